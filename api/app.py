@@ -1,48 +1,52 @@
 """The HTTP application: creates it, with its routes and layers.
 
-A factory, not a module global: importing must not read the environment, and tests bring their own context.
-"""
+A factory, not a module global: importing must not read the environment, and tests bring their own context."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
+from api.auth.middleware import Gate
 from api.context import ProcessContext
-from api.description.openapi import install_schema
-from api.gate import Gate
-from api.hangup import hangup_as_end
-from api.routes import (
-    admin,
-    batches,
-    chat,
-    estimate,
-    files,
-    fleet,
-    health,
-    hf,
-    hf_info,
-    jobs,
-    keys,
-    metrics,
-    models,
-    page,
-    responses,
-    serving,
-    webhooks,
-)
-from api.wire import problems
-from api.wire.cors import Cors
-from api.wire.edge import Edge
-from api.wire.ending import KEY as ENDING
-from api.wire.ending import Ending
-from api.wire.plain_route import PlainRoute
-from api.wiring import open_context as open_production_context
+from api.context import open_context as open_production_context
+from api.openapi.document import install_schema
+from api.routes import admin, batches, completions, files, health, hf, jobs, models, page, responses, webhooks
+from api.server import errors
+from api.server.cors import Cors
+from api.server.ending import KEY as ENDING
+from api.server.ending import Ending
+from api.server.middleware import Edge
+from api.server.route import PlainRoute
 from shared.settings import Settings
 from shared.settings import settings as process_settings
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
+
+# Makes SIGHUP, which log rotation or a closing terminal sends, end the process in order.
+
+
+@contextmanager
+def hangup_as_end() -> Iterator[None]:
+    """Within it SIGHUP ends the process as SIGTERM does, without cutting off answers.
+
+    uvicorn leaves SIGHUP to the system, which kills the process. Under nohup it stays ignored.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
 
 OpenContext = Callable[[Settings], Awaitable[ProcessContext]]
 TELEMETRY: TelemetryConfig = {
@@ -87,7 +91,7 @@ def create_app(
     app.add_middleware(Gate)
     app.add_middleware(Cors)
     app.add_middleware(Edge)
-    problems.install(app)
+    errors.install(app)
     _include_routes(app)
     install_schema(app)
     return app
@@ -97,28 +101,28 @@ def _include_routes(app: FastAPI) -> None:
     # Routes are tried in order: the busiest come first.
     for router in (
         hf.router,
-        chat.router,
+        completions.router,
         jobs.router,
-        estimate.router,
+        jobs.estimate_router,
         responses.router,
-        hf_info.router,
+        hf.info_router,
         models.router,
         health.router,
         admin.router,
-        serving.router,
-        keys.router,
+        admin.models_router,
+        admin.keys_router,
         webhooks.router,
         files.router,
         batches.router,
         hf.root_router,
-        fleet.router,
-        metrics.router,
+        admin.fleet_router,
+        health.metrics_router,
         page.router,
     ):
         # Included routers are matched anew on every call, once to find the router and once to find the route.
         app.router.routes.extend(router.routes)
     # Prefixes that Hugging Face's and Groq's clients put before the paths.
-    prefixes = {"/hf-inference": (hf.router, hf_info.router), "/openai": (chat.router, models.router)}
+    prefixes = {"/hf-inference": (hf.router, hf.info_router), "/openai": (completions.router, models.router)}
     for prefix, routers in prefixes.items():
         app.router.routes.extend(
             route.under(prefix)

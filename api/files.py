@@ -1,24 +1,74 @@
 """Callers' files: uploaded, listed, read, deleted; for a caller the files of others do not exist."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
-from api.access.callers import Caller
-from api.dialects.openai_files import from_fields, to_name
-from api.storing import Storing
-from api.wire.multipart import FILE, MultipartForm
-from api.wire.reservation import Reservation
+from api.auth.callers import Caller
+from api.dialects.openai.files import from_fields, to_name
+from api.server.memory_budget import Reservation
+from api.server.multipart import FILE, MultipartForm
 from shared import ids
-from shared.blobs import BlobMissingError, Blobs, Staged
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
 from shared.errors import CallerError
 from shared.file import File, Purpose, Written
-from shared.pictures import check_sizes, inspect
+from shared.media.pictures import check_sizes, inspect
 from shared.request import Image, Request
 from shared.settings import PictureSettings, Settings
 from shared.store import files
+from shared.store.admission import DELETION_POLL_S, Prospect, touch
 from shared.store.headroom import Headroom
-from shared.store.script import AsyncStore
+from shared.store.jobs import deleted
+from shared.store.script import AsyncStore, ScriptCall
+
+# Writes and deletes blobs, in step with the records that say who needs them.
+
+
+class Storing:
+    """Writes under a hold, since blobs without a hold are collected; the later owner takes over the hold."""
+
+    def __init__(self, store: AsyncStore, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    async def write(self, upload: str, data: Mapping[str, bytes]) -> None:
+        """Write bytes under their digests, held by `upload:<upload>` for an hour."""
+        await self._hold(upload, tuple(data))
+        for name, content in data.items():
+            await self._blobs.write_async(name, content)
+
+    async def adopt(self, upload: str, staged: Staged) -> None:
+        """The same for a file that was staged."""
+        await self._hold(upload, (staged.digest,))
+        await asyncio.to_thread(self._blobs.adopt, staged)
+
+    async def check_reading(self, foreseen: ScriptCall[Prospect]) -> None:
+        """Raises BlobsUnavailable where no worker can read the blobs and no earlier answer will do."""
+        unread = await self._blobs.reach() == "unreachable"
+        if unread and (await self._store.run(foreseen)).word != "hit":
+            raise BlobsUnavailable("read")
+
+    async def forget(self, name: str) -> None:
+        """Delete a doomed blob, even if the caller stops waiting. Raises Unavailable.
+
+        It is put back where deleting took so long that somebody needs it again. Where the blob store cannot
+        be reached, the blob is left to be collected.
+        """
+        await asyncio.shield(self._forget(name))
+
+    async def _forget(self, name: str) -> None:
+        with suppress(BlobMissingError, BlobsUnavailable):
+            aside = await asyncio.to_thread(self._blobs.set_aside, name)
+            if await self._store.run(deleted([name])):
+                await asyncio.to_thread(self._blobs.rename, aside, name)
+            else:
+                await asyncio.to_thread(self._blobs.delete, aside)
+
+    async def _hold(self, upload: str, names: tuple[str, ...]) -> None:
+        while await self._store.run(touch(names, upload)):  # noqa: ASYNC110 - another process deletes
+            await asyncio.sleep(DELETION_POLL_S)
+
 
 T = TypeVar("T")
 SIEVED = 100
@@ -52,27 +102,27 @@ class Files:
 
     async def get(self, caller: str, id: str, param: str | None = None) -> File:
         """Raises CallerError `file_not_found` naming `param`."""
-        found = await self._store.run(files.file(caller, id))
-        if found is None:
+        file = await self._store.run(files.file(caller, id))
+        if file is None:
             raise CallerError("file_not_found", "There is no such file.", param=param)
-        return found
+        return file
 
     async def list(
         self, caller: str, *, limit: int, after: str | None, oldest_first: bool, purpose: Purpose | None
     ) -> tuple[list[File], bool]:
         """A page of files by creation, and whether there are more. Raises CallerError `file_not_found`."""
-        found: list[File] = []
+        listed: list[File] = []
         size = max(limit + 1, 1 if purpose is None else SIEVED)
-        while len(found) <= limit:
+        while len(listed) <= limit:
             call = files.files(caller, after=after, limit=size, oldest_first=oldest_first)
             page = await self._store.run(call)
             if page is None:
                 raise CallerError("file_not_found", "The cursor names no file of yours.", param="after")
-            found += [file for file in page if purpose in (None, file.purpose)]
+            listed += [file for file in page if purpose in (None, file.purpose)]
             if len(page) < size:
                 break
             after = page[-1].id
-        return found[:limit], len(found) > limit
+        return listed[:limit], len(listed) > limit
 
     async def delete(self, caller: str, id: str) -> None:
         """Raises CallerError `file_not_found`."""
@@ -95,12 +145,12 @@ class Files:
         named = {image.file: image.param for image in request.images if image.file}
         if not named:
             return request
-        known = [(await self.get(caller, id, param), param) for id, param in named.items()]
-        _check_sizes(known, self._settings.pictures)
+        files = [(await self.get(caller, id, param), param) for id, param in named.items()]
+        _check_sizes(files, self._settings.pictures)
         if reservation is not None:
-            await reservation.take(sum(file.size for file, _ in known))
+            await reservation.take(sum(file.size for file, _ in files))
         data = {
-            file.id: await self._found(self._blobs.read_async(file.digest), param) for file, param in known
+            file.id: await self._found(self._blobs.read_async(file.digest), param) for file, param in files
         }
         return request.with_media(
             tuple(
@@ -116,26 +166,26 @@ class Files:
             raise CallerError("file_not_found", message, param=param) from None
 
     async def _kept(self, caller: Caller, form: MultipartForm) -> File:
-        said = from_fields(form.fields)
+        request = from_fields(form.fields)
         if form.filename is None:
             raise CallerError("invalid_request", "`file` is required.", param=FILE)
         if form.staged.size == 0:
             raise CallerError("invalid_request", "`file` is empty.", param=FILE)
         form.staged.finish()
-        if said.purpose == "vision":
+        if request.purpose == "vision":
             await asyncio.to_thread(_check_picture, form.staged, self._settings.pictures)
         id = ids.file_id()
         await self._storing.adopt(id, form.staged)
-        written = Written(
+        stored = Written(
             id=id,
             name=to_name(form.filename),
-            purpose=said.purpose,
+            purpose=request.purpose,
             size=form.staged.size,
             digest=form.staged.digest,
-            life_s=life_of(caller, said.life_s, self._settings),
+            life_s=life_of(caller, request.life_s, self._settings),
             holder=f"upload:{id}",
         )
-        return await self._store.run(files.create(written, caller.id))
+        return await self._store.run(files.create(stored, caller.id))
 
 
 def life_of(caller: Caller, said_s: int | None, settings: Settings) -> int:

@@ -5,12 +5,13 @@
       └────cancel────────┴──────────────► cancelled
 
 Once started, the public status stays `running` until the end, also while a rescued run waits again:
-a status never goes backwards.
-"""
+a status never goes backwards."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from shared.errors import CallerError
 from shared.result import JobError, Result
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -163,7 +164,7 @@ class Event:
     may be lost (`LEAP`), and never repeat.
 
     `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`, `logprobs` (see
-    `shared.logprobs`) if asked for, and `choice` where there are several answers; the first of each has
+    `shared.result`) if asked for, and `choice` where there are several answers; the first of each has
     `prompt_tokens`. `queued`, `running` `{"attempt": n}` and `requeued` `{"reason": str}` say where the run
     stands; the last event is `succeeded`, `failed` `{"code", "message", ...}` or `cancelled`.
     """
@@ -176,3 +177,71 @@ class Event:
     @property
     def last(self) -> bool:
         return self.type in ENDED
+
+
+# Which of a caller's jobs a list shows, and a page of it.
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What the jobs of a list have in common; None leaves a field open.
+
+    They were created at `since` (Unix ms) or later and before `until`, and have every pair of `metadata`.
+    """
+
+    status: Status | None = None
+    model: str | None = None
+    priority: Priority | None = None
+    since: int | None = None
+    until: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Jobs, newest first. `next` is where the following page begins, None where there is nothing more.
+
+    A page may be short or even empty and still have a `next`: the jobs looked at for one page are limited,
+    and so are its `bytes` of records.
+    """
+
+    views: tuple[JobView, ...]
+    next: str | None = None
+    bytes: int = 0
+
+
+# When a job may begin, has to begin and has to end.
+
+FURTHEST_S = 30 * 86_400
+"""How far ahead a job's times may lie."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """In Unix ms; None sets no limit."""
+
+    schedule_at: int | None = None
+    start_by: int | None = None
+    finish_by: int | None = None
+
+    def check(self, now_ms: int) -> None:
+        """Raises CallerError `invalid_request` naming the field. A past `schedule_at` means now."""
+        for name, value in vars(self).items():
+            if value is not None and value > now_ms + FURTHEST_S * 1000:
+                raise _wrong(name, f"lies more than {FURTHEST_S // 86_400} days ahead")
+        earliest = ("now", now_ms)
+        if self.schedule_at is not None and self.schedule_at > now_ms:
+            earliest = ("schedule_at", self.schedule_at)
+        for name in ("start_by", "finish_by"):
+            value = getattr(self, name)
+            if value is not None and value <= earliest[1]:
+                raise _wrong(name, f"is not later than {earliest[0]}")
+        if self.start_by is not None and self.finish_by is not None and self.finish_by < self.start_by:
+            raise _wrong("finish_by", "is earlier than start_by")
+
+
+def _wrong(name: str, expected: str) -> CallerError:
+    return CallerError("invalid_request", f"{name} {expected}.", param=name)

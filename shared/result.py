@@ -1,12 +1,55 @@
 """What a run computed."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter
 
-from shared.calls.syntax import Syntax, read_syntax
-from shared.logprobs import Logprobs
 from shared.request import Frozen
+from shared.tool_calls.syntax import Syntax, read_syntax
+
+# How probable a model found the tokens of an answer; kept and streamed only where a request asks for it.
+#
+# In records each token is one list, `[start, [token, logprob, bytes], [[token, logprob, bytes], …]]`: with
+# twenty alternatives they are many times as large as the answer, so nothing in them is named.
+
+LEAST = -9999.0
+"""The logprob of a probability of 0, as in OpenAI's answers: JSON has no infinity."""
+
+
+class Candidate(NamedTuple):
+    """A token that could be chosen; `logprob` is the natural logarithm of its probability.
+
+    `bytes` is None where it equals the bytes of `token`, and empty for a token that makes no text. Bytes that
+    are no whole character stand in `token` as `\\xf0`.
+    """
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] | None = None
+
+
+class TokenLogprob(NamedTuple):
+    """One token of an answer, and the likeliest tokens at its place, most probable first.
+
+    `start` is where its text begins in the answer, in code points.
+    """
+
+    start: int
+    chosen: Candidate
+    top: tuple[Candidate, ...]
+
+
+Logprobs = tuple[TokenLogprob, ...]
+_LOGPROBS: TypeAdapter[Logprobs] = TypeAdapter(Logprobs)
+
+
+def logprobs_of(data: dict[str, Any]) -> Logprobs | None:
+    """The logprobs in the data of a `text` event."""
+    return _LOGPROBS.validate_python(data["logprobs"]) if "logprobs" in data else None
+
 
 FinishReason = Literal["stop", "length"]
 
@@ -77,3 +120,36 @@ class JobError(Recorded):
     message: str
     param: str | None = None
     retryable: bool = False
+
+
+# A part of a running answer, from an engine's step to the readers of its stream.
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one or more steps added: whole characters only, with the token ids that made them.
+
+    `start` is the offset of `text` in the answer, in code points. `ids` may be held back until their
+    characters are complete, but are never dropped. `logprobs` are those, not yet told, of tokens whose text
+    has begun; None where nobody asked for them. `choice` is the number of the answer, None where only one was
+    asked for; `syntax` the form in which function calls may stand in it; `prompt_tokens` the length of the
+    prompt, where that is known.
+    """
+
+    start: int
+    text: str
+    ids: tuple[int, ...]
+    logprobs: Logprobs | None = None
+    choice: int | None = None
+    syntax: Syntax | None = None
+    prompt_tokens: int | None = None
+
+
+def joined(pieces: Sequence[Piece]) -> Piece | None:
+    """Consecutive pieces of one answer as one piece; None where there are none."""
+    if not pieces:
+        return None
+    text, ids = "".join(p.text for p in pieces), tuple(i for p in pieces for i in p.ids)
+    token_lists = [p.logprobs for p in pieces if p.logprobs is not None]
+    logprobs = tuple(chain.from_iterable(token_lists)) if token_lists else None
+    return replace(pieces[0], text=text, ids=ids, logprobs=logprobs)

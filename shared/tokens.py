@@ -1,18 +1,51 @@
 """How many tokens a prompt has, computed without its model by a rule that a worker measured.
 
 Only a worker has the tokenizer, the template and the image processor. Once they are loaded it renders some
-questions (`worker/measure.py`) and publishes what it measured as a rule.
-"""
+questions (`worker/token_calibration.py`) and publishes what it measured as a rule."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
+from typing import Literal
 
 from pydantic_core import from_json, to_json
 
-from shared.cost import BYTES_PER_TOKEN, TOKENS_PER_PICTURE, TOKENS_PER_SOUND
+from shared.errors import ServiceError
+from shared.job import CacheWord, Estimate, WaitingReason
+from shared.models import Model
 from shared.request import Request
+
+# What a request costs its caller in line: an estimate in answer tokens, known before anything is computed.
+#
+# Decoding one token takes about as long as reading ten of a prompt, or as unpacking fifty thousand pixels. A
+# picture or ten seconds of sound read as some hundred tokens, and an answer is taken to be as long as its
+# caller allows. Only ratios matter.
+
+BYTES_PER_TOKEN = 4
+TOKENS_PER_PICTURE = 256
+TOKENS_PER_SOUND = 256
+READ_PER_DECODED = 10
+PIXELS_PER_DECODED = 50_000
+
+
+def cost(request: Request, model: Model, pixels: int) -> int:
+    """At least 1. The prompt is read once for all answers that are wanted.
+
+    `pixels` are those of all pictures whose sizes are known without reading any from the store.
+    """
+    text = sum(len(text.encode()) for text in request.texts)
+    media_tokens = TOKENS_PER_PICTURE * len(request.images) + TOKENS_PER_SOUND * len(request.sounds)
+    read = text / BYTES_PER_TOKEN + media_tokens
+    prepared = round(read / READ_PER_DECODED + pixels / PIXELS_PER_DECODED)
+    return max(1, prepared + answer_tokens(request, model))
+
+
+def answer_tokens(request: Request, model: Model) -> int:
+    """The most tokens that all wanted answers may have together."""
+    parameters = request.parameters
+    each = parameters.max_new_tokens or max(model.max_new_tokens, parameters.min_new_tokens or 0)
+    return each * (parameters.n or 1)
 
 
 @dataclass(frozen=True)
@@ -64,11 +97,11 @@ def rule_of(published: str | None) -> TokenRule | None:
     """What a worker published, without what a newer release adds; None where it published nothing."""
     if not published:
         return None
-    said = from_json(published)
+    rule = from_json(published)
     # A worker of an older release says nothing of sounds.
-    sound = tuple(said["sound"]) if said.get("sound") else None
-    tables = {"sides": tuple(said["sides"]), "pictures": tuple(map(tuple, said["pictures"])), "sound": sound}
-    return TokenRule(**{part.name: said.get(part.name) for part in fields(TokenRule)} | tables)
+    sound = tuple(rule["sound"]) if rule.get("sound") else None
+    tables = {"sides": tuple(rule["sides"]), "pictures": tuple(map(tuple, rule["pictures"])), "sound": sound}
+    return TokenRule(**{part.name: rule.get(part.name) for part in fields(TokenRule)} | tables)
 
 
 @dataclass(frozen=True)
@@ -110,3 +143,29 @@ def _between(places: Sequence[int], values: Sequence[float], at: float) -> float
         return values[0 if upper == 0 else -1]
     (low, first), (high, second) = list(pairwise(zip(places, values, strict=True)))[upper - 1]
     return first + (second - first) * (at - low) / (high - low)
+
+
+# What would become of a request, were it submitted now.
+
+Outcome = Literal["cached", "joined", "queued", "refused"]
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """`cache` is what the job would show, None where its inputs must be fetched first.
+
+    `answer_tokens` is the most that the answers may have together; prompt and answer have to fit into
+    `context_length`, where that is known. `cost` is what a new run costs its caller (`shared/tokens.py`).
+    """
+
+    model: str
+    outcome: Outcome
+    tokens: Tokens
+    answer_tokens: int
+    cost: int
+    context_length: int | None = None
+    cache: CacheWord | None = None
+    waiting_reason: WaitingReason | None = None
+    ahead: int | None = None
+    estimate: Estimate | None = None
+    refusal: ServiceError | None = None

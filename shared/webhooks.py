@@ -1,15 +1,21 @@
 """Webhooks: what a caller asks for, and how each call is signed (Standard Webhooks 1.0).
 
-https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-"""
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
 
 import base64
 import binascii
 import hashlib
 import hmac
-from dataclasses import dataclass
+import json
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from pydantic import SecretStr
+
+from shared.job import Delivery, JobView
+from shared.result import Result
 
 RUNNING = "job.running"
 ENDINGS = ("job.succeeded", "job.failed", "job.cancelled")
@@ -55,3 +61,131 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     """One signature of the `webhook-signature` header: HMAC-SHA256 of id, time of the call and body."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+# Endpoints: webhooks of a caller that are told of every job and batch, not of one job.
+
+BATCH_EVENTS = ("batch.completed", "batch.failed", "batch.cancelled", "batch.expired")
+FAMILIES = ("job.*", "batch.*")
+ALL_EVENTS = (*EVENTS, *BATCH_EVENTS)
+TEST = "webhook.test"
+MOST = 16
+"""Endpoints that one caller may have: each end may be told to all of them."""
+MOST_FORMER = 4
+"""Secrets from before rotations that sign at once."""
+Why = Literal["caller", "gone"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One endpoint without its secrets; times in Unix ms.
+
+    `disabled` says why it is told nothing: its caller disabled it, or it answered 410.
+    `former_until_ms` is until when a secret from before a rotation signs as well.
+    """
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    description: str
+    created_ms: int
+    disabled: Why | None = None
+    disabled_ms: int | None = None
+    former_until_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Changes to an endpoint; None leaves a field as it is. `host` is that of `url`, once it was checked."""
+
+    url: str | None = None
+    host: str | None = None
+    events: tuple[str, ...] | None = None
+    description: str | None = None
+    enabled: bool | None = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One try at telling an endpoint of the event `event_id`."""
+
+    event_id: str
+    delivery: Delivery
+
+
+def new_secret() -> str:
+    """192 random bits, in the form that Standard Webhooks' libraries take."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
+# What a caller is told of an event: the same to each webhook, at each try, and in the list of events.
+#
+# A job is told under the names of `GET /v1/jobs/{id}`, without what only that answers.
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing that happened at `at_ms`, under the same `id` for everyone who is told of it.
+
+    `subject` is the id of what it happened to. `job` is the job as it stood then, with its answer; for other
+    subjects `data` (JSON) is what is told. Once rendered, `body` takes the place of either.
+    `request_id` and `trace` (a carrier of `shared.telemetry.traces`) are those of the call
+    that asked for the job.
+    """
+
+    id: str
+    type: str
+    at_ms: int
+    subject: str
+    job: JobView | None = field(default=None, repr=False)
+    data: str | None = field(default=None, repr=False)
+    body: str | None = field(default=None, repr=False)
+    request_id: str = ""
+    trace: str = ""
+
+
+def body_of(notice: Notice) -> str:
+    """`{type, timestamp, data}` as JSON."""
+    if notice.body is not None:
+        return notice.body
+    data = _dumped(_told(notice.job)) if notice.job else notice.data
+    return f'{{"type":{_dumped(notice.type)},"timestamp":"{_iso(notice.at_ms)}","data":{data}}}'
+
+
+def _told(job: JobView) -> dict[str, Any]:
+    facts = {
+        "result": None if job.result is None else _result(job.result),
+        "error": None if job.error is None else job.error.model_dump(),
+        "retry_of": job.retry_of,
+    }
+    return {
+        "id": job.id,
+        "object": "job",
+        "status": job.status,
+        "model": job.model,
+        "created_at": job.created_ms / 1000,
+        "started_at": None if job.started_ms is None else job.started_ms / 1000,
+        "ended_at": None if job.ended_ms is None else job.ended_ms / 1000,
+        "cache": job.cache,
+        "metadata": job.metadata,
+    } | {name: value for name, value in facts.items() if value is not None}
+
+
+def _result(result: Result) -> dict[str, Any]:
+    """Without logprobs, which are many times the text: callers can ask for them."""
+    usage = result.usage
+    return {
+        "text": result.text,
+        "choices": [choice.model_dump(exclude={"logprobs"}) for choice in result.choices],
+        "usage": usage.model_dump() | {"total_tokens": usage.prompt_tokens + usage.completion_tokens},
+        "fingerprint": result.fingerprint,
+        "compute_s": result.compute_s,
+    }
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from sightline import keys, models, webhooks
 from sightline.ask import PICTURE, Question, ask
-from sightline.batch_commands import add_batches
+from sightline.batches import add_batches
 from sightline.commands import add_service
 from sightline.doctor.command import add_doctor
 from sightline.estimate import add_estimate
@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 141
     except OSError as failure:
-        what, why = failure.filename or "Standard output", failure.strerror or failure
-        print(f"sightline: {what}: {why}.", file=sys.stderr)
+        name, why = failure.filename or "Standard output", failure.strerror or failure
+        print(f"sightline: {name}: {why}.", file=sys.stderr)
         _drop_output()
         return int(Exit.USAGE)
 

@@ -8,7 +8,7 @@ import httpx
 from sightline.ask import PICTURE, first_model, picture_url
 from sightline.commands import set_action
 from sightline.exits import Exit
-from sightline.job_display import expected
+from sightline.job_commands import expected
 from sightline.serving.service import fetched, speaking
 from sightline.terminal import named, show_json
 
@@ -40,29 +40,37 @@ def _estimate(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
         "input": {"prompt": arguments.question} | ({"image": image} if image else {}),
         "parameters": {"max_new_tokens": arguments.max_tokens},
     }
-    told = fetched(client, "POST", "/v1/estimate", body=body)
+    forecast = fetched(client, "POST", "/v1/estimate", body=body)
     if arguments.json:
-        show_json(told)
+        show_json(forecast)
     else:
-        print("\n".join(_lines(told)))
+        print("\n".join(_lines(forecast)))
     return Exit.OK
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
-    tokens, refusal = told["tokens"], told.get("refusal")
+def _lines(forecast: dict[str, Any]) -> list[str]:
+    tokens, refusal = forecast["tokens"], forecast.get("refusal")
     prompt = (
         "not known yet"
         if tokens["prompt"] is None
         else f"{tokens['prompt']} in, {tokens['image']} of pictures"
     )
-    waits = told.get("waiting_reason")
+    waits = forecast.get("waiting_reason")
     return named(
         [
-            ("outcome", f"{told['outcome']} ({waits}, {told['ahead']} ahead)" if waits else told["outcome"]),
+            (
+                "outcome",
+                f"{forecast['outcome']} ({waits}, {forecast['ahead']} ahead)"
+                if waits
+                else forecast["outcome"],
+            ),
             ("refusal", refusal and f"{refusal['code']}: {refusal['detail']}"),
-            ("model", told["model"]),
-            ("estimate", expected(told.get("estimate"))),
+            ("model", forecast["model"]),
+            ("estimate", expected(forecast.get("estimate"))),
             ("tokens", f"{prompt}; at most {tokens['answer_at_most']} out ({tokens['basis']})"),
-            ("cost", f"{told['cost']['places']} in line, {told['cost']['turn']} answer tokens of its turn"),
+            (
+                "cost",
+                f"{forecast['cost']['places']} in line, {forecast['cost']['turn']} answer tokens of its turn",
+            ),
         ]
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from shared.apikey import SCOPES
+from shared.api_keys import SCOPES
 from sightline.commands import add_actions, set_action
 from sightline.exits import Exit
 from sightline.serving.service import fetched, segment

@@ -57,11 +57,11 @@ def _add_add(action: argparse.ArgumentParser) -> None:
 
 
 def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    found = fetched(client, "GET", "/v1/admin/fleet")
+    fleet = fetched(client, "GET", "/v1/admin/fleet")
     if arguments.json:
-        show_json(found)
+        show_json(fleet)
     else:
-        print("\n".join(columns([COLUMNS, *map(_row, found["models"])])))
+        print("\n".join(columns([COLUMNS, *map(_row, fleet["models"])])))
     return Exit.OK
 
 
@@ -107,7 +107,7 @@ def _change(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         show_json(status)
     else:
-        words = [word for word in ("paused", "draining") if status[word]] or ["not paused"]
+        words = [state for state in ("paused", "draining") if status[state]] or ["not paused"]
         print(f"{arguments.model} is {' and '.join(words)}; waiting: {status['queued']}")
     return Exit.OK
 

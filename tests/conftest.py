@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.draws import decided_by_seed
+from tests.support.random_draws import decided_by_seed
 
 settings.register_profile(
     "patient",

@@ -10,7 +10,7 @@ from shared.store.nudges import TASK
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
 from worker.celery_app import make_app, opening
-from worker.node import Node, open_node
+from worker.model_worker import Node, open_node
 
 # Before Celery says its first word.
 open_log(settings())

@@ -15,31 +15,31 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from opentelemetry.trace import Span
+
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
+from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
-from shared.piece import Piece
+from shared.media.sounds import check_heard
 from shared.request import Request
-from shared.result import JobError, Result
-from shared.reuse import reuse_scope
+from shared.result import JobError, Piece, Result
 from shared.settings import Settings
-from shared.sounds import check_heard
 from shared.store.claims import Claim, Settled, give_back, published, settle
 from shared.store.nudges import Nudger
 from shared.store.script import ScriptCall, Store
 from shared.telemetry import traces
-from worker import choices
+from worker import candidates
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
+from worker.fair_share import FairSemaphore, Waiter
 from worker.lease import Lease, Leases, insist
-from worker.media.images import Decoder
-from worker.media.shelf import Shelf
-from worker.media.sounds import Listener
-from worker.room import Guest, Room
-from worker.stream import Channel, Publisher
-from worker.telemetry import generation
-from worker.telemetry.journal import Entry, attempted
-from worker.telemetry.outcomes import count_attempt
+from worker.media.blob_reader import Shelf
+from worker.media.picture_decoder import Decoder
+from worker.media.sound_decoder import Listener
+from worker.publisher import Channel, Publisher
+from worker.telemetry import attempt_log
+from worker.telemetry.attempt_log import Entry, attempted, count_attempt
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class AttemptContext:
     engine: Engine
     publisher: Publisher
     leases: Leases
-    preparing: Room
+    preparing: FairSemaphore
 
 
 def attempt(context: AttemptContext, claim: Claim) -> None:
@@ -140,22 +140,22 @@ def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
     request = Request.model_validate_json(claim.request)
     grammar = context.engine.grammar(request, claim.caller)
     check_heard(request, context.engine.facts.sampling_rate)
-    guest, started = Guest(claim.caller), time.monotonic()
+    guest, started = Waiter(claim.caller), time.monotonic()
     with context.preparing.taking(1 if request.media else 0, guest):
         prompt = _prepared(context, request, claim, guest)
         prepared_s = time.monotonic() - started - guest.waited_s
     channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
-    asked = choices.seeded(request.parameters, context.engine, claim.id)
-    rows = choices.rows(prompt, asked, grammar, channels, said)
-    with traces.span(generation.name_of(request), generation.asked(request)) as span:
-        finishes = choices.generated(context.engine, rows)
-        result = choices.result(context.engine, prompt, asked, finishes, prepared_s)
+    asked = candidates.seeded(request.parameters, context.engine, claim.id)
+    rows = candidates.rows(prompt, asked, grammar, channels, said)
+    with traces.span(attempt_log.name_of(request), attempt_log.asked(request)) as span:
+        finishes = candidates.generated(context.engine, rows)
+        result = candidates.result(context.engine, prompt, asked, finishes, prepared_s)
         _trace_answer(span, request, result, channels)
     rest = tuple(piece for channel in channels if (piece := channel.rest()))
     return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 
 
-def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Guest) -> Prompt:
+def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Waiter) -> Prompt:
     """Separate from generating, which may take minutes, so that the pixels are freed before."""
     with traces.span("fetch"):
         seen, told = (
@@ -172,11 +172,11 @@ def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Gu
             return context.engine.prepare(request, pictures, scope, heard)
 
 
-def _trace_answer(span: traces.Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
+def _trace_answer(span: Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
     began = [channel.began_ns for channel in channels if channel.began_ns is not None]
     if began:
-        span.event(generation.FIRST_TOKEN, min(began))
-    span.tell(generation.answered(request, result))
+        span.add_event(attempt_log.FIRST_TOKEN, timestamp=min(began))
+    span.set_attributes(attempt_log.answered(request, result))
 
 
 def _enter(outcome: Outcome, entry: Entry) -> None:

@@ -1,8 +1,7 @@
 """The Celery application of workers and couriers: every setting that the queue relies on, and why.
 
 Celery starts, stops and supervises threads and hands out nudges. It carries no work and gives no guarantee:
-the records do (docs/decisions/record-beside-celery.md).
-"""
+the records do (docs/decisions/record-beside-celery.md)."""
 
 import logging
 import os
@@ -10,6 +9,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -19,9 +19,22 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 from shared.settings import RedisSettings
-from worker.exits import Exit
 
-log = logging.getLogger(__name__)
+# Exit codes with which a worker says why it needs a new process, which a supervisor starts.
+
+
+class Exit(IntEnum):
+    """Never renumbered; docs/fleet.md says what to do about each."""
+
+    STALLED = 70
+    MODEL_FAILED = 71
+    DEVICE_BROKEN = 72
+    DEAF = 73
+    NOT_OPENED = 74
+    OUTDATED = 75
+
+
+log = logging.getLogger("worker")
 LONGEST_PAUSE_S = 2.0
 
 

@@ -10,7 +10,7 @@ from celery import signals
 
 from shared import ids
 from shared.blobs import Blobs
-from shared.metrics.telling import start_telling
+from shared.metrics.reporter import start_telling
 from shared.settings import settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import TASK, Nudger
@@ -19,10 +19,10 @@ from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
 from worker.celery_app import make_app, opening
 from worker.fetching.intake import Intake
-from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.lease import Leases
-from worker.maintenance.upkeep import Upkeep
+from worker.maintenance.leader import Upkeep
+from worker.watchdogs import BrokerWatch
 from worker.webhooks.deliverer import Deliverer
 
 # Before Celery says its first word.
@@ -40,7 +40,7 @@ class Courier:
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
-        self.hearing = Hearing(nudger, leases, lane=INTAKE, slots=slots)
+        self.hearing = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
         self.upkeep = Upkeep(config, store, nudger, blobs, worker)
         self.deliverer = Deliverer(config, store, blobs)
         self.tally = start_telling(config.metrics, store)

@@ -1,11 +1,11 @@
 """The thread that keeps a worker's claims alive, hears of cancelled runs, and gives up when the engine hangs.
 
-It wakes every `renew_s`, or at once when the store says that something of this worker's changed.
-"""
+It wakes every `renew_s`, or at once when the store says that something of this worker's changed."""
 
 import json
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,24 +13,53 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Protocol
 
+import psutil
+
 from shared.errors import Unavailable
 from shared.estimate import Reused
-from shared.metrics.tally import Tally
+from shared.metrics.reporter import Tally
 from shared.models import SPARE_THREADS
 from shared.settings import Settings
 from shared.store.claims import give_back, renew
 from shared.store.script import Store
 from shared.store.worker_wakeup import WorkerWakeup
 from shared.store.workers import State, beat
-from worker.exits import Exit
-from worker.hearing import Hearing
+from worker.celery_app import Exit
 from worker.lease import Lease, Leases
-from worker.record import Record
-from worker.stall import Progress, Stall
-from worker.telemetry.journal import abandoned
-from worker.telemetry.outcomes import count_attempt
+from worker.telemetry.attempt_log import abandoned, count_attempt
+from worker.telemetry.token_metrics import Tempo
+from worker.watchdogs import BrokerWatch, Progress, StallDetector
 
-log = logging.getLogger(__name__)
+# What a worker tells about itself with each beat, for operators who look at the fleet.
+
+
+class Record:
+    """`rows` is what the engine computes at once, `fingerprint` the engine's; 0 and empty while it loads."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._process = psutil.Process()
+        self._host = socket.gethostname()
+        self._since = time.time()
+        self._tempo = Tempo()
+        self.rows = 0
+        self.fingerprint = ""
+
+    def now(self) -> dict[str, str]:
+        """`busy` counts the rows of all claims, also while pictures are prepared; `memory` is in bytes."""
+        return {
+            "host": self._host,
+            "pid": str(os.getpid()),
+            "since": f"{self._since:.3f}",
+            "rows": str(self.rows),
+            "fingerprint": self.fingerprint,
+            "busy": str(self._leases.rows),
+            "memory": str(self._process.memory_info().rss),
+            "tokens_per_s": f"{self._tempo.per_s():.1f}",
+        }
+
+
+log = logging.getLogger("worker")
 
 
 class Watched(Progress, Protocol):
@@ -77,8 +106,8 @@ class Heartbeat:
         self._fingerprint = ""
         self._record = Record(leases)
         self._engine: Watched | None = None
-        self._stall = Stall(settings.queue.stall_s, settings.queue.renew_s)
-        self._hearing: Hearing | None = None
+        self._stall = StallDetector(settings.queue.stall_s, settings.queue.renew_s)
+        self._hearing: BrokerWatch | None = None
         self._tally: Tally | None = None
         self._stopping = threading.Event()
         self._saying = threading.Lock()
@@ -98,7 +127,7 @@ class Heartbeat:
         self._engine = engine
         self._say(facts)
 
-    def watch(self, hearing: Hearing, tally: Tally) -> None:
+    def watch(self, hearing: BrokerWatch, tally: Tally) -> None:
         """From now on nudges are expected to arrive, and what was counted is told before giving up."""
         self._hearing, self._tally = hearing, tally
 

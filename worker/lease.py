@@ -16,7 +16,7 @@ from shared.errors import Unavailable
 from shared.store.claims import Claim
 from shared.store.script import ScriptCall
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker")
 T = TypeVar("T")
 RETRY_S = 1.0
 # Tries of a process that is ending, which has only a few seconds left.

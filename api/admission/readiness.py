@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.errors import ModelFailed, ServiceError, Unavailable
+from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
 from shared.estimate import FIRST_SERVICE_MS, Lane, loading_time
 from shared.models import Model
 
@@ -87,3 +87,38 @@ def line_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavaila
     limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
     message = f"{lane.queued} requests wait for {model.id} already{limit}."
     return Unavailable("queue_full", message, retry_after=retry_after)
+
+
+# The errors for a request that the store did not make a job of.
+
+KEY_REFUSALS = {
+    "mismatch": ("idempotency_mismatch", "This Idempotency-Key was used for another request."),
+    "purged": ("job_purged", "The job of this Idempotency-Key was deleted."),
+    "expired": (
+        "result_expired",
+        "The result of this Idempotency-Key's job is no longer kept; ask again under another key.",
+    ),
+}
+
+
+def of_key(word: str) -> CallerError:
+    """The error for a call that cannot repeat the answer of its Idempotency-Key."""
+    code, message = KEY_REFUSALS[word]
+    return CallerError(code, message, param="Idempotency-Key")
+
+
+def of_line(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceError:
+    """The error for a request that is not taken, or not now; `most_queued` of the caller's runs may wait."""
+    if word == "gone":
+        return CallerError("job_not_found", "The job was deleted meanwhile.")
+    if word == "removed":
+        return CallerError("model_not_found", f"The model {model.id} was removed.", param="model")
+    if word in ("slow", "full", "crowded"):
+        return line_full(word, model, lane, most_queued)
+    if word == "paused":
+        return paused(model)
+    if word == "draining":
+        return draining(model)
+    if word == "unready":
+        return not_ready(model, model_state(model, lane))
+    return InternalError()

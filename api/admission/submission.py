@@ -3,31 +3,25 @@
 import time
 from dataclasses import dataclass, field, replace
 
-from api.admission import refusals
-from api.admission.album import Album
-from api.admission.pictures import checked
+from api.admission import readiness
+from api.admission.checks import paths_of, registered, rendered
+from api.admission.media_check import Album, checked
 from api.admission.readiness import model_state, not_ready
-from api.admission.registration import registered
-from api.admission.rendering import paths_of, rendered
-from api.files import Files
-from api.storing import Storing
-from api.wire.reservation import Reservation
+from api.files import Files, Storing
+from api.server.memory_budget import Reservation
 from shared import ids
 from shared.batch import Place
 from shared.blobs import Blobs, digest
-from shared.calls.place import check_calls
-from shared.cost import cost
+from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
-from shared.held import HeldTerms
-from shared.job import JobView, Priority
-from shared.length import check_answer, check_end, check_text
-from shared.metrics.requests import ADMITTED
+from shared.job import JobView, Priority, Times
+from shared.media.sounds import check_heard
+from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
-from shared.request import Request
-from shared.reuse import reusable
+from shared.pending_terms import HeldTerms
+from shared.request import Request, check_answer, check_end, check_text
 from shared.settings import Settings
-from shared.sounds import check_heard
 from shared.store import jobs
 from shared.store.admission import NOW, JobTerms, Placing, Submitted, foretell, guess, known, submit
 from shared.store.headroom import Headroom
@@ -35,7 +29,8 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
-from shared.times import Times
+from shared.tokens import cost
+from shared.tool_calls.numbering import check_calls
 from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
@@ -245,7 +240,7 @@ class Submission:
         if answer is None:
             return None
         if answer.view is None:
-            raise refusals.of_key(answer.word)
+            raise readiness.of_key(answer.word)
         return _kept(answer, answer.view)
 
     async def _admitted(self, answer: Submitted, terms: Terms, model: Model) -> JobView:
@@ -257,13 +252,13 @@ class Submission:
 
     async def refusal_of(self, word: str, terms: Terms, model: Model) -> ServiceError:
         """The error for a request that the store made no job of. Raises LinePassedError."""
-        if word in refusals.KEY_REFUSALS:
-            return refusals.of_key(word)
+        if word in readiness.KEY_REFUSALS:
+            return readiness.of_key(word)
         if word == "passed":
             raise LinePassedError
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
         most_queued = terms.max_queued or self._settings.queue.max_queued_caller
-        return refusals.of_line(word, model, lane, most_queued)
+        return readiness.of_line(word, model, lane, most_queued)
 
     async def _lane(self, model: Model) -> Lane:
         at, lane = self._facts.get(model.lane, (-1e9, None))
@@ -284,7 +279,7 @@ def _kept(answer: Submitted, view: JobView) -> JobView:
     """The job of an answer. Raises CallerError `result_expired` where its result is no longer kept."""
     _trace(answer, view)
     if view.expired:
-        raise refusals.of_key("expired")
+        raise readiness.of_key("expired")
     return view
 
 
@@ -295,5 +290,5 @@ def _trace(answer: Submitted, view: JobView) -> None:
         "gen_ai.request.model": view.model,
         "sightline.cache": view.cache or "",
     }
-    traces.tell(found)
+    traces.set_attributes(found)
     traces.link(answer.trace)

@@ -9,26 +9,24 @@ from fastapi import Request as HttpRequest
 from fastapi import Response
 from pydantic_core import to_json
 
-from api.access.callers import caller_of
-from api.admission.preferences import terms as terms_of
-from api.admission.preferences import waits_for_model
+from api.admission.headers import terms as terms_of
+from api.admission.headers import waits_for_model
 from api.admission.submission import Terms
-from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
-from api.answers.following import follow, follow_answer, streamed
+from api.answers.event_stream import follow, follow_answer, streamed
+from api.answers.sync import answer, forget_behind, may_leave, result_of, submit
+from api.auth.callers import caller_of
 from api.context import ProcessContext, context_of
 from api.dialects import strict_json
-from api.dialects.openai_responses import ResponseTurn, from_response
-from api.dialects.references import references, response_of, written_out
-from api.dialects.response_events import Story, Told
-from api.dialects.response_items import continued
-from api.dialects.response_object import Kept, Outline, detailed, job_of, to_output, to_response
-from api.wire.body import read_body
-from api.wire.json_answer import json_answer
-from api.wire.reading import translated
-from api.wire.sse import EventStream, block, comment
-from shared.bulk import made
+from api.dialects.openai.response_events import Story, Told
+from api.dialects.openai.response_items import continued
+from api.dialects.openai.response_object import Kept, Outline, detailed, job_of, to_output, to_response
+from api.dialects.openai.responses import ResponseTurn, from_response, references, response_of, written_out
+from api.server.body import read_body, translated
+from api.server.route import json_answer
+from api.server.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobView
+from shared.offload import offload_if_large
 from shared.request import Request
 from shared.result import Result
 
@@ -68,7 +66,7 @@ async def found(context: ProcessContext, caller: str, response: str, param: str 
 
 
 async def written(kept: Kept) -> Response:
-    return await made(lambda: json_answer(to_response(kept)), kept.view.bytes)
+    return await offload_if_large(lambda: json_answer(to_response(kept)), kept.view.bytes)
 
 
 def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
@@ -176,14 +174,14 @@ async def _blocks(
             lost = story.pass_over(event)
             ended = await _ended(http, kept.view) if event.last else None
             size = ended.bytes if ended else 0
-            fresh = await made(partial(_retold, story, event, ended, silent=holds), size)
+            fresh = await offload_if_large(partial(_retold, story, event, ended, silent=holds), size)
             told = [*(told if holds else ()), *fresh]
             if after in lost or (event.id >= kept.view.last_event and story.told <= after):
                 raise CallerError("stream_rewound", "The store lost the end of this stream; read it again.")
             holds = holds and event.type != "text" and not event.last
             if holds:
                 continue
-            part = await made(partial(_written, told, after), size)
+            part = await offload_if_large(partial(_written, told, after), size)
             # Hold only the encoded part while a slow reader takes it.
             told, fresh, ended = [], [], None
             if part:

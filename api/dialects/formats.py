@@ -16,10 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.dialects.harmless import Harmless, refuse_unsupported
 from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
-from api.dialects.refusals import invalid
-from api.dialects.strict_json import Wire, parse, read, render
+from api.dialects.strict_json import Harmless, Wire, invalid, parse, read, refuse_unsupported, render
 from shared.errors import CallerError
 from shared.request import Format
 

@@ -2,21 +2,163 @@
 
 Draft 2020-12 and the older forms that generators still write. The worker finds what only a compiler can
 (contradictions, references that lead nowhere, patterns). Keywords not named here mean nothing, as the
-specification says.
-"""
+specification says."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from decimal import Decimal
 from typing import Any, NamedTuple
 
-from api.dialects import json_drafts, json_numbers, json_patterns
-from api.dialects.json_names import ANY_TEXT, MAX_NAME, MAX_PROPERTIES, Names
-from api.dialects.json_numbers import MAX_WHOLE
-from api.dialects.json_references import References
-from api.dialects.refusals import invalid, unsupported
-from api.dialects.strict_json import render
+from api.dialects import json_patterns
+from api.dialects.strict_json import invalid, render, unsupported
 from shared.json_pointer import found
+
+# Which numbers of a JSON Schema an answer can be held to: llguidance misreads or refuses the others.
+
+# Larger whole numbers change: llguidance computes with doubles.
+MAX_WHOLE = 2**53
+# Fractions are read with fifteen digits, and rounded beyond that.
+MAX_FRACTION = 10**14
+# The time to compile a factor grows with its digits, zeros at either end not counted.
+MAX_FACTOR_DIGITS = 3
+MIN_FACTOR, MAX_FACTOR = 1e-9, 10**9
+# Factors are kept as whole numbers of 32 bits with a power of ten below them.
+WHOLE_FACTORS = 2**32
+
+BOUND = f"a number from -{MAX_WHOLE} to {MAX_WHOLE}, a whole one beyond {MAX_FRACTION} either way"
+FACTOR_FORM = (
+    f"a number from {MIN_FACTOR} to {MAX_FACTOR} of {MAX_FACTOR_DIGITS} digits at most beside zeros; "
+    "some fractions, such as 0.07, cannot be used: choose another, or a pattern"
+)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_bound(value: Any) -> bool:
+    return is_number(value) and abs(value) <= MAX_WHOLE and (value % 1 == 0 or abs(value) < MAX_FRACTION)
+
+
+def is_factor(value: Any) -> bool:
+    in_range = is_number(value) and MIN_FACTOR <= value <= MAX_FACTOR
+    return in_range and _digits(value) <= MAX_FACTOR_DIGITS and _is_read(value)
+
+
+def _digits(value: float) -> int:
+    return len(Decimal(str(value)).normalize().as_tuple().digits)
+
+
+def _is_read(factor: float) -> bool:
+    """llguidance multiplies the double by ten until it is whole, and 0.07 has sixteen digits then."""
+    while factor % 1:
+        factor *= 10
+    return factor < WHOLE_FACTORS
+
+
+# Finds references of a JSON Schema that lead round in a ring.
+#
+# A reference may lead to another, and so on. A ring of references alone describes no value: an answer that
+# began one could not go on.
+
+
+class References:
+    """The references of one schema, which need not have been checked."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        # Schemas known to lead to an end, by identity: the schema is not changed meanwhile.
+        self._ending: set[int] = set()
+
+    def in_ring(self, schema: dict[str, Any]) -> bool:
+        """Whether following the references from this schema never ends."""
+        here: Any = schema
+        passed: set[int] = set()
+        while isinstance(here, dict) and id(here) not in self._ending:
+            if id(here) in passed:
+                return True
+            passed.add(id(here))
+            here = self._next(here)
+        self._ending |= passed
+        return False
+
+    def _next(self, schema: dict[str, Any]) -> Any:
+        """The schema that stands for this one: what it refers to, or its only part."""
+        if isinstance(place := schema.get("$ref"), str):
+            return found(self._root, place)
+        parts = (schema.get(name) for name in ("allOf", "anyOf", "oneOf"))
+        return next((part[0] for part in parts if isinstance(part, list) and len(part) == 1), None)
+
+
+# `propertyNames` that lists the names, as generators write a map whose keys are an enum: each is a property.
+#
+# zod's `record(z.enum(…), …)` and Pydantic's `dict[Literal[…], …]` do so.
+
+MAX_NAME = 256
+MAX_PROPERTIES = 1000
+# Each property has a copy of what the map says of all its values. The most text of one map's copies.
+MAX_COPIES = 2**16
+NOTES = ("title", "description")
+ANY_TEXT: tuple[dict[str, Any], ...] = ({}, {"type": "string"})
+"""What `propertyNames` may say that asks for nothing: every name is a text."""
+_INTO_A_MAP = re.compile(r'"\$ref": "[^"]*/(?:additionalProperties|propertyNames)')
+
+
+class Names:
+    """The names that the maps of one schema list."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+        # What a reference leads to stays where it is.
+        self._fixed = "propertyNames" in (text := json.dumps(schema)) and bool(_INTO_A_MAP.search(text))
+
+    def of(self, node: dict[str, Any]) -> list[str]:
+        """A map's names if they can be spelled out as properties, else none."""
+        values = self._values(node.get("propertyNames"))
+        if not 0 < len(values) <= MAX_PROPERTIES or self._fixed or "patternProperties" in node:
+            return []
+        if not all(isinstance(value, str) and len(value) <= MAX_NAME for value in values):
+            return []
+        own, others = node.get("properties", {}), node.get("additionalProperties")
+        known = isinstance(own, dict) and own.keys() <= {*values} and len({*values}) == len(values)
+        # Copies of copies would be as many as the names of both, multiplied.
+        fits = known and not _has_map(others) and len(values) * len(json.dumps(others)) <= MAX_COPIES
+        return values if fits else []
+
+    def spell_out(self, node: dict[str, Any]) -> None:
+        """Say the same in words that answers are held to."""
+        if names := self.of(node):
+            own, others = node.get("properties", {}), node.get("additionalProperties", True)
+            node["properties"] = {name: own.get(name, others) for name in names}
+            node["additionalProperties"] = False
+            del node["propertyNames"]
+
+    def _values(self, names: Any) -> list[Any]:
+        if isinstance(names, dict) and names.keys() == {"$ref"} and isinstance(names["$ref"], str):
+            names = found(self._schema, names["$ref"])
+        if not isinstance(names, dict) or names.get("type", "string") != "string":
+            return []
+        if names.keys() <= {"type", "const", *NOTES}:
+            return [names["const"]] if "const" in names else []
+        listed = names.get("enum") if names.keys() <= {"type", "enum", *NOTES} else None
+        return listed if isinstance(listed, list) else []
+
+
+def _has_map(value: Any) -> bool:
+    """Whether some map inside it names its keys, or may."""
+    left = [value]
+    while left:
+        here = left.pop()
+        if isinstance(here, dict):
+            if here.get("propertyNames", True) is not True and here["propertyNames"] not in ANY_TEXT:
+                return True
+            left.extend(here.values())
+        elif isinstance(here, list):
+            left.extend(here)
+    return False
+
 
 # Each token of an answer costs time in proportion to the literal or pattern it is in.
 MAX_LITERAL = 4096
@@ -105,8 +247,8 @@ NAMED = ValueForm(f"an object of JSON Schemas, names of at most {MAX_NAME} chara
 PATTERNED = ValueForm(f"{NAMED.words}, none of which ends in a single backslash", _patterned)
 ITEMS = ValueForm("a JSON Schema, or a list of them", lambda v: _schema(v) or _schemas(v))
 COUNT = ValueForm(f"a whole number from 0 to {MAX_COUNT}", lambda v: type(v) is int and 0 <= v <= MAX_COUNT)
-NUMBER = ValueForm(json_numbers.BOUND, json_numbers.is_bound)
-FACTOR = ValueForm(json_numbers.FACTOR, json_numbers.is_factor)
+NUMBER = ValueForm(BOUND, is_bound)
+FACTOR = ValueForm(FACTOR_FORM, is_factor)
 LIMIT = ValueForm(NUMBER.words, lambda v: NUMBER.fits(v) or isinstance(v, bool))
 TEXT = ValueForm("a text", lambda v: isinstance(v, str))
 
@@ -151,7 +293,7 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
     # A reference may lead below an unknown keyword; a definition may have no reference to it.
     named: list[tuple[Any, str]] = []
     references, maps = References(schema), Names(schema)
-    unheld, parts = json_drafts.unheld(schema), json_drafts.Parts(schema)
+    unheld, parts = json_patterns.unheld(schema), json_patterns.Parts(schema)
     seen: dict[int, str] = {}
     properties = 0
     while left or named:
@@ -171,7 +313,7 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
         below = [*_below(here, at)]
         left.extend(below)
         apart = parts.has(here, (inner for inner, _ in below))
-        if apart and (place := json_drafts.reference(here)):
+        if apart and (place := json_patterns.reference(here)):
             raise invalid(render(place, at), "is in a part with an `$id` of its own; leave the `$id` out")
         if "$ref" in here:
             named.append((found(schema, here["$ref"]), render(["$ref"], at)))
@@ -206,7 +348,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
         for name in idle:
             del node[name]
         maps.spell_out(node)
-    json_drafts.settle(copy, nodes)
+    json_patterns.settle(copy, nodes)
     composed = any(map(_composed, nodes))
     for node in nodes:
         if not composed and node.get("properties") and not node.keys() & OTHERS:
@@ -274,7 +416,7 @@ def _check_whole(value: Any, at: str) -> None:
         if isinstance(here, dict | list):
             inside = here.items() if isinstance(here, dict) else enumerate(here)
             left.extend((inner, render([place], at)) for place, inner in inside)
-        elif json_numbers.is_number(here) and abs(here) > MAX_WHOLE:
+        elif is_number(here) and abs(here) > MAX_WHOLE:
             raise invalid(at, f"is a whole number beyond {MAX_WHOLE}; answers cannot be held to it")
 
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from api.dialects.refusals import invalid
-from api.dialects.strict_json import render
-from shared.logprobs import Candidate, Logprobs, TokenLogprob
+from api.dialects.strict_json import invalid, render
+from shared.result import Candidate, Logprobs, TokenLogprob
 
 
 def wanted(logprobs: bool | None, top_logprobs: int | None, at: str = "") -> int | None:

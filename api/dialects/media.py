@@ -9,9 +9,9 @@ import binascii
 import re
 from typing import NamedTuple
 
-from shared.addresses import MAX_URL_CHARS
 from shared.errors import CallerError
 from shared.request import MOST_PICTURES, Image, Part, Sound, Text
+from shared.url_guard import MAX_URL_CHARS
 
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
 # pairs of (). Nothing is tried twice: backtracking would remember every step of a megabyte.

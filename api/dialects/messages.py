@@ -5,9 +5,7 @@ from typing import Any, Literal
 
 from api.dialects.calls import check_id, to_calls
 from api.dialects.media import image, sound
-from api.dialects.refusals import invalid, unknown, unsupported, unsupported_kind
-from api.dialects.replayed import Replayed
-from api.dialects.strict_json import read
+from api.dialects.strict_json import Replayed, invalid, read, unknown, unsupported, unsupported_kind
 from shared.errors import CallerError
 from shared.request import Detail, Image, Message, Part, Role, Sound, Text
 

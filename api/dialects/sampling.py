@@ -1,16 +1,44 @@
 """Reads generation parameters, under every spelling that clients use, into one `Parameters`."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from api.dialects.asking import Asking
 from api.dialects.formats import ResponseFormat, StructuredOutputs, to_format
-from api.dialects.refusals import invalid, unsupported
-from api.dialects.strict_json import Wire, caller_error, render, whole
-from api.dialects.variables import to_variables
+from api.dialects.strict_json import Asking, Harmless, Wire, caller_error, invalid, render, unsupported, whole
+from shared.job import Priority
 from shared.request import Parameters
+from shared.variables import MOST_VARIABLES, Value, Variable, VariableName, Variables, rendered
+
+# Reads `chat_template_kwargs`, vLLM's and SGLang's name for variables of a model's chat template.
+
+_NAME: TypeAdapter[str] = TypeAdapter(VariableName)
+_VALUE: TypeAdapter[Value] = TypeAdapter(Variable)
+
+
+def to_variables(value: dict[str, Any], param: str) -> Variables | None:
+    """Null sets nothing. Raises CallerError naming the variable."""
+    if len(value) > MOST_VARIABLES:
+        raise invalid(param, f"takes up to {MOST_VARIABLES} variables")
+    return (
+        tuple(_pair(name, held, render([name], param)) for name, held in value.items() if held is not None)
+        or None
+    )
+
+
+def _pair(name: str, value: Any, at: str) -> tuple[str, Value]:
+    if rendered(name):
+        raise invalid(at, "is given to the template by this service; remove it")
+    try:
+        return _NAME.validate_python(name), _VALUE.validate_python(value, strict=True)
+    except ValidationError:
+        reason = (
+            "should be a variable's name with true, false, a number of up to a million, or up to 64 letters, "
+            "digits, blanks and _.:/- as its value"
+        )
+        raise invalid(at, reason) from None
+
 
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
@@ -153,3 +181,50 @@ def _check_lengths(given: dict[str, tuple[str, Any]]) -> None:
     )
     if least is not None and most is not None and least > most:
         raise invalid(least_at, f"is more than `{most_at}`")
+
+
+# OpenAI's `service_tier`, which is a job's priority here.
+
+Tier = Literal["auto", "default", "scale", "flex", "priority", "fast"]
+CLASSES: dict[Tier, Priority] = {
+    "auto": "normal",
+    "default": "normal",
+    "scale": "normal",
+    "flex": "batch",
+    "priority": "interactive",
+    "fast": "interactive",
+}
+TIERS: dict[Priority, str] = {"interactive": "priority", "normal": "default", "batch": "flex"}
+"""The tier that an answer names."""
+
+
+# Parameters of vLLM's and SGLang's chats and completions that are known by name but not implemented.
+
+
+class VllmNames(Wire):
+    """Each takes the values that ask for nothing: vLLM's and SGLang's own defaults."""
+
+    return_cached_tokens_details: Annotated[bool | None, Harmless(False)] = None
+    return_hidden_states: Annotated[bool | None, Harmless(False)] = None
+    stream_reasoning: Annotated[bool | None, Harmless(True)] = None
+    bad_words: Annotated[list[str] | None, Harmless([])] = None
+    best_of: Annotated[int | None, Harmless(1)] = None
+    echo: Annotated[bool | None, Harmless(False)] = None
+    include_reasoning: Annotated[bool | None, Harmless(True)] = None
+    include_stop_str_in_output: Annotated[bool | None, Harmless(False)] = None
+    kv_transfer_params: Annotated[dict[str, Any] | None, Harmless()] = None
+    length_penalty: Annotated[float | None, Harmless(1.0)] = None
+    logits_processors: Annotated[list[Any] | None, Harmless([])] = None
+    media_io_kwargs: Annotated[dict[str, Any] | None, Harmless({})] = None
+    mm_processor_kwargs: Annotated[dict[str, Any] | None, Harmless({})] = None
+    no_stop_trim: Annotated[bool | None, Harmless(False)] = None
+    priority: Annotated[int | None, Harmless(0)] = None
+    prompt_logprobs: Annotated[int | None, Harmless()] = None
+    return_token_ids: Annotated[bool | None, Harmless(False)] = None
+    return_tokens_as_token_ids: Annotated[bool | None, Harmless(False)] = None
+    separate_reasoning: Annotated[bool | None, Harmless(True)] = None
+    skip_special_tokens: Annotated[bool | None, Harmless(True)] = None
+    spaces_between_special_tokens: Annotated[bool | None, Harmless(True)] = None
+    use_beam_search: Annotated[bool | None, Harmless(False)] = None
+    vllm_xargs: Annotated[dict[str, Any] | None, Harmless({})] = None
+    add_special_tokens: bool | None = None

@@ -1,15 +1,15 @@
 """Parses JSON from strangers: strictly, with limits checked before they cost anything, and one typed error.
 
 The standard parser accepts NaN, 1e999 and lone surrogates, which cannot be encoded again in an answer, and
-15 MB of `[{},{},…]` cost a second and 280 MB; see RFC 8259 sections 8.2 and 9 on what a parser may limit.
-"""
+15 MB of `[{},{},…]` cost a second and 280 MB; see RFC 8259 sections 8.2 and 9 on what a parser may limit."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, from_json
 
 from shared.errors import CallerError
@@ -172,3 +172,104 @@ def _reason(detail: ErrorDetails) -> str:
         return "should not be empty"
     message = detail["msg"].replace("Input should", "should", 1)
     return message if len(message) <= LONGEST_REASON else f"{message[:LONGEST_REASON]}…"
+
+
+# Errors that every dialect raises for a field, each naming it.
+
+
+def invalid(param: str, reason: str) -> CallerError:
+    return CallerError("invalid_request", f"`{param}` {reason}.", param=param)
+
+
+def unknown(param: str) -> CallerError:
+    return CallerError("unknown_field", f"`{param}` is not a field of this request; remove it.", param=param)
+
+
+def unsupported(param: str) -> CallerError:
+    message = f"`{param}` is not implemented for this value; leave it out."
+    return CallerError("unsupported_parameter", message, param=param)
+
+
+def unsupported_kind(param: str, value: object) -> CallerError:
+    """For a required field such as `type`: it cannot be left out alone, only with the object around it."""
+    whole = param.rpartition(".")[0]
+    advice = f"leave `{whole}` out" if whole else "send another"
+    message = f"`{param}` {value!r:.80} is not implemented; {advice}."
+    return CallerError("unsupported_parameter", message, param=param)
+
+
+# Documented parameters that are known by name but not implemented: which of their values ask for nothing.
+
+
+class Harmless:
+    """Marks a field that is not implemented, with the values that are taken all the same."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+
+@cache
+def harmless(body: type[Wire]) -> Mapping[str, tuple[Any, ...]]:
+    """The values that ask for nothing, by field."""
+    marks = {name: mark for name, field in body.model_fields.items() for mark in field.metadata}
+    return {name: mark.values for name, mark in marks.items() if isinstance(mark, Harmless)}
+
+
+def refuse_unsupported(body: Wire, at: str = "") -> None:
+    """Refuse parameters that would change the answer but are not implemented, those of objects within too.
+
+    Raises CallerError `unsupported_parameter`.
+    """
+    taken, given = harmless(type(body)), body.model_fields_set
+    for name in (name for name in type(body).model_fields if name in given):
+        value = getattr(body, name)
+        if isinstance(value, Wire):
+            refuse_unsupported(value, render([name], at))
+        elif value is not None and name in taken and value not in taken[name]:
+            raise unsupported(render([name], at))
+
+
+# Base of the bodies that ask a model something: null under an unknown name is ignored.
+
+
+class Asking(Wire):
+    """Clients that dump a whole request of another service send what it does not ask for as null.
+
+    So null asks for nothing under an unknown name, too: a misspelt name hides nothing by it.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: held for name, held in value.items() if name in cls.model_fields or held is not None}
+
+
+# Parts of conversations that callers send back, with fields that other services and clients have added.
+
+NOTHING: tuple[Any, ...] = (None, [], {})
+UNREAD = "cache_control"
+"""Anthropic's mark for what to cache: on other services it speeds an answer up, and never changes it."""
+
+
+def _open(schema: dict[str, Any]) -> None:
+    """Leave unknown fields out: generators of typed clients could not express what they may hold."""
+    del schema["additionalProperties"]
+
+
+class Replayed(Wire):
+    """A piece of a conversation, or a function: an unknown field is refused unless it holds nothing."""
+
+    model_config = ConfigDict(json_schema_extra=_open)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.keys() <= cls.model_fields.keys():
+            return value
+        return {name: held for name, held in value.items() if name in cls.model_fields or _asks(name, held)}
+
+
+def _asks(name: str, held: Any) -> bool:
+    return name != UNREAD and held not in NOTHING

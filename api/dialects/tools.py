@@ -10,13 +10,10 @@ from typing import Annotated, Any
 
 from api.dialects.calls import check_function
 from api.dialects.formats import to_schema
-from api.dialects.harmless import Harmless, harmless, refuse_unsupported
-from api.dialects.refusals import invalid
-from api.dialects.replayed import Replayed
-from api.dialects.strict_json import Wire, read
-from shared.calls.called import NAME
+from api.dialects.strict_json import Harmless, Replayed, Wire, harmless, invalid, read, refuse_unsupported
 from shared.errors import CallerError
 from shared.request import MOST_FUNCTIONS, Function, Tools
+from shared.tool_calls.call import NAME
 
 NOTHING = {"type": "object", "properties": {}}
 """The parameters of a function that takes none."""

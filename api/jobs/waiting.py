@@ -1,17 +1,70 @@
 """Waits for a job's end or its next event: subscribe, then read, then wait.
 
-Polling alone would be correct; wake-ups only make it quick.
-"""
+Polling alone would be correct; wake-ups only make it quick."""
 
 import time
 from collections.abc import AsyncGenerator, Callable
 
-from api.jobs.reading import Reading, missing
+from shared.errors import CallerError, ServiceError, Unavailable
 from shared.job import Event, JobView
 from shared.settings import Settings
 from shared.store import jobs
 from shared.store.script import AsyncStore
 from shared.store.wakeups import Wakeups
+
+# Reads a job's event stream step by step, for one reader.
+
+
+async def missing(store: AsyncStore, view: JobView) -> ServiceError:
+    """The error for a caller who waits for a job that is not there any more.
+
+    CallerError `job_not_found` where it was deleted, or had ended and is no longer kept. Else the store lost
+    it: Unavailable `store_unavailable`, since a repeated request will be answered.
+    """
+    if await store.run(jobs.purged(view.caller, view.id)):
+        return CallerError("job_not_found", "The job was deleted.")
+    if view.ended:
+        return CallerError("job_not_found", "The job is no longer kept.")
+    return Unavailable("store_unavailable", "The record store lost this job; ask again.", retry_after=1)
+
+
+class Reading:
+    """Reads the events after the last one read.
+
+    `source` is the id under which new events are announced: the job's while its inputs are fetched, then its
+    run's. `over` says that no more will come; `behind` that the last reading did not give all there was.
+    """
+
+    def __init__(self, store: AsyncStore, view: JobView, after: int) -> None:
+        self._store = store
+        self._view = view
+        self._after = after
+        self._seen: Event | None = None
+        self.source = view.run_id or view.id
+        self.over = self.behind = False
+
+    def waits_for(self, source: str) -> bool:
+        return not self.over and self.source == source
+
+    async def more(self) -> tuple[Event, ...]:
+        """The next stretch of new events; empty where nothing is new.
+
+        Raises CallerError `stream_rewound` where the store lost events that were read (the answer may have
+        taken other words since), and as `missing`.
+        """
+        chapter = await self._store.run(jobs.follow(self._view.caller, self._view.id, self._after))
+        if chapter is None:
+            raise await missing(self._store, self._view)
+        if chapter.forgot or (self._seen is not None and chapter.seen != self._seen):
+            raise CallerError("stream_rewound", "The store lost the end of this stream; read the job again.")
+        if chapter.events:
+            self._seen = chapter.events[-1]
+            self._after = self._seen.id
+        self.over = chapter.events[-1].last if chapter.events else chapter.ended
+        self.behind = bool(chapter.events) and chapter.newest > self._after
+        self.source = chapter.run_id or self.source
+        return chapter.events
+
 
 POLL_S = 2.0
 """A lost wake-up delays its reader by at most this long."""
@@ -44,10 +97,10 @@ class Waiting:
                 listener.ignore_text()
                 view = await self._read(view)
                 while not over(view) and (view.run_id or view.id) == name:
-                    left = deadline - time.monotonic()
-                    if left <= 0:
+                    remaining_s = deadline - time.monotonic()
+                    if remaining_s <= 0:
                         return view
-                    await listener.wait(min(left, POLL_S))
+                    await listener.wait(min(remaining_s, POLL_S))
                     view = await self._read(view)
         return view
 

@@ -2,22 +2,18 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.access.callers import caller_of
-from api.admission.preferences import page_limit, terms
-from api.batches.doors import DOORS
+from api.admission.headers import page_limit, terms
+from api.auth.callers import caller_of
+from api.batches.line_endpoints import DOORS
 from api.context import context_of
-from api.description.answers import BATCH, BATCH_LIST
-from api.description.batch_examples import BATCH as EXAMPLE
-from api.description.openapi import describe
-from api.description.parameters import BATCH_KEY, BATCH_PAGE
-from api.description.responses import refusals
 from api.dialects import strict_json
-from api.dialects.openai_batches import BatchBody, from_batch, to_batch
-from api.dialects.pages import to_page
-from api.wire.body import read_body
-from api.wire.json_answer import json_answer
-from api.wire.plain_route import PlainRoute
-from api.wire.reading import translated
+from api.dialects.fields import to_page
+from api.dialects.openai.batches import BatchBody, from_batch, to_batch
+from api.openapi.document import BATCH_KEY, BATCH_PAGE, describe
+from api.openapi.examples import BATCH as EXAMPLE
+from api.openapi.responses import BATCH, BATCH_LIST, refusals
+from api.server.body import read_body, translated
+from api.server.route import PlainRoute, json_answer
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)

@@ -5,20 +5,17 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.access.callers import caller_of
-from api.admission.preferences import page_limit
+from api.admission.headers import page_limit
+from api.auth.callers import caller_of
 from api.context import context_of
-from api.description.answers import FILE, FILE_CONTENT, FILE_GONE, FILE_LIST
-from api.description.bodies import UPLOAD
-from api.description.openapi import describe
-from api.description.parameters import FILE_PAGE
-from api.description.responses import refusals
-from api.dialects.openai_files import from_purpose, to_deleted, to_file
-from api.dialects.pages import to_page
-from api.wire.body import too_slow
-from api.wire.json_answer import json_answer
-from api.wire.multipart import MultipartForm, receive
-from api.wire.plain_route import PlainRoute
+from api.dialects.fields import to_page
+from api.dialects.openai.files import from_purpose, to_deleted, to_file
+from api.openapi.bodies import UPLOAD
+from api.openapi.document import FILE_PAGE, describe
+from api.openapi.responses import FILE, FILE_CONTENT, FILE_GONE, FILE_LIST, refusals
+from api.server.body import too_slow
+from api.server.multipart import MultipartForm, receive
+from api.server.route import PlainRoute, json_answer
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 

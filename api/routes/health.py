@@ -5,13 +5,11 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 
 from api.context import ProcessContext, context_of
-from api.description.answers import HEALTH, NOT_READY, READY
-from api.description.responses import refusals
-from api.wire.edge import ENDING
-from api.wire.ending import KEY, Ending
-from api.wire.json_answer import json_answer
-from api.wire.plain_route import PlainRoute
-from api.wire.problems import retry_after
+from api.openapi.responses import HEALTH, METRICS, NOT_READY, READY, refusals
+from api.server.ending import KEY, Ending
+from api.server.errors import retry_after
+from api.server.middleware import ENDING
+from api.server.route import PlainRoute, json_answer
 from shared.errors import Unavailable
 
 router = APIRouter(route_class=PlainRoute, tags=["health"], responses=refusals("HuggingFaceError"))
@@ -68,3 +66,19 @@ async def _store(context: ProcessContext) -> str:
 async def _blobs(context: ProcessContext) -> dict[str, str]:
     """The blob store's state; requests without pictures are answered even where it is unreachable."""
     return {"kind": context.blobs.kind, "state": await context.blobs.reach()}
+
+
+# Route of the metrics, for Prometheus and autoscalers.
+
+metrics_router = APIRouter(route_class=PlainRoute, tags=["admin"])
+
+
+@metrics_router.get(
+    "/metrics",
+    summary="Everything that is counted, for Prometheus.",
+    response_class=Response,
+    responses={200: METRICS},
+)
+async def metrics(request: Request) -> Response:
+    page, form = await context_of(request).metrics.page(request.headers.get("accept", ""))
+    return Response(page, media_type=form)

@@ -2,38 +2,46 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api.access.callers import caller_of
-from api.admission.preferences import preferences, waits_for_model
-from api.admission.preferences import terms as terms_of
+from api.admission.headers import preferences, waits_for_model
+from api.admission.headers import terms as terms_of
+from api.admission.readiness import ModelState, not_ready
 from api.admission.submission import Terms
-from api.answers.answering import answer, forget_behind, may_leave, result_of, submit, wait_as_preferred
 from api.answers.completions import CHAT, TEXT, complete
-from api.answers.following import follow, follow_answer, streamed
+from api.answers.event_stream import follow, follow_answer, streamed
+from api.answers.sync import answer, forget_behind, may_leave, result_of, submit, wait_as_preferred
+from api.auth.callers import caller_of
 from api.context import ProcessContext, context_of
-from api.description import examples
-from api.description.answers import ACCEPTED, CHAT_ANSWER, TASK_ANSWER, TEXT_ANSWER
-from api.description.openapi import describe
-from api.description.parameters import PREFER, SYNCHRONOUS
-from api.description.responses import Responses, refusals
-from api.dialects.hf import HfCall, from_bytes
-from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
-from api.dialects.hf_body import HfBody
-from api.dialects.openai_chat import ChatBody
-from api.dialects.openai_completions import CompletionBody
+from api.dialects.hf.task_answers import last_chunk, to_answer, token_chunk
+from api.dialects.hf.task_requests import HfBody, HfCall, from_bytes
+from api.dialects.openai.chat import ChatBody
+from api.dialects.openai.completions import CompletionBody
+from api.openapi import examples
+from api.openapi.document import PREFER, SYNCHRONOUS, describe
+from api.openapi.responses import (
+    ACCEPTED,
+    CHAT_ANSWER,
+    MODEL_HEALTH,
+    MODEL_INFO,
+    MODEL_STATUS,
+    TASK_ANSWER,
+    TEXT_ANSWER,
+    Responses,
+    refusals,
+)
 from api.routes.jobs import accepted
-from api.wire.body import read_body
-from api.wire.json_answer import json_answer
-from api.wire.plain_route import PlainRoute
-from api.wire.reading import translated
-from api.wire.sse import EventStream, block, comment
-from shared.bulk import made
+from api.server.body import read_body, translated
+from api.server.route import PlainRoute, json_answer
+from api.server.sse import EventStream, block, comment
 from shared.job import Event, JobView
+from shared.models import Model
+from shared.offload import offload_if_large
 
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
 ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED}
@@ -116,7 +124,7 @@ async def _ask(request: Request, path_id: str) -> Response:
     ended = await answer(request, context, view, terms)
     said_by = request.headers.get("user-agent")
     ids = await _token_ids(request, context, ended) if call.details else []
-    return await made(lambda: json_answer(to_answer(ended, call, said_by, ids)), ended.bytes)
+    return await offload_if_large(lambda: json_answer(to_answer(ended, call, said_by, ids)), ended.bytes)
 
 
 async def _token_ids(request: Request, context: ProcessContext, view: JobView) -> list[int]:
@@ -144,3 +152,91 @@ async def _blocks(
                 last = block(to_json(last_chunk(ended, index, call)))
                 del ended
                 yield last
+
+
+# Routes that Hugging Face's clients call to learn about a model before they ask it a question.
+
+INFO_REFUSALS = refusals("HuggingFaceError", 404, 503)
+
+info_router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=INFO_REFUSALS)
+
+_STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "failed": "error"}
+
+
+@info_router.get(
+    "/models/{id:model}/health",
+    summary="200 when the model is loaded and answers.",
+    responses=refusals("HuggingFaceError", 500) | {200: MODEL_HEALTH},
+)
+async def model_health(request: Request, id: str) -> Response:
+    model, state = await _state(request, id)
+    if state.standing != "ready":
+        raise not_ready(model, state)
+    return json_answer({"status": "ready"})
+
+
+@info_router.get(
+    "/models/{id:model}", summary="What the model is and how it stands.", responses={200: MODEL_INFO}
+)
+@info_router.get(
+    "/models/{id:model}/info", summary="What the model is and how it stands.", responses={200: MODEL_INFO}
+)
+async def model_info(request: Request, id: str) -> Response:
+    model, state = await _state(request, id)
+    return json_answer(to_info(model, state))
+
+
+@info_router.get("/info", summary="What the first model is and how it stands.", responses={200: MODEL_INFO})
+async def default_info(request: Request) -> Response:
+    return await model_info(request, context_of(request).models.first.id)
+
+
+@info_router.get(
+    "/status/{id:path}",
+    summary="Whether the model is loaded, in the words of the former HF API.",
+    responses={200: MODEL_STATUS},
+)
+async def model_status(request: Request, id: str) -> Response:
+    model, state = await _state(request, id)
+    return json_answer(to_status(model, state))
+
+
+def to_info(model: Model, state: ModelState) -> dict[str, Any]:
+    """TGI's endpoint information, as far as it fits, and the model's queue."""
+    return {
+        "model_id": model.id,
+        "model_sha": model.revision,
+        "model_dtype": model.dtype,
+        "model_device_type": model.device,
+        "state": state.standing,
+        "workers": state.lane.ready + state.lane.loading,
+        "queued": state.lane.queued,
+        "estimated_time": state.estimated_time,
+        "basis": state.basis,
+    }
+
+
+def to_status(model: Model, state: ModelState) -> dict[str, Any]:
+    return {
+        "loaded": state.lane.state == "ready",
+        "state": _STATES[state.lane.state],
+        "compute_type": model.device,
+        "framework": "transformers",
+        "workers": state.lane.ready + state.lane.loading,
+        "queued": state.lane.queued,
+        "estimated_time": state.estimated_time,
+        "basis": state.basis,
+        "reason": state.lane.failed,
+        "engine": state.lane.engine,
+        "engine_reason": state.lane.engine_reason,
+        "reused": None if state.lane.reused is None else asdict(state.lane.reused),
+        "paused": state.lane.paused,
+        "draining": state.lane.draining,
+        "calibration": None if state.lane.calibration is None else asdict(state.lane.calibration),
+    }
+
+
+async def _state(request: Request, name: str) -> tuple[Model, ModelState]:
+    context = context_of(request)
+    model = context.models.resolve(name)
+    return model, await context.jobs.model_state(model)

@@ -10,17 +10,22 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from pydantic_core import to_json
 
-from api.access.callers import caller_of
-from api.admission.preferences import flag, integer, page_limit, preferences
-from api.admission.preferences import terms as terms_of
+from api.admission.headers import flag, integer, page_limit, preferences
+from api.admission.headers import terms as terms_of
 from api.admission.readiness import PAUSED_RETRY_S
 from api.admission.submission import Terms
-from api.answers.answering import attend, forget_behind, note, note_times, shown, submit, wait_as_preferred
-from api.answers.following import follow, streamed
+from api.answers.event_stream import follow, streamed
+from api.answers.sync import attend, forget_behind, note, note_times, shown, submit, wait_as_preferred
+from api.auth.callers import caller_of
 from api.context import ProcessContext, context_of
-from api.description import examples
-from api.description.answers import (
+from api.dialects import strict_json
+from api.dialects.native import jobs
+from api.dialects.native.jobs import from_query, to_forecast
+from api.openapi import examples
+from api.openapi.document import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT, describe
+from api.openapi.responses import (
     ACCEPTED,
+    FORECAST,
     JOB,
     JOB_ENDED,
     JOB_EVENTS,
@@ -28,21 +33,16 @@ from api.description.answers import (
     JOB_LIST,
     JOB_TOLD,
     REPLAYED,
+    refusals,
 )
-from api.description.openapi import describe
-from api.description.parameters import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT
-from api.description.responses import refusals
-from api.dialects import native, strict_json
-from api.dialects.job_filters import from_query
-from api.wire.body import read_body
-from api.wire.json_answer import json_answer
-from api.wire.plain_route import PlainRoute
-from api.wire.problems import retry_after
-from api.wire.reading import translated
-from api.wire.reservation import reserved
-from api.wire.sse import EventStream, block, comment
-from shared.bulk import made
+from api.server.body import read_body, translated
+from api.server.errors import retry_after
+from api.server.memory_budget import reserved
+from api.server.reply import reply_of
+from api.server.route import PlainRoute, json_answer
+from api.server.sse import EventStream, block, comment
 from shared.job import Event, JobView
+from shared.offload import offload_if_large
 from shared.request import Request
 from shared.store.jobs import PAGE_BYTES, JobRequest
 
@@ -58,7 +58,7 @@ LONG_POLL_LIMIT_S = 60
     status_code=202,
     summary="Submit a job.",
     responses=refusals("Problem", 400, 404, 408, 410, 413, 422, 429, 500) | {200: JOB_ENDED, 202: ACCEPTED},
-    openapi_extra=describe(native.JobBody, PREFER, KEY, USE_CACHE, example=examples.JOB),
+    openapi_extra=describe(jobs.JobBody, PREFER, KEY, USE_CACHE, example=examples.JOB),
 )
 async def submit_job(http: HttpRequest) -> Response:
     context = context_of(http)
@@ -77,7 +77,7 @@ async def read_job(http: HttpRequest, context: ProcessContext) -> tuple[Request,
     """The request in a body, and its terms. Raises CallerError."""
     body = await read_body(http, context.settings.api)
     request, said = await translated(
-        caller_of(http).id, body, lambda raw: native.from_job(strict_json.parse(raw))
+        caller_of(http).id, body, lambda raw: jobs.from_job(strict_json.parse(raw))
     )
     model = context.models.recall(request.model)
     terms = replace(
@@ -104,9 +104,9 @@ async def list_jobs(http: HttpRequest) -> Response:
     context, caller = context_of(http), caller_of(http).id
     async with reserved(context.pages, caller, PAGE_BYTES if results else 0):
         page = await context.jobs.list(
-            caller, limit=limit, after=query.get("after"), wanted=wanted, results=results
+            caller, limit=limit, after=query.get("after"), filters=wanted, results=results
         )
-        return await made(lambda: json_answer(native.to_list(page)), page.bytes)
+        return await offload_if_large(lambda: json_answer(jobs.to_list(page)), page.bytes)
 
 
 @router.get(
@@ -214,7 +214,7 @@ async def accepted(view: JobView) -> Response:
 
 
 async def _written(view: JobView, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return await made(lambda: json_answer(native.to_job(view), status, headers), view.bytes)
+    return await offload_if_large(lambda: json_answer(jobs.to_job(view), status, headers), view.bytes)
 
 
 def _request(asked: JobRequest) -> Request:
@@ -243,11 +243,11 @@ async def _blocks(
 async def _end(http: HttpRequest, context: ProcessContext, event: Event, view: JobView) -> bytes:
     ended = await context.jobs.get(view.caller, view.id)
     forget_behind(http, ended)
-    return await made(partial(_block, event, ended), ended.bytes)
+    return await offload_if_large(partial(_block, event, ended), ended.bytes)
 
 
 def _block(event: Event, view: JobView) -> bytes:
-    name, number, data = native.to_event(event, view)
+    name, number, data = jobs.to_event(event, view)
     return block(to_json(data), event=name, id=number)
 
 
@@ -267,3 +267,24 @@ def _poll_after(view: JobView) -> str:
     if view.estimate is None or view.ended:
         return retry_after(1)
     return retry_after(math.ceil(view.estimate.p50 + view.estimate.service_s))
+
+
+# Route that tells what would become of a job, before it is submitted.
+
+estimate_router = APIRouter(route_class=PlainRoute, tags=["jobs"], responses=refusals("Problem", 503))
+
+
+@estimate_router.post(
+    "/v1/estimate",
+    summary="Say what would become of a job: from the cache, or how long it waits, runs and what it costs.",
+    responses=refusals("Problem", 400, 404, 408, 410, 413, 500) | {200: FORECAST},
+    openapi_extra=describe(jobs.JobBody, USE_CACHE, example=examples.JOB),
+)
+async def foretell_job(request: HttpRequest) -> Response:
+    context, reservation = context_of(request), reply_of(request).reservation
+    question, terms = await read_job(request, context)
+    try:
+        told = await context.foretelling.foretell(question, replace(terms, idempotency_key=None), reservation)
+    finally:
+        await reservation.release()
+    return json_answer(to_forecast(told))

@@ -7,10 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from api.context import ProcessContext, context_of
-from api.description.answers import MODEL, MODEL_LIST
-from api.description.responses import refusals
-from api.wire.json_answer import json_answer
-from api.wire.plain_route import PlainRoute
+from api.openapi.responses import MODEL, MODEL_LIST, refusals
+from api.server.route import PlainRoute, json_answer
 from shared.errors import Unavailable
 from shared.models import Model
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from api.wire.plain_route import PlainRoute
+from api.server.route import PlainRoute
 
 FOLDER = Path(__file__).parents[1] / "page"
 TYPES = {

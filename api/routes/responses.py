@@ -4,21 +4,18 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from api.access.callers import caller_of
-from api.admission.preferences import flag, integer, page_limit
-from api.answers.answering import note, shown
+from api.admission.headers import flag, integer, page_limit
 from api.answers.responses import NOTHING_SEEN, found, replay, respond, written
+from api.answers.sync import note, shown
+from api.auth.callers import caller_of
 from api.context import context_of
-from api.description.answers import RESPONSE, RESPONSE_GONE, RESPONSE_INPUT, RESPONSE_STREAMED
-from api.description.openapi import describe
-from api.description.parameters import INPUT_PAGE, RETRIEVAL, SYNCHRONOUS
-from api.description.response_examples import RESPONSE as EXAMPLE
-from api.description.responses import refusals
-from api.dialects.openai_responses import INCLUDABLE, PICTURES, SOUNDS, ResponseBody
-from api.dialects.response_items import Item, numbered, page, to_item_list
-from api.dialects.response_object import Kept, job_of, to_deleted
-from api.wire.json_answer import json_answer
-from api.wire.plain_route import PlainRoute
+from api.dialects.openai.response_items import Item, numbered, page, to_item_list
+from api.dialects.openai.response_object import Kept, job_of, to_deleted
+from api.dialects.openai.responses import INCLUDABLE, PICTURES, SOUNDS, ResponseBody
+from api.openapi.document import INPUT_PAGE, RETRIEVAL, SYNCHRONOUS, describe
+from api.openapi.examples import RESPONSE as EXAMPLE
+from api.openapi.responses import RESPONSE, RESPONSE_GONE, RESPONSE_INPUT, RESPONSE_STREAMED, refusals
+from api.server.route import PlainRoute, json_answer
 from shared.errors import CallerError
 from shared.request import Image, Sound
 

@@ -2,25 +2,13 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.access.callers import caller_of
-from api.admission.preferences import page_limit
+from api.admission.headers import page_limit
+from api.auth.callers import caller_of
 from api.context import context_of
-from api.description import webhook_examples as examples
-from api.description.answers import (
-    ENDPOINT,
-    ENDPOINT_GONE,
-    ENDPOINT_LIST,
-    EVENT_LIST,
-    NEW_ENDPOINT,
-    SENT,
-    TRY_LIST,
-)
-from api.description.examples import ROTATION
-from api.description.openapi import describe
-from api.description.parameters import LOG
-from api.description.responses import refusals
 from api.dialects import strict_json
-from api.dialects.endpoints import (
+from api.dialects.fields import to_page
+from api.dialects.native.admin import RotationBody, from_rotation
+from api.dialects.native.webhooks import (
     EndpointBody,
     EndpointChange,
     from_change,
@@ -30,16 +18,25 @@ from api.dialects.endpoints import (
     to_event,
     to_try,
 )
-from api.dialects.keys import RotationBody, from_rotation
-from api.dialects.pages import to_page
-from api.wire.body import read_body
-from api.wire.json_answer import json_answer
-from api.wire.plain_route import PlainRoute
-from api.wire.reading import translated
-from api.wire.reservation import reserved
+from api.openapi import examples as examples
+from api.openapi.document import LOG, describe
+from api.openapi.examples import ROTATION
+from api.openapi.responses import (
+    ENDPOINT,
+    ENDPOINT_GONE,
+    ENDPOINT_LIST,
+    EVENT_LIST,
+    NEW_ENDPOINT,
+    SENT,
+    TRY_LIST,
+    refusals,
+)
+from api.server.body import read_body, translated
+from api.server.memory_budget import reserved
+from api.server.route import PlainRoute, json_answer
 from shared import ids
-from shared.bulk import made
-from shared.store.notices import PAGE_BYTES
+from shared.offload import offload_if_large
+from shared.store.webhook_events import PAGE_BYTES
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1", tags=["webhooks"], responses=refusals("Problem", 503)
@@ -158,6 +155,6 @@ async def list_events(request: Request) -> Response:
             caller, after=query.get("after"), types=types, limit=limit
         )
         size = sum(n.job.bytes if n.job else len(n.body or "") for n in found)
-        return await made(
+        return await offload_if_large(
             lambda: json_answer(to_page([to_event(notice) for notice in found], has_more=has_more)), size
         )

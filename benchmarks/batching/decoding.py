@@ -27,7 +27,7 @@ from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Text
 from worker.engines.base import Row
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.loaded import LoadedModel
+from worker.engines.loading.loaded import LoadedModel
 
 FEWEST = 8
 """Fewest steps of the whole batch that give a figure."""

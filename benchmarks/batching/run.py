@@ -20,7 +20,7 @@ from benchmarks.batching.results import Results
 from benchmarks.batching.servers import made, serving
 from benchmarks.processes import ROOT
 from benchmarks.server import NotStartedError
-from sightline.serving.heap import heap
+from sightline.serving.child import heap
 from sightline.serving.server import find_binary
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from benchmarks.cache.changes import Asked
 from benchmarks.cache.pairs import Pair
 from shared import ids
-from shared.hashing import request_hash
+from shared.cache_key import request_hash, reuse_key
 from shared.result import Choice, Result, Usage
-from shared.reuse import reuse_key
 from shared.settings import QueueSettings, Settings
 from shared.store import admission, claims, workers
 from shared.store.admission import Placing

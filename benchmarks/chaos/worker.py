@@ -17,9 +17,9 @@ from celery import signals
 from shared.settings import RedisSettings
 from shared.store.script import ScriptCall, Store, connect
 from worker import app as product
-from worker import node
+from worker import model_worker
 from worker.engines import echo
-from worker.engines.gate import Gate
+from worker.engines.row_limit import RowLimit
 
 T = TypeVar("T")
 HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
@@ -29,7 +29,7 @@ app = product.app
 _hung = threading.Event()
 
 
-class HangingGate(Gate):
+class HangingGate(RowLimit):
     """Every row ticks at each of its steps; after the signal none comes back."""
 
     def tick(self) -> None:
@@ -69,5 +69,5 @@ def _listen(sender: Any, **_: Any) -> None:
 
 
 echo.Gate = HangingGate  # type: ignore[attr-defined]
-node.connect = _connect  # type: ignore[attr-defined]
+model_worker.connect = _connect  # type: ignore[attr-defined]
 signal.signal(HANG, lambda *_: _hung.set())

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 
 from benchmarks.fleet.load import KEPT_S, SETTINGS, STEPS, STREAMED, WAYS, Way, placings
 from shared import ids
-from shared.piece import Piece
-from shared.result import Choice, Result, Usage
+from shared.result import Choice, Piece, Result, Usage
 from shared.settings import settings
 from shared.store import admission, claims, workers
 from shared.store.admission import Placing

@@ -21,10 +21,10 @@ from benchmarks.fleet.load import STREAMED
 from shared.models import Model
 from shared.models_file import load_models
 from shared.settings import settings
-from worker import node
+from worker import model_worker
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.echo import Echo, EchoEngine
-from worker.engines.transcript import Transcript
+from worker.engines.sampling.detokenizer import Transcript
 
 TOLD_EVERY_S = 0.5
 NUDGED_S = 1
@@ -75,7 +75,7 @@ class PlayedEngine(EchoEngine):
         return transcript.finish("stop", score=1.0)
 
 
-def serve(worker: node.Node, broker: Any) -> None:
+def serve(worker: model_worker.Node, broker: Any) -> None:
     """One task thread, without end: what Celery hands out is a nudge."""
     lane = worker.model.lane
     while True:
@@ -86,7 +86,7 @@ def serve(worker: node.Node, broker: Any) -> None:
 def open_all(model: Model, count: int) -> None:
     """All workers, and their task threads."""
     for _ in range(count):
-        worker = node.open_node(settings(), model, model.threads)
+        worker = model_worker.open_node(settings(), model, model.threads)
         broker = Redis.from_url(settings().redis.broker_url)
         for _ in range(model.threads):
             threading.Thread(target=serve, args=(worker, broker), daemon=True).start()
@@ -104,7 +104,7 @@ def main() -> None:
     name, count, path = sys.argv[1:]
     # Threads are daemons, and what they hold dies with the record server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    node.create = PlayedEngine  # type: ignore[attr-defined]
+    model_worker.create = PlayedEngine  # type: ignore[attr-defined]
     open_all(load_models(settings().models_file).chosen(name), int(count))
     with Path(path).open("w", encoding="utf-8") as out:
         tell(out)

@@ -22,7 +22,7 @@ from shared.settings import BlobSettings, QueueSettings, RedisSettings, Retentio
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect
-from worker.maintenance.upkeep import Upkeep
+from worker.maintenance.leader import Upkeep
 
 JOBS, PER_S, SEED = 20_000, 150, 1
 GROWTH_LIMIT = 1.05

@@ -8,15 +8,14 @@ from collections import Counter, deque
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from shared.piece import Piece
-from shared.result import Choice, JobError, Result, Usage
+from shared.job import Times
+from shared.result import Choice, JobError, Piece, Result, Usage
 from shared.settings import Settings
 from shared.store import admission, claims, jobs, workers
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store
-from shared.times import Times
 
 T = TypeVar("T")
 MODEL, LANE = "bench/played", "model.bench--played"

@@ -14,7 +14,7 @@ from benchmarks.webhooks import checker
 from benchmarks.webhooks.checker import ALL, OWN, Told, Verdict, judge
 from benchmarks.webhooks.receivers import Received, read
 from benchmarks.webhooks.site import MODEL, Site, opened
-from shared.endpoint import new_secret
+from shared.webhooks import new_secret
 
 SHARES = {"steady": 30, "flaky": 30, "hangs": 14, "restarts": 20, "gone": 4, "dead": 2}
 """How many of a hundred jobs have their own webhook at each kind of receiver."""

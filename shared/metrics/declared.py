@@ -7,7 +7,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 REGISTRY = CollectorRegistry()
-"""What this process has counted since it began; `shared.metrics.tally` tells it to the record store."""
+"""What this process has counted since it began; `shared.metrics.reporter` tells it to the record store."""
 
 
 @dataclass(frozen=True)

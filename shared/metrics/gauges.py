@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from shared.fleet import Fleet
+from shared.metrics.counters import CLASS
 from shared.metrics.declared import MODEL, Declared, Label, gauge
-from shared.metrics.requests import CLASS
 
 PROMISE = Label("promise", ("p50", "p90"))
 STATE = Label("state", ("ready", "loading"))
@@ -131,17 +131,17 @@ def _put_workers(sheet: Sheet, model: str, fleet: Fleet) -> None:
     sheet.put(ROWS, sum(worker.rows for worker in ready), model)
     sheet.put(BUSY, sum(min(worker.busy, worker.rows) for worker in ready), model)
     for worker in fleet.workers:
-        who = (model, worker.id, worker.host)
-        sheet.put(WORKER_BUSY, worker.busy, *who)
-        sheet.put(WORKER_MEMORY, worker.memory, *who)
-        sheet.put(WORKER_TOKENS, worker.tokens_per_s, *who)
+        labels = (model, worker.id, worker.host)
+        sheet.put(WORKER_BUSY, worker.busy, *labels)
+        sheet.put(WORKER_MEMORY, worker.memory, *labels)
+        sheet.put(WORKER_TOKENS, worker.tokens_per_s, *labels)
 
 
 def _put_promises(sheet: Sheet, model: str, fleet: Fleet) -> None:
     if fleet.lane.service_ms is not None:
         sheet.put(SERVICE, fleet.lane.service_ms / 1000, model)
-    seen = fleet.lane.calibration
-    sheet.put(SCORED, seen.scored if seen else 0, model)
-    if seen:
-        sheet.put(WITHIN, seen.within_p50, model, "p50")
-        sheet.put(WITHIN, seen.within_p90, model, "p90")
+    calibration = fleet.lane.calibration
+    sheet.put(SCORED, calibration.scored if calibration else 0, model)
+    if calibration:
+        sheet.put(WITHIN, calibration.within_p50, model, "p50")
+        sheet.put(WITHIN, calibration.within_p90, model, "p90")

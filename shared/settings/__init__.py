@@ -1,30 +1,134 @@
 """Every setting, declared once: nothing else takes a setting from the environment.
 
 Names are `SIGHTLINE_<GROUP>__<NAME>`, and `SIGHTLINE_<NAME>` of what has no group; units are in the names (`_s` seconds, `_mb` MiB).
-Unknown names stop the start: a typing error must not silently fall back to a default.
-"""
+Unknown names stop the start: a typing error must not silently fall back to a default."""
 
 import os
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.addresses import Reach, may_match
 from shared.request import MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
-from shared.settings.group import Group, Listed, shown
-from shared.settings.metrics import MetricsSettings as MetricsSettings
+from shared.settings.group import BearerSecret, Group, Listed, shown
 from shared.settings.redis import RedisSettings as RedisSettings
-from shared.settings.sounds import SoundSettings
-from shared.settings.traces import TraceSettings as TraceSettings
-from shared.settings.webhooks import WebhookSettings as WebhookSettings
+from shared.url_guard import Reach, may_match
+from shared.webhooks import key_of
+
+# The settings of traces; `shared.settings` puts them among the others.
+
+
+class TraceSettings(Group):
+    """Where traces go, if anywhere."""
+
+    url: str = Field(
+        "",
+        description="Where traces are sent, by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; "
+        "empty = no traces. Needs the extra `traces`.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError("should name no user; OTEL_EXPORTER_OTLP_HEADERS may say who sends the traces")
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("should be http://HOST:PORT/v1/traces or https://…")
+        return value
+
+
+# The settings of webhooks; `shared.settings` puts them among the others.
+
+Pause = Annotated[float, Field(ge=0)]
+
+
+class WebhookSettings(Group):
+    """Calling callers back; done by the courier only, with the address guard of fetching."""
+
+    secret: SecretStr | None = Field(
+        None,
+        description="Signs the deliveries of webhooks without a secret of their own: `whsec_` and base64, or "
+        "at least 16 bytes of text. Without it such webhooks "
+        "are refused; with API keys on it signs for the admin key's caller only.",
+    )
+    limit_s: float = Field(
+        20,
+        gt=0,
+        description="Seconds for one delivery, from DNS to the answer.",
+    )
+    delays_s: Listed[tuple[Pause, ...]] = Field(
+        (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        description="Pauses after each failed delivery, comma separated; up to a tenth is "
+        "added at random. Then the delivery is abandoned.",
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            key_of(value.get_secret_value())
+        return value
+
+
+# The settings of sounds; `shared.settings` puts them among the others.
+
+
+class SoundSettings(Group):
+    """Limits on what strangers send to be heard."""
+
+    max_mb: float = Field(10, gt=0, description="Largest audio file in MiB.")
+    max_s: float = Field(30, gt=0, le=600, description="Longest audio, in seconds.")
+    max_count: int = Field(4, ge=1, le=16, description="Audio files in one request.")
+    decode_limit_s: float = Field(
+        5,
+        gt=0,
+        description="Processor time for decoding one audio file.",
+    )
+    decode_memory_mb: int = Field(
+        400,
+        ge=64,
+        description="Memory of a decoding process in MiB; raise it with max_s. A second of stereo "
+        "at 48 kHz takes about 1.",
+    )
+
+
+# The settings of what Prometheus reads; `shared.settings` puts them among the others.
+
+MOST_PORT = 65535
+
+
+class MetricsSettings(Group):
+    """Who may read the metrics, and where else they are."""
+
+    token: BearerSecret | None = Field(
+        None,
+        description="A bearer token that opens GET /metrics and nothing else, for Prometheus; 32 visible "
+        "ASCII characters or more.",
+    )
+    listen: str | None = Field(
+        None,
+        description="HOST:PORT at which a process also serves its own counters, to all that reach it; "
+        "for one process per machine or container.",
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", value):
+            raise ValueError("should be HOST:PORT, such as 0.0.0.0:9464")
+        if value is not None and int(value.rpartition(":")[2]) > MOST_PORT:
+            raise ValueError(f"names a port above {MOST_PORT}")
+        return value
+
 
 PREFIX = "SIGHTLINE_"
 BLOB_STORES = ("file", "s3", "gs", "az")
@@ -278,8 +382,8 @@ def fields() -> Iterator[tuple[str, FieldInfo]]:
 
 def load_settings() -> Settings:
     """Read the environment. Raises SettingsError naming the variable; no message holds a value of redis.url or a key."""
-    known = known_names() | {CLIENT_KEY}
-    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known)
+    names = known_names() | {CLIENT_KEY}
+    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in names)
     if unknown:
         near = get_close_matches(unknown[0].upper(), sorted(known_names()), n=1, cutoff=0.8)
         meant = f"; did you mean {near[0]}?" if near else "."

@@ -1,11 +1,48 @@
 """The settings of the record store; `shared.settings` puts them among the others."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 
-from shared.settings import redis_url
 from shared.settings.group import Group, both_or_none
+
+# The parts of a Redis URL. No error's text ever holds the URL: it may hold a password.
+
+
+def split(url: SecretStr) -> SplitResult:
+    """Raises ValueError."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        is_redis = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+        # At a `#`, `/` or `?` of the password the server's name would end, and a piece of it be connected to.
+        # Behind a database's number nothing of the password is left.
+        whole = not parts.fragment and ("@" not in parts.query or parts.path.strip("/").isdigit())
+        if is_redis and whole and database(parts) >= 0:
+            return parts
+    except ValueError:
+        # Its text may quote the password.
+        pass
+    raise ValueError(
+        "should be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE; "
+        "in a password write # as %23, / as %2F, ? as %3F and @ as %40"
+    )
+
+
+def database(parts: SplitResult) -> int:
+    """As redis-py reads it: `?db=` comes before the path."""
+    return int(parse_qs(parts.query).get("db", [parts.path.strip("/") or "0"])[0])
+
+
+def to_connect(parts: SplitResult, number: int, tls: Mapping[str, str]) -> str:
+    """One database of the server, with what its clients are to know of TLS (`ssl_ca_certs`, …).
+
+    Whether the server's certificate is asked for stands there in any case: Celery speaks no TLS without.
+    """
+    options = {name: value for name, value in parse_qsl(parts.query) if name != "db"}
+    ssl_defaults = {"ssl_cert_reqs": "required"} if parts.scheme == "rediss" else {}
+    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(ssl_defaults | options | dict(tls))))
 
 
 class RedisSettings(Group):
@@ -43,24 +80,20 @@ class RedisSettings(Group):
     @field_validator("url")
     @classmethod
     def _known_form(cls, value: SecretStr) -> SecretStr:
-        redis_url.split(value)
+        split(value)
         return value
 
     @field_validator("broker_db")
     @classmethod
     def _not_the_records(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if (
-            value is not None
-            and "url" in info.data
-            and value == redis_url.database(redis_url.split(info.data["url"]))
-        ):
+        if value is not None and "url" in info.data and value == database(split(info.data["url"])):
             raise ValueError(f"the records are in database {value} already; the broker needs another")
         return value
 
     @field_validator("tls_ca", "tls_cert")
     @classmethod
     def _over_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None and "url" in info.data and redis_url.split(info.data["url"]).scheme != "rediss":
+        if value is not None and "url" in info.data and split(info.data["url"]).scheme != "rediss":
             raise ValueError("means nothing without TLS: SIGHTLINE_REDIS__URL should begin with rediss://")
         return value
 
@@ -72,15 +105,15 @@ class RedisSettings(Group):
     @property
     def store_url(self) -> str:
         """The records' URL as clients take it; it may hold a password."""
-        parts = redis_url.split(self.url)
-        return redis_url.to_connect(parts, redis_url.database(parts), self._tls)
+        parts = split(self.url)
+        return to_connect(parts, database(parts), self._tls)
 
     @property
     def broker_url(self) -> str:
         """The Celery broker's URL: the records' server, another database."""
-        parts = redis_url.split(self.url)
-        number = redis_url.database(parts) + 1 if self.broker_db is None else self.broker_db
-        return redis_url.to_connect(parts, number, self._tls)
+        parts = split(self.url)
+        number = database(parts) + 1 if self.broker_db is None else self.broker_db
+        return to_connect(parts, number, self._tls)
 
     @property
     def _tls(self) -> dict[str, str]:

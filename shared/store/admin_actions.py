@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any, cast
 
-from shared.admin_action import AdminAction, Operator, Outcome
+from shared.api_keys import AdminAction, Operator, Outcome
 from shared.store.script import Script, ScriptCall, T
 from shared.store.views import pairs
 

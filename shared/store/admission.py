@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from shared.batch import Place
 from shared.estimate import Lane
-from shared.job import JobView, Priority
+from shared.job import JobView, Priority, Times
 from shared.settings import Settings
 from shared.store import views
 from shared.store.deadlines import failures
@@ -17,7 +17,6 @@ from shared.store.models import REMOVED
 from shared.store.pairs import digests
 from shared.store.script import Script, ScriptCall
 from shared.store.workers import watching
-from shared.times import Times
 from shared.webhooks import Webhook
 
 SUBMIT, ADMIT, TOUCH, GUESS = Script("submit"), Script("admit"), Script("touch"), Script("guess")
@@ -50,7 +49,7 @@ class Placing:
     """What decides where an admitted job's request goes.
 
     `run` is the id a new run would get, `key` the reuse key (scope and request hash; None = neither hit nor
-    join), `blobs` the digests of its pictures, `cost` what its caller is charged in line (shared/cost.py),
+    join), `blobs` the digests of its pictures, `cost` what its caller is charged in line (shared/tokens.py),
     `request` its JSON, `rows` how many its answers take (`Parameters.rows`).
     """
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.piece import Piece, joined
-from shared.result import JobError, Result
+from shared.result import JobError, Piece, Result, joined
 from shared.settings import Settings
 from shared.store.deadlines import failures
 from shared.store.keys import PREFIX

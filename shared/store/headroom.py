@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from shared.errors import Unavailable
-from shared.seldom import Seldom
+from shared.log_throttle import Seldom
 from shared.settings import Settings
 from shared.store.holdings import holding
 from shared.store.memory import Eviction, Memory, memory
 from shared.store.script import AsyncStore, Script, ScriptCall
 from shared.store.workers import watching
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("shared.store")
 WRITABLE = Script("writable")
 LOOKED_AT_S = 1.0
 """The store's memory is read again after this long."""

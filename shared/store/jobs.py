@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.estimate import Lane
-from shared.job import JobView, Priority, Status
-from shared.listing import EVERYTHING, Filter, Page
+from shared.job import EVERYTHING, Filter, JobView, Page, Priority, Status
 from shared.settings import Settings
 from shared.store import views
 from shared.store.lifetimes import lifetimes

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from shared.store.script import Script, ScriptCall
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("shared.store")
 MEMORY = Script("memory")
 AT_ITS_END = 6 * 2**10
 """Bytes by which a run's records grow until it has ended, with an answer of a hundred tokens."""

@@ -23,13 +23,13 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ReadOnlyError
 
 from shared.errors import Unavailable
-from shared.seldom import Seldom
+from shared.log_throttle import Seldom
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
 from shared.store.keys import INTAKE
 from shared.store.script import CONNECTION, reaching
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("shared.store")
 TASK = "sightline.claim"
 """The Celery task every nudge names; its one argument is the lane."""
 

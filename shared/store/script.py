@@ -25,8 +25,8 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Red
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from shared.bulk import made
 from shared.errors import Unavailable
+from shared.offload import offload_if_large
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
 from shared.store.keys import PREFIX
@@ -185,7 +185,7 @@ class AsyncStore:
                 reply = await self._reply(asked)
             except TimeoutError:
                 raise RedisTimeoutError("the record store hangs") from None
-        return await made(lambda: call.parse(reply), call.size(reply))
+        return await offload_if_large(lambda: call.parse(reply), call.size(reply))
 
     async def _reply(self, asked: _Asked) -> Any:
         """Raises TimeoutError."""

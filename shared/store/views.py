@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from shared.calls.syntax import read_syntax
 from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
 from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Origin, Result
+from shared.tool_calls.syntax import read_syntax
 
 UNFORESEEN = ("paused", "scheduled", "retrying")
 """Reasons without an estimate: the job waits in no line, and such waits are not measured."""

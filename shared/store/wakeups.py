@@ -23,7 +23,7 @@ from shared.settings import RedisSettings
 from shared.store.keys import channel
 from shared.store.script import CONNECTION
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("shared.store")
 RECONNECT_S = 0.5
 PING_S = 5.0
 """A connection silent for this long is asked whether it lives, and given up after twice that."""

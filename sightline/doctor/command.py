@@ -51,5 +51,5 @@ def _lines(checks: Sequence[Check]) -> list[str]:
         if check.fix:
             lines.append(plain(f"{'':<8} {'':<{width}}  → {check.fix}"))
     counts = {state: sum(check.state == state for check in checks) for state in ("problem", "warning")}
-    found = [f"{count} {state}{'s' * (count != 1)}" for state, count in counts.items() if count]
-    return [*lines, ", ".join(found) or "nothing is wrong"]
+    totals = [f"{count} {state}{'s' * (count != 1)}" for state, count in counts.items() if count]
+    return [*lines, ", ".join(totals) or "nothing is wrong"]

@@ -1,0 +1,1 @@
+"""`sightline run` and the processes under it: plan, start, watch, stop."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.attempt_harness import Workbench, workbench
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.workbench import Workbench, workbench
 
 
 @pytest.fixture(scope="session")

@@ -11,21 +11,21 @@ import pytest
 from PIL.Image import Image as Picture
 
 from shared.blobs import digest
+from shared.cache_key import EVERYBODY
 from shared.errors import Unavailable
-from shared.piece import Piece
 from shared.request import Image, Request
-from shared.reuse import EVERYBODY
+from shared.result import Piece
 from shared.store.admission import submit
 from shared.store.claims import append
 from shared.store.script import Store
+from tests.support.attempt_harness import CALLER, FAIL, MODEL, STALL, Unsteady, Workbench
 from tests.support.clients import until
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import CALLER, FAIL, MODEL, STALL, Unsteady, Workbench
 from worker.attempt import attempt
 from worker.engines.base import DeviceBroken, Finish, Prompt, Row, Samples
 from worker.engines.echo import EchoEngine
-from worker.stream import Publisher
+from worker.publisher import Publisher
 
 
 class Hiccup(EchoEngine):

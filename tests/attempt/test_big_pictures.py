@@ -20,15 +20,14 @@ from shared.errors import CallerError
 from shared.request import Request
 from shared.settings import PictureSettings
 from tests.support import pictures as make
+from tests.support.attempt_harness import MODEL, workbench
 from tests.support.clients import until
 from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import MODEL, workbench
 from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
-from worker.media.images import Decoder
-from worker.places import FEWEST, places
-from worker.room import Guest
+from worker.fair_share import FEWEST, Waiter, prepare_concurrency
+from worker.media.picture_decoder import Decoder
 
 ROOT = Path(__file__).parents[2]
 SIDE = PictureSettings().max_side
@@ -40,15 +39,15 @@ from pathlib import Path
 from transformers import AutoConfig, AutoProcessor
 from shared.request import Image, Message, Request
 from shared.settings import PictureSettings
-from worker.engines.prompt import Renderer
-from worker.media.images import Decoder
-from worker.media.wire import limit_memory
-from worker.room import Guest
+from worker.engines.prompt.renderer import Renderer
+from worker.media.picture_decoder import Decoder
+from worker.media.decoder_protocol import limit_memory
+from worker.fair_share import Waiter
 
 tiny = Path("models/tiny")
 renderer = Renderer(AutoProcessor.from_pretrained(tiny), AutoConfig.from_pretrained(tiny), 2048)
 decoder = Decoder(PictureSettings(decode_limit_s=60))
-with decoder.decoded([Path(name).read_bytes() for name in sys.argv[1:]], Guest("")) as pictures:
+with decoder.decoded([Path(name).read_bytes() for name in sys.argv[1:]], Waiter("")) as pictures:
     pass
 asked = Request(model="m", messages=(Message(role="user", parts=(Image(digest="x"),)),))
 limit_memory(1024)
@@ -91,13 +90,13 @@ def test_a_picture_shrunk_in_strips_shows_no_seams(decoder: Decoder, size: tuple
 
 
 def test_many_large_pictures_are_seen_with_fewer_pixels_each(decoder: Decoder) -> None:
-    with decoder.decoded([make.picture("PNG", (4000, 4000), "1")] * 4, Guest("")) as pictures:
+    with decoder.decoded([make.picture("PNG", (4000, 4000), "1")] * 4, Waiter("")) as pictures:
         assert {picture.size for picture in pictures} == {(SIDE // 2, SIDE // 2)}
 
 
 def test_pictures_that_came_by_different_ways_are_limited_together(decoder: Decoder) -> None:
     large = make.picture("PNG", (6000, 6000), "1")
-    with pytest.raises(CallerError, match="together") as refused, decoder.decoded([large] * 3, Guest("")):
+    with pytest.raises(CallerError, match="together") as refused, decoder.decoded([large] * 3, Waiter("")):
         pass
     assert (refused.value.code, refused.value.param) == ("invalid_image", "images[2]")
 
@@ -106,11 +105,11 @@ def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decod
     large, small = make.picture("PNG", (SIDE, SIDE), "1"), make.picture()
 
     def sizes_of(file: bytes) -> list[tuple[int, int]]:
-        with decoder.decoded([file], Guest("")) as pictures:
+        with decoder.decoded([file], Waiter("")) as pictures:
             return [picture.size for picture in pictures]
 
     with ThreadPoolExecutor(1) as threads:
-        with decoder.decoded([large], Guest("")), decoder.decoded([large], Guest("")):
+        with decoder.decoded([large], Waiter("")), decoder.decoded([large], Waiter("")):
             waiting = threads.submit(sizes_of, small)
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
@@ -122,14 +121,14 @@ def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_an
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, processors: int, gib: int, most: int
 ) -> None:
     (limit := tmp_path / "memory.max").write_text(f"{gib * 2**30}\n")
-    monkeypatch.setattr("worker.places.MEMORY_MAX", limit)
-    monkeypatch.setattr("worker.processors.CPU_MAX", tmp_path / "none")
+    monkeypatch.setattr("worker.fair_share.MEMORY_MAX", limit)
+    monkeypatch.setattr("worker.fair_share.CPU_MAX", tmp_path / "none")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors), raising=False)
     large, together = make.picture(size=(256, 256)), threading.Barrier(most)
-    decoder = Decoder(PictureSettings(decode_limit_s=60, max_side=256), places())
+    decoder = Decoder(PictureSettings(decode_limit_s=60, max_side=256), prepare_concurrency())
 
     def hold() -> None:
-        with decoder.decoded([large], Guest("")):
+        with decoder.decoded([large], Waiter("")):
             together.wait(20)
 
     try:
@@ -207,7 +206,7 @@ def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepa
 
     with workbench(redis) as desk, ThreadPoolExecutor(2) as threads, ExitStack() as held:
         desk.context = replace(desk.context, engine=Noting(MODEL))
-        turns, mallory = desk.context.preparing, Guest("mallory")
+        turns, mallory = desk.context.preparing, Waiter("mallory")
 
         def take() -> None:
             with turns.taking(1, mallory):
@@ -229,12 +228,12 @@ def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     clock = [0.0]
-    for module in ("worker.attempt", "worker.room"):
+    for module in ("worker.attempt", "worker.fair_share"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: clock[0]))
     with workbench(redis) as desk, ThreadPoolExecutor(1) as threads:
         room = {"preparing": desk.context.preparing, "pixels": desk.context.decoder._pixels}[name]
         job = desk.ask("look", make.picture())
-        with room.taking(room._size, Guest("mallory")):
+        with room.taking(room._size, Waiter("mallory")):
             attempt = threads.submit(desk.attempt)
             until(lambda: room._sharers.waiting, 20)
             clock[0] += 3600

@@ -23,8 +23,7 @@ from shared.store.script import connect
 from tests.support.clients import until
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
-from worker.celery_app import QuickConsumer, make_app
-from worker.exits import Exit
+from worker.celery_app import Exit, QuickConsumer, make_app
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,9 +12,9 @@ import pytest
 from shared.blobs import BlobMissingError, Blobs, Staged, digest
 from shared.settings import BlobSettings
 from shared.store.admission import HOLD_S, touch
+from tests.support.attempt_harness import Workbench
 from tests.support.object_store import URL, object_store
 from tests.support.service import ROOT
-from tests.support.workbench import Workbench
 from worker.maintenance.collect import Collection
 
 KEPT, LOST, FRESH = b"kept", b"lost", b"fresh"
@@ -88,7 +88,7 @@ def test_what_somebody_came_to_need_during_its_deletion_is_put_back(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(desk, LOST, age_s=HOLD_S + 60)
-    monkeypatch.setattr("worker.deleting.deleted", lambda names: touch(names, "job_1"))
+    monkeypatch.setattr("worker.maintenance.collect.deleted", lambda names: touch(names, "job_1"))
     # `touch` answers what is being deleted, as `deleted` answers what is wanted.
     collection = Collection(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 0]

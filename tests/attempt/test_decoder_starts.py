@@ -14,9 +14,9 @@ from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.loud_decoder import DEADLY
 from tests.support.pictures import decoded
-from worker.media.child import Children, Craft, UndecodableError
-from worker.media.images import Decoder
-from worker.media.wire import PICTURES
+from worker.media.decoder_process import Children, Craft, UndecodableError
+from worker.media.decoder_protocol import PICTURES
+from worker.media.picture_decoder import Decoder
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_caller_is_not_blamed_where_no_process_can_be_started(
 
 @pytest.fixture
 def children() -> Iterator[Children]:
-    found = Children(Craft("worker.media.pixels", (60.0, 512, 100_000_000), 60.0))
+    found = Children(Craft("worker.media.decode_picture", (60.0, 512, 100_000_000), 60.0))
     yield found
     found.close()
 

@@ -9,11 +9,11 @@ from shared.request import Image, Sound
 from shared.settings import PictureSettings
 from shared.store.admission import JobTerms, submit
 from tests.attempt.test_intake import HELD, PICTURE, serving
+from tests.support.attempt_harness import Workbench, workbench
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
-from tests.support.workbench import Workbench, workbench
 from worker.fetching.intake import Intake
 
 EARLIER = picture(size=(48, 64))

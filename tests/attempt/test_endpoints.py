@@ -3,15 +3,14 @@
 import pytest
 
 from shared import ids
-from shared.endpoint import Change, Endpoint
 from shared.settings import Settings
-from shared.store import endpoints
-from shared.webhooks import Webhook
+from shared.store import webhook_endpoints
+from shared.webhooks import Change, Endpoint, Webhook
+from tests.support.attempt_harness import CALLER, Workbench
 from tests.support.clients import until
-from tests.support.office import SECRET, Office
+from tests.support.deliverer_harness import SECRET, Office
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import CALLER, Workbench
 from worker.webhooks.post import post
 
 OLD, NEW = "whsec_" + "b2xkIG9sZCBvbGQgb2xkIG9sZA==", "whsec_" + "bmV3IG5ldyBuZXcgbmV3IG5ldw=="
@@ -25,19 +24,19 @@ def office(desk: Workbench, redis: RedisServer) -> Office:
 def made(office: Office, url: str, *events: str) -> str:
     """An endpoint of the workbench's caller; its id."""
     new = Endpoint(ids.endpoint_id(), url, events or ("job.succeeded",), "", 0)
-    assert office.desk.store.run(endpoints.create(CALLER, new, url.split("/")[2], OLD)) is not None
+    assert office.desk.store.run(webhook_endpoints.create(CALLER, new, url.split("/")[2], OLD)) is not None
     return new.id
 
 
 def statuses(office: Office, id: str) -> list[int | None]:
-    tries = office.desk.store.run(endpoints.tries(CALLER, id))
+    tries = office.desk.store.run(webhook_endpoints.tries(CALLER, id))
     return [tried.delivery.status for tried in tries or ()]
 
 
 def test_after_a_rotation_a_call_verifies_under_the_old_and_the_new_secret(office: Office) -> None:
     with receiver() as there:
         id = made(office, there.url)
-        office.desk.store.run(endpoints.rotate(CALLER, id, NEW, 60))
+        office.desk.store.run(webhook_endpoints.rotate(CALLER, id, NEW, 60))
         office.answered(Webhook(there.url, ("job.failed",)))
         office.deliverer.deliver(office.errand())
         assert there.verified(OLD) == there.verified(NEW)
@@ -84,20 +83,22 @@ def test_a_moved_endpoint_is_not_turned_off_by_its_former_address_and_misses_not
         id = made(office, former.url)
         office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
         under_way = office.errand()
-        moved = endpoints.change(CALLER, id, Change(url=there.url, host=there.url.split("/")[2]))
+        moved = webhook_endpoints.change(CALLER, id, Change(url=there.url, host=there.url.split("/")[2]))
         office.desk.store.run(moved)
         office.deliverer.deliver(under_way)
         office.deliverer.deliver(office.errand())
         assert [told.headers["webhook-id"] for told in there.told] == [under_way.notice.id]
     assert statuses(office, id) == [204, 410]
-    assert [known.disabled for known in office.desk.store.run(endpoints.endpoints(CALLER))] == [None]
+    assert [known.disabled for known in office.desk.store.run(webhook_endpoints.endpoints(CALLER))] == [None]
     assert "given up" not in caplog.text
 
 
 def test_a_test_goes_the_same_way_as_every_call(office: Office) -> None:
     with receiver() as there:
         id = made(office, there.url)
-        office.desk.store.run(endpoints.send_test(office.settings, CALLER, id, ids.test_id(), '{"a":1}'))
+        office.desk.store.run(
+            webhook_endpoints.send_test(office.settings, CALLER, id, ids.test_id(), '{"a":1}')
+        )
         with office.open():
             until(lambda: statuses(office, id) == [204])
         (event,) = there.verified(OLD)

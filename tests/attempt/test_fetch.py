@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from shared.addresses import IPAddress
 from shared.errors import CallerError, Unavailable
 from shared.settings import FetchSettings
+from shared.url_guard import IPAddress
 from tests.support.clients import PATIENCE_S, until
 from tests.support.fetching import LIMIT, LOOPBACK, OK, alone, fetched, refused
 from tests.support.pictures import Serve, answering, dripping, origin
 from worker.fetching.fetch import HOSTS, fetch
-from worker.fetching.outbound import Allowance, receive
+from worker.fetching.guarded_http import Allowance, receive
 
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
 
@@ -108,7 +108,7 @@ class Standing:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
         self._now, self._left = 0.0, times
-        monkeypatch.setattr("worker.fetching.outbound.time", self)
+        monkeypatch.setattr("worker.fetching.guarded_http.time", self)
 
     def monotonic(self) -> float:
         return self._now

@@ -19,12 +19,12 @@ from shared.estimate import Reused
 from shared.store import jobs, models
 from shared.store.keys import PREFIX, channel
 from shared.store.script import ScriptCall, Store
+from tests.support.attempt_harness import MODEL, STALL, Workbench, workbench
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
-from tests.support.workbench import MODEL, STALL, Workbench, workbench
+from worker.celery_app import Exit
 from worker.engines.echo import EchoEngine
-from worker.exits import Exit
 from worker.heartbeat import Heartbeat
 from worker.lease import Lease
 
@@ -198,7 +198,7 @@ def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(
 ) -> None:
     left = threading.Event()
     monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
-    monkeypatch.setattr("worker.stall.Stall.hung_s", lambda _stall, _engine: 31.0)
+    monkeypatch.setattr("worker.watchdogs.StallDetector.hung_s", lambda _stall, _engine: 31.0)
     job = desk.ask("long")
     with desk.leases.hold(desk.claim()), beating(desk) as heartbeat:
         heartbeat.ready("f" * 32, {}, desk.context.engine)

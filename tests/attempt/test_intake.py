@@ -10,21 +10,21 @@ import pytest
 
 from shared.blobs import digest
 from shared.errors import Unavailable
-from shared.held import HeldTerms
+from shared.job import Times
+from shared.pending_terms import HeldTerms
 from shared.request import Image, Sound
 from shared.settings import PictureSettings
 from shared.store import jobs
 from shared.store.admission import JobTerms, submit
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store
-from shared.times import Times
+from tests.support.attempt_harness import MODEL, Unsteady, Workbench, workbench
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
-from tests.support.workbench import MODEL, Unsteady, Workbench, workbench
+from worker.fetching.guarded_http import Allowance
 from worker.fetching.intake import Intake
-from worker.fetching.outbound import Allowance
 
 T = TypeVar("T")
 PICTURE = picture(size=(64, 48))

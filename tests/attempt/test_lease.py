@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.store.script import ScriptCall
-from tests.support.workbench import Workbench
+from tests.support.attempt_harness import Workbench
 from worker import lease as leases_of
 from worker.lease import Lease, Leases, insist
 

@@ -12,7 +12,7 @@ from shared.errors import CallerError
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
-from worker.media.images import Decoder
+from worker.media.picture_decoder import Decoder
 
 PLAIN = make.picture("PNG")
 HEAD, REST = PLAIN[:33], PLAIN[33:]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.support.workbench import MODEL, Workbench
+from tests.support.attempt_harness import MODEL, Workbench
 from worker.engines.base import Finish, ModelFacts, Row
 from worker.engines.echo import EchoEngine
 

@@ -5,11 +5,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from shared.addresses import IPAddress
-from shared.notice import Notice
-from shared.settings import FetchSettings, Settings
-from shared.settings.webhooks import WebhookSettings
-from shared.store.hooks import DueDelivery
+from shared.settings import FetchSettings, Settings, WebhookSettings
+from shared.store.webhook_deliveries import DueDelivery
+from shared.url_guard import IPAddress
+from shared.webhooks import Notice
 from tests.support.clients import PATIENCE_S
 from tests.support.pictures import Serve, answering, dripping, origin
 from tests.support.receiver import receiver

@@ -8,18 +8,18 @@ from dataclasses import replace
 
 import pytest
 
-from api.dialects.native import to_job
+from api.dialects.native.jobs import to_job
 from shared import ids
 from shared.errors import Unavailable
-from shared.store import hooks
-from shared.store.hooks import PER_HOST
+from shared.store import webhook_deliveries
 from shared.store.jobs import purge
+from shared.store.webhook_deliveries import PER_HOST
 from shared.webhooks import EVENTS, Webhook
+from tests.support.attempt_harness import CALLER, FAIL, Unsteady, Workbench
 from tests.support.clients import PATIENCE_S, until
-from tests.support.office import SECRET, Office
+from tests.support.deliverer_harness import SECRET, Office
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import CALLER, FAIL, Unsteady, Workbench
 from worker.webhooks import deliverer as posting
 from worker.webhooks.deliverer import Deliverer
 
@@ -109,7 +109,10 @@ def test_a_receiver_that_is_gone_is_called_once(office: Office) -> None:
     with receiver((410, {})) as there:
         office.answered(Webhook(there.url))
         office.deliverer.deliver(office.errand())
-        assert office.desk.store.run(hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)) is None
+        assert (
+            office.desk.store.run(webhook_deliveries.deliver(office.settings, ids.token(), posting.AT_ONCE))
+            is None
+        )
         assert len(there.told) == 1
 
 
@@ -119,7 +122,10 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: s
         office.answered(Webhook(there.url))
         before = time.time()
         office.deliverer.deliver(office.errand())
-    assert office.desk.store.run(hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)) is None
+    assert (
+        office.desk.store.run(webhook_deliveries.deliver(office.settings, ids.token(), posting.AT_ONCE))
+        is None
+    )
     ((_, due),) = office.desk.store.client.zrange("sl2:callers", 0, -1, withscores=True)
     assert due / 1000 >= before + least_s - 1
 
@@ -162,7 +168,7 @@ def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(o
         with pytest.raises(Unavailable):
             Deliverer(office.settings, cut_off, office.desk.context.blobs).deliver(first)
         assert len(there.told) == 1
-    call = hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)
+    call = webhook_deliveries.deliver(office.settings, ids.token(), posting.AT_ONCE)
     later = office.desk.store.client.time()[0] * 1000 + 2000 * PATIENCE_S
     again = office.desk.store.run(replace(call, arguments={**call.arguments, "now": later}))
     assert again is not None

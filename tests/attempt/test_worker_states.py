@@ -16,11 +16,11 @@ from shared.store.fleet import fleet as lanes
 from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store
 from shared.store.workers import beat
-from tests.support.workbench import MODEL, Workbench
+from tests.support.attempt_harness import MODEL, Workbench
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
-from worker.node import _loaded
+from worker.model_worker import _loaded
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_f
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="w", lane=MODEL.lane)
     with pytest.raises(SystemExit, match="71"):
         _loaded(MODEL, heartbeat, threads=1, max_side=64)
-    (said,) = (record for record in caplog.records if record.name == "worker.node")
+    (said,) = (record for record in caplog.records if record.name == "worker")
     assert ("'/srv/secret/no-such' is no folder" in said.message, bool(said.exc_info)) == (True, traced)
     callers = desk.store.run(jobs.lane(desk.settings, MODEL.lane)).failed
     assert callers == "ModelFailed: the source '…/no-such' is no folder"

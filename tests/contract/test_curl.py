@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.contract.conftest import ECHO, TINY, UNSERVED
-from tests.support.circles import RED, circle
+from tests.support.circle_questions import RED, circle
 from tests.support.hf_clients import turn
 from tests.support.keys import ADMIN
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import ECHO, TINY
-from tests.support.circles import COLOUR, RED, circle, data_uri
+from tests.support.circle_questions import COLOUR, RED, circle, data_uri
 from tests.support.hf_clients import JS
 from tests.support.node import JsError, Node
 from tests.support.tools import WEATHER

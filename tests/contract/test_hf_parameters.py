@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub.errors import BadRequestError
 
 from tests.contract.conftest import ECHO, TINY
-from tests.support.circles import RED, chat, circle
+from tests.support.circle_questions import RED, chat, circle
 from tests.support.hf_clients import ask, joined, turn
 from tests.support.tools import WEATHER
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import ECHO, TINY, UNSERVED
-from tests.support.circles import COLOUR, GREEN, RED, chat, circle
+from tests.support.circle_questions import COLOUR, GREEN, RED, chat, circle
 from tests.support.hf_clients import KINDS, Kind, ask, joined, turn
 from tests.support.pictures import answering, origin
 

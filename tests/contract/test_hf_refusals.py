@@ -11,7 +11,7 @@ from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 from shared.errors import CODES
 from tests.support.hf_clients import JS, KINDS, Kind, turn
 from tests.support.node import Node
-from tests.support.refusing import MESSAGE, PARAM, RETRY_AFTER_S, Refused, refusing
+from tests.support.refusing_app import MESSAGE, PARAM, RETRY_AFTER_S, Refused, refusing
 
 MODEL = "sightline/tiny"
 PATHS = ["/v1", f"/models/{MODEL}"]
@@ -74,7 +74,7 @@ return found;
 async def test_javascript_raises_each_of_them_after_one_request(
     refused: Refused, node: Node, monkeypatch: pytest.MonkeyPatch, path: str, streamed: bool
 ) -> None:
-    monkeypatch.setattr("api.wire.pacing.HELD_S", 0.0)
+    monkeypatch.setattr("api.server.pacing.HELD_S", 0.0)
     names: dict[str, Any] = {"url": refused.url + path, "model": MODEL, "questions": list(CODES)}
     found = await asyncio.to_thread(node.run, JS + ASK, **names, streamed=streamed)
 

@@ -14,7 +14,7 @@ from shared.errors import CODES
 from tests.contract.openai_exceptions import AGAIN, raised
 from tests.support.node import Node
 from tests.support.openai_clients import AI, JS, KINDS, Kind, openai_client, unhurried
-from tests.support.refusing import MESSAGE, PARAM, RETRY_AFTER_S, Refused, refusing
+from tests.support.refusing_app import MESSAGE, PARAM, RETRY_AFTER_S, Refused, refusing
 
 MODEL = "sightline/tiny"
 

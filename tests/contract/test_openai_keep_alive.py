@@ -9,8 +9,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from tests.support.app import application
-from tests.support.desk import Desk
-from tests.support.listening import listening
+from tests.support.app_server import listening
+from tests.support.fake_service import Desk
 from tests.support.node import Node
 from tests.support.openai_clients import AI, JS, KINDS, Kind, openai_client
 

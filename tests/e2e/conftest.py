@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.support.browsing import CHROMIUM, DESK
+from tests.support.browser import CHROMIUM, DESK
 from tests.support.clients import Api
 from tests.support.service import COURIER, ROOT, Service, running_service, watched
 

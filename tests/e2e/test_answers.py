@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.e2e.conftest import SLOW, TINY
-from tests.support.circles import BLUE, COLOUR, GREEN, RED, Colour, chat, circle
+from tests.support.circle_questions import BLUE, COLOUR, GREEN, RED, Colour, chat, circle
 from tests.support.clients import Api
 from tests.support.service import Service
 

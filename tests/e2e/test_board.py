@@ -18,7 +18,7 @@ import pytest
 from docs.generate.board import draw
 from docs.generate.charts import Series
 from tests.e2e.conftest import SLOW
-from tests.support.bustle import elsewhere, line_up, one_round
+from tests.support.busy_service import elsewhere, line_up, one_round
 from tests.support.clients import Api
 from tests.support.metrics import BOARD, filled, panels
 from tests.support.prometheus import course, needs_prometheus, prometheus, scraped

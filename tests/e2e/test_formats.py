@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tests.e2e.conftest import TINY
 from tests.e2e.test_answers import openai_client
 from tests.engines.test_grammar import HOSTILE
-from tests.support.circles import COLOUR, RED, chat, circle
+from tests.support.circle_questions import COLOUR, RED, chat, circle
 from tests.support.clients import Api
 from tests.support.service import Service
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.conftest import TINY
 from tests.e2e.test_answers import openai_client
-from tests.support.circles import BLUE, chat, circle
+from tests.support.circle_questions import BLUE, chat, circle
 from tests.support.clients import Api, SentEvent, sent_events
 from tests.support.service import Service
 

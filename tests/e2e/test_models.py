@@ -13,7 +13,7 @@ from tests.e2e.test_run import READY_S, ROOT, stop
 from tests.e2e.test_run import service as laptop
 from tests.support.clients import Api, until
 from tests.support.service import COURIER, Service, running_service
-from worker.exits import Exit
+from worker.celery_app import Exit
 
 MODELS = """
 [[models]]

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browsing import ask
+from tests.support.browser import ask
 from tests.support.clients import Api
 from tests.support.service import ROOT, Service
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import ECHO, SLOW
-from tests.support.browsing import answered, ask, gets, held, hide, posts, watch
+from tests.support.browser import answered, ask, gets, held, hide, posts, watch
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 

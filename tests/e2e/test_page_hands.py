@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ECHO, SLOW
-from tests.support.browsing import answered, ask, drop, held, hide, posts
+from tests.support.browser import answered, ask, drop, held, hide, posts
 from tests.support.clients import Api, until
 from tests.support.service import ROOT, Service
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.piece import Piece
+from shared.result import Piece
 from tests.engines import suite
 from worker.engines.base import Cancelled, Row
 

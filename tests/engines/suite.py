@@ -15,8 +15,8 @@ from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.piece import Piece
 from shared.request import Image, Message, Parameters, Request, Text
+from shared.result import Piece
 from worker.engines.base import Cancelled, Engine, Finish, Row
 
 PATIENCE_S = 60

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator, Draft202012Validator
 
-from shared.calls.syntax import Syntax
 from shared.errors import CallerError
 from shared.request import Format, Function, Tools
+from shared.tool_calls.syntax import Syntax
 from tests.support.families.tokens import END, byte_tokenizer, token_id
-from worker.engines import bounds
-from worker.engines.calls import Calling
-from worker.engines.grammar import SPACING, Grammars
-from worker.engines.translation import translated
+from worker.engines.grammar import bounds
+from worker.engines.grammar.compiler import SPACING, Grammars
+from worker.engines.grammar.tool_calls import Calling
+from worker.engines.grammar.translation import translated
 
 Schema = dict[str, Any]
 TEXTS = (

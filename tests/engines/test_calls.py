@@ -10,22 +10,22 @@ import pytest
 from jsonschema import Draft202012Validator
 from transformers import PreTrainedTokenizerFast
 
-from shared.calls.called import Called
-from shared.calls.reader import Reader, Said
-from shared.calls.syntax import MARKS, SYNTAXES, Syntax
 from shared.errors import CallerError
 from shared.models import Model
-from shared.piece import Piece
 from shared.request import Format, Function, Message, Parameters, Request, Text, Tools
+from shared.result import Piece
+from shared.tool_calls.call import Called
+from shared.tool_calls.parser import Reader, Said
+from shared.tool_calls.syntax import MARKS, SYNTAXES, Syntax
 from tests.support.families.family import Family
 from tests.support.families.llava import calling
 from tests.support.families.tokens import END, byte_tokenizer, token_id
 from tests.support.tools import TEMPLATES
 from worker.engines.base import Engine, Finish, Row
-from worker.engines.calls import Calling
 from worker.engines.echo import EchoEngine
-from worker.engines.grammar import SPACING, Grammars
-from worker.engines.lark import quoted
+from worker.engines.grammar.compiler import SPACING, Grammars
+from worker.engines.grammar.lark import quoted
+from worker.engines.grammar.tool_calls import Calling
 from worker.engines.registry import create
 
 SCHEMA: dict[str, Any] = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from worker.engines.controls import named
+from worker.engines.grammar.controls import named
 
 
 @pytest.mark.parametrize(

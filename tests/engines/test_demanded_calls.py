@@ -7,14 +7,14 @@ import pytest
 from jsonschema import Draft202012Validator
 from llguidance import LLMatcher, LLTokenizer
 
-from api.dialects.openai_chat import from_chat
-from shared.calls.called import Called
-from shared.calls.reader import Reader
-from shared.calls.syntax import SYNTAXES, Syntax
-from worker.engines.calls import Calling
-from worker.engines.grammar import SPACING
-from worker.engines.lark import quoted
-from worker.engines.trial import begin, reason
+from api.dialects.openai.chat import from_chat
+from shared.tool_calls.call import Called
+from shared.tool_calls.parser import Reader
+from shared.tool_calls.syntax import SYNTAXES, Syntax
+from worker.engines.grammar.compiler import SPACING
+from worker.engines.grammar.lark import quoted
+from worker.engines.grammar.sandbox import begin, reason
+from worker.engines.grammar.tool_calls import Calling
 
 TOKENIZER = LLTokenizer("byte")
 WRITTEN: dict[Syntax, str] = {

@@ -7,8 +7,8 @@ import pytest
 
 from shared.errors import CallerError
 from shared.models import Model
-from shared.piece import Piece
 from shared.request import Format
+from shared.result import Piece
 from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import several, suite, telling
 from tests.support.clients import until

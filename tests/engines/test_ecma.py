@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from llguidance import LLMatcher
 
 from tests.support import grammars
-from worker.engines.ecma import rename
-from worker.engines.grammar import SPACING
-from worker.engines.lark import spaced
+from worker.engines.grammar.compiler import SPACING
+from worker.engines.grammar.ecma import rename
+from worker.engines.grammar.lark import spaced
 
 SIGNS = printable.strip() + " "
 IN_CLASSES = (

@@ -16,7 +16,7 @@ from shared.models import Model
 from tests.support.families import FAMILIES
 from tests.support.families.asking import BLUE, CONVERSATIONS, RED, Conversation, Subject
 from tests.support.families.family import Family, called
-from worker.engines.pretrained import pretrained
+from worker.engines.loading.pretrained import pretrained
 from worker.engines.registry import create
 
 # PaliGemma's processor makes arrays of tensors in a way numpy warns of.
@@ -124,7 +124,7 @@ def test_answers_about_other_pixels_share_no_cache(subject: Subject, monkeypatch
         return processor, network
 
     usual = subject.engine().fingerprint
-    monkeypatch.setattr("worker.engines.loaded.pretrained", with_other_pixels)
+    monkeypatch.setattr("worker.engines.loading.loaded.pretrained", with_other_pixels)
     other = create(Model(id="tiny/llava", source=str(subject.folder), engine="sequential")).load()
     assert other.fingerprint != usual
 

@@ -16,7 +16,7 @@ from shared.errors import ModelFailed
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny
 from worker.engines.base import Engine
-from worker.engines.defaults import settle
+from worker.engines.loading.generation_defaults import settle
 from worker.engines.registry import create
 
 Weights = dict[str, torch.Tensor]

@@ -176,7 +176,7 @@ def test_a_bias_that_bans_what_the_format_needs_is_the_one_to_blame(harness: sui
 def test_a_format_is_part_of_what_two_workers_must_have_in_common(harness: suite.Harness) -> None:
     with pytest.MonkeyPatch.context() as patch:
         before = harness.engine.fingerprint
-        patch.setattr("worker.engines.language.llguidance.__version__", "0")
+        patch.setattr("worker.engines.loading.language.llguidance.__version__", "0")
         # It is reckoned once for an engine.
         patch.delitem(vars(harness.engine), "fingerprint", raising=False)
         assert harness.engine.fingerprint != before

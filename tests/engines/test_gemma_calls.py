@@ -7,9 +7,9 @@ from llguidance import LLMatcher
 
 from shared.errors import CallerError
 from tests.support import grammars
-from worker.engines.gemma_calls import arguments
-from worker.engines.lark import quoted
-from worker.engines.translation import translated
+from worker.engines.grammar.gemma_calls import arguments
+from worker.engines.grammar.lark import quoted
+from worker.engines.grammar.translation import translated
 
 WHOLE = {"type": "integer", "minimum": 0}
 

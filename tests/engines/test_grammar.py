@@ -17,10 +17,10 @@ from shared.errors import CallerError
 from shared.request import Format, Parameters
 from tests.engines.continuous.conftest import TINY
 from tests.support.families.tokens import byte_tokenizer
-from worker.engines import lark, trial
 from worker.engines.base import Prompt, Row
-from worker.engines.grammar import SPACING, Grammars
-from worker.engines.hold import Hold
+from worker.engines.grammar import lark, sandbox
+from worker.engines.grammar.compiler import SPACING, Grammars
+from worker.engines.sampling.grammar_processor import GrammarProcessor
 
 Schema = dict[str, Any]
 TEXTS = ['The cat sat on the mat. </s> {"a": 1, "b": [true, null]} red green blue \u00e9 _x'] * 20
@@ -100,12 +100,12 @@ def test_an_expression_that_explodes_on_its_way_ends_in_an_error_and_not_in_a_wa
     for byte in b"xaaaa":
         matcher.consume_token(bytes_of_tiny(byte))
         matcher.compute_bitmask()
-    assert trial.reason(matcher) == "it is too complex"
+    assert sandbox.reason(matcher) == "it is too complex"
 
 
 def test_a_format_that_needs_what_the_model_may_not_write_is_told_so(grammars: Grammars) -> None:
     row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
-    hold = Hold(grammars.compile(Format(kind="choice", content='["\u00e9"]')), row, [1])
+    hold = GrammarProcessor(grammars.compile(Format(kind="choice", content='["\u00e9"]')), row, [1])
     forbidden = torch.zeros(1, 1024)
     forbidden[0, 9:] = -torch.inf
     with pytest.raises(CallerError, match="no token") as refused:
@@ -130,12 +130,12 @@ def test_a_schema_that_cannot_be_used_is_refused_in_its_callers_words(schema: An
         LLMatcher.grammar_from_json_schema(written),
         LLMatcher.grammar_from_lark(f"start: %json {written}"),
     ):
-        assert trial.reason(trial.begin(LLTokenizer("byte"), tried)).endswith(words)
+        assert sandbox.reason(sandbox.begin(LLTokenizer("byte"), tried)).endswith(words)
 
 
 def test_a_step_that_is_computed_again_feeds_its_token_once(grammars: Grammars) -> None:
     row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
-    hold = Hold(grammars.compile(Format(kind="choice", content='["ab","xy"]')), row, [1])
+    hold = GrammarProcessor(grammars.compile(Format(kind="choice", content='["ab","xy"]')), row, [1])
     scores = torch.zeros(1, 1024)
     ids = [5]
     for _ in range(2):
@@ -163,7 +163,7 @@ def test_a_trial_that_did_not_take_place_says_nothing_about_the_format(
     wanted = Format(kind="regex", content="never tried before")
     with monkeypatch.context() as patch:
         patch.setattr("sys.executable", "/bin/false")
-        with pytest.raises(trial.TrialError, match="exit code 1"):
+        with pytest.raises(sandbox.TrialError, match="exit code 1"):
             grammars.compile(wanted)
     assert not grammars.compile(wanted).is_error()
 
@@ -176,7 +176,7 @@ def test_a_trial_that_somebody_killed_says_nothing_about_the_format(
     killed = ["/bin/sh", "-c", "kill -KILL $$"]
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", lambda _, **how: real(killed, **how))
-        with pytest.raises(trial.TrialError, match="exit code -9"):
+        with pytest.raises(sandbox.TrialError, match="exit code -9"):
             grammars.compile(wanted)
     assert not grammars.compile(wanted).is_error()
 

@@ -10,10 +10,9 @@ from shared.models import Model
 from tests.engines import suite
 from tests.engines.continuous.conftest import tiny
 from tests.engines.suite import picture, question
-from worker.engines import int8
-from worker.engines.int8 import Int8Linear
-from worker.engines.loaded import LoadedModel
-from worker.engines.packed import PackedLinear, pack
+from worker.engines.loading import packing
+from worker.engines.loading.loaded import LoadedModel
+from worker.engines.loading.packing import Int8Linear, PackedLinear, pack
 from worker.engines.registry import create
 
 ROW = Model(id="m", source="m", packed="int8")
@@ -65,7 +64,7 @@ def test_a_row_that_is_not_a_number_spoils_no_other_and_stays_so() -> None:
 
 
 def test_all_but_the_layer_of_the_logits_are_in_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.engines.packed._faster", lambda *_: True)
+    monkeypatch.setattr("worker.engines.loading.packing._faster", lambda *_: True)
     network = Network()
     assert pack(network, ROW) == "2 of 2 linear layers packed, 1 of them in int8"
     assert (type(network.inner), type(network.head)) == (Int8Linear, PackedLinear)
@@ -84,7 +83,7 @@ def test_a_model_of_which_nothing_can_be_in_8_bits_is_not_called_so() -> None:
 
 def test_weights_on_another_device_are_refused_by_name() -> None:
     with pytest.raises(ModelFailed, match="is for a CPU, and its weights are on meta"):
-        int8.check(ROW, Network().to("meta"))
+        packing.check(ROW, Network().to("meta"))
 
 
 @torch.inference_mode()

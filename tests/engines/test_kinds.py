@@ -11,8 +11,8 @@ import transformers
 from shared.errors import ModelFailed
 from shared.models import Model
 from tests.engines.test_sequential import TINY
-from worker.engines import pretrained
-from worker.engines.prompt import Renderer
+from worker.engines.loading import pretrained
+from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 
 hf: Any = transformers

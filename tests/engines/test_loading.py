@@ -13,12 +13,12 @@ from shared.models_file import load_models
 from shared.settings import SettingsError
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny
-from worker import processors
-from worker.engines import placement, threads
+from worker import fair_share
 from worker.engines.base import Engine
-from worker.engines.loaded import LoadedModel
+from worker.engines.loading import devices
+from worker.engines.loading.loaded import LoadedModel
+from worker.engines.loading.pretrained import model_folder
 from worker.engines.registry import create
-from worker.engines.weights import model_folder
 
 INT8 = {"quant_method": "quanto", "weights": "int8"}
 # The first part's weights stay in the folder and are read for each pass.
@@ -131,12 +131,12 @@ def test_a_wish_that_cannot_be_met_is_named_with_what_is_missing(fields: dict[st
 def test_nobody_computes_on_the_cpu_unawares_beside_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(placement, "DEVICES", tmp_path)
+    monkeypatch.setattr(devices, "DEVICES", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (tmp_path / "nvidiactl").touch()
-    placement.tell_of_idle_gpu(tiny())
+    devices.warn_of_idle_gpu(tiny())
     (tmp_path / "nvidia3").touch()
-    placement.tell_of_idle_gpu(tiny(device="cpu"))
+    devices.warn_of_idle_gpu(tiny(device="cpu"))
     assert "cannot use the GPU" not in caplog.text
     LoadedModel(tiny())
     assert "cannot use the GPU that is here: the CPU computes" in caplog.text
@@ -216,7 +216,7 @@ def test_a_hub_id_is_fetched_at_its_revision(tmp_path: Path, monkeypatch: pytest
         asked.append((source, revision))
         return str(tmp_path)
 
-    monkeypatch.setattr("worker.engines.weights.snapshot_download", fetch)
+    monkeypatch.setattr("worker.engines.loading.pretrained.snapshot_download", fetch)
     assert model_folder(Model(id="m", source="org/m", revision="abc")) == tmp_path
     assert asked == [("org/m", "abc")]
 
@@ -232,7 +232,7 @@ def test_a_revision_that_the_hub_does_not_have_is_named(monkeypatch: pytest.Monk
     def fetch(*_: Any, **__: Any) -> str:
         raise OSError("no revision abc")
 
-    monkeypatch.setattr("worker.engines.weights.snapshot_download", fetch)
+    monkeypatch.setattr("worker.engines.loading.pretrained.snapshot_download", fetch)
     with pytest.raises(ModelFailed, match=r"'org/m' is not a folder .* no revision abc"):
         model_folder(Model(id="m", source="org/m", revision="abc"))
 
@@ -243,7 +243,7 @@ def torchs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(processors, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(fair_share, "CPU_MAX", tmp_path / "cpu.max")
     return told
 
 
@@ -262,8 +262,8 @@ def test_no_more_threads_compute_than_there_are_processors(
     torchs: list[int], limit: str | None, wanted: int, used: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     if limit:
-        processors.CPU_MAX.write_text(limit + "\n")
+        fair_share.CPU_MAX.write_text(limit + "\n")
     with caplog.at_level(logging.WARNING):
-        threads.use_threads(wanted)
+        devices.use_threads(wanted)
     assert torchs == [used]
     assert (f"SIGHTLINE_WORKER__THREADS is {wanted}, but" in caplog.text) is (used < wanted)

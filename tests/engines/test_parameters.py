@@ -11,8 +11,8 @@ from tokenizers import decoders
 
 from shared.errors import CallerError
 from shared.models import Model
-from shared.piece import Piece
 from shared.request import Format, Message, Parameters, Request, Text
+from shared.result import Piece
 from tests.engines import suite
 from worker.engines.base import Finish, Row
 from worker.engines.registry import create

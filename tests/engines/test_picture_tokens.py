@@ -11,8 +11,8 @@ from tests.engines.continuous.conftest import loaded
 from tests.support.families import FAMILIES
 from tests.support.families.asking import RED, Conversation, Subject
 from tests.support.families.family import Family, called, hf
-from worker.engines.picture_tokens import PictureTokens
-from worker.engines.prompt import Renderer
+from worker.engines.prompt.picture_tokens import PictureTokens
+from worker.engines.prompt.renderer import Renderer
 
 SIZES = (((30, 30),), ((300, 41),), ((33, 500),), ((2000, 1500),), ((30, 30), (300, 41), (64, 48)))
 # The others' processors have no such method, or one that counts otherwise than they do.

@@ -20,7 +20,7 @@ from tests.support.families.asking import RED, Conversation, Subject
 from tests.support.families.family import Family
 from tests.support.remote_code.configuration_toy import ToyConfig
 from tests.support.remote_code.modeling_toy import ToyForConditionalGeneration
-from worker.engines.pretrained import pretrained
+from worker.engines.loading.pretrained import pretrained
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 CODE = Path(tests.support.remote_code.__file__).parent

@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny
 from worker.engines.registry import create
-from worker.engines.ropes import Ropes
+from worker.engines.sequential import Ropes
 
 MADE_FOR = 8
 DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1000.0}

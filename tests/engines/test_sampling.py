@@ -4,7 +4,14 @@ from transformers import GenerationConfig
 
 from shared.errors import CallerError
 from shared.request import Parameters
-from worker.engines.sampling import Bias, Confidence, LogitsError, Penalties, Replay, generation_config
+from worker.engines.sampling.processors import (
+    Bias,
+    Confidence,
+    LogitsError,
+    Penalties,
+    Replay,
+    generation_config,
+)
 
 
 def ids(*tokens: int) -> torch.Tensor:

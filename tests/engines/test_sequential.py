@@ -13,13 +13,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from shared.errors import CallerError, ModelFailed
 from shared.models import Model
-from shared.piece import Piece
 from shared.request import Image, Message, Request, Text
+from shared.result import Piece
 from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import several, suite, telling
 from worker.engines.base import Row
 from worker.engines.registry import create
-from worker.engines.sampling import LogitsError
+from worker.engines.sampling.processors import LogitsError
 from worker.engines.sequential import SequentialEngine
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
@@ -211,7 +211,7 @@ def test_pictures_shrunk_to_another_size_never_share_the_cache(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = Settings(pictures=PictureSettings(max_side=512))
-    monkeypatch.setattr("worker.engines.language.settings", lambda: small)
+    monkeypatch.setattr("worker.engines.loading.language.settings", lambda: small)
     other = create(tiny()).load()
     assert other.fingerprint != harness.engine.fingerprint
 

@@ -23,7 +23,7 @@ from tests.support.families.family import Family, hf
 from tests.support.families.gemma import gemma4, gemma4_listening
 from tests.support.sounds import wave
 from worker.engines.base import Engine, Finish, Row, Samples
-from worker.engines.prompt import Renderer
+from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 from worker.engines.sequential import SequentialEngine
 

@@ -13,17 +13,17 @@ from shared.settings import Settings
 from tests.engines import suite
 from tests.engines.continuous.conftest import engine_of, loaded, tiny
 from tests.support.clients import until
-from worker.engines import threads
 from worker.engines.continuous import engine
-from worker.engines.continuous.certify import Certificate, certify
-from worker.engines.loaded import LoadedModel
+from worker.engines.continuous.verify.batching import Certificate, verify
+from worker.engines.loading import devices
+from worker.engines.loading.loaded import LoadedModel
 
 TASKS = Path("/proc/self/task")
 
 
 @pytest.fixture(scope="module")
 def certificate() -> Certificate:
-    return certify(LoadedModel(tiny()))
+    return verify(LoadedModel(tiny()))
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def harness(
 ) -> Iterator[suite.Harness]:
     """An engine of two threads, on a machine that has them. Its trial is one sum, shared by both."""
     settings = Settings.model_validate({"worker": {"threads": 2}})
-    monkeypatch.setattr("worker.engines.loaded.settings", lambda: settings)
+    monkeypatch.setattr("worker.engines.loading.loaded.settings", lambda: settings)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr("worker.processors.CPU_MAX", tmp_path / "cpu.max")
-    monkeypatch.setattr(engine, "certify", lambda *_, **__: torch.ones(10**6).exp().sum() and certificate)
+    monkeypatch.setattr("worker.fair_share.CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(engine, "verify", lambda *_, **__: torch.ones(10**6).exp().sum() and certificate)
     yield loaded()
-    threads.compute_on(1)
+    devices.compute_on(1)
 
 
 def processors(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[str, int]]:

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from worker.engines.token_names import TokenNames
+from worker.engines.grammar.token_bytes import TokenNames
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 TEXT = "na\u00efve \u65e5\u672c \U0001f469 a b\n\tend"

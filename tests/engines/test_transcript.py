@@ -4,12 +4,10 @@ from itertools import groupby, pairwise
 
 import pytest
 
-from shared.logprobs import Candidate, TokenLogprob
-from shared.piece import Piece
 from shared.request import Parameters
+from shared.result import Candidate, Piece, TokenLogprob
 from worker.engines.base import Finish, Prompt, Row
-from worker.engines.detokenizer import WINDOW, Detokenizer, behind_blanks
-from worker.engines.transcript import Likelihood, Transcript
+from worker.engines.sampling.detokenizer import WINDOW, Detokenizer, Likelihood, Transcript, behind_blanks
 
 MIXED = "caf\u00e9 \u65e5\u672c \U0001f600! " * 30
 

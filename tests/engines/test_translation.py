@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.errors import CallerError
 from tests.engines.test_bounds import taken
-from worker.engines.translation import translated
+from worker.engines.grammar.translation import translated
 
 MOMENTS = (
     *("23:59:59Z", "23:59:60Z", "00:00:00.5+01:00", "00:00:00.123456789z", "00:00:00.1234567890Z"),

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText
 
 from shared.errors import CallerError
 from shared.models import Model
-from shared.piece import Piece
+from shared.result import Piece
 from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
 from worker.engines.base import DeviceBroken, Finish, Row

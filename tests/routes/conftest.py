@@ -21,12 +21,12 @@ from shared.settings import (
     QueueSettings,
     RedisSettings,
     Settings,
+    WebhookSettings,
 )
-from shared.settings.webhooks import WebhookSettings
 from shared.store.script import CONNECTION, connect
-from tests.support.hand import Hand
-from tests.support.listening import listening
+from tests.support.app_server import listening
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.scripted_worker import Hand
 
 MODELS = """
 [[models]]
@@ -146,11 +146,11 @@ def untold(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Asked for by a mark, which goes before the stage's start.
     """
-    monkeypatch.setattr("shared.metrics.tally.PAUSE_S", 3600.0)
+    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
 
 
 @pytest.fixture
 def quick_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The turns of a batch follow each other without a pause."""
-    monkeypatch.setattr("api.batches.work.BUSY_S", 0.0)
-    monkeypatch.setattr("api.batches.work.IDLE_S", 0.02)
+    monkeypatch.setattr("api.batches.runner.BUSY_S", 0.0)
+    monkeypatch.setattr("api.batches.runner.IDLE_S", 0.02)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.wire.edge import Edge
+from api.server.middleware import Edge
 from tests.routes.test_protocol import asked
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Forwarded-For: %s\r\n\r\n"

@@ -59,7 +59,7 @@ async def test_without_keys_it_says_local(stage: Stage, caplog: pytest.LogCaptur
         await client.post(f"/v1/admin/models/{MODEL}/pause")
         (act,) = (await client.get(PATH)).json()["data"]
     assert act["key"] == {"id": "local", "name": "local"}
-    (line,) = [record for record in caplog.records if record.name == "api.access.admin_actions"]
+    (line,) = [record for record in caplog.records if record.name == "api.auth"]
     assert line.levelno == logging.INFO, "said whatever the level of the others"
     told = json.loads(line.getMessage().partition(" ")[2])
     assert (told["action"], told["subject"], told["address"]) == ("model.pause", MODEL, "127.0.0.1")
@@ -74,7 +74,7 @@ async def test_who_counts_acts_by_the_log_counts_what_the_record_store_does(
             await operator.post(f"/v1/admin/models/{MODEL}/{action}")
         await operator.delete("/v1/admin/keys/key_00")
         kept = (await operator.get(PATH)).json()["data"]
-    lines = [record.getMessage() for record in caplog.records if record.name == "api.access.admin_actions"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "api.auth"]
     logged = [json.loads(line.partition(" ")[2]) for line in lines]
     assert [(act["action"], act["outcome"]) for act in logged] == [
         ("model.pause", "done"),

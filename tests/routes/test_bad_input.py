@@ -7,9 +7,9 @@ import pytest
 
 from api.dialects import strict_json
 from api.dialects.strict_json import parse
-from api.wire.reading import LARGE
+from api.server.body import LARGE
 from tests.support.app import JSON, serving
-from tests.support.desk import Desk, answering
+from tests.support.fake_service import Desk, answering
 from tests.support.openapi import operations
 
 

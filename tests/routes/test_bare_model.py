@@ -8,8 +8,8 @@ from shared.models_file import load_models
 from shared.request import Request
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.hand import Hand
 from tests.support.pictures import picture
+from tests.support.scripted_worker import Hand
 
 BARE = "org/bare"
 HF = f"/models/{BARE}"

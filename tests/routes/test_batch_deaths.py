@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.batches.leased_batch import LeasedBatch, LeaseLostError
-from api.batches.work import Work
+from api.batches.lease import LeasedBatch, LeaseLostError
+from api.batches.runner import Work
 from shared.errors import Unavailable
 from shared.store import batches, files
 from shared.store.script import AsyncStore, ScriptCall, T
@@ -163,7 +163,7 @@ async def misses(shop: Shop) -> None:
 async def test_a_folder_that_is_empty_for_a_while_throws_nothing_away(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batches.work.MANY", 1)
+    monkeypatch.setattr("api.batches.runner.MANY", 1)
     await half_done(shop, 5)
     with empty(Path(shop.settings.blobs.url)):
         await misses(shop)
@@ -176,7 +176,7 @@ async def test_a_folder_that_is_empty_for_a_while_throws_nothing_away(
 async def test_what_was_done_is_kept_though_the_rest_of_the_file_is_lost(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batches.work.PATIENCE_S", 0)
+    monkeypatch.setattr("api.batches.runner.PATIENCE_S", 0)
     await half_done(shop, 200)
     shop.blobs.delete((await shop.now()).digest)
     await misses(shop)
@@ -198,7 +198,7 @@ def cut(folder: Path, name: str) -> None:
 async def test_a_batch_whose_file_was_cut_short_comes_to_its_end(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool
 ) -> None:
-    monkeypatch.setattr("api.batches.work.PATIENCE_S", 0)
+    monkeypatch.setattr("api.batches.runner.PATIENCE_S", 0)
     await half_done(shop, 5)
     if cancelled:
         await shop.store.run(batches.cancel("local", shop.batch))

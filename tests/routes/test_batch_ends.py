@@ -48,7 +48,7 @@ async def test_a_cancelled_batch_keeps_what_was_done_and_names_what_was_not(
 async def test_lines_that_the_window_closes_on_are_in_the_error_file(
     stage: Stage, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batches.work.IDLE_S", 0.2)
+    monkeypatch.setattr("api.batches.runner.IDLE_S", 0.2)
     stage.hand.beat()
     made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
 

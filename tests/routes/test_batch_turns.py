@@ -8,10 +8,9 @@ from typing import BinaryIO
 import pytest
 
 from api.admission.submission import Submission
-from api.batches.context import BatchContext
-from api.batches.leased_batch import LeasedBatch
-from api.batches.work import Work
-from api.batches.writing import CANCELLED
+from api.batches.lease import BatchContext, LeasedBatch
+from api.batches.output import CANCELLED
+from api.batches.runner import Work
 from shared.batch import Place
 from shared.blobs import Blobs
 from shared.errors import Unavailable
@@ -76,8 +75,8 @@ async def test_lines_whose_window_closes_meanwhile_are_told_of_no_field_that_the
 async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_turn(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int, *, gone: bool
 ) -> None:
-    monkeypatch.setattr("api.batches.closing.TURN_S", 0.0)
-    monkeypatch.setattr("api.batches.closing.AT_ONCE", at_once)
+    monkeypatch.setattr("api.batches.output.TURN_S", 0.0)
+    monkeypatch.setattr("api.batches.output.UNTAKEN_AT_ONCE", at_once)
     await shop.begin(LINES[:4])
     await turn(shop)
     if gone:
@@ -100,8 +99,8 @@ async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_
 async def test_lines_that_are_not_taken_any_more_cost_one_look_into_their_file(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batches.closing.AT_ONCE", 1)
-    monkeypatch.setattr("api.batches.closing.TURN_S", 60.0)
+    monkeypatch.setattr("api.batches.output.UNTAKEN_AT_ONCE", 1)
+    monkeypatch.setattr("api.batches.output.TURN_S", 60.0)
     await shop.begin(LINES)
     await turn(shop)
     await shop.store.run(batches.cancel("local", shop.batch))
@@ -133,8 +132,8 @@ async def _crowded(*_: object) -> None:
 async def test_only_a_large_output_is_put_together_beside_the_other_batches(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int, *, long: bool
 ) -> None:
-    monkeypatch.setattr("api.batches.closing.AT_ONCE", at_once)
-    monkeypatch.setattr("api.batches.closing.TURN_S", 60.0)
+    monkeypatch.setattr("api.batches.output.UNTAKEN_AT_ONCE", at_once)
+    monkeypatch.setattr("api.batches.output.TURN_S", 60.0)
     await shop.begin(LINES)
     assert not (await turn(shop)).long
     await shop.store.run(batches.cancel("local", shop.batch))

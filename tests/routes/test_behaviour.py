@@ -12,11 +12,11 @@ from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.batch_situations import BATCHES
 from tests.support.behaviour import Row, rows
+from tests.support.behaviour_stage import ANSWER, Scene
 from tests.support.key_situations import IDEMPOTENCY
 from tests.support.keys import KEYED
 from tests.support.redis_server import RedisServer
 from tests.support.response_situations import RESPONSES
-from tests.support.scene import ANSWER, Scene
 from tests.support.situations import WHEN as WHEN_ASKED
 from tests.support.situations import no_worker, ready
 from tests.support.webhook_situations import WEBHOOKS

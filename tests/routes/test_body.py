@@ -2,10 +2,10 @@
 
 import pytest
 
-from api.wire import body
+from api.server import body
 from tests.support.app import JSON, application, client_of
-from tests.support.desk import Desk
-from tests.support.exchange import Exchange
+from tests.support.asgi_exchange import Exchange
+from tests.support.fake_service import Desk
 
 TOO_LARGE = {
     "type": "urn:sightline:error:payload_too_large",

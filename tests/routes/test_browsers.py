@@ -7,7 +7,7 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import application, client_of, serving
-from tests.support.desk import Desk
+from tests.support.fake_service import Desk
 from tests.support.keys import ADMIN, KEYED, bearer, code_of
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}

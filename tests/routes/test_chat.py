@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.app import MODELS, application, serving
-from tests.support.desk import Desk, answering, failing
-from tests.support.exchange import posted
+from tests.support.asgi_exchange import posted
+from tests.support.fake_service import Desk, answering, failing
 
 TURNS = [{"role": "user", "content": "What is this?"}]
 CHAT = {"model": "sightline/tiny", "messages": TURNS}

@@ -6,8 +6,8 @@ import pytest
 
 from shared.errors import CallerError
 from tests.support.app import application, serving
-from tests.support.desk import Desk, answering, failing
-from tests.support.exchange import data, posted
+from tests.support.asgi_exchange import data, posted
+from tests.support.fake_service import Desk, answering, failing
 
 TURNS = [{"role": "user", "content": "What is this?"}]
 STREAM = {"model": "sightline/tiny", "messages": TURNS, "stream": True}

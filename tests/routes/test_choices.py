@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from shared.piece import Piece
-from shared.result import Choice, Result, Usage
+from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.exchange import data
-from tests.support.hand import FINGERPRINT
+from tests.support.asgi_exchange import data
+from tests.support.scripted_worker import FINGERPRINT
 
 TINY = "sightline/tiny"
 CHAT = {

@@ -9,8 +9,8 @@ import pytest
 from api.admission import submission
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.asgi_exchange import posted
 from tests.support.clients import until_async
-from tests.support.exchange import posted
 
 MODEL = "sightline/tiny"
 JOB = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"}]}

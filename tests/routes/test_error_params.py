@@ -7,8 +7,8 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.asgi_exchange import Exchange, posted
 from tests.support.clients import until_async
-from tests.support.exchange import Exchange, posted
 from tests.support.pictures import picture, png
 
 B64 = base64.b64encode(picture()).decode()

@@ -14,7 +14,7 @@ from shared.errors import (
     Unavailable,
 )
 from tests.support.app import serving
-from tests.support.desk import Desk
+from tests.support.fake_service import Desk
 
 QUESTION = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 INPUTS = {"inputs": "What is this?"}

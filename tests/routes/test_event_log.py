@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.notice import body_of
-from shared.store import notices
+from shared.store import webhook_events
+from shared.webhooks import body_of
 from tests.routes.conftest import Stage
 from tests.routes.test_endpoints import ASKED, ended, endpoint
 from tests.routes.test_webhooks import told
@@ -65,7 +65,7 @@ async def test_an_event_s_id_reaches_no_other_record_of_a_caller(stage: Stage) -
 async def test_long_answers_are_listed_a_few_at_a_time_and_none_is_left_out(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "PAGE_BYTES", 10_000)
+    monkeypatch.setattr(webhook_events, "PAGE_BYTES", 10_000)
     seen: list[int] = []
     async with client_of(stage.app) as client:
         for text in ("short", "long" * 5_000, "short", "long" * 5_000):

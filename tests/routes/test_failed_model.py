@@ -9,8 +9,8 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import application, client_of, serving
-from tests.support.desk import Desk
-from tests.support.exchange import Exchange, data, posted
+from tests.support.asgi_exchange import Exchange, data, posted
+from tests.support.fake_service import Desk
 
 FIRST = "job_00000000000000000000000000000001"
 REASON = "The model sightline/tiny cannot be loaded: out of memory"
@@ -28,7 +28,7 @@ DOORS = [
 def much_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits in vain has done so for a day."""
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + 86_400)
-    monkeypatch.setattr("api.answers.following.time", later)
+    monkeypatch.setattr("api.answers.event_stream.time", later)
 
 
 def said(call: Exchange) -> str:

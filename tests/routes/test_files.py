@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from tests.routes.conftest import Stage
-from tests.support.exchange import Exchange
+from tests.support.asgi_exchange import Exchange
 from tests.support.keys import KEYED, code_of, customer
 from tests.support.pictures import picture
 from tests.support.uploads import asking, blobs, form, post

@@ -7,8 +7,8 @@ import pytest
 
 from shared.request import Image, Text
 from tests.support.app import JSON, application, serving
-from tests.support.desk import Desk, answering, failing
-from tests.support.exchange import data, posted
+from tests.support.asgi_exchange import data, posted
+from tests.support.fake_service import Desk, answering, failing
 
 FIRST = "job_00000000000000000000000000000001"
 INPUTS = {"inputs": "What is this?"}

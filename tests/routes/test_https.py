@@ -19,10 +19,10 @@ from sightline.doctor.examining import Place, examine
 from sightline.exits import CommandError, Exit
 from sightline.tls import check_tls, flags, trusting
 from tests.support.app import application
+from tests.support.app_server import listening
 from tests.support.clients import PATIENCE_S
 from tests.support.containers import Dockerfile
-from tests.support.desk import Desk
-from tests.support.listening import listening
+from tests.support.fake_service import Desk
 from tests.support.tls import Certificates, certificates
 
 DOCKERFILE = Dockerfile(Path(__file__).parents[2] / "Dockerfile")
@@ -39,7 +39,7 @@ async def over_tls(made: Certificates, **api: Any) -> AsyncIterator[str]:
     options = dict(zip(("ssl_certfile", "ssl_keyfile"), flags(settings_of(made))[1::2], strict=True))
     async with (
         application(Desk(), **api) as app,
-        listening(app, http="api.wire.protocol:LimitedProtocol", **options) as url,
+        listening(app, http="api.server.protocol:LimitedProtocol", **options) as url,
     ):
         yield url
 

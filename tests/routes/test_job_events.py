@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.app import application, serving
-from tests.support.desk import Desk
-from tests.support.exchange import Exchange
+from tests.support.asgi_exchange import Exchange
+from tests.support.fake_service import Desk
 from tests.support.jobs import FIRST, QUESTION, SUCCEEDED
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from shared.hashing import request_hash
+from shared.cache_key import request_hash
 from tests.support.app import application, serving
-from tests.support.desk import Desk, answering
-from tests.support.exchange import Exchange
+from tests.support.asgi_exchange import Exchange
+from tests.support.fake_service import Desk, answering
 from tests.support.jobs import FIRST, QUESTION, QUEUED, SUCCEEDED
 
 

@@ -15,9 +15,9 @@ from shared.settings import CLIENT_KEY
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Stage
+from tests.support.app_server import listening
 from tests.support.clients import PATIENCE_S
 from tests.support.keys import ADMIN, KEYED, made
-from tests.support.listening import listening
 
 MESSAGES: list[Any] = [{"role": "user", "content": "What is this?"}]
 pytestmark = pytest.mark.parametrize("stage", [KEYED], indirect=True)

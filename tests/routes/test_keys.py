@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.access.keyring import Keyring
-from shared.apikey import new_secret
+from api.auth.api_keys import Keyring
+from shared.api_keys import new_secret
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 from shared.store.script import connect_async
@@ -24,7 +24,7 @@ CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the time that a look-up is believed had passed before each call."""
-    monkeypatch.setattr("api.access.keyring.FRESH_S", 0.0)
+    monkeypatch.setattr("api.auth.api_keys.FRESH_S", 0.0)
 
 
 @keyed
@@ -184,7 +184,7 @@ async def test_what_is_made_with_a_key_is_kept_for_as_long_as_the_key_says(stage
 async def test_a_key_without_a_quota_costs_the_store_one_look_up_a_second_not_one_a_request(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.access.keyring.FRESH_S", 3600.0)
+    monkeypatch.setattr("api.auth.api_keys.FRESH_S", 3600.0)
     async with await customer(stage.app, "one") as one:
         for _ in range(5):
             assert (await one.get("/v1/models")).status_code == 200
@@ -197,7 +197,7 @@ async def test_a_key_without_a_quota_costs_the_store_one_look_up_a_second_not_on
 
 
 async def test_made_up_keys_do_not_fill_the_memory(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.access.keyring.MOST_KNOWN", 3)
+    monkeypatch.setattr("api.auth.api_keys.MOST_KNOWN", 3)
     store = connect_async(stage.hand.settings.redis)
     keyring = Keyring(ApiSettings.model_validate({"admin_key": ADMIN}), store)
     for _ in range(10):
@@ -259,7 +259,7 @@ async def test_jobs_from_before_the_keys_are_the_operators(stage: Stage) -> None
 async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.access.guesses.BURST", 3)
+    monkeypatch.setattr("api.auth.api_keys.BURST", 3)
     async with await customer(stage.app, "one") as one:
         assert (await one.get("/v1/models")).status_code == 200
         guesses = []
@@ -276,7 +276,7 @@ async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
 async def test_strangers_behind_the_same_proxy_do_not_lock_the_operator_out_of_a_new_process(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.access.guesses.BURST", 1)
+    monkeypatch.setattr("api.auth.api_keys.BURST", 1)
     for code in (401, 429):
         async with calling(stage.app, new_secret()) as stranger:
             assert (await stranger.get("/v1/models")).status_code == code

@@ -7,7 +7,7 @@ import pytest
 from asgi_lifespan import LifespanManager
 
 from api.app import create_app
-from shared.apikey import new_secret
+from shared.api_keys import new_secret
 from shared.settings import Settings
 from tests.routes.conftest import Stage
 from tests.support.keys import KEYED, calling
@@ -24,21 +24,21 @@ async def test_what_the_front_end_logs_is_written_at_the_level_asked_for(
     )
     try:
         async with LifespanManager(create_app(settings)):
-            logging.getLogger("api.wire.edge").debug("too much")
-            logging.getLogger("api.wire.edge").info("just enough")
+            logging.getLogger("api.server").debug("too much")
+            logging.getLogger("api.server").info("just enough")
     finally:
         logging.root.setLevel(before)
 
-    assert capfd.readouterr().err.rstrip().endswith("INFO api.wire.edge: just enough")
+    assert capfd.readouterr().err.rstrip().endswith("INFO api.server: just enough")
 
 
 @pytest.mark.parametrize("stage", [KEYED], indirect=True)
 async def test_who_groups_the_log_by_route_finds_those_who_guess_at_keys(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "api.wire.journal")
+    caplog.set_level(logging.INFO, "api.server")
     async with calling(stage.app, new_secret()) as stranger:
         await stranger.get("/v1/jobs")
-    (line,) = [record for record in caplog.records if record.name == "api.wire.journal"]
+    (line,) = [record for record in caplog.records if record.name == "api.server"]
     told = line.__dict__["fields"]
     assert (told["method"], told["route"], told["status"]) == ("GET", "other", 401)

@@ -4,14 +4,12 @@ from typing import Any
 
 import pytest
 
-from shared.logprobs import Candidate, Logprobs, TokenLogprob
-from shared.piece import Piece
-from shared.result import Choice, Result, Usage
+from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogprob, Usage
 from shared.store import claims
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.exchange import data
-from tests.support.hand import FINGERPRINT
+from tests.support.asgi_exchange import data
+from tests.support.scripted_worker import FINGERPRINT
 
 TINY = "sightline/tiny"
 RED, BLUE = Candidate(" red", -0.25), Candidate(" blue", -1.5)

@@ -8,9 +8,9 @@ import pytest
 from pydantic_core import to_json
 
 from api.context import PAGES_AT_ONCE
-from api.endpoints import Endpoints
-from api.jobs.jobs import Jobs
-from api.wire import reservation
+from api.jobs.service import Jobs
+from api.server import memory_budget
+from api.webhooks import Endpoints
 from shared.store import views
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
@@ -34,7 +34,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return does
 
     monkeypatch.setattr(views, "job", noted(views.job))
-    monkeypatch.setattr("api.wire.json_answer.to_json", noted(to_json))
+    monkeypatch.setattr("api.server.route.to_json", noted(to_json))
     return names
 
 
@@ -71,7 +71,7 @@ async def test_pages_that_many_ask_for_at_once_are_not_all_in_memory_at_once(
     stage: Stage, path: str, reader: type, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One caller leaves half of the room for pages to others; a list without answers needs none."""
-    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 0.01)
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0.01)
     read, replies, bare = getattr(reader, name), list[httpx.Response](), list[httpx.Response]()
     async with client_of(stage.app) as client:
 

@@ -10,10 +10,10 @@ import pytest
 from prometheus_client.core import Metric
 from redis import Redis
 
-from shared.apikey import new_secret
+from shared.api_keys import new_secret
 from shared.store.memory import AT_ITS_END
 from tests.routes.conftest import Stage
-from tests.routes.test_gate import JOB, peer_of
+from tests.routes.test_authentication import JOB, peer_of
 from tests.support.app import client_of
 from tests.support.batches import begun, ended, line, serving
 from tests.support.clients import until_async
@@ -33,7 +33,7 @@ SCRAPE_S = 10
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was counted is told without a pause, and read anew each time."""
-    monkeypatch.setattr("shared.metrics.tally.PAUSE_S", 0.02)
+    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 0.02)
     monkeypatch.setattr("api.metrics.KEPT_S", 0.0)
     # A machine that stands still for a while is no store that is away.
     monkeypatch.setattr("api.metrics.READ_WITHIN_S", 60.0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from api.admission.readiness import ModelState
-from api.jobs.jobs import Jobs
+from api.jobs.service import Jobs
 from api.routes import models
 from api.routes.models import to_model
 from shared.blobs import Blobs
@@ -15,7 +15,7 @@ from shared.estimate import Reused
 from shared.models import Model
 from tests.routes.conftest import Stage
 from tests.support.app import client_of, serving
-from tests.support.desk import IDLE, NO_WORKER, Desk
+from tests.support.fake_service import IDLE, NO_WORKER, Desk
 
 TINY = {"id": "sightline/tiny", "object": "model", "created": 0, "owned_by": "sightline"}
 OTHER = {"id": "org/other", "object": "model", "created": 0, "owned_by": "org"}

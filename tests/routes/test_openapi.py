@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from api.description import examples
-from api.dialects.hf import from_hf
-from api.dialects.native import from_job
-from api.dialects.openai_chat import from_chat
-from api.dialects.openai_completions import from_completion
-from api.dialects.openai_responses import from_response
+from api.dialects.hf.task_requests import from_hf
+from api.dialects.native.jobs import from_job
+from api.dialects.openai.chat import from_chat
+from api.dialects.openai.completions import from_completion
+from api.dialects.openai.responses import from_response
+from api.openapi import examples
 from shared.models import Model
 from tests.routes.conftest import Stage
 from tests.support.app import client_of, serving
-from tests.support.desk import Desk, answering, failing
-from tests.support.exchange import data, posted
+from tests.support.asgi_exchange import data, posted
+from tests.support.fake_service import Desk, answering, failing
 from tests.support.golden import DATA
 from tests.support.openapi import JSON, SCHEMA, SSE, accepts, check, item_of, operations, shape
 
@@ -53,6 +53,15 @@ def references(value: Any) -> set[str]:
 def test_every_reference_of_the_schema_leads_somewhere() -> None:
     known = {f"#/components/{kind}/{name}" for kind, found in SCHEMA["components"].items() for name in found}
     assert references(SCHEMA) - known == set()
+
+
+def test_a_generated_client_keeps_its_methods_and_classes() -> None:
+    # FastAPI makes both from names in the code: a handler renamed is a client's method renamed.
+    operations = [
+        operation["operationId"] for path in SCHEMA["paths"].values() for operation in path.values()
+    ]
+    names = {"operations": sorted(operations), "components": sorted(SCHEMA["components"]["schemas"])}
+    assert names == json.loads((DATA / "openapi_names.json").read_text())
 
 
 def test_code_generators_can_read_every_schema_of_the_description() -> None:

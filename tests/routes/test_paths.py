@@ -8,8 +8,8 @@ import pytest
 from tests.routes.test_protocol import application as answering_all
 from tests.routes.test_protocol import served
 from tests.support.app import application, client_of, serving
-from tests.support.desk import Desk, answering, failing
-from tests.support.exchange import Exchange
+from tests.support.asgi_exchange import Exchange
+from tests.support.fake_service import Desk, answering, failing
 
 FIRST = "job_00000000000000000000000000000001"
 TINY = "/models/sightline/tiny"

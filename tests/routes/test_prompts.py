@@ -10,19 +10,18 @@ import openai
 import pytest
 
 from api.admission.submission import Submission
-from api.jobs.leaving import Leaving
+from api.jobs.disconnects import Leaving
 from shared.errors import Unavailable
 from shared.job import JobView
-from shared.piece import Piece
 from shared.request import Request
-from shared.result import Choice, Result, Usage
+from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.batches import asked, serving
 from tests.support.clients import until_async
-from tests.support.exchange import Exchange, data, posted
-from tests.support.hand import FINGERPRINT
+from tests.support.scripted_worker import FINGERPRINT
 
 TEXTS = "/v1/completions"
 TWO: dict[str, Any] = {"model": "sightline/tiny", "prompt": ["a cat", "a dog"]}

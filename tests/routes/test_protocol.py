@@ -11,9 +11,9 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.wire import protocol, reader_watch
-from api.wire.heads import HEAD_LIMIT
-from api.wire.protocol import LimitedProtocol
+from api.server import protocol, reader_watch
+from api.server.protocol import LimitedProtocol
+from api.server.request_head import HEAD_LIMIT
 from shared.settings import Settings
 from sightline.serving.folder import DataFolder
 from sightline.serving.plan import Plan
@@ -52,7 +52,7 @@ async def served(app: Any = application, **options: Any) -> AsyncIterator[Connec
         app,
         port=0,
         lifespan="off",
-        http="api.wire.protocol:LimitedProtocol",
+        http="api.server.protocol:LimitedProtocol",
         log_config=None,
         **options,
     )

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from api.wire.heads import HEAD_LIMIT
-from api.wire.reply import GUARDS
+from api.server.reply import GUARDS
+from api.server.request_head import HEAD_LIMIT
 from tests.routes.test_protocol import GET, asked
 
 OWN = b"GET %s HTTP/1.1\r\nX-Request-Id: mine\r\nX-A: " + b"a" * HEAD_LIMIT + b"\r\n\r\n"

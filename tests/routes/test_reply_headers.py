@@ -6,8 +6,8 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.asgi_exchange import Exchange, posted
 from tests.support.clients import until_async
-from tests.support.exchange import Exchange, posted
 
 URL = "https://example.com/cat.png"
 PARTS = [{"type": "image_url", "image_url": {"url": URL}}, {"type": "text", "text": "What?"}]

@@ -4,7 +4,7 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.exchange import data, posted
+from tests.support.asgi_exchange import data, posted
 from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, in_line, kinds
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.exchange import data
+from tests.support.asgi_exchange import data
 from tests.support.openapi import JSON, SCHEMA, SSE, accepts, check, item_of, shape
 
 PATH = "/v1/responses"

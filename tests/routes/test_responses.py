@@ -8,8 +8,8 @@ from asgi_lifespan import LifespanManager
 from api.app import create_app
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
-from tests.support.exchange import Exchange, data, posted
 from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, in_line, kinds
 
 

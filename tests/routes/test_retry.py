@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.description.examples import PICTURE
-from api.jobs.jobs import Jobs
+from api.jobs.service import Jobs
+from api.openapi.examples import PICTURE
 from shared.result import JobError
 from shared.store.jobs import JobRequest
 from tests.routes.conftest import Stage

@@ -17,8 +17,8 @@ from sightline import batches
 from sightline.exits import CommandError, Exit
 from tests.routes.conftest import Stage
 from tests.routes.test_sightline_jobs import Terminal
+from tests.support.app_server import listening
 from tests.support.batches import answers, jsonl, line, rows, serving
-from tests.support.listening import listening
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 

@@ -16,8 +16,8 @@ from shared.store import jobs as transitions
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Stage
+from tests.support.app_server import listening
 from tests.support.clients import PATIENCE_S
-from tests.support.listening import listening
 
 MODEL = "sightline/tiny"
 SAMPLE = str(Path(__file__).parents[2] / "examples" / "sample.png")

@@ -10,7 +10,7 @@ from sightline.exits import Exit
 from tests.routes.conftest import Stage
 from tests.routes.test_sightline_jobs import Terminal
 from tests.routes.test_webhooks import told
-from tests.support.listening import listening
+from tests.support.app_server import listening
 
 URL = "https://shop.example/told"
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from api.wire.sse import EventStream
+from api.server.sse import EventStream
 from shared.result import Choice
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.exchange import Exchange, posted
+from tests.support.asgi_exchange import Exchange, posted
 
 TINY = "sightline/tiny"
 QUESTION, ANSWER = "What is this?", "An unread triangle."

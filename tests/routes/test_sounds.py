@@ -9,7 +9,7 @@ from openai import AsyncOpenAI
 from shared.request import Request
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.listening import listening
+from tests.support.app_server import listening
 from tests.support.sounds import sound
 
 TINY = "sightline/tiny"

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.wire.reservation import Reservation
-from shared.apikey import new_secret
+from api.server.memory_budget import Reservation
+from shared.api_keys import new_secret
 from shared.settings import Settings
 from tests.routes.conftest import Stage
 from tests.support.app import client_of

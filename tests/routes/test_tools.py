@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.app_server import listening
 from tests.support.clients import until_async
-from tests.support.listening import listening
 from tests.support.tools import CLOCK, WEATHER
 
 TINY = "sightline/tiny"

@@ -5,10 +5,9 @@ from pydantic import SecretStr
 
 from shared import ids
 from shared.job import Delivery
-from shared.notice import body_of
-from shared.store import hooks
-from shared.store.hooks import DueDelivery
-from shared.webhooks import ENDINGS
+from shared.store import webhook_deliveries
+from shared.store.webhook_deliveries import DueDelivery
+from shared.webhooks import ENDINGS, body_of
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.keys import ADMIN, KEYED, calling, customer
@@ -19,7 +18,7 @@ HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
 
 
 def errand(stage: Stage) -> DueDelivery | None:
-    return stage.hand.store.run(hooks.deliver(stage.hand.settings, ids.token(), 16))
+    return stage.hand.store.run(webhook_deliveries.deliver(stage.hand.settings, ids.token(), 16))
 
 
 def told(stage: Stage, status: int = 204) -> DueDelivery:
@@ -27,7 +26,7 @@ def told(stage: Stage, status: int = 204) -> DueDelivery:
     taken = errand(stage)
     assert taken is not None
     tried = Delivery(taken.notice.type, taken.notice.at_ms + 10, 5, status)
-    stage.hand.store.run(hooks.told(stage.hand.settings, taken, tried, delay_s=None))
+    stage.hand.store.run(webhook_deliveries.told(stage.hand.settings, taken, tried, delay_s=None))
     return taken
 
 

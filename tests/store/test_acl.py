@@ -9,10 +9,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from shared.admin_action import Operator
-from shared.apikey import ApiKey
+from shared.api_keys import ApiKey, Operator
 from shared.settings import RedisSettings
-from shared.store import admin_actions, audit, hooks, keyring
+from shared.store import admin_actions, api_keys, audit, webhook_deliveries
 from shared.store.memory import memory
 from shared.store.nudges import Nudger
 from shared.store.script import FOLDER, connect
@@ -73,14 +72,14 @@ def work(records: Records, admin: Any) -> None:
     records.settle(claim)
     errand = records.errand()
     assert errand is not None
-    records.run(hooks.kept(errand, ENDED))
+    records.run(webhook_deliveries.kept(errand, ENDED))
     records.tell(errand)
     records.purge(job.id)
-    for call in (keyring.create(KEY, "one"), keyring.rotate(KEY.id, "two", 60), keyring.revoke(KEY.id)):
+    for call in (api_keys.create(KEY, "one"), api_keys.rotate(KEY.id, "two", 60), api_keys.revoke(KEY.id)):
         assert records.run(admin_actions.by(OPERATOR, "key", KEY.id, call))[1] is not None
-        records.run(keyring.use("two"))
+        records.run(api_keys.use("two"))
     assert len(records.run(admin_actions.page(None, 10))) == 3
-    records.run(keyring.keys())
+    records.run(api_keys.keys())
     records.run(memory())
     for maintenance in (records.due, records.expire, records.rescue):
         maintenance()

@@ -2,9 +2,8 @@
 
 import pytest
 
-from shared.admin_action import Operator
-from shared.apikey import ApiKey
-from shared.store import admin_actions, keyring, upkeep
+from shared.api_keys import ApiKey, Operator
+from shared.store import admin_actions, api_keys, upkeep
 from shared.store.admin_actions import by
 from tests.support.store import LANE, START_MS, Records
 
@@ -21,12 +20,12 @@ def test_each_act_is_written_down_as_it_went(records: Records) -> None:
     for _ in range(2):
         records.run(by(ANNE, "model.pause", "org/model", upkeep.pause(LANE, paused=True)))
     records.run(by(ANNE, "model.resume", "org/model", upkeep.pause(LANE, paused=False)))
-    records.run(by(ANNE, "key.create", KEY.id, keyring.create(KEY, "digest")))
-    records.run(by(ANNE, "key.rotate", KEY.id, keyring.rotate(KEY.id, "other", 60)))
+    records.run(by(ANNE, "key.create", KEY.id, api_keys.create(KEY, "digest")))
+    records.run(by(ANNE, "key.rotate", KEY.id, api_keys.rotate(KEY.id, "other", 60)))
     for _ in range(2):
-        records.run(by(ANNE, "key.revoke", KEY.id, keyring.revoke(KEY.id)))
-    records.run(by(ANNE, "key.rotate", KEY.id, keyring.rotate(KEY.id, "third", 60)))
-    records.run(by(ANNE, "key.revoke", "key_ff", keyring.revoke("key_ff")))
+        records.run(by(ANNE, "key.revoke", KEY.id, api_keys.revoke(KEY.id)))
+    records.run(by(ANNE, "key.rotate", KEY.id, api_keys.rotate(KEY.id, "third", 60)))
+    records.run(by(ANNE, "key.revoke", "key_ff", api_keys.revoke("key_ff")))
     assert said(records)[::-1] == [
         ("model.pause", "org/model", "done"),
         ("model.pause", "org/model", "unchanged"),
@@ -46,15 +45,15 @@ def test_an_act_that_is_asked_for_again_because_its_answer_was_lost_is_written_d
     records: Records,
 ) -> None:
     for _ in range(2):
-        made = records.run(by(ANNE, "key.create", KEY.id, keyring.create(KEY, "digest")))
-        rotated = records.run(by(ANNE, "key.rotate", KEY.id, keyring.rotate(KEY.id, "other", 60)))
+        made = records.run(by(ANNE, "key.create", KEY.id, api_keys.create(KEY, "digest")))
+        rotated = records.run(by(ANNE, "key.rotate", KEY.id, api_keys.rotate(KEY.id, "other", 60)))
         assert (made[0], rotated[0]) == ("done", "done")
     assert said(records) == [("key.rotate", KEY.id, "done"), ("key.create", KEY.id, "done")]
 
 
 def test_pages_follow_each_other(records: Records) -> None:
     for number in range(5):
-        records.run(by(ANNE, "key.revoke", f"key_{number}", keyring.revoke(f"key_{number}")))
+        records.run(by(ANNE, "key.revoke", f"key_{number}", api_keys.revoke(f"key_{number}")))
     first = records.run(admin_actions.page(None, 2))
     rest = records.run(admin_actions.page(first[-1].id, 10))
     assert [d.subject for d in (*first, *rest)] == [f"key_{number}" for number in (4, 3, 2, 1, 0)]
@@ -62,23 +61,23 @@ def test_pages_follow_each_other(records: Records) -> None:
 
 @pytest.mark.parametrize("after", ["0-0", "000-000", "0-1"])
 def test_who_pages_on_from_before_the_first_act_gets_an_empty_page(records: Records, after: str) -> None:
-    records.run(by(ANNE, "key.revoke", "key_1", keyring.revoke("key_1")))
+    records.run(by(ANNE, "key.revoke", "key_1", api_keys.revoke("key_1")))
     assert said(records, after) == []
 
 
 def test_the_log_does_not_grow_without_end(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin_actions, "MOST", 3)
     for number in range(5):
-        records.run(by(ANNE, "key.revoke", f"key_{number}", keyring.revoke(f"key_{number}")))
+        records.run(by(ANNE, "key.revoke", f"key_{number}", api_keys.revoke(f"key_{number}")))
     assert [subject for _, subject, _ in said(records)] == ["key_4", "key_3", "key_2"]
 
 
 def test_what_was_typed_is_cut(records: Records) -> None:
-    records.run(by(ANNE, "key.revoke", "x" * 50_000, keyring.revoke("x" * 50_000)))
+    records.run(by(ANNE, "key.revoke", "x" * 50_000, api_keys.revoke("x" * 50_000)))
     assert len(said(records)[0][1]) == admin_actions.LONGEST
 
 
 def test_a_check_of_all_records_leaves_the_log_alone(records: Records) -> None:
-    records.run(by(ANNE, "key.revoke", "key_1", keyring.revoke("key_1")))
+    records.run(by(ANNE, "key.revoke", "key_1", api_keys.revoke("key_1")))
     assert records.audit() == {}
     assert len(said(records)) == 1

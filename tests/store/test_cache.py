@@ -2,8 +2,7 @@
 
 import pytest
 
-from shared.logprobs import Candidate, Logprobs, TokenLogprob, logprobs_of
-from shared.piece import Piece
+from shared.result import Candidate, Logprobs, Piece, TokenLogprob, logprobs_of
 from shared.store.claims import append
 from shared.store.script import Store
 from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, SETTINGS, Records

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.cache import playing
 from benchmarks.cache.changes import CHANGES, Asked
 from benchmarks.cache.pairs import SAME, Pair, differing, pairs
-from shared.hashing import request_hash
+from shared.cache_key import request_hash
 from shared.request import Message, Parameters, Request
 from shared.settings import RedisSettings
 from shared.store.script import AsyncStore, connect_async

@@ -1,7 +1,6 @@
 """Several answers of one run: each is a text of its own, whatever becomes of the others."""
 
-from shared.logprobs import Candidate, Logprobs, TokenLogprob, logprobs_of
-from shared.piece import Piece
+from shared.result import Candidate, Logprobs, Piece, TokenLogprob, logprobs_of
 from shared.store import jobs
 from shared.store.claims import Claim, append, published, settle
 from tests.support.store import LANE, OTHER_PRINT, PRINT, Records, answer

@@ -2,8 +2,8 @@
 
 import pytest
 
+from shared.job import Times
 from shared.store.script import Store
-from shared.times import Times
 from tests.support.store import SETTINGS, Records
 
 

@@ -1,8 +1,8 @@
 """Endpoints in the store: told of all that they want to know, of nothing else, and of nobody else's."""
 
-from shared.endpoint import MOST, Change, Endpoint
-from shared.store import endpoints, hooks
-from shared.store.notices import key_of
+from shared.store import webhook_deliveries, webhook_endpoints
+from shared.store.webhook_events import key_of
+from shared.webhooks import MOST, Change, Endpoint
 from tests.support.hooks import HOOK, SECRET, ended, endpoint, submit, taken, told_to
 from tests.support.store import BROKEN, Records
 
@@ -10,11 +10,11 @@ URL = "https://all.example/"
 
 
 def listed(records: Records, caller: str = "anyone") -> list[Endpoint]:
-    return records.run(endpoints.endpoints(caller))
+    return records.run(webhook_endpoints.endpoints(caller))
 
 
 def change(records: Records, id: str, to: Change, caller: str = "anyone") -> Endpoint | None:
-    return records.run(endpoints.change(caller, id, to))
+    return records.run(webhook_endpoints.change(caller, id, to))
 
 
 def finished(records: Records, caller: str = "anyone", **terms: object) -> str:
@@ -52,8 +52,8 @@ def test_every_call_of_a_notice_sends_the_same_bytes(records: Records) -> None:
     endpoint(records, "job.succeeded")
     ended(records)
     first, second = taken(records), taken(records)
-    assert records.run(hooks.kept(first, "the body")) == "the body"
-    assert records.run(hooks.kept(second, "another rendering")) == "the body"
+    assert records.run(webhook_deliveries.kept(first, "the body")) == "the body"
+    assert records.run(webhook_deliveries.kept(second, "another rendering")) == "the body"
 
 
 def test_what_is_quiet_is_told_to_its_own_webhook_only(records: Records) -> None:
@@ -65,22 +65,22 @@ def test_what_is_quiet_is_told_to_its_own_webhook_only(records: Records) -> None
 def test_a_caller_has_so_many_endpoints_and_no_more(records: Records) -> None:
     ids = [endpoint(records) for _ in range(MOST)]
     one_more = Endpoint("wh_1", URL, ("job.*",), "", 0)
-    assert records.run(endpoints.create("anyone", one_more, "all.example", SECRET)) is None
-    assert records.run(endpoints.create("other", one_more, "all.example", SECRET)) is not None
-    assert records.run(endpoints.delete("anyone", ids[0])) == "deleted"
+    assert records.run(webhook_endpoints.create("anyone", one_more, "all.example", SECRET)) is None
+    assert records.run(webhook_endpoints.create("other", one_more, "all.example", SECRET)) is not None
+    assert records.run(webhook_endpoints.delete("anyone", ids[0])) == "deleted"
     assert sorted(e.id for e in listed(records)) == sorted(ids[1:])
 
 
 def test_an_endpoint_made_twice_by_a_lost_reply_is_one(records: Records) -> None:
     made = Endpoint("wh_1", URL, ("job.*",), "The shop", 0)
-    call = endpoints.create("anyone", made, "all.example", SECRET)
+    call = webhook_endpoints.create("anyone", made, "all.example", SECRET)
     assert records.run(call) == records.run(call)
     assert [e.description for e in listed(records)] == ["The shop"]
 
 
 def test_no_endpoint_is_shown_with_its_secret(records: Records) -> None:
     id = endpoint(records)
-    records.run(endpoints.rotate("anyone", id, "another secret of bytes", 60))
+    records.run(webhook_endpoints.rotate("anyone", id, "another secret of bytes", 60))
     assert SECRET not in repr(listed(records))
     assert "another secret" not in repr(listed(records))
 
@@ -91,17 +91,20 @@ def test_what_another_caller_owns_is_neither_seen_nor_changed(records: Records) 
     before = records.dump()
     assert listed(records, "other") == []
     assert change(records, id, Change(enabled=False), "other") is None
-    assert records.run(endpoints.rotate("other", id, "x", 1)) is None
-    assert records.run(endpoints.delete("other", id)) is None
-    assert records.run(endpoints.tries("other", id)) is None
-    assert records.run(endpoints.send_test(records.settings, "other", id, "test_1", "{}")) is None
-    assert records.run(endpoints.replay(records.settings, "other", id, "job_1:ended")) == ("unknown", None)
+    assert records.run(webhook_endpoints.rotate("other", id, "x", 1)) is None
+    assert records.run(webhook_endpoints.delete("other", id)) is None
+    assert records.run(webhook_endpoints.tries("other", id)) is None
+    assert records.run(webhook_endpoints.send_test(records.settings, "other", id, "test_1", "{}")) is None
+    assert records.run(webhook_endpoints.replay(records.settings, "other", id, "job_1:ended")) == (
+        "unknown",
+        None,
+    )
     assert records.dump() == before
 
 
 def test_an_id_that_names_another_key_of_ours_is_no_endpoint(records: Records) -> None:
     job = records.submit()
-    assert records.run(endpoints.delete("anyone", job.id)) is None
+    assert records.run(webhook_endpoints.delete("anyone", job.id)) is None
     assert change(records, job.id, Change(description="mine")) is None
     assert records.view(job.id) == job
 
@@ -142,7 +145,7 @@ def test_a_change_of_the_url_is_for_what_waits_already_as_well(records: Records)
 def test_a_deleted_endpoint_is_told_nothing_and_leaves_nothing(records: Records) -> None:
     id = endpoint(records)
     finished(records)
-    records.run(endpoints.delete("anyone", id))
+    records.run(webhook_endpoints.delete("anyone", id))
     assert told_to(records) == []
     assert not [key for key in records.key_names() if "wh_" in key or "calls" in key or "callers" in key]
     assert not [key for key in records.key_names() if key.endswith(":began")]
@@ -158,7 +161,7 @@ def test_a_purged_job_is_told_to_no_endpoint(records: Records) -> None:
 
 def test_after_a_rotation_both_secrets_sign_for_as_long_as_was_said(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
-    rotated = records.run(endpoints.rotate("anyone", id, "new", 60))
+    rotated = records.run(webhook_endpoints.rotate("anyone", id, "new", 60))
     assert rotated is not None
     assert rotated.former_until_ms == records.now + 60_000
     for _ in range(3):
@@ -173,7 +176,7 @@ def test_after_a_rotation_both_secrets_sign_for_as_long_as_was_said(records: Rec
 
 def test_a_rotation_made_twice_by_a_lost_reply_is_one(records: Records) -> None:
     id = endpoint(records)
-    call = endpoints.rotate("anyone", id, "new", 60)
+    call = webhook_endpoints.rotate("anyone", id, "new", 60)
     assert records.run(call) == records.run(call)
     finished(records)
     assert taken(records).secrets == ("new", SECRET)
@@ -182,7 +185,7 @@ def test_a_rotation_made_twice_by_a_lost_reply_is_one(records: Records) -> None:
 def test_a_leaked_secret_ends_at_once_where_no_grace_is_given(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     for secret, grace_s in (("second", 600), ("third", 0)):
-        records.run(endpoints.rotate("anyone", id, secret, grace_s))
+        records.run(webhook_endpoints.rotate("anyone", id, secret, grace_s))
     finished(records)
     assert taken(records).secrets == ("third",)
 
@@ -191,7 +194,7 @@ def test_only_so_many_former_secrets_sign(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     for number in range(9):
         records.wait(1)
-        records.run(endpoints.rotate("anyone", id, f"secret {number}", 600))
+        records.run(webhook_endpoints.rotate("anyone", id, f"secret {number}", 600))
     finished(records)
     assert sorted(taken(records).secrets) == [f"secret {number}" for number in (4, 5, 6, 7, 8)]
 
@@ -202,7 +205,7 @@ def test_the_log_of_an_endpoint_says_how_each_call_went(records: Records) -> Non
     records.tell(taken(records), 500, error="no", delay_s=1)
     records.wait(1)
     records.tell(taken(records))
-    tries = records.run(endpoints.tries("anyone", id))
+    tries = records.run(webhook_endpoints.tries("anyone", id))
     assert tries is not None
     event = f"msg_{job.removeprefix('job_')}_ended"
     assert [(t.event_id, t.delivery.status, t.delivery.taken) for t in tries] == [
@@ -216,7 +219,7 @@ def test_the_log_of_an_endpoint_is_bounded(records: Records) -> None:
     finished(records)
     for number in range(210):
         records.tell(taken(records), 500 + number, error="no", delay_s=0)
-    tries = records.run(endpoints.tries("anyone", id))
+    tries = records.run(webhook_endpoints.tries("anyone", id))
     assert tries is not None
     assert [tries[0].delivery.status, tries[-1].delivery.status, len(tries)] == [709, 510, 200]
 
@@ -225,13 +228,13 @@ def test_a_test_is_sent_to_this_endpoint_alone_and_also_where_it_is_off(records:
     id = endpoint(records)
     endpoint(records, url="https://second.example/")
     change(records, id, Change(enabled=False))
-    sent = records.run(endpoints.send_test(records.settings, "anyone", id, "test_1", '{"a":1}'))
+    sent = records.run(webhook_endpoints.send_test(records.settings, "anyone", id, "test_1", '{"a":1}'))
     assert sent is not None
     assert (sent.type, sent.data, sent.id) == ("webhook.test", '{"a":1}', "msg_test_1_sent")
     assert records.audit() == {}
     assert told_to(records) == [(URL, "webhook.test", "test_1")]
     assert not [key for key in records.key_names() if "test_" in key], "it is forgotten"
-    tries = records.run(endpoints.tries("anyone", id))
+    tries = records.run(webhook_endpoints.tries("anyone", id))
     assert tries is not None
     assert [t.event_id for t in tries] == ["msg_test_1_sent"]
 
@@ -240,9 +243,9 @@ def test_an_event_is_sent_again_as_it_was(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     finished(records)
     first = taken(records)
-    records.run(hooks.kept(first, "the body"))
+    records.run(webhook_deliveries.kept(first, "the body"))
     records.tell(first, 500, error="no")
-    word, notice = records.run(endpoints.replay(records.settings, "anyone", id, first.key))
+    word, notice = records.run(webhook_endpoints.replay(records.settings, "anyone", id, first.key))
     assert (word, notice and notice.id) == ("queued", first.notice.id)
     again = taken(records)
     assert (again.notice.id, again.notice.body, again.tries) == (first.notice.id, "the body", 0)
@@ -253,7 +256,7 @@ def test_an_event_from_before_an_endpoint_can_be_sent_to_it(records: Records) ->
     id = endpoint(records, "job.failed")
     key = key_of(f"msg_{job.removeprefix('job_')}_ended")
     assert key is not None
-    assert records.run(endpoints.replay(records.settings, "anyone", id, key))[0] == "queued"
+    assert records.run(webhook_endpoints.replay(records.settings, "anyone", id, key))[0] == "queued"
     assert told_to(records) == [(URL, "job.succeeded", job)]
 
 
@@ -261,7 +264,7 @@ def test_what_is_no_longer_kept_or_another_s_cannot_be_sent_again(records: Recor
     id = endpoint(records, "job.succeeded")
     foreign = finished(records, caller="other")
     for key in (f"{foreign}:ended", "job_0:ended"):
-        assert records.run(endpoints.replay(records.settings, "anyone", id, key)) == ("expired", None)
+        assert records.run(webhook_endpoints.replay(records.settings, "anyone", id, key)) == ("expired", None)
 
 
 def test_the_audit_leaves_endpoints_and_their_calls_alone(records: Records) -> None:
@@ -270,7 +273,7 @@ def test_the_audit_leaves_endpoints_and_their_calls_alone(records: Records) -> N
         finished(records)
     records.tell(taken(records), 500, error="no", delay_s=60)
     assert records.errand() is not None
-    records.run(endpoints.send_test(records.settings, "anyone", id, "test_1", "{}"))
+    records.run(webhook_endpoints.send_test(records.settings, "anyone", id, "test_1", "{}"))
     before = records.dump()
     assert records.audit() == {}
     assert records.dump() == before

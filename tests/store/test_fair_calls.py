@@ -1,9 +1,8 @@
 """Callers share the couriers: whoever's receivers hang, others' calls are made."""
 
-from shared.endpoint import Change
-from shared.store import endpoints
-from shared.store.hooks import PER_HOST, RESERVED, DueDelivery
-from shared.webhooks import Webhook
+from shared.store import webhook_endpoints
+from shared.store.webhook_deliveries import PER_HOST, RESERVED, DueDelivery
+from shared.webhooks import Change, Webhook
 from tests.support.hooks import endpoint, taken
 from tests.support.store import Records
 
@@ -93,7 +92,7 @@ def test_the_call_of_a_moved_endpoint_does_not_wait_for_its_former_host(records:
     records.settle(records.claim())
     under_way = taken(records)
     moved = Change(url="https://moved.example/", host="moved.example", events=("job.failed",))
-    records.run(endpoints.change("one", id, moved))
+    records.run(webhook_endpoints.change("one", id, moved))
     due(records, "one", *["former.example"] * PER_HOST)
     for _ in range(PER_HOST - 1):
         taken(records)

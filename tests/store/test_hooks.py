@@ -2,8 +2,8 @@
 
 import json
 
-from shared.store import hooks
-from shared.store.hooks import PER_HOST
+from shared.store import webhook_deliveries
+from shared.store.webhook_deliveries import PER_HOST
 from shared.webhooks import Webhook
 from tests.support.hooks import ALL, HOOK, SECRET, ended, job_of, submit, taken
 from tests.support.store import START_MS, Records, answer
@@ -41,7 +41,7 @@ def test_the_beginning_is_told_where_it_was_asked_for(records: Records) -> None:
 
 def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(records: Records) -> None:
     ended(records)
-    call = hooks.deliver(records.settings, "t", 16)
+    call = webhook_deliveries.deliver(records.settings, "t", 16)
     first = records.run(call)
     assert first is not None
     assert records.run(call) == first
@@ -51,14 +51,14 @@ def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(re
 def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records: Records) -> None:
     ended(records)
     first = taken(records)
-    assert records.run(hooks.kept(first, "the body")) == "the body"
+    assert records.run(webhook_deliveries.kept(first, "the body")) == "the body"
     records.wait(34)
     assert records.errand() is None
     records.wait(2)
     second = taken(records)
     assert (second.notice.id, second.notice.body, second.tries) == (first.notice.id, "the body", 0)
     assert records.tell(first) == "lost"
-    assert records.run(hooks.kept(first, "another")) is None
+    assert records.run(webhook_deliveries.kept(first, "another")) is None
     assert records.tell(second) == "written"
     assert records.tell(second) == "lost"
     assert records.errand() is None
@@ -144,7 +144,7 @@ def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> No
     errand = taken(records)
     records.purge(view.id)
     assert records.tell(errand) == "lost"
-    assert records.run(hooks.kept(errand, "{}")) is None
+    assert records.run(webhook_deliveries.kept(errand, "{}")) is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
     records.wait(60)
     assert records.errand() is None
@@ -154,7 +154,7 @@ def test_a_replay_tells_the_end_again_under_the_same_id(records: Records) -> Non
     view = ended(records)
     first = taken(records)
     records.tell(first)
-    reply = records.run(hooks.replay(records.settings, "anyone", view.id))
+    reply = records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     assert reply is not None
     assert reply[0] == "queued"
     assert records.client.ttl(f"sl2:{view.id}") == -1
@@ -165,15 +165,15 @@ def test_a_replay_tells_the_end_again_under_the_same_id(records: Records) -> Non
 def test_a_replay_of_what_waits_brings_it_forward(records: Records) -> None:
     view = ended(records)
     records.tell(taken(records), 500, error="no", delay_s=500)
-    records.run(hooks.replay(records.settings, "anyone", view.id))
+    records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     assert taken(records).tries == 0
-    records.run(hooks.replay(records.settings, "anyone", view.id))
+    records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     assert records.errand() is None, "a courier has it"
 
 
 def test_what_cannot_be_told_again_is_said(records: Records) -> None:
     def word(job: str, caller: str = "anyone") -> str | None:
-        reply = records.run(hooks.replay(records.settings, caller, job))
+        reply = records.run(webhook_deliveries.replay(records.settings, caller, job))
         return reply and reply[0]
 
     unended = submit(records)

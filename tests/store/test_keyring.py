@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from api.wire.problems import retry_after
-from shared.apikey import ApiKey
-from shared.store import keyring
+from api.server.errors import retry_after
+from shared.api_keys import ApiKey
+from shared.store import api_keys
 from tests.support.store import START_MS, Records
 
 KEY = ApiKey("key_0a", "production", "example-ltd", ("submit", "read"), START_MS)
@@ -15,45 +15,45 @@ DAY_MS = 86_400_000
 
 
 def left(records: Records, digest: str = FIRST) -> int | None:
-    use = records.run(keyring.use(digest))
+    use = records.run(api_keys.use(digest))
     return None if use is None else use.left
 
 
 def test_a_key_is_found_by_its_secrets_digest_as_it_was_made(records: Records) -> None:
     key = replace(KEY, expires_ms=START_MS + DAY_MS, requests_per_minute=5, max_queued=7)
-    made = records.run(keyring.create(key, FIRST))
-    use = records.run(keyring.use(FIRST))
+    made = records.run(api_keys.create(key, FIRST))
+    use = records.run(api_keys.use(FIRST))
 
     assert made == key
     assert use is not None
     assert use.key == key
-    assert records.run(keyring.use(SECOND)) is None
-    assert records.run(keyring.keys()) == [key]
+    assert records.run(api_keys.use(SECOND)) is None
+    assert records.run(api_keys.keys()) == [key]
 
 
 def test_a_lost_reply_asked_for_again_makes_one_key(records: Records) -> None:
-    first = records.run(keyring.create(KEY, FIRST))
+    first = records.run(api_keys.create(KEY, FIRST))
     records.wait(1)
-    assert records.run(keyring.create(KEY, FIRST)) == first
-    assert records.run(keyring.keys()) == [first]
+    assert records.run(api_keys.create(KEY, FIRST)) == first
+    assert records.run(api_keys.keys()) == [first]
 
 
 def test_a_key_ends_when_it_expires_and_is_still_listed(records: Records) -> None:
-    records.run(keyring.create(replace(KEY, expires_ms=START_MS + 5_000_000), FIRST))
+    records.run(api_keys.create(replace(KEY, expires_ms=START_MS + 5_000_000), FIRST))
     records.wait(4999.9)
     assert left(records) is not None
     records.wait(0.1)
     assert left(records) is None
-    assert len(records.run(keyring.keys())) == 1
-    assert records.run(keyring.rotate(KEY.id, SECOND, 60)) is None, "an expired key came to life"
+    assert len(records.run(api_keys.keys())) == 1
+    assert records.run(api_keys.rotate(KEY.id, SECOND, 60)) is None, "an expired key came to life"
 
 
 def test_a_rotated_keys_former_secret_goes_on_for_the_grace_time_only(records: Records) -> None:
-    records.run(keyring.create(KEY, FIRST))
-    rotated = records.run(keyring.rotate(KEY.id, SECOND, 60))
+    records.run(api_keys.create(KEY, FIRST))
+    rotated = records.run(api_keys.rotate(KEY.id, SECOND, 60))
     assert rotated is not None
     assert rotated.former_until_ms == START_MS + 60_000
-    assert records.run(keyring.rotate(KEY.id, SECOND, 60)) == rotated, "a repeat ended the former secret"
+    assert records.run(api_keys.rotate(KEY.id, SECOND, 60)) == rotated, "a repeat ended the former secret"
     records.wait(59)
     assert (left(records, FIRST), left(records, SECOND)) == (0, 0)
     records.wait(1)
@@ -61,10 +61,10 @@ def test_a_rotated_keys_former_secret_goes_on_for_the_grace_time_only(records: R
 
 
 def test_rotating_again_after_a_lost_answer_does_not_end_the_deployed_secret(records: Records) -> None:
-    records.run(keyring.create(KEY, FIRST))
-    records.run(keyring.rotate(KEY.id, SECOND, 60))
+    records.run(api_keys.create(KEY, FIRST))
+    records.run(api_keys.rotate(KEY.id, SECOND, 60))
     records.wait(10)
-    rotated = records.run(keyring.rotate(KEY.id, THIRD, 60))
+    rotated = records.run(api_keys.rotate(KEY.id, THIRD, 60))
     assert rotated is not None
     assert rotated.former_until_ms == START_MS + 70_000
     records.wait(49)
@@ -76,42 +76,42 @@ def test_rotating_again_after_a_lost_answer_does_not_end_the_deployed_secret(rec
 
 
 def test_a_rotation_without_grace_ends_every_former_secret_at_once(records: Records) -> None:
-    records.run(keyring.create(KEY, FIRST))
-    records.run(keyring.rotate(KEY.id, SECOND, 60))
-    records.run(keyring.rotate(KEY.id, THIRD, 0))
+    records.run(api_keys.create(KEY, FIRST))
+    records.run(api_keys.rotate(KEY.id, SECOND, 60))
+    records.run(api_keys.rotate(KEY.id, THIRD, 0))
     assert (left(records, FIRST), left(records, SECOND), left(records, THIRD)) == (None, None, 0)
     assert not records.client.exists(f"sl2:keyof:{FIRST}", f"sl2:keyof:{SECOND}")
 
 
 def test_a_revoked_key_ends_with_all_its_secrets_for_good(records: Records) -> None:
-    records.run(keyring.create(KEY, FIRST))
-    records.run(keyring.rotate(KEY.id, SECOND, 60))
+    records.run(api_keys.create(KEY, FIRST))
+    records.run(api_keys.rotate(KEY.id, SECOND, 60))
     records.wait(1)
-    revoked = records.run(keyring.revoke(KEY.id))
+    revoked = records.run(api_keys.revoke(KEY.id))
     assert revoked is not None
     assert revoked.revoked_ms == START_MS + 1000
     records.wait(1)
-    assert records.run(keyring.revoke(KEY.id)) == revoked
+    assert records.run(api_keys.revoke(KEY.id)) == revoked
     assert (left(records, FIRST), left(records, SECOND)) == (None, None)
     assert not records.client.exists(f"sl2:keyof:{FIRST}", f"sl2:keyof:{SECOND}")
-    assert records.run(keyring.rotate(KEY.id, THIRD, 60)) is None
-    assert records.run(keyring.keys()) == [revoked]
+    assert records.run(api_keys.rotate(KEY.id, THIRD, 60)) is None
+    assert records.run(api_keys.keys()) == [revoked]
 
 
 def test_what_was_typed_in_place_of_an_id_reaches_no_other_record(records: Records) -> None:
     records.submit()
     before = records.dump()
     for name in ("key_0a", "", "lease", "*", "key_zz", "../key_0a"):
-        assert records.run(keyring.revoke(name)) is None
-        assert records.run(keyring.rotate(name, FIRST, 0)) is None
+        assert records.run(api_keys.revoke(name)) is None
+        assert records.run(api_keys.rotate(name, FIRST, 0)) is None
     assert records.dump() == before
 
 
 def test_no_minute_sees_more_requests_than_the_quota(records: Records) -> None:
-    records.run(keyring.create(replace(KEY, requests_per_minute=3), FIRST))
+    records.run(api_keys.create(replace(KEY, requests_per_minute=3), FIRST))
     answers, times = [], []
     for _ in range(200):
-        use = records.run(keyring.use(FIRST))
+        use = records.run(api_keys.use(FIRST))
         assert use is not None
         answers.append(use.left)
         if use.left >= 0:
@@ -126,7 +126,7 @@ def test_no_minute_sees_more_requests_than_the_quota(records: Records) -> None:
 
 @pytest.mark.parametrize("back_s", [0.3, 1, 5, 3600])
 def test_a_clock_that_is_set_back_gives_no_second_quota(records: Records, back_s: float) -> None:
-    records.run(keyring.create(replace(KEY, requests_per_minute=3), FIRST))
+    records.run(api_keys.create(replace(KEY, requests_per_minute=3), FIRST))
     records.wait(0.1)
     assert [left(records), left(records)] == [2, 1]
     records.wait(-back_s)
@@ -136,10 +136,10 @@ def test_a_clock_that_is_set_back_gives_no_second_quota(records: Records, back_s
 
 
 def test_a_refused_request_is_told_when_one_fits_again(records: Records) -> None:
-    records.run(keyring.create(replace(KEY, requests_per_minute=1), FIRST))
+    records.run(api_keys.create(replace(KEY, requests_per_minute=1), FIRST))
     assert left(records) == 0
     records.wait(20)
-    refused = records.run(keyring.use(FIRST))
+    refused = records.run(api_keys.use(FIRST))
     assert refused is not None
     assert (refused.left, refused.reset_s) == (-1, 40)
     records.wait(refused.reset_s)
@@ -149,12 +149,12 @@ def test_a_refused_request_is_told_when_one_fits_again(records: Records) -> None
 @pytest.mark.parametrize(("first_s", "then_s"), [(0, 0), (0, 0.999), (0.999, 0), (0.5, 0.6), (0.3, 59.6)])
 def test_who_waits_as_told_is_let_in(records: Records, first_s: float, then_s: float) -> None:
     """A minute is told as 59 s, since a client takes 60 for no advice: then another second is."""
-    records.run(keyring.create(replace(KEY, requests_per_minute=2), FIRST))
+    records.run(api_keys.create(replace(KEY, requests_per_minute=2), FIRST))
     records.wait(first_s)
     assert [left(records), left(records)] == [1, 0]
     records.wait(then_s)
     for _ in range(2):
-        refused = records.run(keyring.use(FIRST))
+        refused = records.run(api_keys.use(FIRST))
         assert refused is not None
         if refused.left >= 0:
             break
@@ -164,13 +164,13 @@ def test_who_waits_as_told_is_let_in(records: Records, first_s: float, then_s: f
 
 
 def test_rotation_gives_no_second_quota(records: Records) -> None:
-    records.run(keyring.create(replace(KEY, requests_per_minute=2), FIRST))
-    records.run(keyring.rotate(KEY.id, SECOND, 60))
+    records.run(api_keys.create(replace(KEY, requests_per_minute=2), FIRST))
+    records.run(api_keys.rotate(KEY.id, SECOND, 60))
     assert [left(records, FIRST), left(records, SECOND), left(records, FIRST)] == [1, 0, -1]
 
 
 def test_the_store_holds_no_more_than_a_minute_of_requests(records: Records) -> None:
-    records.run(keyring.create(replace(KEY, requests_per_minute=1000), FIRST))
+    records.run(api_keys.create(replace(KEY, requests_per_minute=1000), FIRST))
     for _ in range(100):
         left(records)
         records.wait(1)
@@ -178,8 +178,8 @@ def test_the_store_holds_no_more_than_a_minute_of_requests(records: Records) -> 
 
 
 def test_the_audit_leaves_keys_alone(records: Records) -> None:
-    records.run(keyring.create(replace(KEY, requests_per_minute=5), FIRST))
-    records.run(keyring.rotate(KEY.id, SECOND, 60))
+    records.run(api_keys.create(replace(KEY, requests_per_minute=5), FIRST))
+    records.run(api_keys.rotate(KEY.id, SECOND, 60))
     left(records, SECOND)
     assert records.audit() == {}
     assert left(records, SECOND) is not None

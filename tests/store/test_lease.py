@@ -1,7 +1,7 @@
 """Leases: work of a lost worker goes on elsewhere, and the lost worker, back again, writes nothing."""
 
 from shared.job import Attempt
-from shared.piece import Piece
+from shared.result import Piece
 from shared.store.claims import published
 from tests.support.clients import until
 from tests.support.clock import Clock

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.job import JobView
-from shared.store import hooks
+from shared.store import webhook_deliveries
 from shared.store.claims import Claim
 from shared.store.headroom import writable
 from shared.store.script import Store
@@ -129,5 +129,5 @@ def test_a_webhook_is_told_what_ended_on_a_full_memory(records: Records) -> None
         assert [e and e.notice.type for e in told] == ["job.running", "job.succeeded"]
         for errand in told:
             assert errand is not None
-            assert records.run(hooks.kept(errand, "{}")) == "{}"
+            assert records.run(webhook_deliveries.kept(errand, "{}")) == "{}"
             assert records.tell(errand) == "written"

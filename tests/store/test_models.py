@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from shared.job import JobView
+from shared.job import JobView, Times
 from shared.store import fleet, jobs, models, upkeep, workers
 from shared.store.keys import INTAKE
 from shared.store.script import Store
-from shared.times import Times
 from tests.support.store import FAILURE, LANE, MODEL, OTHER_PRINT, Records
 
 ROW = json.dumps({"id": MODEL, "engine": "echo"})

@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 
 from shared.job import JobView
-from shared.notice import body_of
 from shared.settings import RetentionSettings
-from shared.store import hooks, notices
-from shared.store.notices import key_of, message_id
+from shared.store import webhook_deliveries, webhook_events
+from shared.store.webhook_events import key_of, message_id
+from shared.webhooks import body_of
 from tests.support.hooks import HOOK, endpoint, log, submit, taken, told_to
 from tests.support.store import BROKEN, Records, answer
 
@@ -26,8 +26,8 @@ def finished(records: Records, **terms: object) -> JobView:
     return view
 
 
-def page(records: Records, after: str | None = None, limit: int = 10) -> notices.NoticePage:
-    found = records.run(notices.page("anyone", after=after, types=(), limit=limit))
+def page(records: Records, after: str | None = None, limit: int = 10) -> webhook_events.NoticePage:
+    found = records.run(webhook_events.page("anyone", after=after, types=(), limit=limit))
     assert found is not None
     return found
 
@@ -72,7 +72,7 @@ def test_an_event_is_what_its_webhook_is_told(records: Records) -> None:
     (listed,) = page(records).notices
     errand = taken(records)
     assert (listed.id, body_of(listed)) == (errand.notice.id, body_of(errand.notice))
-    records.run(hooks.kept(errand, '{"as":"it was"}'))
+    records.run(webhook_deliveries.kept(errand, '{"as":"it was"}'))
     assert body_of(page(records).notices[0]) == '{"as":"it was"}'
 
 
@@ -119,7 +119,7 @@ def test_events_are_forgotten_in_time(records: Records) -> None:
     records.wait(EVENT_S + 1)
     second = finished(records)
     assert [notice.subject for notice in page(records).notices] == [second.id]
-    call = notices.page("anyone", after=f"{first.id}:ended", types=(), limit=1)
+    call = webhook_events.page("anyone", after=f"{first.id}:ended", types=(), limit=1)
     assert records.run(call) is None, "who was away for longer is told so"
 
 
@@ -146,7 +146,7 @@ def test_a_replay_keeps_an_answer_no_longer_than_its_caller_s_key_says(records: 
     view = submit(records, retain_s=50)
     records.settle(records.claim())
     records.client.delete(f"sl2:{view.id}:ended")
-    records.run(hooks.replay(records.settings, "anyone", view.id))
+    records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     told_to(records)
     assert records.client.ttl(f"sl2:{view.id}:ended") <= 50
 

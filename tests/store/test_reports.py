@@ -8,7 +8,7 @@ import pytest
 from shared.store import reports
 from shared.store.reports import Report
 from tests.support.store import BROKEN, LANE, MODEL, Records
-from worker.maintenance.reporting import log_ends
+from worker.maintenance.passes import log_ends
 
 
 def told(records: Records) -> dict[str, Report]:
@@ -110,7 +110,7 @@ def test_what_keeps_a_job_out_of_the_line_is_no_wait_in_line(
     cancelled = records.submit_pending().id
     records.wait(5)
     records.cancel(cancelled)
-    with caplog.at_level(logging.INFO, "worker.maintenance.reporting"):
+    with caplog.at_level(logging.INFO, "worker.maintenance"):
         log_ends(records.store)
     lines = [vars(record)["fields"] for record in caplog.records if record.message == "job ended"]
     assert {line["job"]: (line["wait_s"], line["run_s"]) for line in lines} == {

@@ -2,19 +2,19 @@
 
 import pytest
 
-from shared.apikey import ApiKey
+from shared.api_keys import ApiKey
 from shared.estimate import Lane
+from shared.job import Times
 from shared.settings import QueueSettings
-from shared.store import batches, hooks, jobs, keyring, workers
+from shared.store import api_keys, batches, jobs, webhook_deliveries, workers
 from shared.store.script import Store
-from shared.times import Times
 from tests.support.hooks import ended, taken
 from tests.support.store import FAILURE, LANE, SETTINGS, START_MS, Records
 from tests.support.stored_batches import begun, take
 
 AHEAD_S = 3600
 GRACE_MS = workers.watching(SETTINGS)["grace_ms"]
-HOOK_LEASE_S = hooks.lease_ms(SETTINGS) / 1000
+HOOK_LEASE_S = webhook_deliveries.lease_ms(SETTINGS) / 1000
 OUTAGES = pytest.mark.parametrize(("outage_s", "ahead_s"), [(40, AHEAD_S), (40, 2)])
 """The store is down, and comes up with a clock that is ahead."""
 
@@ -236,12 +236,12 @@ def test_a_webhook_whose_courier_died_is_called_by_another(records: Records) -> 
 
 def test_a_key_that_used_up_its_minute_is_let_in_again(records: Records) -> None:
     key = ApiKey("key_0a", "production", "example-ltd", ("submit",), START_MS, requests_per_minute=1)
-    records.run(keyring.create(key, "1" * 64))
-    left = [records.run(keyring.use("1" * 64)) for _ in range(2)]
+    records.run(api_keys.create(key, "1" * 64))
+    left = [records.run(api_keys.use("1" * 64)) for _ in range(2)]
     records.wait(-AHEAD_S)
-    left.append(records.run(keyring.use("1" * 64)))
+    left.append(records.run(api_keys.use("1" * 64)))
     records.wait(60)
-    left.append(records.run(keyring.use("1" * 64)))
+    left.append(records.run(api_keys.use("1" * 64)))
     assert [use and use.left for use in left] == [0, -1, -1, 0]
 
 

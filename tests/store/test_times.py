@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from shared.job import Times
 from shared.settings import QueueSettings
 from shared.store.keys import INTAKE
-from shared.times import Times
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
 
 

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from shared.job import Priority
+from shared.job import Priority, Times
 from shared.settings import QueueSettings
 from shared.store.claims import Claim
 from shared.store.script import Store
-from shared.times import Times
 from tests.support.store import LANE, SETTINGS, Records
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.job import JobView
-from shared.store import hooks, jobs
+from shared.store import jobs, webhook_deliveries
 from shared.webhooks import Webhook
 from tests.support.store import BROKEN, PRINT, Records, answer
 
@@ -132,7 +132,7 @@ def test_its_webhook_is_told_although_it_was_read_before(records: Records) -> No
 def test_told_again_it_lives_no_longer(records: Records) -> None:
     job = submit(records, webhook=HOOK)
     records.settle(records.claim())
-    records.run(hooks.replay(records.settings, "anyone", job.id))
+    records.run(webhook_deliveries.replay(records.settings, "anyone", job.id))
     left = {key: records.client.ttl(key) for key in traces(records, job.id) if job.id in key}
     assert {key: ttl for key, ttl in left.items() if not 0 < ttl <= 60} == {}
 

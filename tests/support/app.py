@@ -8,26 +8,25 @@ from typing import Any
 import httpx
 from asgi_lifespan import LifespanManager
 
-from api.access.admin_actions import AdminActions
-from api.access.keyring import Keyring
-from api.admission.foretelling import Foretelling
+from api.admission.forecast import Foretelling
 from api.app import create_app
-from api.batches.context import BatchContext
-from api.batches.counter import Batches
+from api.auth.api_keys import Keyring
+from api.auth.audit_log import AdminActions
+from api.batches.lease import BatchContext
+from api.batches.service import Batches
 from api.context import ProcessContext
-from api.endpoints import Endpoints
-from api.files import Files
-from api.jobs.leaving import Leaving
+from api.files import Files, Storing
+from api.jobs.disconnects import Leaving
 from api.metrics import Metrics
-from api.serving import Serving
-from api.storing import Storing
+from api.models_admin import Serving
+from api.webhooks import Endpoints
 from shared.blobs import Blobs
-from shared.metrics.tally import Tally
+from shared.metrics.reporter import Tally
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Headroom
 from shared.store.script import connect, connect_async
-from tests.support.desk import Desk
+from tests.support.fake_service import Desk
 
 ROOT = "http://127.0.0.1"
 MODELS = Models(

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from api.admission.submission import Submission
-from api.batches.context import BatchContext
-from api.batches.leased_batch import LeasedBatch
-from api.batches.work import Work
-from api.files import Files
-from api.storing import Storing
+from api.batches.lease import BatchContext, LeasedBatch
+from api.batches.runner import Work
+from api.files import Files, Storing
 from shared import ids
 from shared.batch import Batch, Turn
 from shared.blobs import Blobs
@@ -24,8 +22,8 @@ from shared.store.headroom import Headroom
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect, connect_async
 from tests.support.batches import ENDPOINT, jsonl, rows
-from tests.support.hand import Hand
 from tests.support.redis_server import RedisServer
+from tests.support.scripted_worker import Hand
 
 MODELS = Models((Model(id="sightline/tiny", source="sightline/tiny"),))
 

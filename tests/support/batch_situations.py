@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.support.batches import ENDPOINT, jsonl, line
+from tests.support.behaviour_stage import Scene
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, bearer
-from tests.support.scene import Scene
 from tests.support.situations import answers, keys_asked_for, ready
 
 

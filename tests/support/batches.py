@@ -11,7 +11,7 @@ import openai
 from openai.types import Batch
 
 from tests.support.clients import until_async
-from tests.support.hand import Hand
+from tests.support.scripted_worker import Hand
 
 MODEL = "sightline/tiny"
 ENDPOINT = "/v1/chat/completions"

@@ -5,14 +5,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from shared.addresses import IPAddress
 from shared.errors import CallerError
 from shared.settings import FetchSettings
+from shared.url_guard import IPAddress
 from tests.support.clients import PATIENCE_S
 from tests.support.pictures import Origin
-from worker.fetching import outbound
+from worker.fetching import guarded_http
 from worker.fetching.fetch import fetch
-from worker.fetching.outbound import Allowance
+from worker.fetching.guarded_http import Allowance
 
 LOOPBACK = FetchSettings(allow=("127.0.0.1",), limit_s=PATIENCE_S)
 LIMIT = 100_000
@@ -34,7 +34,7 @@ def refused(url: str, settings: FetchSettings = LOOPBACK, **options: object) -> 
     return caught.value
 
 
-def resolving_to(*addresses: str, calls: list[str] | None = None) -> outbound.Resolver:
+def resolving_to(*addresses: str, calls: list[str] | None = None) -> guarded_http.Resolver:
     def resolver(host: str, port: int) -> list[IPAddress]:
         if calls is not None:
             calls.append(f"{host}:{port}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from llguidance import LLTokenizer
 
-from worker.engines.trial import begin, reason
+from worker.engines.grammar.sandbox import begin, reason
 
 TOKENIZER = LLTokenizer("byte")
 

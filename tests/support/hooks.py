@@ -5,11 +5,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from shared import ids
-from shared.endpoint import Endpoint
 from shared.job import JobView
-from shared.store import endpoints, notices
-from shared.store.hooks import DueDelivery
-from shared.webhooks import EVENTS, Webhook
+from shared.store import webhook_endpoints, webhook_events
+from shared.store.webhook_deliveries import DueDelivery
+from shared.webhooks import EVENTS, Endpoint, Webhook
 from tests.support.store import Records
 
 SECRET = "a secret of sixteen bytes"
@@ -50,7 +49,7 @@ def endpoint(
 ) -> str:
     """A caller's new endpoint; its id."""
     made = Endpoint(ids.endpoint_id(), url, events or ("job.*", "batch.*"), "", 0)
-    assert records.run(endpoints.create(caller, made, url.split("/")[2], SECRET)) is not None
+    assert records.run(webhook_endpoints.create(caller, made, url.split("/")[2], SECRET)) is not None
     return made.id
 
 
@@ -67,7 +66,7 @@ def log(records: Records, *types: str, caller: str = "anyone", after: str | None
     """The types of the events in a caller's log, read in pages of two."""
     found: list[str] = []
     while True:
-        page = records.run(notices.page(caller, after=after, types=types, limit=2))
+        page = records.run(webhook_events.page(caller, after=after, types=types, limit=2))
         assert page is not None
         found += [notice.type for notice in page.notices]
         if page.next is None:

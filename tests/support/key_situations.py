@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from tests.support.scene import Scene
+from tests.support.behaviour_stage import Scene
 from tests.support.situations import answers
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
-from worker.media.images import Decoder
-from worker.room import Guest
+from worker.fair_share import Waiter
+from worker.media.picture_decoder import Decoder
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
@@ -48,7 +48,7 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB"
 
 def decoded(decoder: Decoder, data: bytes) -> Image.Image:
     """What the model would see of one picture."""
-    with decoder.decoded([data], Guest("")) as (picture,):
+    with decoder.decoded([data], Waiter("")) as (picture,):
         return picture
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from tests.support.app import application
-from tests.support.desk import answering
-from tests.support.listening import listening
+from tests.support.app_server import listening
+from tests.support.fake_service import answering
 
 
 @dataclass

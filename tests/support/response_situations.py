@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from tests.support.scene import Scene, question
+from tests.support.behaviour_stage import Scene, question
 from tests.support.situations import answers, no_worker, ready
 
 PATH = "/v1/responses"

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 
 from tests.support.clients import until_async
-from tests.support.hand import Hand
+from tests.support.scripted_worker import Hand
 
 ASK = {"model": "sightline/tiny", "input": "What is this?"}
 LATER = {**ASK, "background": True}

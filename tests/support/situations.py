@@ -3,9 +3,9 @@
 import time
 from collections.abc import Awaitable, Callable
 
+from tests.support.behaviour_stage import MODEL, Scene, question
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, bearer
-from tests.support.scene import MODEL, Scene, question
 from worker.maintenance.removal import Removal
 
 

@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from shared.job import Delivery, Event, JobView
-from shared.listing import Filter, Page
-from shared.piece import Piece
-from shared.result import Choice, JobError, Result, Usage
+from shared.job import Delivery, Event, Filter, JobView, Page
+from shared.result import Choice, JobError, Piece, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
-from shared.store import admission, audit, claims, hooks, jobs, models, upkeep, workers
+from shared.store import admission, audit, claims, jobs, models, upkeep, webhook_deliveries, workers
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
@@ -185,13 +183,13 @@ class Records:
     def expire(self) -> list[str]:
         return self.run(upkeep.expire(self.settings))
 
-    def errand(self, room: int = 16) -> hooks.DueDelivery | None:
+    def errand(self, room: int = 16) -> webhook_deliveries.DueDelivery | None:
         """The webhook call that a courier with `room` free threads gets."""
-        return self.run(hooks.deliver(self.settings, self.token(), room))
+        return self.run(webhook_deliveries.deliver(self.settings, self.token(), room))
 
     def tell(
         self,
-        errand: hooks.DueDelivery,
+        errand: webhook_deliveries.DueDelivery,
         status: int | None = 200,
         *,
         error: str | None = None,
@@ -199,7 +197,7 @@ class Records:
     ) -> str:
         """Report a call; with an error it failed, and is tried again after `delay_s` where that is given."""
         tried = Delivery(errand.notice.type, self.now, 7, status, error)
-        return self.run(hooks.told(self.settings, errand, tried, delay_s=delay_s))
+        return self.run(webhook_deliveries.told(self.settings, errand, tried, delay_s=delay_s))
 
     def pause(self, *, paused: bool = True) -> None:
         self.run(upkeep.pause(LANE, paused=paused))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shared.calls.syntax import Syntax
+from shared.tool_calls.syntax import Syntax
 
 WEATHER: dict[str, Any] = {
     "type": "function",

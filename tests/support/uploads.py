@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from tests.support.app import client_of
-from tests.support.hand import Hand
+from tests.support.scripted_worker import Hand
 
 MODEL = "sightline/tiny"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
+from tests.support.behaviour_stage import Scene
 from tests.support.keys import ADMIN, bearer
-from tests.support.scene import Scene
 from tests.support.situations import keys_asked_for, ready, succeeded
 
 HOOK = {"url": "https://example.com/told"}

@@ -4,30 +4,30 @@ import logging
 
 from worker.engines.base import Engine
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.continuous.refusal import Refusal
-from worker.engines.loaded import LoadedModel
+from worker.engines.continuous.errors import CannotBatch
+from worker.engines.loading.devices import in_own_thread
+from worker.engines.loading.loaded import LoadedModel
 from worker.engines.sequential import SequentialEngine
-from worker.engines.threads import in_passing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.engines")
 
 
 class AutoEngine(ContinuousEngine):
-    """Continuous if it certifies the model; else it gives way to a sequential engine on the same weights."""
+    """Continuous if it verifies the model; else it gives way to a sequential engine on the same weights."""
 
     def load(self) -> Engine:
         """Raises ModelFailed."""
-        return in_passing(self._chosen)
+        return in_own_thread(self._chosen)
 
     def _chosen(self) -> Engine:
         loaded = LoadedModel(self._model)
         try:
             self.start(loaded)
-        except Refusal as refusal:
+        except CannotBatch as refusal:
             return self._given_way(loaded, refusal)
         return self
 
-    def _given_way(self, loaded: LoadedModel, refusal: Refusal) -> Engine:
+    def _given_way(self, loaded: LoadedModel, refusal: CannotBatch) -> Engine:
         log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
         engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
         engine.start(loaded)

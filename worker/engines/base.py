@@ -13,13 +13,11 @@ from typing import Any, TypeAlias
 
 from PIL.Image import Image as Picture
 
-from shared.calls.syntax import Known, Syntax
 from shared.errors import CallerError
 from shared.estimate import Reused
-from shared.logprobs import Logprobs
-from shared.piece import Piece
 from shared.request import Parameters, Request
-from shared.result import FinishReason
+from shared.result import FinishReason, Logprobs, Piece
+from shared.tool_calls.syntax import Known, Syntax
 
 Samples: TypeAlias = "array[float]"
 """A sound: mono, 32-bit floats of -1 to 1, at the model's sampling rate."""
@@ -110,8 +108,8 @@ class ModelFacts:
     sampling_rate: int = 0
 
 
-def unheld(param: str, what: str) -> CallerError:
-    message = f"This model's answers cannot be held to {what}."
+def unheld(param: str, reason: str) -> CallerError:
+    message = f"This model's answers cannot be held to {reason}."
     return CallerError("unsupported_parameter", message, param=param)
 
 

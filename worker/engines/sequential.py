@@ -1,11 +1,11 @@
 """The engine that generates one answer at a time with transformers' `generate()`: slow, but always right.
 
-No code here knows a model family. Calling threads prepare their prompts meanwhile.
-"""
+No code here knows a model family. Calling threads prepare their prompts meanwhile."""
 
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
@@ -15,20 +15,50 @@ from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, Engine, Finish, Prompt, Row, Samples
-from worker.engines.continuous.refusal import UNFIT
-from worker.engines.distribution import Watch
-from worker.engines.faults import device_broken, out_of_memory
-from worker.engines.gate import Gate
-from worker.engines.hold import held
-from worker.engines.loaded import LoadedModel
-from worker.engines.loaded_engine import LoadedEngine
-from worker.engines.pretrained import WISHES, wished
-from worker.engines.ropes import Ropes
-from worker.engines.sampling import Confidence, Replay, Steps, bending
-from worker.engines.stacks import Stacks
-from worker.engines.tryout import try_out
+from worker.engines.continuous.errors import UNFIT
+from worker.engines.loading.layer_progress import LayerProgress
+from worker.engines.loading.loaded import LoadedEngine, LoadedModel
+from worker.engines.loading.pretrained import WISHES, wishes_of
+from worker.engines.loading.smoke_test import try_out
+from worker.engines.loading.torch_errors import device_broken, out_of_memory
+from worker.engines.row_limit import RowLimit
+from worker.engines.sampling.grammar_processor import held
+from worker.engines.sampling.logprobs import LogitsRecorder
+from worker.engines.sampling.processors import Confidence, Replay, Steps, processors_of
 
-log = logging.getLogger(__name__)
+# Resets rotary embeddings that a model adapts to long requests, so that the next request is not affected.
+
+FIRST = "original_inv_freq"
+
+
+class Ropes:
+    """The dynamic rotary embeddings of a network, restored to their state at load.
+
+    For a request longer than the model was made for, transformers computes other frequencies and keeps them
+    until a pass is short again (5.23, modeling_rope_utils.py): the next request would begin with them.
+    """
+
+    def __init__(self, network: Any) -> None:
+        # Some have separate frequencies for each type of layer, with its name as the attributes' prefix.
+        self._kept = [
+            (module, name.removesuffix(FIRST))
+            for module in network.modules()
+            if hasattr(module, "original_max_seq_len")
+            for name in dir(module)
+            if name.endswith(FIRST)
+        ]
+
+    def begin(self) -> None:
+        """Restore them before a request, so that it does not depend on earlier ones."""
+        for module, prefix in self._kept:
+            longest, limit = f"{prefix}max_seq_len_cached", module.original_max_seq_len
+            if getattr(module, longest, limit) > limit:
+                first, now = getattr(module, prefix + FIRST), getattr(module, f"{prefix}inv_freq")
+                setattr(module, f"{prefix}inv_freq", first.to(now.device))
+                setattr(module, longest, limit)
+
+
+log = logging.getLogger("worker.engines")
 TRIED = Parameters(max_new_tokens=2)
 UNUSUAL = {0: "without a picture", 2: "with more than one picture"}
 
@@ -46,7 +76,7 @@ class SequentialEngine(LoadedEngine):
         if model.options:
             raise SettingsError(f"model {model.id}: the engine sequential takes no options")
         super().__init__(model)
-        self._gate = Gate(self.rows)
+        self._gate = RowLimit(self.rows)
         self._unborne: dict[int, str] = {}
 
     def load(self) -> Engine:
@@ -56,7 +86,7 @@ class SequentialEngine(LoadedEngine):
 
     def start(self, loaded: LoadedModel) -> None:
         """Raises ModelFailed, or what the model raises at a first question."""
-        self._loaded, self._ropes, self._stacks = loaded, Ropes(loaded.network), Stacks(loaded.network)
+        self._loaded, self._ropes, self._stacks = loaded, Ropes(loaded.network), LayerProgress(loaded.network)
         self._unborne = {}
         refused = self._tried()
         if refused:
@@ -64,7 +94,7 @@ class SequentialEngine(LoadedEngine):
             refused = f"a made-up question could not be asked: {refused}"
         self._unborne = {} if refused else self._failing()
         self.reason = "; ".join(filter(None, (refused, *self._unborne.values(), loaded.words)))
-        self._gate = Gate(self.rows)
+        self._gate = RowLimit(self.rows)
 
     def prepare(
         self,
@@ -96,18 +126,18 @@ class SequentialEngine(LoadedEngine):
         try:
             return try_out(self, self._model.id, TRIED)
         except RuntimeError as error:
-            wishes = wished(self._model, (*WISHES, "dtype"))
+            wishes = wishes_of(self._model, (*WISHES, "dtype"))
             if not wishes or out_of_memory(error) or device_broken(error):
                 raise
-            said = f"model {self._model.id}, with {wishes}: a made-up question fails: {error}"
-            raise ModelFailed(said) from error
+            message = f"model {self._model.id}, with {wishes}: a made-up question fails: {error}"
+            raise ModelFailed(message) from error
 
     def _failing(self) -> dict[int, str]:
         """How many pictures the model's own code fails with, which its processor takes, in words.
 
         Some families (Kosmos 2) cannot do without any, some only with one.
         """
-        found = {}
+        failures = {}
         for pictures, words in UNUSUAL.items():
             try:
                 try_out(self, self._model.id, TRIED, pictures=pictures)
@@ -116,18 +146,22 @@ class SequentialEngine(LoadedEngine):
                     raise
                 if not out_of_memory(error):
                     log.warning("model %s fails %s: %s", self._model.id, words, error)
-                    found[pictures] = f"it fails {words}"
-        return found
+                    failures[pictures] = f"it fails {words}"
+        return failures
 
     def _generate(self, row: Row) -> Finish:
         loaded, parameters = self._loaded, row.parameters
         budget = loaded.budget(row.prompt, parameters)
-        transcript, confidence, watch = loaded.transcript(row), Confidence(), Watch(parameters.logprobs)
+        transcript, confidence, watch = (
+            loaded.transcript(row),
+            Confidence(),
+            LogitsRecorder(parameters.logprobs),
+        )
         config = loaded.config(parameters, budget)
         if config.do_sample:
             torch.seed() if parameters.seed is None else torch.manual_seed(parameters.seed)
         format_kept = held(row, loaded.ends(parameters))
-        processors = [confidence, *format_kept, *bending(parameters), Replay(row.published)]
+        processors = [confidence, *format_kept, *processors_of(parameters), Replay(row.published)]
         self._ropes.begin()
         with (
             loaded.network.register_forward_hook(watch.see),

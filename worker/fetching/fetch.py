@@ -7,10 +7,11 @@ from urllib.parse import urljoin
 
 import h11
 
-from shared.addresses import Reach, Target, check_url
 from shared.errors import CallerError
 from shared.settings import FetchSettings
-from worker.fetching.outbound import (
+from shared.url_guard import Reach, Target, check_url
+from worker.fair_share import KeyedFairSemaphore
+from worker.fetching.guarded_http import (
     FAULTS,
     Allowance,
     OriginError,
@@ -22,13 +23,12 @@ from worker.fetching.outbound import (
     header,
     resolve,
 )
-from worker.turns import Turns
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PARTIAL = 206
 CODINGS = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 """Codings that change a file's bytes. Origins send other values, too (`identity`, `UTF-8`), that do not."""
-HOSTS = Turns(9)
+HOSTS = KeyedFairSemaphore(9)
 """Limits this process's fetches from one host: it is not flooded, and a slow one does not delay all."""
 
 

@@ -1,40 +1,93 @@
 """Fetches a job's remote pictures and sounds, and admits the job once they are stored.
 
-It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has no run yet.
-"""
+It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has
+no run yet."""
 
 import logging
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
-from shared import ids, sounds
+from opentelemetry.trace import SpanKind
+
+from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
-from shared.held import HeldTerms
-from shared.metrics.couriers import FETCH, INTAKES
-from shared.pictures import PictureInfo, check_request, check_sizes, inspect
+from shared.media import sounds
+from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
+from shared.media.sounds import refused_as_sound
+from shared.metrics.counters import FETCH, INTAKES
+from shared.pending_terms import HeldTerms
 from shared.request import Image, Media, Request
 from shared.result import JobError
 from shared.settings import Settings
-from shared.sounds import refused_as_sound
 from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
 from shared.store.claims import Claim, claim, fail_intake, give_back, take
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.telemetry import traces
+from worker.fair_share import KeyedFairSemaphore
 from worker.fetching.fetch import SOUNDS, fetch
-from worker.fetching.haul import LARGE_AT_ONCE, Haul
+from worker.fetching.guarded_http import Allowance
 from worker.lease import Lease, Leases, insist
-from worker.telemetry.journal import Entry, attempted
-from worker.telemetry.outcomes import word_of
-from worker.turns import Turns
+from worker.telemetry.attempt_log import Entry, attempted, word_of
 
-log = logging.getLogger(__name__)
+# Limits what one job may fetch, and how many jobs may hold much of it in memory at once.
+
+SMALL = 2**20
+"""Bytes that every job may hold; a job that fetches more needs one of the places."""
+LARGE_AT_ONCE = 4
+
+
+class JobAllowance(Allowance):
+    """The allowance of one job, for a block; at its end threads still fetching for the job are stopped."""
+
+    def __init__(
+        self, limit_s: float, max_bytes: int, cancel: threading.Event, places: KeyedFairSemaphore, caller: str
+    ) -> None:
+        super().__init__(limit_s, max_bytes, cancel, caller)
+        self._places, self._place = places, ExitStack()
+        self._taken = 0
+        self._large = self._over = False
+        self._growing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = True
+        with self._growing:
+            self._place.close()
+
+    def left(self) -> float:
+        if self._over:
+            raise TimeoutError
+        return super().left()
+
+    def take(self, count: int) -> None:
+        """As `Allowance.take`, but beyond `SMALL` bytes it waits for a place.
+
+        Raises TimeoutError, and Unavailable `queue_full` if no place comes.
+        """
+        super().take(count)
+        with self._growing:
+            self.left()
+            self._taken += count
+            if self._taken > SMALL and not self._large:
+                self._place.enter_context(self.turn(self._places, "large"))
+                self._large = True
+
+
+log = logging.getLogger("worker.fetching")
 AT_ONCE = 8
 """Pictures of one job fetched at the same time."""
 
@@ -57,7 +110,7 @@ class Intake:
     blobs: Blobs
     leases: Leases
     worker: str
-    large: Turns = field(default_factory=lambda: Turns(LARGE_AT_ONCE))
+    large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_AT_ONCE))
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
@@ -131,7 +184,9 @@ class Intake:
             places.setdefault((url, kind), param)
         stored, most = self._stored(request), int(limits.max_mb_request * 2**20)
         pool = ThreadPoolExecutor(AT_ONCE, "fetch")
-        with Haul(self.settings.fetch.limit_s, most, lease.cancel, self.large, lease.claim.caller) as haul:
+        with JobAllowance(
+            self.settings.fetch.limit_s, most, lease.cancel, self.large, lease.claim.caller
+        ) as haul:
             hold = partial(self._held, lease.claim.id, haul, traces.here())
             try:
                 held = list(pool.map(hold, places, places.values()))
@@ -163,12 +218,12 @@ class Intake:
         }
 
     def _held(
-        self, job: str, haul: Haul, carrier: str, named: tuple[str, type[Media]], param: str
+        self, job: str, haul: JobAllowance, carrier: str, named: tuple[str, type[Media]], param: str
     ) -> Fetched:
         """Fetch one picture or sound into the blob store."""
         url, kind = named
         # This thread is not the attempt's, so the span cannot find its parent by itself.
-        with traces.span("fetch", {"server.address": _host(url)}, kind="client", carrier=carrier):
+        with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
             body, info = self._picture(url, haul, param) if kind is Image else self._sound(url, haul, param)
         name = digest(body)
         while self.store.run(touch((name,), job)):
@@ -176,13 +231,13 @@ class Intake:
         self.blobs.write(name, body)
         return Fetched(name, len(body), info)
 
-    def _picture(self, url: str, haul: Haul, param: str) -> tuple[bytes, PictureInfo]:
+    def _picture(self, url: str, haul: JobAllowance, param: str) -> tuple[bytes, PictureInfo]:
         limits = self.settings.pictures
         with FETCH.labels("picture").time():
             body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul)
         return body, inspect(body, limits, param)
 
-    def _sound(self, url: str, haul: Haul, param: str) -> tuple[bytes, None]:
+    def _sound(self, url: str, haul: JobAllowance, param: str) -> tuple[bytes, None]:
         limits = self.settings.sounds
         with refused_as_sound(), FETCH.labels("sound").time():
             body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul, wanted=SOUNDS)

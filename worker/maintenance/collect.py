@@ -2,12 +2,32 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
-from shared.blobs import Blobs
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.store.admission import HOLD_S
 from shared.store.audit import doom
+from shared.store.jobs import deleted
 from shared.store.script import Store
-from worker.deleting import delete
+
+# Deletes stored bytes that nobody needs any more, in step with the records that say who needs them.
+
+
+def delete(store: Store, blobs: Blobs, name: str) -> bool:
+    """Delete doomed bytes; False if they were gone, or a job relies on them again.
+
+    The latter happens if this process stood still for longer than the mark for which uploads wait. If the
+    blob store cannot be reached, the bytes are left to be collected.
+    """
+    with suppress(BlobMissingError, BlobsUnavailable):
+        aside = blobs.set_aside(name)
+        if store.run(deleted([name])):
+            blobs.rename(aside, name)
+            return False
+        blobs.delete(aside)
+        return True
+    return False
+
 
 PAUSE_S = 600.0
 """Seconds between two walks."""

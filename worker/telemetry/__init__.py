@@ -1,0 +1,1 @@
+"""What workers report: a log line, spans and counters for each attempt, tokens a second."""

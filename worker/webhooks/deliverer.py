@@ -10,24 +10,26 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import SpanKind
+
 from shared import ids
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.job import Delivery
-from shared.metrics.couriers import CALL_SECONDS, CALLS
-from shared.notice import body_of
+from shared.metrics.counters import CALL_SECONDS, CALLS
 from shared.settings import Settings
-from shared.store.hooks import DueDelivery, deliver, kept, told
 from shared.store.jobs import purge
 from shared.store.script import Store
+from shared.store.webhook_deliveries import DueDelivery, deliver, kept, told
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
-from worker.deleting import delete
+from shared.webhooks import body_of
+from worker.maintenance.collect import delete
 from worker.webhooks.post import Outcome, post
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.webhooks")
 AT_ONCE = 16
-"""Calls at once. A caller's host gets at most `shared.store.hooks.PER_HOST` from all couriers together."""
+"""Calls at once. A caller's host gets at most `webhook_deliveries.PER_HOST` from all couriers together."""
 LEAVE_S = 5.0
 """How long a stopping courier waits for the calls that it is making."""
 
@@ -88,14 +90,14 @@ class Deliverer:
         named: traces.Attributes = {"server.address": host, "sightline.subject": notice.subject}
         with (
             about(request_id=notice.request_id),
-            traces.span("webhook", named, kind="client", carrier=notice.trace) as span,
+            traces.span("webhook", named, kind=SpanKind.CLIENT, carrier=notice.trace) as span,
             about(trace_id=traces.trace_id()),
         ):
             tried = (outcome := self._called(due, body)).tried
             if tried.status is not None:
-                span.tell({"http.response.status_code": tried.status})
+                span.set_attributes({"http.response.status_code": tried.status})
             if not tried.taken:
-                span.fail("refused" if tried.status else "unreached")
+                traces.fail(span, "refused" if tried.status else "unreached")
             _log(due, host, tried)
         return outcome
 

@@ -10,15 +10,15 @@ from email.utils import parsedate_to_datetime
 
 import h11
 
-from shared.addresses import Target, check_url
 from shared.errors import CallerError
 from shared.job import GONE, Delivery
 from shared.settings import Settings
-from shared.store.hooks import DueDelivery
+from shared.store.webhook_deliveries import DueDelivery
 from shared.telemetry import traces
+from shared.url_guard import Target, check_url
 from shared.webhooks import key_of, signature
-from worker.fetching import outbound
-from worker.fetching.outbound import FAULTS, Allowance, OriginError, Resolver, connect, header, resolve
+from worker.fetching import guarded_http
+from worker.fetching.guarded_http import FAULTS, Allowance, OriginError, Resolver, connect, header, resolve
 
 ANSWER_LIMIT, ANSWER_LIMIT_S = 4096, 1.0
 """Bytes of an answer's body that are read, and for how many seconds, out of politeness; it is not used."""
@@ -44,7 +44,7 @@ def post(due: DueDelivery, body: str, settings: Settings, resolver: Resolver = r
     except CallerError as refused:
         error = str(refused)
     except FAULTS as fault:
-        error = outbound.described(fault, "receiver", settings.webhook.limit_s)
+        error = guarded_http.described(fault, "receiver", settings.webhook.limit_s)
     took_ms = round((time.monotonic() - began) * 1000)
     return Outcome(Delivery(due.notice.type, at_ms, took_ms, status, error), retry_after_s)
 
@@ -61,11 +61,13 @@ def _answer(due: DueDelivery, body: bytes, settings: Settings, resolver: Resolve
     allowance = Allowance(settings.webhook.limit_s, ANSWER_LIMIT, threading.Event())
     target = check_url(due.url, reach, None)
     with connect(target, reach, resolver, allowance, None) as connection:
-        http, response = outbound.exchange(connection, _request(target, due, body, keys), allowance)
+        http, response = guarded_http.exchange(connection, _request(target, due, body, keys), allowance)
         # A connection closed on an unread answer looks to the receiver as if we had hung up.
         with suppress(*FAULTS):
             polite_s = min(ANSWER_LIMIT_S, allowance.left())
-            for _ in outbound.body(http, connection, Allowance(polite_s, ANSWER_LIMIT, threading.Event())):
+            for _ in guarded_http.body(
+                http, connection, Allowance(polite_s, ANSWER_LIMIT, threading.Event())
+            ):
                 pass
         return response
 

@@ -13,11 +13,11 @@ from shared.models import Model
 from tests.engines import suite
 from tests.support.clients import until
 from worker.engines.base import Finish
-from worker.engines.continuous import joint
-from worker.engines.continuous.answer import Answer
-from worker.engines.continuous.encoded import Encoded, encode
+from worker.engines.continuous import shared_pass
 from worker.engines.continuous.engine import ContinuousEngine
+from worker.engines.continuous.model_inputs import EncodedPictures, encode
 from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
@@ -123,7 +123,7 @@ def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[
     def come() -> int:
         return len(line._waiting) + sum(future.done() for future in futures)
 
-    def all_waiting() -> list[Answer]:
+    def all_waiting() -> list[TokenSequence]:
         if come() >= len(asks):
             complete.set()
         return waiting() if complete.is_set() else []
@@ -145,13 +145,13 @@ def crowded(harness: suite.Harness, questions: Sequence[Question] = QUESTIONS) -
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
     """Where the prompts of each shared pass began and ended."""
-    advance, seen = joint.advance, list[list[tuple[int, int]]]()
+    advance, seen = shared_pass.advance, list[list[tuple[int, int]]]()
 
     def noted(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         seen.append([(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)])
         return advance(prefills, ends, width)
 
-    monkeypatch.setattr(joint, "advance", noted)
+    monkeypatch.setattr(shared_pass, "advance", noted)
     return seen
 
 
@@ -160,9 +160,9 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """One entry for each time that the encoder is called."""
     calls: list[Any] = []
 
-    def counted(network: Any, inputs: Any) -> Encoded | None:
+    def counted(network: Any, inputs: Any) -> EncodedPictures | None:
         calls.append(inputs)
         return encode(network, inputs)
 
-    monkeypatch.setattr("worker.engines.continuous.reuse.encode", counted)
+    monkeypatch.setattr("worker.engines.continuous.reuse_cache.encode", counted)
     return calls

@@ -6,11 +6,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from shared.job import Priority
+from shared.job import Priority, Times
 from shared.store import jobs
 from shared.store.admission import touch
 from shared.store.jobs import deleted
-from shared.times import Times
 from tests.store.machine.base import COSTS, again, pick
 from tests.store.machine.checks import misread
 from tests.store.machine.door import Terms

@@ -3,9 +3,9 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from shared.endpoint import Change, Endpoint
-from shared.store import endpoints, hooks, notices
-from shared.store.hooks import PER_HOST, RESERVED, DueDelivery, lease_ms
+from shared.store import webhook_deliveries, webhook_endpoints, webhook_events
+from shared.store.webhook_deliveries import PER_HOST, RESERVED, DueDelivery, lease_ms
+from shared.webhooks import Change, Endpoint
 from tests.store.machine import telling
 from tests.store.machine.base import SETTINGS, Base, again, pick
 from tests.store.machine.model import Model
@@ -93,7 +93,7 @@ class Calls(Base):
         token, got = self.records.token(), list[DueDelivery | None]()
 
         def take() -> Seen | None:
-            got.append(self.records.run(hooks.deliver(SETTINGS, token, room)))
+            got.append(self.records.run(webhook_deliveries.deliver(SETTINGS, token, room)))
             return _seen(got[-1])
 
         def expected() -> Seen | None:
@@ -140,7 +140,7 @@ class Calls(Base):
             return
 
         def ask() -> str | None:
-            reply = self.records.run(hooks.replay(SETTINGS, job.caller, job.id))
+            reply = self.records.run(webhook_deliveries.replay(SETTINGS, job.caller, job.id))
             return reply and reply[0]
 
         self.do(ask, lambda: replay(self.model, job), again=again)
@@ -161,7 +161,10 @@ class Calls(Base):
         new = Endpoint(f"wh_{self.records.token()}", f"https://{host}/", events, "", 0)
 
         def made() -> bool:
-            return self.records.run(endpoints.create(caller, new, host, "a secret of 16 bytes")) is not None
+            return (
+                self.records.run(webhook_endpoints.create(caller, new, host, "a secret of 16 bytes"))
+                is not None
+            )
 
         def expected() -> bool:
             self.model.book.endpoints.setdefault(new.id, telling.Endpoint(caller, host, events))
@@ -174,7 +177,7 @@ class Calls(Base):
     def turn_off_or_on(self, at: int, again: bool) -> None:
         id, endpoint = self.some(list(self.model.book.endpoints.items()), at)
         enabled = endpoint.disabled
-        call = endpoints.change(endpoint.caller, id, Change(enabled=enabled))
+        call = webhook_endpoints.change(endpoint.caller, id, Change(enabled=enabled))
 
         def expected() -> bool:
             endpoint.disabled = not enabled
@@ -187,7 +190,7 @@ class Calls(Base):
     def close_endpoint(self, at: int) -> None:
         id, endpoint = self.some(list(self.model.book.endpoints.items()), at)
         self.do(
-            lambda: self.records.run(endpoints.delete(endpoint.caller, id)),
+            lambda: self.records.run(webhook_endpoints.delete(endpoint.caller, id)),
             lambda: self.model.book.endpoints.pop(id) and "deleted",
         )
 
@@ -206,7 +209,7 @@ class Calls(Base):
             self.model.book.call_again(key, id, endpoint.caller, endpoint.host, asked=True)
             return "queued"
 
-        call = endpoints.replay(SETTINGS, endpoint.caller, id, key)
+        call = webhook_endpoints.replay(SETTINGS, endpoint.caller, id, key)
         self.do(lambda: self.records.run(call)[0], expected, again=again)
 
     @rule(caller=st.sampled_from(("anne", "bob", "cem")))
@@ -214,9 +217,9 @@ class Calls(Base):
         """All that are kept, in pages."""
         found, after = list[str](), None
         while True:
-            page = self.records.run(notices.page(caller, after=after, types=(), limit=3))
+            page = self.records.run(webhook_events.page(caller, after=after, types=(), limit=3))
             assert page is not None
-            found += [notices.key_of(notice.id) or "" for notice in page.notices]
+            found += [webhook_events.key_of(notice.id) or "" for notice in page.notices]
             if (after := page.next) is None:
                 break
         assert found == [key for key in self.model.book.listed(caller) if key in self.model.book.notices]

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from shared.job import Times
 from shared.store.admission import NOW, Placing
 from shared.store.keys import INTAKE
 from shared.store.models import REMOVED
-from shared.times import Times
 from tests.store.machine.model import Model
 from tests.store.machine.work import Job, Work
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from shared.piece import Piece
+from shared.result import Piece
 from tests.support.clients import until
 from tests.support.families.asking import CONVERSATIONS, Conversation, Subject
 from worker.engines.base import Cancelled, Engine, Row

@@ -1,0 +1,1 @@
+"""The engine that runs vLLM, with our prompts, formats and queue."""

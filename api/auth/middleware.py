@@ -1,0 +1,134 @@
+"""Decides who may call. With keys: a caller whose key is in force, has the scope and has quota left. Without
+keys: this machine alone (`api.auth.local_only`), or everybody where a setting says so.
+
+It wraps all routes, so that a route added tomorrow is guarded too.
+"""
+
+import re
+import secrets
+from contextlib import AbstractContextManager, nullcontext
+
+from starlette._utils import get_route_path
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.auth import callers
+from api.auth.api_keys import LOCAL, Keyring
+from api.auth.callers import Caller
+from api.auth.local_only import check_local
+from api.server import connection_limit, reply
+from api.server.errors import render
+from api.server.pacing import pace
+from shared.api_keys import Scope as KeyScope
+from shared.errors import CallerError, ServiceError, Unavailable
+from shared.settings import MetricsSettings, Settings
+from shared.store.api_keys import Use
+
+METRICS = "/metrics"
+
+OPEN = connection_limit.PROBES - {METRICS}
+"""Paths for orchestrators, which have no keys; their answers tell nothing of any caller."""
+
+PAGE_PATHS = "/page/"
+"""The web page's own files, which anybody may read: it fetches what it shows with the key typed into it."""
+
+ADMIN_PATHS = "/v1/admin/"
+TOLD_PATHS = "/v1/webhooks"
+POLICY = "requests"
+
+# The Hugging Face page writes `Bearer: X`.
+_BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
+
+
+class Gate:
+    """Wraps the routes; `api.server.middleware` wraps it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            context = scope["app"].state.context
+            caller = await _admitted(context.settings, context.keyring, scope, headers)
+            place = _place(scope, caller)
+        except ServiceError as error:
+            await pace(headers, error)
+            answer: reply.Reply = scope[reply.KEY]
+            await render(error, scope["path"], answer.request_id)(scope, receive, send)
+            return
+        # The place is given back whatever becomes of the request.
+        with place:
+            await self._app({**scope, callers.KEY: caller}, receive, send)
+
+
+def _is_open(scope: Scope) -> bool:
+    # As the router reads it: uvicorn puts its --root-path before every path.
+    path = get_route_path(scope)
+    return path in OPEN or path.startswith(PAGE_PATHS) or (path == "/" and scope["method"] in ("GET", "HEAD"))
+
+
+async def _admitted(settings: Settings, keyring: Keyring, scope: Scope, headers: Headers) -> Caller:
+    """Raises CallerError (`invalid_api_key`, `insufficient_scope`, `check_local`'s own), Unavailable."""
+    if get_route_path(scope) == METRICS and _is_scraper(settings.metrics, headers):
+        return Caller(LOCAL)
+    if not keyring.on:
+        api = settings.api
+        if not api.open:
+            check_local(scope, api.cors_origins)
+        return Caller(LOCAL)
+    match = _BEARER.fullmatch(headers.get("authorization", ""))
+    if match is None:
+        message = "This service asks for an API key: send `Authorization: Bearer YOUR_KEY`."
+        raise CallerError("invalid_api_key", message)
+    client = scope.get("client")
+    use = await keyring.use(match[1], client[0] if client else "")
+    _check_scope(use, scope)
+    _check_quota(use, scope[reply.KEY])
+    scope[reply.KEY].reservation.caller = use.key.caller
+    return Caller(use.key.caller, use.key.max_queued, use.key.retain_s, use.key)
+
+
+def _place(scope: Scope, caller: Caller) -> AbstractContextManager[None]:
+    """The request's place in the share of a caller with a key. Raises Unavailable `caller_queue_full`."""
+    limit: connection_limit.ConnectionLimit | None = scope.get(connection_limit.KEY)
+    # Metrics are answered in any crowd (`connection_limit.PROBES`).
+    if limit is None or caller.key is None or get_route_path(scope) == METRICS:
+        return nullcontext()
+    return limit.place(caller.id)
+
+
+def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:
+    """Whether the caller has the metrics token, which opens this path and nothing else."""
+    match = _BEARER.fullmatch(headers.get("authorization", ""))
+    if match is None or settings.token is None:
+        return False
+    return secrets.compare_digest(match[1].encode(), settings.token.get_secret_value().encode())
+
+
+def _check_scope(use: Use, scope: Scope) -> None:
+    needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in ("GET", "HEAD") else ("submit",)
+    path = get_route_path(scope)
+    if path.startswith(ADMIN_PATHS) or path == METRICS:
+        needed = ("admin",)
+    elif path.startswith(TOLD_PATHS):
+        # A caller who has all answers sent somewhere can read them.
+        needed = ("read", *needed)
+    for name in needed:
+        if name not in use.key.scopes:
+            raise CallerError("insufficient_scope", f"This API key lacks the scope `{name}`.")
+
+
+def _check_quota(use: Use, answer: reply.Reply) -> None:
+    """Its headers are those of draft-ietf-httpapi-ratelimit-headers-10."""
+    quota = use.key.requests_per_minute
+    if quota is None:
+        return
+    answer.headers["ratelimit-policy"] = f'"{POLICY}";q={quota};w=60'
+    answer.headers["ratelimit"] = f'"{POLICY}";r={max(use.left, 0)};t={use.reset_s}'
+    if use.left < 0:
+        message = f"This API key may make {quota} requests a minute."
+        raise Unavailable("rate_limited", message, retry_after=use.reset_s)

@@ -1,0 +1,243 @@
+"""Takes a batch's lines: each becomes a job of its caller, or is refused as a call of its own would be."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+from api.admission.submission import LinePassedError, Terms
+from api.batches.lease import LeasedBatch
+from api.batches.line_endpoints import DOORS, Question
+from api.dialects.openai.batches import HEAD, Entry, from_line, named_at_start
+from shared.batch import MOST_LINES, LineProblem, Place
+from shared.errors import CallerError, ModelFailed, ServiceError, Unavailable
+from shared.job import Times
+from shared.metrics.counters import BATCH_LINES
+from shared.result import JobError
+from shared.store import batches
+
+# Reads the lines of a batch's input file one at a time: of its 200 MB only the current line is in memory.
+
+MOST_TOLD = 100
+"""Problems of a file that the batch lists; each bad line is in the error file as well."""
+BLOCK = 2**13
+"""Bytes that are read at a time to skip blank lines."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that is not blank: its number from 1, and the byte offsets `at` its start and `behind` its end.
+
+    Blank lines before it belong to it. A line longer than a body may be is not `whole`: `raw` is its
+    beginning.
+    """
+
+    number: int
+    at: int
+    behind: int
+    raw: bytes
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a scan of a whole file found; `last` is the byte offset after its last line.
+
+    `fatal` says that no line of it can be taken; `doubles` are the numbers of lines that repeat an earlier
+    line's custom_id, `problems` the first that were found.
+    """
+
+    total: int
+    last: int
+    doubles: tuple[int, ...]
+    problems: tuple[LineProblem, ...]
+    fatal: bool
+
+
+def lines(file: BinaryIO, at: int, row: int, limit: int) -> Iterator[Line]:
+    """The lines from the byte offset `at` on, which is where line `row` ended; `limit` in bytes."""
+    file.seek(at)
+    behind = at
+    while raw := file.readline(limit + 1):
+        row += 1
+        behind += len(raw)
+        whole = raw.endswith(b"\n") or len(raw) <= limit
+        if whole and not raw.strip():
+            blank = _skip_blank(file, behind)
+            row, behind = row + blank.lines, behind + blank.size
+            continue
+        content = raw if whole else raw[:HEAD]
+        while not raw.endswith(b"\n") and (more := file.readline(limit + 1)):
+            behind += len(more)
+            raw = more
+        yield Line(row, at, behind, content, whole)
+        at = behind
+
+
+class _Blank(NamedTuple):
+    lines: int
+    size: int
+
+
+def _skip_blank(file: BinaryIO, at: int) -> _Blank:
+    """Skip the blank lines from the byte offset `at` on; a file may hold nothing else."""
+    count = size = 0
+    while block := file.read(BLOCK):
+        blank = len(block) - len(block.lstrip())
+        skipped = block.rfind(b"\n", 0, blank) + 1
+        count, size = count + block.count(b"\n", 0, skipped), size + skipped
+        file.seek(at + size)
+        if not skipped:
+            break
+    return _Blank(count, size)
+
+
+def entry_of(line: Line, endpoint: str, limit: int) -> Entry:
+    if not line.whole:
+        message = f"Line {line.number} is longer than {limit} bytes."
+        return Entry(named_at_start(line.raw), None, LineProblem("payload_too_large", message, line.number))
+    return from_line(line.raw, line.number, endpoint)
+
+
+def double(entry: Entry, number: int) -> LineProblem:
+    message = f"Line {number}: `custom_id` {entry.custom_id!r} stands in an earlier line."
+    return LineProblem("duplicate_custom_id", message, number, "custom_id")
+
+
+def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
+    """Scan a file from its beginning. Takes some seconds for the largest."""
+    custom_ids: set[str] = set()
+    doubles: list[int] = []
+    problems: list[LineProblem] = []
+    total = last = bad = 0
+    for line in lines(file, 0, 0, limit):
+        total, last = total + 1, line.behind
+        if total > MOST_LINES:
+            message = f"The file has more than {MOST_LINES} lines."
+            return Scan(0, last, (), (LineProblem("too_many_tasks", message),), fatal=True)
+        entry = entry_of(line, endpoint, limit)
+        problem = entry.problem
+        if problem is None and entry.custom_id in custom_ids:
+            problem = double(entry, line.number)
+            doubles.append(line.number)
+        if entry.custom_id is not None:
+            custom_ids.add(entry.custom_id)
+        if problem is not None:
+            bad += 1
+            if len(problems) < MOST_TOLD:
+                problems.append(problem)
+    if not total:
+        problems = [LineProblem("empty_file", "The file has no lines.")]
+    return Scan(total, last, tuple(doubles), tuple(problems), fatal=bad == total)
+
+
+@dataclass(frozen=True)
+class ReadLine:
+    """A line as its endpoint read it: what it asks, or why it is refused."""
+
+    place: Place
+    question: Question | JobError
+
+
+class Taking:
+    """Takes the lines after those already taken. One instance per turn."""
+
+    def __init__(self, lease: LeasedBatch) -> None:
+        self._held = lease
+        self._context = lease.context
+        self._batch = lease.turn.batch
+
+    async def take(self) -> int:
+        """Take as many lines as there is room for and admission lets in; returns how many.
+
+        Raises LeaseLostError, Unavailable `store_unavailable`, BlobMissingError.
+        """
+        if not await self._has_room():
+            return 0
+        count = 0
+        async with self._held.opened() as file:
+            requests = self._asked(file)
+            while count < self._held.turn.room and (line := await asyncio.to_thread(next, requests, None)):
+                if not await self._admitted(line):
+                    break
+                count += 1
+        return count
+
+    async def _has_room(self) -> bool:
+        """Whether the record store takes more from this caller. Raises Unavailable `store_unavailable`.
+
+        Checked before the file is opened, which costs two requests to an object store.
+        """
+        try:
+            await self._context.submission.check_room(self._batch.caller)
+        except Unavailable as error:
+            if error.code == "store_unavailable":
+                raise
+            return False
+        return True
+
+    async def _admitted(self, line: ReadLine) -> bool:
+        """Take one line; False where it has to wait, or the batch takes no more."""
+        if isinstance(line.question, JobError):
+            await self._refuse(line, line.question)
+            return True
+        try:
+            await self._context.submission.submit(line.question.request, self._terms(line, line.question))
+        except (LinePassedError, ModelFailed):
+            # The line waits, as it does without a worker: the supervisor restarts one that failed to load.
+            return False
+        except Unavailable as error:
+            if error.code == "store_unavailable":
+                raise
+            return False
+        except ServiceError as error:
+            # The batch's window is over by the store's clock: a line has no deadlines of its own.
+            if error.param in ("start_by", "finish_by"):
+                return False
+            await self._refuse(line, _failure(error))
+        else:
+            BATCH_LINES.labels("taken").inc()
+        return True
+
+    async def _refuse(self, line: ReadLine, error: JobError) -> None:
+        await self._held.write(batches.refuse(self._held.turn, line.place, error))
+        BATCH_LINES.labels("refused").inc()
+
+    def _terms(self, line: ReadLine, question: Question) -> Terms:
+        """A line's job may wait for as long as the batch's window is open, and no longer."""
+        batch = self._batch
+        return Terms(
+            caller=batch.caller,
+            metadata=question.metadata,
+            response=question.response,
+            priority="batch",
+            times=Times(start_by=batch.expires_ms, finish_by=batch.expires_ms),
+            max_queued=batch.max_queued,
+            retain_s=batch.retain_s,
+            line=line.place,
+        )
+
+    def _asked(self, file: BinaryIO) -> Iterator[ReadLine]:
+        batch, limit = self._batch, self._context.line_limit
+        read = DOORS[batch.endpoint].read
+        for line in lines(file, batch.at, batch.row, limit):
+            entry = entry_of(line, batch.endpoint, limit)
+            problem = entry.problem
+            if problem is None and line.number in self._held.turn.doubles:
+                problem = double(entry, line.number)
+            if problem is not None:
+                error = JobError(code=problem.code, message=problem.message, param=problem.param)
+                yield ReadLine(self._place(line, entry.custom_id), error)
+                continue
+            try:
+                question: Question | JobError = read(entry.body)
+            except CallerError as error:
+                question = _failure(error)
+            yield ReadLine(self._place(line, entry.custom_id), question)
+
+    def _place(self, line: Line, custom_id: str | None) -> Place:
+        return Place(self._batch.id, line.number, line.at, line.behind, custom_id or "")
+
+
+def _failure(error: ServiceError) -> JobError:
+    return JobError(code=error.code, message=error.message, param=error.param)

@@ -1,0 +1,88 @@
+"""Checks a job's `metadata`: OpenAI's limits on the pairs, and one on their size together."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic_core import to_json
+
+from api.dialects.strict_json import invalid, render
+from shared.job import Times
+
+MAX_PAIRS = 16
+MAX_KEY = 64
+MAX_VALUE = 512
+MAX_BYTES = 20 * 1024
+"""As JSON in UTF-8, as records and events keep them; printable ASCII reaches the limits above first."""
+
+
+def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:
+    """Raises CallerError naming the pair."""
+    if pairs is None:
+        return {}
+    if len(pairs) > MAX_PAIRS:
+        raise invalid("metadata", f"takes up to {MAX_PAIRS} pairs")
+    for key, value in pairs.items():
+        if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
+            limits = f"should have 1 to {MAX_KEY} characters as a key and up to {MAX_VALUE} as a value"
+            raise invalid(render([key], "metadata"), limits)
+    if len(to_json(pairs)) > MAX_BYTES:
+        raise invalid("metadata", f"takes up to {MAX_BYTES} bytes as JSON")
+    return pairs
+
+
+# Reads a job's times as callers write them: Unix seconds, or RFC 3339 with an offset.
+
+Moment = Annotated[float | str, Field(union_mode="smart")]
+LATEST_S = 253_402_300_799
+"""The year 9999: a larger number is in another unit."""
+
+
+def to_times(schedule_at: Moment | None, start_by: Moment | None, finish_by: Moment | None) -> Times:
+    """Raises CallerError naming the field."""
+    return Times(
+        schedule_at=to_ms("schedule_at", schedule_at),
+        start_by=to_ms("start_by", start_by),
+        finish_by=to_ms("finish_by", finish_by),
+    )
+
+
+def to_ms(name: str, value: Moment | None) -> int | None:
+    if value is None:
+        return None
+    seconds = value if isinstance(value, float | int) else _parsed(name, value)
+    if not 0 <= seconds <= LATEST_S:
+        raise invalid(name, "is not a time in Unix seconds")
+    return round(seconds * 1000)
+
+
+def _parsed(name: str, value: str) -> float:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise invalid(name, "is neither Unix seconds nor a time like 2026-01-31T12:00:00Z") from None
+    if moment.tzinfo is None:
+        raise invalid(name, "has no offset; write 2026-01-31T12:00:00Z")
+    return moment.timestamp()
+
+
+# Moments of time as answers write them.
+
+
+def seconds(ms: int | None) -> float | None:
+    """Unix ms in seconds; None stays None."""
+    return None if ms is None else ms / 1000
+
+
+# Writes one page of a list, in the form that all lists share.
+
+
+def to_page(rows: list[dict[str, Any]], *, has_more: bool = False) -> dict[str, Any]:
+    """Rows with ids; `has_more` is always there, since the clients' iterators never end without it."""
+    return {
+        "object": "list",
+        "data": rows,
+        "first_id": rows[0]["id"] if rows else None,
+        "last_id": rows[-1]["id"] if rows else None,
+        "has_more": has_more,
+    }

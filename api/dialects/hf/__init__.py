@@ -1,0 +1,1 @@
+"""Hugging Face's raw route: the requests and answers of its tasks."""

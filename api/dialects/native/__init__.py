@@ -1,0 +1,1 @@
+"""Our own formats: jobs, webhooks, administration."""

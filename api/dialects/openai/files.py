@@ -1,0 +1,86 @@
+"""/v1/files: what callers upload and download. Times are Unix seconds."""
+
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+from api.dialects.strict_json import invalid, unknown, unsupported_kind
+from shared.errors import CallerError
+from shared.file import File, Purpose
+
+UPLOADED: tuple[Purpose, ...] = ("batch", "vision", "user_data")
+OTHERS = ("assistants", "evals", "fine-tune")
+"""OpenAI's purposes that this service has no use for."""
+LEAST_LIFE_S, LONGEST_LIFE_S = 3600, 30 * 86_400
+EXPIRES = "expires_after"
+ANCHOR, SECONDS = f"{EXPIRES}[anchor]", f"{EXPIRES}[seconds]"
+MAX_NAME = 255
+MAX_DIGITS = 10
+
+
+@dataclass(frozen=True)
+class Said:
+    """An upload's fields beside its bytes; `life_s` is None where they do not set it."""
+
+    purpose: Purpose
+    life_s: int | None
+
+
+def from_fields(fields: dict[str, str]) -> Said:
+    """The form without its file. Raises CallerError naming the field."""
+    for name in fields.keys() - {"purpose", ANCHOR, SECONDS}:
+        raise unknown(name)
+    purpose = fields.get("purpose")
+    if purpose is None:
+        raise invalid("purpose", "is required")
+    if purpose in OTHERS:
+        raise unsupported_kind("purpose", purpose)
+    if purpose not in UPLOADED:
+        raise invalid("purpose", f"should be one of {', '.join(UPLOADED)}")
+    if SECONDS not in fields and ANCHOR not in fields:
+        return Said(purpose, None)
+    seconds = fields.get(SECONDS, "")
+    # A form's numbers are text, of any length.
+    number = int(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < MAX_DIGITS else None
+    return Said(purpose, to_life(fields.get(ANCHOR), number, EXPIRES))
+
+
+def to_life(anchor: str | None, seconds: int | None, at: str) -> int:
+    """What `expires_after` and its like say, in seconds. Raises CallerError naming the field `at`."""
+    if anchor != "created_at":
+        raise invalid(at, "should have the anchor created_at")
+    if seconds is None or not LEAST_LIFE_S <= seconds <= LONGEST_LIFE_S:
+        raise invalid(at, f"should have seconds from {LEAST_LIFE_S} to {LONGEST_LIFE_S}")
+    return seconds
+
+
+def to_name(said: str) -> str:
+    """A file's name as it is shown: without folders and unprintable characters."""
+    last = said.replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in last if c.isprintable())[:MAX_NAME] or "upload"
+
+
+def from_purpose(said: str | None) -> Purpose | None:
+    """The filter of a list. Raises CallerError `invalid_request`."""
+    if said is None or said in get_args(Purpose):
+        return cast("Purpose | None", said)
+    raise CallerError(
+        "invalid_request", f"purpose is one of {', '.join(get_args(Purpose))}.", param="purpose"
+    )
+
+
+def to_file(file: File) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.size,
+        "created_at": file.created_ms // 1000,
+        "expires_at": file.expires_ms // 1000,
+        "filename": file.name,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def to_deleted(id: str) -> dict[str, Any]:
+    return {"id": id, "object": "file", "deleted": True}

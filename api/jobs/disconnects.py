@@ -1,0 +1,65 @@
+"""Cancels the jobs of callers who hang up before their answer.
+
+Only where the answer is the result itself, and only without an Idempotency-Key. A client that times out
+repeats its POST at once: the grace time lets the repeat join the run before the first job leaves it.
+"""
+
+import asyncio
+import logging
+
+from api.jobs.service import Jobs
+from shared.errors import CallerError, Unavailable
+from shared.job import JobView
+
+log = logging.getLogger("api.jobs")
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+"""Pauses between tries while the store is away: they double from the first to the longest."""
+
+
+class Leaving:
+    """Cancels the job of a caller who hung up, `grace_s` later."""
+
+    def __init__(self, jobs: Jobs, grace_s: float) -> None:
+        self._jobs = jobs
+        self._grace_s = grace_s
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def left(self, view: JobView, *, at_once: bool = False, told_s: float = 0) -> None:
+        """Cancel the job after its grace time; `at_once` where its call was refused: nobody comes back.
+
+        `told_s` is the Retry-After that its caller was given; the grace time counts from there.
+        """
+        grace_s = 0 if at_once else told_s + self._grace_s
+        task = asyncio.create_task(self._leave(view, grace_s), name=f"leave {view.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        """Drop all pending cancellations: callers cut off by the end of this process have not left."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _leave(self, view: JobView, grace_s: float) -> None:
+        await asyncio.sleep(grace_s)
+        pause_s = FIRST_PAUSE_S
+        while not await self._done(view):
+            if pause_s == FIRST_PAUSE_S:
+                log.warning("job %s of a caller who left is cancelled when the store is back", view.id)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _done(self, view: JobView) -> bool:
+        """Cancel the job; False where the store was away and must be asked again."""
+        try:
+            if view.stored:
+                await self._jobs.cancel(view.caller, view.id)
+            else:
+                await self._jobs.purge(view.caller, view.id)
+        except Unavailable:
+            return False
+        except CallerError:
+            log.debug("job %s of a caller who left is gone already", view.id)
+        return True

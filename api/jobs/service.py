@@ -1,0 +1,164 @@
+"""Reads and changes jobs after their admission."""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from api.admission.readiness import ModelState, model_state
+from api.files import Storing
+from shared.blobs import BlobMissingError, Blobs
+from shared.errors import CallerError, ServiceError
+from shared.fleet import Fleet
+from shared.job import EVERYTHING, Filter, JobView, Page
+from shared.media import pictures, sounds
+from shared.models import Model
+from shared.request import Image, Request, Sound
+from shared.settings import Settings
+from shared.store import jobs as transitions
+from shared.store import webhook_deliveries
+from shared.store.fleet import fleet as fleet_of
+from shared.store.headroom import writable
+from shared.store.script import AsyncStore
+
+T = TypeVar("T")
+log = logging.getLogger("api.jobs")
+
+
+class Jobs:
+    """Jobs as their caller sees them; for a caller the jobs of others do not exist."""
+
+    def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs) -> None:
+        self._settings = settings
+        self._store = store
+        self._blobs = blobs
+        self._storing = Storing(store, blobs)
+
+    async def get(self, caller: str, job_id: str) -> JobView:
+        """Raises CallerError `job_not_found`, `result_expired`."""
+        view = _found(await self._store.run(transitions.view(self._settings, caller, job_id)))
+        if view.expired:
+            raise CallerError("result_expired", "The result of this job is no longer kept.")
+        return view
+
+    async def list(
+        self,
+        caller: str,
+        *,
+        limit: int,
+        after: str | None,
+        filters: Filter = EVERYTHING,
+        results: bool = True,
+    ) -> Page:
+        """A page, newest first, with or without `results`.
+
+        Raises CallerError `job_not_found` where the cursor names no job.
+        """
+        call = transitions.jobs(
+            self._settings, caller, after=after, limit=limit, wanted=filters, results=results
+        )
+        page = await self._store.run(call)
+        if page is None:
+            raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
+        return page
+
+    async def cancel(self, caller: str, job_id: str) -> JobView:
+        """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""
+        return _found(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
+
+    async def ended_request(self, caller: str, job_id: str) -> transitions.JobRequest:
+        """An ended job's request. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
+        request = _found(await self._store.run(transitions.asked(caller, job_id)))
+        if request.status is None:
+            raise CallerError("job_not_ended", "The job has not ended yet.")
+        if request.request is None:
+            raise CallerError("result_expired", "What this job asked is no longer kept.")
+        return request
+
+    async def response(self, caller: str, job_id: str, param: str | None = None) -> JobView:
+        """A job that is one of OpenAI's responses. Raises CallerError `response_not_found` naming `param`."""
+        view = await self._store.run(transitions.view(self._settings, caller, job_id))
+        if view is None or view.response is None:
+            raise CallerError("response_not_found", "There is no such response.", param=param)
+        return view
+
+    async def request_of(self, view: JobView, param: str | None) -> Request:
+        """A job's request, ended or not. Raises CallerError `result_expired` naming `param`."""
+        request = await self._store.run(transitions.asked(view.caller, view.id))
+        if request is None or request.request is None or view.expired:
+            raise CallerError("result_expired", "This response is no longer kept.", param=param)
+        return Request.model_validate_json(request.request)
+
+    async def media(self, part: Image | Sound) -> str:
+        """A kept picture or sound as a data: URI. Raises CallerError `result_expired`."""
+        try:
+            return await asyncio.to_thread(self._data_uri, part)
+        except BlobMissingError:
+            raise CallerError(
+                "result_expired", "The pictures and sounds of this job are no longer kept."
+            ) from None
+
+    def _data_uri(self, part: Image | Sound) -> str:
+        """Reads all of it, so not for the event loop. Raises BlobMissingError."""
+        data = self._blobs.read(part.digest or "")
+        if isinstance(part, Sound):
+            kind: str = sounds.inspect(data, self._settings.sounds, None).format
+        else:
+            kind = pictures.inspect(data, self._settings.pictures, None).format
+        return f"data:{part.type}/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"
+
+    async def replay(self, caller: str, job_id: str) -> JobView:
+        """Send a job's end to its webhook again.
+
+        Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`, and `invalid_request` where the
+        job has no webhook.
+        """
+        outcome, view = _found(
+            await self._store.run(webhook_deliveries.replay(self._settings, caller, job_id))
+        )
+        if view is not None:
+            return view
+        if outcome == "unended":
+            raise CallerError("job_not_ended", "The job has not ended yet.")
+        if outcome == "expired":
+            raise CallerError("result_expired", "The result of this job is no longer kept.")
+        raise CallerError("invalid_request", "The job has no webhook.")
+
+    async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
+        """What waits and which workers there are, model by model."""
+        return await self._store.run(fleet_of(self._settings, [model.lane for model in models]))
+
+    async def purge(self, caller: str, job_id: str) -> None:
+        """Raises CallerError `job_not_found`."""
+        orphans = await self._store.run(transitions.purge(self._settings, caller, job_id))
+        await self._delete(_found(orphans))
+
+    async def forget(self, view: JobView) -> None:
+        """Forget a job that is not to be stored, after the answer that told its caller how it ended.
+
+        Where that fails, the job expires by itself, `retention.unstored_s` after its end.
+        """
+        purge = transitions.purge(self._settings, view.caller, view.id, delivered=True)
+        try:
+            orphans = await self._store.run(purge)
+            await self._delete(orphans or ())
+        except ServiceError as error:
+            log.warning("job %s was not forgotten at once: %s", view.id, error.code)
+
+    async def _delete(self, pictures: Iterable[str]) -> None:
+        for name in pictures:
+            await self._storing.forget(name)
+
+    async def model_state(self, model: Model) -> ModelState:
+        return model_state(model, await self._store.run(transitions.lane(self._settings, model.lane)))
+
+    async def writable(self) -> bool:
+        """Whether the record store accepts writes, and not only reads."""
+        return await self._store.run(writable(self._settings))
+
+
+def _found(reply: T | None) -> T:
+    if reply is None:
+        raise CallerError("job_not_found", "There is no such job.")
+    return reply

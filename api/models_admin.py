@@ -1,0 +1,85 @@
+"""The models that this process serves; operators add, pause, drain and remove them while it runs."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from api.auth.audit_log import AdminActions
+from shared.api_keys import Operator
+from shared.errors import CallerError, Unavailable
+from shared.models import Model, Models
+from shared.registry import Registry
+from shared.store import models as transitions
+from shared.store.script import AsyncStore
+from shared.store.upkeep import pause
+
+log = logging.getLogger("api")
+LOOK_S = 1.0
+"""A change made at another API process is known here after this long."""
+
+
+class Serving:
+    """Polls the store for changes; those made through this process take effect here at once."""
+
+    def __init__(self, models: Models, store: AsyncStore) -> None:
+        self._registry = Registry(models)
+        self._store = store
+        self._admin_actions = AdminActions(store)
+        self._looking: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Read the models before the first call is served, if the store can be reached."""
+        with suppress(Unavailable):
+            await self._look()
+        self._looking = asyncio.create_task(self._look_again(), name="models")
+
+    async def aclose(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
+
+    async def add(self, operator: Operator, model: Model) -> bool:
+        """Serve a model; whether that is new. Raises CallerError `model_exists`, Unavailable."""
+        row = None if self._registry.has_row(model) else model.model_dump_json(exclude_defaults=True)
+        if not self._registry.agrees(model):
+            raise CallerError("model_exists", "A model is known by this id, or one much like it.", param="id")
+        outcome = await self._admin_actions.do(
+            operator, "model.add", model.id, transitions.add(model.lane, row)
+        )
+        if outcome == "conflict":
+            raise CallerError("model_exists", "The model is served with another row.", param="id")
+        await self._look()
+        return outcome == "added"
+
+    async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
+        """Start none of a model's jobs, or resume and take new ones. Raises CallerError, Unavailable."""
+        model, action = self._registry.models.resolve(name), "model.pause" if paused else "model.resume"
+        await self._admin_actions.do(operator, action, model.id, pause(model.lane, paused=paused))
+
+    async def drain(self, operator: Operator, name: str) -> None:
+        """Take no new jobs for a model. Raises CallerError, Unavailable."""
+        model = self._registry.models.resolve(name)
+        await self._admin_actions.do(operator, "model.drain", model.id, transitions.drain(model.lane))
+
+    async def remove(self, operator: Operator, name: str) -> None:
+        """Stop serving a model; harmless if repeated. Raises CallerError, Unavailable."""
+        model = self._registry.all.resolve(name)
+        await self._admin_actions.do(operator, "model.remove", model.id, transitions.remove(model.lane))
+        await self._look()
+
+    async def _look(self) -> None:
+        registered = await self._store.run(transitions.registered())
+        # It may read the folders of new models.
+        await asyncio.to_thread(self._registry.take, registered)
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self._look()
+            except Unavailable:
+                continue
+            except Exception:
+                # The outermost frame of a round: one bad row must not end the polling.
+                log.exception("what models are served could not be read")

@@ -1,0 +1,153 @@
+"""Answers errors: one table of codes, three shapes, by whose clients call the path.
+
+    jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json; /v1/estimate,
+             /v1/webhooks and /v1/events too
+    openai   the other /v1/**,  {"error": {message, type, param, code}, "estimated_time"?}
+             /openai/v1/**
+    hf       everything else    {"error": text, "error_type", "estimated_time"?}
+
+Hugging Face's clients show only a string `error`, OpenAI's need `error.message`, and huggingface.js reads a
+failed stream's body only as exactly application/json. See also `api.server.pacing`.
+"""
+
+from typing import Literal, cast
+
+from fastapi import FastAPI, Request, Response
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from api.dialects.hf import task_answers
+from api.dialects.native import jobs
+from api.dialects.openai import errors
+from api.server.pacing import pace
+from api.server.reply import reply_of
+from shared.errors import CODES, CallerError, InternalError, ServiceError, Unavailable, advised_s
+from shared.metrics.counters import REFUSALS
+from shared.result import JobError
+
+Family = Literal["jobs", "openai", "hf"]
+
+OWN = frozenset({"jobs", "estimate", "webhooks", "events"})
+"""The second part of a path that is this service's own and not OpenAI's."""
+
+_ERROR_MESSAGE_LIMIT = 300
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of `app` its path's shape; `api.server.middleware` handles unexpected exceptions."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(HTTPException, _routing_error)
+
+
+def family_of(path: str) -> Family:
+    """Whose clients call this path, whether or not a route has it."""
+    if path.startswith("/v1/") and path.split("/")[2] in OWN:
+        return "jobs"
+    return "openai" if path.startswith(("/v1/", "/openai/v1/")) else "hf"
+
+
+def render(error: ServiceError, path: str, request_id: str) -> Response:
+    """The complete answer for an error; counts the refusal."""
+    REFUSALS.labels(error.code).inc()
+    media = "application/json"
+    headers = _headers(error)
+    family = family_of(path)
+    match family:
+        case "jobs":
+            body, media = jobs.to_problem(error, request_id), "application/problem+json"
+        case "openai":
+            body = errors.to_error(error)
+        case "hf":
+            body = task_answers.to_error(error)
+    if family != "jobs":
+        # huggingface_hub, which chats under /v1 too, shows it before what it makes of the body.
+        headers["x-error-message"] = _one_line(task_answers.to_text(error))
+    return Response(to_json(body), error.status, headers, media)
+
+
+def from_job(error: JobError) -> ServiceError:
+    """A failed job's error for its waiting caller; a newer worker's unknown code becomes `internal_error`."""
+    code = error.code if error.code in CODES else "internal_error"
+    return ServiceError(code, error.message, param=error.param)
+
+
+def retry_after(seconds: float | None) -> str:
+    """The header's value."""
+    return str(advised_s(seconds))
+
+
+def _render(request: Request, error: ServiceError) -> Response:
+    return render(error, request.url.path, reply_of(request).request_id)
+
+
+async def _service_error(request: Request, error: Exception) -> Response:
+    error = cast(ServiceError, error)
+    await pace(request.headers, error)
+    return _render(request, error)
+
+
+async def _routing_error(request: Request, error: Exception) -> Response:
+    """The router's own errors: no such path, or no such method on it."""
+    match cast(HTTPException, error).status_code:
+        case 404:
+            return _nowhere(request)
+        case 405:
+            methods = ", ".join(_methods(request))
+            message = f"{request.method} does nothing here; send {methods}."
+            response = _render(request, CallerError("method_not_allowed", message))
+            response.headers["allow"] = methods
+            return response
+        case _:
+            return _render(request, InternalError())
+
+
+def _nowhere(request: Request) -> Response:
+    """A 404 with a hint on /v1: OpenAI's clients want it in the base URL; others, such as Mistral's, add it.
+
+    Where /v1 is missing, the error has OpenAI's shape: newer clients show nothing of another one.
+    """
+    asked = request.url.path
+    short, long = asked.removeprefix("/v1"), f"/v1{asked}"
+    shape, hint = asked, "/openapi.json lists all paths"
+    if family_of(asked) == "openai":
+        hint = f"not all that OpenAI has is offered here, and {hint}"
+    # Under /v1/models/ whatever follows a model's id would be taken for a part of the id.
+    if not asked.startswith("/models/") and _serves(request, path=long):
+        shape, hint = long, f"{long} is there, which is asked where the client's base URL ends in /v1"
+    elif asked.startswith("/v1/v1/") and _serves(request, path=short):
+        hint = f"{short} is there: leave /v1 out of the client's base URL"
+    error = CallerError("not_found", f"There is nothing at this path; {hint}.")
+    return render(error, shape, reply_of(request).request_id)
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of the path; the router's own Allow header names only one route's."""
+    return [method for method in _METHODS if _serves(request, method=method)]
+
+
+def _serves(request: Request, **changes: str) -> bool:
+    scope = {**request.scope, **changes}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+
+def _headers(error: ServiceError) -> dict[str, str]:
+    headers = {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if error.retryable:
+        headers["retry-after"] = retry_after(error.retry_after)
+    elif error.status == 409 or error.status >= 500:
+        # OpenAI's clients repeat these statuses unless told otherwise.
+        headers["x-should-retry"] = "false"
+    if isinstance(error, Unavailable) and error.most_queued is not None:
+        # Separate header lines: a list may continue over several (RFC 9651, section 3.1).
+        headers["ratelimit-policy"] = f'"queued";q={error.most_queued}'
+        headers["ratelimit"] = '"queued";r=0'
+    return headers
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())[:_ERROR_MESSAGE_LIMIT]
+    return "".join(c if " " <= c <= "~" else "?" for c in line)

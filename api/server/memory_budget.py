@@ -1,0 +1,114 @@
+"""Shares out memory among callers: for request bodies until their content is stored, and for the pages they
+ask for until those are written.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.errors import Unavailable
+
+FREE = 64 * 2**10
+"""Bytes that every call may bring uncounted."""
+SIZE = 64 * 2**20
+"""Bytes for all larger calls of a process; parsing a body briefly takes up to five times its size."""
+WAIT_LIMIT_S = 5.0
+
+
+class MemoryBudget:
+    """Shared by the calls of one process; free room goes to the caller who holds least.
+
+    A caller holds at most half of it, which leaves room for callers who come later. But the oldest call of
+    all always goes on, and each caller's oldest call goes on beyond the half: so some calls always finish.
+    """
+
+    def __init__(self, size: int = SIZE) -> None:
+        self._size = size
+        # Both in order of arrival: all calls, and those of each caller.
+        self._held: dict[Reservation, int] = {}
+        self._brought: dict[str, dict[Reservation, None]] = {}
+        self._sums: Counter[str] = Counter()
+        self._waiting: dict[Reservation, tuple[int, asyncio.Future[None]]] = {}
+
+    async def take(self, reservation: "Reservation", count: int) -> None:
+        """Hold `count` bytes more. Raises Unavailable `queue_full` where there is no room for long."""
+        if reservation not in self._held:
+            self._held[reservation] = 0
+            self._brought.setdefault(reservation.caller, {})[reservation] = None
+        if self._fits(reservation, count):
+            self._hold(reservation, count)
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[reservation] = count, turn
+        try:
+            async with asyncio.timeout(WAIT_LIMIT_S):
+                await turn
+        except TimeoutError:
+            message = "Too many large requests, or pages, at once."
+            raise Unavailable("queue_full", message, retry_after=WAIT_LIMIT_S) from None
+        finally:
+            self._waiting.pop(reservation, None)
+
+    def release(self, reservation: "Reservation") -> None:
+        amount = self._held.pop(reservation, None)
+        if amount is None:
+            return
+        brought = self._brought[reservation.caller]
+        del brought[reservation]
+        self._sums[reservation.caller] -= amount
+        if not brought:
+            del self._brought[reservation.caller], self._sums[reservation.caller]
+        self._give_turns()
+
+    def _give_turns(self) -> None:
+        for reservation in sorted(self._waiting, key=lambda reservation: self._sums[reservation.caller]):
+            count, turn = self._waiting[reservation]
+            if not turn.done() and self._fits(reservation, count):
+                self._hold(reservation, count)
+                turn.set_result(None)
+
+    def _hold(self, reservation: "Reservation", count: int) -> None:
+        self._held[reservation] += count
+        self._sums[reservation.caller] += count
+
+    def _fits(self, reservation: "Reservation", count: int) -> bool:
+        if next(iter(self._held)) is reservation:
+            return True
+        if self._sums.total() + count > self._size:
+            return False
+        caller = reservation.caller
+        share = self._sums[caller] + count <= self._size // 2
+        return not caller or share or next(iter(self._brought[caller])) is reservation
+
+
+class Reservation:
+    """The memory one call takes up; given back once its content is stored, at the latest with the answer.
+
+    `caller` is "" where the service has no keys: then anybody may take all the room.
+    """
+
+    def __init__(self, budget: MemoryBudget, caller: str = "") -> None:
+        self.caller = caller
+        self._budget = budget
+        self._count = 0
+
+    async def take(self, count: int) -> None:
+        """Raises Unavailable `queue_full`."""
+        self._count += count
+        if self._count > FREE:
+            await self._budget.take(self, count)
+
+    async def release(self) -> None:
+        self._budget.release(self)
+
+
+@asynccontextmanager
+async def reserved(budget: MemoryBudget, caller: str, count: int) -> AsyncIterator[None]:
+    """Holds `count` bytes for something about to be read. Raises Unavailable `queue_full`."""
+    reservation = Reservation(budget, caller)
+    try:
+        await reservation.take(count)
+        yield
+    finally:
+        await reservation.release()

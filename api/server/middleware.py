@@ -1,0 +1,218 @@
+"""The outermost layer around a request: sets its path and id, answers unexpected exceptions, drains the body.
+
+Pure ASGI: a `BaseHTTPMiddleware` would cost a task group and a queue on every request."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from http import HTTPMethod
+from typing import cast
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.server.errors import render
+from api.server.memory_budget import MemoryBudget, Reservation
+from api.server.reply import GUARDS, KEY, Reply, request_id_of
+from api.server.request_head import has_body, without_slash
+from shared.errors import InternalError, Unavailable
+from shared.metrics.counters import HTTP, HTTP_SECONDS
+from shared.telemetry import traces
+from shared.telemetry.logs import about, fields
+
+# Counts requests by route, method and status, and how long they took.
+
+METHODS = frozenset(HTTPMethod)
+"""Other methods share one label: a stranger can invent any number of them."""
+NOT_OF_THE_ROUTE = 405
+"""Methods that a route lacks share that label too: each would add a full set of histogram buckets."""
+LEFT = 499
+"""nginx's status for a caller who hung up before the answer began."""
+
+
+def count_request(method: str, reply: Reply, took_s: float) -> None:
+    """Call once, when the request ends. A request that the gate refused has no route yet."""
+    routed = method in METHODS and reply.status != NOT_OF_THE_ROUTE
+    route, method = reply.route or "other", method if routed else "other"
+    HTTP.labels(route, method, str(reply.status or LEFT)).inc()
+    HTTP_SECONDS.labels(route, method).observe(took_s)
+
+
+# One line in the log for each request.
+
+log = logging.getLogger("api.server")
+
+
+@contextmanager
+def entered(scope: Scope, reply: Reply) -> Iterator[None]:
+    """Around a request: every line logged within carries its id, and the last one says how it went.
+
+    The line names the route's template, or `other` where the gate refused or none was found: no log repeats
+    what a caller wrote into a path or query. A line without a status means that the caller left before an
+    answer began.
+    """
+    began = time.perf_counter()
+    with about(request_id=reply.request_id, trace_id=traces.trace_id()):
+        try:
+            yield
+        finally:
+            took_s = time.perf_counter() - began
+            count_request(scope["method"], reply, took_s)
+            if log.isEnabledFor(logging.INFO):
+                took_ms = round(took_s * 1000, 1)
+                route = reply.route or "other"
+                entry = fields(method=scope["method"], route=route, status=reply.status, ms=took_ms)
+                log.info("request", extra=entry)
+
+
+ENDING = Unavailable(
+    "store_unavailable",
+    "This process is ending; ask again. A job that x-job-id names goes on.",
+    retry_after=1,
+)
+PEER = "peer"
+"""The connection's real peer, in a request's state; uvicorn overwrites `client` by `X-Forwarded-For`."""
+GLANCE_BYTES = 2**16
+LINGER_S = 2.0
+LINGER_BYTES = 256 * 2**20
+
+
+class Edge:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._budget = MemoryBudget()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        reply = Reply(
+            request_id_of(scope["headers"]), Reservation(self._budget), unread=has_body(scope["headers"])
+        )
+        if scope["scheme"] == "https":
+            _demand_https(scope, reply)
+        scope = {**scope, KEY: reply, "path": without_slash(scope["path"]), "client": _client(scope)}
+        ended = False
+
+        async def hear() -> Message:
+            message = await receive()
+            reply.unread = bool(message.get("more_body", False))
+            return message
+
+        async def respond(message: Message) -> None:
+            nonlocal ended
+            if message["type"] == "http.response.start":
+                reply.status = message["status"]
+                if reply.unread and not _asks_before(scope):
+                    await _glance(hear)
+                message["headers"] = _headers(message.get("headers", ()), reply)
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if last and reply.unread:
+                await send({**message, "more_body": True})
+                await _linger(hear)
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+            await send(message)
+            ended = last
+
+        try:
+            with entered(scope, reply):
+                await self._answer(scope, hear, respond, reply)
+        finally:
+            await reply.reservation.release()
+        if ended and reply.afterwards and scope["method"] != "HEAD":
+            await reply.afterwards()
+
+    async def _answer(self, scope: Scope, receive: Receive, respond: Send, reply: Reply) -> None:
+        try:
+            await self._app(scope, receive, respond)
+        except ClientDisconnect:
+            return
+        except asyncio.CancelledError:
+            # uvicorn is shutting down and has stopped waiting; it would answer 500 in plain text.
+            if reply.status is None:
+                await render(ENDING, scope["path"], reply.request_id)(scope, receive, respond)
+            raise
+        except Exception:
+            log.exception("request %s failed", reply.request_id)
+            # Where the answer has begun, returning without its end makes the server abort the transfer, which
+            # no client can take for a complete answer.
+            if reply.status is None:
+                await render(InternalError(), scope["path"], reply.request_id)(scope, receive, respond)
+
+
+def _headers(said: Sequence[tuple[bytes, bytes]], reply: Reply) -> list[tuple[bytes, bytes]]:
+    """The answer's own headers, and those of every answer that it does not set itself."""
+    own = dict(said)
+    guards = [guard for guard in GUARDS if guard[0] not in own]
+    closing = [(b"connection", b"close")] if reply.unread else []
+    return [*said, *reply.raw_headers, *guards, *closing]
+
+
+def _client(scope: Scope) -> tuple[str, int] | None:
+    """Address and port, None where there is none.
+
+    uvicorn takes any text in a proxy's header for an address, even what the proxy's own caller wrote.
+    """
+    client, peer = scope.get("client"), scope.get("state", {}).get(PEER)
+    with contextlib.suppress(ValueError):
+        if client is not None and "%" not in client[0]:
+            return _spelled(client[0]), client[1]
+    return cast("tuple[str, int] | None", peer)
+
+
+@lru_cache(1024)
+def _spelled(address: str) -> str:
+    """An address in its one spelling. Raises ValueError."""
+    return str(ipaddress.ip_address(address))
+
+
+def _demand_https(scope: Scope, reply: Reply) -> None:
+    """Browsers heed this over https only (RFC 6797, section 7.2)."""
+    seconds = scope["app"].state.context.settings.api.hsts_s
+    if seconds:
+        reply.headers["strict-transport-security"] = f"max-age={seconds}"
+
+
+def _asks_before(scope: Scope) -> bool:
+    """Whether the sender holds the body back until it is asked for (`Expect`)."""
+    return any(name == b"expect" for name, _ in scope["headers"])
+
+
+async def _glance(receive: Receive) -> None:
+    """Read what has already arrived, so that a small unread body does not cost the connection."""
+    remaining = GLANCE_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            while remaining > 0 and (message := await receive()).get("more_body", False):
+                remaining -= len(message.get("body", b""))
+
+
+async def _linger(receive: Receive) -> None:
+    """Discard what the client still sends, within limits.
+
+    Closing a socket with unread input resets the connection, and the reset may overtake the answer.
+    """
+    remaining = LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while remaining > 0:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                remaining -= len(message.get("body", b""))
+
+
+async def disconnected(request: Request) -> None:
+    """Return when the client has hung up. Call only after the body was read to its end."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,166 @@
+"""Reads a form with one file (RFC 7578) as it arrives: the file goes to disk, its fields stay in memory.
+
+The parts come in any order: OpenAI's JavaScript client sends the file before its `purpose`.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Request
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from api.server.body import arriving
+from shared.blobs import Staged
+from shared.errors import CallerError
+
+FILE = "file"
+MAX_FIELDS = 16
+MAX_FIELD = 1024
+AROUND = 64 * 2**10
+"""Most bytes of a body beside the file's own: boundaries, headers, fields."""
+PIECE = 2**20
+"""Bytes that are parsed, hashed and written at a time, off the event loop."""
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EXTENDED = re.compile(rb";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
+_ESCAPED = {b"%22": b'"', b"%0D": b"\r", b"%0A": b"\n"}
+
+
+@dataclass
+class MultipartForm:
+    """What has been read; the file's bytes are in `staged`, `filename` is None where there was no file."""
+
+    staged: Staged
+    limit: int
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+
+
+async def receive(request: Request, form: MultipartForm) -> None:
+    """Read the request's body into `form`.
+
+    Raises CallerError (`invalid_request`, `payload_too_large`), ClientDisconnect.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        message = "Send multipart/form-data with a boundary."
+        raise CallerError("invalid_request", message, param="content-type")
+    try:
+        parts = _Parts(form, options[b"boundary"])
+    except FormParserError:
+        raise CallerError("invalid_request", "The boundary is too long.", param="content-type") from None
+    buffer = bytearray()
+    async for chunk in arriving(request, form.limit + AROUND):
+        buffer += chunk
+        if len(buffer) >= PIECE:
+            await asyncio.to_thread(parts.feed, bytes(buffer))
+            buffer.clear()
+    await asyncio.to_thread(parts.feed, bytes(buffer))
+    parts.finish()
+
+
+class _Parts:
+    """The parser's callbacks: collects a part's headers, then sends its data where it belongs."""
+
+    def __init__(self, form: MultipartForm, boundary: bytes) -> None:
+        self._form = form
+        self._name = ""
+        self._value = bytearray()
+        self._header = bytearray()
+        self._said = bytearray()
+        self._disposition = b""
+        self._ended = False
+        self._fed = 0
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._said.extend(data[start:end]),
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._over,
+            },
+        )
+
+    def feed(self, data: bytes) -> None:
+        """Read on. Raises CallerError `invalid_request`, `payload_too_large`."""
+        try:
+            self._parser.write(data)
+        except FormParserError as error:
+            raise CallerError("invalid_request", f"The form cannot be read: {str(error)[:200]}.") from None
+        self._fed += len(data)
+        # Headers, and bytes after the form's end.
+        if self._fed - self._form.staged.size > AROUND:
+            message = f"The form has more than {AROUND} bytes beside its file."
+            raise CallerError("payload_too_large", message)
+
+    def finish(self) -> None:
+        """The body has ended. Raises CallerError `invalid_request` where the form has not."""
+        if not self._ended:
+            raise CallerError("invalid_request", "The form ends before its last boundary.")
+
+    def _begin(self) -> None:
+        self._disposition = b""
+        self._value.clear()
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._said)
+        self._header.clear()
+        self._said.clear()
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if self._name == FILE:
+            if self._form.filename is not None:
+                raise CallerError("invalid_request", "Send one `file` at a time.", param=FILE)
+            self._form.filename = _extended(self._disposition) or _unescaped(options.get(b"filename", b""))
+        elif not self._name:
+            raise CallerError("invalid_request", "A part of the form has no name.")
+        elif self._name in self._form.fields:
+            name = self._name[:64]
+            raise CallerError("invalid_request", f"`{name}` is sent twice; send it once.", param=name)
+        elif len(self._form.fields) == MAX_FIELDS:
+            raise CallerError("invalid_request", f"The form has more than {MAX_FIELDS} fields.")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._name != FILE:
+            if len(self._value) + end - start > MAX_FIELD:
+                message = f"The field is longer than {MAX_FIELD} bytes."
+                raise CallerError("invalid_request", message, param=self._name[:64])
+            self._value += data[start:end]
+            return
+        if self._form.staged.size + end - start > self._form.limit:
+            message = f"A file may have at most {self._form.limit} bytes."
+            raise CallerError("payload_too_large", message, param=FILE)
+        self._form.staged.write(data[start:end])
+
+    def _end(self) -> None:
+        if self._name != FILE:
+            self._form.fields[self._name] = self._value.decode("utf-8", "replace")
+
+    def _over(self) -> None:
+        self._ended = True
+
+
+def _extended(disposition: bytes) -> str:
+    """The name in `filename*` (RFC 8187), empty where there is none.
+
+    RFC 7578 forbids it in a form. .NET writes one, beside a `filename` that only mail programs can decode.
+    """
+    match = _EXTENDED.search(_QUOTED.sub(b"", disposition))
+    return unquote_to_bytes(match[2]).decode(match[1].decode("ascii"), "replace") if match else ""
+
+
+def _unescaped(name: bytes) -> str:
+    """Undo how browsers escape the characters that a form's names cannot hold (HTML standard, 4.10.22.7)."""
+    for escaped, sign in _ESCAPED.items():
+        name = name.replace(escaped, sign)
+    return name.decode("utf-8", "replace")

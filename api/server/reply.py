@@ -1,0 +1,58 @@
+"""What is known of an answer before it exists: headers that its error carries too, and what runs after it."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import cast
+
+from fastapi import Request
+
+from api.server.memory_budget import Reservation
+from shared import ids
+
+KEY = "sightline.reply"
+
+GUARDS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""Headers of every answer that does not set its own: browsers and proxies store, sniff, frame nothing."""
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass
+class Reply:
+    """One per request, made by `api.server.middleware`, which adds the headers when the answer starts.
+
+    `unread` means that part of the body was not received (yet): `api.server.middleware` then closes the
+    connection.
+    `reservation` is the memory taken by what the caller sends; `api.server.middleware` frees it at the end.
+    `afterwards` is called once the answer was sent whole.
+    `route` is the template of the path, once a route was found; `status` is the answer's, once it has begun.
+    """
+
+    request_id: str
+    reservation: Reservation
+    headers: dict[str, str] = field(default_factory=dict)
+    unread: bool = False
+    afterwards: Callable[[], Awaitable[None]] | None = None
+    route: str = ""
+    status: int | None = None
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        own = {"x-request-id": self.request_id, **self.headers}
+        return [(name.encode("ascii"), value.encode("latin-1")) for name, value in own.items()]
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's own id where it is well-formed, else a new one; the headers' names are in lower case."""
+    for name, value in headers:
+        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
+            return str(value, "ascii")
+    return ids.request_id()
+
+
+def reply_of(request: Request) -> Reply:
+    return cast(Reply, request.scope[KEY])

@@ -1,0 +1,123 @@
+"""Server-sent events: encoding a block, and the answer that carries a stream of them.
+
+HTML standard, section 9.2. A block without `data:` is never sent: openai's Python client fails on one.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+
+from fastapi import Request, Response
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from api.dialects.openai.errors import to_stream_error
+from api.server.middleware import disconnected
+from shared.errors import InternalError, ServiceError
+
+log = logging.getLogger("api.server")
+
+DONE = b"data: [DONE]\n\n"
+STRETCH = 64 * 2**10
+"""Bytes of a block that are sent at once; the next follow when the client has read them."""
+_HEADERS = {"x-accel-buffering": "no", "cache-control": "no-store, no-transform"}
+"""They tell proxies to hold no event back, neither to fill a buffer nor to compress it with the next."""
+
+
+def block(data: bytes, *, event: str | None = None, id: int | None = None) -> bytes:
+    """One event; `data` is JSON, which holds no line break."""
+    head = b"" if id is None else b"id: %d\n" % id
+    name = b"" if event is None else b"event: %s\n" % event.encode("ascii")
+    return b"%s%sdata: %s\n\n" % (head, name, data)
+
+
+def comment(text: str) -> bytes:
+    """A keep-alive line, ignored by every client."""
+    return b": %s\n\n" % text.encode("ascii", "replace")
+
+
+class EventStream(Response):
+    """Sends `blocks` as they come.
+
+    Headers leave with the first block or after `head_start_s`: a ServiceError raised before is an ordinary
+    HTTP error with its status, one raised later becomes an error event and the end. When the client hangs up
+    `left` is called and `blocks` is closed; when this process stops it is closed without `left`. HEAD is
+    answered at once.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, blocks: AsyncGenerator[bytes], *, head_start_s: float, left: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(None, headers=_HEADERS)
+        del self.headers["content-length"]
+        self._blocks = blocks
+        self._head_start_s = head_start_s
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await self._send_head(send)
+            return
+        pump = asyncio.ensure_future(self._pump(send))
+        gone = asyncio.ensure_future(disconnected(Request(scope, receive)))
+        try:
+            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                pump.result()
+            elif self._left is not None:
+                self._left()
+        finally:
+            pump.cancel()
+            gone.cancel()
+            await asyncio.gather(pump, gone, return_exceptions=True)
+            await self._blocks.aclose()
+
+    async def _send_head(self, send: Send) -> None:
+        await self._blocks.aclose()
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pump(self, send: Send) -> None:
+        first = asyncio.ensure_future(self._next())
+        try:
+            await asyncio.wait({first}, timeout=self._head_start_s)
+            if first.done():
+                first.result()
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            await self._send_all(first, send)
+        finally:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+
+    async def _send_all(self, first: "asyncio.Future[bytes | None]", send: Send) -> None:
+        if not first.done():
+            await send(_body(comment("waiting")))
+        try:
+            part = await first
+            while part is not None:
+                for at in range(0, len(part), STRETCH):
+                    await send(_body(part[at : at + STRETCH]))
+                part = await self._next()
+        except ServiceError as error:
+            await send(_body(_error_block(error)))
+        except Exception:
+            # The outermost frame of a stream that has begun: its reader must not take this for a clean end.
+            log.exception("an event stream failed")
+            await send(_body(_error_block(InternalError())))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next(self) -> bytes | None:
+        return await anext(self._blocks, None)
+
+
+def _body(part: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": part, "more_body": True}
+
+
+def _error_block(error: ServiceError) -> bytes:
+    """LangChain4j knows an error only by its event's name; go-openai loses one whose name comes first."""
+    return b"data: %s\nevent: error\n\n" % to_json(to_stream_error(error))

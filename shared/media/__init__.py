@@ -1,0 +1,1 @@
+"""What the headers of pictures and sounds say, read before anything is decoded."""

@@ -1,0 +1,155 @@
+"""What model workers count."""
+
+from shared.errors import CODES
+from shared.metrics.declared import MODEL, Label, counter, histogram
+
+# A wait in line may be anything from milliseconds to a night.
+WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
+# OpenTelemetry's advice for gen_ai.server.request.duration and gen_ai.server.time_to_first_token, both with
+# the wait in line, and for gen_ai.server.time_per_output_token with the pace of small models.
+LINES = (300, 900, 3600, 14400)
+RUNS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, *LINES)
+FIRSTS = (0.01, 0.02, 0.04, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, *LINES)
+PAUSES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
+DECODES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+WAIT = histogram(
+    "sightline_wait_seconds",
+    "From a run's arrival to its first claim.",
+    MODEL,
+    bounds=WAITS,
+)
+FIRST_TOKEN = histogram(
+    "sightline_time_to_first_token_seconds",
+    "From a run's arrival to its first token, queueing included; first attempts only.",
+    MODEL,
+    bounds=FIRSTS,
+    otel="gen_ai.server.time_to_first_token",
+)
+INTER_TOKEN = histogram(
+    "sightline_inter_token_seconds",
+    "Between two tokens of one answer, or their mean if several are sent together.",
+    MODEL,
+    bounds=PAUSES,
+    otel="gen_ai.server.time_per_output_token",
+)
+RUN = histogram(
+    "sightline_run_seconds",
+    "From queued to answered, for the successful attempt.",
+    MODEL,
+    bounds=RUNS,
+    otel="gen_ai.server.request.duration",
+)
+COMPUTE = histogram(
+    "sightline_compute_seconds",
+    "Computing a run: pictures, prompt and tokens, without waits.",
+    MODEL,
+    bounds=RUNS,
+)
+ATTEMPTS = counter(
+    "sightline_attempts_total",
+    "Attempts by outcome. `failed`: the request's fault; `retried`: tried again; "
+    "`given_back`: the worker stops, hangs, or lost its device or Redis; "
+    "`lost`: cancelled, or now another worker's.",
+    MODEL,
+    Label("outcome", ("succeeded", "failed", "retried", "given_back", "lost")),
+)
+TOKENS = counter(
+    "sightline_tokens_total",
+    "Tokens of answered runs. `prompt` includes `picture`, `sound` and `cached` (reused).",
+    MODEL,
+    Label("kind", ("prompt", "picture", "sound", "cached", "completion")),
+    otel="gen_ai.client.token.usage",
+)
+GENERATED = counter(
+    "sightline_tokens_generated_total",
+    "Generated tokens, failed attempts included.",
+    MODEL,
+)
+REUSED = counter(
+    "sightline_prompts_reused_total",
+    "Answered runs whose prompt was partly reused.",
+    MODEL,
+)
+DECODE = histogram(
+    "sightline_decode_seconds",
+    "Decoding one picture or audio file, the wait for a decoder included.",
+    Label("kind", ("picture", "sound")),
+    bounds=DECODES,
+)
+
+
+# What couriers count.
+
+FETCH_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+FETCH = histogram(
+    "sightline_fetch_seconds",
+    "Fetching one remote picture or audio file, failures included.",
+    Label("kind", ("picture", "sound")),
+    bounds=FETCH_BOUNDS,
+)
+INTAKES = counter(
+    "sightline_intakes_total",
+    "Attempts at fetching a job's inputs. `failed`: permanently; `retried` and `given_back`: tried again; "
+    "`lost`: now another courier's, or the job ended.",
+    Label("outcome", ("admitted", "failed", "retried", "given_back", "lost")),
+)
+CALLS = counter(
+    "sightline_webhook_calls_total",
+    "Webhook deliveries. `taken`: answered with 2xx; `retried`: tried again; `given_up`: the last attempt failed; "
+    "`gone`: 410.",
+    Label("outcome", ("taken", "retried", "given_up", "gone")),
+)
+CALL_SECONDS = histogram(
+    "sightline_webhook_call_seconds", "One webhook delivery, failures included.", bounds=FETCH_BOUNDS
+)
+UPKEEP = counter(
+    "sightline_maintenance_total",
+    "Maintenance. `rescued`: work of lost workers; `due`: queued at its time; "
+    "`late`: ended by a deadline; `removed`: with its model; `mended`: inconsistent records repaired; "
+    "`collected`: files deleted; `nudged`: nudges sent again.",
+    Label("pass", ("rescued", "due", "late", "removed", "mended", "collected", "nudged")),
+)
+
+
+# What the API processes count.
+
+CLASS = Label("class", ("interactive", "normal", "batch"))
+# OpenTelemetry's advice for http.server.request.duration, and longer: callers may wait for minutes.
+REQUEST_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+HTTP = counter(
+    "sightline_http_requests_total",
+    "Answered requests, by route template; `other` for unknown paths and methods.",
+    Label("route"),
+    Label("method"),
+    Label("status"),
+)
+HTTP_SECONDS = histogram(
+    "sightline_http_request_seconds",
+    "From a request's head to the last byte of its answer.",
+    Label("route"),
+    Label("method"),
+    bounds=REQUEST_BOUNDS,
+    otel="http.server.request.duration",
+)
+REFUSALS = counter(
+    "sightline_refusals_total",
+    "Requests answered with an error, by code.",
+    Label("code", tuple(sorted(CODES))),
+)
+ADMITTED = counter(
+    "sightline_jobs_admitted_total",
+    "Accepted jobs. `hit`: answered from the cache; `coalesced`: joined a run in flight; `miss`: got a "
+    "run of its own; `bypass`: one that is not shared; `pending`: waits for "
+    "its inputs or its time.",
+    MODEL,
+    CLASS,
+    Label("cache", ("hit", "coalesced", "miss", "bypass", "pending")),
+)
+BATCH_LINES = counter(
+    "sightline_batch_lines_total",
+    "Lines of batches: `taken` (submitted), `refused`, `completed` and `failed`.",
+    Label("outcome", ("taken", "refused", "completed", "failed")),
+)

@@ -1,0 +1,115 @@
+"""The forms whose arguments are JSON: Hermes', Llama's and Mistral's."""
+
+from shared.tool_calls.brackets import Brackets
+from shared.tool_calls.call import Called, NoCallError, after_blanks, called, closed, made, parsed
+from shared.tool_calls.syntax import Attempt, Form, Whole
+
+LONGEST_HEAD = 200
+"""Characters that a name and an id take up, with the marks between them."""
+
+
+class Hermes(Form):
+    """Each call stands between two tags, as an object."""
+
+    opening = "<tool_call>"
+    closing = "</tool_call>"
+
+    def attempt(self) -> Attempt:
+        return _Object(self)
+
+
+class _Object(Attempt):
+    def __init__(self, form: Hermes) -> None:
+        self._form = form
+        self._brackets: Brackets | None = None
+        self._begin = 0
+
+    def read(self, text: str, *, last: bool) -> Whole | None:
+        if self._brackets is None:
+            self._begin = after_blanks(text, len(self._form.opening))
+            if self._begin == len(text):
+                return None
+            if text[self._begin] != "{":
+                raise NoCallError
+            self._brackets = Brackets(self._begin)
+        end = self._brackets.end(text)
+        if end is None:
+            return None
+        behind = closed(text, end, self._form.closing, last=last)
+        if behind is None:
+            return None
+        return [called(parsed(text[self._begin : end]), "name", "arguments")], behind
+
+
+class Llama(Form):
+    """The answer is an object, or several with semicolons between them; no words stand before it."""
+
+    opening = "{"
+    leads = True
+    skipped = "<|python_tag|>"
+    between = ";"
+
+    def attempt(self) -> Attempt:
+        return _Bare()
+
+
+class _Bare(Attempt):
+    def __init__(self) -> None:
+        self._brackets = Brackets(0)
+
+    def read(self, text: str, *, last: bool) -> Whole | None:  # noqa: ARG002
+        end = self._brackets.end(text)
+        if end is None:
+            return None
+        value = parsed(text[:end])
+        if not value.keys() & {"parameters", "arguments"}:
+            raise NoCallError
+        return [called(value, "name", "parameters" if "parameters" in value else "arguments")], end
+
+
+class Mistral(Form):
+    """A list of objects behind one mark; later models write the mark, a name and an object for each call."""
+
+    opening = "[TOOL_CALLS]"
+
+    def attempt(self) -> Attempt:
+        return _Listed(self)
+
+
+class _Listed(Attempt):
+    def __init__(self, form: Mistral) -> None:
+        self._begin = len(form.opening)
+        self._name: str | None = None
+        self._brackets: Brackets | None = None
+
+    def read(self, text: str, *, last: bool) -> Whole | None:  # noqa: ARG002
+        if self._brackets is None and not self._ready(text):
+            return None
+        end = None if self._brackets is None else self._brackets.end(text)
+        if end is None:
+            return None
+        value = parsed(text[self._begin : end])
+        return ([made(self._name, value)] if self._name is not None else _all(value)), end
+
+    def _ready(self, text: str) -> bool:
+        """Whether the brackets have begun, behind a name or without one."""
+        self._begin = after_blanks(text, self._begin)
+        head = text[self._begin : self._begin + LONGEST_HEAD]
+        if head.startswith(("[{", "[ ", "{")):
+            self._brackets = Brackets(self._begin)
+            return True
+        name, mark, _ = head.partition("[ARGS]")
+        if not mark:
+            if len(head) == LONGEST_HEAD:
+                raise NoCallError
+            return False
+        behind = after_blanks(text, self._begin + len(name) + len(mark))
+        if behind == len(text):
+            return False
+        self._name = name.partition("[CALL_ID]")[0].strip()
+        self._begin, self._brackets = behind, Brackets(behind)
+        return True
+
+
+def _all(value: object) -> list[Called]:
+    return [called(item, "name", "arguments") for item in (value if isinstance(value, list) else [value])]

@@ -1,0 +1,121 @@
+"""Takes calls and words apart while a model still writes them.
+
+A call is told when it is whole; text that may still become one is held back until then. A call that was begun
+and never completed is words. Blanks beside a call count as words only between words, which they keep apart.
+"""
+
+from shared.tool_calls.call import Called, NoCallError, after_blanks
+from shared.tool_calls.gemma import Gemma
+from shared.tool_calls.json_forms import Hermes, Llama, Mistral
+from shared.tool_calls.syntax import Attempt, Form, Syntax, overlap
+
+FORMS: dict[Syntax, Form] = {
+    "hermes": Hermes(),
+    "llama": Llama(),
+    "mistral": Mistral(),
+    "mistral_args": Mistral(),
+    "gemma": Gemma(),
+}
+Said = str | Called
+"""Words, or a call."""
+MOST_GIVEN_UP = 32
+"""After this many false beginnings all else is words: each may cost a look at the rest of the answer."""
+
+
+class Reader:
+    """Reads one answer. However it is cut into pieces, the result is the same."""
+
+    def __init__(self, syntax: Syntax) -> None:
+        self.calls = 0
+        self._form = FORMS[syntax]
+        self._left = ""
+        self._blanks = ""
+        self._attempt: Attempt | None = None
+        self._given_up = 0
+        # Whether words were told, and whether none were since the last call.
+        self._begun = False
+        self._after_call = False
+
+    def feed(self, text: str) -> list[Said]:
+        """What the next piece of the answer makes certain."""
+        self._left += text
+        return self._advance(last=False)
+
+    def close(self) -> list[Said]:
+        """What is certain now that no more will come."""
+        parts = self._advance(last=True)
+        if self._blanks and not self._after_call:
+            parts.append(self._blanks)
+        return parts
+
+    def _advance(self, *, last: bool) -> list[Said]:
+        parts: list[Said] = []
+        while self._left:
+            if self._attempt is None and self._open(parts, last=last):
+                self._attempt = self._form.attempt()
+            if self._attempt is None or not self._take(self._attempt, parts, last=last):
+                break
+        return parts
+
+    def _open(self, parts: list[Said], *, last: bool) -> bool:
+        """Tell the words before the next call; whether one may begin there."""
+        words, call = self._led(last=last) if self._form.leads else self._marked(last=last)
+        self._say(parts, self._left[:words])
+        self._left = self._left[max(words, call) :]
+        return call >= 0
+
+    def _marked(self, *, last: bool) -> tuple[int, int]:
+        """Where the words end, and where a call begins, -1 for none."""
+        at = self._left.find(self._form.opening) if self._given_up < MOST_GIVEN_UP else -1
+        if at >= 0:
+            return at, at
+        overlap_length = 0 if last else overlap(self._left, self._form.opening)
+        return len(self._left) - overlap_length, -1
+
+    def _led(self, *, last: bool) -> tuple[int, int]:
+        """As `_marked`, where a call has no words before it."""
+        text, skipped = self._left, self._form.between if self.calls else self._form.skipped
+        at = after_blanks(text, 0)
+        if text.startswith(skipped, at):
+            at = after_blanks(text, at + len(skipped))
+        undecided = at == len(text) or skipped.startswith(text[at:])
+        if not self._begun and undecided and not last:
+            return 0, -1
+        if not self._begun and text.startswith(self._form.opening, at):
+            return 0, at
+        return len(text), -1
+
+    def _take(self, attempt: Attempt, parts: list[Said], *, last: bool) -> bool:
+        """Read the call at the beginning of what is left; False where more of it has to come."""
+        try:
+            whole = attempt.read(self._left, last=last)
+            if whole is None:
+                if not last:
+                    return False
+                raise NoCallError
+        except NoCallError:
+            self._give_up(parts)
+            return True
+        calls, end = whole
+        parts.extend(calls)
+        self.calls += len(calls)
+        self._left = self._left[end:]
+        self._attempt, self._after_call = None, True
+        return True
+
+    def _give_up(self, parts: list[Said]) -> None:
+        """Tell the opening of a failed call as words."""
+        self._attempt, self._begun = None, True
+        self._given_up += 1
+        self._say(parts, self._form.opening)
+        self._left = self._left[len(self._form.opening) :]
+
+    def _say(self, parts: list[Said], words: str) -> None:
+        text = self._blanks + words
+        if self._after_call and not self._begun:
+            text = text.lstrip()
+        stripped = text.rstrip()
+        self._blanks = text[len(stripped) :]
+        if stripped:
+            self._begun, self._after_call = True, False
+            parts.append(stripped)

@@ -1,0 +1,221 @@
+"""A worker's threads take no more than its rows can, leave the rest to others, and sleep through no room."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from shared import ids
+from shared.metrics.reporter import Tally
+from shared.models import SPARE_THREADS
+from shared.store.claims import Again, Claim, Full, claim, settle, within
+from tests.support.attempt_harness import MODEL, Unsteady, Workbench
+from tests.support.clients import until
+from tests.support.store import answer
+from worker.claim_loop import Claiming
+from worker.engines.echo import EchoEngine
+from worker.heartbeat import Heartbeat
+from worker.model_worker import Node
+from worker.watchdogs import BrokerWatch
+
+SLOTS = 6
+FOR_EVER_S = 100.0
+
+
+class Threads:
+    """A worker's threads, each of which holds what it claimed until it is told to go on."""
+
+    def __init__(self, desk: Workbench) -> None:
+        self.desk = desk
+        self.slots = SLOTS
+        self.held: dict[str, threading.Event] = {}
+        self.asked = 0
+        self.claiming = Claiming(self._ask, lambda: desk.nudger.send(MODEL.lane), SLOTS)
+        self._pool = ThreadPoolExecutor(SLOTS)
+        self._at_work: list[Future[None]] = []
+
+    def nudge(self) -> "Future[None]":
+        """As Celery does with a free thread."""
+        self._at_work.append(self._pool.submit(self._work))
+        return self._at_work[-1]
+
+    def end(self, run: str) -> None:
+        self.held.pop(run).set()
+
+    def close(self) -> None:
+        until(self._gone_home)
+        self._pool.shutdown()
+
+    def _gone_home(self) -> bool:
+        for run in list(self.held):
+            self.end(run)
+        self.claiming.stir()
+        return all(work.done() for work in self._at_work)
+
+    def _work(self) -> None:
+        for taken in self.claiming.each():
+            on = self.held[taken.id] = threading.Event()
+            assert on.wait(FOR_EVER_S)
+            self.desk.store.run(settle(self.desk.settings, taken, answer(), fingerprint="a" * 32))
+
+    def _ask(self) -> Claim | Again | Full | None:
+        self.asked += 1
+        desk, name = self.desk, self.desk.worker
+        call = claim(desk.settings, lane=MODEL.lane, worker=name, token=ids.token(), fingerprint="a" * 32)
+        return desk.store.run(within(self.slots, call))
+
+
+@pytest.fixture
+def threads(desk: Workbench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threads]:
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
+    threads = Threads(desk)
+    yield threads
+    threads.close()
+
+
+@pytest.fixture
+def idle_ones(threads: Threads) -> Threads:
+    """More threads than slots, as where an engine came to take fewer rows than were asked for."""
+    threads.slots = 3
+    return threads
+
+
+def run_of(desk: Workbench, text: str, answers: int = 1) -> str:
+    return str(desk.job(desk.ask(text, n=answers, temperature=1.0)).run_id)
+
+
+def test_a_full_worker_s_thread_hands_its_nudge_on_and_waits(desk: Workbench, threads: Threads) -> None:
+    wide, other = run_of(desk, "wide", 8), run_of(desk, "other")
+    threads.nudge()
+    until(lambda: wide in threads.held)
+    waits = threads.nudge()
+    until(lambda: desk.nudger.listed(MODEL.lane) == 1)
+    assert not waits.done()
+    assert list(threads.held) == [wide]
+    threads.end(wide)
+    until(lambda: other in threads.held)
+
+
+def test_when_a_wide_run_ends_all_its_rows_are_taken_again(desk: Workbench, threads: Threads) -> None:
+    wide, *narrow = run_of(desk, "wide", 8), run_of(desk, "a"), run_of(desk, "b"), run_of(desk, "c")
+    threads.nudge()
+    until(lambda: wide in threads.held)
+    for _ in range(3):
+        threads.nudge()
+    until(lambda: desk.nudger.listed(MODEL.lane) == 3)
+    threads.end(wide)
+    until(lambda: set(narrow) == set(threads.held))
+    assert desk.nudger.listed(MODEL.lane) == 3, "a nudge is handed on once"
+
+
+def test_work_for_one_row_each_is_claimed_without_a_second_look(desk: Workbench, threads: Threads) -> None:
+    runs = [run_of(desk, str(number)) for number in range(SLOTS + 1)]
+    for _ in range(SLOTS):
+        threads.nudge()
+    until(lambda: set(runs[:SLOTS]) == set(threads.held))
+    assert (threads.asked, desk.nudger.listed(MODEL.lane)) == (SLOTS, 0)
+
+
+def test_threads_without_a_slot_leave_what_waits_to_other_workers(
+    desk: Workbench, idle_ones: Threads
+) -> None:
+    runs = [run_of(desk, str(number)) for number in range(SLOTS)]
+    waiting = [idle_ones.nudge() for _ in range(SLOTS)]
+    until(lambda: desk.nudger.listed(MODEL.lane) == SLOTS - idle_ones.slots)
+    assert set(runs[: idle_ones.slots]) == set(idle_ones.held)
+    idle_ones.end(runs[0])
+    until(lambda: set(runs[1 : idle_ones.slots + 1]) == set(idle_ones.held))
+    assert not any(work.done() for work in waiting)
+
+
+def told(*words: Claim | Again | Full | None) -> Claiming:
+    """What asking again and again answers."""
+    answers = iter(words)
+    return Claiming(lambda: next(answers), lambda: None, SLOTS)
+
+
+def test_room_that_nobody_here_made_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", 0.01)
+    work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
+    assert list(told("full", "full", work, "full", None).each()) == [work]
+
+
+def test_work_behind_a_long_line_that_came_too_late_is_asked_for_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
+    work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
+    assert list(told("again", "again", work, None).each()) == [work]
+
+
+def test_room_that_came_while_the_store_said_full_is_not_slept_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
+
+    def ask() -> Full | None:
+        if not asked:
+            asked.append(True)
+            claiming.stir()
+            return "full"
+        return None
+
+    asked: list[bool] = []
+    claiming = Claiming(ask, lambda: None, SLOTS)
+    assert list(claiming.each()) == []
+
+
+def test_a_worker_that_stops_keeps_no_thread_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
+    passed_on, answers = threading.Event(), iter(("full", None))
+    claiming = Claiming(lambda: next(answers), passed_on.set, SLOTS)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(list, claiming.each())
+        assert passed_on.wait(FOR_EVER_S)
+        claiming.stir()
+        assert waiting.result(FOR_EVER_S) == []
+
+
+def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
+    desk: Workbench, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = desk.ask("hello")
+    node = Node(
+        context=replace(desk.context, store=Unsteady(desk.store, calls=1)),
+        model=MODEL,
+        row=None,
+        slots=SLOTS,
+        worker=desk.worker,
+        heartbeat=cast(Heartbeat, None),
+        hearing=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        tally=cast(Tally, None),
+    )
+    node.work(MODEL.lane)
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("WARNING", "claims wait: lost on the way")
+    ]
+    node.work(MODEL.lane)
+    assert desk.text(job) == "hello"
+
+
+def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(desk: Workbench) -> None:
+    class Short(EchoEngine):
+        rows_now = 1
+
+    node = Node(
+        context=replace(desk.context, engine=Short(MODEL)),
+        model=MODEL,
+        row=None,
+        slots=SLOTS,
+        worker=desk.worker,
+        heartbeat=cast(Heartbeat, None),
+        hearing=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        tally=cast(Tally, None),
+    )
+    for number in range(SLOTS):
+        desk.ask(f"question {number}")
+    taken = [node._claimed() for _ in range(SLOTS)]
+    assert [claim == "full" for claim in taken] == [number >= 1 + SPARE_THREADS for number in range(SLOTS)]

@@ -1,0 +1,129 @@
+"""What a worker counts of its runs is what happened to them, and it reaches the store once."""
+
+import pytest
+
+from shared.errors import Unavailable
+from shared.metrics.reporter import Tally
+from shared.store.counts import counts
+from tests.support.attempt_harness import FAIL, MODEL, STALL, Unsteady, Workbench
+from tests.support.clients import PATIENCE_S, until
+from tests.support.metrics import counted
+from tests.support.pictures import picture
+from worker.lease import Reason
+
+ATTEMPTS, TOKENS = "sightline_attempts_total", "sightline_tokens_total"
+WAITS, FIRSTS = "sightline_wait_seconds_count", "sightline_time_to_first_token_seconds_count"
+SUCCEEDED = f'["sightline_attempts","total","{MODEL.id}","succeeded"]'
+
+
+def of_model(name: str, **labels: str) -> float:
+    return counted(name, model=MODEL.id, **labels)
+
+
+def answer(desk: Workbench, text: str) -> None:
+    desk.ask(text)
+    desk.attempt()
+
+
+@pytest.mark.parametrize(("text", "outcome"), [("how are you", "succeeded"), (FAIL, "retried")])
+def test_an_attempt_is_counted_by_its_end(desk: Workbench, text: str, outcome: str) -> None:
+    before = of_model(ATTEMPTS, outcome=outcome), of_model(ATTEMPTS)
+    answer(desk, text)
+    assert (of_model(ATTEMPTS, outcome=outcome), of_model(ATTEMPTS)) == (before[0] + 1, before[1] + 1)
+
+
+@pytest.mark.parametrize(("reason", "outcome"), [("lost", "lost"), ("draining", "given_back")])
+def test_what_was_stopped_is_no_failure(desk: Workbench, reason: Reason, outcome: str) -> None:
+    before = of_model(ATTEMPTS, outcome=outcome)
+    desk.ask(STALL)
+    with desk.attempting():
+        (lease,) = until(desk.leases.all)
+        lease.stop(reason)
+    assert of_model(ATTEMPTS, outcome=outcome) == before + 1
+
+
+def test_tokens_are_those_that_the_caller_is_told_of(desk: Workbench) -> None:
+    kinds = ("prompt", "picture", "completion")
+    before = {kind: of_model(TOKENS, kind=kind) for kind in kinds}
+    job = desk.ask("how big is", picture(size=(64, 48)))
+    desk.attempt()
+    result = desk.job(job).result
+    assert result is not None
+    told = (result.usage.prompt_tokens, result.usage.image_tokens, result.usage.completion_tokens)
+    assert {kind: of_model(TOKENS, kind=kind) - before[kind] for kind in kinds} == dict(
+        zip(kinds, told, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        (WAITS, 1),
+        (FIRSTS, 1),
+        ("sightline_run_seconds_count", 1),
+        ("sightline_compute_seconds_count", 1),
+        # Of four tokens.
+        ("sightline_inter_token_seconds_count", 3),
+        ("sightline_tokens_generated_total", 4),
+    ],
+)
+def test_each_time_of_a_run_is_taken_once(desk: Workbench, name: str, times: int) -> None:
+    before = of_model(name)
+    answer(desk, "how are you today")
+    assert of_model(name) - before == times
+
+
+def test_a_second_attempt_tells_neither_wait_nor_first_token_again(desk: Workbench) -> None:
+    before = of_model(WAITS), of_model(FIRSTS)
+    desk.ask("how are you")
+    with desk.leases.hold(desk.claim()):
+        desk.give_up()
+    desk.attempt()
+    assert (of_model(WAITS), of_model(FIRSTS)) == before
+
+
+def server_s(desk: Workbench) -> float:
+    seconds, microseconds = desk.store.client.time()
+    return float(seconds + microseconds / 1e6)
+
+
+def test_the_wait_in_line_is_part_of_the_wait_for_the_first_token(desk: Workbench) -> None:
+    def sums() -> tuple[float, float]:
+        return (
+            of_model("sightline_wait_seconds_sum"),
+            of_model("sightline_time_to_first_token_seconds_sum"),
+        )
+
+    before = sums()
+    desk.ask("how are you")
+    asked_s = server_s(desk)
+    until(lambda: server_s(desk) > asked_s + 0.05)
+    desk.attempt()
+    waited, first = (now - was for now, was in zip(sums(), before, strict=True))
+    # Differences of sums: the last digits are not to be trusted.
+    assert 0.0499 < waited < first
+
+
+def test_counts_whose_reply_was_lost_reach_the_store_once(desk: Workbench) -> None:
+    tally = Tally(Unsteady(desk.store, replies=1))
+    answer(desk, "how are you")
+    with pytest.raises(Unavailable):
+        tally.tell()
+    answer(desk, "and you")
+    tally.tell()
+    tally.tell()
+
+    assert desk.store.run(counts())[SUCCEEDED] == 2
+
+
+def test_a_worker_that_stops_tells_what_it_counted_last(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
+    monkeypatch.setattr("shared.metrics.reporter.LEAVE_S", PATIENCE_S)
+    tally = Tally(desk.store)
+    tally.start()
+    answer(desk, "how are you")
+    tally.stop()
+
+    assert desk.store.run(counts())[SUCCEEDED] == 1

@@ -1,0 +1,275 @@
+import random
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from shared.errors import CallerError, InternalError
+from shared.settings import PictureSettings
+from tests.support import pictures as make
+from tests.support.pictures import decoded
+from tests.support.service import ROOT
+from worker.media.picture_decoder import Decoder
+
+HALF_RED_ON_WHITE = (255, 127, 127)
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    decoder = Decoder(PictureSettings(decode_limit_s=60))
+    yield decoder
+    decoder.close()
+
+
+def first_pixel(image: Image.Image) -> Any:
+    return image.getpixel((0, 0))
+
+
+def near(found: Any, wanted: tuple[int, int, int], by: int = 3) -> bool:
+    return all(abs(a - b) <= by for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_pictures_arrive_as_rgb(decoder: Decoder, kind: str) -> None:
+    picture = decoded(decoder, make.picture(kind, (9, 7)))
+    assert (picture.mode, picture.size) == ("RGB", (9, 7))
+    assert near(first_pixel(picture), (200, 30, 60))
+
+
+COLOURS = {
+    "1-bit": (make.png((8, 1), b"\0\xff", depth=1, colour=make.GREY), (255, 255, 255)),
+    "grey": (make.picture("PNG", mode="L"), (90, 90, 90)),
+    "16-bit grey": (
+        make.png((1, 1), b"\0" + struct.pack(">H", 25_500), depth=16, colour=make.GREY),
+        (99,) * 3,
+    ),
+    "16-bit RGB": (make.png((1, 1), b"\0" + struct.pack(">3H", 25_500, 0, 65_535), depth=16), (99, 0, 255)),
+    "16-bit RGBA": (
+        make.png((1, 1), b"\0" + struct.pack(">4H", 65_535, 0, 0, 32_768), depth=16, colour=make.RGBA),
+        HALF_RED_ON_WHITE,
+    ),
+    "RGBA": (make.png((1, 1), b"\0\xff\0\0\x80", colour=make.RGBA), HALF_RED_ON_WHITE),
+    "grey + alpha": (make.png((1, 1), b"\0\0\x80", colour=make.GREY_ALPHA), (127, 127, 127)),
+    "WebP with alpha": (
+        make.encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 128)), "WEBP", lossless=True),
+        HALF_RED_ON_WHITE,
+    ),
+    "CMYK": (make.picture("JPEG", mode="CMYK"), (226, 51, 97)),
+}
+KEYED = {
+    "palette": ({"depth": 8, "colour": make.PALETTE}, b"\0\0", b"\0"),
+    "2-bit grey": ({"depth": 2, "colour": make.GREY}, b"\0\x80", b"\0\2"),
+    "8-bit grey": ({"depth": 8, "colour": make.GREY}, b"\0\x10", b"\0\x10"),
+    "16-bit grey": ({"depth": 16, "colour": make.GREY}, b"\0\x63\x9c", b"\x63\x9c"),
+    "16-bit RGB": ({"depth": 16, "colour": make.RGB}, b"\0" + b"\x63\x9c" * 3, b"\x63\x9c" * 3),
+}
+
+
+@pytest.mark.parametrize(("data", "colour"), COLOURS.values(), ids=COLOURS.keys())
+def test_every_colour_model_keeps_its_colours_on_white(
+    decoder: Decoder, data: bytes, colour: tuple[int, int, int]
+) -> None:
+    assert near(first_pixel(decoded(decoder, data)), colour)
+
+
+@pytest.mark.parametrize(("kind", "rows", "key"), KEYED.values(), ids=KEYED.keys())
+def test_a_png_s_transparent_colour_becomes_white(
+    decoder: Decoder, kind: dict[str, int], rows: bytes, key: bytes
+) -> None:
+    palette = make.png_chunk(b"PLTE", b"\x0a\x0b\x0c") if kind["colour"] == make.PALETTE else b""
+    data = make.png((1, 1), rows, extra=(palette, make.png_chunk(b"tRNS", key)), **kind)
+    assert first_pixel(decoded(decoder, data)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+def test_of_an_animation_the_first_frame_is_seen(decoder: Decoder, kind: str) -> None:
+    picture = decoded(decoder, make.animation(kind, (RED, BLUE, (0, 255, 0))))
+    assert near(first_pixel(picture), RED, by=6)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "corner"),
+    [
+        (1, (3, 2), (0, 0)), (2, (3, 2), (2, 0)), (3, (3, 2), (2, 1)), (4, (3, 2), (0, 1)),
+        (5, (2, 3), (0, 0)), (6, (2, 3), (1, 0)), (7, (2, 3), (1, 2)), (8, (2, 3), (0, 2)),
+        (99, (3, 2), (0, 0)),
+    ],
+)  # fmt: skip
+def test_a_phone_s_picture_stands_upright(
+    decoder: Decoder, orientation: int, size: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    stored = Image.new("RGB", (3, 2), BLUE)
+    stored.putpixel((0, 0), RED)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decoded(decoder, make.encoded(stored, "PNG", exif=exif))
+    assert (picture.size, picture.getpixel(corner)) == (size, RED)
+
+
+def test_an_embedded_profile_is_converted_to_srgb(decoder: Decoder) -> None:
+    red = Image.new("RGB", (4, 4), RED)
+    data = make.encoded(red, "PNG", icc_profile=make.profile_swapping_red_and_blue())
+    assert near(first_pixel(decoded(decoder, data)), BLUE)
+
+
+def test_a_picture_in_linear_light_is_not_seen_dark_for_its_profile_s_name(decoder: Decoder) -> None:
+    data = make.encoded(
+        Image.new("RGB", (4, 4), (55,) * 3), "PNG", icc_profile=make.profile_of_linear_light()
+    )
+    assert near(first_pixel(decoded(decoder, data)), (128, 128, 128))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("profile", [b"junk", make.profile_swapping_red_and_blue()[:200]])
+def test_a_broken_profile_does_not_cost_the_picture(decoder: Decoder, profile: bytes, mode: str) -> None:
+    data = make.picture("PNG", mode=mode, icc_profile=profile)
+    plain = make.picture("PNG", mode=mode)
+    assert decoded(decoder, data).tobytes() == decoded(decoder, plain).tobytes()
+
+
+def test_broken_exif_does_not_cost_the_picture(decoder: Decoder) -> None:
+    data = make.picture("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert decoded(decoder, data).size == (8, 6)
+
+
+DAMAGED = {
+    "short pixels": make.png((8, 6), bytes(30)),
+    "no pixels": make.png((8, 6), b""),
+    "webp header only": make.webp_lossless_header(100, 100)[:25] + b"\xff" * 9,
+    "gif header only": make.gif_header(100, 100)[:-4] + b"\x01\x44\x00;",
+    "jpeg without tables": b"\xff\xd8"
+    + make.jpeg_segment(0xC0, struct.pack(">BHHBBBB", 8, 8, 8, 1, 1, 0x11, 0))
+    + make.jpeg_segment(0xDA, b"\x01\x01\x00\x00\x3f\x00")
+    + b"\x12\x34\xff\xd9",
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_picture_is_the_caller_s_error_and_its_bytes_stay_out_of_the_message(
+    decoder: Decoder, data: bytes
+) -> None:
+    with pytest.raises(CallerError) as refused:
+        decoded(decoder, data)
+    assert (refused.value.code, refused.value.param) == ("invalid_image", "images[0]")
+    assert refused.value.message == "The picture could not be decoded: the file is damaged."
+
+
+def test_no_corruption_raises_anything_but_invalid_image(decoder: Decoder) -> None:
+    noise = random.Random(7)  # noqa: S311
+    image = Image.effect_noise((24, 24), 60).convert("RGB")
+    codes = set()
+    for kind in ("PNG", "JPEG", "WEBP", "GIF"):
+        whole = make.encoded(image, kind)
+        for _ in range(60):
+            data = bytearray(whole)
+            for _ in range(3):
+                data[noise.randrange(12, len(data))] = noise.randrange(256)
+            try:
+                assert decoded(decoder, bytes(data)).mode == "RGB"
+            except CallerError as error:
+                codes.add(error.code)
+    assert codes == {"invalid_image"}
+
+
+def test_what_the_door_would_refuse_never_reaches_a_decoder(decoder: Decoder) -> None:
+    with pytest.raises(CallerError, match="megapixels"):
+        decoded(decoder, make.webp_lossless_header(11_000, 11_000))
+
+
+def test_threads_get_their_own_pictures(decoder: Decoder) -> None:
+    sizes = [(width, height) for width in range(1, 9) for height in range(1, 7)]
+    with ThreadPoolExecutor(8) as pool:
+        pictures = list(pool.map(lambda size: decoded(decoder, make.picture("PNG", size)), sizes))
+    assert [picture.size for picture in pictures] == sizes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
+def test_a_picture_that_needs_too_much_memory_is_refused() -> None:
+    decoder = Decoder(PictureSettings(decode_limit_s=60, decode_memory_mb=170))
+    try:
+        with pytest.raises(CallerError, match="could not be decoded"):
+            decoded(decoder, make.picture("PNG", (6000, 6000), "RGBA"))
+        assert decoded(decoder, make.picture()).size == (8, 6)
+    finally:
+        decoder.close()
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    return [p for p in psutil.Process(pid).children() if decodes(p)]
+
+
+def decodes(process: psutil.Process) -> bool:
+    """Children of a test before may be about to end."""
+    with suppress(psutil.NoSuchProcess):
+        return "worker.media.decode_picture" in process.cmdline()
+    return False
+
+
+def test_a_killed_child_is_replaced() -> None:
+    decoder = Decoder(PictureSettings(decode_limit_s=60))
+    before = {p.pid for p in children_of(psutil.Process().pid)}
+    try:
+        decoded(decoder, make.picture())
+        (child,) = (p for p in children_of(psutil.Process().pid) if p.pid not in before)
+        child.kill()
+        child.wait(10)
+        assert decoded(decoder, make.picture()).size == (8, 6)
+    finally:
+        decoder.close()
+
+
+def test_closing_ends_the_children_and_refuses_more_pictures() -> None:
+    before = {p.pid for p in children_of(psutil.Process().pid)}
+    decoder = Decoder(PictureSettings(decode_limit_s=60))
+    decoded(decoder, make.picture())
+    decoder.close()
+    assert {p.pid for p in children_of(psutil.Process().pid)} == before
+    with pytest.raises(InternalError):
+        decoded(decoder, make.picture())
+
+
+ORPHANING = """
+import sys
+from shared.settings import PictureSettings
+from worker.media.picture_decoder import Decoder
+from worker.fair_share import Waiter
+decoder = Decoder(PictureSettings(decode_limit_s=60))
+with decoder.decoded([sys.stdin.buffer.read()], Waiter("")):
+    print("decoded", flush=True)
+__import__("threading").Event().wait()
+"""
+
+
+def test_no_child_outlives_a_killed_worker(tmp_path: Path) -> None:
+    source = tmp_path / "picture.png"
+    source.write_bytes(make.picture())
+    with (
+        source.open("rb") as stdin,
+        subprocess.Popen(
+            [sys.executable, "-c", ORPHANING], cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE
+        ) as parent,
+    ):
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"decoded\n"
+            children = children_of(parent.pid)
+        finally:
+            parent.kill()
+    assert len(children) == 1
+    gone, left = psutil.wait_procs(children, timeout=20)
+    assert not [p for p in left if p.status() != psutil.STATUS_ZOMBIE], gone
+
+
+def test_decoding_needs_no_torch() -> None:
+    imports = "import sys, worker.media.picture_decoder, worker.media.decode_picture"
+    code = f"{imports}; print({{'torch', 'numpy'}} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"

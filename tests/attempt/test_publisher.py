@@ -1,0 +1,279 @@
+"""What rows generate reaches readers once, in order, whatever the record store does meanwhile."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pytest
+
+from shared.result import Candidate, Choice, JobError, Piece, Result, TokenLogprob, Usage, logprobs_of
+from shared.store.claims import append, settle
+from shared.store.keys import PREFIX
+from shared.store.script import ScriptCall, Store
+from tests.support.attempt_harness import Unsteady, Workbench
+from tests.support.clients import until
+from worker import publisher as stream_of_workers
+from worker.lease import Lease
+from worker.publisher import Channel, Publisher
+
+T = TypeVar("T")
+
+
+@contextmanager
+def stream(desk: Workbench, store: Store) -> Iterator[Channel]:
+    """The stream of one claimed run."""
+    publisher = Publisher(store)
+    with desk.leases.hold(desk.claim()) as lease:
+        (channel,) = publisher.channels(lease)
+        publisher.start()
+        try:
+            yield channel
+        finally:
+            assert ends(publisher, lease)
+
+
+def ends(publisher: Publisher, lease: Lease) -> bool:
+    """Whether it stops by itself. Its claim is lost then, so that it stops in any case."""
+    ending = threading.Thread(target=publisher.stop)
+    ending.start()
+    ending.join(20)
+    by_itself = not ending.is_alive()
+    lease.stop("lost")
+    return by_itself
+
+
+def pieces(*texts: str) -> Iterator[Piece]:
+    start = 0
+    for number, text in enumerate(texts):
+        yield Piece(start, text, (number,))
+        start += len(text)
+
+
+def settled(desk: Workbench, channel: Channel) -> str:
+    """The end of an attempt that went well."""
+    answered = Result(
+        choices=(Choice(text="", finish_reason="stop"),),
+        usage=Usage(prompt_tokens=1, completion_tokens=1, image_tokens=0),
+        fingerprint="f" * 32,
+        compute_s=0.1,
+    )
+    rest = [piece for piece in [channel.rest()] if piece]
+    call = settle(desk.settings, channel.lease.claim, answered, fingerprint="f" * 32, rest=rest)
+    return desk.store.run(call)
+
+
+def another_is_published(desk: Workbench, channel: Channel) -> None:
+    """The same publisher has looked at everything it was given before, and writes for others."""
+    job = desk.ask("another")
+    channel._publisher.channels(Lease(desk.claim()))[0].emit(Piece(0, "text", (0,)))
+    until(lambda: desk.text(job) == "text")
+
+
+def published_ids(desk: Workbench, job: str) -> list[int]:
+    return [i for e in desk.events(job) if e.type == "text" for i in e.data["ids"]]
+
+
+class Told(Store):
+    """Says how many pieces went in each round trip; a piece of a claim named in `broken` breaks its whole."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.client)
+        self.round_trips: list[int] = []
+        self.broken = ""
+        self.on = threading.Event()
+
+    def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
+        self.round_trips.append(len(calls))
+        assert self.on.wait(30)
+        if any(call.arguments["id"] == self.broken for call in calls):
+            raise RuntimeError("no such piece was ever seen")
+        return super().run_all(calls)
+
+
+def test_a_settled_run_has_its_whole_text(desk: Workbench) -> None:
+    job = desk.ask("x")
+    with stream(desk, desk.store) as channel:
+        for piece in pieces("a red", " circle", " 🎈 on", " white"):
+            channel.emit(piece)
+        assert settled(desk, channel) == "settled"
+        assert desk.text(job) == "a red circle 🎈 on white"
+        assert published_ids(desk, job) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("lost", ["calls", "replies"])
+def test_what_was_lost_between_here_and_the_store_is_read_exactly_once(desk: Workbench, lost: str) -> None:
+    job = desk.ask("x")
+    store = Unsteady(desk.store, **{lost: 2})
+    with stream(desk, store) as channel:
+        first, *rest = pieces("one", " two", " three")
+        channel.emit(first)
+        assert store.lost.wait(30)
+        for piece in rest:
+            channel.emit(piece)
+        settled(desk, channel)
+    assert desk.text(job) == "one two three"
+    assert published_ids(desk, job) == [0, 1, 2]
+
+
+def test_pieces_that_come_while_the_store_is_slow_are_joined(desk: Workbench) -> None:
+    job = desk.ask("x")
+    store = Unsteady(desk.store)
+    store.on.clear()
+    with stream(desk, store) as channel:
+        for piece in pieces(*(f"{n} " for n in range(100))):
+            channel.emit(piece)
+        store.on.set()
+        settled(desk, channel)
+    assert desk.text(job) == "".join(f"{n} " for n in range(100))
+    assert len([e for e in desk.events(job) if e.type == "text"]) <= 2
+
+
+def test_ids_without_text_travel_with_the_next_text(desk: Workbench) -> None:
+    job = desk.ask("x")
+    with stream(desk, desk.store) as channel:
+        for piece in (
+            Piece(0, "", (1, 2)),
+            Piece(0, "é", (3,)),
+            Piece(1, "", (4,)),
+            Piece(1, "!", (5,)),
+            Piece(2, "", (6,)),
+        ):
+            channel.emit(piece)
+        settled(desk, channel)
+    assert desk.text(job) == "é!"
+    assert published_ids(desk, job) == [1, 2, 3, 4, 5]
+
+
+def test_logprobs_reach_readers_with_the_text_of_their_tokens(desk: Workbench) -> None:
+    told = tuple(TokenLogprob(at, Candidate(f"t{at}", -0.5), ()) for at in range(4))
+    job = desk.ask("x")
+    with stream(desk, desk.store) as channel:
+        channel.emit(Piece(0, "", (1,), told[:1]))
+        channel.emit(Piece(0, "ab", (2, 3), told[1:3]))
+        channel.emit(Piece(2, "", (4,), told[3:]))
+        settled(desk, channel)
+    assert [logprobs_of(e.data) for e in desk.events(job) if e.type == "text"] == [told[:3]]
+
+
+def test_a_lost_claim_stops_its_row_and_does_not_hold_up_the_others(desk: Workbench) -> None:
+    lost_job, job = desk.ask("lost"), desk.ask("kept")
+    publisher = Publisher(desk.store)
+    publisher.start()
+    lost, kept = Lease(desk.claim()), Lease(desk.claim())
+    desk.cancel(lost_job)
+    channels = publisher.channels(lost) + publisher.channels(kept)
+    for channel in channels:
+        channel.emit(Piece(0, "text", (0,)))
+    assert lost.cancel.wait(30)
+    until(lambda: desk.text(job) == "text")
+    publisher.stop()
+    assert (lost.reason, lost.cancel.is_set()) == ("lost", True)
+    assert (kept.reason, kept.cancel.is_set()) == ("", False)
+    assert desk.text(lost_job) == ""
+
+
+def test_the_first_words_come_at_once_and_the_last_ones_with_the_end(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between them, a run that speaks fast does not keep the store busy."""
+    monkeypatch.setattr(stream_of_workers, "SPACING_S", 3600)
+    job = desk.ask("x")
+    with stream(desk, desk.store) as channel:
+        first, *rest = pieces("one", " two", " three")
+        channel.emit(first)
+        until(lambda: desk.text(job) == "one")
+        for piece in rest:
+            channel.emit(piece)
+        another_is_published(desk, channel)
+        assert desk.text(job) == "one"
+        assert settled(desk, channel) == "settled"
+    assert [e.data.get("text") for e in desk.events(job)] == [None, None, "one", " two three", None]
+
+
+def test_rows_that_speak_at_the_same_time_share_a_round_trip(desk: Workbench) -> None:
+    jobs = [desk.ask(str(number)) for number in range(5)]
+    store = Told(desk.store)
+    publisher = Publisher(store)
+    first, *others = [publisher.channels(Lease(desk.claim()))[0] for _ in jobs]
+    publisher.start()
+    first.emit(Piece(0, "text", (0,)))
+    until(lambda: store.round_trips)
+    for channel in others:
+        channel.emit(Piece(0, "text", (0,)))
+    store.on.set()
+    until(lambda: all(desk.text(job) == "text" for job in jobs))
+    publisher.stop()
+    assert store.round_trips == [1, 4]
+
+
+def test_a_piece_that_cannot_be_written_holds_up_no_other_row(
+    desk: Workbench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
+    kept, broken = desk.ask("kept"), desk.ask("broken")
+    store = Told(desk.store)
+    store.on.set()
+    publisher = Publisher(store)
+    leases = [Lease(desk.claim()) for _ in (kept, broken)]
+    store.broken = leases[1].claim.id
+    for lease in leases:
+        publisher.channels(lease)[0].emit(Piece(0, "text", (0,)))
+    publisher.start()
+    until(lambda: desk.text(kept) == "text")
+    until(lambda: store.round_trips[-1] == 1 and len(store.round_trips) > 4)
+    store.broken = ""
+    until(lambda: desk.text(broken) == "text")
+    publisher.stop()
+    assert store.round_trips[:3] == [2, 1, 1]
+    said = (record for record in caplog.records if record.name == stream_of_workers.log.name)
+    assert {record.message for record in said} == {
+        f"the stream of {leases[1].claim.id} could not be written; it is tried again"
+    }
+
+
+def test_a_piece_that_the_store_cannot_be_told_holds_up_no_other_row(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
+    kept, _ = desk.ask("kept"), desk.ask("broken")
+    no_number: Any = object()
+    publisher = Publisher(desk.store)
+    leases = [Lease(desk.claim()) for _ in range(2)]
+    for lease, ids in zip(leases, ((0,), (no_number,)), strict=True):
+        publisher.channels(lease)[0].emit(Piece(0, "text", ids))
+    publisher.start()
+    until(lambda: desk.text(kept) == "text")
+    assert ends(publisher, leases[1])
+
+
+def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(desk: Workbench) -> None:
+    desk.ask("x")
+    store = Unsteady(desk.store)
+    store.on.clear()
+    with stream(desk, store) as channel:
+        channel.emit(Piece(0, "one", (0,)))
+        until(lambda: channel.attempting)
+        channel.lease.stop("lost")
+        assert channel.rest() is None
+        store.on.set()
+        another_is_published(desk, channel)
+
+
+def test_a_text_that_the_store_forgot_in_between_is_not_ended_cleanly(desk: Workbench) -> None:
+    job = desk.ask("x")
+    claim = desk.claim()
+    assert desk.store.run(append(claim, Piece(0, "one", (0,)))) == "ok"
+    desk.store.client.hset(f"{PREFIX}{claim.id}", "chars", 0)
+    answered = JobError(code="internal_error", message="x")
+    rest = [Piece(3, " two", (1,))]
+    assert desk.store.run(settle(desk.settings, claim, answered, fingerprint="f", rest=rest)) == "lost"
+    assert desk.job(job).status == "running"
+
+
+def test_a_worker_that_must_end_does_not_wait_for_a_store_that_is_gone(desk: Workbench) -> None:
+    job, gone = desk.ask("x"), Unsteady(desk.store, calls=10**9)
+    with stream(desk, gone) as channel:
+        channel.emit(Piece(0, "never told", (0,)))
+        assert gone.lost.wait(30)
+    assert desk.text(job) == ""

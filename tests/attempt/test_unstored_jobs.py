@@ -1,0 +1,86 @@
+"""What couriers and workers do with a job that is not to be stored."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from PIL.Image import Image as Picture
+from pydantic import SecretStr
+
+from shared import ids
+from shared.blobs import BlobMissingError, digest
+from shared.request import Image, Request
+from shared.settings import FetchSettings, Settings
+from shared.store import webhook_deliveries
+from shared.store.admission import JobTerms, submit
+from shared.store.jobs import view
+from shared.webhooks import Webhook
+from tests.support.attempt_harness import CALLER, Workbench
+from tests.support.pictures import picture
+from tests.support.receiver import receiver
+from worker.engines.base import Prompt, Samples
+from worker.engines.echo import EchoEngine
+from worker.webhooks.deliverer import AT_ONCE, Deliverer
+
+SECRET = SecretStr("a secret of sixteen bytes")
+
+
+def ask(desk: Workbench, shown: bytes, *, stored: bool, webhook: Webhook | None = None) -> str:
+    """A job about a picture that is uploaded; its id."""
+    name = digest(shown)
+    desk.blobs.write(name, shown)
+    placing = replace(desk.placing("What?", (Image(digest=name),), blobs=(name,)), key=None)
+    how: dict[str, Any] = {} if stored else {"stored": False, "retain_s": 60, "quiet": True}
+    call = submit(placing, desk.settings, JobTerms(webhook=webhook, **how), uploaded=True)
+    assert desk.store.run(call).word == "queued"
+    return placing.job
+
+
+@pytest.mark.parametrize("answers", [[], [(410, {})]], ids=["taken", "unwanted"])
+def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
+    desk: Workbench, answers: list[Any]
+) -> None:
+    settings = Settings(redis=desk.settings.redis, fetch=FetchSettings(allow=("127.0.0.1",)))
+    deliverer = Deliverer(settings, desk.store, desk.blobs)
+    with receiver() as there:
+        there.answers += answers
+        hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
+        job = ask(desk, picture(), stored=False, webhook=hook)
+        desk.attempt()
+        errand = desk.store.run(webhook_deliveries.deliver(settings, ids.token(), AT_ONCE))
+        assert errand is not None
+        deliverer.deliver(errand)
+        (told,) = there.told
+    assert told.event["data"]["result"]["text"]
+    assert desk.store.run(view(settings, CALLER, job)) is None
+    with pytest.raises(BlobMissingError):
+        desk.blobs.read(digest(picture()))
+
+
+class Watched(EchoEngine):
+    """Writes down for whom a prompt may be kept."""
+
+    def __init__(self, engine: EchoEngine) -> None:
+        self.__dict__ = engine.__dict__
+        self.scopes: list[str | None] = []
+
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
+        self.scopes.append(scope)
+        return super().prepare(request, pictures, scope, sounds)
+
+
+def test_the_engine_is_told_to_keep_nothing_of_its_prompt(desk: Workbench) -> None:
+    assert isinstance(desk.context.engine, EchoEngine)
+    engine = Watched(desk.context.engine)
+    ask(desk, picture(), stored=False)
+    desk.attempt(engine)
+    ask(desk, picture(), stored=True)
+    desk.attempt(engine)
+    assert engine.scopes == [None, CALLER]

@@ -1,0 +1,146 @@
+"""A worker that gives up says so before it leaves, and what it has counted is not lost."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from redis.exceptions import ResponseError
+
+from shared.metrics.reporter import Tally
+from shared.store import jobs
+from shared.store.counts import counts
+from tests.support.attempt_harness import MODEL, Workbench
+from tests.support.clients import PATIENCE_S
+from worker.celery_app import Exit
+from worker.heartbeat import Heartbeat
+from worker.watchdogs import BrokerWatch
+
+Fate = Callable[[pytest.MonkeyPatch, Workbench], None]
+GIVEN_BACK, LOST = (
+    f'["sightline_attempts","total","{MODEL.id}","{outcome}"]' for outcome in ("given_back", "lost")
+)
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
+    monkeypatch.setattr("shared.metrics.reporter.LEAVE_S", PATIENCE_S)
+    codes: list[int] = []
+    monkeypatch.setattr("worker.heartbeat.os._exit", codes.append)
+    return codes
+
+
+@contextmanager
+def serving(desk: Workbench) -> Iterator[Heartbeat]:
+    """A worker between two beats; the test takes the next step."""
+    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+    heartbeat.ready("f" * 32, {}, desk.context.engine)
+    tally = Tally(desk.store)
+    tally.start()
+    heartbeat.watch(BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=1), tally)
+    try:
+        yield heartbeat
+    finally:
+        tally.stop()
+
+
+def state(desk: Workbench) -> str:
+    return desk.store.run(jobs.lane(desk.settings, MODEL.lane)).state
+
+
+def hang(monkeypatch: pytest.MonkeyPatch, _desk: Workbench) -> None:
+    monkeypatch.setattr("worker.watchdogs.StallDetector.hung_s", lambda _stall, _engine: 31.0)
+
+
+def break_device(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
+    monkeypatch.setattr(type(desk.context.engine), "broken", True)
+
+
+def deafen(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
+    monkeypatch.setattr("worker.watchdogs.PATIENCE_S", 0.0)
+    desk.nudger.send(MODEL.lane)
+
+
+@pytest.mark.parametrize(
+    ("fate", "code"),
+    [(hang, Exit.STALLED), (break_device, Exit.DEVICE_BROKEN), (deafen, Exit.DEAF)],
+)
+def test_callers_are_not_let_in_to_a_worker_that_has_given_up(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], fate: Fate, code: Exit
+) -> None:
+    with serving(desk) as heartbeat:
+        fate(monkeypatch, desk)
+        before = state(desk)
+        heartbeat._check_engine()
+        heartbeat._check_hearing()
+        assert (before, left[0], state(desk)) == ("ready", code, "no_worker")
+
+
+def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.ask("long")
+    hang(monkeypatch, desk)
+    with (
+        serving(desk) as heartbeat,
+        caplog.at_level(logging.INFO, "worker.telemetry"),
+        desk.leases.hold(desk.claim()),
+    ):
+        heartbeat._check_engine()
+        assert left == [Exit.STALLED]
+        assert desk.store.run(counts())[GIVEN_BACK] == 1
+    told = [record for record in caplog.records if record.message == "attempt ended"]
+    assert [vars(record)["fields"]["outcome"] for record in told] == ["engine_stalled"]
+
+
+def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = desk.ask("long")
+    hang(monkeypatch, desk)
+    with (
+        serving(desk) as heartbeat,
+        caplog.at_level(logging.INFO, "worker.telemetry"),
+        desk.leases.hold(desk.claim()),
+    ):
+        desk.cancel(job)
+        heartbeat._renew()
+        heartbeat._check_engine()
+        assert left == [Exit.STALLED]
+        totals = desk.store.run(counts())
+        assert [totals.get(series, 0) for series in (GIVEN_BACK, LOST)] == [0, 1]
+    told = [record for record in caplog.records if record.message == "attempt ended"]
+    assert [vars(record)["fields"]["outcome"] for record in told] == ["lost"]
+
+
+def test_a_run_claimed_while_a_deaf_worker_takes_its_leave_waits_for_no_lease(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+) -> None:
+    job, say = desk.ask("hello"), Heartbeat._say
+    deafen(monkeypatch, desk)
+    with serving(desk) as heartbeat, ExitStack() as claims:
+
+        def claimed_meanwhile(gone: Heartbeat, facts: dict[str, str]) -> None:
+            say(gone, facts)
+            claims.enter_context(desk.leases.hold(desk.claim()))
+
+        monkeypatch.setattr(Heartbeat, "_say", claimed_meanwhile)
+        heartbeat._check_hearing()
+        assert left == [Exit.DEAF]
+        assert [attempt.outcome for attempt in desk.job(job).attempts] == ["worker_draining"]
+        assert desk.claim().attempt == 2
+
+
+def test_a_worker_that_gives_up_leaves_even_where_the_store_refuses_its_word(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+) -> None:
+    def refuse(_heartbeat: Heartbeat, _facts: dict[str, str]) -> None:
+        raise ResponseError("MISCONF Errors writing to the AOF file")
+
+    with serving(desk) as heartbeat:
+        hang(monkeypatch, desk)
+        monkeypatch.setattr(Heartbeat, "_say", refuse)
+        with pytest.raises(ResponseError):
+            heartbeat._check_engine()
+        assert left == [Exit.STALLED]

@@ -1,0 +1,109 @@
+"""Attention as products, beside torch's own function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from tests.engines.continuous.conftest import tiny
+from tests.engines.continuous.test_attention_groups import prefilled
+from worker.engines.continuous import attention
+from worker.engines.continuous.batch import Batch
+from worker.engines.loading.loaded import LoadedModel
+
+ROWS, HEADS, COLUMNS, WIDTH = 3, 6, 40, 16
+SEEN = torch.arange(COLUMNS) >= torch.tensor([0, 11, 39])[:, None]
+ADDED = torch.where(SEEN, 0.0, torch.finfo(torch.float32).min)[:, None, None]
+SLOPES = torch.arange(HEADS)[None, :, None, None] * torch.linspace(0, 1, COLUMNS)
+MASKS: dict[str, torch.Tensor | None] = {
+    "none": None,
+    "seen": SEEN[:, None, None],
+    "added": ADDED,
+    "each head's own": ADDED + SLOPES,
+}
+
+
+class Module(torch.nn.Module):
+    def __init__(self, shared: int) -> None:
+        super().__init__()
+        self.num_key_value_groups = HEADS // shared
+
+
+def drawn(shared: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A query, and keys as a batch holds them: in the midst of wider memory."""
+    dice = torch.Generator().manual_seed(shared)
+    query = torch.randn(ROWS, HEADS, 1, WIDTH, generator=dice) * 3
+    room = (ROWS + 1, shared, COLUMNS + 9, WIDTH)
+    keys, values = attention.stored(room, query), torch.randn(room, generator=dice)
+    keys.copy_(torch.randn(room, generator=dice))
+    return query, keys[:ROWS, :, 4:-5], values[:ROWS, :, 4:-5]
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3])
+@pytest.mark.parametrize("shared", [1, 2, HEADS])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_a_token_attends_to_what_it_attends_to_in_transformers(
+    mask: torch.Tensor | None, shared: int, scaling: float | None
+) -> None:
+    query, keys, values = drawn(shared)
+    due, _ = sdpa_attention_forward(
+        Module(shared), query, keys.contiguous(), values, mask, scaling=scaling, is_causal=False
+    )
+    assert attention.possible(query, keys, {"scaling": scaling})
+    found = attention.attention(query, keys, values, mask, scaling)
+    assert found.shape == due.shape
+    assert torch.allclose(found, due, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", [{"position_bias": SLOPES}, {"softcap": 30.0}, {"dropout": 0.1}])
+def test_what_products_leave_out_is_left_to_transformers(how: dict[str, Any]) -> None:
+    query, keys, _ = drawn(2)
+    assert not attention.possible(query, keys, how)
+
+
+def test_half_precision_and_several_tokens_are_left_to_transformers() -> None:
+    query, keys, _ = drawn(2)
+    assert not attention.possible(query.repeat(1, 1, 2, 1), keys, {})
+    halved = attention.stored((*keys.shape,), keys.bfloat16())
+    assert not attention.gain(halved)
+    assert not attention.possible(query.bfloat16(), halved, {})
+    assert not attention.possible(query, keys.contiguous(), {})
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether products computed a new token's attention, call by call."""
+    seen: list[bool] = []
+    possible: Callable[..., bool] = attention.possible
+
+    def watched(query: torch.Tensor, *rest: Any) -> bool:
+        found = possible(query, *rest)
+        if query.shape[2] == 1:
+            seen.append(found)
+        return found
+
+    monkeypatch.setattr(attention, "possible", watched)
+    return seen
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("dtype", "due"), [("float32", True), ("bfloat16", False)])
+def test_a_batch_keeps_its_keys_in_that_form_when_rows_come_go_and_grow(
+    steps: list[bool], dtype: str, due: bool
+) -> None:
+    model = LoadedModel(tiny(dtype=dtype))
+    batch = Batch(model.network, columns=8)
+    for length in (5, 30, 12):
+        batch.join(prefilled(model, length))
+        del steps[:]
+        batch.step([7] * batch.rows)
+        assert set(steps) == {due}
+        assert all((layer.keys.stride(2) == 1) is due for layer in batch._full._aligned())
+    batch.leave(1)
+    batch.trim()
+    for _ in range(20):
+        del steps[:]
+        batch.step([7, 7])
+        assert set(steps) == {due}

@@ -1,0 +1,106 @@
+"""A model that would answer otherwise on what is kept of earlier requests is found out at load."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.models import Model
+from tests.engines import suite
+from tests.engines.continuous.conftest import QUESTIONS, crowded, loaded, tiny
+from tests.support.families import FAMILIES
+from tests.support.families.chatting import (
+    Plant,
+    all_pictures_are_one,
+    another_pictures_features,
+    columns_are_another_tokens,
+    pictures_change_places,
+    positions_begin_anew,
+    positions_count_tokens,
+    states_begin_anew,
+)
+from worker.engines.base import Finish
+from worker.engines.continuous.model_inputs import EncodedPictures
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.verify.batching import verify
+from worker.engines.loading.loaded import LoadedModel
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def family(name: str, files: Path) -> LoadedModel:
+    found = next(family for family in FAMILIES if family.name == name)
+    return LoadedModel(Model(id=f"tiny/{name}", source=str(found.folder(files))))
+
+
+def prompts_that_only_begin_alike_share(patch: pytest.MonkeyPatch) -> None:
+    """Though each token depends on all that follow."""
+    patch.setattr(ReuseCache, "_scope", lambda _, content: content.scope)
+
+
+@pytest.mark.parametrize(
+    ("name", "flaw"),
+    [
+        ("llava", positions_begin_anew),
+        ("llava", columns_are_another_tokens),
+        ("gemma3", columns_are_another_tokens),
+        ("qwen2.5-vl", positions_count_tokens),
+        ("qwen3.5", states_begin_anew),
+        ("lfm2-vl", states_begin_anew),
+        ("paligemma", prompts_that_only_begin_alike_share),
+    ],
+)
+def test_beginnings_that_serve_badly_are_not_kept(
+    name: str, flaw: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = family(name, tmp_path_factory.getbasetemp())
+    assert verify(model).reusable.beginnings
+    flaw(monkeypatch)
+    found = verify(model).reusable
+    assert (found.beginnings, found.pictures) == (False, True)
+    assert found.flaw
+    assert found.flaw in found.words
+
+
+@pytest.mark.parametrize("flaw", [another_pictures_features, all_pictures_are_one, pictures_change_places])
+def test_pictures_that_serve_badly_are_not_kept(
+    flaw: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = family("llava", tmp_path_factory.getbasetemp())
+    assert verify(model).reusable.apart
+    flaw(monkeypatch)
+    assert not verify(model).reusable.apart
+
+
+def test_pictures_that_a_model_sees_in_each_others_light_are_encoded_together(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    model = family("llava", tmp_path_factory.getbasetemp())
+    encode: Callable[..., Any] = model.network.base_model.get_image_features
+
+    def brighter_together(pixel_values: Any, **more: Any) -> Any:
+        return encode(pixel_values=pixel_values * len(pixel_values), **more)
+
+    model.network.base_model.get_image_features = brighter_together
+    found = verify(model).reusable
+    assert (found.beginnings, found.pictures, found.apart) == (True, True, False)
+
+
+def test_a_model_without_a_chat_to_try_is_served_without() -> None:
+    found = verify(LoadedModel(tiny(context_length=100))).reusable
+    assert not found.anything
+    assert "no chat" in found.words
+
+
+def test_a_flawed_model_is_served_without_and_says_why(
+    answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        columns_are_another_tokens(patch)
+        patch.setattr(EncodedPictures, "of", lambda _: None)
+        served = loaded()
+    assert "reuses nothing (its pictures are not encoded by themselves)" in served.engine.reason
+    for _ in range(2):
+        assert crowded(served, QUESTIONS[:4]) == answers[:4]
+        assert served.ask("Hello", [suite.picture()])[0].cached_tokens == 0

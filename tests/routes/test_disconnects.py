@@ -1,0 +1,201 @@
+"""Callers who hang up before their answer."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.errors import Unavailable
+from shared.job import JobView
+from tests.support.app import application
+from tests.support.app_server import listening
+from tests.support.asgi_exchange import data, posted
+from tests.support.clients import PATIENCE_S
+from tests.support.fake_service import Desk
+
+CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
+STREAM = {**CHAT, "stream": True}
+FIRST = "job_00000000000000000000000000000001"
+CHATS = "/v1/chat/completions"
+RESPONSE = {"model": "sightline/tiny", "input": "What is this?"}
+OWN = "api.server.protocol:LimitedProtocol"
+INPUTS = {"inputs": "What is this?"}
+DOORS = [
+    pytest.param(path, body | {"stream": stream}, id=f"{path}-{stream}")
+    for path, body in ((CHATS, CHAT), ("/v1/responses", RESPONSE), ("/models/sightline/tiny", INPUTS))
+    for stream in (False, True)
+]
+
+
+async def hung_up(desk: Desk, body: dict[str, Any]) -> None:
+    """A call that its caller leaves once it is a job; it frees the row."""
+    async with application(desk) as app:
+        call = posted(app, body)
+        await desk.submitted.wait()
+        call.hang_up()
+        await call.finish()
+        await desk.cancelled.wait()
+
+    assert desk.views[FIRST].status == "cancelled"
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM])
+async def test_a_caller_who_hangs_up_frees_the_row(body: dict[str, Any]) -> None:
+    await hung_up(Desk(), body)
+
+
+async def test_a_reader_who_hangs_up_in_mid_stream_frees_the_row() -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        call = posted(app, STREAM)
+        await desk.submitted.wait()
+        desk.say(FIRST, "A ")
+        await call.until(lambda e: b'"A "' in e.body)
+        call.hang_up()
+        await call.finish()
+        await desk.cancelled.wait()
+
+    assert desk.views[FIRST].status == "cancelled"
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM])
+async def test_a_caller_with_a_key_may_come_back_for_the_answer(body: dict[str, Any]) -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        for headers in ({"idempotency_key": "k-1"}, {}):
+            desk.submitted.clear()
+            call = posted(app, body, **headers)
+            await desk.submitted.wait()
+            call.hang_up()
+            await call.finish()
+        # The second caller's leaving comes behind the first's, had there been one.
+        await desk.cancelled.wait()
+
+    assert [view.status for view in desk.views.values()] == ["queued", "cancelled"]
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM])
+async def test_when_this_process_stops_nobody_leaves(body: dict[str, Any]) -> None:
+    desk = Desk()
+    async with application(desk, leave_grace_s=3600) as app:
+        call = posted(app, body)
+        await desk.submitted.wait()
+        call.hang_up()
+        await call.finish()
+
+    assert desk.views[FIRST].status == "queued"
+    assert [t for t in asyncio.all_tasks() if t.get_name().startswith("leave ")] == []
+
+
+class Busy(Desk):
+    """Its store is away for the first two who would cancel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = 2
+
+    async def cancel(self, caller: str, job_id: str) -> JobView:
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("store_unavailable", "The record store is out of reach.", retry_after=5)
+        return await super().cancel(caller, job_id)
+
+
+async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.jobs.disconnects.FIRST_PAUSE_S", 0)
+    await hung_up(Busy(), CHAT)
+
+
+@pytest.mark.parametrize(("path", "body"), DOORS)
+async def test_a_caller_who_is_told_that_the_store_is_away_frees_the_row(
+    monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("api.jobs.disconnects.FIRST_PAUSE_S", 0)
+    desk = Desk()
+    async with application(desk) as app:
+        call = posted(app, body, path)
+        await desk.submitted.wait()
+        desk.lose_store()
+        await call.finish()
+        desk.refusal = None
+        await desk.cancelled.wait()
+
+    assert (call.status, desk.views[FIRST].status) == (503, "cancelled")
+
+
+async def test_a_caller_who_is_told_to_ask_again_finds_its_run_until_then() -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        call = posted(app, CHAT)
+        await desk.submitted.wait()
+        desk.lose_store(retry_after=3600)
+        await call.finish()
+        desk.refusal = None
+        desk.submitted.clear()
+        other = posted(app, CHAT)
+        await desk.submitted.wait()
+        other.hang_up()
+        await other.finish()
+        # It would come behind the first one's leaving.
+        await desk.cancelled.wait()
+
+    assert [view.status for view in desk.views.values()] == ["queued", "cancelled"]
+
+
+async def test_a_reader_whose_stream_breaks_off_frees_the_row() -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        call = posted(app, STREAM)
+        await desk.submitted.wait()
+        desk.say(FIRST, "A ")
+        await call.until(lambda e: b'"A "' in e.body)
+        desk.breaks_off = True
+        await call.finish()
+        await desk.cancelled.wait()
+
+    assert data(call.body)[-1]["error"]["code"] == "stream_broken"
+    assert desk.views[FIRST].status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [(*door.values, {}) for door in DOORS] + [("/v1/jobs", CHAT, {"prefer": "wait=30"})],
+)
+async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_job(
+    path: str, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    desk = Desk()
+    async with (
+        application(desk, keepalive_s=60, head_start_s=60) as app,
+        httpx.AsyncClient(timeout=PATIENCE_S) as client,
+    ):
+        async with listening(app, timeout_graceful_shutdown=0, http=OWN) as url:
+            asking = asyncio.ensure_future(client.post(f"{url}{path}", json=body, headers=headers))
+            await desk.submitted.wait()
+        reply = await asking
+
+    assert (reply.status_code, reply.headers["retry-after"], reply.headers["x-job-id"]) == (503, "1", FIRST)
+    assert "This process is ending; ask again." in reply.text
+    assert desk.views[FIRST].status == "queued"
+
+
+async def test_a_stream_that_this_process_cuts_off_is_taken_neither_for_a_whole_one_nor_for_a_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk = Desk()
+    async with (
+        application(desk, keepalive_s=60, head_start_s=60) as app,
+        httpx.AsyncClient(timeout=PATIENCE_S) as client,
+    ):
+        async with listening(app, timeout_graceful_shutdown=0, http=OWN) as url:
+            desk.script = lambda job: desk.say(job, "A ")
+            asked = client.build_request("POST", f"{url}{CHATS}", json=STREAM)
+            reply = await client.send(asked, stream=True)
+            assert reply.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            await reply.aread()
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+    assert "Cancel 1 running task(s)" in caplog.text

@@ -1,0 +1,205 @@
+"""Models come and go while the service runs: callers, batches and other processes are told."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from asgi_lifespan import LifespanManager
+
+from api.app import create_app
+from shared.models import Model
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.batches import begun, content, ended, line
+from tests.support.clients import until_async
+from tests.support.scripted_worker import Hand
+from worker.maintenance.removal import Removal
+
+MODEL, NEW = "sightline/tiny", "org/new"
+ADMIN = "/v1/admin/models"
+QUESTION = {"prompt": "What?"}
+
+
+def maintain(stage: Stage) -> int:
+    return Removal(stage.hand.settings, stage.hand.store).end_waiting()
+
+
+async def submitted(client: httpx.AsyncClient, model: str = MODEL, **body: Any) -> httpx.Response:
+    return await client.post("/v1/jobs", json={"model": model, "input": QUESTION, **body})
+
+
+async def ids(client: httpx.AsyncClient) -> list[str]:
+    return [row["id"] for row in (await client.get("/v1/models")).json()["data"]]
+
+
+async def test_an_added_model_is_served_by_every_process_without_a_restart(stage: Stage) -> None:
+    async with (
+        client_of(stage.app) as client,
+        LifespanManager(create_app(stage.hand.settings)) as second,
+        client_of(second.app) as other,
+    ):
+        assert (await submitted(other, NEW)).status_code == 404
+        added = await client.post(ADMIN, json={"id": NEW, "engine": "echo", "rows": 2})
+        assert (added.status_code, added.json()["id"]) == (201, NEW)
+        assert (await client.post(ADMIN, json={"id": NEW, "engine": "echo", "rows": 2})).status_code == 200
+
+        async def known() -> bool:
+            return NEW in await ids(other)
+
+        await until_async(known)
+        job = (await submitted(other, NEW)).json()["id"]
+        hand = Hand(stage.hand.settings, stage.hand.store, Model(id=NEW, engine="echo"))
+        hand.beat()
+        hand.succeed(hand.take(), "A cat.")
+        assert (await client.get(f"/v1/jobs/{job}")).json()["status"] == "succeeded"
+    async with (
+        LifespanManager(create_app(stage.hand.settings)) as started_later,
+        client_of(started_later.app) as client,
+    ):
+        assert await ids(client) == [MODEL, "org/bare", NEW]
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "code", "param"),
+    [
+        ({"id": MODEL, "engine": "echo", "rows": 9}, 409, "model_exists", "id"),
+        ({"id": NEW}, 400, "invalid_request", "source"),
+        ({"id": "Sightline/Tiny", "engine": "echo"}, 409, "model_exists", "id"),
+        (
+            {"id": NEW, "engine": "echo", "trust_remote_code": True},
+            400,
+            "unsupported_parameter",
+            "trust_remote_code",
+        ),
+        ({"id": NEW, "engine": "echo", "rows": 0}, 400, "invalid_request", "rows"),
+        ({"id": NEW, "engine": "echo", "speed": 1}, 400, "unknown_field", "speed"),
+        ({"id": "a/v1/b"}, 400, "invalid_request", "id"),
+        ({}, 400, "invalid_request", "id"),
+    ],
+)
+async def test_a_row_that_cannot_be_served_is_refused_by_its_field(
+    stage: Stage, row: dict[str, Any], status: int, code: str, param: str
+) -> None:
+    async with client_of(stage.app) as client:
+        reply = await client.post(ADMIN, json=row)
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
+        assert await ids(client) == [MODEL, "org/bare"]
+
+
+async def test_callers_of_a_drained_model_are_told_what_to_do_and_its_jobs_go_on(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        job = (await submitted(client)).json()["id"]
+        assert (await client.post(f"{ADMIN}/{MODEL}/drain")).status_code == 204
+        refused = await submitted(client, priority="batch")
+        assert (refused.status_code, refused.json()["code"]) == (503, "model_draining")
+        assert refused.headers["x-should-retry"] == "false"
+        chat = await client.post(f"/models/{MODEL}", json={"inputs": "What?"})
+        assert chat.status_code == 503
+        assert (await client.get(f"/status/{MODEL}")).json()["draining"] is True
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        assert (await client.get(f"/v1/jobs/{job}")).json()["status"] == "succeeded"
+        (row, _) = (await client.get("/v1/admin/fleet")).json()["models"]
+        assert (row["draining"], row["backlog"]) == (True, 0)
+        await client.post(f"{ADMIN}/{MODEL}/resume")
+        assert (await submitted(client)).status_code == 202
+
+
+async def test_whoever_waits_for_a_removed_model_is_told_so_at_once_and_once(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        job = (await submitted(client)).json()["id"]
+        waiter = asyncio.create_task(client.post(f"/models/{MODEL}", json={"inputs": "How?"}))
+        reader = asyncio.create_task(client.get(f"/v1/jobs/{job}/events"))
+        await until_async(lambda: _waiting(stage, 2))
+        for _ in range(2):
+            assert (await client.delete(f"{ADMIN}/{MODEL}")).status_code == 204
+        assert maintain(stage) == 2
+        assert maintain(stage) == 0
+        answer, story = await waiter, await reader
+        assert answer.status_code == 410
+        assert story.text.count("event: failed") == 1
+        seen = (await client.get(f"/v1/jobs/{job}")).json()
+        assert (seen["status"], seen["error"]["code"]) == ("failed", "model_removed")
+        gone = await submitted(client)
+        assert (gone.status_code, gone.json()["code"]) == (404, "model_not_found")
+        assert (await client.get(f"/status/{MODEL}")).status_code == 404
+        assert await ids(client) == ["org/bare"]
+        acts = (await client.get("/v1/admin/audit")).json()["data"]
+        assert [(act["action"], act["outcome"]) for act in acts] == [
+            ("model.remove", "unchanged"),
+            ("model.remove", "done"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/jobs", {"model": MODEL, "input": QUESTION}),
+        (f"/models/{MODEL}", {"inputs": "What?"}),
+        ("/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "What?"}]}),
+        ("/v1/responses", {"model": MODEL, "input": "What?"}),
+    ],
+)
+async def test_a_repeated_call_is_answered_as_before_though_its_model_was_removed(
+    stage: Stage, path: str, body: dict[str, Any]
+) -> None:
+    stage.hand.beat()
+    keyed = {"Idempotency-Key": "once"}
+    async with client_of(stage.app) as client:
+        asking = asyncio.create_task(client.post(path, json=body, headers=keyed))
+        await until_async(lambda: _waiting(stage, 1))
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        first = await asking
+        await client.delete(f"{ADMIN}/{MODEL}")
+        again = await client.post(path, json=body, headers=keyed)
+        assert again.is_success
+        assert again.headers["x-job-id"] == first.headers["x-job-id"]
+        new = await client.post(path, json=body)
+        assert new.status_code == 404, "under no key, or a new one, it is a new call"
+
+
+async def test_a_removed_model_of_the_file_comes_back_with_its_own_row_and_no_other(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        await client.delete(f"{ADMIN}/{MODEL}")
+        other = await client.post(ADMIN, json={"id": MODEL, "engine": "echo", "rows": 9})
+        assert other.status_code == 409
+        back = await client.post(ADMIN, json={"id": MODEL, "engine": "echo"})
+        assert back.status_code == 201
+        assert await ids(client) == [MODEL, "org/bare"]
+
+
+async def test_where_no_model_is_left_the_service_says_so_and_goes_on(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        for name in (MODEL, "org/bare"):
+            await client.delete(f"{ADMIN}/{name}")
+        assert (await client.post("/", json={"inputs": "What?"})).status_code == 404
+        assert (await client.get("/health")).json()["store"] == "reachable"
+        assert (await client.get("/ready")).status_code == 503
+
+
+@pytest.mark.usefixtures("quick_batches")
+@pytest.mark.parametrize("stage", [{"queue": {"max_queued": 4000}}], indirect=True)
+async def test_lines_of_a_batch_for_a_removed_model_are_counted_as_failed(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    lines = [line(f"{n}", f"text {n}") for n in range(8)]
+    made = await begun(client, lines)
+    await until_async(lambda: _waiting(stage, 8))
+    async with client_of(stage.app) as operator:
+        await operator.delete(f"{ADMIN}/{MODEL}")
+    assert maintain(stage) == 8
+    later = await begun(client, lines)
+    for batch, code in ((made, "model_removed"), (later, "model_not_found")):
+        over = await ended(client, batch)
+        assert over.request_counts is not None
+        assert over.request_counts.to_dict() == {"total": 8, "completed": 0, "failed": 8}
+        rows = await content(client, over.error_file_id)
+        assert {row["response"]["body"]["error"]["code"] for row in rows} == {code}
+
+
+async def _waiting(stage: Stage, count: int) -> bool:
+    return bool(stage.hand.store.client.zcard(f"sl2:queue:{stage.hand.model.lane}") >= count)

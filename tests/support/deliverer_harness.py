@@ -1,0 +1,69 @@
+"""A courier's deliverer over a real store, and jobs whose ends are to be told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pydantic import SecretStr
+
+from shared import ids
+from shared.job import Delivery
+from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings, WebhookSettings
+from shared.store import webhook_deliveries
+from shared.store.admission import JobTerms, submit
+from shared.store.webhook_deliveries import DueDelivery
+from shared.webhooks import Webhook
+from tests.support.attempt_harness import Workbench
+from tests.support.clients import PATIENCE_S
+from tests.support.redis_server import RedisServer
+from worker.webhooks import deliverer as posting
+from worker.webhooks.deliverer import Deliverer
+
+SECRET = "a secret of sixteen bytes"
+LOOPBACK = FetchSettings(allow=("127.0.0.1",))
+
+
+class Office:
+    """A deliverer over the workbench's store; `errand` is the next call that is due."""
+
+    def __init__(self, desk: Workbench, redis: RedisServer, **webhook: object) -> None:
+        self.desk = desk
+        self.settings = Settings(
+            redis=RedisSettings(url=SecretStr(redis.url())),
+            fetch=LOOPBACK,
+            queue=QueueSettings(rescue_s=0.02),
+            webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), "limit_s": PATIENCE_S, **webhook}),
+        )
+        self.deliverer = Deliverer(self.settings, desk.store, desk.context.blobs)
+
+    def ask(self, webhook: Webhook, text: str = "") -> str:
+        """A job with a webhook, not yet computed; its id."""
+        placing = self.desk.placing(text or ids.token(), ())
+        secret = webhook.secret or SecretStr(SECRET)
+        webhook = replace(webhook, secret=secret, host=webhook.url.split("/")[2])
+        terms = JobTerms(metadata={"shop": "7"}, webhook=webhook)
+        self.desk.store.run(submit(placing, self.settings, terms))
+        return placing.job
+
+    def answered(self, webhook: Webhook, text: str = "") -> str:
+        job = self.ask(webhook, text)
+        self.desk.attempt()
+        return job
+
+    def errand(self) -> DueDelivery:
+        taken = self.desk.store.run(webhook_deliveries.deliver(self.settings, ids.token(), posting.AT_ONCE))
+        assert taken is not None
+        return taken
+
+    def tries(self, job: str) -> tuple[Delivery, ...]:
+        hook = self.desk.job(job).hook
+        assert hook is not None
+        return hook.deliveries
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        self.deliverer.start()
+        try:
+            yield
+        finally:
+            self.deliverer.stop()

@@ -1,0 +1,62 @@
+"""How slowly a body may come, without any connection."""
+
+import asyncio
+import os
+import time
+from typing import Any
+
+import pytest
+
+from api.server import body
+from shared.errors import CallerError
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("received", "in_memory", "left"),
+    [(0, False, 64), (0, True, 64), (8 * 2**20, True, 1024), (8 * 2**20, False, 64), (1000, True, 64)],
+)
+async def test_the_more_of_a_body_waits_in_memory_the_faster_its_rest_has_to_come(
+    monkeypatch: pytest.MonkeyPatch, received: int, in_memory: bool, left: int
+) -> None:
+    monkeypatch.setattr(body, "STRETCH_LIMIT_S", 0.01)
+    pace = body._Pace(60.0 if in_memory else None)
+    with pytest.raises(CallerError, match=f" {left} KiB more") as refused:
+        await pace.keep(never, received)
+    assert (refused.value.code, refused.value.status) == ("upload_timeout", 408)
+
+
+async def test_a_body_in_memory_has_its_whole_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "STRETCH_LIMIT_S", 60.0)
+    with pytest.raises(CallerError, match=r"did not arrive within 0\.01 s") as refused:
+        await body._Pace(0.01).keep(never, 0)
+    assert refused.value.code == "upload_timeout"
+
+
+async def test_what_came_while_the_process_stood_still_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "STRETCH_LIMIT_S", 0.05)
+    came, loop = asyncio.Event(), asyncio.get_running_loop()
+    there, here = os.pipe()
+
+    async def sender() -> Any:
+        await came.wait()
+        return {"type": "http.request", "body": b"hello"}
+
+    def stand_still() -> None:
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            pass
+        os.write(here, b"!")
+
+    # As a connection does: what it brings is seen in the very turn of the loop in which the time is over.
+    loop.add_reader(there, came.set)
+    loop.call_soon(stand_still)
+    try:
+        assert (await body._Pace(60.0).keep(sender, 0))["body"] == b"hello"
+    finally:
+        loop.remove_reader(there)
+        os.close(there)
+        os.close(here)

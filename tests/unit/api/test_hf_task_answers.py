@@ -1,0 +1,180 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from api.dialects.hf.task_answers import last_chunk, to_answer, to_error, token_chunk
+from api.dialects.hf.task_requests import from_hf, from_picture
+from shared.errors import CallerError, ServiceError, Unavailable
+from shared.job import Event
+from shared.result import Candidate, Choice, JobError, Origin, Result, TokenLogprob
+from tests.support.golden import assert_golden
+from tests.support.views import succeeded
+
+JS = "@huggingface/inference/4.13.30 Node.js/22"
+OLDER_JS = ("@huggingface/inference/4.13.14 Node.js/22", "@huggingface/inference/3.15.0 Node.js/22", "node")
+PY = "unknown/None; hf_hub/2.4.0; python/3.11"
+URL = "https://example.org/a.png"
+
+
+@pytest.mark.parametrize("agent", [JS, PY, "", None])
+def test_text_answers_are_a_list_for_everyone(agent: str | None) -> None:
+    for inputs in ("Hi", [{"role": "user", "content": "Hi"}], {"image": URL, "text": "Hi"}):
+        answer = to_answer(succeeded(), from_hf({"inputs": inputs}, "m"), agent)
+        assert answer == [{"generated_text": "A red square."}]
+
+
+def test_caption_of_bytes_is_an_object_for_huggingface_js_only() -> None:
+    call = from_picture(b"bytes", "m")
+    assert to_answer(succeeded(), call, JS) == {"generated_text": "A red square."}
+    assert to_answer(succeeded(), call, PY) == [{"generated_text": "A red square."}]
+    assert to_answer(succeeded(), call, None) == [{"generated_text": "A red square."}]
+
+
+@pytest.mark.parametrize("agent", OLDER_JS)
+def test_caption_of_bytes_reaches_older_huggingface_js_which_reads_the_first_of_a_list(agent: str) -> None:
+    assert to_answer(succeeded(), from_picture(b"bytes", "m"), agent) == [{"generated_text": "A red square."}]
+
+
+def test_full_text_adds_the_question_without_its_pictures() -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "image", "url": URL}, {"type": "text", "text": "What?"}]},
+        {"role": "assistant", "content": "It is"},
+    ]
+    call = from_hf({"inputs": turns, "parameters": {"return_full_text": True}}, "m")
+    assert to_answer(succeeded(), call, PY) == [
+        {"input_text": "What?\nIt is", "generated_text": "A red square."}
+    ]
+
+
+@pytest.mark.parametrize("inputs", ["Once ", {"text": "Once "}, {"text": "Once ", "image": URL}])
+def test_full_text_of_a_text_begins_with_it_for_clients_that_return_the_generated_text_alone(
+    inputs: Any,
+) -> None:
+    call = from_hf({"inputs": inputs, "parameters": {"return_full_text": True, "details": True}}, "m")
+    [answer] = to_answer(succeeded(), call, PY)
+    assert answer["generated_text"] == last_chunk(succeeded(), 3, call)["generated_text"]
+    assert answer["generated_text"] == "Once A red square."
+
+
+def question(**parameters: Any) -> Any:
+    return from_hf({"inputs": {"question": "?", "image": URL}, "parameters": parameters}, "m")
+
+
+def test_question_is_answered_with_a_score_also_where_the_engine_has_none() -> None:
+    assert to_answer(succeeded(), question(), JS) == [{"answer": "A red square.", "score": 0.75}]
+    assert to_answer(succeeded(score=None), question(), JS) == [{"answer": "A red square.", "score": 0.0}]
+
+
+def test_question_gets_at_most_as_many_answers_as_asked() -> None:
+    view = succeeded()
+    assert view.result is not None
+    choices = tuple(Choice(text=t, finish_reason="stop", score=0.5) for t in "abc")
+    result = Result(**view.result.model_dump(exclude={"choices"}), choices=choices)
+    answers = to_answer(replace(view, result=result), question(top_k=2), PY)
+    assert answers == [{"answer": "a", "score": 0.5}, {"answer": "b", "score": 0.5}]
+
+
+def test_stream_is_text_generation_inferences() -> None:
+    text = Event(2, "text", {"start": 0, "text": "A red", "ids": [5, 6]}, 1_700_000_000_000)
+    empty = Event(3, "text", {"start": 5, "text": " square.", "ids": []}, 1_700_000_000_000)
+    last = last_chunk(succeeded(), 3, from_hf({"inputs": "Hi"}, "m"))
+    assert_golden("hf_stream", [token_chunk(text, 1), token_chunk(empty, 2), last])
+
+
+def detailed(*, stream: bool = False, **changes: Any) -> Any:
+    """The details of an answer that ended as `changes` of its choice say."""
+    call = from_hf({"inputs": "Hi", "parameters": {"details": True, "seed": 7}, "stream": stream}, "m")
+    view = succeeded()
+    assert view.result is not None
+    told = (
+        TokenLogprob(0, Candidate("A", -0.5), ()),
+        TokenLogprob(1, Candidate("<b>", -1.0, bytes=()), ()),
+    )
+    choice = view.result.choices[0].model_copy(update={"logprobs": told, **changes})
+    view = replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+    return last_chunk(view, 3, call)["details"] if stream else to_answer(view, call, PY, [5])[0]["details"]
+
+
+def test_the_pieces_of_a_stream_with_details_tell_how_probable_they_were() -> None:
+    """Typed readers want numbers there. Of several tokens it is the piece's as a whole."""
+    data = {
+        "start": 0,
+        "text": "A red",
+        "ids": [5, 6],
+        "logprobs": [[0, ["A", -0.5], []], [1, [" red", -0.25], []]],
+    }
+    chunks = [token_chunk(Event(2, "text", data, 1_700_000_000_000), 1)]
+    call = from_hf({"inputs": "Hi", "parameters": {"details": True}, "stream": True}, "m")
+    chunks += [token_chunk(Event(3, "text", {**data, "logprobs": []}, 1_700_000_000_000), 2)]
+    chunks += [last_chunk(succeeded(), 3, call)]
+    assert call.request.parameters.logprobs == 0
+    assert [chunk["token"]["logprob"] for chunk in chunks] == [-0.75, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("asked", "drawn", "told"), [(None, 99, 99), (7, 7, 7), (None, None, None)])
+@pytest.mark.parametrize("stream", [False, True])
+def test_details_tell_the_seed_that_draws_the_same_answer_again(
+    stream: bool, asked: int | None, drawn: int | None, told: int | None
+) -> None:
+    said = {"details": True, "seed": asked}
+    call = from_hf({"inputs": "Hi", "parameters": said, "stream": stream}, "m")
+    view = succeeded()
+    assert view.result is not None
+    origin = Origin(made_of={}, parameters={} if drawn is None else {"seed": drawn})
+    view = replace(view, result=view.result.model_copy(update={"origin": origin}))
+    details = last_chunk(view, 3, call)["details"] if stream else to_answer(view, call, PY)[0]["details"]
+    assert details["seed"] == told
+
+
+def test_details_tell_every_token_of_the_text() -> None:
+    assert detailed() == {
+        "finish_reason": "eos_token",
+        "generated_tokens": 5,
+        "seed": 7,
+        "prefill": [],
+        "tokens": [
+            {"id": 5, "text": "A", "logprob": -0.5, "special": False},
+            {"id": None, "text": "<b>", "logprob": -1.0, "special": True},
+        ],
+    }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_details_tell_what_ended_an_answer(stream: bool) -> None:
+    assert detailed(stream=stream, cut=True)["finish_reason"] == "stop_sequence"
+    assert detailed(stream=stream, finish_reason="length")["finish_reason"] == "length"
+
+
+def test_a_stream_s_details_count_its_tokens_and_the_prompt_s() -> None:
+    assert detailed(stream=True) == {
+        "finish_reason": "eos_token",
+        "generated_tokens": 5,
+        "input_length": 70,
+        "seed": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "body"),
+    [
+        (
+            CallerError("invalid_request", "`inputs` is required.", param="inputs"),
+            {"error": "`inputs` is required.", "error_type": "invalid_request"},
+        ),
+        (
+            JobError(code="invalid_image", message="The picture is broken.", param="inputs.image"),
+            {"error": "`inputs.image`: The picture is broken.", "error_type": "invalid_image"},
+        ),
+        (
+            Unavailable("model_loading", "The model is loading.", estimated_time=7.5),
+            {"error": "The model is loading.", "error_type": "model_loading", "estimated_time": 7.5},
+        ),
+        (
+            Unavailable("queue_full", "The queue is full."),
+            {"error": "The queue is full.", "error_type": "queue_full"},
+        ),
+    ],
+)
+def test_error_is_one_text_that_names_the_field(error: ServiceError | JobError, body: Any) -> None:
+    assert to_error(error) == body

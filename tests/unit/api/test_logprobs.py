@@ -1,0 +1,123 @@
+"""Logprobs on each wire: the bodies that OpenAI's clients read, and nothing where nobody asked."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.completion import Completion
+
+from api.dialects.native.jobs import to_event, to_job
+from api.dialects.openai.chat import ChunkHead, delta_chunk, to_completion
+from api.dialects.openai.completion_streams import ChatStream, Stream, TextStream
+from api.dialects.openai.completions import text_chunk, to_text_completion
+from shared.job import Event, JobView
+from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
+from tests.support.golden import assert_golden
+from tests.support.views import QUEUED, succeeded
+
+RED, BLUE, END = Candidate(" red", -0.25), Candidate(" blue", -1.5), Candidate("<|end|>", -9999.0, ())
+HALF, OTHER = Candidate("\\xc3", -2.0, (0xC3,)), Candidate("\\xa9", -0.0625, (0xA9,))
+TOLD: Logprobs = (
+    TokenLogprob(0, RED, (RED, BLUE)),
+    TokenLogprob(4, HALF, (END, BLUE)),
+    TokenLogprob(4, OTHER, (OTHER, RED)),
+)
+HEAD = ChunkHead("cmpl-1", "org/model", 1_700_000_000)
+
+
+def answered(told: Logprobs | None) -> JobView:
+    view = succeeded(" red\u00e9")
+    assert view.result is not None
+    choice = view.result.choices[0].model_copy(update={"logprobs": told})
+    return replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+
+
+def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
+    whole = to_completion(answered(TOLD), "org/model", 1_700_000_000)
+    chunk = delta_chunk(HEAD, " red\u00e9", TOLD)
+    assert_golden("chat_logprobs", chunk["choices"][0]["logprobs"])
+    read = ChatCompletion.model_validate(whole, strict=True).choices[0].logprobs
+    streamed = ChatCompletionChunk.model_validate(chunk, strict=True).choices[0].logprobs
+    assert read is not None
+    assert read.content is not None
+    assert streamed is not None
+    assert streamed.content == read.content
+    octets = [octet for token in read.content for octet in token.bytes or ()]
+    assert bytes(octets).decode() == " red\u00e9"
+    assert read.content[1].top_logprobs[0].bytes == []
+
+
+def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:
+    whole = to_text_completion(answered(TOLD), "org/model", 1_700_000_000)
+    chunk = text_chunk(HEAD, " red\u00e9", TOLD)
+    assert_golden("text_logprobs", chunk["choices"][0]["logprobs"])
+    assert whole["choices"][0]["logprobs"] == chunk["choices"][0]["logprobs"]
+    read = Completion.model_validate(whole, strict=True).choices[0].logprobs
+    assert read is not None
+    assert read.top_logprobs is not None
+    assert [len(likeliest) for likeliest in read.top_logprobs] == [2, 3, 2], "the chosen token is missing"
+
+
+@pytest.mark.parametrize(("form", "whole"), [(ChatStream, to_completion), (TextStream, to_text_completion)])
+@pytest.mark.parametrize("told", [(), None])
+def test_a_stream_of_an_answer_without_text_tells_what_the_whole_answer_does(
+    form: type[Stream], whole: Callable[..., dict[str, Any]], told: Logprobs | None
+) -> None:
+    view = answered(told)
+    assert view.result is not None
+    [chunk] = form(QUEUED, usage=False).ending(view.result)
+    assert chunk["choices"][0]["logprobs"] == whole(view, "org/model", 0)["choices"][0]["logprobs"]
+    assert (chunk["choices"][0]["logprobs"] is None) == (told is None)
+
+
+def test_without_alternatives_a_text_completion_has_none() -> None:
+    told = tuple(token._replace(top=()) for token in TOLD)
+    (choice,) = to_text_completion(answered(told), "m", 0)["choices"]
+    assert choice["logprobs"]["top_logprobs"] is None
+    assert choice["logprobs"]["token_logprobs"] == [-0.25, -2.0, -0.0625]
+
+
+def test_a_job_and_its_events_tell_them_as_a_chat_does() -> None:
+    (choice,) = to_job(answered(TOLD))["result"]["choices"]
+    data = {"start": 0, "text": " red\u00e9", "ids": [1, 2, 3], "logprobs": stored(TOLD)}
+    _, _, event = to_event(Event(3, "text", data, 1_700_000_000_000), answered(TOLD))
+    expected = to_completion(answered(TOLD), "m", 0)["choices"][0]["logprobs"]["content"]
+    assert choice["logprobs"] == event["logprobs"] == expected
+
+
+def test_where_nobody_asked_nothing_is_kept_and_nothing_told() -> None:
+    view = answered(None)
+    assert view.result is not None
+    assert "logprobs" not in view.result.model_dump_json()
+    assert "logprobs" not in to_job(view)["result"]["choices"][0]
+    assert to_completion(view, "m", 0)["choices"][0]["logprobs"] is None
+    assert to_text_completion(view, "m", 0)["choices"][0]["logprobs"] is None
+    assert logprobs_of({"start": 0, "text": "a", "ids": [1]}) is None
+
+
+@pytest.mark.parametrize("told", [TOLD, ()])
+def test_what_is_kept_is_read_again(told: Logprobs) -> None:
+    view = answered(told)
+    assert view.result is not None
+    assert Result.model_validate_json(view.result.model_dump_json()) == view.result
+    assert logprobs_of({"logprobs": stored(told)}) == told
+
+
+def test_a_token_costs_few_bytes_where_it_is_kept() -> None:
+    alternatives = tuple(Candidate(f" word{n}", -10.123456) for n in range(20))
+    choice = Choice(text="", finish_reason="stop", logprobs=(TokenLogprob(100, RED, alternatives),))
+    assert len(choice.model_dump_json()) < 800
+
+
+def test_pieces_joined_keep_the_logprobs_of_each() -> None:
+    assert joined([Piece(0, "a", (1,), TOLD[:1]), Piece(1, "b", (2, 3), TOLD[1:])]) == Piece(
+        0, "ab", (1, 2, 3), TOLD
+    )
+    assert joined([Piece(0, "a", (1,)), Piece(1, "b", (2,))]) == Piece(0, "ab", (1, 2))
+
+
+def stored(told: Logprobs) -> Any:
+    return json.loads(json.dumps(told))

@@ -1,0 +1,149 @@
+import base64
+
+import pytest
+
+from api.dialects.media import image, prompt_parts
+from shared.errors import CallerError
+from shared.request import MOST_PICTURES, Image, Text
+from shared.url_guard import MAX_URL_CHARS
+
+PNG = b"\x89PNG\r\n\x1a\n\x00\xfb\xff\xfe~ picture"
+B64 = base64.b64encode(PNG).decode()
+URL_SAFE = base64.urlsafe_b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a.png", "http://example.org/a(1).png?x=1", "HTTPS://e.org/a"]
+)
+def test_http_urls_are_kept_as_they_are(url: str) -> None:
+    assert image(f" {url}\n", "p", bare_base64=False) == Image(url=url, param="p")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"data:image/png;base64,{B64}",
+        f"DATA:image/svg+xml;charset=utf-8;base64,{B64}",
+        f"data:image/png;base64,{URL_SAFE}",
+        f"data:image/png;base64,{B64.rstrip('=')}",
+        f"data:image/png;base64,{B64[:8]}\r\n {B64[8:]}\n",
+        "data:image/png;base64," + B64.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
+        # FileReader.readAsDataURL of a Blob without a type, and what some write for one.
+        f"data:application/octet-stream;base64,{B64}",
+        f"data:;base64,{B64}",
+    ],
+)
+def test_data_uris_are_read_as_real_clients_write_them(value: str) -> None:
+    assert image(value, "p", bare_base64=False) == Image(data=PNG, param="p")
+
+
+@pytest.mark.parametrize("value", [B64, URL_SAFE, B64.rstrip("="), f"{B64[:8]}\n{B64[8:]}"])
+def test_bare_base64_is_read_where_the_family_sends_it(value: str) -> None:
+    assert image(value, "p", bare_base64=True).data == PNG
+    with pytest.raises(CallerError, match="`p` is no picture's address"):
+        image(value, "p", bare_base64=False)
+
+
+def test_base64_of_a_jpeg_is_not_taken_for_a_path() -> None:
+    jpeg = b"\xff\xd8\xff\xe0\x00\x10JFIF"
+    assert image(base64.b64encode(jpeg).decode(), "p", bare_base64=True).data == jpeg
+
+
+@pytest.mark.parametrize("bare_base64", [True, False])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "  ",
+        "/etc/passwd",
+        "/pictures/cat.png",
+        "file:///etc/passwd",
+        "FILE:/etc/passwd",
+        "C:\\Users\\me\\cat.png",
+        "\\\\host\\share",
+        "./cat.png",
+        "~/cat.png",
+        "cat.png",
+        "ftp://example.org/cat.png",
+        "blob:https://example.org/1",
+        "javascript:alert(1)",
+        "gopher://x",
+        "//example.org/cat.png",
+        "https:",
+        "data:,hello",
+        "data:image/png,hello",
+        "data:text/html;base64,aGVsbG8=",
+        "data:image/png;base64,",
+        "data:image/png;base64,====",
+        "data:image/png;base64,a",
+        "data:image/png;base64,not base64!",
+        "data:image/png;base64,äöü",
+        "data:image/png;base64,%ff",
+        "data:image/png;base64," + "%41" * 1000,
+        "data:" + "x" * 1000,
+        "ä",
+        "a",
+        "https://example.org/" + "x" * MAX_URL_CHARS,
+    ],
+)
+def test_anything_else_is_refused_and_not_repeated(value: str, bare_base64: bool) -> None:
+    with pytest.raises(CallerError) as refused:
+        image(value, "messages[0].content[1].image_url.url", bare_base64=bare_base64)
+    assert refused.value.code == "invalid_image_url"
+    assert refused.value.param == "messages[0].content[1].image_url.url"
+    assert len(refused.value.message) < 250
+    expected = "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
+    assert refused.value.message.endswith(f" Send {expected}.")
+
+
+def test_markdown_pictures_split_the_prompt_in_order() -> None:
+    parts = prompt_parts(
+        f"Compare ![](https://e.org/a_(1).png) and![the second](data:image/png;base64,{B64})"
+    )
+    assert parts == (
+        Text(text="Compare "),
+        Image(url="https://e.org/a_(1).png", param="inputs"),
+        Text(text=" and"),
+        Image(data=PNG, param="inputs"),
+    )
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "What?", "a [link](https://e.org) and !bang", "![open](", "![a]", "![[]]("]
+)
+def test_prompt_without_pictures_is_one_text(prompt: str) -> None:
+    assert prompt_parts(prompt) == (Text(text=prompt),)
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "file:///etc/passwd", "cat.png", ""])
+def test_markdown_picture_of_a_file_is_refused(target: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        prompt_parts(f"What is ![]({target})?")
+    assert (refused.value.code, refused.value.param) == ("invalid_image_url", "inputs")
+
+
+@pytest.mark.parametrize("unit", ["![", "![](", "![](a(", "![]((", "![](()"])
+def test_a_prompt_of_half_written_pictures_is_read_in_linear_time(unit: str) -> None:
+    prompt = unit * 100_000
+    assert prompt_parts(prompt) == (Text(text=prompt),)
+
+
+def test_a_target_of_endless_parentheses_is_text() -> None:
+    prompt = "![](" + "a()" * 1_000_000 + ")"
+    assert prompt_parts(prompt) == (Text(text=prompt),)
+
+
+def test_no_more_pictures_are_read_than_any_installation_takes() -> None:
+    parts = prompt_parts("![](http://e.org/a)" * 100_000)
+    assert sum(isinstance(part, Image) for part in parts) == MOST_PICTURES + 1
+    assert len(parts) == MOST_PICTURES + 2
+
+
+@pytest.mark.parametrize("between", ["", " ", "\n"])
+def test_a_question_behind_its_pictures_is_the_same_as_one_sent_apart(between: str) -> None:
+    url = "https://e.org/a.png"
+    assert prompt_parts(f"![]({url}){between}![]({url}){between}What?") == (
+        Image(url=url, param="inputs"),
+        Image(url=url, param="inputs"),
+        Text(text="What?"),
+    )

@@ -1,0 +1,257 @@
+import base64
+from typing import Any
+
+import pytest
+
+from api.dialects.native.jobs import Envelope, from_job, to_event, to_job, to_list, to_problem
+from shared.errors import CODES, CallerError, ServiceError, Unavailable
+from shared.job import Event, Page, Times
+from shared.request import Image, Message, Parameters, Request, Text
+from shared.result import JobError
+from tests.support.golden import assert_golden
+from tests.support.mutations import refusals
+from tests.support.views import QUEUED, failed, succeeded
+
+PNG = b"\x89PNG\r\n\x1a\n picture"
+B64 = base64.b64encode(PNG).decode()
+URL = "https://example.org/a.png"
+FULL: dict[str, Any] = {
+    "model": "org/model",
+    "input": {"prompt": "Which?", "images": [URL, B64]},
+    "parameters": {
+        "max_new_tokens": 5,
+        "max_tokens": 5,
+        "do_sample": True,
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "top_k": 3,
+        "repetition_penalty": 1.1,
+        "frequency_penalty": 0.5,
+        "presence_penalty": 0.5,
+        "seed": 7,
+        "stop": "END",
+    },
+    "metadata": {"shop": "7"},
+    "priority": "batch",
+    "store": True,
+}
+SHORT: dict[str, Any] = {"input": {"prompt": "Hi"}}
+CHAT: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": [{"type": "image", "image": B64}, {"type": "text", "text": "What?"}]},
+        {"role": "assistant", "content": "It is"},
+    ],
+    "continue_final_message": True,
+}
+
+
+def test_job_with_an_input_asks_pictures_first() -> None:
+    request, terms = from_job(FULL)
+    assert terms == Envelope(metadata={"shop": "7"}, priority="batch", times=Times())
+    assert request == Request(
+        model="org/model",
+        messages=(
+            Message(
+                role="user",
+                parts=(
+                    Image(url=URL, param="input.images[0]"),
+                    Image(data=PNG, param="input.images[1]"),
+                    Text(text="Which?"),
+                ),
+            ),
+        ),
+        parameters=Parameters(
+            max_new_tokens=5,
+            do_sample=True,
+            temperature=0.5,
+            top_p=0.5,
+            top_k=3,
+            repetition_penalty=1.1,
+            frequency_penalty=0.5,
+            presence_penalty=0.5,
+            seed=7,
+            stop=("END",),
+        ),
+        named={"messages": "input.prompt"}
+        | {name: f"parameters.{name}" for name in FULL["parameters"].keys() - {"max_tokens"}},
+    )
+
+
+def test_job_with_messages_may_continue_the_last() -> None:
+    request, terms = from_job(CHAT)
+    assert request.continue_final
+    assert request.images == (Image(data=PNG, param="messages[0].content[0].image"),)
+    assert terms == Envelope(metadata={}, priority="normal", times=Times())
+
+
+def test_metadata_in_ascii_may_be_as_long_as_openai_takes_them() -> None:
+    longest = {f"{i:02}".ljust(64, '"'): "\n" * 512 for i in range(16)}
+    assert from_job(SHORT | {"metadata": longest})[1].metadata == longest
+
+
+def test_one_picture_needs_no_list() -> None:
+    request, _ = from_job({"input": {"prompt": "Hi", "image": URL}})
+    assert request.images == (Image(url=URL, param="input.image"),)
+
+
+def test_explicit_nulls_are_the_same_as_left_out() -> None:
+    nulls = dict.fromkeys((*FULL, *CHAT, "webhook", "start_by", "finish_by", "schedule_at"))
+    assert from_job(nulls | SHORT) == from_job(SHORT)
+
+
+@pytest.mark.parametrize(
+    ("written", "ms"),
+    [
+        (1_900_000_000, 1_900_000_000_000),
+        (1_900_000_000.5, 1_900_000_000_500),
+        ("2030-03-17T17:46:40Z", 1_900_000_000_000),
+        ("2030-03-17T18:46:40+01:00", 1_900_000_000_000),
+    ],
+)
+def test_a_time_may_be_written_as_a_number_or_as_a_date(written: float | str, ms: int) -> None:
+    _, terms = from_job(SHORT | {"schedule_at": written, "start_by": written, "finish_by": written})
+    assert terms.times == Times(ms, ms, ms)
+
+
+@pytest.mark.parametrize(
+    "written", ["tomorrow", "2030-03-17T17:46:40", "", -1, 1_900_000_000_000, True, [5], "1900000000"]
+)
+@pytest.mark.parametrize("name", ["schedule_at", "start_by", "finish_by"])
+def test_a_time_that_is_none_is_refused(name: str, written: Any) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_job(SHORT | {name: written})
+    assert (refused.value.code, refused.value.param) == ("invalid_request", name)
+
+
+def test_a_job_is_stored_unless_its_caller_says_otherwise() -> None:
+    asked: tuple[dict[str, Any], ...] = ({}, {"store": None}, {"store": True}, {"store": False})
+    said = [from_job(SHORT | more)[1].stored for more in asked]
+    assert said == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({}, "invalid_request", "messages"),
+        (SHORT | CHAT, "invalid_request", "messages"),
+        ({"messages": []}, "invalid_request", "messages"),
+        ({"input": {}}, "invalid_request", "input.prompt"),
+        ({"input": "Hi"}, "invalid_request", "input"),
+        ({"input": {"prompt": "Hi", "url": URL}}, "unknown_field", "input.url"),
+        ({"input": {"prompt": "Hi", "image": URL, "images": []}}, "invalid_request", "input.images"),
+        ({"input": {"prompt": "Hi", "image": "/etc/passwd"}}, "invalid_image_url", "input.image"),
+        ({"input": {"prompt": "Hi", "images": [URL, 5]}}, "invalid_request", "input.images[1]"),
+        (SHORT | {"parameters": {"best_of": 2}}, "unknown_field", "parameters.best_of"),
+        (SHORT | {"parameters": {"max_tokens": 0}}, "invalid_request", "parameters.max_tokens"),
+        (
+            SHORT | {"parameters": {"repetition_penalty": 1e-30}},
+            "invalid_request",
+            "parameters.repetition_penalty",
+        ),
+        (
+            SHORT | {"parameters": {"repetition_penalty": 1e30}},
+            "invalid_request",
+            "parameters.repetition_penalty",
+        ),
+        (
+            SHORT | {"parameters": {"max_tokens": 1, "max_new_tokens": 2}},
+            "invalid_request",
+            "parameters.max_tokens",
+        ),
+        (SHORT | {"priority": "urgent"}, "invalid_request", "priority"),
+        (SHORT | {"metadata": {"a": 1}}, "invalid_request", "metadata.a"),
+        (SHORT | {"metadata": {"": "x"}}, "invalid_request", "metadata."),
+        (SHORT | {"metadata": {"a": "x" * 513}}, "invalid_request", "metadata.a"),
+        (SHORT | {"metadata": {str(i): "" for i in range(17)}}, "invalid_request", "metadata"),
+        (SHORT | {"metadata": {str(i): "😀" * 512 for i in range(16)}}, "invalid_request", "metadata"),
+        (SHORT | {"continue_final_message": True}, "invalid_request", "continue_final_message"),
+        (SHORT | {"stream": True}, "unknown_field", "stream"),
+    ],
+)
+def test_wrong_field_is_named(body: Any, code: str, param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_job(body)
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+@pytest.mark.parametrize("body", [FULL, CHAT])
+def test_no_broken_body_is_answered_with_a_server_error(body: Any) -> None:
+    found = refusals(from_job, body)
+    assert len(found) > 50
+    assert all(len(error.param or "") <= 200 and len(error.message) <= 500 for error in found)
+
+
+def test_job_object_at_every_status() -> None:
+    assert_golden("jobs", [to_job(QUEUED), to_job(succeeded()), to_job(failed())])
+
+
+def test_list_always_says_whether_it_goes_on() -> None:
+    assert to_list(Page((QUEUED,), next="1-job_1")) == {
+        "object": "list",
+        "data": [to_job(QUEUED)],
+        "first_id": QUEUED.id,
+        "last_id": QUEUED.id,
+        "next": "1-job_1",
+        "has_more": True,
+    }
+    assert to_list(Page(())) == {
+        "object": "list",
+        "data": [],
+        "first_id": None,
+        "last_id": None,
+        "next": None,
+        "has_more": False,
+    }
+
+
+def test_text_event_carries_its_offset_and_ids() -> None:
+    event = Event(2, "text", {"start": 0, "text": "A red", "ids": [5, 6]}, 1_700_000_000_125)
+    assert to_event(event, QUEUED) == (
+        "text",
+        2,
+        {"job_id": QUEUED.id, "at": 1_700_000_000.125, "start": 0, "text": "A red", "ids": [5, 6]},
+    )
+
+
+def test_last_event_carries_the_job() -> None:
+    view = succeeded()
+    event = Event(3, "succeeded", {}, 1_700_000_000_750)
+    assert to_event(event, view) == ("succeeded", 3, {"at": 1_700_000_000.75, "job": to_job(view)})
+
+
+def test_problem_names_field_request_and_whether_to_try_again() -> None:
+    assert to_problem(CallerError("unknown_field", "Remove it.", param="x"), "req_1") == {
+        "type": "urn:sightline:error:unknown_field",
+        "title": "Unknown field",
+        "status": 400,
+        "detail": "Remove it.",
+        "code": "unknown_field",
+        "param": "x",
+        "retryable": False,
+        "request_id": "req_1",
+    }
+
+
+def test_problem_of_a_loading_model_says_when_it_is_ready() -> None:
+    error = Unavailable("model_loading", "Wait.", estimated_time=7.5, basis="guess")
+    assert to_problem(error, "req_1") == {
+        "type": "urn:sightline:error:model_loading",
+        "title": "Model loading",
+        "status": 503,
+        "detail": "Wait.",
+        "code": "model_loading",
+        "retryable": True,
+        "request_id": "req_1",
+        "estimated_time": 7.5,
+        "basis": "guess",
+    }
+
+
+def test_problem_of_an_unknown_code_is_the_services_fault() -> None:
+    problem = to_problem(JobError(code="code_of_a_later_release", message="m", retryable=True), "req_1")
+    assert (problem["status"], problem["retryable"]) == (500, True)
+
+
+def test_every_code_has_a_problem() -> None:
+    for code, row in CODES.items():
+        assert to_problem(ServiceError(code, "m"), "req_1")["status"] == row.status

@@ -1,0 +1,140 @@
+from typing import Any
+
+import pytest
+
+from api.dialects.openai.chat import ChunkHead, from_chat
+from api.dialects.openai.completions import (
+    from_completion,
+    text_chunk,
+    text_finish_chunk,
+    text_usage_chunk,
+    to_text_completion,
+)
+from shared.errors import CallerError
+from shared.request import MOST_PROMPTS, Message, Parameters, Request, Text
+from shared.result import Usage
+from tests.support.golden import assert_golden
+from tests.support.mutations import refusals
+from tests.support.views import succeeded
+
+FULL: dict[str, Any] = {
+    "model": "org/model",
+    "prompt": "Once",
+    "max_tokens": 8,
+    "temperature": 0.5,
+    "do_sample": True,
+    "stop_sequences": ["END"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "n": 1,
+    "best_of": 1,
+    "echo": False,
+    "logit_bias": {},
+    "return_full_text": False,
+    "user": "u",
+}
+VLLM: dict[str, tuple[Any, Any]] = {
+    "bad_words": ([], ["no"]),
+    "best_of": (1, 2),
+    "echo": (False, True),
+    "include_stop_str_in_output": (False, True),
+    "kv_transfer_params": (None, {"do_remote_decode": True}),
+    "length_penalty": (1.0, 1.5),
+    "logits_processors": (None, ["any"]),
+    "prompt_logprobs": (None, 1),
+    "return_token_ids": (False, True),
+    "skip_special_tokens": (True, False),
+    "use_beam_search": (False, True),
+}
+"""By name what vLLM takes where nothing is said, and something else."""
+
+
+@pytest.mark.parametrize(("prompt", "at"), [("Once", "prompt"), (["Once"], "prompt[0]")])
+def test_prompt_is_a_question_in_text(prompt: Any, at: str) -> None:
+    call = from_completion(FULL | {"prompt": prompt})
+    assert call.stream
+    assert call.include_usage
+    assert call.request == Request(
+        model="org/model",
+        messages=(Message(role="user", parts=(Text(text="Once"),)),),
+        parameters=Parameters(max_new_tokens=8, temperature=0.5, do_sample=True, stop=("END",)),
+        named={"messages": at, "max_new_tokens": "max_tokens", "stop": "stop_sequences"},
+    )
+
+
+def test_each_of_several_prompts_is_a_question_by_itself() -> None:
+    call = from_completion(FULL | {"prompt": ["Once", "Twice"]})
+    assert (call.request, *call.others) == tuple(
+        from_completion(FULL | {"prompt": prompt}).request.model_copy(
+            update={"named": call.request.named | {"messages": f"prompt[{number}]"}}
+        )
+        for number, prompt in enumerate(("Once", "Twice"))
+    )
+
+
+def test_no_more_prompts_are_read_than_any_installation_takes() -> None:
+    call = from_completion(FULL | {"prompt": [""] * 20_000})
+    assert len(call.others) == MOST_PROMPTS
+
+
+def test_chunks_count_only_where_the_stream_counts_at_all() -> None:
+    def counted(**said: Any) -> bool:
+        return from_completion({"prompt": "Hi", "stream": True, "stream_options": said}).counted
+
+    assert counted(include_usage=True, continuous_usage_stats=True)
+    assert not counted(include_usage=True)
+    assert not counted(continuous_usage_stats=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        ({"prompt": []}, "invalid_request", "prompt"),
+        ({"prompt": [1, 2]}, "invalid_request", "prompt[0]"),
+        ({"prompt": None}, "invalid_request", "prompt"),
+        ({"echo": True}, "unsupported_parameter", "echo"),
+        ({"best_of": 2}, "unsupported_parameter", "best_of"),
+        ({"logprobs": 6}, "invalid_request", "logprobs"),
+        ({"logprobs": True}, "invalid_request", "logprobs"),
+        ({"top_logprobs": 1}, "unknown_field", "top_logprobs"),
+        ({"suffix": "end"}, "unsupported_parameter", "suffix"),
+        ({"messages": []}, "unknown_field", "messages"),
+    ],
+)
+def test_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_completion(FULL | change)
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+def test_no_broken_body_is_answered_with_a_server_error() -> None:
+    found = refusals(from_completion, FULL)
+    assert len(found) > 100
+    assert all(len(error.param or "") <= 200 and len(error.message) <= 500 for error in found)
+
+
+def test_answer_and_chunks_are_what_clients_read() -> None:
+    head = ChunkHead("cmpl-1", "org/model", 1_700_000_000, include_usage=True)
+    usage = Usage(prompt_tokens=3, completion_tokens=2)
+    chunks = [text_chunk(head, "upon"), text_finish_chunk(head, "stop"), text_usage_chunk(head, usage)]
+    assert_golden("text_completion", [to_text_completion(succeeded(), "org/model", 1_700_000_000), *chunks])
+
+
+def test_what_vllms_parameters_say_by_default_asks_for_nothing() -> None:
+    said = {name: default for name, (default, _) in VLLM.items()}
+    text, chat = {"prompt": "Hi"}, {"messages": [{"role": "user", "content": "Hi"}]}
+    assert from_completion({**text, **said, "add_special_tokens": True}) == from_completion(text)
+    assert from_chat({**chat, **said, "add_special_tokens": False}) == from_chat(chat)
+
+
+@pytest.mark.parametrize("name", VLLM)
+def test_what_vllms_parameters_say_otherwise_is_refused_by_name(name: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_chat({"messages": [{"role": "user", "content": "Hi"}], name: VLLM[name][1]})
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", name)
+
+
+def test_what_hugging_face_s_parameters_say_by_default_asks_for_nothing() -> None:
+    said = {"best_of": 1, "decoder_input_details": False, "details": False, "return_full_text": False}
+    tgi = {"top_n_tokens": 0, "watermark": False, "truncate": None, "adapter_id": None}
+    assert from_completion({"prompt": "Hi", **said, **tgi}) == from_completion({"prompt": "Hi"})

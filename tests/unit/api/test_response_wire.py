@@ -1,0 +1,256 @@
+"""What /v1/responses answers: the object, its events and its input, as OpenAI's clients read them."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from api.dialects.openai.response_events import Story, Told
+from api.dialects.openai.response_items import continued, conversation, numbered, page, to_item_list
+from api.dialects.openai.response_object import Kept, detailed, job_of, response_id, to_response
+from api.dialects.openai.responses import from_response
+from shared.errors import CallerError
+from shared.job import Event, JobView
+from shared.request import Image, Message, Request, Text
+from shared.result import Candidate, TokenLogprob
+from tests.support.golden import assert_golden
+from tests.support.views import QUEUED, failed, succeeded
+
+SCHEMA = {"type": "object", "properties": {"colour": {"type": "string"}}}
+ASKED: dict[str, Any] = {
+    "input": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "What is this?"},
+                {"type": "input_image", "image_url": "https://example.org/a.png"},
+            ],
+        },
+        {"role": "assistant", "content": [{"type": "output_text", "text": "A square."}]},
+        {"role": "user", "content": "Which colour?"},
+    ],
+    "instructions": "Be brief.",
+    "max_output_tokens": 16,
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "service_tier": "flex",
+    "text": {"format": {"type": "json_schema", "name": "seen", "schema": SCHEMA, "strict": True}},
+    "user": "u1",
+}
+DETAILS = ("high", "auto", "original")
+TOLD = (TokenLogprob(0, Candidate("A red", -0.25), (Candidate("A red", -0.25), Candidate("Blue", -2.5))),)
+STORY = (
+    Event(1, "queued", {}, 1_700_000_000_125),
+    Event(2, "running", {"attempt": 1}, 1_700_000_000_250),
+    Event(3, "text", {"start": 0, "text": "A red", "ids": [1], "logprobs": TOLD}, 1_700_000_000_300),
+    Event(4, "requeued", {"reason": "worker_lost"}, 1_700_000_000_400),
+    Event(5, "running", {"attempt": 2}, 1_700_000_000_500),
+    Event(6, "text", {"start": 5, "text": " square.", "ids": [2, 3]}, 1_700_000_000_600),
+)
+
+
+def kept(view: JobView = QUEUED, **asked: Any) -> Kept:
+    call = from_response({**ASKED, **asked})
+    return Kept(replace(view, priority=call.priority), call.request, call.outline)
+
+
+def cut() -> JobView:
+    view = succeeded()
+    assert view.result is not None
+    choice = view.result.choices[0].model_copy(update={"finish_reason": "length", "logprobs": TOLD})
+    return replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+
+
+def story(held: Kept, *events: Event, ended: JobView | None = None) -> list[Told]:
+    told = Story(held)
+    said = [*told.opening(), *(t for event in events for t in told.of(event))]
+    return said if ended is None else [*said, *told.ending(ended)]
+
+
+RESPONSES = {
+    "queued": kept(background=True, previous_response_id="resp_0"),
+    "in_progress": kept(replace(QUEUED, status="running")),
+    "completed": kept(succeeded()),
+    "incomplete": kept(cut(), include=["message.output_text.logprobs"], top_logprobs=2),
+    "failed": kept(failed()),
+    "cancelled": kept(replace(QUEUED, status="cancelled"), background=True),
+}
+
+
+def test_a_response_is_what_openais_clients_read_at_every_moment_of_its_life() -> None:
+    assert_golden("responses", [to_response(held) for held in RESPONSES.values()])
+
+
+def test_a_bound_on_openais_own_tools_is_taken_and_told_again() -> None:
+    assert to_response(kept(max_tool_calls=3))["max_tool_calls"] == 3
+
+
+@pytest.mark.parametrize("status", RESPONSES)
+def test_openais_own_types_take_a_response_of_every_status(status: str) -> None:
+    body = to_response(RESPONSES[status])
+    # Of what failed they know other codes.
+    read = Response.model_validate(body | {"error": None})
+
+    assert read.status == status
+    assert read.output_text == ("A red square." if status in ("completed", "incomplete") else "")
+
+
+def test_the_schema_that_an_answer_is_held_to_is_told() -> None:
+    told = to_response(kept())["text"]["format"]
+    assert told == {
+        "type": "json_schema",
+        "name": "seen",
+        "strict": True,
+        "schema": {**SCHEMA, "additionalProperties": False},
+    }
+    assert to_response(kept(text=None))["text"]["format"] == {"type": "text"}
+    assert to_response(kept(text={"format": {"type": "json_object"}}))["text"]["format"] == {
+        "type": "json_object"
+    }
+
+
+def test_a_stream_is_what_openais_clients_read() -> None:
+    assert_golden("response_events", story(kept(), *STORY, ended=cut()))
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_openais_own_types_take_every_event_and_their_numbers_have_no_gap(background: bool) -> None:
+    told = story(kept(background=background), *STORY, ended=succeeded())
+
+    assert [t["sequence_number"] for t in told] == list(range(len(told)))
+    for said in told:
+        event: Any = TypeAdapter(ResponseStreamEvent).validate_python(said)
+        assert event.type == said["type"]
+
+
+def kinds(told: list[Told]) -> list[str]:
+    return [t["type"].removeprefix("response.") for t in told]
+
+
+SPOKEN = ["output_text.done", "content_part.done", "output_item.done"]
+
+
+def test_a_response_in_the_background_waits_in_line_before_it_is_in_progress() -> None:
+    whole = story(kept(background=True), *STORY, ended=succeeded())
+
+    assert kinds(whole)[:6] == [
+        "created",
+        "queued",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+    ]
+    assert [t["response"]["status"] for t in whole[:3]] == ["queued", "queued", "in_progress"]
+    assert kinds(whole).count("in_progress") == 1, "told again for the second attempt"
+
+
+def test_an_answer_that_was_known_already_is_told_as_a_whole_story() -> None:
+    told = story(kept(background=True), STORY[0], ended=succeeded(""))
+
+    added = ["in_progress", "output_item.added", "content_part.added"]
+    assert kinds(told) == ["created", "queued", *added, *SPOKEN, "completed"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "last"),
+    [
+        (succeeded(), "completed"),
+        (cut(), "incomplete"),
+        (failed(), "failed"),
+        (replace(QUEUED, status="cancelled"), "failed"),
+    ],
+)
+def test_the_last_event_says_how_it_ended(ended: JobView, last: str) -> None:
+    told = story(kept(), *STORY, ended=ended)
+
+    assert kinds(told)[-1] == last
+    assert told[-1]["response"]["status"] == to_response(kept(ended))["status"]
+    assert ("output_item.done" in kinds(told)) == (ended.result is not None)
+
+
+def test_what_a_reader_sees_first_does_not_depend_on_when_it_reads() -> None:
+    early, late = kept(), kept(succeeded())
+    assert story(early, *STORY) == story(late, *STORY)
+
+
+def test_a_conversation_goes_on_behind_the_answer_and_without_the_old_instructions() -> None:
+    earlier = kept(succeeded())
+    assert earlier.view.result is not None
+    call = from_response({"input": "Sure?", "instructions": "Shout."})
+    question = continued(call.request, call.outline, earlier, earlier.view.result)
+
+    assert question.messages == (
+        Message(role="system", parts=(Text(text="Shout."),)),
+        Message(
+            role="user",
+            parts=(
+                Text(text="What is this?"),
+                Image(url="https://example.org/a.png", param="previous_response_id"),
+            ),
+        ),
+        Message(role="assistant", parts=(Text(text="A square."),)),
+        Message(role="user", parts=(Text(text="Which colour?"),)),
+        Message(role="assistant", parts=(Text(text="A red square."),)),
+        Message(role="user", parts=(Text(text="Sure?"),)),
+    )
+    assert conversation(Kept(earlier.view, question, call.outline)) == question.messages[1:]
+
+
+def test_the_input_is_listed_in_items_of_openais_types() -> None:
+    held = kept()
+    items, more = page(numbered(held), limit=20, after=None, ascending=True)
+    listed = to_item_list(items, more, {})
+
+    assert [i["role"] for i in listed["data"]] == ["user", "assistant", "user"]
+    assert [p["type"] for i in listed["data"] for p in i["content"]] == [
+        "input_text",
+        "input_image",
+        "output_text",
+        "input_text",
+    ]
+    for item in listed["data"]:
+        TypeAdapter(ResponseItem).validate_python(item)
+
+
+def test_a_page_of_the_input_ends_and_says_so() -> None:
+    items = numbered(kept())
+    newest, more = page(items, limit=2, after=None, ascending=False)
+    oldest, no_more = page(items, limit=2, after=newest[-1][0], ascending=False)
+
+    assert [*newest, *oldest] == items[::-1]
+    assert (more, no_more) == (True, False)
+    assert to_item_list([], has_more=False, media={})["first_id"] is None
+    with pytest.raises(CallerError, match="names no item"):
+        page(items, limit=2, after="msg_0", ascending=True)
+
+
+def test_a_picture_of_the_input_is_told_where_it_is_asked_for() -> None:
+    question = from_response(ASKED).request.with_media((Image(digest="d"),))
+    items = numbered(Kept(QUEUED, question, kept().outline))
+    told = [to_item_list(items, has_more=False, media=p) for p in ({}, {"d": "data:image/png;base64,AA=="})]
+
+    assert [t["data"][0]["content"][1]["image_url"] for t in told] == [None, "data:image/png;base64,AA=="]
+
+
+def test_a_picture_of_the_input_is_told_as_closely_as_it_was_to_be_looked_at() -> None:
+    shown = [{"type": "input_image", "image_url": "https://example.org/a.png", "detail": d} for d in DETAILS]
+    asked = from_response({"input": [{"role": "user", "content": shown}]})
+    # As the record tells it, which is that of all who asked the same.
+    record = Request.model_validate_json(asked.request.model_dump_json())
+    earlier = Kept(succeeded(), record, asked.outline)
+    then = from_response({"input": [{"role": "user", "content": shown[:1]}]})
+    assert earlier.view.result is not None
+    question = continued(then.request, then.outline, earlier, earlier.view.result)
+    later = Kept(QUEUED, question, detailed(then.outline, question))
+
+    listed = to_item_list(numbered(later), has_more=False, media={})["data"]
+    told = [p["detail"] for item in listed for p in item["content"] if p["type"] == "input_image"]
+    assert told == [*DETAILS, DETAILS[0]]
+
+
+def test_a_response_and_its_job_name_each_other() -> None:
+    assert job_of(response_id("job_0f")) == "job_0f"
+    assert job_of("job_0f") == ""

@@ -1,0 +1,47 @@
+"""What clients send that ask several prompts at once, or measure servers, is read as it was meant.
+
+Recorded once from LangChain and lm-eval; those that measure are written down from their sources.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from api.dialects.openai.chat import Chat, from_chat
+from api.dialects.openai.completions import from_completion
+from shared.request import Parameters, Text
+from tests.support.golden import DATA
+
+SENT: dict[str, dict[str, Any]] = json.loads((DATA / "sent/texts.json").read_text(encoding="utf-8"))
+SEVERAL = [client for client in SENT if isinstance(SENT[client]["body"].get("prompt"), list)]
+MEASURING = [client for client in SENT if "ignore_eos" in SENT[client]["body"]]
+
+
+def asked(client: str) -> Chat:
+    read = from_chat if "/chat/" in SENT[client]["path"] else from_completion
+    return read(SENT[client]["body"])
+
+
+def test_every_client_is_one_or_the_other() -> None:
+    assert {*SEVERAL, *MEASURING} == {*SENT}
+
+
+@pytest.mark.parametrize("client", SEVERAL)
+def test_prompts_sent_at_once_are_questions_one_by_one(client: str) -> None:
+    call = asked(client)
+    questions = (call.request, *call.others)
+    told = [
+        part.text for question in questions for part in question.messages[0].parts if isinstance(part, Text)
+    ]
+    assert told == ["What is this?", "What is that?"]
+    assert questions[0].parameters == questions[1].parameters
+
+
+@pytest.mark.parametrize("client", MEASURING)
+def test_who_measures_gets_an_answer_of_the_length_that_is_measured(client: str) -> None:
+    call = asked(client)
+    wanted = Parameters(max_new_tokens=128, ignore_eos=True)
+    assert call.request.parameters.model_copy(update={"repetition_penalty": None}) == wanted
+    assert (call.stream, call.include_usage) == (True, True)
+    assert call.counted == client.startswith("guidellm")

@@ -1,0 +1,79 @@
+import pytest
+
+from shared.errors import CallerError
+from shared.request import Format, Message, Parameters, Request, Text, check_answer, check_end, check_text
+from worker.engines.prompt.budget import answer_budget
+
+
+def request(*texts: str, **fields: object) -> Request:
+    messages = tuple(Message(role="user", parts=(Text(text=text),)) for text in texts)
+    return Request(model="m", messages=messages, **fields)
+
+
+@pytest.mark.parametrize("texts", [("a" * 1024,), ("é" * 256, "b" * 512), ("\N{BALLOON}" * 256,)])
+def test_texts_are_measured_together_in_bytes(texts: tuple[str, ...]) -> None:
+    check_text(request(*texts), 1)
+    with pytest.raises(CallerError, match="1 KiB") as refused:
+        check_text(request(*texts, "x", named={"messages": "prompt"}), 1)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "prompt")
+
+
+def test_a_least_answer_that_leaves_no_room_is_refused_too() -> None:
+    asked = request("x", parameters=Parameters(min_new_tokens=10), named={"min_new_tokens": "min_tokens"})
+    with pytest.raises(CallerError) as refused:
+        check_answer(asked, 10)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "min_tokens")
+
+
+@pytest.mark.parametrize(("wanted", "context"), [(None, 10), (9, 10), (10**9, None)])
+def test_an_answer_that_may_fit_is_left_to_the_worker(wanted: int | None, context: int | None) -> None:
+    check_answer(request("x", parameters=Parameters(max_new_tokens=wanted)), context)
+
+
+def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused_under_the_callers_name() -> None:
+    asked = request("x", parameters=Parameters(max_new_tokens=10), named={"max_new_tokens": "max_tokens"})
+    with pytest.raises(CallerError) as refused:
+        check_answer(asked, 10)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "max_tokens")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted"), [(10, {}), (6, {"max_new_tokens": 5}), (6, {"min_new_tokens": 5})]
+)
+def test_litellm_and_langchain_know_from_its_words_that_a_prompt_is_too_long(
+    prompt: int, wanted: dict[str, int]
+) -> None:
+    with pytest.raises(CallerError) as refused:
+        answer_budget(Parameters(**wanted), default=512, prompt_tokens=prompt, context_length=10)
+    assert refused.value.message.startswith("This model's maximum context length is 10 tokens")
+    assert "prompt is too long" in refused.value.message
+    assert "length limit exceeded" in refused.value.message
+
+
+def test_litellm_knows_from_its_words_that_no_prompt_fits_beside_so_long_an_answer() -> None:
+    with pytest.raises(CallerError, match=r"^This model's maximum context length is 10 tokens .*; .* Lower"):
+        check_answer(request("x", parameters=Parameters(max_new_tokens=10)), 10)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prompt is too long",  # LangChain
+        "maximum context length",  # LangChain's JavaScript
+        "exceeds the available context size",  # LiteLLM
+        "length limit exceeded",  # LiteLLM behind huggingface/
+    ],
+)
+def test_clients_know_from_its_words_that_no_model_is_sent_so_long_a_text(words: str) -> None:
+    with pytest.raises(CallerError, match=words):
+        check_text(request("x" * 1025), 1)
+
+
+def test_an_answer_of_a_form_cannot_be_told_not_to_end() -> None:
+    wanted = Format(kind="regex", content="a")
+    for allowed in (Parameters(ignore_eos=True), Parameters(format=wanted)):
+        check_end(request("x", parameters=allowed))
+    asked = Parameters(ignore_eos=True, format=wanted)
+    with pytest.raises(CallerError) as refused:
+        check_end(request("x", parameters=asked, named={"ignore_eos": "parameters.ignore_eos"}))
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "parameters.ignore_eos")

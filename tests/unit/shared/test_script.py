@@ -1,0 +1,292 @@
+"""Scripts: every file is whole, says what it takes, and takes what it is given."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+import pytest
+
+from shared.api_keys import ApiKey, Operator
+from shared.batch import Batch, LineProblem, Place, Tokens, Turn, Undone, Wrote
+from shared.file import Written
+from shared.job import Delivery, Filter, Times
+from shared.result import Candidate, Choice, JobError, Origin, Piece, TokenLogprob
+from shared.settings import Settings
+from shared.store import (
+    admin_actions,
+    admission,
+    api_keys,
+    audit,
+    batches,
+    claims,
+    counts,
+    files,
+    fleet,
+    headroom,
+    holdings,
+    jobs,
+    memory,
+    models,
+    reports,
+    upkeep,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_events,
+    workers,
+)
+from shared.store.admission import JobTerms, Placing
+from shared.store.claims import Claim
+from shared.store.script import FOLDER, Script, ScriptCall, Store, T
+from shared.store.webhook_deliveries import DueDelivery
+from shared.webhooks import Change, Endpoint, Notice, Webhook
+from tests.support.store import answer
+from tests.support.views import QUEUED
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
+INCLUDES = {path.stem for path in (FOLDER / "includes").glob("*.lua")}
+SETTINGS = Settings()
+PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2)
+CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
+NOTICE = Notice("msg_1_ended", "job.failed", 1, "job_1", job=QUEUED)
+ERRAND = DueDelivery("job_1:ended:own", "t", "https://example.com/", (), 0, NOTICE)
+LOGPROBS = answer().model_copy(
+    update={
+        "choices": (
+            Choice(text="x", finish_reason="stop", logprobs=(TokenLogprob(0, Candidate("x", -1), ()),)),
+        )
+    }
+)
+ENDPOINT = Endpoint("wh_1", "https://example.com/", ("job.*",), "", 1)
+ERROR = JobError(code="poison", message="m")
+WRITTEN = Written("file-1", "n", "batch", 1, "d", 1, "upload:1")
+PLACE = Place("batch_1", 1, 0, 9, "1")
+BATCH = Batch(
+    "batch_1", "anyone", "validating", "file-1", "d", "/", 1, 1, 1, {}, {}, max_queued=1, retain_s=1
+)
+TURN = Turn(BATCH, "t", frozenset(), 1, 1, 1, 1, 1)
+PROBLEM = LineProblem("empty_file", "m", 1, "p")
+OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
+FILTER = Filter("failed", "m", "batch", since=1, until=2, metadata={"k": "v"})
+KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=3, max_queued=4, retain_s=5)
+
+
+class Taken(Store):
+    """Keeps calls instead of running them."""
+
+    def __init__(self) -> None:
+        self.calls: list[ScriptCall] = []
+
+    def run(self, call: ScriptCall[T]) -> T:
+        self.calls.append(call)
+        return call.parse("")
+
+
+def calls() -> Iterator[ScriptCall]:
+    """Every transition the code can make, with every argument given."""
+    yield from chain(of_admission(), of_claims(), of_upkeep(), of_jobs(), of_hooks(), of_keys(), of_workers())
+    yield from chain(of_endpoints(), of_files(), of_batches())
+
+
+def of_admission() -> Iterator[ScriptCall]:
+    terms = JobTerms(
+        metadata={"k": "v"},
+        paths={"messages": "inputs"},
+        pending_terms="{}",
+        idempotency="i",
+        body_digest="b",
+        must_be_ready=True,
+        times=Times(1, 2, 3),
+        retry_of="job_0",
+        response="{}",
+        webhook=Webhook("https://example.com/"),
+        quiet=True,
+        retain_s=1,
+        stored=False,
+        line=PLACE,
+        request_id="r",
+        trace="t",
+    )
+    yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True)
+    yield admission.admit(PLACING, SETTINGS, token="t")
+    yield admission.known(SETTINGS, "anyone", "i", "b")
+    yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)
+    yield admission.touch(("d",), "job_1")
+    yield admission.guess("model.m", 1.0)
+
+
+def of_claims() -> Iterator[ScriptCall]:
+    claim = claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}")
+    yield claims.within(1, claim)
+    yield claims.renew(SETTINGS, "w", [("run_1", "t")])
+    yield claims.append(CLAIM, Piece(0, "x", (1,)))
+    told = LOGPROBS.model_copy(update={"origin": Origin(made_of={}, parameters={})})
+    yield claims.settle(SETTINGS, CLAIM, told, fingerprint="f", rest=(Piece(0, "x", (1,)),))
+    yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
+    yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, missing=("d" * 64,), died=True)
+    yield claims.rescue(SETTINGS)
+
+
+def of_upkeep() -> Iterator[ScriptCall]:
+    yield audit.audit(SETTINGS, ["run_1"])
+    yield audit.doom(["d"])
+    yield memory.memory()
+    yield headroom.writable(SETTINGS)
+    yield holdings.holding("anyone", 1)
+    yield counts.count("process", 1, [("series", 1.0)])
+    yield counts.counts()
+    yield upkeep.due()
+    yield reports.ended()
+    yield upkeep.expire(SETTINGS)
+    yield admin_actions.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
+    yield models.registered()
+    yield admin_actions.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
+    yield admin_actions.by(OPERATOR, "model.drain", "m", models.drain("model.m"))
+    yield admin_actions.by(OPERATOR, "model.remove", "m", models.remove("model.m"))
+    yield models.end_earlier(SETTINGS, "model.m", "schedule", "0", "1")
+    yield admin_actions.page("1-0", 1)
+
+
+def of_jobs() -> Iterator[ScriptCall]:
+    yield jobs.view(SETTINGS, "anyone", "job_1")
+    yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER, results=False)
+    yield jobs.follow("anyone", "job_1", 0)
+    yield jobs.cancel(SETTINGS, "anyone", "job_1")
+    yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True)
+    yield jobs.purged("anyone", "job_1")
+    yield jobs.asked("anyone", "job_1")
+    yield jobs.deleted(["d"])
+    yield jobs.lane(SETTINGS, "model.m")
+
+
+def of_hooks() -> Iterator[ScriptCall]:
+    yield webhook_deliveries.deliver(SETTINGS, "t", 1)
+    yield webhook_deliveries.kept(ERRAND, "{}")
+    yield webhook_deliveries.told(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
+    yield webhook_deliveries.replay(SETTINGS, "anyone", "job_1")
+    yield webhook_events.page("anyone", after="job_1:ended", types=("job.*",), limit=1)
+
+
+def of_endpoints() -> Iterator[ScriptCall]:
+    yield webhook_endpoints.create("anyone", ENDPOINT, "example.com", "s")
+    yield webhook_endpoints.endpoints("anyone")
+    yield webhook_endpoints.change("anyone", "wh_1", Change("u", "h", ("job.*",), "d", enabled=True))
+    yield webhook_endpoints.rotate("anyone", "wh_1", "s", 60)
+    yield webhook_endpoints.delete("anyone", "wh_1")
+    yield webhook_endpoints.tries("anyone", "wh_1")
+    yield webhook_endpoints.send_test(SETTINGS, "anyone", "wh_1", "test_1", "{}")
+    yield webhook_endpoints.replay(SETTINGS, "anyone", "wh_1", "job_1:ended")
+
+
+def of_files() -> Iterator[ScriptCall]:
+    yield files.create(WRITTEN, "anyone")
+    yield files.file("anyone", "file-1")
+    yield files.files("anyone", after="file-1", limit=1, oldest_first=True)
+    yield files.delete("anyone", "file-1")
+
+
+def of_batches() -> Iterator[ScriptCall]:
+    yield batches.create(SETTINGS, BATCH, "d")
+    yield batches.cancel("anyone", "batch_1")
+    yield batches.take(SETTINGS, "t")
+    yield batches.keep(TURN, 1, leave=True)
+    yield batches.begin(TURN, total=1, last=1, doubles=[1], errors=[PROBLEM])
+    yield batches.fail(SETTINGS, TURN, [PROBLEM])
+    yield batches.miss(TURN, 1)
+    yield batches.refuse(TURN, PLACE, ERROR)
+    yield batches.answered(TURN, 1)
+    yield batches.wrote(TURN, Wrote((1,), 1, 1, 1, Tokens(1, 1, 1), "d", "d", Undone(1, 1, 1)))
+    yield batches.pieces(TURN)
+    yield batches.end(SETTINGS, TURN, output=WRITTEN, error=WRITTEN)
+
+
+def of_keys() -> Iterator[ScriptCall]:
+    yield admin_actions.by(OPERATOR, "key.create", "key_1", api_keys.create(KEY, "d"))
+    yield api_keys.use("d")
+    yield api_keys.keys()
+    yield admin_actions.by(OPERATOR, "key.rotate", "key_1", api_keys.rotate("key_1", "d", 60))
+    yield admin_actions.by(OPERATOR, "key.revoke", "key_1", api_keys.revoke("key_1"))
+
+
+def of_workers() -> Iterator[ScriptCall]:
+    yield workers.beat(
+        SETTINGS, worker="w", lane="model.m", state="ready", row="{}", facts={}, record={"host": "h"}
+    )
+    yield fleet.fleet(SETTINGS, ["model.m"])
+    taken = Taken()
+    workers.lead(taken, "courier_1", 1000)
+    yield from taken.calls
+
+
+def code(source: str) -> str:
+    """The source without its comments."""
+    return "\n".join(line.split("--")[0] for line in source.splitlines())
+
+
+def used(source: str) -> set[str]:
+    """The arguments a script reads; `now` is the tests' own. Placing reads them as `p`."""
+    return set(re.findall(r"\b[ap]\.(\w+)", code(source))) - {"now"}
+
+
+def header(name: str) -> str:
+    """A file's leading comment, and what it refers to."""
+    lines = (FOLDER / f"{name}.lua").read_text(encoding="utf-8").splitlines()
+    own = "\n".join(line for line in lines[: next(i for i, x in enumerate(lines) if not x.startswith("--"))])
+    return own + (header("submit") if name == "admit" else "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_include_is_in_place_once(name: str) -> None:
+    source = Script(name).source
+    assert "@include" not in source
+    included = re.findall(r"^-- @include (\w+)$", (FOLDER / f"{name}.lua").read_text(encoding="utf-8"), re.M)
+    assert included[0] == "base"
+    assert len(included) == len(set(included))
+    assert set(included) <= INCLUDES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_has_the_functions_that_it_calls_and_no_other(name: str) -> None:
+    source = Script(name).source
+    made = re.findall(r"^ *local function (\w+)\(", source, re.M)
+    everywhere = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua"))
+    known = set(re.findall(r"^local function (\w+)\(", everywhere, re.M))
+    called = set(re.findall(r"(?<![\w.:])(\w+)\(", re.sub(r"function \w+\(", "", source)))
+    assert called & known == set(made) & known
+    assert len(made) == len(set(made))
+
+
+def test_no_include_is_left_over() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua")]
+    assert {name for source in sources for name in re.findall(r"@include (\w+)", source)} == INCLUDES
+
+
+def test_a_missing_script_stops_the_start_and_not_the_first_request() -> None:
+    with pytest.raises(FileNotFoundError):
+        Script("nothing")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_s_header_says_what_it_does_takes_and_returns(name: str) -> None:
+    said = header(name)
+    assert re.search(r"^--   a +\S", said, re.M)
+    assert re.search(r"^--   returns \S", said, re.M)
+    assert used((FOLDER / f"{name}.lua").read_text(encoding="utf-8")) <= set(re.findall(r"\w+", said))
+
+
+@pytest.mark.parametrize("call", list(calls()), ids=lambda call: call.script.name)
+def test_a_script_is_given_what_it_reads(call: ScriptCall) -> None:
+    given = set(json.loads(call.argv[0]))
+    # Admitted work was accepted before: what may refuse it is not asked.
+    refusing = {"must_be_ready", "patience_ms", "max_queued", "max_queued_caller", "pending"}
+    never_asked = refusing if call.script.name == "admit" else set()
+    assert used(call.script.source) - never_asked - given == set()
+
+
+def test_every_script_has_its_transition() -> None:
+    assert sorted(call.script.name for call in calls()) == NAMES
+
+
+def test_arguments_left_out_are_not_sent_as_null() -> None:
+    call = claims.give_back(SETTINGS, CLAIM, reason="r", error=None)
+    assert {"spend", "failure"} & set(json.loads(call.argv[0])) == set()

@@ -1,0 +1,139 @@
+"""Variables of a model's chat template, from what a caller writes to what the model reads."""
+
+from typing import Any
+
+import pytest
+from transformers import AutoConfig
+
+from api.dialects.native.jobs import from_job
+from api.dialects.openai.chat import from_chat
+from shared.cache_key import request_hash
+from shared.errors import CallerError
+from shared.models import Model
+from shared.request import Parameters, Request
+from tests.unit.worker.test_renderer import TINY, message, processor, text_of
+from worker.candidates import _told
+from worker.engines.prompt.renderer import Renderer
+
+__all__ = ["processor"]
+MESSAGES = [{"role": "user", "content": "Why?"}]
+TEMPLATE = (
+    "{% for turn in messages %}<|user|>{{ turn.content }}<|end|>{% endfor %}<|assistant|>"
+    "{% if enable_thinking is defined and enable_thinking is false %}no thoughts{% endif %}"
+    "{{ effort }}{{ bos_token }}"
+)
+
+
+def asked(given: Any) -> Request:
+    return from_chat({"messages": MESSAGES, "chat_template_kwargs": given}).request
+
+
+def read(processor: Any, request: Request, defaults: dict[str, Any] | None = None) -> str:
+    renderer = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048, defaults)
+    renderer.template = TEMPLATE
+    return text_of(processor, renderer.prompt(request, [])).partition("<|assistant|>")[2]
+
+
+def test_a_caller_switches_thinking_off(processor: Any) -> None:
+    assert read(processor, asked({"enable_thinking": False})) == "no thoughts"
+    assert read(processor, asked({"enable_thinking": True})) == ""
+    assert read(processor, asked({"effort": "low 2.5"})) == "low 2.5"
+
+
+def test_an_operator_switches_thinking_off_and_a_caller_on_again(processor: Any) -> None:
+    off = {"enable_thinking": False, "effort": "low"}
+    assert read(processor, asked(None), off) == "no thoughtslow"
+    assert read(processor, asked({"enable_thinking": True}), off) == "low"
+
+
+def test_a_variable_that_a_template_does_not_read_reaches_no_processor(processor: Any) -> None:
+    assert read(processor, asked({"padding": "max_length", "truncation": True})) == ""
+
+
+def test_equal_wishes_have_one_hash_and_different_ones_have_two() -> None:
+    first = request_hash(asked({"a": 1, "b": False}), "main")
+    assert first == request_hash(asked({"b": False, "c": None, "a": 1}), "main")
+    assert first != request_hash(asked({"a": 1, "b": True}), "main")
+    assert request_hash(asked({}), "main") == request_hash(asked(None), "main")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("messages", "x"),
+        ("add_generation_prompt", False),
+        ("bos_token", "x"),
+        ("tokenize", False),
+        ("return_dict", True),
+        ("processor_kwargs", 1),
+        ("times", 10**6 + 1),
+        ("times", -1e7),
+        ("a name", 1),
+        ("effort", "<|end|>"),
+        ("effort", "low\n"),
+        ("effort", "x" * 65),
+        ("effort", ["low"]),
+        ("effort", {"is": "low"}),
+    ],
+)
+def test_what_could_forge_a_turn_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(CallerError) as refused:
+        asked({name: value})
+    assert (refused.value.code, refused.value.param) == ("invalid_request", f"chat_template_kwargs.{name}")
+    job = {"messages": MESSAGES, "parameters": {"chat_template_kwargs": {name: value}}}
+    with pytest.raises(CallerError) as refused:
+        from_job(job)
+    assert refused.value.param == f"parameters.chat_template_kwargs.{name}"
+
+
+BREAKING = [
+    ("{{ 10 // n }}", 0),
+    ("{{ 'x' + n }}", 1),
+    ("{{ range(n) | list }}", 10**6),
+    ("{{ n ** n }}", 1e5),
+]
+
+
+@pytest.mark.parametrize(("breaking", "value"), BREAKING)
+def test_a_variable_that_breaks_a_template_is_its_callers_error(
+    processor: Any, breaking: str, value: float
+) -> None:
+    config = AutoConfig.from_pretrained(TINY)
+    renderer = Renderer(processor, config, 2048)
+    renderer.template = "{% for turn in messages %}{{ turn.content }}{% endfor %}" + breaking
+    with pytest.raises(CallerError) as refused:
+        renderer.prompt(asked({"n": value}), [])
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "chat_template_kwargs")
+    own = Renderer(processor, config, 2048, {"n": value})
+    own.template = renderer.template
+    with pytest.raises(CallerError):
+        own.check_defaults()
+
+
+def test_a_crowd_of_variables_is_refused() -> None:
+    with pytest.raises(CallerError, match="up to 16 variables"):
+        asked({f"v{number}": True for number in range(17)})
+
+
+@pytest.mark.parametrize(
+    "given", [{"messages": "x"}, {"bos_token": "x"}, {"effort": "<|end|>"}, {"a": ["b"]}]
+)
+def test_a_row_of_the_models_file_sets_no_more_than_a_caller_may(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="chat_template_kwargs"):
+        Model.model_validate({"id": "m", "engine": "echo", "chat_template_kwargs": given})
+
+
+def test_a_prompt_is_read_the_same_beside_unknown_variables(processor: Any) -> None:
+    request = Request(model="m", messages=(message("user", "Why?"),))
+    assert read(processor, request) == read(processor, asked({"unknown": True}))
+
+
+def test_a_row_is_the_same_in_whatever_order_its_variables_stand() -> None:
+    rows = ({"a": 1, "b": True}, {"b": True, "a": 1})
+    made = [Model.model_validate({"id": "m", "engine": "echo", "chat_template_kwargs": row}) for row in rows]
+    assert made[0].model_dump_json() == made[1].model_dump_json()
+
+
+def test_a_receipt_tells_the_variables_that_the_model_read() -> None:
+    told = _told(Parameters(chat_template_kwargs=(("enable_thinking", False),)))
+    assert told["chat_template_kwargs"] == {"enable_thinking": False}

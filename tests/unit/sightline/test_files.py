@@ -1,0 +1,70 @@
+"""The service may have as many connections as the system grants, whatever it grants at first."""
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sightline.cli import main
+from sightline.exits import Exit
+from sightline.serving.child import ENOUGH, allow_files
+from tests.support.ports import free_port
+
+NONE = resource.RLIM_INFINITY
+
+
+@pytest.fixture
+def grants(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[int, int]]:
+    """The limits of this process, soft and hard, which the test sets."""
+    limits = {resource.RLIMIT_NOFILE: (256, 4096), resource.RLIMIT_AS: (NONE, NONE)}
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    return limits
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "allowed"),
+    [
+        (256, NONE, ENOUGH),
+        (1024, 524_288, ENOUGH),
+        (256, 4096, 4096),
+        (64, 64, 64),
+        (65_536, 524_288, ENOUGH),
+        (NONE, NONE, ENOUGH),
+    ],
+)
+def test_callers_are_not_turned_away_at_a_limit_that_each_program_may_raise(
+    soft: int, hard: int, allowed: int, grants: dict[int, tuple[int, int]]
+) -> None:
+    grants[resource.RLIMIT_NOFILE] = soft, hard
+    assert allow_files() == allowed
+    assert grants[resource.RLIMIT_NOFILE] == (soft if soft in (NONE, 65_536) else allowed, hard)
+
+
+def test_a_system_that_does_not_let_it_be_raised_is_told_as_it_is(
+    grants: dict[int, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert allow_files() == grants[resource.RLIMIT_NOFILE][0]
+
+
+@pytest.mark.parametrize(("hard", "warned"), [(64, True), (4096, False)])
+def test_a_start_with_too_few_open_files_says_so(
+    hard: int,
+    warned: bool,
+    grants: dict[int, tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    grants[resource.RLIMIT_NOFILE] = 64, hard
+    monkeypatch.setenv("SIGHTLINE_REDIS__URL", "redis://127.0.0.1:1/0")
+
+    assert main(["run", "--port", str(free_port()), "--data", str(tmp_path)]) == Exit.REDIS
+
+    assert ("warning  64 open files" in capsys.readouterr().out) == warned
+    assert grants[resource.RLIMIT_NOFILE] == (hard, hard)

@@ -1,0 +1,100 @@
+"""Jobs in a terminal: aligned, complete, and never more than text."""
+
+from dataclasses import replace
+
+import pytest
+
+from api.dialects.native.jobs import to_job
+from shared.job import Attempt, Estimate, WaitingReason
+from sightline.job_commands import card, detail, table
+from sightline.terminal import plain, span
+from tests.support.views import QUEUED, failed, succeeded
+
+NOW = 1_700_000_060.0
+
+
+def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended() -> None:
+    jobs = [to_job(view) for view in (QUEUED, succeeded(), failed(), succeeded(cache="HIT"))]
+    jobs[1]["model"] = "a/much-longer-name"
+
+    assert table(jobs, NOW) == [
+        "ID                                    STATUS     MODEL               AGE  DETAIL",
+        f"{QUEUED.id}  queued     org/model           59s  busy, 3 ahead, begins in 1.5s",
+        f"{QUEUED.id}  succeeded  a/much-longer-name  59s  after 0.6s",
+        f"{QUEUED.id}  failed     org/model           59s  invalid_image",
+        f"{QUEUED.id}  succeeded  org/model           59s  from the cache",
+    ]
+
+
+def test_no_jobs_is_a_head_alone() -> None:
+    assert table([], NOW) == ["ID  STATUS  MODEL  AGE  DETAIL"]
+
+
+def test_a_job_is_told_whole() -> None:
+    attempts = (
+        Attempt(1, "worker_01", 1_700_000_001_000, 1_700_000_003_500, "worker_lost"),
+        Attempt(2, "worker_02", 1_700_000_004_000),
+    )
+    view = replace(
+        QUEUED,
+        status="running",
+        started_ms=1_700_000_001_000,
+        attempts=attempts,
+        cache="MISS",
+        finish_by_ms=1_700_000_100_000,
+        retry_of="job_2",
+        estimate=Estimate(1.5, 4.0, 0.5, "measured"),
+    )
+
+    assert card(to_job(view), NOW) == [
+        f"id        {QUEUED.id}",
+        "status    running (busy, 3 ahead, begins in 1.5s)",
+        "model     org/model",
+        "priority  normal",
+        "cache     MISS",
+        "retry of  job_2",
+        "metadata  shop=7",
+        "created   2023-11-14 22:13:20Z, 59s ago",
+        "started   2023-11-14 22:13:21Z",
+        "finish by 2023-11-14 22:15:00Z",
+        "estimate  begins in 1.5s, nine times in ten in 4.0s, then takes 0.5s (measured)",
+        "attempt   1 by worker_01 from 2023-11-14 22:13:21Z, 2.5s: worker_lost",
+        "attempt   2 by worker_02 from 2023-11-14 22:13:24Z: goes on",
+    ]
+
+
+def test_an_ended_job_is_told_with_its_answer_or_its_error() -> None:
+    assert card(to_job(succeeded()), NOW)[-2:] == ["", "A red square."]
+    assert card(to_job(failed()), NOW)[-1] == (
+        "error     invalid_image: The picture is broken; send another. (messages[0].content[0])"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("paused", "paused"), ("scheduled", "scheduled, begins 2023-11-14 22:15:00Z"), ("retrying", "retrying")],
+)
+def test_who_waits_for_no_line_is_promised_nothing(reason: WaitingReason, words: str) -> None:
+    view = replace(QUEUED, waiting_reason=reason, estimate=None, schedule_at_ms=1_700_000_100_000)
+    assert detail(to_job(view)) == words
+
+
+def test_a_running_job_says_which_attempt_it_is() -> None:
+    view = replace(succeeded(), status="running", ended_ms=None, result=None)
+    assert detail(to_job(view)) == "attempt 1"
+
+
+def test_an_answer_cannot_write_on_the_terminal() -> None:
+    view = succeeded("\x1b[2Jred\r\x07 \u202egreen\x9b1m\nline\ttab")
+    printed = card(to_job(view), NOW)[-1]
+
+    assert printed == "\ufffd[2Jred\ufffd\ufffd \ufffdgreen\ufffd1m\nline\ttab"
+    assert plain("größe 猫 🐈") == "größe 猫 🐈"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0.0s"), (0.04, "0.0s"), (9.94, "9.9s"), (59.9, "59s"), (60, "1m"), (7199, "1h"), (200_000, "2d")],
+)
+def test_a_span_is_short(seconds: float, text: str) -> None:
+    assert span(seconds) == text

@@ -1,0 +1,288 @@
+"""How a row's next token is drawn: as by `generate()`, with the processors that `generate()` makes for it."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+from worker.engines.base import Row
+from worker.engines.loading.torch_errors import out_of_memory
+from worker.engines.sampling.processors import Confidence, LogitsError, Replay, processors_of
+
+# Finds the most probable token of each row, for all rows in one go.
+#
+# Most requests ask for greedy decoding, and choosing row by row takes a tenth of a step.
+
+# Logits that a CPU's thread works on at once: a MiB of them stays in a core's own cache. Fewer in more calls
+# take longer, most of all with several threads.
+BLOCK = 2**18
+# A token so far behind the best adds nothing in float32. Of what is further behind, like the tokens that some
+# models hide, MKL's exp takes up to two hundred times as long.
+FARTHEST = -80.0
+
+
+class Choice(NamedTuple):
+    """A token and how probable it was; NaN where the row's logits are no numbers."""
+
+    token: int
+    probability: float
+
+
+class Suppressed:
+    """Tokens that are never chosen, kept on the device: copied there, they would wait for the whole pass."""
+
+    def __init__(self, tokens: Iterable[int]) -> None:
+        self._tokens = tokens
+        self._there: torch.Tensor | None = None
+
+    def of(self, logits: torch.Tensor) -> torch.Tensor:
+        """Those of the vocabulary."""
+        if self._there is None:
+            tokens = [token for token in self._tokens if token < logits.shape[1]]
+            self._there = torch.tensor(tokens, dtype=torch.long, device=logits.device)
+        return self._there
+
+
+def greedy(logits: torch.Tensor, suppressed: Suppressed) -> list[Choice]:
+    """What transformers' SuppressTokensLogitsProcessor and argmax give for each row of [rows, vocabulary].
+
+    Overwrites `logits` if they are float32: with a large vocabulary a copy takes a third of the time.
+    """
+    never = suppressed.of(logits)
+    blocks = _in_float32(logits, at_once(logits))
+    return [choice for block in blocks for choice in _greedy(block, never)]
+
+
+def at_once(logits: torch.Tensor) -> int:
+    """How many of the rows [rows, vocabulary] to work on together."""
+    rows, vocabulary = logits.shape
+    if logits.device.type != "cpu":
+        return rows
+    return max(1, BLOCK * torch.get_num_threads() // vocabulary)
+
+
+def _in_float32(logits: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
+    """Yield the logits block by block; converted blocks share one buffer, each overwriting the last."""
+    blocks = (logits[at : at + rows] for at in range(0, len(logits), rows))
+    if logits.dtype == torch.float32:
+        yield from blocks
+        return
+    place = logits.new_empty((rows, logits.shape[1]), dtype=torch.float32)
+    for block in blocks:
+        yield place[: len(block)].copy_(block)
+
+
+def _greedy(scores: torch.Tensor, never: torch.Tensor) -> Iterable[Choice]:
+    scores.index_fill_(1, never, -torch.inf)
+    best = argmax(scores)[:, None]
+    # The best one's softmax, without writing those of all others.
+    behind = scores.sub_(scores.gather(1, best)).clamp_min_(FARTHEST)
+    probabilities = behind.exp_().sum(dim=-1).reciprocal_()
+    return map(Choice, best[:, 0].tolist(), probabilities.tolist())
+
+
+def argmax(scores: torch.Tensor) -> torch.Tensor:
+    """Of each row. NumPy on a CPU, where it takes a twentieth of torch 2.13's time."""
+    if scores.device.type != "cpu":
+        return scores.argmax(dim=-1)
+    return torch.from_numpy(scores.numpy().argmax(axis=-1))
+
+
+class PendingTokens(Confidence):
+    """Leaves the distribution on the device.
+
+    Broken logits are noticed when the token's probability is read.
+    """
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        self.remember(input_ids, scores)
+        return scores
+
+
+PLAIN = (PendingTokens, SuppressTokensLogitsProcessor)
+# They look at nothing but the scores, at each row by itself, and come last.
+WARPERS = (
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    MinPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+
+class Sampler:
+    """Random draws come from a generator of the row's own, so that neighbours do not change them."""
+
+    plain: bool
+    """Whether `greedy` may choose the row's tokens."""
+    manner: tuple[object, ...]
+    """Rows of the same manner can be drawn together once they are bent."""
+    _ids: torch.Tensor
+    _processors: Sequence[LogitsProcessor]
+    _warpers: Sequence[LogitsProcessor]
+
+    def __init__(
+        self,
+        row: Row,
+        config: GenerationConfig,
+        device: torch.device,
+        grammar: Sequence[LogitsProcessor] = (),
+    ) -> None:
+        """`grammar` processors forbid tokens that the row's format does not allow."""
+        parameters = row.parameters
+        self._confidence = PendingTokens()
+        self._dice: torch.Generator | None = None
+        if config.do_sample:
+            self._dice = torch.Generator(device)
+            self._dice.seed() if parameters.seed is None else self._dice.manual_seed(parameters.seed)
+            self._unthrown = self._dice.get_state()
+        self.own: list[LogitsProcessor] = [self._confidence, *grammar, *processors_of(parameters)]
+        if row.published:
+            self.own.append(Replay(row.published))
+
+    def prepare(self, prompt: torch.Tensor, answer: list[int], processors: LogitsProcessorList) -> None:
+        """`processors` are those of `generate()`, the own ones among them."""
+        self._ids = torch.cat([prompt, prompt.new_tensor([answer])], dim=-1) if answer else prompt
+        self.plain = self._dice is None and all(type(processor) in PLAIN for processor in processors)
+        last = len(processors)
+        while last and type(processors[last - 1]) in WARPERS:
+            last -= 1
+        self._processors, self._warpers = processors[:last], processors[last:]
+        self.manner = (self.throws, *((type(one), *vars(one).items()) for one in self._warpers))
+
+    @property
+    def throws(self) -> bool:
+        """Whether its tokens are random."""
+        return self._dice is not None
+
+    def bent(self, logits: torch.Tensor) -> torch.Tensor:
+        """The row's scores [1, vocabulary] for its next token, before they are warped."""
+        scores: torch.Tensor = logits
+        for processor in self._processors:
+            scores = processor(self._ids, scores)
+        return scores
+
+    def warped(self, scores: torch.Tensor) -> torch.Tensor:
+        """Those of any rows of its manner [rows, vocabulary]."""
+        for warper in self._warpers:
+            scores = warper(self._ids, scores)
+        return scores
+
+    def throw(self, lane: torch.Tensor) -> None:
+        """Fill it with the random numbers of the next token: the same ones until a token is accepted."""
+        if self._dice is not None:
+            self._dice.set_state(self._unthrown)
+            lane.exponential_(generator=self._dice)
+
+    def logprob(self, token: torch.Tensor) -> torch.Tensor:
+        """How probable the token [1] is, on its device; NaN where the row's logits are no numbers."""
+        return self._confidence.logprob(token)
+
+    def accept(self, choice: Choice) -> None:
+        """It is the row's next token. Raises LogitsError; whatever it raises, the draw is undone."""
+        if not math.isfinite(choice.probability):
+            raise LogitsError("the model computed NaN or infinite logits")
+        if not self.plain:
+            longer = torch.cat([self._ids, self._ids.new_full((1, 1), choice.token)], dim=-1)
+            if self._dice is not None:
+                self._unthrown = self._dice.get_state()
+            self._ids = longer
+        self._confidence.add(choice.probability)
+
+    @property
+    def score(self) -> float | None:
+        return self._confidence.score
+
+
+# Draws the next tokens of all rows that are not plain, and reads them from the device in one go.
+#
+# On a GPU each read waits for everything before it, and each small operation costs a launch.
+
+
+def drawn(draws: Sequence[Sampler], logits: torch.Tensor) -> list[Choice | Exception]:
+    """For each row of float32 logits [rows, vocabulary] its token, or what the row's own processors raised.
+
+    A draw counts only once it is accepted. May overwrite `logits`.
+    """
+    choices: dict[int, Choice | Exception] = {}
+    bent: dict[int, torch.Tensor] = {}
+    for row, (draw, own) in enumerate(zip(draws, logits[:, None], strict=True)):
+        try:
+            bent[row] = draw.bent(own)
+        except Exception as error:
+            # It is this row's alone: who takes the token raises it.
+            choices[row] = error
+    choices.update(_chosen(draws, bent, at_once(logits)))
+    return [choices[row] for row in range(len(draws))]
+
+
+def _chosen(
+    draws: Sequence[Sampler], bent: Mapping[int, torch.Tensor], most: int
+) -> Mapping[int, Choice | Exception]:
+    """For each bent row, at most `most` at a time, and one by one where memory runs out over several."""
+    try:
+        return _together(draws, bent, most)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        if len(bent) == 1:
+            return dict.fromkeys(bent, error)
+    # Here the error is gone, and with it what was computed where it was raised.
+    return {row: choice for row in bent for choice in _chosen(draws, {row: bent[row]}, most).values()}
+
+
+def _together(draws: Sequence[Sampler], bent: Mapping[int, torch.Tensor], most: int) -> dict[int, Choice]:
+    alike: dict[object, list[int]] = {}
+    for row in bent:
+        alike.setdefault(draws[row].manner, []).append(row)
+    tokens: dict[int, torch.Tensor] = {}
+    weights: list[torch.Tensor] = []
+    for same in alike.values():
+        for rows in (same[at : at + most] for at in range(0, len(same), most)):
+            each, weight = _tokens([draws[row] for row in rows], torch.cat([bent[row] for row in rows]))
+            tokens.update(zip(rows, each[:, None], strict=True))
+            weights.append(weight)
+    if not tokens:
+        return {}
+    read = _read([draws[row] for row in tokens], torch.cat([*tokens.values()]), torch.cat(weights))
+    return dict(zip(tokens, read, strict=True))
+
+
+def _tokens(draws: Sequence[Sampler], scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of rows drawn in the same manner; also the weight that each had, NaN where scores are no numbers.
+
+    `torch.multinomial` draws one token just so, too, but takes one generator for all rows, and reads twice to
+    check that the probabilities are some.
+    """
+    scores = draws[0].warped(scores)
+    if draws[0].throws:
+        scores = scores.softmax(dim=-1)
+        race = torch.empty_like(scores)
+        for draw, lane in zip(draws, race, strict=True):
+            draw.throw(lane)
+        tokens = argmax(torch.div(scores, race, out=race))
+        return tokens, scores.gather(1, tokens[:, None])[:, 0]
+    tokens = argmax(scores)
+    return tokens, torch.ones_like(tokens, dtype=scores.dtype)
+
+
+def _read(draws: Sequence[Sampler], tokens: torch.Tensor, weights: torch.Tensor) -> list[Choice]:
+    """The probability is NaN also where a row's own processors left scores that are no numbers."""
+    logprobs = torch.cat([draw.logprob(token) for draw, token in zip(draws, tokens[:, None], strict=True)])
+    logprobs = logprobs.masked_fill(~weights.isfinite(), torch.nan)
+    return [
+        Choice(token, math.exp(logprob))
+        for token, logprob in zip(tokens.tolist(), logprobs.tolist(), strict=True)
+    ]

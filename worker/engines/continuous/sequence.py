@@ -1,0 +1,173 @@
+"""An answer while it is generated: its tokens so far, how the next one is drawn, when it is finished."""
+
+from concurrent.futures import Future
+from dataclasses import replace
+
+import torch
+from transformers import GenerationConfig
+
+from worker.engines.base import Cancelled, Finish, Row
+from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.prompt_content import PromptContent
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.sampling import Choice, Sampler, drawn
+from worker.engines.loading.devices import device_of
+from worker.engines.loading.loaded import LoadedModel
+from worker.engines.sampling.detokenizer import Transcript
+from worker.engines.sampling.grammar_processor import held
+from worker.engines.sampling.logprobs import Distribution, distributions
+
+
+class Siblings:
+    """The answers that one request asks for to the same prompt. The `failure` of one ends all of them."""
+
+    failure: Exception | None = None
+
+
+class TokenSequence:
+    """Written by the engine's thread; the task thread waits for `future`.
+
+    Taken out of the batch and prefilled again, it feeds the tokens it already has without drawing them anew
+    (`catches_up`).
+    """
+
+    # Made by `_begin`, only when the answer's turn has come: its time counts from there, and if memory runs
+    # out then, the answer is tried again.
+    _transcript: Transcript
+    _config: GenerationConfig
+    draw: Sampler
+
+    def __init__(self, row: Row, loaded: LoadedModel, siblings: Siblings) -> None:
+        """Raises CallerError `context_length_exceeded`."""
+        self.row = row
+        self.siblings = siblings
+        self.future: Future[Finish] = Future()
+        self.budget = loaded.budget(row.prompt, row.parameters)
+        self.alone = False
+        self.apart = False
+        self.beside: int | None = None
+        """The most other answers it may run beside until it has taken a step; memory ran out beside more."""
+        self.failed_steps = 0
+        self._loaded = loaded
+        self._held = held(row, loaded.ends(row.parameters))
+        self.spared = False
+        self._fed = 0
+        self._cached: int | None = None
+        self._begun = False
+        self._stopped = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether its turn has come before: it was put back."""
+        return self._begun
+
+    @property
+    def length(self) -> int:
+        """The most tokens that prompt and answer can come to together."""
+        return self.row.prompt.tokens + self.budget
+
+    @property
+    def content(self) -> PromptContent:
+        content: PromptContent = self.row.prompt.inputs
+        return content
+
+    @property
+    def ids_fed(self) -> list[int]:
+        """The tokens of the answer that the row has seen."""
+        return self._transcript.ids[: self._fed]
+
+    @property
+    def over(self) -> bool:
+        return self._stopped or len(self._transcript.ids) == self.budget
+
+    @property
+    def cancelled(self) -> bool:
+        return self.siblings.failure is not None or self.row.cancel.is_set()
+
+    def prefill(self, reuse: ReuseCache) -> Prefill:
+        """Start the prompt, or start it again. Raises Refusal, and what the model raises on its pictures."""
+        self._begin()
+        head = reuse.head(self.content)
+        if self._cached is None:
+            self._cached = head.start
+        prefill = Prefill(self._loaded.network, head, self._config, reuse.seams)
+        self._ready(prefill)
+        return prefill
+
+    def fork(self, prefill: Prefill) -> None:
+        """Start from the prompt that was computed for one of its siblings, instead of calling `prefill`."""
+        self._begin()
+        if self._cached is None:
+            self._cached = prefill.length
+        self._ready(prefill)
+
+    @property
+    def next_fed(self) -> int:
+        """The token for the next step."""
+        return self._transcript.ids[self._fed]
+
+    def count_fed(self) -> None:
+        """The step has taken `next_fed`."""
+        self._fed += 1
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether the token after the one just fed is already known."""
+        return self._fed < len(self._transcript.ids)
+
+    @property
+    def plain(self) -> bool:
+        """Whether its next token is the most probable one."""
+        return self.draw.plain
+
+    @property
+    def top_logprobs(self) -> int | None:
+        """How many alternatives to report for each token; None if the request asks for no logprobs."""
+        return self.row.parameters.logprobs
+
+    def first(self, logits: torch.Tensor) -> None:
+        """Draw the first token of the answer, unless it is already known. Raises what `take` raises."""
+        if self.catches_up:
+            return
+        if self.cancelled:
+            raise Cancelled
+        count = self.top_logprobs
+        [distribution] = [None] if count is None else distributions(logits, [count])
+        # Drawing may write into the logits; siblings draw from the same ones, and they may be kept for reuse.
+        [choice] = drawn([self.draw], logits.clone())
+        self.take(choice, distribution)
+
+    def take(self, choice: Choice | Exception, distribution: Distribution | None) -> None:
+        """Append the next token; `distribution` is needed for logprobs.
+
+        Raises Cancelled, LogitsError, what `drawn` found, and what `emit` raises.
+        """
+        if self.cancelled:
+            raise Cancelled
+        if isinstance(choice, Exception):
+            raise choice
+        likelihood = None if distribution is None else distribution.of(choice.token)
+        # Last: if memory runs out before, the token is drawn again.
+        self.draw.accept(choice)
+        self._stopped = self._transcript.add(choice.token, likelihood)
+
+    def finish(self) -> Finish:
+        finish = self._transcript.finish("length", self.draw.score)
+        return replace(finish, cached_tokens=self._cached or 0)
+
+    def fail(self, error: Exception) -> None:
+        self.siblings.failure = self.siblings.failure or error
+        self.future.set_exception(self.siblings.failure)
+
+    def _ready(self, prefill: Prefill) -> None:
+        self.draw.prepare(prefill.ids, self._transcript.ids, prefill.processors_of(self.draw.own))
+        self._fed = 0
+
+    def _begin(self) -> None:
+        """Does its work at the first call only."""
+        if self._begun:
+            return
+        self._transcript = self._loaded.transcript(self.row)
+        self._config = self._loaded.config(self.row.parameters, self.budget)
+        self.draw = Sampler(self.row, self._config, device_of(self._loaded.network), self._held)
+        self._begun = True

@@ -1,0 +1,185 @@
+"""Compiles grammars that hold answers to a JSON Schema, a regular expression, a choice, or function calls.
+
+Before each token llguidance says which ones may come next. It reads the model's own tokenizer and builds its
+automata as it goes, so that nothing is computed ahead for the vocabulary."""
+
+import json
+import logging
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
+from typing import Any
+
+from llguidance import LLMatcher, LLTokenizer
+
+from shared.errors import CallerError
+from shared.request import Format
+from worker.engines.grammar.lark import Spacing, lark, quoted, schema
+from worker.engines.grammar.sandbox import begin, fault, reason
+from worker.engines.grammar.tool_calls import Calling
+from worker.fair_share import FairSemaphore, Waiter
+
+# Tells which grammars can be used: each is tried once, a few at a time, and callers take turns.
+
+AT_ONCE = 2
+"""Trials at once; each may take all of a trial's time and memory."""
+KEPT = 256
+"""Results kept of all callers together; if there are more, the caller with the most loses the oldest."""
+
+
+class Trials:
+    """The results for each caller's latest grammars; may be used from several threads.
+
+    Callers share none, so that no caller can tell from an answer's time what another one asked.
+    """
+
+    def __init__(self) -> None:
+        self._places = FairSemaphore(AT_ONCE)
+        self._found: dict[tuple[str, str], str] = {}
+        self._keeping = threading.Lock()
+
+    def fault(self, grammar: str, caller: str) -> str:
+        """Why this grammar cannot be used; "" if it can. Raises TrialError.
+
+        A new grammar waits for a place, then takes a tenth of a second to some seconds.
+        """
+        key = (caller, grammar)
+        found = self._found.get(key)
+        if found is not None:
+            return found
+        with self._places.taking(1, Waiter(caller)):
+            # Another thread may have tried it meanwhile.
+            found = self._found.get(key)
+            if found is None:
+                found = fault(grammar)
+                self._keep(key, found)
+        return found
+
+    def _keep(self, key: tuple[str, str], found: str) -> None:
+        with self._keeping:
+            self._found[key] = found
+            if len(self._found) > KEPT:
+                kept = Counter(caller for caller, _ in self._found)
+                most = max(kept, key=lambda caller: kept[caller])
+                del self._found[next(key for key in self._found if key[0] == most)]
+
+
+TRIALS = Trials()
+"""Those of this process, whose memory all trials share."""
+
+
+log = logging.getLogger("worker.engines.grammar")
+# JSON allows any number of blanks and line feeds, and a model that has lost its way would write nothing else.
+SPACING: Spacing = {"whitespace_pattern": " "}
+
+
+class Grammars:
+    """Compiles grammars for one model's tokens; may be used from several threads."""
+
+    def __init__(self, tokenizer: Any, end_ids: Iterable[int | None]) -> None:
+        """Takes a second for 150,000 tokens. An unreadable tokenizer is reported only once it is needed."""
+        self._tokenizer: LLTokenizer | None = None
+        self._added: dict[str, int] = tokenizer.get_added_vocab()
+        ends = [id_ for id_ in end_ids if id_ is not None]
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None or not ends:
+            return
+        try:
+            self._tokenizer = LLTokenizer(_plain(backend), eos_token=ends)
+        except ValueError as error:
+            log.warning("no answers can be held to a format: %s", error)
+
+    def compile(self, wanted: Format, caller: str = "") -> LLMatcher:
+        """The matcher for one answer. A new format is tried first, for which callers take turns.
+
+        Raises CallerError `invalid_request` for a format that cannot be used, `unsupported_parameter` if the
+        model's tokenizer cannot be read.
+        """
+        grammar = _grammar(wanted)
+        return self._compiled(grammar, grammar, _unusable, caller)
+
+    def calls(self, wanted: Calling, caller: str = "") -> LLMatcher:
+        """As `compile`, for calls of functions."""
+        # The trial does not know the model's tokens, so its grammar has the marks as text.
+        tried = LLMatcher.grammar_from_lark(wanted.lark(quoted))
+        grammar = LLMatcher.grammar_from_lark(wanted.lark(self.mark))
+        return self._compiled(tried, grammar, _uncallable, caller)
+
+    def mark(self, text: str) -> str:
+        """A mark as a grammar writes it: as its token, if it is one, else as text."""
+        return f"<[{self._added[text]}]>" if text in self._added else quoted(text)
+
+    def _compiled(
+        self, tried: str, grammar: str, refusal: Callable[[str], CallerError], caller: str
+    ) -> LLMatcher:
+        if self._tokenizer is None:
+            message = "This model's answers cannot be held to a format: its tokenizer has no known form."
+            raise CallerError("unsupported_parameter", message, param=refusal("").param)
+        if wrong := TRIALS.fault(tried, caller):
+            raise refusal(wrong)
+        matcher = begin(self._tokenizer, grammar)
+        if wrong := reason(matcher):
+            raise refusal(wrong)
+        return matcher
+
+
+def _plain(backend: Any) -> str:
+    """The tokenizer's file without padding and truncation, which do not concern answers.
+
+    Its decoder is written as llguidance knows it: Metaspace is the older word for these three.
+    """
+    file = _unspelled(json.loads(backend.to_str())) | {"padding": None, "truncation": None}
+    decoder = file.get("decoder") or {}
+    if decoder.get("type") == "Metaspace":
+        space = {"type": "Replace", "pattern": {"String": decoder["replacement"]}, "content": " "}
+        file["decoder"] = {
+            "type": "Sequence",
+            "decoders": [space, {"type": "ByteFallback"}, {"type": "Fuse"}],
+        }
+    return json.dumps(file)
+
+
+def _unspelled(file: dict[str, Any]) -> dict[str, Any]:
+    """The file with its special tokens renamed so that no caller can guess the names.
+
+    llguidance tokenizes the parts of an answer that a format dictates. A special token's name in them would
+    become that token, which makes no text, in the place of the letters.
+    """
+    added, model, secret = file["added_tokens"], file["model"], secrets.token_hex(8)
+    names = {token["content"]: f"\ufdd0{secret} {token['id']}\ufdd1" for token in added if token["special"]}
+    vocab = model["vocab"]
+    if isinstance(vocab, dict):
+        model["vocab"] = {names.get(name, name): id_ for name, id_ in vocab.items()}
+    else:
+        model["vocab"] = [[names.get(name, name), score] for name, score in vocab]
+    # Converters write merges for every piece that can be made of two others, special tokens included.
+    if merges := model.get("merges"):
+        model["merges"] = [merge for merge in merges if not _makes(merge, names)]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    renamed = [token | {"content": names.get(token["content"], token["content"])} for token in added]
+    return file | {"added_tokens": renamed}
+
+
+def _makes(merge: str | list[str], names: Container[str]) -> bool:
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left in names or right in names or left + right in names
+
+
+def _unusable(why: str) -> CallerError:
+    return CallerError("invalid_request", f"The format cannot be used: {why}.", param="format")
+
+
+def _uncallable(why: str) -> CallerError:
+    return CallerError("invalid_request", f"Calls cannot be held to these schemas: {why}.", param="tools")
+
+
+def _grammar(wanted: Format) -> str:
+    """The format as llguidance reads it. Raises CallerError."""
+    if wanted.kind == "json":
+        try:
+            return LLMatcher.grammar_from_json_schema(schema(wanted, SPACING))
+        except ValueError as error:
+            raise _unusable(str(error)) from None
+    return LLMatcher.grammar_from_lark(lark(wanted))

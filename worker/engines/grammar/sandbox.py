@@ -1,0 +1,130 @@
+"""Tries a grammar in a child process before the worker compiles it, so that a hang or crash stays there.
+
+llguidance limits most of its work, but not all: a few factors of `multipleOf` keep it busy for ever, and a
+long chain of `allOf` overflows its stack, which would end the worker.
+
+The child is `python -m worker.engines.grammar.sandbox`: it reads a grammar from standard
+input and writes to standard output why it cannot be used. It holds no secrets and imports nothing of the
+project, so it takes about a tenth of a second.
+"""
+
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+
+# Processor time, not waiting: a busy machine must not refuse what an idle one accepts.
+LIMIT_S = 3
+MEMORY_BYTES = 2**30
+# A fraction of any worker thread's stack: what passes here does not overflow there.
+STACK_BYTES = 2**20
+START_LIMIT_S = 60
+# Limits on the work before the first token, on that of each later step (about 50 ms at most), and on what is
+# kept for a row (about 100 MB at most).
+INITIAL_FUEL, STEP_FUEL, STATES = 300_000, 50_000, 100_000
+REASON_LIMIT = 200
+# The prefix of an error in a schema inside another grammar.
+INSIDE = "failed to compile JSON schema: "
+TOO_COMPLEX = "it is too complex"
+# Exit codes of a child that computes, recurses or takes memory without end; other signals come from outside.
+ITS_FAULT = {-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
+WORDS = {
+    "NoExtensionBias": "no answer is of this format",
+    "Parser Error: token": "the model has no token that goes on with it",
+    "Unsatisfiable schema: Regex is empty": "no text is all that it asks for",
+    "Unsatisfiable schema: integer interval": "no whole number lies between its bounds",
+    "oneOf constraints": "branches of a oneOf are not known to exclude each other; anyOf says what is meant",
+    **dict.fromkeys(
+        ("panic", "lexer", "initial lexer", "fuel", "parser error", "Parser Error", "schema too large"),
+        TOO_COMPLEX,
+    ),
+    "Unable to determine": TOO_COMPLEX,
+}
+
+
+class TrialError(RuntimeError):
+    """The child failed for a reason that says nothing about the grammar."""
+
+
+class _Bytes:
+    """A tokenizer of 256 bytes and an end token; a grammar compiles alike with all tokenizers."""
+
+    eos_token_id = 256
+    bos_token_id = None
+    tokens: Sequence[bytes] = [bytes([byte]) for byte in range(256)] + [b"<end>"]
+    special_token_ids: Sequence[int] = [256]
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(text)
+
+
+def fault(grammar: str) -> str:
+    """Why this grammar cannot be used; "" if it can. Raises TrialError."""
+    try:
+        child = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "worker.engines.grammar.sandbox"],
+            input=grammar.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(__file__).parents[2],
+            env={},
+            start_new_session=True,
+            timeout=START_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise TrialError(f"a grammar's trial did not end within {START_LIMIT_S} s") from None
+    if child.returncode in ITS_FAULT:
+        return TOO_COMPLEX
+    if child.returncode:
+        raise TrialError(f"a grammar's trial ended with exit code {child.returncode}")
+    return child.stdout.decode()
+
+
+def begin(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
+    """Compile the grammar and compute its first mask, the most expensive one. `reason` tells errors."""
+    limits = LLParserLimits(
+        initial_lexer_fuel=INITIAL_FUEL,
+        step_lexer_fuel=STEP_FUEL,
+        max_lexer_states=STATES,
+        verbose_errors=False,
+    )
+    matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
+    if not matcher.is_error():
+        matcher.compute_bitmask()
+    return matcher
+
+
+def reason(matcher: LLMatcher) -> str:
+    """The matcher's error in one line; "" if there is none."""
+    lines = matcher.get_error().splitlines() or [""]
+    told = next((line for line in lines if line.startswith("error: ")), lines[0]).removeprefix("error: ")
+    told = told.rpartition(INSIDE)[2]
+    known = next((words for start, words in WORDS.items() if told.startswith(start)), told)
+    return known[:REASON_LIMIT].rstrip(".:")
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    grammar = sys.stdin.buffer.read().decode()
+    found: list[str] = []
+
+    def run() -> None:
+        found.append(reason(begin(LLTokenizer(TokenizerWrapper(_Bytes())), grammar)))
+
+    threading.stack_size(STACK_BYTES)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    sys.stdout.buffer.write(found[0].encode())
+
+
+if __name__ == "__main__":
+    main()

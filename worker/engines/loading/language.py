@@ -1,0 +1,244 @@
+"""What a model's folder says about prompts, tokens and answers, independent of what computes the weights."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import llguidance
+import torch
+import transformers
+from jinja2 import TemplateSyntaxError
+from llguidance import LLMatcher
+from PIL.Image import Image as Picture
+from transformers import GenerationConfig
+from transformers.utils import chat_template_utils
+
+from shared.errors import CallerError, ModelFailed
+from shared.models import Model
+from shared.request import Parameters, Request, check_text
+from shared.settings import settings
+from shared.tool_calls.syntax import MARKS, Known
+from worker.engines.base import ModelFacts, Prompt, Row
+from worker.engines.grammar.compiler import SPACING, Grammars
+from worker.engines.grammar.lark import Spacing
+from worker.engines.grammar.token_bytes import TokenNames
+from worker.engines.grammar.tool_calls import Calling
+from worker.engines.loading.fingerprint import digest_folder
+from worker.engines.prompt.budget import answer_budget, too_long
+from worker.engines.prompt.picture_tokens import PictureTokens
+from worker.engines.prompt.renderer import Renderer
+from worker.engines.sampling.detokenizer import Decode, Transcript, behind_blanks
+
+log = logging.getLogger("worker.engines.loading")
+# Tokenizers without a limit of their own say 1e30.
+SANE_LENGTH = 10**8
+# Cleaning up spaces rewrites at most the four characters of " n't".
+CLEAN_UP_REACH = 4
+# The parameters of sampling.
+DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
+
+ANSWERS = 2
+"""Goes up when our code begins to answer the same request differently: cached answers are no longer given,
+and no answer is resumed under other rules than those it began with."""
+
+
+class Language:
+    """One model's prompts and answers, by its processor and configs; may be used from several threads."""
+
+    overlong = ""
+    """What to report if the row allows more tokens than the model was made for."""
+
+    def __init__(
+        self, model: Model, folder: Path, processor: Any, config: Any, defaults: GenerationConfig
+    ) -> None:
+        """`defaults` are the model's own generation config. Raises ModelFailed if its context length is
+        unknown or its chat template is not a template.
+        """
+        self.model = model
+        self.defaults = defaults
+        self.tokenizer: Any = processor.tokenizer
+        self._text = config.get_text_config()
+        context_length = self._read_length()
+        self.renderer = Renderer(processor, config, context_length, model.chat_template_kwargs)
+        _check_template(model, self.renderer.template)
+        _check_variables(model, self.renderer)
+        self._picture_tokens = PictureTokens(processor, self.renderer.mark)
+        self.facts = self._read_facts(context_length)
+        self._names = TokenNames(self.tokenizer)
+        self.grammars = Grammars(self.tokenizer, self.end_ids)
+        self._hidden = _hidden(self.tokenizer, self.renderer.syntax)
+        self._files = digest_folder(folder)
+        self._max_side = settings().pictures.max_side
+        # With torchvision transformers uses other image processors, whose pixels differ a little.
+        self._pixels = type(getattr(processor, "image_processor", None)).__name__
+
+    def shorten(self, context_length: int) -> None:
+        """From now on no request may have more tokens, answer included."""
+        self.facts = replace(self.facts, context_length=context_length)
+        self.renderer.context_length = context_length
+
+    def check(self, request: Request, pictures: Sequence[Picture]) -> None:
+        """Check what can be checked before the request is rendered and its pictures are resized.
+
+        Raises CallerError `context_length_exceeded`, `invalid_request`.
+        """
+        check_text(request, settings().api.text_limit_kb)
+        self._check_ids(request.parameters)
+        tokens, limit = self._picture_tokens.of(pictures), self.facts.context_length
+        if tokens >= limit:
+            raise too_long(limit, f"the pictures alone are {tokens}. Send fewer or smaller ones.")
+
+    def grammar(self, request: Request, caller: str) -> LLMatcher | None:
+        """Raises CallerError as `worker.engines.base.Engine.grammar` says."""
+        calling = self.calling(request, SPACING)
+        if calling is not None:
+            return self.grammars.calls(calling, caller)
+        format = request.parameters.format
+        return None if format is None else self.grammars.compile(format, caller)
+
+    def calling(self, request: Request, spacing: Spacing) -> Calling | None:
+        """The calls that the answer is held to; None if it is held to none."""
+        tools, format = request.tools, request.parameters.format
+        syntax = self.renderer.syntax_of(request)
+        if tools is None or syntax is None or not (tools.held or format):
+            return None
+        return Calling(tools, syntax, format, spacing)
+
+    def budget(self, prompt: Prompt, parameters: Parameters) -> int:
+        """The most tokens that the answer may have. Raises CallerError `context_length_exceeded`."""
+        return answer_budget(
+            parameters,
+            default=self.model.max_new_tokens,
+            prompt_tokens=prompt.tokens,
+            context_length=self.facts.context_length,
+        )
+
+    def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
+        """The parameters, completed from the generation config, without those of sampling if greedy."""
+        samples = parameters.samples(bool(self.defaults.do_sample))
+        values = {name: getattr(parameters, name) for name in ("repetition_penalty", *DICE)}
+        own = {name: getattr(self.defaults, name, None) for name in values}
+        used = {name: own[name] if value is None else value for name, value in values.items()}
+        unused = {} if samples else dict.fromkeys(DICE)
+        variables = (
+            tuple(self.renderer.variables(parameters, shows=prompt.syntax is not None).items()) or None
+        )
+        length = {"do_sample": samples, "max_new_tokens": self.budget(prompt, parameters)}
+        return parameters.model_copy(update={**used, **unused, **length, "chat_template_kwargs": variables})
+
+    def transcript(self, row: Row) -> Transcript:
+        unsettled = CLEAN_UP_REACH if self.tokenizer.clean_up_tokenization_spaces else 0
+        decode: Decode = self._decode if row.prompt.syntax is None else self._decode_calls
+        if row.prompt.ends_open:
+            decode = self._names.behind_text(decode)
+        # An answer with a grammar has to spell the blanks, too.
+        if row.prompt.trimmed and row.grammar is None:
+            decode = behind_blanks(decode, row.prompt.trimmed)
+        return Transcript(row, decode, self._names, ends=self.ends(row.parameters), unsettled=unsettled)
+
+    @property
+    def end_ids(self) -> set[int]:
+        ids = self.defaults.eos_token_id
+        return set(ids) if isinstance(ids, list) else {ids}
+
+    def ends(self, parameters: Parameters) -> set[int]:
+        """The tokens that end an answer by themselves."""
+        return set() if parameters.ignore_eos else self.end_ids
+
+    @property
+    def suppressed(self) -> set[int]:
+        """Tokens never generated: a placeholder would claim a picture once the answer is sent back."""
+        own = self.defaults.suppress_tokens or ()
+        return {*(self.renderer.placeholder_ids - self.end_ids), *own}
+
+    def identity(self) -> dict[str, str | int]:
+        """What changes answers here, for the fingerprint, which covers the rest itself."""
+        own = self.model.chat_template_kwargs
+        return {
+            "answers": ANSWERS,
+            "files": self._files,
+            "context_length": self.facts.context_length,
+            "max_new_tokens": self.model.max_new_tokens,
+            "max_side": self._max_side,
+            "pixels": self._pixels,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "llguidance": llguidance.__version__,
+            **({"chat_template_kwargs": json.dumps(own, sort_keys=True)} if own else {}),
+        }
+
+    def _check_ids(self, parameters: Parameters) -> None:
+        size = self._text.vocab_size
+        named = {
+            "logit_bias": [token for token, _ in parameters.logit_bias or ()],
+            "stop_token_ids": parameters.stop_token_ids or (),
+        }
+        for name, ids in named.items():
+            unknown = next((id_ for id_ in ids if id_ >= size), None)
+            if unknown is not None:
+                message = f"{name} names the token {unknown}, but this model knows 0 to {size - 1}."
+                raise CallerError("invalid_request", message, param=name)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _decode_calls(self, ids: Sequence[int]) -> str:
+        """The text with the marks of calls, which are special tokens in some models."""
+        visible = [id_ for id_ in ids if id_ not in self._hidden]
+        return str(self.tokenizer.decode(visible, skip_special_tokens=False))
+
+    def _read_length(self) -> int:
+        own = [getattr(self._text, "max_position_embeddings", None), self.tokenizer.model_max_length]
+        lengths = [int(n) for n in own if n is not None and n < SANE_LENGTH]
+        length = self.model.context_length
+        if not lengths and length is None:
+            raise ModelFailed(f"model {self.model.id}: its files name no length; set context_length")
+        if lengths and length and length > min(lengths):
+            log.warning(
+                "model %s: context_length is beyond the %d tokens that its files name",
+                self.model.id,
+                min(lengths),
+            )
+            self.overlong = f"context_length is beyond the {min(lengths)} tokens that its files name"
+        return length or min(lengths)
+
+    def _read_facts(self, context_length: int) -> ModelFacts:
+        return ModelFacts(
+            context_length=context_length,
+            samples=bool(self.defaults.do_sample),
+            has_chat_template=bool(self.renderer.template),
+            tools=self.renderer.syntax,
+            sampling_rate=self.renderer.sound_input.rate,
+        )
+
+
+def _check_template(model: Model, template: Any) -> None:
+    """Raises ModelFailed unless it is one template, or several by name."""
+    compiled: Any = chat_template_utils._compile_jinja_template
+    for text in template.values() if isinstance(template, dict) else filter(None, [template]):
+        try:
+            compiled(text)
+        except TemplateSyntaxError as error:
+            raise ModelFailed(
+                f"model {model.id}: its chat template, line {error.lineno}: {error.message}"
+            ) from None
+
+
+def _check_variables(model: Model, renderer: Renderer) -> None:
+    """Raises ModelFailed unless its template can be rendered with the variables of its row."""
+    try:
+        renderer.check_defaults()
+    except CallerError as refusal:
+        raise ModelFailed(
+            f"model {model.id}: its chat_template_kwargs do not fit: {refusal.message}"
+        ) from None
+
+
+def _hidden(tokenizer: Any, syntax: Known) -> frozenset[int]:
+    """Special tokens that make no text, because they are not marks of a call."""
+    marks = MARKS[syntax] if syntax else ()
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(id_ for id_, token in added if token.special and token.content not in marks)

@@ -1,0 +1,121 @@
+"""A model loaded by transformers, and what every engine on transformers needs to know about it."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL.Image import Image as Picture
+from transformers import GenerationConfig
+
+from shared.models import Model
+from shared.request import Parameters, Request
+from shared.settings import settings
+from worker.engines.base import Engine, Facts, ModelFacts, Prompt, Samples
+from worker.engines.loading.devices import device_of, use_threads
+from worker.engines.loading.fingerprint import fingerprint
+from worker.engines.loading.language import Language
+from worker.engines.loading.packing import pack
+from worker.engines.loading.pretrained import load_guess, model_folder, pretrained
+from worker.engines.sampling.processors import generation_config
+
+
+class LoadedModel(Language):
+    """AutoProcessor and AutoModelForImageTextToText. Only `network` must not be used from several threads."""
+
+    def __init__(self, model: Model) -> None:
+        """Raises ModelFailed if the source is neither a folder nor on the hub, or has no context length."""
+        use_threads(settings().worker.threads)
+        folder = model_folder(model)
+        processor, network = pretrained(model, folder)
+        self.network = network.eval()
+        self.packed = pack(network, model)
+        super().__init__(model, folder, processor, network.config, network.generation_config)
+        if model.cache == "static":
+            self.defaults.cache_implementation = "static"
+
+    def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
+        """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
+        self.check(request, pictures)
+        prompt = self.renderer.prompt(request, pictures, sounds)
+        self.budget(prompt, request.parameters)
+        return prompt
+
+    def inputs(self, prompt: Prompt) -> dict[str, Any]:
+        """The network's inputs, on its device."""
+        return dict(prompt.inputs.to(device_of(self.network), dtype=self.network.dtype))
+
+    def config(self, parameters: Parameters, budget: int) -> GenerationConfig:
+        return generation_config(parameters, budget=budget, suppress=self.suppressed, defaults=self.defaults)
+
+    @property
+    def words(self) -> str:
+        """How the row's wishes were met, for an engine's reason."""
+        return "; ".join(filter(None, (self.packed, self.overlong)))
+
+    @property
+    def format(self) -> torch.dtype:
+        """The type of most computations; only float32 gives the same answers whatever rows are beside."""
+        dtype: torch.dtype = self.network.dtype
+        return torch.int8 if self.model.packed == "int8" else dtype
+
+    def made_of(self, engine: str) -> Facts:
+        return {
+            "engine": engine,
+            "dtype": str(self.network.dtype),
+            **({"packed": "int8"} if self.format is torch.int8 else {}),
+            "quantization": json.dumps(self.model.quantization_config, sort_keys=True),
+            "attention": self.model.attention,
+            "cache": self.model.cache,
+            "device": device_of(self.network).type,
+            **self.identity(),
+        }
+
+
+# The part of an engine that all engines on transformers share.
+
+
+class LoadedEngine(Engine):
+    """Loads a model itself (`load`), or takes over one that another engine has loaded (`start`)."""
+
+    _loaded: LoadedModel
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @abstractmethod
+    def start(self, loaded: LoadedModel) -> None:
+        """Take over a model that is in memory."""
+
+    def load_guess(self) -> tuple[float, str]:
+        return load_guess(self._model)
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self._loaded.facts
+
+    @property
+    def made_of(self) -> Facts:
+        return {"revision": self._model.revision, **self._loaded.made_of(self.name)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Over the files, not over the revision, which is only a name."""
+        return fingerprint(**self._loaded.made_of(self.name))
+
+    def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
+        return self._loaded.effective(prompt, parameters)
+
+    def grammar(self, request: Request, caller: str = "") -> Any:
+        return self._loaded.grammar(request, caller)
+
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",  # noqa: ARG002
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
+        return self._loaded.prompt(request, pictures, sounds)

@@ -1,0 +1,272 @@
+"""Loads a model folder's processor, configs and network with transformers' Auto classes."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+from transformers import GenerationConfig, GenerationMixin
+
+from shared.errors import CallerError, ModelFailed
+from shared.models import Model
+from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
+from worker.engines.loading.generation_defaults import check_defaults, settle
+from worker.engines.loading.torch_errors import out_of_memory
+
+# Keeps processors from fetching: what a caller names by its address has been fetched and checked before.
+
+
+def refuse_fetches(processor: Any) -> None:
+    """Let the processor's `fetch_images` take pictures only.
+
+    Of the texts that they are given, some processors hold an address for a picture's, and others a path for a
+    file's (transformers 5.23, IdeficsProcessor), past all checks of strangers' addresses (SECURITY.md).
+    """
+    pictures: Any = getattr(processor, "image_processor", None)
+    kind: Any = type(pictures)
+    if not hasattr(kind, "fetch_images"):
+        return
+
+    def fetch_images(self: Any, images: Any) -> Any:
+        if isinstance(images, str):
+            raise CallerError(
+                "invalid_request",
+                "This model's processor takes a prompt that begins with an address and has no space for a "
+                "picture's address. Send the picture as a part of its own, or write a space and a word.",
+                param="messages",
+            )
+        return kind.fetch_images(self, images)
+
+    # An attribute of its own would be written into its JSON.
+    pictures.__class__ = type(kind.__name__, (kind,), {"fetch_images": fetch_images})
+
+
+# How many missing tensors a message names.
+NAMED = 3
+# Parts of vision towers that the language model does not use, because it is shown an earlier layer.
+UNREAD = {"pooler", "head", "post_layernorm"}
+# Fields of a row that this installation or the model may not support.
+WISHES = ("attention", "quantization_config", "device_map")
+
+
+def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
+    """The processor and the network. Code in the folder runs only if the models file trusts it.
+
+    Raises ModelFailed if such code is needed but not trusted, if a field of the row is not supported, or if
+    the folder lacks weights, and whatever else transformers raises.
+    """
+    check_devices(model)
+    warn_of_idle_gpu(model)
+    with _only_trusted(model):
+        processor, config = _described(model, folder)
+        network = _network(model, folder, config)
+    # Cosmos 3 computes positions from types that its processor keeps to itself.
+    if "mm_token_type_ids" in signature(network.forward).parameters:
+        processor.return_mm_token_type_ids = True
+    settle(network.generation_config)
+    return processor, network
+
+
+def configs_of(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
+    """The processor, config and generation config, without any weights. Raises as `pretrained`."""
+    with _only_trusted(model):
+        processor, config = _described(model, folder)
+    try:
+        defaults = GenerationConfig.from_pretrained(folder)
+    except OSError:
+        # The folder has none.
+        defaults = GenerationConfig.from_model_config(config)
+    settle(defaults)
+    return processor, config, defaults
+
+
+def wishes_of(model: Model, fields: Sequence[str]) -> str:
+    """Those of the fields that the row sets, with their values."""
+    return ", ".join(
+        f"{field} = {getattr(model, field)!r}" for field in fields if field in model.model_fields_set
+    )
+
+
+def _log_our_way(speech: Any) -> None:
+    """Send transformers' messages to the log like all others, without progress bars."""
+    speech.disable_default_handler()
+    speech.enable_propagation()
+    speech.disable_progress_bar()
+
+
+@contextmanager
+def _only_trusted(model: Model) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if model.trust_remote_code or "trust_remote_code" not in str(error):
+            raise
+        raise ModelFailed(
+            f"model {model.id}: its folder brings code of its own, which runs only with "
+            "trust_remote_code = true in the models file; read that code first."
+        ) from None
+
+
+def _described(model: Model, folder: Path) -> tuple[Any, Any]:
+    auto: Any = transformers
+    _log_our_way(auto.utils.logging)
+    trust = {"trust_remote_code": model.trust_remote_code}
+    processor = auto.AutoProcessor.from_pretrained(folder, **trust)
+    refuse_fetches(processor)
+    config = auto.AutoConfig.from_pretrained(folder, **trust)
+    # Some families have added tokens beyond the vocabulary size in their config.
+    vocabulary = getattr(config.get_text_config(), "vocab_size", 0)
+    check_defaults(model, folder, max(vocabulary, len(processor.tokenizer)))
+    return processor, config
+
+
+def _network(model: Model, folder: Path, config: Any) -> Any:
+    kind = getattr(transformers, _network_class(config))
+    if not hasattr(config, "auto_map"):
+        _check_kind(model, kind, config)
+    arguments = {
+        "dtype": model.dtype,
+        # By default transformers uses sdpa for each part that supports it; asked for it, for all parts or
+        # none.
+        "attn_implementation": None if model.attention == "sdpa" else model.attention,
+        "trust_remote_code": model.trust_remote_code,
+        "quantization_config": model.quantization_config and dict(model.quantization_config),
+        "device_map": _device_map(model, config),
+    }
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        # Tensors of the wrong shape are reported by name together with the missing ones.
+        network, info = kind.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+        )
+    except (ImportError, RuntimeError, ValueError) as error:
+        wishes = wishes_of(model, WISHES)
+        if not wishes or "trust_remote_code" in str(error) or out_of_memory(error):
+            raise
+        raise ModelFailed(f"model {model.id}, with {wishes}: {error}") from error
+    info["missing_keys"] = _without_unread(network, info["missing_keys"])
+    _check_whole(model, info)
+    check_places(model, network)
+    return network if "device_map" in arguments else network.to(_device(model.device))
+
+
+def _without_unread(network: Any, missing: Iterable[str]) -> list[str]:
+    """The missing tensors, without those of parts that many checkpoints omit because their output is unused.
+
+    These are set to NaN: a model that uses them after all fails instead of answering at random.
+    """
+    unread = [name for name in missing if UNREAD & set(name.split("."))]
+    tensors = network.state_dict(keep_vars=True)
+    for name in unread:
+        if tensors[name].is_floating_point():
+            tensors[name].data.fill_(torch.nan)
+    return [name for name in missing if name not in unread]
+
+
+def _check_whole(model: Model, info: dict[str, Any]) -> None:
+    """Raises ModelFailed naming missing tensors: transformers would fill them at random."""
+    lacks = sorted(info["missing_keys"])
+    other = sorted(info["mismatched_keys"])
+    shapes = [f"{name} is {tuple(has)}, not {tuple(due)}" for name, has, due in other]
+    for fault, names in (("lack", lacks), ("have in another shape", shapes)):
+        if names:
+            named = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+            raise ModelFailed(
+                f"model {model.id}: its weights {fault} {len(names)} of the tensors that it computes with: "
+                f"{named}. Get its files anew."
+            )
+
+
+def _network_class(config: Any) -> str:
+    """Folders with code of their own may name a causal language model, pictures or not (Phi-3.5-vision).
+
+    transformers holds Phi-4-multimodal for a model of all kinds of inputs only.
+    """
+    named = getattr(config, "auto_map", None) or {}
+    usual, older, wider = "AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModelForMultimodalLM"
+    if older in named and usual not in named:
+        return older
+    mappings = {name: getattr(transformers, name)._model_mapping for name in (usual, wider)}
+    beyond = hasattr(config, "vision_config") and type(config) not in mappings[usual]
+    return wider if beyond and type(config) in mappings[wider] else usual
+
+
+def _check_kind(model: Model, kind: Any, config: Any) -> None:
+    """Raises ModelFailed if transformers has no network of this type that answers token by token."""
+    if type(config) not in kind._model_mapping:
+        raise ModelFailed(
+            f"model {model.id}: its type is {config.model_type}, of which transformers has no "
+            f"{kind.__name__}: only models that answer pictures with texts are served."
+        )
+    network_class = kind._model_mapping[type(config)]
+    classes = network_class if isinstance(network_class, tuple) else (network_class,)
+    if not any(issubclass(one, GenerationMixin) for one in classes):
+        raise ModelFailed(
+            f"model {model.id}: its type is {config.model_type}, which does not answer token by token "
+            "(transformers' GenerationMixin): only models that do are served."
+        )
+
+
+def _device_map(model: Model, config: Any) -> Any:
+    """Puts quantised weights on the GPU at once: those of some methods cannot be moved afterwards."""
+    quantized = model.quantization_config or getattr(config, "quantization_config", None)
+    if model.device_map is None and quantized and _device(model.device) != "cpu":
+        return {"": _device(model.device)}
+    return model.device_map
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+# Finds a model's files on this machine, or downloads them, and guesses how long loading takes.
+
+# Other frameworks' copies of the same weights.
+NOT_OURS = ("*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf", "*.pth", "original/*", "onnx/*")
+
+# Enough to tell a network disk from a local one, and little enough to take no time.
+SAMPLE_BYTES = 32 * 2**20
+
+
+def load_guess(model: Model) -> tuple[float, str]:
+    """Seconds to read the model's folder at the rate of a first sample, at least 1; and the guess's kind."""
+    files = sorted(model.folder.files, key=lambda file: file.stat().st_size)
+    if not files or not files[-1].stat().st_size:
+        return model.folder.load_guess_s, "guess"
+    started = time.perf_counter()
+    with files[-1].open("rb") as largest:
+        read = len(largest.read(SAMPLE_BYTES))
+    rate = read / (time.perf_counter() - started)
+    return max(1.0, sum(file.stat().st_size for file in files) / rate), "read_rate"
+
+
+def model_folder(model: Model) -> Path:
+    """The model's folder; a hub id is downloaded at its revision, once.
+
+    Raises ModelFailed naming the model and its source.
+    """
+    folder = Path(model.source)
+    subject = f"model {model.id}: the source {model.source!r}"
+    if model.source and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelFailed(
+                f"{subject} is a folder without config.json; name the one that holds the model."
+            )
+        return folder
+    if model.source.count("/") != 1 or model.source.startswith((".", "/", "~")):
+        raise ModelFailed(
+            f"{subject} is neither a folder on this machine nor a model id of the Hugging Face hub."
+        )
+    try:
+        return Path(snapshot_download(model.source, revision=model.revision, ignore_patterns=list(NOT_OURS)))
+    except (OSError, ValueError) as error:
+        raise ModelFailed(
+            f"{subject} is not a folder on this machine, and the Hugging Face hub does not give it: {error}"
+        ) from error

@@ -1,0 +1,198 @@
+"""Converts a request's messages and functions into the form that chat templates take.
+
+Content parts are built here from a closed set of keys and hold decoded pictures and sounds only, because a
+processor would open any path and fetch any URL that it is given."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from jinja2 import TemplateError
+from numpy.typing import NDArray
+from PIL.Image import Image as Picture
+
+from shared.request import Function, Message, Request, Role, Text
+from shared.tool_calls.numbering import numbers
+from shared.tool_calls.syntax import Known
+
+# Finds out at load, with a made-up text, in what form a chat template takes the texts of each role.
+
+log = logging.getLogger("worker.engines.prompt")
+Form = Literal["parts", "named", "plain"]
+"""Parts; parts with their text also under `content`, where Pixtral's template looks; one plain text."""
+Forms = dict[Role, Form]
+Content: TypeAlias = "str | list[dict[str, Any]]"
+Write = Callable[[list[dict[str, Any]]], str]
+"""Renders turns with a template. May raise TemplateError, ValueError and STUMBLES."""
+# What a template raises on a message, a variable or JSON of another form than it expects.
+STUMBLES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
+ORDER: tuple[Form, ...] = ("parts", "named", "plain")
+MARK = "sightlinemark"
+
+
+def text_part(text: str, form: Form) -> dict[str, Any]:
+    part = {"type": "text", "text": text}
+    return part | {"content": text} if form == "named" else part
+
+
+def joined(content: Sequence[dict[str, Any]]) -> str:
+    return "".join(part["text"] for part in content)
+
+
+def forms_of(write: Write) -> Forms:
+    """The form by role; empty if a user's parts are not rendered, as no pictures or sounds could be sent."""
+    user = _form(write, lambda content: [_sample_turn("user", content)])
+    if user not in ("parts", "named"):
+        log.warning("the model's chat template writes no parts of a user's turn, so chats are refused")
+        return {}
+    question = _sample_turn("user", [text_part("x", user)])
+    system = _form(write, lambda content: [_sample_turn("system", content), question])
+    assistant = _form(write, lambda content: [question, _sample_turn("assistant", content), question])
+    return {"system": system or "parts", "user": user, "assistant": assistant or "parts", "tool": user}
+
+
+def _form(write: Write, turns: Callable[[Content], list[dict[str, Any]]]) -> Form | None:
+    """The first form that is rendered; None if none is. If a template refuses them, callers read why."""
+    refused = False
+    for form in ORDER:
+        part = text_part(MARK, form)
+        try:
+            text = write(turns(joined([part]) if form == "plain" else [part]))
+        except (TemplateError, ValueError):
+            refused = True
+            continue
+        except STUMBLES:
+            continue
+        # A template for plain texts can write the list, as Python or as JSON does.
+        if MARK in text.lower() and str(part) not in text and json.dumps(part) not in text:
+            return form
+    return "parts" if refused else None
+
+
+def _sample_turn(role: Role, content: Content) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+Turn = dict[str, Any]
+Shown: TypeAlias = "Picture | NDArray[np.float32]"
+"""A picture, or a sound's samples."""
+# JSON Schema's types; templates compare with them, so they are never replaced.
+TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+
+
+class Chat(NamedTuple):
+    """`tools` is None if the request has no functions. `trimmed` is that of Prompt."""
+
+    turns: list[Turn]
+    tools: list[dict[str, Any]] | None = None
+    trimmed: str = ""
+
+
+@dataclass(frozen=True)
+class TurnWriter:
+    """Writes callers' texts, escaped; if `harmless`, a stand-in for each, in the same structure."""
+
+    escape: Callable[[str], str]
+    forms: Forms
+    harmless: bool = False
+
+    def text(self, typed: str) -> str:
+        if self.harmless and typed.strip() and typed not in TYPES:
+            return "x"
+        return self.escape(typed)
+
+    def value(self, typed: Any) -> Any:
+        if isinstance(typed, str):
+            return self.text(typed)
+        if isinstance(typed, list):
+            return [self.value(item) for item in typed]
+        if isinstance(typed, dict):
+            return {self.escape(key): self.value(item) for key, item in typed.items()}
+        return typed
+
+
+def chat(request: Request, media: Sequence[Shown], writer: TurnWriter, syntax: Known) -> Chat:
+    """`media` are the request's, in reading order; `syntax` is the form of the model's calls."""
+    remaining = iter(media)
+    names: list[str] = []
+    turns = []
+    for message, called in zip(request.messages, numbers(request.messages), strict=True):
+        names += [call.name for call in message.calls]
+        turns.append(_turn(message, called, names, remaining, writer))
+    tools = [_tool(function, writer) for function in request.tools.functions] if request.tools else None
+    return Chat(_gathered(turns) if syntax == "gemma" else turns, tools)
+
+
+def trimmed(message: Message, rendered: str) -> str:
+    """The blanks at the end of the message to be continued, if the template dropped them."""
+    last = next((part.text for part in reversed(message.parts) if isinstance(part, Text)), "")
+    blanks = last[len(last.rstrip()) :]
+    return "" if rendered.endswith(blanks) else blanks
+
+
+def _turn(
+    message: Message,
+    called: tuple[int, ...],
+    names: list[str],
+    remaining: Iterator[Shown],
+    writer: TurnWriter,
+) -> Turn:
+    content = list(_content(message, remaining, writer))
+    if message.role == "tool":
+        [number] = called
+        fields = {"tool_call_id": _id(number), "name": names[number]}
+        return {"role": "tool", **fields, "content": _plain(content)}
+    plain = writer.forms[message.role] == "plain"
+    turn: Turn = {"role": message.role, "content": _plain(content) if plain else content}
+    if message.calls:
+        turn["tool_calls"] = [
+            {
+                "type": "function",
+                "id": _id(number),
+                "function": {"name": call.name, "arguments": writer.value(json.loads(call.arguments))},
+            }
+            for number, call in zip(called, message.calls, strict=True)
+        ]
+    return turn
+
+
+def _content(message: Message, remaining: Iterator[Shown], writer: TurnWriter) -> Iterator[dict[str, Any]]:
+    for part in message.parts:
+        if isinstance(part, Text):
+            yield text_part(writer.text(part.text), writer.forms[message.role])
+        else:
+            yield {"type": part.type, part.type: next(remaining)}
+
+
+def _plain(content: list[dict[str, Any]]) -> Content:
+    """A content without media as one text, because not every template looks for parts."""
+    return joined(content) if all(part["type"] == "text" for part in content) else content
+
+
+def _gathered(turns: list[Turn]) -> list[Turn]:
+    """The turns with tools' answers where Gemma's templates want them: in the turn that called."""
+    gathered: list[Turn] = []
+    for turn in turns:
+        caller = next((t for t in reversed(gathered) if "tool_calls" in t), None)
+        if turn["role"] == "tool" and caller is not None and isinstance(turn["content"], str):
+            answer = {"name": turn["name"], "response": turn["content"]}
+            caller.setdefault("tool_responses", []).append(answer)
+        else:
+            gathered.append(turn)
+    return gathered
+
+
+def _tool(function: Function, writer: TurnWriter) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": function.name}
+    if function.description is not None:
+        fields["description"] = writer.text(function.description)
+    fields["parameters"] = writer.value(json.loads(function.parameters))
+    return {"type": "function", "function": fields}
+
+
+def _id(number: int) -> str:
+    """Mistral's templates take nine letters or digits."""
+    return f"call{number:05}"

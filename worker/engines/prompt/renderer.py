@@ -1,0 +1,393 @@
+"""Turns requests into model inputs, for every model that transformers' processors know.
+
+Callers' text stays text: a special token in it would forge a turn of the conversation or claim a picture that
+is not there."""
+
+import logging
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jinja2 import meta
+from PIL import Image as Pictures
+from PIL.Image import Image as Picture
+from transformers.utils import chat_template_utils
+
+from shared.errors import CallerError, ModelFailed
+from shared.media.sounds import invalid
+from shared.request import Image, Message, Parameters, Request, Text
+from shared.tool_calls.numbering import check_calls, written_in
+from shared.tool_calls.syntax import Known, Syntax, syntax_of
+from shared.variables import Value
+from worker.engines.base import Prompt, Samples
+from worker.engines.prompt.budget import too_long
+from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
+from worker.engines.prompt.template_errors import refused_by_template
+
+# The mark that stands for a picture in a raw prompt's text, where the processor does not write it itself.
+
+SIZE = (64, 64)
+
+
+def mark_of(processor: Any) -> str:
+    """What the processor replaces by a picture's tokens; "" if it puts them there by itself."""
+    # Kosmos 2 has it only as the beginning of an image.
+    mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
+    # The processors of BLIP-2 and InstructBLIP hold a token of the tokenizer's own kind, and write it.
+    if not isinstance(mark, str):
+        return ""
+    # Florence-2's writes one, too, and refuses another.
+    return mark if not mark or _takes(processor, mark) or not _takes(processor, "") else ""
+
+
+def _takes(processor: Any, mark: str) -> bool:
+    picture = Pictures.new("RGB", SIZE, "gray")
+    try:
+        processor(text=[f"{mark}x"], images=[[picture]], return_tensors="pt")
+    except Exception:
+        # Whatever a family's own code raises.
+        return False
+    return True
+
+
+# Keeps a tokenizer from cutting or padding prompts, whatever the folder's tokenizer files say.
+
+# Settings from training, to which examples were cut or padded. Processors pass them from these files to the
+# tokenizer and, for sounds, to the feature extractor (transformers 5.23, ProcessorMixin._merge_kwargs).
+OF_TRAINING = ("max_length", "truncation", "padding", "pad_to_multiple_of")
+
+
+def keep_whole(tokenizer: Any) -> None:
+    """Turn off cutting and padding, also in its processor. Call it before several threads use it."""
+    for name in OF_TRAINING:
+        tokenizer.init_kwargs.pop(name, None)
+    # The first call undoes what tokenizer.json sets, which would disturb calls in other threads.
+    tokenizer("x")
+
+
+# Finds the strings and tokens that callers must not be able to write, as they mean more than text.
+
+ZERO_WIDTH_SPACE = "\u200b"
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A pattern of the reserved strings, and the ids that they would become."""
+
+    pattern: re.Pattern[str]
+    ids: frozenset[int]
+
+    def escape(self, text: str) -> str:
+        """Break every reserved string with a zero-width space, repeatedly if the pieces form another one."""
+        while self.pattern.search(text):
+            text = self.pattern.sub(lambda match: match[0][0] + ZERO_WIDTH_SPACE + match[0][1:], text)
+        return text
+
+    def count(self, ids: Iterable[int]) -> int:
+        """How many of `ids` are reserved."""
+        return sum(token in self.ids for token in ids)
+
+
+def reserved(processor: Any, template: str, placeholder_ids: frozenset[int]) -> Reserved:
+    """Special tokens, added tokens the template writes, and the strings the processor expands.
+
+    Other added tokens are ordinary text (Gemma adds runs of newlines and HTML tags).
+    """
+    tokenizer = processor.tokenizer
+    control = {
+        id_: token.content
+        for id_, token in tokenizer.added_tokens_decoder.items()
+        if token.content.strip() and (token.special or token.content in template)
+    }
+    expanded = {str(value) for name, value in vars(processor).items() if name.endswith("_token") and value}
+    strings = sorted({*control.values(), *expanded, *tokenizer.all_special_tokens}, key=len, reverse=True)
+    # A token of one character cannot be broken.
+    pattern = re.compile("|".join(re.escape(s) for s in strings if len(s) > 1) or "(?!)")
+    # A character the vocabulary lacks becomes `unk` by itself.
+    ids = (control.keys() | set(tokenizer.all_special_ids) | placeholder_ids) - {tokenizer.unk_token_id}
+    return Reserved(pattern, frozenset(ids))
+
+
+# Variables of a model's chat template, such as `enable_thinking`.
+
+
+def variables(
+    template: str, parameters: Parameters, defaults: Mapping[str, Value], escape: Callable[[str], str]
+) -> dict[str, Value]:
+    """Those that the template reads. Others change nothing: transformers would hand them to the processor."""
+    values = {**defaults, **dict(parameters.chat_template_kwargs or ())}
+    return {
+        name: escape(value) if isinstance(value, str) else value
+        for name, value in values.items()
+        if name in _read_by(template)
+    }
+
+
+@lru_cache(maxsize=8)
+def _read_by(template: str) -> frozenset[str]:
+    """The names that a template expects from outside, without functions."""
+    compiled: Any = chat_template_utils._compile_jinja_template
+    environment = compiled(template).environment
+    names = meta.find_undeclared_variables(environment.parse(template))
+    return frozenset(names - environment.globals.keys())
+
+
+# Finds out whether a model takes sounds, at what rate, and how short and long they may be.
+
+# Silence that decoders add around an MP3; what exceeds the processor's limit by this much may be cut off.
+SLACK_S = 0.2
+
+
+class SoundInput:
+    """What config and processor say about sounds. `rate` is in Hz, 0 if the model takes none.
+
+    `id` is the placeholder token of a piece of sound.
+    """
+
+    def __init__(self, processor: Any, config: Any) -> None:
+        extractor = getattr(processor, "feature_extractor", None)
+        listens = extractor is not None and getattr(config, "audio_config", None) is not None
+        self.rate = int(getattr(extractor, "sampling_rate", 0)) if listens else 0
+        self.id = getattr(config, "audio_token_id", None) or getattr(processor, "audio_token_id", None)
+        self._least = self._shortest(processor) if self.rate else 0
+        most = getattr(processor, "audio_seq_length", None)
+        # The processor silently cuts off what is longer.
+        self._most_s = most and most * getattr(processor, "audio_ms_per_token", 0) / 1000
+
+    def check(self, request: Request, sounds: Sequence[Samples]) -> None:
+        """Raises CallerError `invalid_audio`, `unsupported_parameter`."""
+        if sounds and request.raw:
+            message = "This model has no usable chat template, and hears sounds in chats only."
+            raise CallerError("unsupported_parameter", message, param="messages")
+        for place, sound in enumerate(sounds):
+            if len(sound) < self._least:
+                least_ms = 1000 * self._least / self.rate
+                raise invalid(f"this model hears nothing shorter than {least_ms:.1f} ms", f"sounds[{place}]")
+            if self._most_s and len(sound) > (self._most_s + SLACK_S) * self.rate:
+                raise invalid(f"this model listens for {self._most_s:g} s", f"sounds[{place}]")
+
+    def _shortest(self, processor: Any) -> int:
+        """The fewest samples that become a token; 0 if even a second's do not."""
+
+        def heard(samples: int) -> bool:
+            silence = np.zeros(samples, dtype=np.float32)
+            try:
+                inputs = processor(text=[processor.audio_token], audio=[silence], return_tensors="pt")
+            except (RuntimeError, ValueError, *STUMBLES):
+                return False
+            return bool((inputs["input_ids"] == self.id).any())
+
+        lengths = range(1, self.rate + 1)
+        at = bisect_left(lengths, True, key=heard)
+        return lengths[at] if at < len(lengths) else 0
+
+
+log = logging.getLogger("worker.engines.prompt")
+# Of TrOCR and Pix2Struct, which start every answer alike.
+UNTOLD = "its processor makes no tokens of a question: only models that are asked in words are served"
+PLACEHOLDERS = ("image", "video", "audio")
+# transformers' names for the template for chats and the one with functions, if a model has several.
+CHATS, FUNCTIONS = "default", "tool_use"
+
+
+class Renderer:
+    """Builds prompts for one model; safe to use from several threads."""
+
+    def __init__(
+        self, processor: Any, config: Any, context_length: int, defaults: Mapping[str, Value] | None = None
+    ) -> None:
+        """`defaults` are variables of the chat template, where a caller sets none."""
+        self._processor, self._defaults = processor, dict(defaults or {})
+        self.context_length = context_length
+        self._tokenizer = processor.tokenizer
+        keep_whole(self._tokenizer)
+        template = _template(processor)
+        self._forms = forms_of(
+            lambda turns: processor.apply_chat_template(turns, chat_template=_own(template), tokenize=False)
+        )
+        self.template = template if self._forms else None
+        self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
+        self.image_id = _image_id(processor, config)
+        self.sound_input = SoundInput(processor, config)
+        self.mark = mark_of(processor)
+        templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
+        self._reserved = reserved(processor, templates, self.placeholder_ids)
+
+    def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
+        """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
+        self.sound_input.check(request, sounds)
+        media = _media(request, pictures, sounds)
+        inputs, lost = self._raw(request, pictures) if request.raw else self._chat(request, media)
+        # PaliGemma's processor always adds training labels, from which the network would compute a loss.
+        inputs.pop("labels", None)
+        if "input_ids" not in inputs:
+            raise ModelFailed(UNTOLD)
+        ids = inputs["input_ids"]
+        if ids.shape[-1] == 0:
+            raise _empty()
+        images = 0 if self.image_id is None else int((ids == self.image_id).sum())
+        sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
+        syntax, open_ = self.syntax_of(request), request.ends_open
+        return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost)
+
+    def check_defaults(self) -> None:
+        """Raises CallerError where the template cannot be rendered with the variables of the model's row."""
+        if self.template and self._defaults:
+            self._conversation(
+                Request(model="", messages=(Message(role="user", parts=(Text(text="x"),)),)), ()
+            )
+
+    def variables(self, parameters: Parameters, *, shows: bool = False) -> dict[str, Value]:
+        """Those that the template is given; `shows` is whether it shows functions."""
+        template = _own(self.template, shows=shows) or ""
+        return variables(template, parameters, self._defaults, self._reserved.escape)
+
+    @property
+    def syntax(self) -> Known:
+        """The form in which the model calls functions; "" if it takes none."""
+        return syntax_of(_own(self.template, shows=True) or "")
+
+    def syntax_of(self, request: Request) -> Syntax | None:
+        """The form in which the answer may call functions; None if the request has none."""
+        return written_in(self.syntax, request)
+
+    def ids(self, request: Request, pictures: Sequence[Picture]) -> tuple[list[int], str]:
+        """Tokens with one mark per picture, for engines that insert pictures themselves; and `trimmed`.
+
+        Raises CallerError `no_chat_template`, `invalid_request`, `unsupported_parameter`.
+        """
+        if request.raw:
+            text, lost = self._typed(request, pictures), ""
+        else:
+            conversation = self._conversation(request, _media(request, pictures, ()))
+            with refused_by_template(request):
+                text, lost = self._apply(request, conversation, tokenize=False), conversation.trimmed
+        # A template may write the BOS token itself.
+        has_bos = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
+        ids: list[int] = self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"]
+        if not ids:
+            raise _empty()
+        return ids, lost
+
+    def _chat(self, request: Request, media: Sequence[Shown]) -> tuple[Any, str]:
+        conversation = self._conversation(request, media)
+        options: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        with refused_by_template(request):
+            return self._apply(request, conversation, **options), conversation.trimmed
+
+    def _raw(self, request: Request, pictures: Sequence[Picture]) -> tuple[Any, str]:
+        with refused_by_template(request):
+            inputs = self._processor(
+                text=[self._typed(request, pictures)],
+                images=[list(pictures)] if pictures else None,
+                return_tensors="pt",
+            )
+            return inputs, ""
+
+    def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
+        """The raw prompt's text. Raises CallerError if it cannot fit, or forges a special token."""
+        typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
+        marks = self.mark * len(pictures)
+        text = marks + self._reserved.escape(typed)
+        # A tokenizer may rewrite a text before it looks for special tokens.
+        if self._reserved.count(self._fitting(text)) > self._reserved.count(self._ids(f"{marks}x")):
+            raise _forged()
+        return text
+
+    def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
+        """The chat. Raises CallerError if no template takes it, it cannot fit, or forges a special token."""
+        if not self.template:
+            raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
+        check_calls(request, self.syntax)
+        conversation, text = self._written(request, media)
+        ids = self._fitting(text)
+        # A template may join two innocent parts into one special token.
+        _, due = self._written(request, media, harmless=True)
+        if self._reserved.count(ids) > self._reserved.count(self._ids(due)):
+            raise _forged()
+        lost = trimmed(request.messages[-1], text) if request.ends_open else ""
+        return conversation._replace(trimmed=lost)
+
+    def _written(
+        self, request: Request, media: Sequence[Shown], *, harmless: bool = False
+    ) -> tuple[Chat, str]:
+        writer = TurnWriter(self._reserved.escape, self._forms, harmless)
+        conversation = chat(request, media, writer, self.syntax)
+        with refused_by_template(request):
+            return conversation, self._apply(request, conversation, tokenize=False)
+
+    def _apply(self, request: Request, conversation: Chat, **options: Any) -> Any:
+        continues, shows = request.ends_open, conversation.tools is not None
+        # Idefics' processor takes the text of one chat for a list of texts, a letter each.
+        turns = [conversation.turns] if options.get("tokenize") else conversation.turns
+        return self._processor.apply_chat_template(
+            turns,
+            tools=conversation.tools,
+            chat_template=_own(self.template, shows=shows),
+            add_generation_prompt=not continues,
+            continue_final_message=continues,
+            **self.variables(request.parameters, shows=shows),
+            **options,
+        )
+
+    def _fitting(self, text: str) -> list[int]:
+        """The text's tokens. Raises CallerError if no answer would fit after them."""
+        ids = self._ids(text)
+        # A picture's mark never becomes fewer tokens once the picture is inserted.
+        if len(ids) >= self.context_length:
+            raise too_long(self.context_length, f"its text alone has {len(ids)}. Shorten it.")
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> list[Shown]:
+    """Pictures and sounds in reading order."""
+    images, waves = iter(pictures), (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
+    return [next(images) if isinstance(part, Image) else next(waves) for part in request.media]
+
+
+def _forged() -> CallerError:
+    message = "Texts of this request form a special token of the model."
+    return CallerError("invalid_request", message, param="messages")
+
+
+def _empty() -> CallerError:
+    return CallerError("invalid_request", "The prompt is empty.", param="messages")
+
+
+def _template(processor: Any) -> Any:
+    """The chat template, or several by name; None if there is none for chats."""
+    template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
+    if isinstance(template, dict) and CHATS not in template:
+        log.warning("of the model's chat templates none is named %s, so chats are refused", CHATS)
+        return None
+    return template
+
+
+def _own(template: Any, *, shows: bool = False) -> str | None:
+    """The text of the template for chats, or with `shows` of the one for chats with functions.
+
+    A processor finds its own templates by name, but not its tokenizer's.
+    """
+    if isinstance(template, dict):
+        template = template.get(FUNCTIONS if shows else CHATS, template[CHATS])
+    return template or None
+
+
+def _image_id(processor: Any, config: Any) -> int | None:
+    return getattr(config, "image_token_id", None) or getattr(processor, "image_token_id", None)
+
+
+def _placeholder_ids(processor: Any, config: Any) -> Iterator[int]:
+    for kind in PLACEHOLDERS:
+        for holder in (config, processor):
+            id_ = getattr(holder, f"{kind}_token_id", None)
+            if isinstance(id_, int):
+                yield id_

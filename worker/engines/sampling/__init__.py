@@ -1,0 +1,1 @@
+"""From logits to text: processors, grammar masks, logprobs, the detokenizer."""

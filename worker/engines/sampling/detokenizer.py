@@ -1,0 +1,192 @@
+"""Turns an answer's token ids into pieces of text for readers, and cuts off stop strings before that."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
+from operator import eq
+from typing import NamedTuple
+
+from shared.result import Candidate, FinishReason, Logprobs, Piece, TokenLogprob
+from shared.tool_calls.syntax import overlap
+from worker.engines.base import Finish, Row
+
+# Turns token ids into text as they arrive: whole characters only, and in the end what decoding all gives.
+
+Decode = Callable[[Sequence[int]], str]
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# Tokens decoded again at each step; decoding all would cost time quadratic in the answer's length.
+WINDOW = 24
+OVERLAP = 8
+
+
+def behind_blanks(decode: Decode, blanks: str) -> Decode:
+    """A `decode` for tokens after these blanks: the text need not begin with them again."""
+
+    def without(ids: Sequence[int]) -> str:
+        text = decode(ids)
+        return text[len(list(takewhile(bool, map(eq, text, blanks)))) :]
+
+    return without
+
+
+class Detokenizer:
+    """Extends `settled`, the text that later tokens cannot change.
+
+    The end of the text may still change: a character whose bytes have not all arrived decodes to U+FFFD, and
+    a tokenizer that cleans up spaces rewrites the last few characters (`unsettled`, at most four).
+    """
+
+    def __init__(self, decode: Decode, *, unsettled: int = 0) -> None:
+        self.settled = ""
+        self.reached = 0
+        """Whole characters so far, in code points, those included that may still change."""
+        self._decode = decode
+        self._unsettled = unsettled
+        self._head = ""
+        self._window: list[int] = []
+
+    def push(self, token: int) -> str:
+        """All settled text so far."""
+        self._window.append(token)
+        text = self._decode(self._window)
+        whole = text.rstrip(REPLACEMENT)
+        self.reached = len(self._head) + len(whole)
+        candidate = self._head + whole[: max(0, len(whole) - self._unsettled)]
+        # Otherwise an invalid byte has undone a character before it that readers already have.
+        self.settled += candidate[len(self.settled) :]
+        if len(self._window) > WINDOW:
+            self._slide(text)
+        return self.settled
+
+    def finish(self) -> str:
+        """The whole text, unfinished characters as U+FFFD.
+
+        A byte-fallback decoder turns a whole run of bytes into U+FFFD if its last character is cut off; what
+        readers already have stays.
+        """
+        text = self._head + self._decode(self._window)
+        self.settled += text[len(self.settled) :]
+        return self.settled
+
+    def _slide(self, text: str) -> None:
+        """Forget the oldest tokens if the rest decodes to the same characters without them."""
+        rest = self._window[-OVERLAP:]
+        tail = self._decode(rest)
+        if tail and not tail.startswith(REPLACEMENT) and text.endswith(tail):
+            self._head += text[: len(text) - len(tail)]
+            self._window = rest
+
+
+Name = Callable[[int], tuple[str, bytes]]
+
+
+class Likelihood(NamedTuple):
+    """A token's logprob, and the likeliest ids at its place with their logprobs, most probable first."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+class Transcript:
+    """Feeds a row's `emit`; made when the row's first step begins.
+
+    Every token of the answer is added, published ones too; those emit nothing. `name` returns a token's text
+    and bytes, as `TokenNames` does. `ends` are the model's own tokens that end this row; like the caller's
+    they are not part of its text, even if they have one (in BLIP-2's OPT a line feed).
+    """
+
+    def __init__(
+        self, row: Row, decode: Decode, name: Name, *, ends: Iterable[int] = (), unsettled: int = 0
+    ) -> None:
+        self.ids: list[int] = []
+        self._row = row
+        self._started = time.monotonic()
+        self._stop = tuple(s for s in row.parameters.stop if s)
+        self._ends = frozenset([*ends, *(row.parameters.stop_token_ids or ())])
+        self._name = name
+        self._told: list[TokenLogprob] | None = None if row.parameters.logprobs is None else []
+        self._detokenizer = Detokenizer(decode, unsettled=unsettled)
+        self._read = len(row.published_text)
+        self._sent = len(row.published)
+        self._told_sent = 0
+        self._end: int | None = None
+
+    def add(self, token: int, likelihood: Likelihood | None = None) -> bool:
+        """Take the next token; True when it ends the row, or completes a stop string."""
+        self.ids.append(token)
+        if self._told is not None and likelihood is not None:
+            self._told.append(self._tell(token, likelihood))
+            if len(self.ids) == len(self._row.published):
+                self._told_sent = self._told_before(self._read)
+        if self._end is not None or token in self._ends:
+            return True
+        text = self._detokenizer.push(token)
+        self._end = self._first_stop(text)
+        safe = len(text) - self._held(text) if self._end is None else self._end
+        if safe > self._read and len(self.ids) > self._sent:
+            self._emit(text[self._read : safe])
+        return self._end is not None
+
+    def finish(self, reason: FinishReason, score: float | None = None) -> Finish:
+        """Emit what was held back and close the answer; `reason` applies if no end token or stop ended it."""
+        text = self._detokenizer.finish()
+        if self._end is None:
+            self._end = self._first_stop(text)
+        if self._end is not None:
+            text, reason = text[: self._end], "stop"
+        elif self.ids and self.ids[-1] in self._ends:
+            reason = "stop"
+        rest = text[self._read :]
+        if rest or len(self.ids) > self._sent:
+            self._emit(rest)
+        return Finish(
+            reason=reason,
+            text=text,
+            ids=tuple(self.ids),
+            compute_s=time.monotonic() - self._started,
+            score=score,
+            logprobs=None if self._told is None else tuple(self._told[: self._told_before(len(text))]),
+            began=self._started,
+            cut=self._end is not None,
+        )
+
+    def _emit(self, text: str) -> None:
+        likelihoods = self._tell_until(self._read + len(text))
+        self._row.emit(
+            Piece(start=self._read, text=text, ids=tuple(self.ids[self._sent :]), logprobs=likelihoods)
+        )
+        self._read += len(text)
+        self._sent = len(self.ids)
+
+    def _tell_until(self, end: int) -> Logprobs | None:
+        """The logprobs not yet sent of the tokens whose text begins before `end`."""
+        if self._told is None:
+            return None
+        since, self._told_sent = self._told_sent, self._told_before(end)
+        return tuple(self._told[since : self._told_sent])
+
+    def _told_before(self, end: int) -> int:
+        likelihoods = self._told or []
+        return next(
+            (n for n in range(self._told_sent, len(likelihoods)) if likelihoods[n].start >= end),
+            len(likelihoods),
+        )
+
+    def _tell(self, token: int, likelihood: Likelihood) -> TokenLogprob:
+        chosen = self._candidate(token, likelihood.logprob)
+        top = tuple(self._candidate(*candidate) for candidate in likelihood.top)
+        return TokenLogprob(self._detokenizer.reached, chosen, top)
+
+    def _candidate(self, token: int, logprob: float) -> Candidate:
+        text, octets = self._name(token)
+        return Candidate(text, logprob, None if octets == text.encode() else tuple(octets))
+
+    def _first_stop(self, text: str) -> int | None:
+        """Where the first stop string begins; the text that readers have holds no part of one."""
+        positions = [at for at in (text.find(s, self._read) for s in self._stop) if at >= 0]
+        return min(positions, default=None)
+
+    def _held(self, text: str) -> int:
+        """Length of the longest suffix of `text` that could become a stop string."""
+        return max((overlap(text, s) for s in self._stop), default=0)

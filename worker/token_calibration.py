@@ -1,0 +1,101 @@
+"""Measures, once a model is loaded, how many tokens it makes of texts, pictures and sounds."""
+
+import logging
+from array import array
+from collections.abc import Sequence
+
+from PIL import Image as Pictures
+
+from shared.errors import CallerError
+from shared.request import Image, Message, Sound, Text
+from shared.tokens import TokenRule
+from worker.engines.base import Engine
+from worker.engines.loading.smoke_test import question
+
+log = logging.getLogger("worker")
+Table = tuple[tuple[int, ...], ...]
+SIDES = (64, 256, 512, 1024)
+"""Sides of the pictures that are tried, in pixels; the longest allowed side is tried, too."""
+WORD = "What?"
+SAMPLE = (
+    "How many people are in this picture, and what is each of them doing? Describe the colours and the "
+    "shapes on the left and on the right, read every word that stands on a sign, and say what is above or "
+    "below. Name at least 3 things that you are sure of, and answer in one short sentence. Which is largest?"
+)
+
+
+def measured(engine: Engine, model: str, max_side: int) -> TokenRule | None:
+    """Takes the time of a few prompts and keeps nothing of them. None if the model refuses the questions."""
+    try:
+        short, turns, long = (
+            _tokens(engine, model, n * [text]) for n, text in ((1, WORD), (3, WORD), (1, SAMPLE))
+        )
+        each = (len(SAMPLE) - len(WORD)) / max(long - short, 1)
+        text = len(WORD) / each
+        sides = (*(side for side in SIDES if side < max_side), max_side)
+        known, table = _pictures(engine, model, sides)
+        return TokenRule(
+            bytes_per_token=round(each, 3),
+            template=round(max(short - text, 0), 1),
+            turn=round(max((turns - short) / 2 - text, 0), 1),
+            sides=known,
+            pictures=table,
+            sound=_sounds(engine, model, short),
+        )
+    except CallerError as refused:
+        log.info("the model %s takes no made-up question: %s", model, refused.message)
+    except Exception:
+        # A processor that fails at a made-up picture may still take callers'; only nothing is foretold.
+        log.exception("the prompts of the model %s cannot be measured", model)
+    return None
+
+
+def _pictures(engine: Engine, model: str, sides: tuple[int, ...]) -> tuple[tuple[int, ...], Table]:
+    """Sides and tokens by sides; one number if three pictures have the same, as in most models."""
+    least, most = sides[0], sides[-1]
+    try:
+        tried = {_shown(engine, model, size) for size in ((least, least), (least, most), (most, most))}
+    except CallerError:
+        return (), ()
+    if len(tried) == 1:
+        return (), ((tried.pop(),),)
+    # A picture turned by 90 degrees has as many.
+    found = {(a, b): _shown(engine, model, (a, b)) for at, a in enumerate(sides) for b in sides[at:]}
+    table = tuple(tuple(found[min(w, h), max(w, h)] for h in sides) for w in sides)
+    return sides, table
+
+
+def _shown(engine: Engine, model: str, size: tuple[int, int]) -> int:
+    """The picture's tokens; the context length if the picture alone exceeds it."""
+    request = question(engine, model, (Image(), Text(text=WORD)))
+    try:
+        return engine.prepare(request, [Pictures.new("RGB", size, "gray")], None).image_tokens
+    except CallerError as refused:
+        if refused.code != "context_length_exceeded":
+            raise
+        return engine.facts.context_length
+
+
+def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | None:
+    """The tokens that a sound adds to a prompt of `short` tokens: a fixed number, and per second."""
+    rate = engine.facts.sampling_rate
+    if not rate:
+        return None
+    request = question(engine, model, (Sound(), Text(text=WORD)))
+    try:
+        one, two = (
+            engine.prepare(request, [], None, [array("f", bytes(4 * rate * seconds))]).tokens - short
+            for seconds in (1, 2)
+        )
+    except CallerError:
+        return None
+    return 2 * one - two, two - one
+
+
+def _tokens(engine: Engine, model: str, texts: Sequence[str]) -> int:
+    request = question(engine, model, ())
+    turns = tuple(
+        Message(role="assistant" if at % 2 else "user", parts=(Text(text=text),))
+        for at, text in enumerate(texts)
+    )
+    return engine.prepare(request.model_copy(update={"messages": turns}), [], None).tokens

@@ -1,0 +1,97 @@
+"""Tells a hung engine from a slow one, and both from a process that stood still as a whole."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from shared.errors import Unavailable
+from shared.store.nudges import Nudger
+from worker.lease import Leases
+
+PATIENCE = 10
+"""An engine may be idle this many times its longest step so far: a slow engine is not a hung one."""
+LATE = 2
+"""With this many times `renew_s` between two looks, this process stood still, or waited for the store."""
+
+
+class Progress(Protocol):
+    """An engine's own account of its progress; see `worker.engines.base.Engine`."""
+
+    def idle_s(self) -> float: ...
+
+    @property
+    def longest_step_s(self) -> float: ...
+
+
+class StallDetector:
+    """Judges an engine's progress for the heartbeat, with one look per beat.
+
+    In a paused process (SIGSTOP, a frozen machine) the engine's step looks long. Such a look and the next one
+    do not count: the engine is not blamed, and that step does not lengthen the patience.
+    """
+
+    def __init__(self, stall_s: float, renew_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stall_s = stall_s
+        self._late_s = LATE * renew_s
+        self._clock = clock
+        self._looked = clock()
+        self._was_late = False
+        self._longest = self._untrusted = 0.0
+
+    def hung_s(self, engine: Progress) -> float | None:
+        """How long the engine has made no progress, if that is too long; else None."""
+        steady, longest = self._steady(), engine.longest_step_s
+        if not steady:
+            self._untrusted = longest
+            return None
+        if longest > self._untrusted:
+            self._longest = longest
+        idle = engine.idle_s()
+        return idle if idle > max(self._stall_s, PATIENCE * self._longest) else None
+
+    def _steady(self) -> bool:
+        now = self._clock()
+        late = now - self._looked > self._late_s
+        steady = not (late or self._was_late)
+        self._looked, self._was_late = now, late
+        return steady
+
+
+# Notices that Celery no longer hands out nudges although the process lives.
+#
+# Celery's consumer may end silently, at a full broker or an error of its transport. The heartbeat would go
+# on, and a worker that never takes work again would look healthy for ever.
+
+PATIENCE_S = 15.0
+"""Longer than any pause of Celery's consumer between two tries to reach the broker."""
+
+
+class BrokerWatch:
+    """Tells whether nudges still reach this process, from those that arrived and those still listed."""
+
+    def __init__(self, nudger: Nudger, leases: Leases, *, lane: str, slots: int) -> None:
+        self._nudger = nudger
+        self._leases = leases
+        self._lane = lane
+        self._slots = slots
+        self._well = time.monotonic()
+
+    def nudged(self) -> None:
+        """A nudge arrived."""
+        self._well = time.monotonic()
+
+    def deaf(self) -> bool:
+        """Whether nudges have waited for a free thread too long, and no claim is left."""
+        if not self._ignored():
+            self._well = time.monotonic()
+            return False
+        return time.monotonic() - self._well > PATIENCE_S and not self._leases.all()
+
+    def _ignored(self) -> bool:
+        """Whether nudges are listed that a thread here could take."""
+        if self._leases.rows >= self._slots:
+            return False
+        try:
+            return self._nudger.listed(self._lane) > 0
+        except Unavailable:
+            return False
