@@ -11,8 +11,8 @@ ON = {1: "one thread", 2: "the whole machine"}
 WHOLE, SHOWN = "mid", ("16", "32")
 """The model and the numbers of callers on the page; the JSON and the plot have all."""
 MACHINE = """
-Model `mid`, the whole machine. Ours are two workers with one thread each (`continuous`), or one worker with two
-threads; the other servers have one or two threads, whichever gave more.
+Model `mid`, the whole machine. Ours are two workers with one thread each (`continuous`), or one worker
+with two threads; the other servers have one or two threads, whichever gave more.
 """
 REUSE = """
 ### Reuse

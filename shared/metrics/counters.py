@@ -97,8 +97,8 @@ INTAKES = counter(
 )
 CALLS = counter(
     "sightline_webhook_calls_total",
-    "Webhook deliveries. `taken`: answered with 2xx; `retried`: tried again; `given_up`: the last attempt failed; "
-    "`gone`: 410.",
+    "Webhook deliveries. `taken`: answered with 2xx; `retried`: tried again; "
+    "`given_up`: the last attempt failed; `gone`: 410.",
     Label("outcome", ("taken", "retried", "given_up", "gone")),
 )
 CALL_SECONDS = histogram(
