@@ -15,8 +15,8 @@ DOCS = Path(__file__).parents[1]
 SETTINGS = """\
 # Settings
 
-What can I set? These environment variables, read once when a process starts. The unit is in the name: `_S` is
-seconds, `_MB` MiB. An unknown name that begins with `SIGHTLINE_`, or a wrong value, stops the start.
+What can I set? These environment variables, read once when a process starts. The unit is in the name: `_S`
+is seconds, `_MB` MiB. An unknown name that begins with `SIGHTLINE_`, or a wrong value, stops the start.
 """
 
 ERRORS = """\

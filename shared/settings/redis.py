@@ -55,25 +55,25 @@ class RedisSettings(Group):
     )
     tls_ca: FilePath | None = Field(
         None,
-        description="File with the certificates (PEM) that the server's own is checked against; by default "
-        "those of the system.",
+        description="Authorities (PEM) that the server's certificate is checked against; by default "
+        "the system's.",
     )
     tls_cert: FilePath | None = Field(
-        None, description="File with our certificate, where the server asks its clients for one."
+        None, description="Our certificate, if the server requires one of its clients."
     )
-    tls_key: FilePath | None = Field(None, validate_default=True, description="File with its private key.")
+    tls_key: FilePath | None = Field(None, validate_default=True, description="Its private key.")
     broker_db: int | None = Field(
         None,
         ge=0,
-        description="Database number of the Celery broker on the same server; by default the one after the "
-        "records' own.",
+        description="Database number of the Celery broker on the same server; by default the next one "
+        "after the records'.",
     )
     full_at: float = Field(
         0.9,
         gt=0,
         le=1,
-        description="Share of the server's maxmemory at which new work is refused with 503. Counted are the "
-        "records and 6 KiB for each run that waits, so that accepted work has room to end. Without a "
+        description="Share of the server's maxmemory at which new work is refused with 503, counting the "
+        "records and 6 KiB for each queued run. Without a "
         "maxmemory nothing is refused.",
     )
 
