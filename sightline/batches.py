@@ -163,27 +163,26 @@ examples:
   sightline batches errors batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 | jq -r .custom_id
   sightline batches output $(sightline batches create questions.jsonl --wait)
 
-docs/batches.md says what a line of the file is; exit codes are listed by `sightline --help`.
+docs/batches.md describes the lines of the file; exit codes are listed by `sightline --help`.
 """
 CREATE = """\
-Uploads a file of requests, a JSON object a line, and has them computed within a day. Prints the batch's id
-alone on standard output, and how it goes on standard error. With --wait it ends when the batch does, as
-`wait` says.
+Uploads a file of requests, a JSON object a line, and runs them within a day. Prints only the batch's id
+on standard output, and its progress on standard error. --wait waits as `wait` does.
 """
 WAIT = """\
-Waits for a batch's end and says on standard error how many lines are done. Exits with 0 where it was
-completed, also where some lines failed, and with 9 where it failed, expired or was cancelled. A service that
-cannot be reached, or is too busy, is waited for, about a minute. Ctrl-C ends the waiting, not the batch.
+Waits for a batch's end, with its progress on standard error. Exits with 0 if it completed, even if
+some lines failed, and with 9 if it failed, expired or was cancelled. Retries for about a minute if the
+service is unreachable or too busy. Ctrl-C ends the waiting, not the batch.
 """
-OUTPUT = "Writes the answers of a batch that has ended to standard output, or to a file once they are whole."
-ERRORS = "Writes the lines that failed, and why, to standard output, or to a file once they are whole."
+OUTPUT = "Writes an ended batch's answers to standard output, or to a file once they are complete."
+ERRORS = "Writes the failed lines, with reasons, to standard output, or to a file once they are complete."
 
 
 def add_batches(command: argparse.ArgumentParser) -> None:
     actions = add_actions(
-        command, "Makes, lists, awaits and cancels batches, and fetches their files.", EXAMPLES
+        command, "Creates, lists, awaits and cancels batches, and downloads their files.", EXAMPLES
     )
-    _add_create(actions.add_parser("create", help="upload a file of requests and have them computed"))
+    _add_create(actions.add_parser("create", help="upload a file of requests and run them"))
     listing = actions.add_parser("list", help="list batches, newest first")
     listing.add_argument(
         "--limit", type=page_size, default=20, metavar="N", help="how many, 1 to 100 (default: %(default)s)"
@@ -191,16 +190,18 @@ def add_batches(command: argparse.ArgumentParser) -> None:
     listing.add_argument("--after", metavar="BATCH", help="only batches older than this one")
     set_action(listing, _list)
     for name, act, text, description in (
-        ("show", _show, "show one batch: how it stands, its counts and files", None),
+        ("show", _show, "show one batch: its state, counts and files", None),
         ("wait", _wait, "wait for a batch's end", WAIT),
-        ("cancel", _cancel, "take no more lines of a batch; what was done is kept", None),
-        ("output", _output, "fetch the answers of a batch", OUTPUT),
-        ("errors", _errors, "fetch the lines that failed, and why", ERRORS),
+        ("cancel", _cancel, "cancel a batch; finished lines are kept", None),
+        ("output", _output, "download a batch's answers", OUTPUT),
+        ("errors", _errors, "download the failed lines, with reasons", ERRORS),
     ):
         action = actions.add_parser(name, help=text, description=description or f"{text.capitalize()}.")
         action.add_argument("batch", metavar="BATCH", help="the batch's id")
         if act in (_output, _errors):
-            action.add_argument("--to", type=Path, metavar="FILE", help="where to (default: standard output)")
+            action.add_argument(
+                "--to", type=Path, metavar="FILE", help="output file (default: standard output)"
+            )
         set_action(action, act)
 
 
@@ -211,10 +212,15 @@ def _add_create(action: argparse.ArgumentParser) -> None:
         "--endpoint",
         choices=ENDPOINTS,
         default=ENDPOINTS[0],
-        help="where each line is sent (default: %(default)s)",
+        help="endpoint of the lines (default: %(default)s)",
     )
     action.add_argument(
-        "--metadata", action="append", type=_pair, default=[], metavar="KEY=VALUE", help="kept with the batch"
+        "--metadata",
+        action="append",
+        type=_pair,
+        default=[],
+        metavar="KEY=VALUE",
+        help="stored with the batch",
     )
     action.add_argument("--wait", action="store_true", help="wait for its end")
     set_action(action, _create)

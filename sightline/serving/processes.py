@@ -99,7 +99,7 @@ def become_worker() -> NoReturn:
     except CallerError as error:
         raise CommandError(Exit.USAGE, f"SIGHTLINE_WORKER__MODEL: {error.message}") from None
     except Unavailable as error:
-        message = "No models file names this model, and added ones are told by SIGHTLINE_REDIS__URL"
+        message = "No models file has this model, and added ones are read from SIGHTLINE_REDIS__URL"
         raise CommandError(Exit.REDIS, f"{message}: {error.message}") from None
     hold_stops()
     _become(worker(settings, model))
