@@ -48,11 +48,12 @@ COMPUTE = histogram(
 )
 ATTEMPTS = counter(
     "sightline_attempts_total",
-    "Attempts by their end. `failed`: the request's fault; `retried`: another attempt may do better; "
+    "Attempts by their end. `failed`: the request's fault; `format_violated`: the answer breaks its schema; "
+    "`retried`: another attempt may do better; "
     "`given_back`: the worker stops, hangs, or lost its device or the store; "
     "`lost`: cancelled, or another's.",
     MODEL,
-    Label("outcome", ("succeeded", "failed", "retried", "given_back", "lost")),
+    Label("outcome", ("succeeded", "failed", "format_violated", "retried", "given_back", "lost")),
 )
 TOKENS = counter(
     "sightline_tokens_total",
