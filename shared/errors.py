@@ -118,6 +118,9 @@ CODES: dict[str, Code] = {
     "job_cancelled": Code(409, False, "The job was cancelled; submit it again."),
     "poison": Code(500, False, "This request crashed several workers; change it before you send it again."),
     "attempts_exhausted": Code(500, True, "Submit again; if it fails again, report the request id."),
+    "format_violated": Code(
+        500, True, "Submit again with another seed; if it fails again, make the schema simpler."
+    ),
     "stream_rewound": Code(410, False, "Redis lost the end of this stream; read the job again."),
     "stream_broken": Code(
         500, True, "Submit again; the worker that continued cannot extend the published text."

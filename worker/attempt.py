@@ -100,7 +100,8 @@ def attempt(context: AttemptContext, claim: Claim) -> None:
         with traces.span("settle"):
             _write(context, lease, outcome)
         _enter(outcome, entry)
-        count_attempt(lease, entry.outcome, outcome.result if isinstance(outcome, Answered) else None)
+        end = entry.code if entry.code == candidates.FORMAT_VIOLATED else entry.outcome
+        count_attempt(lease, end, outcome.result if isinstance(outcome, Answered) else None)
 
 
 def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
@@ -151,6 +152,8 @@ def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
         finishes = candidates.generated(context.engine, rows)
         result = candidates.result(context.engine, prompt, asked, finishes, prepared_s)
         _trace_answer(span, request, result, channels)
+    if error := candidates.format_error(request, result):
+        return error
     rest = tuple(piece for channel in channels if (piece := channel.rest()))
     return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 

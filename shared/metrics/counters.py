@@ -48,11 +48,12 @@ COMPUTE = histogram(
 )
 ATTEMPTS = counter(
     "sightline_attempts_total",
-    "Attempts by outcome. `failed`: the request's fault; `retried`: tried again; "
+    "Attempts by outcome. `failed`: the request's fault; "
+    "`format_violated`: the answer breaks its schema; `retried`: tried again; "
     "`given_back`: the worker stops, hangs, or lost its device or Redis; "
     "`lost`: cancelled, or now another worker's.",
     MODEL,
-    Label("outcome", ("succeeded", "failed", "retried", "given_back", "lost")),
+    Label("outcome", ("succeeded", "failed", "format_violated", "retried", "given_back", "lost")),
 )
 TOKENS = counter(
     "sightline_tokens_total",

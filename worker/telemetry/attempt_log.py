@@ -101,6 +101,7 @@ WORDS = {
     "succeeded": "succeeded",
     "admitted": "admitted",
     "failed": "failed",
+    "format_violated": "format_violated",
     "lost": "lost",
     "attempt_failed": "retried",
 }

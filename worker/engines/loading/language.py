@@ -25,7 +25,7 @@ from worker.engines.base import ModelFacts, Prompt, Row
 from worker.engines.grammar.compiler import SPACING, Grammars
 from worker.engines.grammar.lark import Spacing
 from worker.engines.grammar.token_bytes import TokenNames
-from worker.engines.grammar.tool_calls import Calling
+from worker.engines.grammar.tool_calls import CallGrammar
 from worker.engines.loading.fingerprint import digest_folder
 from worker.engines.prompt.budget import answer_budget, too_long
 from worker.engines.prompt.picture_tokens import PictureTokens
@@ -99,13 +99,13 @@ class Language:
         format = request.parameters.format
         return None if format is None else self.grammars.compile(format, caller)
 
-    def calling(self, request: Request, spacing: Spacing) -> Calling | None:
+    def calling(self, request: Request, spacing: Spacing) -> CallGrammar | None:
         """The calls that the answer is held to; None if it is held to none."""
         tools, format = request.tools, request.parameters.format
         syntax = self.renderer.syntax_of(request)
         if tools is None or syntax is None or not (tools.held or format):
             return None
-        return Calling(tools, syntax, format, spacing)
+        return CallGrammar(tools, syntax, format, spacing)
 
     def budget(self, prompt: Prompt, parameters: Parameters) -> int:
         """The most tokens that the answer may have. Raises CallerError `context_length_exceeded`."""

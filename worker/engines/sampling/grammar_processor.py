@@ -10,7 +10,7 @@ from transformers import LogitsProcessor
 
 from shared.errors import CallerError
 from worker.engines.base import Row
-from worker.engines.grammar.sandbox import reason
+from worker.engines.grammar.sandbox import matcher_error
 from worker.engines.sampling.processors import AnswerProcessor
 
 
@@ -53,8 +53,8 @@ class GrammarProcessor(AnswerProcessor):
     def _forbidden(self, scores: torch.Tensor) -> torch.Tensor:
         """[1, vocabulary]; the model's vocabulary may be larger than its tokenizer's."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        if wrong := reason(self._matcher):
-            raise CallerError("invalid_request", f"The format cannot be kept up: {wrong}.", param=self._what)
+        if error := matcher_error(self._matcher):
+            raise CallerError("invalid_request", f"The format cannot be kept up: {error}.", param=self._what)
         allowed = np.unpackbits(bits, bitorder="little")
         if not self._matcher.is_accepting():
             allowed[self._ends] = 0

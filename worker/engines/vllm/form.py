@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from llguidance import LLMatcher
 
 from shared.request import Format, Request
-from worker.engines.grammar.lark import lark, schema
+from worker.engines.grammar.lark import json_schema, lark
 from worker.engines.loading.language import Language
 
 # Where the llguidance of vLLM 0.32 takes a blank between other characters, it takes any number of them.
@@ -37,4 +37,6 @@ def form(language: Language, request: Request, caller: str) -> Constraint | None
 
 def structured(format: Format) -> dict[str, str]:
     """The format as vLLM takes it, which reads it with llguidance, as our own engines do."""
-    return {"json": schema(format, SPACING)} if format.kind == "json" else {"grammar": lark(format)}
+    return (
+        {"json": json_schema(format.content, SPACING)} if format.kind == "json" else {"grammar": lark(format)}
+    )
