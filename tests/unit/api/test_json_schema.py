@@ -1,5 +1,6 @@
-"""A schema whose references form a ring is refused before anyone waits, and no other one is."""
+"""A schema that describes no value is refused before anyone waits, and no other one is."""
 
+import json
 from typing import Any
 
 import pytest
@@ -66,3 +67,25 @@ def test_a_schema_below_an_unknown_keyword_is_checked_if_a_reference_leads_there
     with pytest.raises(CallerError) as refused:
         to_schema(schema, "schema")
     assert refused.value.param == place
+
+
+IDLE = [
+    {"uniqueItems": False},
+    {"propertyNames": True},
+    {"propertyNames": {}},
+    {"propertyNames": {"type": "string"}},
+]
+
+
+@pytest.mark.parametrize("idle", IDLE)
+@pytest.mark.parametrize("schema", [{"type": "array"}, {"items": {"allOf": [True, {"type": "string"}]}}])
+def test_a_keyword_that_constrains_nothing_is_dropped(schema: Any, idle: Any) -> None:
+    """The compiler does not know it."""
+    text = to_schema({**schema, "$defs": {"x": idle}, **idle}, "schema")
+    assert json.loads(text) == {**schema, "$defs": {"x": {}}}
+
+
+def test_a_property_that_is_named_like_an_idle_keyword_stays() -> None:
+    schema = {"type": "object", "properties": {"uniqueItems": False}, "additionalProperties": False}
+    whole = {**schema, "default": {"uniqueItems": False}}
+    assert json.loads(to_schema(whole, "schema")) == whole
