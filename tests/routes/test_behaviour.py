@@ -1,4 +1,4 @@
-"""The tables of docs/reference/behaviour.md, walked call by call: what the page promises is what a caller gets."""
+"""The tables of docs/reference/behaviour.md, call by call: what the page promises is what callers get."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
