@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 
 from api.context import ProcessContext, context_of
 from api.openapi.responses import HEALTH, METRICS, NOT_READY, READY, refusals
-from api.server.ending import KEY, Ending
 from api.server.errors import retry_after
 from api.server.middleware import ENDING
 from api.server.route import PlainRoute, json_answer
+from api.server.shutdown import KEY, Shutdown
 from shared.errors import Unavailable
 
 router = APIRouter(route_class=PlainRoute, tags=["health"], responses=refusals("HuggingFaceError"))
@@ -36,8 +36,8 @@ async def health(request: Request) -> Response:
     responses={200: READY, 503: NOT_READY},
 )
 async def ready(request: Request) -> Response:
-    ending: Ending | None = getattr(request.state, KEY, None)
-    if ending is not None and ending.begun:
+    shutdown: Shutdown | None = getattr(request.state, KEY, None)
+    if shutdown is not None and shutdown.begun:
         raise ENDING
     context = context_of(request)
     if not await context.jobs.writable():

@@ -27,11 +27,11 @@ from sightline.tls import check_tls, flags
 
 # A job with remote pictures occupies a thread while they are fetched: up to the time limit, if slow.
 COURIER_THREADS = 16
-# Of one API process: limits on a request's head and on connections, and no protocol but HTTP.
+# Of one API process: no protocol but HTTP.
 # An idle connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs: if this side
 # closed first, a request could be sent into a closing connection and get no answer.
 LIMITS = (
-    *("--http", "api.server.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none"),
+    *("--http", "api.server.protocol:HttpProtocol", "--ws", "none"),
     *("--timeout-keep-alive", "75"),
 )
 
