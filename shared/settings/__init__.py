@@ -23,8 +23,6 @@ from shared.settings.redis import RedisSettings as RedisSettings
 from shared.url_guard import Reach, may_match
 from shared.webhooks import key_of
 
-# The settings of traces; `shared.settings` puts them among the others.
-
 
 class TraceSettings(Group):
     """Where traces go, if anywhere."""
@@ -45,8 +43,6 @@ class TraceSettings(Group):
             raise ValueError("should be http://HOST:PORT/v1/traces or https://…")
         return value
 
-
-# The settings of webhooks; `shared.settings` puts them among the others.
 
 Pause = Annotated[float, Field(ge=0)]
 
@@ -79,9 +75,6 @@ class WebhookSettings(Group):
         return value
 
 
-# The settings of sounds; `shared.settings` puts them among the others.
-
-
 class SoundSettings(Group):
     """Limits on what strangers send to be heard."""
 
@@ -100,8 +93,6 @@ class SoundSettings(Group):
         "at 48 kHz takes about 1.",
     )
 
-
-# The settings of what Prometheus reads; `shared.settings` puts them among the others.
 
 MOST_PORT = 65535
 

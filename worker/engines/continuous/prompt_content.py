@@ -15,7 +15,7 @@ from worker.engines.continuous.model_inputs import encoder_inputs
 from worker.engines.continuous.prefix_cache import Mark
 from worker.engines.loading.loaded import LoadedModel
 
-# What later requests to the same model may reuse of a request; `certify_reuse` finds it out.
+# What later requests to the same model may reuse of a request; `verify.reuse` finds it out.
 
 
 @dataclass(frozen=True)
