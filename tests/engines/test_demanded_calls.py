@@ -29,11 +29,11 @@ WRITTEN: dict[Syntax, str] = {
 def demanded(parameters: dict[str, Any], syntax: Syntax) -> LLMatcher:
     """From the request to the first token of the answer."""
     function = {"type": "function", "function": {"name": "f", "parameters": parameters}}
-    asked = from_chat(
+    tools = from_chat(
         {"messages": [{"role": "user", "content": "Hi"}], "tools": [function], "tool_choice": "required"}
-    )
-    assert asked.request.tools is not None
-    lark = CallGrammar(asked.request.tools, syntax, None, SPACING).lark(quoted)
+    ).request.tools
+    assert tools is not None
+    lark = CallGrammar(tools, syntax, None, SPACING).lark(quoted)
     matcher = start_matcher(TOKENIZER, LLMatcher.grammar_from_lark(lark))
     assert not matcher_error(matcher)
     return matcher

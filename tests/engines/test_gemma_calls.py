@@ -13,9 +13,9 @@ from worker.engines.grammar.lark import quoted
 WHOLE = {"type": "integer", "minimum": 0}
 
 
-def of(value: Any, **beside: Any) -> dict[str, Any]:
+def of(value: Any, **keywords: Any) -> dict[str, Any]:
     """Arguments with one property, `u`, which has to be there."""
-    return {"type": "object", "properties": {"u": value}, "required": ["u"], **beside}
+    return {"type": "object", "properties": {"u": value}, "required": ["u"], **keywords}
 
 
 def grammar(schema: dict[str, Any]) -> str:
@@ -31,11 +31,11 @@ def text(value: str) -> str:
     return f'<|"|>{value}<|"|>'
 
 
-@pytest.mark.parametrize("beside", [{}, {"properties": {}}])
-def test_a_function_without_parameters_gets_none(beside: dict[str, Any]) -> None:
-    schema = {"type": "object", "additionalProperties": False, **beside}
+@pytest.mark.parametrize("keywords", [{}, {"properties": {}}])
+def test_a_function_without_parameters_gets_none(keywords: dict[str, Any]) -> None:
+    schema = {"type": "object", "additionalProperties": False, **keywords}
     assert accepted(schema, ["{}", "{a:1}"]) == ["{}"]
-    assert accepted({"type": "object", **beside}, ["{}", "{a:1}"]) == ["{}", "{a:1}"]
+    assert accepted({"type": "object", **keywords}, ["{}", "{a:1}"]) == ["{}", "{a:1}"]
 
 
 @pytest.mark.parametrize("least", [0, 1])

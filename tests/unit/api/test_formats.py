@@ -318,3 +318,23 @@ def test_the_page_names_the_formats_that_a_refusal_names() -> None:
     page = (Path(__file__).parents[3] / "docs/formats.md").read_text()
     listed = page.partition("`format` may be ")[2].partition(".")[0]
     assert {*FORMATS} <= {*re.findall(r"[a-z0-9-]+", listed)}
+
+
+@pytest.mark.parametrize("wanted", [{}, {"json": SCHEMA, "regex": "a"}, {"json_object": False}])
+def test_structured_outputs_name_one_format(wanted: Any) -> None:
+    with pytest.raises(CallerError) as refused:
+        chat(structured_outputs=wanted)
+    assert refused.value.param == "structured_outputs"
+
+
+def test_a_grammar_next_to_another_format_is_refused_by_each_api() -> None:
+    both = {"regex": "[a-z]+", "grammar": "root ::= x"}
+    for read in (chat, job):
+        with pytest.raises(CallerError) as refused:
+            read(structured_outputs=both)
+        assert (refused.value.param or "").endswith("structured_outputs.grammar")
+
+
+def test_vllm_s_own_object_with_its_defaults_is_the_format_it_names() -> None:
+    whole = {"json": SCHEMA, "regex": None, "grammar": None, "disable_any_whitespace": False}
+    assert chat(structured_outputs=whole).parameters.format == JSON

@@ -152,7 +152,7 @@ def _renamed(file: dict[str, Any]) -> dict[str, Any]:
         model["vocab"] = {names.get(name, name): id_ for name, id_ in vocab.items()}
     else:
         model["vocab"] = [[names.get(name, name), score] for name, score in vocab]
-    # Converters write merges for every piece that can be made of two others, special tokens included.
+    # Converters write merges for every token that two others make, special tokens included.
     if merges := model.get("merges"):
         model["merges"] = [merge for merge in merges if not _makes(merge, names)]
     if model.get("unk_token") in names:

@@ -122,7 +122,7 @@ class Rules:
         many = "*" if not least and most is None else f"{{{least},{'' if most is None else most}}}"
         text = rf"/(.|\n){many}/"
         if is_token(self._mark):
-            return f"{self._mark} {self._add(text, word=True)} {self._mark}"
+            return f"{self._mark} {self._add(text, terminal=True)} {self._mark}"
         own = self._name()
         self.others.append(f"{own}[lazy]: {text} {self._mark}")
         return f"{self._mark} {own}"
@@ -144,23 +144,23 @@ class Rules:
         if not own:
             others = schema.get("additionalProperties", True)
             return self._named_rule(ANY_OBJECT) if others in (True, {}) else self._open(others)
-        # From the last property on, two rules for the rest: `behind` if one came before, `first` if none did.
-        behind, first = '""', '""'
+        # From the last property on, two rules for the rest: `later` if one came before, `first` if none did.
+        later, first = '""', '""'
         for key, inner in reversed(own.items()):
             if not KEY.fullmatch(key):
                 raise _unsupported("properties")
             pair = f"{quoted(key + ':')} {self.value(inner)}"
-            after, begin = f'"," {pair} {behind}', f"{pair} {behind}"
+            next_later, next_first = f'"," {pair} {later}', f"{pair} {later}"
             if key not in required:
-                after, begin = f"{after} | {behind}", f"{begin} | {first}"
-            behind, first = self._add(after), self._add(begin)
+                next_later, next_first = f"{next_later} | {later}", f"{next_first} | {first}"
+            later, first = self._add(next_later), self._add(next_first)
         return f'"{{" {first} "}}"'
 
     def _open(self, others: Schema) -> str:
         """An object with any names, whose values all match `others`."""
         if others is False:
             return '"{" "}"'
-        pair = f'{self._add(BARE, word=True)} ":" {self.value(others)}'
+        pair = f'{self._add(BARE, terminal=True)} ":" {self.value(others)}'
         return f'"{{" ({pair} ("," {pair})*)? "}}"'
 
     def _named_rule(self, place: str, objects: bool = False) -> str:
@@ -186,9 +186,9 @@ class Rules:
             return f"{self._mark} {quoted(value)} {self._mark}"
         return quoted(json.dumps(value))
 
-    def _add(self, body: str, *, word: bool = False) -> str:
-        """Add a rule, or a terminal (`word`), whose name is in capitals."""
-        own = self._name().upper() if word else self._name()
+    def _add(self, body: str, *, terminal: bool = False) -> str:
+        """Add a rule, or a terminal (`terminal`), whose name is in capitals."""
+        own = self._name().upper() if terminal else self._name()
         self.others.append(f"{own}: {body}")
         return own
 
