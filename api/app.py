@@ -21,7 +21,7 @@ from api.server.cors import Cors
 from api.server.ending import KEY as ENDING
 from api.server.ending import Ending
 from api.server.middleware import Edge
-from api.server.route import PlainRoute
+from api.server.route import ServiceRoute
 from shared.settings import Settings
 from shared.settings import settings as process_settings
 from shared.telemetry.logs import open_log
@@ -128,5 +128,5 @@ def _include_routes(app: FastAPI) -> None:
             route.under(prefix)
             for router in routers
             for route in router.routes
-            if isinstance(route, PlainRoute)
+            if isinstance(route, ServiceRoute)
         )

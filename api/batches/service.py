@@ -1,7 +1,7 @@
 """Callers' batches: made, listed, read, cancelled; for a caller the batches of others do not exist."""
 
-from api.admission.readiness import of_key
-from api.admission.submission import Terms
+from api.admission.readiness import idempotency_error
+from api.admission.terms import Idempotency
 from api.auth.callers import Caller
 from api.batches.lease import BatchContext
 from api.batches.runner import BatchRunner
@@ -32,34 +32,34 @@ class Batches:
     async def aclose(self) -> None:
         await self._runner.aclose()
 
-    async def create(self, caller: Caller, asked: BatchRequest, terms: Terms) -> Batch:
+    async def create(self, caller: Caller, request: BatchRequest, idempotency: Idempotency | None) -> Batch:
         """Make a batch; repeated with the same idempotency key it is the same batch.
 
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
         (`store_unavailable`, `caller_queue_full`).
         """
         await self._headroom.check()
-        key = terms.idempotency_key
+        key, body_digest = (None, None) if idempotency is None else (idempotency.key, idempotency.body_digest)
         batch = Batch(
             id=ids.batch_id_of(caller.id, key) if key else ids.batch_id(),
             caller=caller.id,
             stage="validating",
-            file=asked.file,
+            file=request.file,
             digest="",
-            endpoint=asked.endpoint,
+            endpoint=request.endpoint,
             created_ms=0,
             expires_ms=0,
-            life_s=life_of(caller, asked.life_s, self._settings),
-            metadata=asked.metadata,
+            life_s=life_of(caller, request.life_s, self._settings),
+            metadata=request.metadata,
             stages_ms={},
             max_queued=caller.max_queued,
             retain_s=caller.retain_s,
         )
-        word, made = await self._store.run(batches.create(self._settings, batch, terms.body_digest or None))
-        if made is None:
+        word, created = await self._store.run(batches.create(self._settings, batch, body_digest))
+        if created is None:
             raise _refusal(word)
         self._runner.look_now()
-        return made
+        return created
 
     async def get(self, caller: str, id: str) -> Batch:
         """Raises CallerError `batch_not_found`."""
@@ -84,7 +84,7 @@ def _refusal(word: str) -> ServiceError:
         message = f"You have {batches.MOST} batches under way already."
         return Unavailable("caller_queue_full", message, retry_after=BUSY_S)
     if word == "mismatch":
-        return of_key(word)
+        return idempotency_error(word)
     if word == "missing":
         return CallerError("file_not_found", "There is no such file.", param="input_file_id")
     message = "Upload the file with the purpose `batch`."

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
-from api.dialects.strict_json import Harmless, Wire, invalid, parse, read, refuse_unsupported, render
+from api.dialects.strict_json import UnsupportedExcept, Wire, invalid, parse, read, render
 from shared.errors import CallerError
 from shared.request import Format
 
@@ -78,12 +78,12 @@ class StructuredOutputs(Wire):
     regex: str | None = None
     choice: list[str] | None = None
     json_object: bool | None = None
-    grammar: Annotated[str | None, Harmless()] = None
-    structural_tag: Annotated[str | None, Harmless()] = None
-    whitespace_pattern: Annotated[str | None, Harmless()] = None
-    disable_fallback: Annotated[bool | None, Harmless(False, True)] = None
-    disable_any_whitespace: Annotated[bool | None, Harmless(False)] = None
-    disable_additional_properties: Annotated[bool | None, Harmless(False)] = None
+    grammar: Annotated[str | None, UnsupportedExcept()] = None
+    structural_tag: Annotated[str | None, UnsupportedExcept()] = None
+    whitespace_pattern: Annotated[str | None, UnsupportedExcept()] = None
+    disable_fallback: Annotated[bool | None, UnsupportedExcept(False, True)] = None
+    disable_any_whitespace: Annotated[bool | None, UnsupportedExcept(False)] = None
+    disable_additional_properties: Annotated[bool | None, UnsupportedExcept(False)] = None
 
 
 def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
@@ -146,7 +146,6 @@ def _object(schema: dict[str, Any] | None, param: str) -> Format:
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:
-    refuse_unsupported(value, param)
     said = value.model_dump(by_alias=True, include=set(STRUCTURED))
     given = {name: one for name, one in said.items() if one is not None and one is not False}
     if len(given) != 1:
