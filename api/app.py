@@ -19,7 +19,7 @@ from api.routes import admin, batches, completions, files, health, hf, jobs, mod
 from api.server import errors, shutdown
 from api.server.cors import Cors
 from api.server.middleware import Edge
-from api.server.route import PlainRoute
+from api.server.route import ServiceRoute
 from shared.settings import Settings
 from shared.settings import settings as process_settings
 from shared.telemetry.logs import open_log
@@ -126,5 +126,5 @@ def _include_routes(app: FastAPI) -> None:
             route.under(prefix)
             for router in routers
             for route in router.routes
-            if isinstance(route, PlainRoute)
+            if isinstance(route, ServiceRoute)
         )

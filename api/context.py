@@ -5,14 +5,14 @@ from typing import Protocol, cast
 
 from fastapi import Request
 
-from api.admission.forecast import Foretelling
+from api.admission.forecast import Forecaster
 from api.admission.submission import Submission
 from api.auth.api_keys import Keyring
 from api.auth.audit_log import AdminActions
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.files import Files, Storing
-from api.jobs.disconnects import Leaving
+from api.jobs.disconnects import Disconnects
 from api.jobs.service import Jobs
 from api.jobs.waiting import Waiting
 from api.metrics import Metrics
@@ -49,10 +49,10 @@ class ProcessContext:
     models: Models
     serving: Serving
     submission: Submission
-    foretelling: Foretelling
+    forecaster: Forecaster
     jobs: Jobs
     waiting: Waiting
-    leaving: Leaving
+    disconnects: Disconnects
     keyring: Keyring
     admin_actions: AdminActions
     headroom: Headroom
@@ -68,7 +68,7 @@ class ProcessContext:
         """Close in the reverse order of opening."""
         await self.batches.aclose()
         await self.serving.aclose()
-        await self.leaving.aclose()
+        await self.disconnects.aclose()
         await self.metrics.aclose()
         await self.redis.aclose()
 
@@ -114,10 +114,10 @@ async def open_context(settings: Settings) -> ProcessContext:
         models=models,
         serving=serving,
         submission=submission,
-        foretelling=Foretelling(settings, models, store, submission),
+        forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
         waiting=Waiting(settings, store, wakeups),
-        leaving=Leaving(jobs, settings.api.leave_grace_s),
+        disconnects=Disconnects(jobs, settings.api.leave_grace_s),
         keyring=Keyring(settings.api, store),
         admin_actions=AdminActions(store),
         headroom=headroom,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from api.admission.checks import checked_host
+from api.admission.checks import webhook_host
 from shared import ids
 from shared.errors import CallerError
 from shared.settings import Settings
@@ -31,7 +31,7 @@ class Endpoints:
         Raises CallerError `invalid_webhook_url`, `too_many_webhooks`, Unavailable `store_unavailable`.
         """
         await self._headroom.check()
-        host, secret = checked_host(new.url, self._settings, "url"), new_secret()
+        host, secret = webhook_host(new.url, self._settings, "url"), new_secret()
         endpoint = await self._store.run(webhook_endpoints.create(caller, new, host, secret))
         if endpoint is None:
             raise CallerError("too_many_webhooks", "You have as many webhooks as may be; delete one.")
@@ -47,7 +47,7 @@ class Endpoints:
     async def change(self, caller: str, id: str, to: Change) -> Endpoint:
         """Raises CallerError `invalid_webhook_url`."""
         if to.url is not None:
-            to = replace(to, host=checked_host(to.url, self._settings, "url"))
+            to = replace(to, host=webhook_host(to.url, self._settings, "url"))
         return _found(await self._store.run(webhook_endpoints.change(caller, id, to)))
 
     async def rotate(self, caller: str, id: str, grace_s: int) -> tuple[Endpoint, str]:

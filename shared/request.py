@@ -160,6 +160,18 @@ class Format(Frozen):
     content: str
 
 
+# The limits of single parameters, which the bodies of requests name too.
+MaxTokens = Annotated[int, Field(ge=1)]
+MinTokens = Annotated[int, Field(ge=0)]
+Temperature = Annotated[float, Field(ge=0, le=100)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+TypicalP = Annotated[float, Field(gt=0, le=1)]
+RepetitionPenalty = Annotated[float, Field(ge=0.01, le=100)]
+TokenPenalty = Annotated[float, Field(ge=-2, le=2)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES)]
+
+
 class Parameters(Frozen):
     """What changes the answer. None = left out: the model's own generation config decides.
 
@@ -168,24 +180,24 @@ class Parameters(Frozen):
     `chat_template_kwargs` are variables of the model's chat template, where it reads them.
     """
 
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    min_new_tokens: int | None = Field(default=None, ge=0)
+    max_new_tokens: MaxTokens | None = None
+    min_new_tokens: MinTokens | None = None
     do_sample: bool | None = None
-    temperature: float | None = Field(default=None, ge=0, le=100)
-    top_p: float | None = Field(default=None, ge=0, le=1)
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
     top_k: int | None = Field(default=None, ge=0)
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    typical_p: float | None = Field(default=None, gt=0, le=1)
-    repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    min_p: Probability | None = None
+    typical_p: TypicalP | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    frequency_penalty: TokenPenalty | None = None
+    presence_penalty: TokenPenalty | None = None
     logit_bias: Biases | None = None
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    seed: Seed | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: StopIds | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20)
     format: Format | None = None
-    n: int | None = Field(default=None, ge=1, le=MOST_CHOICES)
+    n: Choices | None = None
     ignore_eos: bool | None = None
     chat_template_kwargs: Variables | None = None
 

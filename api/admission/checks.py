@@ -1,47 +1,64 @@
-"""Fits a request to its model's chat template, or to its lack of one, before anything is stored."""
+"""Checks a request against its model and the service's limits, before anything is stored."""
 
 from dataclasses import replace
 
 from api.auth.api_keys import LOCAL
 from shared.errors import CallerError
 from shared.estimate import Lane
+from shared.media.sounds import check_heard
 from shared.models import Model
-from shared.request import Request
+from shared.request import Request, check_answer, check_end, check_text
 from shared.settings import Settings
+from shared.tool_calls.numbering import check_calls
 from shared.url_guard import check_url
 from shared.webhooks import Webhook
 
 
-def rendered(request: Request, model: Model, lane: Lane, *, prompt: bool) -> Request:
-    """A model without a chat template, or with none that takes parts, gets the `prompt` unchanged.
+def check_request(
+    request: Request, model: Model, lane: Lane, settings: Settings, *, raw_prompt: bool
+) -> Request:
+    """The request as its model can take it; what a worker published about the model (`lane`) goes first.
+
+    Pictures and sounds are checked by `media_check`.
+
+    Raises CallerError `no_chat_template`, `unsupported_parameter`, `payload_too_large`,
+    `context_length_exceeded`, `invalid_request`.
+    """
+    request = _fit_chat_template(request, model, lane, raw_prompt=raw_prompt)
+    check_calls(request, model.tools if lane.tools is None else lane.tools)
+    check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
+    check_text(request, settings.api.text_limit_kb)
+    check_answer(request, model.context_length or lane.context_length)
+    check_end(request)
+    return request
+
+
+def _fit_chat_template(request: Request, model: Model, lane: Lane, *, raw_prompt: bool) -> Request:
+    """A model without a chat template, or with none that takes parts, gets a `raw_prompt` unchanged.
 
     Where it is not known yet (a model not on this machine, never loaded), it is taken to have one.
-    Raises CallerError `no_chat_template`.
     """
-    known = model.has_chat_template if lane.has_chat_template is None else lane.has_chat_template
-    if known is not False:
+    has_template = model.has_chat_template if lane.has_chat_template is None else lane.has_chat_template
+    if has_template is not False:
         return request
-    if prompt and [message.role for message in request.messages] == ["user"]:
+    if raw_prompt and [message.role for message in request.messages] == ["user"]:
         return request.model_copy(update={"raw": True})
     message = f"The model {model.id} has no usable chat template; send one prompt to POST /models/{model.id}."
     raise CallerError("no_chat_template", message, param=request.named.get("messages", "messages"))
 
 
-def paths_of(request: Request) -> dict[str, str]:
+def field_paths(request: Request) -> dict[str, str]:
     """The caller's name for each place in the request that a worker's error may name."""
     return request.named | {at: part.param for at, part in zip(request.places, request.media, strict=True)}
 
 
-# Checks a job's webhook before the job is kept: an address that may be called, and a secret.
-
-
-def registered(webhook: Webhook, caller: str, settings: Settings) -> Webhook:
+def check_webhook(webhook: Webhook, caller: str, settings: Settings) -> Webhook:
     """The webhook with its host. The courier resolves and checks the name again when it calls.
 
     Raises CallerError `invalid_webhook_url`, or `invalid_request` where there is no secret to sign with, or
     only one that signs for other callers too.
     """
-    host = checked_host(webhook.url, settings, webhook.param)
+    host = webhook_host(webhook.url, settings, webhook.param)
     if webhook.secret is None and settings.webhook.secret is None:
         message = "A webhook needs a `secret`; this service has none of its own to sign with."
         raise CallerError("invalid_request", message, param="webhook.secret")
@@ -51,9 +68,9 @@ def registered(webhook: Webhook, caller: str, settings: Settings) -> Webhook:
     return replace(webhook, host=host)
 
 
-def checked_host(url: str, settings: Settings, param: str) -> str:
+def webhook_host(url: str, settings: Settings, param: str) -> str:
     """The host of a URL that may be called. Raises CallerError `invalid_webhook_url`."""
     try:
         return check_url(url, settings.fetch.reach, param).authority
-    except CallerError as refused:
-        raise CallerError("invalid_webhook_url", refused.message, param=refused.param) from None
+    except CallerError as error:
+        raise CallerError("invalid_webhook_url", error.message, param=error.param) from None

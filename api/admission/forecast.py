@@ -1,10 +1,11 @@
-"""Foretells what submitting a request would do now; nothing is kept, and no Idempotency-Key is used up."""
+"""Predicts what submitting a request would do now; nothing is stored, and no Idempotency-Key is used up."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from api.admission.submission import Examined, Submission, Terms
+from api.admission.submission import CheckedRequest, Submission
+from api.admission.terms import Terms
 from api.server.memory_budget import Reservation
 from shared.errors import ServiceError
 from shared.estimate import Lane, claimed_s, estimate, waiting_reason
@@ -18,13 +19,13 @@ from shared.store.script import AsyncStore
 from shared.store.views import UNFORESEEN
 from shared.tokens import Foretold, Tokens, answer_tokens, cost, reckoned, rule_of
 
-AT_ONCE = Estimate(0.0, 0.0, 0.0, "measured")
-TOLD = frozenset(("model_failed", "caller_queue_full"))
-"""Refusals before the line that say nothing against the request itself."""
+IMMEDIATE = Estimate(0.0, 0.0, 0.0, "measured")
+PREDICTED = frozenset(("model_failed", "caller_queue_full"))
+"""Refusals before the queue that say nothing against the request itself."""
 
 
-class Foretelling:
-    """Takes the same steps as `submission`, up to joining the line."""
+class Forecaster:
+    """Takes the same steps as `submission`, up to joining the queue."""
 
     def __init__(self, settings: Settings, models: Models, store: AsyncStore, submission: Submission) -> None:
         self._settings = settings
@@ -32,66 +33,69 @@ class Foretelling:
         self._store = store
         self._submission = submission
 
-    async def foretell(
+    async def forecast(
         self, request: Request, terms: Terms, reservation: Reservation | None = None
     ) -> Foretold:
-        """What the line, the cache and the model's state would make of a request.
+        """What the queue, the cache and the model's state would make of a request.
 
-        Raises as `Submission.submit` where the request itself is refused. Where the line refuses it, its
+        Raises as `Submission.submit` where the request itself is refused. Where the queue refuses it, its
         caller nearly fills the record store, or no worker can load its model, the forecast says so instead.
         """
         model = self._models.resolve(request.model)
         try:
-            asked = await self._submission.examined(request, terms, model, reservation)
+            checked = await self._submission.check(request, terms, model, reservation)
         except ServiceError as refusal:
-            if refusal.code not in TOLD:
+            if refusal.code not in PREDICTED:
                 raise
-            guess, known = Tokens(None, None, "guess"), cost(request, model, pixels=0)
-            told = _of(request, model, guess, model.context_length, known)
-            return replace(told, outcome="refused", refusal=refusal)
-        sizes, seconds = await asyncio.to_thread(self._measures, asked) if asked.data else ([], [])
-        tokens = reckoned(asked.request, sizes, rule_of(asked.lane.token_rule), seconds)
-        context_length = model.context_length or asked.lane.context_length
-        told = _of(asked.request, model, tokens, context_length, asked.held.cost)
+            tokens, work = Tokens(None, None, "guess"), cost(request, model, pixels=0)
+            forecast = _forecast(request, model, tokens, model.context_length, work)
+            return replace(forecast, outcome="refused", refusal=refusal)
+        sizes, seconds = await asyncio.to_thread(self._measure, checked) if checked.data else ([], [])
+        tokens = reckoned(checked.request, sizes, rule_of(checked.lane.token_rule), seconds)
+        context_length = model.context_length or checked.lane.context_length
+        forecast = _forecast(checked.request, model, tokens, context_length, checked.pending_terms.cost)
         call = foretell(
-            asked.placing, self._settings, pending=asked.pending, max_queued_caller=terms.max_queued
+            checked.placing,
+            self._settings,
+            pending=checked.pending,
+            max_queued_caller=terms.caller.max_queued,
         )
-        return await self._told(told, asked, await self._store.run(call), model)
+        return await self._with_outcome(forecast, checked, await self._store.run(call), model)
 
-    async def _told(self, told: Foretold, asked: Examined, found: Prospect, model: Model) -> Foretold:
-        if found.word == "hit":
-            return replace(told, outcome="cached", cache="HIT", estimate=AT_ONCE)
-        if found.word not in ("joins", "queued"):
-            refusal = await self._submission.refusal_of(found.word, asked.terms, model)
-            return replace(told, outcome="refused", refusal=refusal)
-        joins = found.word == "joins"
-        new: CacheWord | None = None if asked.pending else "MISS" if asked.placing.key else "BYPASS"
-        told = replace(told, outcome="joined" if joins else "queued", cache="COALESCED" if joins else new)
-        if found.state == "running":
-            return replace(told, estimate=replace(AT_ONCE, service_s=claimed_s(found.lane)))
-        state = found.state or _state(asked, found.lane.now_ms)
-        return _waiting(told, found.lane, state, placed=not asked.pending)
+    async def _with_outcome(
+        self, forecast: Foretold, checked: CheckedRequest, prospect: Prospect, model: Model
+    ) -> Foretold:
+        if prospect.word == "hit":
+            return replace(forecast, outcome="cached", cache="HIT", estimate=IMMEDIATE)
+        if prospect.word not in ("joins", "queued"):
+            refusal = await self._submission.refusal_for(prospect.word, checked.terms, model)
+            return replace(forecast, outcome="refused", refusal=refusal)
+        if prospect.word == "joins":
+            forecast = replace(forecast, outcome="joined", cache="COALESCED")
+        else:
+            forecast = replace(forecast, outcome="queued", cache=_cache_of(checked))
+        if prospect.state == "running":
+            return replace(forecast, estimate=replace(IMMEDIATE, service_s=claimed_s(prospect.lane)))
+        state = prospect.state or _state(checked, prospect.lane.now_ms)
+        return _with_waiting(forecast, prospect.lane, state, placed=not checked.pending)
 
-    def _measures(self, asked: Examined) -> tuple[list[tuple[int, int]], list[float]]:
+    def _measure(self, checked: CheckedRequest) -> tuple[list[tuple[int, int]], list[float]]:
         """Sizes of the pictures and seconds of the sounds that came inline; remote ones are left out."""
-        request, settings = asked.request, self._settings
-        seen = {
-            name: pictures.inspect(asked.data[name], settings.pictures, None)
-            for name in dict.fromkeys(_names(request.images))
-        }
-        heard = {
-            name: sounds.inspect(asked.data[name], settings.sounds, None)
-            for name in dict.fromkeys(_names(request.sounds))
-        }
-        sizes = [(seen[name].width, seen[name].height) for name in _names(request.images)]
-        return sizes, [heard[name].seconds for name in _names(request.sounds)]
+        request, data, settings = checked.request, checked.data, self._settings
+        images, recordings = _digests(request.images), _digests(request.sounds)
+        sizes = {name: pictures.inspect(data[name], settings.pictures, None) for name in set(images)}
+        lengths = {name: sounds.inspect(data[name], settings.sounds, None) for name in set(recordings)}
+        pixels = [(sizes[name].width, sizes[name].height) for name in images]
+        return pixels, [lengths[name].seconds for name in recordings]
 
 
-def _names(parts: Sequence[Media]) -> list[str]:
+def _digests(parts: Sequence[Media]) -> list[str]:
     return [part.digest for part in parts if part.digest]
 
 
-def _of(request: Request, model: Model, tokens: Tokens, context_length: int | None, cost: int) -> Foretold:
+def _forecast(
+    request: Request, model: Model, tokens: Tokens, context_length: int | None, cost: int
+) -> Foretold:
     return Foretold(
         model=model.id,
         outcome="queued",
@@ -102,14 +106,21 @@ def _of(request: Request, model: Model, tokens: Tokens, context_length: int | No
     )
 
 
-def _state(asked: Examined, now_ms: int) -> str | None:
+def _cache_of(checked: CheckedRequest) -> CacheWord | None:
+    """The cache word of a new run; None where its inputs must be fetched first."""
+    if checked.pending:
+        return None
+    return "MISS" if checked.placing.key else "BYPASS"
+
+
+def _state(checked: CheckedRequest, now_ms: int) -> str | None:
     """`now_ms` is by the store's clock, which a submit goes by."""
-    at = asked.terms.times.schedule_at
+    at = checked.terms.schedule.times.schedule_at
     return "scheduled" if at is not None and at > now_ms else None
 
 
-def _waiting(told: Foretold, lane: Lane, state: str | None, *, placed: bool) -> Foretold:
+def _with_waiting(forecast: Foretold, lane: Lane, state: str | None, *, placed: bool) -> Foretold:
     """The forecast with what a waiting job shows: why it waits, how many are ahead, how long it takes."""
     reason = waiting_reason(lane, placed=placed, state=state)
-    foreseen = None if reason in UNFORESEEN else estimate(lane)
-    return replace(told, waiting_reason=reason, ahead=lane.served_first, estimate=foreseen)
+    time = None if reason in UNFORESEEN else estimate(lane)
+    return replace(forecast, waiting_reason=reason, ahead=lane.served_first, estimate=time)

@@ -1,27 +1,115 @@
-"""Reads headers and query parameters by hand, so that the error for a bad value names it."""
+"""Reads headers and query parameters; the error for a bad value names it."""
 
 import hashlib
 import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
+from pydantic import Field
 
-from api.admission.submission import Terms
-from api.auth.callers import caller_of
+from api.admission.terms import Idempotency
 from api.server.reply import reply_of
+from api.server.route import Headers
 from shared.errors import CallerError
 
 NO = frozenset({"false", "False", "0"})
 YES = frozenset({"true", "True", "1"})
 _KEY_LIMIT = 255
-# A comma within quotes does not separate; a quote that is never closed goes on to the end.
-_PREFERENCE = re.compile(r'(?:"(?:[^"\\]|\\.?)*+"?|[^,"]++)++')
-# A name, then after `=` a word, which may be quoted; parameters of the preference follow.
-_WORD = re.compile(r'\s*+([^\s=;"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))\s*+)?(?:;.*)?')
 _INTEGER = re.compile(r"[0-9]+")
 _MOST_DIGITS = 20
 """More than any legitimate count has; int() refuses thousands of digits."""
+
+
+def _idempotency_key(http: Request) -> str | None:
+    key = http.headers.get("idempotency-key")
+    if key and len(key) > _KEY_LIMIT:
+        message = f"The key is longer than {_KEY_LIMIT} characters."
+        raise CallerError("invalid_request", message, param="Idempotency-Key")
+    return key or None
+
+
+_READERS: Mapping[str, Callable[[Request], Any]] = {
+    "idempotency_key": _idempotency_key,
+    "use_cache": lambda http: http.headers.get("x-use-cache") not in NO,
+    "wait_for_model": lambda http: http.headers.get("x-wait-for-model") in YES,
+    "prefer": lambda http: ", ".join(http.headers.getlist("prefer")),
+}
+
+
+class ReadHeaders(Headers, frozen=True):
+    """Headers by the names of their fields in `_READERS`."""
+
+    @classmethod
+    def of(cls, http: Request) -> "ReadHeaders":
+        """Raises CallerError `invalid_request` for an Idempotency-Key that is too long."""
+        return cls.model_construct(**{name: _READERS[name](http) for name in cls.model_fields})
+
+
+class KeyHeaders(ReadHeaders, frozen=True):
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        max_length=_KEY_LIMIT,
+        description="The same key and body again is the same job.",
+    )
+
+    def idempotency(self, http: Request) -> Idempotency | None:
+        """Call it once the body, if there is one, was read."""
+        if self.idempotency_key is None:
+            return None
+        call = f"{http.method}\n{http.url.path}\n{reply_of(http).body_digest}"
+        return Idempotency(self.idempotency_key, hashlib.sha256(call.encode()).hexdigest())
+
+
+class BatchHeaders(KeyHeaders, frozen=True):
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        max_length=_KEY_LIMIT,
+        description="The same key and body again is the same batch.",
+    )
+
+
+class CacheHeaders(ReadHeaders, frozen=True):
+    use_cache: bool = Field(
+        True, alias="x-use-cache", description="`false`, `False` or `0`: a new computation."
+    )
+
+
+class JobHeaders(CacheHeaders, KeyHeaders, frozen=True):
+    """Headers of a call that makes a job."""
+
+
+class PreferHeaders(ReadHeaders, frozen=True):
+    prefer: str = Field(
+        "",
+        alias="Prefer",
+        description="RFC 7240: `wait=N` waits up to N seconds for the end; `respond-async` answers with a "
+        "job.",
+    )
+
+    @property
+    def preferences(self) -> "Preferences":
+        return preferences(self.prefer)
+
+
+class SubmitHeaders(JobHeaders, PreferHeaders, frozen=True):
+    """Headers of a call that makes a job and may wait for its end."""
+
+
+class SyncHeaders(JobHeaders, frozen=True):
+    """Headers of a call whose answer is the result."""
+
+    wait_for_model: bool = Field(
+        False, alias="x-wait-for-model", description="`true`: wait while the model loads instead of 503."
+    )
+
+
+class TaskHeaders(SyncHeaders, PreferHeaders, frozen=True):
+    """Headers of Hugging Face's raw route, whose answer is the result or a job."""
 
 
 @dataclass(frozen=True)
@@ -32,43 +120,15 @@ class Preferences:
     wait_s: float | None = None
 
 
-def preferences(request: Request) -> Preferences:
+def preferences(header: str) -> Preferences:
     """Unknown preferences are ignored, as the RFC demands; where one comes twice, the first counts."""
-    said: dict[str, str] = {}
-    for preference in _PREFERENCE.findall(", ".join(request.headers.getlist("prefer"))):
-        if match := _WORD.fullmatch(preference):
-            said.setdefault(match[1].lower(), re.sub(r"\\(.)", r"\1", match[2] or "") or match[3] or "")
-    wait = said.get("wait")
+    values: dict[str, str] = {}
+    for preference in header.split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        values.setdefault(name.strip().lower(), value.strip().strip('"'))
+    wait = values.get("wait")
     wait_s = math.inf if wait == "" else float(wait) if wait and _INTEGER.fullmatch(wait) else None
-    return Preferences(said.get("respond-async") == "", wait_s)
-
-
-def terms(request: Request, body: bytes) -> Terms:
-    """The terms in headers that all doors share; routes add what only they know with `dataclasses.replace`.
-
-    Raises CallerError `invalid_request` for an Idempotency-Key that is too long, or two of them.
-    """
-    keys = set(request.headers.getlist("idempotency-key"))
-    if len(keys) > 1:
-        raise CallerError("invalid_request", "Send one Idempotency-Key.", param="Idempotency-Key")
-    key = next(iter(keys), None) or None
-    if key and len(key) > _KEY_LIMIT:
-        message = f"The key is longer than {_KEY_LIMIT} characters."
-        raise CallerError("invalid_request", message, param="Idempotency-Key")
-    caller = caller_of(request)
-    return Terms(
-        caller=caller.id,
-        max_queued=caller.max_queued,
-        retain_s=caller.retain_s,
-        use_cache=request.headers.get("x-use-cache") not in NO,
-        idempotency_key=key,
-        body_digest=_digest(request, body) if key else "",
-        request_id=reply_of(request).request_id,
-    )
-
-
-def waits_for_model(request: Request) -> bool:
-    return request.headers.get("x-wait-for-model") in YES
+    return Preferences(values.get("respond-async") == "", wait_s)
 
 
 def integer(name: str, text: str, *, largest: int, least: int = 0) -> int:
@@ -79,19 +139,15 @@ def integer(name: str, text: str, *, largest: int, least: int = 0) -> int:
     return min(count, largest)
 
 
-def flag(request: Request, name: str, *, usual: bool = False) -> bool:
+def flag(http: Request, name: str, *, default: bool = False) -> bool:
     """A boolean query parameter. Raises CallerError `invalid_request`."""
-    said = request.query_params.get(name)
-    if said is not None and said not in YES | NO:
+    value = http.query_params.get(name)
+    if value is not None and value not in YES | NO:
         raise CallerError("invalid_request", f"{name} is true or false.", param=name)
-    return usual if said is None else said in YES
+    return default if value is None else value in YES
 
 
-def page_limit(request: Request, *, usual: int = 20, largest: int = 100) -> int:
+def page_limit(http: Request, *, default: int = 20, largest: int = 100) -> int:
     """How many items a page of a list shows; never none, since an empty page has no cursor to go on from."""
-    return integer("limit", request.query_params.get("limit", str(usual)), largest=largest, least=1)
-
-
-def _digest(request: Request, body: bytes) -> str:
-    head = f"{request.method}\n{request.url.path}\n".encode()
-    return hashlib.sha256(head + body).hexdigest()
+    limit = http.query_params.get("limit", str(default))
+    return integer("limit", limit, largest=largest, least=1)

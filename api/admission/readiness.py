@@ -1,7 +1,6 @@
-"""How ready a model is, and the errors for a caller whose request it cannot take."""
+"""How ready a model is, and the errors for a request that is not taken."""
 
-from dataclasses import dataclass
-
+from api.dialects.native.models import ModelState
 from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
 from shared.estimate import FIRST_SERVICE_MS, Lane, loading_time
 from shared.models import Model
@@ -9,23 +8,14 @@ from shared.models import Model
 PAUSED_RETRY_S = 60.0
 """Retry-After for a paused model: nobody knows when it will be resumed."""
 
-
-@dataclass(frozen=True)
-class ModelState:
-    """`estimated_time` is the seconds until it is ready; of a paused model (`basis` says so) the seconds
-    after which to ask again.
-    """
-
-    lane: Lane
-    estimated_time: float
-    basis: str
-
-    @property
-    def standing(self) -> str:
-        """How the model stands for a new request: its state, unless it is draining, or ready but paused."""
-        if self.lane.draining and self.lane.state != "failed":
-            return "draining"
-        return "paused" if self.lane.paused and self.lane.state == "ready" else self.lane.state
+IDEMPOTENCY_ERRORS = {
+    "mismatch": ("idempotency_mismatch", "This Idempotency-Key was used for another request."),
+    "purged": ("job_purged", "The job of this Idempotency-Key was deleted."),
+    "expired": (
+        "result_expired",
+        "The result of this Idempotency-Key's job is no longer kept; ask again under another key.",
+    ),
+}
 
 
 def model_state(model: Model, lane: Lane) -> ModelState:
@@ -73,13 +63,39 @@ def not_ready(model: Model, state: ModelState) -> ServiceError:
     )
 
 
-def line_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavailable:
-    """`word` is from submit.lua: full, crowded by the caller's own runs (`most_queued` of them), or too slow
-    for a caller who waits for the answer.
+def idempotency_error(word: str) -> CallerError:
+    """The error for a call that cannot repeat the answer of its Idempotency-Key."""
+    code, message = IDEMPOTENCY_ERRORS[word]
+    return CallerError(code, message, param="Idempotency-Key")
+
+
+def refusal(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceError:
+    """The error for a word of submit.lua other than those of the Idempotency-Key.
+
+    `most_queued` of the caller's runs may wait.
     """
-    reckoned_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
+    match word:
+        case "gone":
+            return CallerError("job_not_found", "The job was deleted meanwhile.")
+        case "removed":
+            return CallerError("model_not_found", f"The model {model.id} was removed.", param="model")
+        case "slow" | "full" | "crowded":
+            return queue_full(word, model, lane, most_queued)
+        case "paused":
+            return paused(model)
+        case "draining":
+            return draining(model)
+        case "unready":
+            return not_ready(model, model_state(model, lane))
+        case _:
+            return InternalError()
+
+
+def queue_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavailable:
+    """`word` is full, crowded by the caller's own runs, or too slow for a caller that waits."""
+    estimate_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
     # What is being computed may take longer than what has ended, which alone was measured.
-    wait_s = max(reckoned_s, lane.first_waited_s)
+    wait_s = max(estimate_s, lane.first_waited_s)
     retry_after = PAUSED_RETRY_S if lane.paused else wait_s
     if word == "crowded":
         message = f"Too many of your requests wait for {model.id} already."
@@ -87,38 +103,3 @@ def line_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavaila
     limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
     message = f"{lane.queued} requests wait for {model.id} already{limit}."
     return Unavailable("queue_full", message, retry_after=retry_after)
-
-
-# The errors for a request that the store did not make a job of.
-
-KEY_REFUSALS = {
-    "mismatch": ("idempotency_mismatch", "This Idempotency-Key was used for another request."),
-    "purged": ("job_purged", "The job of this Idempotency-Key was deleted."),
-    "expired": (
-        "result_expired",
-        "The result of this Idempotency-Key's job is no longer kept; ask again under another key.",
-    ),
-}
-
-
-def of_key(word: str) -> CallerError:
-    """The error for a call that cannot repeat the answer of its Idempotency-Key."""
-    code, message = KEY_REFUSALS[word]
-    return CallerError(code, message, param="Idempotency-Key")
-
-
-def of_line(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceError:
-    """The error for a request that is not taken, or not now; `most_queued` of the caller's runs may wait."""
-    if word == "gone":
-        return CallerError("job_not_found", "The job was deleted meanwhile.")
-    if word == "removed":
-        return CallerError("model_not_found", f"The model {model.id} was removed.", param="model")
-    if word in ("slow", "full", "crowded"):
-        return line_full(word, model, lane, most_queued)
-    if word == "paused":
-        return paused(model)
-    if word == "draining":
-        return draining(model)
-    if word == "unready":
-        return not_ready(model, model_state(model, lane))
-    return InternalError()

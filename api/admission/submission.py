@@ -1,80 +1,47 @@
 """Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from api.admission import readiness
-from api.admission.checks import paths_of, registered, rendered
-from api.admission.media_check import Album, checked
-from api.admission.readiness import model_state, not_ready
+from api.admission.checks import check_request, check_webhook, field_paths
+from api.admission.media_check import PictureInfoCache, check_media
+from api.admission.readiness import (
+    IDEMPOTENCY_ERRORS,
+    idempotency_error,
+    model_state,
+    not_ready,
+    refusal,
+)
+from api.admission.terms import Terms
 from api.files import Files, Storing
 from api.server.memory_budget import Reservation
 from shared import ids
-from shared.batch import Place
 from shared.blobs import Blobs, digest
 from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
-from shared.job import JobView, Priority, Times
-from shared.media.sounds import check_heard
+from shared.job import JobView
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import HeldTerms
-from shared.request import Request, check_answer, check_end, check_text
+from shared.request import Request
 from shared.settings import Settings
 from shared.store import jobs
-from shared.store.admission import NOW, JobTerms, Placing, Submitted, foretell, guess, known, submit
+from shared.store.admission import JobTerms, Placing, Submitted, foretell, guess, known, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
 from shared.tokens import cost
-from shared.tool_calls.numbering import check_calls
-from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
-"""How long the facts that a model's workers published are kept before they are read again."""
+"""How long the facts that a model's workers published are cached."""
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What a caller asks for beside the request itself.
-
-    `hf` marks the Hugging Face routes, whose page promises caching of unseeded sampling too; `prompt` the raw
-    route, where a model without a chat template answers a single turn. `body_digest` covers method, path and
-    body as received. `response` outlines a job that is one of OpenAI's responses. `must_be_ready` refuses
-    with 503 while no worker serves. `max_queued` and `retain_s` are the limits in the caller's key, if any.
-    The end of a `quiet` job goes to no endpoint and no log, because its caller waits for the answer.
-    `line` is the line of a batch that the job answers. A job that is not `stored` is forgotten once its end
-    was told, and shares its answer with nobody. `request_id` is that of the call, for logs and webhooks,
-    where there was one.
-    """
-
-    caller: str
-    use_cache: bool = True
-    hf: bool = False
-    prompt: bool = False
-    idempotency_key: str | None = None
-    body_digest: str = ""
-    metadata: dict[str, str] = field(default_factory=dict)
-    priority: Priority = "normal"
-    times: Times = NOW
-    retry_of: str | None = None
-    response: str | None = None
-    must_be_ready: bool = False
-    max_queued: int | None = None
-    webhook: Webhook | None = None
-    quiet: bool = False
-    stored: bool = True
-    retain_s: int | None = None
-    line: Place | None = None
-    request_id: str = ""
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A request that has passed every check but the line's, in the form in which the store takes it.
+class CheckedRequest:
+    """A request that has passed every check but the queue's, in the form in which the store takes it.
 
     `data` are the bytes, by digest, of the pictures and sounds that came with it. `pending` means that media
     must be fetched first, or that its scheduled time is still to come.
@@ -83,7 +50,7 @@ class Examined:
     request: Request
     terms: Terms
     placing: Placing
-    held: HeldTerms
+    pending_terms: HeldTerms
     lane: Lane
     paths: dict[str, str]
     data: dict[str, bytes]
@@ -111,11 +78,11 @@ class Submission:
         self._models = models
         self._store = store
         self._nudger = nudger
-        self._album = Album(settings.pictures, blobs)
+        self._pictures = PictureInfoCache(settings.pictures, blobs)
         self._storing = Storing(store, blobs)
         self._files = files
         self._headroom = headroom
-        self._facts: dict[str, tuple[float, Lane]] = {}
+        self._lanes: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, reservation: Reservation | None = None) -> JobView:
         """Admit a request; returns its job, which may have ended already (a cache hit).
@@ -129,54 +96,61 @@ class Submission:
         ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`, `model_draining`,
         `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
         """
-        model = self._models.recall(request.model)
-        earlier = await self.repeated(terms)
+        self._models.recall(request.model)
+        earlier = await self.repeated_job(terms)
         if earlier is not None:
             return earlier
         # A removed model takes nothing new.
         model = self._models.resolve(request.model)
-        asked = await self.examined(request, terms, model, reservation)
-        answer = await self._ask(asked)
-        if answer.view is not None and answer.view.id == asked.placing.job:
-            ADMITTED.labels(model.id, terms.priority, (answer.view.cache or "pending").lower()).inc()
-        return await self._admitted(answer, terms, model)
+        checked = await self.check(request, terms, model, reservation)
+        reply = await self._store_request(checked)
+        if reply.view is not None and reply.view.id == checked.placing.job:
+            ADMITTED.labels(model.id, terms.schedule.priority, (reply.view.cache or "pending").lower()).inc()
+        if reply.word in ("queued", "intake"):
+            await self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
+        if reply.view is None:
+            raise await self.refusal_for(reply.word, terms, model)
+        return _unexpired(reply, reply.view)
 
-    async def examined(
+    async def repeated_job(self, terms: Terms) -> JobView | None:
+        """The job of this Idempotency-Key: a repeat is not checked against what has changed since.
+
+        None where the key is new. Raises CallerError `idempotency_mismatch`, `job_purged`, `result_expired`.
+        """
+        if terms.idempotency is None:
+            return None
+        key = digest(terms.idempotency.key.encode())
+        call = known(self._settings, terms.caller.id, key, terms.idempotency.body_digest)
+        reply = await self._store.run(call)
+        if reply is None:
+            return None
+        if reply.view is None:
+            raise idempotency_error(reply.word)
+        return _unexpired(reply, reply.view)
+
+    async def check(
         self, request: Request, terms: Terms, model: Model, reservation: Reservation | None
-    ) -> Examined:
-        """The request, checked and ready for the store. Raises as `submit`, but for the line's refusals."""
-        await self.check_room(terms.caller)
-        lane = await self._lane(model)
+    ) -> CheckedRequest:
+        """The request, ready for the store. Raises as `submit`, but for the queue's refusals."""
+        await self.check_room(terms.caller.id)
+        lane, now_ms = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
         if request.model != model.id:
             request = request.model_copy(update={"model": model.id})
-        request, paths = rendered(request, model, lane, prompt=terms.prompt), paths_of(request)
-        check_calls(request, model.tools if lane.tools is None else lane.tools)
-        check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
-        request = await self._files.with_pictures(terms.caller, request, reservation)
-        request, data, pixels = await checked(request, self._settings, self._album, reservation)
-        check_text(request, self._settings.api.text_limit_kb)
-        check_answer(request, model.context_length or lane.context_length)
-        check_end(request)
-        terms.times.check(self._now_ms(model))
+        request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
+        paths = field_paths(request)
+        request = await self._files.with_pictures(terms.caller.id, request, reservation)
+        request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
+        terms.schedule.times.check(now_ms)
         if terms.webhook is not None:
-            terms = replace(terms, webhook=registered(terms.webhook, terms.caller, self._settings))
-        samples = model.samples if lane.samples is None else lane.samples
-        use_cache = terms.use_cache and terms.stored
-        reuse = reusable(request, use_cache=use_cache, samples_default=samples, hf=terms.hf)
-        pending = any(part.url for part in request.media) or terms.times.schedule_at is not None
-        held = HeldTerms(
-            lane=model.lane,
-            revision=model.revision,
-            priority=terms.priority,
-            cost=cost(request, model, pixels),
-            rows=request.parameters.rows(samples is not False),
-            reuse=reuse,
-        )
+            terms = replace(terms, webhook=check_webhook(terms.webhook, terms.caller.id, self._settings))
+        pending_terms = _pending_terms(request, terms, model, lane, pixels)
+        pending = any(part.url for part in request.media) or terms.schedule.times.schedule_at is not None
         shared = self._settings.queue.share_answers
-        placing = held.placing(ids.job_id(), terms.caller, request, shared=shared, pending=pending)
-        return Examined(request, terms, placing, held, lane, paths, data, pending=pending)
+        job = ids.job_id()
+        placing = pending_terms.placing(job, terms.caller.id, request, shared=shared, pending=pending)
+        return CheckedRequest(request, terms, placing, pending_terms, lane, paths, data, pending=pending)
 
     async def check_room(self, caller: str) -> None:
         """Check that the record store has room for more from a caller.
@@ -188,107 +162,96 @@ class Submission:
         if self._settings.api.admin_key is not None:
             await self._headroom.check_share(caller, self._settings.retention.result_s)
 
-    async def _ask(self, asked: Examined) -> Submitted:
-        """The store's answer, after uploading the pictures that it asks for."""
-        placing, terms = asked.placing, self._job_terms(asked)
-        if asked.terms.quiet and asked.request.media:
-            foreseen = foretell(placing, self._settings, pending=asked.pending, max_queued_caller=None)
-            await self._storing.check_reading(foreseen)
-        answer = await self._store.run(submit(placing, self._settings, terms, sent=asked.data))
-        if answer.word == "pictures":
-            if not asked.data.keys() >= set(answer.missing):
-                raise CallerError("result_expired", "The pictures of this job are no longer kept.")
-            await self._storing.write(placing.job, {name: asked.data[name] for name in answer.missing})
-            answer = await self._store.run(submit(placing, self._settings, terms, uploaded=True))
-        return answer
+    async def refusal_for(self, word: str, terms: Terms, model: Model) -> ServiceError:
+        """The error for a request that the store made no job of. Raises LinePassedError."""
+        if word in IDEMPOTENCY_ERRORS:
+            return idempotency_error(word)
+        if word == "passed":
+            raise LinePassedError
+        lane = await self._store.run(jobs.lane(self._settings, model.lane))
+        most_queued = terms.caller.max_queued or self._settings.queue.max_queued_caller
+        return refusal(word, model, lane, most_queued)
 
-    def _job_terms(self, asked: Examined) -> JobTerms:
-        terms = asked.terms
+    async def _store_request(self, checked: CheckedRequest) -> Submitted:
+        """The store's reply, after uploading the pictures that it asks for."""
+        placing, terms = checked.placing, self._job_terms(checked)
+        if checked.terms.synchronous and checked.request.media:
+            forecast = foretell(placing, self._settings, pending=checked.pending, max_queued_caller=None)
+            await self._storing.check_reading(forecast)
+        reply = await self._store.run(submit(placing, self._settings, terms, sent=checked.data))
+        if reply.word != "pictures":
+            return reply
+        if not checked.data.keys() >= set(reply.missing):
+            raise CallerError("result_expired", "The pictures of this job are no longer kept.")
+        await self._storing.write(placing.job, {name: checked.data[name] for name in reply.missing})
+        return await self._store.run(submit(placing, self._settings, terms, uploaded=True))
+
+    def _job_terms(self, checked: CheckedRequest) -> JobTerms:
+        terms, pending_terms = checked.terms, checked.pending_terms
+        idempotency, origin, stored = terms.idempotency, terms.origin, terms.caching.stored
         return JobTerms(
             metadata=terms.metadata,
-            paths=asked.paths,
-            pending_terms=asked.held.model_dump_json(exclude_defaults=True) if asked.pending else None,
-            idempotency=digest(terms.idempotency_key.encode()) if terms.idempotency_key else None,
-            body_digest=terms.body_digest,
-            must_be_ready=terms.must_be_ready,
-            max_queued_caller=terms.max_queued,
-            times=terms.times,
-            retry_of=terms.retry_of,
-            response=terms.response,
+            paths=checked.paths,
+            pending_terms=pending_terms.model_dump_json(exclude_defaults=True) if checked.pending else None,
+            idempotency=digest(idempotency.key.encode()) if idempotency else None,
+            body_digest=idempotency.body_digest if idempotency else "",
+            must_be_ready=terms.schedule.must_be_ready,
+            max_queued_caller=terms.caller.max_queued,
+            times=terms.schedule.times,
+            retry_of=origin.retry_of,
+            response=origin.response,
             webhook=terms.webhook,
-            quiet=terms.quiet or terms.line is not None or not terms.stored,
-            line=terms.line,
-            stored=terms.stored,
+            quiet=terms.synchronous or origin.batch_line is not None or not stored,
+            line=origin.batch_line,
+            stored=stored,
             retain_s=self._retain_s(terms),
-            request_id=terms.request_id or None,
+            request_id=origin.request_id or None,
             trace=traces.here() or None,
         )
 
     def _retain_s(self, terms: Terms) -> int | None:
-        unstored_s = None if terms.stored else self._settings.retention.unstored_s
-        return min((s for s in (terms.retain_s, unstored_s) if s is not None), default=None)
+        unstored_s = None if terms.caching.stored else self._settings.retention.unstored_s
+        return min((s for s in (terms.caller.retain_s, unstored_s) if s is not None), default=None)
 
-    async def repeated(self, terms: Terms) -> JobView | None:
-        """The job of this Idempotency-Key: a repeat is not checked against what has changed since.
-
-        None where the key is new. Raises CallerError `idempotency_mismatch`, `job_purged`, `result_expired`.
-        """
-        if terms.idempotency_key is None:
-            return None
-        key = digest(terms.idempotency_key.encode())
-        answer = await self._store.run(known(self._settings, terms.caller, key, terms.body_digest))
-        if answer is None:
-            return None
-        if answer.view is None:
-            raise readiness.of_key(answer.word)
-        return _kept(answer, answer.view)
-
-    async def _admitted(self, answer: Submitted, terms: Terms, model: Model) -> JobView:
-        if answer.word in ("queued", "intake"):
-            await self._nudger.send([INTAKE if answer.word == "intake" else model.lane])
-        if answer.view is not None:
-            return _kept(answer, answer.view)
-        raise await self.refusal_of(answer.word, terms, model)
-
-    async def refusal_of(self, word: str, terms: Terms, model: Model) -> ServiceError:
-        """The error for a request that the store made no job of. Raises LinePassedError."""
-        if word in readiness.KEY_REFUSALS:
-            return readiness.of_key(word)
-        if word == "passed":
-            raise LinePassedError
-        lane = await self._store.run(jobs.lane(self._settings, model.lane))
-        most_queued = terms.max_queued or self._settings.queue.max_queued_caller
-        return readiness.of_line(word, model, lane, most_queued)
-
-    async def _lane(self, model: Model) -> Lane:
-        at, lane = self._facts.get(model.lane, (-1e9, None))
-        if lane is None or time.monotonic() - at > LANE_FACTS_S:
+    async def _lane(self, model: Model) -> tuple[Lane, int]:
+        """The facts about a model's queue, and now by the store's clock, which deadlines use."""
+        read_at, lane = self._lanes.get(model.lane, (-1e9, None))
+        if lane is None or time.monotonic() - read_at > LANE_FACTS_S:
             lane = await self._store.run(jobs.lane(self._settings, model.lane))
             if lane.load_guess_ms is None:
                 await self._store.run(guess(model.lane, model.folder.load_guess_s))
-            self._facts[model.lane] = (time.monotonic(), lane)
-        return lane
-
-    def _now_ms(self, model: Model) -> int:
-        """Now by the store's clock, which deadlines use: this machine's may be wrong. Call `_lane` first."""
-        at, lane = self._facts[model.lane]
-        return lane.now_ms + int((time.monotonic() - at) * 1000)
+            read_at = time.monotonic()
+            self._lanes[model.lane] = read_at, lane
+        return lane, lane.now_ms + int((time.monotonic() - read_at) * 1000)
 
 
-def _kept(answer: Submitted, view: JobView) -> JobView:
-    """The job of an answer. Raises CallerError `result_expired` where its result is no longer kept."""
-    _trace(answer, view)
-    if view.expired:
-        raise readiness.of_key("expired")
-    return view
+def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pixels: int) -> HeldTerms:
+    """What decides where the request goes once its inputs are there; of a picture to be fetched no pixels."""
+    samples = model.samples if lane.samples is None else lane.samples
+    use_cache = terms.caching.use_cache and terms.caching.stored
+    hf = terms.caching.reuse_sampled
+    return HeldTerms(
+        lane=model.lane,
+        revision=model.revision,
+        priority=terms.schedule.priority,
+        cost=cost(request, model, pixels),
+        rows=request.parameters.rows(samples is not False),
+        reuse=reusable(request, use_cache=use_cache, samples_default=samples, hf=hf),
+    )
 
 
-def _trace(answer: Submitted, view: JobView) -> None:
-    """Note what became of the request on its trace, with a link to an earlier request that computes it."""
-    found = {
-        "sightline.job.id": view.id,
-        "gen_ai.request.model": view.model,
-        "sightline.cache": view.cache or "",
+def _unexpired(reply: Submitted, job: JobView) -> JobView:
+    """The job of a reply, noted on the request's trace with a link to an earlier request that computes it.
+
+    Raises CallerError `result_expired` where its result is no longer kept.
+    """
+    attributes = {
+        "sightline.job.id": job.id,
+        "gen_ai.request.model": job.model,
+        "sightline.cache": job.cache or "",
     }
-    traces.set_attributes(found)
-    traces.link(answer.trace)
+    traces.set_attributes(attributes)
+    traces.link(reply.trace)
+    if job.expired:
+        raise idempotency_error("expired")
+    return job

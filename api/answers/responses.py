@@ -6,23 +6,37 @@ from dataclasses import replace
 from functools import partial
 
 from fastapi import Request as HttpRequest
-from fastapi import Response
 from pydantic_core import to_json
 
-from api.admission.headers import terms as terms_of
-from api.admission.headers import waits_for_model
-from api.admission.submission import Terms
-from api.answers.event_stream import follow, follow_answer, streamed
-from api.answers.sync import answer, forget_behind, may_leave, result_of, submit
+from api.admission.headers import SyncHeaders
+from api.admission.terms import Caching, Origin, Schedule, Terms
+from api.answers.event_stream import Events, follow_answer, follow_job, without_texts
+from api.answers.sync import SyncCall, forget_after_answer, result_of
 from api.auth.callers import caller_of
 from api.context import ProcessContext, context_of
 from api.dialects import strict_json
-from api.dialects.openai.response_events import Story, Told
+from api.dialects.openai.response_events import ResponseEvent, ResponseEventWriter
 from api.dialects.openai.response_items import continued
-from api.dialects.openai.response_object import Kept, Outline, detailed, job_of, to_output, to_response
-from api.dialects.openai.responses import ResponseTurn, from_response, references, response_of, written_out
-from api.server.body import read_body, translated
-from api.server.route import json_answer
+from api.dialects.openai.response_object import (
+    OutputItem,
+    ResponseFields,
+    ResponseObject,
+    StoredResponse,
+    job_of,
+    to_output,
+    to_response,
+    with_details,
+)
+from api.dialects.openai.responses import (
+    ResponseTurn,
+    from_response,
+    references,
+    response_of,
+    with_items,
+)
+from api.server.body import parse_body, read_body
+from api.server.reply import reply_of
+from api.server.route import Json
 from api.server.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobView
@@ -30,76 +44,78 @@ from shared.offload import offload_if_large
 from shared.request import Request
 from shared.result import Result
 
-NOTHING_SEEN = -1
+BEFORE_ALL = -1
 """Before the first event, whose number is 0."""
 
 
-async def respond(http: HttpRequest) -> Response:
+async def respond(
+    http: HttpRequest, headers: SyncHeaders, turn: ResponseTurn
+) -> Json[ResponseObject] | EventStream[ResponseEvent]:
     """Answer a call; a call in the background is answered at once, whatever its model's state."""
-    context = context_of(http)
-    body = await read_body(http, context.settings.api)
-    call = await _read(http, body)
-    terms = _terms(http, body, call)
-    request = await _request(context, call, terms)
-    outline = detailed(call.outline, request)
-    terms = replace(terms, response=outline.model_dump_json(exclude_defaults=True))
-    view = await submit(http, context, request, terms)
-    # The answer may take minutes; free the body's memory.
-    del body
-    call, request = replace(call, request=call.request.without_bytes()), request.without_bytes()
-    kept = Kept(view, request, outline)
-    if call.outline.background:
-        return replay(http, kept, NOTHING_SEEN) if call.stream else await written(kept)
-    if call.stream:
-        kept = replace(kept, view=streamed(view))
-        left = partial(context.leaving.left, kept.view) if may_leave(terms) else None
-        blocks = _blocks(http, kept, follow_answer(http, context, kept.view, terms), holds=True)
-        return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
-    return await written(replace(kept, view=await answer(http, context, view, terms)))
+    context, terms = context_of(http), _terms(http, headers, turn)
+    request = await _with_earlier_turns(context, terms, turn)
+    fields = with_details(turn.fields, request)
+    outline = fields.model_dump_json(exclude_defaults=True)
+    call = SyncCall(http, replace(terms, origin=replace(terms.origin, response=outline)))
+    (job,) = await call.submit([request])
+    # The answer may take minutes; free the pictures' memory.
+    request = turn.request = request.without_bytes()
+    response = StoredResponse(job, request, fields)
+    if fields.background:
+        return replay(http, response, BEFORE_ALL) if turn.stream else await write(response)
+    if turn.stream:
+        response = replace(response, job=without_texts(job))
+        events = follow_answer(call, [response.job])
+        blocks = _blocks(http, response, events, waits_for_text=True)
+        on_disconnect = call.on_disconnect([response.job])
+        head_start_s = context.settings.api.head_start_s
+        return EventStream(blocks, head_start_s=head_start_s, on_disconnect=on_disconnect)
+    return await write(replace(response, job=await call.answer([job])))
 
 
-async def found(context: ProcessContext, caller: str, response: str, param: str | None = None) -> Kept:
+async def stored_response(
+    context: ProcessContext, caller: str, id: str, param: str | None = None
+) -> StoredResponse:
     """A response of this caller. Raises CallerError `response_not_found`, `result_expired`."""
-    view = await context.jobs.response(caller, job_of(response), param)
-    request = await context.jobs.request_of(view, param)
-    return Kept(view, request, Outline.model_validate_json(view.response or "{}"))
+    job = await context.jobs.response(caller, job_of(id), param)
+    request = await context.jobs.request_of(job, param)
+    return StoredResponse(job, request, ResponseFields.model_validate_json(job.response or "{}"))
 
 
-async def written(kept: Kept) -> Response:
-    return await offload_if_large(lambda: json_answer(to_response(kept)), kept.view.bytes)
+async def write(response: StoredResponse) -> Json[ResponseObject]:
+    return await offload_if_large(lambda: Json(to_response(response)), response.job.bytes)
 
 
-def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
+def replay(http: HttpRequest, response: StoredResponse, after: int) -> EventStream[ResponseEvent]:
     """The response's events after number `after`, to the last one."""
-    context = context_of(http)
-    kept = replace(kept, view=streamed(kept.view))
-    blocks = _blocks(http, kept, follow(http, context, kept.view), after)
-    return EventStream(blocks, head_start_s=context.settings.api.head_start_s)
+    response = replace(response, job=without_texts(response.job))
+    blocks = _blocks(http, response, follow_job(http, response.job), after)
+    return EventStream(blocks, head_start_s=context_of(http).settings.api.head_start_s)
 
 
-async def _read(http: HttpRequest, body: bytes) -> ResponseTurn:
+async def read_turn(http: HttpRequest) -> ResponseTurn:
     """The call in a body, earlier items it names filled in. Raises CallerError, also as `_result`."""
-    caller = caller_of(http)
-    said = await translated(caller.id, body, strict_json.parse)
-    if named := references(said):
+    caller, body = caller_of(http), await read_body(http)
+    value = await parse_body(caller.id, body, strict_json.parse)
+    if ids := references(value):
         caller.check_reads()
-        items = await _items(context_of(http), caller.id, named)
-        said = written_out(said, items)
-    call = await translated(caller.id, body, lambda _: from_response(said))
-    if call.outline.previous is not None:
+        items = await _items(context_of(http), caller.id, ids)
+        value = with_items(value, items)
+    turn = await parse_body(caller.id, body, lambda _: from_response(value))
+    if turn.fields.previous is not None:
         caller.check_reads()
-    return call
+    return turn
 
 
-async def _items(context: ProcessContext, caller: str, named: dict[int, str]) -> dict[int, Told]:
+async def _items(context: ProcessContext, caller: str, ids: dict[int, str]) -> dict[int, OutputItem]:
     """Items of this caller's earlier answers, by the index of the input that names them."""
-    answers: dict[str, dict[str, Told]] = {}
-    items: dict[int, Told] = {}
-    for place, id in named.items():
+    answers: dict[str, dict[str, OutputItem]] = {}
+    items: dict[int, OutputItem] = {}
+    for place, id in ids.items():
         param, response = f"input[{place}].id", response_of(id)
         if response not in answers:
-            view = await context.jobs.response(caller, job_of(response), param)
-            answers[response] = {item["id"]: item for item in to_output(view.id, _result(view, param))}
+            job = await context.jobs.response(caller, job_of(response), param)
+            answers[response] = {item["id"]: item for item in to_output(job.id, _result(job, param))}
         if id not in answers[response]:
             raise CallerError("response_not_found", "No answer that is kept has this item.", param=param)
         items[place] = answers[response][id]
@@ -122,86 +138,93 @@ def _result(earlier: JobView, param: str) -> Result:
     return earlier.result
 
 
-def _terms(http: HttpRequest, body: bytes, call: ResponseTurn) -> Terms:
-    return replace(
-        terms_of(http, body),
-        metadata=call.metadata,
-        stored=call.stored,
-        priority=call.priority,
-        must_be_ready=not (call.outline.background or waits_for_model(http)),
-        quiet=not call.outline.background,
+def _terms(http: HttpRequest, headers: SyncHeaders, turn: ResponseTurn) -> Terms:
+    background = turn.fields.background
+    return Terms(
+        caller=caller_of(http),
+        idempotency=headers.idempotency(http),
+        caching=Caching(headers.use_cache, stored=turn.stored),
+        schedule=Schedule(turn.priority, must_be_ready=not (background or headers.wait_for_model)),
+        origin=Origin(reply_of(http).request_id),
+        metadata=turn.metadata,
+        synchronous=not background,
     )
 
 
-async def _request(context: ProcessContext, call: ResponseTurn, terms: Terms) -> Request:
+async def _with_earlier_turns(context: ProcessContext, terms: Terms, turn: ResponseTurn) -> Request:
     """The request, with the earlier conversation before it where there is one.
 
     Raises CallerError `model_not_found`; for the response that it goes on from also `response_not_found`,
     `job_not_ended`, `result_expired`, `invalid_request`.
     """
-    model = context.models.recall(call.request.model)
-    request = call.request.model_copy(update={"model": model.id})
+    model = context.models.recall(turn.request.model)
+    request = turn.request.model_copy(update={"model": model.id})
     # A repeat under an Idempotency-Key gets the same answer, whatever became of the earlier response.
-    if call.outline.previous is None or await context.submission.repeated(terms) is not None:
+    if turn.fields.previous is None or await context.submission.repeated_job(terms) is not None:
         return request
     param = "previous_response_id"
-    earlier = await found(context, terms.caller, call.outline.previous, param)
-    return continued(request, call.outline, earlier, _result(earlier.view, param))
+    earlier = await stored_response(context, terms.caller.id, turn.fields.previous, param)
+    return continued(request, turn.fields, earlier, _result(earlier.job, param))
 
 
 async def _blocks(
     http: HttpRequest,
-    kept: Kept,
-    events: AsyncGenerator[Event | str],
-    after: int = NOTHING_SEEN,
+    response: StoredResponse,
+    events: Events,
+    after: int = BEFORE_ALL,
     *,
-    holds: bool = False,
+    waits_for_text: bool = False,
 ) -> AsyncGenerator[bytes]:
     """The response's events after number `after`, encoded.
 
-    With `holds` nothing is sent before the first text: until then an error has its own HTTP status. Raises
-    CallerError `stream_rewound` where the store has fewer events than the reader has seen.
+    With `waits_for_text` nothing is sent before the first text: until then an error has its own HTTP status.
+    Raises CallerError `stream_rewound` where the store has fewer events than the reader has seen.
     """
-    story = Story(kept)
-    told = story.opening()
-    if not holds and (part := _written(told, after)):
+    writer = ResponseEventWriter(response)
+    pending = writer.opening()
+    if not waits_for_text and (part := _encoded(pending, after)):
         yield part
-    async with aclosing(events) as heard:
-        async for event in heard:
+    async with aclosing(events) as job_events:
+        async for event in job_events:
             if isinstance(event, str):
                 yield comment(event)
                 continue
-            lost = story.pass_over(event)
-            ended = await _ended(http, kept.view) if event.last else None
+            lost = writer.skip_lost(event)
+            ended = await _ended(http, response.job) if event.last else None
             size = ended.bytes if ended else 0
-            fresh = await offload_if_large(partial(_retold, story, event, ended, silent=holds), size)
-            told = [*(told if holds else ()), *fresh]
-            if after in lost or (event.id >= kept.view.last_event and story.told <= after):
+            written = await offload_if_large(
+                partial(_written, writer, event, ended, unsent=waits_for_text), size
+            )
+            pending = [*(pending if waits_for_text else ()), *written]
+            if after in lost or (event.id >= response.job.last_event and writer.next_number <= after):
                 raise CallerError("stream_rewound", "The store lost the end of this stream; read it again.")
-            holds = holds and event.type != "text" and not event.last
-            if holds:
+            waits_for_text = waits_for_text and event.type != "text" and not event.last
+            if waits_for_text:
                 continue
-            part = await offload_if_large(partial(_written, told, after), size)
-            # Hold only the encoded part while a slow reader takes it.
-            told, fresh, ended = [], [], None
+            part = await offload_if_large(partial(_encoded, pending, after), size)
+            # Only the encoded part is in memory while a slow reader takes it.
+            pending, written, ended = [], [], None
             if part:
                 yield part
 
 
-async def _ended(http: HttpRequest, view: JobView) -> JobView:
-    ended = await context_of(http).jobs.get(view.caller, view.id)
-    forget_behind(http, ended)
+async def _ended(http: HttpRequest, job: JobView) -> JobView:
+    ended = await context_of(http).jobs.get(job.caller, job.id)
+    forget_after_answer(http, ended)
     return ended
 
 
-def _retold(story: Story, event: Event, ended: JobView | None, *, silent: bool) -> list[Told]:
+def _written(
+    writer: ResponseEventWriter, event: Event, ended: JobView | None, *, unsent: bool
+) -> list[ResponseEvent]:
     """The response events of a job's event. Raises the job's own error where nothing was sent before it."""
     if ended is None:
-        return story.of(event)
-    if silent:
+        return writer.events(event)
+    if unsent:
         result_of(ended)
-    return story.ending(ended)
+    return writer.ending(ended)
 
 
-def _written(told: list[Told], after: int) -> bytes:
-    return b"".join(block(to_json(t), event=t["type"]) for t in told if t["sequence_number"] > after)
+def _encoded(events: list[ResponseEvent], after: int) -> bytes:
+    later = (event for event in events if event["sequence_number"] > after)
+    return b"".join(block(to_json(event), event=event["type"]) for event in later)

@@ -1,7 +1,7 @@
-"""Calls whose answer is the result: submit the job, wait for its end, or say why there is no result."""
+"""Calls whose answer is the result of their jobs: submit, wait for the end, cancel if the caller leaves."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,194 +10,261 @@ from typing import Any, TypeVar
 from fastapi import Request as HttpRequest
 from starlette.requests import ClientDisconnect
 
-from api.admission.headers import preferences
+from api.admission.headers import Preferences
 from api.admission.readiness import model_failed
-from api.admission.submission import Terms
+from api.admission.terms import Terms
 from api.auth.callers import caller_of
-from api.context import ProcessContext, context_of
-from api.jobs.waiting import Over, ended
+from api.context import context_of
+from api.jobs.waiting import ended
 from api.server.errors import from_job
 from api.server.middleware import disconnected
 from api.server.reply import reply_of
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
-from shared.job import JobView
+from shared.job import CacheWord, JobView
 from shared.request import Request
-from shared.result import Result
+from shared.result import Result, Usage
 
 T = TypeVar("T")
 
-
-async def submit(http: HttpRequest, context: ProcessContext, request: Request, terms: Terms) -> JobView:
-    """Admit a request and name its job in the answer's headers, whatever the answer becomes."""
-    reservation = reply_of(http).reservation
-    try:
-        view = await context.submission.submit(request, terms, reservation)
-    finally:
-        await reservation.release()
-    note(http, view)
-    return view
+MOST_NAMED = 50
+"""Job ids in one answer's headers: under 2 KiB, because proxies take a head of one page (nginx: 4 KiB)."""
+WORST_FIRST: tuple[CacheWord, ...] = ("BYPASS", "MISS", "COALESCED", "HIT")
 
 
-def note(http: HttpRequest, view: JobView) -> None:
-    """Name the job in the answer's headers, with what is known of it by now.
+class SyncCall:
+    """One call whose answer is the result of its jobs: one for each prompt.
 
-    A job that has ended and is not to be stored is forgotten after that answer.
+    Each job has its own cache key, its own run and its own place in the queue. All are admitted or none, and
+    where one fails its error is the call's. When the call fails or its caller disconnects, its jobs are
+    cancelled later, except under an Idempotency-Key: that caller means to come back for the answer.
     """
-    answer = reply_of(http)
-    answer.headers["x-job-id"] = view.id
-    if view.cache is not None:
-        answer.headers["x-cache"] = view.cache
-    forget_behind(http, view)
+
+    def __init__(self, http: HttpRequest, terms: Terms) -> None:
+        self.http = http
+        self.context = context_of(http)
+        self._terms = terms
+
+    async def submit(self, requests: Sequence[Request]) -> list[JobView]:
+        """Admit the requests and name their jobs in the answer's headers, whatever the answer becomes.
+
+        Several are all checked before the first is admitted. Raises as `Submission.submit`.
+        """
+        submission, reservation = self.context.submission, reply_of(self.http).reservation
+        jobs: list[JobView] = []
+        try:
+            if len(requests) > 1 and await submission.repeated_job(self._terms) is None:
+                model = self.context.models.resolve(requests[0].model)
+                for request in requests:
+                    await submission.check(request, self._terms, model, reservation)
+            for number, request in enumerate(requests):
+                jobs.append(await submission.submit(request, _numbered(self._terms, number), reservation))
+        except BaseException as error:
+            # A store that was just out of reach is asked later, when it may be back.
+            refused = isinstance(error, ServiceError) and error.code != "store_unavailable"
+            self.cancel_later(jobs, at_once=refused)
+            raise
+        finally:
+            await reservation.release()
+        set_job_headers(self.http, *jobs)
+        return jobs
+
+    async def answer(self, jobs: Sequence[JobView]) -> JobView:
+        """The jobs merged into one, once all have succeeded.
+
+        Raises the error of the first that failed, ModelFailed, Unavailable `wait_exceeded` (the jobs go on),
+        ClientDisconnect.
+        """
+        newest = list(jobs)
+        with self.cancel_on_error(newest):
+            if not all(job.ended for job in newest):
+                await unless_disconnected(self.http, self._wait(newest), self.on_disconnect(jobs))
+            for job in newest:
+                result_of(job)
+        answer = merge_jobs(newest)
+        set_time_headers(self.http, answer)
+        return answer
+
+    async def ended(self, jobs: Sequence[JobView]) -> JobView:
+        """The jobs of a stream that has ended, merged into one."""
+        newest = await asyncio.gather(*(self.context.jobs.get(job.caller, job.id) for job in jobs))
+        forget_after_answer(self.http, *newest)
+        return merge_jobs(newest)
+
+    def cancel_later(
+        self, jobs: Sequence[JobView], *, at_once: bool = False, retry_after_s: float = 0
+    ) -> None:
+        if self._terms.idempotency is None:
+            for job in jobs:
+                self.context.disconnects.cancel_later(job, at_once=at_once, retry_after_s=retry_after_s)
+
+    def on_disconnect(self, jobs: Sequence[JobView]) -> Callable[[], None]:
+        return partial(self.cancel_later, jobs)
+
+    @contextmanager
+    def cancel_on_error(self, jobs: Sequence[JobView]) -> Iterator[None]:
+        """Cancel those that have not ended, unless the caller only waited too long (`wait_exceeded`)."""
+        try:
+            yield
+        except ServiceError as error:
+            if error.code != "wait_exceeded":
+                unended = [job for job in jobs if not job.ended]
+                self.cancel_later(unended, retry_after_s=error.retry_after or 0)
+            raise
+
+    async def _wait(self, jobs: list[JobView]) -> None:
+        """Put the newest view of each job in its place, until all have succeeded. Raises as `answer`."""
+        limit_s = self.context.settings.api.sync_limit_s
+
+        async def wait(number: int) -> None:
+            jobs[number] = job = await self.context.waiting.until_ended(jobs[number], limit_s, _is_over)
+            set_job_headers(self.http, *jobs)
+            check_model(job)
+            if not job.ended:
+                raise wait_exceeded(job, limit_s)
+            result_of(job)
+
+        tasks = [asyncio.ensure_future(wait(number)) for number in range(len(jobs))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await cancel_all(tasks)
 
 
-def forget_behind(http: HttpRequest, view: JobView) -> None:
-    """Forget a job that is not to be stored, once the answer that tells its end was sent."""
-    if view.ended and not view.stored:
-        reply_of(http).afterwards = partial(context_of(http).jobs.forget, replace(view, result=None))
+async def submit(http: HttpRequest, request: Request, terms: Terms) -> JobView:
+    """Admit one request, whose caller need not wait. Raises as `Submission.submit`."""
+    (job,) = await SyncCall(http, terms).submit([request])
+    return job
 
 
-def shown(http: HttpRequest, view: JobView) -> JobView:
-    """An earlier job as its caller may see it: without its result where the key lacks the scope `read`."""
-    return view if caller_of(http).reads else replace(view, result=None)
-
-
-async def wait_as_preferred(http: HttpRequest, context: ProcessContext, view: JobView) -> JobView:
+async def wait_as_preferred(http: HttpRequest, job: JobView, preferences: Preferences) -> JobView:
     """The newest view, once the job ended or the caller's `Prefer: wait` is over.
 
-    Raises ClientDisconnect where the caller hangs up first; the job goes on.
+    Raises ClientDisconnect where the caller disconnects first; the job goes on.
     """
-    wait_s = preferences(http).wait_s
-    if wait_s:
-        limit_s = min(wait_s, context.settings.api.sync_limit_s)
-        view = await attend(http, context, view, limit_s, leaves=False)
-        note(http, view)
-    return view
+    if preferences.wait_s:
+        limit_s = context_of(http).settings.api.sync_limit_s
+        job = await until_ended(http, job, min(preferences.wait_s, limit_s))
+        set_job_headers(http, job)
+    return job
 
 
-def note_times(http: HttpRequest, view: JobView) -> None:
-    """Set the headers with a succeeded job's computing time and the rest of its time.
-
-    A claimed run may still wait for a row in its worker's engine: all time not spent computing is queueing.
-    """
-    if view.result is not None and view.ended_ms is not None:
-        queue_s = (view.ended_ms - view.created_ms) / 1000 - view.result.compute_s
-        headers = reply_of(http).headers
-        headers["x-compute-time"] = f"{view.result.compute_s:.3f}"
-        headers["x-queue-time"] = f"{max(0.0, queue_s):.3f}"
+async def until_ended(http: HttpRequest, job: JobView, limit_s: float) -> JobView:
+    """The newest view, at the job's end or after `limit_s`. Raises ClientDisconnect; the job goes on."""
+    return await unless_disconnected(http, context_of(http).waiting.until_ended(job, limit_s, ended))
 
 
-async def answer(http: HttpRequest, context: ProcessContext, view: JobView, terms: Terms) -> JobView:
-    """The job, once it has succeeded.
-
-    Raises the job's own error, ModelFailed, Unavailable `wait_exceeded` (the job goes on), ClientDisconnect.
-    """
-    limit_s = context.settings.api.sync_limit_s
-    with left_where_one_fails(context, (view,), terms):
-        if not view.ended:
-            view = await attend(http, context, view, limit_s, leaves=may_leave(terms), over=over)
-        note(http, view)
-        check_ended(view, limit_s)
-    result_of(view)
-    note_times(http, view)
-    return view
-
-
-@contextmanager
-def left_where_one_fails(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> Iterator[None]:
-    """On an error, leave the jobs; a job whose caller only waited too long (`wait_exceeded`) goes on."""
+async def unless_disconnected(
+    http: HttpRequest, waiting: Coroutine[Any, Any, T], on_disconnect: Callable[[], None] | None = None
+) -> T:
+    """What `waiting` returns. Where the caller disconnects first: `on_disconnect`, then ClientDisconnect."""
+    result = asyncio.ensure_future(waiting)
+    gone = asyncio.ensure_future(disconnected(http))
     try:
-        yield
-    except ServiceError as error:
-        if may_leave(terms) and error.code != "wait_exceeded":
-            for view in views:
-                context.leaving.left(view, told_s=error.retry_after or 0)
-        raise
+        await asyncio.wait({result, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        if on_disconnect is not None:
+            on_disconnect()
+        raise ClientDisconnect
+    finally:
+        await cancel_all([result, gone])
 
 
-def leave(context: ProcessContext, views: Sequence[JobView], *, at_once: bool = False) -> None:
-    for view in views:
-        context.leaving.left(view, at_once=at_once)
+async def cancel_all(tasks: Collection["asyncio.Future[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def check_ended(view: JobView, limit_s: float) -> None:
-    """Raises ModelFailed, and Unavailable `wait_exceeded` for a job that has not ended within `limit_s`."""
-    check_hope(view)
-    if not view.ended:
-        raise wait_exceeded(view, limit_s)
+def merge_jobs(jobs: Sequence[JobView]) -> JobView:
+    """Ended jobs as one: their answers in order, the sum of their tokens, the times of the last to end.
+
+    A job that ended without an answer stands for all.
+    """
+    if len(jobs) == 1:
+        return jobs[0]
+    results = [job.result for job in jobs if job.result is not None]
+    if len(results) < len(jobs):
+        return next(job for job in jobs if job.ended and job.result is None)
+    last = max(jobs, key=lambda job: job.ended_ms or 0)
+    choices = tuple(choice for result in results for choice in result.choices)
+    usage = Usage(**{name: sum(getattr(r.usage, name) for r in results) for name in Usage.model_fields})
+    result = (last.result or results[0]).model_copy(update={"choices": choices, "usage": usage})
+    size = sum(job.bytes for job in jobs)
+    return replace(last, id=jobs[0].id, created_ms=jobs[0].created_ms, result=result, bytes=size)
 
 
-def over(view: JobView) -> bool:
-    """Whether to stop waiting for the job: it has ended, or never will."""
-    return view.ended or hopeless(view)
-
-
-def hopeless(view: JobView) -> bool:
-    return view.model_failed is not None
-
-
-def check_hope(view: JobView) -> None:
-    """Raises ModelFailed where waiting for the job's model is useless."""
-    if hopeless(view):
-        raise model_failed(view.model, view.model_failed)
-
-
-def wait_exceeded(view: JobView, limit_s: float) -> Unavailable:
-    return Unavailable("wait_exceeded", f"No answer within {limit_s:g} s; /v1/jobs/{view.id} goes on.")
-
-
-def may_leave(terms: Terms) -> bool:
-    """A caller with an Idempotency-Key means to come back for the answer."""
-    return terms.idempotency_key is None
-
-
-def result_of(view: JobView) -> Result:
+def result_of(job: JobView) -> Result:
     """An ended job's result.
 
     Raises the error it ended with, ServiceError `job_cancelled`, CallerError `result_expired`.
     """
-    if view.result is not None:
-        return view.result
-    if view.error is not None:
-        raise from_job(view.error)
-    if view.status == "cancelled":
+    if job.result is not None:
+        return job.result
+    if job.error is not None:
+        raise from_job(job.error)
+    if job.status == "cancelled":
         raise ServiceError("job_cancelled", "The job was cancelled before it ended.")
-    if view.expired:
+    if job.expired:
         raise CallerError("result_expired", "The result of this job is no longer kept.")
     raise InternalError
 
 
-async def attend(
-    http: HttpRequest,
-    context: ProcessContext,
-    view: JobView,
-    limit_s: float,
-    *,
-    leaves: bool,
-    over: Over = ended,
-) -> JobView:
-    """The newest view, at the job's end, when `over` says that it is enough, or after `limit_s`.
+def check_model(job: JobView) -> None:
+    """Raises ModelFailed where waiting for the job's model is useless."""
+    if job.model_failed is not None:
+        raise model_failed(job.model, job.model_failed)
 
-    Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then
-    cancelled too, after a grace time and unless others wait for its run.
+
+def wait_exceeded(job: JobView, limit_s: float) -> Unavailable:
+    return Unavailable("wait_exceeded", f"No answer within {limit_s:g} s; /v1/jobs/{job.id} goes on.")
+
+
+def set_job_headers(http: HttpRequest, *jobs: JobView) -> None:
+    """Name the jobs in the answer's headers, and what is known of their cache by now.
+
+    The worst cache word counts: it tells whether anything was computed for this call. Jobs that have ended
+    and are not to be stored are forgotten after this answer.
     """
-    left = partial(context.leaving.left, view) if leaves else None
-    return await unless_gone(http, context.waiting.until_ended(view, limit_s, over), left)
+    headers = reply_of(http).headers
+    headers["x-job-id"] = ", ".join(job.id for job in jobs[:MOST_NAMED])
+    words = {job.cache for job in jobs}
+    if word := next((word for word in WORST_FIRST if word in words), None):
+        headers["x-cache"] = word
+    forget_after_answer(http, *jobs)
 
 
-async def unless_gone(
-    http: HttpRequest, coming: Coroutine[Any, Any, T], left: Callable[[], None] | None
-) -> T:
-    """What `coming` returns. Where the caller hangs up first, calls `left` and raises ClientDisconnect."""
-    waiting = asyncio.ensure_future(coming)
-    gone = asyncio.ensure_future(disconnected(http))
-    try:
-        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if waiting.done():
-            return waiting.result()
-        if left is not None:
-            left()
-        raise ClientDisconnect
-    finally:
-        waiting.cancel()
-        gone.cancel()
-        await asyncio.gather(waiting, gone, return_exceptions=True)
+def set_time_headers(http: HttpRequest, job: JobView) -> None:
+    """The computing time of a succeeded job, and the rest of its time.
+
+    A claimed run may still wait for a row in its worker's engine: all time not spent computing is queueing.
+    """
+    if job.result is not None and job.ended_ms is not None:
+        queue_s = (job.ended_ms - job.created_ms) / 1000 - job.result.compute_s
+        headers = reply_of(http).headers
+        headers["x-compute-time"] = f"{job.result.compute_s:.3f}"
+        headers["x-queue-time"] = f"{max(0.0, queue_s):.3f}"
+
+
+def forget_after_answer(http: HttpRequest, *jobs: JobView) -> None:
+    for job in jobs:
+        if job.ended and not job.stored:
+            reply_of(http).afterwards = partial(context_of(http).jobs.forget, replace(job, result=None))
+
+
+def readable(http: HttpRequest, job: JobView) -> JobView:
+    """An earlier job as its caller may see it: without its result where the key lacks the scope `read`."""
+    return job if caller_of(http).reads else replace(job, result=None)
+
+
+def _is_over(job: JobView) -> bool:
+    """Whether to stop waiting for the job: it has ended, or never will."""
+    return job.ended or job.model_failed is not None
+
+
+def _numbered(terms: Terms, number: int) -> Terms:
+    """The terms of one prompt. No header holds a line break, so no caller can send the keys made here."""
+    if terms.idempotency is None or not number:
+        return terms
+    key = f"{terms.idempotency.key}\n{number}"
+    return replace(terms, idempotency=replace(terms.idempotency, key=key))

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from api.admission.submission import LinePassedError, Terms
+from api.admission.submission import LinePassedError
+from api.admission.terms import Origin, Schedule, Terms
+from api.auth.callers import Caller
 from api.batches.lease import LeasedBatch
-from api.batches.line_endpoints import DOORS, Question
-from api.dialects.openai.batches import HEAD, Entry, from_line, named_at_start
+from api.batches.line_endpoints import LINE_ENDPOINTS, Question
+from api.dialects.openai.batches import HEAD, Entry, from_line, leading_custom_id
 from shared.batch import MOST_LINES, LineProblem, Place
 from shared.errors import CallerError, ModelFailed, ServiceError, Unavailable
 from shared.job import Times
@@ -95,7 +97,9 @@ def _skip_blank(file: BinaryIO, at: int) -> _Blank:
 def entry_of(line: Line, endpoint: str, limit: int) -> Entry:
     if not line.whole:
         message = f"Line {line.number} is longer than {limit} bytes."
-        return Entry(named_at_start(line.raw), None, LineProblem("payload_too_large", message, line.number))
+        return Entry(
+            leading_custom_id(line.raw), None, LineProblem("payload_too_large", message, line.number)
+        )
     return from_line(line.raw, line.number, endpoint)
 
 
@@ -206,20 +210,17 @@ class Taking:
     def _terms(self, line: ReadLine, question: Question) -> Terms:
         """A line's job may wait for as long as the batch's window is open, and no longer."""
         batch = self._batch
+        times = Times(start_by=batch.expires_ms, finish_by=batch.expires_ms)
         return Terms(
-            caller=batch.caller,
+            caller=Caller(batch.caller, batch.max_queued, batch.retain_s),
+            schedule=Schedule("batch", times),
+            origin=Origin(batch_line=line.place, response=question.response),
             metadata=question.metadata,
-            response=question.response,
-            priority="batch",
-            times=Times(start_by=batch.expires_ms, finish_by=batch.expires_ms),
-            max_queued=batch.max_queued,
-            retain_s=batch.retain_s,
-            line=line.place,
         )
 
     def _asked(self, file: BinaryIO) -> Iterator[ReadLine]:
         batch, limit = self._batch, self._context.line_limit
-        read = DOORS[batch.endpoint].read
+        read = LINE_ENDPOINTS[batch.endpoint].read
         for line in lines(file, batch.at, batch.row, limit):
             entry = entry_of(line, batch.endpoint, limit)
             problem = entry.problem

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from api.dialects.openai.chat import Chat, from_chat, to_completion
+from api.dialects.openai.chat import Completion, from_chat, to_completion
 from api.dialects.openai.completions import from_completion, to_text_completion
-from api.dialects.openai.response_object import Kept, to_response
+from api.dialects.openai.response_object import ResponseObject, StoredResponse, to_response
 from api.dialects.openai.responses import ResponseTurn, from_response
 from api.dialects.strict_json import unsupported
 from shared.job import JobView
@@ -26,59 +26,60 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Door:
-    """`read` raises CallerError naming the field; `whole` is the answer of a job that succeeded."""
+class LineEndpoint:
+    """`read` raises CallerError naming the field; `to_answer` is the answer of a job that succeeded."""
 
     read: Callable[[Any], Question]
-    whole: Callable[[JobView, Body], dict[str, Any]]
+    to_answer: Callable[[JobView, Body], Any]
 
 
 def _refuse(**fields: bool) -> None:
     """Refuse fields that a line cannot have: nobody waits for it, and its answer goes into a file."""
-    for name, value in fields.items():
-        if value:
+    for name, is_set in fields.items():
+        if is_set:
             raise unsupported(name)
 
 
-def _reader(dialect: Callable[[Any], Chat]) -> Callable[[Any], Question]:
+def _reader(dialect: Callable[[Any], Completion]) -> Callable[[Any], Question]:
     def read(body: Any) -> Question:
-        request = dialect(body)
-        _refuse(stream=request.stream, store=not request.stored, prompt=bool(request.others))
-        return Question(request.request, request.metadata)
+        completion = dialect(body)
+        several = len(completion.requests) > 1
+        _refuse(stream=completion.stream, store=not completion.stored, prompt=several)
+        return Question(completion.request, completion.metadata)
 
     return read
 
 
-def _call(body: Any) -> ResponseTurn:
+def _turn(body: Any) -> ResponseTurn:
     """A response that goes on from no earlier one: a line's conversation is not looked up."""
-    call = from_response(body)
+    turn = from_response(body)
     _refuse(
-        stream=call.stream,
-        store=not call.stored,
-        background=call.outline.background,
-        previous_response_id=bool(call.outline.previous),
+        stream=turn.stream,
+        store=not turn.stored,
+        background=turn.fields.background,
+        previous_response_id=bool(turn.fields.previous),
     )
-    return call
+    return turn
 
 
 def _read_response(body: Any) -> Question:
-    call = _call(body)
-    outline = call.outline.model_dump_json(exclude_defaults=True)
-    return Question(call.request, call.metadata, outline)
+    turn = _turn(body)
+    outline = turn.fields.model_dump_json(exclude_defaults=True)
+    return Question(turn.request, turn.metadata, outline)
 
 
-def _whole_response(view: JobView, body: Body) -> dict[str, Any]:
-    call = _call(body())
-    return to_response(Kept(replace(view, metadata=call.metadata), call.request, call.outline))
+def _to_response(job: JobView, body: Body) -> ResponseObject:
+    turn = _turn(body())
+    return to_response(StoredResponse(replace(job, metadata=turn.metadata), turn.request, turn.fields))
 
 
-DOORS: dict[str, Door] = {
-    "/v1/chat/completions": Door(
-        _reader(from_chat), lambda view, _: to_completion(view, view.model, view.created_ms // 1000)
+LINE_ENDPOINTS: dict[str, LineEndpoint] = {
+    "/v1/chat/completions": LineEndpoint(
+        _reader(from_chat), lambda job, _: to_completion(job, job.model, job.created_ms // 1000)
     ),
-    "/v1/completions": Door(
+    "/v1/completions": LineEndpoint(
         _reader(from_completion),
-        lambda view, _: to_text_completion(view, view.model, view.created_ms // 1000),
+        lambda job, _: to_text_completion(job, job.model, job.created_ms // 1000),
     ),
-    "/v1/responses": Door(_read_response, _whole_response),
+    "/v1/responses": LineEndpoint(_read_response, _to_response),
 }

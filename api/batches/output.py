@@ -17,8 +17,8 @@ from pydantic_core import to_json
 
 from api.batches.intake import entry_of, lines
 from api.batches.lease import LeasedBatch
-from api.batches.line_endpoints import DOORS
-from api.dialects.openai.batches import from_line, to_refused_row, to_row, to_undone_row
+from api.batches.line_endpoints import LINE_ENDPOINTS
+from api.dialects.openai.batches import OutputRow, from_line, to_refused_row, to_row, to_undone_row
 from shared import ids
 from shared.batch import LineAnswer, Tokens, Undone, Wrote
 from shared.blobs import BlobMissingError, Staged, digest
@@ -182,7 +182,7 @@ class Writing:
             log.exception("line %d of batch %s cannot be written down", line.number, self._batch.id)
         return None
 
-    def _answer(self, line: LineAnswer, result: Result, file: BinaryIO | None) -> dict[str, Any]:
+    def _answer(self, line: LineAnswer, result: Result, file: BinaryIO | None) -> Any:
         view = JobView(
             id=line.job or "",
             caller=self._batch.caller,
@@ -193,7 +193,7 @@ class Writing:
             result=result,
             priority="batch",
         )
-        return DOORS[self._batch.endpoint].whole(view, lambda: self._body(line, file))
+        return LINE_ENDPOINTS[self._batch.endpoint].to_answer(view, lambda: self._body(line, file))
 
     def _body(self, line: LineAnswer, file: BinaryIO | None) -> Any:
         """The line's body, read from the file after the blank lines that belong to it."""
@@ -217,7 +217,7 @@ class Writing:
         return self._closing or JobError(code="job_cancelled", message=message)
 
 
-def _written(row: dict[str, Any]) -> bytes:
+def _written(row: OutputRow) -> bytes:
     """A row as one line, LINE_ENDS escaped: clients that read the file as text end lines there too."""
     encoded: bytes = to_json(row)
     for sign in LINE_ENDS:

@@ -1,7 +1,7 @@
 """Callers' batches: made, listed, read, cancelled; for a caller the batches of others do not exist."""
 
-from api.admission.readiness import of_key
-from api.admission.submission import Terms
+from api.admission.readiness import idempotency_error
+from api.admission.terms import Idempotency
 from api.auth.callers import Caller
 from api.batches.lease import BatchContext
 from api.batches.runner import BatchRunner
@@ -32,14 +32,14 @@ class Batches:
     async def aclose(self) -> None:
         await self._runner.aclose()
 
-    async def create(self, caller: Caller, request: BatchRequest, terms: Terms) -> Batch:
+    async def create(self, caller: Caller, request: BatchRequest, idempotency: Idempotency | None) -> Batch:
         """Make a batch; repeated with the same idempotency key it is the same batch.
 
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
         (`store_unavailable`, `caller_queue_full`).
         """
         await self._headroom.check()
-        key = terms.idempotency_key
+        key, body_digest = (None, None) if idempotency is None else (idempotency.key, idempotency.body_digest)
         batch = Batch(
             id=ids.batch_id_of(caller.id, key) if key else ids.batch_id(),
             caller=caller.id,
@@ -55,13 +55,11 @@ class Batches:
             max_queued=caller.max_queued,
             retain_s=caller.retain_s,
         )
-        outcome, batch_made = await self._store.run(
-            batches.create(self._settings, batch, terms.body_digest or None)
-        )
-        if batch_made is None:
+        outcome, created = await self._store.run(batches.create(self._settings, batch, body_digest))
+        if created is None:
             raise _refusal(outcome)
         self._runner.look_now()
-        return batch_made
+        return created
 
     async def get(self, caller: str, id: str) -> Batch:
         """Raises CallerError `batch_not_found`."""
@@ -86,7 +84,7 @@ def _refusal(outcome: str) -> ServiceError:
         message = f"You have {batches.MOST} batches under way already."
         return Unavailable("caller_queue_full", message, retry_after=BUSY_S)
     if outcome == "mismatch":
-        return of_key(outcome)
+        return idempotency_error(outcome)
     if outcome == "missing":
         return CallerError("file_not_found", "There is no such file.", param="input_file_id")
     message = "Upload the file with the purpose `batch`."

@@ -1,10 +1,11 @@
-"""Checks a job's `metadata`: OpenAI's limits on the pairs, and one on their size together."""
+"""Fields and lists that several families share: metadata, times, pages of a list."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from pydantic_core import to_json
+from typing_extensions import TypedDict
 
 from api.dialects.strict_json import invalid, render
 from shared.job import Times
@@ -14,6 +15,46 @@ MAX_KEY = 64
 MAX_VALUE = 512
 MAX_BYTES = 20 * 1024
 """As JSON in UTF-8, as records and events keep them; printable ASCII reaches the limits above first."""
+
+Metadata = Annotated[
+    dict[str, str],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": f"Takes up to {MAX_BYTES} bytes as JSON.",
+            "maxProperties": MAX_PAIRS,
+            "propertyNames": {"minLength": 1, "maxLength": MAX_KEY},
+            "additionalProperties": {"type": "string", "maxLength": MAX_VALUE},
+        }
+    ),
+]
+Moment = Annotated[float | str, Field(union_mode="smart")]
+"""Unix seconds, or RFC 3339 with an offset."""
+LATEST_S = 253_402_300_799
+"""The year 9999: a larger number is in another unit."""
+Row = TypeVar("Row", bound="Identified")
+
+
+class Identified(TypedDict):
+    id: str
+
+
+class ListAnswer(TypedDict):
+    """A list; a subclass says of what."""
+
+    object: Literal["list"]
+    has_more: bool
+
+
+class PageAnswer(ListAnswer):
+    """A page of a list; a subclass says of what."""
+
+    first_id: str | None
+    last_id: str | None
+
+
+class PageOf(PageAnswer, Generic[Row]):
+    data: list[Row]
 
 
 def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:
@@ -29,13 +70,6 @@ def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:
     if len(to_json(pairs)) > MAX_BYTES:
         raise invalid("metadata", f"takes up to {MAX_BYTES} bytes as JSON")
     return pairs
-
-
-# Reads a job's times as callers write them: Unix seconds, or RFC 3339 with an offset.
-
-Moment = Annotated[float | str, Field(union_mode="smart")]
-LATEST_S = 253_402_300_799
-"""The year 9999: a larger number is in another unit."""
 
 
 def to_times(schedule_at: Moment | None, start_by: Moment | None, finish_by: Moment | None) -> Times:
@@ -66,18 +100,12 @@ def _parsed(name: str, value: str) -> float:
     return moment.timestamp()
 
 
-# Moments of time as answers write them.
-
-
 def seconds(ms: int | None) -> float | None:
     """Unix ms in seconds; None stays None."""
     return None if ms is None else ms / 1000
 
 
-# Writes one page of a list, in the form that all lists share.
-
-
-def to_page(rows: list[dict[str, Any]], *, has_more: bool = False) -> dict[str, Any]:
+def to_page(rows: list[Row], *, has_more: bool = False) -> PageOf[Row]:
     """Rows with ids; `has_more` is always there, since the clients' iterators never end without it."""
     return {
         "object": "list",

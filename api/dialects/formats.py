@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
-from api.dialects.strict_json import Harmless, Wire, invalid, parse, read, refuse_unsupported, render
+from api.dialects.strict_json import UnsupportedExcept, Wire, invalid, parse, read, render
 from shared.errors import CallerError
 from shared.request import Format
 
@@ -76,12 +76,12 @@ class StructuredOutputs(Wire):
     regex: str | None = None
     choice: list[str] | None = None
     json_object: bool | None = None
-    grammar: Annotated[str | None, Harmless()] = None
-    structural_tag: Annotated[str | None, Harmless()] = None
-    whitespace_pattern: Annotated[str | None, Harmless()] = None
-    disable_fallback: Annotated[bool | None, Harmless(False, True)] = None
-    disable_any_whitespace: Annotated[bool | None, Harmless(False)] = None
-    disable_additional_properties: Annotated[bool | None, Harmless(False)] = None
+    grammar: Annotated[str | None, UnsupportedExcept()] = None
+    structural_tag: Annotated[str | None, UnsupportedExcept()] = None
+    whitespace_pattern: Annotated[str | None, UnsupportedExcept()] = None
+    disable_fallback: Annotated[bool | None, UnsupportedExcept(False, True)] = None
+    disable_any_whitespace: Annotated[bool | None, UnsupportedExcept(False)] = None
+    disable_additional_properties: Annotated[bool | None, UnsupportedExcept(False)] = None
 
 
 def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
@@ -144,9 +144,10 @@ def _object(schema: dict[str, Any] | None, param: str) -> Format:
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:
-    refuse_unsupported(value, param)
     fields = value.model_dump(by_alias=True, include=set(STRUCTURED))
-    constraints = {name: content for name, content in fields.items() if content not in (None, False)}
+    constraints = {
+        name: content for name, content in fields.items() if content is not None and content is not False
+    }
     if len(constraints) != 1:
         raise invalid(param, "takes one of json, regex, choice and json_object")
     [(name, content)] = constraints.items()

@@ -1,52 +1,109 @@
-"""Reads generation parameters, under every spelling that clients use, into one `Parameters`."""
+"""Reads sampling parameters, under every spelling that clients use, into one `Parameters`."""
 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from api.dialects.formats import ResponseFormat, StructuredOutputs, to_format
-from api.dialects.strict_json import Asking, Harmless, Wire, caller_error, invalid, render, unsupported, whole
+from api.dialects.strict_json import (
+    RequestBody,
+    UnsupportedExcept,
+    Wire,
+    caller_error,
+    described_as,
+    invalid,
+    render,
+    unsupported,
+    whole,
+)
 from shared.job import Priority
-from shared.request import Parameters
-from shared.variables import MOST_VARIABLES, Value, Variable, VariableName, Variables, rendered
-
-# Reads `chat_template_kwargs`, vLLM's and SGLang's name for variables of a model's chat template.
-
-_NAME: TypeAdapter[str] = TypeAdapter(VariableName)
-_VALUE: TypeAdapter[Value] = TypeAdapter(Variable)
-
-
-def to_variables(value: dict[str, Any], param: str) -> Variables | None:
-    """Null sets nothing. Raises CallerError naming the variable."""
-    if len(value) > MOST_VARIABLES:
-        raise invalid(param, f"takes up to {MOST_VARIABLES} variables")
-    return (
-        tuple(_pair(name, held, render([name], param)) for name, held in value.items() if held is not None)
-        or None
-    )
-
-
-def _pair(name: str, value: Any, at: str) -> tuple[str, Value]:
-    if rendered(name):
-        raise invalid(at, "is given to the template by this service; remove it")
-    try:
-        return _NAME.validate_python(name), _VALUE.validate_python(value, strict=True)
-    except ValidationError:
-        reason = (
-            "should be a variable's name with true, false, a number of up to a million, or up to 64 letters, "
-            "digits, blanks and _.:/- as its value"
-        )
-        raise invalid(at, reason) from None
-
+from shared.request import (
+    MAX_BIASES,
+    Choices,
+    MaxTokens,
+    MinTokens,
+    Parameters,
+    Probability,
+    RepetitionPenalty,
+    Seed,
+    StopIds,
+    Temperature,
+    TokenPenalty,
+)
+from shared.variables import (
+    MOST_VARIABLES,
+    RENDERED,
+    VARIABLE_NAME,
+    Value,
+    Variable,
+    VariableName,
+    Variables,
+    rendered,
+)
 
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
 # One spelling for each id, so that none can occur twice.
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
+_VARIABLE_NAME: TypeAdapter[str] = TypeAdapter(VariableName)
+_VARIABLE: TypeAdapter[Value] = TypeAdapter(Variable)
 
 # Counts that no model reaches, kept within what tensors and Lua can hold.
 Count = Annotated[int, Field(lt=2**31)]
+TopK = Annotated[int, Field(ge=-1, lt=2**31)]
+"""0 and, as vLLM writes it, -1 are all tokens."""
+# Their lower limits are checked on the canonical parameter.
+MaxTokensField = Annotated[Count | None, described_as(MaxTokens | None)]
+MinTokensField = Annotated[Count | None, described_as(MinTokens | None)]
+ChoicesField = Annotated[Count | None, described_as(Choices | None)]
+_Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
+_Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
+StopList = Annotated[list[str] | None, described_as(_Stops | None)]
+LogitBias = Annotated[
+    dict[str, float] | list[float],
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "maxProperties": MAX_BIASES,
+                    "propertyNames": {"pattern": "^(0|[1-9][0-9]*)$"},
+                    "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+                },
+                {"type": "array", "items": {"type": "number"}, "maxItems": 0},
+            ]
+        }
+    ),
+]
+TemplateVariables = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "Variables of the model's chat template.",
+            "maxProperties": MOST_VARIABLES,
+            "propertyNames": {"pattern": VARIABLE_NAME, "not": {"pattern": RENDERED}},
+            "additionalProperties": {"anyOf": [*_VARIABLE.json_schema()["anyOf"], {"type": "null"}]},
+        }
+    ),
+]
+
+ServiceTier = Literal["auto", "default", "scale", "flex", "priority", "fast"]
+AnsweredTier = Literal["default", "flex", "priority"]
+PRIORITIES: dict[ServiceTier, Priority] = {
+    "auto": "normal",
+    "default": "normal",
+    "scale": "normal",
+    "flex": "batch",
+    "priority": "interactive",
+    "fast": "interactive",
+}
+SERVICE_TIERS: dict[Priority, AnsweredTier] = {
+    "interactive": "priority",
+    "normal": "default",
+    "batch": "flex",
+}
 
 SPELLINGS = {
     "max_new_tokens": "max_new_tokens",
@@ -81,31 +138,62 @@ SPELLINGS = {
 }
 
 
-class Sampling(Asking):
+class Sampling(RequestBody):
     """What every family spells alike."""
 
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: Count | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    top_k: TopK | None = None
+    min_p: Probability | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    frequency_penalty: TokenPenalty | None = None
+    presence_penalty: TokenPenalty | None = None
+    seed: Seed | None = None
+    stop: Annotated[str | list[str] | None, described_as(_Stop | _Stops | None)] = None
 
 
 class TokenSampling(Sampling):
     """What OpenAI's routes and jobs take beside it; all but three have vLLM's names."""
 
-    n: Count | None = None
-    min_tokens: Count | None = None
-    logit_bias: dict[str, float] | list[float] | None = None
-    stop_token_ids: list[Annotated[int, BeforeValidator(whole)]] | None = None
+    n: ChoicesField = None
+    min_tokens: MinTokensField = None
+    logit_bias: LogitBias | None = None
+    stop_token_ids: Annotated[
+        list[Annotated[int, BeforeValidator(whole)]] | None, described_as(StopIds | None)
+    ] = None
     ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: TemplateVariables | None = None
+
+
+class VllmOptions(Wire):
+    """Parameters of vLLM's and SGLang's servers; each takes the values that are their own defaults."""
+
+    return_cached_tokens_details: Annotated[bool | None, UnsupportedExcept(False)] = None
+    return_hidden_states: Annotated[bool | None, UnsupportedExcept(False)] = None
+    stream_reasoning: Annotated[bool | None, UnsupportedExcept(True)] = None
+    bad_words: Annotated[list[str] | None, UnsupportedExcept([])] = None
+    best_of: Annotated[int | None, UnsupportedExcept(1)] = None
+    echo: Annotated[bool | None, UnsupportedExcept(False)] = None
+    include_reasoning: Annotated[bool | None, UnsupportedExcept(True)] = None
+    include_stop_str_in_output: Annotated[bool | None, UnsupportedExcept(False)] = None
+    kv_transfer_params: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
+    length_penalty: Annotated[float | None, UnsupportedExcept(1.0)] = None
+    logits_processors: Annotated[list[Any] | None, UnsupportedExcept([])] = None
+    media_io_kwargs: Annotated[dict[str, Any] | None, UnsupportedExcept({})] = None
+    mm_processor_kwargs: Annotated[dict[str, Any] | None, UnsupportedExcept({})] = None
+    no_stop_trim: Annotated[bool | None, UnsupportedExcept(False)] = None
+    priority: Annotated[int | None, UnsupportedExcept(0)] = None
+    prompt_logprobs: Annotated[int | None, UnsupportedExcept()] = None
+    return_token_ids: Annotated[bool | None, UnsupportedExcept(False)] = None
+    return_tokens_as_token_ids: Annotated[bool | None, UnsupportedExcept(False)] = None
+    separate_reasoning: Annotated[bool | None, UnsupportedExcept(True)] = None
+    skip_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
+    spaces_between_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
+    use_beam_search: Annotated[bool | None, UnsupportedExcept(False)] = None
+    vllm_xargs: Annotated[dict[str, Any] | None, UnsupportedExcept({})] = None
+    add_special_tokens: bool | None = None
 
 
 def to_parameters(
@@ -116,24 +204,24 @@ def to_parameters(
     One parameter under two spellings must agree. Raises CallerError naming the field as the caller spelled
     it.
     """
-    given: dict[str, tuple[str, Any]] = {}
+    values: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
         for spelled in (name for name in SPELLINGS if name in body.model_fields_set):
             name, param = SPELLINGS[spelled], render([spelled], at)
             value = _read(name, getattr(body, spelled), param)
             if value is None:
                 continue
-            first, known = given.setdefault(name, (param, value))
-            if known != value:
+            first, other = values.setdefault(name, (param, value))
+            if other != value:
                 raise invalid(param, f"contradicts `{first}`; send one of them")
-    named = {name: param for name, (param, _) in given.items() if name != param}
-    _check_lengths(given)
+    named = {name: param for name, (param, _) in values.items() if name != param}
+    _check_lengths(values)
     try:
-        read = Parameters(**{name: value for name, (_, value) in given.items()}, logprobs=logprobs)
-        return read, named
+        arguments = {name: value for name, (_, value) in values.items()}
+        return Parameters(**arguments, logprobs=logprobs), named
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
-        raise caller_error(error, {}, given[name][0]) from None
+        raise caller_error(error, {}, values[name][0]) from None
 
 
 def _read(name: str, value: Any, param: str) -> Any:
@@ -175,56 +263,30 @@ def _biases(value: dict[str, float] | list[float], param: str) -> tuple[tuple[in
     return tuple((int(key), bias) for key, bias in value.items() if bias) or None
 
 
-def _check_lengths(given: dict[str, tuple[str, Any]]) -> None:
+def _check_lengths(values: dict[str, tuple[str, Any]]) -> None:
     (least_at, least), (most_at, most) = (
-        given.get(n, ("", None)) for n in ("min_new_tokens", "max_new_tokens")
+        values.get(n, ("", None)) for n in ("min_new_tokens", "max_new_tokens")
     )
     if least is not None and most is not None and least > most:
         raise invalid(least_at, f"is more than `{most_at}`")
 
 
-# OpenAI's `service_tier`, which is a job's priority here.
-
-Tier = Literal["auto", "default", "scale", "flex", "priority", "fast"]
-CLASSES: dict[Tier, Priority] = {
-    "auto": "normal",
-    "default": "normal",
-    "scale": "normal",
-    "flex": "batch",
-    "priority": "interactive",
-    "fast": "interactive",
-}
-TIERS: dict[Priority, str] = {"interactive": "priority", "normal": "default", "batch": "flex"}
-"""The tier that an answer names."""
+def to_variables(value: dict[str, Any], param: str) -> Variables | None:
+    """Null sets nothing. Raises CallerError naming the variable."""
+    if len(value) > MOST_VARIABLES:
+        raise invalid(param, f"takes up to {MOST_VARIABLES} variables")
+    pairs = (_variable(name, v, render([name], param)) for name, v in value.items() if v is not None)
+    return tuple(pairs) or None
 
 
-# Parameters of vLLM's and SGLang's chats and completions that are known by name but not implemented.
-
-
-class VllmNames(Wire):
-    """Each takes the values that ask for nothing: vLLM's and SGLang's own defaults."""
-
-    return_cached_tokens_details: Annotated[bool | None, Harmless(False)] = None
-    return_hidden_states: Annotated[bool | None, Harmless(False)] = None
-    stream_reasoning: Annotated[bool | None, Harmless(True)] = None
-    bad_words: Annotated[list[str] | None, Harmless([])] = None
-    best_of: Annotated[int | None, Harmless(1)] = None
-    echo: Annotated[bool | None, Harmless(False)] = None
-    include_reasoning: Annotated[bool | None, Harmless(True)] = None
-    include_stop_str_in_output: Annotated[bool | None, Harmless(False)] = None
-    kv_transfer_params: Annotated[dict[str, Any] | None, Harmless()] = None
-    length_penalty: Annotated[float | None, Harmless(1.0)] = None
-    logits_processors: Annotated[list[Any] | None, Harmless([])] = None
-    media_io_kwargs: Annotated[dict[str, Any] | None, Harmless({})] = None
-    mm_processor_kwargs: Annotated[dict[str, Any] | None, Harmless({})] = None
-    no_stop_trim: Annotated[bool | None, Harmless(False)] = None
-    priority: Annotated[int | None, Harmless(0)] = None
-    prompt_logprobs: Annotated[int | None, Harmless()] = None
-    return_token_ids: Annotated[bool | None, Harmless(False)] = None
-    return_tokens_as_token_ids: Annotated[bool | None, Harmless(False)] = None
-    separate_reasoning: Annotated[bool | None, Harmless(True)] = None
-    skip_special_tokens: Annotated[bool | None, Harmless(True)] = None
-    spaces_between_special_tokens: Annotated[bool | None, Harmless(True)] = None
-    use_beam_search: Annotated[bool | None, Harmless(False)] = None
-    vllm_xargs: Annotated[dict[str, Any] | None, Harmless({})] = None
-    add_special_tokens: bool | None = None
+def _variable(name: str, value: Any, at: str) -> tuple[str, Value]:
+    if rendered(name):
+        raise invalid(at, "is given to the template by this service; remove it")
+    try:
+        return _VARIABLE_NAME.validate_python(name), _VARIABLE.validate_python(value, strict=True)
+    except ValidationError:
+        reason = (
+            "should be a variable's name with true, false, a number of up to a million, or up to 64 letters, "
+            "digits, blanks and _.:/- as its value"
+        )
+        raise invalid(at, reason) from None

@@ -6,38 +6,37 @@ of them, which has to be called; `parallel_tool_calls` says whether several may 
 """
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
-from api.dialects.calls import check_function
+from pydantic import Field
+
+from api.dialects.calls import FunctionName, OnlyFunction, check_function
 from api.dialects.formats import to_schema
-from api.dialects.strict_json import Harmless, Replayed, Wire, harmless, invalid, read, refuse_unsupported
-from shared.errors import CallerError
+from api.dialects.strict_json import Replayed, UnsupportedExcept, Wire, described_as, invalid, read
 from shared.request import MOST_FUNCTIONS, Function, Tools
 from shared.tool_calls.call import NAME
 
 NOTHING = {"type": "object", "properties": {}}
 """The parameters of a function that takes none."""
-NEWER = {"functions": "tools", "function_call": "tool_choice"}
-"""Fields of the older form, and those that replaced them."""
-CHOICES = ("auto", "none", "required")
+Choice = Literal["auto", "none", "required"]
 
 
 class FunctionBody(Replayed):
-    name: str
+    name: Annotated[str, described_as(FunctionName)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
 class ToolBody(Replayed):
-    type: str | None = None
+    type: OnlyFunction = None
     function: FunctionBody
 
 
 class FlatTool(FunctionBody):
-    type: str | None = None
-    defer_loading: Annotated[bool | None, Harmless(False)] = None
-    allowed_callers: Annotated[list[str] | None, Harmless([], ["direct"])] = None
+    type: OnlyFunction = None
+    defer_loading: Annotated[bool | None, UnsupportedExcept(False)] = None
+    allowed_callers: Annotated[list[str] | None, UnsupportedExcept([], ["direct"])] = None
 
 
 class Named(Wire):
@@ -47,12 +46,22 @@ class Named(Wire):
 class ChoiceBody(Wire):
     """Hugging Face's clients leave out the type."""
 
-    type: str | None = None
+    type: OnlyFunction = None
     function: Named
 
 
 class FlatChoice(Named):
-    type: str | None = None
+    type: OnlyFunction = None
+
+
+ToolBodies = Annotated[
+    list[Any] | None, described_as(Annotated[list[ToolBody], Field(max_length=MOST_FUNCTIONS)] | None)
+]
+ToolChoice = Annotated[str | dict[str, Any] | None, described_as(Choice | ChoiceBody | None)]
+FlatTools = Annotated[
+    list[Any] | None, described_as(Annotated[list[FlatTool], Field(max_length=MOST_FUNCTIONS)] | None)
+]
+FlatToolChoice = Annotated[str | dict[str, Any] | None, described_as(Choice | FlatChoice | None)]
 
 
 def to_tools(
@@ -93,15 +102,6 @@ def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> 
     return tuple(_unshown(read(FlatTool, value)) for value in tools or [])
 
 
-def refuse_functions(body: Wire) -> None:
-    """Refuse the older form. Raises CallerError `unsupported_parameter`."""
-    for name in NEWER:
-        value = getattr(body, name)
-        if value is not None and value not in harmless(type(body))[name]:
-            message = f"`{name}` is the older form, which is not implemented; send `{NEWER[name]}`."
-            raise CallerError("unsupported_parameter", message, param=name)
-
-
 def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str | None]:
     """Whether a function must be called, and which one."""
     if isinstance(value, dict):
@@ -110,7 +110,7 @@ def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str |
         if flat and "function" not in value:
             return True, read(FlatChoice, value, "tool_choice").name
         return True, read(ChoiceBody, value, "tool_choice").function.name
-    if value is not None and value not in CHOICES:
+    if value is not None and value not in get_args(Choice):
         raise invalid("tool_choice", "should be auto, none, required or a function")
     return value == "required", None
 
@@ -119,8 +119,6 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
     """A function, and its path in the body."""
     check_function(value, at)
     body: FunctionBody = read(FlatTool, value, at) if flat else read(ToolBody, value, at).function
-    if flat:
-        refuse_unsupported(body, at)
     at = at if flat else f"{at}.function"
     if not NAME.fullmatch(body.name):
         raise invalid(f"{at}.name", "should be 1 to 64 letters, digits, `_` and `-`")
@@ -129,17 +127,17 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
 
 def _unshown(body: FunctionBody) -> Function:
     parameters = _written(body)
-    held = parameters if body.strict else None
-    return Function(name=body.name, description=body.description, parameters=parameters, held=held)
+    enforced = parameters if body.strict else None
+    return Function(name=body.name, description=body.description, parameters=parameters, held=enforced)
 
 
 def _shown(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
-    held = (required or bool(body.strict)) and named in (None, body.name)
+    enforced = (required or bool(body.strict)) and named in (None, body.name)
     return Function(
         name=body.name,
         description=body.description,
         parameters=_written(body),
-        held=_held(_parameters(body), f"{at}.parameters") if held else None,
+        held=_enforced_schema(_parameters(body), f"{at}.parameters") if enforced else None,
     )
 
 
@@ -151,9 +149,9 @@ def _written(body: FunctionBody) -> str:
     return json.dumps(_parameters(body), separators=(",", ":"), ensure_ascii=False)
 
 
-def _held(parameters: dict[str, Any], at: str) -> str:
-    """The schema that arguments are held to: always of an object, else there would be no call."""
-    said = parameters.get("type", "object")
-    if "object" not in (said if isinstance(said, list) else [said]):
+def _enforced_schema(parameters: dict[str, Any], at: str) -> str:
+    """The schema that arguments must obey: always of an object, else there would be no call."""
+    types = parameters.get("type", "object")
+    if "object" not in (types if isinstance(types, list) else [types]):
         raise invalid(f"{at}.type", "should be object, as arguments are")
     return to_schema(parameters | {"type": "object"}, at)

@@ -1,4 +1,4 @@
-"""Cancels the jobs of callers who hang up before their answer.
+"""Cancels the jobs of callers that disconnect before their answer.
 
 Only where the answer is the result itself, and only without an Idempotency-Key. A client that times out
 repeats its POST at once: the grace time lets the repeat join the run before the first job leaves it.
@@ -18,21 +18,21 @@ LONGEST_PAUSE_S = 30.0
 """Pauses between tries while the store is away: they double from the first to the longest."""
 
 
-class Leaving:
-    """Cancels the job of a caller who hung up, `grace_s` later."""
+class Disconnects:
+    """Cancels the job of a caller that disconnected, `grace_s` later."""
 
     def __init__(self, jobs: Jobs, grace_s: float) -> None:
         self._jobs = jobs
         self._grace_s = grace_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def left(self, view: JobView, *, at_once: bool = False, told_s: float = 0) -> None:
+    def cancel_later(self, job: JobView, *, at_once: bool = False, retry_after_s: float = 0) -> None:
         """Cancel the job after its grace time; `at_once` where its call was refused: nobody comes back.
 
-        `told_s` is the Retry-After that its caller was given; the grace time counts from there.
+        The grace time begins at the Retry-After that its caller was given.
         """
-        grace_s = 0 if at_once else told_s + self._grace_s
-        task = asyncio.create_task(self._leave(view, grace_s), name=f"leave {view.id}")
+        grace_s = 0 if at_once else retry_after_s + self._grace_s
+        task = asyncio.create_task(self._cancel_after(grace_s, job), name=f"cancel {job.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -42,24 +42,24 @@ class Leaving:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _leave(self, view: JobView, grace_s: float) -> None:
+    async def _cancel_after(self, grace_s: float, job: JobView) -> None:
         await asyncio.sleep(grace_s)
         pause_s = FIRST_PAUSE_S
-        while not await self._done(view):
+        while not await self._cancel(job):
             if pause_s == FIRST_PAUSE_S:
-                log.warning("job %s of a caller who left is cancelled when the store is back", view.id)
+                log.warning("job %s of a caller who left is cancelled when the store is back", job.id)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _done(self, view: JobView) -> bool:
+    async def _cancel(self, job: JobView) -> bool:
         """Cancel the job; False where the store was away and must be asked again."""
         try:
-            if view.stored:
-                await self._jobs.cancel(view.caller, view.id)
+            if job.stored:
+                await self._jobs.cancel(job.caller, job.id)
             else:
-                await self._jobs.purge(view.caller, view.id)
+                await self._jobs.purge(job.caller, job.id)
         except Unavailable:
             return False
         except CallerError:
-            log.debug("job %s of a caller who left is gone already", view.id)
+            log.debug("job %s of a caller who left is gone already", job.id)
         return True

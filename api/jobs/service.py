@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from api.admission.readiness import ModelState, model_state
+from api.admission.readiness import model_state
+from api.dialects.native.models import ModelState
 from api.files import Storing
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, ServiceError

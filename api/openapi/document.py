@@ -1,27 +1,33 @@
 """The published description of the API, at /openapi.json.
 
-Handlers read bodies by hand, through the strict parser, and answer with bytes, so FastAPI sees neither: each
-route names its wire model, its parameters and its answers here."""
+FastAPI describes bodies, headers and answers by the handlers' signatures. Here stand the query parameters,
+which handlers read by hand, the errors that every path may answer, and the examples.
+"""
 
 from typing import Any, Literal, get_args
 
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
 from api.auth.middleware import OPEN
 from api.dialects.fields import LATEST_S, MAX_KEY, MAX_PAIRS, MAX_VALUE
+from api.dialects.hf.task_answers import GenerationEnd, HuggingFaceError
+from api.dialects.native.jobs import Problem
+from api.dialects.native.models import Readiness
+from api.dialects.openai.batches import LineBody
+from api.dialects.openai.errors import OpenAIError, StreamError
 from api.dialects.openai.responses import INCLUDABLE
-from api.dialects.strict_json import Wire
-from api.openapi import job_shapes, response_shapes, service_shapes, shapes
-from api.openapi.bodies import body_schemas
+from api.dialects.strict_json import whole
 from api.openapi.examples import BATCH_ID, ENDPOINT_ID, EVENT_ID, FILE_ID, KEY_ID, MODEL, QUEUED, RESPONSE_ID
 from api.openapi.responses import EXAMPLES, HEADERS, REF, Family, refusals
-from api.openapi.shapes import ListShape, PageShape, Shape
 from api.server.errors import family_of
 from shared.file import Purpose
 from shared.job import Priority, Status
 
-# Descriptions of headers and query parameters that handlers read by hand.
-
+UNNAMED = (HuggingFaceError, OpenAIError, Problem, StreamError, Readiness, LineBody, GenerationEnd)
+"""Described, although no signature names them: errors, the line of a batch, what two answers share."""
+BYTES = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+"""A body that is a picture's bytes."""
 TEXT = {"type": "string"}
 
 Parameter = dict[str, Any]
@@ -37,22 +43,6 @@ def parameter(
 def _limit(means: str, default: int = 20) -> Parameter:
     return parameter("query", "limit", means, {"type": "integer", "minimum": 1, "default": default})
 
-
-PREFER = parameter(
-    "header",
-    "Prefer",
-    "RFC 7240: `wait=N` waits up to N seconds for the end; `respond-async` answers with a job.",
-)
-KEY = parameter(
-    "header",
-    "Idempotency-Key",
-    "The same key and body again is the same job.",
-    {"type": "string", "maxLength": 255},
-)
-BATCH_KEY = KEY | {"description": "The same key and body again is the same batch."}
-USE_CACHE = parameter("header", "x-use-cache", "`false`, `False` or `0`: a new computation.")
-WAIT_FOR_MODEL = parameter("header", "x-wait-for-model", "`true`: wait while the model loads instead of 503.")
-SYNCHRONOUS = (KEY, USE_CACHE, WAIT_FOR_MODEL)
 
 WAIT = parameter(
     "query",
@@ -151,26 +141,11 @@ BATCH_PAGE = (
 
 SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
 """The error shape of each family of `api.server.errors`."""
-_BASES = (Shape, ListShape, PageShape)
-"""No answer is just one of these."""
 
 
-def describe(
-    body: type[Wire] | None = None,
-    *parameters: Parameter,
-    example: dict[str, Any] | None = None,
-    picture: bool = False,
-) -> dict[str, Any]:
-    """A route's `openapi_extra`; `picture` says that a body may be a picture's bytes."""
-    extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
-    if body is not None:
-        content: dict[str, Any] = {
-            "application/json": {"schema": {"$ref": REF + body.__name__}, "example": example}
-        }
-        if picture:
-            content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
-        extra["requestBody"] = {"required": True, "content": content}
-    return extra
+def describe(*parameters: Parameter) -> dict[str, Any]:
+    """A route's `openapi_extra`."""
+    return {"parameters": list(parameters)}
 
 
 def install_schema(app: FastAPI) -> None:
@@ -190,11 +165,14 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             if path not in OPEN:
                 operation["responses"] = _at_the_gate(path) | operation["responses"]
+            for response in operation["responses"].values():
+                for content in response.get("content", {}).values():
+                    content["schema"].pop("title", None)
             for parameter in operation.get("parameters", ()):
+                parameter["schema"].pop("title", None)
                 if parameter["in"] == "path":
-                    del parameter["schema"]["title"]
-                    parameter["example"] = _named(path, parameter["name"])
-    schemas = _bare(body_schemas() | _shapes())
+                    parameter["example"] = _example_id(path, parameter["name"])
+    schemas = _bare(schema["components"]["schemas"] | _unnamed())
     schema["components"] = {
         "schemas": schemas,
         "headers": HEADERS,
@@ -206,8 +184,8 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _named(path: str, name: str) -> str:
-    """The description of an id in a path."""
+def _example_id(path: str, name: str) -> str:
+    """An example of an id in a path."""
     if path.startswith("/v1/admin/keys"):
         return KEY_ID
     if path.startswith("/v1/webhooks"):
@@ -223,18 +201,16 @@ def _named(path: str, name: str) -> str:
 
 def _at_the_gate(path: str) -> dict[str, Any]:
     """The errors with which `api.auth.middleware` refuses calls of this path."""
-    found = refusals(SHAPES[family_of(path)], 401, 403, 429)
-    return {str(status): response for status, response in found.items()}
+    errors = refusals(SHAPES[family_of(path)], 401, 403, 429)
+    return {str(status): response for status, response in errors.items()}
 
 
-def _shapes() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for module in (shapes, job_shapes, service_shapes, response_shapes, shapes, shapes):
-        for shape in vars(module).values():
-            if isinstance(shape, type) and issubclass(shape, Shape) and shape not in _BASES:
-                own = shape.model_json_schema(ref_template=REF + "{model}")
-                found |= own.pop("$defs", {}) | {shape.__name__: own}
-    return found
+def _unnamed() -> dict[str, Any]:
+    schemas: dict[str, Any] = {}
+    for shape in UNNAMED:
+        own = TypeAdapter(shape).json_schema(ref_template=REF + "{model}")
+        schemas |= own.pop("$defs", {}) | {shape.__name__: own}
+    return schemas
 
 
 def _bare(value: Any) -> Any:
@@ -242,6 +218,7 @@ def _bare(value: Any) -> Any:
     its titles: client generators name types by them, and they clash.
     """
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if not (k == "default" and v is None)}
-        return {k: _bare(v) for k, v in kept.items() if not (k == "title" and isinstance(v, str))}
-    return [_bare(v) for v in value] if isinstance(value, list) else value
+        needed = {k: v for k, v in value.items() if not (k == "default" and v is None)}
+        return {k: _bare(v) for k, v in needed.items() if not (k == "title" and isinstance(v, str))}
+    # FastAPI writes all limits as floats.
+    return [_bare(v) for v in value] if isinstance(value, list) else whole(value)

@@ -9,17 +9,23 @@ from api.dialects.fields import to_page
 from api.dialects.hf import task_answers
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native import jobs
-from api.dialects.native.admin import from_key, to_admin_action, to_key
+from api.dialects.native.admin import from_key, to_admin_action, to_key, to_key_list, to_new_key
 from api.dialects.native.jobs import to_forecast
-from api.dialects.native.webhooks import from_endpoint, to_endpoint, to_event, to_try
+from api.dialects.native.webhooks import (
+    from_endpoint,
+    to_endpoint,
+    to_event,
+    to_new_endpoint,
+    to_try,
+)
 from api.dialects.openai import chat, completions
 from api.dialects.openai.batches import to_batch
 from api.dialects.openai.chat import ChunkHead
 from api.dialects.openai.files import to_deleted as to_deleted_file
 from api.dialects.openai.files import to_file
-from api.dialects.openai.response_events import Story
-from api.dialects.openai.response_items import numbered, to_item_list
-from api.dialects.openai.response_object import Kept, response_id, to_deleted, to_response
+from api.dialects.openai.response_events import ResponseEvent, ResponseEventWriter
+from api.dialects.openai.response_items import input_items, to_item_list
+from api.dialects.openai.response_object import StoredResponse, response_id, to_deleted, to_response
 from api.dialects.openai.responses import from_response
 from api.server.sse import DONE, block
 from shared.api_keys import AdminAction, Operator
@@ -122,7 +128,7 @@ SUCCEEDED = replace(
     ),
     last_event=4,
 )
-FORETOLD = Foretold(
+FORECAST = Foretold(
     model=MODEL,
     outcome="queued",
     tokens=Tokens(70, 64, "measured"),
@@ -134,7 +140,7 @@ FORETOLD = Foretold(
     ahead=3,
     estimate=Estimate(p50=1.5, p90=2.25, service_s=0.5, basis="measured"),
 )
-TOLD = (
+EVENTS = (
     Event(1, "queued", {}, 1_760_000_000_000),
     Event(2, "running", {"attempt": 1}, 1_760_000_000_250),
     Event(3, "text", {"start": 0, "text": "A red disc.", "ids": [34, 8, 21]}, 1_760_000_000_700),
@@ -151,12 +157,12 @@ _TEXT_CHUNKS = (
     completions.text_chunk(_HEAD, "A red disc."),
     completions.text_finish_chunk(_HEAD, "stop"),
 )
-_TOKENS = (task_answers.token_chunk(TOLD[2], 1), task_answers.last_chunk(SUCCEEDED, 2, from_hf(HF, MODEL)))
+_TOKENS = (task_answers.token_chunk(EVENTS[2], 1), task_answers.last_chunk(SUCCEEDED, 2, from_hf(HF)))
 
 CHAT_STREAM = b"".join(block(to_json(chunk)) for chunk in _CHAT_CHUNKS) + DONE
 TEXT_STREAM = b"".join(block(to_json(chunk)) for chunk in _TEXT_CHUNKS) + DONE
 HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
-_JOB_EVENTS = tuple(jobs.to_event(event, SUCCEEDED) for event in TOLD)
+_JOB_EVENTS = tuple(jobs.to_event(event, SUCCEEDED) for event in EVENTS)
 JOB_STREAM = b"".join(block(to_json(data), event=name, id=number) for name, number, data in _JOB_EVENTS)
 
 _MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sightline"}
@@ -164,16 +170,16 @@ _WAITING = {"workers": 1, "queued": 0, "estimated_time": 0.0, "basis": "measured
 ANSWERS: dict[str, Any] = {
     "job-queued": jobs.to_job(QUEUED),
     "job-succeeded": jobs.to_job(SUCCEEDED),
-    "forecast": to_forecast(FORETOLD),
+    "forecast": to_forecast(FORECAST),
     "jobs": jobs.to_list(Page((SUCCEEDED,))),
     "chat": chat.to_completion(SUCCEEDED, MODEL, 1_760_000_000),
     "text": completions.to_text_completion(SUCCEEDED, MODEL, 1_760_000_000),
-    "generated-text": task_answers.to_answer(SUCCEEDED, from_hf(HF, MODEL), None),
-    "scored-answer": task_answers.to_answer(SUCCEEDED, from_hf(_VQA, MODEL), None),
+    "generated-text": task_answers.to_answer(SUCCEEDED, from_hf(HF), None),
+    "scored-answer": task_answers.to_answer(SUCCEEDED, from_hf(_VQA), None),
     "key": to_key(_KEY),
-    "new-key": to_key(_KEY, "sl_" + "0123456789" * 4),
+    "new-key": to_new_key(_KEY, "sl_" + "0123456789" * 4),
     "admin_actions": to_page([to_admin_action(_ADMIN_ACTION)]),
-    "keys": {"object": "list", "data": [to_key(_KEY)], "has_more": False},
+    "keys": to_key_list([_KEY]),
     "model": _MODEL,
     "models": {"object": "list", "data": [_MODEL]},
     "model-info": {
@@ -270,25 +276,27 @@ _CONTENT = [{"type": "input_text", "text": QUESTION}, {"type": "input_image", "i
 RESPONSE = {"model": MODEL, "input": [{"role": "user", "content": _CONTENT}]}
 RESPONSE_ID = response_id(QUEUED.id)
 
-_CALL = from_response(RESPONSE)
-_STORED = _CALL.request.with_media((Image(digest="0" * 64),))
-_QUEUED = Kept(QUEUED, _STORED, _CALL.outline.model_copy(update={"background": True}))
-_KEPT = Kept(SUCCEEDED, _STORED, _CALL.outline)
+_TURN = from_response(RESPONSE)
+_REQUEST = _TURN.request.with_media((Image(digest="0" * 64),))
+_QUEUED = StoredResponse(QUEUED, _REQUEST, _TURN.fields.model_copy(update={"background": True}))
+_SUCCEEDED = StoredResponse(SUCCEEDED, _REQUEST, _TURN.fields)
 
 
-def _told() -> list[dict[str, Any]]:
-    story = Story(_KEPT)
-    *before, _ = TOLD
-    return [*story.opening(), *(t for event in before for t in story.of(event)), *story.ending(SUCCEEDED)]
+def _response_events() -> list[ResponseEvent]:
+    writer = ResponseEventWriter(_SUCCEEDED)
+    *before, _ = EVENTS
+    opening = writer.opening()
+    events = [written for event in before for written in writer.events(event)]
+    return [*opening, *events, *writer.ending(SUCCEEDED)]
 
 
-RESPONSE_STREAM = b"".join(block(to_json(told), event=told["type"]) for told in _told())
+RESPONSE_STREAM = b"".join(block(to_json(event), event=event["type"]) for event in _response_events())
 RESPONSES: dict[str, Any] = {
-    "response": to_response(_KEPT),
+    "response": to_response(_SUCCEEDED),
     "response-queued": to_response(_QUEUED),
-    "response-cancelled": to_response(replace(_QUEUED, view=replace(QUEUED, status="cancelled"))),
+    "response-cancelled": to_response(replace(_QUEUED, job=replace(QUEUED, status="cancelled"))),
     "response-deleted": to_deleted(RESPONSE_ID),
-    "response-input": to_item_list(numbered(_KEPT), has_more=False, media={}),
+    "response-input": to_item_list(input_items(_SUCCEEDED), has_more=False, media={}),
 }
 """Answers by name."""
 
@@ -351,7 +359,7 @@ BATCHES: dict[str, Any] = {
 ENDPOINT = {"url": "https://shop.example/told", "events": ["job.*"], "description": "The shop"}
 ENDPOINT_CHANGE = {"enabled": True}
 ENDPOINT_ID = "wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312"
-_MADE = from_endpoint(ENDPOINT, ENDPOINT_ID)
+_ENDPOINT = from_endpoint(ENDPOINT, ENDPOINT_ID)
 _SECRET = "whsec_" + "bDNrSnI0VWw1bmFkNXl2dWl1Z2U="
 EVENT_ID = f"msg_{SUCCEEDED.id.removeprefix('job_')}_ended"
 _ENDED = Notice(EVENT_ID, "job.succeeded", 1_760_000_000_750, SUCCEEDED.id, job=SUCCEEDED)
@@ -365,9 +373,9 @@ _TEST = Notice(
 _TRY = Tried(EVENT_ID, Delivery("job.succeeded", 1_760_000_000_800, 42, 204))
 
 WEBHOOKS: dict[str, Any] = {
-    "endpoint": to_endpoint(_MADE),
-    "new-endpoint": to_endpoint(_MADE, _SECRET),
-    "endpoints": to_page([to_endpoint(_MADE)]),
+    "endpoint": to_endpoint(_ENDPOINT),
+    "new-endpoint": to_new_endpoint(_ENDPOINT, _SECRET),
+    "endpoints": to_page([to_endpoint(_ENDPOINT)]),
     "tries": {"object": "list", "data": [to_try(_TRY)], "has_more": False},
     "event": to_event(_ENDED),
     "test-event": to_event(_TEST),

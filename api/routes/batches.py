@@ -1,22 +1,27 @@
 """Routes of OpenAI's batches: a file of requests, computed when there is room, answered as a file."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
-from api.admission.headers import page_limit, terms
+from fastapi import APIRouter, Request
+
+from api.admission.headers import BatchHeaders, page_limit
 from api.auth.callers import caller_of
-from api.batches.line_endpoints import DOORS
+from api.batches.line_endpoints import LINE_ENDPOINTS
 from api.context import context_of
-from api.dialects import strict_json
 from api.dialects.fields import to_page
-from api.dialects.openai.batches import BatchBody, from_batch, to_batch
-from api.openapi.document import BATCH_KEY, BATCH_PAGE, describe
-from api.openapi.examples import BATCH as EXAMPLE
-from api.openapi.responses import BATCH, BATCH_LIST, refusals
-from api.server.body import read_body, translated
-from api.server.route import PlainRoute, json_answer
+from api.dialects.openai.batches import Batch, BatchBody, BatchList, BatchRequest, from_batch, to_batch
+from api.openapi import examples
+from api.openapi.document import BATCH_PAGE, describe
+from api.openapi.responses import answer, body_example, refusals
+from api.server.route import Json, ServiceRoute, json_body
+
+BatchCall = Annotated[
+    BatchRequest, json_body(BatchBody, lambda body: from_batch(body, tuple(LINE_ENDPOINTS)))
+]
+BATCH = answer("The batch.", "batch")
 
 router = APIRouter(
-    route_class=PlainRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)
+    route_class=ServiceRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
 
 
@@ -24,35 +29,28 @@ router = APIRouter(
     "",
     summary="Compute a file's requests within a day.",
     responses=refusals("OpenAIError", 400, 404, 408, 413, 422, 429) | {200: BATCH},
-    openapi_extra=describe(BatchBody, BATCH_KEY, example=EXAMPLE),
+    openapi_extra=body_example(examples.BATCH),
 )
-async def create_batch(request: Request) -> Response:
-    context = context_of(request)
-    body = await read_body(request, context.settings.api)
-    caller = caller_of(request)
-    asked = await translated(caller.id, body, lambda raw: from_batch(strict_json.parse(raw), tuple(DOORS)))
-    made = await context.batches.create(caller, asked, terms(request, body))
-    return json_answer(to_batch(made))
+async def create_batch(http: Request, headers: BatchHeaders, batch: BatchCall) -> Json[Batch]:
+    batches = context_of(http).batches
+    return Json(to_batch(await batches.create(caller_of(http), batch, headers.idempotency(http))))
 
 
 @router.get(
     "",
     summary="List batches, newest first.",
-    responses=refusals("OpenAIError", 400, 404) | {200: BATCH_LIST},
-    openapi_extra=describe(None, *BATCH_PAGE),
+    responses=refusals("OpenAIError", 400, 404) | {200: answer("A page of batches.", "batches")},
+    openapi_extra=describe(*BATCH_PAGE),
 )
-async def list_batches(request: Request) -> Response:
-    query = request.query_params
-    limit = page_limit(request)
-    rows, has_more = await context_of(request).batches.list(
-        caller_of(request).id, limit=limit, after=query.get("after")
-    )
-    return json_answer(to_page([to_batch(row) for row in rows], has_more=has_more))
+async def list_batches(http: Request) -> Json[BatchList]:
+    limit, after = page_limit(http), http.query_params.get("after")
+    rows, has_more = await context_of(http).batches.list(caller_of(http).id, limit=limit, after=after)
+    return Json({**to_page([to_batch(row) for row in rows], has_more=has_more)})
 
 
 @router.get("/{id}", summary="One batch.", responses=refusals("OpenAIError", 404) | {200: BATCH})
-async def get_batch(request: Request, id: str) -> Response:
-    return json_answer(to_batch(await context_of(request).batches.get(caller_of(request).id, id)))
+async def get_batch(http: Request, id: str) -> Json[Batch]:
+    return Json(to_batch(await context_of(http).batches.get(caller_of(http).id, id)))
 
 
 @router.post(
@@ -60,5 +58,5 @@ async def get_batch(request: Request, id: str) -> Response:
     summary="Take no more lines of a batch; what was done is kept. Harmless twice and after its end.",
     responses=refusals("OpenAIError", 404) | {200: BATCH},
 )
-async def cancel_batch(request: Request, id: str) -> Response:
-    return json_answer(to_batch(await context_of(request).batches.cancel(caller_of(request).id, id)))
+async def cancel_batch(http: Request, id: str) -> Json[Batch]:
+    return Json(to_batch(await context_of(http).batches.cancel(caller_of(http).id, id)))

@@ -1,17 +1,29 @@
 """Routes of OpenAI's chat completions and completions, which answer in the same call."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
+from fastapi import APIRouter, Request
+
+from api.admission.headers import SyncHeaders
 from api.answers.completions import CHAT, TEXT, complete
-from api.dialects.openai.chat import ChatBody
-from api.dialects.openai.completions import CompletionBody
+from api.dialects.openai.chat import (
+    ChatBody,
+    ChatCompletion,
+    ChatCompletionChunk,
+    Completion,
+    from_chat,
+)
+from api.dialects.openai.completions import CompletionBody, TextCompletion, from_completion
 from api.openapi import examples
-from api.openapi.document import SYNCHRONOUS, describe
-from api.openapi.responses import CHAT_ANSWER, TEXT_ANSWER, refusals
-from api.server.route import PlainRoute
+from api.openapi.responses import CHAT_ANSWER, TEXT_ANSWER, body_example, refusals
+from api.server.route import Json, ServiceRoute, json_body
+from api.server.sse import EventStream
+
+ChatCall = Annotated[Completion, json_body(ChatBody, from_chat)]
+TextCall = Annotated[Completion, json_body(CompletionBody, from_completion)]
 
 router = APIRouter(
-    route_class=PlainRoute,
+    route_class=ServiceRoute,
     tags=["openai"],
     responses=refusals("OpenAIError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504),
 )
@@ -21,17 +33,21 @@ router = APIRouter(
     "/v1/chat/completions",
     summary="Ask about pictures; the answer is whole or a stream.",
     responses={200: CHAT_ANSWER},
-    openapi_extra=describe(ChatBody, *SYNCHRONOUS, example=examples.CHAT),
+    openapi_extra=body_example(examples.CHAT),
 )
-async def chat_completions(request: Request) -> Response:
-    return await complete(request, CHAT)
+async def chat_completions(
+    http: Request, headers: SyncHeaders, chat: ChatCall
+) -> Json[ChatCompletion] | EventStream[ChatCompletionChunk]:
+    return await complete(http, headers, chat, CHAT)
 
 
 @router.post(
     "/v1/completions",
     summary="Continue a text.",
     responses={200: TEXT_ANSWER},
-    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example=examples.COMPLETION),
+    openapi_extra=body_example(examples.COMPLETION),
 )
-async def completions(request: Request) -> Response:
-    return await complete(request, TEXT)
+async def completions(
+    http: Request, headers: SyncHeaders, text: TextCall
+) -> Json[TextCompletion] | EventStream[TextCompletion]:
+    return await complete(http, headers, text, TEXT)

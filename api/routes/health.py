@@ -1,19 +1,31 @@
-"""Routes for orchestrators: does the process serve, and can it answer a question."""
+"""Routes for orchestrators and Prometheus: does the process serve, can it answer a question, its metrics."""
 
 import asyncio
+from typing import cast
 
 from fastapi import APIRouter, Request, Response
 
 from api.context import ProcessContext, context_of
-from api.openapi.responses import HEALTH, METRICS, NOT_READY, READY, refusals
+from api.dialects.native.models import BlobKind, BlobStore, Health, Readiness, StoreState
+from api.openapi.responses import REF, answer, refusals
 from api.server.errors import retry_after
 from api.server.middleware import ENDING
-from api.server.route import PlainRoute, json_answer
+from api.server.route import Json, ServiceRoute
 from api.server.shutdown import KEY, Shutdown
 from shared.errors import Unavailable
 
-router = APIRouter(route_class=PlainRoute, tags=["health"], responses=refusals("HuggingFaceError"))
+router = APIRouter(route_class=ServiceRoute, tags=["health"], responses=refusals("HuggingFaceError"))
 
+NOT_READY = answer(
+    "No model is loaded, or the record store is out of reach or takes no writes.",
+    "not-ready",
+    headers=("retry-after",),
+    schema={"anyOf": [{"$ref": f"{REF}Readiness"}, {"$ref": f"{REF}HuggingFaceError"}]},
+)
+_TEXT = {"schema": {"type": "string"}}
+METRICS = answer("All metrics, in the form that the caller accepts.") | {
+    "content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}
+}
 STORE_LIMIT_S = 1.0
 """A store that does not answer for so long is reported as unreachable."""
 
@@ -21,39 +33,40 @@ STORE_LIMIT_S = 1.0
 @router.get(
     "/health",
     summary="200 while this process serves, whatever else is broken.",
-    responses={200: HEALTH},
+    responses={200: answer("The process serves.", "health")},
 )
-async def health(request: Request) -> Response:
-    context = context_of(request)
+async def health(http: Request) -> Json[Health]:
+    context = context_of(http)
     # Both at once: a probe would not wait for one after the other where both hang.
     store, blobs = await asyncio.gather(_store(context), _blobs(context))
-    return json_answer({"status": "ok", "store": store, "blobs": blobs})
+    return Json({"status": "ok", "store": store, "blobs": blobs})
 
 
 @router.get(
     "/ready",
     summary="200 when some model is loaded, else 503; 503 too where this process ends.",
-    responses={200: READY, 503: NOT_READY},
+    responses={200: answer("Some model is loaded.", "ready"), 503: NOT_READY},
 )
-async def ready(request: Request) -> Response:
-    shutdown: Shutdown | None = getattr(request.state, KEY, None)
+async def ready(http: Request) -> Json[Readiness]:
+    shutdown: Shutdown | None = getattr(http.state, KEY, None)
     if shutdown is not None and shutdown.begun:
         raise ENDING
-    context = context_of(request)
+    context = context_of(http)
     if not await context.jobs.writable():
         message = "The record store takes no writes now; try again."
         raise Unavailable("store_unavailable", message, retry_after=5)
     states = {model.id: await context.jobs.model_state(model) for model in context.models.rows}
-    standing = {name: state.standing for name, state in states.items()}
-    said = {"models": standing, "blobs": await _blobs(context)}
     # A paused or drained model is still loaded: its process need not be replaced.
-    if any(state.lane.state == "ready" for state in states.values()):
-        return json_answer({"status": "ready"} | said)
-    headers = {"retry-after": retry_after(None)}
-    return json_answer({"status": "not_ready"} | said, 503, headers)
+    loaded = any(state.lane.state == "ready" for state in states.values())
+    body: Readiness = {
+        "status": "ready" if loaded else "not_ready",
+        "models": {name: state.standing for name, state in states.items()},
+        "blobs": await _blobs(context),
+    }
+    return Json(body) if loaded else Json(body, 503, {"retry-after": retry_after(None)})
 
 
-async def _store(context: ProcessContext) -> str:
+async def _store(context: ProcessContext) -> StoreState:
     try:
         async with asyncio.timeout(STORE_LIMIT_S):
             if not await context.jobs.writable():
@@ -63,14 +76,12 @@ async def _store(context: ProcessContext) -> str:
         return "unreachable"
 
 
-async def _blobs(context: ProcessContext) -> dict[str, str]:
+async def _blobs(context: ProcessContext) -> BlobStore:
     """The blob store's state; requests without pictures are answered even where it is unreachable."""
-    return {"kind": context.blobs.kind, "state": await context.blobs.reach()}
+    return {"kind": cast(BlobKind, context.blobs.kind), "state": await context.blobs.reach()}
 
 
-# Route of the metrics, for Prometheus and autoscalers.
-
-metrics_router = APIRouter(route_class=PlainRoute, tags=["admin"])
+metrics_router = APIRouter(route_class=ServiceRoute, tags=["admin"])
 
 
 @metrics_router.get(
@@ -79,6 +90,6 @@ metrics_router = APIRouter(route_class=PlainRoute, tags=["admin"])
     response_class=Response,
     responses={200: METRICS},
 )
-async def metrics(request: Request) -> Response:
-    page, form = await context_of(request).metrics.page(request.headers.get("accept", ""))
+async def metrics(http: Request) -> Response:
+    page, form = await context_of(http).metrics.page(http.headers.get("accept", ""))
     return Response(page, media_type=form)

@@ -1,144 +1,167 @@
-"""Routes of Hugging Face: a model's own URL, and the bare root that its clients use as an endpoint."""
+"""Routes of Hugging Face: a model's own URL, the bare root that its clients use as an endpoint, and what they
+ask about a model before.
+"""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict, replace
-from functools import partial
-from typing import Any
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from pydantic_core import to_json
 
-from api.admission.headers import preferences, waits_for_model
-from api.admission.headers import terms as terms_of
-from api.admission.readiness import ModelState, not_ready
-from api.admission.submission import Terms
+from api.admission.headers import Preferences, SyncHeaders, TaskHeaders
+from api.admission.readiness import not_ready
+from api.admission.terms import Caching, Origin, Schedule, Terms
 from api.answers.completions import CHAT, TEXT, complete
-from api.answers.event_stream import follow, follow_answer, streamed
-from api.answers.sync import answer, forget_behind, may_leave, result_of, submit, wait_as_preferred
+from api.answers.event_stream import follow_answer, follow_job, without_texts
+from api.answers.sync import SyncCall, result_of, wait_as_preferred
 from api.auth.callers import caller_of
-from api.context import ProcessContext, context_of
-from api.dialects.hf.task_answers import last_chunk, to_answer, token_chunk
+from api.context import context_of
+from api.dialects.hf.task_answers import TaskAnswer, TokenChunk, last_chunk, to_answer, token_chunk
 from api.dialects.hf.task_requests import HfBody, HfCall, from_bytes
-from api.dialects.openai.chat import ChatBody
-from api.dialects.openai.completions import CompletionBody
+from api.dialects.native.jobs import Job
+from api.dialects.native.models import (
+    ModelHealth,
+    ModelInfo,
+    ModelState,
+    ModelStatus,
+    to_info,
+    to_status,
+)
+from api.dialects.openai.chat import ChatCompletion, ChatCompletionChunk
+from api.dialects.openai.completions import TextCompletion
 from api.openapi import examples
-from api.openapi.document import PREFER, SYNCHRONOUS, describe
+from api.openapi.document import BYTES
 from api.openapi.responses import (
     ACCEPTED,
     CHAT_ANSWER,
-    MODEL_HEALTH,
-    MODEL_INFO,
-    MODEL_STATUS,
     TASK_ANSWER,
     TEXT_ANSWER,
     Responses,
+    answer,
+    body_example,
     refusals,
 )
+from api.routes.completions import ChatCall, TextCall
 from api.routes.jobs import accepted
-from api.server.body import read_body, translated
-from api.server.route import PlainRoute, json_answer
+from api.server.reply import reply_of
+from api.server.route import Json, ServiceRoute, raw_body
 from api.server.sse import EventStream, block, comment
 from shared.job import Event, JobView
 from shared.models import Model
 from shared.offload import offload_if_large
 
+TaskCall = Annotated[HfCall, raw_body(HfBody, from_bytes)]
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
-ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED}
-ASKED = describe(
-    HfBody,
-    PREFER,
-    *SYNCHRONOUS,
-    example=examples.HF,
-    picture=True,
-)
+TASK_ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED | {"model": Job}}
+TASK_BODY = body_example(examples.HF, BYTES)
+INFO = answer("The model and the line before it.", "model-info")
 
-router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=REFUSALS)
-root_router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=REFUSALS | ANSWERS)
+router = APIRouter(route_class=ServiceRoute, tags=["hugging face"], responses=REFUSALS)
+root_router = APIRouter(route_class=ServiceRoute, tags=["hugging face"], responses=REFUSALS | TASK_ANSWERS)
+info_router = APIRouter(
+    route_class=ServiceRoute,
+    tags=["hugging face"],
+    responses=refusals("HuggingFaceError", 404, 503),
+)
 
 
 @router.post(
     "/models/{id:model}/v1/chat/completions",
     summary="Chat with the model of the path.",
     responses={200: CHAT_ANSWER},
-    openapi_extra=describe(ChatBody, *SYNCHRONOUS, example=examples.MESSAGES),
+    openapi_extra=body_example(examples.MESSAGES),
 )
-async def model_chat(request: Request, id: str) -> Response:
-    return await complete(request, CHAT, path_id=id)
+async def model_chat(
+    http: Request, headers: SyncHeaders, chat: ChatCall, id: str
+) -> Json[ChatCompletion] | EventStream[ChatCompletionChunk]:
+    return await complete(http, headers, chat, CHAT, path_id=id)
 
 
 @router.post(
     "/models/{id:model}/v1/completions",
     summary="Continue a text with the model of the path.",
     responses={200: TEXT_ANSWER},
-    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example=examples.PROMPT),
+    openapi_extra=body_example(examples.PROMPT),
 )
-async def model_completions(request: Request, id: str) -> Response:
-    return await complete(request, TEXT, path_id=id)
+async def model_completions(
+    http: Request, headers: SyncHeaders, text: TextCall, id: str
+) -> Json[TextCompletion] | EventStream[TextCompletion]:
+    return await complete(http, headers, text, TEXT, path_id=id)
 
 
 @router.post("/models/{id:model}/v1", include_in_schema=False)
 @router.post(
     "/models/{id:model}",
     summary="Ask the model: JSON in any of its task's forms, or a picture's bytes.",
-    responses=ANSWERS,
-    openapi_extra=ASKED,
+    responses=TASK_ANSWERS,
+    openapi_extra=TASK_BODY,
 )
-async def ask_model(request: Request, id: str) -> Response:
-    return await _ask(request, id)
+async def ask_model(
+    http: Request, headers: TaskHeaders, call: TaskCall, id: str
+) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
+    return await _ask(http, headers, call, id)
 
 
 # huggingface_hub posts to its base URL as it was given.
-@root_router.post("/", summary="Ask the default model.", openapi_extra=ASKED)
+@root_router.post("/", summary="Ask the default model.", openapi_extra=TASK_BODY)
 @root_router.post("/v1", include_in_schema=False)
-async def ask_default_model(request: Request) -> Response:
-    return await _ask(request, context_of(request).models.first.id)
+async def ask_default_model(
+    http: Request, headers: TaskHeaders, call: TaskCall
+) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
+    return await _ask(http, headers, call, context_of(http).models.first.id)
 
 
-async def _ask(request: Request, path_id: str) -> Response:
-    context = context_of(request)
-    body = await read_body(request, context.settings.api)
+async def _ask(
+    http: Request, headers: TaskHeaders, call: HfCall, path_id: str
+) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
+    context, preferences = context_of(http), headers.preferences
     model = context.models.recall(None, path_id=path_id)
-    kind = request.headers.get("content-type")
-    call = await translated(caller_of(request).id, body, lambda raw: from_bytes(raw, kind, model.id))
-    said = terms_of(request, body)
-    use_cache = said.use_cache and call.use_cache is not False
-    terms = replace(said, hf=True, prompt=True, use_cache=use_cache, stored=call.stored)
-    preferred = preferences(request)
-    if not preferred.respond_async:
-        waits = waits_for_model(request) or call.wait_for_model
-        terms = replace(terms, must_be_ready=not waits, quiet=True)
-    view = await submit(request, context, call.request, terms)
-    # The answer may take minutes; free the body's memory.
-    del body
-    call = replace(call, request=call.request.without_bytes())
-    if preferred.respond_async:
-        view = await wait_as_preferred(request, context, view)
-        if not (view.ended and preferred.wait_s):
-            return await accepted(view)
+    sync_call = SyncCall(http, _terms(http, headers, call, preferences))
+    (job,) = await sync_call.submit([call.request.model_copy(update={"model": model.id})])
+    # The answer may take minutes; free the pictures' memory.
+    call.request = call.request.without_bytes()
+    if preferences.respond_async:
+        job = await wait_as_preferred(http, job, preferences)
+        if not (job.ended and preferences.wait_s):
+            return await accepted(job)
     if call.stream:
-        view = streamed(view)
-        left = partial(context.leaving.left, view) if may_leave(terms) else None
-        blocks = _blocks(request, context, view, terms, call)
-        return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
-    ended = await answer(request, context, view, terms)
-    said_by = request.headers.get("user-agent")
-    ids = await _token_ids(request, context, ended) if call.details else []
-    return await offload_if_large(lambda: json_answer(to_answer(ended, call, said_by, ids)), ended.bytes)
+        job = without_texts(job)
+        on_disconnect = sync_call.on_disconnect([job])
+        head_start_s = context.settings.api.head_start_s
+        blocks = _blocks(sync_call, job, call)
+        return EventStream(blocks, head_start_s=head_start_s, on_disconnect=on_disconnect)
+    ended = await sync_call.answer([job])
+    user_agent = http.headers.get("user-agent")
+    ids = await _token_ids(http, ended) if call.details else []
+    return await offload_if_large(lambda: Json(to_answer(ended, call, user_agent, ids)), ended.bytes)
 
 
-async def _token_ids(request: Request, context: ProcessContext, view: JobView) -> list[int]:
+def _terms(http: Request, headers: TaskHeaders, call: HfCall, preferences: Preferences) -> Terms:
+    synchronous = not preferences.respond_async
+    waits = headers.wait_for_model or call.wait_for_model
+    use_cache = headers.use_cache and call.use_cache
+    return Terms(
+        caller=caller_of(http),
+        idempotency=headers.idempotency(http),
+        caching=Caching(use_cache, reuse_sampled=True, stored=call.stored),
+        schedule=Schedule(must_be_ready=synchronous and not waits),
+        origin=Origin(reply_of(http).request_id),
+        synchronous=synchronous,
+        raw_prompt=True,
+    )
+
+
+async def _token_ids(http: Request, job: JobView) -> list[int]:
     """The token ids of an ended job's only answer; only its stream has them."""
-    async with aclosing(follow(request, context, view)) as events:
+    async with aclosing(follow_job(http, job)) as events:
         texts = [e async for e in events if isinstance(e, Event) and e.type == "text"]
     return [id for event in texts for id in event.data["ids"]]
 
 
-async def _blocks(
-    request: Request, context: ProcessContext, view: JobView, terms: Terms, call: HfCall
-) -> AsyncGenerator[bytes]:
+async def _blocks(sync_call: SyncCall, job: JobView, call: HfCall) -> AsyncGenerator[bytes]:
     index = 1
-    async with aclosing(follow_answer(request, context, view, terms)) as events:
+    async with aclosing(follow_answer(sync_call, [job])) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
@@ -146,97 +169,49 @@ async def _blocks(
                 yield block(to_json(token_chunk(event, index)))
                 index += 1
             elif event.last:
-                ended = await context.jobs.get(view.caller, view.id)
-                forget_behind(request, ended)
+                ended = await sync_call.ended([job])
                 result_of(ended)
                 last = block(to_json(last_chunk(ended, index, call)))
+                # Only the encoded part is in memory while a slow reader takes it.
                 del ended
                 yield last
-
-
-# Routes that Hugging Face's clients call to learn about a model before they ask it a question.
-
-INFO_REFUSALS = refusals("HuggingFaceError", 404, 503)
-
-info_router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=INFO_REFUSALS)
-
-_STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "failed": "error"}
 
 
 @info_router.get(
     "/models/{id:model}/health",
     summary="200 when the model is loaded and answers.",
-    responses=refusals("HuggingFaceError", 500) | {200: MODEL_HEALTH},
+    responses=refusals("HuggingFaceError", 500) | {200: answer("It is loaded.", "model-health")},
 )
-async def model_health(request: Request, id: str) -> Response:
-    model, state = await _state(request, id)
+async def model_health(http: Request, id: str) -> Json[ModelHealth]:
+    model, state = await _state(http, id)
     if state.standing != "ready":
         raise not_ready(model, state)
-    return json_answer({"status": "ready"})
+    return Json({"status": "ready"})
 
 
+@info_router.get("/models/{id:model}", summary="What the model is and how it stands.", responses={200: INFO})
 @info_router.get(
-    "/models/{id:model}", summary="What the model is and how it stands.", responses={200: MODEL_INFO}
+    "/models/{id:model}/info", summary="What the model is and how it stands.", responses={200: INFO}
 )
-@info_router.get(
-    "/models/{id:model}/info", summary="What the model is and how it stands.", responses={200: MODEL_INFO}
-)
-async def model_info(request: Request, id: str) -> Response:
-    model, state = await _state(request, id)
-    return json_answer(to_info(model, state))
+async def model_info(http: Request, id: str) -> Json[ModelInfo]:
+    return Json(to_info(*await _state(http, id)))
 
 
-@info_router.get("/info", summary="What the first model is and how it stands.", responses={200: MODEL_INFO})
-async def default_info(request: Request) -> Response:
-    return await model_info(request, context_of(request).models.first.id)
+@info_router.get("/info", summary="What the first model is and how it stands.", responses={200: INFO})
+async def default_info(http: Request) -> Json[ModelInfo]:
+    return Json(to_info(*await _state(http, context_of(http).models.first.id)))
 
 
 @info_router.get(
     "/status/{id:path}",
     summary="Whether the model is loaded, in the words of the former HF API.",
-    responses={200: MODEL_STATUS},
+    responses={200: answer("How the model stands.", "model-status")},
 )
-async def model_status(request: Request, id: str) -> Response:
-    model, state = await _state(request, id)
-    return json_answer(to_status(model, state))
+async def model_status(http: Request, id: str) -> Json[ModelStatus]:
+    return Json(to_status(*await _state(http, id)))
 
 
-def to_info(model: Model, state: ModelState) -> dict[str, Any]:
-    """TGI's endpoint information, as far as it fits, and the model's queue."""
-    return {
-        "model_id": model.id,
-        "model_sha": model.revision,
-        "model_dtype": model.dtype,
-        "model_device_type": model.device,
-        "state": state.standing,
-        "workers": state.lane.ready + state.lane.loading,
-        "queued": state.lane.queued,
-        "estimated_time": state.estimated_time,
-        "basis": state.basis,
-    }
-
-
-def to_status(model: Model, state: ModelState) -> dict[str, Any]:
-    return {
-        "loaded": state.lane.state == "ready",
-        "state": _STATES[state.lane.state],
-        "compute_type": model.device,
-        "framework": "transformers",
-        "workers": state.lane.ready + state.lane.loading,
-        "queued": state.lane.queued,
-        "estimated_time": state.estimated_time,
-        "basis": state.basis,
-        "reason": state.lane.failed,
-        "engine": state.lane.engine,
-        "engine_reason": state.lane.engine_reason,
-        "reused": None if state.lane.reused is None else asdict(state.lane.reused),
-        "paused": state.lane.paused,
-        "draining": state.lane.draining,
-        "calibration": None if state.lane.calibration is None else asdict(state.lane.calibration),
-    }
-
-
-async def _state(request: Request, name: str) -> tuple[Model, ModelState]:
-    context = context_of(request)
+async def _state(http: Request, name: str) -> tuple[Model, ModelState]:
+    context = context_of(http)
     model = context.models.resolve(name)
     return model, await context.jobs.model_state(model)

@@ -1,128 +1,150 @@
-"""Routes of this service's own API: submit a job, read it, follow it, cancel it, delete it."""
+"""Routes of this service's own API: estimate and submit a job, read it, follow it, cancel it, delete it."""
 
 import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from pydantic_core import to_json
 
-from api.admission.headers import flag, integer, page_limit, preferences
-from api.admission.headers import terms as terms_of
-from api.admission.readiness import PAUSED_RETRY_S
-from api.admission.submission import Terms
-from api.answers.event_stream import follow, streamed
-from api.answers.sync import attend, forget_behind, note, note_times, shown, submit, wait_as_preferred
-from api.auth.callers import caller_of
-from api.context import ProcessContext, context_of
-from api.dialects import strict_json
-from api.dialects.native import jobs
-from api.dialects.native.jobs import from_query, to_forecast
-from api.openapi import examples
-from api.openapi.document import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT, describe
-from api.openapi.responses import (
-    ACCEPTED,
-    FORECAST,
-    JOB,
-    JOB_ENDED,
-    JOB_EVENTS,
-    JOB_GONE,
-    JOB_LIST,
-    JOB_TOLD,
-    REPLAYED,
-    refusals,
+from api.admission.headers import (
+    CacheHeaders,
+    JobHeaders,
+    SubmitHeaders,
+    flag,
+    integer,
+    page_limit,
 )
-from api.server.body import read_body, translated
+from api.admission.readiness import PAUSED_RETRY_S
+from api.admission.terms import Caching, Idempotency, Origin, Schedule, Terms
+from api.answers.event_stream import follow_job, without_texts
+from api.answers.sync import (
+    forget_after_answer,
+    readable,
+    set_job_headers,
+    set_time_headers,
+    submit,
+    until_ended,
+    wait_as_preferred,
+)
+from api.auth.callers import caller_of
+from api.context import context_of
+from api.dialects.native.jobs import (
+    Forecast,
+    Job,
+    JobBody,
+    JobCall,
+    JobEvent,
+    JobList,
+    from_job,
+    from_query,
+    to_event,
+    to_forecast,
+    to_job,
+    to_list,
+)
+from api.openapi import examples
+from api.openapi.document import PAGE, PLACE, WAIT, describe
+from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
 from api.server.reply import reply_of
-from api.server.route import PlainRoute, json_answer
+from api.server.route import Json, ServiceRoute, json_body
 from api.server.sse import EventStream, block, comment
 from shared.job import Event, JobView
 from shared.offload import offload_if_large
 from shared.request import Request
 from shared.store.jobs import PAGE_BYTES, JobRequest
 
-router = APIRouter(
-    route_class=PlainRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
+SubmittedJob = Annotated[JobCall, json_body(JobBody, from_job)]
+JOB_ENDED = answer("The job, where `Prefer: wait` saw its end.", "job-succeeded", headers=JOB_HEADERS)
+JOB = answer(
+    "The job; `retry-after` where it has not ended.",
+    "job-succeeded",
+    "job-queued",
+    headers=("retry-after", *JOB_HEADERS),
 )
-
+REPLAYED = answer("The job; its webhook is called.", "job-succeeded", headers=JOB_HEADERS)
 LONG_POLL_LIMIT_S = 60
+
+router = APIRouter(
+    route_class=ServiceRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
+)
 
 
 @router.post(
     "",
     status_code=202,
     summary="Submit a job.",
-    responses=refusals("Problem", 400, 404, 408, 410, 413, 422, 429, 500) | {200: JOB_ENDED, 202: ACCEPTED},
-    openapi_extra=describe(jobs.JobBody, PREFER, KEY, USE_CACHE, example=examples.JOB),
+    responses=refusals("Problem", 400, 404, 408, 410, 413, 422, 429, 500)
+    | {200: JOB_ENDED | {"model": Job}, 202: ACCEPTED},
+    openapi_extra=body_example(examples.JOB),
 )
-async def submit_job(http: HttpRequest) -> Response:
-    context = context_of(http)
-    request, terms = await read_job(http, context)
-    view = await submit(http, context, request, terms)
-    # The answer may take minutes; free the request's memory.
-    del request
-    waited = await wait_as_preferred(http, context, view)
-    if waited.ended and preferences(http).wait_s:
-        note_times(http, waited)
-        return await _written(waited)
-    return await accepted(waited)
+async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJob) -> Json[Job]:
+    job = await submit(http, _resolved(http, call), _terms(http, call, headers, headers.idempotency(http)))
+    # The answer may take minutes; free the pictures' memory.
+    call.request = call.request.without_bytes()
+    preferences = headers.preferences
+    job = await wait_as_preferred(http, job, preferences)
+    if job.ended and preferences.wait_s:
+        set_time_headers(http, job)
+        return await _write(job)
+    return await accepted(job)
 
 
-async def read_job(http: HttpRequest, context: ProcessContext) -> tuple[Request, Terms]:
-    """The request in a body, and its terms. Raises CallerError."""
-    body = await read_body(http, context.settings.api)
-    request, said = await translated(
-        caller_of(http).id, body, lambda raw: jobs.from_job(strict_json.parse(raw))
+def _resolved(http: HttpRequest, call: JobCall) -> Request:
+    """The request with its model's id. Raises CallerError `model_not_found`."""
+    model = context_of(http).models.recall(call.request.model)
+    return call.request.model_copy(update={"model": model.id})
+
+
+def _terms(http: HttpRequest, call: JobCall, headers: CacheHeaders, idempotency: Idempotency | None) -> Terms:
+    return Terms(
+        caller=caller_of(http),
+        idempotency=idempotency,
+        caching=Caching(headers.use_cache, stored=call.stored),
+        schedule=Schedule(call.priority, call.times),
+        origin=Origin(reply_of(http).request_id),
+        metadata=call.metadata,
+        webhook=call.webhook,
     )
-    model = context.models.recall(request.model)
-    terms = replace(
-        terms_of(http, body),
-        metadata=said.metadata,
-        priority=said.priority,
-        times=said.times,
-        webhook=said.webhook,
-        stored=said.stored,
-    )
-    return request.model_copy(update={"model": model.id}), terms
 
 
 @router.get(
     "",
     summary="List jobs, newest first.",
-    responses=refusals("Problem", 400, 404) | {200: JOB_LIST},
-    openapi_extra=describe(None, *PAGE),
+    responses=refusals("Problem", 400, 404) | {200: answer("A page of jobs.", "jobs")},
+    openapi_extra=describe(*PAGE),
 )
-async def list_jobs(http: HttpRequest) -> Response:
+async def list_jobs(http: HttpRequest) -> Json[JobList]:
     query = http.query_params
     limit = page_limit(http)
-    wanted, results = from_query(query.get, query.getlist), flag(http, "results", usual=True)
+    filter, results = from_query(query.get, query.getlist), flag(http, "results", default=True)
     context, caller = context_of(http), caller_of(http).id
     async with reserved(context.pages, caller, PAGE_BYTES if results else 0):
         page = await context.jobs.list(
-            caller, limit=limit, after=query.get("after"), filters=wanted, results=results
+            caller, limit=limit, after=query.get("after"), filters=filter, results=results
         )
-        return await offload_if_large(lambda: json_answer(jobs.to_list(page)), page.bytes)
+        return await offload_if_large(lambda: Json(to_list(page)), page.bytes)
 
 
 @router.get(
     "/{id}",
     summary="One job; with ?wait=N as soon as it ends, or after N seconds.",
     responses=refusals("Problem", 400, 404, 410) | {200: JOB},
-    openapi_extra=describe(None, WAIT),
+    openapi_extra=describe(WAIT),
 )
-async def get_job(http: HttpRequest, id: str) -> Response:
-    context = context_of(http)
+async def get_job(http: HttpRequest, id: str) -> Json[Job]:
     wait_s = integer("wait", http.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
-    view = await context.jobs.get(caller_of(http).id, id)
-    if wait_s and not view.ended:
-        view = await attend(http, context, view, wait_s, leaves=False)
-    note(http, view)
-    return await _written(view, headers={} if view.ended else {"retry-after": _poll_after(view)})
+    job = await context_of(http).jobs.get(caller_of(http).id, id)
+    if wait_s and not job.ended:
+        job = await until_ended(http, job, wait_s)
+    set_job_headers(http, job)
+    return await _write(job, headers={} if job.ended else {"retry-after": _poll_after(job)})
 
 
 @router.post(
@@ -130,10 +152,10 @@ async def get_job(http: HttpRequest, id: str) -> Response:
     summary="Cancel a job; harmless twice and after its end.",
     responses=refusals("Problem", 404) | {200: JOB},
 )
-async def cancel_job(http: HttpRequest, id: str) -> Response:
-    view = await context_of(http).jobs.cancel(caller_of(http).id, id)
-    note(http, view)
-    return await _written(shown(http, view))
+async def cancel_job(http: HttpRequest, id: str) -> Json[Job]:
+    job = await context_of(http).jobs.cancel(caller_of(http).id, id)
+    set_job_headers(http, job)
+    return await _write(readable(http, job))
 
 
 @router.post(
@@ -141,28 +163,31 @@ async def cancel_job(http: HttpRequest, id: str) -> Response:
     status_code=202,
     summary="Ask again what an ended job asked: a new job, named after the old one in `retry_of`.",
     responses=refusals("Problem", 400, 404, 409, 410, 422, 429, 500) | {202: ACCEPTED},
-    openapi_extra=describe(None, KEY, USE_CACHE),
 )
-async def retry_job(http: HttpRequest, id: str) -> Response:
+async def retry_job(http: HttpRequest, headers: JobHeaders, id: str) -> Json[Job]:
     context = context_of(http)
-    said = terms_of(http, b"")
+    terms = Terms(
+        caller=caller_of(http),
+        idempotency=headers.idempotency(http),
+        caching=Caching(headers.use_cache),
+        origin=Origin(reply_of(http).request_id, retry_of=id),
+    )
     # A repeat under an Idempotency-Key gets the same answer, whatever became of the old job.
-    earlier = await context.submission.repeated(said)
-    if earlier is not None:
-        note(http, earlier)
-        return await accepted(shown(http, earlier))
-    asked = await context.jobs.ended_request(caller_of(http).id, id)
-    request = _request(asked)
+    repeated = await context.submission.repeated_job(terms)
+    if repeated is not None:
+        set_job_headers(http, repeated)
+        return await accepted(readable(http, repeated))
+    stored = await context.jobs.ended_request(caller_of(http).id, id)
+    request = _request(stored)
     terms = replace(
-        said,
-        metadata=asked.metadata,
-        priority=asked.priority,
-        prompt=request.raw,
-        retry_of=id,
-        stored=asked.stored,
+        terms,
+        caching=Caching(headers.use_cache, stored=stored.stored),
+        schedule=Schedule(stored.priority),
+        metadata=stored.metadata,
+        raw_prompt=request.raw,
     )
     # A caller whose key may not read can still retry a job, but is not shown an answer found at once.
-    return await accepted(shown(http, await submit(http, context, request, terms)))
+    return await accepted(readable(http, await submit(http, request, terms)))
 
 
 @router.post(
@@ -171,17 +196,17 @@ async def retry_job(http: HttpRequest, id: str) -> Response:
     summary="Tell a job's webhook its end again.",
     responses=refusals("Problem", 400, 404, 409, 410) | {202: REPLAYED},
 )
-async def replay_job(http: HttpRequest, id: str) -> Response:
-    view = await context_of(http).jobs.replay(caller_of(http).id, id)
-    note(http, view)
-    return await _written(shown(http, view), 202)
+async def replay_job(http: HttpRequest, id: str) -> Json[Job]:
+    job = await context_of(http).jobs.replay(caller_of(http).id, id)
+    set_job_headers(http, job)
+    return await _write(readable(http, job), 202)
 
 
 @router.delete(
     "/{id}",
     status_code=204,
     summary="Cancel a job if need be and forget it.",
-    responses=refusals("Problem", 404) | {204: JOB_GONE},
+    responses=refusals("Problem", 404) | {204: answer("The job is forgotten.")},
 )
 async def delete_job(http: HttpRequest, id: str) -> Response:
     await context_of(http).jobs.purge(caller_of(http).id, id)
@@ -193,61 +218,63 @@ async def delete_job(http: HttpRequest, id: str) -> Response:
     summary="Follow a job by server-sent events, from any event on.",
     status_code=200,
     response_class=EventStream,
-    responses=refusals("Problem", 400, 404, 410) | {200: JOB_EVENTS, 204: JOB_TOLD},
-    openapi_extra=describe(None, *PLACE),
+    responses=refusals("Problem", 400, 404, 410)
+    | {
+        200: stream_answer("The events, up to the last.", examples.JOB_STREAM),
+        204: answer("Who sent `Last-Event-ID` has had the last event.", headers=JOB_HEADERS),
+    },
+    openapi_extra=describe(*PLACE),
 )
-async def job_events(http: HttpRequest, id: str) -> Response:
+async def job_events(http: HttpRequest, id: str) -> EventStream[JobEvent] | Response:
     context = context_of(http)
     after = _after(http)
-    view = streamed(await context.jobs.get(caller_of(http).id, id))
-    note(http, view)
-    if view.ended and after == view.last_event and "last-event-id" in http.headers:
+    job = without_texts(await context.jobs.get(caller_of(http).id, id))
+    set_job_headers(http, job)
+    if job.ended and after == job.last_event and "last-event-id" in http.headers:
         # A browser's EventSource reconnects after the last event for ever, unless it gets 204.
         return Response(status_code=204)
-    return EventStream(_blocks(http, context, view, after), head_start_s=context.settings.api.head_start_s)
+    return EventStream(_blocks(http, job, after), head_start_s=context.settings.api.head_start_s)
 
 
-async def accepted(view: JobView) -> Response:
+async def accepted(job: JobView) -> Json[Job]:
     """202: the job is kept; the headers say where to look for it and when."""
-    headers = {"location": f"/v1/jobs/{view.id}", "retry-after": _poll_after(view)}
-    return await _written(view, 202, headers)
+    headers = {"location": f"/v1/jobs/{job.id}", "retry-after": _poll_after(job)}
+    return await _write(job, 202, headers)
 
 
-async def _written(view: JobView, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return await offload_if_large(lambda: json_answer(jobs.to_job(view), status, headers), view.bytes)
+async def _write(job: JobView, status: int = 200, headers: Mapping[str, str] | None = None) -> Json[Job]:
+    return await offload_if_large(lambda: Json(to_job(job), status, headers), job.bytes)
 
 
-def _request(asked: JobRequest) -> Request:
+def _request(stored: JobRequest) -> Request:
     """The request, with the field names of the first caller's body, which its own JSON does not hold."""
-    request = Request.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
-    named = (
-        part.model_copy(update={"param": asked.paths.get(at, "")})
+    request = Request.model_validate_json(stored.request or "").model_copy(update={"named": stored.paths})
+    parts = (
+        part.model_copy(update={"param": stored.paths.get(at, "")})
         for at, part in zip(request.places, request.media, strict=True)
     )
-    return request.with_media(tuple(named))
+    return request.with_media(tuple(parts))
 
 
-async def _blocks(
-    http: HttpRequest, context: ProcessContext, view: JobView, after: int
-) -> AsyncGenerator[bytes]:
-    async with aclosing(follow(http, context, view, after)) as events:
+async def _blocks(http: HttpRequest, job: JobView, after: int) -> AsyncGenerator[bytes]:
+    async with aclosing(follow_job(http, job, after)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
             elif event.last:
-                yield await _end(http, context, event, view)
+                yield await _last_block(http, event, job)
             else:
-                yield _block(event, view)
+                yield _block(event, job)
 
 
-async def _end(http: HttpRequest, context: ProcessContext, event: Event, view: JobView) -> bytes:
-    ended = await context.jobs.get(view.caller, view.id)
-    forget_behind(http, ended)
+async def _last_block(http: HttpRequest, event: Event, job: JobView) -> bytes:
+    ended = await context_of(http).jobs.get(job.caller, job.id)
+    forget_after_answer(http, ended)
     return await offload_if_large(partial(_block, event, ended), ended.bytes)
 
 
-def _block(event: Event, view: JobView) -> bytes:
-    name, number, data = jobs.to_event(event, view)
+def _block(event: Event, job: JobView) -> bytes:
+    name, number, data = to_event(event, job)
     return block(to_json(data), event=name, id=number)
 
 
@@ -259,32 +286,30 @@ def _after(http: HttpRequest) -> int:
     return integer("after", http.query_params.get("after", "0"), largest=2**53)
 
 
-def _poll_after(view: JobView) -> str:
-    if view.waiting_reason == "scheduled":
-        return retry_after(((view.schedule_at_ms or 0) - (view.read_ms or 0)) / 1000)
-    if view.waiting_reason == "paused":
+def _poll_after(job: JobView) -> str:
+    if job.waiting_reason == "scheduled":
+        return retry_after(((job.schedule_at_ms or 0) - (job.read_ms or 0)) / 1000)
+    if job.waiting_reason == "paused":
         return retry_after(PAUSED_RETRY_S)
-    if view.estimate is None or view.ended:
+    if job.estimate is None or job.ended:
         return retry_after(1)
-    return retry_after(math.ceil(view.estimate.p50 + view.estimate.service_s))
+    return retry_after(math.ceil(job.estimate.p50 + job.estimate.service_s))
 
 
-# Route that tells what would become of a job, before it is submitted.
-
-estimate_router = APIRouter(route_class=PlainRoute, tags=["jobs"], responses=refusals("Problem", 503))
+estimate_router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=refusals("Problem", 503))
 
 
 @estimate_router.post(
     "/v1/estimate",
     summary="Say what would become of a job: from the cache, or how long it waits, runs and what it costs.",
-    responses=refusals("Problem", 400, 404, 408, 410, 413, 500) | {200: FORECAST},
-    openapi_extra=describe(jobs.JobBody, USE_CACHE, example=examples.JOB),
+    responses=refusals("Problem", 400, 404, 408, 410, 413, 500)
+    | {200: answer("What would become of it.", "forecast")},
+    openapi_extra=body_example(examples.JOB),
 )
-async def foretell_job(request: HttpRequest) -> Response:
-    context, reservation = context_of(request), reply_of(request).reservation
-    question, terms = await read_job(request, context)
+async def foretell_job(http: HttpRequest, headers: CacheHeaders, call: SubmittedJob) -> Json[Forecast]:
+    context, reservation = context_of(http), reply_of(http).reservation
+    request, terms = _resolved(http, call), _terms(http, call, headers, None)
     try:
-        told = await context.foretelling.foretell(question, replace(terms, idempotency_key=None), reservation)
+        return Json(to_forecast(await context.forecaster.forecast(request, terms, reservation)))
     finally:
         await reservation.release()
-    return json_answer(to_forecast(told))

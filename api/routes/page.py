@@ -6,7 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from api.server.route import PlainRoute
+from api.server.route import ServiceRoute
 
 FOLDER = Path(__file__).parents[1] / "page"
 TYPES = {
@@ -23,7 +23,7 @@ HEADERS = {
     "cache-control": "no-cache",
 }
 
-router = APIRouter(route_class=PlainRoute, include_in_schema=False)
+router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
 _FILES = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
 
 

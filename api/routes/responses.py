@@ -1,29 +1,41 @@
 """Routes of OpenAI's Responses: create, read, follow, cancel and delete one, and list its input."""
 
 from dataclasses import replace
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from api.admission.headers import flag, integer, page_limit
-from api.answers.responses import NOTHING_SEEN, found, replay, respond, written
-from api.answers.sync import note, shown
+from api.admission.headers import SyncHeaders, flag, integer, page_limit
+from api.answers.responses import BEFORE_ALL, read_turn, replay, respond, stored_response, write
+from api.answers.sync import readable, set_job_headers
 from api.auth.callers import caller_of
 from api.context import context_of
-from api.dialects.openai.response_items import Item, numbered, page, to_item_list
-from api.dialects.openai.response_object import Kept, job_of, to_deleted
-from api.dialects.openai.responses import INCLUDABLE, PICTURES, SOUNDS, ResponseBody
-from api.openapi.document import INPUT_PAGE, RETRIEVAL, SYNCHRONOUS, describe
-from api.openapi.examples import RESPONSE as EXAMPLE
-from api.openapi.responses import RESPONSE, RESPONSE_GONE, RESPONSE_INPUT, RESPONSE_STREAMED, refusals
-from api.server.route import PlainRoute, json_answer
+from api.dialects.openai.response_events import ResponseEvent
+from api.dialects.openai.response_items import InputItemList, Item, input_items, page, to_item_list
+from api.dialects.openai.response_object import (
+    ResponseDeleted,
+    ResponseObject,
+    StoredResponse,
+    job_of,
+    to_deleted,
+)
+from api.dialects.openai.responses import INCLUDABLE, PICTURES, SOUNDS, ResponseBody, ResponseTurn
+from api.openapi import examples
+from api.openapi.document import INPUT_PAGE, RETRIEVAL, describe
+from api.openapi.responses import JOB_HEADERS, answer, body_example, refusals, with_stream
+from api.server.route import Body, Json, ServiceRoute
+from api.server.sse import EventStream
 from shared.errors import CallerError
 from shared.request import Image, Sound
 
 router = APIRouter(
-    route_class=PlainRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
+    route_class=ServiceRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
 MEDIA: tuple[tuple[str, type[Image | Sound]], ...] = ((PICTURES, Image), (SOUNDS, Sound))
 """The media of an input that is shown only on demand, by its name in `include[]`."""
+ResponseCall = Annotated[ResponseTurn, Body(ResponseBody, read_turn)]
+RESPONSE = answer("The response.", "response", "response-queued", "response-cancelled", headers=JOB_HEADERS)
+RESPONSE_STREAMED = with_stream(RESPONSE, examples.RESPONSE_STREAM)
 
 
 @router.post(
@@ -31,17 +43,19 @@ MEDIA: tuple[tuple[str, type[Image | Sound]], ...] = ((PICTURES, Image), (SOUNDS
     summary="Ask for a response: whole, as a stream, or in the background.",
     responses=refusals("OpenAIError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 504)
     | {200: RESPONSE_STREAMED},
-    openapi_extra=describe(ResponseBody, *SYNCHRONOUS, example=EXAMPLE),
+    openapi_extra=body_example(examples.RESPONSE),
 )
-async def create_response(request: Request) -> Response:
-    return await respond(request)
+async def create_response(
+    http: Request, headers: SyncHeaders, turn: ResponseCall
+) -> Json[ResponseObject] | EventStream[ResponseEvent]:
+    return await respond(http, headers, turn)
 
 
 @router.post("/compact", include_in_schema=False)
 @router.post("/input_tokens", include_in_schema=False)
-async def refuse_call(request: Request) -> Response:
+async def refuse_call(http: Request) -> Response:
     """OpenAI's calls whose path would be taken for a response's id. Raises CallerError `not_found`."""
-    message = f"POST {request.url.path} is not offered here; /openapi.json lists all paths."
+    message = f"POST {http.url.path} is not offered here; /openapi.json lists all paths."
     raise CallerError("not_found", message)
 
 
@@ -49,33 +63,33 @@ async def refuse_call(request: Request) -> Response:
     "/{id}",
     summary="One response; with ?stream=true its events, from any number on.",
     responses=refusals("OpenAIError", 400, 404, 410) | {200: RESPONSE_STREAMED},
-    openapi_extra=describe(None, *RETRIEVAL),
+    openapi_extra=describe(*RETRIEVAL),
 )
-async def get_response(request: Request, id: str) -> Response:
-    query = request.query_params
-    _include(request)
-    streams = flag(request, "stream")
-    flag(request, "include_obfuscation")
+async def get_response(http: Request, id: str) -> Json[ResponseObject] | EventStream[ResponseEvent]:
+    query = http.query_params
+    _include(http)
+    streams = flag(http, "stream")
+    flag(http, "include_obfuscation")
     if "starting_after" in query and not streams:
         raise CallerError("invalid_request", "starting_after needs stream=true.", param="starting_after")
-    after = NOTHING_SEEN
+    after = BEFORE_ALL
     if "starting_after" in query:
         after = integer("starting_after", query["starting_after"], largest=2**53)
-    kept = await _found(request, id)
-    note(request, kept.view)
-    return replay(request, kept, after) if streams else await written(kept)
+    response = await _stored(http, id)
+    set_job_headers(http, response.job)
+    return replay(http, response, after) if streams else await write(response)
 
 
 @router.delete(
     "/{id}",
     summary="Cancel a response if need be and forget it.",
-    responses=refusals("OpenAIError", 404) | {200: RESPONSE_GONE},
+    responses=refusals("OpenAIError", 404) | {200: answer("The response is forgotten.", "response-deleted")},
 )
-async def delete_response(request: Request, id: str) -> Response:
-    jobs, caller = context_of(request).jobs, caller_of(request).id
-    view = await jobs.response(caller, job_of(id))
-    await jobs.purge(caller, view.id)
-    return json_answer(to_deleted(id))
+async def delete_response(http: Request, id: str) -> Json[ResponseDeleted]:
+    jobs, caller = context_of(http).jobs, caller_of(http).id
+    job = await jobs.response(caller, job_of(id))
+    await jobs.purge(caller, job.id)
+    return Json(to_deleted(id))
 
 
 @router.post(
@@ -83,64 +97,64 @@ async def delete_response(request: Request, id: str) -> Response:
     summary="Cancel a response in the background; harmless twice and after its end.",
     responses=refusals("OpenAIError", 400, 404, 410) | {200: RESPONSE},
 )
-async def cancel_response(request: Request, id: str) -> Response:
-    kept = await _found(request, id)
-    if not kept.outline.background:
+async def cancel_response(http: Request, id: str) -> Json[ResponseObject]:
+    response = await _stored(http, id)
+    if not response.fields.background:
         message = "Only a response in the background is cancelled; any other ends when its call is hung up."
         raise CallerError("invalid_request", message)
-    view = await context_of(request).jobs.cancel(kept.view.caller, kept.view.id)
-    note(request, view)
-    return await written(replace(kept, view=shown(request, view)))
+    job = await context_of(http).jobs.cancel(response.job.caller, response.job.id)
+    set_job_headers(http, job)
+    return await write(replace(response, job=readable(http, job)))
 
 
 @router.get(
     "/{id}/input_items",
     summary="What a response was asked, earlier turns among it, newest first.",
-    responses=refusals("OpenAIError", 400, 404, 410, 413) | {200: RESPONSE_INPUT},
-    openapi_extra=describe(None, *INPUT_PAGE),
+    responses=refusals("OpenAIError", 400, 404, 410, 413)
+    | {200: answer("A page of its input.", "response-input")},
+    openapi_extra=describe(*INPUT_PAGE),
 )
-async def list_input_items(request: Request, id: str) -> Response:
-    query = request.query_params
-    limit = page_limit(request)
+async def list_input_items(http: Request, id: str) -> Json[InputItemList]:
+    query = http.query_params
+    limit = page_limit(http)
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise CallerError("invalid_request", "order is asc or desc.", param="order")
-    included = _include(request)
-    kept = await _found(request, id)
-    items, more = page(numbered(kept), limit=limit, after=query.get("after"), ascending=order == "asc")
-    media = await _media(request, items, tuple(kind for name, kind in MEDIA if name in included))
-    return json_answer(to_item_list(items, more, media))
+    included = _include(http)
+    response = await _stored(http, id)
+    after = query.get("after")
+    items, more = page(input_items(response), limit=limit, after=after, ascending=order == "asc")
+    media = await _media(http, items, tuple(kind for name, kind in MEDIA if name in included))
+    return Json(to_item_list(items, more, media))
 
 
-async def _media(
-    request: Request, items: list[Item], kinds: tuple[type[Image | Sound], ...]
-) -> dict[str, str]:
+async def _media(http: Request, items: list[Item], kinds: tuple[type[Image | Sound], ...]) -> dict[str, str]:
     """The items' pictures and sounds, of these kinds, as data: URIs by digest.
 
     Raises CallerError `payload_too_large`.
     """
-    context = context_of(request)
+    context = context_of(http)
     limit_mb = context.settings.pictures.max_mb_request
-    found: dict[str, str] = {}
+    uris: dict[str, str] = {}
     parts = (part for item in items for part in item.turn.parts if isinstance(part, kinds))
     for digest, part in {part.digest: part for part in parts if part.digest}.items():
-        found[digest] = await context.jobs.media(part)
-        if sum(map(len, found.values())) > limit_mb * 2**20:
+        uris[digest] = await context.jobs.media(part)
+        if sum(map(len, uris.values())) > limit_mb * 2**20:
             message = f"What this page includes is larger than {limit_mb:g} MiB; ask for fewer items."
             raise CallerError("payload_too_large", message, param="limit")
-    return found
+    return uris
 
 
-async def _found(request: Request, id: str) -> Kept:
-    return await found(context_of(request), caller_of(request).id, id)
+async def _stored(http: Request, id: str) -> StoredResponse:
+    return await stored_response(context_of(http), caller_of(http).id, id)
 
 
-def _include(request: Request) -> list[str]:
+def _include(http: Request) -> list[str]:
     """What `include` names; OpenAI's clients write `include[]`. Raises CallerError for unknown names."""
-    query = request.query_params
-    said = query.getlist("include") + query.getlist("include[]")
-    for place, name in enumerate(said):
+    query = http.query_params
+    names = query.getlist("include") + query.getlist("include[]")
+    for place, name in enumerate(names):
         if name not in INCLUDABLE:
             allowed = ", ".join(INCLUDABLE)
             raise CallerError("invalid_request", f"include takes {allowed}.", param=f"include[{place}]")
-    return said
+    return names

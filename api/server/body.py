@@ -1,43 +1,128 @@
-"""Receives a request's body, with limits on its size, its pace and its time, before anything parses it.
+"""Receives a request's body, with limits on its size, its pace and its time, and then parses it.
 
-A chunked body has no length to check beforehand, so bytes are counted as they arrive."""
+A chunked body has no length to check beforehand, so bytes are counted as they arrive. Small plain bodies are
+parsed at once, others in a thread, one at a time, and callers take turns: checking a JSON Schema takes ten
+times as long as parsing it, and parsing a large body takes several times its memory.
+"""
 
 import asyncio
 import contextlib
+import hashlib
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
+from api.dialects import strict_json
 from api.server.reply import reply_of
 from shared.errors import CallerError
 from shared.settings import ApiSettings
+
+T = TypeVar("T")
 
 STRETCH, STRETCH_LIMIT_S = 64 * 2**10, 10.0
 """This many bytes, or the body's end, must arrive within this time: slow ones hold a connection."""
 SHARE = 8
 """For a body held in memory a stretch is at least 1/SHARE of what has come: it takes up others' room."""
+SHORT, LARGE = 2**10, 64 * 2**10
+"""Bytes: a shorter body is parsed faster than a thread starts; a larger one would delay every stream."""
+MOST_OBJECTS = 200
+"""Each takes as long to parse as hundreds of bytes of text."""
+# A body between them may hold a schema if it has one of these.
+SCHEMA_WORDS = (b"schema", b"tools", b"functions", b"json", b"regex", b"grammar")
+_READER = ThreadPoolExecutor(1, "reader")
 
 
-async def read_body(request: Request, limits: ApiSettings) -> bytes:
+async def read_json(request: Request, read: Callable[[Any], T], *, optional: bool = False) -> T:
+    """What `read` makes of the JSON in the body; an empty one that is `optional` is an empty object.
+
+    Raises as `read_body`, `strict_json.parse` and `read`.
+    """
+    body = await read_body(request)
+    if optional and not body:
+        body = b"{}"
+    caller = reply_of(request).reservation.caller
+    return await parse_body(caller, body, lambda raw: read(strict_json.parse(raw)))
+
+
+async def read_body(request: Request) -> bytes:
     """The whole body, in memory.
 
     Raises CallerError (payload_too_large, upload_timeout, invalid_request), Unavailable `queue_full`,
     ClientDisconnect.
     """
     chunks: list[bytes] = []
-    reservation = reply_of(request).reservation
+    reply = reply_of(request)
+    limits: ApiSettings = request.app.state.context.settings.api
     limit = int(limits.body_limit_mb * 2**20)
     async for chunk in arriving(request, limit, in_memory_s=limits.upload_limit_s):
-        await reservation.take(len(chunk))
+        await reply.reservation.take(len(chunk))
         chunks.append(chunk)
-    return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+    body = b"".join(chunks) if len(chunks) > 1 else chunks[0]
+    if "idempotency-key" in request.headers:
+        reply.body_digest = hashlib.sha256(body).hexdigest()
+    return body
+
+
+async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
+    """`read(body)`, in this thread or the reader's. Raises what that raises."""
+    if len(body) <= SHORT or _is_plain(body):
+        return read(body)
+    async with _reader_lock.hold(caller):
+        return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
+
+
+def _is_plain(body: bytes) -> bool:
+    few = len(body) <= LARGE and body.count(b"{") <= MOST_OBJECTS
+    return few and not any(word in body for word in SCHEMA_WORDS)
+
+
+class FairLock:
+    """A lock whose waiters are served caller by caller, each caller's in their order."""
+
+    def __init__(self) -> None:
+        self._locked = False
+        self._waiters: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @contextlib.asynccontextmanager
+    async def hold(self, caller: str) -> AsyncIterator[None]:
+        if self._locked:
+            await self._wait(caller)
+        self._locked = True
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _wait(self, caller: str) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(caller, deque()).append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self._release()  # it was given the lock just now
+            raise
+
+    def _release(self) -> None:
+        self._locked = False
+        while self._waiters and not self._locked:
+            caller, queue = next(iter(self._waiters.items()))
+            del self._waiters[caller]
+            first = queue.popleft()
+            if queue:
+                self._waiters[caller] = queue  # after the other callers
+            if not first.done():
+                first.set_result(None)
+                self._locked = True
+
+
+_reader_lock = FairLock()
 
 
 async def arriving(
@@ -87,21 +172,15 @@ class _Pace:
             raise CallerError("upload_timeout", message) from None
 
     async def _within(self, receive: Receive, limit_s: float) -> Message:
-        """Wait in two halves: if this process stalls, however long, the sender loses at most one of them.
-
-        Raises TimeoutError.
-        """
+        """Raises TimeoutError."""
         clock = asyncio.get_running_loop().time
-        for half_s in (limit_s / 2, limit_s / 2):
-            began = clock()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(half_s):
-                    try:
-                        return await receive()
-                    finally:
-                        took_s = min(clock() - began, half_s)
-                        self._left_s, self._all_left_s = self._left_s - took_s, self._all_left_s - took_s
-        raise TimeoutError
+        began = clock()
+        try:
+            async with asyncio.timeout(limit_s):
+                return await receive()
+        finally:
+            took_s = clock() - began
+            self._left_s, self._all_left_s = self._left_s - took_s, self._all_left_s - took_s
 
 
 def too_slow(limit_s: float) -> CallerError:
@@ -131,75 +210,3 @@ def _words(request: Request, name: str) -> list[str]:
 
 def _too_large(limit: int) -> CallerError:
     return CallerError("payload_too_large", f"The body is larger than {limit} bytes.")
-
-
-# Reads what bodies say: small plain ones at once, others beside the event loop, one at a time.
-#
-# Callers take turns with those. Checking a schema takes ten times as long as parsing it, and reading a large
-# body takes several times its memory; two are no faster side by side.
-
-T = TypeVar("T")
-
-SHORT, LARGE = 2**10, 64 * 2**10
-"""Bytes: a shorter body takes less time than a thread, and a larger one would hold up every stream."""
-MOST_OBJECTS = 200
-"""Each takes as long to read as hundreds of bytes of text."""
-# A body between them may hold a schema if it has one of these; nobody but a hostile caller writes \u00.
-SCHEMA = (b"schema", b"tools", b"functions", b"json", b"regex", b"grammar", b"\\u00")
-_THREAD = ThreadPoolExecutor(1, "reader")
-
-
-class Turns:
-    """One at a time; who waits is served caller by caller, each caller's in their order."""
-
-    def __init__(self) -> None:
-        self._taken = False
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-
-    @asynccontextmanager
-    async def turn(self, caller: str) -> AsyncIterator[None]:
-        if self._taken:
-            await self._wait(caller)
-        self._taken = True
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    async def _wait(self, caller: str) -> None:
-        mine = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(caller, deque()).append(mine)
-        try:
-            await mine
-        except asyncio.CancelledError:
-            if not mine.cancelled():
-                self._pass_on()  # it was given the turn just now
-            raise
-
-    def _pass_on(self) -> None:
-        self._taken = False
-        while self._waiting and not self._taken:
-            caller, line = next(iter(self._waiting.items()))
-            del self._waiting[caller]
-            first = line.popleft()
-            if line:
-                self._waiting[caller] = line  # behind the other callers
-            if not first.done():
-                first.set_result(None)
-                self._taken = True
-
-
-_turns = Turns()
-
-
-async def translated(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
-    """`read(body)`. Raises what that raises."""
-    if len(body) <= SHORT or _plain(body):
-        return read(body)
-    async with _turns.turn(caller):
-        return await asyncio.get_running_loop().run_in_executor(_THREAD, read, body)
-
-
-def _plain(body: bytes) -> bool:
-    few = len(body) <= LARGE and body.count(b"{") <= MOST_OBJECTS
-    return few and not any(word in body for word in SCHEMA)

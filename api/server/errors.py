@@ -21,9 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from api.dialects.hf import task_answers
-from api.dialects.hf.task_answers import is_huggingface_js
-from api.dialects.native import jobs
+from api.dialects.hf.task_answers import HuggingFaceError, is_huggingface_js
+from api.dialects.native.jobs import Problem, to_problem
 from api.dialects.openai import errors
+from api.dialects.openai.errors import OpenAIError
 from api.server.reply import reply_of
 from shared.errors import CODES, CallerError, InternalError, ServiceError, Unavailable, advised_s
 from shared.metrics.counters import REFUSALS
@@ -60,9 +61,10 @@ def render(error: ServiceError, path: str, request_id: str) -> Response:
     media = "application/json"
     headers = _headers(error)
     family = family_of(path)
+    body: Problem | OpenAIError | HuggingFaceError
     match family:
         case "jobs":
-            body, media = jobs.to_problem(error, request_id), "application/problem+json"
+            body, media = to_problem(error, request_id), "application/problem+json"
         case "openai":
             body = errors.to_error(error)
         case "hf":
@@ -114,15 +116,15 @@ def _nowhere(request: Request) -> Response:
 
     Where /v1 is missing, the error has OpenAI's shape: newer clients show nothing of another one.
     """
-    asked = request.url.path
-    short, long = asked.removeprefix("/v1"), f"/v1{asked}"
-    shape, hint = asked, "/openapi.json lists all paths"
-    if family_of(asked) == "openai":
+    path = request.url.path
+    short, long = path.removeprefix("/v1"), f"/v1{path}"
+    shape, hint = path, "/openapi.json lists all paths"
+    if family_of(path) == "openai":
         hint = f"not all that OpenAI has is offered here, and {hint}"
     # Under /v1/models/ whatever follows a model's id would be taken for a part of the id.
-    if not asked.startswith("/models/") and _serves(request, path=long):
+    if not path.startswith("/models/") and _serves(request, path=long):
         shape, hint = long, f"{long} is there, which is asked where the client's base URL ends in /v1"
-    elif asked.startswith("/v1/v1/") and _serves(request, path=short):
+    elif path.startswith("/v1/v1/") and _serves(request, path=short):
         hint = f"{short} is there: leave /v1 out of the client's base URL"
     error = CallerError("not_found", f"There is nothing at this path; {hint}.")
     return render(error, shape, reply_of(request).request_id)

@@ -29,6 +29,7 @@ class Reply:
     connection.
     `reservation` is the memory taken by what the caller sends; `api.server.middleware` frees it at the end.
     `afterwards` is called once the answer was sent whole.
+    `body_digest` is of the body, as received, of a call with an Idempotency-Key.
     `route` is the template of the path, once a route was found; `status` is the answer's, once it has begun.
     """
 
@@ -39,6 +40,7 @@ class Reply:
     afterwards: Callable[[], Awaitable[None]] | None = None
     route: str = ""
     status: int | None = None
+    body_digest: str = ""
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:

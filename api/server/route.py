@@ -1,19 +1,78 @@
-"""Routes whose handlers read the request by hand, without FastAPI's validation."""
+"""Typed handlers: FastAPI describes a handler by its signature, and this module's route calls it.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+    async def chat_completions(
+        http: Request,
+        headers: JobHeaders,
+        chat: Annotated[Completion, json_body(ChatBody, from_chat)],
+    ) -> Json[ChatCompletion] | EventStream[ChatCompletionChunk]: ...
 
-from fastapi import Request, Response
+FastAPI's own way of calling a handler has no limits on what a body may hold, parses whole bodies on the event
+loop, and resolves dependencies on every call.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+
+from fastapi import Header, Request, Response
 from fastapi.routing import APIRoute
+from fastapi.utils import create_model_field
+from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette._utils import get_route_path
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from api.dialects.strict_json import Wire
 from api.server import reply
+from api.server.body import parse_body, read_body, read_json
+from api.server.sse import EventStream, event_schema
 from shared.errors import CallerError
 from shared.models import RESERVED
+
+T = TypeVar("T")
+SSE = "text/event-stream"
+
+
+@dataclass(frozen=True)
+class Body:
+    """Marks the parameter that takes the body: described as `model`; `read` gives the parameter's value."""
+
+    model: type[Wire]
+    read: Callable[[Request], Awaitable[Any]]
+
+
+def json_body(model: type[Wire], read: Callable[[Any], Any], *, optional: bool = False) -> Body:
+    """What `read` makes of the JSON; an empty body that is `optional` is an empty object."""
+    return Body(model, partial(read_json, read=read, optional=optional))
+
+
+def raw_body(model: type[Wire], read: Callable[[bytes, str | None], Any]) -> Body:
+    """What `read` makes of the bytes, which need not be JSON, and of the content type."""
+
+    async def parse(http: Request) -> Any:
+        kind, caller = http.headers.get("content-type"), reply.reply_of(http).reservation.caller
+        return await parse_body(caller, await read_body(http), lambda raw: read(raw, kind))
+
+    return Body(model, parse)
+
+
+class Headers(BaseModel, frozen=True):
+    """Headers that a handler takes as one parameter: described by their fields, read by `of`."""
+
+    @classmethod
+    def of(cls, http: Request) -> "Headers":
+        raise NotImplementedError
+
+
+class Json(Response, Generic[T]):
+    """An answer in JSON."""
+
+    def __init__(self, answer: T, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(to_json(answer), status, headers, "application/json")
 
 
 class ModelId(PathConvertor):
@@ -25,26 +84,37 @@ class ModelId(PathConvertor):
 register_url_convertor("model", ModelId())
 
 
-class PlainRoute(APIRoute):
-    """Hands the handler the request and the path's parameters as text; it returns a response.
+class ServiceRoute(APIRoute):
+    """Gives the handler the request and what its signature names; path parameters as text.
 
-    FastAPI would resolve dependencies, validate parameters and keep exit stacks on every call, which takes a
-    fifth of a cache hit's time. HEAD is answered as GET would be (RFC 9110, section 9.1); `methods` does not
-    name it, because each method would be described as one more operation. A query parameter is refused if the
-    route's description does not name it, or if it comes twice and is no list: ignoring it would return a list
-    unfiltered, or filtered by one value of two.
+    HEAD is answered as GET would be (RFC 9110, section 9.1); `methods` does not name it, because each method
+    would be described as one more operation. A query parameter is refused if the route's description does not
+    name it, or if it comes twice and is no list: ignoring it would return a list unfiltered, or filtered by
+    one value of two.
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **said: Any) -> None:
-        super().__init__(path, endpoint, **said)
-        self.app = self._plain
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self._handler = endpoint
+        self._body: tuple[str, Body] | None = None
+        self._headers: tuple[str, type[Headers]] | None = None
+        signature = inspect.signature(endpoint, eval_str=True)
+        for name, parameter in signature.parameters.items():
+            kind = parameter.annotation
+            for mark in get_args(kind):
+                if isinstance(mark, Body):
+                    self._body = name, mark
+            if inspect.isclass(kind) and issubclass(kind, Headers):
+                self._headers = name, kind
+        super().__init__(path, self._described(signature), **options)
+        self._describe_stream(signature.return_annotation)
+        self.app = self._call
         self._beginning = path.partition("{")[0]
-        described = (said.get("openapi_extra") or {}).get("parameters", ())
+        described = (options.get("openapi_extra") or {}).get("parameters", ())
         # By name: whether the parameter is a list, which is sent one item at a time.
         self._queries: dict[str, bool] = {}
-        for parameter in (found for found in described if found["in"] == "query"):
-            listed = parameter["schema"].get("type") == "array"
-            self._queries |= {parameter["name"]: listed, parameter["name"].removesuffix("[]"): listed}
+        for query in (parameter for parameter in described if parameter["in"] == "query"):
+            is_list = query["schema"].get("type") == "array"
+            self._queries |= {query["name"]: is_list, query["name"].removesuffix("[]"): is_list}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         # Matching every route in full takes longer than most handlers.
@@ -60,38 +130,78 @@ class PlainRoute(APIRoute):
         else:
             await super().handle(scope, receive, send)
 
-    def under(self, prefix: str) -> "PlainRoute":
+    def under(self, prefix: str) -> "ServiceRoute":
         """The same route under a prefix too; that path is not described."""
-        return PlainRoute(
+        return ServiceRoute(
             prefix + self.path,
-            self.endpoint,
+            self._handler,
             methods=self.methods,
             response_class=self.response_class,
+            responses=self.responses,
             openapi_extra=self.openapi_extra,
             include_in_schema=False,
         )
 
-    async def _plain(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        http = Request(scope, receive, send)
         if self._queries:
-            self._check(request)
-        response: Response = await self.endpoint(request, **request.path_params)
+            self._check_query(http)
+        arguments: dict[str, Any] = dict(http.path_params)
+        if self._body is not None:
+            name, body = self._body
+            arguments[name] = await body.read(http)
+        if self._headers is not None:
+            name, headers = self._headers
+            arguments[name] = headers.of(http)
+        response: Response = await self._handler(http, **arguments)
         await response(scope, receive, send)
 
-    def _check(self, request: Request) -> None:
-        met: set[str] = set()
-        for name, _ in request.query_params.multi_items():
+    def _check_query(self, http: Request) -> None:
+        names: set[str] = set()
+        for name, _ in http.query_params.multi_items():
             if name not in self._queries:
                 shown = name[:80]
                 message = f"`{shown}` is not a parameter of this call; remove it."
                 raise CallerError("unknown_field", message, param=shown)
-            if name in met and not self._queries[name]:
+            if name in names and not self._queries[name]:
                 raise CallerError("invalid_request", f"`{name}` is sent twice; send it once.", param=name)
-            met.add(name)
+            names.add(name)
+
+    def _described(self, signature: inspect.Signature) -> Callable[..., Any]:
+        """The handler as FastAPI describes it: with models for its body and headers, and its JSON answer."""
+
+        @wraps(self._handler)
+        async def described() -> None:
+            raise NotImplementedError
+
+        parameters = dict(signature.parameters)
+        if self._body is not None:
+            name, body = self._body
+            parameters[name] = parameters[name].replace(annotation=body.model)
+        if self._headers is not None:
+            name, headers = self._headers
+            parameters[name] = parameters[name].replace(annotation=Annotated[headers, Header()])
+        answer = _argument_of(Json, signature.return_annotation)
+        described.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            list(parameters.values()), return_annotation=answer or Response
+        )
+        return described
+
+    def _describe_stream(self, returned: Any) -> None:
+        item = _argument_of(EventStream, returned)
+        if item is None or not self.include_in_schema:
+            return
+        # FastAPI then lists the item's schema among the components.
+        self.stream_item_field = create_model_field(
+            f"StreamItem_{self.unique_id}", item, mode="serialization"
+        )
+        answer = self.responses[200]
+        stream = {"schema": event_schema(item.__name__, answer["content"][SSE]["example"])}
+        content = answer["content"] | {SSE: answer["content"][SSE] | stream}
+        self.responses = self.responses | {200: answer | {"content": content}}
 
 
-# An answer in JSON.
-
-
-def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(to_json(body), status, headers, "application/json")
+def _argument_of(generic: type, returned: Any) -> Any:
+    """X, where a handler returns `generic[X]`, alone or among others."""
+    members = get_args(returned) if get_origin(returned) is Union else (returned,)
+    return next((get_args(member)[0] for member in members if get_origin(member) is generic), None)

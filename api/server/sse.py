@@ -6,6 +6,7 @@ HTML standard, section 9.2. A block without `data:` is never sent: openai's Pyth
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request, Response
 from pydantic_core import to_json
@@ -16,6 +17,7 @@ from api.server.middleware import disconnected
 from shared.errors import InternalError, ServiceError
 
 log = logging.getLogger("api.server")
+Item = TypeVar("Item")
 
 DONE = b"data: [DONE]\n\n"
 STRETCH = 64 * 2**10
@@ -36,25 +38,29 @@ def comment(text: str) -> bytes:
     return b": %s\n\n" % text.encode("ascii", "replace")
 
 
-class EventStream(Response):
-    """Sends `blocks` as they come.
+class EventStream(Response, Generic[Item]):
+    """Sends `blocks` as they come; the data of each event is an Item.
 
     Headers leave with the first block or after `head_start_s`: a ServiceError raised before is an ordinary
-    HTTP error with its status, one raised later becomes an error event and the end. When the client hangs up
-    `left` is called and `blocks` is closed; when this process stops it is closed without `left`. HEAD is
-    answered at once.
+    HTTP error with its status, one raised later becomes an error event and the end. When the client
+    disconnects `on_disconnect` is called and `blocks` is closed; when this process stops it is only closed.
+    HEAD is answered at once.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, blocks: AsyncGenerator[bytes], *, head_start_s: float, left: Callable[[], None] | None = None
+        self,
+        blocks: AsyncGenerator[bytes],
+        *,
+        head_start_s: float,
+        on_disconnect: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(None, headers=_HEADERS)
         del self.headers["content-length"]
         self._blocks = blocks
         self._head_start_s = head_start_s
-        self._left = left
+        self._on_disconnect = on_disconnect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
@@ -66,8 +72,8 @@ class EventStream(Response):
             await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
             if pump.done():
                 pump.result()
-            elif self._left is not None:
-                self._left()
+            elif self._on_disconnect is not None:
+                self._on_disconnect()
         finally:
             pump.cancel()
             gone.cancel()
@@ -121,3 +127,21 @@ def _body(part: bytes) -> dict[str, object]:
 def _error_block(error: ServiceError) -> bytes:
     """LangChain4j knows an error only by its event's name; go-openai loses one whose name comes first."""
     return b"data: %s\nevent: error\n\n" % to_json(to_stream_error(error))
+
+
+def event_schema(item: str, example: str) -> dict[str, Any]:
+    """OpenAPI's schema of one event whose data is an `item`, or the error that ends a stream."""
+    schemas = "#/components/schemas/"
+    data: dict[str, Any] = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": [{"$ref": schemas + item}, {"$ref": schemas + "StreamError"}]},
+    }
+    if example.endswith(DONE.decode()):
+        data = {"anyOf": [{"type": "string", "const": "[DONE]"}, data]}
+    return {
+        "type": "object",
+        "description": "One event; the stream has any number.",
+        "required": ["data"],
+        "properties": {"data": data, "event": {"type": "string"}, "id": {"type": "string"}},
+    }

@@ -14,6 +14,8 @@ from api.batches.runner import Work
 from shared.batch import Place
 from shared.blobs import Blobs
 from shared.errors import Unavailable
+from shared.estimate import Lane
+from shared.models import Model
 from shared.store import batches
 from tests.support.batch_shop import Shop, opened
 from tests.support.batches import jsonl, line
@@ -64,7 +66,12 @@ async def test_lines_whose_window_closes_meanwhile_are_told_of_no_field_that_the
 ) -> None:
     """By the store's clock, whatever this machine's says."""
     await shop.begin(LINES)
-    monkeypatch.setattr(Submission, "_now_ms", lambda *_: 2**60)
+    lane = Submission._lane
+
+    async def much_later(self: Submission, model: Model) -> tuple[Lane, int]:
+        return (await lane(self, model))[0], 2**60
+
+    monkeypatch.setattr(Submission, "_lane", much_later)
     await turn(shop)
     batch = await shop.now()
     assert (batch.row, batch.failed) == (0, 0)

@@ -55,7 +55,7 @@ async def test_a_service_tier_is_the_chat_s_place_in_line(tier: str | None, wait
     async with serving(desk) as client:
         await client.post("/v1/chat/completions", json={**CHAT, "service_tier": tier})
 
-    assert [terms.priority for _, terms in desk.asked] == [waits_as]
+    assert [terms.schedule.priority for _, terms in desk.asked] == [waits_as]
 
 
 async def test_a_text_completion_is_answered_in_its_own_form() -> None:
@@ -99,7 +99,7 @@ async def test_under_a_models_own_url_a_chat_is_hugging_faces_and_may_be_cached(
     async with serving(desk) as client:
         await client.post(path, json={**CHAT, "model": "org/other"})
 
-    assert [(terms.hf, terms.prompt) for _, terms in desk.asked] == [(hf, False)]
+    assert [(terms.caching.reuse_sampled, terms.raw_prompt) for _, terms in desk.asked] == [(hf, False)]
 
 
 async def test_no_name_is_not_enough_where_several_models_are_served() -> None:
@@ -130,7 +130,7 @@ async def test_only_a_caller_who_says_so_waits_for_a_model(headers: dict[str, st
         for body in (CHAT, STREAM):
             await client.post("/v1/chat/completions", json=body, headers=headers)
 
-    assert [terms.must_be_ready for _, terms in desk.asked] == [refused, refused]
+    assert [terms.schedule.must_be_ready for _, terms in desk.asked] == [refused, refused]
 
 
 async def test_a_call_past_its_limit_names_the_job_that_goes_on() -> None:

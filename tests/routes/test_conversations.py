@@ -107,11 +107,11 @@ async def test_pictures_are_given_back_within_a_limit(stage: Stage) -> None:
     assert plain.status_code == 200
 
 
-@pytest.mark.parametrize("known", [media_check.KEPT, 0])
+@pytest.mark.parametrize("known", [media_check.CACHED_PICTURES, 0])
 async def test_the_pictures_of_all_turns_keep_to_the_limits_together(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, known: int
 ) -> None:
-    monkeypatch.setattr(media_check, "KEPT", known)
+    monkeypatch.setattr(media_check, "CACHED_PICTURES", known)
     # Two of them have the 80 megapixels that one request may show, as far as their headers say.
     large = [shown(png((8000, 4990 + number), b"")) for number in range(3)]
     async with client_of(stage.app) as client:
@@ -123,12 +123,12 @@ async def test_the_pictures_of_all_turns_keep_to_the_limits_together(
     assert error["param"] == "input[0].content[0].image_url"
 
 
-@pytest.mark.parametrize("known", [media_check.KEPT, 0])
+@pytest.mark.parametrize("known", [media_check.CACHED_PICTURES, 0])
 @pytest.mark.parametrize("stage", [{"pictures": {"max_mb_request": 2500 / 2**20}}], indirect=True)
 async def test_a_conversation_collects_no_more_bytes_of_pictures_than_one_request_may_have(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, known: int
 ) -> None:
-    monkeypatch.setattr(media_check, "KEPT", known)
+    monkeypatch.setattr(media_check, "CACHED_PICTURES", known)
     one, two, three = (
         shown(png((8, 6), b"", extra=(png_chunk(b"juNk", b"x" * n),))) for n in range(900, 903)
     )

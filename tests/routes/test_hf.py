@@ -73,7 +73,9 @@ async def test_the_cache_can_be_declined_in_every_spelling(
         headers = {} if header is None else {"x-use-cache": header}
         await client.post(MODEL_URL, json={**INPUTS, "options": options}, headers=headers)
 
-    assert [(terms.use_cache, terms.hf) for _, terms in desk.asked] == [(used, True)]
+    assert [(terms.caching.use_cache, terms.caching.reuse_sampled) for _, terms in desk.asked] == [
+        (used, True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ async def test_waiting_for_a_model_can_be_asked_in_header_and_body(
     async with serving(desk) as client:
         await client.post(MODEL_URL, json={**INPUTS, "options": options}, headers=headers)
 
-    assert [terms.must_be_ready for _, terms in desk.asked] == [refused]
+    assert [terms.schedule.must_be_ready for _, terms in desk.asked] == [refused]
 
 
 async def test_respond_async_answers_with_the_job() -> None:
@@ -97,7 +99,9 @@ async def test_respond_async_answers_with_the_job() -> None:
 
     assert (response.status_code, response.json()["id"], response.json()["object"]) == (202, FIRST, "job")
     assert (response.headers["location"], response.headers["retry-after"]) == (f"/v1/jobs/{FIRST}", "1")
-    assert [(terms.must_be_ready, terms.hf) for _, terms in desk.asked] == [(False, True)]
+    assert [(terms.schedule.must_be_ready, terms.caching.reuse_sampled) for _, terms in desk.asked] == [
+        (False, True)
+    ]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -117,7 +121,7 @@ async def test_who_waited_in_vain_before_it_is_a_job_gets_the_job() -> None:
         response = await client.post(MODEL_URL, json=INPUTS, headers=headers)
 
     assert (response.status_code, response.json()["status"]) == (202, "queued")
-    assert [(terms.must_be_ready, terms.quiet) for _, terms in desk.asked] == [(False, False)]
+    assert [(terms.schedule.must_be_ready, terms.synchronous) for _, terms in desk.asked] == [(False, False)]
 
 
 async def test_a_stream_is_tokens_and_at_last_the_whole_text() -> None:

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from api.admission.readiness import ModelState
+from api.dialects.native.models import ModelState, to_model
 from api.jobs.service import Jobs
 from api.routes import models
-from api.routes.models import to_model
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.estimate import Reused
@@ -73,7 +72,7 @@ async def test_the_models_are_listed_while_the_record_store_does_not_answer(
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(models, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(models, "FLEET_LIMIT_S", 0.01)
     monkeypatch.setattr(Jobs, "fleet", never)
     async with client_of(stage.app) as client:
         found = (await client.get("/v1/models")).json()["data"]

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from api.admission.submission import Submission
-from api.jobs.disconnects import Leaving
+from api.jobs.disconnects import Disconnects
 from shared.errors import Unavailable
 from shared.job import JobView
 from shared.request import Request
@@ -199,7 +199,7 @@ async def test_what_an_outage_or_a_fault_of_ours_stopped_is_left_in_a_while(
         return await submit(self, question, *rest)
 
     monkeypatch.setattr(Submission, "submit", interrupted)
-    monkeypatch.setattr(Leaving, "left", lambda *_, at_once: left.append(at_once))
+    monkeypatch.setattr(Disconnects, "cancel_later", lambda *_, at_once, **__: left.append(at_once))
     assert (await http.post(TEXTS, json=TWO)).status_code == status
     assert left == [False]
 

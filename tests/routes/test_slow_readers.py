@@ -89,7 +89,7 @@ async def test_a_block_is_sent_no_further_than_it_is_taken() -> None:
             await asyncio.Event().wait()
 
     full = asyncio.Event()
-    stream = EventStream(blocks(), head_start_s=60)
+    stream: EventStream[Any] = EventStream(blocks(), head_start_s=60)
     scope = {"type": "http", "method": "GET"}
     sending = asyncio.create_task(stream(scope, receive, send))
     async with asyncio.timeout(60):

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.batches.line_endpoints import DOORS
+from api.batches.line_endpoints import LINE_ENDPOINTS
 from shared.errors import CallerError
 from tests.routes.conftest import Stage
 from tests.support.app import application, client_of
@@ -201,7 +201,7 @@ async def test_what_is_not_to_be_kept_is_kept_no_longer_for_a_key_that_keeps_lon
 
 def test_a_line_of_a_batch_whose_answers_are_kept_in_a_file_is_refused() -> None:
     with pytest.raises(CallerError) as refused:
-        DOORS["/v1/chat/completions"].read(CHAT)
+        LINE_ENDPOINTS["/v1/chat/completions"].read(CHAT)
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "store")
 
 
@@ -216,4 +216,4 @@ async def test_what_says_nothing_else_is_stored(body: dict[str, Any]) -> None:
             ("/v1/jobs", {"model": MODEL, "input": JOB["input"]}),
         ):
             assert (await client.post(path, json={**asked, **body})).is_success
-    assert [terms.stored for _, terms in desk.asked] == [True, True, True]
+    assert [terms.caching.stored for _, terms in desk.asked] == [True, True, True]

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from asgi_lifespan import LifespanManager
 
-from api.admission.forecast import Foretelling
+from api.admission.forecast import Forecaster
 from api.app import create_app
 from api.auth.api_keys import Keyring
 from api.auth.audit_log import AdminActions
@@ -16,7 +16,7 @@ from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.context import ProcessContext
 from api.files import Files, Storing
-from api.jobs.disconnects import Leaving
+from api.jobs.disconnects import Disconnects
 from api.metrics import Metrics
 from api.models_admin import Serving
 from api.webhooks import Endpoints
@@ -60,7 +60,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
     """The started ASGI application itself."""
 
     async def open_context(settings: Settings) -> ProcessContext:
-        leaving = Leaving(desk, settings.api.leave_grace_s)
+        leaving = Disconnects(desk, settings.api.leave_grace_s)
         # No key is configured, so that the store is never asked.
         store = connect_async(settings.redis)
         blobs, headroom = Blobs(settings.blobs), EmptyStore(store, settings.redis.full_at)
@@ -70,10 +70,10 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             models=MODELS,
             serving=Serving(MODELS, store),
             submission=desk,
-            foretelling=Foretelling(settings, MODELS, store, desk),
+            forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
             waiting=desk,
-            leaving=leaving,
+            disconnects=leaving,
             keyring=Keyring(settings.api, store),
             admin_actions=AdminActions(store),
             headroom=headroom,

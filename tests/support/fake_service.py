@@ -9,8 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from api.admission.readiness import ModelState
-from api.admission.submission import Submission, Terms
+from api.admission.submission import Submission
+from api.admission.terms import Terms
+from api.dialects.native.models import ModelState
 from api.jobs.service import Jobs
 from api.jobs.waiting import Over, Waiting
 from api.server.memory_budget import Reservation
@@ -114,7 +115,7 @@ class Desk(Submission, Jobs, Waiting):
         job = f"job_{len(self.asked):032x}"
         self.views[job] = JobView(
             id=job,
-            caller=terms.caller,
+            caller=terms.caller.id,
             model=request.model,
             status="queued",
             created_ms=CREATED_MS,
@@ -122,8 +123,8 @@ class Desk(Submission, Jobs, Waiting):
             ahead=3,
             cache=self.cache,
             metadata=terms.metadata,
-            priority=terms.priority,
-            response=terms.response,
+            priority=terms.schedule.priority,
+            response=terms.origin.response,
         )
         self.stories[job] = []
         self._tell(job, "queued", {})

@@ -6,16 +6,79 @@ The streaming form is text-generation-inference's `generate_stream`.
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from api.dialects.hf.task_requests import HfCall
 from api.dialects.openai.chat import result_of
-from api.dialects.openai.errors import readiness
+from api.dialects.openai.errors import ReadyTime, ready_time
 from shared.errors import ServiceError
 from shared.job import Event, JobView
 from shared.request import Request, Text
-from shared.result import Candidate, JobError, Logprobs, Result, logprobs_of
+from shared.result import Candidate, Choice, JobError, Logprobs, Result, logprobs_of
 
+
+class GeneratedToken(TypedDict):
+    id: Annotated[int | None, Field(description="null where the job's stream is no longer kept.")]
+    text: str
+    logprob: float
+    special: bool
+
+
+class GenerationEnd(TypedDict):
+    finish_reason: Literal["length", "eos_token", "stop_sequence"]
+    generated_tokens: int
+    seed: int | None
+
+
+class GenerationDetails(GenerationEnd):
+    """Each token of the text; the one that ended it is counted and not told."""
+
+    prefill: Annotated[list[GeneratedToken], Field(max_length=0)]
+    tokens: list[GeneratedToken]
+
+
+class GenerationStreamDetails(GenerationEnd):
+    input_length: int
+
+
+class GeneratedText(TypedDict):
+    generated_text: str
+    input_text: NotRequired[Annotated[str, Field(description="With return_full_text.")]]
+    details: NotRequired[Annotated[GenerationDetails, Field(description="With details.")]]
+
+
+class ScoredAnswer(TypedDict):
+    """Of a question about a picture."""
+
+    answer: str
+    score: float
+
+
+class Token(TypedDict):
+    id: int
+    text: str
+    special: bool
+    logprob: float | None
+
+
+class TokenChunk(TypedDict):
+    """The last one holds the whole `generated_text`."""
+
+    index: int
+    token: Token
+    generated_text: str | None
+    details: Annotated[GenerationStreamDetails | None, Field(description="Of the last chunk, with details.")]
+
+
+class HuggingFaceError(ReadyTime):
+    error: str
+    error_type: str
+
+
+TaskAnswer = list[GeneratedText] | list[ScoredAnswer] | GeneratedText
 _HUGGINGFACE_JS = re.compile(r"@huggingface/inference/(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
 
 
@@ -26,11 +89,11 @@ def is_huggingface_js(user_agent: str | None) -> bool:
 
 def takes_object(user_agent: str | None) -> bool:
     """Whether the client wants an object for a picture, not a list: huggingface.js from 4.13.15 on."""
-    said = _HUGGINGFACE_JS.search(user_agent or "")
-    return said is not None and tuple(map(int, said.groups())) >= (4, 13, 15)
+    version = _HUGGINGFACE_JS.search(user_agent or "")
+    return version is not None and tuple(map(int, version.groups())) >= (4, 13, 15)
 
 
-def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence[int] = ()) -> Any:
+def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence[int] = ()) -> TaskAnswer:
     """The answer of a job that succeeded; `ids` are its tokens' ids, where details are asked for.
 
     For the bytes of one picture huggingface_hub and older huggingface.js need a list and newer huggingface.js
@@ -38,45 +101,56 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
     """
     choices = result_of(view).choices
     if call.task == "visual-question-answering":
-        # huggingface.js refuses an answer without a number.
-        return [{"answer": c.text, "score": c.score or 0.0} for c in choices[: call.answers]]
-    full = {"input_text": _input_text(call.request)} if call.return_full_text else {}
-    answers = [full | {"generated_text": _prefix(call) + c.text} for c in choices]
+        return [_scored(choice) for choice in choices[: call.answers]]
+    answers = [_generated(call, choice.text) for choice in choices]
     if call.details:
-        return [answers[0] | {"details": _details(view, call) | _tokens(choices[0].logprobs or (), ids)}]
+        answers[0]["details"] = _details(view, call, choices[0].logprobs or (), ids)
+        return answers[:1]
     if call.task == "image-to-text" and takes_object(user_agent):
         return answers[0]
     return answers
 
 
-def token_chunk(event: Event, index: int) -> dict[str, Any]:
+def token_chunk(event: Event, index: int) -> TokenChunk:
     """The chunk of a text event; of several tokens `token.id` is the last one's, `token.logprob` their sum.
 
     Without details the logprob is unknown.
     """
-    ids, told = event.data["ids"], logprobs_of(event.data)
-    logprob = None if told is None else sum((token.chosen.logprob for token in told), 0.0)
+    ids, logprobs = event.data["ids"], logprobs_of(event.data)
+    logprob = None if logprobs is None else sum((token.chosen.logprob for token in logprobs), 0.0)
     return _chunk(index, ids[-1] if ids else 0, event.data["text"], logprob)
 
 
-def last_chunk(view: JobView, index: int, call: HfCall) -> dict[str, Any]:
+def last_chunk(view: JobView, index: int, call: HfCall) -> TokenChunk:
     """The end of a stream: the whole text, under a special token that readers skip."""
     result = result_of(view)
     # The special token's text is empty, so its probability is 1.
     chunk = _chunk(index, 0, "", 0.0 if call.details else None, _prefix(call) + result.text)
     if call.details:
-        chunk["details"] = _details(view, call) | {"input_length": result.usage.prompt_tokens}
+        chunk["details"] = {**_end(view, call), "input_length": result.usage.prompt_tokens}
     return chunk
 
 
-def to_error(error: ServiceError | JobError) -> dict[str, Any]:
-    return {"error": to_text(error), "error_type": error.code, **readiness(error)}
+def to_error(error: ServiceError | JobError) -> HuggingFaceError:
+    return {"error": to_text(error), "error_type": error.code, **ready_time(error)}
 
 
 def to_text(error: ServiceError | JobError) -> str:
     """The error as one text, which is all that huggingface_hub shows, so it names the field too."""
-    named = error.param is None or error.param in error.message
-    return error.message if named else f"`{error.param}`: {error.message}"
+    has_name = error.param is None or error.param in error.message
+    return error.message if has_name else f"`{error.param}`: {error.message}"
+
+
+def _scored(choice: Choice) -> ScoredAnswer:
+    """huggingface.js refuses an answer without a number."""
+    return {"answer": choice.text, "score": choice.score or 0.0}
+
+
+def _generated(call: HfCall, text: str) -> GeneratedText:
+    answer: GeneratedText = {"generated_text": _prefix(call) + text}
+    if call.return_full_text:
+        answer["input_text"] = _input_text(call.request)
+    return answer
 
 
 def _prefix(call: HfCall) -> str:
@@ -89,12 +163,12 @@ def _input_text(request: Request) -> str:
     return "\n".join(turns)
 
 
-def _details(view: JobView, call: HfCall) -> dict[str, Any]:
+def _end(view: JobView, call: HfCall) -> GenerationEnd:
     result = result_of(view)
     choice = result.choices[0]
-    stopped = "stop_sequence" if choice.cut else "eos_token"
+    reason: Literal["length", "eos_token", "stop_sequence"] = "stop_sequence" if choice.cut else "eos_token"
     return {
-        "finish_reason": "length" if choice.finish_reason == "length" else stopped,
+        "finish_reason": "length" if choice.finish_reason == "length" else reason,
         "generated_tokens": result.usage.completion_tokens,
         "seed": _seed(result, call.request),
     }
@@ -102,22 +176,23 @@ def _details(view: JobView, call: HfCall) -> dict[str, Any]:
 
 def _seed(result: Result, request: Request) -> int | None:
     """The caller's seed, or the one that the run sampled with; None where nothing was sampled."""
-    drawn = None if result.origin is None else result.origin.parameters.get("seed")
-    return drawn if request.parameters.seed is None else request.parameters.seed
+    sampled = None if result.origin is None else result.origin.parameters.get("seed")
+    return sampled if request.parameters.seed is None else request.parameters.seed
 
 
-def _tokens(told: Logprobs, ids: Sequence[int]) -> dict[str, Any]:
+def _details(view: JobView, call: HfCall, logprobs: Logprobs, ids: Sequence[int]) -> GenerationDetails:
     """The tokens of the text, without the one that ended it. Ids are null where no stream is kept."""
-    numbered = zip_longest(told, ids[: len(told)])
-    return {"prefill": [], "tokens": [_token(told.chosen, id) for told, id in numbered]}
+    numbered = zip_longest(logprobs, ids[: len(logprobs)])
+    tokens = [_token(token.chosen, id) for token, id in numbered]
+    return {**_end(view, call), "prefill": [], "tokens": tokens}
 
 
-def _token(chosen: Candidate, id: int | None) -> dict[str, Any]:
+def _token(chosen: Candidate, id: int | None) -> GeneratedToken:
     return {"id": id, "text": chosen.token, "logprob": chosen.logprob, "special": chosen.bytes == ()}
 
 
 def _chunk(
     index: int, id: int, text: str, logprob: float | None, generated_text: str | None = None
-) -> dict[str, Any]:
-    token = {"id": id, "text": text, "special": generated_text is not None, "logprob": logprob}
+) -> TokenChunk:
+    token: Token = {"id": id, "text": text, "special": generated_text is not None, "logprob": logprob}
     return {"index": index, "token": token, "generated_text": generated_text, "details": None}

@@ -10,31 +10,41 @@
     "<base64>" with top-level question and image     huggingface_hub's visual_question_answering
     none, with top-level question and image          the same before huggingface_hub 0.28
 
-A body of picture bytes is image-to-text. Answers are in `hf_answers`."""
+A body of picture bytes is image-to-text. Answers are in `task_answers`.
+"""
 
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from pydantic import Field, model_validator
+
 from api.dialects.formats import Grammar
 from api.dialects.media import image, prompt_parts
-from api.dialects.messages import CAPTION, Slots, asked, to_messages
-from api.dialects.sampling import Count, Sampling, to_parameters
+from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
+from api.dialects.sampling import (
+    ChoicesField,
+    MaxTokensField,
+    MinTokensField,
+    Sampling,
+    StopList,
+    to_parameters,
+)
 from api.dialects.strict_json import (
-    Asking,
-    Harmless,
+    RequestBody,
+    UnsupportedExcept,
     Wire,
+    described_as,
     invalid,
     is_form,
     parse,
     read,
-    refuse_unsupported,
     unsupported,
 )
 from shared.errors import CallerError
-from shared.request import Image, Message, Parameters, Request, Text
+from shared.request import Image, Message, Parameters, Request, Text, TypicalP
 
-# The bodies of Hugging Face's raw route; what their `inputs` mean is in `hf`.
+NEWER_NAMES = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 
 
 class Generation(Sampling):
@@ -43,46 +53,58 @@ class Generation(Sampling):
     `use_cache` here is the model's KV cache, which changes no answer.
     """
 
-    max_new_tokens: Count | None = None
-    min_new_tokens: Count | None = None
+    max_new_tokens: MaxTokensField = None
+    min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
-    typical_p: float | None = None
-    num_return_sequences: Count | None = None
-    stop_sequences: list[str] | None = None
+    typical_p: TypicalP | None = None
+    num_return_sequences: ChoicesField = None
+    stop_sequences: StopList = None
     grammar: Grammar | None = None
     use_cache: bool | None = None
-    best_of: Annotated[int | None, Harmless(1)] = None
-    clean_up_tokenization_spaces: Annotated[bool | None, Harmless()] = None
-    decoder_input_details: Annotated[bool | None, Harmless(False)] = None
-    details: Annotated[bool | None, Harmless(False)] = None
-    early_stopping: Annotated[bool | str | None, Harmless(False)] = None
-    epsilon_cutoff: Annotated[float | None, Harmless(0.0)] = None
-    eta_cutoff: Annotated[float | None, Harmless(0.0)] = None
-    max_length: Annotated[int | None, Harmless()] = None
-    max_time: Annotated[float | None, Harmless()] = None
-    min_length: Annotated[int | None, Harmless(0)] = None
-    num_beam_groups: Annotated[int | None, Harmless(1)] = None
-    num_beams: Annotated[int | None, Harmless(1)] = None
-    penalty_alpha: Annotated[float | None, Harmless(0.0)] = None
-    top_n_tokens: Annotated[int | None, Harmless(0)] = None
-    truncate: Annotated[int | None, Harmless()] = None
-    watermark: Annotated[bool | None, Harmless(False)] = None
+    best_of: Annotated[int | None, UnsupportedExcept(1)] = None
+    clean_up_tokenization_spaces: Annotated[bool | None, UnsupportedExcept()] = None
+    decoder_input_details: Annotated[bool | None, UnsupportedExcept(False)] = None
+    details: Annotated[bool | None, UnsupportedExcept(False)] = None
+    early_stopping: Annotated[bool | str | None, UnsupportedExcept(False)] = None
+    epsilon_cutoff: Annotated[float | None, UnsupportedExcept(0.0)] = None
+    eta_cutoff: Annotated[float | None, UnsupportedExcept(0.0)] = None
+    max_length: Annotated[int | None, UnsupportedExcept()] = None
+    max_time: Annotated[float | None, UnsupportedExcept()] = None
+    min_length: Annotated[int | None, UnsupportedExcept(0)] = None
+    num_beam_groups: Annotated[int | None, UnsupportedExcept(1)] = None
+    num_beams: Annotated[int | None, UnsupportedExcept(1)] = None
+    penalty_alpha: Annotated[float | None, UnsupportedExcept(0.0)] = None
+    top_n_tokens: Annotated[int | None, UnsupportedExcept(0)] = None
+    truncate: Annotated[int | None, UnsupportedExcept()] = None
+    watermark: Annotated[bool | None, UnsupportedExcept(False)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_older_names(cls, body: Any) -> Any:
+        """By Hugging Face's own words the newer name overrides the older one, which alone is refused."""
+        if not isinstance(body, dict):
+            return body
+        ignored = [old for old, new in NEWER_NAMES.items() if old in body and body.get(new) is not None]
+        return {name: value for name, value in body.items() if name not in ignored} if ignored else body
+
+
+_GenerationField = Annotated[dict[str, Any] | None, described_as(Generation | None)]
 
 
 class HfParameters(Generation):
     details: bool | None = None
     return_full_text: bool | None = None
     store: bool | None = None
-    generate_kwargs: dict[str, Any] | None = None
-    generation_parameters: dict[str, Any] | None = None
-    adapter_id: Annotated[str | None, Harmless()] = None
-    doc_stride: Annotated[int | None, Harmless()] = None
-    handle_impossible_answer: Annotated[bool | None, Harmless(False)] = None
-    lang: Annotated[str | None, Harmless()] = None
-    max_answer_len: Annotated[int | None, Harmless()] = None
-    max_question_len: Annotated[int | None, Harmless()] = None
-    max_seq_len: Annotated[int | None, Harmless()] = None
-    word_boxes: Annotated[list[Any] | None, Harmless()] = None
+    generate_kwargs: _GenerationField = None
+    generation_parameters: _GenerationField = None
+    adapter_id: Annotated[str | None, UnsupportedExcept()] = None
+    doc_stride: Annotated[int | None, UnsupportedExcept()] = None
+    handle_impossible_answer: Annotated[bool | None, UnsupportedExcept(False)] = None
+    lang: Annotated[str | None, UnsupportedExcept()] = None
+    max_answer_len: Annotated[int | None, UnsupportedExcept()] = None
+    max_question_len: Annotated[int | None, UnsupportedExcept()] = None
+    max_seq_len: Annotated[int | None, UnsupportedExcept()] = None
+    word_boxes: Annotated[list[Any] | None, UnsupportedExcept()] = None
 
 
 class Options(Wire):
@@ -90,8 +112,19 @@ class Options(Wire):
     wait_for_model: bool | None = None
 
 
-class HfBody(Asking):
-    inputs: str | dict[str, Any] | list[Any] | None = None
+class HfInputs(Wire):
+    image: str | None = None
+    images: str | list[str] | None = None
+    text: Annotated[str | list[Any] | None, described_as(str | WireMessages | None)] = None
+    question: str | None = None
+
+
+class HfBody(RequestBody):
+    inputs: Annotated[
+        str | dict[str, Any] | list[Any] | None,
+        described_as(str | HfInputs | WireMessages | None),
+        Field(description="Null beside a `question` and its `image`."),
+    ] = None
     question: str | None = None
     image: str | None = None
     parameters: HfParameters | None = None
@@ -99,16 +132,6 @@ class HfBody(Asking):
     stream: bool | None = None
     store: bool | None = None
 
-
-class HfInputs(Wire):
-    image: str | None = None
-    images: str | list[str] | None = None
-    text: str | list[Any] | None = None
-    question: str | None = None
-
-
-PRECEDENCE = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
-"""The older name and the newer that overrides it, by Hugging Face's own words; the older alone is refused."""
 
 Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
 
@@ -125,14 +148,14 @@ _FILE = re.compile(r"\s*(?i:data:[^\s,]*;base64,)[A-Za-z0-9+/_%\r\n-]*+=*\s*")
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
 
 
-@dataclass(frozen=True)
+@dataclass
 class HfCall:
     """A raw call: what to compute and how to answer.
 
     `answers` is how many answers a question wants at most. `details` adds how it ended and its tokens.
     `prefixed` puts the prompt's text before the answer, as `return_full_text` asks where a text is continued
     and not a conversation.
-    `use_cache` and `wait_for_model` are None where the body says nothing (the headers may).
+    The headers may say `use_cache` and `wait_for_model` too. A request's `model` is left open.
     """
 
     request: Request
@@ -142,47 +165,47 @@ class HfCall:
     prefixed: bool = False
     details: bool = False
     answers: int | None = None
-    use_cache: bool | None = None
-    wait_for_model: bool | None = None
+    use_cache: bool = True
+    wait_for_model: bool = False
     stored: bool = True
 
 
-def from_bytes(body: bytes, content_type: str | None, model: str) -> HfCall:
+def from_bytes(body: bytes, content_type: str | None) -> HfCall:
     """Read a body by its content type, and by its first byte where clients name none or a wrong one.
 
     Raises CallerError.
     """
     kind = (content_type or "").partition(";")[0].strip().lower()
     if kind.startswith("image/"):
-        return from_picture(body, model)
+        return from_picture(body)
     textual = kind.endswith("json") or kind.startswith("text/")
     if textual or is_form(body) or _JSON.match(body[:64]):
-        return from_hf(parse(body), model)
-    return from_picture(body, model)
+        return from_hf(parse(body))
+    return from_picture(body)
 
 
-def from_picture(data: bytes, model: str) -> HfCall:
+def from_picture(data: bytes) -> HfCall:
     """Image-to-text of a body that is the picture itself. Raises CallerError for an empty one."""
     if not data:
         raise CallerError("invalid_image", "The body is empty; send the picture's bytes.")
     message = Message(role="user", parts=(Image(data=data), Text(text=CAPTION)))
-    return HfCall(Request(model=model, messages=(message,), named={"messages": ""}), "image-to-text")
+    return HfCall(Request(model="", messages=(message,), named={"messages": ""}), "image-to-text")
 
 
-def from_hf(body: Any, model: str) -> HfCall:
+def from_hf(body: Any) -> HfCall:
     """Raises CallerError naming the field."""
     call = read(HfBody, body)
     task, messages = _conversation(call)
-    given = call.parameters or HfParameters()
     options = call.options or Options()
-    _refuse_labels(given, task)
-    details = _details(given, task)
-    parameters, named = _parameters(given, task, logprobs=0 if details else None)
+    arguments = call.parameters or HfParameters()
+    _refuse_labels(arguments, task)
+    details = _details(arguments, task)
+    parameters, named = _parameters(arguments, task, logprobs=0 if details else None)
     if parameters.n and (call.stream or details):
         raise unsupported(named["n"])
     return HfCall(
         request=Request(
-            model=model,
+            model="",
             messages=messages,
             parameters=parameters,
             continue_final=messages[-1].role == "assistant",
@@ -190,13 +213,13 @@ def from_hf(body: Any, model: str) -> HfCall:
         ),
         task=task,
         stream=bool(call.stream),
-        return_full_text=bool(given.return_full_text),
-        prefixed=bool(given.return_full_text) and task == "image-text-to-text" and _is_text(call.inputs),
+        return_full_text=bool(arguments.return_full_text),
+        prefixed=bool(arguments.return_full_text) and task == "image-text-to-text" and _is_text(call.inputs),
         details=details,
-        answers=_answers(given) if task == "visual-question-answering" else None,
-        use_cache=options.use_cache,
-        wait_for_model=options.wait_for_model,
-        stored=False not in (call.store, given.store),
+        answers=_answers(arguments) if task == "visual-question-answering" else None,
+        use_cache=options.use_cache is not False,
+        wait_for_model=bool(options.wait_for_model),
+        stored=False not in (call.store, arguments.store),
     )
 
 
@@ -213,7 +236,7 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         picture = image(call.inputs, "inputs", bare_base64=True)
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs)
-    return "image-text-to-text", (asked(Message(role="user", parts=parts)),)
+    return "image-text-to-text", (with_question(Message(role="user", parts=parts)),)
 
 
 def _is_text(inputs: str | dict[str, Any] | list[Any] | None) -> bool:
@@ -225,12 +248,12 @@ def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
     if call.question is None:
         raise invalid("question", "is required beside `image`")
     at = "image" if call.inputs is None else "inputs"
-    sent = call.image if call.inputs is None else call.inputs
-    if not isinstance(sent, str):
+    value = call.image if call.inputs is None else call.inputs
+    if not isinstance(value, str):
         raise invalid("inputs", "should be the picture beside `question`, in base64")
-    if call.image is not None and call.image != sent:
+    if call.image is not None and call.image != value:
         raise invalid("image", "is another picture than `inputs`; send the same twice")
-    picture = image(sent, at, bare_base64=True)
+    picture = image(value, at, bare_base64=True)
     return "visual-question-answering", _turn((picture,), call.question)
 
 
@@ -239,7 +262,7 @@ def _fields(inputs: HfInputs) -> tuple[Task, tuple[Message, ...]]:
         raise _either("text", "question")
     pictures, param = _pictures(inputs)
     if isinstance(inputs.text, list):
-        slots = Slots(pictures, param)
+        slots = ImageSlots(pictures, param)
         messages = to_messages(inputs.text, "inputs.text", bare_base64=True, slots=slots)
         slots.close()
         return "image-text-to-text", messages
@@ -257,8 +280,8 @@ def _pictures(inputs: HfInputs) -> tuple[tuple[Image, ...], str]:
     if inputs.image is not None and inputs.images is not None:
         raise _either("image", "images")
     if isinstance(inputs.images, list):
-        named = [image(v, f"inputs.images[{i}]", bare_base64=True) for i, v in enumerate(inputs.images)]
-        return tuple(named), "inputs.images"
+        pictures = [image(v, f"inputs.images[{i}]", bare_base64=True) for i, v in enumerate(inputs.images)]
+        return tuple(pictures), "inputs.images"
     if inputs.images is not None:
         return (image(inputs.images, "inputs.images", bare_base64=True),), "inputs.images"
     if inputs.image is not None:
@@ -271,9 +294,9 @@ def _turn(pictures: tuple[Image, ...], text: str) -> tuple[Message, ...]:
     return (Message(role="user", parts=(*pictures, Text(text=text))),)
 
 
-def _refuse_labels(given: HfParameters, task: Task) -> None:
+def _refuse_labels(arguments: HfParameters, task: Task) -> None:
     """Refuse `top_k` alone, which asks for labels of a picture; a caption's comes beside other parameters."""
-    if task == "image-to-text" and given.model_dump(exclude_none=True).keys() == {"top_k"}:
+    if task == "image-to-text" and arguments.model_dump(exclude_none=True).keys() == {"top_k"}:
         message = (
             "`parameters.top_k` alone asks for labels of a picture, and pictures are not classified here. "
             "For a caption send it beside `do_sample`, or in `parameters.generation_parameters`."
@@ -281,40 +304,32 @@ def _refuse_labels(given: HfParameters, task: Task) -> None:
         raise CallerError("unsupported_parameter", message, param="parameters.top_k")
 
 
-def _details(given: HfParameters, task: Task) -> bool:
+def _details(arguments: HfParameters, task: Task) -> bool:
     """Whether details are asked for; only answers with generated text have a place for them."""
-    if given.details and task != "image-text-to-text":
+    if arguments.details and task != "image-text-to-text":
         raise unsupported("parameters.details")
-    return bool(given.details)
+    return bool(arguments.details)
 
 
 def _parameters(
-    given: HfParameters, task: Task, *, logprobs: int | None
+    arguments: HfParameters, task: Task, *, logprobs: int | None
 ) -> tuple[Parameters, dict[str, str]]:
-    _refuse(given, "parameters")
-    # For a question, top_k is the number of answers wanted.
-    own = given.model_copy(update={"top_k": None}) if task == "visual-question-answering" else given
-    sources: list[tuple[Wire, str]] = [(own, "parameters")]
+    if task == "visual-question-answering":
+        # There top_k is the number of answers wanted.
+        arguments = arguments.model_copy(update={"top_k": None})
+    sources: list[tuple[Wire, str]] = [(arguments, "parameters")]
     for name in ("generate_kwargs", "generation_parameters"):
-        if (inner := getattr(given, name)) is not None:
+        if (inner := getattr(arguments, name)) is not None:
             at = f"parameters.{name}"
-            generation = read(Generation, inner, at)
-            _refuse(generation, at)
-            sources.append((generation, at))
+            sources.append((read(Generation, inner, at), at))
     parameters, named = to_parameters(*sources, logprobs=logprobs)
     return parameters, named if logprobs is None else {**named, "logprobs": "parameters.details"}
 
 
-def _refuse(given: Generation, at: str) -> None:
-    """Refuse unsupported parameters; an older one is ignored beside the newer one that replaces it."""
-    outdone = {old: None for old, new in PRECEDENCE.items() if getattr(given, new) is not None}
-    refuse_unsupported(given.model_copy(update=outdone), at)
-
-
-def _answers(given: HfParameters) -> int | None:
-    if given.top_k is not None and given.top_k < 1:
+def _answers(arguments: HfParameters) -> int | None:
+    if arguments.top_k is not None and arguments.top_k < 1:
         raise invalid("parameters.top_k", "should be at least 1")
-    return given.top_k
+    return arguments.top_k
 
 
 def _either(first: str, second: str) -> CallerError:

@@ -1,15 +1,19 @@
-"""/v1/admin/keys: callers' API keys. Times are Unix seconds; a secret is shown once, when it is made."""
+"""/v1/admin: callers' API keys, the models to be served, what operators did.
 
-from typing import Any
+Times are Unix seconds; a secret is shown once, when it is made.
+"""
+
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from api.dialects.fields import Moment, seconds, to_ms
+from api.dialects.fields import ListAnswer, Moment, PageAnswer, seconds, to_ms
 from api.dialects.strict_json import Wire, invalid, read, unsupported
-from shared.api_keys import CALLER, SCOPES, AdminAction, ApiKey, Scope
-from shared.models import Model
+from shared import api_keys, models
+from shared.api_keys import CALLER, SCOPES, Outcome, Scope
 
-MOST = 1_000_000
+MAX_QUOTA = 1_000_000
 LONGEST_GRACE_S = 30 * 86_400
 LONGEST_RETENTION_S = 366 * 86_400
 GRACE_S = 86_400
@@ -23,8 +27,8 @@ class KeyBody(Wire):
     caller: str | None = None
     scopes: list[Scope] | None = Field(None, min_length=1)
     expires_at: Moment | None = None
-    requests_per_minute: int | None = Field(None, ge=1, le=MOST)
-    max_queued: int | None = Field(None, ge=1, le=MOST)
+    requests_per_minute: int | None = Field(None, ge=1, le=MAX_QUOTA)
+    max_queued: int | None = Field(None, ge=1, le=MAX_QUOTA)
     retain_s: int | None = Field(None, ge=60, le=LONGEST_RETENTION_S)
 
 
@@ -32,39 +36,114 @@ class RotationBody(Wire):
     grace_s: int | None = Field(None, ge=0, le=LONGEST_GRACE_S)
 
 
-def from_key(body: Any, id: str, now_ms: int) -> ApiKey:
+class ModelBody(Wire, models.Model):
+    """A row. What runs programs of its own stands in the models file of the machine that runs them."""
+
+
+def from_key(body: Any, id: str, now_ms: int) -> api_keys.ApiKey:
     """The key to be made under this id. Raises CallerError naming the field."""
-    said = read(KeyBody, body)
-    if not said.name.isprintable():
+    key = read(KeyBody, body)
+    if not key.name.isprintable():
         raise invalid("name", "should be one line of text")
-    caller = id if said.caller is None else said.caller
+    caller = id if key.caller is None else key.caller
     if not CALLER.fullmatch(caller):
         raise invalid("caller", "takes 1 to 64 lower-case letters, digits, `.`, `_` and `-`")
-    expires_ms = to_ms("expires_at", said.expires_at)
+    expires_ms = to_ms("expires_at", key.expires_at)
     if expires_ms is not None and expires_ms <= now_ms:
         raise invalid("expires_at", "has passed already")
-    return ApiKey(
+    return api_keys.ApiKey(
         id=id,
-        name=said.name,
+        name=key.name,
         caller=caller,
-        scopes=tuple(scope for scope in SCOPES if scope in (said.scopes or ("submit", "read"))),
+        scopes=tuple(scope for scope in SCOPES if scope in (key.scopes or ("submit", "read"))),
         created_ms=now_ms,
         expires_ms=expires_ms,
-        requests_per_minute=said.requests_per_minute,
-        max_queued=said.max_queued,
-        retain_s=said.retain_s,
+        requests_per_minute=key.requests_per_minute,
+        max_queued=key.max_queued,
+        retain_s=key.retain_s,
     )
 
 
 def from_rotation(body: Any) -> int:
     """The grace time in seconds. Raises CallerError naming the field."""
-    said = read(RotationBody, body)
-    return GRACE_S if said.grace_s is None else said.grace_s
+    rotation = read(RotationBody, body)
+    return GRACE_S if rotation.grace_s is None else rotation.grace_s
 
 
-def to_key(key: ApiKey, secret: str | None = None) -> dict[str, Any]:
-    """The key object; fields that do not apply are null, but the secret is left out."""
-    shown = {
+def from_row(body: Any) -> models.Model:
+    """A model to be served. Raises CallerError naming the field."""
+    row = read(ModelBody, body)
+    if row.trust_remote_code:
+        raise unsupported("trust_remote_code")
+    return models.Model.model_validate(row.model_dump(exclude_unset=True))
+
+
+class ApiKey(TypedDict):
+    """Times are Unix seconds; null is what does not apply."""
+
+    id: str
+    object: Literal["api_key"]
+    name: str
+    caller: str
+    scopes: list[Scope]
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+    former_until: Annotated[
+        float | None, Field(description="How long the secret before the last rotation goes on.")
+    ]
+    requests_per_minute: int | None
+    max_queued: int | None
+    retain_s: Annotated[int | None, Field(description="How long what is made with it is kept after its end.")]
+
+
+class NewApiKey(ApiKey):
+    secret: Annotated[str, Field(description="Shown now and never again.")]
+
+
+class ApiKeyList(ListAnswer):
+    data: list[ApiKey]
+    has_more: Annotated[bool, Field(description="`false`: this is all.")]
+
+
+class AdminActionKey(TypedDict):
+    id: str
+    name: str
+
+
+ActionName = Literal[
+    "key.create",
+    "key.rotate",
+    "key.revoke",
+    "model.add",
+    "model.pause",
+    "model.resume",
+    "model.drain",
+    "model.remove",
+]
+
+
+class AdminAction(TypedDict):
+    """What an operator did; `at` in Unix seconds."""
+
+    id: str
+    object: Literal["admin_action"]
+    at: float
+    action: ActionName
+    subject: Annotated[str, Field(description="The key or model.")]
+    outcome: Outcome
+    key: Annotated[AdminActionKey, Field(description="Who did it; `local` without keys.")]
+    address: Annotated[str, Field(description="From where.")]
+    request_id: str
+
+
+class AdminActionList(PageAnswer):
+    data: list[AdminAction]
+
+
+def to_key(key: api_keys.ApiKey) -> ApiKey:
+    """Fields that do not apply are null."""
+    return {
         "id": key.id,
         "object": "api_key",
         "name": key.name,
@@ -78,36 +157,25 @@ def to_key(key: ApiKey, secret: str | None = None) -> dict[str, Any]:
         "max_queued": key.max_queued,
         "retain_s": key.retain_s,
     }
-    return shown if secret is None else shown | {"secret": secret}
 
 
-# /v1/admin/audit: what operators did. Times are Unix seconds.
+def to_new_key(key: api_keys.ApiKey, secret: str) -> NewApiKey:
+    return {**to_key(key), "secret": secret}
 
 
-def to_admin_action(act: AdminAction) -> dict[str, Any]:
+def to_key_list(keys: list[api_keys.ApiKey]) -> ApiKeyList:
+    return {"object": "list", "data": [to_key(key) for key in keys], "has_more": False}
+
+
+def to_admin_action(action: api_keys.AdminAction) -> AdminAction:
     return {
-        "id": act.id,
+        "id": action.id,
         "object": "admin_action",
-        "at": act.at_ms / 1000,
-        "action": act.action,
-        "subject": act.subject,
-        "outcome": act.outcome,
-        "key": {"id": act.operator.key, "name": act.operator.name},
-        "address": act.operator.address,
-        "request_id": act.operator.request,
+        "at": action.at_ms / 1000,
+        "action": cast(ActionName, action.action),
+        "subject": action.subject,
+        "outcome": action.outcome,
+        "key": {"id": action.operator.key, "name": action.operator.name},
+        "address": action.operator.address,
+        "request_id": action.operator.request,
     }
-
-
-# /v1/admin/models: a model to be served, in the fields of a row of models.toml.
-
-
-class ModelBody(Wire, Model):
-    """A row. What runs programs of its own stands in the models file of the machine that runs them."""
-
-
-def from_row(body: Any) -> Model:
-    """Raises CallerError naming the field."""
-    said = read(ModelBody, body)
-    if said.trust_remote_code:
-        raise unsupported("trust_remote_code")
-    return Model.model_validate(said.model_dump(exclude_unset=True))

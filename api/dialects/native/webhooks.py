@@ -1,18 +1,32 @@
-"""/v1/webhooks and /v1/events: a caller's webhook endpoints, and the log of its events.
+"""Webhooks: a job's own, /v1/webhooks and /v1/events: a caller's endpoints and the log of its events.
 
-Times are Unix seconds.
+Times are Unix seconds. A secret is shown once, when it is made.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_core import from_json
+from typing_extensions import TypedDict
 
-from api.dialects.fields import seconds
-from api.dialects.native.job_webhook import MOST_EVENTS
+from api.dialects.fields import ListAnswer, PageAnswer, seconds
 from api.dialects.strict_json import Wire, invalid, read
-from shared.webhooks import ALL_EVENTS, ENDINGS, FAMILIES, Change, Endpoint, Notice, Tried, body_of
+from shared import webhooks
+from shared.job import Delivery, Hook
+from shared.webhooks import (
+    ALL_EVENTS,
+    ENDINGS,
+    FAMILIES,
+    Change,
+    Notice,
+    Tried,
+    Webhook,
+    Why,
+    body_of,
+    key_of,
+)
 
+WebhookEvent = Literal["job.running", "job.succeeded", "job.failed", "job.cancelled"]
 EndpointEvent = Literal[
     "job.running",
     "job.succeeded",
@@ -28,6 +42,14 @@ EndpointEvent = Literal[
 DEFAULT_EVENTS = (*ENDINGS, "batch.*")
 LONGEST_DESCRIPTION = 200
 NAMES = (*ALL_EVENTS, *FAMILIES)
+# Nobody names one so often: a longer list is not read.
+MOST_EVENTS = 100
+
+
+class JobWebhook(Wire):
+    url: str
+    events: list[WebhookEvent] | None = Field(None, max_length=MOST_EVENTS)
+    secret: SecretStr | None = None
 
 
 class EndpointBody(Wire):
@@ -47,29 +69,45 @@ class EndpointChange(Wire):
     enabled: bool | None = None
 
 
-def from_endpoint(body: Any, id: str) -> Endpoint:
+def to_webhook(value: str | JobWebhook | None) -> Webhook | None:
+    """The address is checked at admission. Raises CallerError naming the field."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return Webhook(value, param="webhook")
+    if value.events == []:
+        raise invalid("webhook.events", "should name an event")
+    if value.secret is not None:
+        try:
+            key_of(value.secret.get_secret_value())
+        except ValueError as reason:
+            raise invalid("webhook.secret", str(reason)) from None
+    return Webhook(value.url, tuple(dict.fromkeys(value.events or ENDINGS)), value.secret)
+
+
+def from_endpoint(body: Any, id: str) -> webhooks.Endpoint:
     """The endpoint to be made under this id; its address is checked later.
 
     Raises CallerError naming the field.
     """
-    said = read(EndpointBody, body)
-    return Endpoint(
+    endpoint = read(EndpointBody, body)
+    return webhooks.Endpoint(
         id=id,
-        url=said.url,
-        events=tuple(dict.fromkeys(said.events or DEFAULT_EVENTS)),
-        description=_one_line(said.description) or "",
+        url=endpoint.url,
+        events=tuple(dict.fromkeys(endpoint.events or DEFAULT_EVENTS)),
+        description=_one_line(endpoint.description) or "",
         created_ms=0,
     )
 
 
 def from_change(body: Any) -> Change:
     """Raises CallerError naming the field."""
-    said = read(EndpointChange, body)
+    change = read(EndpointChange, body)
     return Change(
-        url=said.url,
-        events=tuple(dict.fromkeys(said.events)) if said.events else None,
-        description=_one_line(said.description),
-        enabled=said.enabled,
+        url=change.url,
+        events=tuple(dict.fromkeys(change.events)) if change.events else None,
+        description=_one_line(change.description),
+        enabled=change.enabled,
     )
 
 
@@ -82,13 +120,107 @@ def from_types(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def to_endpoint(endpoint: Endpoint, secret: str | None = None) -> dict[str, Any]:
-    """The webhook object; what does not apply is null, and the secret left out."""
-    shown = {
+class WebhookDelivery(TypedDict):
+    """One call; `status` is null where no answer came, `error` where the receiver took it."""
+
+    event: WebhookEvent
+    at: float
+    ms: int
+    status: int | None
+    error: str | None
+
+
+class WebhookState(TypedDict):
+    url: str
+    events: list[WebhookEvent]
+    deliveries: list[WebhookDelivery]
+    delivered_at: float | None
+
+
+class Endpoint(TypedDict):
+    """Times are Unix seconds; null is what does not apply."""
+
+    id: str
+    object: Literal["webhook"]
+    url: str
+    events: list[EndpointEvent]
+    description: str
+    enabled: bool
+    disabled_reason: Annotated[
+        Why | None, Field(description="`gone`: it answered 410. `caller`: it was turned off.")
+    ]
+    disabled_at: float | None
+    created_at: float
+    former_until: Annotated[
+        float | None, Field(description="How long a secret from before a rotation signs as well.")
+    ]
+
+
+class NewEndpoint(Endpoint):
+    secret: Annotated[str, Field(description="Shown now and never again.")]
+
+
+class EndpointList(PageAnswer):
+    data: list[Endpoint]
+    has_more: Annotated[bool, Field(description="`false`: this is all.")]
+
+
+class EndpointTry(TypedDict):
+    """One call. Without an answer `status` is null; `error` says why it did not count."""
+
+    event_id: str
+    event: str
+    at: float
+    ms: int
+    status: int | None
+    error: str | None
+
+
+class EndpointTryList(ListAnswer):
+    data: list[EndpointTry]
+    has_more: Annotated[bool, Field(description="`false`: this is all.")]
+
+
+class Event(TypedDict):
+    """What webhooks are told; `id` is their `webhook-id`, `data` what it happened to, as it stood then."""
+
+    id: str
+    type: str
+    timestamp: str
+    data: dict[str, Any]
+
+
+class EventList(PageAnswer):
+    data: list[Event]
+
+
+def to_hook(hook: Hook) -> WebhookState:
+    """The job's `webhook`; `delivered_at` is when the receiver took the job's end."""
+    return {
+        "url": hook.url,
+        "events": cast("list[WebhookEvent]", hook.events),
+        "deliveries": [_delivery(delivery) for delivery in hook.deliveries],
+        "delivered_at": seconds(hook.delivered_ms),
+    }
+
+
+def _delivery(delivery: Delivery) -> WebhookDelivery:
+    return {
+        "event": cast(WebhookEvent, delivery.event),
+        "at": delivery.at_ms / 1000,
+        "ms": delivery.took_ms,
+        "status": delivery.status,
+        "error": delivery.error,
+    }
+
+
+def to_endpoint(endpoint: webhooks.Endpoint) -> Endpoint:
+    """What does not apply is null."""
+    return {
         "id": endpoint.id,
         "object": "webhook",
         "url": endpoint.url,
-        "events": list(endpoint.events),
+        "events": cast("list[EndpointEvent]", list(endpoint.events)),
         "description": endpoint.description,
         "enabled": endpoint.disabled is None,
         "disabled_reason": endpoint.disabled,
@@ -96,25 +228,28 @@ def to_endpoint(endpoint: Endpoint, secret: str | None = None) -> dict[str, Any]
         "created_at": endpoint.created_ms / 1000,
         "former_until": seconds(endpoint.former_until_ms),
     }
-    return shown if secret is None else shown | {"secret": secret}
 
 
-def to_try(tried: Tried) -> dict[str, Any]:
+def to_new_endpoint(endpoint: webhooks.Endpoint, secret: str) -> NewEndpoint:
+    return {**to_endpoint(endpoint), "secret": secret}
+
+
+def to_try(attempt: Tried) -> EndpointTry:
     """One call of an endpoint, as a job shows those of its own webhook, with the event's id."""
-    said = tried.delivery
+    delivery = attempt.delivery
     return {
-        "event_id": tried.event_id,
-        "event": said.event,
-        "at": said.at_ms / 1000,
-        "ms": said.took_ms,
-        "status": said.status,
-        "error": said.error,
+        "event_id": attempt.event_id,
+        "event": delivery.event,
+        "at": delivery.at_ms / 1000,
+        "ms": delivery.took_ms,
+        "status": delivery.status,
+        "error": delivery.error,
     }
 
 
-def to_event(notice: Notice) -> dict[str, Any]:
+def to_event(notice: Notice) -> Event:
     """The event as a webhook was or would have been sent it, with its `webhook-id`."""
-    return {"id": notice.id, **from_json(body_of(notice))}
+    return cast(Event, {"id": notice.id, **from_json(body_of(notice))})
 
 
 def _one_line(text: str | None) -> str | None:

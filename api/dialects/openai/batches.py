@@ -2,20 +2,22 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 from pydantic_core import from_json
+from typing_extensions import TypedDict
 
-from api.dialects.fields import to_metadata
+from api.dialects.fields import Metadata, PageAnswer, to_metadata
 from api.dialects.openai.errors import status_of, to_error
 from api.dialects.openai.files import to_life
 from api.dialects.strict_json import Wire, invalid, parse, read, unsupported_kind
-from shared.batch import Batch, LineAnswer, LineProblem, Stage
+from shared import batch as records
+from shared.batch import LineAnswer, LineProblem, Stage
 from shared.errors import CallerError
 from shared.result import JobError
 
-WINDOW = "24h"
+WINDOW: Literal["24h"] = "24h"
 ELSEWHERE = (
     "/v1/embeddings",
     "/v1/images/edits",
@@ -27,18 +29,9 @@ ELSEWHERE = (
 MAX_ID = 512
 HEAD = 2**12
 """Leading bytes of an unparsable line in which its `custom_id` is looked for."""
-_NAMED = re.compile(
+_LEADING_ID = re.compile(
     rb'(?:\xef\xbb\xbf)?\s*+\{(?:\s*+"(?:method|url)"\s*+:\s*+"[^"\\]*+"\s*+,)*+'
     rb'\s*+"custom_id"\s*+:\s*+("(?:[^"\\]|\\.)++")'
-)
-_SHOWN: tuple[Stage, ...] = (
-    "in_progress",
-    "finalizing",
-    "completed",
-    "failed",
-    "expired",
-    "cancelling",
-    "cancelled",
 )
 
 
@@ -51,7 +44,7 @@ class BatchBody(Wire):
     completion_window: str
     endpoint: str
     input_file_id: str
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     output_expires_after: OutputLife | None = None
 
 
@@ -85,18 +78,18 @@ class Entry:
 
 def from_batch(body: Any, endpoints: tuple[str, ...]) -> BatchRequest:
     """Raises CallerError naming the field."""
-    said = read(BatchBody, body)
-    if said.endpoint in ELSEWHERE:
-        raise unsupported_kind("endpoint", said.endpoint)
-    if said.endpoint not in endpoints:
+    batch = read(BatchBody, body)
+    if batch.endpoint in ELSEWHERE:
+        raise unsupported_kind("endpoint", batch.endpoint)
+    if batch.endpoint not in endpoints:
         raise invalid("endpoint", f"should be one of {', '.join(endpoints)}")
-    if said.completion_window != WINDOW:
+    if batch.completion_window != WINDOW:
         raise invalid("completion_window", f"should be {WINDOW}")
-    life = said.output_expires_after
+    life = batch.output_expires_after
     return BatchRequest(
-        file=said.input_file_id,
-        endpoint=said.endpoint,
-        metadata=to_metadata(said.metadata),
+        file=batch.input_file_id,
+        endpoint=batch.endpoint,
+        metadata=to_metadata(batch.metadata),
         life_s=None if life is None else to_life(life.anchor, life.seconds, "output_expires_after"),
     )
 
@@ -108,38 +101,129 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
     except CallerError as error:
         code = "invalid_json_line" if error.code == "invalid_json" else error.code
         problem = LineProblem(code, f"Line {number}: {error.message}", number)
-        return Entry(named_at_start(raw), None, problem)
-    named = _named(value.get("custom_id")) if isinstance(value, dict) else None
+        return Entry(leading_custom_id(raw), None, problem)
+    custom_id = _custom_id(value.get("custom_id")) if isinstance(value, dict) else None
     try:
-        said = read(LineBody, value)
+        line = read(LineBody, value)
     except CallerError as error:
         code = error.code if isinstance(value, dict) else "invalid_json_line"
-        return Entry(named, None, LineProblem(code, f"Line {number}: {error.message}", number, error.param))
-    if said.url != endpoint:
+        problem = LineProblem(code, f"Line {number}: {error.message}", number, error.param)
+        return Entry(custom_id, None, problem)
+    if line.url != endpoint:
         message = f"Line {number}: `url` is not the batch's endpoint, {endpoint}."
-        return Entry(named, None, LineProblem("url_mismatch", message, number, "url"))
-    if said.method != "POST":
+        return Entry(custom_id, None, LineProblem("url_mismatch", message, number, "url"))
+    if line.method != "POST":
         message = f"Line {number}: `method` should be POST."
-        return Entry(named, None, LineProblem("invalid_request", message, number, "method"))
-    return Entry(named, said.body)
+        return Entry(custom_id, None, LineProblem("invalid_request", message, number, "method"))
+    return Entry(custom_id, line.body)
 
 
-def named_at_start(raw: bytes) -> str | None:
+def leading_custom_id(raw: bytes) -> str | None:
     """The custom_id of an unparsable line, where nothing but its method and url come before it."""
-    found = _NAMED.match(raw[:HEAD])
+    match = _LEADING_ID.match(raw[:HEAD])
     try:
-        return _named(from_json(found[1])) if found else None
+        return _custom_id(from_json(match[1])) if match else None
     except ValueError:
         return None
 
 
-def _named(custom_id: Any) -> str | None:
-    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_ID else None
+def _custom_id(value: Any) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_ID else None
 
 
-def to_batch(batch: Batch) -> dict[str, Any]:
-    """The batch object; times of stages that it has not reached are null."""
-    times = {f"{stage}_at": _seconds(batch.stages_ms.get(stage)) for stage in _SHOWN}
+class BatchError(TypedDict):
+    code: str
+    message: str
+    line: int | None
+    param: str | None
+
+
+class BatchErrors(TypedDict):
+    """What is wrong with lines of the input: the first hundred. Each is in the error file as well."""
+
+    object: Literal["list"]
+    data: list[BatchError]
+
+
+class BatchCounts(TypedDict):
+    """`total` is 0 until the lines were counted; at the end it is the sum of the others."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class InputTokensDetails(TypedDict):
+    cached_tokens: int
+
+
+class OutputTokensDetails(TypedDict):
+    reasoning_tokens: Literal[0]
+
+
+class BatchUsage(TypedDict):
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class Batch(TypedDict):
+    id: str
+    object: Literal["batch"]
+    endpoint: str
+    errors: BatchErrors | None
+    input_file_id: str
+    completion_window: Literal["24h"]
+    status: Stage
+    output_file_id: Annotated[
+        str | None, Field(description="The rows of the lines that succeeded, if any did.")
+    ]
+    error_file_id: Annotated[str | None, Field(description="The rows of all others, if there are any.")]
+    created_at: int
+    expires_at: int
+    in_progress_at: int | None
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: BatchCounts
+    usage: BatchUsage
+    metadata: dict[str, str] | None
+
+
+class BatchList(PageAnswer):
+    data: list[Batch]
+
+
+class RowResponse(TypedDict):
+    """The `request_id` of a line that became a job is the job's id."""
+
+    status_code: int
+    request_id: str
+    body: Any
+
+
+class RowError(TypedDict):
+    code: str
+    message: str
+
+
+class OutputRow(TypedDict):
+    """A row of an output or error file."""
+
+    id: str
+    custom_id: str | None
+    response: RowResponse | None
+    error: RowError | None
+
+
+def to_batch(batch: records.Batch) -> Batch:
+    """Times of stages that it has not reached are null."""
+    stages = batch.stages_ms
     return {
         "id": batch.id,
         "object": "batch",
@@ -152,54 +236,61 @@ def to_batch(batch: Batch) -> dict[str, Any]:
         "error_file_id": batch.error,
         "created_at": batch.created_ms // 1000,
         "expires_at": batch.expires_ms // 1000,
-        **times,
+        "in_progress_at": _seconds(stages.get("in_progress")),
+        "finalizing_at": _seconds(stages.get("finalizing")),
+        "completed_at": _seconds(stages.get("completed")),
+        "failed_at": _seconds(stages.get("failed")),
+        "expired_at": _seconds(stages.get("expired")),
+        "cancelling_at": _seconds(stages.get("cancelling")),
+        "cancelled_at": _seconds(stages.get("cancelled")),
         "request_counts": {
             "total": batch.total or 0,
             "completed": batch.completed,
             "failed": batch.failed,
         },
-        "usage": _usage(batch),
+        "usage": _usage(batch.tokens),
         "metadata": batch.metadata or None,
     }
 
 
-def to_row(batch: str, line: LineAnswer, body: dict[str, Any]) -> dict[str, Any]:
+def to_row(batch: str, line: LineAnswer, body: Any) -> OutputRow:
     """A row of the output file: what the line's call would have answered."""
-    return _row(batch, line) | {"response": _response(batch, line, 200, body), "error": None}
+    return _row(batch, line, response=_response(batch, line, 200, body))
 
 
-def to_refused_row(batch: str, line: LineAnswer, error: JobError) -> dict[str, Any]:
+def to_refused_row(batch: str, line: LineAnswer, error: JobError) -> OutputRow:
     """A row of the error file: the status and body with which the line's call would have been refused."""
-    answered = _response(batch, line, status_of(error.code), to_error(error))
-    return _row(batch, line) | {"response": answered, "error": None}
+    response = _response(batch, line, status_of(error.code), to_error(error))
+    return _row(batch, line, response=response)
 
 
-def to_undone_row(batch: str, line: LineAnswer, error: JobError) -> dict[str, Any]:
+def to_undone_row(batch: str, line: LineAnswer, error: JobError) -> OutputRow:
     """A row of the error file for a line that was not computed to its end."""
-    return _row(batch, line) | {"response": None, "error": {"code": error.code, "message": error.message}}
+    return _row(batch, line, error={"code": error.code, "message": error.message})
 
 
-def _row(batch: str, line: LineAnswer) -> dict[str, Any]:
-    return {"id": _row_id(batch, line), "custom_id": line.custom_id}
+def _row(
+    batch: str, line: LineAnswer, response: RowResponse | None = None, error: RowError | None = None
+) -> OutputRow:
+    id = _row_id(batch, line)
+    return {"id": id, "custom_id": line.custom_id, "response": response, "error": error}
 
 
 def _row_id(batch: str, line: LineAnswer) -> str:
     return f"batch_req_{batch.removeprefix('batch_')}_{line.number}"
 
 
-def _response(batch: str, line: LineAnswer, status: int, body: dict[str, Any]) -> dict[str, Any]:
-    """The `request_id` of a line that became a job is the job's id."""
+def _response(batch: str, line: LineAnswer, status: int, body: Any) -> RowResponse:
     return {"status_code": status, "request_id": line.job or _row_id(batch, line), "body": body}
 
 
-def _errors(batch: Batch) -> dict[str, Any] | None:
+def _errors(batch: records.Batch) -> BatchErrors | None:
     if not batch.errors:
         return None
-    return {"object": "list", "data": [dict(vars(problem)) for problem in batch.errors]}
+    return {"object": "list", "data": [cast(BatchError, dict(vars(problem))) for problem in batch.errors]}
 
 
-def _usage(batch: Batch) -> dict[str, Any]:
-    tokens = batch.tokens
+def _usage(tokens: records.Tokens) -> BatchUsage:
     return {
         "input_tokens": tokens.input,
         "input_tokens_details": {"cached_tokens": tokens.cached},

@@ -1,25 +1,45 @@
 """POST /v1/chat/completions: OpenAI's chat, as its SDKs and Hugging Face's clients send it.
 
-Parameters of OpenAI's reference and of Hugging Face's chat-completion page are known by name. Those that
-would change the answer and are not implemented are refused, never ignored.
+In order: the request's body, the whole answer, the chunks of a streamed one. Parameters of OpenAI's reference
+and of Hugging Face's chat-completion page are known by name. Those that would change the answer and are not
+implemented are refused, never ignored.
 """
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, NotRequired, Protocol, TypeVar
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from api.dialects.calls import finish_of, to_tool_call, to_tool_calls, told
-from api.dialects.fields import to_metadata
-from api.dialects.logprobs import to_chat_logprobs, wanted
-from api.dialects.messages import prefixed, to_messages
-from api.dialects.sampling import CLASSES, TIERS, Count, Tier, TokenSampling, VllmNames, to_parameters
-from api.dialects.strict_json import Harmless, Wire, invalid, read, refuse_unsupported, unsupported
-from api.dialects.tools import refuse_functions, to_tools
+from api.dialects.calls import (
+    FinishWord,
+    ToolCall,
+    finish_of,
+    split_answer,
+    to_tool_call,
+    to_tool_calls,
+)
+from api.dialects.fields import Metadata, to_metadata
+from api.dialects.logprobs import ChatLogprobs, to_chat_logprobs, wanted
+from api.dialects.messages import WireMessages, has_prefix, to_messages
+from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
+from api.dialects.sampling import (
+    PRIORITIES,
+    SERVICE_TIERS,
+    AnsweredTier,
+    MaxTokensField,
+    ServiceTier,
+    TokenSampling,
+    VllmOptions,
+    to_parameters,
+)
+from api.dialects.strict_json import UnsupportedExcept, Wire, invalid, read, unsupported
+from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.job import JobView, Priority
-from shared.request import Message, Request
-from shared.result import Logprobs, Result, Usage
+from shared.request import Message, Request, Seed
+from shared.result import Choice, Logprobs, Result, Usage, logprobs_of
 from shared.tool_calls.call import Called
+from shared.tool_calls.parser import Reader, Said
 
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 
@@ -30,51 +50,53 @@ class StreamOptions(Wire):
     continuous_usage_stats: bool | None = None
 
     @property
-    def counted(self) -> bool:
+    def running_usage(self) -> bool:
         """Whether every chunk counts; vLLM's name, which means nothing by itself there too."""
         return bool(self.include_usage and self.continuous_usage_stats)
 
 
-class ChatBody(TokenSampling, VllmNames):
+class ChatBody(TokenSampling, VllmOptions):
     model: str | None = None
-    messages: list[Any]
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
+    messages: WireMessages
+    max_tokens: MaxTokensField = None
+    max_completion_tokens: MaxTokensField = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     continue_final_message: bool | None = None
     # Mistral's name for `seed`.
-    random_seed: int | None = None
+    random_seed: Seed | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     store: bool | None = None
-    metadata: dict[str, str] | None = None
-    service_tier: Tier | None = None
-    tools: list[Any] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    metadata: Metadata | None = None
+    service_tier: ServiceTier | None = None
+    tools: ToolBodies = None
+    tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
     add_generation_prompt: bool | None = None
-    add_special_tokens: Annotated[bool | None, Harmless(False)] = None
-    tool_prompt: Annotated[str | None, Harmless()] = None
-    functions: Annotated[list[Any] | None, Harmless([])] = None
-    function_call: Annotated[str | dict[str, Any] | None, Harmless("none", "auto")] = None
-    modalities: Annotated[list[str] | None, Harmless(["text"])] = None
-    audio: Annotated[dict[str, Any] | None, Harmless()] = None
-    moderation: Annotated[dict[str, Any] | None, Harmless()] = None
-    web_search_options: Annotated[dict[str, Any] | None, Harmless()] = None
-    reasoning_effort: Annotated[str | None, Harmless("none")] = None
-    verbosity: Annotated[Literal["low", "medium", "high"] | None, Harmless("medium")] = None
+    add_special_tokens: Annotated[bool | None, UnsupportedExcept(False)] = None
+    tool_prompt: Annotated[str | None, UnsupportedExcept()] = None
+    functions: Annotated[list[Any] | None, UnsupportedExcept([], instead="tools")] = None
+    function_call: Annotated[
+        str | dict[str, Any] | None, UnsupportedExcept("none", "auto", instead="tool_choice")
+    ] = None
+    modalities: Annotated[list[str] | None, UnsupportedExcept(["text"])] = None
+    audio: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
+    moderation: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
+    web_search_options: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
+    reasoning_effort: Annotated[str | None, UnsupportedExcept("none")] = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, UnsupportedExcept("medium")] = None
     # Mistral's and OpenRouter's own, and samplers of other servers that their neutral value switches off.
-    safe_prompt: Annotated[bool | None, Harmless(False)] = None
-    transforms: Annotated[list[str] | None, Harmless([])] = None
-    mirostat: Annotated[int | None, Harmless(0)] = None
-    tfs_z: Annotated[float | None, Harmless(1.0)] = None
-    top_a: Annotated[float | None, Harmless(0.0)] = None
-    dry_multiplier: Annotated[float | None, Harmless(0.0)] = None
-    dynatemp_range: Annotated[float | None, Harmless(0.0)] = None
-    xtc_probability: Annotated[float | None, Harmless(0.0)] = None
-    id_slot: Annotated[int | None, Harmless(-1)] = None
-    return_progress: Annotated[bool | None, Harmless(False)] = None
+    safe_prompt: Annotated[bool | None, UnsupportedExcept(False)] = None
+    transforms: Annotated[list[str] | None, UnsupportedExcept([])] = None
+    mirostat: Annotated[int | None, UnsupportedExcept(0)] = None
+    tfs_z: Annotated[float | None, UnsupportedExcept(1.0)] = None
+    top_a: Annotated[float | None, UnsupportedExcept(0.0)] = None
+    dry_multiplier: Annotated[float | None, UnsupportedExcept(0.0)] = None
+    dynatemp_range: Annotated[float | None, UnsupportedExcept(0.0)] = None
+    xtc_probability: Annotated[float | None, UnsupportedExcept(0.0)] = None
+    id_slot: Annotated[int | None, UnsupportedExcept(-1)] = None
+    return_progress: Annotated[bool | None, UnsupportedExcept(False)] = None
     # llama.cpp's: it changes the time of an answer at most.
     cache_prompt: bool | None = None
     # On other services it speeds an answer up; it never changes it.
@@ -89,40 +111,29 @@ class ChatBody(TokenSampling, VllmNames):
 
 
 @dataclass(frozen=True)
-class Chat:
-    """A chat call: what to compute and how to answer. `request.model` is as the caller wrote it, "" for none.
+class Completion:
+    """A call of either completion route. A request's `model` is as the caller wrote it, "" for none.
 
-    `others` are a text completion's further prompts, each a request of its own. `counted` adds the number of
-    tokens so far to every chunk of the stream.
+    A text completion has a request for each of its prompts, a chat one. In a stream `include_usage` counts
+    the tokens in a last chunk, `running_usage` in every chunk.
     """
 
-    request: Request
+    requests: list[Request]
     stream: bool
     include_usage: bool
+    running_usage: bool
     metadata: dict[str, str] = field(default_factory=dict)
     stored: bool = True
     priority: Priority = "normal"
-    others: tuple[Request, ...] = ()
-    counted: bool = False
+
+    @property
+    def request(self) -> Request:
+        return self.requests[0]
 
 
-@dataclass(frozen=True)
-class ChunkHead:
-    """What every chunk of one stream repeats; `created` in Unix seconds."""
-
-    id: str
-    model: str
-    created: int
-    include_usage: bool = False
-    fingerprint: str | None = None
-    priority: Priority = "normal"
-
-
-def from_chat(body: Any) -> Chat:
+def from_chat(body: Any) -> Completion:
     """Raises CallerError naming the field."""
     chat = read(ChatBody, body)
-    refuse_functions(chat)
-    refuse_unsupported(chat)
     messages = to_messages(chat.messages, "messages", bare_base64=False)
     continued = continues(chat.continue_final_message, chat.messages, messages[-1])
     if chat.add_generation_prompt is not None and chat.add_generation_prompt == continued:
@@ -137,137 +148,289 @@ def from_chat(body: Any) -> Chat:
         continue_final=continued,
         named=named,
     )
-    return Chat(
-        request,
+    return Completion(
+        [request],
         stream=bool(chat.stream),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
-        counted=bool(chat.stream_options and chat.stream_options.counted),
+        running_usage=bool(chat.stream_options and chat.stream_options.running_usage),
         metadata=to_metadata(chat.metadata),
         stored=chat.store is not False,
-        priority=CLASSES[chat.service_tier or "auto"],
+        priority=PRIORITIES[chat.service_tier or "auto"],
     )
 
 
-def continues(flag: bool | None, sent: list[Any] | None, last: Message) -> bool:
-    """Whether the final assistant message is continued, by the flag or by `prefix` as it was `sent`.
+def continues(flag: bool | None, turns: list[Any] | None, last: Message) -> bool:
+    """Whether the final assistant message is continued, by the flag or by its own `prefix`.
 
     Raises CallerError where there is none to extend.
     """
-    asked = sent is not None and prefixed(sent[-1])
-    if asked and flag is False:
+    prefix = turns is not None and has_prefix(turns[-1])
+    if prefix and flag is False:
         raise invalid("continue_final_message", "contradicts `prefix` of the final message; send one of them")
-    if (flag or asked) and (last.role != "assistant" or last.calls):
+    if (flag or prefix) and (last.role != "assistant" or last.calls):
         raise invalid("continue_final_message", "needs a final message of the assistant; add one")
-    return bool(flag or asked)
+    return bool(flag or prefix)
 
 
-def to_completion(view: JobView, model: str, created: int) -> dict[str, Any]:
+class ChatMessage(TypedDict):
+    """`content` is null where it is nothing but calls."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    tool_calls: NotRequired[Annotated[list[ToolCall], Field(description="Where it calls functions.")]]
+
+
+class ChatChoice(TypedDict):
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishWord
+
+
+class ChatCompletion(TypedDict):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: TokenUsage
+    service_tier: AnsweredTier
+    system_fingerprint: str
+
+
+def to_completion(job: JobView, model: str, created: int) -> ChatCompletion:
     """The answer of a job that succeeded; `model` is the id as served."""
-    result = result_of(view)
+    result = result_of(job)
     return {
-        "id": completion_id(view),
+        "id": completion_id(job),
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "choices": [_choice(view.id, result, i) for i in range(len(result.choices))],
+        "choices": [_choice(job.id, result, i) for i in range(len(result.choices))],
         "usage": to_usage(result.usage),
-        "service_tier": TIERS[view.priority],
+        "service_tier": SERVICE_TIERS[job.priority],
         "system_fingerprint": result.fingerprint,
     }
 
 
-def first_chunk(head: ChunkHead, index: int = 0, content: str | None = "") -> dict[str, Any]:
+def completion_id(job: JobView) -> str:
+    return f"chatcmpl-{job.id.removeprefix('job_')}"
+
+
+def result_of(job: JobView) -> Result:
+    """The result of a job that succeeded. Raises ValueError for any other."""
+    if job.result is None:
+        raise ValueError(f"job {job.id} is {job.status} and has no result")
+    return job.result
+
+
+def _choice(job: str, result: Result, index: int) -> ChatChoice:
+    choice = result.choices[index]
+    answer = split_answer(choice.text, result.syntax)
+    message: ChatMessage = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.calls:
+        message["tool_calls"] = to_tool_calls(job, index, answer.calls)
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": to_chat_logprobs(choice.logprobs),
+        "finish_reason": finish_of(choice.finish_reason, len(answer.calls)),
+    }
+
+
+class ToolCallDelta(ToolCall):
+    """A call is sent whole; `index` is its place among those of its answer."""
+
+    index: int
+
+
+_CONTENT = "In every chunk but those of calls; empty without words, null after or for a call."
+
+
+class ChatDelta(TypedDict):
+    role: NotRequired[Annotated[Literal["assistant"], Field(description="In the first chunk.")]]
+    content: NotRequired[Annotated[str | None, Field(description=_CONTENT)]]
+    tool_calls: NotRequired[list[ToolCallDelta]]
+
+
+class ChatChunkChoice(TypedDict):
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishWord | None
+
+
+class ChatCompletionChunk(TypedDict):
+    """`usage` is there where stream_options.include_usage was sent: null, and numbers in the last chunk. With
+    continuous_usage_stats all have numbers but those of an answer without text.
+    """
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    service_tier: AnsweredTier
+    system_fingerprint: str | None
+    choices: list[ChatChunkChoice]
+    usage: NotRequired[TokenUsage | TokensSoFar | None]
+
+
+@dataclass(frozen=True)
+class ChunkHead:
+    """What every chunk of one stream repeats; `created` in Unix seconds."""
+
+    id: str
+    model: str
+    created: int
+    include_usage: bool = False
+    fingerprint: str | None = None
+    priority: Priority = "normal"
+
+
+def chunk_head(id: str, job: JobView, *, usage: bool) -> ChunkHead:
+    """The fingerprint is known before the end only where the answer was cached."""
+    fingerprint = None if job.result is None else job.result.fingerprint
+    return ChunkHead(id, job.model, job.created_ms // 1000, usage, fingerprint, job.priority)
+
+
+def first_chunk(head: ChunkHead, index: int = 0, content: str | None = "") -> ChatCompletionChunk:
     """Sent before the first text, so that a reader sees the stream has begun."""
-    return _chunk(head, index, {"role": "assistant", "content": content}, None)
+    return _chunk(head, index, {"role": "assistant", "content": content})
 
 
 def delta_chunk(
     head: ChunkHead, text: str | None, logprobs: Logprobs | None = None, index: int = 0
-) -> dict[str, Any]:
-    return _chunk(head, index, {"content": text}, None, logprobs)
+) -> ChatCompletionChunk:
+    return _chunk(head, index, {"content": text}, logprobs=logprobs)
 
 
-def call_chunk(head: ChunkHead, number: int, called: Called, index: int) -> dict[str, Any]:
+def call_chunk(head: ChunkHead, number: int, called: Called, index: int) -> ChatCompletionChunk:
     """A whole call; `number` is its index in its answer."""
-    call = {"index": number} | to_tool_call(head.id, index, number, called)
-    return _chunk(head, index, {"tool_calls": [call]}, None)
+    call: ToolCallDelta = {"index": number, **to_tool_call(head.id, index, number, called)}
+    return _chunk(head, index, {"tool_calls": [call]})
 
 
 def finish_chunk(
     head: ChunkHead,
-    reason: str,
+    reason: FinishWord,
     index: int = 0,
     content: str | None = "",
     logprobs: Logprobs | None = None,
-) -> dict[str, Any]:
+) -> ChatCompletionChunk:
     """Unless there are calls, its delta holds an empty text: published snippets read it from every chunk."""
     return _chunk(head, index, {"content": content}, reason, logprobs)
 
 
-def usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:
+def usage_chunk(head: ChunkHead, usage: Usage) -> ChatCompletionChunk:
     """Only for callers that asked for it: published snippets read `choices[0]` of every chunk."""
-    return _envelope(head) | {"choices": [], "usage": to_usage(usage)}
-
-
-def to_usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cached_tokens,
-            "image_tokens": usage.image_tokens,
-            **heard(usage),
-        },
-    }
-
-
-def heard(usage: Usage) -> dict[str, int]:
-    """The audio tokens; empty where no sound was sent."""
-    return {"audio_tokens": usage.audio_tokens} if usage.audio_tokens else {}
-
-
-def completion_id(view: JobView) -> str:
-    return f"chatcmpl-{view.id.removeprefix('job_')}"
-
-
-def result_of(view: JobView) -> Result:
-    """The result of a job that succeeded. Raises ValueError for any other."""
-    if view.result is None:
-        raise ValueError(f"job {view.id} is {view.status} and has no result")
-    return view.result
-
-
-def _choice(job: str, result: Result, index: int) -> dict[str, Any]:
-    choice = result.choices[index]
-    said = told(choice.text, result.syntax)
-    calls = {"tool_calls": to_tool_calls(job, index, said.calls)} if said.calls else {}
-    return {
-        "index": index,
-        "message": {"role": "assistant", "content": said.words, "refusal": None} | calls,
-        "logprobs": to_chat_logprobs(choice.logprobs),
-        "finish_reason": finish_of(choice.finish_reason, len(said.calls)),
-    }
+    chunk = _envelope(head, [])
+    chunk["usage"] = to_usage(usage)
+    return chunk
 
 
 def _chunk(
     head: ChunkHead,
     index: int,
-    delta: dict[str, Any],
-    reason: str | None,
+    delta: ChatDelta,
+    reason: FinishWord | None = None,
     logprobs: Logprobs | None = None,
-) -> dict[str, Any]:
-    choice = {"index": index, "delta": delta, "logprobs": to_chat_logprobs(logprobs), "finish_reason": reason}
-    usage = {"usage": None} if head.include_usage else {}
-    return _envelope(head) | {"choices": [choice]} | usage
+) -> ChatCompletionChunk:
+    choice: ChatChunkChoice = {
+        "index": index,
+        "delta": delta,
+        "logprobs": to_chat_logprobs(logprobs),
+        "finish_reason": reason,
+    }
+    chunk = _envelope(head, [choice])
+    if head.include_usage:
+        chunk["usage"] = None
+    return chunk
 
 
-def _envelope(head: ChunkHead) -> dict[str, Any]:
+def _envelope(head: ChunkHead, choices: list[ChatChunkChoice]) -> ChatCompletionChunk:
     return {
         "id": head.id,
         "object": "chat.completion.chunk",
         "created": head.created,
         "model": head.model,
-        "service_tier": TIERS[head.priority],
+        "service_tier": SERVICE_TIERS[head.priority],
         "system_fingerprint": head.fingerprint,
+        "choices": choices,
     }
+
+
+Chunk = TypeVar("Chunk")
+
+
+class ChunkWriter(Protocol[Chunk]):
+    """Writes a job's events as chunks. `calls` says that the answer has to be a call."""
+
+    def __init__(self, job: JobView, *, usage: bool, calls: bool = False) -> None: ...
+
+    def opening(self, answers: int) -> list[Chunk]:
+        """The chunks before the first piece of `answers` answers."""
+
+    def piece(self, data: dict[str, Any]) -> list[Chunk]:
+        """The chunks of a `text` event."""
+
+    def ending(self, result: Result) -> list[Chunk]: ...
+
+
+class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
+    """Sends calls once they are whole, and words as soon as they cannot be part of one.
+
+    Where calls are required, or one was sent, chunks have no `content`: clients take even an empty text for a
+    part of the answer.
+    """
+
+    def __init__(self, job: JobView, *, usage: bool, calls: bool = False) -> None:
+        self._head = chunk_head(completion_id(job), job, usage=usage)
+        self._call_readers: dict[int, Reader] = {}
+        self._call_counts: dict[int, int] = {}
+        self._empty = None if calls else ""
+
+    def opening(self, answers: int) -> list[ChatCompletionChunk]:
+        return [first_chunk(self._head, index, self._empty) for index in range(answers)]
+
+    def piece(self, data: dict[str, Any]) -> list[ChatCompletionChunk]:
+        index, logprobs = data.get("choice", 0), logprobs_of(data)
+        if "syntax" not in data:
+            return [delta_chunk(self._head, data["text"], logprobs, index)]
+        reader = self._call_readers.setdefault(index, Reader(data["syntax"]))
+        return self._words_and_calls(index, reader.feed(data["text"]), logprobs)
+
+    def ending(self, result: Result) -> list[ChatCompletionChunk]:
+        self._head = replace(self._head, fingerprint=result.fingerprint)
+        chunks: list[ChatCompletionChunk] = []
+        for index, choice in enumerate(result.choices):
+            if index in self._call_readers:
+                chunks += self._words_and_calls(index, self._call_readers[index].close(), None)
+            reason = finish_of(choice.finish_reason, self._call_counts.get(index, 0))
+            content, logprobs = self._no_content(index), unsent_logprobs(choice)
+            chunks.append(finish_chunk(self._head, reason, index, content, logprobs))
+        return [*chunks, usage_chunk(self._head, result.usage)] if self._head.include_usage else chunks
+
+    def _words_and_calls(
+        self, index: int, pieces: list[Said], logprobs: Logprobs | None
+    ) -> list[ChatCompletionChunk]:
+        chunks: list[ChatCompletionChunk] = []
+        if logprobs is not None:
+            # In a chunk of their own: logprobs of calls and of text held back are sent as well.
+            chunks.append(delta_chunk(self._head, self._no_content(index), logprobs, index))
+        for piece in pieces:
+            if isinstance(piece, Called):
+                number = self._call_counts.get(index, 0)
+                chunks.append(call_chunk(self._head, number, piece, index))
+                self._call_counts[index] = number + 1
+            else:
+                chunks.append(delta_chunk(self._head, piece, None, index))
+        return chunks
+
+    def _no_content(self, index: int) -> str | None:
+        return None if self._call_counts.get(index) else self._empty
+
+
+def unsent_logprobs(choice: Choice) -> Logprobs | None:
+    """Logprobs for the last chunk: the empty ones of an answer without text, where they were asked for."""
+    return None if choice.logprobs else choice.logprobs

@@ -1,66 +1,81 @@
 """POST /v1/completions: one or several prompts without pictures, each a request of its own."""
 
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from api.dialects.formats import Grammar
-from api.dialects.logprobs import to_text_logprobs
-from api.dialects.openai.chat import Chat, ChunkHead, StreamOptions, result_of, to_usage
-from api.dialects.sampling import Count, TokenSampling, VllmNames, to_parameters
-from api.dialects.strict_json import Harmless, read, refuse_unsupported
+from api.dialects.logprobs import TextLogprobs, to_text_logprobs
+from api.dialects.openai.chat import (
+    ChunkHead,
+    ChunkWriter,
+    Completion,
+    StreamOptions,
+    chunk_head,
+    result_of,
+    unsent_logprobs,
+)
+from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
+from api.dialects.sampling import MaxTokensField, StopList, TokenSampling, VllmOptions, to_parameters
+from api.dialects.strict_json import UnsupportedExcept, described_as, read
 from shared.job import JobView
-from shared.request import MOST_PROMPTS, Message, Request, Text
-from shared.result import FinishReason, Logprobs, Usage
+from shared.request import MOST_PROMPTS, Message, Request, Text, TypicalP
+from shared.result import FinishReason, Logprobs, Result, Usage, logprobs_of
+
+_Prompts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
 
 
-class CompletionBody(TokenSampling, VllmNames):
+class CompletionBody(TokenSampling, VllmOptions):
     """The body; huggingface.js spreads its text-generation parameters over it."""
 
     model: str | None = None
-    prompt: str | Annotated[list[str], Field(min_length=1)]
-    max_tokens: Count | None = None
-    max_new_tokens: Count | None = None
+    prompt: Annotated[
+        str | Annotated[list[str], Field(min_length=1)],
+        described_as(str | _Prompts),
+        Field(description="The line of a batch has one."),
+    ]
+    max_tokens: MaxTokensField = None
+    max_new_tokens: MaxTokensField = None
     do_sample: bool | None = None
-    typical_p: float | None = None
-    stop_sequences: list[str] | None = None
+    typical_p: TypicalP | None = None
+    stop_sequences: StopList = None
     grammar: Grammar | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    add_special_tokens: Annotated[bool | None, Harmless(True)] = None
-    suffix: Annotated[str | None, Harmless("")] = None
-    return_full_text: Annotated[bool | None, Harmless(False)] = None
-    adapter_id: Annotated[str | None, Harmless()] = None
-    decoder_input_details: Annotated[bool | None, Harmless(False)] = None
+    add_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
+    suffix: Annotated[str | None, UnsupportedExcept("")] = None
+    return_full_text: Annotated[bool | None, UnsupportedExcept(False)] = None
+    adapter_id: Annotated[str | None, UnsupportedExcept()] = None
+    decoder_input_details: Annotated[bool | None, UnsupportedExcept(False)] = None
     # huggingface.js sends it to this route too, but returns only the text to its caller.
     details: bool | None = None
-    top_n_tokens: Annotated[int | None, Harmless(0)] = None
-    truncate: Annotated[int | None, Harmless()] = None
-    watermark: Annotated[bool | None, Harmless(False)] = None
+    top_n_tokens: Annotated[int | None, UnsupportedExcept(0)] = None
+    truncate: Annotated[int | None, UnsupportedExcept()] = None
+    watermark: Annotated[bool | None, UnsupportedExcept(False)] = None
     user: str | None = None
 
 
-def from_completion(body: Any) -> Chat:
+def from_completion(body: Any) -> Completion:
     """Raises CallerError naming the field."""
     call = read(CompletionBody, body)
-    refuse_unsupported(call)
     parameters, named = to_parameters((call, ""), logprobs=call.logprobs)
-    first, *others = (
+    requests = [
         Request(
             model=call.model or "",
             messages=(Message(role="user", parts=(Text(text=text),)),),
             parameters=parameters,
-            named={**named, "messages": place},
+            named={**named, "messages": path},
         )
-        for place, text in _prompts(call.prompt)
-    )
-    return Chat(
-        first,
+        for path, text in _prompts(call.prompt)
+    ]
+    return Completion(
+        requests,
         stream=bool(call.stream),
         include_usage=bool(call.stream_options and call.stream_options.include_usage),
-        others=tuple(others),
-        counted=bool(call.stream_options and call.stream_options.counted),
+        running_usage=bool(call.stream_options and call.stream_options.running_usage),
     )
 
 
@@ -71,50 +86,94 @@ def _prompts(prompt: str | list[str]) -> list[tuple[str, str]]:
     return [(f"prompt[{number}]", text) for number, text in enumerate(prompt[: MOST_PROMPTS + 1])]
 
 
-def to_text_completion(view: JobView, model: str, created: int) -> dict[str, Any]:
+class TextChoice(TypedDict):
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class TextCompletion(TypedDict):
+    """Whole, or one chunk of a stream."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[TextChoice]
+    usage: NotRequired[TokenUsage | TokensSoFar | None]
+
+
+def to_text_completion(job: JobView, model: str, created: int) -> TextCompletion:
     """The answer of a job that succeeded; `model` is the id as served."""
-    result = result_of(view)
-    head = ChunkHead(text_completion_id(view), model, created, fingerprint=result.fingerprint)
-    choices = [
-        _choice(i, choice.text, choice.finish_reason, choice.logprobs)
-        for i, choice in enumerate(result.choices)
-    ]
-    return _envelope(head) | {"choices": choices, "usage": to_usage(result.usage)}
+    result = result_of(job)
+    head = ChunkHead(text_completion_id(job), model, created, fingerprint=result.fingerprint)
+    choices = [_choice(i, c.text, c.finish_reason, c.logprobs) for i, c in enumerate(result.choices)]
+    answer = _envelope(head, choices)
+    answer["usage"] = to_usage(result.usage)
+    return answer
 
 
-def text_chunk(head: ChunkHead, text: str, told: Logprobs | None = None, index: int = 0) -> dict[str, Any]:
-    return _chunk(head, _choice(index, text, None, told))
+def text_completion_id(job: JobView) -> str:
+    return f"cmpl-{job.id.removeprefix('job_')}"
+
+
+def text_chunk(
+    head: ChunkHead, text: str, logprobs: Logprobs | None = None, index: int = 0
+) -> TextCompletion:
+    return _chunk(head, _choice(index, text, None, logprobs))
 
 
 def text_finish_chunk(
-    head: ChunkHead, reason: FinishReason, index: int = 0, told: Logprobs | None = None
-) -> dict[str, Any]:
-    return _chunk(head, _choice(index, "", reason, told))
+    head: ChunkHead, reason: FinishReason, index: int = 0, logprobs: Logprobs | None = None
+) -> TextCompletion:
+    return _chunk(head, _choice(index, "", reason, logprobs))
 
 
-def text_usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:
+def text_usage_chunk(head: ChunkHead, usage: Usage) -> TextCompletion:
     """Only for callers that asked for it."""
-    return _envelope(head) | {"choices": [], "usage": to_usage(usage)}
+    chunk = _envelope(head, [])
+    chunk["usage"] = to_usage(usage)
+    return chunk
 
 
-def text_completion_id(view: JobView) -> str:
-    return f"cmpl-{view.id.removeprefix('job_')}"
+def _choice(index: int, text: str, reason: FinishReason | None, logprobs: Logprobs | None) -> TextChoice:
+    return {"index": index, "text": text, "logprobs": to_text_logprobs(logprobs), "finish_reason": reason}
 
 
-def _choice(index: int, text: str, reason: FinishReason | None, told: Logprobs | None) -> dict[str, Any]:
-    return {"index": index, "text": text, "logprobs": to_text_logprobs(told), "finish_reason": reason}
+def _chunk(head: ChunkHead, choice: TextChoice) -> TextCompletion:
+    chunk = _envelope(head, [choice])
+    if head.include_usage:
+        chunk["usage"] = None
+    return chunk
 
 
-def _chunk(head: ChunkHead, choice: dict[str, Any]) -> dict[str, Any]:
-    usage = {"usage": None} if head.include_usage else {}
-    return _envelope(head) | {"choices": [choice]} | usage
-
-
-def _envelope(head: ChunkHead) -> dict[str, Any]:
+def _envelope(head: ChunkHead, choices: list[TextChoice]) -> TextCompletion:
     return {
         "id": head.id,
         "object": "text_completion",
         "created": head.created,
         "model": head.model,
         "system_fingerprint": head.fingerprint,
+        "choices": choices,
     }
+
+
+class TextChunkWriter(ChunkWriter[TextCompletion]):
+    def __init__(self, job: JobView, *, usage: bool, calls: bool = False) -> None:  # noqa: ARG002
+        self._head = chunk_head(text_completion_id(job), job, usage=usage)
+
+    def opening(self, answers: int) -> list[TextCompletion]:  # noqa: ARG002
+        return []
+
+    def piece(self, data: dict[str, Any]) -> list[TextCompletion]:
+        return [text_chunk(self._head, data["text"], logprobs_of(data), data.get("choice", 0))]
+
+    def ending(self, result: Result) -> list[TextCompletion]:
+        self._head = replace(self._head, fingerprint=result.fingerprint)
+        ends = [
+            text_finish_chunk(self._head, choice.finish_reason, index, unsent_logprobs(choice))
+            for index, choice in enumerate(result.choices)
+        ]
+        return [*ends, text_usage_chunk(self._head, result.usage)] if self._head.include_usage else ends

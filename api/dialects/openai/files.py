@@ -1,8 +1,11 @@
 """/v1/files: what callers upload and download. Times are Unix seconds."""
 
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Literal, cast, get_args
 
+from typing_extensions import TypedDict
+
+from api.dialects.fields import PageAnswer
 from api.dialects.strict_json import invalid, unknown, unsupported_kind
 from shared.errors import CallerError
 from shared.file import File, Purpose
@@ -18,14 +21,14 @@ MAX_DIGITS = 10
 
 
 @dataclass(frozen=True)
-class Said:
+class UploadFields:
     """An upload's fields beside its bytes; `life_s` is None where they do not set it."""
 
     purpose: Purpose
     life_s: int | None
 
 
-def from_fields(fields: dict[str, str]) -> Said:
+def from_fields(fields: dict[str, str]) -> UploadFields:
     """The form without its file. Raises CallerError naming the field."""
     for name in fields.keys() - {"purpose", ANCHOR, SECONDS}:
         raise unknown(name)
@@ -37,11 +40,11 @@ def from_fields(fields: dict[str, str]) -> Said:
     if purpose not in UPLOADED:
         raise invalid("purpose", f"should be one of {', '.join(UPLOADED)}")
     if SECONDS not in fields and ANCHOR not in fields:
-        return Said(purpose, None)
+        return UploadFields(purpose, None)
     seconds = fields.get(SECONDS, "")
     # A form's numbers are text, of any length.
     number = int(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < MAX_DIGITS else None
-    return Said(purpose, to_life(fields.get(ANCHOR), number, EXPIRES))
+    return UploadFields(purpose, to_life(fields.get(ANCHOR), number, EXPIRES))
 
 
 def to_life(anchor: str | None, seconds: int | None, at: str) -> int:
@@ -53,22 +56,44 @@ def to_life(anchor: str | None, seconds: int | None, at: str) -> int:
     return seconds
 
 
-def to_name(said: str) -> str:
+def to_name(path: str) -> str:
     """A file's name as it is shown: without folders and unprintable characters."""
-    last = said.replace("\\", "/").rpartition("/")[2]
+    last = path.replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in last if c.isprintable())[:MAX_NAME] or "upload"
 
 
-def from_purpose(said: str | None) -> Purpose | None:
+def from_purpose(text: str | None) -> Purpose | None:
     """The filter of a list. Raises CallerError `invalid_request`."""
-    if said is None or said in get_args(Purpose):
-        return cast("Purpose | None", said)
+    if text is None or text in get_args(Purpose):
+        return cast("Purpose | None", text)
     raise CallerError(
         "invalid_request", f"purpose is one of {', '.join(get_args(Purpose))}.", param="purpose"
     )
 
 
-def to_file(file: File) -> dict[str, Any]:
+class FileObject(TypedDict):
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: Purpose
+    status: Literal["processed"]
+    status_details: str | None
+
+
+class FileList(PageAnswer):
+    data: list[FileObject]
+
+
+class FileDeleted(TypedDict):
+    id: str
+    object: Literal["file"]
+    deleted: bool
+
+
+def to_file(file: File) -> FileObject:
     return {
         "id": file.id,
         "object": "file",
@@ -82,5 +107,5 @@ def to_file(file: File) -> dict[str, Any]:
     }
 
 
-def to_deleted(id: str) -> dict[str, Any]:
+def to_deleted(id: str) -> FileDeleted:
     return {"id": id, "object": "file", "deleted": True}

@@ -15,155 +15,184 @@ The job's events decide all of it, so they give the same events under the same n
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, NotRequired, cast
 
-from api.dialects.calls import Apart, Heard, Words
-from api.dialects.logprobs import to_content
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.dialects.calls import Piece, TextPiece, ToolCallSplitter
+from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.openai.response_object import (
-    Kept,
-    function_call,
-    message,
+    OutputItem,
+    ResponseMessage,
+    ResponseObject,
+    ResponseText,
+    StoredResponse,
     message_id,
-    part,
     status_of,
+    to_function_call,
+    to_message,
     to_output,
+    to_part,
     to_response,
 )
 from shared.job import LEAP, Event, JobView, Status
 from shared.result import Result, logprobs_of
 from shared.tool_calls.call import Called
 
-Told = dict[str, Any]
-LAST = {"completed": "response.completed", "incomplete": "response.incomplete"}
+LAST_EVENTS = {"completed": "response.completed", "incomplete": "response.incomplete"}
 
 
-class Story:
-    """Makes the events of one response in order. `told` counts them: it is the next one's number."""
+class ResponseEvent(TypedDict):
+    """One event of a response's stream, numbered from 0."""
 
-    def __init__(self, kept: Kept) -> None:
-        self._kept = kept
-        self._begun = not kept.outline.background
-        self._apart: Apart | None = None
+    type: str
+    sequence_number: int
+    response: NotRequired[
+        Annotated[ResponseObject, Field(description="created, queued, in_progress and the last")]
+    ]
+    item: NotRequired[Annotated[OutputItem, Field(description="output_item.…")]]
+    part: NotRequired[Annotated[ResponseText, Field(description="content_part.…")]]
+    delta: NotRequired[Annotated[str, Field(description="output_text.delta, function_call_arguments.delta")]]
+    name: NotRequired[Annotated[str, Field(description="function_call_arguments.done")]]
+    arguments: NotRequired[Annotated[str, Field(description="function_call_arguments.done")]]
+    text: NotRequired[Annotated[str, Field(description="output_text.done")]]
+    logprobs: NotRequired[Annotated[list[ChatTokenLogprob], Field(description="output_text.…")]]
+    item_id: NotRequired[str]
+    output_index: NotRequired[int]
+    content_index: NotRequired[int]
+
+
+class ResponseEventWriter:
+    """Makes the events of one response in order; `next_number` is the next one's."""
+
+    def __init__(self, response: StoredResponse) -> None:
+        self._response = response
+        self._begun = not response.fields.background
+        self._splitter: ToolCallSplitter | None = None
         self._items = 0
         self._calls = 0
-        # The index of the unfinished message, and its words so far.
+        # The index of the unfinished message, and its text so far.
         self._open_at: int | None = None
-        self._said: list[Words] = []
+        self._pieces: list[TextPiece] = []
         self._last_id = 0
-        self.told = 0
+        self.next_number = 0
 
-    def opening(self) -> list[Told]:
+    def opening(self) -> list[ResponseEvent]:
         """The events before the job's first one."""
         if self._begun:
             return [self._life("response.created", "running"), self._life("response.in_progress", "running")]
         return [self._life("response.created", "queued"), self._life("response.queued", "queued")]
 
-    def pass_over(self, event: Event) -> range:
+    def skip_lost(self, event: Event) -> range:
         """Skip the numbers of events that the store lost before this one, as the ids show; returns them."""
-        first, skipped = self.told, event.id - self._last_id - 1
+        first, skipped = self.next_number, event.id - self._last_id - 1
         self._last_id = event.id
-        # Fewer were taken back before anybody read them: their numbers were never told.
+        # Fewer were taken back before anybody read them: their numbers were never sent.
         if skipped >= LEAP:
-            self.told += skipped
-        return range(first, self.told)
+            self.next_number += skipped
+        return range(first, self.next_number)
 
-    def of(self, event: Event) -> list[Told]:
+    def events(self, event: Event) -> list[ResponseEvent]:
         """The response's events for one event of the job that is not its last."""
         if event.type == "running":
             return self._beginning()
         if event.type != "text":
             return []
-        if self._apart is None:
-            self._apart = Apart(event.data.get("syntax"))
-        return self._heard(self._apart.feed(event.data["text"], logprobs_of(event.data) or ()))
+        if self._splitter is None:
+            self._splitter = ToolCallSplitter(event.data.get("syntax"))
+        return self._split(self._splitter.feed(event.data["text"], logprobs_of(event.data) or ()))
 
-    def ending(self, view: JobView) -> list[Told]:
+    def ending(self, job: JobView) -> list[ResponseEvent]:
         """The remaining events, of a job that has ended."""
-        last = LAST.get(status_of(view), "response.failed")
-        rest = [] if view.result is None else self._rest(view.result)
-        return [*rest, self._tell(last, response=to_response(replace(self._kept, view=view)))]
+        last = LAST_EVENTS.get(status_of(job), "response.failed")
+        rest = [] if job.result is None else self._rest(job.result)
+        return [*rest, self._event(last, response=to_response(replace(self._response, job=job)))]
 
-    def _beginning(self) -> list[Told]:
+    def _beginning(self) -> list[ResponseEvent]:
         if self._begun:
             return []
         self._begun = True
         return [self._life("response.in_progress", "running")]
 
-    def _heard(self, heard: list[Heard]) -> list[Told]:
-        found: list[Told] = []
-        for piece in heard:
-            found += self._called(piece) if isinstance(piece, Called) else self._words(piece)
-        return found
+    def _split(self, pieces: list[Piece]) -> list[ResponseEvent]:
+        events: list[ResponseEvent] = []
+        for piece in pieces:
+            events += self._call(piece) if isinstance(piece, Called) else self._text(piece)
+        return events
 
-    def _words(self, words: Words) -> list[Told]:
-        begun = self._speaking()
-        self._said.append(words)
-        logprobs = to_content(words.logprobs)
-        return [*begun, self._piece("response.output_text.delta", delta=words.text, logprobs=logprobs)]
+    def _text(self, piece: TextPiece) -> list[ResponseEvent]:
+        opening = self._open_message()
+        self._pieces.append(piece)
+        logprobs = to_content(piece.logprobs)
+        return [*opening, self._part("response.output_text.delta", delta=piece.text, logprobs=logprobs)]
 
-    def _called(self, called: Called) -> list[Told]:
-        before = self._beginning() if self._open_at is None else self._over(self._message())
-        job, at, number = self._kept.view.id, self._items, self._calls
+    def _call(self, called: Called) -> list[ResponseEvent]:
+        before = self._beginning() if self._open_at is None else self._close_message(self._message())
+        job, at, number = self._response.job.id, self._items, self._calls
         self._items += 1
         self._calls += 1
-        item = function_call(job, number, called)
+        item = to_function_call(job, number, called)
         place = {"item_id": item["id"], "output_index": at}
-        begun, whole = function_call(job, number, called, "in_progress"), called.arguments
+        begun, text = to_function_call(job, number, called, "in_progress"), called.arguments
         return [
             *before,
-            self._tell("response.output_item.added", output_index=at, item=begun),
-            self._tell("response.function_call_arguments.delta", **place, delta=whole),
-            self._tell("response.function_call_arguments.done", **place, name=called.name, arguments=whole),
-            self._tell("response.output_item.done", output_index=at, item=item),
+            self._event("response.output_item.added", output_index=at, item=begun),
+            self._event("response.function_call_arguments.delta", **place, delta=text),
+            self._event("response.function_call_arguments.done", **place, name=called.name, arguments=text),
+            self._event("response.output_item.done", output_index=at, item=item),
         ]
 
-    def _speaking(self) -> list[Told]:
+    def _open_message(self) -> list[ResponseEvent]:
         if self._open_at is not None:
             return []
         before = self._beginning()
         self._open_at = self._items
         self._items += 1
-        item = message(self._kept.view.id, self._number(), "in_progress", [])
+        item = to_message(self._response.job.id, self._number(), "in_progress", [])
         return [
             *before,
-            self._tell("response.output_item.added", output_index=self._open_at, item=item),
-            self._piece("response.content_part.added", part=part(Words("", ()))),
+            self._event("response.output_item.added", output_index=self._open_at, item=item),
+            self._part("response.content_part.added", part=to_part(TextPiece("", ()))),
         ]
 
-    def _rest(self, result: Result) -> list[Told]:
-        rest = [] if self._apart is None else self._heard(self._apart.close())
-        last = to_output(self._kept.view.id, result)[-1]
-        return [*rest, *self._speaking(), *self._over(last)] if last["type"] == "message" else rest
+    def _rest(self, result: Result) -> list[ResponseEvent]:
+        rest = [] if self._splitter is None else self._split(self._splitter.close())
+        last = to_output(self._response.job.id, result)[-1]
+        if last["type"] != "message":
+            return rest
+        return [*rest, *self._open_message(), *self._close_message(last)]
 
-    def _message(self) -> Told:
+    def _message(self) -> ResponseMessage:
         """The unfinished message as it stands, completed."""
-        text = "".join(words.text for words in self._said)
-        logprobs = tuple(token for words in self._said for token in words.logprobs)
-        return message(self._kept.view.id, self._number(), "completed", [part(Words(text, logprobs))])
+        text = "".join(piece.text for piece in self._pieces)
+        logprobs = tuple(token for piece in self._pieces for token in piece.logprobs)
+        part = to_part(TextPiece(text, logprobs))
+        return to_message(self._response.job.id, self._number(), "completed", [part])
 
-    def _over(self, item: Told) -> list[Told]:
-        [whole] = item["content"]
-        told = [
-            self._piece("response.output_text.done", text=whole["text"], logprobs=whole["logprobs"]),
-            self._piece("response.content_part.done", part=whole),
-            self._tell("response.output_item.done", output_index=self._open_at, item=item),
+    def _close_message(self, item: ResponseMessage) -> list[ResponseEvent]:
+        [part] = item["content"]
+        events = [
+            self._part("response.output_text.done", text=part["text"], logprobs=part["logprobs"]),
+            self._part("response.content_part.done", part=part),
+            self._event("response.output_item.done", output_index=self._open_at, item=item),
         ]
-        self._open_at, self._said = None, []
-        return told
+        self._open_at, self._pieces = None, []
+        return events
 
-    def _life(self, kind: str, status: Status) -> Told:
+    def _life(self, kind: str, status: Status) -> ResponseEvent:
         """An event with the response as it was at that time, whatever became of it since."""
-        view = replace(self._kept.view, status=status, result=None, error=None, ended_ms=None)
-        return self._tell(kind, response=to_response(replace(self._kept, view=view)))
+        job = replace(self._response.job, status=status, result=None, error=None, ended_ms=None)
+        return self._event(kind, response=to_response(replace(self._response, job=job)))
 
     def _number(self) -> int:
         """The unfinished message's number among the answer's messages."""
         return (self._open_at or 0) - self._calls
 
-    def _piece(self, kind: str, **fields: Any) -> Told:
-        own = message_id(self._kept.view.id, self._number())
-        return self._tell(kind, item_id=own, output_index=self._open_at, content_index=0, **fields)
+    def _part(self, kind: str, **fields: Any) -> ResponseEvent:
+        item = message_id(self._response.job.id, self._number())
+        return self._event(kind, item_id=item, output_index=self._open_at, content_index=0, **fields)
 
-    def _tell(self, kind: str, **fields: Any) -> Told:
-        number, self.told = self.told, self.told + 1
-        return {"type": kind, "sequence_number": number, **fields}
+    def _event(self, kind: str, **fields: Any) -> ResponseEvent:
+        number, self.next_number = self.next_number, self.next_number + 1
+        return cast(ResponseEvent, {"type": kind, "sequence_number": number, **fields})

@@ -4,75 +4,26 @@ A message of an earlier answer comes back with all the fields that the answer ha
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 from pydantic import AliasChoices, Field
+from typing_extensions import TypedDict
 
-from api.dialects.calls import check_id, to_call, to_turn_call, told
-from api.dialects.fields import to_page
-from api.dialects.messages import asked, to_part, to_parts
-from api.dialects.openai.response_object import Kept, Outline, message_id
-from api.dialects.strict_json import Harmless, Replayed, invalid, read, refuse_unsupported, unsupported_kind
-from shared.request import Image, Media, Message, Part, Request, Role, Sound, Text, ToolCall
+from api.dialects.calls import CallId, FunctionName, check_id, split_answer, to_call, to_turn_call
+from api.dialects.fields import PageAnswer, to_page
+from api.dialects.messages import WirePart, to_part, to_parts, with_question
+from api.dialects.openai.response_object import ResponseCall, ResponseFields, StoredResponse, message_id
+from api.dialects.strict_json import (
+    Replayed,
+    UnsupportedExcept,
+    Wire,
+    described_as,
+    invalid,
+    read,
+    unsupported_kind,
+)
+from shared.request import Detail, Image, Media, Message, Part, Request, Role, Sound, Text, ToolCall
 from shared.result import Result
-
-
-class WireItem(Replayed):
-    """A message; `phase` tells the answers of a model apart that reasons aloud."""
-
-    role: Literal["user", "assistant", "system", "developer"]
-    content: Any = None
-    type: Literal["message"] | None = None
-    id: str | None = None
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
-    phase: Literal["commentary", "final_answer"] | None = None
-
-
-class Called(Replayed):
-    """What OpenAI's types have beside a call and what it gave: a client that dumps them sends it as null.
-
-    In Python the dump of 3.x calls `async` as its class does.
-    """
-
-    caller: Annotated[dict[str, Any] | None, Harmless({"type": "direct"})] = None
-    namespace: Annotated[str | None, Harmless()] = None
-    async_: Annotated[bool | None, Harmless(False)] = Field(
-        default=None, validation_alias=AliasChoices("async", "async_")
-    )
-
-
-class WireCall(Called):
-    """A call of an earlier answer; `parsed_arguments` is what OpenAI's helpers made of its arguments."""
-
-    type: Literal["function_call"]
-    call_id: str
-    name: str
-    arguments: str
-    parsed_arguments: Any = None
-    id: str | None = None
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
-
-
-class WireOutput(Called):
-    """What a called function gave."""
-
-    type: Literal["function_call_output"]
-    call_id: str
-    output: Any
-    name: str | None = None
-    id: str | None = None
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
-
-
-class WireReasoning(Replayed):
-    """What another service's model thought before it answered: taken and not read, as in a chat's message."""
-
-    type: Literal["reasoning"]
-    id: str | None = None
-    summary: list[Any] | None = None
-    content: list[Any] | None = None
-    encrypted_content: str | None = None
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
 class OutputText(Replayed):
@@ -83,6 +34,79 @@ class OutputText(Replayed):
     parsed: Any = None
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
+
+
+WireStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+class WireItem(Replayed):
+    """A message; `phase` tells the answers of a model apart that reasons aloud."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Annotated[Any, described_as(str | list[WirePart | OutputText])] = None
+    type: Literal["message"] | None = None
+    id: str | None = None
+    status: WireStatus | None = None
+    phase: Literal["commentary", "final_answer"] | None = None
+
+
+class CallOptions(Replayed):
+    """What OpenAI's types have beside a call and its result: a client that dumps them sends it as null.
+
+    In Python the dump of 3.x calls `async` as its class does.
+    """
+
+    caller: Annotated[dict[str, Any] | None, UnsupportedExcept({"type": "direct"})] = None
+    namespace: Annotated[str | None, UnsupportedExcept()] = None
+    async_: Annotated[bool | None, UnsupportedExcept(False)] = Field(
+        default=None, validation_alias=AliasChoices("async", "async_")
+    )
+
+
+class WireCall(CallOptions):
+    """A call of an earlier answer; `parsed_arguments` is what OpenAI's helpers made of its arguments."""
+
+    type: Literal["function_call"]
+    call_id: Annotated[str, described_as(CallId)]
+    name: Annotated[str, described_as(FunctionName)]
+    arguments: str
+    parsed_arguments: Any = None
+    id: str | None = None
+    status: WireStatus | None = None
+
+
+class WireOutput(CallOptions):
+    """What a called function gave."""
+
+    type: Literal["function_call_output"]
+    call_id: Annotated[str, described_as(CallId)]
+    output: Annotated[Any, described_as(str)]
+    name: str | None = None
+    id: str | None = None
+    status: WireStatus | None = None
+
+
+class WireReasoning(Replayed):
+    """What another service's model thought before it answered: taken and not read, as in a chat's message."""
+
+    type: Literal["reasoning"]
+    id: str | None = None
+    summary: list[Any] | None = None
+    content: list[Any] | None = None
+    encrypted_content: str | None = None
+    status: WireStatus | None = None
+
+
+class Reference(Wire):
+    """An item of an earlier answer by its id alone: Vercel's AI SDK sends them by default."""
+
+    type: Literal["item_reference"]
+    id: str
+
+
+InputItems = Annotated[
+    list[WireItem | WireCall | WireOutput | WireReasoning | Reference], Field(min_length=1)
+]
 
 
 class Item(NamedTuple):
@@ -100,11 +124,11 @@ def from_input(value: str | list[Any]) -> tuple[Message, ...]:
     if not value:
         raise invalid("input", "is empty; send a text or at least one item")
     if all(map(_is_part, value)):
-        return (asked(Message(role="user", parts=to_parts(value, "input", "user", _part))),)
+        return (with_question(Message(role="user", parts=to_parts(value, "input", "user", _part))),)
     turns = _turns(value)
     if not turns:
         raise invalid("input", "holds nothing but reasoning; send at least one message")
-    return (*turns[:-1], asked(turns[-1]))
+    return (*turns[:-1], with_question(turns[-1]))
 
 
 def _is_part(value: Any) -> bool:
@@ -113,34 +137,34 @@ def _is_part(value: Any) -> bool:
     return isinstance(kind, str) and kind.startswith("input_")
 
 
-def conversation(kept: Kept) -> tuple[Message, ...]:
+def conversation(response: StoredResponse) -> tuple[Message, ...]:
     """The conversation that a response answers, earlier turns included, without its instructions."""
-    details = iter(kept.outline.details)
+    details = iter(response.fields.details)
     media = (
         part.model_copy(update={"detail": next(details, "auto")}) if isinstance(part, Image) else part
-        for part in kept.question.media
+        for part in response.request.media
     )
-    return kept.question.with_media(tuple(media)).messages[int(kept.outline.instructed) :]
+    return response.request.with_media(tuple(media)).messages[int(response.fields.instructed) :]
 
 
-def continued(question: Request, outline: Outline, earlier: Kept, result: Result) -> Request:
+def continued(request: Request, fields: ResponseFields, earlier: StoredResponse, result: Result) -> Request:
     """The request with an earlier conversation and its answer before it, without that one's instructions."""
-    own = int(outline.instructed)
+    start = int(fields.instructed)
     before = (_renamed(turn, "previous_response_id") for turn in conversation(earlier))
-    answer = _answered(earlier.view.id, result)
-    messages = (*question.messages[:own], *before, answer, *question.messages[own:])
-    return question.model_copy(update={"messages": messages})
+    answer = _answer_turn(earlier.job.id, result)
+    messages = (*request.messages[:start], *before, answer, *request.messages[start:])
+    return request.model_copy(update={"messages": messages})
 
 
-def numbered(kept: Kept) -> list[Item]:
+def input_items(response: StoredResponse) -> list[Item]:
     """The items of the input under ids of their own, oldest first."""
-    own = message_id(kept.view.id)
+    base = message_id(response.job.id)
     items: list[Item] = []
-    for number, turn in enumerate(conversation(kept)):
+    for number, turn in enumerate(conversation(response)):
         if turn.parts or not turn.calls:
-            items.append(Item(f"{own}_{number}", turn))
+            items.append(Item(f"{base}_{number}", turn))
         bare = turn.model_copy(update={"parts": ()})
-        items += [Item(f"{own}_{number}_{n}", bare, call) for n, call in enumerate(turn.calls)]
+        items += [Item(f"{base}_{number}_{n}", bare, call) for n, call in enumerate(turn.calls)]
     return items
 
 
@@ -155,9 +179,51 @@ def page(items: list[Item], *, limit: int, after: str | None, ascending: bool) -
     return ordered[:limit], len(ordered) > limit
 
 
-def to_item_list(items: list[Item], has_more: bool, media: Mapping[str, str]) -> dict[str, Any]:
+class InputPart(TypedDict):
+    """`image_url` is null, or a data: URI where it was asked for."""
+
+    type: Literal["input_text", "input_image", "input_audio", "output_text"]
+    text: NotRequired[str]
+    annotations: NotRequired[Annotated[list[Any], Field(description="output_text")]]
+    detail: NotRequired[Annotated[Detail, Field(description="input_image")]]
+    file_id: NotRequired[Annotated[str | None, Field(description="input_image")]]
+    image_url: NotRequired[Annotated[str | None, Field(description="input_image")]]
+    input_audio: NotRequired[
+        Annotated[
+            dict[str, str],
+            Field(description="input_audio: empty, or the sound where it was asked for"),
+        ]
+    ]
+
+
+class InputItem(TypedDict):
+    id: str
+    type: Literal["message"]
+    status: Literal["completed"]
+    role: Literal["user", "assistant", "system"]
+    content: list[InputPart]
+
+
+class InputOutput(TypedDict):
+    """What a called function gave."""
+
+    id: str
+    type: Literal["function_call_output"]
+    status: Literal["completed"]
+    call_id: str
+    output: list[InputPart]
+
+
+ListedItem = InputItem | ResponseCall | InputOutput
+
+
+class InputItemList(PageAnswer):
+    data: list[ListedItem]
+
+
+def to_item_list(items: list[Item], has_more: bool, media: Mapping[str, str]) -> InputItemList:
     """`media` are the pictures and sounds to show, as data: URIs by digest."""
-    return to_page([_item(item, media) for item in items], has_more=has_more)
+    return {**to_page([_item(item, media) for item in items], has_more=has_more)}
 
 
 def _turns(values: list[Any]) -> list[Message]:
@@ -190,15 +256,13 @@ def _turn(value: Any, at: str) -> Message | None:
         read(WireReasoning, value, at)
         return None
     if kind == "function_call":
-        said = read(WireCall, value, at)
-        refuse_unsupported(said, at)
-        id = check_id(said.call_id, f"{at}.call_id")
-        return Message(role="assistant", parts=(), calls=(to_call(id, said.name, said.arguments, at),))
+        call = read(WireCall, value, at)
+        id = check_id(call.call_id, f"{at}.call_id")
+        return Message(role="assistant", parts=(), calls=(to_call(id, call.name, call.arguments, at),))
     if kind == "function_call_output":
-        given, named = read(WireOutput, value, at), f"{at}.call_id"
-        refuse_unsupported(given, at)
-        parts = to_parts(given.output, f"{at}.output", "tool", _part)
-        return Message(role="tool", parts=parts, answers=check_id(given.call_id, named), param=named)
+        output, param = read(WireOutput, value, at), f"{at}.call_id"
+        parts = to_parts(output.output, f"{at}.output", "tool", _part)
+        return Message(role="tool", parts=parts, answers=check_id(output.call_id, param), param=param)
     if isinstance(kind, str) and kind != "message":
         raise unsupported_kind(f"{at}.type", kind)
     item = read(WireItem, value, at)
@@ -217,33 +281,50 @@ def _renamed(turn: Message, param: str) -> Message:
     return turn.model_copy(update={"parts": tuple(parts)})
 
 
-def _answered(job: str, result: Result) -> Message:
-    """What a response said and called, as a turn of the conversation."""
-    said = told(result.text, result.syntax)
-    calls = tuple(to_turn_call(job, 0, number, called) for number, called in enumerate(said.calls))
-    parts = () if said.words is None else (Text(text=said.words),)
+def _answer_turn(job: str, result: Result) -> Message:
+    """A response's answer as a turn of the conversation."""
+    answer = split_answer(result.text, result.syntax)
+    calls = tuple(to_turn_call(job, 0, number, called) for number, called in enumerate(answer.calls))
+    parts = () if answer.text is None else (Text(text=answer.text),)
     return Message(role="assistant", parts=parts, calls=calls)
 
 
-def _item(item: Item, media: Mapping[str, str]) -> dict[str, Any]:
-    turn, common = item.turn, {"id": item.id, "status": "completed"}
-    if item.call is not None:
-        call = item.call
-        own = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
-        return {**common, "type": "function_call", **own}
-    content = [_told(part, turn.role, media) for part in turn.parts]
+def _item(item: Item, media: Mapping[str, str]) -> ListedItem:
+    turn, call = item.turn, item.call
+    if call is not None:
+        return {
+            "id": item.id,
+            "type": "function_call",
+            "status": "completed",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+        }
+    content = [_input_part(part, turn.role, media) for part in turn.parts]
     if turn.role == "tool":
-        return {**common, "type": "function_call_output", "call_id": turn.answers, "output": content}
-    return {**common, "type": "message", "role": turn.role, "content": content}
+        return {
+            "id": item.id,
+            "type": "function_call_output",
+            "status": "completed",
+            "call_id": turn.answers or "",
+            "output": content,
+        }
+    return {
+        "id": item.id,
+        "type": "message",
+        "status": "completed",
+        "role": turn.role,
+        "content": content,
+    }
 
 
-def _told(piece: Part, role: Role, media: Mapping[str, str]) -> dict[str, Any]:
-    if isinstance(piece, Sound):
-        head, _, data = media.get(piece.digest or "", "data:audio/wav;base64,").partition(";base64,")
+def _input_part(part: Part, role: Role, media: Mapping[str, str]) -> InputPart:
+    if isinstance(part, Sound):
+        head, _, data = media.get(part.digest or "", "data:audio/wav;base64,").partition(";base64,")
         return {"type": "input_audio", "input_audio": {"data": data, "format": head.rpartition("/")[2]}}
-    if isinstance(piece, Image):
-        url = media.get(piece.digest or "")
-        return {"type": "input_image", "detail": piece.detail, "file_id": None, "image_url": url}
+    if isinstance(part, Image):
+        url = media.get(part.digest or "")
+        return {"type": "input_image", "detail": part.detail, "file_id": None, "image_url": url}
     if role == "assistant":
-        return {"type": "output_text", "text": piece.text, "annotations": []}
-    return {"type": "input_text", "text": piece.text}
+        return {"type": "output_text", "text": part.text, "annotations": []}
+    return {"type": "input_text", "text": part.text}

@@ -2,31 +2,25 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, cast
 
-from api.dialects.calls import Words, apart, call_id
-from api.dialects.logprobs import to_content
-from api.dialects.openai.chat import heard
-from api.dialects.openai.errors import to_error
-from api.dialects.sampling import TIERS
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.dialects.calls import TextPiece, call_id, split
+from api.dialects.logprobs import ChatTokenLogprob, to_content
+from api.dialects.openai.errors import OpenAIErrorBody, to_error_body
+from api.dialects.sampling import SERVICE_TIERS, AnsweredTier
 from shared.job import JobView
-from shared.request import Detail, Format, Frozen, Function, Request, Text
+from shared.request import Detail, Format, Frozen, Function, Request, Text, Tools
 from shared.result import Result, Usage
 from shared.tool_calls.call import Called
 
-ALIKE: dict[str, Any] = {
-    "reasoning": {"effort": None, "summary": None},
-    "truncation": "disabled",
-}
-"""Fields that are the same in every response, because nothing else is served.
-
-A conversation that is too long is refused, even where the caller allows earlier turns to be dropped.
-"""
-UNSAID = 1.0
+DEFAULT_PROBABILITY = 1.0
 """OpenAI's `temperature` and `top_p` where the caller named none: strict clients need a number."""
 
 
-class Outline(Frozen, extra="ignore"):
+class ResponseFields(Frozen, extra="ignore"):
     """What a response shows of its call beyond what its request and its job hold.
 
     Kept with the job; fields of a newer release are ignored. `instructed` says that the request's first
@@ -51,20 +45,154 @@ class Outline(Frozen, extra="ignore"):
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredResponse:
     """A response as the records hold it."""
 
-    view: JobView
-    question: Request
-    outline: Outline
+    job: JobView
+    request: Request
+    fields: ResponseFields
 
 
-def detailed(outline: Outline, question: Request) -> Outline:
+class ResponseText(TypedDict):
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any]
+    logprobs: Annotated[list[ChatTokenLogprob], Field(description="Empty where none were asked for.")]
+
+
+MessageStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+class ResponseMessage(TypedDict):
+    id: str
+    type: Literal["message"]
+    status: MessageStatus
+    role: Literal["assistant"]
+    content: list[ResponseText]
+
+
+CallStatus = Literal["in_progress", "completed"]
+
+
+class ResponseCall(TypedDict):
+    """While it is in progress its arguments are empty."""
+
+    id: str
+    type: Literal["function_call"]
+    status: CallStatus
+    call_id: str
+    name: str
+    arguments: str
+
+
+class ResponseFunction(TypedDict):
+    """`strict` says whether the arguments of calls are held to the schema."""
+
+    type: Literal["function"]
+    name: str
+    description: str | None
+    parameters: dict[str, Any]
+    strict: bool
+
+
+class ResponseChoice(TypedDict):
+    type: Literal["function"]
+    name: str
+
+
+class IncompleteDetails(TypedDict):
+    reason: Literal["max_output_tokens"]
+
+
+class InputTokenDetails(TypedDict):
+    cached_tokens: int
+    cache_write_tokens: Literal[0]
+    image_tokens: int
+    audio_tokens: NotRequired[Annotated[int, Field(description="Where sounds were sent.")]]
+
+
+class OutputTokenDetails(TypedDict):
+    reasoning_tokens: Literal[0]
+
+
+class ResponseUsage(TypedDict):
+    input_tokens: int
+    input_tokens_details: InputTokenDetails
+    output_tokens: int
+    output_tokens_details: OutputTokenDetails
+    total_tokens: int
+
+
+class HeldFormat(TypedDict):
+    type: Literal["text", "json_object", "json_schema"]
+    name: NotRequired[str]
+    description: NotRequired[str]
+    strict: NotRequired[bool]
+    schema: NotRequired[Annotated[dict[str, Any], Field(description="As answers are held to it.")]]
+
+
+class ResponseTextConfig(TypedDict):
+    format: HeldFormat
+    verbosity: Literal["medium"]
+
+
+class ResponseReasoning(TypedDict):
+    effort: str | None
+    summary: str | None
+
+
+ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+ResponseToolChoice = Literal["auto", "none", "required"] | ResponseChoice
+OutputItem = ResponseMessage | ResponseCall
+
+
+class ResponseObject(TypedDict):
+    """Times are Unix seconds; `output` holds messages and calls, or nothing until there is an answer."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: ResponseStatus
+    background: bool
+    completed_at: int | None
+    error: OpenAIErrorBody | None
+    incomplete_details: IncompleteDetails | None
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    metadata: dict[str, str]
+    model: str
+    output: list[OutputItem]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    prompt_cache_key: str | None
+    reasoning: ResponseReasoning
+    safety_identifier: str | None
+    service_tier: AnsweredTier
+    store: bool
+    temperature: float
+    text: ResponseTextConfig
+    tool_choice: ResponseToolChoice
+    tools: list[ResponseFunction]
+    top_logprobs: int
+    top_p: float
+    truncation: Literal["disabled"]
+    usage: ResponseUsage | None
+    user: str | None
+
+
+class ResponseDeleted(TypedDict):
+    id: str
+    object: Literal["response"]
+    deleted: bool
+
+
+def with_details(fields: ResponseFields, request: Request) -> ResponseFields:
     """Add what a response shows of its request but the record, shared by all identical requests, lacks."""
-    details = tuple(picture.detail for picture in question.images)
-    unshown = None if question.unshown is None else [_function(f) for f in question.unshown]
-    kept = {"details": details if set(details) - {"auto"} else (), "unshown": unshown}
-    return outline.model_copy(update=kept)
+    details = tuple(picture.detail for picture in request.images)
+    unshown = None if request.unshown is None else [_function(f) for f in request.unshown]
+    update = {"details": details if set(details) - {"auto"} else (), "unshown": unshown}
+    return fields.model_copy(update=update)
 
 
 def response_id(job: str) -> str:
@@ -81,58 +209,79 @@ def message_id(job: str, number: int = 0) -> str:
     return f"msg_{job.removeprefix('job_')}" + (f"_o{number}" if number else "")
 
 
-def to_response(kept: Kept) -> dict[str, Any]:
+def to_response(response: StoredResponse) -> ResponseObject:
     """The response object, at any moment of its life."""
-    view, result = kept.view, kept.view.result
-    status = status_of(view)
+    job, request, fields = response.job, response.request, response.fields
+    parameters, result, status = request.parameters, job.result, status_of(job)
+    temperature, top_p = parameters.temperature, parameters.top_p
     return {
-        "id": response_id(view.id),
+        "id": response_id(job.id),
         "object": "response",
-        "created_at": view.created_ms // 1000,
+        "created_at": job.created_ms // 1000,
         "status": status,
-        "completed_at": (view.ended_ms or 0) // 1000 if status == "completed" else None,
-        "error": None if view.error is None else to_error(view.error)["error"],
+        "background": fields.background,
+        "completed_at": (job.ended_ms or 0) // 1000 if status == "completed" else None,
+        "error": None if job.error is None else to_error_body(job.error),
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
-        "model": view.model,
-        "output": [] if result is None else to_output(view.id, result),
+        "instructions": _instructions(response),
+        "max_output_tokens": parameters.max_new_tokens,
+        "max_tool_calls": fields.max_tool_calls,
+        "metadata": job.metadata,
+        "model": job.model,
+        "output": [] if result is None else to_output(job.id, result),
+        "parallel_tool_calls": fields.parallel,
+        "previous_response_id": fields.previous,
+        "prompt_cache_key": fields.prompt_cache_key,
+        "reasoning": {"effort": None, "summary": None},
+        "safety_identifier": fields.safety_identifier,
+        "service_tier": SERVICE_TIERS[job.priority],
+        "store": job.stored,
+        "temperature": DEFAULT_PROBABILITY if temperature is None else temperature,
+        "text": {"format": _format(fields.format, parameters.format), "verbosity": "medium"},
+        "tool_choice": _tool_choice(request.tools, fields),
+        "tools": _functions(request.tools, fields),
+        "top_logprobs": parameters.logprobs or 0,
+        "top_p": DEFAULT_PROBABILITY if top_p is None else top_p,
+        # A conversation that is too long is refused, also where the caller lets earlier turns be dropped.
+        "truncation": "disabled",
         "usage": None if result is None else _usage(result.usage),
-        **_asked(kept),
-        **ALIKE,
+        "user": fields.user,
     }
 
 
-def status_of(view: JobView) -> str:
-    if view.status == "succeeded" and view.result is not None:
-        return "completed" if view.result.choices[0].finish_reason == "stop" else "incomplete"
-    named = {"running": "in_progress", "succeeded": "completed"}
-    return named.get(view.status, view.status)
+def status_of(job: JobView) -> ResponseStatus:
+    if job.status == "succeeded" and job.result is not None:
+        return "completed" if job.result.choices[0].finish_reason == "stop" else "incomplete"
+    if job.status == "running":
+        return "in_progress"
+    return "completed" if job.status == "succeeded" else job.status
 
 
-def to_deleted(response: str) -> dict[str, Any]:
+def to_deleted(response: str) -> ResponseDeleted:
     return {"id": response, "object": "response", "deleted": True}
 
 
-def to_output(job: str, result: Result) -> list[dict[str, Any]]:
+def to_output(job: str, result: Result) -> list[OutputItem]:
     """The items of a response that has ended with an answer: its messages and calls, in order.
 
-    A call ends a message, so words after it are another one; only the last item may be incomplete.
+    A call ends a message, so text after it is another one; only the last item may be incomplete.
     """
     choice = result.choices[0]
-    heard = apart(choice.text, result.syntax, choice.logprobs or ())
-    items: list[dict[str, Any]] = []
+    pieces = split(choice.text, result.syntax, choice.logprobs or ())
+    items: list[OutputItem] = []
     calls = 0
-    for place, piece in enumerate(heard):
-        if isinstance(piece, Words):
-            ended = place < len(heard) - 1 or choice.finish_reason == "stop"
-            status = "completed" if ended else "incomplete"
-            items.append(message(job, place - calls, status, [part(piece)]))
+    for number, piece in enumerate(pieces):
+        if isinstance(piece, TextPiece):
+            ended = number < len(pieces) - 1 or choice.finish_reason == "stop"
+            status: MessageStatus = "completed" if ended else "incomplete"
+            items.append(to_message(job, number - calls, status, [to_part(piece)]))
         else:
-            items.append(function_call(job, calls, piece))
+            items.append(to_function_call(job, calls, piece))
             calls += 1
     return items
 
 
-def function_call(job: str, number: int, called: Called, status: str = "completed") -> dict[str, Any]:
+def to_function_call(job: str, number: int, called: Called, status: CallStatus = "completed") -> ResponseCall:
     """The item of a call; while it is in progress its arguments come in events of their own."""
     return {
         "id": f"fc_{job.removeprefix('job_')}_{number}",
@@ -144,7 +293,7 @@ def function_call(job: str, number: int, called: Called, status: str = "complete
     }
 
 
-def message(job: str, number: int, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+def to_message(job: str, number: int, status: MessageStatus, content: list[ResponseText]) -> ResponseMessage:
     return {
         "id": message_id(job, number),
         "type": "message",
@@ -154,54 +303,26 @@ def message(job: str, number: int, status: str, content: list[dict[str, Any]]) -
     }
 
 
-def part(words: Words) -> dict[str, Any]:
-    logprobs = to_content(words.logprobs)
-    return {"type": "output_text", "text": words.text, "annotations": [], "logprobs": logprobs}
+def to_part(piece: TextPiece) -> ResponseText:
+    logprobs = to_content(piece.logprobs)
+    return {"type": "output_text", "text": piece.text, "annotations": [], "logprobs": logprobs}
 
 
-def _asked(kept: Kept) -> dict[str, Any]:
-    """The fields that repeat what the caller asked."""
-    asked, outline = kept.question.parameters, kept.outline
-    return {
-        "background": outline.background,
-        "instructions": _instructions(kept),
-        "max_output_tokens": asked.max_new_tokens,
-        "max_tool_calls": outline.max_tool_calls,
-        "metadata": kept.view.metadata,
-        "previous_response_id": outline.previous,
-        "prompt_cache_key": outline.prompt_cache_key,
-        "safety_identifier": outline.safety_identifier,
-        "service_tier": TIERS[kept.view.priority],
-        "store": kept.view.stored,
-        "temperature": UNSAID if asked.temperature is None else asked.temperature,
-        "text": {"format": _format(outline.format, asked.format), "verbosity": "medium"},
-        **_tools(kept),
-        "top_logprobs": asked.logprobs or 0,
-        "top_p": UNSAID if asked.top_p is None else asked.top_p,
-        "user": outline.user,
-    }
+def _tool_choice(tools: Tools | None, fields: ResponseFields) -> ResponseToolChoice:
+    if tools is None:
+        return "auto" if fields.unshown is None else "none"
+    if tools.named is not None:
+        return {"type": "function", "name": tools.named}
+    return "required" if tools.required else "auto"
 
 
-def _tools(kept: Kept) -> dict[str, Any]:
-    shown, outline = kept.question.tools, kept.outline
-    if shown is None:
-        choice = "auto" if outline.unshown is None else "none"
-        return {
-            "parallel_tool_calls": outline.parallel,
-            "tool_choice": choice,
-            "tools": outline.unshown or [],
-        }
-    named = None if shown.named is None else {"type": "function", "name": shown.named}
-    return {
-        # An earlier release kept it with the functions only.
-        "parallel_tool_calls": outline.parallel and shown.parallel,
-        "tool_choice": named or ("required" if shown.required else "auto"),
-        "tools": [_function(function) for function in shown.functions],
-    }
+def _functions(tools: Tools | None, fields: ResponseFields) -> list[ResponseFunction]:
+    if tools is None:
+        return cast("list[ResponseFunction]", fields.unshown or [])
+    return [_function(function) for function in tools.functions]
 
 
-def _function(function: Function) -> dict[str, Any]:
-    """`strict` says whether the arguments of calls are held to the schema."""
+def _function(function: Function) -> ResponseFunction:
     return {
         "type": "function",
         "name": function.name,
@@ -211,28 +332,33 @@ def _function(function: Function) -> dict[str, Any]:
     }
 
 
-def _instructions(kept: Kept) -> str | None:
-    if not kept.outline.instructed:
+def _instructions(response: StoredResponse) -> str | None:
+    if not response.fields.instructed:
         return None
-    return "".join(p.text for p in kept.question.messages[0].parts if isinstance(p, Text))
+    return "".join(p.text for p in response.request.messages[0].parts if isinstance(p, Text))
 
 
-def _format(told: dict[str, Any] | None, held: Format | None) -> dict[str, Any]:
+def _format(body: dict[str, Any] | None, enforced: Format | None) -> HeldFormat:
     """The format, with the schema in the form that answers are held to."""
-    if told is None or held is None:
+    if body is None or enforced is None:
         return {"type": "text"}
-    return told | ({"schema": json.loads(held.content)} if told["type"] == "json_schema" else {})
+    answer = cast(HeldFormat, dict(body))
+    if answer["type"] == "json_schema":
+        answer["schema"] = json.loads(enforced.content)
+    return answer
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(usage: Usage) -> ResponseUsage:
+    details: InputTokenDetails = {
+        "cached_tokens": usage.cached_tokens,
+        "cache_write_tokens": 0,
+        "image_tokens": usage.image_tokens,
+    }
+    if usage.audio_tokens:
+        details["audio_tokens"] = usage.audio_tokens
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {
-            "cached_tokens": usage.cached_tokens,
-            "cache_write_tokens": 0,
-            "image_tokens": usage.image_tokens,
-            **heard(usage),
-        },
+        "input_tokens_details": details,
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,

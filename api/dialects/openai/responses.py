@@ -2,7 +2,8 @@
 
 Fields that would change the answer but are not implemented are refused, never ignored: OpenAI's own tools,
 reasoning, stored prompts, conversations, moderation. `seed`, `stop`, `top_k` and the like are fields of the
-other APIs."""
+other APIs.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +11,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from api.dialects.fields import to_metadata
+from api.dialects.fields import Metadata, to_metadata
 from api.dialects.formats import TextFormat
 from api.dialects.openai.chat import TopLogprobs
-from api.dialects.openai.response_items import from_input
-from api.dialects.openai.response_object import Outline, detailed
-from api.dialects.sampling import CLASSES, Count, Sampling, Tier, to_parameters
-from api.dialects.strict_json import Harmless, Wire, invalid, read, refuse_unsupported
-from api.dialects.tools import to_tools, to_unshown
+from api.dialects.openai.response_items import InputItems, Reference, from_input
+from api.dialects.openai.response_object import ResponseFields, with_details
+from api.dialects.sampling import PRIORITIES, Count, MaxTokensField, Sampling, ServiceTier, to_parameters
+from api.dialects.strict_json import UnsupportedExcept, Wire, described_as, invalid, read
+from api.dialects.tools import FlatToolChoice, FlatTools, to_tools, to_unshown
 from shared.job import Priority
 from shared.request import Message, Request, Text
 
@@ -44,16 +45,16 @@ Label = Annotated[str, Field(max_length=512)]
 
 class TextConfig(Wire):
     format: TextFormat | None = None
-    verbosity: Annotated[Literal["low", "medium", "high"] | None, Harmless("medium")] = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, UnsupportedExcept("medium")] = None
 
 
 class Reasoning(Wire):
-    effort: Annotated[str | None, Harmless("none")] = None
+    effort: Annotated[str | None, UnsupportedExcept("none")] = None
     # Of thoughts that are not told apart from the answer there is nothing to summarise.
-    summary: Annotated[str | None, Harmless("auto")] = None
-    generate_summary: Annotated[str | None, Harmless("auto")] = None
-    context: Annotated[str | None, Harmless("auto")] = None
-    mode: Annotated[str | None, Harmless("standard")] = None
+    summary: Annotated[str | None, UnsupportedExcept("auto")] = None
+    generate_summary: Annotated[str | None, UnsupportedExcept("auto")] = None
+    context: Annotated[str | None, UnsupportedExcept("auto")] = None
+    mode: Annotated[str | None, UnsupportedExcept("standard")] = None
 
 
 class CacheOptions(Wire):
@@ -61,8 +62,8 @@ class CacheOptions(Wire):
 
     mode: Literal["implicit", "explicit"] | None = None
     ttl: str | None = None
-    comparison_response_id: Annotated[str | None, Harmless()] = None
-    prewarm: Annotated[bool | None, Harmless(False)] = None
+    comparison_response_id: Annotated[str | None, UnsupportedExcept()] = None
+    prewarm: Annotated[bool | None, UnsupportedExcept(False)] = None
 
 
 class ResponseStreamOptions(Wire):
@@ -71,56 +72,56 @@ class ResponseStreamOptions(Wire):
 
 class ResponseBody(Sampling):
     model: str | None = None
-    input: str | list[Any]
+    input: Annotated[str | list[Any], described_as(str | InputItems)]
     instructions: str | None = None
     previous_response_id: str | None = None
-    max_output_tokens: Count | None = None
+    max_output_tokens: MaxTokensField = None
     top_logprobs: TopLogprobs | None = None
     include: list[Includable] | None = None
     text: TextConfig | None = None
     background: bool | None = None
     store: bool | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     # The ids that Codex gives its own sessions and turns.
     client_metadata: dict[str, Any] | None = None
-    service_tier: Tier | None = None
+    service_tier: ServiceTier | None = None
     user: Label | None = None
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
-    tools: list[Any] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: FlatTools = None
+    tool_choice: FlatToolChoice = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[Count, Field(ge=1)] | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    conversation: Annotated[str | dict[str, Any] | None, Harmless()] = None
-    prompt: Annotated[dict[str, Any] | None, Harmless()] = None
-    context_management: Annotated[list[Any] | None, Harmless([])] = None
-    moderation: Annotated[dict[str, Any] | None, Harmless()] = None
+    conversation: Annotated[str | dict[str, Any] | None, UnsupportedExcept()] = None
+    prompt: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
+    context_management: Annotated[list[Any] | None, UnsupportedExcept([])] = None
+    moderation: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
     image: Annotated[
         dict[str, Any] | None,
-        Harmless({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
+        UnsupportedExcept({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
     ] = None
-    access_programs: Annotated[dict[str, Any] | None, Harmless()] = None
+    access_programs: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
     prompt_cache_options: CacheOptions | None = None
     prompt_cache_retention: str | None = None
-    background_options: Annotated[dict[str, Any] | None, Harmless({}, {"completion_window": "soonest"})] = (
-        None
-    )
+    background_options: Annotated[
+        dict[str, Any] | None, UnsupportedExcept({}, {"completion_window": "soonest"})
+    ] = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class ResponseTurn:
-    """A call: what to compute, how to answer and what to remember of it.
+    """What to compute, how to answer and what to remember of it.
 
-    `request.model` is as the caller wrote it, "" for none. Its messages are only this turn's, without the
+    A request's `model` is as the caller wrote it, "" for none. Its messages are only this turn's, without the
     earlier conversation.
     """
 
     request: Request
-    outline: Outline
+    fields: ResponseFields
     stream: bool
     stored: bool
     metadata: dict[str, str]
@@ -129,86 +130,80 @@ class ResponseTurn:
 
 def from_response(body: Any) -> ResponseTurn:
     """Raises CallerError naming the field."""
-    said = read(ResponseBody, body)
-    refuse_unsupported(said)
+    call = read(ResponseBody, body)
     parameters, named = to_parameters(
-        (said, ""), (said.text or TextConfig(), "text"), logprobs=_logprobs(said)
+        (call, ""), (call.text or TextConfig(), "text"), logprobs=_logprobs(call)
     )
     request = Request(
-        model=said.model or "",
-        messages=_messages(said),
+        model=call.model or "",
+        messages=_messages(call),
         parameters=parameters,
-        tools=to_tools(said.tools, said.tool_choice, said.parallel_tool_calls, flat=True),
-        unshown=to_unshown(said.tools, said.tool_choice),
+        tools=to_tools(call.tools, call.tool_choice, call.parallel_tool_calls, flat=True),
+        unshown=to_unshown(call.tools, call.tool_choice),
         named={**named, "messages": "input"},
     )
     return ResponseTurn(
         request=request,
-        outline=detailed(_outline(said), request),
-        stream=bool(said.stream),
-        stored=said.store is not False,
-        metadata=to_metadata(said.metadata),
-        priority=CLASSES[said.service_tier or "auto"],
+        fields=with_details(_fields(call), request),
+        stream=bool(call.stream),
+        stored=call.store is not False,
+        metadata=to_metadata(call.metadata),
+        priority=PRIORITIES[call.service_tier or "auto"],
     )
 
 
-def _messages(said: ResponseBody) -> tuple[Message, ...]:
-    asked = from_input(said.input)
-    if not said.instructions:
-        return asked
-    return (Message(role="system", parts=(Text(text=said.instructions),)), *asked)
+def _messages(call: ResponseBody) -> tuple[Message, ...]:
+    turns = from_input(call.input)
+    if not call.instructions:
+        return turns
+    return (Message(role="system", parts=(Text(text=call.instructions),)), *turns)
 
 
-def _logprobs(said: ResponseBody) -> int | None:
+def _logprobs(call: ResponseBody) -> int | None:
     """How many alternatives to give for each token; None for no logprobs at all."""
-    if LOGPROBS in (said.include or ()):
-        return said.top_logprobs or 0
-    if said.top_logprobs:
+    if LOGPROBS in (call.include or ()):
+        return call.top_logprobs or 0
+    if call.top_logprobs:
         raise invalid("top_logprobs", f"needs `{LOGPROBS}` in `include`")
     return None
 
 
-def _outline(said: ResponseBody) -> Outline:
-    form = said.text.format if said.text else None
-    return Outline(
-        background=bool(said.background),
-        instructed=bool(said.instructions),
-        previous=said.previous_response_id,
+def _fields(call: ResponseBody) -> ResponseFields:
+    form = call.text.format if call.text else None
+    return ResponseFields(
+        background=bool(call.background),
+        instructed=bool(call.instructions),
+        previous=call.previous_response_id,
         format=None if form is None else form.model_dump(exclude={"schema_"}, exclude_none=True),
-        parallel=said.parallel_tool_calls is not False,
-        max_tool_calls=said.max_tool_calls,
-        user=said.user,
-        safety_identifier=said.safety_identifier,
-        prompt_cache_key=said.prompt_cache_key,
+        parallel=call.parallel_tool_calls is not False,
+        max_tool_calls=call.max_tool_calls,
+        user=call.user,
+        safety_identifier=call.safety_identifier,
+        prompt_cache_key=call.prompt_cache_key,
     )
 
 
-# Resolves references: items of earlier answers that a response's input names by their ids.
-#
-# Vercel's AI SDK sends them by default: an answer's items come back as their ids alone.
-
-MOST = 256
+MAX_REFERENCES = 256
 """References of one call: each may name another response, which must be looked up."""
 
 
-class Reference(Wire):
-    type: Literal["item_reference"]
-    id: str
-
-
 def references(body: Any) -> dict[int, str]:
-    """The ids that the input names, by their places in it. Raises CallerError naming the item."""
+    """The ids of earlier answers' items that the input names, by their places in it.
+
+    Raises CallerError naming the item.
+    """
     items = body.get("input") if isinstance(body, dict) else None
     if not isinstance(items, list):
         return {}
-    found = {
+    ids = {
         place: read(Reference, item, f"input[{place}]").id
         for place, item in enumerate(items)
         if isinstance(item, dict) and item.get("type") == "item_reference"
     }
-    if len(found) > MOST:
-        raise invalid("input", f"names more than {MOST} items; send them, or `previous_response_id`")
-    return found
+    if len(ids) > MAX_REFERENCES:
+        message = f"names more than {MAX_REFERENCES} items; send them, or `previous_response_id`"
+        raise invalid("input", message)
+    return ids
 
 
 def response_of(item: str) -> str:
@@ -216,6 +211,6 @@ def response_of(item: str) -> str:
     return f"resp_{item.partition('_')[2].partition('_')[0]}"
 
 
-def written_out(body: dict[str, Any], items: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+def with_items(body: dict[str, Any], items: Mapping[int, Any]) -> dict[str, Any]:
     """The body with its references replaced by these items."""
     return body | {"input": [items.get(place, item) for place, item in enumerate(body["input"])]}

@@ -1,8 +1,6 @@
 """How slowly a body may come, without any connection."""
 
 import asyncio
-import os
-import time
 from typing import Any
 
 import pytest
@@ -34,29 +32,3 @@ async def test_a_body_in_memory_has_its_whole_time_and_no_more(monkeypatch: pyte
     with pytest.raises(CallerError, match=r"did not arrive within 0\.01 s") as refused:
         await body._Pace(0.01).keep(never, 0)
     assert refused.value.code == "upload_timeout"
-
-
-async def test_what_came_while_the_process_stood_still_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "STRETCH_LIMIT_S", 0.05)
-    came, loop = asyncio.Event(), asyncio.get_running_loop()
-    there, here = os.pipe()
-
-    async def sender() -> Any:
-        await came.wait()
-        return {"type": "http.request", "body": b"hello"}
-
-    def stand_still() -> None:
-        until = time.monotonic() + 0.2
-        while time.monotonic() < until:
-            pass
-        os.write(here, b"!")
-
-    # As a connection does: what it brings is seen in the very turn of the loop in which the time is over.
-    loop.add_reader(there, came.set)
-    loop.call_soon(stand_still)
-    try:
-        assert (await body._Pace(60.0).keep(sender, 0))["body"] == b"hello"
-    finally:
-        loop.remove_reader(there)
-        os.close(there)
-        os.close(here)

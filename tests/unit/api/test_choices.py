@@ -13,7 +13,6 @@ from api.dialects.native.jobs import from_job
 from api.dialects.openai import chat, completions
 from api.dialects.openai.chat import ChunkHead, from_chat
 from api.dialects.openai.completions import from_completion
-from api.openapi.bodies import body_schemas
 from shared.errors import CallerError
 from shared.job import Event
 from shared.models import Model
@@ -21,6 +20,7 @@ from shared.request import MOST_CHOICES, Image, Message, Parameters, Request, Te
 from shared.result import Choice
 from shared.tokens import cost
 from sightline.job_commands import card
+from tests.support.openapi import SCHEMA
 from tests.support.views import succeeded
 
 Read = Callable[..., Request]
@@ -36,15 +36,15 @@ def text(**said: Any) -> Request:
 
 
 def job(**said: Any) -> Request:
-    return from_job({"input": {"prompt": "Hi"}, "parameters": said})[0]
+    return from_job({"input": {"prompt": "Hi"}, "parameters": said}).request
 
 
 def hf(**said: Any) -> Request:
-    return from_hf({"inputs": "Hi", "parameters": said}, "m").request
+    return from_hf({"inputs": "Hi", "parameters": said}).request
 
 
 def nested(**said: Any) -> Request:
-    return from_hf({"inputs": "Hi", "parameters": {"generate_kwargs": said}}, "m").request
+    return from_hf({"inputs": "Hi", "parameters": {"generate_kwargs": said}}).request
 
 
 READS = [
@@ -70,7 +70,7 @@ def test_several_answers_are_asked_for_by_every_route(read: Read, name: str, par
 def test_a_stream_that_has_no_place_for_several_answers_is_refused(given: str) -> None:
     said: dict[str, Any] = {given: 2 if given == "num_return_sequences" else {"num_return_sequences": 2}}
     with pytest.raises(CallerError, match="num_return_sequences") as refused:
-        from_hf({"inputs": "Hi", "parameters": said, "stream": True}, "m")
+        from_hf({"inputs": "Hi", "parameters": said, "stream": True})
     assert refused.value.code == "unsupported_parameter"
 
 
@@ -126,9 +126,9 @@ def test_every_answer_is_told_in_every_family() -> None:
     assert [(c["index"], c["text"]) for c in texts] == [(0, "a"), (1, "b")]
     result = jobs.to_job(view)["result"]
     assert (result["text"], [c["text"] for c in result["choices"]]) == ("a", ["a", "b"])
-    call = from_hf({"inputs": "Hi", "parameters": {"num_return_sequences": 2}}, "m")
+    call = from_hf({"inputs": "Hi", "parameters": {"num_return_sequences": 2}})
     assert task_answers.to_answer(view, call, None) == [{"generated_text": "a"}, {"generated_text": "b"}]
-    assert card(jobs.to_job(view), 1_700_000_060.0)[-4:] == ["", "a", "", "b"]
+    assert card({**jobs.to_job(view)}, 1_700_000_060.0)[-4:] == ["", "a", "", "b"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_an_event_says_which_answer_it_is_of() -> None:
     ],
 )
 def test_the_api_description_says_how_many_may_be_asked_for(body: str, name: str) -> None:
-    wanted = body_schemas()[body]["properties"][name]["anyOf"]
+    wanted = SCHEMA["components"]["schemas"][body]["properties"][name]["anyOf"]
     assert wanted == [{"maximum": MOST_CHOICES, "minimum": 1, "type": "integer"}, {"type": "null"}]
 
 

@@ -54,11 +54,11 @@ def completion(**fields: Any) -> Request:
 
 
 def job(**parameters: Any) -> Request:
-    return from_job({"messages": ASK, "parameters": parameters})[0]
+    return from_job({"messages": ASK, "parameters": parameters}).request
 
 
 def hf(**parameters: Any) -> Request:
-    return from_hf({"inputs": "Which?", "parameters": parameters}, "").request
+    return from_hf({"inputs": "Which?", "parameters": parameters}).request
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.support.mutations import refusals
 @pytest.mark.parametrize("images", [[], [URL], [URL, URL, URL]])
 def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> None:
     with pytest.raises(CallerError) as refused:
-        from_hf({"inputs": {"text": TURNS, "images": images}}, "m")
+        from_hf({"inputs": {"text": TURNS, "images": images}})
     assert (refused.value.code, refused.value.status) == ("image_count_mismatch", 422)
     assert refused.value.param == "inputs.images"
 
@@ -109,7 +109,7 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
 )
 def test_wrong_field_is_named(body: Any, code: str, param: str | None) -> None:
     with pytest.raises(CallerError) as refused:
-        from_hf(body, "m")
+        from_hf(body)
     assert (refused.value.code, refused.value.param) == (code, param)
 
 
@@ -124,7 +124,7 @@ def test_wrong_field_is_named(body: Any, code: str, param: str | None) -> None:
     ],
 )
 def test_no_broken_body_is_answered_with_a_server_error(body: Any) -> None:
-    found = refusals(lambda broken: from_hf(broken, "m"), body)
+    found = refusals(lambda broken: from_hf(broken), body)
     assert len(found) > 20
     assert all(len(error.param or "") <= 200 and len(error.message) <= 500 for error in found)
 
@@ -132,7 +132,7 @@ def test_no_broken_body_is_answered_with_a_server_error(body: Any) -> None:
 def test_labels_of_a_picture_are_refused_and_not_answered_with_a_caption() -> None:
     """What `image_classification(picture, top_k=3)` sends; its answers had no label and no score."""
     with pytest.raises(CallerError, match="not classified here") as refused:
-        from_hf({"inputs": B64, "parameters": {"top_k": 3, "top_p": None}}, "m")
+        from_hf({"inputs": B64, "parameters": {"top_k": 3, "top_p": None}})
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "parameters.top_k")
 
 
@@ -141,12 +141,12 @@ def test_labels_of_a_picture_are_refused_and_not_answered_with_a_caption() -> No
     [{"top_k": 3, "do_sample": True}, {"top_k": 3, "seed": 1}, {"generate_kwargs": {"top_k": 3}}],
 )
 def test_a_caption_is_drawn_from_so_many_tokens(parameters: dict[str, Any]) -> None:
-    assert from_hf({"inputs": B64, "parameters": parameters}, "m").request.parameters.top_k == 3
+    assert from_hf({"inputs": B64, "parameters": parameters}).request.parameters.top_k == 3
 
 
 def test_picture_data_never_stands_in_an_error() -> None:
     secret = "QUJD" * 1000
     for body in ({"inputs": {"image": secret + "!", "text": "?"}}, {"inputs": {"images": [secret, 5]}}):
         with pytest.raises(CallerError) as refused:
-            from_bytes(json.dumps(body).encode(), None, "m")
+            from_bytes(json.dumps(body).encode(), None)
         assert "QUJD" not in refused.value.message

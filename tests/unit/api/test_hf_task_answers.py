@@ -20,12 +20,12 @@ URL = "https://example.org/a.png"
 @pytest.mark.parametrize("agent", [JS, PY, "", None])
 def test_text_answers_are_a_list_for_everyone(agent: str | None) -> None:
     for inputs in ("Hi", [{"role": "user", "content": "Hi"}], {"image": URL, "text": "Hi"}):
-        answer = to_answer(succeeded(), from_hf({"inputs": inputs}, "m"), agent)
+        answer = to_answer(succeeded(), from_hf({"inputs": inputs}), agent)
         assert answer == [{"generated_text": "A red square."}]
 
 
 def test_caption_of_bytes_is_an_object_for_huggingface_js_only() -> None:
-    call = from_picture(b"bytes", "m")
+    call = from_picture(b"bytes")
     assert to_answer(succeeded(), call, JS) == {"generated_text": "A red square."}
     assert to_answer(succeeded(), call, PY) == [{"generated_text": "A red square."}]
     assert to_answer(succeeded(), call, None) == [{"generated_text": "A red square."}]
@@ -33,7 +33,7 @@ def test_caption_of_bytes_is_an_object_for_huggingface_js_only() -> None:
 
 @pytest.mark.parametrize("agent", OLDER_JS)
 def test_caption_of_bytes_reaches_older_huggingface_js_which_reads_the_first_of_a_list(agent: str) -> None:
-    assert to_answer(succeeded(), from_picture(b"bytes", "m"), agent) == [{"generated_text": "A red square."}]
+    assert to_answer(succeeded(), from_picture(b"bytes"), agent) == [{"generated_text": "A red square."}]
 
 
 def test_full_text_adds_the_question_without_its_pictures() -> None:
@@ -41,7 +41,7 @@ def test_full_text_adds_the_question_without_its_pictures() -> None:
         {"role": "user", "content": [{"type": "image", "url": URL}, {"type": "text", "text": "What?"}]},
         {"role": "assistant", "content": "It is"},
     ]
-    call = from_hf({"inputs": turns, "parameters": {"return_full_text": True}}, "m")
+    call = from_hf({"inputs": turns, "parameters": {"return_full_text": True}})
     assert to_answer(succeeded(), call, PY) == [
         {"input_text": "What?\nIt is", "generated_text": "A red square."}
     ]
@@ -51,14 +51,15 @@ def test_full_text_adds_the_question_without_its_pictures() -> None:
 def test_full_text_of_a_text_begins_with_it_for_clients_that_return_the_generated_text_alone(
     inputs: Any,
 ) -> None:
-    call = from_hf({"inputs": inputs, "parameters": {"return_full_text": True, "details": True}}, "m")
-    [answer] = to_answer(succeeded(), call, PY)
+    call = from_hf({"inputs": inputs, "parameters": {"return_full_text": True, "details": True}})
+    answers: Any = to_answer(succeeded(), call, PY)
+    [answer] = answers
     assert answer["generated_text"] == last_chunk(succeeded(), 3, call)["generated_text"]
     assert answer["generated_text"] == "Once A red square."
 
 
 def question(**parameters: Any) -> Any:
-    return from_hf({"inputs": {"question": "?", "image": URL}, "parameters": parameters}, "m")
+    return from_hf({"inputs": {"question": "?", "image": URL}, "parameters": parameters})
 
 
 def test_question_is_answered_with_a_score_also_where_the_engine_has_none() -> None:
@@ -78,13 +79,13 @@ def test_question_gets_at_most_as_many_answers_as_asked() -> None:
 def test_stream_is_text_generation_inferences() -> None:
     text = Event(2, "text", {"start": 0, "text": "A red", "ids": [5, 6]}, 1_700_000_000_000)
     empty = Event(3, "text", {"start": 5, "text": " square.", "ids": []}, 1_700_000_000_000)
-    last = last_chunk(succeeded(), 3, from_hf({"inputs": "Hi"}, "m"))
+    last = last_chunk(succeeded(), 3, from_hf({"inputs": "Hi"}))
     assert_golden("hf_stream", [token_chunk(text, 1), token_chunk(empty, 2), last])
 
 
 def detailed(*, stream: bool = False, **changes: Any) -> Any:
     """The details of an answer that ended as `changes` of its choice say."""
-    call = from_hf({"inputs": "Hi", "parameters": {"details": True, "seed": 7}, "stream": stream}, "m")
+    call = from_hf({"inputs": "Hi", "parameters": {"details": True, "seed": 7}, "stream": stream})
     view = succeeded()
     assert view.result is not None
     told = (
@@ -93,7 +94,8 @@ def detailed(*, stream: bool = False, **changes: Any) -> Any:
     )
     choice = view.result.choices[0].model_copy(update={"logprobs": told, **changes})
     view = replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
-    return last_chunk(view, 3, call)["details"] if stream else to_answer(view, call, PY, [5])[0]["details"]
+    whole: Any = to_answer(view, call, PY, [5])
+    return last_chunk(view, 3, call)["details"] if stream else whole[0]["details"]
 
 
 def test_the_pieces_of_a_stream_with_details_tell_how_probable_they_were() -> None:
@@ -105,7 +107,7 @@ def test_the_pieces_of_a_stream_with_details_tell_how_probable_they_were() -> No
         "logprobs": [[0, ["A", -0.5], []], [1, [" red", -0.25], []]],
     }
     chunks = [token_chunk(Event(2, "text", data, 1_700_000_000_000), 1)]
-    call = from_hf({"inputs": "Hi", "parameters": {"details": True}, "stream": True}, "m")
+    call = from_hf({"inputs": "Hi", "parameters": {"details": True}, "stream": True})
     chunks += [token_chunk(Event(3, "text", {**data, "logprobs": []}, 1_700_000_000_000), 2)]
     chunks += [last_chunk(succeeded(), 3, call)]
     assert call.request.parameters.logprobs == 0
@@ -118,12 +120,13 @@ def test_details_tell_the_seed_that_draws_the_same_answer_again(
     stream: bool, asked: int | None, drawn: int | None, told: int | None
 ) -> None:
     said = {"details": True, "seed": asked}
-    call = from_hf({"inputs": "Hi", "parameters": said, "stream": stream}, "m")
+    call = from_hf({"inputs": "Hi", "parameters": said, "stream": stream})
     view = succeeded()
     assert view.result is not None
     origin = Origin(made_of={}, parameters={} if drawn is None else {"seed": drawn})
     view = replace(view, result=view.result.model_copy(update={"origin": origin}))
-    details = last_chunk(view, 3, call)["details"] if stream else to_answer(view, call, PY)[0]["details"]
+    whole: Any = to_answer(view, call, PY)
+    details: Any = last_chunk(view, 3, call)["details"] if stream else whole[0]["details"]
     assert details["seed"] == told
 
 

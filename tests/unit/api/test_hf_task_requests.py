@@ -29,9 +29,9 @@ def asked(*parts: Text | Image) -> tuple[Message, ...]:
 
 
 def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> None:
-    assert from_hf(FULL, "org/model") == HfCall(
+    assert from_hf(FULL) == HfCall(
         request=Request(
-            model="org/model",
+            model="",
             messages=(
                 Message(
                     role="user",
@@ -135,10 +135,10 @@ def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> N
     ],
 )
 def test_every_form_that_clients_send_is_read(body: Any, task: str, messages: tuple[Message, ...]) -> None:
-    call = from_hf(body, "org/model")
+    call = from_hf(body)
     assert call.task == task
     asked_in = "question" if "question" in body else "inputs"
-    assert call.request == Request(model="org/model", messages=messages, named={"messages": asked_in})
+    assert call.request == Request(model="", messages=messages, named={"messages": asked_in})
 
 
 FILES = {
@@ -157,14 +157,14 @@ FILES = {
 )
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES.keys())
 def test_a_picture_is_never_asked_about_as_a_wall_of_letters(data: bytes, lead: str) -> None:
-    call = from_hf({"inputs": lead + base64.urlsafe_b64encode(data).decode()}, "m")
+    call = from_hf({"inputs": lead + base64.urlsafe_b64encode(data).decode()})
     assert call.request.messages == asked(Image(data=data, param="inputs"), Text(text=CAPTION))
 
 
 @pytest.mark.parametrize("words", [" is base64. Decode it.", "\nDecode it", "=\nDecode", ", decoded?"])
 def test_a_prompt_about_a_file_s_data_uri_is_not_taken_for_a_picture(words: str) -> None:
     prompt = f"data:text/csv;base64,YSxiCjEsMg={words}"
-    assert from_hf({"inputs": prompt}, "m").request.messages == asked(Text(text=prompt))
+    assert from_hf({"inputs": prompt}).request.messages == asked(Text(text=prompt))
 
 
 @pytest.mark.parametrize(
@@ -176,13 +176,13 @@ def test_an_older_length_beside_the_newer_one_that_outdoes_it_costs_no_answer(
     older: dict[str, int], newer: dict[str, int], inside: str | None
 ) -> None:
     def asks(said: dict[str, int]) -> HfCall:
-        return from_hf({"inputs": "Hi", "parameters": said if inside is None else {inside: said}}, "m")
+        return from_hf({"inputs": "Hi", "parameters": said if inside is None else {inside: said}})
 
     assert asks({**older, **newer}) == asks(newer)
 
 
 def test_top_k_of_a_question_is_the_number_of_answers() -> None:
-    call = from_hf({"inputs": {"question": "?", "image": URL}, "parameters": {"top_k": 2}}, "m")
+    call = from_hf({"inputs": {"question": "?", "image": URL}, "parameters": {"top_k": 2}})
     assert call.answers == 2
     assert call.request.parameters == Parameters()
 
@@ -202,11 +202,11 @@ def test_top_k_of_a_question_is_the_number_of_answers() -> None:
     ],
 )
 def test_body_is_read_by_its_type_and_first_byte(body: bytes, content_type: str | None, task: str) -> None:
-    assert from_bytes(body, content_type, "m").task == task
+    assert from_bytes(body, content_type).task == task
 
 
 def test_picture_bytes_ask_for_a_description() -> None:
-    call = from_picture(PNG, "m")
+    call = from_picture(PNG)
     assert call.request.messages == asked(Image(data=PNG), Text(text=CAPTION))
 
 
@@ -216,11 +216,11 @@ def test_picture_bytes_ask_for_a_description() -> None:
 )
 def test_body_that_is_neither_is_refused(body: bytes, content_type: str | None) -> None:
     with pytest.raises(CallerError) as refused:
-        from_bytes(body, content_type, "m")
+        from_bytes(body, content_type)
     assert refused.value.code == "invalid_json"
 
 
 def test_empty_picture_is_refused() -> None:
     with pytest.raises(CallerError) as refused:
-        from_bytes(b"", "image/png", "m")
+        from_bytes(b"", "image/png")
     assert refused.value.code == "invalid_image"

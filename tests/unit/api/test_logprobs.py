@@ -10,9 +10,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 
 from api.dialects.native.jobs import to_event, to_job
-from api.dialects.openai.chat import ChunkHead, delta_chunk, to_completion
-from api.dialects.openai.completion_streams import ChatStream, Stream, TextStream
-from api.dialects.openai.completions import text_chunk, to_text_completion
+from api.dialects.openai.chat import ChatChunkWriter, ChunkHead, ChunkWriter, delta_chunk, to_completion
+from api.dialects.openai.completions import TextChunkWriter, text_chunk, to_text_completion
 from shared.job import Event, JobView
 from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
 from tests.support.golden import assert_golden
@@ -61,10 +60,12 @@ def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:
     assert [len(likeliest) for likeliest in read.top_logprobs] == [2, 3, 2], "the chosen token is missing"
 
 
-@pytest.mark.parametrize(("form", "whole"), [(ChatStream, to_completion), (TextStream, to_text_completion)])
+@pytest.mark.parametrize(
+    ("form", "whole"), [(ChatChunkWriter, to_completion), (TextChunkWriter, to_text_completion)]
+)
 @pytest.mark.parametrize("told", [(), None])
 def test_a_stream_of_an_answer_without_text_tells_what_the_whole_answer_does(
-    form: type[Stream], whole: Callable[..., dict[str, Any]], told: Logprobs | None
+    form: type[ChunkWriter[Any]], whole: Callable[..., dict[str, Any]], told: Logprobs | None
 ) -> None:
     view = answered(told)
     assert view.result is not None
@@ -75,7 +76,8 @@ def test_a_stream_of_an_answer_without_text_tells_what_the_whole_answer_does(
 
 def test_without_alternatives_a_text_completion_has_none() -> None:
     told = tuple(token._replace(top=()) for token in TOLD)
-    (choice,) = to_text_completion(answered(told), "m", 0)["choices"]
+    choices: Any = to_text_completion(answered(told), "m", 0)["choices"]
+    (choice,) = choices
     assert choice["logprobs"]["top_logprobs"] is None
     assert choice["logprobs"]["token_logprobs"] == [-0.25, -2.0, -0.0625]
 
@@ -84,7 +86,8 @@ def test_a_job_and_its_events_tell_them_as_a_chat_does() -> None:
     (choice,) = to_job(answered(TOLD))["result"]["choices"]
     data = {"start": 0, "text": " red\u00e9", "ids": [1, 2, 3], "logprobs": stored(TOLD)}
     _, _, event = to_event(Event(3, "text", data, 1_700_000_000_000), answered(TOLD))
-    expected = to_completion(answered(TOLD), "m", 0)["choices"][0]["logprobs"]["content"]
+    chat: Any = to_completion(answered(TOLD), "m", 0)
+    expected = chat["choices"][0]["logprobs"]["content"]
     assert choice["logprobs"] == event["logprobs"] == expected
 
 

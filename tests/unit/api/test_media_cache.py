@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from api.admission.media_check import Album
+from api.admission.media_check import PictureInfoCache
 from api.server import memory_budget
 from api.server.memory_budget import FREE, MemoryBudget, Reservation
 from shared.blobs import AT_ONCE, Blobs, digest
@@ -23,7 +23,10 @@ async def test_reading_an_earlier_picture_waits_for_the_memory_that_large_reques
     data = png((8, 6), b"", extra=(png_chunk(b"juNk", bytes(2 * FREE)),))
     name = digest(data)
     blobs.write(name, data)
-    album, shown = Album(PictureSettings(), blobs), [Image(digest=name, param="previous_response_id")]
+    album, shown = (
+        PictureInfoCache(PictureSettings(), blobs),
+        [Image(digest=name, param="previous_response_id")],
+    )
     sizes = await album.sizes([name])
     other, own = Reservation(rack), Reservation(rack)
     await other.take(2 * FREE)
@@ -49,7 +52,7 @@ async def test_a_long_conversation_leaves_a_slow_store_to_others_as_well(
 
     monkeypatch.setattr(blobs, "size", size)
     names = [digest(b"%d" % number) for number in range(AT_ONCE)]
-    looking = asyncio.create_task(Album(PictureSettings(), blobs).sizes(names))
+    looking = asyncio.create_task(PictureInfoCache(PictureSettings(), blobs).sizes(names))
     await asyncio.to_thread(hanging.wait)
     try:
         async with asyncio.timeout(PATIENCE_S):

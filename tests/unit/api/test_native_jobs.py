@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.native.jobs import Envelope, from_job, to_event, to_job, to_list, to_problem
+from api.dialects.native.jobs import JobCall, from_job, to_event, to_job, to_list, to_problem
 from shared.errors import CODES, CallerError, ServiceError, Unavailable
 from shared.job import Event, Page, Times
 from shared.request import Image, Message, Parameters, Request, Text
@@ -46,9 +46,9 @@ CHAT: dict[str, Any] = {
 
 
 def test_job_with_an_input_asks_pictures_first() -> None:
-    request, terms = from_job(FULL)
-    assert terms == Envelope(metadata={"shop": "7"}, priority="batch", times=Times())
-    assert request == Request(
+    call = from_job(FULL)
+    assert call == JobCall(call.request, metadata={"shop": "7"}, priority="batch", times=Times())
+    assert call.request == Request(
         model="org/model",
         messages=(
             Message(
@@ -78,20 +78,20 @@ def test_job_with_an_input_asks_pictures_first() -> None:
 
 
 def test_job_with_messages_may_continue_the_last() -> None:
-    request, terms = from_job(CHAT)
-    assert request.continue_final
-    assert request.images == (Image(data=PNG, param="messages[0].content[0].image"),)
-    assert terms == Envelope(metadata={}, priority="normal", times=Times())
+    call = from_job(CHAT)
+    assert call.request.continue_final
+    assert call.request.images == (Image(data=PNG, param="messages[0].content[0].image"),)
+    assert call == JobCall(call.request, metadata={}, priority="normal", times=Times())
 
 
 def test_metadata_in_ascii_may_be_as_long_as_openai_takes_them() -> None:
     longest = {f"{i:02}".ljust(64, '"'): "\n" * 512 for i in range(16)}
-    assert from_job(SHORT | {"metadata": longest})[1].metadata == longest
+    assert from_job(SHORT | {"metadata": longest}).metadata == longest
 
 
 def test_one_picture_needs_no_list() -> None:
-    request, _ = from_job({"input": {"prompt": "Hi", "image": URL}})
-    assert request.images == (Image(url=URL, param="input.image"),)
+    call = from_job({"input": {"prompt": "Hi", "image": URL}})
+    assert call.request.images == (Image(url=URL, param="input.image"),)
 
 
 def test_explicit_nulls_are_the_same_as_left_out() -> None:
@@ -109,8 +109,8 @@ def test_explicit_nulls_are_the_same_as_left_out() -> None:
     ],
 )
 def test_a_time_may_be_written_as_a_number_or_as_a_date(written: float | str, ms: int) -> None:
-    _, terms = from_job(SHORT | {"schedule_at": written, "start_by": written, "finish_by": written})
-    assert terms.times == Times(ms, ms, ms)
+    call = from_job(SHORT | {"schedule_at": written, "start_by": written, "finish_by": written})
+    assert call.times == Times(ms, ms, ms)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_time_that_is_none_is_refused(name: str, written: Any) -> None:
 
 def test_a_job_is_stored_unless_its_caller_says_otherwise() -> None:
     asked: tuple[dict[str, Any], ...] = ({}, {"store": None}, {"store": True}, {"store": False})
-    said = [from_job(SHORT | more)[1].stored for more in asked]
+    said = [from_job(SHORT | more).stored for more in asked]
     assert said == [True, True, True, False]
 
 

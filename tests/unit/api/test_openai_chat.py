@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 
 from api.dialects.openai.chat import (
+    ChatChunkWriter,
     ChunkHead,
+    ChunkWriter,
     delta_chunk,
     finish_chunk,
     first_chunk,
@@ -12,7 +14,7 @@ from api.dialects.openai.chat import (
     to_completion,
     usage_chunk,
 )
-from api.dialects.openai.completion_streams import ChatStream, Stream, TextStream
+from api.dialects.openai.completions import TextChunkWriter
 from shared.errors import CallerError
 from shared.job import JobView, Priority
 from shared.request import Image, Message, Parameters, Request, Text
@@ -273,9 +275,11 @@ def test_chunks_are_what_openai_clients_and_published_snippets_read() -> None:
     assert_golden("chat_chunks", chunks)
 
 
-@pytest.mark.parametrize("form", [ChatStream, TextStream])
+@pytest.mark.parametrize("form", [ChatChunkWriter, TextChunkWriter])
 @pytest.mark.parametrize("view", [QUEUED, succeeded()])
-def test_a_stream_says_what_answered_as_soon_as_it_is_known(form: type[Stream], view: JobView) -> None:
+def test_a_stream_says_what_answered_as_soon_as_it_is_known(
+    form: type[ChunkWriter[Any]], view: JobView
+) -> None:
     result = succeeded().result
     assert result is not None
     stream = form(view, usage=True)
@@ -288,7 +292,7 @@ def test_a_stream_says_what_answered_as_soon_as_it_is_known(form: type[Stream], 
 def test_a_caller_hears_which_tier_served_his_chat(priority: Priority, tier: str) -> None:
     view = replace(succeeded(), priority=priority)
     assert view.result is not None
-    stream = ChatStream(view, usage=True)
+    stream = ChatChunkWriter(view, usage=True)
     told = [to_completion(view, "m", 0), *stream.opening(1), *stream.ending(view.result)]
     assert {each["service_tier"] for each in told} == {tier}
 

@@ -64,22 +64,22 @@ def test_prompt_is_a_question_in_text(prompt: Any, at: str) -> None:
 
 def test_each_of_several_prompts_is_a_question_by_itself() -> None:
     call = from_completion(FULL | {"prompt": ["Once", "Twice"]})
-    assert (call.request, *call.others) == tuple(
+    assert call.requests == [
         from_completion(FULL | {"prompt": prompt}).request.model_copy(
             update={"named": call.request.named | {"messages": f"prompt[{number}]"}}
         )
         for number, prompt in enumerate(("Once", "Twice"))
-    )
+    ]
 
 
 def test_no_more_prompts_are_read_than_any_installation_takes() -> None:
     call = from_completion(FULL | {"prompt": [""] * 20_000})
-    assert len(call.others) == MOST_PROMPTS
+    assert len(call.requests) == MOST_PROMPTS + 1
 
 
 def test_chunks_count_only_where_the_stream_counts_at_all() -> None:
     def counted(**said: Any) -> bool:
-        return from_completion({"prompt": "Hi", "stream": True, "stream_options": said}).counted
+        return from_completion({"prompt": "Hi", "stream": True, "stream_options": said}).running_usage
 
     assert counted(include_usage=True, continuous_usage_stats=True)
     assert not counted(include_usage=True)

@@ -96,7 +96,7 @@ def test_every_field_of_a_call_arrives() -> None:
         named={"messages": "input", "max_new_tokens": "max_output_tokens", "format": "text.format"},
     )
     assert (call.stream, call.metadata, call.priority) == (True, {"shop": "7"}, "batch")
-    assert call.outline.model_dump(exclude_defaults=True) == {
+    assert call.fields.model_dump(exclude_defaults=True) == {
         "background": True,
         "instructed": True,
         "previous": "resp_1",
@@ -115,7 +115,7 @@ def test_a_text_asks_the_same_as_the_item_that_holds_it() -> None:
     assert short == long
     assert (short.stream, short.stored, short.metadata, short.priority) == (False, True, {}, "normal")
     assert not from_response({"input": "Hi", "store": False}).stored
-    assert short.outline.model_dump(exclude_defaults=True) == {}
+    assert short.fields.model_dump(exclude_defaults=True) == {}
 
 
 def test_a_picture_alone_is_asked_the_question_that_every_door_asks() -> None:
@@ -168,7 +168,7 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
 
     held = call.request.parameters.format
     assert (held.content if held else None) == content
-    assert call.outline.format == form
+    assert call.fields.format == form
 
 
 @pytest.mark.parametrize(

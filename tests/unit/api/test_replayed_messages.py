@@ -149,8 +149,8 @@ def test_a_misspelled_parameter_is_told_though_it_holds_nothing(nothing: Any) ->
         (from_response, {"input": "Hi"}),
         (from_job, {"messages": [ASK]}),
         (from_job, {"messages": [ASK], "parameters": {"temperature": 0}}),
-        (lambda body: from_hf(body, "m"), {"inputs": "Hi"}),
-        (lambda body: from_hf(body, "m"), {"inputs": "Hi", "parameters": {"temperature": 0}}),
+        (lambda body: from_hf(body), {"inputs": "Hi"}),
+        (lambda body: from_hf(body), {"inputs": "Hi", "parameters": {"temperature": 0}}),
     ],
 )
 def test_a_client_that_dumps_a_whole_request_of_another_service_is_answered(read: Any, body: Any) -> None:
@@ -232,7 +232,7 @@ def test_what_a_call_gave_may_say_in_langchains_word_that_it_did() -> None:
     assert from_chat(body) == from_chat(chat())
 
 
-@pytest.mark.parametrize("read", [lambda body: from_chat(body).request, lambda body: from_job(body)[0]])
+@pytest.mark.parametrize("read", [lambda body: from_chat(body).request, lambda body: from_job(body).request])
 def test_a_final_turn_that_mistrals_clients_call_a_prefix_is_gone_on_with(read: Any) -> None:
     assert read({"messages": [ASK, SAID | {"prefix": True}]}).continue_final
 

@@ -9,10 +9,10 @@ import pytest
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from api.batches.line_endpoints import DOORS, Question
-from api.dialects.openai.response_events import Story, Told
-from api.dialects.openai.response_items import continued, numbered, page, to_item_list
-from api.dialects.openai.response_object import Kept, Outline, to_response
+from api.batches.line_endpoints import LINE_ENDPOINTS, Question
+from api.dialects.openai.response_events import ResponseEventWriter
+from api.dialects.openai.response_items import continued, input_items, page, to_item_list
+from api.dialects.openai.response_object import StoredResponse, to_response
 from api.dialects.openai.responses import ResponseTurn, from_response
 from api.dialects.tools import NOTHING
 from shared.errors import CallerError
@@ -50,16 +50,16 @@ def called(text: str = WROTE) -> JobView:
     return replace(view, result=view.result.model_copy(update={"syntax": "hermes"}))
 
 
-def kept(view: JobView = QUEUED, **asked: Any) -> Kept:
+def stored(view: JobView = QUEUED, **asked: Any) -> StoredResponse:
     call = from_response({**ASKED, **asked})
-    return Kept(view, call.request, call.outline)
+    return StoredResponse(view, call.request, call.fields)
 
 
-def story(text: str, *pieces: str) -> list[Told]:
-    told = Story(kept())
+def story(text: str, *pieces: str) -> list[Any]:
+    told = ResponseEventWriter(stored())
     events = [Event(2, "running", {"attempt": 1}, 0)]
     events += [Event(3 + n, "text", {"text": piece, "syntax": "hermes"}, 0) for n, piece in enumerate(pieces)]
-    said = [*told.opening(), *(t for event in events for t in told.of(event))]
+    said = [*told.opening(), *(t for event in events for t in told.events(event))]
     return [*said, *told.ending(called(text))]
 
 
@@ -116,7 +116,7 @@ def test_a_wrong_field_of_an_item_is_named(item: dict[str, Any], param: str) -> 
     ("item", "param"),
     [
         ({**CALL, "namespace": "crm"}, "input[0].namespace"),
-        ({**CALL, "async": True}, "input[0].async_"),
+        ({**CALL, "async": True}, "input[0].async"),
         ({**GIVEN, "caller": {"type": "program", "caller_id": "c"}}, "input[0].caller"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_call_of_openai_s_own_kinds_is_refused_by_name(item: dict[str, Any], p
 
 
 def test_a_response_that_calls_is_what_openai_clients_read() -> None:
-    told = to_response(kept(called(), tool_choice="required", parallel_tool_calls=False))
+    told = to_response(stored(called(), tool_choice="required", parallel_tool_calls=False))
     assert_golden("response_calls", told)
     read = Response.model_validate(told)
     assert [item.type for item in read.output] == ["message", "function_call", "function_call"]
@@ -136,32 +136,21 @@ def test_a_response_that_calls_is_what_openai_clients_read() -> None:
 
 def test_a_response_names_the_function_that_it_had_to_call() -> None:
     named = {"type": "function", "name": "clock"}
-    assert to_response(kept(called(), tool_choice=named))["tool_choice"] == named
+    assert to_response(stored(called(), tool_choice=named))["tool_choice"] == named
 
 
 @pytest.mark.parametrize("tools", [TOOLS, [], None])
 def test_a_response_tells_the_choice_and_the_functions_that_it_was_sent(tools: list[Any] | None) -> None:
     asked: dict[str, Any] = {"tools": tools, "tool_choice": "none", "parallel_tool_calls": False}
-    told = to_response(kept(**asked))
+    told: Any = to_response(stored(**asked))
     default = {"description": None, "parameters": NOTHING, "strict": False}
     assert {name: told[name] for name in asked} == asked | {"tools": [default | t for t in tools or []]}
-    assert Response.model_validate(to_response(kept(called(), **asked))).tool_choice == "none"
-    assert to_response(kept(tools=tools, parallel_tool_calls=False))["parallel_tool_calls"] is False
-
-
-@pytest.mark.parametrize(("asked", "told"), [({}, False), ({"tool_choice": "none"}, True)])
-def test_a_response_that_an_earlier_release_wrote_down_tells_its_parallel_tool_calls(
-    asked: dict[str, Any], told: bool
-) -> None:
-    """It kept them with the functions that are shown; who shows none lets none be called at once."""
-    response = kept(parallel_tool_calls=False, **asked)
-    earlier = response.outline.model_dump(exclude={"parallel"})
-    read = replace(response, outline=Outline.model_validate(earlier))
-    assert to_response(read)["parallel_tool_calls"] is told
+    assert Response.model_validate(to_response(stored(called(), **asked))).tool_choice == "none"
+    assert to_response(stored(tools=tools, parallel_tool_calls=False))["parallel_tool_calls"] is False
 
 
 @pytest.mark.parametrize("choice", ["auto", "none"])
-@pytest.mark.parametrize("read", [from_response, DOORS["/v1/responses"].read])
+@pytest.mark.parametrize("read", [from_response, LINE_ENDPOINTS["/v1/responses"].read])
 def test_functions_are_too_long_whether_the_model_is_shown_them_or_not(
     read: Callable[[Any], Question | ResponseTurn], choice: str
 ) -> None:
@@ -222,9 +211,9 @@ def test_words_behind_a_call_come_back_as_the_one_turn_that_they_were() -> None:
     view = called(MIXED)
     assert view.result is not None
     then = from_response({"input": [GIVEN]})
-    by_name = continued(then.request, then.outline, kept(view), view.result).messages[-2]
+    by_name = continued(then.request, then.fields, stored(view), view.result).messages[-2]
     given = [GIVEN | {"call_id": call.id} for call in by_name.calls]
-    sent = from_response({"input": [*to_response(kept(view))["output"], *given]}).request.messages[0]
+    sent = from_response({"input": [*to_response(stored(view))["output"], *given]}).request.messages[0]
     assert by_name.parts == (Text(text="I look.\n\nDone."),)
     assert sent == by_name
 
@@ -237,9 +226,9 @@ def test_each_message_of_an_answer_has_the_logprobs_of_its_own_words() -> None:
     assert view.result is not None
     choice = view.result.choices[0].model_copy(update={"logprobs": logprobs})
     view = replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
-    told = Story(kept())
+    told = ResponseEventWriter(stored())
     texts = [{"text": p, "syntax": "hermes", "logprobs": [n]} for p, n in zip(pieces, logprobs, strict=True)]
-    events = [t for n, data in enumerate(texts) for t in told.of(Event(n, "text", data, 0))]
+    events = [t for n, data in enumerate(texts) for t in told.events(Event(n, "text", data, 0))]
     last = [*events, *told.ending(view)][-1]["response"]["output"]
     parts = [item["content"][0] for item in last if item["type"] == "message"]
     done = [event["part"] for event in events if event["type"] == "response.content_part.done"]
@@ -257,12 +246,13 @@ def test_a_response_of_calls_alone_speaks_no_message() -> None:
 
 
 def test_the_next_turn_answers_the_calls_of_the_response_before() -> None:
-    before = kept(called())
-    [item] = [i for i in to_response(before)["output"] if i.get("name") == "weather"]
+    before = stored(called())
+    output: Any = to_response(before)["output"]
+    [item] = [i for i in output if i.get("name") == "weather"]
     asked = {"input": [{**GIVEN, "call_id": item["call_id"]}], "previous_response_id": "resp_0"}
     call = from_response(asked)
-    assert before.view.result is not None
-    question = continued(call.request, call.outline, before, before.view.result)
+    assert before.job.result is not None
+    question = continued(call.request, call.fields, before, before.job.result)
 
     assert [m.role for m in question.messages[-2:]] == ["assistant", "tool"]
     assert question.messages[-2].parts == (Text(text="Let me look."),)
@@ -270,8 +260,8 @@ def test_the_next_turn_answers_the_calls_of_the_response_before() -> None:
 
 
 def test_the_items_of_the_input_are_listed_as_openai_clients_read_them() -> None:
-    items, more = page(numbered(kept()), limit=20, after=None, ascending=True)
-    listed = to_item_list(items, more, {})
+    items, more = page(input_items(stored()), limit=20, after=None, ascending=True)
+    listed: Any = to_item_list(items, more, {})
     assert [item["type"] for item in listed["data"]] == [
         "message",
         "message",

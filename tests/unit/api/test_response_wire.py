@@ -7,9 +7,15 @@ import pytest
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from api.dialects.openai.response_events import Story, Told
-from api.dialects.openai.response_items import continued, conversation, numbered, page, to_item_list
-from api.dialects.openai.response_object import Kept, detailed, job_of, response_id, to_response
+from api.dialects.openai.response_events import ResponseEventWriter
+from api.dialects.openai.response_items import continued, conversation, input_items, page, to_item_list
+from api.dialects.openai.response_object import (
+    StoredResponse,
+    job_of,
+    response_id,
+    to_response,
+    with_details,
+)
 from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from shared.job import Event, JobView
@@ -51,9 +57,9 @@ STORY = (
 )
 
 
-def kept(view: JobView = QUEUED, **asked: Any) -> Kept:
+def stored(view: JobView = QUEUED, **asked: Any) -> StoredResponse:
     call = from_response({**ASKED, **asked})
-    return Kept(replace(view, priority=call.priority), call.request, call.outline)
+    return StoredResponse(replace(view, priority=call.priority), call.request, call.fields)
 
 
 def cut() -> JobView:
@@ -63,19 +69,19 @@ def cut() -> JobView:
     return replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
 
 
-def story(held: Kept, *events: Event, ended: JobView | None = None) -> list[Told]:
-    told = Story(held)
-    said = [*told.opening(), *(t for event in events for t in told.of(event))]
+def story(held: StoredResponse, *events: Event, ended: JobView | None = None) -> list[Any]:
+    told = ResponseEventWriter(held)
+    said = [*told.opening(), *(t for event in events for t in told.events(event))]
     return said if ended is None else [*said, *told.ending(ended)]
 
 
 RESPONSES = {
-    "queued": kept(background=True, previous_response_id="resp_0"),
-    "in_progress": kept(replace(QUEUED, status="running")),
-    "completed": kept(succeeded()),
-    "incomplete": kept(cut(), include=["message.output_text.logprobs"], top_logprobs=2),
-    "failed": kept(failed()),
-    "cancelled": kept(replace(QUEUED, status="cancelled"), background=True),
+    "queued": stored(background=True, previous_response_id="resp_0"),
+    "in_progress": stored(replace(QUEUED, status="running")),
+    "completed": stored(succeeded()),
+    "incomplete": stored(cut(), include=["message.output_text.logprobs"], top_logprobs=2),
+    "failed": stored(failed()),
+    "cancelled": stored(replace(QUEUED, status="cancelled"), background=True),
 }
 
 
@@ -84,7 +90,7 @@ def test_a_response_is_what_openais_clients_read_at_every_moment_of_its_life() -
 
 
 def test_a_bound_on_openais_own_tools_is_taken_and_told_again() -> None:
-    assert to_response(kept(max_tool_calls=3))["max_tool_calls"] == 3
+    assert to_response(stored(max_tool_calls=3))["max_tool_calls"] == 3
 
 
 @pytest.mark.parametrize("status", RESPONSES)
@@ -98,26 +104,26 @@ def test_openais_own_types_take_a_response_of_every_status(status: str) -> None:
 
 
 def test_the_schema_that_an_answer_is_held_to_is_told() -> None:
-    told = to_response(kept())["text"]["format"]
+    told = to_response(stored())["text"]["format"]
     assert told == {
         "type": "json_schema",
         "name": "seen",
         "strict": True,
         "schema": {**SCHEMA, "additionalProperties": False},
     }
-    assert to_response(kept(text=None))["text"]["format"] == {"type": "text"}
-    assert to_response(kept(text={"format": {"type": "json_object"}}))["text"]["format"] == {
+    assert to_response(stored(text=None))["text"]["format"] == {"type": "text"}
+    assert to_response(stored(text={"format": {"type": "json_object"}}))["text"]["format"] == {
         "type": "json_object"
     }
 
 
 def test_a_stream_is_what_openais_clients_read() -> None:
-    assert_golden("response_events", story(kept(), *STORY, ended=cut()))
+    assert_golden("response_events", story(stored(), *STORY, ended=cut()))
 
 
 @pytest.mark.parametrize("background", [False, True])
 def test_openais_own_types_take_every_event_and_their_numbers_have_no_gap(background: bool) -> None:
-    told = story(kept(background=background), *STORY, ended=succeeded())
+    told = story(stored(background=background), *STORY, ended=succeeded())
 
     assert [t["sequence_number"] for t in told] == list(range(len(told)))
     for said in told:
@@ -125,7 +131,7 @@ def test_openais_own_types_take_every_event_and_their_numbers_have_no_gap(backgr
         assert event.type == said["type"]
 
 
-def kinds(told: list[Told]) -> list[str]:
+def kinds(told: list[Any]) -> list[str]:
     return [t["type"].removeprefix("response.") for t in told]
 
 
@@ -133,7 +139,7 @@ SPOKEN = ["output_text.done", "content_part.done", "output_item.done"]
 
 
 def test_a_response_in_the_background_waits_in_line_before_it_is_in_progress() -> None:
-    whole = story(kept(background=True), *STORY, ended=succeeded())
+    whole = story(stored(background=True), *STORY, ended=succeeded())
 
     assert kinds(whole)[:6] == [
         "created",
@@ -148,7 +154,7 @@ def test_a_response_in_the_background_waits_in_line_before_it_is_in_progress() -
 
 
 def test_an_answer_that_was_known_already_is_told_as_a_whole_story() -> None:
-    told = story(kept(background=True), STORY[0], ended=succeeded(""))
+    told = story(stored(background=True), STORY[0], ended=succeeded(""))
 
     added = ["in_progress", "output_item.added", "content_part.added"]
     assert kinds(told) == ["created", "queued", *added, *SPOKEN, "completed"]
@@ -164,23 +170,23 @@ def test_an_answer_that_was_known_already_is_told_as_a_whole_story() -> None:
     ],
 )
 def test_the_last_event_says_how_it_ended(ended: JobView, last: str) -> None:
-    told = story(kept(), *STORY, ended=ended)
+    told = story(stored(), *STORY, ended=ended)
 
     assert kinds(told)[-1] == last
-    assert told[-1]["response"]["status"] == to_response(kept(ended))["status"]
+    assert told[-1]["response"]["status"] == to_response(stored(ended))["status"]
     assert ("output_item.done" in kinds(told)) == (ended.result is not None)
 
 
 def test_what_a_reader_sees_first_does_not_depend_on_when_it_reads() -> None:
-    early, late = kept(), kept(succeeded())
+    early, late = stored(), stored(succeeded())
     assert story(early, *STORY) == story(late, *STORY)
 
 
 def test_a_conversation_goes_on_behind_the_answer_and_without_the_old_instructions() -> None:
-    earlier = kept(succeeded())
-    assert earlier.view.result is not None
+    earlier = stored(succeeded())
+    assert earlier.job.result is not None
     call = from_response({"input": "Sure?", "instructions": "Shout."})
-    question = continued(call.request, call.outline, earlier, earlier.view.result)
+    question = continued(call.request, call.fields, earlier, earlier.job.result)
 
     assert question.messages == (
         Message(role="system", parts=(Text(text="Shout."),)),
@@ -196,13 +202,13 @@ def test_a_conversation_goes_on_behind_the_answer_and_without_the_old_instructio
         Message(role="assistant", parts=(Text(text="A red square."),)),
         Message(role="user", parts=(Text(text="Sure?"),)),
     )
-    assert conversation(Kept(earlier.view, question, call.outline)) == question.messages[1:]
+    assert conversation(StoredResponse(earlier.job, question, call.fields)) == question.messages[1:]
 
 
 def test_the_input_is_listed_in_items_of_openais_types() -> None:
-    held = kept()
-    items, more = page(numbered(held), limit=20, after=None, ascending=True)
-    listed = to_item_list(items, more, {})
+    held = stored()
+    items, more = page(input_items(held), limit=20, after=None, ascending=True)
+    listed: Any = to_item_list(items, more, {})
 
     assert [i["role"] for i in listed["data"]] == ["user", "assistant", "user"]
     assert [p["type"] for i in listed["data"] for p in i["content"]] == [
@@ -216,7 +222,7 @@ def test_the_input_is_listed_in_items_of_openais_types() -> None:
 
 
 def test_a_page_of_the_input_ends_and_says_so() -> None:
-    items = numbered(kept())
+    items = input_items(stored())
     newest, more = page(items, limit=2, after=None, ascending=False)
     oldest, no_more = page(items, limit=2, after=newest[-1][0], ascending=False)
 
@@ -229,8 +235,10 @@ def test_a_page_of_the_input_ends_and_says_so() -> None:
 
 def test_a_picture_of_the_input_is_told_where_it_is_asked_for() -> None:
     question = from_response(ASKED).request.with_media((Image(digest="d"),))
-    items = numbered(Kept(QUEUED, question, kept().outline))
-    told = [to_item_list(items, has_more=False, media=p) for p in ({}, {"d": "data:image/png;base64,AA=="})]
+    items = input_items(StoredResponse(QUEUED, question, stored().fields))
+    told: list[Any] = [
+        to_item_list(items, has_more=False, media=p) for p in ({}, {"d": "data:image/png;base64,AA=="})
+    ]
 
     assert [t["data"][0]["content"][1]["image_url"] for t in told] == [None, "data:image/png;base64,AA=="]
 
@@ -240,13 +248,13 @@ def test_a_picture_of_the_input_is_told_as_closely_as_it_was_to_be_looked_at() -
     asked = from_response({"input": [{"role": "user", "content": shown}]})
     # As the record tells it, which is that of all who asked the same.
     record = Request.model_validate_json(asked.request.model_dump_json())
-    earlier = Kept(succeeded(), record, asked.outline)
+    earlier = StoredResponse(succeeded(), record, asked.fields)
     then = from_response({"input": [{"role": "user", "content": shown[:1]}]})
-    assert earlier.view.result is not None
-    question = continued(then.request, then.outline, earlier, earlier.view.result)
-    later = Kept(QUEUED, question, detailed(then.outline, question))
+    assert earlier.job.result is not None
+    question = continued(then.request, then.fields, earlier, earlier.job.result)
+    later = StoredResponse(QUEUED, question, with_details(then.fields, question))
 
-    listed = to_item_list(numbered(later), has_more=False, media={})["data"]
+    listed: Any = to_item_list(input_items(later), has_more=False, media={})["data"]
     told = [p["detail"] for item in listed for p in item["content"] if p["type"] == "input_image"]
     assert told == [*DETAILS, DETAILS[0]]
 

@@ -222,7 +222,7 @@ class Family:
 
 
 def task(inputs: Any, parameters: type, tried: Mapping[str, Tried], at: str = "parameters") -> Family:
-    return Family(of(parameters), tried, lambda body: from_hf(body, "m"), {"inputs": inputs}, at)
+    return Family(of(parameters), tried, lambda body: from_hf(body), {"inputs": inputs}, at)
 
 
 ASKED = {"image": PICTURE, "question": "What?"}

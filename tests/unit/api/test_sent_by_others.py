@@ -30,7 +30,7 @@ def asked(client: str) -> Request:
     of, _, door = path.removeprefix("/models/").partition("/v1")
     if path.startswith("/models/"):
         assert MODELS.resolve(body.get("model"), path_id=of).id == "sightline/tiny"
-        return from_chat(body).request if door else from_hf(body, of).request
+        return from_chat(body).request if door else from_hf(body).request
     return from_response(body).request if door == "/responses" else from_chat(body).request
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.openai.chat import Chat, from_chat
+from api.dialects.openai.chat import Completion, from_chat
 from api.dialects.openai.completions import from_completion
 from shared.request import Parameters, Text
 from tests.support.golden import DATA
@@ -18,7 +18,7 @@ SEVERAL = [client for client in SENT if isinstance(SENT[client]["body"].get("pro
 MEASURING = [client for client in SENT if "ignore_eos" in SENT[client]["body"]]
 
 
-def asked(client: str) -> Chat:
+def asked(client: str) -> Completion:
     read = from_chat if "/chat/" in SENT[client]["path"] else from_completion
     return read(SENT[client]["body"])
 
@@ -30,7 +30,7 @@ def test_every_client_is_one_or_the_other() -> None:
 @pytest.mark.parametrize("client", SEVERAL)
 def test_prompts_sent_at_once_are_questions_one_by_one(client: str) -> None:
     call = asked(client)
-    questions = (call.request, *call.others)
+    questions = call.requests
     told = [
         part.text for question in questions for part in question.messages[0].parts if isinstance(part, Text)
     ]
@@ -44,4 +44,4 @@ def test_who_measures_gets_an_answer_of_the_length_that_is_measured(client: str)
     wanted = Parameters(max_new_tokens=128, ignore_eos=True)
     assert call.request.parameters.model_copy(update={"repetition_penalty": None}) == wanted
     assert (call.stream, call.include_usage) == (True, True)
-    assert call.counted == client.startswith("guidellm")
+    assert call.running_usage == client.startswith("guidellm")

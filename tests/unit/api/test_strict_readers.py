@@ -14,10 +14,10 @@ from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.dialects.fields import to_page
+from api.dialects.native.models import to_model
 from api.dialects.openai.batches import to_batch
 from api.dialects.openai.errors import to_error, to_stream_error
 from api.dialects.openai.files import to_file
-from api.routes.models import to_model
 from shared.batch import Batch
 from shared.errors import CallerError
 from shared.file import File
@@ -270,5 +270,5 @@ def test_models_files_and_batches_say_times_and_counts_in_numbers() -> None:
     assert types(to_page([], has_more=False), "object", "data", "has_more") == [str, list, bool]
 
 
-def types(answer: dict[str, Any], *names: str) -> list[type]:
+def types(answer: Any, *names: str) -> list[type]:
     return [type(answer[name]) for name in names]

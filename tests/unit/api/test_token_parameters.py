@@ -24,11 +24,11 @@ def text(**said: Any) -> Request:
 
 
 def job(**said: Any) -> Request:
-    return from_job({"input": {"prompt": "Hi"}, "parameters": said})[0]
+    return from_job({"input": {"prompt": "Hi"}, "parameters": said}).request
 
 
 def hf(**said: Any) -> Request:
-    return from_hf({"inputs": "Hi", "parameters": said}, "m").request
+    return from_hf({"inputs": "Hi", "parameters": said}).request
 
 
 OPENAI, ALL = [chat, text, job], [chat, text, job, hf]

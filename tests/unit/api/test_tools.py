@@ -8,8 +8,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from api.dialects.native.jobs import from_job, to_event, to_job
-from api.dialects.openai.chat import from_chat, to_completion
-from api.dialects.openai.completion_streams import ChatStream
+from api.dialects.openai.chat import ChatChunkWriter, from_chat, to_completion
 from shared.cache_key import request_hash
 from shared.errors import CallerError
 from shared.job import Event, JobView
@@ -76,7 +75,7 @@ def test_functions_and_calls_of_a_chat_are_read() -> None:
 
 
 def test_a_job_shows_functions_as_a_chat_does() -> None:
-    assert from_job({"model": "m", **FULL})[0].tools == from_chat(FULL).request.tools
+    assert from_job({"model": "m", **FULL}).request.tools == from_chat(FULL).request.tools
 
 
 @pytest.mark.parametrize(
@@ -247,7 +246,7 @@ def test_an_answer_in_words_has_no_calls() -> None:
 
 
 def test_chunks_tell_words_and_whole_calls() -> None:
-    stream = ChatStream(QUEUED, usage=False)
+    stream = ChatChunkWriter(QUEUED, usage=False)
     pieces = [WROTE[:20], WROTE[20:60], WROTE[60:]]
     said = [chunk for text in pieces for chunk in stream.piece({"text": text, "syntax": "hermes"})]
     view = called()
@@ -266,7 +265,7 @@ def test_each_of_several_answers_calls_for_itself() -> None:
     assert view.result is not None
     [one] = view.result.choices
     several = called(choices=(one, one.model_copy(update={"text": "Words."})))
-    stream = ChatStream(succeeded(), usage=False)
+    stream = ChatChunkWriter(succeeded(), usage=False)
     stream.opening(2)
     pieces = [(1, "Wor"), (0, WROTE[:30]), (1, "ds."), (0, WROTE[30:])]
     said = [c for n, text in pieces for c in stream.piece({"choice": n, "text": text, "syntax": "hermes"})]

@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from api.admission.checks import registered
+from api.admission.checks import check_webhook
 from api.auth.api_keys import LOCAL
-from api.dialects.native.job_webhook import to_hook, to_webhook
 from api.dialects.native.jobs import JobBody, from_job
+from api.dialects.native.webhooks import to_hook, to_webhook
 from shared.errors import CallerError
 from shared.job import Delivery, Hook
 from shared.settings import FetchSettings, Settings, WebhookSettings
@@ -80,10 +80,10 @@ def test_a_secret_that_protects_nothing_is_refused_without_repeating_it(secret: 
 
 
 def test_a_webhook_is_an_address_or_says_more() -> None:
-    plain = from_job(ASKED | {"webhook": URL})[1].webhook
+    plain = from_job(ASKED | {"webhook": URL}).webhook
     assert plain == Webhook(URL, ENDINGS, param="webhook")
     said = {"url": URL, "events": ["job.failed", "job.running", "job.failed"], "secret": SECRET}
-    full = from_job(ASKED | {"webhook": said})[1].webhook
+    full = from_job(ASKED | {"webhook": said}).webhook
     assert full == Webhook(URL, ("job.failed", "job.running"), SecretStr(SECRET))
 
 
@@ -116,7 +116,7 @@ def test_an_address_that_may_not_be_called_is_refused_at_the_door(url: str) -> N
     for webhook in (to_webhook(url), Webhook(url, secret=SecretStr(SECRET))):
         assert webhook is not None
         with pytest.raises(CallerError) as refused:
-            registered(webhook, LOCAL, Settings(webhook=WebhookSettings(secret=SecretStr(SECRET))))
+            check_webhook(webhook, LOCAL, Settings(webhook=WebhookSettings(secret=SecretStr(SECRET))))
         assert (refused.value.code, refused.value.param) == ("invalid_webhook_url", webhook.param)
         assert "pw" not in refused.value.message
 
@@ -124,14 +124,14 @@ def test_an_address_that_may_not_be_called_is_refused_at_the_door(url: str) -> N
 def test_what_the_operator_allows_may_be_called() -> None:
     settings = Settings(fetch=FetchSettings(allow=("127.0.0.1",)))
     webhook = Webhook("http://127.0.0.1:9000/x?y=1", secret=SecretStr(SECRET))
-    assert registered(webhook, LOCAL, settings).host == "127.0.0.1:9000"
+    assert check_webhook(webhook, LOCAL, settings).host == "127.0.0.1:9000"
 
 
 def test_without_any_secret_a_webhook_is_refused_and_says_why() -> None:
     with pytest.raises(CallerError, match="secret") as refused:
-        registered(Webhook(URL), LOCAL, Settings())
+        check_webhook(Webhook(URL), LOCAL, Settings())
     assert (refused.value.code, refused.value.param) == ("invalid_request", "webhook.secret")
-    assert registered(Webhook(URL), LOCAL, Settings(webhook=WebhookSettings(secret=SecretStr(RAW)))).host
+    assert check_webhook(Webhook(URL), LOCAL, Settings(webhook=WebhookSettings(secret=SecretStr(RAW)))).host
 
 
 def test_the_job_shows_its_webhook_and_how_it_was_told() -> None:

@@ -120,12 +120,14 @@ def test_the_same_question_by_every_wire_shares_a_hash() -> None:
         from_chat(
             {"messages": [{"role": "user", "content": [picture, text]}], "max_tokens": 5, "stream": True}
         ).request,
-        from_job({"input": {"prompt": "What?", "image": b64}, "parameters": few, "priority": "batch"})[0],
-        from_job({"messages": [{"role": "user", "content": [picture, text]}], "parameters": few})[0],
-        from_hf({"inputs": {"image": uri, "text": "What?"}, "parameters": few}, "").request,
-        from_hf({"inputs": {"images": [b64], "question": "What?"}, "parameters": few}, "").request,
-        from_hf({"inputs": f"![]({uri})What?", "parameters": few}, "").request,
-        from_hf({"inputs": b64, "image": b64, "question": "What?", "parameters": few}, "").request,
+        from_job(
+            {"input": {"prompt": "What?", "image": b64}, "parameters": few, "priority": "batch"}
+        ).request,
+        from_job({"messages": [{"role": "user", "content": [picture, text]}], "parameters": few}).request,
+        from_hf({"inputs": {"image": uri, "text": "What?"}, "parameters": few}).request,
+        from_hf({"inputs": {"images": [b64], "question": "What?"}, "parameters": few}).request,
+        from_hf({"inputs": f"![]({uri})What?", "parameters": few}).request,
+        from_hf({"inputs": b64, "image": b64, "question": "What?", "parameters": few}).request,
     ]
     assert {request_hash(r.with_media((A,)), "main") for r in requests} == {
         request_hash(requests[0].with_media((A,)), "main")
@@ -137,7 +139,7 @@ def test_a_continued_answer_by_every_wire_shares_a_hash() -> None:
     flagged = {"messages": turns, "continue_final_message": True}
     requests = [
         from_chat(flagged).request,
-        from_job(flagged)[0],
-        from_bytes(b'{"inputs": ' + str(turns).replace("'", '"').encode() + b"}", None, "").request,
+        from_job(flagged).request,
+        from_bytes(b'{"inputs": ' + str(turns).replace("'", '"').encode() + b"}", None).request,
     ]
     assert len({request_hash(r, "main") for r in requests}) == 1

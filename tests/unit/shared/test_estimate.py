@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.admission.readiness import PAUSED_RETRY_S, line_full, model_state
+from api.admission.readiness import PAUSED_RETRY_S, model_state, queue_full
 from shared.estimate import Lane, claimed_s, estimate, loading_time, waiting_reason
 from shared.job import Estimate
 from shared.models import Model
@@ -190,4 +190,4 @@ def test_who_is_refused_by_a_line_that_stands_is_not_told_to_come_back_at_once(
     word: str, facts: dict[str, object], told: float
 ) -> None:
     standing = lane(**READY, queued=2, running=1, **facts)
-    assert line_full(word, Model(id="m", engine="echo"), standing, most_queued=2).retry_after == told
+    assert queue_full(word, Model(id="m", engine="echo"), standing, most_queued=2).retry_after == told

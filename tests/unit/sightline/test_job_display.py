@@ -1,11 +1,12 @@
 """Jobs in a terminal: aligned, complete, and never more than text."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from api.dialects.native.jobs import to_job
-from shared.job import Attempt, Estimate, WaitingReason
+from api.dialects.native import jobs
+from shared.job import Attempt, Estimate, JobView, WaitingReason
 from sightline.job_commands import card, detail, table
 from sightline.terminal import plain, span
 from tests.support.views import QUEUED, failed, succeeded
@@ -13,11 +14,16 @@ from tests.support.views import QUEUED, failed, succeeded
 NOW = 1_700_000_060.0
 
 
-def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended() -> None:
-    jobs = [to_job(view) for view in (QUEUED, succeeded(), failed(), succeeded(cache="HIT"))]
-    jobs[1]["model"] = "a/much-longer-name"
+def to_job(view: JobView) -> dict[str, Any]:
+    """The job as the command line reads it."""
+    return {**jobs.to_job(view)}
 
-    assert table(jobs, NOW) == [
+
+def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended() -> None:
+    rows = [to_job(view) for view in (QUEUED, succeeded(), failed(), succeeded(cache="HIT"))]
+    rows[1]["model"] = "a/much-longer-name"
+
+    assert table(rows, NOW) == [
         "ID                                    STATUS     MODEL               AGE  DETAIL",
         f"{QUEUED.id}  queued     org/model           59s  busy, 3 ahead, starts in 1.5s",
         f"{QUEUED.id}  succeeded  a/much-longer-name  59s  after 0.6s",

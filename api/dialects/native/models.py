@@ -1,0 +1,254 @@
+"""Models and the service as a whole: what is served, how each model stands, what waits and who works."""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal, NotRequired, cast
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from shared import fleet, models
+from shared.blobs import Reach
+from shared.estimate import Lane
+
+State = Literal["ready", "loading", "no_worker", "failed"]
+Standing = Literal[State, "paused", "draining"]
+_HF_STATES: dict[State, Literal["Loaded", "Loadable", "error"]] = {
+    "ready": "Loaded",
+    "loading": "Loadable",
+    "no_worker": "Loadable",
+    "failed": "error",
+}
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """`estimated_time` is the seconds until it is ready; of a paused model (`basis` says so) the seconds
+    after which to ask again.
+    """
+
+    lane: Lane
+    estimated_time: float
+    basis: str
+
+    @property
+    def standing(self) -> Standing:
+        """How the model stands for a new request: its state, unless it is draining, or ready but paused."""
+        if self.lane.draining and self.lane.state != "failed":
+            return "draining"
+        state = cast(State, self.lane.state)
+        return "paused" if self.lane.paused and state == "ready" else state
+
+
+class Model(TypedDict):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    max_model_len: NotRequired[
+        Annotated[int, Field(description="Tokens of prompt and answer, where its row or a worker says so.")]
+    ]
+
+
+class ModelList(TypedDict):
+    object: Literal["list"]
+    data: list[Model]
+
+
+@with_config(ConfigDict(protected_namespaces=()))
+class ModelInfo(TypedDict):
+    model_id: str
+    model_sha: str
+    model_dtype: str
+    model_device_type: str
+    state: Standing
+    workers: int
+    queued: int
+    estimated_time: float
+    basis: str
+
+
+class Calibration(TypedDict):
+    """Of the model's last thousand or so runs: the share that began within the p50 and p90 told."""
+
+    scored: int
+    within_p50: float
+    within_p90: float
+
+
+class Reused(TypedDict):
+    """What the worker that spoke last knew already: of so many `prompts` a part of `hits`."""
+
+    prompts: int
+    hits: int
+    cached_tokens: int
+    bytes: int
+
+
+class ModelStatus(TypedDict):
+    loaded: bool
+    state: Literal["Loaded", "Loadable", "error"]
+    compute_type: str
+    framework: Literal["transformers"]
+    workers: int
+    queued: int
+    estimated_time: float
+    basis: str
+    reason: str | None
+    engine: str | None
+    engine_reason: str | None
+    reused: Reused | None
+    paused: bool
+    draining: bool
+    calibration: Calibration | None
+
+
+class ModelHealth(TypedDict):
+    status: Literal["ready"]
+
+
+StoreState = Literal["reachable", "nearly_full", "read_only", "unreachable"]
+_REACH = (
+    "One that is `read_only` refuses what it is to keep: it tells so, or a write of the last minute failed "
+    "and none since has succeeded."
+)
+_STORE = (
+    "The record store. One that is `nearly_full`, of its memory, takes no jobs, and what it took goes on; "
+    "one that is `read_only` takes nothing, as where its disk is full."
+)
+
+
+BlobKind = Literal["folder", "s3", "gs", "az"]
+
+
+class BlobStore(TypedDict):
+    """Where pictures and files lie."""
+
+    kind: BlobKind
+    state: Annotated[Reach, Field(description=_REACH)]
+
+
+class Health(TypedDict):
+    status: Literal["ok"]
+    store: Annotated[StoreState, Field(description=_STORE)]
+    blobs: BlobStore
+
+
+class Readiness(TypedDict):
+    status: Literal["ready", "not_ready"]
+    models: dict[str, Standing]
+    blobs: BlobStore
+
+
+class Waiting(TypedDict):
+    interactive: int
+    normal: int
+    batch: int
+
+
+class Worker(TypedDict):
+    """`busy` counts the rows of the runs it holds. It may exceed `rows`: the next ones are being prepared.
+
+    `memory` in bytes.
+
+    `tokens_per_s` is what it generated in the last ten seconds. Workers whose `fingerprint` differs answer
+    differently; it is empty while the model is loaded.
+    """
+
+    id: str
+    state: Literal["ready", "loading"]
+    host: str
+    pid: int
+    since: float
+    rows: int
+    busy: int
+    memory: int
+    tokens_per_s: float
+    fingerprint: str
+
+
+class ModelFleet(TypedDict):
+    """`queued` and `running` count runs, `backlog` the rows of both: the signal to scale by.
+
+    Of a paused model `backlog` has only what runs.
+
+    `drained`: its workers can be stopped.
+    """
+
+    model: str
+    state: State
+    reason: str | None
+    paused: bool
+    draining: bool
+    drained: bool
+    queued: Waiting
+    running: int
+    backlog: int
+    oldest_queued_s: float | None
+    engine: str | None
+    engine_reason: str | None
+    reused: Reused | None
+    workers: list[Worker]
+
+
+class Fleet(TypedDict):
+    models: list[ModelFleet]
+
+
+def to_model(model: models.Model, worker_length: int | None = None) -> Model:
+    """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time.
+
+    vLLM's clients read `max_model_len` first: the row's context length, or the one that a worker reported.
+    """
+    owner, slash, _ = model.id.partition("/")
+    answer: Model = {
+        "id": model.id,
+        "object": "model",
+        "created": 0,
+        "owned_by": owner if slash else "sightline",
+    }
+    length = model.context_length or worker_length
+    if length is not None:
+        answer["max_model_len"] = length
+    return answer
+
+
+def to_info(model: models.Model, state: ModelState) -> ModelInfo:
+    """TGI's endpoint information, as far as it fits, and the model's queue."""
+    return {
+        "model_id": model.id,
+        "model_sha": model.revision,
+        "model_dtype": model.dtype,
+        "model_device_type": model.device,
+        "state": state.standing,
+        "workers": state.lane.ready + state.lane.loading,
+        "queued": state.lane.queued,
+        "estimated_time": state.estimated_time,
+        "basis": state.basis,
+    }
+
+
+def to_status(model: models.Model, state: ModelState) -> ModelStatus:
+    """In the words of the former HF API."""
+    lane = state.lane
+    return {
+        "loaded": lane.state == "ready",
+        "state": _HF_STATES[cast(State, lane.state)],
+        "compute_type": model.device,
+        "framework": "transformers",
+        "workers": lane.ready + lane.loading,
+        "queued": lane.queued,
+        "estimated_time": state.estimated_time,
+        "basis": state.basis,
+        "reason": lane.failed,
+        "engine": lane.engine,
+        "engine_reason": lane.engine_reason,
+        "reused": None if lane.reused is None else cast(Reused, asdict(lane.reused)),
+        "paused": lane.paused,
+        "draining": lane.draining,
+        "calibration": None if lane.calibration is None else cast(Calibration, asdict(lane.calibration)),
+    }
+
+
+def to_model_fleet(model: str, row: fleet.Fleet) -> ModelFleet:
+    """One model's queue and workers, as `sightline doctor` shows them too."""
+    return cast(ModelFleet, row.told(model))
