@@ -25,18 +25,18 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHO
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
 	@echo
-	@echo '  make run            install what is needed, start everything, ask a first question'
+	@echo '  make run            install, start everything, ask a first question'
 	@echo '  make run PORT=8080  the same on another port (Ctrl-C stops it)'
-	@echo '  make run DATA=more  the same with its jobs, pictures and logs in another folder (by default data)'
-	@echo '  make test           run every test; ARGS="-k cancel" is handed to pytest'
-	@echo '  make test-clients   ask with the clients of Hugging Face, OpenAI and the AI SDK, in JavaScript too (needs npm)'
+	@echo '  make run DATA=more  the same with another folder for jobs, pictures and logs (default: data)'
+	@echo '  make test           run the tests; ARGS="-k cancel" goes to pytest'
+	@echo '  make test-clients   test with the clients of Hugging Face, OpenAI and the AI SDK, JavaScript included (needs npm)'
 	@echo '  make check          format, lint, types, import rules, known vulnerabilities'
-	@echo '  make format         rewrite the code in the project format'
-	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes and more)'
-	@echo '  make proof          the six figures of docs/proof.md, taken on this machine (twenty minutes at most)'
-	@echo '  make train-tiny     train models/tiny anew in data/training/tiny (about two hours, one core; goes on after a kill)'
-	@echo '  make setup          only make .venv with everything to develop'
-	@echo '  make clean          remove .venv and caches; data/ (jobs, pictures) stays'
+	@echo '  make format         format the code'
+	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes or more)'
+	@echo '  make proof          measure the six figures of docs/proof.md on this machine (at most twenty minutes)'
+	@echo '  make train-tiny     train models/tiny in data/training/tiny (about two hours, one core; continues after a kill)'
+	@echo '  make setup          only create .venv for development'
+	@echo '  make clean          remove .venv and caches, but not data/'
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter (3.11 or newer).'
 

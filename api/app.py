@@ -16,10 +16,8 @@ from api.context import ProcessContext
 from api.context import open_context as open_production_context
 from api.openapi.document import install_schema
 from api.routes import admin, batches, completions, files, health, hf, jobs, models, page, responses, webhooks
-from api.server import errors
+from api.server import errors, shutdown
 from api.server.cors import Cors
-from api.server.ending import KEY as ENDING
-from api.server.ending import Ending
 from api.server.middleware import Edge
 from api.server.route import ServiceRoute
 from shared.settings import Settings
@@ -67,13 +65,13 @@ def create_app(
     open_log(config)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Ending]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, shutdown.Shutdown]]:
         open_traces(config, "sightline-api")
         app.state.context = await open_context(config)
         try:
-            end = Ending()
-            with end.told_by_signal(), hangup_as_end():
-                yield {ENDING: end}
+            ending = shutdown.Shutdown()
+            with ending.on_signal(), hangup_as_end():
+                yield {shutdown.KEY: ending}
         finally:
             await app.state.context.aclose()
             close_traces()

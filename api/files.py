@@ -102,27 +102,27 @@ class Files:
 
     async def get(self, caller: str, id: str, param: str | None = None) -> File:
         """Raises CallerError `file_not_found` naming `param`."""
-        found = await self._store.run(files.file(caller, id))
-        if found is None:
+        file = await self._store.run(files.file(caller, id))
+        if file is None:
             raise CallerError("file_not_found", "There is no such file.", param=param)
-        return found
+        return file
 
     async def list(
         self, caller: str, *, limit: int, after: str | None, oldest_first: bool, purpose: Purpose | None
     ) -> tuple[list[File], bool]:
         """A page of files by creation, and whether there are more. Raises CallerError `file_not_found`."""
-        found: list[File] = []
+        listed: list[File] = []
         size = max(limit + 1, 1 if purpose is None else SIEVED)
-        while len(found) <= limit:
+        while len(listed) <= limit:
             call = files.files(caller, after=after, limit=size, oldest_first=oldest_first)
             page = await self._store.run(call)
             if page is None:
                 raise CallerError("file_not_found", "The cursor names no file of yours.", param="after")
-            found += [file for file in page if purpose in (None, file.purpose)]
+            listed += [file for file in page if purpose in (None, file.purpose)]
             if len(page) < size:
                 break
             after = page[-1].id
-        return found[:limit], len(found) > limit
+        return listed[:limit], len(listed) > limit
 
     async def delete(self, caller: str, id: str) -> None:
         """Raises CallerError `file_not_found`."""
@@ -145,12 +145,12 @@ class Files:
         named = {image.file: image.param for image in request.images if image.file}
         if not named:
             return request
-        known = [(await self.get(caller, id, param), param) for id, param in named.items()]
-        _check_sizes(known, self._settings.pictures)
+        files = [(await self.get(caller, id, param), param) for id, param in named.items()]
+        _check_sizes(files, self._settings.pictures)
         if reservation is not None:
-            await reservation.take(sum(file.size for file, _ in known))
+            await reservation.take(sum(file.size for file, _ in files))
         data = {
-            file.id: await self._found(self._blobs.read_async(file.digest), param) for file, param in known
+            file.id: await self._found(self._blobs.read_async(file.digest), param) for file, param in files
         }
         return request.with_media(
             tuple(
@@ -166,26 +166,26 @@ class Files:
             raise CallerError("file_not_found", message, param=param) from None
 
     async def _kept(self, caller: Caller, form: MultipartForm) -> File:
-        said = from_fields(form.fields)
+        request = from_fields(form.fields)
         if form.filename is None:
             raise CallerError("invalid_request", "`file` is required.", param=FILE)
         if form.staged.size == 0:
             raise CallerError("invalid_request", "`file` is empty.", param=FILE)
         form.staged.finish()
-        if said.purpose == "vision":
+        if request.purpose == "vision":
             await asyncio.to_thread(_check_picture, form.staged, self._settings.pictures)
         id = ids.file_id()
         await self._storing.adopt(id, form.staged)
-        written = Written(
+        stored = Written(
             id=id,
             name=to_name(form.filename),
-            purpose=said.purpose,
+            purpose=request.purpose,
             size=form.staged.size,
             digest=form.staged.digest,
-            life_s=life_of(caller, said.life_s, self._settings),
+            life_s=life_of(caller, request.life_s, self._settings),
             holder=f"upload:{id}",
         )
-        return await self._store.run(files.create(written, caller.id))
+        return await self._store.run(files.create(stored, caller.id))
 
 
 def life_of(caller: Caller, said_s: int | None, settings: Settings) -> int:

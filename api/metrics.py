@@ -75,7 +75,7 @@ class Metrics:
                 took_s = await round_trip_s(self._store)
                 if not await self._store.run(writable(self._settings)):
                     return list(gauges.store_down())
-                seen, counted, held = await asyncio.gather(
+                seen, sums, held = await asyncio.gather(
                     self._store.run(fleet(self._settings, lanes)),
                     self._store.run(counts()),
                     self._store.run(memory(lanes)),
@@ -84,8 +84,8 @@ class Metrics:
             return list(gauges.store_down())
         server = Server(held.used, held.promised, held.limit, held.evicts, took_s)
         now = gauges.families(models, seen[:-1], seen[-1], server)
-        return [*now, *await asyncio.to_thread(_totals, counted, models)]
+        return [*now, *await asyncio.to_thread(_totals, sums, models)]
 
 
-def _totals(counted: Mapping[str, float], models: list[str]) -> list[Metric]:
-    return list(totals.families(counted, models))
+def _totals(sums: Mapping[str, float], models: list[str]) -> list[Metric]:
+    return list(totals.families(sums, models))

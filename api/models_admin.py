@@ -44,11 +44,13 @@ class Serving:
         row = None if self._registry.has_row(model) else model.model_dump_json(exclude_defaults=True)
         if not self._registry.agrees(model):
             raise CallerError("model_exists", "A model is known by this id, or one much like it.", param="id")
-        word = await self._admin_actions.do(operator, "model.add", model.id, transitions.add(model.lane, row))
-        if word == "conflict":
+        outcome = await self._admin_actions.do(
+            operator, "model.add", model.id, transitions.add(model.lane, row)
+        )
+        if outcome == "conflict":
             raise CallerError("model_exists", "The model is served with another row.", param="id")
         await self._look()
-        return word == "added"
+        return outcome == "added"
 
     async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
         """Start none of a model's jobs, or resume and take new ones. Raises CallerError, Unavailable."""
@@ -67,9 +69,9 @@ class Serving:
         await self._look()
 
     async def _look(self) -> None:
-        found = await self._store.run(transitions.registered())
+        registered = await self._store.run(transitions.registered())
         # It may read the folders of new models.
-        await asyncio.to_thread(self._registry.take, found)
+        await asyncio.to_thread(self._registry.take, registered)
 
     async def _look_again(self) -> None:
         while True:

@@ -32,10 +32,10 @@ class Endpoints:
         """
         await self._headroom.check()
         host, secret = webhook_host(new.url, self._settings, "url"), new_secret()
-        made = await self._store.run(webhook_endpoints.create(caller, new, host, secret))
-        if made is None:
+        endpoint = await self._store.run(webhook_endpoints.create(caller, new, host, secret))
+        if endpoint is None:
             raise CallerError("too_many_webhooks", "You have as many webhooks as may be; delete one.")
-        return made, secret
+        return endpoint, secret
 
     async def list(self, caller: str) -> list[Endpoint]:
         """Newest first."""
@@ -77,8 +77,8 @@ class Endpoints:
         key = webhook_events.key_of(event_id)
         if key is None:
             raise _no_event("event")
-        word, notice = await self._store.run(webhook_endpoints.replay(self._settings, caller, id, key))
-        if word == "expired":
+        outcome, notice = await self._store.run(webhook_endpoints.replay(self._settings, caller, id, key))
+        if outcome == "expired":
             raise _no_event("event")
         return _found(notice)
 
@@ -94,25 +94,25 @@ class Endpoints:
         key = None if after is None else webhook_events.key_of(after)
         if key is None and after is not None:
             raise _no_event("after")
-        found: list[Notice] = []
+        notices: list[Notice] = []
         size = 0
-        while len(found) <= limit and size < webhook_events.PAGE_BYTES:
+        while len(notices) <= limit and size < webhook_events.PAGE_BYTES:
             call = webhook_events.page(
                 caller,
                 after=key,
                 types=types,
-                limit=limit + 1 - len(found),
+                limit=limit + 1 - len(notices),
                 room=webhook_events.PAGE_BYTES - size,
             )
             page = await self._store.run(call)
             if page is None:
                 raise _no_event("after")
-            found += page.notices
+            notices += page.notices
             size += page.bytes
             key = page.next
             if key is None:
                 break
-        return found[:limit], len(found) > limit or key is not None
+        return notices[:limit], len(notices) > limit or key is not None
 
 
 def _found(reply: T | None) -> T:

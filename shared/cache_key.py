@@ -60,10 +60,10 @@ def _calls(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
 
 def _parameters(parameters: Parameters) -> dict[str, Any]:
     """Parameters left out stay out, so that one added later does not change old hashes."""
-    given = parameters.model_dump(exclude_none=True)
+    parameters_set = parameters.model_dump(exclude_none=True)
     # -0.0 equals 0.0 but is written otherwise.
-    given = {k: v + 0.0 if isinstance(v, float) else v for k, v in given.items()}
-    return given | {"stop": sorted(set(parameters.stop))}
+    parameters_set = {k: v + 0.0 if isinstance(v, float) else v for k, v in parameters_set.items()}
+    return parameters_set | {"stop": sorted(set(parameters.stop))}
 
 
 # May this answer be shared? The one predicate for a cache hit, joining a run, its index and cache writes.

@@ -30,7 +30,7 @@ CODES: dict[str, Code] = {
     "unknown_field": Code(
         400, False, "Remove the field named by `param`; the API reference lists those that exist."
     ),
-    "unsupported_parameter": Code(400, False, "Leave the parameter out; this service does not implement it."),
+    "unsupported_parameter": Code(400, False, "Leave the parameter out; it is not implemented."),
     "invalid_image": Code(400, False, "Send a PNG, JPEG, WebP or GIF within the documented limits."),
     "invalid_image_url": Code(
         400, False, "Send an http(s) URL, a data: URI or base64; files and private hosts are refused."
@@ -44,13 +44,13 @@ CODES: dict[str, Code] = {
     "fetch_failed": Code(400, False, "Make the URL answer within 5 s, or send the bytes."),
     "context_length_exceeded": Code(400, False, "Shorten the text, send fewer pictures or lower max_tokens."),
     "invalid_json_line": Code(400, False, "Write this line of the batch as one JSON object."),
-    "duplicate_custom_id": Code(400, False, "Give each line of a batch a `custom_id` of its own."),
+    "duplicate_custom_id": Code(400, False, "Give each line of a batch its own `custom_id`."),
     "url_mismatch": Code(400, False, "Name the batch's `endpoint` as the `url` of each of its lines."),
     "empty_file": Code(400, False, "Upload a file with a request in each line."),
     "too_many_tasks": Code(400, False, "Split the batch: one takes up to 50,000 lines."),
     "no_chat_template": Code(400, False, "This model has no usable chat template: use POST /models/{id}."),
     "invalid_api_key": Code(
-        401, False, "Send a key that is in force as `Authorization: Bearer sl_…`; ask the operator for one."
+        401, False, "Send a valid key as `Authorization: Bearer sl_…`; ask the operator for one."
     ),
     "insufficient_scope": Code(403, False, "Use a key with the scope that the message names."),
     "local_only": Code(
@@ -62,7 +62,7 @@ CODES: dict[str, Code] = {
     "foreign_origin": Code(
         403, False, "Name the page's origin in SIGHTLINE_API__CORS_ORIGINS, or turn API keys on."
     ),
-    "keys_off": Code(403, False, "Set SIGHTLINE_API__ADMIN_KEY and start the API again; then make keys."),
+    "keys_off": Code(403, False, "Set SIGHTLINE_API__ADMIN_KEY and restart the API; then create keys."),
     "not_found": Code(404, False, "Check the path; the API description at /openapi.json lists them."),
     "model_not_found": Code(404, False, "Use one of the ids listed by GET /v1/models."),
     "model_exists": Code(409, False, "Remove the model first, or add it under another id."),
@@ -73,19 +73,19 @@ CODES: dict[str, Code] = {
     ),
     "batch_not_found": Code(404, False, "Check the id; another caller's batch is not visible to you."),
     "key_not_found": Code(
-        404, False, "Use an id listed by GET /v1/admin/keys; a key that has ended stays so."
+        404, False, "Use an id listed by GET /v1/admin/keys; revoked and expired keys cannot change."
     ),
     "webhook_not_found": Code(
         404, False, "Use an id listed by GET /v1/webhooks; another caller's is not visible to you."
     ),
-    "event_not_found": Code(404, False, "Use an id listed by GET /v1/events, or begin without `after`."),
-    "method_not_allowed": Code(405, False, "Use a method named in the Allow header."),
+    "event_not_found": Code(404, False, "Use an id listed by GET /v1/events, or start without `after`."),
+    "method_not_allowed": Code(405, False, "Use a method in the Allow header."),
     "upload_timeout": Code(408, True, "Send the body faster, or send a smaller one."),
     "model_removed": Code(
-        410, False, "Submit again for a model of GET /v1/models; this one is served no more."
+        410, False, "Submit again for a model of GET /v1/models; this one is no longer served."
     ),
     "job_purged": Code(410, False, "The job was deleted; submit under a new Idempotency-Key."),
-    "result_expired": Code(410, False, "The result's life is over; submit the request again."),
+    "result_expired": Code(410, False, "The result was deleted at the end of its retention; submit again."),
     "payload_too_large": Code(413, False, "Send a smaller body."),
     "idempotency_mismatch": Code(422, False, "Use a new Idempotency-Key for a different request."),
     "image_count_mismatch": Code(422, False, "Send as many pictures as the messages have image slots."),
@@ -100,25 +100,28 @@ CODES: dict[str, Code] = {
     "model_draining": Code(503, False, "Use another model of GET /v1/models; this one takes no new jobs."),
     "queue_full": Code(503, True, "Wait for Retry-After seconds."),
     "caller_queue_full": Code(
-        429, True, "Wait for Retry-After seconds; too much of yours waits, is open or is kept."
+        429, True, "Wait for Retry-After seconds; you have too much queued, open or stored."
     ),
     "rate_limited": Code(
         429, True, "Wait for Retry-After seconds; your key's requests per minute are used up."
     ),
     "store_unavailable": Code(
-        503, True, "Wait for Retry-After seconds; a store of the service is out of reach or takes no writes."
+        503, True, "Wait for Retry-After seconds; Redis or the blob store is unreachable or refuses writes."
     ),
     "deadline_exceeded": Code(504, True, "Submit again with a later start_by or finish_by."),
-    "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it goes on."),
+    "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it continues."),
     "model_failed": Code(500, False, "Read the worker's log; the model cannot be loaded as configured."),
-    "too_many_webhooks": Code(409, False, "Delete a webhook; a caller has 16 at most."),
+    "too_many_webhooks": Code(409, False, "Delete a webhook; a caller has at most 16."),
     "job_not_ended": Code(409, False, "Wait for the job's end, or cancel it, before retrying it."),
-    "batch_cancelled": Code(409, False, "The batch was cancelled before this line was done; send it again."),
-    "batch_expired": Code(504, True, "Send this line again; the batch's completion window closed before it."),
+    "batch_cancelled": Code(409, False, "The batch was cancelled before this line finished; send it again."),
+    "batch_expired": Code(504, True, "Send this line again; the batch's window closed before it finished."),
     "job_cancelled": Code(409, False, "The job was cancelled; submit it again."),
-    "poison": Code(500, False, "This request ended several workers; change it before sending it again."),
+    "poison": Code(500, False, "This request crashed several workers; change it before you send it again."),
     "attempts_exhausted": Code(500, True, "Submit again; if it fails again, report the request id."),
-    "stream_rewound": Code(410, False, "The store lost the end of this stream; read the job again."),
+    "format_violated": Code(
+        500, True, "Submit again with another seed; if it fails again, make the schema simpler."
+    ),
+    "stream_rewound": Code(410, False, "Redis lost the end of this stream; read the job again."),
     "stream_broken": Code(
         500, True, "Submit again; the worker that continued cannot extend the published text."
     ),
@@ -127,7 +130,7 @@ CODES: dict[str, Code] = {
 
 
 def advised_s(seconds: float | None) -> int:
-    """A `retry_after` as callers are told it: whole seconds from 1 to 59.
+    """A `retry_after` as callers get it: whole seconds from 1 to 59.
 
     Clients read 0 as "at once", and the AI SDK ignores advice of a minute or more.
     """

@@ -166,8 +166,8 @@ def estimate(lane: Lane) -> Estimate:
     """Until a worker claims a job at `lane.ahead`, and from there to its end, in seconds."""
     wait, kind = _reckoned(lane, lane.slots)
     # A worker holds what it has claimed until a row is free.
-    held = max(_reckoned(lane, lane.rows)[0] - wait, 0)
-    takes = round(held + (lane.service_ms or FIRST_SERVICE_MS) / 1000, 3)
+    delay = max(_reckoned(lane, lane.rows)[0] - wait, 0)
+    takes = round(delay + (lane.service_ms or FIRST_SERVICE_MS) / 1000, 3)
     half, most = (factor * wait for factor in lane.factors.get(kind, FIRST_FACTORS))
     load, basis = loading_time(lane)
     if not lane.ready:

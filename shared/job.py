@@ -243,5 +243,5 @@ class Times:
             raise _wrong("finish_by", "is earlier than start_by")
 
 
-def _wrong(name: str, what: str) -> CallerError:
-    return CallerError("invalid_request", f"{name} {what}.", param=name)
+def _wrong(name: str, expected: str) -> CallerError:
+    return CallerError("invalid_request", f"{name} {expected}.", param=name)

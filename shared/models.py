@@ -70,11 +70,13 @@ def _template(folder: Path) -> str | None:
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, ValueError):
-        held = [_json(folder / name) for name in TEMPLATE_HOLDERS]
-    found = next((config["chat_template"] for config in held if config and config.get("chat_template")), None)
-    if found is None:
-        return None if held[-1] is None else ""
-    return found if isinstance(found, str) else json.dumps(found)
+        configs = [_json(folder / name) for name in TEMPLATE_HOLDERS]
+    template = next(
+        (config["chat_template"] for config in configs if config and config.get("chat_template")), None
+    )
+    if template is None:
+        return None if configs[-1] is None else ""
+    return template if isinstance(template, str) else json.dumps(template)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

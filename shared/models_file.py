@@ -39,17 +39,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rows(path: Path, table: dict[str, Any]) -> list[dict[str, Any]]:
-    what = f"models file {path}: expected one or more [[models]] tables and nothing else"
+    expected = f"models file {path}: expected one or more [[models]] tables and nothing else"
     other = next((name for name in table if name != "models"), None)
     if other is not None:
-        raise SettingsError(f"{what}, but it has {other!r}")
+        raise SettingsError(f"{expected}, but it has {other!r}")
     rows = table.get("models", [])
     if isinstance(rows, dict):
-        raise SettingsError(f"{what}, but it has [models]: double its brackets")
+        raise SettingsError(f"{expected}, but it has [models]: double its brackets")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise SettingsError(f"{what}, but models is {rows!r:.40}")
+        raise SettingsError(f"{expected}, but models is {rows!r:.40}")
     if not rows:
-        raise SettingsError(f"{what}, but it has none")
+        raise SettingsError(f"{expected}, but it has none")
     return rows
 
 

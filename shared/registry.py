@@ -25,17 +25,17 @@ class Registry:
         self._own = models.rows
         self._found = NOTHING
 
-    def take(self, found: Registered) -> None:
+    def take(self, registered: Registered) -> None:
         """Take over what the record store says; reads the folders of new models."""
-        if found == self._found:
+        if registered == self._found:
             return
-        if found.rows != self._found.rows:
+        if registered.rows != self._found.rows:
             own = {model.lane for model in self._own}
-            more = (model for model in added(found).rows if model.lane not in own)
+            more = (model for model in added(registered).rows if model.lane not in own)
             self.all.replace((*self._own, *more))
-        removed = tuple(model for model in self.all.rows if model.lane in found.removed)
+        removed = tuple(model for model in self.all.rows if model.lane in registered.removed)
         self.models.replace(tuple(model for model in self.all.rows if model not in removed), removed)
-        self._found = found
+        self._found = registered
 
     def removed_rows(self) -> tuple[Model, ...]:
         """Rows of the models file that operators removed: nobody serves them."""
@@ -50,15 +50,15 @@ class Registry:
 
         Machines may name the model's folder differently. The record store compares rows that were added.
         """
-        known = next((other for other in self.all.rows if other.lane == model.lane), None)
-        if known is None or not self.has_row(model):
-            return known is None or known.id == model.id
-        return _said(known) == _said(model)
+        same_lane = next((other for other in self.all.rows if other.lane == model.lane), None)
+        if same_lane is None or not self.has_row(model):
+            return same_lane is None or same_lane.id == model.id
+        return _said(same_lane) == _said(model)
 
 
-def added(found: Registered) -> Models:
+def added(registered: Registered) -> Models:
     """The models with rows in the record store, sorted by id; removed ones, too."""
-    rows = (read_row(row) for row in found.rows.values())
+    rows = (read_row(row) for row in registered.rows.values())
     return Models(tuple(sorted((model for model in rows if model), key=lambda model: model.id)))
 
 
@@ -74,9 +74,9 @@ def chosen(settings: Settings) -> tuple[Model, str | None]:
     except CallerError:
         store = connect(settings.redis)
         try:
-            found = store.run(registered())
-            model = added(found).chosen(settings.worker.model)
-            return model, found.rows[model.lane]
+            rows = store.run(registered())
+            model = added(rows).chosen(settings.worker.model)
+            return model, rows.rows[model.lane]
         finally:
             store.client.close()
 

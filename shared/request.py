@@ -249,8 +249,8 @@ class Request(Frozen):
         for message in self.messages:
             yield from (part.text for part in message.parts if isinstance(part, Text))
             yield from (f"{call.name} {call.arguments}" for call in message.calls)
-        for shown in self.tools.functions if self.tools else ():
-            yield shown.text
+        for function in self.tools.functions if self.tools else ():
+            yield function.text
 
     @property
     def ends_open(self) -> bool:
@@ -292,9 +292,11 @@ class Request(Frozen):
 
     def with_media(self, media: tuple[Image | Sound, ...]) -> "Request":
         """The same request with its pictures and sounds replaced, in reading order (same count)."""
-        left = iter(media)
+        remaining = iter(media)
         messages = tuple(
-            m.model_copy(update={"parts": tuple(next(left) if isinstance(p, Media) else p for p in m.parts)})
+            m.model_copy(
+                update={"parts": tuple(next(remaining) if isinstance(p, Media) else p for p in m.parts)}
+            )
             for m in self.messages
         )
         return self.model_copy(update={"messages": messages})
@@ -337,16 +339,16 @@ def check_text(request: Request, limit_kb: int) -> None:
 def check_answer(request: Request, context_length: int | None) -> None:
     """Raises CallerError `context_length_exceeded` where the wanted answer leaves no room for a prompt."""
     for name in ("max_new_tokens", "min_new_tokens"):
-        wanted = getattr(request.parameters, name)
-        if wanted is not None and context_length is not None and wanted >= context_length:
+        value = getattr(request.parameters, name)
+        if value is not None and context_length is not None and value >= context_length:
             param = request.named.get(name, name)
-            message = f"{takes(context_length)}; {wanted} leave no room for a prompt. Lower `{param}`."
+            message = f"{takes(context_length)}; {value} leave no room for a prompt. Lower `{param}`."
             raise CallerError("context_length_exceeded", message, param=param)
 
 
 def check_end(request: Request) -> None:
     """Raises CallerError `invalid_request` for `ignore_eos` with an answer that ends with its form."""
-    held = request.parameters.format is not None or (request.tools is not None and request.tools.held)
-    if request.parameters.ignore_eos and held:
+    constrained = request.parameters.format is not None or (request.tools is not None and request.tools.held)
+    if request.parameters.ignore_eos and constrained:
         message = "An answer that is held to a form ends where that is complete; leave `ignore_eos` out."
         raise CallerError("invalid_request", message, param=request.named.get("ignore_eos", "ignore_eos"))

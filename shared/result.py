@@ -150,6 +150,6 @@ def joined(pieces: Sequence[Piece]) -> Piece | None:
     if not pieces:
         return None
     text, ids = "".join(p.text for p in pieces), tuple(i for p in pieces for i in p.ids)
-    told = [p.logprobs for p in pieces if p.logprobs is not None]
-    logprobs = tuple(chain.from_iterable(told)) if told else None
+    token_lists = [p.logprobs for p in pieces if p.logprobs is not None]
+    logprobs = tuple(chain.from_iterable(token_lists)) if token_lists else None
     return replace(pieces[0], text=text, ids=ids, logprobs=logprobs)

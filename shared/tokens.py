@@ -35,17 +35,17 @@ def cost(request: Request, model: Model, pixels: int) -> int:
     `pixels` are those of all pictures whose sizes are known without reading any from the store.
     """
     text = sum(len(text.encode()) for text in request.texts)
-    shown = TOKENS_PER_PICTURE * len(request.images) + TOKENS_PER_SOUND * len(request.sounds)
-    read = text / BYTES_PER_TOKEN + shown
+    media_tokens = TOKENS_PER_PICTURE * len(request.images) + TOKENS_PER_SOUND * len(request.sounds)
+    read = text / BYTES_PER_TOKEN + media_tokens
     prepared = round(read / READ_PER_DECODED + pixels / PIXELS_PER_DECODED)
     return max(1, prepared + answer_tokens(request, model))
 
 
 def answer_tokens(request: Request, model: Model) -> int:
     """The most tokens that all wanted answers may have together."""
-    wanted = request.parameters
-    each = wanted.max_new_tokens or max(model.max_new_tokens, wanted.min_new_tokens or 0)
-    return each * (wanted.n or 1)
+    parameters = request.parameters
+    each = parameters.max_new_tokens or max(model.max_new_tokens, parameters.min_new_tokens or 0)
+    return each * (parameters.n or 1)
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ def rule_of(published: str | None) -> TokenRule | None:
     """What a worker published, without what a newer release adds; None where it published nothing."""
     if not published:
         return None
-    said = from_json(published)
+    rule = from_json(published)
     # A worker of an older release says nothing of sounds.
-    sound = tuple(said["sound"]) if said.get("sound") else None
-    tables = {"sides": tuple(said["sides"]), "pictures": tuple(map(tuple, said["pictures"])), "sound": sound}
-    return TokenRule(**{part.name: said.get(part.name) for part in fields(TokenRule)} | tables)
+    sound = tuple(rule["sound"]) if rule.get("sound") else None
+    tables = {"sides": tuple(rule["sides"]), "pictures": tuple(map(tuple, rule["pictures"])), "sound": sound}
+    return TokenRule(**{part.name: rule.get(part.name) for part in fields(TokenRule)} | tables)
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def body_of(notice: Notice) -> str:
 
 
 def _told(job: JobView) -> dict[str, Any]:
-    known = {
+    facts = {
         "result": None if job.result is None else _result(job.result),
         "error": None if job.error is None else job.error.model_dump(),
         "retry_of": job.retry_of,
@@ -168,7 +168,7 @@ def _told(job: JobView) -> dict[str, Any]:
         "ended_at": None if job.ended_ms is None else job.ended_ms / 1000,
         "cache": job.cache,
         "metadata": job.metadata,
-    } | {name: value for name, value in known.items() if value is not None}
+    } | {name: value for name, value in facts.items() if value is not None}
 
 
 def _result(result: Result) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sightline.events import lines
 from sightline.exits import CommandError, Exit
 from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
 
-PICTURE = "the picture it is about: a PNG, JPEG, WebP or GIF file, or where the service finds one"
+PICTURE = "a PNG, JPEG, WebP or GIF file, or a URL that the service fetches"
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ PIECE = 2**16
 class _Watched(FileIO):
     """A file that tells how many of its bytes were read."""
 
-    def __init__(self, path: Path, told: Callable[[int, int], object]) -> None:
+    def __init__(self, path: Path, progress: Callable[[int, int], object]) -> None:
         super().__init__(_sought(path), "rb")
-        self._told = told
+        self._told = progress
         self._size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -58,8 +58,8 @@ def _copy(path: Path, pipe: BinaryIO) -> int:
             copy.seek(0)
             return os.dup(copy.fileno())
     except OSError as error:
-        said = f"What comes through the pipe cannot be kept in {gettempdir()}: {error.strerror}"
-        raise CommandError(Exit.USAGE, f"{said}; TMPDIR names another folder.") from None
+        message = f"What comes through the pipe cannot be kept in {gettempdir()}: {error.strerror}"
+        raise CommandError(Exit.USAGE, f"{message}; TMPDIR names another folder.") from None
 
 
 def _pieces(path: Path, pipe: BinaryIO) -> Iterator[bytes]:
@@ -74,10 +74,10 @@ def _unreadable(path: Path, error: OSError) -> CommandError:
     return CommandError(Exit.USAGE, f"The file {path} cannot be read: {error.strerror}.")
 
 
-def upload(client: httpx.Client, path: Path, told: Callable[[int, int], object]) -> str:
-    """The uploaded file's id; `told` is called with the bytes sent and the size. Raises CommandError."""
+def upload(client: httpx.Client, path: Path, progress: Callable[[int, int], object]) -> str:
+    """The uploaded file's id; `progress` is called with the bytes sent and the size. Raises CommandError."""
     try:
-        file = _Watched(path, told)
+        file = _Watched(path, progress)
     except OSError as error:
         raise _unreadable(path, error) from None
     # A file's name may hold any bytes.
@@ -91,36 +91,36 @@ def upload(client: httpx.Client, path: Path, told: Callable[[int, int], object])
 def create(client: httpx.Client, file: str, endpoint: str, metadata: dict[str, str]) -> Batch:
     """Raises CommandError."""
     body = {"input_file_id": file, "endpoint": endpoint, "completion_window": WINDOW, "metadata": metadata}
-    made: Batch = fetched(client, "POST", PATH, body=body)
-    return made
+    batch: Batch = fetched(client, "POST", PATH, body=body)
+    return batch
 
 
 def page(client: httpx.Client, *, limit: int, after: str | None) -> Batch:
     """A page of batches, newest first. Raises CommandError."""
-    found: Batch = fetched(client, "GET", PATH, limit=limit, after=after)
-    return found
+    batches: Batch = fetched(client, "GET", PATH, limit=limit, after=after)
+    return batches
 
 
 def show(client: httpx.Client, batch: str) -> Batch:
     """Raises CommandError."""
-    found: Batch = fetched(client, "GET", f"{PATH}/{segment(batch)}")
-    return found
+    reply: Batch = fetched(client, "GET", f"{PATH}/{segment(batch)}")
+    return reply
 
 
 def cancel(client: httpx.Client, batch: str) -> Batch:
     """The batch after cancelling; a batch that has ended stays as it is. Raises CommandError."""
-    found: Batch = fetched(client, "POST", f"{PATH}/{segment(batch)}/cancel")
-    return found
+    reply: Batch = fetched(client, "POST", f"{PATH}/{segment(batch)}/cancel")
+    return reply
 
 
-def wait(client: httpx.Client, batch: str, told: Callable[[Batch], object]) -> Batch:
-    """The batch at its end; `told` is called at each change. The service may be away for up to a minute.
+def wait(client: httpx.Client, batch: str, progress: Callable[[Batch], object]) -> Batch:
+    """The batch at its end; `progress` is called at each change. The service may be away for up to a minute.
 
     Raises CommandError.
     """
-    seen, misses = show(client, batch), 0
-    told(seen)
-    while seen["status"] not in ENDED:
+    state, misses = show(client, batch), 0
+    progress(state)
+    while state["status"] not in ENDED:
         time.sleep(PAUSE_S)
         try:
             now, misses = show(client, batch), 0
@@ -130,10 +130,10 @@ def wait(client: httpx.Client, batch: str, told: Callable[[Batch], object]) -> B
             if not away or misses > MOST_MISSES:
                 raise
             continue
-        if any(now[name] != seen[name] for name in ("status", "request_counts")):
-            told(now)
-        seen = now
-    return seen
+        if any(now[name] != state[name] for name in ("status", "request_counts")):
+            progress(now)
+        state = now
+    return state
 
 
 def download(client: httpx.Client, file: str, into: BinaryIO) -> None:
@@ -163,27 +163,26 @@ examples:
   sightline batches errors batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 | jq -r .custom_id
   sightline batches output $(sightline batches create questions.jsonl --wait)
 
-docs/batches.md says what a line of the file is; exit codes are listed by `sightline --help`.
+docs/batches.md describes the lines of the file; exit codes are listed by `sightline --help`.
 """
 CREATE = """\
-Uploads a file of requests, a JSON object a line, and has them computed within a day. Prints the batch's id
-alone on standard output, and how it goes on standard error. With --wait it ends when the batch does, as
-`wait` says.
+Uploads a file of requests, a JSON object a line, and runs them within a day. Prints only the batch's id
+on standard output, and its progress on standard error. --wait waits as `wait` does.
 """
 WAIT = """\
-Waits for a batch's end and says on standard error how many lines are done. Exits with 0 where it was
-completed, also where some lines failed, and with 9 where it failed, expired or was cancelled. A service that
-cannot be reached, or is too busy, is waited for, about a minute. Ctrl-C ends the waiting, not the batch.
+Waits for a batch's end, with its progress on standard error. Exits with 0 if it completed, even if
+some lines failed, and with 9 if it failed, expired or was cancelled. Retries for about a minute if the
+service is unreachable or too busy. Ctrl-C ends the waiting, not the batch.
 """
-OUTPUT = "Writes the answers of a batch that has ended to standard output, or to a file once they are whole."
-ERRORS = "Writes the lines that failed, and why, to standard output, or to a file once they are whole."
+OUTPUT = "Writes an ended batch's answers to standard output, or to a file once they are complete."
+ERRORS = "Writes the failed lines, with reasons, to standard output, or to a file once they are complete."
 
 
 def add_batches(command: argparse.ArgumentParser) -> None:
     actions = add_actions(
-        command, "Makes, lists, awaits and cancels batches, and fetches their files.", EXAMPLES
+        command, "Creates, lists, awaits and cancels batches, and downloads their files.", EXAMPLES
     )
-    _add_create(actions.add_parser("create", help="upload a file of requests and have them computed"))
+    _add_create(actions.add_parser("create", help="upload a file of requests and run them"))
     listing = actions.add_parser("list", help="list batches, newest first")
     listing.add_argument(
         "--limit", type=page_size, default=20, metavar="N", help="how many, 1 to 100 (default: %(default)s)"
@@ -191,16 +190,18 @@ def add_batches(command: argparse.ArgumentParser) -> None:
     listing.add_argument("--after", metavar="BATCH", help="only batches older than this one")
     set_action(listing, _list)
     for name, act, text, description in (
-        ("show", _show, "show one batch: how it stands, its counts and files", None),
+        ("show", _show, "show one batch: its state, counts and files", None),
         ("wait", _wait, "wait for a batch's end", WAIT),
-        ("cancel", _cancel, "take no more lines of a batch; what was done is kept", None),
-        ("output", _output, "fetch the answers of a batch", OUTPUT),
-        ("errors", _errors, "fetch the lines that failed, and why", ERRORS),
+        ("cancel", _cancel, "cancel a batch; finished lines are kept", None),
+        ("output", _output, "download a batch's answers", OUTPUT),
+        ("errors", _errors, "download the failed lines, with reasons", ERRORS),
     ):
         action = actions.add_parser(name, help=text, description=description or f"{text.capitalize()}.")
         action.add_argument("batch", metavar="BATCH", help="the batch's id")
         if act in (_output, _errors):
-            action.add_argument("--to", type=Path, metavar="FILE", help="where to (default: standard output)")
+            action.add_argument(
+                "--to", type=Path, metavar="FILE", help="output file (default: standard output)"
+            )
         set_action(action, act)
 
 
@@ -211,10 +212,15 @@ def _add_create(action: argparse.ArgumentParser) -> None:
         "--endpoint",
         choices=ENDPOINTS,
         default=ENDPOINTS[0],
-        help="where each line is sent (default: %(default)s)",
+        help="endpoint of the lines (default: %(default)s)",
     )
     action.add_argument(
-        "--metadata", action="append", type=_pair, default=[], metavar="KEY=VALUE", help="kept with the batch"
+        "--metadata",
+        action="append",
+        type=_pair,
+        default=[],
+        metavar="KEY=VALUE",
+        help="stored with the batch",
     )
     action.add_argument("--wait", action="store_true", help="wait for its end")
     set_action(action, _create)
@@ -229,30 +235,30 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _create(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
     file = upload(client, arguments.file, _tenths())
-    made = create(client, file, arguments.endpoint, dict(arguments.metadata))
+    batch = create(client, file, arguments.endpoint, dict(arguments.metadata))
     if not arguments.json:
-        print(made["id"], flush=True)
+        print(batch["id"], flush=True)
     if arguments.wait:
-        made = wait(client, made["id"], _told)
+        batch = wait(client, batch["id"], _told)
     if arguments.json:
-        show_json(made)
+        show_json(batch)
     if arguments.wait:
-        _check_completed(made)
+        _check_completed(batch)
     return Exit.OK
 
 
 def _tenths() -> Callable[[int, int], None]:
     """A callback that prints progress at each tenth of an upload."""
-    said = 0
+    tenths = 0
 
-    def told(sent: int, size: int) -> None:
-        nonlocal said
+    def report(sent: int, size: int) -> None:
+        nonlocal tenths
         tenth = 10 * sent // size if size else 10
-        if tenth > said:
+        if tenth > tenths:
             note(f"uploaded {10 * tenth} % of {size:,} bytes")
-        said = max(said, tenth)
+        tenths = max(tenths, tenth)
 
-    return told
+    return report
 
 
 def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
@@ -302,7 +308,7 @@ def _card(batch: Batch) -> list[str]:
             ("status", f"{batch['status']} ({_counted(batch)})"),
             ("endpoint", batch["endpoint"]),
             *(("metadata", f"{name}={value}") for name, value in (batch["metadata"] or {}).items()),
-            *((word, moment_if_any(batch[name])) for name, word in TIMES.items()),
+            *((label, moment_if_any(batch[name])) for name, label in TIMES.items()),
             ("input", batch["input_file_id"]),
             ("output", batch["output_file_id"]),
             ("errors", batch["error_file_id"]),

@@ -27,21 +27,21 @@ examples:
   sightline run                                    start everything, ask a first question, serve on port 8000
   sightline ask "How many shapes are there?" --picture examples/sample.png
   sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
-  sightline jobs list --status failed              what became of the last jobs
-  sightline jobs follow job_5f0c…                  print a job's answer while it is made
-  sightline batches create questions.jsonl         have a file of requests computed within a day
-  sightline models pause sightline/tiny            begin none of a model's jobs for a while
-  sightline keys create --name "Example Ltd"       a key for a customer, shown once
-  sightline webhooks create https://shop.example/  tell a URL of all that ends
-  sightline doctor                                 what is wrong here, and what to do about it
+  sightline jobs list --status failed              the last jobs that failed
+  sightline jobs follow job_5f0c…                  print a job's answer as it is generated
+  sightline batches create questions.jsonl         run a file of requests within a day
+  sightline models pause sightline/tiny            start none of a model's jobs for a while
+  sightline keys create --name "Example Ltd"       create a customer's key; prints it once
+  sightline webhooks create https://shop.example/  call a URL whenever a job or batch ends
+  sightline doctor                                 diagnose this installation
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_… environment variables, listed
-in docs/settings.md; the models are listed in models.toml. Where the service asks for API keys, commands send
+in docs/settings.md; the models are listed in models.toml. If the service requires API keys, commands send
 the one in SIGHTLINE_API_KEY.
 """
 ENDED = """\
-  130  Ctrl-C; of run, worker and courier it is 0
-  141  who read the output has left"""
+  130  Ctrl-C; for run, worker and courier 0
+  141  the reader of the output has gone"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 141
     except OSError as failure:
-        what, why = failure.filename or "Standard output", failure.strerror or failure
-        print(f"sightline: {what}: {why}.", file=sys.stderr)
+        name, why = failure.filename or "Standard output", failure.strerror or failure
+        print(f"sightline: {name}: {why}.", file=sys.stderr)
         _drop_output()
         return int(Exit.USAGE)
 
@@ -81,36 +81,28 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="sightline",
         description="Ask vision-language models about pictures, through a job queue.",
-        epilog=f"{EXAMPLES}\nexit codes (make run ends with 2 where one is not 0):\n{codes}\n{ENDED}",
+        epilog=f"{EXAMPLES}\nexit codes (make run ends with 2 for all but 0):\n{codes}\n{ENDED}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="start the whole service on this machine", **RUN))
     _add_ask(commands.add_parser("ask", help="ask a running service about a picture", **ASK))
-    add_estimate(commands.add_parser("estimate", help="say what would become of a question"))
-    add_jobs(commands.add_parser("jobs", help="look after the jobs of a running service"))
-    add_batches(
-        commands.add_parser("batches", help="have a file of requests computed, and fetch the answers")
-    )
-    models.add_models(
-        commands.add_parser("models", help="list, add, pause, drain and remove the models of a service")
-    )
-    keys.add_keys(
-        commands.add_parser("keys", help="make, list, rotate and revoke the keys of those who call")
-    )
-    webhooks.add_webhooks(
-        commands.add_parser("webhooks", help="say which URLs are told of what ends, and how that went")
-    )
-    add_doctor(commands.add_parser("doctor", help="say what is wrong here, and what to do about it"))
-    _add_api(commands.add_parser("api", help="be one API process", **API))
+    add_estimate(commands.add_parser("estimate", help="predict what a submit would do"))
+    add_jobs(commands.add_parser("jobs", help="list, show, follow, cancel and retry jobs"))
+    add_batches(commands.add_parser("batches", help="run a file of requests and download the answers"))
+    models.add_models(commands.add_parser("models", help="list, add, pause, drain and remove models"))
+    keys.add_keys(commands.add_parser("keys", help="manage API keys"))
+    webhooks.add_webhooks(commands.add_parser("webhooks", help="manage webhooks and their deliveries"))
+    add_doctor(commands.add_parser("doctor", help="diagnose this installation"))
+    _add_api(commands.add_parser("api", help="run an API process", **API))
     for name, become, texts in (("worker", become_worker, WORKER), ("courier", become_courier, COURIER)):
-        command = commands.add_parser(name, help=f"be one {name} process", **texts)
+        command = commands.add_parser(name, help=f"run a {name} process", **texts)
         command.set_defaults(command=lambda _, become=become: become())
     return top
 
 
 class Texts(TypedDict):
-    """What the help of a command says besides its arguments."""
+    """A command's help texts."""
 
     description: str
     epilog: str
@@ -124,17 +116,17 @@ def _texts(description: str, examples: str) -> Texts:
 
 RUN = _texts(
     """\
-Starts a record server (Valkey or Redis), the API, one worker per model and the courier; asks a sample
-question; serves on loopback until Ctrl-C. Jobs accepted before a stop are still there at the next start.
+Starts Valkey or Redis, the API, one worker per model and the courier; asks a sample
+question; serves on loopback until Ctrl-C. Accepted jobs are still there at the next start.
 """,
     """\
   sightline run --port 8080
-  sightline run --data /srv/sightline                           jobs and pictures lie there
-  SIGHTLINE_FETCH__ALLOW=127.0.0.1 sightline run                and may call this machine's webhooks
+  sightline run --data /srv/sightline                           with its jobs and pictures there
+  SIGHTLINE_FETCH__ALLOW=127.0.0.1 sightline run                with webhooks to this machine
 """,
 )
 ASK = _texts(
-    "Sends one question and a picture, and prints the answer while it is made.",
+    "Sends a question and a picture, and prints the answer as it is generated.",
     """\
   sightline ask "How many shapes are there?" --picture examples/sample.png
   sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
@@ -145,13 +137,13 @@ API = _texts(
     "One API process in the foreground, for containers and supervisors of your own (docs/fleet.md).",
     """\
   sightline api --port 8080
-  sightline api --host 0.0.0.0          others are answered where SIGHTLINE_API__ADMIN_KEY is set
+  sightline api --host 0.0.0.0          for other machines, with SIGHTLINE_API__ADMIN_KEY set
 """,
 )
 WORKER = _texts(
     """\
-The worker of one model, named by SIGHTLINE_WORKER__MODEL; the first of models.toml by default.
-docs/fleet.md says what a worker's own exit codes mean (70 and up).
+The worker of one model, named by SIGHTLINE_WORKER__MODEL (default: the first of models.toml).
+docs/fleet.md explains exit codes from 70.
 """,
     """\
   SIGHTLINE_REDIS__URL=redis://10.0.0.5:6379/0 SIGHTLINE_WORKER__MODEL=sightline/tiny sightline worker
@@ -159,7 +151,7 @@ docs/fleet.md says what a worker's own exit codes mean (70 and up).
 """,
 )
 COURIER = _texts(
-    "One courier: fetches remote pictures and, one courier at a time, repairs the queue (docs/fleet.md).",
+    "A courier: fetches remote pictures, calls webhooks and maintains the queue (docs/fleet.md).",
     "  SIGHTLINE_REDIS__URL=redis://10.0.0.5:6379/0 sightline courier\n",
 )
 

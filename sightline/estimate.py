@@ -1,4 +1,4 @@
-"""`sightline estimate`: what would become of a question, before it is asked."""
+"""`sightline estimate`: what a submit would do."""
 
 import argparse
 from typing import Any
@@ -13,8 +13,8 @@ from sightline.serving.service import fetched, speaking
 from sightline.terminal import named, show_json
 
 DESCRIPTION = (
-    "Says whether a question would be answered from the cache, join another one, wait or be refused, how "
-    "long it would wait and run, and how many tokens it has. Nothing is asked and nothing is kept."
+    "Predicts whether a question would be answered from the cache, join another one, wait or be refused, how "
+    "long it would wait and run, and how many tokens it has. Nothing is submitted or stored."
 )
 
 
@@ -24,10 +24,10 @@ def add_estimate(command: argparse.ArgumentParser) -> None:
         'Example: sightline estimate "What does the sign say?" --picture street.jpg; '
         "exit codes are listed by `sightline --help`."
     )
-    command.add_argument("question", help="what would be asked")
+    command.add_argument("question", help="the question")
     command.add_argument("--picture", metavar="FILE|URL", help=PICTURE)
     command.add_argument("--model", help="id of the model (default: the first one served)")
-    command.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer")
+    command.add_argument("--max-tokens", type=int, metavar="N", help="maximum length of the answer")
     set_action(command, _estimate)
 
 
@@ -40,29 +40,37 @@ def _estimate(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
         "input": {"prompt": arguments.question} | ({"image": image} if image else {}),
         "parameters": {"max_new_tokens": arguments.max_tokens},
     }
-    told = fetched(client, "POST", "/v1/estimate", body=body)
+    forecast = fetched(client, "POST", "/v1/estimate", body=body)
     if arguments.json:
-        show_json(told)
+        show_json(forecast)
     else:
-        print("\n".join(_lines(told)))
+        print("\n".join(_lines(forecast)))
     return Exit.OK
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
-    tokens, refusal = told["tokens"], told.get("refusal")
+def _lines(forecast: dict[str, Any]) -> list[str]:
+    tokens, refusal = forecast["tokens"], forecast.get("refusal")
     prompt = (
         "not known yet"
         if tokens["prompt"] is None
         else f"{tokens['prompt']} in, {tokens['image']} of pictures"
     )
-    waits = told.get("waiting_reason")
+    waits = forecast.get("waiting_reason")
     return named(
         [
-            ("outcome", f"{told['outcome']} ({waits}, {told['ahead']} ahead)" if waits else told["outcome"]),
+            (
+                "outcome",
+                f"{forecast['outcome']} ({waits}, {forecast['ahead']} ahead)"
+                if waits
+                else forecast["outcome"],
+            ),
             ("refusal", refusal and f"{refusal['code']}: {refusal['detail']}"),
-            ("model", told["model"]),
-            ("estimate", expected(told.get("estimate"))),
+            ("model", forecast["model"]),
+            ("estimate", expected(forecast.get("estimate"))),
             ("tokens", f"{prompt}; at most {tokens['answer_at_most']} out ({tokens['basis']})"),
-            ("cost", f"{told['cost']['places']} in line, {told['cost']['turn']} answer tokens of its turn"),
+            (
+                "cost",
+                f"{forecast['cost']['places']} in the queue, {forecast['cost']['turn']} answer tokens",
+            ),
         ]
     )

@@ -1,4 +1,4 @@
-"""How the commands end: one sentence for people, one number for scripts."""
+"""How the commands end: one sentence and an exit code."""
 
 from enum import IntEnum
 
@@ -20,15 +20,15 @@ class Exit(IntEnum):
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "done, or stopped by Ctrl-C",
-    Exit.REFUSED: "the service answered with an error; of doctor: there is a problem",
-    Exit.USAGE: "wrong arguments, a wrong setting, or a file that cannot be read or written",
-    Exit.PORT: "the port is taken; of api: or its start failed",
+    Exit.REFUSED: "the service answered with an error; for doctor: there is a problem",
+    Exit.USAGE: "wrong arguments or settings, or a file that cannot be read or written",
+    Exit.PORT: "the port is taken; for api: or its start failed",
     Exit.REDIS: "no usable Redis or Valkey server",
-    Exit.DATA: "the data folder is in use, cannot be written, or was lost under way",
+    Exit.DATA: "the data folder is in use, not writable, or disappeared",
     Exit.MEMORY: "not enough memory",
-    Exit.CHILD: "a process of the service died, or a model failed, before the service was ready",
+    Exit.CHILD: "a process crashed or a model failed before the service was ready",
     Exit.UNREACHABLE: "the service does not answer, or its answer broke off",
-    Exit.JOB: "the job that was followed, or the batch that was awaited, did not succeed",
+    Exit.JOB: "the followed job or awaited batch did not succeed",
 }
 
 

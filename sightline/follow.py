@@ -39,9 +39,9 @@ class Reader:
         """
         while True:
             try:
-                for found in self._connection():
-                    yield found
-                    if isinstance(found, Sent) and found.last:
+                for event in self._connection():
+                    yield event
+                    if isinstance(event, Sent) and event.last:
                         return
                 raise ConnectionOverError("the connection ended")
             except httpx.InvalidURL as error:
@@ -60,13 +60,13 @@ class Reader:
                 raise ConnectionOverError("something else answered in the service's place")
             check_stream(reply)
             self.met = True
-            for found in sent(lines(reply.iter_text())):
-                if isinstance(found, Sent):
-                    if found.name == "error":
-                        raise ConnectionOverError(_reason(found))
-                    self.seen = found.id
+            for event in sent(lines(reply.iter_text())):
+                if isinstance(event, Sent):
+                    if event.name == "error":
+                        raise ConnectionOverError(_reason(event))
+                    self.seen = event.id
                 self.misses = 0
-                yield found
+                yield event
 
     def _miss(self, sentence: str) -> None:
         self.misses += 1
@@ -82,24 +82,24 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
 
     Raises CommandError as `Reader.events`.
     """
-    said, standing = 0, ""
+    printed, standing = 0, ""
     job: Job = {}
-    for found in reader.events():
-        if isinstance(found, str):
-            if found != standing:
-                note(found)
-            standing = found
-        elif found.name == "text" and not found.data.get("choice"):
-            emit(found.data["text"])
-            said += len(found.data["text"])
-        elif found.name == "requeued":
-            note(f"waits for its next attempt: {found.data['reason']}")
-        elif found.last:
-            job = found.data["job"]
+    for event in reader.events():
+        if isinstance(event, str):
+            if event != standing:
+                note(event)
+            standing = event
+        elif event.name == "text" and not event.data.get("choice"):
+            emit(event.data["text"])
+            printed += len(event.data["text"])
+        elif event.name == "requeued":
+            note(f"waits for its next attempt: {event.data['reason']}")
+        elif event.last:
+            job = event.data["job"]
     # An answer may end without having come in pieces.
     if "result" in job:
         first, *others = texts(job)
-        emit("".join([first[said:], *(f"\n\n{text}" for text in others)]))
+        emit("".join([first[printed:], *(f"\n\n{text}" for text in others)]))
     return job
 
 

@@ -73,9 +73,9 @@ def _waiting(job: Job) -> str:
     """Why and how long a job waits; empty where it does not."""
     words = [str(job.get("waiting_reason") or "")]
     if "estimate" in job:
-        words += [f"{job['ahead']} ahead", f"begins in {span(job['estimate']['p50'])}"]
+        words += [f"{job['ahead']} ahead", f"starts in {span(job['estimate']['p50'])}"]
     elif words == ["scheduled"]:
-        words += [f"begins {moment_if_any(job['schedule_at'])}"]
+        words += [f"starts {moment_if_any(job['schedule_at'])}"]
     return ", ".join(words)
 
 
@@ -84,7 +84,7 @@ def expected(estimate: dict[str, Any] | None) -> str | None:
     if estimate is None:
         return None
     half, most, service = (span(estimate[name]) for name in ("p50", "p90", "service_s"))
-    return f"begins in {half}, nine times in ten in {most}, then takes {service} ({estimate['basis']})"
+    return f"starts in {half}, nine times in ten in {most}, then takes {service} ({estimate['basis']})"
 
 
 def _attempt(attempt: dict[str, Any]) -> str:
@@ -106,14 +106,12 @@ examples:
 `sightline jobs ACTION --help` explains one action; exit codes are listed by `sightline --help`.
 """
 FOLLOW = """\
-Prints the job's text as it is made, and goes on where it was when the connection is lost. What else becomes
-of the job is said on standard error. Exits with 0 only where the job succeeded, with 9 where it failed or was
-cancelled, with 8 where the service cannot be reached for about a minute. Ctrl-C ends the reading, not the
-job.
+Prints the job's text as it is generated, and resumes after a lost connection. Status goes to standard
+error. Exits with 0 only if the job succeeded, with 9 if it failed or was cancelled, with 8 if the service is
+unreachable for about a minute. Ctrl-C ends the reading, not the job.
 """
 RETRY = """\
-Submits again what an ended job asked, as a new job, and prints the new job's id and how it stands. A job that
-has not ended is refused.
+Submits an ended job's question as a new job, and prints the new job's id and state.
 """
 
 
@@ -121,10 +119,10 @@ def add_jobs(command: argparse.ArgumentParser) -> None:
     actions = add_actions(command, "Lists, shows, cancels, retries and follows jobs.", JOBS)
     _add_list(actions.add_parser("list", help="list jobs, newest first"))
     for name, act, text, description in (
-        ("show", _show, "show one job: how it stands, its attempts, its answer", None),
-        ("cancel", _cancel, "cancel a job; harmless twice and after its end", None),
-        ("retry", _retry, "ask again what an ended job asked", RETRY),
-        ("follow", _follow, "print a job's answer while it is made", FOLLOW),
+        ("show", _show, "show one job: its state, attempts and answer", None),
+        ("cancel", _cancel, "cancel a job", None),
+        ("retry", _retry, "submit an ended job again, as a new job", RETRY),
+        ("follow", _follow, "print a job's answer as it is generated", FOLLOW),
     ):
         action = actions.add_parser(name, help=text, description=description or f"{text.capitalize()}.")
         action.add_argument("job", metavar="JOB", help="the job's id")
@@ -138,20 +136,20 @@ def _add_list(action: argparse.ArgumentParser) -> None:
     )
     action.add_argument("--status", choices=STATUSES, help="only jobs of this status")
     action.add_argument("--model", metavar="MODEL", help="only jobs of this model")
-    action.add_argument("--priority", choices=get_args(Priority), help="only jobs of this class")
+    action.add_argument("--priority", choices=get_args(Priority), help="only jobs of this priority")
     action.add_argument("--created-after", metavar="TIME", help="only jobs created then or later")
     action.add_argument("--created-before", metavar="TIME", help="only jobs created before")
     action.add_argument(
         "--metadata",
         action="append",
         metavar="KEY=VALUE",
-        help="only jobs with this pair; may be given several times",
+        help="only jobs with this pair; may be repeated",
     )
     action.add_argument(
         "--limit", type=page_size, default=20, metavar="N", help="how many, 1 to 100 (default: %(default)s)"
     )
     action.add_argument(
-        "--after", metavar="PLACE", help="where the page before ended, or a job: only older ones"
+        "--after", metavar="PLACE", help="the end of the previous page, or a job: only older ones"
     )
     set_action(action, _list)
 

@@ -20,32 +20,34 @@ def texts(job: Job) -> list[str]:
     return [choice["text"] for choice in job["result"]["choices"]]
 
 
-def page(client: httpx.Client, *, limit: int, after: str | None, **wanted: str | Sequence[str] | None) -> Job:
+def page(
+    client: httpx.Client, *, limit: int, after: str | None, **filters: str | Sequence[str] | None
+) -> Job:
     """The next `limit` jobs, newest first; the service may give fewer at a time. Raises CommandError."""
-    found: list[Job] = []
+    jobs: list[Job] = []
     while True:
-        params: dict[str, Any] = {"limit": limit - len(found), "after": after, **wanted}
+        params: dict[str, Any] = {"limit": limit - len(jobs), "after": after, **filters}
         part: Job = fetched(client, "GET", PATH, **params)
-        found += part["data"]
+        jobs += part["data"]
         after = part["next"]
-        if after is None or len(found) >= limit:
-            ends = {"first_id": found[0]["id"], "last_id": found[-1]["id"]} if found else {}
-            return part | {"data": found} | ends
+        if after is None or len(jobs) >= limit:
+            ends = {"first_id": jobs[0]["id"], "last_id": jobs[-1]["id"]} if jobs else {}
+            return part | {"data": jobs} | ends
 
 
 def show(client: httpx.Client, job: str) -> Job:
     """One job. Raises CommandError."""
-    found: Job = fetched(client, "GET", path_of(job))
-    return found
+    reply: Job = fetched(client, "GET", path_of(job))
+    return reply
 
 
 def cancel(client: httpx.Client, job: str) -> Job:
     """The job after cancelling; a job that has ended stays as it is. Raises CommandError."""
-    found: Job = fetched(client, "POST", f"{path_of(job)}/cancel")
-    return found
+    reply: Job = fetched(client, "POST", f"{path_of(job)}/cancel")
+    return reply
 
 
 def retry(client: httpx.Client, job: str) -> Job:
     """The new job. Raises CommandError, also where the old one has not ended."""
-    found: Job = fetched(client, "POST", f"{path_of(job)}/retry")
-    return found
+    reply: Job = fetched(client, "POST", f"{path_of(job)}/retry")
+    return reply

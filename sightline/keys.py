@@ -1,4 +1,4 @@
-"""`sightline keys`: makes, lists, rotates and revokes API keys, over the admin routes."""
+"""`sightline keys`: creates, lists, rotates and revokes API keys, over the admin routes."""
 
 import argparse
 import time
@@ -24,47 +24,47 @@ examples:
   sightline keys revoke key_0c1d2e3f40516273
 
 Send the admin key, or one with the scope admin, as SIGHTLINE_API_KEY. A secret is printed once, alone on
-standard output; the service keeps only its digest. docs/keys.md says more.
+standard output; the service keeps only its digest. See docs/keys.md.
 """
 
 
 def add_keys(command: argparse.ArgumentParser) -> None:
-    actions = add_actions(command, "Makes, lists, rotates and revokes API keys.", EXAMPLES)
-    _add_create(actions.add_parser("create", help="make a key and print its secret, once"))
+    actions = add_actions(command, "Creates, lists, rotates and revokes API keys.", EXAMPLES)
+    _add_create(actions.add_parser("create", help="create a key; prints its secret once"))
     listing = actions.add_parser("list", help="list the keys, newest first", description="Lists the keys.")
     set_action(listing, _list)
-    rotate = actions.add_parser("rotate", help="give a key a new secret, and print it once")
-    rotate.description = "Gives a key a new secret; the former one goes on for a while."
+    rotate = actions.add_parser("rotate", help="replace a key's secret; prints it once")
+    rotate.description = "Replaces a key's secret; the old one stays valid for a while."
     _add_key(rotate)
     rotate.add_argument(
         "--grace",
         type=int,
         metavar="SECONDS",
-        help="how long former secrets go on (default: a day; 0 = no longer)",
+        help="how long old secrets stay valid (default: a day; 0 = not at all)",
     )
     set_action(rotate, _rotate)
-    revoke = actions.add_parser("revoke", help="end a key for good", description="Ends a key for good.")
+    revoke = actions.add_parser(
+        "revoke", help="revoke a key permanently", description="Revokes a key permanently."
+    )
     _add_key(revoke)
     set_action(revoke, _revoke)
 
 
 def _add_create(action: argparse.ArgumentParser) -> None:
-    action.description = "Makes a key. Jobs, answers and quotas belong to its caller."
-    action.add_argument("--name", required=True, help="what it is for, for people")
-    action.add_argument("--caller", help="whose it is; several keys may share one (default: nobody else's)")
+    action.description = "Creates a key. Jobs, answers and quotas belong to its caller."
+    action.add_argument("--name", required=True, help="description")
+    action.add_argument("--caller", help="caller id; keys with the same id share jobs (default: a new one)")
+    action.add_argument("--scopes", help=f"{', '.join(SCOPES)}, separated by commas (default: submit,read)")
+    action.add_argument("--days", type=int, metavar="N", help="days until it expires (default: never)")
+    action.add_argument("--per-minute", type=int, metavar="N", help="requests a minute (default: unlimited)")
     action.add_argument(
-        "--scopes", help=f"some of {', '.join(SCOPES)}, separated by commas (default: submit,read)"
-    )
-    action.add_argument("--days", type=int, metavar="N", help="how long it is in force (default: for ever)")
-    action.add_argument("--per-minute", type=int, metavar="N", help="requests a minute (default: any number)")
-    action.add_argument(
-        "--max-queued", type=int, metavar="N", help="jobs that may wait for one model (default: the setting)"
+        "--max-queued", type=int, metavar="N", help="queued jobs for one model (default: the setting)"
     )
     action.add_argument(
         "--retain",
         type=int,
         metavar="SECONDS",
-        help="how long its jobs and answers are kept after their end (default: the settings)",
+        help="how long its jobs and answers are stored after their end (default: the settings)",
     )
     set_action(action, _create)
 

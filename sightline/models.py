@@ -25,23 +25,23 @@ examples:
   sightline models drain Qwen/Qwen3-VL-4B-Instruct         then, when `list` says drained:
   sightline models remove Qwen/Qwen3-VL-4B-Instruct
 
-A paused model takes jobs and begins none; what runs finishes, and callers who wait for an answer get 503
-model_paused. A drained one takes no new jobs, and those that wait go on; resume undoes both. Jobs that wait
-for a model that is removed fail with model_removed. All of it outlives every restart (docs/models.md).
+A paused model accepts jobs and starts none; running ones finish, and synchronous calls get 503
+model_paused. A drained one accepts no new jobs, and queued ones continue; resume undoes both. A removed
+model's queued jobs fail with model_removed. All of this survives restarts (docs/models.md).
 """
 
 
 def add_models(command: argparse.ArgumentParser) -> None:
     actions = add_actions(command, "Lists, adds, pauses, resumes, drains and removes models.", EXAMPLES)
-    listing = actions.add_parser("list", help="list the models and how they stand")
-    listing.description = "Lists the models that are served and how they stand."
+    listing = actions.add_parser("list", help="list the models and their state")
+    listing.description = "Lists the served models and their state."
     set_action(listing, _list)
-    _add_add(actions.add_parser("add", help="serve more models: rows of a TOML file"))
+    _add_add(actions.add_parser("add", help="serve the models of a TOML file too"))
     for name, act, text in (
-        ("pause", _change, "begin none of a model's jobs; what runs finishes"),
-        ("resume", _change, "begin a paused model's jobs again, take new ones for a drained one"),
-        ("drain", _change, "take no new jobs for a model; those that wait go on"),
-        ("remove", _remove, "serve a model no more; jobs that wait for it fail"),
+        ("pause", _change, "start none of a model's jobs; running ones finish"),
+        ("resume", _change, "undo pause and drain"),
+        ("drain", _change, "accept no new jobs for a model; queued ones continue"),
+        ("remove", _remove, "stop serving a model; queued jobs fail"),
     ):
         action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
         action.add_argument("model", metavar="MODEL", help="the model's id")
@@ -50,18 +50,18 @@ def add_models(command: argparse.ArgumentParser) -> None:
 
 
 def _add_add(action: argparse.ArgumentParser) -> None:
-    action.description = "Serves the models of a file like models.toml, or one of them. Harmless twice."
+    action.description = "Serves the models of a file like models.toml, or one of them. Idempotent."
     action.add_argument("file", type=Path, metavar="FILE", help="a file with [[models]] tables")
     action.add_argument("--model", metavar="MODEL", help="only the one with this id")
     set_action(action, _add)
 
 
 def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    found = fetched(client, "GET", "/v1/admin/fleet")
+    fleet = fetched(client, "GET", "/v1/admin/fleet")
     if arguments.json:
-        show_json(found)
+        show_json(fleet)
     else:
-        print("\n".join(columns([COLUMNS, *map(_row, found["models"])])))
+        print("\n".join(columns([COLUMNS, *map(_row, fleet["models"])])))
     return Exit.OK
 
 
@@ -107,7 +107,7 @@ def _change(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         show_json(status)
     else:
-        words = [word for word in ("paused", "draining") if status[word]] or ["not paused"]
+        words = [state for state in ("paused", "draining") if status[state]] or ["not paused"]
         print(f"{arguments.model} is {' and '.join(words)}; waiting: {status['queued']}")
     return Exit.OK
 

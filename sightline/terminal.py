@@ -27,8 +27,8 @@ def show_secret(named: dict[str, Any], whose: str, *, as_json: bool) -> None:
     if as_json:
         show_json(named)
         return
-    said = f"sightline: {named['id']} of {whose}; its secret is shown this once:"
-    print(plain(said), file=sys.stderr, flush=True)
+    message = f"sightline: {named['id']} of {whose}; its secret is shown this once:"
+    print(plain(message), file=sys.stderr, flush=True)
     print(plain(named["secret"]))
 
 

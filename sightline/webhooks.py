@@ -15,37 +15,37 @@ COLUMNS = ("ID", "URL", "EVENTS", "STATE", "DESCRIPTION")
 CALLS = ("AT", "EVENT", "ID", "MS", "RESULT")
 EXAMPLES = """\
 examples:
-  sightline webhooks create https://shop.example/told --events 'job.*' --description "The shop"
+  sightline webhooks create https://shop.example/hook --events 'job.*' --description "The shop"
   sightline webhooks test wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312
   sightline webhooks deliveries wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312
   sightline webhooks replay wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312 msg_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2_ended
 
-A secret is printed once, alone on standard output. docs/webhooks.md says more.
+A secret is printed once, alone on standard output. See docs/webhooks.md.
 """
 
 
 def add_webhooks(command: argparse.ArgumentParser) -> None:
     actions = add_actions(
-        command, "Makes, lists, tests and deletes webhooks, and shows their calls.", EXAMPLES
+        command, "Creates, lists, tests and deletes webhooks, and shows their deliveries.", EXAMPLES
     )
     listing = actions.add_parser("list", help="list the webhooks, newest first")
     set_action(listing, _list)
-    create = actions.add_parser("create", help="have a URL told of what ends, and print its secret, once")
-    create.add_argument("to", metavar="URL", help="where to call")
-    create.add_argument("--events", help="some of job.*, job.succeeded, batch.* …, separated by commas")
-    create.add_argument("--description", help="what it is for, for people")
+    create = actions.add_parser("create", help="register a webhook; prints its secret once")
+    create.add_argument("to", metavar="URL", help="the URL to call")
+    create.add_argument("--events", help="job.*, job.succeeded, batch.* …, separated by commas")
+    create.add_argument("--description", help="description")
     set_action(create, _create)
-    rotate = _named(actions, "rotate", "give a webhook a new secret, and print it once")
+    rotate = _named(actions, "rotate", "replace a webhook's secret; prints it once")
     rotate.add_argument(
-        "--grace", type=int, metavar="SECONDS", help="how long the former one signs as well (default: a day)"
+        "--grace", type=int, metavar="SECONDS", help="how long the old one signs as well (default: a day)"
     )
     set_action(rotate, _rotate)
     set_action(_named(actions, "test", "send a test event now"), _test)
-    set_action(_named(actions, "deliveries", "show how the last calls went, newest first"), _deliveries)
-    replay = _named(actions, "replay", "send an event again, or one that it was never told")
+    set_action(_named(actions, "deliveries", "list the last deliveries, newest first"), _deliveries)
+    replay = _named(actions, "replay", "send an event, again or for the first time")
     replay.add_argument("event", metavar="EVENT", help="the event's id, msg_…")
     set_action(replay, _replay)
-    set_action(_named(actions, "delete", "tell a URL nothing more"), _delete)
+    set_action(_named(actions, "delete", "delete a webhook"), _delete)
 
 
 def _named(

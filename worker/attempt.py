@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from opentelemetry.trace import Span
+
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
@@ -98,7 +100,8 @@ def attempt(context: AttemptContext, claim: Claim) -> None:
         with traces.span("settle"):
             _write(context, lease, outcome)
         _enter(outcome, entry)
-        count_attempt(lease, entry.outcome, outcome.result if isinstance(outcome, Answered) else None)
+        end = entry.code if entry.code == candidates.FORMAT_VIOLATED else entry.outcome
+        count_attempt(lease, end, outcome.result if isinstance(outcome, Answered) else None)
 
 
 def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
@@ -149,6 +152,8 @@ def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
         finishes = candidates.generated(context.engine, rows)
         result = candidates.result(context.engine, prompt, asked, finishes, prepared_s)
         _trace_answer(span, request, result, channels)
+    if error := candidates.format_error(request, result):
+        return error
     rest = tuple(piece for channel in channels if (piece := channel.rest()))
     return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 
@@ -170,11 +175,11 @@ def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Wa
             return context.engine.prepare(request, pictures, scope, heard)
 
 
-def _trace_answer(span: traces.Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
+def _trace_answer(span: Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
     began = [channel.began_ns for channel in channels if channel.began_ns is not None]
     if began:
-        span.event(attempt_log.FIRST_TOKEN, min(began))
-    span.tell(attempt_log.answered(request, result))
+        span.add_event(attempt_log.FIRST_TOKEN, timestamp=min(began))
+    span.set_attributes(attempt_log.answered(request, result))
 
 
 def _enter(outcome: Outcome, entry: Entry) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shared.request import Parameters
-from shared.result import Choice, Origin, Piece, Result, Usage
+from shared.request import Parameters, Request
+from shared.result import Choice, JobError, Origin, Piece, Result, Usage
 from worker.engines.base import Engine, Finish, Prompt, Row
 from worker.publisher import Channel
 
+FORMAT_VIOLATED = "format_violated"
 NOTHING = Piece(0, "", ())
 
 
@@ -84,6 +85,18 @@ def result(
         syntax=prompt.syntax,
         origin=Origin(made_of=engine.made_of, parameters=_told(engine.effective(prompt, parameters))),
     )
+
+
+def format_error(request: Request, result: Result) -> JobError | None:
+    """Of an answer that is complete and does not match its JSON Schema, or its function's."""
+    wanted, tools = request.parameters.format, request.tools
+    if not (wanted and wanted.kind == "json") and not (tools and any(f.held for f in tools.functions)):
+        return None
+    # What it needs is installed with the engines that take a format.
+    from worker.engines.grammar.answer_check import violation
+
+    message = violation(request, result)
+    return JobError(code=FORMAT_VIOLATED, message=message, retryable=True) if message else None
 
 
 def _told(parameters: Parameters) -> dict[str, Any]:

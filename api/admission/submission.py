@@ -250,7 +250,7 @@ def _unexpired(reply: Submitted, job: JobView) -> JobView:
         "gen_ai.request.model": job.model,
         "sightline.cache": job.cache or "",
     }
-    traces.tell(attributes)
+    traces.set_attributes(attributes)
     traces.link(reply.trace)
     if job.expired:
         raise idempotency_error("expired")

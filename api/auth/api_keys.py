@@ -104,23 +104,23 @@ class Keyring:
             return Use(ADMIN)
         if time.monotonic() - self._good.get(digest, -GOOD_S) >= GOOD_S:
             self._guesses.check(address)
-        found = await self._looked_up(digest) if SECRET.fullmatch(secret) else None
-        if found is None:
+        key = await self._looked_up(digest) if SECRET.fullmatch(secret) else None
+        if key is None:
             self._guesses.wrong(address)
             raise CallerError("invalid_api_key", "This API key is wrong, revoked or expired.")
         self._good[digest] = time.monotonic()
-        return found
+        return key
 
     async def _looked_up(self, digest: str) -> Use | None:
-        at, found = self._known.get(digest, (-FRESH_S, None))
+        at, key = self._known.get(digest, (-FRESH_S, None))
         if time.monotonic() - at < FRESH_S:
-            return found
-        found = await self._store.run(api_keys.use(digest))
-        if found is None or found.key.requests_per_minute is None:
+            return key
+        key = await self._store.run(api_keys.use(digest))
+        if key is None or key.key.requests_per_minute is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[digest] = (time.monotonic(), found)
-        return found
+            self._known[digest] = (time.monotonic(), key)
+        return key
 
     async def create(self, operator: Operator, key: ApiKey) -> tuple[ApiKey, str]:
         """The key and its secret, which is never shown again. Raises CallerError `keys_off`."""

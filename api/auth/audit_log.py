@@ -37,11 +37,11 @@ class AdminActions:
     async def do(self, operator: Operator, action: str, subject: str, call: ScriptCall[T]) -> T:
         """Make a transition as this operator. Raises Unavailable."""
         outcome, reply = await self._store.run(admin_actions.by(operator, action, subject, call))
-        said = {"action": action, "subject": subject, "outcome": outcome, **asdict(operator)}
-        log.info("admin %s", json.dumps(said))
+        entry = {"action": action, "subject": subject, "outcome": outcome, **asdict(operator)}
+        log.info("admin %s", json.dumps(entry))
         return reply
 
     async def list(self, after: str | None, limit: int) -> tuple[list[AdminAction], bool]:
         """A page of them, newest first, and whether there are more."""
-        found = await self._store.run(admin_actions.page(after, limit + 1))
-        return found[:limit], len(found) > limit
+        actions = await self._store.run(admin_actions.page(after, limit + 1))
+        return actions[:limit], len(actions) > limit

@@ -16,9 +16,9 @@ from api.auth import callers
 from api.auth.api_keys import LOCAL, Keyring
 from api.auth.callers import Caller
 from api.auth.local_only import check_local
-from api.server import connection_limit, reply
-from api.server.errors import render
-from api.server.pacing import pace
+from api.server import reply
+from api.server.errors import pace, render
+from api.server.request_limit import RequestLimit
 from shared.api_keys import Scope as KeyScope
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.settings import MetricsSettings, Settings
@@ -26,7 +26,7 @@ from shared.store.api_keys import Use
 
 METRICS = "/metrics"
 
-OPEN = connection_limit.PROBES - {METRICS}
+OPEN = frozenset(("/health", "/ready"))
 """Paths for orchestrators, which have no keys; their answers tell nothing of any caller."""
 
 PAGE_PATHS = "/page/"
@@ -45,6 +45,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._limit = RequestLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_open(scope):
@@ -54,7 +55,7 @@ class Gate:
         try:
             context = scope["app"].state.context
             caller = await _admitted(context.settings, context.keyring, scope, headers)
-            place = _place(scope, caller)
+            place = self._place(scope, caller)
         except ServiceError as error:
             await pace(headers, error)
             answer: reply.Reply = scope[reply.KEY]
@@ -63,6 +64,12 @@ class Gate:
         # The place is given back whatever becomes of the request.
         with place:
             await self._app({**scope, callers.KEY: caller}, receive, send)
+
+    def _place(self, scope: Scope, caller: Caller) -> AbstractContextManager[None]:
+        """The request's place among the open ones; metrics are answered in any crowd."""
+        if get_route_path(scope) == METRICS:
+            return nullcontext()
+        return self._limit.place(caller.id, shares=caller.key is not None)
 
 
 def _is_open(scope: Scope) -> bool:
@@ -90,15 +97,6 @@ async def _admitted(settings: Settings, keyring: Keyring, scope: Scope, headers:
     _check_quota(use, scope[reply.KEY])
     scope[reply.KEY].reservation.caller = use.key.caller
     return Caller(use.key.caller, use.key.max_queued, use.key.retain_s, use.key)
-
-
-def _place(scope: Scope, caller: Caller) -> AbstractContextManager[None]:
-    """The request's place in the share of a caller with a key. Raises Unavailable `caller_queue_full`."""
-    held: connection_limit.ConnectionLimit | None = scope.get(connection_limit.KEY)
-    # Metrics are answered in any crowd (`connection_limit.PROBES`).
-    if held is None or caller.key is None or get_route_path(scope) == METRICS:
-        return nullcontext()
-    return held.place(caller.id)
 
 
 def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:

@@ -68,11 +68,11 @@ def lines(file: BinaryIO, at: int, row: int, limit: int) -> Iterator[Line]:
             blank = _skip_blank(file, behind)
             row, behind = row + blank.lines, behind + blank.size
             continue
-        said = raw if whole else raw[:HEAD]
+        content = raw if whole else raw[:HEAD]
         while not raw.endswith(b"\n") and (more := file.readline(limit + 1)):
             behind += len(more)
             raw = more
-        yield Line(row, at, behind, said, whole)
+        yield Line(row, at, behind, content, whole)
         at = behind
 
 
@@ -110,7 +110,7 @@ def double(entry: Entry, number: int) -> LineProblem:
 
 def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
     """Scan a file from its beginning. Takes some seconds for the largest."""
-    seen: set[str] = set()
+    custom_ids: set[str] = set()
     doubles: list[int] = []
     problems: list[LineProblem] = []
     total = last = bad = 0
@@ -121,11 +121,11 @@ def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
             return Scan(0, last, (), (LineProblem("too_many_tasks", message),), fatal=True)
         entry = entry_of(line, endpoint, limit)
         problem = entry.problem
-        if problem is None and entry.custom_id in seen:
+        if problem is None and entry.custom_id in custom_ids:
             problem = double(entry, line.number)
             doubles.append(line.number)
         if entry.custom_id is not None:
-            seen.add(entry.custom_id)
+            custom_ids.add(entry.custom_id)
         if problem is not None:
             bad += 1
             if len(problems) < MOST_TOLD:
@@ -146,10 +146,10 @@ class ReadLine:
 class Taking:
     """Takes the lines after those already taken. One instance per turn."""
 
-    def __init__(self, held: LeasedBatch) -> None:
-        self._held = held
-        self._context = held.context
-        self._batch = held.turn.batch
+    def __init__(self, lease: LeasedBatch) -> None:
+        self._held = lease
+        self._context = lease.context
+        self._batch = lease.turn.batch
 
     async def take(self) -> int:
         """Take as many lines as there is room for and admission lets in; returns how many.
@@ -158,14 +158,14 @@ class Taking:
         """
         if not await self._has_room():
             return 0
-        taken = 0
+        count = 0
         async with self._held.opened() as file:
-            asked = self._asked(file)
-            while taken < self._held.turn.room and (line := await asyncio.to_thread(next, asked, None)):
+            requests = self._asked(file)
+            while count < self._held.turn.room and (line := await asyncio.to_thread(next, requests, None)):
                 if not await self._admitted(line):
                     break
-                taken += 1
-        return taken
+                count += 1
+        return count
 
     async def _has_room(self) -> bool:
         """Whether the record store takes more from this caller. Raises Unavailable `store_unavailable`.

@@ -55,36 +55,36 @@ class Rows:
     tokens: Tokens = field(default_factory=Tokens)
 
     def add(self, tokens: Tokens) -> None:
-        known = self.tokens
+        totals = self.tokens
         self.tokens = Tokens(
-            known.input + tokens.input, known.output + tokens.output, known.cached + tokens.cached
+            totals.input + tokens.input, totals.output + tokens.output, totals.cached + tokens.cached
         )
 
 
 class Writing:
     """Writes the ended lines of one batch. `closing` says why the others will not be done, if so."""
 
-    def __init__(self, held: LeasedBatch, closing: JobError | None) -> None:
-        self._held = held
-        self._context = held.context
-        self._batch = held.turn.batch
+    def __init__(self, lease: LeasedBatch, closing: JobError | None) -> None:
+        self._held = lease
+        self._context = lease.context
+        self._batch = lease.turn.batch
         self._closing = closing
 
     async def write(self) -> int:
         """Write all lines that have ended; returns how many. Raises LeaseLostError, Unavailable."""
         count = 0
-        while found := await self._held.read(batches.answered(self._held.turn, AT_ONCE)):
-            rows = await asyncio.to_thread(self._rows, found)
-            await self._count(rows, tuple(line.number for line in found))
-            count += len(found)
+        while answered := await self._held.read(batches.answered(self._held.turn, AT_ONCE)):
+            rows = await asyncio.to_thread(self._rows, answered)
+            await self._count(rows, tuple(line.number for line in answered))
+            count += len(answered)
         return count
 
-    async def refuse(self, found: Sequence[LineAnswer], why: JobError) -> None:
+    async def refuse(self, answers: Sequence[LineAnswer], why: JobError) -> None:
         """Write the file's next lines as refused, for `why`. Raises LeaseLostError, Unavailable."""
-        bad = [_written(to_undone_row(self._batch.id, line, why)) for line in found]
+        bad = [_written(to_undone_row(self._batch.id, line, why)) for line in answers]
         rows = Rows(bad=bad, late=len(bad) if why == EXPIRED else 0)
-        await self._count(rows, undone=Undone(found[0].at, found[-1].behind, found[-1].number))
-        BATCH_LINES.labels("refused").inc(len(found))
+        await self._count(rows, undone=Undone(answers[0].at, answers[-1].behind, answers[-1].number))
+        BATCH_LINES.labels("refused").inc(len(answers))
 
     async def _count(self, rows: Rows, numbers: tuple[int, ...] = (), undone: Undone | None = None) -> None:
         wrote = Wrote(
@@ -199,8 +199,8 @@ class Writing:
         """The line's body, read from the file after the blank lines that belong to it."""
         if file is None:
             raise BlobMissingError(self._batch.digest)
-        found = next(lines(file, line.at, line.number - 1, line.behind - line.at))
-        return from_line(found.raw, line.number, self._batch.endpoint).body
+        text = next(lines(file, line.at, line.number - 1, line.behind - line.at))
+        return from_line(text.raw, line.number, self._batch.endpoint).body
 
     def _error(self, line: LineAnswer) -> JobError:
         """Why a line failed. The window is its job's deadline too, so it ends though no process works on it.
@@ -219,10 +219,10 @@ class Writing:
 
 def _written(row: OutputRow) -> bytes:
     """A row as one line, LINE_ENDS escaped: clients that read the file as text end lines there too."""
-    written: bytes = to_json(row)
+    encoded: bytes = to_json(row)
     for sign in LINE_ENDS:
-        written = written.replace(sign.encode(), b"\\u%04x" % ord(sign))
-    return written + b"\n"
+        encoded = encoded.replace(sign.encode(), b"\\u%04x" % ord(sign))
+    return encoded + b"\n"
 
 
 def _tokens(result: Result) -> Tokens:
@@ -241,9 +241,9 @@ TURN_S = 1.0
 class Closing:
     """Refuses the lines of one batch that were not taken, and says why. One instance per turn."""
 
-    def __init__(self, held: LeasedBatch, writing: Writing, why: JobError) -> None:
-        self._held = held
-        self._batch = held.turn.batch
+    def __init__(self, lease: LeasedBatch, writing: Writing, why: JobError) -> None:
+        self._held = lease
+        self._batch = lease.turn.batch
         self._writing = writing
         self._why = why
 
@@ -260,8 +260,8 @@ class Closing:
 
     async def _go_on(self, undone: Iterator[LineAnswer]) -> None:
         until = time.monotonic() + TURN_S
-        while found := await asyncio.to_thread(_some, undone, until):
-            await self._writing.refuse(found, self._why)
+        while untaken := await asyncio.to_thread(_some, undone, until):
+            await self._writing.refuse(untaken, self._why)
             if time.monotonic() >= until:
                 break
 
@@ -274,16 +274,16 @@ class Closing:
     def _unread(self) -> Iterator[LineAnswer]:
         """The next lines where the file is gone: as many as are left, each as if it had one byte."""
         batch = self._batch
-        left = (batch.total or 0) - batch.completed - batch.failed - self._held.turn.under_way
-        for number in range(1, left + 1):
-            behind = batch.at + number if number < left else batch.last or 0
+        count = (batch.total or 0) - batch.completed - batch.failed - self._held.turn.under_way
+        for number in range(1, count + 1):
+            behind = batch.at + number if number < count else batch.last or 0
             yield LineAnswer(batch.row + number, None, "refused", at=batch.at + number - 1, behind=behind)
 
 
 def _some(undone: Iterator[LineAnswer], until: float) -> list[LineAnswer]:
-    found = []
+    answers = []
     for line in islice(undone, UNTAKEN_AT_ONCE):
-        found.append(line)
+        answers.append(line)
         if time.monotonic() >= until:
             break
-    return found
+    return answers

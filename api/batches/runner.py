@@ -32,14 +32,14 @@ PATIENCE_S = 600.0
 class Work:
     """One turn of a batch that is leased to this process."""
 
-    def __init__(self, held: LeasedBatch) -> None:
-        self._held = held
-        self._context = held.context
-        self._turn = held.turn
-        self._batch = held.turn.batch
+    def __init__(self, lease: LeasedBatch) -> None:
+        self._held = lease
+        self._context = lease.context
+        self._turn = lease.turn
+        self._batch = lease.turn.batch
         self._closing = self._why_closed()
-        self._writing = Writing(held, self._closing)
-        self._taking = Taking(held)
+        self._writing = Writing(lease, self._closing)
+        self._taking = Taking(lease)
 
     async def run(self) -> float:
         """Do what there is to do; returns seconds until the next turn. Raises LeaseLostError, Unavailable."""
@@ -84,12 +84,16 @@ class Work:
         await self._held.write(batches.fail(self._context.settings, self._turn, [problem]))
 
     async def _look_through(self) -> None:
-        found = await asyncio.to_thread(self._scanned)
-        if found.fatal:
-            await self._held.write(batches.fail(self._context.settings, self._turn, found.problems))
+        scanned = await asyncio.to_thread(self._scanned)
+        if scanned.fatal:
+            await self._held.write(batches.fail(self._context.settings, self._turn, scanned.problems))
             return
         begin = batches.begin(
-            self._turn, total=found.total, last=found.last, doubles=found.doubles, errors=found.problems
+            self._turn,
+            total=scanned.total,
+            last=scanned.last,
+            doubles=scanned.doubles,
+            errors=scanned.problems,
         )
         await self._held.write(begin)
 
@@ -99,8 +103,8 @@ class Work:
 
     async def _go_on(self) -> float:
         wrote = await self._writing.write() if self._worth_writing() else 0
-        taken = await self._taking.take() if self._turn.room and self._batch.at != self._batch.last else 0
-        return BUSY_S if wrote or taken else IDLE_S
+        count = await self._taking.take() if self._turn.room and self._batch.at != self._batch.last else 0
+        return BUSY_S if wrote or count else IDLE_S
 
     def _worth_writing(self) -> bool:
         """Whether enough lines have ended: many, or some long ago, or all there are."""
@@ -157,21 +161,21 @@ class BatchRunner:
     async def _go_round(self) -> None:
         while True:
             await self._free.acquire()
-            found = await self._taken()
-            if isinstance(found, Turn):
-                self._add(asyncio.create_task(self._work(found), name=f"batch {found.batch.id}"))
+            lease = await self._taken()
+            if isinstance(lease, Turn):
+                self._add(asyncio.create_task(self._work(lease), name=f"batch {lease.batch.id}"))
                 continue
             self._free.release()
             # `wait_for` would lose a cancellation that comes at the same moment.
             with suppress(TimeoutError):
-                async with asyncio.timeout(found):
+                async with asyncio.timeout(lease):
                     await self._heard.wait()
             self._heard.clear()
 
     async def _taken(self) -> Turn | float:
         """A batch to work on, or after how many seconds to look again."""
         try:
-            found = await self._context.store.run(batches.take(self._context.settings, ids.token()))
+            turn = await self._context.store.run(batches.take(self._context.settings, ids.token()))
         except Unavailable as error:
             log.warning("batches wait: %s", error.message)
             return LOOK_S
@@ -179,7 +183,7 @@ class BatchRunner:
             # The outermost frame of a round: a bad record must not end the work on all batches.
             log.exception("no batch could be taken up")
             return LOOK_S
-        return found if isinstance(found, Turn) else min(LOOK_S, LOOK_S if found is None else found)
+        return turn if isinstance(turn, Turn) else min(LOOK_S, LOOK_S if turn is None else turn)
 
     async def _work(self, turn: Turn) -> None:
         work = asyncio.current_task()

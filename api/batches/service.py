@@ -55,9 +55,9 @@ class Batches:
             max_queued=caller.max_queued,
             retain_s=caller.retain_s,
         )
-        word, created = await self._store.run(batches.create(self._settings, batch, body_digest))
+        outcome, created = await self._store.run(batches.create(self._settings, batch, body_digest))
         if created is None:
-            raise _refusal(word)
+            raise _refusal(outcome)
         self._runner.look_now()
         return created
 
@@ -74,18 +74,18 @@ class Batches:
 
     async def cancel(self, caller: str, id: str) -> Batch:
         """Harmless if repeated, and after the end. Raises CallerError `batch_not_found`."""
-        found = _found(await self._store.run(batches.cancel(caller, id)))
+        cancelled = _found(await self._store.run(batches.cancel(caller, id)))
         self._runner.look_now()
-        return found
+        return cancelled
 
 
-def _refusal(word: str) -> ServiceError:
-    if word == "many":
+def _refusal(outcome: str) -> ServiceError:
+    if outcome == "many":
         message = f"You have {batches.MOST} batches under way already."
         return Unavailable("caller_queue_full", message, retry_after=BUSY_S)
-    if word == "mismatch":
-        return idempotency_error(word)
-    if word == "missing":
+    if outcome == "mismatch":
+        return idempotency_error(outcome)
+    if outcome == "missing":
         return CallerError("file_not_found", "There is no such file.", param="input_file_id")
     message = "Upload the file with the purpose `batch`."
     return CallerError("invalid_request", message, param="input_file_id")

@@ -1,4 +1,4 @@
-"""Reads the format that an answer must have, under every spelling that clients use, into one `Format`.
+"""Reads the format that an answer must have, under each name that clients use, into one `Format`.
 
     response_format     OpenAI: {"type": "text" | "json_object"}, {"type": "json_schema", "json_schema": …};
                         Hugging Face: {"type": "json" | "regex" | "json_schema", "value": …};
@@ -8,7 +8,7 @@
     structured_outputs  vLLM: {"json": …}, {"regex": …}, {"choice": …}, {"json_object": true}
     text.format         OpenAI's Responses: as `response_format`, what is inside "json_schema" beside the type
 
-huggingface_hub sends a schema as {"type": "json_object", "value": …} where the model is a URL.
+huggingface_hub sends a schema as {"type": "json_object", "value": …} if the model is a URL.
 """
 
 import json
@@ -25,7 +25,7 @@ MAX_BYTES = 64 * 2**10
 MAX_CHOICES = 1000
 MAX_CHOICE = 256
 
-BESIDE: dict[str, tuple[str, ...]] = {
+FIELDS: dict[str, tuple[str, ...]] = {
     "text": (),
     "json_schema": ("json_schema", "schema", "value"),
     "json_object": ("schema", "value"),
@@ -33,15 +33,13 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "regex": ("value",),
     "choice": ("value",),
 }
-"""Fields that may stand beside each type of a `response_format`."""
-
-
+"""The fields that each type of a `response_format` may have."""
 STRUCTURED = ("json_", "regex", "choice", "json_object")
-"""Fields of `StructuredOutputs` that ask for something."""
+"""Fields of `StructuredOutputs` that constrain the answer."""
 
 
 class JsonSchema(Wire):
-    """An answer is held to its schema whatever `strict` says; name and description are told to nobody."""
+    """An answer must match its schema whatever `strict` says; name and description are ignored."""
 
     schema_: dict[str, Any] = Field(alias="schema")
     name: str | None = None
@@ -62,7 +60,7 @@ class Grammar(Wire):
 
 
 class TextFormat(Wire):
-    """A `ResponseFormat` whose schema stands beside its type."""
+    """A `ResponseFormat` whose schema is a field of its own."""
 
     type: Literal["text", "json_object", "json_schema"]
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
@@ -87,26 +85,26 @@ class StructuredOutputs(Wire):
 
 
 def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
-    """None where any text will do. Raises CallerError naming the field."""
+    """None if any text will do. Raises CallerError naming the field."""
     if isinstance(value, TextFormat):
-        return _beside(value, param)
+        return _text_format(value, param)
     if isinstance(value, StructuredOutputs):
         return _structured(value, param)
     if isinstance(value, Grammar):
-        return _valued(value.type, value.value, param)
-    _alone(value, BESIDE[value.type], param)
+        return _of_type(value.type, value.value, param)
+    _check_fields(value, FIELDS[value.type], param)
     if value.type == "text":
         return None
     if value.type == "json_schema":
         return _schema(value, param)
     if value.type == "json_object" and value.value is None:
         return _object(value.schema_, param)
-    return _valued(value.type, value.value, param)
+    return _of_type(value.type, value.value, param)
 
 
 def _schema(value: ResponseFormat, param: str) -> Format:
     if value.value is not None:
-        return _valued(value.type, value.value, param)
+        return _of_type(value.type, value.value, param)
     if value.schema_ is not None:
         return _json(value.schema_, render(["schema"], param))
     at = render(["json_schema"], param)
@@ -116,28 +114,28 @@ def _schema(value: ResponseFormat, param: str) -> Format:
 
 
 def to_schema(value: dict[str, Any], param: str) -> str:
-    """A schema to be enforced, as JSON text. Raises CallerError naming the field."""
+    """A function's schema to be enforced, as JSON text. Raises CallerError naming the field."""
     return _json(value, param).content
 
 
-def _beside(value: TextFormat, param: str) -> Format | None:
+def _text_format(value: TextFormat, param: str) -> Format | None:
     if value.type == "json_schema":
         at = render(["schema"], param)
         if value.schema_ is None:
             raise invalid(at, "is required")
         return _json(value.schema_, at)
-    _alone(value, (), param)
+    _check_fields(value, (), param)
     return _object(None, param) if value.type == "json_object" else None
 
 
-def _alone(value: ResponseFormat | TextFormat, beside: tuple[str, ...], param: str) -> None:
-    """Raises CallerError for other fields beside the type, and for two of the allowed ones."""
-    given = [name for name in value.model_dump(by_alias=True, exclude_none=True) if name != "type"]
-    for name in given:
-        if name not in beside:
+def _check_fields(value: ResponseFormat | TextFormat, allowed: tuple[str, ...], param: str) -> None:
+    """Raises CallerError for a field that the type does not have, and for two that it may have."""
+    fields = [name for name in value.model_dump(by_alias=True, exclude_none=True) if name != "type"]
+    for name in fields:
+        if name not in allowed:
             raise invalid(render([name], param), f"says nothing beside the type {value.type}")
-    if len(given) > 1:
-        raise invalid(render(given[1:2], param), f"is sent beside `{given[0]}`; send one of them")
+    if len(fields) > 1:
+        raise invalid(render(fields[1:2], param), f"is sent beside `{fields[0]}`; send one of them")
 
 
 def _object(schema: dict[str, Any] | None, param: str) -> Format:
@@ -146,25 +144,27 @@ def _object(schema: dict[str, Any] | None, param: str) -> Format:
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:
-    said = value.model_dump(by_alias=True, include=set(STRUCTURED))
-    given = {name: one for name, one in said.items() if one is not None and one is not False}
-    if len(given) != 1:
+    fields = value.model_dump(by_alias=True, include=set(STRUCTURED))
+    constraints = {
+        name: content for name, content in fields.items() if content is not None and content is not False
+    }
+    if len(constraints) != 1:
         raise invalid(param, "takes one of json, regex, choice and json_object")
-    [(name, one)] = given.items()
+    [(name, content)] = constraints.items()
     at = render([name], param)
-    return _object(None, at) if name == "json_object" else _read(name, one, at)
+    return _object(None, at) if name == "json_object" else _of_kind(name, content, at)
 
 
-def _valued(kind: str, value: Any, param: str) -> Format:
+def _of_type(type_: str, value: Any, param: str) -> Format:
     at = render(["value"], param)
     if value is None:
         raise invalid(at, "is required")
-    if kind == "json_schema":
+    if type_ == "json_schema":
         return _json(read(JsonSchema, value, at).schema_, render(["schema"], at))
-    return _read("json" if kind == "json_object" else kind, value, at)
+    return _of_kind("json" if type_ == "json_object" else type_, value, at)
 
 
-def _read(kind: str, value: Any, param: str) -> Format:
+def _of_kind(kind: str, value: Any, param: str) -> Format:
     if kind == "json":
         return _json(value, param)
     return _regex(value, param) if kind == "regex" else _choice(value, param)
@@ -180,10 +180,10 @@ def _json(value: Any, param: str) -> Format:
         raise invalid(param, "should be a JSON Schema: an object")
     if "properties" in schema and not schema.keys() & {"type", "$ref", "anyOf", "oneOf", "allOf"}:
         schema = {"type": "object", **schema}
-    # Its size first: walking through a schema that is too large would hold up every request.
-    _written(schema, param)
+    # Its size first: walking through a schema that is too large would block every request.
+    _serialised(schema, param)
     check_schema(schema, param)
-    return Format(kind="json", content=_written(closed(schema), param))
+    return Format(kind="json", content=_serialised(closed(schema), param))
 
 
 def _parsed(text: str, param: str) -> Any:
@@ -202,15 +202,15 @@ def _regex(value: Any, param: str) -> Format:
 
 
 def _choice(value: Any, param: str) -> Format:
-    """The choices, sorted, since their order means nothing."""
+    """The choices, sorted, because their order means nothing."""
     fits = isinstance(value, list) and 1 <= len(value) <= MAX_CHOICES
     if not fits or not all(isinstance(c, str) and 1 <= len(c) <= MAX_CHOICE for c in value):
         words = f"should be a list of 1 to {MAX_CHOICES} texts of 1 to {MAX_CHOICE} characters"
         raise invalid(param, words)
-    return Format(kind="choice", content=_written(sorted(set(value)), param))
+    return Format(kind="choice", content=_serialised(sorted(set(value)), param))
 
 
-def _written(value: Any, param: str) -> str:
+def _serialised(value: Any, param: str) -> str:
     content = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     if len(content.encode()) > MAX_BYTES:
         raise invalid(param, f"is longer than {MAX_BYTES // 1024} KiB")

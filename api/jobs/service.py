@@ -49,7 +49,7 @@ class Jobs:
         *,
         limit: int,
         after: str | None,
-        wanted: Filter = EVERYTHING,
+        filters: Filter = EVERYTHING,
         results: bool = True,
     ) -> Page:
         """A page, newest first, with or without `results`.
@@ -57,7 +57,7 @@ class Jobs:
         Raises CallerError `job_not_found` where the cursor names no job.
         """
         call = transitions.jobs(
-            self._settings, caller, after=after, limit=limit, wanted=wanted, results=results
+            self._settings, caller, after=after, limit=limit, wanted=filters, results=results
         )
         page = await self._store.run(call)
         if page is None:
@@ -70,12 +70,12 @@ class Jobs:
 
     async def ended_request(self, caller: str, job_id: str) -> transitions.JobRequest:
         """An ended job's request. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
-        asked = _found(await self._store.run(transitions.asked(caller, job_id)))
-        if asked.status is None:
+        request = _found(await self._store.run(transitions.asked(caller, job_id)))
+        if request.status is None:
             raise CallerError("job_not_ended", "The job has not ended yet.")
-        if asked.request is None:
+        if request.request is None:
             raise CallerError("result_expired", "What this job asked is no longer kept.")
-        return asked
+        return request
 
     async def response(self, caller: str, job_id: str, param: str | None = None) -> JobView:
         """A job that is one of OpenAI's responses. Raises CallerError `response_not_found` naming `param`."""
@@ -86,10 +86,10 @@ class Jobs:
 
     async def request_of(self, view: JobView, param: str | None) -> Request:
         """A job's request, ended or not. Raises CallerError `result_expired` naming `param`."""
-        asked = await self._store.run(transitions.asked(view.caller, view.id))
-        if asked is None or asked.request is None or view.expired:
+        request = await self._store.run(transitions.asked(view.caller, view.id))
+        if request is None or request.request is None or view.expired:
             raise CallerError("result_expired", "This response is no longer kept.", param=param)
-        return Request.model_validate_json(asked.request)
+        return Request.model_validate_json(request.request)
 
     async def media(self, part: Image | Sound) -> str:
         """A kept picture or sound as a data: URI. Raises CallerError `result_expired`."""
@@ -115,12 +115,14 @@ class Jobs:
         Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`, and `invalid_request` where the
         job has no webhook.
         """
-        word, view = _found(await self._store.run(webhook_deliveries.replay(self._settings, caller, job_id)))
+        outcome, view = _found(
+            await self._store.run(webhook_deliveries.replay(self._settings, caller, job_id))
+        )
         if view is not None:
             return view
-        if word == "unended":
+        if outcome == "unended":
             raise CallerError("job_not_ended", "The job has not ended yet.")
-        if word == "expired":
+        if outcome == "expired":
             raise CallerError("result_expired", "The result of this job is no longer kept.")
         raise CallerError("invalid_request", "The job has no webhook.")
 
@@ -138,9 +140,9 @@ class Jobs:
 
         Where that fails, the job expires by itself, `retention.unstored_s` after its end.
         """
-        told = transitions.purge(self._settings, view.caller, view.id, delivered=True)
+        purge = transitions.purge(self._settings, view.caller, view.id, delivered=True)
         try:
-            orphans = await self._store.run(told)
+            orphans = await self._store.run(purge)
             await self._delete(orphans or ())
         except ServiceError as error:
             log.warning("job %s was not forgotten at once: %s", view.id, error.code)

@@ -97,10 +97,10 @@ class Waiting:
                 listener.ignore_text()
                 view = await self._read(view)
                 while not over(view) and (view.run_id or view.id) == name:
-                    left = deadline - time.monotonic()
-                    if left <= 0:
+                    remaining_s = deadline - time.monotonic()
+                    if remaining_s <= 0:
                         return view
-                    await listener.wait(min(left, POLL_S))
+                    await listener.wait(min(remaining_s, POLL_S))
                     view = await self._read(view)
         return view
 

@@ -91,7 +91,7 @@ function hear({ type, data }) {
 function tell(job) {
   badge("status", job.status);
   badge("cache", job.cache ?? "");
-  const guess = job.estimate && `begins in about ${seconds(job.estimate.p50)}, ${job.ahead} before it`;
+  const guess = job.estimate && `starts in about ${seconds(job.estimate.p50)}, ${job.ahead} ahead`;
   $("waits").textContent = job.status === "queued" ? [job.waiting_reason, guess].filter(Boolean).join(": ") : "";
   if (job.error) $("answer").textContent = `${job.error.message} (${job.error.code})`;
   if (!job.result) return;
@@ -99,8 +99,8 @@ function tell(job) {
   $("answer").textContent = job.result.text;
   $("facts").textContent =
     `${usage.completion_tokens} tokens in ${seconds(compute_s)}, ` +
-    `prompt ${usage.prompt_tokens} (picture ${usage.image_tokens}, known before ${usage.cached_tokens}), ` +
-    `${job.cache === "HIT" ? "from the cache, " : ""}${seconds(job.ended_at - job.created_at)} in all`;
+    `prompt ${usage.prompt_tokens} (picture ${usage.image_tokens}, reused ${usage.cached_tokens}), ` +
+    `${job.cache === "HIT" ? "from the cache, " : ""}${seconds(job.ended_at - job.created_at)} total`;
 }
 
 function refused(error) {
@@ -120,7 +120,7 @@ async function cancel() {
   if (!mine) return;
   if (!mine.job) {
     mine.unwanted = true;
-    line("to be cancelled as soon as it is sent");
+    line("will be cancelled as soon as it is submitted");
     return;
   }
   try {

@@ -115,7 +115,7 @@ function answers(choices) {
 
 function attempts(job) {
   if (!job.attempts.length) return [];
-  const rows = job.attempts.map((a) => [a.number, a.worker, clock(a.started_at), seconds(a.ended_at && a.ended_at - a.started_at), a.outcome ?? "under way"]);
+  const rows = job.attempts.map((a) => [a.number, a.worker, clock(a.started_at), seconds(a.ended_at && a.ended_at - a.started_at), a.outcome ?? "running"]);
   return [make("h3", {}, "Attempts"), table(["", "worker", "began", "took", "outcome"], rows)];
 }
 

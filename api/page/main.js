@@ -47,7 +47,7 @@ async function refresh() {
 function listModels(data) {
   const options = (data?.data ?? []).map(({ id }) => make("option", { "data-key": id }, id));
   settle($("model"), options);
-  $("key").placeholder = data && !$("key").value ? "none needed here" : "";
+  $("key").placeholder = data && !$("key").value ? "not needed" : "";
   settle($("by-model"), [make("option", { value: "" }, "any"), ...options.map((option) => option.cloneNode(true))]);
 }
 

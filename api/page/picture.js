@@ -27,7 +27,7 @@ export async function picture() {
     return $("url").value.trim() || (await mine);
   } catch (error) {
     if (chosen === mine) clear();
-    throw new Error(`${error.message} Ask again to ask without a picture.`);
+    throw new Error(`${error.message} Ask again without a picture.`);
   }
 }
 
@@ -94,5 +94,5 @@ function show(uri, said, kind = "") {
   $("preview").alt = uri && said;
   $("hint").textContent = said;
   $("hint").className = kind;
-  $("drop").setAttribute("aria-label", uri ? `Picture ${said}. Choose another; or drop or paste one` : said);
+  $("drop").setAttribute("aria-label", uri ? `Picture ${said}. Drop, paste or choose another` : said);
 }

@@ -45,9 +45,9 @@ function bar(name, value, most) {
 
 function line(it) {
   return [
-    it.oldest_queued_s === null ? "nobody waits" : `the oldest waits ${seconds(it.oldest_queued_s)}`,
+    it.oldest_queued_s === null ? "none queued" : `oldest queued for ${seconds(it.oldest_queued_s)}`,
     it.engine && `${it.engine} engine`,
-    it.reused && `${it.reused.cached_tokens} prompt tokens known before`,
+    it.reused && `${it.reused.cached_tokens} prompt tokens reused`,
     it.reason,
   ].filter(Boolean).join(" · ");
 }

@@ -17,7 +17,7 @@ export function timeline(job, heard) {
     const end = attempt.ended_at ?? till;
     parts.push(bar("wait", free, attempt.started_at, `waited ${seconds(attempt.started_at - free)}`));
     const kind = ["succeeded", undefined, null].includes(attempt.outcome) ? "run" : "lost";
-    parts.push(bar(kind, attempt.started_at, end, `attempt ${attempt.number}: ${attempt.outcome ?? "under way"}`));
+    parts.push(bar(kind, attempt.started_at, end, `attempt ${attempt.number}: ${attempt.outcome ?? "running"}`));
     free = end;
   }
   if (free < till) parts.push(bar("wait", free, till, `waited ${seconds(till - free)}`));

@@ -23,7 +23,7 @@ export class Refusal extends Error {
 // The service could not be reached.
 export class Away extends Error {
   constructor() {
-    super("The service is out of reach.");
+    super("The service is unreachable.");
     this.passing = true;
   }
 }
@@ -39,7 +39,7 @@ function storage() {
 
 function headers(more) {
   const key = keyField.value.trim();
-  if (/[^\x21-\x7e]/.test(key)) throw new Refusal(401, { detail: "The API key has letters that no key has: copy it again." });
+  if (/[^\x21-\x7e]/.test(key)) throw new Refusal(401, { detail: "The API key contains invalid characters: copy it again." });
   return { ...more, ...(key ? { authorization: `Bearer ${key}` } : {}) };
 }
 
@@ -53,7 +53,7 @@ export async function call(path, { method = "GET", body, more = {}, signal, limi
   const parsed = json(text);
   if (!answer.ok) throw new Refusal(answer.status, parsed, answer.headers);
   quota = Number(/"requests";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1]);
-  if (text && !parsed) throw new Refusal(answer.status, { detail: "What answered is not the service: a proxy's page, perhaps. Load this page again." });
+  if (text && !parsed) throw new Refusal(answer.status, { detail: "This answer is not the service's own, perhaps a proxy's: reload the page." });
   return { data: parsed, headers: answer.headers };
 }
 

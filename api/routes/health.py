@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request, Response
 from api.context import ProcessContext, context_of
 from api.dialects.native.models import BlobKind, BlobStore, Health, Readiness, StoreState
 from api.openapi.responses import REF, answer, refusals
-from api.server.ending import KEY, Ending
 from api.server.errors import retry_after
 from api.server.middleware import ENDING
 from api.server.route import Json, ServiceRoute
+from api.server.shutdown import KEY, Shutdown
 from shared.errors import Unavailable
 
 router = APIRouter(route_class=ServiceRoute, tags=["health"], responses=refusals("HuggingFaceError"))
@@ -48,8 +48,8 @@ async def health(http: Request) -> Json[Health]:
     responses={200: answer("Some model is loaded.", "ready"), 503: NOT_READY},
 )
 async def ready(http: Request) -> Json[Readiness]:
-    ending: Ending | None = getattr(http.state, KEY, None)
-    if ending is not None and ending.begun:
+    shutdown: Shutdown | None = getattr(http.state, KEY, None)
+    if shutdown is not None and shutdown.begun:
         raise ENDING
     context = context_of(http)
     if not await context.jobs.writable():

@@ -127,7 +127,7 @@ async def list_jobs(http: HttpRequest) -> Json[JobList]:
     context, caller = context_of(http), caller_of(http).id
     async with reserved(context.pages, caller, PAGE_BYTES if results else 0):
         page = await context.jobs.list(
-            caller, limit=limit, after=query.get("after"), wanted=filter, results=results
+            caller, limit=limit, after=query.get("after"), filters=filter, results=results
         )
         return await offload_if_large(lambda: Json(to_list(page)), page.bytes)
 

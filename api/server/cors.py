@@ -48,7 +48,9 @@ def _preflight(scope: Scope) -> Response | None:
     headers = Headers(scope=scope)
     if scope["method"] != "OPTIONS" or "access-control-request-method" not in headers:
         return None
-    said = {"access-control-allow-methods": METHODS, "access-control-max-age": str(BELIEVED_S)}
+    reply_headers = {"access-control-allow-methods": METHODS, "access-control-max-age": str(BELIEVED_S)}
     # Headers are named one by one: `*` does not cover `Authorization`.
-    asked = headers.get("access-control-request-headers")
-    return Response(None, 204, said | ({"access-control-allow-headers": asked} if asked else {}))
+    requested = headers.get("access-control-request-headers")
+    return Response(
+        None, 204, reply_headers | ({"access-control-allow-headers": requested} if requested else {})
+    )

@@ -7,28 +7,33 @@
     hf       everything else    {"error": text, "error_type", "estimated_time"?}
 
 Hugging Face's clients show only a string `error`, OpenAI's need `error.message`, and huggingface.js reads a
-failed stream's body only as exactly application/json. See also `api.server.pacing`.
+failed stream's body only as exactly application/json.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Literal, cast
 
 from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from api.dialects.hf import task_answers
-from api.dialects.hf.task_answers import HuggingFaceError
+from api.dialects.hf.task_answers import HuggingFaceError, is_huggingface_js
 from api.dialects.native.jobs import Problem, to_problem
 from api.dialects.openai import errors
 from api.dialects.openai.errors import OpenAIError
-from api.server.pacing import pace
 from api.server.reply import reply_of
 from shared.errors import CODES, CallerError, InternalError, ServiceError, Unavailable, advised_s
 from shared.metrics.counters import REFUSALS
 from shared.result import JobError
 
 Family = Literal["jobs", "openai", "hf"]
+PACE_S = 1.0
+"""huggingface.js retries a 503 at once and forever, and ignores Retry-After: 270 requests in 2 s from one
+client, measured with 4.13.30."""
 
 OWN = frozenset({"jobs", "estimate", "webhooks", "events"})
 """The second part of a path that is this service's own and not OpenAI's."""
@@ -154,3 +159,11 @@ def _headers(error: ServiceError) -> dict[str, str]:
 def _one_line(text: str) -> str:
     line = " ".join(text.split())[:_ERROR_MESSAGE_LIMIT]
     return "".join(c if " " <= c <= "~" else "?" for c in line)
+
+
+async def pace(
+    headers: Headers, error: ServiceError, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Hold back an error that this client would turn into a busy loop."""
+    if error.status == 503 and is_huggingface_js(headers.get("user-agent")):
+        await sleep(PACE_S)

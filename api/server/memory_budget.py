@@ -51,12 +51,12 @@ class MemoryBudget:
             self._waiting.pop(reservation, None)
 
     def release(self, reservation: "Reservation") -> None:
-        held = self._held.pop(reservation, None)
-        if held is None:
+        amount = self._held.pop(reservation, None)
+        if amount is None:
             return
         brought = self._brought[reservation.caller]
         del brought[reservation]
-        self._sums[reservation.caller] -= held
+        self._sums[reservation.caller] -= amount
         if not brought:
             del self._brought[reservation.caller], self._sums[reservation.caller]
         self._give_turns()

@@ -20,13 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.server.errors import render
 from api.server.memory_budget import MemoryBudget, Reservation
 from api.server.reply import GUARDS, KEY, Reply, request_id_of
-from api.server.request_head import has_body, without_slash
-from shared.errors import InternalError, Unavailable
+from api.server.shutdown import KEY as SHUTDOWN
+from api.server.shutdown import Shutdown
+from shared.errors import CallerError, InternalError, Unavailable
 from shared.metrics.counters import HTTP, HTTP_SECONDS
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
-
-# Counts requests by route, method and status, and how long they took.
 
 METHODS = frozenset(HTTPMethod)
 """Other methods share one label: a stranger can invent any number of them."""
@@ -38,13 +37,11 @@ LEFT = 499
 
 def count_request(method: str, reply: Reply, took_s: float) -> None:
     """Call once, when the request ends. A request that the gate refused has no route yet."""
-    known = method in METHODS and reply.status != NOT_OF_THE_ROUTE
-    route, method = reply.route or "other", method if known else "other"
+    routed = method in METHODS and reply.status != NOT_OF_THE_ROUTE
+    route, method = reply.route or "other", method if routed else "other"
     HTTP.labels(route, method, str(reply.status or LEFT)).inc()
     HTTP_SECONDS.labels(route, method).observe(took_s)
 
-
-# One line in the log for each request.
 
 log = logging.getLogger("api.server")
 
@@ -67,8 +64,8 @@ def entered(scope: Scope, reply: Reply) -> Iterator[None]:
             if log.isEnabledFor(logging.INFO):
                 took_ms = round(took_s * 1000, 1)
                 route = reply.route or "other"
-                said = fields(method=scope["method"], route=route, status=reply.status, ms=took_ms)
-                log.info("request", extra=said)
+                entry = fields(method=scope["method"], route=route, status=reply.status, ms=took_ms)
+                log.info("request", extra=entry)
 
 
 ENDING = Unavailable(
@@ -78,6 +75,8 @@ ENDING = Unavailable(
 )
 PEER = "peer"
 """The connection's real peer, in a request's state; uvicorn overwrites `client` by `X-Forwarded-For`."""
+HEAD_LIMIT = 64 * 2**10
+"""Bytes of a request's target and headers."""
 GLANCE_BYTES = 2**16
 LINGER_S = 2.0
 LINGER_BYTES = 256 * 2**20
@@ -95,11 +94,14 @@ class Edge:
             await self._app(scope, receive, send)
             return
         reply = Reply(
-            request_id_of(scope["headers"]), Reservation(self._budget), unread=has_body(scope["headers"])
+            request_id_of(scope["headers"]), Reservation(self._budget), unread=_has_body(scope["headers"])
         )
+        shutdown: Shutdown | None = scope.get("state", {}).get(SHUTDOWN)
+        if shutdown is not None:
+            shutdown.note_request()
         if scope["scheme"] == "https":
             _demand_https(scope, reply)
-        scope = {**scope, KEY: reply, "path": without_slash(scope["path"]), "client": _client(scope)}
+        scope = {**scope, KEY: reply, "path": _without_slash(scope["path"]), "client": _client(scope)}
         ended = False
 
         async def hear() -> Message:
@@ -113,7 +115,8 @@ class Edge:
                 reply.status = message["status"]
                 if reply.unread and not _asks_before(scope):
                     await _glance(hear)
-                message["headers"] = _headers(message.get("headers", ()), reply)
+                closing = reply.unread or (shutdown is not None and shutdown.begun)
+                message["headers"] = _headers(message.get("headers", ()), reply, closing=closing)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -134,6 +137,11 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, respond: Send, reply: Reply) -> None:
         try:
+            _check_head(scope)
+        except CallerError as error:
+            await render(error, scope["path"], reply.request_id)(scope, receive, respond)
+            return
+        try:
             await self._app(scope, receive, respond)
         except ClientDisconnect:
             return
@@ -150,12 +158,33 @@ class Edge:
                 await render(InternalError(), scope["path"], reply.request_id)(scope, receive, respond)
 
 
-def _headers(said: Sequence[tuple[bytes, bytes]], reply: Reply) -> list[tuple[bytes, bytes]]:
+def _check_head(scope: Scope) -> None:
+    """Raises CallerError `headers_too_large`."""
+    target = len(scope["path"]) + len(scope["query_string"])
+    if target + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_LIMIT:
+        message = f"The request's head is larger than {HEAD_LIMIT // 1024} KiB."
+        raise CallerError("headers_too_large", message)
+
+
+def _has_body(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether a body is announced; its sender may hold the connection until it is read."""
+    fields = dict(headers)
+    return b"transfer-encoding" in fields or fields.get(b"content-length", b"0").strip().strip(b"0") != b""
+
+
+def _without_slash(path: str) -> str:
+    """The path without one slash at its end, which carries no meaning: clients join URLs carelessly."""
+    return path[:-1] if path.endswith("/") and path != "/" else path
+
+
+def _headers(
+    given: Sequence[tuple[bytes, bytes]], reply: Reply, *, closing: bool
+) -> list[tuple[bytes, bytes]]:
     """The answer's own headers, and those of every answer that it does not set itself."""
-    own = dict(said)
+    own = dict(given)
     guards = [guard for guard in GUARDS if guard[0] not in own]
-    closing = [(b"connection", b"close")] if reply.unread else []
-    return [*said, *reply.raw_headers, *guards, *closing]
+    connection = [(b"connection", b"close")] if closing else []
+    return [*given, *reply.raw_headers, *guards, *connection]
 
 
 def _client(scope: Scope) -> tuple[str, int] | None:
@@ -190,11 +219,11 @@ def _asks_before(scope: Scope) -> bool:
 
 async def _glance(receive: Receive) -> None:
     """Read what has already arrived, so that a small unread body does not cost the connection."""
-    left = GLANCE_BYTES
+    remaining = GLANCE_BYTES
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0):
-            while left > 0 and (message := await receive()).get("more_body", False):
-                left -= len(message.get("body", b""))
+            while remaining > 0 and (message := await receive()).get("more_body", False):
+                remaining -= len(message.get("body", b""))
 
 
 async def _linger(receive: Receive) -> None:
@@ -202,14 +231,14 @@ async def _linger(receive: Receive) -> None:
 
     Closing a socket with unread input resets the connection, and the reset may overtake the answer.
     """
-    left = LINGER_BYTES
+    remaining = LINGER_BYTES
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
-            while left > 0:
+            while remaining > 0:
                 message = await receive()
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return
-                left -= len(message.get("body", b""))
+                remaining -= len(message.get("body", b""))
 
 
 async def disconnected(request: Request) -> None:

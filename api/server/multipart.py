@@ -52,13 +52,13 @@ async def receive(request: Request, form: MultipartForm) -> None:
         parts = _Parts(form, options[b"boundary"])
     except FormParserError:
         raise CallerError("invalid_request", "The boundary is too long.", param="content-type") from None
-    held = bytearray()
+    buffer = bytearray()
     async for chunk in arriving(request, form.limit + AROUND):
-        held += chunk
-        if len(held) >= PIECE:
-            await asyncio.to_thread(parts.feed, bytes(held))
-            held.clear()
-    await asyncio.to_thread(parts.feed, bytes(held))
+        buffer += chunk
+        if len(buffer) >= PIECE:
+            await asyncio.to_thread(parts.feed, bytes(buffer))
+            buffer.clear()
+    await asyncio.to_thread(parts.feed, bytes(buffer))
     parts.finish()
 
 
@@ -125,8 +125,8 @@ class _Parts:
         elif not self._name:
             raise CallerError("invalid_request", "A part of the form has no name.")
         elif self._name in self._form.fields:
-            shown = self._name[:64]
-            raise CallerError("invalid_request", f"`{shown}` is sent twice; send it once.", param=shown)
+            name = self._name[:64]
+            raise CallerError("invalid_request", f"`{name}` is sent twice; send it once.", param=name)
         elif len(self._form.fields) == MAX_FIELDS:
             raise CallerError("invalid_request", f"The form has more than {MAX_FIELDS} fields.")
 
@@ -155,8 +155,8 @@ def _extended(disposition: bytes) -> str:
 
     RFC 7578 forbids it in a form. .NET writes one, beside a `filename` that only mail programs can decode.
     """
-    said = _EXTENDED.search(_QUOTED.sub(b"", disposition))
-    return unquote_to_bytes(said[2]).decode(said[1].decode("ascii"), "replace") if said else ""
+    match = _EXTENDED.search(_QUOTED.sub(b"", disposition))
+    return unquote_to_bytes(match[2]).decode(match[1].decode("ascii"), "replace") if match else ""
 
 
 def _unescaped(name: bytes) -> str:

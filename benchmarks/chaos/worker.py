@@ -19,7 +19,7 @@ from shared.store.script import ScriptCall, Store, connect
 from worker import app as product
 from worker import model_worker
 from worker.engines import echo
-from worker.engines.row_limit import Gate
+from worker.engines.row_limit import RowLimit
 
 T = TypeVar("T")
 HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
@@ -29,7 +29,7 @@ app = product.app
 _hung = threading.Event()
 
 
-class HangingGate(Gate):
+class HangingGate(RowLimit):
     """Every row ticks at each of its steps; after the signal none comes back."""
 
     def tick(self) -> None:

@@ -15,14 +15,14 @@ PICTURES = "../benchmarks/results/proof"
 HEAD = """\
 # Proof
 
-Six figures, taken on one machine by one command, in twenty minutes at most. Take them on yours:
+Is it proven? Six figures, taken on one machine by one command in at most twenty minutes:
 
 ```sh by-hand
 make proof
 ```
 
-The command writes this page and nothing else does. [benchmarks](../benchmarks/README.md) says how each is
-taken; at full size they stand on [their page](benchmarks.md).
+The command writes this page. [benchmarks](../benchmarks/README.md) says how each figure is taken,
+[the results](benchmarks.md) have them at full size.
 """
 
 
@@ -56,10 +56,10 @@ def _machine(summary: Found) -> str:
 def _section(number: int, part: Part, summary: Found, found: Found | None) -> str:
     told = f"\n## {number}. {part.title}\n\n"
     if found is None:
-        return told + f"It did not end: {_why(summary['parts'][part.name])}.\n"
+        return told + f"It did not finish: {_why(summary['parts'][part.name])}.\n"
     told += f"{part.told(found)}{limits_of(found['limits'])}"
     return told + f"\n![{part.title}]({PICTURES}/{part.name}.svg)\n"
 
 
 def _why(ran: Mapping[str, Any]) -> str:
-    return "the time was over, or all was stopped" if ran["exit"] is None else f"exit code {ran['exit']}"
+    return "out of time, or stopped" if ran["exit"] is None else f"exit code {ran['exit']}"

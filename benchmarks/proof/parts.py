@@ -24,7 +24,7 @@ class Part:
 PARTS = (
     Part(
         "chaos",
-        "Nothing is lost, doubled or torn when processes die",
+        "Nothing is lost, doubled or torn when processes crash",
         ("benchmarks.chaos", "--jobs", "3000"),
         ("--jobs", "150"),
         telling.chaos,
@@ -38,28 +38,28 @@ PARTS = (
     ),
     Part(
         "eta",
-        "Jobs begin when their callers were told",
+        "Jobs start when estimated",
         ("benchmarks.eta", "--jobs", "2000", "--live", "100"),
         ("--jobs", "300", "--live", "0"),
         telling.eta,
     ),
     Part(
         "cache",
-        "The cache never answers another question, and never misses the same",
+        "The cache never confuses two questions, and never misses the same one",
         ("benchmarks.cache",),
         ("--pairs", "2000"),
         telling.cache,
     ),
     Part(
         "fairness",
-        "One caller's flood holds up nobody else",
+        "One caller's flood delays no one else",
         ("benchmarks.fairness",),
         (),
         telling.fairness,
     ),
     Part(
         "webhooks",
-        "Every webhook is called, or said to be given up",
+        "Every webhook is delivered, or reported as abandoned",
         ("benchmarks.webhooks", "--jobs", "600"),
         ("--jobs", "60"),
         telling.webhooks,

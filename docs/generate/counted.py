@@ -12,15 +12,14 @@ SOURCES = (gauges, *totals.COUNTING)
 HEAD = """\
 # Metrics
 
-What `GET /metrics` tells; [monitoring](monitoring.md) says how to set it up. Labels hold ids of models,
-templates of routes, codes and words from a list: nothing that a caller wrote, and no job. Where OpenTelemetry
-has a name for the same, it stands in the last column; of its attributes `gen_ai.request.model`, `http.route`,
-`http.request.method` and `http.response.status_code` are our labels `model`, `route`, `method` and `status`,
-and `gen_ai.token.type` is `kind`, with `input` for `prompt` and `output` for `completion`.
+What is measured? `GET /metrics` reports these ([how to scrape it](monitoring.md)). Labels hold model ids,
+route templates, codes and fixed words. The last column has OpenTelemetry's name, if there is one; its
+attributes `gen_ai.request.model`, `http.route`, `http.request.method` and `http.response.status_code` are
+our labels `model`, `route`, `method` and `status`, and `gen_ai.token.type` is `kind`.
 """
 KINDS = {
-    "gauge": "## As it is now\n\nRead from the record store when somebody asks, once a second at most.\n",
-    "counter": "## Totals\n\nOf all processes. Those whose labels are all known beforehand begin at 0.\n",
+    "gauge": "## Now\n\nRead from Redis when scraped, at most once a second.\n",
+    "counter": "## Totals\n\nOf all processes.\n",
     "histogram": "## Times\n\nIn seconds. Each has `_bucket`, `_sum` and `_count`.\n",
 }
 
@@ -30,7 +29,7 @@ def page() -> str:
 
 
 def _table(kind: str) -> str:
-    return rows_of(("metric", "labels", "what it says", "OpenTelemetry"), _rows(kind))
+    return rows_of(("metric", "labels", "meaning", "OpenTelemetry"), _rows(kind))
 
 
 def _rows(kind: str) -> Iterator[tuple[str, str, str, str]]:

@@ -13,60 +13,55 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 HEAD = """\
 # Benchmarks
 
-What was measured, where, and how to measure it again, on an idle machine.
-[benchmarks](../benchmarks/README.md) says what each figure means and how it is taken.
+What was measured? All on one machine, with the date of each run; [how each figure is
+taken](../benchmarks/README.md).
 """
 
-TOLD = {
-    "batching": ("Many callers at once, beside other servers", "python -m benchmarks.batching"),
-    "overhead": ("What the queue costs", "python -m benchmarks.overhead"),
-    "chaos": ("What is lost when things die", "python -m benchmarks.chaos"),
-    "webhooks": ("Whether all webhooks are called", "python -m benchmarks.webhooks"),
-    "clients": ("Many streams through OpenAI's client", "python -m benchmarks.clients"),
-    "fairness": ("Whether one caller's flood holds up the others", "python -m benchmarks.fairness"),
-    "eta": ("Whether jobs begin when callers were told", "python -m benchmarks.eta"),
-    "soak": ("Whether anything is left behind", "python -m benchmarks.soak"),
-    "cache": ("Whether the cache answers another question, or misses the same", "python -m benchmarks.cache"),
-    "batches": ("Whether a batch of the promised size loses a line", "python -m benchmarks.batches"),
-    "fleet": (
-        "What a fleet does with its time, and where one record store ends",
-        "python -m benchmarks.fleet",
-    ),
+SECTIONS = {
+    "batching": "Many callers, compared with other servers",
+    "overhead": "What the queue costs",
+    "chaos": "What is lost when processes crash",
+    "webhooks": "Whether every webhook is delivered",
+    "clients": "Many streams through OpenAI's client",
+    "fairness": "Whether one caller's flood delays others (simulated)",
+    "eta": "Whether jobs start when estimated (simulated)",
+    "soak": "Whether anything is left behind",
+    "cache": "Whether the cache confuses requests",
+    "batches": "Whether a batch loses a line",
+    "fleet": "Where one Redis ends (simulated engine)",
 }
 
 
 def page(results: Path = RESULTS) -> str:
-    return HEAD + "".join(_section(results, name) for name in TOLD)
+    return HEAD + "".join(_section(results, name) for name in SECTIONS)
 
 
 def _section(results: Path, name: str) -> str:
-    title, command = TOLD[name]
-    told = f"\n## {title}: `{name}`\n\n```sh by-hand\n.venv/bin/{command}\n```\n"
+    title = SECTIONS[name]
+    text = f"\n## {title}: `{name}`\n"
     file = results / f"{name}.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    if not file.exists():
+        return text + "\nNot run yet.\n"
+    found = json.loads(file.read_text(encoding="utf-8"))
+    text += f"\n{_origin(found)}\n"
     if name == "batching":
-        told += measured_batching.HOW
-    if found is None:
-        return told + "\nIt was not run yet.\n"
-    told += f"\n{_origin(found)}\n"
-    if name == "batching":
-        told += measured_batching.tables(found)
+        text += measured_batching.tables(found)
     if name in ("overhead", "clients"):
-        told += _ratios(found["ratios"])
+        text += _ratios(found["ratios"])
     if name == "fleet":
-        told += measured_fleet.tables(found)
+        text += measured_fleet.tables(found)
     if name == "batches":
-        told += measured_batches.tables(found)
-    told += limits_of(found["limits"])
+        text += measured_batches.tables(found)
+    text += limits_of(found["limits"])
     drawn = f"{name}.svg"
-    return told + (f"\n![{title}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")
+    return text + (f"\n![{title}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")
 
 
 def _origin(found: dict[str, Any]) -> str:
     """Where and when. `load` is what else ran at the beginning, in cores."""
     machine = found["machine"]
     day, load = found["date"].partition("T")[0], machine["load"][0]
-    return f"Measured on {day}: {machine['cores']} cores of {machine['cpu']}, load {load:g} before it began."
+    return f"Measured on {day}: {machine['cores']} cores of {machine['cpu']}, load {load:g} before."
 
 
 def limits_of(limits: Sequence[dict[str, Any]]) -> str:
@@ -80,7 +75,7 @@ def limits_of(limits: Sequence[dict[str, Any]]) -> str:
 
 def _ratios(ratios: Sequence[dict[str, Any]]) -> str:
     return rows_of(
-        ("ours", "over the baseline", "ratio", "lowest, highest", "target", ""),
+        ("ours", "baseline", "ratio", "lowest, highest", "target", ""),
         [
             (
                 f"`{row['name']}`",

@@ -9,15 +9,15 @@ FLEETS = (
     "answers",
     "work",
     "jobs/s",
-    "record server's core",
+    "Redis's core",
     "workers' processes",
     "whole machine",
 )
-MILLS = ("answers", "jobs/s", "record server's core", "a whole core would do", "processor time a job")
+MILLS = ("answers", "jobs/s", "Redis's core", "a whole core would do", "processor time a job")
 
 
 def tables(found: dict[str, Any]) -> str:
-    """Fleets by size, then the record store alone."""
+    """Fleets by size, then Redis alone."""
     fleets = [
         (
             str(row["workers"]),

@@ -84,9 +84,9 @@ class Blobs:
         if not look.done():
             await asyncio.wait({look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
             await asyncio.wait({look}, timeout=HEARD_S)
-        found = look.result() if look.done() else "unreachable"
-        refused = found == "reachable" and time.monotonic() - self._refused < REFUSED_S
-        return "read_only" if refused else found
+        state = look.result() if look.done() else "unreachable"
+        refused = state == "reachable" and time.monotonic() - self._refused < REFUSED_S
+        return "read_only" if refused else state
 
     def look(self) -> Reach:
         """As `reach`, for callers that may wait for half a minute; ignores writes that failed."""
@@ -202,12 +202,14 @@ class Blobs:
         with suppress(BlobMissingError), finding(name):
             obstore.delete(self._store, _path(name))
 
-    async def _beside(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    async def _beside(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Run `call` in a thread of ours, which an ending process waits for. Raises as `call` does.
 
         The client runs asynchronous calls in a thread of its own, which aborts a Python that ends meanwhile.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *given, **named))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(call, *arguments, **named)
+        )
 
 
 def _path(name: str) -> str:

@@ -66,5 +66,5 @@ def reason(error: Exception) -> str:
         return error.strerror
     if system := SYSTEM.search(str(error)):
         return os.strerror(int(system.group(1)))
-    said = NO_BUCKET.search(str(error)) or STATUS.search(str(error))
-    return f"{type(error).__name__} ({said.group()})" if said else type(error).__name__
+    match = NO_BUCKET.search(str(error)) or STATUS.search(str(error))
+    return f"{type(error).__name__} ({match.group()})" if match else type(error).__name__

@@ -117,9 +117,9 @@ def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None
 
 def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> None:
     """`sizes` are bytes and place of each. Raises CallerError `payload_too_large` as `check_request`."""
-    left = int(limits.max_mb_request * 2**20)
+    remaining = int(limits.max_mb_request * 2**20)
     for size, param in sizes:
-        if (left := left - size) < 0:
+        if (remaining := remaining - size) < 0:
             message = f"The pictures of a request may have {limits.max_mb_request:g} MiB together."
             raise CallerError("payload_too_large", message, param=param)
 
@@ -149,8 +149,8 @@ def _check(info: PictureInfo, limits: PictureSettings) -> None:
     if info.work > limits.max_megapixels * 1e6 * LARGEST_SCANS:
         raise MalformedError(f"it has {info.scans} scans, too many for {size}")
     if info.memory > (limits.decode_memory_mb - BESIDE_PIXELS_MB) * 2**20:
-        taken = f"{info.memory / 2**20:.0f} MiB, more than a decoder may have"
-        raise MalformedError(f"decoding {size} of this kind takes {taken}")
+        memory = f"{info.memory / 2**20:.0f} MiB, more than a decoder may have"
+        raise MalformedError(f"decoding {size} of this kind takes {memory}")
 
 
 def _read_jpeg(data: bytes) -> PictureInfo:
@@ -168,8 +168,8 @@ def _read_jpeg(data: bytes) -> PictureInfo:
         raise MalformedError("it holds no picture data")
     marker, body = frame
     width, height = integer_at(data, body + 5, 2, "big"), integer_at(data, body + 3, 2, "big")
-    held = 0.0 if marker in JPEG_SEQUENTIAL and scans == 1 else _jpeg_coefficients(data, body)
-    return PictureInfo("JPEG", width, height, scans, held)
+    coefficients = 0.0 if marker in JPEG_SEQUENTIAL and scans == 1 else _jpeg_coefficients(data, body)
+    return PictureInfo("JPEG", width, height, scans, coefficients)
 
 
 def _jpeg_coefficients(data: bytes, body: int) -> float:
@@ -186,10 +186,10 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Each marker up to the end marker, with the offset of its length field."""
     at, in_scan = 2, False
     for _ in range(MAX_JPEG_SEGMENTS):
-        found = _next_marker(data, at, len(data) if in_scan else min(len(data), at + MAX_JPEG_GAP))
-        if not found:
+        position = _next_marker(data, at, len(data) if in_scan else min(len(data), at + MAX_JPEG_GAP))
+        if not position:
             break
-        marker, at = found[1][0], found.end()
+        marker, at = position[1][0], position.end()
         if marker == JPEG_END:
             return
         if marker in JPEG_BARE:
@@ -207,8 +207,8 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 def _next_marker(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
     """Searches window by window: other threads wait during a search, and 20 MB take half a second."""
     for start in range(at, end, WINDOW):
-        if found := JPEG_MARKER.search(data, start, min(end, start + WINDOW) + 1):
-            return found
+        if match := JPEG_MARKER.search(data, start, min(end, start + WINDOW) + 1):
+            return match
     return None
 
 
@@ -216,12 +216,12 @@ def _read_png(data: bytes) -> PictureInfo:
     """PNG (third edition), section 5; an APNG's further frames have chunks of their own."""
     at = len(PNG_SIGNATURE)
     depth, colour = data[24], data[25]
-    seen: set[bytes] = set()
+    chunks_seen: set[bytes] = set()
     for number in range(MAX_PNG_CHUNKS):
         length, kind = integer_at(data, at, 4, "big"), data[at + 4 : at + 8]
         if (kind == b"IHDR") != (number == 0):
             raise MalformedError("its header chunk is missing or repeated")
-        seen.add(kind)
+        chunks_seen.add(kind)
         at += 12 + length
         if at > len(data):
             raise MalformedError("it is cut short")
@@ -231,9 +231,9 @@ def _read_png(data: bytes) -> PictureInfo:
         raise MalformedError("it has too many chunks")
     if depth not in PNG_DEPTHS.get(colour, ()):
         raise MalformedError("its header names a colour format that PNG does not have")
-    if colour == PNG_PALETTE and b"PLTE" not in seen:
+    if colour == PNG_PALETTE and b"PLTE" not in chunks_seen:
         raise MalformedError("its palette is missing")
-    if b"IDAT" not in seen:
+    if b"IDAT" not in chunks_seen:
         raise MalformedError("it holds no picture data")
     return PictureInfo("PNG", integer_at(data, 16, 4, "big"), integer_at(data, 20, 4, "big"))
 

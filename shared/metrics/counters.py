@@ -15,65 +15,66 @@ DECODES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 WAIT = histogram(
     "sightline_wait_seconds",
-    "In line: from a run's arrival to its first claim.",
+    "From a run's arrival to its first claim.",
     MODEL,
     bounds=WAITS,
 )
 FIRST_TOKEN = histogram(
     "sightline_time_to_first_token_seconds",
-    "From a run's arrival to its first token, the wait in line included; of first attempts.",
+    "From a run's arrival to its first token, queueing included; first attempts only.",
     MODEL,
     bounds=FIRSTS,
     otel="gen_ai.server.time_to_first_token",
 )
 INTER_TOKEN = histogram(
     "sightline_inter_token_seconds",
-    "Between two tokens of one answer; where several become text together, their mean.",
+    "Between two tokens of one answer, or their mean if several are sent together.",
     MODEL,
     bounds=PAUSES,
     otel="gen_ai.server.time_per_output_token",
 )
 RUN = histogram(
     "sightline_run_seconds",
-    "From standing in line to the answer, of the attempt that gave it.",
+    "From queued to answered, for the successful attempt.",
     MODEL,
     bounds=RUNS,
     otel="gen_ai.server.request.duration",
 )
 COMPUTE = histogram(
     "sightline_compute_seconds",
-    "Of an answered run: its pictures, its prompt and its tokens, without any wait.",
+    "Computing a run: pictures, prompt and tokens, without waits.",
     MODEL,
     bounds=RUNS,
 )
 ATTEMPTS = counter(
     "sightline_attempts_total",
-    "Attempts by their end. `failed`: the request's fault; `retried`: another attempt may do better; "
-    "`given_back`: the worker stops, hangs, or lost its device or the store; "
-    "`lost`: cancelled, or another's.",
+    "Attempts by outcome. `failed`: the request's fault; "
+    "`format_violated`: the answer breaks its schema; `retried`: tried again; "
+    "`given_back`: the worker stops, hangs, or lost its device or Redis; "
+    "`lost`: cancelled, or now another worker's.",
     MODEL,
-    Label("outcome", ("succeeded", "failed", "retried", "given_back", "lost")),
+    Label("outcome", ("succeeded", "failed", "format_violated", "retried", "given_back", "lost")),
 )
 TOKENS = counter(
     "sightline_tokens_total",
-    "Tokens of answered runs. Among `prompt` are `picture`, `sound`, and `cached`: known from before.",
+    "Tokens of answered runs. `prompt` includes `picture`, `sound` and `cached` (reused).",
     MODEL,
     Label("kind", ("prompt", "picture", "sound", "cached", "completion")),
     otel="gen_ai.client.token.usage",
 )
 GENERATED = counter(
     "sightline_tokens_generated_total",
-    "Tokens as they come, also of attempts that do not end well.",
+    "Generated tokens, failed attempts included.",
     MODEL,
 )
 REUSED = counter(
     "sightline_prompts_reused_total",
-    "Answered runs of whose prompt the engine still knew a part.",
+    "Answered runs whose prompt was partly reused.",
     MODEL,
 )
 DECODE = histogram(
     "sightline_decode_seconds",
-    "Decoding one picture or sound, the wait for a free decoder included.",
+    "Decoding one picture or audio file, the wait for a decoder included.",
     Label("kind", ("picture", "sound")),
     bounds=DECODES,
 )
@@ -85,30 +86,30 @@ FETCH_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 FETCH = histogram(
     "sightline_fetch_seconds",
-    "Fetching one remote picture or sound, however it went.",
+    "Fetching one remote picture or audio file, failures included.",
     Label("kind", ("picture", "sound")),
     bounds=FETCH_BOUNDS,
 )
 INTAKES = counter(
     "sightline_intakes_total",
-    "Attempts at fetching a job's inputs. `failed`: they cannot be had; `retried` and `given_back`: again; "
-    "`lost`: another courier's, or ended meanwhile.",
+    "Attempts at fetching a job's inputs. `failed`: permanently; `retried` and `given_back`: tried again; "
+    "`lost`: now another courier's, or the job ended.",
     Label("outcome", ("admitted", "failed", "retried", "given_back", "lost")),
 )
 CALLS = counter(
     "sightline_webhook_calls_total",
-    "Calls of webhooks. `taken`: answered with 2xx; `retried`: comes again; `given_up`: was the last try; "
-    "`gone`: the receiver wants no more (410).",
+    "Webhook deliveries. `taken`: answered with 2xx; `retried`: tried again; "
+    "`given_up`: the last attempt failed; `gone`: 410.",
     Label("outcome", ("taken", "retried", "given_up", "gone")),
 )
 CALL_SECONDS = histogram(
-    "sightline_webhook_call_seconds", "One call of a webhook, however it went.", bounds=FETCH_BOUNDS
+    "sightline_webhook_call_seconds", "One webhook delivery, failures included.", bounds=FETCH_BOUNDS
 )
 UPKEEP = counter(
     "sightline_maintenance_total",
-    "What the passes of maintenance did. `rescued`: work of lost workers; `due`: put into line at its time; "
-    "`late`: ended by a deadline; `removed`: with their model; `mended`: a record that no history should "
-    "leave; `collected`: files deleted; `nudged`: nudges sent again.",
+    "Maintenance. `rescued`: work of lost workers; `due`: queued at its time; "
+    "`late`: ended by a deadline; `removed`: with its model; `mended`: inconsistent records repaired; "
+    "`collected`: files deleted; `nudged`: nudges sent again.",
     Label("pass", ("rescued", "due", "late", "removed", "mended", "collected", "nudged")),
 )
 
@@ -121,15 +122,14 @@ REQUEST_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 
 HTTP = counter(
     "sightline_http_requests_total",
-    "Requests that were answered, by the template of their path; `other` where that is no route's, and for "
-    "methods that a route does not have.",
+    "Answered requests, by route template; `other` for unknown paths and methods.",
     Label("route"),
     Label("method"),
     Label("status"),
 )
 HTTP_SECONDS = histogram(
     "sightline_http_request_seconds",
-    "From the head of a request to the last byte of its answer; a stream's whole life.",
+    "From a request's head to the last byte of its answer.",
     Label("route"),
     Label("method"),
     bounds=REQUEST_BOUNDS,
@@ -137,13 +137,13 @@ HTTP_SECONDS = histogram(
 )
 REFUSALS = counter(
     "sightline_refusals_total",
-    "Requests that were answered with an error, by its code.",
+    "Requests answered with an error, by code.",
     Label("code", tuple(sorted(CODES))),
 )
 ADMITTED = counter(
     "sightline_jobs_admitted_total",
-    "Jobs that came in. `hit`: answered from the cache; `coalesced`: joined a run in flight; `miss`: got a "
-    "run of its own; `bypass`: one that nobody may share; `pending`: it waits for "
+    "Accepted jobs. `hit`: answered from the cache; `coalesced`: joined a run in flight; `miss`: got a "
+    "run of its own; `bypass`: one that is not shared; `pending`: waits for "
     "its inputs or its time.",
     MODEL,
     CLASS,
@@ -151,6 +151,6 @@ ADMITTED = counter(
 )
 BATCH_LINES = counter(
     "sightline_batch_lines_total",
-    "Lines of batches: `taken` in, `refused` at the door, `completed` and `failed` when answers are written.",
+    "Lines of batches: `taken` (submitted), `refused`, `completed` and `failed`.",
     Label("outcome", ("taken", "refused", "completed", "failed")),
 )

@@ -15,42 +15,46 @@ WHO = (MODEL, Label("worker"), Label("host"))
 
 UP = gauge(
     "sightline_store_up",
-    "1 where the record store answers and takes writes; 0, and nothing else, where it does not.",
+    "1 if Redis answers and accepts writes; else 0, and nothing else is reported.",
 )
-ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of the record store, from the API.")
-MEMORY = gauge("sightline_store_memory_bytes", "Memory that the record store's server uses.")
+ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of Redis, from the API.")
+MEMORY = gauge("sightline_store_memory_bytes", "Memory that Redis uses.")
 PROMISED = gauge(
     "sightline_store_memory_promised_bytes",
-    "Memory kept for what waits until it has ended; new work is refused as if it were used.",
+    "Memory reserved for queued work; new work is refused as if it were used.",
 )
 LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
-EVICTS = gauge("sightline_store_evicts", "1 where it may evict accepted jobs when its memory is full.")
-DEPTH = gauge("sightline_queue_depth", "Runs that wait in line.", MODEL, CLASS)
-OLDEST = gauge("sightline_queue_oldest_seconds", "How long the oldest of them waits; 0 where none.", MODEL)
-RUNNING = gauge("sightline_running", "Runs that workers hold.", MODEL)
+EVICTS = gauge("sightline_store_evicts", "1 if it may evict accepted jobs when its memory is full.")
+DEPTH = gauge("sightline_queue_depth", "Queued runs.", MODEL, CLASS)
+OLDEST = gauge(
+    "sightline_queue_oldest_seconds", "How long the oldest queued run has waited; 0 if none.", MODEL
+)
+RUNNING = gauge("sightline_running", "Claimed runs.", MODEL)
 BACKLOG = gauge(
     "sightline_backlog",
-    "Rows of what waits or runs, the signal to scale workers by; what waits for a paused model is left out.",
+    "Rows of queued and running work, the signal to scale workers by; without a paused model's queue.",
     MODEL,
 )
-PAUSED = gauge("sightline_model_paused", "1 while an operator keeps the model from beginning runs.", MODEL)
+PAUSED = gauge("sightline_model_paused", "1 while the model is paused.", MODEL)
 FAILED = gauge(
     "sightline_model_failed",
-    "1 where no worker serves the model and its last load failed, also while it is tried again.",
+    "1 if no worker serves the model and its last load failed.",
     MODEL,
 )
 WORKERS = gauge("sightline_workers", "Live workers.", MODEL, STATE)
-ROWS = gauge("sightline_rows", "Answers that the ready workers compute at once.", MODEL)
-BUSY = gauge("sightline_rows_busy", "Of these rows, those in use.", MODEL)
-SERVICE = gauge("sightline_service_seconds", "The smoothed time that one run takes a row.", MODEL)
-SCORED = gauge("sightline_estimate_scored", "Promised beginnings that were held against what came.", MODEL)
+ROWS = gauge("sightline_rows", "Rows of the ready workers.", MODEL)
+BUSY = gauge("sightline_rows_busy", "Rows in use.", MODEL)
+SERVICE = gauge("sightline_service_seconds", "Smoothed time that a run takes a row.", MODEL)
+SCORED = gauge("sightline_estimate_scored", "Estimates compared with the actual start.", MODEL)
 WITHIN = gauge(
-    "sightline_estimate_within", "The share of them that was kept; 0.5 and 0.9 are right.", MODEL, PROMISE
+    "sightline_estimate_within", "Share of estimates that held; 0.5 and 0.9 are right.", MODEL, PROMISE
 )
-WORKER_BUSY = gauge("sightline_worker_busy", "Rows of what a worker holds, a few beyond its own.", *WHO)
+WORKER_BUSY = gauge(
+    "sightline_worker_busy", "Rows of a worker's claimed runs, including a few beyond its own.", *WHO
+)
 WORKER_MEMORY = gauge("sightline_worker_memory_bytes", "A worker's resident memory.", *WHO)
 WORKER_TOKENS = gauge("sightline_worker_tokens_per_second", "Tokens that a worker generates.", *WHO)
-INTAKE = gauge("sightline_intake_depth", "Jobs that wait for a courier to fetch their inputs.")
+INTAKE = gauge("sightline_intake_depth", "Jobs waiting for a courier to fetch their inputs.")
 COURIERS = gauge("sightline_couriers", "Live couriers.")
 
 
@@ -127,17 +131,17 @@ def _put_workers(sheet: Sheet, model: str, fleet: Fleet) -> None:
     sheet.put(ROWS, sum(worker.rows for worker in ready), model)
     sheet.put(BUSY, sum(min(worker.busy, worker.rows) for worker in ready), model)
     for worker in fleet.workers:
-        who = (model, worker.id, worker.host)
-        sheet.put(WORKER_BUSY, worker.busy, *who)
-        sheet.put(WORKER_MEMORY, worker.memory, *who)
-        sheet.put(WORKER_TOKENS, worker.tokens_per_s, *who)
+        labels = (model, worker.id, worker.host)
+        sheet.put(WORKER_BUSY, worker.busy, *labels)
+        sheet.put(WORKER_MEMORY, worker.memory, *labels)
+        sheet.put(WORKER_TOKENS, worker.tokens_per_s, *labels)
 
 
 def _put_promises(sheet: Sheet, model: str, fleet: Fleet) -> None:
     if fleet.lane.service_ms is not None:
         sheet.put(SERVICE, fleet.lane.service_ms / 1000, model)
-    seen = fleet.lane.calibration
-    sheet.put(SCORED, seen.scored if seen else 0, model)
-    if seen:
-        sheet.put(WITHIN, seen.within_p50, model, "p50")
-        sheet.put(WITHIN, seen.within_p90, model, "p90")
+    calibration = fleet.lane.calibration
+    sheet.put(SCORED, calibration.scored if calibration else 0, model)
+    if calibration:
+        sheet.put(WITHIN, calibration.within_p50, model, "p50")
+        sheet.put(WITHIN, calibration.within_p90, model, "p90")

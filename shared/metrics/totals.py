@@ -18,10 +18,12 @@ Series = dict[tuple[str, ...], Parts]
 
 def families(totals: Mapping[str, float], models: Collection[str]) -> Iterator[Metric]:
     """Every counter and histogram. Models that are no longer served are left out."""
-    found = _by_family(totals)
+    by_family = _by_family(totals)
     for name, declared in DECLARED.items():
         series = {
-            labels: parts for labels, parts in found.get(name, {}).items() if _fits(declared, labels, models)
+            labels: parts
+            for labels, parts in by_family.get(name, {}).items()
+            if _fits(declared, labels, models)
         }
         if declared.kind == "counter":
             yield _counter(declared, series, models)
@@ -30,11 +32,11 @@ def families(totals: Mapping[str, float], models: Collection[str]) -> Iterator[M
 
 
 def _by_family(totals: Mapping[str, float]) -> dict[str, Series]:
-    found: dict[str, Series] = {}
+    by_family: dict[str, Series] = {}
     for name, value in totals.items():
         family, part, *labels = from_json(name)
-        found.setdefault(family, {}).setdefault(tuple(labels), {})[part] = value
-    return found
+        by_family.setdefault(family, {}).setdefault(tuple(labels), {})[part] = value
+    return by_family
 
 
 def _fits(declared: Declared, labels: tuple[str, ...], models: Collection[str]) -> bool:
@@ -55,8 +57,8 @@ def _counter(declared: Declared, series: Series, models: Collection[str]) -> Met
 
 def _begun(declared: Declared, models: Collection[str]) -> Series:
     """Series that are known beforehand start at 0: a rise from an absent series is seen by nobody."""
-    known = [models if label is MODEL else label.values for label in declared.labels]
-    return {labels: {} for labels in product(*known)} if all(known) else {}
+    label_values = [models if label is MODEL else label.values for label in declared.labels]
+    return {labels: {} for labels in product(*label_values)} if all(label_values) else {}
 
 
 def _histogram(declared: Declared, series: Series, models: Collection[str]) -> Metric:

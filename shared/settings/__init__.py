@@ -23,16 +23,14 @@ from shared.settings.redis import RedisSettings as RedisSettings
 from shared.url_guard import Reach, may_match
 from shared.webhooks import key_of
 
-# The settings of traces; `shared.settings` puts them among the others.
-
 
 class TraceSettings(Group):
     """Where traces go, if anywhere."""
 
     url: str = Field(
         "",
-        description="Where traces are sent to, by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; "
-        "empty = there are none. Needs the packages of the extra `traces`.",
+        description="Where traces are sent, by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; "
+        "empty = no traces. Needs the extra `traces`.",
     )
 
     @field_validator("url")
@@ -46,8 +44,6 @@ class TraceSettings(Group):
         return value
 
 
-# The settings of webhooks; `shared.settings` puts them among the others.
-
 Pause = Annotated[float, Field(ge=0)]
 
 
@@ -56,20 +52,19 @@ class WebhookSettings(Group):
 
     secret: SecretStr | None = Field(
         None,
-        description="Signs the calls of webhooks that name no secret of their own: `whsec_` and base64, or "
-        "at least 16 bytes of text, which receivers give their libraries in base64. Without it such webhooks "
-        "are refused; with API keys on it signs for the admin key's caller only, and others' are refused.",
+        description="Signs the deliveries of webhooks without a secret of their own: `whsec_` and base64, or "
+        "at least 16 bytes of text. Without it such webhooks "
+        "are refused; with API keys on it signs for the admin key's caller only.",
     )
     limit_s: float = Field(
         20,
         gt=0,
-        description="Seconds for DNS, connection, request and answer of one call of a webhook together; "
-        "one wait counts as half of them at most.",
+        description="Seconds for one delivery, from DNS to the answer.",
     )
     delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
-        description="Pauses after each call of a webhook that failed, comma separated; up to a tenth is "
-        "added by chance. When they are used up, the call is given up.",
+        description="Pauses after each failed delivery, comma separated; up to a tenth is "
+        "added at random. Then the delivery is abandoned.",
     )
 
     @field_validator("secret")
@@ -80,29 +75,24 @@ class WebhookSettings(Group):
         return value
 
 
-# The settings of sounds; `shared.settings` puts them among the others.
-
-
 class SoundSettings(Group):
     """Limits on what strangers send to be heard."""
 
-    max_mb: float = Field(10, gt=0, description="Largest sound file in MiB.")
-    max_s: float = Field(30, gt=0, le=600, description="Longest sound, in seconds.")
-    max_count: int = Field(4, ge=1, le=16, description="Sounds in one request.")
+    max_mb: float = Field(10, gt=0, description="Largest audio file in MiB.")
+    max_s: float = Field(30, gt=0, le=600, description="Longest audio, in seconds.")
+    max_count: int = Field(4, ge=1, le=16, description="Audio files in one request.")
     decode_limit_s: float = Field(
         5,
         gt=0,
-        description="Seconds of computing that a sound may take to decode before its child is ended.",
+        description="Processor time for decoding one audio file.",
     )
     decode_memory_mb: int = Field(
         400,
         ge=64,
-        description="Memory that a decoding child may take, in MiB; raise it with max_s. A second of stereo "
+        description="Memory of a decoding process in MiB; raise it with max_s. A second of stereo "
         "at 48 kHz takes about 1.",
     )
 
-
-# The settings of what Prometheus reads; `shared.settings` puts them among the others.
 
 MOST_PORT = 65535
 
@@ -117,8 +107,8 @@ class MetricsSettings(Group):
     )
     listen: str | None = Field(
         None,
-        description="HOST:PORT at which a process also tells what it counted itself, to all who reach it; "
-        "for one process a machine or container.",
+        description="HOST:PORT at which a process also serves its own counters, to all that reach it; "
+        "for one process per machine or container.",
     )
 
     @field_validator("listen")
@@ -144,44 +134,41 @@ class SettingsError(Exception):
 class QueueSettings(Group):
     """Leases, budgets and limits of the queue."""
 
-    lease_s: float = Field(
-        10, gt=0, description="A claim not renewed for this long is given to another worker."
-    )
+    lease_s: float = Field(10, gt=0, description="A claim not renewed for this long goes to another worker.")
     renew_s: float = Field(
         1, gt=0, validate_default=True, description="Pause between renewals; at most a third of lease_s."
     )
     rescue_s: float = Field(0.5, gt=0, description="Pause between maintenance passes.")
     stall_s: float = Field(
-        30, gt=0, description="A worker whose engine makes no progress for this long gives up."
+        30, gt=0, description="A worker whose engine makes no progress for this long exits."
     )
-    max_failures: int = Field(3, ge=1, description="Attempts that may report a failure before the run fails.")
+    max_failures: int = Field(3, ge=1, description="Failed attempts before the run fails.")
     backoff_s: float = Field(
-        1, ge=0, le=60, description="Pause after a run's first failed attempt; the next double it, up to 60."
+        1, ge=0, le=60, description="Pause after a run's first failed attempt; doubled each time, up to 60."
     )
     max_deaths: int = Field(
-        3, ge=1, description="Workers that may die on a run while it is their only one before it is poison."
+        3, ge=1, description="Workers that may crash on a run that they run alone, before it is poison."
     )
-    max_queued: int = Field(
-        20_000, ge=1, description="Runs that may wait for one model before 503 queue_full."
-    )
+    max_queued: int = Field(20_000, ge=1, description="Queued runs of one model before 503 queue_full.")
     max_queued_caller: int = Field(
         10_000,
         ge=1,
-        description="Runs of one caller that may wait for one model before 429 caller_queue_full, where the caller's "
-        "key says nothing else.",
+        description="A caller's queued runs of one model before 429 caller_queue_full; a key can set its own.",
     )
     share_answers: bool = Field(
         False,
-        description="true: callers share cached answers and computations in flight, and by an answer's speed can "
-        "tell what others asked. By default each has its own.",
+        description="true: callers share cached answers and computations, and can tell from an answer's "
+        "speed that another asked the same.",
     )
     start_by_s: float = Field(
-        86_400, gt=0, description="Longest that a job without start_by waits in line before it fails."
+        86_400, gt=0, description="Longest that a job without start_by stays queued before it fails."
     )
     drain_s: float = Field(
-        20, ge=0, description="Grace time of a stopping worker before it gives its runs back."
+        20, ge=0, description="Time that a stopping worker has to finish before it requeues its runs."
     )
-    worker_ttl_s: float = Field(15, gt=0, description="A worker unheard of for this long counts as gone.")
+    worker_ttl_s: float = Field(
+        15, gt=0, description="A worker without a heartbeat for this long counts as gone."
+    )
 
     @field_validator("renew_s")
     @classmethod
@@ -195,24 +182,28 @@ class QueueSettings(Group):
 class RetentionSettings(Group):
     """How long records live, in seconds."""
 
-    result_s: int = Field(86_400, ge=1, description="Results, events and cache entries after a run's end.")
+    result_s: int = Field(
+        86_400, ge=1, description="How long results, events and cache entries are stored after a run's end."
+    )
     job_s: int = Field(
-        604_800, ge=1, description="A job's own record after its end (410 once its result is gone)."
+        604_800,
+        ge=1,
+        description="How long a job's record is stored after its end (410 once its result is deleted).",
     )
     unstored_s: int = Field(
         3600,
         ge=1,
-        description="How long a job with `store: false` is kept after its end if that is reported to nobody.",
+        description="How long a job with `store: false` is stored after its end if no one reads it.",
     )
     event_s: int = Field(
-        691_200, ge=1, description="What GET /v1/events lists, with its answers, after it happened."
+        691_200, ge=1, description="How long GET /v1/events lists an event, with its answer."
     )
     max_events: int = Field(
-        10_000, ge=1, description="Events that GET /v1/events lists to one caller; the oldest go first."
+        10_000, ge=1, description="Events of one caller in GET /v1/events; the oldest are deleted first."
     )
-    idempotency_s: int = Field(86_400, ge=1, description="How long an Idempotency-Key is remembered.")
+    idempotency_s: int = Field(86_400, ge=1, description="How long an Idempotency-Key is stored.")
     file_s: int = Field(
-        2_592_000, ge=1, description="Files, and what batches write, where `expires_after` says nothing else."
+        2_592_000, ge=1, description="How long files and batch outputs are stored without `expires_after`."
     )
 
 
@@ -222,7 +213,7 @@ class BlobSettings(Group):
     url: str = Field(
         "data/blobs",
         description="A folder, or an object store as s3://bucket/prefix, gs://bucket/prefix or "
-        "az://container/prefix: the same for api, workers and couriers.",
+        "az://container/prefix: the same for APIs, workers and couriers.",
     )
 
     @property
@@ -254,11 +245,13 @@ class PictureSettings(Group):
 
     max_mb: float = Field(20, gt=0, description="Largest picture file in MiB.")
     max_megapixels: float = Field(40, gt=0, description="Largest picture in millions of pixels.")
-    max_megapixels_request: float = Field(80, gt=0, description="All pictures of one request together.")
+    max_megapixels_request: float = Field(
+        80, gt=0, description="All pictures of one request, in millions of pixels."
+    )
     max_mb_request: float = Field(
         50,
         gt=0,
-        description="Largest sum of a request's pictures in MiB, those of earlier turns among them.",
+        description="All pictures of one request in MiB, earlier turns included.",
     )
     max_count: int = Field(32, ge=1, le=MOST_PICTURES, description="Pictures in one request.")
     max_side: int = Field(
@@ -271,13 +264,13 @@ class PictureSettings(Group):
     decode_limit_s: float = Field(
         5,
         gt=0,
-        description="Seconds of computing that a picture may take to decode before its child is ended.",
+        description="Processor time for decoding one picture.",
     )
     decode_memory_mb: int = Field(
         300,
         ge=64,
-        description="Memory that a decoding child may take, in MiB; raise it with max_megapixels. A pixel of WebP "
-        "takes 20 bytes, of a progressive JPEG 6 to 12, of all else 4.",
+        description="Memory of a decoding process in MiB; raise it with max_megapixels. A pixel takes 20 bytes in "
+        "WebP, 6 to 12 in a progressive JPEG, otherwise 4.",
     )
 
 
@@ -287,9 +280,8 @@ class FetchSettings(Group):
     limit_s: float = Field(
         5,
         gt=0,
-        description="Seconds for DNS, headers, redirects and bodies of all pictures of one job together; "
-        "one wait counts as half of them at most. A job may wait half as long for one of the courier's own "
-        "places before it goes back in line.",
+        description="Seconds for fetching all pictures of one job. A job may wait half as long for a fetch slot "
+        "before it is queued again.",
     )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Listed[tuple[str, ...]] = Field(
@@ -298,7 +290,7 @@ class FetchSettings(Group):
     )
     deny: Listed[tuple[str, ...]] = Field(
         (),
-        description="Hosts (with all names below them) or networks that are never contacted, comma separated.",
+        description="Hosts (with their subdomains) or networks that are never contacted, comma separated.",
     )
 
     @property
@@ -323,9 +315,8 @@ class WorkerSettings(Group):
     threads: int = Field(
         1,
         ge=1,
-        description="Processors a worker on the CPU computes on, never more than this process has. One worker "
-        "with several holds the weights once; several workers with one each answer as much or more together. "
-        "Do not count those that other work keeps busy: a step waits for the slowest.",
+        description="Cores that a worker on the CPU uses. One worker with several holds the weights once; several "
+        "workers with one core each answer as much or more. Do not count cores that other work uses.",
     )
 
 
@@ -345,11 +336,11 @@ class Settings(BaseSettings):
         "warning", description="What processes log: debug, info, warning or error."
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="How processes log: text for people, json (one object a line) for programs."
+        "text", description="How processes log: text, or json (one object per line)."
     )
     heartbeat_file: Path | None = Field(
         None,
-        description="File that a worker or courier writes at every beat, for the probes of a container: loading, ready or gone.",
+        description="File that a worker or courier writes at every heartbeat, for container probes: loading, ready or gone.",
     )
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()
@@ -382,8 +373,8 @@ def fields() -> Iterator[tuple[str, FieldInfo]]:
 
 def load_settings() -> Settings:
     """Read the environment. Raises SettingsError naming the variable; no message holds a value of redis.url or a key."""
-    known = known_names() | {CLIENT_KEY}
-    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known)
+    names = known_names() | {CLIENT_KEY}
+    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in names)
     if unknown:
         near = get_close_matches(unknown[0].upper(), sorted(known_names()), n=1, cutoff=0.8)
         meant = f"; did you mean {near[0]}?" if near else "."

@@ -19,7 +19,7 @@ class ApiSettings(Group):
         120, gt=0, description="Longest a synchronous call waits before 504 wait_exceeded."
     )
     leave_grace_s: float = Field(
-        2, ge=0, description="How long a run goes on after its last synchronous caller left."
+        2, ge=0, description="How long a run continues after its last synchronous caller disconnected."
     )
     body_limit_mb: float = Field(25, gt=0, description="Largest request body in MiB.")
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
@@ -28,21 +28,21 @@ class ApiSettings(Group):
     )
     keepalive_s: float = Field(10, gt=0, description="Pause between comment lines on an idle event stream.")
     head_start_s: float = Field(
-        5, gt=0, description="A stream's headers leave with its first event or after this."
+        5, gt=0, description="A stream's headers are sent with its first event or after this."
     )
     text_limit_kb: int = Field(
-        256, ge=1, description="All texts of one request together, in KiB of UTF-8; pictures are not counted."
+        256, ge=1, description="All text of one request, in KiB of UTF-8; pictures are not counted."
     )
-    prompts_limit: int = Field(64, ge=1, le=MOST_PROMPTS, description="Most prompts of one text completion.")
+    prompts_limit: int = Field(64, ge=1, le=MOST_PROMPTS, description="Most prompts of one completion.")
     admin_key: BearerSecret | None = Field(
         None,
-        description="Turns API keys on, and is the first of them: it may do everything and makes the others; "
-        "32 visible ASCII characters or more.",
+        description="Turns API keys on, and is the first of them: it may do everything and creates the "
+        "others; 32 visible ASCII characters or more.",
     )
     open: bool = Field(
         False,
         validate_default=True,
-        description="true: without API keys, answer everybody who reaches the port, not this machine alone.",
+        description="true: without API keys, answer everyone that reaches the port, not only this machine.",
     )
     cors_origins: Listed[tuple[str, ...]] = Field(
         (),
@@ -51,17 +51,15 @@ class ApiSettings(Group):
     )
     tls_cert: FilePath | None = Field(
         None,
-        description="File with the certificate (PEM, with its chain) under which the API speaks "
-        "https, and nothing else.",
+        description="Certificate (PEM, with its chain): the API then speaks https only.",
     )
     tls_key: FilePath | None = Field(
-        None, validate_default=True, description="File with its private key, without a passphrase."
+        None, validate_default=True, description="Its private key, without a passphrase."
     )
     hsts_s: int = Field(
         0,
         ge=0,
-        description="Seconds for which a browser that came by https is told to use nothing else "
-        "(Strict-Transport-Security); 0 = it is not told.",
+        description="Seconds of Strict-Transport-Security for browsers that use https; 0 = not sent.",
     )
 
     @field_validator("open")

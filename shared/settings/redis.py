@@ -15,11 +15,11 @@ def split(url: SecretStr) -> SplitResult:
     """Raises ValueError."""
     try:
         parts = urlsplit(url.get_secret_value())
-        known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+        is_redis = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
         # At a `#`, `/` or `?` of the password the server's name would end, and a piece of it be connected to.
         # Behind a database's number nothing of the password is left.
         whole = not parts.fragment and ("@" not in parts.query or parts.path.strip("/").isdigit())
-        if known and whole and database(parts) >= 0:
+        if is_redis and whole and database(parts) >= 0:
             return parts
     except ValueError:
         # Its text may quote the password.
@@ -40,9 +40,9 @@ def to_connect(parts: SplitResult, number: int, tls: Mapping[str, str]) -> str:
 
     Whether the server's certificate is asked for stands there in any case: Celery speaks no TLS without.
     """
-    said = {name: value for name, value in parse_qsl(parts.query) if name != "db"}
-    asked = {"ssl_cert_reqs": "required"} if parts.scheme == "rediss" else {}
-    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(asked | said | dict(tls))))
+    options = {name: value for name, value in parse_qsl(parts.query) if name != "db"}
+    ssl_defaults = {"ssl_cert_reqs": "required"} if parts.scheme == "rediss" else {}
+    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(ssl_defaults | options | dict(tls))))
 
 
 class RedisSettings(Group):
@@ -55,25 +55,25 @@ class RedisSettings(Group):
     )
     tls_ca: FilePath | None = Field(
         None,
-        description="File with the certificates (PEM) that the server's own is checked against; by default "
-        "those of the system.",
+        description="Authorities (PEM) that the server's certificate is checked against; by default "
+        "the system's.",
     )
     tls_cert: FilePath | None = Field(
-        None, description="File with our certificate, where the server asks its clients for one."
+        None, description="Our certificate, if the server requires one of its clients."
     )
-    tls_key: FilePath | None = Field(None, validate_default=True, description="File with its private key.")
+    tls_key: FilePath | None = Field(None, validate_default=True, description="Its private key.")
     broker_db: int | None = Field(
         None,
         ge=0,
-        description="Database number of the Celery broker on the same server; by default the one after the "
-        "records' own.",
+        description="Database number of the Celery broker on the same server; by default the next one "
+        "after the records'.",
     )
     full_at: float = Field(
         0.9,
         gt=0,
         le=1,
-        description="Share of the server's maxmemory at which new work is refused with 503. Counted are the "
-        "records and 6 KiB for each run that waits, so that accepted work has room to end. Without a "
+        description="Share of the server's maxmemory at which new work is refused with 503, counting the "
+        "records and 6 KiB for each queued run. Without a "
         "maxmemory nothing is refused.",
     )
 

@@ -73,7 +73,7 @@ class Headroom:
     async def check_share(self, caller: str, result_s: int) -> None:
         """Raises Unavailable `caller_queue_full` where this caller must leave the remaining room to others.
 
-        Judges by the memory that `check` saw. The rule is that of `ConnectionLimit.place`, with a larger
+        Judges by the memory that `check` saw. The rule is that of `RequestLimit.place`, with a larger
         share: one caller alone fills eight ninths of what may be used, as much as the records should ever
         need.
         """

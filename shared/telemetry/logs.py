@@ -56,8 +56,8 @@ class TextLines(logging.Formatter):
         super().__init__(TEXT)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        said = (f"{name}={_quoted(value)}" for name, value in _fields_of(record).items())
-        return " ".join((_in_one_line(super().formatMessage(record)), *said))
+        fields = (f"{name}={_quoted(value)}" for name, value in _fields_of(record).items())
+        return " ".join((_in_one_line(super().formatMessage(record)), *fields))
 
 
 def _in_one_line(words: str) -> str:
@@ -96,8 +96,8 @@ class Lines(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        begun, self._cut = "\n" if self._cut else "", False
-        return begun + line
+        prefix, self._cut = "\n" if self._cut else "", False
+        return prefix + line
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         if isinstance(sys.exception(), OSError):

@@ -1,71 +1,46 @@
-"""One trace for a job's whole way: its request, the line, each attempt with its steps, the calls of webhooks.
+"""One trace for a job's whole way: its request, the queue, each attempt with its steps, the calls of
+webhooks.
 
-Off unless SIGHTLINE_TRACES__URL is set: while off nothing is imported and nothing kept. A *carrier* is a
-place in a trace as it is passed on, in records too: W3C's `traceparent` and, after a blank, its `tracestate`,
-if any; "" for none.
+Spans are OpenTelemetry's. Without SIGHTLINE_TRACES__URL they are its no-op spans, and its SDK is not
+imported. A *carrier* is a place in a trace as it is passed on, in records too: W3C's `traceparent` and,
+after a blank, its `tracestate`, if any; "" for none. Spans have names, counts and codes; never an
+exception's message, a prompt or an answer.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from types import MappingProxyType
-from typing import Literal, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from opentelemetry import context, trace
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, format_trace_id
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from shared.errors import ServiceError
 from shared.settings import Settings, SettingsError
 
-Kind = Literal["internal", "client", "producer", "consumer"]
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 Value = str | bool | int | float | Sequence[str]
 Attributes = Mapping[str, Value]
-NONE: Attributes = MappingProxyType({})
-
-
-class Span(Protocol):
-    """A part of a trace, while it lasts."""
-
-    def tell(self, attributes: Attributes) -> None: ...
-
-    def event(self, name: str, at_ns: int) -> None:
-        """Something that happened in it, at a time in Unix ns."""
-
-    def fail(self, why: str) -> None:
-        """Mark it as failed; `why` is a code and never a message, which may repeat what a caller sent."""
-
-
-class Traces(Protocol):
-    """What `shared.telemetry.otlp` does where traces are on."""
-
-    def span(
-        self, name: str, kind: Kind, attributes: Attributes, carrier: str | None, began_ns: int | None
-    ) -> AbstractContextManager[Span]: ...
-
-    def here(self) -> str: ...
-
-    def trace_id(self) -> str: ...
-
-    def tell(self, attributes: Attributes) -> None: ...
-
-    def link(self, carrier: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Nothing:
-    def tell(self, attributes: Attributes) -> None: ...
-
-    def event(self, name: str, at_ns: int) -> None: ...
-
-    def fail(self, why: str) -> None: ...
-
-
-_NOTHING = _Nothing()
-_open: list[Traces] = []
+W3C = TraceContextTextMapPropagator()
+MOST_STATE = 512
+"""Characters of a `tracestate` that are passed on, as many as W3C asks for: every record stores it."""
+MOST_TEXT = 1024
+"""Characters of a text in a span: callers choose paths and queries, and 2,048 spans may wait."""
+CLOSE_S = 2.0
+"""How long a stopping process tries to send its last spans."""
+_provider: "list[TracerProvider]" = []
 
 
 def check_traces(settings: Settings) -> None:
-    """Raises SettingsError where traces are on and their packages are not installed."""
+    """Raises SettingsError if traces are on and their packages are not installed."""
     if not settings.traces.url:
         return
     try:
-        import shared.telemetry.otlp  # noqa: F401
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter
+        import opentelemetry.sdk.trace.export  # noqa: F401
     except ImportError as error:
         message = "SIGHTLINE_TRACES__URL: traces need packages that are not installed"
         fix = ".venv/bin/python -m pip install -c constraints.txt -e '.[traces]'"
@@ -73,57 +48,109 @@ def check_traces(settings: Settings) -> None:
 
 
 def open_traces(settings: Settings, service: str) -> None:
-    """Begin to send what this process does, under the name of its service. Raises SettingsError."""
-    check_traces(settings)
-    if settings.traces.url:
-        from shared.telemetry.otlp import Otlp
+    """Begin to send what this process does, under the name of its service. Raises SettingsError.
 
-        _open[:] = [Otlp(settings.traces.url, service)]
+    The SDK reads OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER, …) from the
+    environment. FastAPI finds the provider by itself and makes the spans of requests.
+    """
+    check_traces(settings)
+    if not settings.traces.url:
+        return
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create({"service.name": service, "service.namespace": "sightline"})
+    limits = SpanLimits(max_span_attribute_length=MOST_TEXT)
+    provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces.url)))
+    trace.set_tracer_provider(provider)
+    _provider[:] = [provider]
 
 
 def close_traces() -> None:
-    """Send what is left. Call at the process's end."""
-    while _open:
-        _open.pop().close()
+    """Send what is left, within `CLOSE_S`: the SDK would wait half a minute for a collector that hangs."""
+    while _provider:
+        closing = threading.Thread(target=_provider.pop().shutdown, name="traces", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
 
 @contextmanager
 def span(
     name: str,
-    attributes: Attributes = NONE,
+    attributes: Attributes | None = None,
     *,
-    kind: Kind = "internal",
+    kind: SpanKind = SpanKind.INTERNAL,
     carrier: str | None = None,
     began_ns: int | None = None,
 ) -> Iterator[Span]:
     """A span for a block, a child of this thread's or task's span, or of a carrier's.
 
-    `carrier` "" begins a trace of its own; `began_ns` is for work that began before the block did.
+    `carrier` "" begins a trace of its own; `began_ns` (Unix ns) is for work that began before the block did.
     """
-    if not _open:
-        yield _NOTHING
+    if (
+        not _provider
+    ):  # OpenTelemetry's own no-op span would be made current: ten times the cost of this line.
+        yield INVALID_SPAN
         return
-    with _open[0].span(name, kind, attributes, carrier, began_ns) as begun:
-        yield begun
+    with (
+        _provider[0]
+        .get_tracer("sightline")
+        .start_as_current_span(
+            name,
+            context=None if carrier is None else _context(carrier),
+            kind=kind,
+            attributes=attributes,
+            start_time=began_ns,
+            # Either would send an exception's message, which may repeat what a caller wrote.
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as current
+    ):
+        try:
+            yield current
+        except BaseException as error:
+            fail(current, error.code if isinstance(error, ServiceError) else type(error).__qualname__)
+            raise
+
+
+def fail(current: Span, code: str) -> None:
+    """Mark a span as failed, by a code and never by a message, which may repeat what a caller sent."""
+    current.set_attribute("error.type", code)
+    current.set_status(StatusCode.ERROR)
 
 
 def here() -> str:
     """The carrier of the span that this thread or task is in."""
-    return _open[0].here() if _open else ""
+    fields: dict[str, str] = {}
+    W3C.inject(fields)
+    state = fields.get("tracestate", "")
+    while len(state) > MOST_STATE:
+        state = state.rpartition(",")[0]
+    return f"{fields.get('traceparent', '')} {state}".rstrip()
 
 
 def trace_id() -> str:
     """The trace id of the span that this thread or task is in; "" without one."""
-    return _open[0].trace_id() if _open else ""
+    current = trace.get_current_span().get_span_context()
+    return format_trace_id(current.trace_id) if current.is_valid else ""
 
 
-def tell(attributes: Attributes) -> None:
+def set_attributes(attributes: Attributes) -> None:
     """Add attributes to the span that this thread or task is in."""
-    if _open:
-        _open[0].tell(attributes)
+    trace.get_current_span().set_attributes(attributes)
 
 
 def link(carrier: str) -> None:
     """Link the span that this thread or task is in to another trace that shares its work."""
-    if _open and carrier:
-        _open[0].link(carrier)
+    other = trace.get_current_span(_context(carrier)).get_span_context()
+    if other.is_valid:
+        trace.get_current_span().add_link(other)
+
+
+def _context(carrier: str) -> context.Context:
+    """The context of a carrier; one that cannot be read begins a trace of its own."""
+    parent, _, state = carrier.partition(" ")
+    return W3C.extract({"traceparent": parent, "tracestate": state}, context.Context())

@@ -44,12 +44,12 @@ class _Named(Attempt):
         return [made(self._name, arguments)], behind
 
     def _named(self, text: str) -> bool:
-        found = _NAME.match(text, len(self._form.opening))
-        if found is None:
+        match = _NAME.match(text, len(self._form.opening))
+        if match is None:
             if len(text) > len(self._form.opening) + LONGEST_HEAD:
                 raise NoCallError
             return False
-        self._name, self._begin = found[1], found.end() - 1
+        self._name, self._begin = match[1], match.end() - 1
         self._brackets = Brackets(self._begin, QUOTE)
         return True
 
@@ -65,8 +65,8 @@ def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
         return _object(text, at + 1, depth)
     if text.startswith("[", at):
         return _list(text, at + 1, depth)
-    if (found := first(text, at)) is not None:
-        return found
+    if (mark := first(text, at)) is not None:
+        return mark
     bare = _BARE.match(text, at)
     if bare is None or not bare[0].strip():
         raise NoCallError
@@ -83,23 +83,23 @@ def _text(text: str, at: int) -> tuple[str, int]:
 
 
 def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     while (at := after_blanks(text, at)) < len(text):
         if text[at] == "}":
-            return found, at + 1
+            return members, at + 1
         key, at = _key(text, at)
-        found[key], at = _value(text, at, depth + 1)
+        members[key], at = _value(text, at, depth + 1)
         at = _next(text, at, "}")
     raise NoCallError
 
 
 def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
-    found: list[Any] = []
+    items: list[Any] = []
     while (at := after_blanks(text, at)) < len(text):
         if text[at] == "]":
-            return found, at + 1
+            return items, at + 1
         value, at = _value(text, at, depth + 1)
-        found.append(value)
+        items.append(value)
         at = _next(text, at, "]")
     raise NoCallError
 

@@ -13,22 +13,22 @@ def numbers(messages: Sequence[Message]) -> list[tuple[int, ...]]:
     Of two calls with one id the later is meant. Raises CallerError `invalid_request` for an answer to no
     call.
     """
-    known: dict[str, int] = {}
-    found: list[tuple[int, ...]] = []
+    by_id: dict[str, int] = {}
+    places: list[tuple[int, ...]] = []
     count = 0
     for message in messages:
         if message.role == "tool":
-            found.append((_answered(message, known),))
+            places.append((_answered(message, by_id),))
             continue
         own = tuple(range(count, count + len(message.calls)))
-        known |= {call.id: number for call, number in zip(message.calls, own, strict=True)}
+        by_id |= {call.id: number for call, number in zip(message.calls, own, strict=True)}
         count += len(own)
-        found.append(own)
-    return found
+        places.append(own)
+    return places
 
 
-def _answered(message: Message, known: dict[str, int]) -> int:
-    number = known.get(message.answers or "")
+def _answered(message: Message, by_id: dict[str, int]) -> int:
+    number = by_id.get(message.answers or "")
     if number is None:
         at = message.param or "messages"
         raise CallerError("invalid_request", f"`{at}` names no call of an earlier message.", param=at)
@@ -38,19 +38,19 @@ def _answered(message: Message, known: dict[str, int]) -> int:
 # Whether a model's chat template has a place for the functions of a request.
 
 
-def written_in(known: Known, request: Request) -> Syntax | None:
+def written_in(syntaxes: Known, request: Request) -> Syntax | None:
     """The form in which an answer may call functions, None where the request shows none."""
-    return (known or PLAIN) if request.tools else None
+    return (syntaxes or PLAIN) if request.tools else None
 
 
-def check_calls(request: Request, known: Known | None) -> None:
-    """`known` is the form of the model's calls, "" where it takes no functions, None before anybody said so.
+def check_calls(request: Request, syntaxes: Known | None) -> None:
+    """`syntaxes` is the form of the model's calls, "" where it takes no functions, None if not known yet.
 
     A function that must be called needs no place: the answer is held to the call's form, as to a format.
     Raises CallerError `unsupported_parameter`, and `invalid_request` where a tool's message answers no call.
     """
     numbers(request.messages)
-    if known != "":
+    if syntaxes != "":
         return
     message = (
         f"The model {request.model} takes no functions: its chat template has no place for them, or writes "

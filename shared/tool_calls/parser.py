@@ -43,24 +43,24 @@ class Reader:
 
     def close(self) -> list[Said]:
         """What is certain now that no more will come."""
-        said = self._advance(last=True)
+        parts = self._advance(last=True)
         if self._blanks and not self._after_call:
-            said.append(self._blanks)
-        return said
+            parts.append(self._blanks)
+        return parts
 
     def _advance(self, *, last: bool) -> list[Said]:
-        said: list[Said] = []
+        parts: list[Said] = []
         while self._left:
-            if self._attempt is None and self._open(said, last=last):
+            if self._attempt is None and self._open(parts, last=last):
                 self._attempt = self._form.attempt()
-            if self._attempt is None or not self._take(self._attempt, said, last=last):
+            if self._attempt is None or not self._take(self._attempt, parts, last=last):
                 break
-        return said
+        return parts
 
-    def _open(self, said: list[Said], *, last: bool) -> bool:
+    def _open(self, parts: list[Said], *, last: bool) -> bool:
         """Tell the words before the next call; whether one may begin there."""
         words, call = self._led(last=last) if self._form.leads else self._marked(last=last)
-        self._say(said, self._left[:words])
+        self._say(parts, self._left[:words])
         self._left = self._left[max(words, call) :]
         return call >= 0
 
@@ -69,23 +69,23 @@ class Reader:
         at = self._left.find(self._form.opening) if self._given_up < MOST_GIVEN_UP else -1
         if at >= 0:
             return at, at
-        held = 0 if last else overlap(self._left, self._form.opening)
-        return len(self._left) - held, -1
+        overlap_length = 0 if last else overlap(self._left, self._form.opening)
+        return len(self._left) - overlap_length, -1
 
     def _led(self, *, last: bool) -> tuple[int, int]:
         """As `_marked`, where a call has no words before it."""
-        left, skipped = self._left, self._form.between if self.calls else self._form.skipped
-        at = after_blanks(left, 0)
-        if left.startswith(skipped, at):
-            at = after_blanks(left, at + len(skipped))
-        undecided = at == len(left) or skipped.startswith(left[at:])
+        text, skipped = self._left, self._form.between if self.calls else self._form.skipped
+        at = after_blanks(text, 0)
+        if text.startswith(skipped, at):
+            at = after_blanks(text, at + len(skipped))
+        undecided = at == len(text) or skipped.startswith(text[at:])
         if not self._begun and undecided and not last:
             return 0, -1
-        if not self._begun and left.startswith(self._form.opening, at):
+        if not self._begun and text.startswith(self._form.opening, at):
             return 0, at
-        return len(left), -1
+        return len(text), -1
 
-    def _take(self, attempt: Attempt, said: list[Said], *, last: bool) -> bool:
+    def _take(self, attempt: Attempt, parts: list[Said], *, last: bool) -> bool:
         """Read the call at the beginning of what is left; False where more of it has to come."""
         try:
             whole = attempt.read(self._left, last=last)
@@ -94,28 +94,28 @@ class Reader:
                     return False
                 raise NoCallError
         except NoCallError:
-            self._give_up(said)
+            self._give_up(parts)
             return True
         calls, end = whole
-        said.extend(calls)
+        parts.extend(calls)
         self.calls += len(calls)
         self._left = self._left[end:]
         self._attempt, self._after_call = None, True
         return True
 
-    def _give_up(self, said: list[Said]) -> None:
+    def _give_up(self, parts: list[Said]) -> None:
         """Tell the opening of a failed call as words."""
         self._attempt, self._begun = None, True
         self._given_up += 1
-        self._say(said, self._form.opening)
+        self._say(parts, self._form.opening)
         self._left = self._left[len(self._form.opening) :]
 
-    def _say(self, said: list[Said], words: str) -> None:
-        told = self._blanks + words
+    def _say(self, parts: list[Said], words: str) -> None:
+        text = self._blanks + words
         if self._after_call and not self._begun:
-            told = told.lstrip()
-        kept = told.rstrip()
-        self._blanks = told[len(kept) :]
-        if kept:
+            text = text.lstrip()
+        stripped = text.rstrip()
+        self._blanks = text[len(stripped) :]
+        if stripped:
             self._begun, self._after_call = True, False
-            said.append(kept)
+            parts.append(stripped)

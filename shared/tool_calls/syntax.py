@@ -54,9 +54,9 @@ def syntax_of(template: str) -> Known:
     return "llama" if _LLAMA.search(template) else ""
 
 
-def read_syntax(told: str) -> Known:
+def read_syntax(name: str) -> Known:
     """The form that a worker told; "" for one that only a newer release knows."""
-    return next((syntax for syntax in SYNTAXES if syntax == told), "")
+    return next((syntax for syntax in SYNTAXES if syntax == name), "")
 
 
 # Finds a mark in a text that comes in pieces, where it may be cut between two.

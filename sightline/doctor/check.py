@@ -16,13 +16,13 @@ class Check:
     fix: str = ""
 
 
-def ok(about: str, said: str) -> Check:
-    return Check(about, "ok", said)
+def ok(about: str, finding: str) -> Check:
+    return Check(about, "ok", finding)
 
 
-def warning(about: str, said: str, fix: str) -> Check:
-    return Check(about, "warning", said, fix)
+def warning(about: str, finding: str, fix: str) -> Check:
+    return Check(about, "warning", finding, fix)
 
 
-def problem(about: str, said: str, fix: str) -> Check:
-    return Check(about, "problem", said, fix)
+def problem(about: str, finding: str, fix: str) -> Check:
+    return Check(about, "problem", finding, fix)

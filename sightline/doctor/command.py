@@ -12,9 +12,9 @@ from sightline.serving.folder import typed_path
 from sightline.terminal import plain, show_json
 
 DESCRIPTION = (
-    "Looks at the record store, the models, the GPU, the port, the disk, the keys and the workers, and says "
-    "what is wrong and what to do about it. Changes nothing; works before the service runs and while it "
-    "does. Exits with 1 where there is a problem."
+    "Checks Redis, the models, the GPU, the port, the disk, the keys and the workers, and says "
+    "what is wrong and what to do about it. Changes nothing; works whether the service runs or not. "
+    "Exits with 1 if there is a problem."
 )
 
 
@@ -22,7 +22,7 @@ def add_doctor(command: argparse.ArgumentParser) -> None:
     command.description = DESCRIPTION
     command.epilog = "Example: sightline doctor --port 8080 --data /srv/sightline"
     command.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
-    command.add_argument("--port", type=int, default=8000, help="and on which port (default: %(default)s)")
+    command.add_argument("--port", type=int, default=8000, help="its port (default: %(default)s)")
     command.add_argument(
         "--data",
         type=typed_path,
@@ -51,5 +51,5 @@ def _lines(checks: Sequence[Check]) -> list[str]:
         if check.fix:
             lines.append(plain(f"{'':<8} {'':<{width}}  → {check.fix}"))
     counts = {state: sum(check.state == state for check in checks) for state in ("problem", "warning")}
-    found = [f"{count} {state}{'s' * (count != 1)}" for state, count in counts.items() if count]
-    return [*lines, ", ".join(found) or "nothing is wrong"]
+    totals = [f"{count} {state}{'s' * (count != 1)}" for state, count in counts.items() if count]
+    return [*lines, ", ".join(totals) or "nothing is wrong"]

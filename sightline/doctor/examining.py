@@ -35,58 +35,62 @@ def examine(place: Place) -> Iterator[Check]:
         yield problem("settings", str(error), "correct the variable; docs/settings.md lists them all")
         return
     yield ok("settings", "all variables are known and have sound values")
-    rows, found = model_checks.read(settings.models_file)
-    yield from found
+    rows, checks = model_checks.read(settings.models_file)
+    yield from checks
     with Api(settings.api, place.host, place.port) as api:
-        told = api.fleet() if (health := api.health()) else None
-    yield from (kept := list(records.look(settings.redis, [*(row.lane for row in rows), INTAKE])))
+        fleet = api.fleet() if (health := api.health()) else None
+    yield from (record_checks := list(records.look(settings.redis, [*(row.lane for row in rows), INTAKE])))
     # Models that a running service has loaded need no more memory.
     yield from model_checks.look(rows, None if health else free_mb(), gpu=gpu.there())
-    given = "url" in settings.redis.model_fields_set
-    if not health and not given:
+    own_redis = "url" in settings.redis.model_fields_set
+    if not health and not own_redis:
         yield from model_checks.look_at_all(rows)
     yield from gpu.look(rows)
     yield from _look_at_api(settings.api, place, answers=health is not None)
     if health:
-        yield from running.look(health, told)
-    if not (given and "url" in settings.blobs.model_fields_set):
+        yield from running.look(health, fleet)
+    if not (own_redis and "url" in settings.blobs.model_fields_set):
         yield from machine.look_at_data(place.data)
     yield from machine.look_at_blobs(settings.blobs)
     # A server that does not answer is not asked again: each try takes half a minute.
-    asked = given and rows and all(check.state != "problem" for check in kept if check.about == "redis")
-    stored = stored_fleet(settings, rows) if asked else None
-    if told is not None:
-        yield from workers.look_at_unserved(rows, told)
-    if _unwritten(health, kept):
+    look_at_store = (
+        own_redis
+        and rows
+        and all(check.state != "problem" for check in record_checks if check.about == "redis")
+    )
+    stored = stored_fleet(settings, rows) if look_at_store else None
+    if fleet is not None:
+        yield from workers.look_at_unserved(rows, fleet)
+    if _unwritten(health, record_checks):
         yield workers.unknown()
     else:
-        yield from _at_work(told, stored, runs=health is not None)
+        yield from _at_work(fleet, stored, runs=health is not None)
 
 
 def _look_at_api(api: ApiSettings, place: Place, *, answers: bool) -> Iterator[Check]:
     """The port, and who may call there: unknown where the service has other settings than we."""
-    if not answers and (way := running.answers_otherwise(api, place.host, place.port)):
-        said = f"Sightline answers on {place.host} port {place.port} {way}, unlike the settings here"
+    if not answers and (scheme := running.answers_otherwise(api, place.host, place.port)):
+        finding = f"Sightline answers on {place.host} port {place.port} {scheme}, unlike the settings here"
         fix = "run this command with the environment of the service, SIGHTLINE_API__TLS_CERT above all"
-        yield problem("port", said, fix)
+        yield problem("port", finding, fix)
         return
     yield machine.look_at_port(place.host, place.port, answers=answers)
     yield from machine.look_at_access(api, place.host)
 
 
-def _unwritten(health: Health | None, kept: Sequence[Check]) -> bool:
+def _unwritten(health: Health | None, checks: Sequence[Check]) -> bool:
     """Whether the record store takes no writes, which makes all workers look dead."""
     if health:
         return health["store"] in ("read_only", "unreachable")
-    return any((check.about, check.state) == ("persistence", "problem") for check in kept)
+    return any((check.about, check.state) == ("persistence", "problem") for check in checks)
 
 
-def _at_work(told: list[Row] | None, stored: tuple[list[Row], int] | None, *, runs: bool) -> Iterator[Check]:
+def _at_work(fleet: list[Row] | None, stored: tuple[list[Row], int] | None, *, runs: bool) -> Iterator[Check]:
     """Findings on the workers; none where nothing runs, since a service not yet started is no fault.
 
     A running API also knows the models that were added since.
     """
-    rows = told if told is not None else stored[0] if stored else []
+    rows = fleet if fleet is not None else stored[0] if stored else []
     if not runs and not any(row["workers"] for row in rows):
         return
     yield from workers.look(rows)

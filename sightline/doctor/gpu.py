@@ -39,8 +39,8 @@ def seen() -> list[Gpu]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DriverError(f"{PROGRAM}: {error}") from None
     if done.returncode:
-        said = (done.stdout + done.stderr).strip() or f"{PROGRAM} ended with {done.returncode}"
-        raise DriverError(said.splitlines()[0][:200])
+        output = (done.stdout + done.stderr).strip() or f"{PROGRAM} ended with {done.returncode}"
+        raise DriverError(output.splitlines()[0][:200])
     # The driver prints warnings between the devices.
     return [_gpu(line) for line in done.stdout.splitlines() if line.partition(",")[0].isdecimal()]
 
@@ -62,10 +62,10 @@ def _mb(cell: str) -> int | None:
 
 def without_cuda() -> bool:
     """Whether torch is installed, and not in a build for these devices."""
-    found = find_spec("torch")
-    if found is None or found.origin is None:
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
         return False
-    return runpy.run_path(str(Path(found.origin).with_name("version.py")))["cuda"] is None
+    return runpy.run_path(str(Path(spec.origin).with_name("version.py")))["cuda"] is None
 
 
 def _places(model: Model) -> list[str]:

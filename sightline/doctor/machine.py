@@ -57,19 +57,19 @@ def look_at_data(data: Path, free: Callable[[Path], int] | None = None) -> Itera
         yield _room("data folder", data, (free or _free)(there))
 
 
-def _room(about: str, folder: Path, left: int) -> Check:
-    """`left` in bytes."""
-    said = f"{folder} can be written, {left / 2**30:.1f} GiB are free"
-    if left < SCARCE:
-        return problem(about, said, MAKE_ROOM)
-    return warning(about, said, MAKE_ROOM) if left < LITTLE else ok(about, said)
+def _room(about: str, folder: Path, free: int) -> Check:
+    """`free` in bytes."""
+    finding = f"{folder} can be written, {free / 2**30:.1f} GiB are free"
+    if free < SCARCE:
+        return problem(about, finding, MAKE_ROOM)
+    return warning(about, finding, MAKE_ROOM) if free < LITTLE else ok(about, finding)
 
 
-def _refused(about: str, what: str, error: OSError, fix: str) -> Check:
+def _refused(about: str, name: str, error: OSError, fix: str) -> Check:
     """`fix` is the advice for any error but a full disk."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    said = f"{what} cannot be written: {os.strerror(error.errno or 0)}"
-    return problem(about, said, MAKE_ROOM if full else fix)
+    finding = f"{name} cannot be written: {os.strerror(error.errno or 0)}"
+    return problem(about, finding, MAKE_ROOM if full else fix)
 
 
 def look_at_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
@@ -90,11 +90,11 @@ def _look_at_bucket(blobs: BlobSettings) -> Check:
     try:
         if Blobs(blobs).look() == "reachable":
             return ok("pictures", f"{blobs.url} lets us look into it")
-        said = f"{blobs.url} is out of reach, or does not let us look into it"
+        finding = f"{blobs.url} is out of reach, or does not let us look into it"
     except SettingsError as error:
-        said = str(error)
+        finding = str(error)
     fix = "see docs/object-store.md: its name, and the credentials of the environment"
-    return problem("pictures", said, fix)
+    return problem("pictures", finding, fix)
 
 
 def _free(folder: Path) -> int:

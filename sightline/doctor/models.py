@@ -53,15 +53,15 @@ def _look_at(model: Model, free_mb: float | None) -> Check:
         fix = "copy or download the folder again; docs/models.md says what belongs into it"
         return problem(about, f"{folder}: {'; '.join(faults)}", fix)
     size_mb = sum(path.stat().st_size for path in weights.weights(folder)) / 1e6
-    said = f"its folder is complete, weights of {size_mb:.0f} MB"
+    finding = f"its folder is complete, weights of {size_mb:.0f} MB"
     if free_mb is not None and size_mb > free_mb:
         fix = "end other programs, choose a smaller or a quantized model, or another machine"
-        return problem(about, f"{said}, but {free_mb:.0f} MB of memory are free", fix)
+        return problem(about, f"{finding}, but {free_mb:.0f} MB of memory are free", fix)
     most_mb = size_mb * LARGER[model.dtype]
     if free_mb is not None and most_mb > free_mb:
         fix = 'set dtype = "bfloat16" or "auto" for it'
-        return warning(about, f"{said}, {most_mb:.0f} MB as {model.dtype}; {free_mb:.0f} MB are free", fix)
-    return ok(about, said)
+        return warning(about, f"{finding}, {most_mb:.0f} MB as {model.dtype}; {free_mb:.0f} MB are free", fix)
+    return ok(about, finding)
 
 
 def _elsewhere(about: str, source: str) -> Check:

@@ -34,17 +34,17 @@ def look(
         if (server := probe(redis.store_url)).cluster:
             yield _version(server)
             return
-        found = examine(redis.store_url, now=now)
+        examination = examine(redis.store_url, now=now)
         probe(redis.broker_url)
     except Unavailable as error:
         yield _unreached(error.message)
         return
     yield _version(server)
-    yield _persistence(found)
-    yield _policy(found)
-    yield _memory(found, redis.full_at, _promised(redis, lanes))
-    yield _latency(found)
-    yield _clock(found)
+    yield _persistence(examination)
+    yield _policy(examination)
+    yield _memory(examination, redis.full_at, _promised(redis, lanes))
+    yield _latency(examination)
+    yield _clock(examination)
 
 
 def _unreached(why: str) -> Check:
@@ -80,20 +80,20 @@ def _version(server: Server) -> Check:
     return ok("redis", f"{named} answers, and so does the broker's database")
 
 
-def _persistence(found: Examination) -> Check:
-    if not found.writes:
+def _persistence(examination: Examination) -> Check:
+    if not examination.writes:
         fix = "look at the server's log; as a rule its disk is full"
         return problem("persistence", "its last write to its disk failed", fix)
-    if not found.server.keeps:
+    if not examination.server.keeps:
         fix = "redis-cli config set appendonly yes, and in the server's configuration"
         return warning("persistence", "no append-only file: a restart of the server loses jobs", fix)
     return ok("persistence", "it keeps an append-only file")
 
 
-def _policy(found: Examination) -> Check:
-    if found.server.evicts:
+def _policy(examination: Examination) -> Check:
+    if examination.server.evicts:
         fix = "redis-cli config set maxmemory-policy noeviction, and in the server's configuration"
-        return problem("eviction", f"maxmemory-policy is {found.policy}: accepted jobs may vanish", fix)
+        return problem("eviction", f"maxmemory-policy is {examination.policy}: accepted jobs may vanish", fix)
     return ok("eviction", "maxmemory-policy is noeviction")
 
 
@@ -108,37 +108,36 @@ def _promised(redis: RedisSettings, lanes: Sequence[str]) -> int:
         store.client.close()
 
 
-def _memory(found: Examination, full_at: float, promised: int) -> Check:
-    used_mb = found.used_bytes / 2**20
-    if not found.max_bytes:
+def _memory(examination: Examination, full_at: float, promised: int) -> Check:
+    used_mb = examination.used_bytes / 2**20
+    if not examination.max_bytes:
         fix = "set maxmemory to what the machine can spare: new jobs are then refused in time"
         return warning("memory", f"{used_mb:.0f} MiB used, without a limit", fix)
-    share = (found.used_bytes + promised) / found.max_bytes
-    said = f"{used_mb:.0f} of {found.max_bytes / 2**20:.0f} MiB used"
+    share = (examination.used_bytes + promised) / examination.max_bytes
+    finding = f"{used_mb:.0f} of {examination.max_bytes / 2**20:.0f} MiB used"
     if promised:
-        said += f", {promised / 2**20:.1f} MiB more reserved for what waits"
+        finding += f", {promised / 2**20:.1f} MiB more reserved for what waits"
     fix = "raise maxmemory, or shorten SIGHTLINE_RETENTION__RESULT_S"
     if share >= full_at:
-        return problem("memory", f"{said}: new jobs are refused", fix)
-    return warning("memory", said, fix) if share >= NARROW else ok("memory", said)
+        return problem("memory", f"{finding}: new jobs are refused", fix)
+    return warning("memory", finding, fix) if share >= NARROW else ok("memory", finding)
 
 
-def _latency(found: Examination) -> Check:
-    said = f"a round trip takes {found.latency_ms:.1f} ms"
-    if found.latency_ms > FAR_MS:
+def _latency(examination: Examination) -> Check:
+    finding = f"a round trip takes {examination.latency_ms:.1f} ms"
+    if examination.latency_ms > FAR_MS:
         fix = "bring it nearer (a job takes about six), or see what keeps it busy: redis-cli slowlog get"
-        return warning("latency", said, fix)
-    return ok("latency", said)
+        return warning("latency", finding, fix)
+    return ok("latency", finding)
 
 
-def _clock(found: Examination) -> Check:
-    skew_s = abs(found.ahead_s)
-    said = (
-        f"the server's clock is {skew_s:.1f} s {'ahead of' if found.ahead_s > 0 else 'behind'} this machine's"
-    )
+def _clock(examination: Examination) -> Check:
+    skew_s = abs(examination.ahead_s)
+    side = "ahead of" if examination.ahead_s > 0 else "behind"
+    finding = f"the server's clock is {skew_s:.1f} s {side} this machine's"
     fix = "let both machines keep time by NTP (timedatectl set-ntp true)"
     if skew_s > ASTRAY_S:
-        return problem("clock", f"{said}: deadlines are wrong, signatures of webhooks are refused", fix)
+        return problem("clock", f"{finding}: deadlines are wrong, signatures of webhooks are refused", fix)
     if skew_s > SKEWED_S:
-        return warning("clock", f"{said}: deadlines are off by as much", fix)
+        return warning("clock", f"{finding}: deadlines are off by as much", fix)
     return ok("clock", "the server's clock is this machine's")

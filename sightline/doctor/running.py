@@ -44,8 +44,8 @@ class Api(httpx.Client):
 
     def fleet(self) -> list[Row] | None:
         """None where the API refuses. Call `health` first: only Sightline may be sent the operator's key."""
-        found = _told(self, "/v1/admin/fleet", self._operator)
-        return found.get("models") if isinstance(found, dict) else None
+        reply = _told(self, "/v1/admin/fleet", self._operator)
+        return reply.get("models") if isinstance(reply, dict) else None
 
 
 def answers_otherwise(settings: ApiSettings, host: str, port: int) -> str | None:
@@ -56,11 +56,11 @@ def answers_otherwise(settings: ApiSettings, host: str, port: int) -> str | None
     ways = {"https": "by https"}
     if settings.tls_cert is not None:
         ways = {"http": "by http", "https": "under another certificate"}
-    for scheme, way in ways.items():
+    for scheme, description in ways.items():
         url = _url(scheme, host, port)
         with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False) as client:  # noqa: S501
             if _health(client) is not None:
-                return way
+                return description
     return None
 
 
@@ -70,9 +70,9 @@ def _url(scheme: str, host: str, port: int) -> str:
 
 
 def _health(client: httpx.Client) -> Health | None:
-    found = _told(client, "/health", {})
-    ours = isinstance(found, dict) and found.get("store") in STORE_STATES
-    return found if ours else None
+    reply = _told(client, "/health", {})
+    ours = isinstance(reply, dict) and reply.get("store") in STORE_STATES
+    return reply if ours else None
 
 
 def _told(client: httpx.Client, path: str, headers: dict[str, str]) -> Any:
@@ -82,8 +82,8 @@ def _told(client: httpx.Client, path: str, headers: dict[str, str]) -> Any:
         return None
 
 
-def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
-    """Findings from a running service's health; `told` is its fleet, if it gave it."""
+def look(health: Health, fleet: list[Row] | None) -> Iterator[Check]:
+    """Findings from a running service's health; `fleet` is its fleet, if it gave it."""
     if health["store"] == "unreachable":
         fix = "start its record store, or see its log: nothing is taken in until it answers"
         yield problem("service", "it runs, and does not reach its record store", fix)
@@ -96,7 +96,7 @@ def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
             "SIGHTLINE_RETENTION__RESULT_S"
         )
         yield problem("service", "it runs, and its record store is nearly full, so it takes no jobs", fix)
-    elif told is None:
+    elif fleet is None:
         fix = f"set {CLIENT_KEY} to a key with the scope admin"
         yield warning("service", "it runs, and does not tell us of its workers", fix)
     pictures = health.get("blobs", {}).get("state")

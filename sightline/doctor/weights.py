@@ -39,20 +39,20 @@ def weights(folder: Path) -> list[Path]:
 
 
 def _weight_faults(folder: Path) -> Iterator[str]:
-    found = weights(folder)
-    if not found:
+    files = weights(folder)
+    if not files:
         yield "there are no weights (*.safetensors)"
-    for name in _indexed(folder) - {path.name for path in found}:
+    for name in _indexed(folder) - {path.name for path in files}:
         yield f"{name} is missing, which {INDEX} names"
-    for path in found:
+    for path in files:
         if path.suffix == ".safetensors" and (fault := _fault(path)):
             yield f"{path.name} {fault}"
 
 
 def _indexed(folder: Path) -> set[str]:
     try:
-        told: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return set(told["weight_map"].values())
+        index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return set(index["weight_map"].values())
     except (OSError, ValueError, LookupError, AttributeError):
         return set()
 

@@ -23,9 +23,11 @@ def look_at_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[C
     served = {row["model"] for row in rows}
     for model in models:
         if model.id not in served:
-            said = "the models file has it, the service does not serve it: removed, or newer than the start"
+            finding = (
+                "the models file has it, the service does not serve it: removed, or newer than the start"
+            )
             fix = f"sightline models add FILE --model {model.id}"
-            yield warning(f"workers of {model.id}", said, fix)
+            yield warning(f"workers of {model.id}", finding, fix)
 
 
 def look_at_couriers(count: int) -> Check:
@@ -37,8 +39,8 @@ def look_at_couriers(count: int) -> Check:
 
 def unknown() -> Check:
     """Replaces the other findings where workers cannot renew their entries in the record store."""
-    said = "not known: who lives is told by the record store, which does not answer, or takes no writes"
-    return warning("workers", said, "mend the record store: those that live go on by themselves")
+    finding = "not known: who lives is told by the record store, which does not answer, or takes no writes"
+    return warning("workers", finding, "mend the record store: those that live go on by themselves")
 
 
 def _look_at(row: Row) -> Check:
@@ -56,26 +58,28 @@ def _look_at(row: Row) -> Check:
     if not ready:
         return warning(about, f"{len(workers)} loading the model", "wait; GET /status/MODEL says how long")
     rows, busy = (sum(worker[name] for worker in ready) for name in ("rows", "busy"))
-    said = f"{len(ready)} ready, work for {busy} rows on {rows}, {waiting} wait"
+    finding = f"{len(ready)} ready, work for {busy} rows on {rows}, {waiting} wait"
     if row["paused"]:
-        return warning(about, f"{said}; the model is paused", f"sightline models resume {row['model']}")
+        return warning(about, f"{finding}; the model is paused", f"sightline models resume {row['model']}")
     if waiting and (row["oldest_queued_s"] or 0) > LONG_S and busy < rows:
         fix = f"restart {_named(ready)}; see its log, and that a courier runs, who sends lost nudges again"
-        return problem(about, f"{said}, the first for {row['oldest_queued_s']:.0f} s, beside free rows", fix)
-    return ok(about, said)
+        return problem(
+            about, f"{finding}, the first for {row['oldest_queued_s']:.0f} s, beside free rows", fix
+        )
+    return ok(about, finding)
 
 
 def _look_at_weights(row: Row) -> Iterator[Check]:
     """Older workers and APIs report no fingerprints."""
-    found: dict[str, list[str]] = {}
+    by_digest: dict[str, list[str]] = {}
     for worker in row["workers"]:
         if name := worker.get("fingerprint"):
-            found.setdefault(name[:8], []).append(_name(worker))
-    if len(found) > 1:
-        said = "; ".join(f"{name} has {', '.join(workers)}" for name, workers in found.items())
+            by_digest.setdefault(name[:8], []).append(_name(worker))
+    if len(by_digest) > 1:
+        finding = "; ".join(f"{name} has {', '.join(workers)}" for name, workers in by_digest.items())
         fix = "have all load the same weights, release and options, and restart those that differ"
         about = f"weights of {row['model']}"
-        yield warning(about, f"its workers answer differently, and share no cached answers: {said}", fix)
+        yield warning(about, f"its workers answer differently, and share no cached answers: {finding}", fix)
 
 
 def _name(worker: dict[str, Any]) -> str:

@@ -145,8 +145,8 @@ def _keep_end(log: Path) -> None:
 def _readable(line: str) -> str:
     """A JSON line's message and the last line of its traceback, which says why; other lines unchanged."""
     try:
-        told = json.loads(line)
-        return ": ".join([told["message"], *told.get("exception", "").splitlines()[-1:]])
+        entry = json.loads(line)
+        return ": ".join([entry["message"], *entry.get("exception", "").splitlines()[-1:]])
     except (ValueError, LookupError, TypeError, AttributeError):
         return line
 

@@ -107,8 +107,8 @@ class DataFolder:
         try:
             yield
         except OSError as error:
-            said = f"The data folder {self.path} cannot be written: {error.strerror}."
-            raise CommandError(Exit.DATA, said) from None
+            message = f"The data folder {self.path} cannot be written: {error.strerror}."
+            raise CommandError(Exit.DATA, message) from None
 
 
 class Lookout:
@@ -148,10 +148,10 @@ class Lookout:
         return answer
 
     def _look(self, answer: asyncio.Future[bool]) -> None:
-        held = self._data.holds()
+        holds = self._data.holds()
         # The loop is closed if the service has ended meanwhile.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(answer.set_result, held)
+            self._loop.call_soon_threadsafe(answer.set_result, holds)
 
 
 def _try_lock(fd: int) -> bool:

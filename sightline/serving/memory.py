@@ -72,10 +72,10 @@ def _worker_mb(model: Model) -> float:
     return TORCH_MB + weights / 1e6
 
 
-def _machine_mb(meminfo: Path, *counted: str) -> float | None:
+def _machine_mb(meminfo: Path, *fields: str) -> float | None:
     try:
         rows = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return sum(int(rows[name].split()[0]) for name in counted) / 1024
+        return sum(int(rows[name].split()[0]) for name in fields) / 1024
     except (OSError, KeyError, ValueError):
         return None
 

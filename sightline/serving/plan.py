@@ -60,8 +60,8 @@ class Plan:
         )
 
     def _blobs(self) -> str:
-        given = self.settings.blobs.model_fields_set
-        return self.settings.blobs.url if "url" in given else str(self.data.blobs)
+        settings_set = self.settings.blobs.model_fields_set
+        return self.settings.blobs.url if "url" in settings_set else str(self.data.blobs)
 
 
 def _without_keys() -> dict[str, str]:

@@ -27,11 +27,11 @@ from sightline.tls import check_tls, flags
 
 # A job with remote pictures occupies a thread while they are fetched: up to the time limit, if slow.
 COURIER_THREADS = 16
-# Of one API process: limits on a request's head and on connections, and no protocol but HTTP.
+# Of one API process: no protocol but HTTP.
 # An idle connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs: if this side
 # closed first, a request could be sent into a closing connection and get no answer.
 LIMITS = (
-    *("--http", "api.server.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none"),
+    *("--http", "api.server.protocol:HttpProtocol", "--ws", "none"),
     *("--timeout-keep-alive", "75"),
 )
 
@@ -99,8 +99,8 @@ def become_worker() -> NoReturn:
     except CallerError as error:
         raise CommandError(Exit.USAGE, f"SIGHTLINE_WORKER__MODEL: {error.message}") from None
     except Unavailable as error:
-        said = "No models file names this model, and added ones are told by SIGHTLINE_REDIS__URL"
-        raise CommandError(Exit.REDIS, f"{said}: {error.message}") from None
+        message = "No models file has this model, and added ones are read from SIGHTLINE_REDIS__URL"
+        raise CommandError(Exit.REDIS, f"{message}: {error.message}") from None
     hold_stops()
     _become(worker(settings, model))
 
@@ -132,8 +132,8 @@ def _make_blobs(blobs: BlobSettings) -> None:
         if blobs.folder is not None:
             blobs.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        said = f"The folder of SIGHTLINE_BLOBS__URL cannot be made: {error.filename}: {error.strerror}."
-        raise CommandError(Exit.DATA, said) from None
+        message = f"The folder of SIGHTLINE_BLOBS__URL cannot be made: {error.filename}: {error.strerror}."
+        raise CommandError(Exit.DATA, message) from None
 
 
 def _become(process: Process) -> NoReturn:

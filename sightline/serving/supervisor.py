@@ -83,8 +83,8 @@ class Supervisor:
             deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
             pause = backoff_s(deaths)
             log = shown(child.command.log)
-            what, more = (failure, "") if failure else (f"died ({_how(child)})", f"; {log} has more")
-            self._say(f"{child.command.name} {what}, restarting it in {pause:g} s{more}")
+            cause, more = (failure, "") if failure else (f"died ({_how(child)})", f"; {log} has more")
+            self._say(f"{child.command.name} {cause}, restarting it in {pause:g} s{more}")
             await asyncio.sleep(pause)
             if child in self._ending:
                 return

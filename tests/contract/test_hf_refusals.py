@@ -74,7 +74,7 @@ return found;
 async def test_javascript_raises_each_of_them_after_one_request(
     refused: Refused, node: Node, monkeypatch: pytest.MonkeyPatch, path: str, streamed: bool
 ) -> None:
-    monkeypatch.setattr("api.server.pacing.HELD_S", 0.0)
+    monkeypatch.setattr("api.server.errors.PACE_S", 0.0)
     names: dict[str, Any] = {"url": refused.url + path, "model": MODEL, "questions": list(CODES)}
     found = await asyncio.to_thread(node.run, JS + ASK, **names, streamed=streamed)
 

@@ -1,6 +1,6 @@
 """Every error of the service as the clients of OpenAI and the AI SDK raise it, and when they ask again.
 
-docs/errors.md says it from the same table, docs/generate/raised.py.
+docs/clients/README.md has the same table.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from typing import Any
 import openai
 import pytest
 
-from docs.generate.raised import AGAIN, raised
 from shared.errors import CODES
+from tests.contract.openai_exceptions import AGAIN, raised
 from tests.support.node import Node
 from tests.support.openai_clients import AI, JS, KINDS, Kind, openai_client, unhurried
 from tests.support.refusing_app import MESSAGE, PARAM, RETRY_AFTER_S, Refused, refusing

@@ -1,4 +1,4 @@
-"""docs/air-gapped.md: the service reaches for nothing beyond its machine but what callers name."""
+"""docs/fleet.md: the service reaches for nothing beyond its machine but what callers name."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Clients that ask for JSON, an expression or a choice get it, through every door and in their own words."""
+"""Clients that ask for JSON, an expression or a choice get it, through every API and under its own names."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ def test_the_openai_client_parses_the_answer_into_the_callers_own_class(service:
     assert streamed.choices[0].message.parsed == whole.choices[0].message.parsed
 
 
-def test_the_hugging_face_client_gets_json_under_both_of_its_spellings(service: Service) -> None:
+def test_the_hugging_face_client_gets_json_under_both_of_its_names(service: Service) -> None:
     answers = [
         client.chat_completion(chat(PICTURE), model=model, response_format=SEEN)
         for client, model in (
@@ -62,8 +62,8 @@ def test_the_hugging_face_client_generates_text_by_a_grammar(service: Service) -
 
 def test_a_job_and_a_chat_that_want_the_same_format_share_their_answer(api: Api) -> None:
     picture = base64.b64encode(PICTURE).decode()
-    asked = {"prompt": COLOUR, "image": picture}
-    job = api.ended(api.submit(model=TINY, input=asked, parameters={"response_format": SEEN, "seed": 9}))
+    question = {"prompt": COLOUR, "image": picture}
+    job = api.ended(api.submit(model=TINY, input=question, parameters={"response_format": SEEN, "seed": 9}))
     reply = api.post(
         "/v1/chat/completions",
         json={"model": TINY, "messages": chat(PICTURE), "response_format": SEEN, "seed": 9},
@@ -73,11 +73,11 @@ def test_a_job_and_a_chat_that_want_the_same_format_share_their_answer(api: Api)
     Seen.model_validate_json(job["result"]["text"])
 
 
-def test_formats_that_end_their_reader_cost_nobody_else_an_answer(api: Api) -> None:
-    """What hangs, crashes and explodes llguidance, beside callers who want a choice or any text."""
+def test_formats_that_crash_the_compiler_cost_no_one_else_an_answer(api: Api) -> None:
+    """What hangs, crashes and explodes llguidance, next to callers that want a choice or any text."""
     hostile = [
         {"type": "json", "value": HOSTILE[name]}
-        for name in ("is busy for ever", "overflows the stack", "has too many combinations")
+        for name in ("never stops compiling", "overflows the stack", "has too many combinations")
     ] + [{"type": "regex", "value": "x((a{1000}){1000}){1000}"}]
 
     def ask(number: int, wanted: Any) -> Any:
@@ -98,7 +98,7 @@ def test_formats_that_end_their_reader_cost_nobody_else_an_answer(api: Api) -> N
     assert {len(j["attempts"]) for j in jobs} == {1}
 
 
-def test_a_schema_that_cannot_be_held_is_refused_before_it_is_queued(api: Api) -> None:
+def test_an_unsupported_keyword_is_refused_before_it_is_queued(api: Api) -> None:
     schema = {"type": "array", "uniqueItems": True}
     body = {"model": TINY, "messages": chat(PICTURE), "response_format": {"type": "json", "value": schema}}
     reply = api.post("/v1/chat/completions", content=json.dumps(body))

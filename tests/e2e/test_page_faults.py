@@ -75,7 +75,7 @@ def test_a_cancel_during_sending_is_not_forgotten_and_asking_twice_sends_once(pa
     expect(page.locator("#status")).to_have_text("sending")
     page.keyboard.press("Control+Enter")
     page.keyboard.press("Escape")
-    expect(page.locator("#line")).to_have_text("to be cancelled as soon as it is sent")
+    expect(page.locator("#line")).to_have_text("will be cancelled as soon as it is submitted")
     sending[0].continue_()
     expect(page.locator("#status")).to_have_text("cancelled")
     assert len(sent) == 1
@@ -200,7 +200,7 @@ def test_a_service_that_hangs_is_noticed(page: Page) -> None:
     page.reload()
     until(lambda: page.evaluate("1") and len(late) == 3)
     page.clock.run_for(ANSWER_MS)
-    expect(page.locator("#service")).to_have_text("The service is out of reach. Trying again.")
+    expect(page.locator("#service")).to_have_text("The service is unreachable. Trying again.")
 
 
 def test_a_slow_line_is_not_out_of_reach(page: Page, api: Api) -> None:

@@ -63,7 +63,7 @@ def test_a_browser_that_keeps_nothing_for_pages_shows_the_page_all_the_same(page
 
 
 def test_whether_a_key_is_needed_is_said_once_it_is_known(page: Page, locked: Page) -> None:
-    expect(page.locator("#key")).to_have_attribute("placeholder", "none needed here")
+    expect(page.locator("#key")).to_have_attribute("placeholder", "not needed")
     expect(locked.locator("#service")).to_contain_text("API key")
     assert locked.get_attribute("#key", "placeholder") in (None, "")
 
@@ -220,7 +220,7 @@ def test_a_question_about_what_is_no_picture_is_not_answered_without_one_unasked
     ask(page, ECHO, "what is in it")
     expect(page.locator("#status")).to_have_text("failed")
     expect(page.locator("#answer")).to_have_text(re.compile("x.heic is not a PNG.* Ask again"))
-    expect(page.locator("#hint")).to_contain_text("Drop a picture")
+    expect(page.locator("#hint")).to_contain_text("Drop, paste or choose a picture")
     assert sent == []
     ask(page, ECHO, "a question without a picture")
     expect(page.locator("#status")).to_have_text("succeeded")

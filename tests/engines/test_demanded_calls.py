@@ -1,4 +1,4 @@
-"""What has to be called is called, whatever its schema says and whatever numbers the model writes."""
+"""A call that is required is a call, whatever its schema says and whatever numbers the model writes."""
 
 import json
 from typing import Any
@@ -13,8 +13,8 @@ from shared.tool_calls.parser import Reader
 from shared.tool_calls.syntax import SYNTAXES, Syntax
 from worker.engines.grammar.compiler import SPACING
 from worker.engines.grammar.lark import quoted
-from worker.engines.grammar.sandbox import begin, reason
-from worker.engines.grammar.tool_calls import Calling
+from worker.engines.grammar.sandbox import matcher_error, start_matcher
+from worker.engines.grammar.tool_calls import CallGrammar
 
 TOKENIZER = LLTokenizer("byte")
 WRITTEN: dict[Syntax, str] = {
@@ -27,15 +27,15 @@ WRITTEN: dict[Syntax, str] = {
 
 
 def demanded(parameters: dict[str, Any], syntax: Syntax) -> LLMatcher:
-    """From the door to the first sign of the answer."""
+    """From the request to the first token of the answer."""
     function = {"type": "function", "function": {"name": "f", "parameters": parameters}}
-    asked = from_chat(
+    tools = from_chat(
         {"messages": [{"role": "user", "content": "Hi"}], "tools": [function], "tool_choice": "required"}
-    )
-    assert asked.request.tools is not None
-    lark = Calling(asked.request.tools, syntax, None, SPACING).lark(quoted)
-    matcher = begin(TOKENIZER, LLMatcher.grammar_from_lark(lark))
-    assert not reason(matcher)
+    ).request.tools
+    assert tools is not None
+    lark = CallGrammar(tools, syntax, None, SPACING).lark(quoted)
+    matcher = start_matcher(TOKENIZER, LLMatcher.grammar_from_lark(lark))
+    assert not matcher_error(matcher)
     return matcher
 
 

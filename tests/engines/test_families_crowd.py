@@ -14,8 +14,8 @@ from tests.support.families.crowd import ROWS, Crowd, Fault, flat, forwards, lea
 from tests.support.families.family import Family, called
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.continuous.mixed_pass import Mixed
-from worker.engines.continuous.token_budget import Pace, PassLimits
+from worker.engines.continuous.mixed_pass import MixedPass
+from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 BATCHED = [family for family in FAMILIES if family.name != "mllama"]
@@ -35,8 +35,8 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def few_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow a step was measured to be, no prompt takes so many that rows end before others join."""
-    measured = vars(Pace)["chunk"].fget
-    monkeypatch.setattr(Pace, "chunk", property(lambda pace: max(128, measured(pace))))
+    measured = vars(PrefillPace)["chunk"].fget
+    monkeypatch.setattr(PrefillPace, "chunk", property(lambda pace: max(128, measured(pace))))
 
 
 @pytest.fixture(scope="module", params=BATCHED, ids=called)
@@ -91,8 +91,10 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     assert isinstance(engine, ContinuousEngine)
     monkeypatch.setattr(engine._loop._prefilling, "_grain", grain)
     monkeypatch.setattr(shared_pass, "advance", noted)
-    monkeypatch.setattr(Pace, "mixes", lambda *_: False)
-    monkeypatch.setattr(Pace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=chunk))
+    monkeypatch.setattr(PrefillPace, "mixes", lambda *_: False)
+    monkeypatch.setattr(
+        PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=chunk)
+    )
     assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk} {grain}") == alone(subject)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
 
@@ -101,20 +103,20 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
 def test_prompts_that_steps_take_along_change_no_answer(
     subject: Subject, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, inputs, taken = subject.engine("continuous", rows=ROWS), Mixed.inputs, list[int]()
+    engine, inputs, taken = subject.engine("continuous", rows=ROWS), MixedPass.inputs, list[int]()
 
-    def noted(self: Mixed, *how: Any) -> Any:
+    def noted(self: MixedPass, *how: Any) -> Any:
         taken.append(len(self.spans))
         return inputs(self, *how)
 
-    monkeypatch.setattr(Mixed, "inputs", noted)
+    monkeypatch.setattr(MixedPass, "inputs", noted)
     limits = {
         True: PassLimits(tokens=tokens, idle=0, chunk=tokens, newcomers=3),
         False: PassLimits(tokens=1, idle=0),
     }
-    monkeypatch.setattr(Pace, "limits", lambda _, *, hurried: limits[hurried])
-    monkeypatch.setattr(Pace, "mixes", lambda *_: True)
-    monkeypatch.setattr(Pace, "lasts", lambda _: False)
+    monkeypatch.setattr(PrefillPace, "limits", lambda _, *, hurried: limits[hurried])
+    monkeypatch.setattr(PrefillPace, "mixes", lambda *_: True)
+    monkeypatch.setattr(PrefillPace, "lasts", lambda _: False)
     assert Crowd(engine, subject).at_once(members(subject), f"beside {tokens}") == alone(subject)
     assert bool(taken) is (subject.family.name not in APART_FROM_STEPS)
 

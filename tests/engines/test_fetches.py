@@ -9,7 +9,7 @@ from shared.models import Model
 from shared.request import Message, Request, Text
 from tests.support.families.family import EYE, hf, text
 from tests.support.families.tokens import byte_tokenizer, chat_template
-from worker.engines.loading.pretrained import described
+from worker.engines.loading.pretrained import configs_of
 from worker.engines.prompt.renderer import Renderer
 
 MARKS = ("<fake_token_around_image>", "<image>", "<end_of_utterance>")
@@ -23,7 +23,7 @@ def idefics(tmp_path: Path) -> Renderer:
     processor.chat_template = chat_template("")
     processor.save_pretrained(tmp_path)
     hf.IdeficsConfig(**text(tokenizer), vision_config=EYE).save_pretrained(tmp_path)
-    processor, config, _ = described(Model(id="test/idefics", source=str(tmp_path)), tmp_path)
+    processor, config, _ = configs_of(Model(id="test/idefics", source=str(tmp_path)), tmp_path)
     return Renderer(processor, config, 2048)
 
 

@@ -9,7 +9,7 @@ from transformers import Qwen2VLForConditionalGeneration
 from tests.support.families import FAMILIES
 from tests.support.families.asking import Subject
 from tests.support.families.crowd import ROWS, Crowd, members
-from worker.engines.continuous.token_budget import Pace, PassLimits
+from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 
 QWEN = next(family for family in FAMILIES if family.name == "qwen2-vl")
 
@@ -36,8 +36,8 @@ def test_they_are_batched_and_answered_as_alone(
     assert engine.name == "continuous"
     assert "Error" not in engine.reason
     expected = [alone.generate(subject.row(alone, m.conversation, **m.parameters)).ids for m in crowd]
-    monkeypatch.setattr(Pace, "mixes", lambda *_: mixes)
+    monkeypatch.setattr(PrefillPace, "mixes", lambda *_: mixes)
     monkeypatch.setattr(
-        Pace, "limits", lambda *_, **__: PassLimits(tokens=40, idle=40, chunk=40, newcomers=3)
+        PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=40, idle=40, chunk=40, newcomers=3)
     )
     assert Crowd(engine, subject).at_once(crowd, "flat") == expected

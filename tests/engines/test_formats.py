@@ -1,4 +1,4 @@
-"""An answer is of the format that was asked for, whatever the model would rather say."""
+"""An answer is of the requested format, whatever the model would write without it."""
 
 import json
 import re
@@ -91,15 +91,15 @@ def test_an_answer_is_json_of_the_schema(harness: suite.Harness, seed: int) -> N
     assert "".join(piece.text for piece in pieces) == finish.text
 
 
-def test_an_answer_without_dice_is_json_too(harness: suite.Harness) -> None:
+def test_an_answer_without_sampling_is_json_too(harness: suite.Harness) -> None:
     finish, _ = harness.ask(harness.question, [suite.picture()], format=to_json(SCHEMA), max_new_tokens=400)
     Draft202012Validator(SCHEMA).validate(json.loads(finish.text))
 
 
-def test_a_schema_may_hold_itself(harness: suite.Harness) -> None:
-    """Dice may go on without end, which max_new_tokens cuts off. So hot, they hardly ask the weights.
+def test_a_schema_may_refer_to_itself(harness: suite.Harness) -> None:
+    """Sampling may never end by itself, and max_new_tokens cuts it off. So hot, it hardly asks the weights.
 
-    vLLM takes no such heat, and the shipped model then ends its chains at once.
+    vLLM takes no such temperature, and the shipped model then ends its chains at once.
     """
     heat = 20.0 if harness.hot > 2 else harness.hot
     hot = [wild(harness, seed) | {"temperature": heat} for seed in range(6)]
@@ -132,7 +132,7 @@ def test_an_answer_is_one_of_the_choices(harness: suite.Harness) -> None:
     assert len(chosen) > 1
 
 
-def test_the_last_token_is_the_end_and_nothing_comes_behind_a_complete_answer(harness: suite.Harness) -> None:
+def test_the_last_token_is_the_end_and_nothing_follows_a_complete_answer(harness: suite.Harness) -> None:
     finish, _ = harness.ask("Which?", format=choice("cat"))
     assert (finish.text, finish.reason) == ("cat", "stop")
     assert finish.ids[-1] == 1
@@ -147,7 +147,9 @@ def test_an_answer_cut_off_by_max_tokens_says_so(harness: suite.Harness) -> None
 
 
 @pytest.mark.parametrize("wanted", [to_json(SCHEMA), NAMES, regex(r"(\w+ ){5}\.")], ids=lambda f: f.kind)
-def test_an_answer_broken_off_anywhere_goes_on_in_its_format(harness: suite.Harness, wanted: Format) -> None:
+def test_an_answer_interrupted_anywhere_continues_in_its_format(
+    harness: suite.Harness, wanted: Format
+) -> None:
     suite._resumes_anywhere(
         harness,
         format=wanted,
@@ -177,6 +179,6 @@ def test_a_format_is_part_of_what_two_workers_must_have_in_common(harness: suite
     with pytest.MonkeyPatch.context() as patch:
         before = harness.engine.fingerprint
         patch.setattr("worker.engines.loading.language.llguidance.__version__", "0")
-        # It is reckoned once for an engine.
+        # It is computed once for an engine.
         patch.delitem(vars(harness.engine), "fingerprint", raising=False)
         assert harness.engine.fingerprint != before

@@ -1,4 +1,4 @@
-"""What strangers send as a format costs them their job, and the worker nothing."""
+"""A hostile format costs its caller the job, and the worker nothing."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from tests.support.families.tokens import byte_tokenizer
 from worker.engines.base import Prompt, Row
 from worker.engines.grammar import lark, sandbox
 from worker.engines.grammar.compiler import SPACING, Grammars
-from worker.engines.sampling.grammar_processor import Hold
+from worker.engines.sampling.grammar_processor import GrammarProcessor
 
 Schema = dict[str, Any]
 TEXTS = ['The cat sat on the mat. </s> {"a": 1, "b": [true, null]} red green blue \u00e9 _x'] * 20
@@ -58,16 +58,17 @@ def grammars() -> Grammars:
 
 
 HOSTILE: dict[str, Format | Schema] = {
-    "is busy for ever": {"allOf": [{"type": "integer", "multipleOf": n} for n in (997, 991, 983, 977, 971)]},
+    "never stops compiling": {
+        "allOf": [{"type": "integer", "multipleOf": n} for n in (997, 991, 983, 977, 971)]
+    },
     "overflows the stack": chained(1200),
     "has too many combinations": products(5, 5),
     "has many more combinations": products(20, 3),
     "is nested too deeply": nested(120),
-    "holds nothing but itself": {"$ref": "#"},
+    "refers to itself alone": {"$ref": "#"},
     "leads nowhere": {"$ref": "#/$defs/none"},
     "holds a ring": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
     "contradicts itself": {"allOf": [{"type": "string"}, {"type": "integer"}]},
-    "has overlapping branches": {"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 3}]},
     "has a pattern that is none": {"type": "string", "pattern": "("},
     "looks behind": {"type": "string", "pattern": "(?<=a)b"},
     "names numbers that are too large": {"type": "integer", "minimum": -(10**400)},
@@ -93,19 +94,19 @@ def test_a_format_that_cannot_be_used_is_its_callers_error(
     assert not grammars.compile(Format(kind="regex", content="ok")).is_error()
 
 
-def test_an_expression_that_explodes_on_its_way_ends_in_an_error_and_not_in_a_wait(
+def test_an_expression_that_explodes_in_the_middle_ends_in_an_error_and_not_in_a_wait(
     grammars: Grammars,
 ) -> None:
     matcher = grammars.compile(Format(kind="regex", content="x((a{1000}){1000}){1000}"))
     for byte in b"xaaaa":
         matcher.consume_token(bytes_of_tiny(byte))
         matcher.compute_bitmask()
-    assert sandbox.reason(matcher) == "it is too complex"
+    assert sandbox.matcher_error(matcher) == "it is too complex"
 
 
-def test_a_format_that_needs_what_the_model_may_not_write_is_told_so(grammars: Grammars) -> None:
+def test_a_format_that_needs_what_the_model_may_not_write_is_refused(grammars: Grammars) -> None:
     row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
-    hold = Hold(grammars.compile(Format(kind="choice", content='["\u00e9"]')), row, [1])
+    hold = GrammarProcessor(grammars.compile(Format(kind="choice", content='["\u00e9"]')), row, [1])
     forbidden = torch.zeros(1, 1024)
     forbidden[0, 9:] = -torch.inf
     with pytest.raises(CallerError, match="no token") as refused:
@@ -121,21 +122,24 @@ def test_a_format_that_needs_what_the_model_may_not_write_is_told_so(grammars: G
             {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
             "no whole number lies between its bounds",
         ),
-        ({"oneOf": [{"minimum": 1}, {"maximum": 1}]}, "anyOf says what is meant"),
+        (
+            {"type": "string", "pattern": "^(?=a)b"},
+            "look-around, including look-ahead and look-behind, is not supported",
+        ),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused_in_its_callers_words(schema: Any, words: str) -> None:
-    written = lark.spaced(schema, SPACING)
-    for tried in (
-        LLMatcher.grammar_from_json_schema(written),
-        LLMatcher.grammar_from_lark(f"start: %json {written}"),
+    options = lark.json_schema(json.dumps(schema), SPACING)
+    for grammar in (
+        LLMatcher.grammar_from_json_schema(options),
+        LLMatcher.grammar_from_lark(f"start: %json {options}"),
     ):
-        assert sandbox.reason(sandbox.begin(LLTokenizer("byte"), tried)).endswith(words)
+        assert sandbox.matcher_error(sandbox.start_matcher(LLTokenizer("byte"), grammar)).endswith(words)
 
 
 def test_a_step_that_is_computed_again_feeds_its_token_once(grammars: Grammars) -> None:
     row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
-    hold = Hold(grammars.compile(Format(kind="choice", content='["ab","xy"]')), row, [1])
+    hold = GrammarProcessor(grammars.compile(Format(kind="choice", content='["ab","xy"]')), row, [1])
     scores = torch.zeros(1, 1024)
     ids = [5]
     for _ in range(2):
@@ -147,7 +151,7 @@ def test_a_step_that_is_computed_again_feeds_its_token_once(grammars: Grammars) 
 
 
 def bytes_of_tiny(byte: int) -> int:
-    """Single letters stand behind the nine special tokens, from `!` on."""
+    """Single letters follow the nine special tokens, from `!` on."""
     return byte - ord("!") + 9
 
 
@@ -157,32 +161,34 @@ def test_options_of_the_library_in_a_schema_mean_nothing(grammars: Grammars) -> 
         grammars.compile(Format(kind="json", content=json.dumps(loose)))
 
 
-def test_a_trial_that_did_not_take_place_says_nothing_about_the_format(
+def test_a_sandbox_that_did_not_start_says_nothing_about_the_format(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = Format(kind="regex", content="never tried before")
+    wanted = Format(kind="regex", content="never compiled before")
     with monkeypatch.context() as patch:
         patch.setattr("sys.executable", "/bin/false")
-        with pytest.raises(sandbox.TrialError, match="exit code 1"):
+        with pytest.raises(sandbox.SandboxError, match="exit code 1"):
             grammars.compile(wanted)
     assert not grammars.compile(wanted).is_error()
 
 
-def test_a_trial_that_somebody_killed_says_nothing_about_the_format(
+def test_a_sandbox_that_was_killed_says_nothing_about_the_format(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = Format(kind="regex", content="killed in its trial")
+    wanted = Format(kind="regex", content="killed in its sandbox")
     real = subprocess.run
     killed = ["/bin/sh", "-c", "kill -KILL $$"]
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", lambda _, **how: real(killed, **how))
-        with pytest.raises(sandbox.TrialError, match="exit code -9"):
+        with pytest.raises(sandbox.SandboxError, match="exit code -9"):
             grammars.compile(wanted)
     assert not grammars.compile(wanted).is_error()
 
 
-def test_what_was_tried_once_is_not_tried_again(grammars: Grammars, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = Format(kind="choice", content='["tried","once"]')
+def test_what_was_compiled_once_is_not_compiled_there_again(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Format(kind="choice", content='["only","once"]')
     grammars.compile(wanted)
     monkeypatch.setattr(subprocess, "run", None)
     assert not grammars.compile(wanted).is_error()
@@ -228,7 +234,7 @@ def unigram() -> Tokenizer:
     ],
     ids=["byte fallback", "its end", "its unknown", "unigram", "the end of that"],
 )
-def test_tokenizers_of_other_makes_are_walked_to_the_end(tokenizer: Tokenizer, choices: list[str]) -> None:
+def test_a_tokenizer_of_another_kind_writes_a_whole_answer(tokenizer: Tokenizer, choices: list[str]) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")  # type: ignore[no-untyped-call]
     wanted = {"type": "object", "properties": {"a b": {"enum": choices}}, "required": ["a b"]}
     matcher = Grammars(fast, [1]).compile(
@@ -238,7 +244,7 @@ def test_tokenizers_of_other_makes_are_walked_to_the_end(tokenizer: Tokenizer, c
 
 
 def walked(tokenizer: Any, matcher: LLMatcher) -> str:
-    """What an answer says that takes the highest token each time."""
+    """The answer that takes the highest token each time."""
     ids: list[int] = []
     while not matcher.is_stopped():
         mask = int.from_bytes(matcher.compute_bitmask(), "little")
@@ -249,7 +255,7 @@ def walked(tokenizer: Any, matcher: LLMatcher) -> str:
 
 @pytest.mark.parametrize("make", [byte_tokenizer, lambda: AutoTokenizer.from_pretrained(TINY)])
 @pytest.mark.parametrize("kind", ["choice", "regex", "json"])
-def test_a_format_that_spells_a_special_token_is_answered_in_letters(
+def test_a_format_that_contains_a_special_token_is_answered_in_letters(
     make: Callable[[], Any], kind: Literal["choice", "regex", "json"]
 ) -> None:
     tokenizer = make()
@@ -261,7 +267,7 @@ def test_a_format_that_spells_a_special_token_is_answered_in_letters(
         assert walked(tokenizer, matcher).strip('"') == wanted
 
 
-def test_no_text_of_a_caller_is_the_name_that_a_special_token_has_instead(grammars: Grammars) -> None:
+def test_no_text_of_a_caller_is_the_secret_name_of_a_special_token(grammars: Grammars) -> None:
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     for wanted in ("\ufdd01\ufdd1", "\ufdd0 1\ufdd1", "\ufdd0"):
         matcher = grammars.compile(Format(kind="choice", content=json.dumps([wanted])))
@@ -269,7 +275,7 @@ def test_no_text_of_a_caller_is_the_name_that_a_special_token_has_instead(gramma
 
 
 @pytest.mark.parametrize("ends", [[1], [None]], ids=["of words", "without an end"])
-def test_a_tokenizer_that_cannot_be_read_serves_its_model_and_holds_no_formats(
+def test_a_tokenizer_that_cannot_be_read_serves_its_model_and_takes_no_formats(
     ends: list[int | None],
 ) -> None:
     words = Tokenizer(models.WordLevel({"<unk>": 0, "<end>": 1, "word": 2}, unk_token="<unk>"))

@@ -134,9 +134,9 @@ def test_nobody_computes_on_the_cpu_unawares_beside_a_gpu(
     monkeypatch.setattr(devices, "DEVICES", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (tmp_path / "nvidiactl").touch()
-    devices.tell_of_idle_gpu(tiny())
+    devices.warn_of_idle_gpu(tiny())
     (tmp_path / "nvidia3").touch()
-    devices.tell_of_idle_gpu(tiny(device="cpu"))
+    devices.warn_of_idle_gpu(tiny(device="cpu"))
     assert "cannot use the GPU" not in caplog.text
     LoadedModel(tiny())
     assert "cannot use the GPU that is here: the CPU computes" in caplog.text

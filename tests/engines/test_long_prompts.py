@@ -10,8 +10,8 @@ import torch
 from shared.models import Model
 from tests.engines import suite
 from worker.engines.base import Cancelled
-from worker.engines.loading.layer_progress import Stacks
-from worker.engines.progress import Pulse
+from worker.engines.loading.layer_progress import LayerProgress
+from worker.engines.progress import ProgressClock
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
@@ -62,7 +62,7 @@ def test_a_worker_is_seen_to_live_at_each_layer_of_a_pass(
 ) -> None:
     """It gives up where its engine makes no progress, and the next one would at the same request."""
     ticks: list[str] = []
-    monkeypatch.setattr(Pulse, "tick", lambda _: ticks.append("tick"))
+    monkeypatch.setattr(ProgressClock, "tick", lambda _: ticks.append("tick"))
     harness = loaded(engine)
     ticks.clear()
     asked = harness.row("Hello", [suite.picture()] * pictures, max_new_tokens=1)
@@ -85,7 +85,7 @@ def test_a_layer_is_seen_in_whatever_it_stands_and_one_of_many_experts_once() ->
     tower = torch.nn.Sequential(Layer(), Layer(), Layer())
     nested = torch.nn.ModuleList([torch.nn.ModuleList([Layer()])])
     network = torch.nn.ModuleDict({"text": lists, "tower": tower, "stages": nested})
-    with Stacks(network).after_each(lambda: seen.append("layer")):
+    with LayerProgress(network).after_each(lambda: seen.append("layer")):
         for layer in [*lists, tower, *nested[0].children()]:
             layer(torch.zeros(1, 2))
     assert len(seen) == 2 + 3 + 1

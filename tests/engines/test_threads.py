@@ -14,7 +14,7 @@ from tests.engines import suite
 from tests.engines.continuous.conftest import engine_of, loaded, tiny
 from tests.support.clients import until
 from worker.engines.continuous import engine
-from worker.engines.continuous.verify.batching import Certificate, certify
+from worker.engines.continuous.verify.batching import Certificate, verify
 from worker.engines.loading import devices
 from worker.engines.loading.loaded import LoadedModel
 
@@ -23,7 +23,7 @@ TASKS = Path("/proc/self/task")
 
 @pytest.fixture(scope="module")
 def certificate() -> Certificate:
-    return certify(LoadedModel(tiny()))
+    return verify(LoadedModel(tiny()))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def harness(
     monkeypatch.setattr("worker.engines.loading.loaded.settings", lambda: settings)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr("worker.fair_share.CPU_MAX", tmp_path / "cpu.max")
-    monkeypatch.setattr(engine, "certify", lambda *_, **__: torch.ones(10**6).exp().sum() and certificate)
+    monkeypatch.setattr(engine, "verify", lambda *_, **__: torch.ones(10**6).exp().sum() and certificate)
     yield loaded()
     devices.compute_on(1)
 

@@ -1,4 +1,4 @@
-"""The tables of docs/behaviour.md, walked call by call: what the page promises is what a caller gets."""
+"""The tables of docs/reference/behaviour.md, walked call by call: a caller gets what the page promises."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

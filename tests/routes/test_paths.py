@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.routes.test_protocol import application as answering_all
-from tests.routes.test_protocol import served
 from tests.support.app import application, client_of, serving
 from tests.support.asgi_exchange import Exchange
 from tests.support.fake_service import Desk, answering, failing
@@ -207,46 +205,3 @@ async def test_a_proxy_of_http_1_0_hears_of_a_stream_while_it_is_made() -> None:
 
 def _bytes(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
-
-
-@pytest.mark.parametrize("target", [b"http://localhost", b"HTTP://localhost:80", b"http://localhost?a=b"])
-async def test_who_names_an_origin_alone_is_answered_at_its_root(target: bytes) -> None:
-    paths = []
-
-    async def noted(scope: Any, receive: Any, send: Any) -> None:
-        paths.append((scope["path"], scope["query_string"]))
-        await answering_all(scope, receive, send)
-
-    async with served(noted) as connect:
-        reader, writer = await connect()
-        writer.write(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
-        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
-    assert paths == [("/", target.partition(b"?")[2])]
-
-
-@pytest.mark.parametrize(
-    ("target", "host"),
-    [
-        (b"/health", b"localhost"),
-        (b"http://evil.example/health", b"evil.example"),
-        (b"HTTP://evil.example", b"evil.example"),
-        (b"ws://evil.example?a=b", b"evil.example"),
-        (b"http://localhost@evil.example:81/health", b"evil.example:81"),
-    ],
-)
-@pytest.mark.parametrize("head", [b"1.1\r\nHost: localhost", b"1.0\r\nHost: localhost", b"1.0"])
-async def test_no_request_is_for_one_host_by_its_target_and_for_another_by_its_header(
-    target: bytes, host: bytes, head: bytes
-) -> None:
-    hosts = list[bytes]()
-
-    async def noted(scope: Any, receive: Any, send: Any) -> None:
-        hosts.extend(value for name, value in scope["headers"] if name == b"host")
-        await answering_all(scope, receive, send)
-
-    async with served(noted) as connect:
-        reader, writer = await connect()
-        writer.write(b"GET %s HTTP/%s\r\n\r\n" % (target, head))
-        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
-    # Who names none at all is asked at no name.
-    assert hosts == ([host] if b"Host" in head or b"://" in target else [])

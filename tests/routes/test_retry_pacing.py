@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import Headers
 
-from api.server import errors, pacing
+from api.server import errors
 from shared.errors import InternalError, ServiceError, Unavailable
 from tests.support.app import serving
 from tests.support.fake_service import Desk
@@ -29,7 +29,7 @@ async def test_huggingface_js_cannot_spin_on_a_503(
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    await pacing.pace(Headers({"user-agent": agent}), error, sleep)
+    await errors.pace(Headers({"user-agent": agent}), error, sleep)
 
     assert slept == held
 

@@ -1,4 +1,4 @@
-"""The tables of docs/behaviour.md, as calls that a test can make."""
+"""The tables of docs/reference/behaviour.md, as calls that a test can make."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "docs" / "behaviour.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "behaviour.md"
 SPAN = re.compile(r"`([^`]+)`")
 CALL = re.compile(r"`([A-Z]+) (/[^`]*)`")
 GROUP = re.compile(r"A \*\*(.+?)\*\* is any of (.+?)\.\s", re.DOTALL)

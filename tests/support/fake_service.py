@@ -156,11 +156,11 @@ class Desk(Submission, Jobs, Waiting):
         *,
         limit: int,
         after: str | None,
-        wanted: Filter = EVERYTHING,
+        filters: Filter = EVERYTHING,
         results: bool = True,
     ) -> Page:
         rows = [v for v in reversed(self.views.values()) if v.caller == caller]
-        rows = [v for v in rows if wanted.status in (None, v.status) and wanted.model in (None, v.model)]
+        rows = [v for v in rows if filters.status in (None, v.status) and filters.model in (None, v.model)]
         ids = [v.id for v in rows]
         rows = rows[ids.index(after) + 1 :] if after else rows
         shown = rows[:limit] if results else [replace(v, result=None) for v in rows[:limit]]

@@ -14,7 +14,7 @@ import torch
 from worker.engines.continuous import loop
 from worker.engines.continuous.loop import Loop
 from worker.engines.loading.devices import Devices
-from worker.engines.loading.layer_progress import Stacks
+from worker.engines.loading.layer_progress import LayerProgress
 
 # What a layer takes to be queued, to begin, and for each token.
 QUEUE_S, LAYER_S, TOKEN_S = 0.002, 0.003, 0.0001
@@ -40,7 +40,7 @@ class Late:
         self._patch.setattr(loop, "time", SimpleNamespace(perf_counter=self._clock))
         self._patch.setattr(engine._pace, "_clock", self._clock)
         self._patch.setattr(engine, "_devices", Devices(network))
-        self._patch.setattr(engine, "_stacks", Stacks(network))
+        self._patch.setattr(engine, "_stacks", LayerProgress(network))
 
     def record_event(self) -> Any:
         done = self.done

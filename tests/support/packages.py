@@ -10,5 +10,4 @@ from shared.settings import PREFIX
 def without_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traces are on, and the packages of the extra `traces` are not there."""
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    monkeypatch.delitem(sys.modules, "shared.telemetry.otlp", raising=False)
     monkeypatch.setenv(f"{PREFIX}TRACES__URL", "http://127.0.0.1:4318/v1/traces")

@@ -7,9 +7,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.clients import PATIENCE_S
+import psutil
 
+from tests.support.clients import PATIENCE_S
+from tests.support.reaper import watch
+
+ROOT = Path(__file__).parents[2]
 GRACE_S = 20
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and was not waited for does not."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 class Process:
@@ -43,6 +54,7 @@ class Process:
                 stderr=log,
                 start_new_session=True,
             )
+        self._unwatch = watch(self.pid)
 
     def wait(self, deadline_s: float = PATIENCE_S) -> int:
         """Its exit code; raises TimeoutExpired where it goes on living."""
@@ -71,3 +83,4 @@ class Process:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._unwatch()

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from tests.support.ports import free_port
+from tests.support.reaper import watch
 
 START_S, PAUSE_S = 60, 0.05
 WAIT = Retry(
@@ -57,16 +58,19 @@ class RedisServer:
         ]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
+        self._unwatch = watch(self.process.pid)
         with Redis(port=self.port, retry=WAIT) as client:
             client.ping()
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+        self._unwatch()
 
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()
+        self._unwatch()
 
     def url(self, database: int = 0) -> str:
         return f"redis://127.0.0.1:{self.port}/{database}"

@@ -108,8 +108,8 @@ class ModelFacts:
     sampling_rate: int = 0
 
 
-def unheld(param: str, what: str) -> CallerError:
-    message = f"This model's answers cannot be held to {what}."
+def unheld(param: str, reason: str) -> CallerError:
+    message = f"This model's answers cannot be held to {reason}."
     return CallerError("unsupported_parameter", message, param=param)
 
 

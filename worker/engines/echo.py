@@ -22,7 +22,7 @@ from worker.engines.base import Cancelled, Engine, Facts, Finish, ModelFacts, Pr
 from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.options import read_options
 from worker.engines.prompt.budget import answer_budget
-from worker.engines.row_limit import Gate
+from worker.engines.row_limit import RowLimit
 from worker.engines.sampling.detokenizer import Likelihood, Transcript
 
 CONTEXT_LENGTH = 4096
@@ -56,7 +56,7 @@ class EchoEngine(Engine):
         self.rows = model.rows
         self._model = model
         self._options = read_options(model, EchoOptions, self.name)
-        self._gate = Gate(model.rows)
+        self._gate = RowLimit(model.rows)
         self._context_length = model.context_length or CONTEXT_LENGTH
         # Looked up once: finding a package takes longer than an answer.
         self._sampling_rate = SAMPLING_RATE if find_spec("soundfile") else 0
@@ -111,8 +111,8 @@ class EchoEngine(Engine):
         count = sum(len(_text(m).split()) for m in request.messages) + len(pictures) + len(sounds)
         budget = self._budget(count, request.parameters)
         least = budget if request.parameters.ignore_eos else request.parameters.min_new_tokens or 0
-        said = islice(cycle(words), max(len(words), least))
-        tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(said))
+        spoken = islice(cycle(words), max(len(words), least))
+        tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(spoken))
         syntax: Syntax | None = "hermes" if request.tools else None
         return Prompt(count, len(pictures), Echo(question, tokens), syntax, len(sounds))
 
@@ -158,8 +158,8 @@ class EchoEngine(Engine):
 
 
 def _last(request: Request) -> Message:
-    asked = (m for m in reversed(request.messages) if m.role in ("user", "tool"))
-    return next(asked, request.messages[-1])
+    questions = (m for m in reversed(request.messages) if m.role in ("user", "tool"))
+    return next(questions, request.messages[-1])
 
 
 def _text(message: Message) -> str:

@@ -17,8 +17,8 @@ def read_options(model: Model, kind: type[Options], engine: str) -> Options:
         return kind.model_validate(model.options)
     except ValidationError as error:
         first = error.errors()[0]
-        known = ", ".join(kind.model_fields)
+        names = ", ".join(kind.model_fields)
         where = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
-            f"model {model.id}: options.{where}: {first['msg']} (the engine {engine} knows {known})"
+            f"model {model.id}: options.{where}: {first['msg']} (the engine {engine} knows {names})"
         ) from None

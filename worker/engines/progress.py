@@ -3,7 +3,7 @@
 import time
 
 
-class Pulse:
+class ProgressClock:
     """Ticks while there is work; read by the heartbeat's thread."""
 
     def __init__(self) -> None:

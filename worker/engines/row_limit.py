@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from worker.engines.base import Cancelled
-from worker.engines.progress import Pulse
+from worker.engines.progress import ProgressClock
 
 # How long a waiting row may take to notice that it was cancelled.
 CANCEL_POLL_S = 0.05
 
 
-class Gate:
+class RowLimit:
     """Lets `rows` threads in at once; the others wait."""
 
     def __init__(self, rows: int) -> None:
@@ -20,7 +20,7 @@ class Gate:
         self._lock = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._inside = 0
-        self._pulse = Pulse()
+        self._pulse = ProgressClock()
 
     @contextmanager
     def enter(self, cancel: threading.Event) -> Iterator[None]:

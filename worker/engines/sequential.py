@@ -16,15 +16,15 @@ from shared.request import Parameters, Request
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, Engine, Finish, Prompt, Row, Samples
 from worker.engines.continuous.errors import UNFIT
-from worker.engines.loading.layer_progress import Stacks
+from worker.engines.loading.layer_progress import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
-from worker.engines.loading.pretrained import WISHES, wished
+from worker.engines.loading.pretrained import WISHES, wishes_of
 from worker.engines.loading.smoke_test import try_out
 from worker.engines.loading.torch_errors import device_broken, out_of_memory
-from worker.engines.row_limit import Gate
+from worker.engines.row_limit import RowLimit
 from worker.engines.sampling.grammar_processor import held
-from worker.engines.sampling.logprobs import Watch
-from worker.engines.sampling.processors import Confidence, Replay, Steps, bending
+from worker.engines.sampling.logprobs import LogitsRecorder
+from worker.engines.sampling.processors import Confidence, Replay, Steps, processors_of
 
 # Resets rotary embeddings that a model adapts to long requests, so that the next request is not affected.
 
@@ -76,7 +76,7 @@ class SequentialEngine(LoadedEngine):
         if model.options:
             raise SettingsError(f"model {model.id}: the engine sequential takes no options")
         super().__init__(model)
-        self._gate = Gate(self.rows)
+        self._gate = RowLimit(self.rows)
         self._unborne: dict[int, str] = {}
 
     def load(self) -> Engine:
@@ -86,7 +86,7 @@ class SequentialEngine(LoadedEngine):
 
     def start(self, loaded: LoadedModel) -> None:
         """Raises ModelFailed, or what the model raises at a first question."""
-        self._loaded, self._ropes, self._stacks = loaded, Ropes(loaded.network), Stacks(loaded.network)
+        self._loaded, self._ropes, self._stacks = loaded, Ropes(loaded.network), LayerProgress(loaded.network)
         self._unborne = {}
         refused = self._tried()
         if refused:
@@ -94,7 +94,7 @@ class SequentialEngine(LoadedEngine):
             refused = f"a made-up question could not be asked: {refused}"
         self._unborne = {} if refused else self._failing()
         self.reason = "; ".join(filter(None, (refused, *self._unborne.values(), loaded.words)))
-        self._gate = Gate(self.rows)
+        self._gate = RowLimit(self.rows)
 
     def prepare(
         self,
@@ -126,18 +126,18 @@ class SequentialEngine(LoadedEngine):
         try:
             return try_out(self, self._model.id, TRIED)
         except RuntimeError as error:
-            wishes = wished(self._model, (*WISHES, "dtype"))
+            wishes = wishes_of(self._model, (*WISHES, "dtype"))
             if not wishes or out_of_memory(error) or device_broken(error):
                 raise
-            said = f"model {self._model.id}, with {wishes}: a made-up question fails: {error}"
-            raise ModelFailed(said) from error
+            message = f"model {self._model.id}, with {wishes}: a made-up question fails: {error}"
+            raise ModelFailed(message) from error
 
     def _failing(self) -> dict[int, str]:
         """How many pictures the model's own code fails with, which its processor takes, in words.
 
         Some families (Kosmos 2) cannot do without any, some only with one.
         """
-        found = {}
+        failures = {}
         for pictures, words in UNUSUAL.items():
             try:
                 try_out(self, self._model.id, TRIED, pictures=pictures)
@@ -146,18 +146,22 @@ class SequentialEngine(LoadedEngine):
                     raise
                 if not out_of_memory(error):
                     log.warning("model %s fails %s: %s", self._model.id, words, error)
-                    found[pictures] = f"it fails {words}"
-        return found
+                    failures[pictures] = f"it fails {words}"
+        return failures
 
     def _generate(self, row: Row) -> Finish:
         loaded, parameters = self._loaded, row.parameters
         budget = loaded.budget(row.prompt, parameters)
-        transcript, confidence, watch = loaded.transcript(row), Confidence(), Watch(parameters.logprobs)
+        transcript, confidence, watch = (
+            loaded.transcript(row),
+            Confidence(),
+            LogitsRecorder(parameters.logprobs),
+        )
         config = loaded.config(parameters, budget)
         if config.do_sample:
             torch.seed() if parameters.seed is None else torch.manual_seed(parameters.seed)
         format_kept = held(row, loaded.ends(parameters))
-        processors = [confidence, *format_kept, *bending(parameters), Replay(row.published)]
+        processors = [confidence, *format_kept, *processors_of(parameters), Replay(row.published)]
         self._ropes.begin()
         with (
             loaded.network.register_forward_hook(watch.see),

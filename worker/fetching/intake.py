@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import SpanKind
+
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
@@ -221,7 +223,7 @@ class Intake:
         """Fetch one picture or sound into the blob store."""
         url, kind = named
         # This thread is not the attempt's, so the span cannot find its parent by itself.
-        with traces.span("fetch", {"server.address": _host(url)}, kind="client", carrier=carrier):
+        with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
             body, info = self._picture(url, haul, param) if kind is Image else self._sound(url, haul, param)
         name = digest(body)
         while self.store.run(touch((name,), job)):

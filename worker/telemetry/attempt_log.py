@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+from opentelemetry.trace import SpanKind
+
 from shared.metrics.counters import ATTEMPTS, COMPUTE, REUSED, RUN, TOKENS, WAIT
 from shared.request import Request
 from shared.result import Result, Usage
@@ -38,14 +40,14 @@ def attempted(claim: Claim) -> Iterator[Entry]:
     _trace_wait(claim)
     with (
         about(request_id=claim.request_id),
-        traces.span("attempt", _named(claim), kind="consumer", carrier=claim.trace) as span,
+        traces.span("attempt", _named(claim), kind=SpanKind.CONSUMER, carrier=claim.trace) as span,
         about(trace_id=traces.trace_id()),
     ):
         entry = Entry()
         yield entry
-        span.tell({"sightline.outcome": entry.outcome})
+        span.set_attributes({"sightline.outcome": entry.outcome})
         if entry.code:
-            span.fail(entry.code)
+            traces.fail(span, entry.code)
         _log(claim, entry, time.monotonic() - began)
 
 
@@ -99,6 +101,7 @@ WORDS = {
     "succeeded": "succeeded",
     "admitted": "admitted",
     "failed": "failed",
+    "format_violated": "format_violated",
     "lost": "lost",
     "attempt_failed": "retried",
 }

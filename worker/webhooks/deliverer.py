@@ -10,6 +10,8 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import SpanKind
+
 from shared import ids
 from shared.blobs import Blobs
 from shared.errors import Unavailable
@@ -88,14 +90,14 @@ class Deliverer:
         named: traces.Attributes = {"server.address": host, "sightline.subject": notice.subject}
         with (
             about(request_id=notice.request_id),
-            traces.span("webhook", named, kind="client", carrier=notice.trace) as span,
+            traces.span("webhook", named, kind=SpanKind.CLIENT, carrier=notice.trace) as span,
             about(trace_id=traces.trace_id()),
         ):
             tried = (outcome := self._called(due, body)).tried
             if tried.status is not None:
-                span.tell({"http.response.status_code": tried.status})
+                span.set_attributes({"http.response.status_code": tried.status})
             if not tried.taken:
-                span.fail("refused" if tried.status else "unreached")
+                traces.fail(span, "refused" if tried.status else "unreached")
             _log(due, host, tried)
         return outcome
 

@@ -15,9 +15,9 @@ from tests.support.clients import until
 from worker.engines.base import Finish
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.continuous.model_inputs import Encoded, encode
+from worker.engines.continuous.model_inputs import EncodedPictures, encode
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.sequence import Answer
+from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
@@ -123,7 +123,7 @@ def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[
     def come() -> int:
         return len(line._waiting) + sum(future.done() for future in futures)
 
-    def all_waiting() -> list[Answer]:
+    def all_waiting() -> list[TokenSequence]:
         if come() >= len(asks):
             complete.set()
         return waiting() if complete.is_set() else []
@@ -160,7 +160,7 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """One entry for each time that the encoder is called."""
     calls: list[Any] = []
 
-    def counted(network: Any, inputs: Any) -> Encoded | None:
+    def counted(network: Any, inputs: Any) -> EncodedPictures | None:
         calls.append(inputs)
         return encode(network, inputs)
 

@@ -12,11 +12,11 @@ from transformers import GenerationConfig
 
 from tests.engines.continuous.conftest import tiny
 from worker.engines.continuous import attention
-from worker.engines.continuous.attention import Group, grouped
+from worker.engines.continuous.attention import AttentionGroup, grouped
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.kv_slices import Head
+from worker.engines.continuous.kv_slices import KnownPrefix
 from worker.engines.continuous.prefill import Prefill, Prefilled
-from worker.engines.continuous.verify.batching import certify
+from worker.engines.continuous.verify.batching import verify
 from worker.engines.loading.loaded import LoadedModel
 
 PATCHED, COMPUTED = "worker.engines.continuous.attention._together", attention._together
@@ -33,8 +33,12 @@ def test_every_row_attends_once_over_all_its_columns(lengths: list[int], waste: 
 
 def test_short_rows_do_not_pay_for_a_long_one_and_rows_of_like_length_stay_together() -> None:
     lengths = [100, 110, 90, 1500, 100, 105]
-    assert grouped(lengths, 256) == [Group(0, 3, 110), Group(3, 4, 1500), Group(4, 6, 105)]
-    assert grouped([100, 120] * 3, 256) == [Group(0, 6, 120)]
+    assert grouped(lengths, 256) == [
+        AttentionGroup(0, 3, 110),
+        AttentionGroup(3, 4, 1500),
+        AttentionGroup(4, 6, 105),
+    ]
+    assert grouped([100, 120] * 3, 256) == [AttentionGroup(0, 6, 120)]
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +92,14 @@ def test_nothing_is_divided_once_a_step_is_over(model: LoadedModel, widths: list
 def test_a_model_whose_rows_cannot_be_divided_is_batched_all_the_same(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert certify(model).groups
+    assert verify(model).groups
 
     def wrong(module: Any, query: Any, *rest: Any) -> Any:
         divided = query.shape[2] == 1 and len(getattr(attention._step, "groups", ())) > 1
         return COMPUTED(module, query, *rest) * (math.e if divided else 1)
 
     monkeypatch.setattr(PATCHED, wrong)
-    certificate = certify(model)
+    certificate = verify(model)
     assert not certificate.groups
     assert sum(certificate.column_bytes.values()) > 0
 
@@ -104,6 +108,6 @@ def prefilled(model: LoadedModel, length: int) -> Prefilled:
     ids = torch.arange(10, 10 + length)[None] % 900
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     config = GenerationConfig(max_new_tokens=1)  # type: ignore[no-untyped-call]
-    done = Prefill(model.network, Head(inputs), config).advance()
+    done = Prefill(model.network, KnownPrefix(inputs), config).advance()
     assert done is not None
     return done

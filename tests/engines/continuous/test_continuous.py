@@ -31,7 +31,7 @@ from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import BatchCache
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.token_budget import Pace, PassLimits
+from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 from worker.engines.registry import create
 
 
@@ -99,7 +99,7 @@ def test_the_time_told_of_an_answer_is_not_that_of_those_before_it_in_line() -> 
 def test_prompts_in_chunks_are_understood_as_in_one_go(
     harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(Pace, "chunk", chunk)
+    monkeypatch.setattr(PrefillPace, "chunk", chunk)
     assert crowded(harness, strangers(QUESTIONS, f"chunks of {chunk}")) == answers
 
 
@@ -119,12 +119,12 @@ def test_nobody_waits_for_more_than_one_chunk_of_a_prompt_once_patience_is_over(
         done.append("step")
         return step(self, tokens, *beside)
 
-    def limits(_: Pace, *, hurried: bool) -> PassLimits:
+    def limits(_: PrefillPace, *, hurried: bool) -> PassLimits:
         """The first prompt alone, the others beside its steps, whatever was measured of this machine."""
         return PassLimits(8, idle=8, chunk=8, newcomers=1) if hurried else PassLimits(1, idle=1)
 
-    monkeypatch.setattr(Pace, "limits", limits)
-    monkeypatch.setattr(Pace, "lasts", lambda _: False)
+    monkeypatch.setattr(PrefillPace, "limits", limits)
+    monkeypatch.setattr(PrefillPace, "lasts", lambda _: False)
     monkeypatch.setattr(Prefill, "advance", logged_advance)
     monkeypatch.setattr(Batch, "step_beside", logged_step)
     crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "pieces"))

@@ -6,7 +6,7 @@ import torch
 from transformers import Qwen2Config
 from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
-from worker.engines.continuous.kv_slices import Past, State, record
+from worker.engines.continuous.kv_slices import KVSlices, RecurrentState, record
 
 TOKENS = 7
 
@@ -27,7 +27,7 @@ def updated(cache: DynamicCache, tokens: slice) -> list[torch.Tensor]:
 def test_a_cache_that_makes_its_layers_as_tokens_come_is_filled_as_well() -> None:
     whole, filled = DynamicCache(), DynamicCache()
     updated(whole, slice(0, 4))
-    Past.of(whole).fill(filled)
+    KVSlices.of(whole).fill(filled)
     assert filled.get_seq_length() == 4
     pairs = zip(updated(filled, slice(4, 7)), updated(whole, slice(4, 7)), strict=True)
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
@@ -41,8 +41,8 @@ def test_a_window_reaches_back_into_what_is_kept() -> None:
     long, filled, alone = (DynamicCache(config=config) for _ in range(3))
     record(long)
     updated(long, slice(0, 7))
-    kept = Past.of(long)
-    Past(tuple((keys[:, :, :4], values[:, :, :4]) for keys, values in kept.columns)).fill(filled)
+    kept = KVSlices.of(long)
+    KVSlices(tuple((keys[:, :, :4], values[:, :, :4]) for keys, values in kept.columns)).fill(filled)
     record(filled)
     updated(alone, slice(0, 4))
     assert filled.get_mask_sizes(1, 0) == alone.get_mask_sizes(1, 0)
@@ -54,7 +54,7 @@ def test_a_state_is_copied_both_ways() -> None:
     first, second = LinearAttentionLayer(), LinearAttentionLayer()
     first.update_conv_state(torch.ones(1, 2, 4))
     first.update_recurrent_state(torch.ones(1, 2, 2))
-    kept = State.of(first)
+    kept = RecurrentState.of(first)
     kept.fill(second)
     for layer in (first, second):
         layer.update_recurrent_state(torch.zeros(1, 2, 2))

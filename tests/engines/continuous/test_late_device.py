@@ -14,9 +14,9 @@ from tests.engines.continuous.test_recovery import scarce_at
 from tests.support.clients import until
 from tests.support.late_device import LAYER_S, TOKEN_S, Late
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.token_budget import UNNOTICED_S, Pace
+from worker.engines.continuous.token_budget import UNNOTICED_S, PrefillPace
 from worker.engines.loading.devices import Devices
-from worker.engines.loading.layer_progress import AHEAD, Stacks
+from worker.engines.loading.layer_progress import AHEAD, LayerProgress
 
 TEXT = "tell me about the picture and the colours and shapes " * 60
 
@@ -57,7 +57,7 @@ def test_steps_that_only_repeat_an_answer_are_no_shorter_than_others(
     """Nobody reads what they compute, and the next step that is read would seem to take their time, too."""
     asked: dict[str, Any] = {"max_new_tokens": 12, "min_new_tokens": 12}
     wanted, told = fresh.ask("Hello", **asked)[0], list[float]()
-    monkeypatch.setattr(Pace, "stepped", lambda _, __, seconds: told.append(seconds))
+    monkeypatch.setattr(PrefillPace, "stepped", lambda _, __, seconds: told.append(seconds))
     scarce_at(monkeypatch, Batch, "step_beside", 9)
     assert fresh.ask("Hello", **asked)[0] == wanted
     layers = len(engine_of(fresh)._loaded.network.model.language_model.layers)
@@ -70,7 +70,7 @@ def test_layers_that_are_only_queued_are_no_progress(monkeypatch: pytest.MonkeyP
     network = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(8)))
     late, left = Late(monkeypatch, network), list[float]()
     tokens = 1000
-    with Stacks(network).after_each(lambda: left.append(late.done - late.now)):
+    with LayerProgress(network).after_each(lambda: left.append(late.done - late.now)):
         network(torch.zeros(1, tokens, 2))
     assert len(left) == len(network)
     assert max(left) < (AHEAD + 1) * (LAYER_S + TOKEN_S * tokens)

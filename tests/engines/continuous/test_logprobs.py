@@ -7,7 +7,7 @@ import pytest
 from tests.engines import suite, telling
 from tests.engines.continuous.conftest import QUESTIONS, Question, crowded
 from worker.engines.base import Finish
-from worker.engines.continuous.sampling import Draw
+from worker.engines.continuous.sampling import Sampler
 
 
 def test_the_logprobs_of_a_crowd_are_those_of_the_sequential_engine(
@@ -23,14 +23,14 @@ def test_greedy_rows_that_tell_logprobs_are_drawn_together(
 ) -> None:
     asked = [Question(number, {"logprobs": number or None, "max_new_tokens": 12}) for number in range(4)]
     alone = [question.ask(harness) for question in asked]
-    drawn: list[Draw] = []
-    bent = Draw.bent
+    drawn: list[Sampler] = []
+    bent = Sampler.bent
 
-    def counted(self: Draw, logits: Any) -> Any:
+    def counted(self: Sampler, logits: Any) -> Any:
         drawn.append(self)
         return bent(self, logits)
 
-    monkeypatch.setattr(Draw, "bent", counted)
+    monkeypatch.setattr(Sampler, "bent", counted)
     together = crowded(harness, asked)
     assert together == alone
     for mine, theirs in zip(together, alone, strict=True):

@@ -21,13 +21,13 @@ from tests.engines.continuous.conftest import (
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous import running
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.kv_slices import Head
-from worker.engines.continuous.mixed_pass import Mixed, MixedLayer, Span
-from worker.engines.continuous.prefill import Prefill, Share
+from worker.engines.continuous.kv_slices import KnownPrefix
+from worker.engines.continuous.mixed_pass import MixedLayer, MixedPass, PromptSpan
+from worker.engines.continuous.prefill import PassShare, Prefill
 from worker.engines.continuous.recovery import Recovery
-from worker.engines.continuous.running import Running
-from worker.engines.continuous.token_budget import Pace, PassLimits
-from worker.engines.continuous.verify.batching import certify
+from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.token_budget import PassLimits, PrefillPace
+from worker.engines.continuous.verify.batching import verify
 from worker.engines.continuous.verify.cases import cases
 from worker.engines.loading.loaded import LoadedModel
 
@@ -35,13 +35,13 @@ from worker.engines.loading.loaded import LoadedModel
 @pytest.fixture(autouse=True)
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many chunks each step took along. One prompt goes first, all others come along, 9 tokens a step."""
-    inputs, found = Mixed.inputs, list[int]()
+    inputs, found = MixedPass.inputs, list[int]()
 
-    def noted(self: Mixed, *how: Any) -> Any:
+    def noted(self: MixedPass, *how: Any) -> Any:
         found.append(len(self.spans))
         return inputs(self, *how)
 
-    monkeypatch.setattr(Mixed, "inputs", noted)
+    monkeypatch.setattr(MixedPass, "inputs", noted)
     beside(monkeypatch, 9)
     return found
 
@@ -59,9 +59,9 @@ class Scarce(torch.Tensor):
 
 def beside(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
     busy = PassLimits(tokens=tokens, idle=0, chunk=tokens, newcomers=3)
-    monkeypatch.setattr(Pace, "limits", lambda _, *, hurried: busy if hurried else PassLimits(1, 0))
-    monkeypatch.setattr(Pace, "mixes", lambda *_: True)
-    monkeypatch.setattr(Pace, "lasts", lambda _: False)
+    monkeypatch.setattr(PrefillPace, "limits", lambda _, *, hurried: busy if hurried else PassLimits(1, 0))
+    monkeypatch.setattr(PrefillPace, "mixes", lambda *_: True)
+    monkeypatch.setattr(PrefillPace, "lasts", lambda _: False)
 
 
 @pytest.mark.parametrize("tokens", [1, 9, 150])
@@ -96,14 +96,14 @@ def test_nobody_who_decodes_waits_for_more_than_a_step_with_its_chunks(
 def test_in_bfloat16_a_step_with_chunks_is_filled_up(
     taken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, inputs, widths = loaded(dtype="bfloat16"), Mixed.inputs, list[int]()
+    engine, inputs, widths = loaded(dtype="bfloat16"), MixedPass.inputs, list[int]()
 
-    def noted(self: Mixed, *how: Any) -> Any:
+    def noted(self: MixedPass, *how: Any) -> Any:
         found = inputs(self, *how)
         widths.append(found["position_ids"].shape[-1])
         return found
 
-    monkeypatch.setattr(Mixed, "inputs", noted)
+    monkeypatch.setattr(MixedPass, "inputs", noted)
     taken.clear()
     crowded(engine)
     assert taken
@@ -151,9 +151,9 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
     error: Exception,
     where: str,
 ) -> None:
-    module, name = {"in the pass": (Mixed, "pasts"), "behind it": (running, "distributions")}[where]
+    module, name = {"in the pass": (MixedPass, "pasts"), "behind it": (running, "distributions")}[where]
     plain: Callable[..., Any] = getattr(module, name)
-    step, beside, failed = Running.step, [False], list[int]()
+    step, beside, failed = RunningBatch.step, [False], list[int]()
     recover = Recovery.mixed_failed
 
     def fails(*given: Any) -> Any:
@@ -161,7 +161,7 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
             raise error
         return plain(*given)
 
-    def noted(self: Running, chunks: Any = ()) -> Any:
+    def noted(self: RunningBatch, chunks: Any = ()) -> Any:
         beside[0] = bool(chunks)
         return step(self, chunks)
 
@@ -170,7 +170,7 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
         recover(self, answers, error)
 
     monkeypatch.setattr(module, name, fails)
-    monkeypatch.setattr(Running, "step", noted)
+    monkeypatch.setattr(RunningBatch, "step", noted)
     monkeypatch.setattr(Recovery, "mixed_failed", recovered)
     assert crowded(fresh, strangers(QUESTIONS, f"fails {where}")) == answers
     assert len(failed) == 1
@@ -180,16 +180,16 @@ def test_without_memory_beside_prompts_what_is_kept_goes_and_fewer_share_a_pass(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside(monkeypatch, 400)
-    inputs, reuse, most = Mixed.inputs, engine_of(fresh)._reuse, list[int]()
+    inputs, reuse, most = MixedPass.inputs, engine_of(fresh)._reuse, list[int]()
     limit = reuse._ledger.limit
 
-    def scarce(self: Mixed, *how: Any) -> Any:
+    def scarce(self: MixedPass, *how: Any) -> Any:
         most.append(len(self.spans))
         if len(self.spans) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return inputs(self, *how)
 
-    monkeypatch.setattr(Mixed, "inputs", scarce)
+    monkeypatch.setattr(MixedPass, "inputs", scarce)
     assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
     assert sum(count > 1 for count in most) == 1
     assert reuse._ledger.limit < limit
@@ -205,7 +205,7 @@ def test_a_step_without_memory_for_the_next_positions_has_not_been_taken(
     with torch.inference_mode():
         batch, other = Batch(model.network), Batch(model.network)
         for one in (batch, other):
-            one.join(cast("Any", Prefill(model.network, Head(case.inputs), case.config).advance()))
+            one.join(cast("Any", Prefill(model.network, KnownPrefix(case.inputs), case.config).advance()))
         positions = batch._positions
         monkeypatch.setattr(batch, "_positions", positions.as_subclass(Scarce))
         with pytest.raises(torch.OutOfMemoryError):
@@ -221,7 +221,7 @@ def test_a_device_that_breaks_beside_prompts_is_told(
     def broken(*_: object) -> None:
         raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
 
-    monkeypatch.setattr(Mixed, "pasts", broken)
+    monkeypatch.setattr(MixedPass, "pasts", broken)
     questions = strangers([Question(n, {**LONG, "seed": n}) for n in range(4)], "broken")
     futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in questions])  # type: ignore[misc]
     assert {type(future.exception()) for future in futures} == {DeviceBroken}
@@ -253,11 +253,11 @@ def test_who_leaves_in_mid_prompt_leaves_row_and_neighbours_alone(
 
 
 def chunks_see_what_comes_behind_them(patch: pytest.MonkeyPatch) -> None:
-    def open_to_all(start: int, share: Share) -> Span:
+    def open_to_all(start: int, share: PassShare) -> PromptSpan:
         tokens = share.end - share.start
-        return Span(start, start + tokens, torch.ones(1, 1, tokens, share.end, dtype=torch.bool))
+        return PromptSpan(start, start + tokens, torch.ones(1, 1, tokens, share.end, dtype=torch.bool))
 
-    patch.setattr(Span, "of", open_to_all)
+    patch.setattr(PromptSpan, "of", open_to_all)
 
 
 def rows_take_each_others_columns(patch: pytest.MonkeyPatch) -> None:
@@ -273,7 +273,9 @@ def rows_take_each_others_columns(patch: pytest.MonkeyPatch) -> None:
 
 def chunks_forget_what_came_before(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        Mixed, "pasts", lambda self, pasts=Mixed.pasts: [past.row(0, 1, 10**6) for past in pasts(self)]
+        MixedPass,
+        "pasts",
+        lambda self, pasts=MixedPass.pasts: [past.row(0, 1, 10**6) for past in pasts(self)],
     )
 
 
@@ -285,7 +287,7 @@ def test_a_model_that_computes_otherwise_beside_steps_computes_prompts_apart_fro
     flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flaw(monkeypatch)
-    found = certify(LoadedModel(tiny())).together
+    found = verify(LoadedModel(tiny())).together
     assert (found.prompts, found.pictures, found.steps) == (True, True, False)
     assert "computes prompts together, not along with steps (" in found.words
 

@@ -8,7 +8,7 @@ import pytest
 from tests.engines import suite
 from tests.engines.continuous.conftest import engine_of
 from worker.engines.continuous.adaptive_limit import PATIENCE
-from worker.engines.continuous.prefilling import Prefilling
+from worker.engines.continuous.prefilling import PrefillQueue
 from worker.engines.continuous.token_budget import PassLimits
 
 
@@ -69,7 +69,7 @@ class Uncut(Planned):
 def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
     limits: PassLimits, waiting: list[Any], chosen: list[int]
 ) -> None:
-    prefilling, prompts = Prefilling(4), list[Planned]()
+    prefilling, prompts = PrefillQueue(4), list[Planned]()
     for length in waiting:
         prompts.append(
             Planned(*length) if isinstance(length, tuple) else Planned(length or 50, mixes=bool(length))
@@ -94,7 +94,7 @@ def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
 def test_a_step_takes_along_the_first_and_what_there_is_room_for(
     tokens: int, waiting: list[Any], ends: list[int]
 ) -> None:
-    prefilling = Prefilling(4)
+    prefilling = PrefillQueue(4)
     for told in waiting:
         planned = (
             Planned(*told) if isinstance(told, tuple) else Planned(50 if told in (None, "apart") else told)
@@ -105,7 +105,7 @@ def test_a_step_takes_along_the_first_and_what_there_is_room_for(
 
 
 def test_a_prompt_that_cannot_be_cut_where_there_is_room_waits_until_it_is_the_first() -> None:
-    prefilling = Prefilling(4)
+    prefilling = PrefillQueue(4)
     for prompt in (Planned(80), Uncut(400), Planned(10)):
         prefilling.add(Plain(), prompt)  # type: ignore[arg-type]
     assert [chunk.end for chunk in prefilling.chunks(100, 5)] == [80]
@@ -114,7 +114,7 @@ def test_a_prompt_that_cannot_be_cut_where_there_is_room_waits_until_it_is_the_f
 
 
 def test_a_step_takes_along_no_more_prompts_than_there_is_memory_for() -> None:
-    prefilling = Prefilling(4)
+    prefilling = PrefillQueue(4)
     for _ in range(3):
         prefilling.add(Plain(), Planned(10))  # type: ignore[arg-type]
     prefilling.shrink(2)
@@ -122,7 +122,7 @@ def test_a_step_takes_along_no_more_prompts_than_there_is_memory_for() -> None:
 
 
 def test_passes_that_memory_ran_out_in_are_as_wide_and_as_long_again_once_it_has_lasted() -> None:
-    prefilling, limits = Prefilling(4), PassLimits(tokens=300, idle=100)
+    prefilling, limits = PrefillQueue(4), PassLimits(tokens=300, idle=100)
     for _ in range(4):
         prefilling.add(Plain(), Planned(75))  # type: ignore[arg-type]
     prefilling.shorten(prefilling.next(limits))
@@ -134,7 +134,7 @@ def test_passes_that_memory_ran_out_in_are_as_wide_and_as_long_again_once_it_has
 
 
 def test_a_step_with_chunks_is_filled_up_only_at_the_end_of_a_prompt() -> None:
-    prefilling = Prefilling(4, grain=16)
+    prefilling = PrefillQueue(4, grain=16)
     prefilling.add(Plain(), Planned(400))  # type: ignore[arg-type]
     for tokens, end in ((100, 107), (91, 91), (90, 91), (3, 11)):
         assert [chunk.end for chunk in prefilling.chunks(tokens, 5)] == [end]
@@ -142,7 +142,7 @@ def test_a_step_with_chunks_is_filled_up_only_at_the_end_of_a_prompt() -> None:
 
 @pytest.mark.parametrize(("length", "ends"), [(130, [130]), (131, [100])], ids=["scraps", "more"])
 def test_a_chunk_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) -> None:
-    prefilling = Prefilling(4)
+    prefilling = PrefillQueue(4)
     prefilling.add(None, Planned(length))  # type: ignore[arg-type]
     assert prefilling.next(PassLimits(tokens=100, idle=100, chunk=100, scraps=30)).ends == ends
 
@@ -150,14 +150,14 @@ def test_a_chunk_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) ->
 @pytest.mark.parametrize("length", [1, 16, 45])
 def test_a_prompt_by_itself_is_computed_in_one_of_few_widths(length: int) -> None:
     """Else oneDNN makes code for each, which takes as long as half of a prompt."""
-    prefilling = Prefilling(4, grain=16)
+    prefilling = PrefillQueue(4, grain=16)
     prefilling.add(Plain(), Planned(length))  # type: ignore[arg-type]
     assert prefilling.next(PassLimits(tokens=100, idle=100)).tokens == -(-length // 16) * 16
 
 
 @pytest.mark.parametrize("answer", ["broke a pass", "cannot be filled up"])
 def test_what_cannot_be_filled_up_is_computed_as_it_is(answer: str) -> None:
-    prefilling = Prefilling(4, grain=16)
+    prefilling = PrefillQueue(4, grain=16)
     one = Planned(45, mixes=answer == "broke a pass")
     prefilling.add(Plain(apart=answer == "broke a pass"), one)  # type: ignore[arg-type]
     assert prefilling.next(PassLimits(tokens=100, idle=100)).tokens == 45
@@ -169,7 +169,7 @@ def test_what_cannot_be_filled_up_is_computed_as_it_is(answer: str) -> None:
     ids=["cut", "short", "uncut"],
 )
 def test_a_pass_without_memory_is_halved_until_it_cannot_be_shorter(prompt: Any, tried: list[int]) -> None:
-    prefilling, limits, found = Prefilling(4), PassLimits(tokens=300, idle=100, scraps=99), list[int]()
+    prefilling, limits, found = PrefillQueue(4), PassLimits(tokens=300, idle=100, scraps=99), list[int]()
     prefilling.add(Plain(), prompt)  # type: ignore[arg-type]
     shorter = True
     while shorter:
@@ -181,7 +181,7 @@ def test_a_pass_without_memory_is_halved_until_it_cannot_be_shorter(prompt: Any,
 
 def test_a_prompt_that_never_fits_leaves_what_others_taught_of_the_length_of_passes() -> None:
     """The next long one would pay for all the failures anew."""
-    prefilling, limits = Prefilling(4), PassLimits(tokens=300, idle=100)
+    prefilling, limits = PrefillQueue(4), PassLimits(tokens=300, idle=100)
     for prompt in (Planned(200), Uncut(400), Planned(60)):
         prefilling.add(Plain(), prompt)  # type: ignore[arg-type]
     assert prefilling.shorten(prefilling.next(limits.within(prefilling.longest)))
@@ -196,7 +196,7 @@ def test_a_prompt_that_never_fits_leaves_what_others_taught_of_the_length_of_pas
 
 
 def test_chunks_are_cut_where_nothing_is_filled_up() -> None:
-    prefilling = Prefilling(4, grain=16)
+    prefilling = PrefillQueue(4, grain=16)
     prefilling.add(Plain(), Planned(400))  # type: ignore[arg-type]
     for chunk, end in ((100, 96), (9, 16), (16, 16)):
         chosen = prefilling.next(PassLimits(tokens=100, idle=100, chunk=chunk))
@@ -204,7 +204,7 @@ def test_chunks_are_cut_where_nothing_is_filled_up() -> None:
 
 
 def test_prompts_that_share_a_pass_are_filled_up_no_further_than_the_longest() -> None:
-    prefilling = Prefilling(4, grain=16)
+    prefilling = PrefillQueue(4, grain=16)
     for length in (5, 7, 6):
         prefilling.add(Plain(), Planned(length))  # type: ignore[arg-type]
     assert prefilling.next(PassLimits(tokens=200, idle=100)).tokens == 3 * 7

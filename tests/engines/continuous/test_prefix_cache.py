@@ -8,24 +8,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.engines.continuous.kv_slices import Past, State, cut
-from worker.engines.continuous.prefix_cache import Ledger, Mark, Prefixes
+from worker.engines.continuous.kv_slices import KVSlices, RecurrentState, cut
+from worker.engines.continuous.prefix_cache import Mark, MemoryBudget, PrefixTree
 
 BYTES = 2 * 4
 """Of one token here: a key and a value of one float."""
 PLENTY = 2**20
 
 
-def past(marks: Sequence[Mark], *states: State) -> Past:
+def past(marks: Sequence[Mark], *states: RecurrentState) -> KVSlices:
     """The column of each token is a number that stands for everything up to it."""
     seen = [hash(tuple(marks[: at + 1])) % 10**6 for at in range(len(marks))]
     keys = torch.tensor(seen, dtype=torch.float32).reshape(1, 1, -1, 1)
-    return Past(((keys, -keys),), states)
+    return KVSlices(((keys, -keys),), states)
 
 
-def state(number: float) -> State:
+def state(number: float) -> RecurrentState:
     tensors = {"conv_states": {0: torch.tensor([[number]])}, "recurrent_states": {}}
-    return State(tensors, {}, torch.float32, torch.device("cpu"))
+    return RecurrentState(tensors, {}, torch.float32, torch.device("cpu"))
 
 
 def anywhere(_: int) -> bool:
@@ -37,7 +37,7 @@ def common(one: Sequence[Mark], other: Sequence[Mark]) -> int:
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def same(found: Past, expected: Past) -> bool:
+def same(found: KVSlices, expected: KVSlices) -> bool:
     pairs = zip(found.columns[0], expected.columns[0], strict=True)
     return all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
@@ -172,9 +172,9 @@ def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(
     assert prefixes.find("", [1, 2, 3, 4], anywhere) is None
 
 
-def _prefixes(limit: int = PLENTY) -> tuple[Prefixes, Ledger]:
-    ledger = Ledger(limit)
-    return Prefixes(ledger), ledger
+def _prefixes(limit: int = PLENTY) -> tuple[PrefixTree, MemoryBudget]:
+    ledger = MemoryBudget(limit)
+    return PrefixTree(ledger), ledger
 
 
 def test_what_prompts_have_in_common_is_used_whenever_one_of_them_is() -> None:

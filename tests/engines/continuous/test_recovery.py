@@ -28,8 +28,8 @@ from worker.engines.continuous import adaptive_limit
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import AlignedLayer
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.running import Running
-from worker.engines.continuous.sequence import Answer
+from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.sequence import TokenSequence
 
 SCARCE = "CUDA out of memory."
 MANY = {**LONG, "temperature": 0.0}
@@ -170,14 +170,14 @@ def test_a_prompt_whose_memory_runs_out_on_the_way_is_not_computed_anew_for_each
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(Batch, "step_beside"), (Prefill, "advance"), (Answer, "prefill")]
+    ("where", "name"), [(Batch, "step_beside"), (Prefill, "advance"), (TokenSequence, "prefill")]
 )
 def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
 ) -> None:
     """It is the most that there is to give back: without it memory would run out once more."""
     real, computed, left = getattr(where, name), list[Any](), list[Any]()
-    give_back = Running.give_back_memory
+    give_back = RunningBatch.give_back_memory
 
     def scarce(*given: Any) -> Any:
         if not computed:
@@ -186,13 +186,13 @@ def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
             raise torch.OutOfMemoryError(SCARCE)
         return real(*given)
 
-    def noted(self: Running) -> None:
+    def noted(self: RunningBatch) -> None:
         left.append(computed[0]())
         give_back(self)
 
     wanted = QUESTIONS[0].ask(fresh)
     monkeypatch.setattr(where, name, scarce)
-    monkeypatch.setattr(Running, "give_back_memory", noted)
+    monkeypatch.setattr(RunningBatch, "give_back_memory", noted)
     assert QUESTIONS[0].ask(fresh) == wanted
     assert left == [None]
 
@@ -226,16 +226,16 @@ def test_callers_who_give_up_where_there_is_no_memory_left_cost_nobody_an_answer
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [fresh.row(f"Who gives up {number}?", **MANY) for number in range(2)]
-    step = Running.step
+    step = RunningBatch.step
 
-    def left(self: Running, *beside: Any) -> Any:
+    def left(self: RunningBatch, *beside: Any) -> Any:
         if len(self.answers) == ROWS:
             for row in rows:
                 row.cancel.set()
         return step(self, *beside)
 
     scarce_at(monkeypatch, Batch, "leave", 1)
-    monkeypatch.setattr(Running, "step", left)
+    monkeypatch.setattr(RunningBatch, "step", left)
     giving_up = [partial(fresh.engine.generate, row) for row in rows]
     futures = crowd(fresh, [*giving_up, *(partial(question.ask, fresh) for question in QUESTIONS)])
     assert [type(futures.pop(0).exception()) for _ in rows] == [Cancelled, Cancelled]
@@ -259,9 +259,9 @@ def test_rows_that_one_step_failed_are_soon_together_again(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is tried by itself; were it to go on so to its end, all others would wait for it."""
-    step, rows, failed, together = Running.step, list[int](), list[int](), list[list[Any]]()
+    step, rows, failed, together = RunningBatch.step, list[int](), list[int](), list[list[Any]]()
 
-    def weak(self: Running, *beside: Any) -> Any:
+    def weak(self: RunningBatch, *beside: Any) -> Any:
         if len(self.answers) == ROWS:
             together.append(list(self.answers))
             if not failed:
@@ -272,7 +272,7 @@ def test_rows_that_one_step_failed_are_soon_together_again(
 
     questions = [Question(number, MANY) for number in range(ROWS)]
     wanted = crowded(fresh, questions)
-    monkeypatch.setattr(Running, "step", weak)
+    monkeypatch.setattr(RunningBatch, "step", weak)
     assert crowded(fresh, questions) == wanted
     since = rows[failed[0] :]
     assert since.count(ROWS) > since.count(1)

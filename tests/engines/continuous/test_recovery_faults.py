@@ -14,14 +14,14 @@ from worker.engines.base import DeviceBroken, Finish
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.row_window import Window
-from worker.engines.continuous.running import Running
-from worker.engines.continuous.token_budget import Capacity
+from worker.engines.continuous.row_window import RowWindow
+from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.token_budget import BatchCapacity
 from worker.engines.sampling.processors import LogitsError
 
 POISON = 666
 CPU_OUT_OF_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
-Step = Callable[[Running], Any]
+Step = Callable[[RunningBatch], Any]
 
 
 def poisoned(harness: suite.Harness, answers: list[Finish], error: type[Exception], **more: Any) -> None:
@@ -34,21 +34,21 @@ def poisoned(harness: suite.Harness, answers: list[Finish], error: type[Exceptio
     assert crowded(harness) == answers
 
 
-def is_poisoned(running: Running) -> list[bool]:
+def is_poisoned(running: RunningBatch) -> list[bool]:
     return [answer.row.parameters.seed == POISON for answer in running.answers]
 
 
 def test_a_row_that_breaks_every_step_it_is_in_fails_alone(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step: Step = Running.step
+    step: Step = RunningBatch.step
 
-    def broken(self: Running, *beside: Any) -> Any:
+    def broken(self: RunningBatch, *beside: Any) -> Any:
         if any(is_poisoned(self)):
             raise IndexError("index out of range in self")
         return step(self, *beside)
 
-    monkeypatch.setattr(Running, "step", broken)
+    monkeypatch.setattr(RunningBatch, "step", broken)
     poisoned(fresh, answers, IndexError)
 
 
@@ -56,9 +56,9 @@ def test_a_row_whose_numbers_are_none_fails_alone_and_leaves_nothing_behind(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its keys and values become NaN, as they do where a model's own numbers overflow."""
-    step: Step = Running.step
+    step: Step = RunningBatch.step
 
-    def broken(self: Running, *beside: Any) -> Any:
+    def broken(self: RunningBatch, *beside: Any) -> Any:
         cache: Any = self._batch._cache
         for row, ill in enumerate(is_poisoned(self)):
             for layer in cache.layers if ill else ():
@@ -66,7 +66,7 @@ def test_a_row_whose_numbers_are_none_fails_alone_and_leaves_nothing_behind(
                 layer.values[row] = torch.nan
         return step(self, *beside)
 
-    monkeypatch.setattr(Running, "step", broken)
+    monkeypatch.setattr(RunningBatch, "step", broken)
     poisoned(fresh, answers, LogitsError, temperature=None, min_new_tokens=20, max_new_tokens=20)
     poisoned(fresh, answers, LogitsError)
 
@@ -103,15 +103,15 @@ def test_a_reader_that_fails_ends_its_own_row_only(harness: suite.Harness, answe
 def test_a_step_that_fails_by_chance_costs_nobody_anything(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, later = Running.step, [9, 9]
+    step, later = RunningBatch.step, [9, 9]
 
-    def broken(self: Running, *beside: Any) -> Any:
+    def broken(self: RunningBatch, *beside: Any) -> Any:
         later[0] -= 1
         if later[0] == 0:
             raise RuntimeError("a moment's weakness")
         return step(self, *beside)
 
-    monkeypatch.setattr(Running, "step", broken)
+    monkeypatch.setattr(RunningBatch, "step", broken)
     while later:
         assert crowded(fresh) == answers
         assert later.pop(0) < 0
@@ -172,9 +172,9 @@ def test_rows_torn_apart_for_want_of_memory_are_answered_as_alone(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         make_room(self, rows, columns, shift)
 
-    monkeypatch.setattr(Window, "room", lambda _, columns: columns)
+    monkeypatch.setattr(RowWindow, "room", lambda _, columns: columns)
     monkeypatch.setattr(AlignedLayer, "make_room", scarce)
-    monkeypatch.setattr(Capacity, "shrink", lambda *_: None)
+    monkeypatch.setattr(BatchCapacity, "shrink", lambda *_: None)
     assert crowded(fresh) == answers
     assert next(failures, None) is None
 
@@ -185,9 +185,9 @@ def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
     def broken(*_: object) -> None:
         raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
 
-    step: Step = Running.step
+    step: Step = RunningBatch.step
     monkeypatch.setattr(
-        Running, "step", lambda self, *beside: broken() if len(self.answers) > 1 else step(self, *beside)
+        RunningBatch, "step", lambda self, *beside: broken() if len(self.answers) > 1 else step(self, *beside)
     )
     assert not fresh.engine.broken
     questions = [Question(n, {**LONG, "seed": n}) for n in range(4)]
@@ -205,7 +205,7 @@ def test_a_row_that_breaks_the_device_by_itself_is_to_blame(
     def broken(*_: object) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr(Running, "step", broken)
+    monkeypatch.setattr(RunningBatch, "step", broken)
     with pytest.raises(RuntimeError, match="device-side assert"):
         QUESTIONS[4].ask(fresh)
     assert fresh.engine.broken
@@ -215,7 +215,9 @@ def test_a_mistake_of_the_engines_own_lets_nobody_wait_for_ever(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Capacity, "admits", lambda *_: (_ for _ in ()).throw(ZeroDivisionError("a mistake")))
+        patch.setattr(
+            BatchCapacity, "admits", lambda *_: (_ for _ in ()).throw(ZeroDivisionError("a mistake"))
+        )
         with pytest.raises(ZeroDivisionError):
             QUESTIONS[4].ask(fresh)
     assert crowded(fresh) == answers

@@ -13,15 +13,15 @@ from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, en
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.prefix_cache import Prefixes
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.sampling import Draw
+from worker.engines.continuous.prefix_cache import PrefixTree
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.sampling import Sampler
 
 MB = 2**20
 ABOUT = "What do we see in this image?"
 
 
-def reuse_of(harness: suite.Harness) -> Reuse:
+def reuse_of(harness: suite.Harness) -> ReuseCache:
     return engine_of(harness)._loop._reuse
 
 
@@ -66,15 +66,15 @@ def test_of_a_prompt_that_is_not_to_be_stored_nothing_is_kept_or_told(
 def test_what_one_caller_does_to_the_logits_stays_with_them(
     harness: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bent = Draw.bent
+    bent = Sampler.bent
 
-    def scribbling(self: Draw, logits: torch.Tensor) -> torch.Tensor:
+    def scribbling(self: Sampler, logits: torch.Tensor) -> torch.Tensor:
         scores = bent(self, logits).clone()
         logits.zero_()
         return scores
 
     with monkeypatch.context() as patch:
-        patch.setattr(Draw, "bent", scribbling)
+        patch.setattr(Sampler, "bent", scribbling)
         harness.ask(ABOUT, [suite.picture()], scope="scribbles", temperature=1.5)
     asked = harness.ask(ABOUT, [suite.picture()], scope="scribbles")[0]
     assert asked.cached_tokens
@@ -131,13 +131,13 @@ def test_memory_stays_within_its_limit_and_answers_stay_the_same(
 ) -> None:
     small = loaded(options={"reuse_mb": 1, "cache_mb": 64})
     reuse, most = reuse_of(small), list[int]()
-    keep = Prefixes.keep
+    keep = PrefixTree.keep
 
-    def watched(self: Prefixes, *given: Any) -> None:
+    def watched(self: PrefixTree, *given: Any) -> None:
         keep(self, *given)
         most.append(reuse._ledger.bytes)
 
-    monkeypatch.setattr(Prefixes, "keep", watched)
+    monkeypatch.setattr(PrefixTree, "keep", watched)
     assert reuse._ledger.limit == MB
     for _ in range(2):
         assert crowded(small) == answers
@@ -214,7 +214,7 @@ def test_memory_that_runs_out_for_keeping_costs_no_answer(
     def scarce(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Prefixes, "keep", scarce)
+    monkeypatch.setattr(PrefixTree, "keep", scarce)
     assert crowded(fresh) == answers
 
 

@@ -10,19 +10,19 @@ from worker.engines.continuous.token_budget import (
     FIRST,
     OFTEN,
     SMALLEST,
-    Capacity,
-    Pace,
+    BatchCapacity,
+    PrefillPace,
     cache_budget,
     cache_tokens,
 )
-from worker.engines.progress import Pulse
+from worker.engines.progress import ProgressClock
 
 CPU = {torch.device("cpu"): 100}
 GPUS = {torch.device("cuda", 0): 100, torch.device("cuda", 1): 300}
 
 
 def test_rows_and_their_longest_answer_bound_the_cache() -> None:
-    small = Capacity(rows=3, tokens=1000)
+    small = BatchCapacity(rows=3, tokens=1000)
     assert small.admits([2000]), "alone it was admitted when it was prepared"
     assert small.admits([500, 10])
     assert not small.admits([501, 10]), "all rows are as wide as the widest"
@@ -33,7 +33,7 @@ def test_an_operator_reads_how_many_rows_are_left_and_when_they_are_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    rows = Capacity(rows=4, tokens=1000)
+    rows = BatchCapacity(rows=4, tokens=1000)
     for left in (3, 3, 2):
         rows.shrink(left)
     for _ in range(PATIENCE):
@@ -100,7 +100,7 @@ class Clock:
 
 
 def test_a_chunk_of_a_prompt_takes_as_long_as_the_steps_others_may_wait() -> None:
-    pace = Pace(2, clock := Clock())
+    pace = PrefillPace(2, clock := Clock())
     assert pace.chunk == FIRST
     pace.stepped(4, 0.1)
     pace.prefilled(100, 0.2)
@@ -112,7 +112,7 @@ def test_a_chunk_of_a_prompt_takes_as_long_as_the_steps_others_may_wait() -> Non
 
 
 def test_a_few_who_decode_wait_as_long_as_all_will_who_come() -> None:
-    pace = Pace(2, Clock())
+    pace = PrefillPace(2, Clock())
     for rows in (1, 2, 4) * 20:
         pace.stepped(rows, 0.04 + 0.01 * rows)
     pace.prefilled(100, 0.1)
@@ -123,14 +123,14 @@ def test_a_few_who_decode_wait_as_long_as_all_will_who_come() -> None:
 
 
 def test_readers_of_quick_steps_still_do_not_notice_a_whole_prompt() -> None:
-    pace = Pace(2, Clock())
+    pace = PrefillPace(2, Clock())
     pace.stepped(4, 0.001)
     pace.prefilled(100, 0.05)
     assert pace.chunk == 100
 
 
 def test_what_a_pass_takes_whatever_it_computes_is_not_blamed_on_its_tokens() -> None:
-    pace = Pace(2, Clock())
+    pace = PrefillPace(2, Clock())
     pace.stepped(4, 0.1)
     for tokens in (100, 20) * 20:
         pace.prefilled(tokens, 0.1 + 0.001 * tokens)
@@ -143,7 +143,7 @@ def test_what_a_pass_takes_whatever_it_computes_is_not_blamed_on_its_tokens() ->
 
 
 def test_several_short_prompts_are_computed_between_two_steps_and_several_long_ones_are_not() -> None:
-    pace = Pace(2, clock := Clock())
+    pace = PrefillPace(2, clock := Clock())
     pace.stepped(4, 0.1)
     pace.turn(4)
     found = []
@@ -158,7 +158,7 @@ def test_several_short_prompts_are_computed_between_two_steps_and_several_long_o
 
 def test_several_prompts_take_no_longer_than_a_chunk_of_one_while_others_decode() -> None:
     """Nor does it take longer to make them ready, and to encode their pictures."""
-    pace = Pace(2, clock := Clock())
+    pace = PrefillPace(2, clock := Clock())
     assert pace.limits(hurried=True).newcomers == 1
     pace.stepped(4, 0.1)
     for tokens in (100, 20) * 20:
@@ -173,7 +173,7 @@ def test_several_prompts_take_no_longer_than_a_chunk_of_one_while_others_decode(
 
 def test_steps_and_chunks_are_measured_apart_before_and_while_they_are_taken_together() -> None:
     """Else nobody knows any more how long those who decode wait."""
-    pace = Pace(2, Clock())
+    pace = PrefillPace(2, Clock())
     found = []
     for rows in (1, 1, 2, 3, 4, *[5] * (OFTEN + 1)):
         found.append(pace.mixes(rows))
@@ -185,7 +185,7 @@ def test_steps_and_chunks_are_measured_apart_before_and_while_they_are_taken_tog
 
 
 def test_the_end_of_a_prompt_waits_for_no_pass_of_its_own_that_would_cost_more() -> None:
-    pace = Pace(2, Clock())
+    pace = PrefillPace(2, Clock())
     assert pace.limits(hurried=True).scraps == 0
     pace.stepped(4, 0.05)
     for tokens in (100, 200, 100, 200):
@@ -198,7 +198,7 @@ def test_the_end_of_a_prompt_waits_for_no_pass_of_its_own_that_would_cost_more()
 
 def test_with_nobody_to_wait_a_pass_takes_in_what_makes_it_worth_its_while() -> None:
     """More would only keep the first from their text."""
-    pace = Pace(2, Clock())
+    pace = PrefillPace(2, Clock())
     assert (pace.limits(hurried=False).chunk, pace.limits(hurried=False).newcomers) == (None, None)
     found = []
     for fixed in (0.2, 0.01):
@@ -209,7 +209,7 @@ def test_with_nobody_to_wait_a_pass_takes_in_what_makes_it_worth_its_while() -> 
 
 
 def test_an_engine_at_rest_is_not_idle() -> None:
-    pulse = Pulse()
+    pulse = ProgressClock()
     assert (pulse.idle_s(), pulse.longest_s) == (0, 0)
     pulse.start()
     assert pulse.idle_s() > 0

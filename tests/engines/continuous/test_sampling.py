@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenalt
 from shared.errors import CallerError
 from shared.request import Parameters
 from worker.engines.continuous import sampling
-from worker.engines.continuous.sampling import WARPERS, Choice, Draw, drawn
+from worker.engines.continuous.sampling import WARPERS, Choice, Sampler, drawn
 from worker.engines.sampling.processors import LogitsError
 
 VOCABULARY = 300
@@ -22,13 +22,13 @@ READS = {"aten._local_scalar_dense", "aten.multinomial", "aten.bincount", "aten.
 """On a GPU each of them waits for the device."""
 
 
-def made(number: int, **more: Any) -> tuple[Draw, LogitsProcessorList]:
+def made(number: int, **more: Any) -> tuple[Sampler, LogitsProcessorList]:
     """Three rows in four are random; some are warped alike."""
     given = {"logit_bias": ((7, 3.0),), **more}
     asked = Parameters(seed=number, frequency_penalty=(None, 0.7)[number % 2], **given)
     config: Any = GenerationConfig(do_sample=number % 4 > 0)  # type: ignore[no-untyped-call]
     row: Any = SimpleNamespace(parameters=asked, published=())
-    draw = Draw(row, config, CPU)
+    draw = Sampler(row, config, CPU)
     warpers = [warper((0.7, 40, 0.9, 0.02, 0.9)[at]) for at, warper in enumerate(WARPERS)]
     mine = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.3), *draw.own])
     mine.extend(warpers[: (2, 3, 5)[number % 3]] if config.do_sample else [])
@@ -130,15 +130,15 @@ def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else all of their prompts would be computed anew. A row that even fails by itself fails alone."""
-    draws, logits, warped = [made(number)[0] for number in range(12)], steps(1, 12)[0], Draw.warped
+    draws, logits, warped = [made(number)[0] for number in range(12)], steps(1, 12)[0], Sampler.warped
 
-    def scarce(self: Draw, scores: torch.Tensor) -> torch.Tensor:
+    def scarce(self: Sampler, scores: torch.Tensor) -> torch.Tensor:
         if len(scores) > 1 or self is draws[5]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return warped(self, scores)
 
     wanted: list[Any] = drawn(draws, logits.clone())
-    monkeypatch.setattr(Draw, "warped", scarce)
+    monkeypatch.setattr(Sampler, "warped", scarce)
     got: list[Any] = drawn(draws, logits.clone())
     assert isinstance(got.pop(5), torch.OutOfMemoryError)
     assert got == wanted[:5] + wanted[6:]
@@ -147,13 +147,13 @@ def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
 def test_rows_of_a_large_vocabulary_stay_in_the_caches_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "BLOCK", VOCABULARY + 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    draws, logits, rows, warped = [made(1)[0] for _ in range(5)], steps(1, 5)[0], list[int](), Draw.warped
+    draws, logits, rows, warped = [made(1)[0] for _ in range(5)], steps(1, 5)[0], list[int](), Sampler.warped
 
-    def noted(self: Draw, scores: torch.Tensor) -> torch.Tensor:
+    def noted(self: Sampler, scores: torch.Tensor) -> torch.Tensor:
         rows.append(len(scores))
         return warped(self, scores)
 
     wanted = [drawn([draw], logits[row : row + 1].clone()) for row, draw in enumerate(draws)]
-    monkeypatch.setattr(Draw, "warped", noted)
+    monkeypatch.setattr(Sampler, "warped", noted)
     assert [[choice] for choice in drawn(draws, logits)] == wanted
     assert rows == [2, 2, 1]

@@ -11,8 +11,8 @@ from tests.engines import suite
 from tests.engines.continuous.conftest import LONG, Question, crowd, engine_of
 from worker.engines.base import Cancelled
 from worker.engines.continuous import running, sequence
-from worker.engines.continuous.running import Running
-from worker.engines.continuous.sampling import Draw
+from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.sampling import Sampler
 from worker.engines.sampling import logprobs
 from worker.engines.sampling.processors import Confidence
 
@@ -28,7 +28,7 @@ from worker.engines.sampling.processors import Confidence
 @pytest.mark.parametrize("replayed", [0, 4])
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(torch.Tensor, "exponential_"), (Confidence, "logprob"), (Draw, "accept")],
+    [(torch.Tensor, "exponential_"), (Confidence, "logprob"), (Sampler, "accept")],
     ids=["before the dice", "behind the dice", "behind the step"],
 )
 def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
@@ -51,7 +51,7 @@ def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(sequence, "distributions"), (logprobs.Distribution, "of"), (sequence, "Draw")]
+    ("where", "name"), [(sequence, "distributions"), (logprobs.Distribution, "of"), (sequence, "Sampler")]
 )
 def test_logprobs_without_memory_do_not_cost_the_answer_its_seed(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
@@ -104,22 +104,22 @@ def test_an_answer_that_ends_beside_a_draw_without_memory_is_ended_once(
     short: dict[str, Any] = {"temperature": 4.0, "min_new_tokens": 3, "max_new_tokens": 3, "seed": 2}
     questions = [Question(3, {**LONG, "seed": 1}), Question(6, short)]
     wanted = [question.ask(fresh) for question in questions]
-    take, hit = sequence.Answer.take, list[int]()
+    take, hit = sequence.TokenSequence.take, list[int]()
 
-    def scarce(self: sequence.Answer, *found: Any) -> None:
+    def scarce(self: sequence.TokenSequence, *found: Any) -> None:
         beside = engine_of(fresh)._loop._running.answers
         if not hit and beside[:1] == [self] and any(left(other) == 1 for other in beside[1:]):
             hit.append(len(beside))
             raise torch.OutOfMemoryError("CUDA out of memory.")
         take(self, *found)
 
-    monkeypatch.setattr(sequence.Answer, "take", scarce)
-    scarce_once(monkeypatch, Running, "give_back_memory", 1)
+    monkeypatch.setattr(sequence.TokenSequence, "take", scarce)
+    scarce_once(monkeypatch, RunningBatch, "give_back_memory", 1)
     asks = [lambda q=question: q.ask(fresh) for question in questions]
     assert [future.result() for future in crowd(fresh, asks)] == wanted
     assert hit == [2]
 
 
-def left(unfinished: sequence.Answer) -> int:
+def left(unfinished: sequence.TokenSequence) -> int:
     """Tokens."""
     return unfinished.budget - len(unfinished._transcript.ids)

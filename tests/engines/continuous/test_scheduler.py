@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from worker.engines.continuous.scheduler import WaitingLine
+from worker.engines.continuous.scheduler import WaitingQueue
 
 
 def answer(arrived: float, *, begun: bool = False) -> Any:
@@ -11,7 +11,7 @@ def answer(arrived: float, *, begun: bool = False) -> Any:
 
 
 def test_who_arrived_earlier_and_joins_while_the_head_is_taken_is_not_taken_in_its_place() -> None:
-    line, later, earlier = WaitingLine(), answer(2.0), answer(1.0)
+    line, later, earlier = WaitingQueue(), answer(2.0), answer(1.0)
     line.join([later])
     head: Any = line.head()
     line.join([earlier])
@@ -24,7 +24,7 @@ def test_who_arrived_earlier_and_joins_while_the_head_is_taken_is_not_taken_in_i
 
 
 def test_the_answers_to_one_prompt_stay_together_and_what_was_put_back_stays_before_all() -> None:
-    line, back = WaitingLine(), answer(9.0, begun=True)
+    line, back = WaitingQueue(), answer(9.0, begun=True)
     line.put_back([back])
     wide, single, late = [answer(2.0) for _ in range(3)], answer(1.0), answer(3.0)
     for joining in (wide, [late], [single]):

@@ -18,8 +18,8 @@ from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.running import Running
-from worker.engines.continuous.token_budget import Pace, PassLimits
+from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 
 LONG: dict[str, Any] = {"max_new_tokens": 30, "min_new_tokens": 30}
 
@@ -123,7 +123,7 @@ def test_a_prompt_is_computed_once_though_a_longer_one_is_done_while_its_answers
         init(self, *given, **named)
 
     monkeypatch.setattr(Prefill, "__init__", noted)
-    monkeypatch.setattr(Pace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=20))
+    monkeypatch.setattr(PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=20))
     monkeypatch.setattr(engine_of(forgetful)._loop._capacity, "_rows", AdaptiveLimit(2))
     longer, asked = Question(2, LONG), several.rows(forgetful, 3)
     crowd(forgetful, [lambda: longer.ask(forgetful), lambda: forgetful.engine.generate_all(asked)[0]])
@@ -153,16 +153,16 @@ def test_answers_put_back_by_somebody_elses_fault_are_computed_again_and_the_sam
     forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = alone(forgetful, several.rows(forgetful, **LONG))
-    step: Callable[[Running], Any] = Running.step
+    step: Callable[[RunningBatch], Any] = RunningBatch.step
     failing = [True]
 
-    def broken(self: Running, *beside: Any) -> Any:
+    def broken(self: RunningBatch, *beside: Any) -> Any:
         if len(self.answers) == 3 and len(self.answers[0].ids_fed) > 5 and failing:
             failing.pop()
             raise IndexError("a moment's weakness")
         return step(self, *beside)
 
-    monkeypatch.setattr(Running, "step", broken)
+    monkeypatch.setattr(RunningBatch, "step", broken)
     assert forgetful.engine.generate_all(several.rows(forgetful, **LONG)) == expected
     assert not failing
 

@@ -22,9 +22,9 @@ from tests.engines.continuous.conftest import (
 )
 from worker.engines.base import Cancelled, Finish
 from worker.engines.continuous import shared_pass
-from worker.engines.continuous.kv_slices import Past
+from worker.engines.continuous.kv_slices import KVSlices
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.token_budget import Pace, PassLimits
+from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 from worker.engines.sampling.processors import LogitsError
 
 WIDE = PassLimits(tokens=4096, idle=4096)
@@ -32,11 +32,11 @@ WIDE = PassLimits(tokens=4096, idle=4096)
 
 @pytest.fixture(autouse=True)
 def apart_from_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pace, "mixes", lambda *_: False)
+    monkeypatch.setattr(PrefillPace, "mixes", lambda *_: False)
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, to: PassLimits) -> None:
-    monkeypatch.setattr(Pace, "limits", lambda _, **__: to)
+    monkeypatch.setattr(PrefillPace, "limits", lambda _, **__: to)
 
 
 def encodings(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -148,14 +148,14 @@ def test_a_prompt_whose_numbers_are_none_fails_by_itself(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(monkeypatch, WIDE)
-    advance, row, ill = shared_pass.advance, Past.row, list[int]()
+    advance, row, ill = shared_pass.advance, KVSlices.row, list[int]()
 
     def finds_the_ill(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         ill[:] = [at for at, prefill in enumerate(prefills) if prefill._config.max_new_tokens == 21]
         assert len(prefills) == ROWS
         return advance(prefills, ends, width)
 
-    def none_of_the_ill(self: Past, at: int, start: int, end: int) -> Past:
+    def none_of_the_ill(self: KVSlices, at: int, start: int, end: int) -> KVSlices:
         found = row(self, at, start, end)
         for columns in found.columns if at in ill else ():
             for part in columns:
@@ -163,7 +163,7 @@ def test_a_prompt_whose_numbers_are_none_fails_by_itself(
         return found
 
     monkeypatch.setattr(shared_pass, "advance", finds_the_ill)
-    monkeypatch.setattr(Past, "row", none_of_the_ill)
+    monkeypatch.setattr(KVSlices, "row", none_of_the_ill)
     asked = [Question(5, {"max_new_tokens": 21, "min_new_tokens": 21}), *QUESTIONS[:3]]
     futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in strangers(asked, "ill")])  # type: ignore[misc]
     assert isinstance(futures.pop(0).exception(), LogitsError)

@@ -16,14 +16,14 @@ from tests.engines.continuous.conftest import QUESTIONS, tiny
 from tests.support.families import FAMILIES
 from worker.engines.base import Finish, Prompt
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.errors import CannotBatch
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
-from worker.engines.continuous.prefill import Seams
+from worker.engines.continuous.prefill import CutPoints
 from worker.engines.continuous.prefilling import HOLE
-from worker.engines.continuous.row_window import Window
+from worker.engines.continuous.row_window import RowWindow
 from worker.engines.continuous.verify import batching as certifying
-from worker.engines.continuous.verify.batching import certify
-from worker.engines.continuous.verify.cases import Case
+from worker.engines.continuous.verify.batching import verify
+from worker.engines.continuous.verify.cases import VerifyCase
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
@@ -44,8 +44,8 @@ def neighbours_leak_into_logits(model: LoadedModel, _: pytest.MonkeyPatch) -> No
 
 
 def padding_is_seen(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
-    mask = Window.mask
-    patch.setattr(Window, "mask", lambda self, device: torch.ones_like(mask(self, device)))
+    mask = RowWindow.mask
+    patch.setattr(RowWindow, "mask", lambda self, device: torch.ones_like(mask(self, device)))
 
 
 def positions_stand_still(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
@@ -104,10 +104,10 @@ FLAWS: tuple[Plant, ...] = (
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_a_flaw_is_found_out(flaw: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     model = LoadedModel(tiny())
-    certify(model)
+    verify(model)
     flaw(model, monkeypatch)
-    with pytest.raises(Refusal):
-        certify(model)
+    with pytest.raises(CannotBatch):
+        verify(model)
 
 
 def test_a_model_refused_by_name_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,25 +148,25 @@ def family(name: str, folder: Any, **fields: Any) -> LoadedModel:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("name", "seams"),
-    [("llava", Seams.ANYWHERE), ("gemma3", Seams.AROUND_PICTURES), ("paligemma", Seams.NOWHERE)],
+    [("llava", CutPoints.ANYWHERE), ("gemma3", CutPoints.AROUND_PICTURES), ("paligemma", CutPoints.NOWHERE)],
 )
 def test_prompts_are_cut_only_where_the_model_does_not_notice(
-    name: str, seams: Seams, dtype: str, tmp_path_factory: pytest.TempPathFactory
+    name: str, seams: CutPoints, dtype: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Gemma 3 attends both ways inside a picture, PaliGemma in the whole prompt.
 
     By how much logits differ tells this from a device that rounds more than the proof allows for.
     """
-    certificate = certify(family(name, tmp_path_factory.getbasetemp(), dtype=dtype))
+    certificate = verify(family(name, tmp_path_factory.getbasetemp(), dtype=dtype))
     assert certificate.seams is seams
     told = re.search(r"generate\(\): they differ by (\S+), (\S+) is allowed$", certificate.flaw)
-    assert (told is None) == (seams is Seams.ANYWHERE)
+    assert (told is None) == (seams is CutPoints.ANYWHERE)
     assert told is None or float(told[1]) > float(told[2])
 
 
 def test_a_model_with_cross_attention_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with pytest.raises(Refusal):
-        certify(family("mllama", tmp_path_factory.getbasetemp()))
+    with pytest.raises(CannotBatch):
+        verify(family("mllama", tmp_path_factory.getbasetemp()))
 
 
 @pytest.mark.parametrize("context_length", [64, 65])
@@ -175,10 +175,10 @@ def test_positions_that_depend_on_the_longest_row_are_refused_where_they_can(con
     rope = model.network.config.get_text_config().rope_parameters
     rope.update(rope_type="longrope", original_max_position_embeddings=64)
     if context_length == 64:
-        certify(model)
+        verify(model)
         return
-    with pytest.raises(Refusal, match="64 tokens"):
-        certify(model)
+    with pytest.raises(CannotBatch, match="64 tokens"):
+        verify(model)
 
 
 @pytest.mark.parametrize("context_length", [64, 65])
@@ -188,10 +188,10 @@ def test_attention_whose_temperature_depends_on_the_longest_row_is_refused_where
     model = family("llama4", tmp_path_factory.getbasetemp(), context_length=context_length)
     model.network.config.get_text_config().floor_scale = 64 + HOLE
     if context_length == 64:
-        certify(model)
+        verify(model)
         return
-    with pytest.raises(Refusal, match=r"temperature .* 64 tokens"):
-        certify(model)
+    with pytest.raises(CannotBatch, match=r"temperature .* 64 tokens"):
+        verify(model)
 
 
 def test_attention_whose_temperature_always_depends_names_no_length_that_would_help(
@@ -199,8 +199,8 @@ def test_attention_whose_temperature_always_depends_names_no_length_that_would_h
 ) -> None:
     model = family("llama4", tmp_path_factory.getbasetemp())
     model.network.config.get_text_config().floor_scale = HOLE
-    with pytest.raises(Refusal, match=r"temperature depends on the longest row$"):
-        certify(model)
+    with pytest.raises(CannotBatch, match=r"temperature depends on the longest row$"):
+        verify(model)
 
 
 @pytest.mark.parametrize(
@@ -213,29 +213,29 @@ def test_a_config_that_a_row_in_a_batch_would_not_keep_to_is_refused(
     """Guidance remembers what it guided: of a row that is prefilled again it would know nothing."""
     model = LoadedModel(tiny())
     setattr(model.network.generation_config, name, value)
-    with pytest.raises(Refusal, match=words):
-        certify(model)
+    with pytest.raises(CannotBatch, match=words):
+        verify(model)
 
 
 def test_a_config_that_forces_the_end_costs_nobody_the_batch() -> None:
     model = LoadedModel(tiny())
     model.network.generation_config.forced_eos_token_id = 1
-    certify(model)
+    verify(model)
 
 
 def test_neighbours_are_not_blamed_for_what_fails_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     model, step = LoadedModel(tiny()), Batch.step
     with monkeypatch.context() as patch:
         patch.setattr(Batch, "step", lambda self, tokens: step(self, tokens).roll(1, dims=1))
-        with pytest.raises(Refusal, match=r"^in a batch by itself its logits"):
-            certify(model)
+        with pytest.raises(CannotBatch, match=r"^in a batch by itself its logits"):
+            verify(model)
 
-    def unanswered(_: LoadedModel) -> list[Case]:
+    def unanswered(_: LoadedModel) -> list[VerifyCase]:
         raise ValueError("no")
 
     monkeypatch.setattr(certifying, "cases", unanswered)
-    with pytest.raises(Refusal, match=r"^a made-up request fails: ValueError: no"):
-        certify(model)
+    with pytest.raises(CannotBatch, match=r"^a made-up request fails: ValueError: no"):
+        verify(model)
 
 
 @pytest.mark.parametrize("proof", ["_crowds", "_seams", "reusable", "together"])
@@ -256,7 +256,7 @@ def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
 
     monkeypatch.setattr(certifying, proof, without_memory)
     with pytest.raises(torch.OutOfMemoryError):
-        certify(LoadedModel(tiny()))
+        verify(LoadedModel(tiny()))
 
 
 def test_a_model_that_was_asked_about_no_picture_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:

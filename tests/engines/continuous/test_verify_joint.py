@@ -13,9 +13,9 @@ from tests.engines.continuous.conftest import (
 )
 from worker.engines.base import Finish
 from worker.engines.continuous import model_inputs, shared_pass
-from worker.engines.continuous.kv_slices import Past
+from worker.engines.continuous.kv_slices import KVSlices
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.verify.batching import certify
+from worker.engines.continuous.verify.batching import verify
 from worker.engines.loading.loaded import LoadedModel
 
 
@@ -30,20 +30,20 @@ def rows_see_what_fills_up_others(patch: pytest.MonkeyPatch) -> None:
 
 
 def known_tokens_end_at_the_wrong_column(patch: pytest.MonkeyPatch) -> None:
-    row = Past.row
-    patch.setattr(Past, "row", lambda self, at, start, end: row(self, at, 0, end - start))
+    row = KVSlices.row
+    patch.setattr(KVSlices, "row", lambda self, at, start, end: row(self, at, 0, end - start))
 
 
 def rows_take_their_neighbours_columns(patch: pytest.MonkeyPatch) -> None:
-    row = Past.row
-    patch.setattr(Past, "row", lambda self, at, start, end: row(self, max(0, at - 1), start, end))
+    row = KVSlices.row
+    patch.setattr(KVSlices, "row", lambda self, at, start, end: row(self, max(0, at - 1), start, end))
 
 
 def shorter_rows_are_read_at_the_longest_ones_end(patch: pytest.MonkeyPatch) -> None:
     take = Prefill.take
     last: list[torch.Tensor] = []
 
-    def late(self: Prefill, end: int, logits: torch.Tensor, past: Past) -> Any:
+    def late(self: Prefill, end: int, logits: torch.Tensor, past: KVSlices) -> Any:
         last.append(logits)
         return take(self, end, last[0], past)
 
@@ -63,7 +63,7 @@ def test_a_model_that_computes_prompts_otherwise_together_computes_them_one_by_o
     flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flaw(monkeypatch)
-    found = certify(LoadedModel(tiny())).together
+    found = verify(LoadedModel(tiny())).together
     assert not found.prompts
     assert (
         "computes prompts one by one (prompts in one pass are answered otherwise: they differ by "
@@ -73,12 +73,12 @@ def test_a_model_that_computes_prompts_otherwise_together_computes_them_one_by_o
 
 def test_pictures_that_change_each_other_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LoadedModel(tiny())
-    assert certify(model).together.pictures
+    assert verify(model).together.pictures
     encode_all = model_inputs.encode_all
     monkeypatch.setattr(
         "worker.engines.continuous.reuse_cache.encode_all", lambda *given: encode_all(*given)[::-1]
     )
-    found = certify(model).together
+    found = verify(model).together
     assert (found.prompts, found.pictures) == (True, False)
     assert "their pictures one by one" in found.words
 

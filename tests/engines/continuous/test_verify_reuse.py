@@ -21,9 +21,9 @@ from tests.support.families.chatting import (
     states_begin_anew,
 )
 from worker.engines.base import Finish
-from worker.engines.continuous.model_inputs import Encoded
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.verify.batching import certify
+from worker.engines.continuous.model_inputs import EncodedPictures
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.verify.batching import verify
 from worker.engines.loading.loaded import LoadedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -36,7 +36,7 @@ def family(name: str, files: Path) -> LoadedModel:
 
 def prompts_that_only_begin_alike_share(patch: pytest.MonkeyPatch) -> None:
     """Though each token depends on all that follow."""
-    patch.setattr(Reuse, "_scope", lambda _, content: content.scope)
+    patch.setattr(ReuseCache, "_scope", lambda _, content: content.scope)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_beginnings_that_serve_badly_are_not_kept(
     name: str, flaw: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = family(name, tmp_path_factory.getbasetemp())
-    assert certify(model).reusable.beginnings
+    assert verify(model).reusable.beginnings
     flaw(monkeypatch)
-    found = certify(model).reusable
+    found = verify(model).reusable
     assert (found.beginnings, found.pictures) == (False, True)
     assert found.flaw
     assert found.flaw in found.words
@@ -68,9 +68,9 @@ def test_pictures_that_serve_badly_are_not_kept(
     flaw: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = family("llava", tmp_path_factory.getbasetemp())
-    assert certify(model).reusable.apart
+    assert verify(model).reusable.apart
     flaw(monkeypatch)
-    assert not certify(model).reusable.apart
+    assert not verify(model).reusable.apart
 
 
 def test_pictures_that_a_model_sees_in_each_others_light_are_encoded_together(
@@ -83,12 +83,12 @@ def test_pictures_that_a_model_sees_in_each_others_light_are_encoded_together(
         return encode(pixel_values=pixel_values * len(pixel_values), **more)
 
     model.network.base_model.get_image_features = brighter_together
-    found = certify(model).reusable
+    found = verify(model).reusable
     assert (found.beginnings, found.pictures, found.apart) == (True, True, False)
 
 
 def test_a_model_without_a_chat_to_try_is_served_without() -> None:
-    found = certify(LoadedModel(tiny(context_length=100))).reusable
+    found = verify(LoadedModel(tiny(context_length=100))).reusable
     assert not found.anything
     assert "no chat" in found.words
 
@@ -98,7 +98,7 @@ def test_a_flawed_model_is_served_without_and_says_why(
 ) -> None:
     with monkeypatch.context() as patch:
         columns_are_another_tokens(patch)
-        patch.setattr(Encoded, "of", lambda _: None)
+        patch.setattr(EncodedPictures, "of", lambda _: None)
         served = loaded()
     assert "reuses nothing (its pictures are not encoded by themselves)" in served.engine.reason
     for _ in range(2):

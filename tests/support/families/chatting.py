@@ -10,9 +10,9 @@ import torch
 from tests.support.families.asking import BLUE, RED, WIDE, Conversation, Subject
 from worker.engines.base import Finish
 from worker.engines.continuous import kv_slices, prompt_content
-from worker.engines.continuous.model_inputs import Encoded, merged
+from worker.engines.continuous.model_inputs import EncodedPictures, merged
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.reuse_cache import Reuse
+from worker.engines.continuous.reuse_cache import ReuseCache
 
 TURNS: tuple[tuple[Any, ...], ...] = (
     (RED, "What is it that we see?"),
@@ -99,7 +99,7 @@ def columns_are_another_tokens(patch: pytest.MonkeyPatch) -> None:
 
 
 def states_begin_anew(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(kv_slices.State, "fill", lambda *_: None)
+    patch.setattr(kv_slices.RecurrentState, "fill", lambda *_: None)
 
 
 def all_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
@@ -107,13 +107,13 @@ def all_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_pictures_features(patch: pytest.MonkeyPatch) -> None:
-    picture_of = Reuse._picture
+    picture_of = ReuseCache._picture
 
-    def turned(*given: Any) -> Encoded | None:
+    def turned(*given: Any) -> EncodedPictures | None:
         found = picture_of(*given)
-        return found and Encoded(found.kind, found.name, found.listed, found.rows.flip(0), found.deep)
+        return found and EncodedPictures(found.kind, found.name, found.listed, found.rows.flip(0), found.deep)
 
-    patch.setattr(Reuse, "_picture", turned)
+    patch.setattr(ReuseCache, "_picture", turned)
 
 
 def pictures_change_places(patch: pytest.MonkeyPatch) -> None:

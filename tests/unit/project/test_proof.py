@@ -34,8 +34,8 @@ def test_a_missed_target_and_a_part_that_did_not_end_stand_on_the_page() -> None
     ended = {part.name: {"took_s": 1.0, "exit": 3} for part in PARTS} | {"eta": {"took_s": 9.0, "exit": None}}
     text = page({**summary, "parts": ended}, missed)
     assert "| lost | 1 jobs | ≤ 0 | **missed** |" in text
-    assert text.count("It did not end: exit code 3.") == 4
-    assert text.count("It did not end: the time was over, or all was stopped.") == 1
+    assert text.count("It did not finish: exit code 3.") == 4
+    assert text.count("It did not finish: out of time, or stopped.") == 1
 
 
 @pytest.mark.parametrize(("code", "exit_"), [("", 0), ("raise SystemExit(1)", 1)])

@@ -15,13 +15,14 @@ ROOT = Path(__file__).parents[3]
 USE = """
 import sys
 import {modules}
+from opentelemetry.trace import SpanKind
 from shared.telemetry import traces
 from shared.settings import Settings
 
 traces.open_traces(Settings(), "a-service")
-with traces.span("attempt", kind="consumer", carrier="00-ab-cd-01") as span:
-    span.tell({{"a": 1}})
-    traces.tell({{"a": 1}})
+with traces.span("attempt", kind=SpanKind.CONSUMER, carrier="00-ab-cd-01") as span:
+    span.set_attributes({{"a": 1}})
+    traces.set_attributes({{"a": 1}})
     traces.link("00-ab-cd-01")
     assert (traces.here(), traces.trace_id()) == ("", "")
 traces.close_traces()
@@ -32,7 +33,7 @@ BESIEGED = """
 import socket
 from opentelemetry import trace
 from shared.telemetry import traces
-from shared.telemetry.otlp import MOST_STATE, MOST_TEXT
+from shared.telemetry.traces import MOST_STATE, MOST_TEXT
 from shared.settings import Settings
 from shared.settings import TraceSettings
 

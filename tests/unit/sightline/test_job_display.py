@@ -25,7 +25,7 @@ def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended() -> 
 
     assert table(rows, NOW) == [
         "ID                                    STATUS     MODEL               AGE  DETAIL",
-        f"{QUEUED.id}  queued     org/model           59s  busy, 3 ahead, begins in 1.5s",
+        f"{QUEUED.id}  queued     org/model           59s  busy, 3 ahead, starts in 1.5s",
         f"{QUEUED.id}  succeeded  a/much-longer-name  59s  after 0.6s",
         f"{QUEUED.id}  failed     org/model           59s  invalid_image",
         f"{QUEUED.id}  succeeded  org/model           59s  from the cache",
@@ -54,7 +54,7 @@ def test_a_job_is_told_whole() -> None:
 
     assert card(to_job(view), NOW) == [
         f"id        {QUEUED.id}",
-        "status    running (busy, 3 ahead, begins in 1.5s)",
+        "status    running (busy, 3 ahead, starts in 1.5s)",
         "model     org/model",
         "priority  normal",
         "cache     MISS",
@@ -63,7 +63,7 @@ def test_a_job_is_told_whole() -> None:
         "created   2023-11-14 22:13:20Z, 59s ago",
         "started   2023-11-14 22:13:21Z",
         "finish by 2023-11-14 22:15:00Z",
-        "estimate  begins in 1.5s, nine times in ten in 4.0s, then takes 0.5s (measured)",
+        "estimate  starts in 1.5s, nine times in ten in 4.0s, then takes 0.5s (measured)",
         "attempt   1 by worker_01 from 2023-11-14 22:13:21Z, 2.5s: worker_lost",
         "attempt   2 by worker_02 from 2023-11-14 22:13:24Z: goes on",
     ]
@@ -78,7 +78,7 @@ def test_an_ended_job_is_told_with_its_answer_or_its_error() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "words"),
-    [("paused", "paused"), ("scheduled", "scheduled, begins 2023-11-14 22:15:00Z"), ("retrying", "retrying")],
+    [("paused", "paused"), ("scheduled", "scheduled, starts 2023-11-14 22:15:00Z"), ("retrying", "retrying")],
 )
 def test_who_waits_for_no_line_is_promised_nothing(reason: WaitingReason, words: str) -> None:
     view = replace(QUEUED, waiting_reason=reason, estimate=None, schedule_at_ms=1_700_000_100_000)

@@ -178,4 +178,4 @@ def test_a_model_that_may_have_been_added_is_looked_up_and_an_outage_is_no_wrong
     monkeypatch.setenv("SIGHTLINE_WORKER__MODEL", "org/third")
     monkeypatch.setenv("SIGHTLINE_REDIS__URL", "redis://127.0.0.1:1/0")
     assert main(["worker"]) == Exit.REDIS
-    assert "No models file names this model" in capsys.readouterr().err
+    assert "No models file has this model" in capsys.readouterr().err

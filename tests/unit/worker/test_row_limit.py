@@ -7,11 +7,11 @@ import pytest
 
 from tests.support.clients import until
 from worker.engines.base import Cancelled
-from worker.engines.row_limit import Gate
+from worker.engines.row_limit import RowLimit
 
 
 def test_rows_get_in_by_the_order_in_which_they_came() -> None:
-    gate, order = Gate(1), list[int]()
+    gate, order = RowLimit(1), list[int]()
     cancel = threading.Event()
 
     def enter(number: int) -> None:
@@ -26,7 +26,7 @@ def test_rows_get_in_by_the_order_in_which_they_came() -> None:
 
 
 def test_a_row_cancelled_outside_gives_its_turn_to_the_next() -> None:
-    gate, cancel, kept = Gate(1), threading.Event(), threading.Event()
+    gate, cancel, kept = RowLimit(1), threading.Event(), threading.Event()
     with ThreadPoolExecutor(2) as pool:
         with gate.enter(kept):
             gone = pool.submit(lambda: gate.enter(cancel).__enter__())

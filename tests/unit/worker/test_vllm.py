@@ -23,7 +23,7 @@ from worker.engines.base import Cancelled, DeviceBroken, Prompt, Row
 from worker.engines.registry import create
 from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.processors import LogitsError
-from worker.engines.vllm.answer import Answer, likelihood
+from worker.engines.vllm.answer import VllmAnswer, likelihood
 from worker.engines.vllm.form import structured
 from worker.engines.vllm.options import VllmOptions, arguments
 from worker.engines.vllm.sampling import PUBLISHED, check, sampling
@@ -155,7 +155,7 @@ def output(*ids: int, ended: str | None = None, cached: int = 0, logprob: float 
     return SimpleNamespace(outputs=[said], num_cached_tokens=cached)
 
 
-def begun(grammar: Any = None, **parameters: Any) -> tuple[Answer, list[Piece], threading.Event]:
+def begun(grammar: Any = None, **parameters: Any) -> tuple[VllmAnswer, list[Piece], threading.Event]:
     pieces, cancel = list[Piece](), threading.Event()
     row = Row(Prompt(1, 0, None), Parameters(**parameters), pieces.append, cancel, grammar=grammar)
     transcript = Transcript(
@@ -164,7 +164,7 @@ def begun(grammar: Any = None, **parameters: Any) -> tuple[Answer, list[Piece], 
         lambda id_: (LETTERS[id_], b""),
         ends=[END],
     )
-    return Answer(row, transcript, {END}), pieces, cancel
+    return VllmAnswer(row, transcript, {END}), pieces, cancel
 
 
 class Strict:

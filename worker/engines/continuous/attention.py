@@ -32,9 +32,11 @@ def gain(keys: torch.Tensor) -> bool:
     return keys.device.type == "cpu" and keys.dtype is torch.float32
 
 
-def possible(query: torch.Tensor, key: torch.Tensor, how: dict[str, Any]) -> bool:
+def possible(query: torch.Tensor, key: torch.Tensor, options: dict[str, Any]) -> bool:
     """Whether `attention` computes the same as torch's own function, and faster."""
-    plain = not how.get("dropout") and how.get("position_bias") is None and how.get("softcap") is None
+    plain = (
+        not options.get("dropout") and options.get("position_bias") is None and options.get("softcap") is None
+    )
     return plain and query.shape[2] == 1 and key.stride(2) == 1 < key.stride(3) and gain(key)
 
 
@@ -64,7 +66,7 @@ def attention(
 WASTE = 256
 
 
-class Group(NamedTuple):
+class AttentionGroup(NamedTuple):
     """Rows `start` to `end`; none of them is longer than `length`."""
 
     start: int
@@ -72,18 +74,18 @@ class Group(NamedTuple):
     length: int
 
 
-def grouped(lengths: Sequence[int], waste: int) -> list[Group]:
+def grouped(lengths: Sequence[int], waste: int) -> list[AttentionGroup]:
     """Groups of all rows in their order; adjacent groups merge if that wastes at most `waste` columns."""
-    found: list[Group] = []
+    groups: list[AttentionGroup] = []
     for row, length in enumerate(lengths):
-        group = Group(row, row + 1, length)
-        while found and _wasted(found[-1], group) <= waste:
-            group = Group(found[-1].start, group.end, max(found.pop().length, group.length))
-        found.append(group)
-    return found
+        group = AttentionGroup(row, row + 1, length)
+        while groups and _wasted(groups[-1], group) <= waste:
+            group = AttentionGroup(groups[-1].start, group.end, max(groups.pop().length, group.length))
+        groups.append(group)
+    return groups
 
 
-def _wasted(one: Group, other: Group) -> int:
+def _wasted(one: AttentionGroup, other: AttentionGroup) -> int:
     """The columns that merging two groups adds for the rows of the shorter one."""
     shorter = min(one, other, key=lambda group: group.length)
     return (shorter.end - shorter.start) * abs(one.length - other.length)
@@ -93,10 +95,10 @@ KIND = "sdpa"
 _step = threading.local()
 
 
-class Layer(Protocol):
+class GroupedLayer(Protocol):
     """A cache layer that computes attention itself: only it knows what its tokens attend to."""
 
-    def attend(self, module: torch.nn.Module, query: torch.Tensor, **how: Any) -> torch.Tensor:
+    def attend(self, module: torch.nn.Module, query: torch.Tensor, **options: Any) -> torch.Tensor:
         """The attention output as transformers' own function returns it, [1, tokens, heads, width]."""
 
 
@@ -111,7 +113,7 @@ def divides(network: Any) -> bool:
 
 
 @contextmanager
-def apart(groups: Sequence[Group]) -> Iterator[None]:
+def apart(groups: Sequence[AttentionGroup]) -> Iterator[None]:
     """Rows attend in these groups on this thread meanwhile; the groups' lengths include the step's column."""
     _step.groups = groups
     try:
@@ -120,7 +122,7 @@ def apart(groups: Sequence[Group]) -> Iterator[None]:
         _step.groups, _step.layer = (), None
 
 
-def expect(layer: Layer) -> None:
+def expect(layer: GroupedLayer) -> None:
     """Let `layer` compute this thread's next call of `attend`."""
     _step.layer = layer
 
@@ -131,13 +133,13 @@ def attend(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    **how: Any,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """In the place of transformers' own function: by the layer given to `expect`, else by `in_groups`."""
     layer, _step.layer = getattr(_step, "layer", None), None
     if layer is not None:
-        return layer.attend(module, query, **how), None
-    return in_groups(module, query, key, value, attention_mask, **how)
+        return layer.attend(module, query, **options), None
+    return in_groups(module, query, key, value, attention_mask, **options)
 
 
 def in_groups(
@@ -146,25 +148,25 @@ def in_groups(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    **how: Any,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention in the groups given to `apart`; all rows at once if there are none."""
     groups = getattr(_step, "groups", ())
-    if len(groups) < 2 or not _rowwise(query, key, attention_mask, how):
-        return _together(module, query, key, value, attention_mask, how), None
+    if len(groups) < 2 or not _rowwise(query, key, attention_mask, options):
+        return _together(module, query, key, value, attention_mask, options), None
     mask: Any = attention_mask
-    found = [
+    outputs = [
         _together(
             module,
             query[start:end],
             key[start:end, :, -length:],
             value[start:end, :, -length:],
             mask[start:end, ..., -length:],
-            how,
+            options,
         )
         for start, end, length in groups
     ]
-    return torch.cat(found), None
+    return torch.cat(outputs), None
 
 
 def _together(
@@ -173,17 +175,17 @@ def _together(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    how: dict[str, Any],
+    options: dict[str, Any],
 ) -> torch.Tensor:
-    if possible(query, key, how):
-        return attention(query, key, value, mask, how.get("scaling"))
-    found: torch.Tensor = sdpa_attention_forward(module, query, key, value, mask, **how)[0]
-    return found
+    if possible(query, key, options):
+        return attention(query, key, value, mask, options.get("scaling"))
+    output: torch.Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
+    return output
 
 
-def _rowwise(query: torch.Tensor, key: torch.Tensor, mask: Any, how: dict[str, Any]) -> bool:
+def _rowwise(query: torch.Tensor, key: torch.Tensor, mask: Any, options: dict[str, Any]) -> bool:
     """Whether the mask hides, row by row, the columns that a group is not given."""
-    if not torch.is_tensor(mask) or how.get("position_bias") is not None:
+    if not torch.is_tensor(mask) or options.get("position_bias") is not None:
         return False
     return query.shape[2] == 1 and mask.shape[0] == query.shape[0] and mask.shape[-1] == key.shape[2]
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from worker.engines.continuous.attention import apart, ours
-from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.errors import CannotBatch
 from worker.engines.continuous.kv_cache import BatchCache
-from worker.engines.continuous.kv_slices import Past
-from worker.engines.continuous.mixed_pass import Mixed
+from worker.engines.continuous.kv_slices import KVSlices
+from worker.engines.continuous.mixed_pass import MixedPass
 from worker.engines.continuous.model_inputs import alike
 from worker.engines.continuous.prefill import Prefill, Prefilled
 from worker.engines.continuous.row_window import COLUMNS
@@ -52,7 +52,7 @@ class Batch:
         """Raises Refusal. After any other exception the rows are lost if the batch is `torn`."""
         cache = self._cache or BatchCache(prefilled.cache, self._columns, ours(self._network))
         if self.rows and prefilled.extras.keys() != self._extras.keys():
-            raise Refusal("its prompts need different inputs while decoding")
+            raise CannotBatch("its prompts need different inputs while decoding")
         positions, extras = prefilled.positions, dict(prefilled.extras)
         if self.rows:
             positions = torch.cat(alike([self._positions, positions]), dim=-2)
@@ -74,7 +74,7 @@ class Batch:
         self._positions = self._positions[..., order, :]
         self._extras = {k: v[order] if torch.is_tensor(v) else v for k, v in self._extras.items()}
 
-    def past(self, row: int) -> Past:
+    def past(self, row: int) -> KVSlices:
         """See `BatchCache.past`."""
         return self._full.past(row)
 
@@ -105,11 +105,11 @@ class Batch:
         window = self._full.window
         self._full.before_step()
         with apart(window.groups(self.waste)):
-            logits, found = self._mixed(tokens, prompts) if prompts else (self._plain(tokens), [])
+            logits, prefilled = self._mixed(tokens, prompts) if prompts else (self._plain(tokens), [])
         # Last, so that a step that fails before has changed nothing.
         self._positions = self._positions + 1
         window.advance()
-        return logits, found
+        return logits, prefilled
 
     def _plain(self, tokens: list[int]) -> torch.Tensor:
         cache, device = self._full, self._positions.device
@@ -127,16 +127,16 @@ class Batch:
     def _mixed(
         self, tokens: list[int], prompts: Sequence[tuple[Prefill, int]]
     ) -> tuple[torch.Tensor, list[Prefilled | None]]:
-        mixed = Mixed(self._network, self._full, [prefill.share(end) for prefill, end in prompts])
+        mixed = MixedPass(self._network, self._full, [prefill.share(end) for prefill, end in prompts])
         inputs = mixed.inputs(tokens, self._positions, self._extras)
         logits = self._network(**inputs, return_dict=True).logits
-        found = [
+        prefilled = [
             prefill.take(end, logits[:, row : row + 1], past)
             for (prefill, end), (row, past) in zip(
                 prompts, enumerate(mixed.pasts(), len(tokens)), strict=True
             )
         ]
-        return logits[0, : len(tokens)], found
+        return logits[0, : len(tokens)], prefilled
 
     @property
     def recurrent(self) -> bool:

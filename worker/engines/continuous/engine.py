@@ -21,17 +21,17 @@ from worker.engines.base import Engine, Finish, Prompt, Row, Samples
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.attention import WASTE
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.errors import CannotBatch
 from worker.engines.continuous.loop import Loop
-from worker.engines.continuous.prefilling import Prefilling
+from worker.engines.continuous.prefilling import PrefillQueue
 from worker.engines.continuous.prompt_content import ContentReader
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.running import Running
-from worker.engines.continuous.sequence import Answer, Siblings
-from worker.engines.continuous.token_budget import Capacity, Pace, cache_budget, cache_tokens
-from worker.engines.continuous.verify.batching import Certificate, certify
-from worker.engines.loading.devices import Devices, compute_on, device_of, in_passing
-from worker.engines.loading.layer_progress import Stacks
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.sequence import Siblings, TokenSequence
+from worker.engines.continuous.token_budget import BatchCapacity, PrefillPace, cache_budget, cache_tokens
+from worker.engines.continuous.verify.batching import Certificate, verify
+from worker.engines.loading.devices import Devices, compute_on, device_of, in_own_thread
+from worker.engines.loading.layer_progress import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.options import read_options
 
@@ -77,41 +77,41 @@ class ContinuousEngine(LoadedEngine):
 
     def load(self) -> Engine:
         """Raises ModelFailed, also where the model cannot be batched."""
-        in_passing(self._load)
+        in_own_thread(self._load)
         return self
 
     def _load(self) -> None:
         try:
             self.start(LoadedModel(self._model))
-        except Refusal as refusal:
+        except CannotBatch as refusal:
             raise ModelFailed(
                 f"model {self._model.id}: the engine continuous cannot run it: {refusal}"
             ) from None
 
     def start(self, loaded: LoadedModel) -> None:
         """Raises Refusal."""
-        certificate = certify(loaded, reuse=self._options.reuse_mb != 0)
+        certificate = verify(loaded, reuse=self._options.reuse_mb != 0)
         budget = self._budget(certificate)
-        kept = self._kept(budget, loaded) if certificate.reusable.anything else 0
-        tokens = cache_tokens(certificate.column_bytes, budget - kept)
+        reserve = self._kept(budget, loaded) if certificate.reusable.anything else 0
+        tokens = cache_tokens(certificate.column_bytes, budget - reserve)
         loaded.shorten(_within(loaded.facts.context_length, tokens))
         self.reason = _words(certificate, loaded)
         self._loaded = loaded
-        capacity, pace = Capacity(self.rows, tokens), Pace(self._options.stall_steps)
+        capacity, pace = BatchCapacity(self.rows, tokens), PrefillPace(self._options.stall_steps)
         together = certificate.together
         waste = WASTE if certificate.groups else None
         batch = Batch(loaded.network, limit=self.rows, tokens=tokens, waste=waste)
-        running = Running(batch, loaded.suppressed)
-        self._reuse = Reuse(
-            loaded.network, certificate.seams, kept, certificate.reusable, together=together.pictures
+        running = RunningBatch(batch, loaded.suppressed)
+        self._reuse = ReuseCache(
+            loaded.network, certificate.seams, reserve, certificate.reusable, together=together.pictures
         )
-        self._reader = ContentReader(loaded, certificate.reusable, known=self._reuse.known)
+        self._reader = ContentReader(loaded, certificate.reusable, known_tokens=self._reuse.known)
         prefilling = (
-            Prefilling(self.rows, shared_pass.grain(loaded.network), mixes=together.steps)
+            PrefillQueue(self.rows, shared_pass.grain(loaded.network), mixes=together.steps)
             if together.prompts
-            else Prefilling(1)
+            else PrefillQueue(1)
         )
-        stacks, devices = Stacks(loaded.network), Devices(loaded.network)
+        stacks, devices = LayerProgress(loaded.network), Devices(loaded.network)
         self._loop = Loop(stacks, devices, running, self._reuse, capacity, pace, prefilling)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
@@ -135,7 +135,7 @@ class ContinuousEngine(LoadedEngine):
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
         """As `generate`, for rows with one prompt: they wait in line together, and it is computed once."""
         siblings = Siblings()
-        return self._loop.submit([Answer(row, self._loaded, siblings) for row in rows])
+        return self._loop.submit([TokenSequence(row, self._loaded, siblings) for row in rows])
 
     @property
     def rows_now(self) -> int:
@@ -176,19 +176,19 @@ def _within(context_length: int, tokens: int) -> int:
         return context_length
     rounded = tokens // CONTEXT_STEP * CONTEXT_STEP or tokens
     if not rounded:
-        raise Refusal("there is no memory for its cache")
+        raise CannotBatch("there is no memory for its cache")
     log.warning("the cache's memory holds %d tokens of one request, fewer than the model takes", rounded)
     return rounded
 
 
 def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     format = str(loaded.format).removeprefix("torch.")
-    found = f"certified: beside others its logits differ by {certificate.difference:.0e} at most"
+    summary = f"certified: beside others its logits differ by {certificate.difference:.0e} at most"
     if loaded.format is not torch.float32:
-        found += f", which in {format} may change an answer"
+        summary += f", which in {format} may change an answer"
     cut = f"prompts may be cut {certificate.seams.value}"
     if certificate.flaw:
         cut += f" ({certificate.flaw})"
     unseen = certificate.unseen and f"no question about a picture could be tried: {certificate.unseen}"
     shared = certificate.together.words, certificate.reusable.words
-    return "; ".join(filter(None, (found, unseen, cut, *shared, loaded.words)))
+    return "; ".join(filter(None, (summary, unseen, cut, *shared, loaded.words)))

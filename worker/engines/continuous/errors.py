@@ -12,16 +12,16 @@ UNFIT = (
 )
 
 
-class Refusal(Exception):  # noqa: N818 - an outcome, not an error
+class CannotBatch(Exception):  # noqa: N818 - an outcome, not an error
     """The model does something that rows sharing a batch cannot bear; the message says what."""
 
 
 @contextmanager
-def rehearsing(what: str = "") -> Iterator[None]:
-    """Turns the model's failure into a Refusal that begins with `what`, unless memory or device failed."""
+def rehearsing(subject: str = "") -> Iterator[None]:
+    """Turns the model's failure into a Refusal that begins with `subject`, unless memory or device failed."""
     try:
         yield
     except UNFIT as error:
         if out_of_memory(error) or device_broken(error):
             raise
-        raise Refusal(f"{what}{type(error).__name__}: {error}"[:300]) from error
+        raise CannotBatch(f"{subject}{type(error).__name__}: {error}"[:300]) from error

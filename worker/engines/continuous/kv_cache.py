@@ -19,9 +19,9 @@ from transformers.cache_utils import (
 )
 
 from worker.engines.continuous import attention
-from worker.engines.continuous.errors import Refusal
-from worker.engines.continuous.kv_slices import STATE_FACTS, Past, State
-from worker.engines.continuous.row_window import Window
+from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.kv_slices import STATE_FACTS, KVSlices, RecurrentState
+from worker.engines.continuous.row_window import RowWindow
 
 # The batch's KV cache of one model layer, for all rows.
 
@@ -32,7 +32,7 @@ class AlignedLayer(CacheLayerMixin):
     They must be zeroed: a masked column has weight 0, but 0 times a NaN that another row left there is NaN.
     """
 
-    def __init__(self, window: Window, sliding: int | None, ours: bool) -> None:
+    def __init__(self, window: RowWindow, sliding: int | None, ours: bool) -> None:
         """`ours` tells whether the model computes its attention with `attention.attend`."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.keys: torch.Tensor
@@ -73,7 +73,7 @@ class AlignedLayer(CacheLayerMixin):
     def check(self, source: Any, length: int) -> None:
         """Raises Refusal if the layer does not hold one column per token, as in cross attention."""
         if source.keys.shape[2] != length:
-            raise Refusal(f"a layer holds {source.keys.shape[2]} columns for a prompt of {length} tokens")
+            raise CannotBatch(f"a layer holds {source.keys.shape[2]} columns for a prompt of {length} tokens")
 
     def make_room(self, rows: int, columns: int, shift: int) -> None:
         """Resize to `rows` by `columns`, and move what is there by `shift` columns."""
@@ -94,8 +94,8 @@ class AlignedLayer(CacheLayerMixin):
     def drop(self, row: int) -> None:
         last = self._window.rows - 1
         if row != last:
-            for kept in (self.keys, self.values):
-                kept[row, :, : self._window.end] = kept[last, :, : self._window.end]
+            for tensor in (self.keys, self.values):
+                tensor[row, :, : self._window.end] = tensor[last, :, : self._window.end]
 
     def columns(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
         """A view of one row's keys and values, [1, head, column, value]."""
@@ -164,8 +164,8 @@ class BatchCache(Cache):
     def __init__(self, first: Any, columns: int, ours: bool) -> None:
         """`ours`: see AlignedLayer. Raises Refusal for a kind of cache or layer that rows cannot share."""
         if type(first) is not DynamicCache:
-            raise Refusal(f"its cache is a {type(first).__name__}")
-        self.window = Window(columns)
+            raise CannotBatch(f"its cache is a {type(first).__name__}")
+        self.window = RowWindow(columns)
         self.torn = False
         """Whether an exception left some layers changed and others not."""
         super().__init__(layers=[_shared(layer, self.window, ours) for layer in first.layers])
@@ -197,11 +197,11 @@ class BatchCache(Cache):
                 layer.drop(row, self.window.rows)
         self.window.leave(row)
 
-    def past(self, row: int) -> Past:
+    def past(self, row: int) -> KVSlices:
         """All that a row has seen: a view of its columns, and a copy of its states."""
-        return Past(
+        return KVSlices(
             tuple(layer.columns(row) for layer in self._aligned()),
-            tuple(State.of(layer, row) for layer in self.layers if isinstance(layer, StateLayer)),
+            tuple(RecurrentState.of(layer, row) for layer in self.layers if isinstance(layer, StateLayer)),
         )
 
     def before_step(self) -> None:
@@ -229,10 +229,10 @@ class BatchCache(Cache):
     @property
     def column_bytes(self) -> Counter[torch.device]:
         """Memory of one token of one row on each device."""
-        found = Counter[torch.device]()
+        by_device = Counter[torch.device]()
         for layer in self._aligned():
-            found[layer.keys.device] += layer.column_bytes
-        return found
+            by_device[layer.keys.device] += layer.column_bytes
+        return by_device
 
     def _shift_for(self, rows: int, length: int) -> int:
         """Columns that the present rows move right; back to column 0 if columns or rows run out."""
@@ -273,7 +273,7 @@ class BatchCache(Cache):
         ]
 
 
-def _shared(layer: Any, window: Window, ours: bool) -> Any:
+def _shared(layer: Any, window: RowWindow, ours: bool) -> Any:
     kind = type(layer)
     if kind is DynamicLayer:
         return AlignedLayer(window, None, ours)
@@ -283,4 +283,4 @@ def _shared(layer: Any, window: Window, ours: bool) -> Any:
         return StateLayer(layer.number_of_states)
     if kind is DummyLayer:
         return DummyLayer()  # type: ignore[no-untyped-call]
-    raise Refusal(f"its cache has layers of the kind {kind.__name__}")
+    raise CannotBatch(f"its cache has layers of the kind {kind.__name__}")

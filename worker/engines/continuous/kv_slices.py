@@ -15,7 +15,7 @@ from transformers.cache_utils import (
     LinearAttentionLayer,
 )
 
-from worker.engines.continuous.model_inputs import Encoded
+from worker.engines.continuous.model_inputs import EncodedPictures
 
 STATES = ("conv_states", "recurrent_states")
 
@@ -31,7 +31,7 @@ STATE_FACTS = (
 
 
 @dataclass(frozen=True)
-class State:
+class RecurrentState:
     """A copy of one layer's convolution and recurrent states, and of the layer's own facts about them."""
 
     tensors: dict[str, dict[int, torch.Tensor]]
@@ -40,9 +40,9 @@ class State:
     device: torch.device
 
     @classmethod
-    def of(cls, layer: Any, row: int = 0) -> "State":
+    def of(cls, layer: Any, row: int = 0) -> "RecurrentState":
         tensors = {
-            name: {at: kept[row : row + 1].clone() for at, kept in states.items() if kept is not None}
+            name: {at: tensor[row : row + 1].clone() for at, tensor in states.items() if tensor is not None}
             for name, states in ((name, getattr(layer, name)) for name in STATES)
         }
         facts = {fact: dict(getattr(layer, fact)) for fact in STATE_FACTS}
@@ -51,37 +51,37 @@ class State:
     def fill(self, layer: Any) -> None:
         """Copy the states into the layer; a copy, because the layer overwrites its states at every step."""
         for name, states in self.tensors.items():
-            getattr(layer, name).update({at: kept.clone() for at, kept in states.items()})
+            getattr(layer, name).update({at: tensor.clone() for at, tensor in states.items()})
         for fact, value in self.facts.items():
             setattr(layer, fact, dict(value))
         layer.dtype, layer.device = self.dtype, self.device
 
     @property
     def bytes(self) -> int:
-        return sum(kept.nbytes for states in self.tensors.values() for kept in states.values())
+        return sum(tensor.nbytes for states in self.tensors.values() for tensor in states.values())
 
 
 @dataclass(frozen=True)
-class Past:
+class KVSlices:
     """The cache of a row's first tokens: columns of the layers that have them, states of the others."""
 
     columns: tuple[Columns, ...]
-    states: tuple[State, ...] = ()
+    states: tuple[RecurrentState, ...] = ()
 
     @classmethod
-    def of(cls, cache: Any) -> "Past":
+    def of(cls, cache: Any) -> "KVSlices":
         """The past of the only row of a dynamic cache that was passed to `record`."""
-        columns, states = list[Columns](), list[State]()
+        columns, states = list[Columns](), list[RecurrentState]()
         for layer in cache.layers:
             if isinstance(layer, LinearAttentionLayer):
-                states.append(State.of(layer))
+                states.append(RecurrentState.of(layer))
             elif not isinstance(layer, DummyLayer):
                 columns.append((layer.keys, layer.values))
         return cls(tuple(columns), tuple(states))
 
-    def row(self, at: int, start: int, end: int) -> "Past":
+    def row(self, at: int, start: int, end: int) -> "KVSlices":
         """A view of columns `start` to `end` of row `at`."""
-        return Past(
+        return KVSlices(
             tuple(
                 (keys[at : at + 1, :, start:end], values[at : at + 1, :, start:end])
                 for keys, values in self.columns
@@ -126,24 +126,24 @@ def joined(pieces: Sequence[Sequence[Columns]]) -> tuple[Columns, ...]:
     )
 
 
-def beside(pasts: Sequence[Past | None]) -> Past | None:
+def beside(pasts: Sequence[KVSlices | None]) -> KVSlices | None:
     """Several pasts as the rows of one, ending at the same column; None if there is none.
 
     A row is filled up with zeros on the left. Pasts with states cannot be combined.
     """
     if len(pasts) == 1:
         return pasts[0]
-    known = [past.columns for past in pasts if past is not None]
-    if not known:
+    columns = [past.columns for past in pasts if past is not None]
+    if not columns:
         return None
     places = [at for at, past in enumerate(pasts) if past is not None]
-    return Past(
+    return KVSlices(
         tuple(
             (
                 _aligned([keys for keys, _ in layer], places, len(pasts)),
                 _aligned([values for _, values in layer], places, len(pasts)),
             )
-            for layer in zip(*known, strict=True)
+            for layer in zip(*columns, strict=True)
         )
     )
 
@@ -160,20 +160,20 @@ def _fill(layer: Any, keys: torch.Tensor, values: torch.Tensor) -> None:
         layer.cumulative_length = keys.shape[2]
 
 
-def _aligned(known: Sequence[torch.Tensor], places: Sequence[int], rows: int) -> torch.Tensor:
-    _, heads, _, width = known[0].shape
-    tokens = max(row.shape[2] for row in known)
-    found = known[0].new_zeros(rows, heads, tokens, width)
-    for at, row in zip(places, known, strict=True):
-        found[at, :, tokens - row.shape[2] :] = row[0]
-    return found
+def _aligned(tensors: Sequence[torch.Tensor], places: Sequence[int], rows: int) -> torch.Tensor:
+    _, heads, _, width = tensors[0].shape
+    tokens = max(row.shape[2] for row in tensors)
+    aligned = tensors[0].new_zeros(rows, heads, tokens, width)
+    for at, row in zip(places, tensors, strict=True):
+        aligned[at, :, tokens - row.shape[2] :] = row[0]
+    return aligned
 
 
 # The part of a prompt that is known already and need not be computed.
 
 
 @dataclass(frozen=True)
-class Head:
+class KnownPrefix:
     """What is known of a prompt: its first `start` tokens, and the encoded pictures after these.
 
     `inputs` are what `generate()` takes for the whole prompt, with pixels if it has to encode the pictures.
@@ -183,7 +183,7 @@ class Head:
 
     inputs: dict[str, Any]
     start: int = 0
-    past: Past | None = None
+    past: KVSlices | None = None
     logits: torch.Tensor | None = None
-    pictures: Encoded | None = None
+    pictures: EncodedPictures | None = None
     skipped: int = 0

@@ -2,7 +2,7 @@
 
 A turn drops cancelled rows, computes chunks of waiting prompts, several in one pass if they fit, and decodes
 one step for all rows. If `certify` has proved that the model can, the step computes the chunks in its own
-pass. New prompts slow down the rows that decode no more than `Pace` allows.
+pass. New prompts slow down the rows that decode no more than `PrefillPace` allows.
 """
 
 import logging
@@ -15,16 +15,16 @@ import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous.prefill import Prefilled
-from worker.engines.continuous.prefilling import Chunk, Forked, Newcomer, Prefilling
+from worker.engines.continuous.prefilling import Chunk, ForkedPrefill, PrefillingSequence, PrefillQueue
 from worker.engines.continuous.recovery import Recovery
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.running import Running
-from worker.engines.continuous.scheduler import Admission, Unanswered, WaitingLine
-from worker.engines.continuous.sequence import Answer
-from worker.engines.continuous.token_budget import Capacity, Pace, PassLimits
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.scheduler import PendingCount, PrefillAdmission, WaitingQueue
+from worker.engines.continuous.sequence import TokenSequence
+from worker.engines.continuous.token_budget import BatchCapacity, PassLimits, PrefillPace
 from worker.engines.loading.devices import Devices, compute_on
-from worker.engines.loading.layer_progress import Stacks
-from worker.engines.progress import Pulse
+from worker.engines.loading.layer_progress import LayerProgress
+from worker.engines.progress import ProgressClock
 
 log = logging.getLogger("worker.engines.continuous")
 # How long a process that is ending waits for the last step.
@@ -36,25 +36,25 @@ class Loop:
 
     def __init__(
         self,
-        stacks: Stacks,
+        stacks: LayerProgress,
         devices: Devices,
-        running: Running,
-        reuse: Reuse,
-        capacity: Capacity,
-        pace: Pace,
-        prefilling: Prefilling,
+        running: RunningBatch,
+        reuse: ReuseCache,
+        capacity: BatchCapacity,
+        pace: PrefillPace,
+        prefilling: PrefillQueue,
     ) -> None:
-        self.pulse = Pulse()
+        self.pulse = ProgressClock()
         self._stacks = stacks
         self._devices = devices
         self._running = running
         self._reuse = reuse
         self._capacity = capacity
         self._pace = pace
-        self._line = WaitingLine()
+        self._line = WaitingQueue()
         self._prefilling = prefilling
-        self._admission = Admission(capacity, reuse, prefilling)
-        self._unanswered = Unanswered(self.pulse)
+        self._admission = PrefillAdmission(capacity, reuse, prefilling)
+        self._unanswered = PendingCount(self.pulse)
         self._recovery = Recovery(self._line, prefilling, running, capacity, reuse, self._unanswered)
         processors = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, args=(processors,), name="engine", daemon=True)
@@ -68,7 +68,7 @@ class Loop:
         if self._thread is not threading.current_thread():
             self._thread.join(STOP_S)
 
-    def submit(self, answers: Sequence[Answer]) -> list[Finish]:
+    def submit(self, answers: Sequence[TokenSequence]) -> list[Finish]:
         """Wait until all are finished. Raises the failure of the first one that failed, and DeviceBroken."""
         if self.broken:
             raise DeviceBroken(self.broken)
@@ -98,7 +98,7 @@ class Loop:
                 self._recovery.fail_all(error)
 
     @contextmanager
-    def _computing(self, answers: Sequence[Answer]) -> Iterator[None]:
+    def _computing(self, answers: Sequence[TokenSequence]) -> Iterator[None]:
         """For work on the answers' prompts that may take long. Raises Cancelled once all are cancelled."""
 
         def lives() -> None:
@@ -137,7 +137,9 @@ class Loop:
 
     def _let_go(self) -> None:
         """Cancelled rows leave before anything more is computed for them."""
-        for answer in self._line.take_cancelled() + [held for held in self._recovery.held if held.cancelled]:
+        for answer in self._line.take_cancelled() + [
+            suspended for suspended in self._recovery.held if suspended.cancelled
+        ]:
             self._recovery.fail(answer, Cancelled())
 
     def _beside(self) -> list[Chunk]:
@@ -185,7 +187,7 @@ class Loop:
         tokens = together.tokens
         try:
             with self._computing(together.answers):
-                found = together.compute()
+                prefilled = together.compute()
                 # Nothing is read where a prompt is not complete, and the next step would pay for its time.
                 self._devices.wait()
         except Cancelled as left:
@@ -197,26 +199,26 @@ class Loop:
             self._recovery.pass_failed(together, error)
             return
         self._pace.prefilled(tokens, time.perf_counter() - started)
-        self._prefilling.lasted(len(found), tokens)
+        self._prefilling.lasted(len(prefilled), tokens)
         self.pulse.tick()
-        self._arrived(together.newcomers, found)
+        self._arrived(together.newcomers, prefilled)
 
-    def _arrived(self, newcomers: Sequence[Newcomer], found: Sequence[Prefilled | None]) -> None:
+    def _arrived(self, newcomers: Sequence[PrefillingSequence], found: Sequence[Prefilled | None]) -> None:
         for newcomer, prefilled in zip(newcomers, found, strict=True):
             if prefilled is not None:
                 with self._recovery.blames(newcomer.answer):
                     self._arrive(newcomer, prefilled)
 
-    def _arrive(self, newcomer: Newcomer, prefilled: Prefilled) -> None:
+    def _arrive(self, newcomer: PrefillingSequence, prefilled: Prefilled) -> None:
         self._prefilling.remove(answer := newcomer.answer)
         answer.first(prefilled.logits)
         self._reuse.keep(answer.content, prefilled)
-        self._enter(answer, Forked(answer.siblings, newcomer.prefill, prefilled))
+        self._enter(answer, ForkedPrefill(answer.siblings, newcomer.prefill, prefilled))
 
-    def _enter(self, answer: Answer, computed: Forked) -> None:
-        head, held = self._line.head(), (computed, self._prefilling.forked)
-        wanted = (one for one in held if one and head and one.siblings is head.siblings)
-        self._prefilling.forked = next(wanted, None)
+    def _enter(self, answer: TokenSequence, computed: ForkedPrefill) -> None:
+        head, candidates = self._line.head(), (computed, self._prefilling.forked)
+        siblings = (one for one in candidates if one and head and one.siblings is head.siblings)
+        self._prefilling.forked = next(siblings, None)
         if answer.over:
             self._recovery.finish(answer)
         else:
@@ -226,8 +228,8 @@ class Loop:
         rows, started = len(self._running.answers), time.perf_counter()
         beside, tokens = [chunk.newcomer for chunk in chunks], sum(chunk.tokens for chunk in chunks)
         try:
-            drawn, arrived = self._running.step(chunks)
-            if not drawn:
+            choices, arrived = self._running.step(chunks)
+            if not choices:
                 self._devices.wait()  # elsewhere drawing does: it reads the logits
         except Exception as error:
             # The outermost frame of a step: what it raises may be one row's fault, or nobody's.
@@ -240,9 +242,9 @@ class Loop:
         self._prefilling.lasted(len(beside), tokens)
         self.pulse.tick()
         # If one answer runs out of memory, those after it may be back in line; they draw when they return.
-        for answer, found, seen in (one for one in drawn if one[0] in self._running):
+        for answer, choice, distribution in (one for one in choices if one[0] in self._running):
             with self._recovery.blames(answer):
-                answer.take(found, seen)
+                answer.take(choice, distribution)
                 if answer.over:
                     self._recovery.finish(answer)
                 else:

@@ -19,16 +19,16 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from worker.engines.continuous.attention import expect, in_groups, ours
-from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.errors import CannotBatch
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
-from worker.engines.continuous.kv_slices import Columns, Past
+from worker.engines.continuous.kv_slices import Columns, KVSlices
 from worker.engines.continuous.model_inputs import ENCODED, KEPT, alike, merged
-from worker.engines.continuous.prefill import Share
+from worker.engines.continuous.prefill import PassShare
 from worker.engines.continuous.shared_pass import filled, grain
 
 
 @dataclass(frozen=True)
-class Span:
+class PromptSpan:
     """A chunk's place in the pass, `start` to `end`; `mask` is None if the chunk begins its prompt."""
 
     start: int
@@ -36,14 +36,14 @@ class Span:
     mask: torch.Tensor | None
 
     @classmethod
-    def of(cls, start: int, share: Share, device: torch.device) -> "Span":
+    def of(cls, start: int, share: PassShare, device: torch.device) -> "PromptSpan":
         """Its mask is on `device`."""
         tokens = share.end - share.start
-        seen = (
+        columns = (
             torch.arange(share.end, device=device)
             <= torch.arange(share.start, share.end, device=device)[:, None]
         )
-        return cls(start, start + tokens, seen[None, None] if share.start else None)
+        return cls(start, start + tokens, columns[None, None] if share.start else None)
 
 
 class MixedLayer(CacheLayerMixin):
@@ -54,7 +54,11 @@ class MixedLayer(CacheLayerMixin):
     """
 
     def __init__(
-        self, rows: AlignedLayer, mask: torch.Tensor, spans: Sequence[Span], pasts: Sequence[Columns | None]
+        self,
+        rows: AlignedLayer,
+        mask: torch.Tensor,
+        spans: Sequence[PromptSpan],
+        pasts: Sequence[Columns | None],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.is_initialized = True
@@ -90,24 +94,24 @@ class MixedLayer(CacheLayerMixin):
         expect(self)
         return new
 
-    def attend(self, module: torch.nn.Module, query: torch.Tensor, **how: Any) -> torch.Tensor:
+    def attend(self, module: torch.nn.Module, query: torch.Tensor, **options: Any) -> torch.Tensor:
         """Attention part by part. Raises Refusal if more than the tokens' order decides what they see."""
-        if how.get("position_bias") is not None or how.get("sliding_window") is not None:
-            raise Refusal("its attention has a bias or a window")
+        if options.get("position_bias") is not None or options.get("sliding_window") is not None:
+            raise CannotBatch("its attention has a bias or a window")
         count = len(self._mask)
         rows = query[0, :, :count].transpose(0, 1)[:, :, None]
-        seen = [in_groups(module, rows, *self._rows, self._mask, **how)[0].transpose(0, 1)]
+        outputs = [in_groups(module, rows, *self._rows, self._mask, **options)[0].transpose(0, 1)]
         for span, columns in zip(self._spans, self.found, strict=True):
             part = query[:, :, span.start : span.end]
-            seen.append(sdpa_attention_forward(module, part, *columns, span.mask, **how)[0])
-        out = torch.cat(seen, dim=1)
+            outputs.append(sdpa_attention_forward(module, part, *columns, span.mask, **options)[0])
+        out = torch.cat(outputs, dim=1)
         return pad(out, (0, 0, 0, 0, 0, query.shape[2] - out.shape[1]))
 
 
-class Mixed:
+class MixedPass:
     """One such pass. Until it is over, no row's and no prompt's past has changed."""
 
-    def __init__(self, network: Any, cache: BatchCache, shares: Sequence[Share]) -> None:
+    def __init__(self, network: Any, cache: BatchCache, shares: Sequence[PassShare]) -> None:
         """The batch must have room for the step's column. Raises Refusal."""
         layers = _layers(network, cache, shares[0])
         self._network = network
@@ -115,14 +119,14 @@ class Mixed:
         starts = accumulate((share.end - share.start for share in shares[:-1]), initial=cache.window.rows)
         placed = [*zip(starts, shares, strict=True)]
         # A model may be spread over devices, and what moves a layer's inputs does not know these masks.
-        seen = {
-            device: (mask.to(device), [Span.of(start, share, device) for start, share in placed])
+        masks = {
+            device: (mask.to(device), [PromptSpan.of(start, share, device) for start, share in placed])
             for device in {layer.keys.device for layer in layers}
         }
-        self.spans = seen[layers[0].keys.device][1]
+        self.spans = masks[layers[0].keys.device][1]
         pasts = zip(*(_columns(share, len(layers)) for share in shares), strict=True)
         self._layers = [
-            MixedLayer(layer, *seen[layer.keys.device], past)
+            MixedLayer(layer, *masks[layer.keys.device], past)
             for layer, past in zip(layers, pasts, strict=True)
         ]
         self._shares = shares
@@ -137,16 +141,16 @@ class Mixed:
         """
         own = {name: value for name, value in extras.items() if torch.is_tensor(value)}
         if own.keys() != self._shares[0].types.keys():
-            raise Refusal("its rows have inputs of their own while decoding")
+            raise CannotBatch("its rows have inputs of their own while decoding")
         shares, device = self._shares, positions.device
         length = self.spans[-1].end
         behind = filled(length, grain(self._network)) - length
-        given = dict(shares[0].rest)
+        arguments = dict(shares[0].rest)
         wanted = [*range(len(tokens)), *(span.end - 1 for span in self.spans)]
-        given[KEPT] = torch.tensor(wanted, device=device)
+        arguments[KEPT] = torch.tensor(wanted, device=device)
         for name, kinds in own.items():
             chunks = [share.types[name][:, share.start :] for share in shares]
-            given[name] = pad(torch.cat([kinds.transpose(0, 1), *chunks], dim=1), (0, behind))
+            arguments[name] = pad(torch.cat([kinds.transpose(0, 1), *chunks], dim=1), (0, behind))
         ids = torch.cat([torch.tensor([tokens], device=device), *(share.ids for share in shares)], dim=1)
         due = alike([positions.transpose(-1, -2), *(share.positions for share in shares)])
         inputs: dict[str, Any] = self._network.prepare_inputs_for_generation(
@@ -155,33 +159,33 @@ class Mixed:
             past_key_values=Cache(layers=list(self._layers)),
             position_ids=pad(torch.cat(due, dim=-1), (0, behind)),
             attention_mask=None,
-            **given,
+            **arguments,
         )
-        shown = [share.pictures for share in shares if share.pictures is not None]
-        if shown:
-            inputs[ENCODED] = {"image": merged(shown).output()}
+        pictures = [share.pictures for share in shares if share.pictures is not None]
+        if pictures:
+            inputs[ENCODED] = {"image": merged(pictures).output()}
         return inputs
 
-    def pasts(self) -> list[Past]:
+    def pasts(self) -> list[KVSlices]:
         """The keys and values of each prompt after the pass."""
         return [
-            Past(tuple(columns)) for columns in zip(*(layer.found for layer in self._layers), strict=True)
+            KVSlices(tuple(columns)) for columns in zip(*(layer.found for layer in self._layers), strict=True)
         ]
 
 
-def _layers(network: Any, cache: BatchCache, share: Share) -> list[AlignedLayer]:
+def _layers(network: Any, cache: BatchCache, share: PassShare) -> list[AlignedLayer]:
     """The batch's layers. Raises Refusal if attention or the choice of logits cannot be controlled."""
     if not ours(network):
-        raise Refusal("its attention is not sdpa")
+        raise CannotBatch("its attention is not sdpa")
     if KEPT not in share.rest:
-        raise Refusal(f"it takes no {KEPT}")
+        raise CannotBatch(f"it takes no {KEPT}")
     layers = [layer for layer in cache.layers if isinstance(layer, AlignedLayer) and not layer.is_sliding]
     if len(layers) < len(cache.layers):
-        raise Refusal("its cache has layers with windows or states")
+        raise CannotBatch("its cache has layers with windows or states")
     return layers
 
 
-def _columns(share: Share, layers: int) -> Sequence[Columns | None]:
+def _columns(share: PassShare, layers: int) -> Sequence[Columns | None]:
     return share.past.columns if share.past else [None] * layers
 
 

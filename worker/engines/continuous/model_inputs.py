@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
-from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.errors import CannotBatch
 
 POOLED, DEEP = "pooler_output", "deepstack_features"
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedPictures:
     """`rows` of one or more pictures in reading order; `deep` holds earlier layers' rows, of the same shape.
 
     The model expects them in an output of type `kind` under `name`, as a list if `listed`.
@@ -31,7 +31,7 @@ class Encoded:
     deep: tuple[torch.Tensor, ...] = ()
 
     @classmethod
-    def of(cls, output: Any) -> "Encoded | None":
+    def of(cls, output: Any) -> "EncodedPictures | None":
         """What an encoder returned; None where its rows cannot be told apart."""
         # Llama 4 has no pooled output; it projects the last hidden state itself.
         name = POOLED if output.get(POOLED) is not None else "last_hidden_state"
@@ -39,17 +39,17 @@ class Encoded:
         alike = all(isinstance(layer, torch.Tensor) == isinstance(features, torch.Tensor) for layer in deep)
         if features is None or not alike or not all(isinstance(layer[0], torch.Tensor) for layer in deep):
             return None
-        listed = not isinstance(features, torch.Tensor)
-        return cls(type(output), name, listed, _flat(features), tuple(map(_flat, deep)))
+        is_list = not isinstance(features, torch.Tensor)
+        return cls(type(output), name, is_list, _flat(features), tuple(map(_flat, deep)))
 
-    def part(self, start: int, end: int) -> "Encoded":
+    def part(self, start: int, end: int) -> "EncodedPictures":
         deep = tuple(layer[start:end] for layer in self.deep)
-        return Encoded(self.kind, self.name, self.listed, self.rows[start:end], deep)
+        return EncodedPictures(self.kind, self.name, self.listed, self.rows[start:end], deep)
 
-    def copy(self) -> "Encoded":
+    def copy(self) -> "EncodedPictures":
         """A copy with memory of its own."""
         deep = tuple(layer.clone() for layer in self.deep)
-        return Encoded(self.kind, self.name, self.listed, self.rows.clone(), deep)
+        return EncodedPictures(self.kind, self.name, self.listed, self.rows.clone(), deep)
 
     def output(self) -> Any:
         """The encoder output as the model takes it: a list of one picture, or a batch of one."""
@@ -72,40 +72,44 @@ def encoder_inputs(network: Any) -> frozenset[str]:
     return frozenset(inspect.signature(encoder).parameters)
 
 
-def encode(network: Any, inputs: Mapping[str, Any]) -> Encoded | None:
+def encode(network: Any, inputs: Mapping[str, Any]) -> EncodedPictures | None:
     """Call the encoder as `generate()` does."""
     named = encoder_inputs(network)
-    given = {name: value for name, value in inputs.items() if name in named}
-    return Encoded.of(network.base_model.get_image_features(**given, return_dict=True))
+    arguments = {name: value for name, value in inputs.items() if name in named}
+    return EncodedPictures.of(network.base_model.get_image_features(**arguments, return_dict=True))
 
 
-def encode_all(network: Any, shown: Sequence[tuple[Mapping[str, Any], int]]) -> "list[Encoded | None]":
+def encode_all(
+    network: Any, calls: Sequence[tuple[Mapping[str, Any], int]]
+) -> "list[EncodedPictures | None]":
     """Encode pictures, given with their placeholders, in one call per shape; None if not told apart.
 
     Inputs that agree in all axes but the first are concatenated along it; it counts pictures or patches.
     """
     named = encoder_inputs(network)
-    given = [{name: value for name, value in inputs.items() if name in named} for inputs, _ in shown]
+    arguments = [{name: value for name, value in inputs.items() if name in named} for inputs, _ in calls]
     alike: dict[Any, list[int]] = {}
-    for at, inputs in enumerate(given):
+    for at, inputs in enumerate(arguments):
         alike.setdefault(_shape(at, inputs), []).append(at)
-    found: list[Encoded | None] = [None] * len(shown)
+    encoded: list[EncodedPictures | None] = [None] * len(calls)
     for places in alike.values():
-        whole = encode(network, _below([given[at] for at in places]))
-        ends = list(accumulate(shown[at][1] for at in places))
+        whole = encode(network, _below([arguments[at] for at in places]))
+        ends = list(accumulate(calls[at][1] for at in places))
         if whole is None or len(whole.rows) != ends[-1]:
             continue
         for at, end in zip(places, ends, strict=True):
-            found[at] = whole.part(end - shown[at][1], end).copy()
-    return found
+            encoded[at] = whole.part(end - calls[at][1], end).copy()
+    return encoded
 
 
-def merged(pictures: Sequence[Encoded]) -> Encoded:
+def merged(pictures: Sequence[EncodedPictures]) -> EncodedPictures:
     """The pictures in their order, as if one call had encoded them."""
     first = pictures[0]
     deep = zip(*(picture.deep for picture in pictures), strict=True)
     rows = torch.cat([picture.rows for picture in pictures])
-    return Encoded(first.kind, first.name, first.listed, rows, tuple(torch.cat(layer) for layer in deep))
+    return EncodedPictures(
+        first.kind, first.name, first.listed, rows, tuple(torch.cat(layer) for layer in deep)
+    )
 
 
 def _shape(at: int, inputs: Mapping[str, Any]) -> Any:
@@ -145,13 +149,13 @@ GIVEN = {
 }
 
 
-def forwarded(given: Mapping[str, Any]) -> dict[str, Any]:
+def forwarded(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `generate()`'s inputs that forward passes need.
 
     Once all pictures are encoded, numbers per picture tell nothing more (Molmo2's `image_num_crops`); where a
     model reads them all the same, it is not certified. Pixels may have a name that only their model knows.
     """
-    named = {name: value for name, value in given.items() if name not in MODE}
+    named = {name: value for name, value in inputs.items() if name not in MODE}
     if any(name in PIXELS or _numbers(value) for name, value in named.items()):
         return named
     return {k: v for k, v in named.items() if not (torch.is_tensor(v) and v.ndim == 1)}
@@ -165,7 +169,7 @@ def _numbers(value: Any) -> bool:
 def one_row(name: str, value: Any) -> Any:
     """The input of a row's next token. Raises Refusal if it has none of its own."""
     if torch.is_tensor(value) and not (value.ndim >= 2 and value.shape[0] == 1 and value.shape[-1] == 1):
-        raise Refusal(f"its input {name} has no row of its own while decoding")
+        raise CannotBatch(f"its input {name} has no row of its own while decoding")
     return value
 
 

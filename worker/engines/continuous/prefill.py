@@ -17,12 +17,20 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from worker.engines.continuous.errors import Refusal
-from worker.engines.continuous.kv_slices import Head, Past, record
-from worker.engines.continuous.model_inputs import ENCODED, GIVEN, PIXELS, TYPES, Encoded, forwarded, one_row
+from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.kv_slices import KnownPrefix, KVSlices, record
+from worker.engines.continuous.model_inputs import (
+    ENCODED,
+    GIVEN,
+    PIXELS,
+    TYPES,
+    EncodedPictures,
+    forwarded,
+    one_row,
+)
 
 
-class Seams(Enum):
+class CutPoints(Enum):
     """Where a model's prompts may be cut without changing what it computes."""
 
     ANYWHERE = "anywhere"
@@ -31,7 +39,7 @@ class Seams(Enum):
 
 
 @dataclass(frozen=True)
-class Share:
+class PassShare:
     """One prompt's part of a pass with others: its tokens from `start` to `end`.
 
     `ids` [1, tokens] and `positions` [..., 1, tokens] are those of these tokens, `types` [1, end] go back to
@@ -44,8 +52,8 @@ class Share:
     ids: torch.Tensor
     positions: torch.Tensor
     types: dict[str, torch.Tensor]
-    past: Past | None
-    pictures: Encoded | None
+    past: KVSlices | None
+    pictures: EncodedPictures | None
     filler: int
     rest: dict[str, Any]
 
@@ -73,9 +81,9 @@ class Prefill:
     def __init__(
         self,
         network: Any,
-        head: Head,
+        head: KnownPrefix,
         config: GenerationConfig,
-        seams: Seams = Seams.ANYWHERE,
+        seams: CutPoints = CutPoints.ANYWHERE,
     ) -> None:
         """Encodes the prompt's pictures where `head` does not have them. Raises Refusal."""
         self.network = network
@@ -99,7 +107,7 @@ class Prefill:
 
         It is not given them itself: some families (Janus) replace it by one that passes none on.
         """
-        made: LogitsProcessorList = self.network._get_logits_processor(
+        processors: LogitsProcessorList = self.network._get_logits_processor(
             self._config,
             input_ids_seq_length=self.length,
             encoder_input_ids=self.ids,
@@ -107,7 +115,7 @@ class Prefill:
             device=self.ids.device,
             model_kwargs=self._given,
         )
-        return made
+        return processors
 
     def advance(self, tokens: int | None = None) -> Prefilled | None:
         """Compute about `tokens` more, by default all; returns None while any are left. Raises Refusal."""
@@ -128,21 +136,21 @@ class Prefill:
         wanted = self._done + max(1, tokens)
         return next((end for end in range(wanted, self.length) if self._cuts[end]), self.length)
 
-    def share(self, end: int) -> Share:
+    def share(self, end: int) -> PassShare:
         """The prompt's next tokens, up to `end`, for a pass with others that it `joins`."""
-        return Share(
+        return PassShare(
             start=self._done,
             end=end,
             ids=self.ids[:, self._done : end],
             positions=self._given["position_ids"][..., self._done : end],
             types={name: self._given[name][..., :end] for name in self._types},
-            past=Past.of(self.cache) if self._done else None,
+            past=KVSlices.of(self.cache) if self._done else None,
             pictures=self._shown(end),
             filler=int(self.ids[0, -1]),
             rest=self._rest,
         )
 
-    def take(self, end: int, logits: torch.Tensor, past: Past) -> Prefilled | None:
+    def take(self, end: int, logits: torch.Tensor, past: KVSlices) -> Prefilled | None:
         """Take over what a pass with others computed, as `advance` would; `logits` [1, 1, vocabulary]."""
         past.fill(self.cache)
         self._done = end
@@ -156,7 +164,7 @@ class Prefill:
         Some layers may hold that pass's tokens, too, and drop them; recurrent states cannot.
         """
         if self._done and self._mixes:
-            Past.of(self.cache).row(0, 0, self._done).fill(self.cache)
+            KVSlices.of(self.cache).row(0, 0, self._done).fill(self.cache)
             return True
         return False
 
@@ -182,7 +190,7 @@ class Prefill:
         mixes = all(one._mixes and one.done < one.length for one in (self, other))
         return mixes and self._rest == other._rest and self._types == other._types
 
-    def _begin(self, seams: Seams) -> None:
+    def _begin(self, seams: CutPoints) -> None:
         cache = self._given.get("past_key_values")
         record(cache)
         if self._head.past is not None:
@@ -190,17 +198,19 @@ class Prefill:
         encoded = self._given.get(ENCODED) or {}
         image = getattr(self.network.config, "image_token_id", None)
         self._places = [id_ == image for id_ in self.ids[0].tolist()]
-        self._pictures = self._head.pictures or (Encoded.of(encoded["image"]) if "image" in encoded else None)
+        self._pictures = self._head.pictures or (
+            EncodedPictures.of(encoded["image"]) if "image" in encoded else None
+        )
         if not self._cuttable(encoded):
-            seams = Seams.NOWHERE
+            seams = CutPoints.NOWHERE
         self._rest = {k: v for k, v in self._given.items() if k not in {*GIVEN, *TYPES, ENCODED}}
         self._types = {name for name in TYPES if self._given.get(name) is not None}
-        self._mixes = seams is not Seams.NOWHERE and self._pads(cache)
+        self._mixes = seams is not CutPoints.NOWHERE and self._pads(cache)
         inside = [here and before for here, before in pairwise([False, *self._places])]
         self._cuts = {
-            Seams.ANYWHERE: [True] * self.length,
-            Seams.AROUND_PICTURES: [not within for within in inside],
-            Seams.NOWHERE: [False] * self.length,
+            CutPoints.ANYWHERE: [True] * self.length,
+            CutPoints.AROUND_PICTURES: [not within for within in inside],
+            CutPoints.NOWHERE: [False] * self.length,
         }[seams]
 
     def _cuttable(self, encoded: dict[str, Any]) -> bool:
@@ -225,36 +235,38 @@ class Prefill:
 
     def _chunk(self, end: int) -> Any:
         """Compute one chunk, as the chunked branch of `GenerationMixin._prefill` does for all in one call."""
-        start, given = self._done, dict(self._given)
-        given.pop(ENCODED, None)
-        given["attention_mask"] = None
-        given["position_ids"] = self._given["position_ids"][..., start:end]
-        given.update({name: given[name][..., :end] for name in TYPES if given.get(name) is not None})
-        inputs = self.network.prepare_inputs_for_generation(
-            self.ids[:, start:end], is_first_iteration=True, **given
+        start, arguments = self._done, dict(self._given)
+        arguments.pop(ENCODED, None)
+        arguments["attention_mask"] = None
+        arguments["position_ids"] = self._given["position_ids"][..., start:end]
+        arguments.update(
+            {name: arguments[name][..., :end] for name in TYPES if arguments.get(name) is not None}
         )
-        if (shown := self._shown(end)) is not None:
-            inputs[ENCODED] = {"image": shown.output()}
+        inputs = self.network.prepare_inputs_for_generation(
+            self.ids[:, start:end], is_first_iteration=True, **arguments
+        )
+        if (pictures := self._shown(end)) is not None:
+            inputs[ENCODED] = {"image": pictures.output()}
         outputs = self.network(**inputs, return_dict=True)
         self._given["past_key_values"] = outputs.past_key_values
         return outputs
 
-    def _shown(self, end: int) -> Encoded | None:
+    def _shown(self, end: int) -> EncodedPictures | None:
         """The encoded pictures of the next tokens, up to `end`."""
         first, last = (sum(self._places[:at]) - self._head.skipped for at in (self._done, end))
         return None if self._pictures is None or last <= first else self._pictures.part(first, last)
 
     def _packed(self, outputs: Any) -> Prefilled:
-        given = self.network._update_model_kwargs_for_generation(
+        arguments = self.network._update_model_kwargs_for_generation(
             outputs, self._given, is_encoder_decoder=False
         )
         # Only the inputs' shapes matter here, so any token can stand for the next one, not known yet.
         longer = torch.cat([self.ids, self.ids[:, -1:]], dim=-1)
         inputs = self.network.prepare_inputs_for_generation(
-            longer, next_sequence_length=1, is_first_iteration=False, **given
+            longer, next_sequence_length=1, is_first_iteration=False, **arguments
         )
         if inputs.get("position_ids") is None:
-            raise Refusal("it takes no position_ids")
+            raise CannotBatch("it takes no position_ids")
         extras = {k: one_row(k, v) for k, v in inputs.items() if k not in GIVEN and v is not None}
         return Prefilled(
             logits=outputs.logits[:, -1].to(copy=True, dtype=torch.float32),
@@ -271,10 +283,10 @@ def _capture(
     logits_processor: Any = None,  # noqa: ARG001
     stopping_criteria: Any = None,  # noqa: ARG001
     generation_config: Any = None,
-    **given: Any,
+    **arguments: Any,
 ) -> tuple[torch.Tensor, Any, dict[str, Any]]:
     if input_ids.shape[0] != 1 or generation_config.num_beams > 1 or not generation_config.use_cache:
-        raise Refusal("its generation config asks for beams or for no cache")
-    if given.get("encoder_outputs") is not None:
-        raise Refusal("it is an encoder-decoder")
-    return input_ids, generation_config, forwarded(given)
+        raise CannotBatch("its generation config asks for beams or for no cache")
+    if arguments.get("encoder_outputs") is not None:
+        raise CannotBatch("it is an encoder-decoder")
+    return input_ids, generation_config, forwarded(arguments)

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 from worker.engines.continuous.prefill import Prefill, Prefilled
-from worker.engines.continuous.sequence import Answer, Siblings
+from worker.engines.continuous.sequence import Siblings, TokenSequence
 from worker.engines.continuous.token_budget import SMALLEST, PassLimits
 
 # Masked columns that rows with few computed tokens may attend over to share a pass with a row that has more.
@@ -16,10 +16,10 @@ HOLE = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Newcomer:
+class PrefillingSequence:
     """An answer whose prompt is prepared, or computed in part."""
 
-    answer: Answer
+    answer: TokenSequence
     prefill: Prefill
 
 
@@ -27,12 +27,12 @@ class Newcomer:
 class Pass:
     """Newcomers computed together up to `ends`; a single one is padded to a multiple of `grain` tokens."""
 
-    newcomers: list[Newcomer]
+    newcomers: list[PrefillingSequence]
     ends: list[int]
     grain: int
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[TokenSequence]:
         return [newcomer.answer for newcomer in self.newcomers]
 
     @property
@@ -73,7 +73,7 @@ class Pass:
 class Chunk:
     """A part of a newcomer's prompt, up to `end`, that is computed in the pass of a step."""
 
-    newcomer: Newcomer
+    newcomer: PrefillingSequence
     end: int
 
     @property
@@ -82,7 +82,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Forked:
+class ForkedPrefill:
     """A prompt that was computed for one answer, while siblings of it still wait for room in the batch."""
 
     siblings: Siblings
@@ -90,18 +90,18 @@ class Forked:
     prefilled: Prefilled
 
 
-class Prefilling:
+class PrefillQueue:
     """The newcomers in their order; at most `rows` of them share a pass."""
 
     def __init__(self, rows: int, grain: int = 1, *, mixes: bool = False) -> None:
         """`mixes`: whether steps may compute chunks in their pass."""
-        self.newcomers: list[Newcomer] = []
+        self.newcomers: list[PrefillingSequence] = []
         self.mixes = mixes
-        self.forked: Forked | None = None
+        self.forked: ForkedPrefill | None = None
         self._grain = grain
         self._rows = AdaptiveLimit(rows, doubles=True)
         self._tokens = AdaptiveLimit(sys.maxsize, doubles=True)
-        self._before = WeakKeyDictionary[Answer, AdaptiveLimit]()
+        self._before = WeakKeyDictionary[TokenSequence, AdaptiveLimit]()
         """How long passes were allowed to be before they were halved for an answer's prompt."""
 
     @property
@@ -114,7 +114,7 @@ class Prefilling:
         return None if self._tokens.now == self._tokens.most else self._tokens.now
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[TokenSequence]:
         return [newcomer.answer for newcomer in self.newcomers]
 
     @property
@@ -122,8 +122,8 @@ class Prefilling:
         """Tokens of all newcomers' prompts that are left to compute."""
         return sum(newcomer.prefill.length - newcomer.prefill.done for newcomer in self.newcomers)
 
-    def add(self, answer: Answer, prefill: Prefill) -> None:
-        self.newcomers.append(Newcomer(answer, prefill))
+    def add(self, answer: TokenSequence, prefill: Prefill) -> None:
+        self.newcomers.append(PrefillingSequence(answer, prefill))
 
     def shrink(self, rows: int) -> None:
         """Memory ran out in a pass that more prompts shared."""
@@ -149,7 +149,7 @@ class Prefilling:
             self._tokens = before
         return can
 
-    def remove(self, answer: Answer) -> None:
+    def remove(self, answer: TokenSequence) -> None:
         self.newcomers = [newcomer for newcomer in self.newcomers if newcomer.answer is not answer]
 
     def forget(self, siblings: Siblings) -> None:
@@ -157,7 +157,7 @@ class Prefilling:
         if self.forked is not None and self.forked.siblings is siblings:
             self.forked = None
 
-    def clear(self) -> list[Answer]:
+    def clear(self) -> list[TokenSequence]:
         answers, self.newcomers, self.forked = self.answers, [], None
         return answers
 
@@ -176,19 +176,19 @@ class Prefilling:
 
     def chunks(self, tokens: int, rows: int) -> list[Chunk]:
         """Chunks of about `tokens` in all for the pass of a step of so many `rows`, in order of arrival."""
-        found = list[Chunk]()
-        left = shared_pass.filled(rows + max(1, tokens), self._grain) - rows
+        chosen = list[Chunk]()
+        remaining = shared_pass.filled(rows + max(1, tokens), self._grain) - rows
         for newcomer in self.newcomers:
-            first = found[0].newcomer if found else newcomer
-            if left <= 0 or newcomer.answer.apart or not newcomer.prefill.joins(first.prefill):
+            first = chosen[0].newcomer if chosen else newcomer
+            if remaining <= 0 or newcomer.answer.apart or not newcomer.prefill.joins(first.prefill):
                 break
-            chunk = Chunk(newcomer, newcomer.prefill.end(left))
+            chunk = Chunk(newcomer, newcomer.prefill.end(remaining))
             # A prompt whose next possible cut is too far away waits until it is the first.
-            if len(found) == self.rows or (found and chunk.tokens > left):
+            if len(chosen) == self.rows or (chosen and chunk.tokens > remaining):
                 break
-            found.append(chunk)
-            left -= chunk.tokens
-        return found
+            chosen.append(chunk)
+            remaining -= chunk.tokens
+        return chosen
 
     def _end(self, prefill: Prefill, limits: PassLimits) -> int:
         end = prefill.end(self._aligned(limits.chunk))

@@ -15,7 +15,7 @@ from worker.engines.continuous.model_inputs import encoder_inputs
 from worker.engines.continuous.prefix_cache import Mark
 from worker.engines.loading.loaded import LoadedModel
 
-# What later requests to the same model may reuse of a request; `certify_reuse` finds it out.
+# What later requests to the same model may reuse of a request; `verify.reuse` finds it out.
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Reusable:
     @property
     def words(self) -> str:
         """What was proved, in words for the operator."""
-        kept = ["beginnings of prompts"] * self.beginnings + ["encoded pictures"] * self.pictures
+        names = ["beginnings of prompts"] * self.beginnings + ["encoded pictures"] * self.pictures
         why = f" ({self.flaw})" if self.flaw else ""
-        return f"reuses {' and '.join(kept) or 'nothing'}{why}"
+        return f"reuses {' and '.join(names) or 'nothing'}{why}"
 
 
 @dataclass(frozen=True)
-class Shown:
+class PictureTokens:
     """One picture: how many placeholder `tokens` it has, and what the processor made of it by itself.
 
     `inputs` is None if the picture was already kept encoded when the prompt was prepared.
@@ -55,7 +55,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Content:
+class PromptContent:
     """A prompt as this engine takes it; `inputs` are the processor's, for the whole prompt.
 
     Without `marks` nothing of the prompt is reused. Without `shown` its pictures and sounds cannot be told
@@ -65,14 +65,14 @@ class Content:
     inputs: Any
     scope: str = ""
     marks: tuple[Mark, ...] = ()
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[PictureTokens, ...] = ()
 
-    def behind(self, start: int) -> tuple[Sequence[Shown], int]:
+    def behind(self, start: int) -> tuple[Sequence[PictureTokens], int]:
         """The pictures that do not end within the first `start` tokens, and the other ones' placeholders."""
-        seen = sum(isinstance(mark, tuple) for mark in self.marks[:start])
+        pictures_before = sum(isinstance(mark, tuple) for mark in self.marks[:start])
         skipped = 0
         for number, picture in enumerate(self.shown):
-            if skipped + picture.tokens > seen:
+            if skipped + picture.tokens > pictures_before:
                 return self.shown[number:], skipped
             skipped += picture.tokens
         return (), skipped
@@ -81,12 +81,14 @@ class Content:
 class ContentReader:
     """Safe to use from several threads."""
 
-    def __init__(self, loaded: LoadedModel, what: Reusable, known: Callable[[str, str], int | None]) -> None:
+    def __init__(
+        self, loaded: LoadedModel, reusable: Reusable, known_tokens: Callable[[str, str], int | None]
+    ) -> None:
         """`known(scope, digest)` returns the placeholders of a picture that is kept, else None."""
         self._loaded = loaded
-        self._what = what
-        self._known = known
-        self._encodes = what.pictures and bool(encoder_inputs(loaded.network))
+        self._what = reusable
+        self._known = known_tokens
+        self._encodes = reusable.pictures and bool(encoder_inputs(loaded.network))
 
     def content(
         self,
@@ -94,43 +96,45 @@ class ContentReader:
         pictures: Sequence[Picture],
         scope: str | None,
         sounds: Sequence[Samples] = (),
-    ) -> Content:
+    ) -> PromptContent:
         if scope is None:
-            return Content(prompt.inputs)
+            return PromptContent(prompt.inputs)
         if not self._what.anything or bool(pictures) != bool(prompt.image_tokens):
             # Nothing may be reused, or the prompt's pictures have no placeholders.
-            return Content(prompt.inputs, scope)
+            return PromptContent(prompt.inputs, scope)
         digests, renderer = [_digest(picture) for picture in pictures], self._loaded.renderer
         # Pictures beside sounds are reused only together with them.
-        shown = () if sounds else self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
-        owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
+        marked = () if sounds else self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
+        owners = [picture.digest for picture in marked for _ in range(picture.tokens)]
         owners = owners or ["+".join(digests)] * prompt.image_tokens
-        heard = ["+".join(hashlib.sha256(sound).hexdigest() for sound in sounds)] * prompt.audio_tokens
-        named = {renderer.image_id: iter(owners), renderer.sound_input.id: iter(heard)}
-        return Content(prompt.inputs, scope, _marks(prompt.inputs["input_ids"][0].tolist(), named), shown)
+        sound_marks = ["+".join(hashlib.sha256(sound).hexdigest() for sound in sounds)] * prompt.audio_tokens
+        named = {renderer.image_id: iter(owners), renderer.sound_input.id: iter(sound_marks)}
+        return PromptContent(
+            prompt.inputs, scope, _marks(prompt.inputs["input_ids"][0].tolist(), named), marked
+        )
 
     def _shown(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
-    ) -> tuple[Shown, ...]:
+    ) -> tuple[PictureTokens, ...]:
         if not self._encodes or (len(pictures) > 1 and not self._what.apart):
             return ()
         if len(pictures) == 1:
-            return (Shown(pictures[0][0], prompt.image_tokens, prompt.inputs),)
+            return (PictureTokens(pictures[0][0], prompt.image_tokens, prompt.inputs),)
         try:
             single = {
                 digest: self._single(digest, picture, scope) for digest, picture in dict(pictures).items()
             }
         except CallerError:
             return ()  # the model takes no picture without other content
-        shown = tuple(single[digest] for digest, _ in pictures)
+        counts = tuple(single[digest] for digest, _ in pictures)
         # Some processors cut a picture differently when the prompt has others.
-        return shown if sum(one.tokens for one in shown) == prompt.image_tokens else ()
+        return counts if sum(one.tokens for one in counts) == prompt.image_tokens else ()
 
-    def _single(self, digest: str, picture: Picture, scope: str) -> Shown:
+    def _single(self, digest: str, picture: Picture, scope: str) -> PictureTokens:
         """Raises CallerError."""
         tokens = self._known(scope, digest)
         if tokens is not None:
-            return Shown(digest, tokens, None)
+            return PictureTokens(digest, tokens, None)
         loaded = self._loaded
         request = Request(
             model=loaded.model.id,
@@ -138,7 +142,7 @@ class ContentReader:
             raw=not loaded.facts.has_chat_template,
         )
         prompt = loaded.renderer.prompt(request, [picture])
-        return Shown(digest, prompt.image_tokens, prompt.inputs)
+        return PictureTokens(digest, prompt.image_tokens, prompt.inputs)
 
 
 def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tuple[Mark, ...]:
@@ -152,9 +156,9 @@ def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tu
         if id_ not in owners:
             marks += run
             continue
-        shown = [next(owners[id_]) for _ in run]
-        name = " ".join(f"{digest}*{len(list(same))}" for digest, same in groupby(shown))
-        marks += [(name, at) for at in range(len(shown))]
+        run_owners = [next(owners[id_]) for _ in run]
+        name = " ".join(f"{digest}*{len(list(same))}" for digest, same in groupby(run_owners))
+        marks += [(name, at) for at in range(len(run_owners))]
     return tuple(marks)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from worker.engines.base import DeviceBroken
-from worker.engines.continuous.prefilling import Pass, Prefilling
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.running import Running
-from worker.engines.continuous.scheduler import Unanswered, WaitingLine
-from worker.engines.continuous.sequence import Answer
-from worker.engines.continuous.token_budget import Capacity
+from worker.engines.continuous.prefilling import Pass, PrefillQueue
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.scheduler import PendingCount, WaitingQueue
+from worker.engines.continuous.sequence import TokenSequence
+from worker.engines.continuous.token_budget import BatchCapacity
 from worker.engines.loading.torch_errors import device_broken, out_of_memory
 
 log = logging.getLogger("worker.engines.continuous")
@@ -22,12 +22,12 @@ class Recovery:
 
     def __init__(
         self,
-        line: WaitingLine,
-        prefilling: Prefilling,
-        running: Running,
-        capacity: Capacity,
-        reuse: Reuse,
-        unanswered: Unanswered,
+        line: WaitingQueue,
+        prefilling: PrefillQueue,
+        running: RunningBatch,
+        capacity: BatchCapacity,
+        reuse: ReuseCache,
+        unanswered: PendingCount,
     ) -> None:
         self.broken = ""
         """The error that broke the device; empty while it works."""
@@ -39,7 +39,7 @@ class Recovery:
         self._unanswered = unanswered
 
     @property
-    def held(self) -> list[Answer]:
+    def held(self) -> list[TokenSequence]:
         """Answers that have a row, or will have one."""
         return [*self._running.answers, *self._prefilling.answers]
 
@@ -83,7 +83,7 @@ class Recovery:
                 answer.alone, answer.failed_steps = True, answer.failed_steps + 1
         self._put_back(back)
 
-    def mixed_failed(self, beside: Sequence[Answer], error: Exception) -> None:
+    def mixed_failed(self, beside: Sequence[TokenSequence], error: Exception) -> None:
         """Take the step once more without the prompts beside it, and compute each of these by itself.
 
         If memory ran out, what is kept for reuse is given back, too, and fewer prompts share a pass from then
@@ -102,7 +102,7 @@ class Recovery:
         _set_apart(beside)
         self._put_back([*rows, *beside])
 
-    def acquit(self, answer: Answer) -> None:
+    def acquit(self, answer: TokenSequence) -> None:
         """Its step has succeeded. The others suspected with it take theirs alone before any row goes on."""
         answer.beside = None
         if not answer.alone or answer.failed_steps > 1:
@@ -113,7 +113,7 @@ class Recovery:
             self._line.put_behind_suspects(answer)
 
     @contextmanager
-    def blames(self, answer: Answer) -> Iterator[None]:
+    def blames(self, answer: TokenSequence) -> Iterator[None]:
         """The outermost frame of work for one answer: what it raises ends that answer, and no other.
 
         Raises DeviceBroken.
@@ -125,7 +125,7 @@ class Recovery:
         except Exception as error:
             self._blame(answer, error)
 
-    def finish(self, answer: Answer) -> None:
+    def finish(self, answer: TokenSequence) -> None:
         finish = answer.finish()
         self._reuse.keep_answer(answer.content, answer.ids_fed, lambda: self._running.past(answer))
         try:
@@ -134,7 +134,7 @@ class Recovery:
             self._unanswered.end()
             answer.future.set_result(finish)
 
-    def fail(self, answer: Answer, error: Exception) -> None:
+    def fail(self, answer: TokenSequence, error: Exception) -> None:
         try:
             self._remove(answer)
         finally:
@@ -148,7 +148,7 @@ class Recovery:
             self._unanswered.end()
             answer.fail(error)
 
-    def _blame(self, answer: Answer, error: Exception, failed: Pass | None = None) -> None:
+    def _blame(self, answer: TokenSequence, error: Exception, failed: Pass | None = None) -> None:
         """End the answer, or let it wait if others took the memory, or the `failed` pass was too long for it.
 
         By itself it has one more try: its own cache is free by then, and another process's need may be over.
@@ -174,7 +174,7 @@ class Recovery:
         if self._running.torn:
             self._put_back(self._running.clear())
 
-    def _survive(self, error: Exception, *blamed: Answer) -> None:
+    def _survive(self, error: Exception, *blamed: TokenSequence) -> None:
         """Let go of what was computed where it was raised, before memory is given back and more is asked for.
 
         Raises DeviceBroken.
@@ -192,7 +192,7 @@ class Recovery:
         forked, self._prefilling.forked = self._prefilling.forked, None
         return self._reuse.give_back() or forked is not None
 
-    def _put_back(self, answers: Sequence[Answer]) -> None:
+    def _put_back(self, answers: Sequence[TokenSequence]) -> None:
         """Put answers back in line; prefilled again, they feed the tokens they have, and nothing is lost."""
         try:
             for answer in answers:
@@ -207,7 +207,7 @@ class Recovery:
             log.warning("no memory to give memory back: %s", error)
             self._line.put_back(self._running.clear())
 
-    def _remove(self, answer: Answer) -> None:
+    def _remove(self, answer: TokenSequence) -> None:
         """Take the answer out of wherever it is, even if this raises DeviceBroken."""
         self._line.leave(answer)
         self._prefilling.remove(answer)
@@ -220,6 +220,6 @@ class Recovery:
             self._line.put_back([other for other in self._running.clear() if other is not answer])
 
 
-def _set_apart(answers: Sequence[Answer]) -> None:
+def _set_apart(answers: Sequence[TokenSequence]) -> None:
     for answer in answers:
         answer.apart = True

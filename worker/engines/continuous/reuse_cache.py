@@ -16,11 +16,11 @@ from transformers import BatchFeature
 from shared.estimate import Reused
 from worker.engines.base import Cancelled
 from worker.engines.continuous.errors import UNFIT
-from worker.engines.continuous.kv_slices import Head, Past
-from worker.engines.continuous.model_inputs import PIXELS, Encoded, encode, encode_all, merged
-from worker.engines.continuous.prefill import Prefilled, Seams
-from worker.engines.continuous.prefix_cache import Found, Ledger, Prefixes
-from worker.engines.continuous.prompt_content import Content, Reusable, Shown
+from worker.engines.continuous.kv_slices import KnownPrefix, KVSlices
+from worker.engines.continuous.model_inputs import PIXELS, EncodedPictures, encode, encode_all, merged
+from worker.engines.continuous.prefill import CutPoints, Prefilled
+from worker.engines.continuous.prefix_cache import CachedPrefix, MemoryBudget, PrefixTree
+from worker.engines.continuous.prompt_content import PictureTokens, PromptContent, Reusable
 from worker.engines.loading.devices import device_of
 from worker.engines.loading.torch_errors import device_broken, out_of_memory
 
@@ -37,12 +37,12 @@ Key = tuple[str, str]
 
 
 @dataclass(eq=False)
-class KeptPicture:
+class CachedPicture:
     """An encoded picture that is kept in `pictures` under `key`."""
 
-    pictures: "dict[Key, KeptPicture]"
+    pictures: "dict[Key, CachedPicture]"
     key: Key
-    encoded: Encoded
+    encoded: EncodedPictures
 
     @property
     def bytes(self) -> int:
@@ -52,21 +52,21 @@ class KeptPicture:
         del self.pictures[self.key]
 
 
-class Reuse:
+class ReuseCache:
     """Keeps at most `limit` bytes; what was least recently used goes first."""
 
     def __init__(
-        self, network: Any, seams: Seams, limit: int, what: Reusable, *, together: bool = False
+        self, network: Any, seams: CutPoints, limit: int, reusable: Reusable, *, together: bool = False
     ) -> None:
         """`together`: whether pictures of several prompts are encoded in one call."""
         self.seams = seams
         self._network = network
-        self._what = what
-        self._ledger = Ledger(limit)
-        self._prefixes = Prefixes(self._ledger)
-        self._pictures: dict[Key, KeptPicture] = {}
+        self._what = reusable
+        self._ledger = MemoryBudget(limit)
+        self._prefixes = PrefixTree(self._ledger)
+        self._pictures: dict[Key, CachedPicture] = {}
         self._together = together
-        self._ahead: dict[Key, Encoded] = {}
+        self._ahead: dict[Key, EncodedPictures] = {}
         self._prompts = self._hits = self._tokens = 0
 
     @property
@@ -78,10 +78,10 @@ class Reuse:
 
     def known(self, scope: str, digest: str) -> int | None:
         """The placeholders of a picture, None if it is not kept. Any thread may call it."""
-        kept = self._pictures.get((scope, digest))
-        return None if kept is None else len(kept.encoded.rows)
+        picture = self._pictures.get((scope, digest))
+        return None if picture is None else len(picture.encoded.rows)
 
-    def follows(self, content: Content, others: Sequence[Content]) -> bool:
+    def follows(self, content: PromptContent, others: Sequence[PromptContent]) -> bool:
         """Whether much more of the prompt will be known once one of the others is computed."""
         if not (content.marks and self._what.beginnings):
             return False
@@ -97,7 +97,7 @@ class Reuse:
         return shared >= WORTH and shared - self._prefixes.known(scope, content.marks) >= WORTH
 
     @contextmanager
-    def looking(self, contents: Sequence[Content]) -> Iterator[None]:
+    def looking(self, contents: Sequence[PromptContent]) -> Iterator[None]:
         """Encode the new pictures of these prompts, some in one call, for the calls of `head` in the body."""
         try:
             self._look(contents)
@@ -105,31 +105,33 @@ class Reuse:
         finally:
             self._ahead = {}
 
-    def head(self, content: Content) -> Head:
+    def head(self, content: PromptContent) -> KnownPrefix:
         """What is kept of a prompt. The pictures after it are encoded if they are not kept."""
-        found = self._found(content) if content.marks else None
-        shown, skipped = content.behind(found.tokens if found else 0)
+        prefix = self._found(content) if content.marks else None
+        shown, skipped = content.behind(prefix.tokens if prefix else 0)
         each = [self._picture(content.scope, picture) for picture in shown]
-        if None in each or not (found or each):
-            return Head(self._moved(content.inputs))
+        if None in each or not (prefix or each):
+            return KnownPrefix(self._moved(content.inputs))
         pictures = merged([picture for picture in each if picture]) if each else None
         rest = {name: value for name, value in content.inputs.items() if name not in PIXELS}
         inputs = self._moved(BatchFeature(rest))
-        if found is None:
-            return Head(inputs, pictures=pictures)
-        return Head(inputs, found.tokens, found.past, found.logits, pictures, skipped)
+        if prefix is None:
+            return KnownPrefix(inputs, pictures=pictures)
+        return KnownPrefix(inputs, prefix.tokens, prefix.past, prefix.logits, pictures, skipped)
 
-    def keep(self, content: Content, prefilled: Prefilled) -> None:
+    def keep(self, content: PromptContent, prefilled: Prefilled) -> None:
         """Keep a whole prompt."""
         with self._luxury():
             if content.marks and self._what.beginnings:
-                past = Past.of(prefilled.cache)
+                past = KVSlices.of(prefilled.cache)
                 self._prefixes.keep(self._scope(content), content.marks, past, prefilled.logits)
 
-    def keep_answer(self, content: Content, fed: Sequence[int], past: Callable[[], Past | None]) -> None:
+    def keep_answer(
+        self, content: PromptContent, fed: Sequence[int], past: Callable[[], KVSlices | None]
+    ) -> None:
         """Keep a prompt with the answer's tokens that were fed: a chat's next turn begins with them."""
         with self._luxury():
-            cut = self._what.beginnings and self.seams is not Seams.NOWHERE
+            cut = self._what.beginnings and self.seams is not CutPoints.NOWHERE
             if content.marks and cut and (row := past()):
                 self._prefixes.keep(content.scope, (*content.marks, *fed), row)
 
@@ -140,19 +142,19 @@ class Reuse:
         self._ledger.halve()
         return True
 
-    def _found(self, content: Content) -> Found | None:
+    def _found(self, content: PromptContent) -> CachedPrefix | None:
         self._prompts += 1
         if not self._what.beginnings:
             return None
-        found = self._prefixes.find(self._scope(content), content.marks, _cuts(content, self.seams))
-        if found:
+        prefix = self._prefixes.find(self._scope(content), content.marks, _cuts(content, self.seams))
+        if prefix:
             self._hits += 1
-            self._tokens += found.tokens
-        return found
+            self._tokens += prefix.tokens
+        return prefix
 
-    def _scope(self, content: Content) -> Hashable:
+    def _scope(self, content: PromptContent) -> Hashable:
         """The scope, or where a token may depend on all others, one that only the same prompt shares."""
-        return (content.scope, content.marks) if self.seams is Seams.NOWHERE else content.scope
+        return (content.scope, content.marks) if self.seams is CutPoints.NOWHERE else content.scope
 
     @contextmanager
     def _luxury(self) -> Iterator[None]:
@@ -164,21 +166,21 @@ class Reuse:
                 raise
             self.give_back()
 
-    def _look(self, contents: Sequence[Content]) -> None:
+    def _look(self, contents: Sequence[PromptContent]) -> None:
         """Encode new pictures ahead. If that fails, each is encoded by itself, and only the culprit fails."""
-        new: dict[Key, Shown] = {}
+        new: dict[Key, PictureTokens] = {}
         for content in contents if self._together else ():
             if content.marks:
-                known = self._prefixes.known(self._scope(content), content.marks)
-                for picture in content.behind(known)[0]:
+                known_tokens = self._prefixes.known(self._scope(content), content.marks)
+                for picture in content.behind(known_tokens)[0]:
                     if (content.scope, picture.digest) not in self._pictures and picture.inputs is not None:
                         new.setdefault((content.scope, picture.digest), picture)
         keys = list(new)
         try:
             while len(keys) > 1:
                 some = _some(keys, [new[key].tokens for key in keys])
-                shown = [(self._moved(new[key].inputs), new[key].tokens) for key in some]
-                found = zip(some, encode_all(self._network, shown), strict=True)
+                calls = [(self._moved(new[key].inputs), new[key].tokens) for key in some]
+                found = zip(some, encode_all(self._network, calls), strict=True)
                 self._ahead |= {key: encoded for key, encoded in found if encoded is not None}
                 keys = keys[len(some) :]
         except Cancelled:
@@ -187,14 +189,14 @@ class Reuse:
             # The outermost frame of work for several answers: it names no culprit.
             log.warning("%d pictures are encoded one by one: %s", len(new), error)
 
-    def _picture(self, scope: str, picture: Shown) -> Encoded | None:
-        kept = self._pictures.get((scope, picture.digest))
-        if kept is None:
+    def _picture(self, scope: str, picture: PictureTokens) -> EncodedPictures | None:
+        entry = self._pictures.get((scope, picture.digest))
+        if entry is None:
             return self._encoded((scope, picture.digest), picture)
-        self._ledger.use([kept])
-        return kept.encoded
+        self._ledger.use([entry])
+        return entry.encoded
 
-    def _encoded(self, key: Key, picture: Shown) -> Encoded | None:
+    def _encoded(self, key: Key, picture: PictureTokens) -> EncodedPictures | None:
         """None if it was dropped meanwhile, cannot be encoded by itself, or has not a row per placeholder."""
         encoded = self._ahead.get(key)
         if encoded is None and picture.inputs is not None:
@@ -202,11 +204,11 @@ class Reuse:
         if encoded is None or len(encoded.rows) != picture.tokens:
             return None
         if self._ledger.room(encoded.bytes):
-            self._pictures[key] = KeptPicture(self._pictures, key, encoded)
+            self._pictures[key] = CachedPicture(self._pictures, key, encoded)
             self._ledger.use([self._pictures[key]])
         return encoded
 
-    def _alone(self, picture: Shown) -> Encoded | None:
+    def _alone(self, picture: PictureTokens) -> EncodedPictures | None:
         """None if the model fails on it; with its whole prompt it may not (Mistral 3, for one token)."""
         try:
             return encode(self._network, self._moved(picture.inputs))
@@ -226,7 +228,7 @@ def _some(keys: Sequence[Key], tokens: Sequence[int]) -> Sequence[Key]:
     return keys[: max(1, count)]
 
 
-def _cuts(content: Content, seams: Seams) -> Callable[[int], bool]:
+def _cuts(content: PromptContent, seams: CutPoints) -> Callable[[int], bool]:
     """A function that tells whether the prompt may be cut after so many of its tokens."""
     marks = content.marks
     pictures = [isinstance(mark, tuple) for mark in marks]
@@ -236,8 +238,8 @@ def _cuts(content: Content, seams: Seams) -> Callable[[int], bool]:
     first = FEWEST if told_apart else max(FEWEST, len(marks) - pictures[::-1].index(True))
 
     def allows(at: int) -> bool:
-        if seams is Seams.NOWHERE or at < first:
+        if seams is CutPoints.NOWHERE or at < first:
             return False
-        return seams is Seams.ANYWHERE or not (pictures[at] and pictures[at - 1])
+        return seams is CutPoints.ANYWHERE or not (pictures[at] and pictures[at - 1])
 
     return allows

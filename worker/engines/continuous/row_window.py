@@ -11,13 +11,13 @@ All rows end at the same column, like a left-padded batch, so a step writes one 
 
 import torch
 
-from worker.engines.continuous.attention import Group, grouped
+from worker.engines.continuous.attention import AttentionGroup, grouped
 
 # Columns are allocated in multiples of this, so that the cache need not grow for short answers.
 COLUMNS = 64
 
 
-class Window:
+class RowWindow:
     """The columns in use, `first` to `end`; the longest row fills them all."""
 
     def __init__(self, columns: int = COLUMNS) -> None:
@@ -27,7 +27,7 @@ class Window:
         self._columns = columns
         # Both stay valid for many steps, until a row joins or leaves.
         self._mask: torch.Tensor | None = None
-        self._grouped: tuple[int, list[Group]] | None = None
+        self._grouped: tuple[int, list[AttentionGroup]] | None = None
 
     @property
     def rows(self) -> int:
@@ -69,15 +69,19 @@ class Window:
             self._mask = (columns >= starts[:, None]).long()
         return self._mask[:, self.first : self.end + 1]
 
-    def groups(self, waste: int | None) -> list[Group]:
+    def groups(self, waste: int | None) -> list[AttentionGroup]:
         """Groups of rows that attend together, their coming token included; empty if all rows do."""
         if waste is None:
             return []
         if self._grouped is None:
             self._grouped = (self.end, grouped(self.lengths, waste))
-        since, found = self._grouped
+        since, groups = self._grouped
         more = self.end + 1 - since
-        return [Group(start, end, length + more) for start, end, length in found] if len(found) > 1 else []
+        return (
+            [AttentionGroup(start, end, length + more) for start, end, length in groups]
+            if len(groups) > 1
+            else []
+        )
 
     def _fit(self) -> None:
         self.first = self.end - max(self.lengths, default=0)

@@ -6,38 +6,38 @@ from itertools import count
 import torch
 
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.kv_slices import Past
+from worker.engines.continuous.kv_slices import KVSlices
 from worker.engines.continuous.prefill import Prefilled
 from worker.engines.continuous.prefilling import Chunk
 from worker.engines.continuous.sampling import Choice, Suppressed, drawn, greedy
-from worker.engines.continuous.sequence import Answer
+from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.sampling.logprobs import Distribution, distributions
 
-Drawn = tuple[Answer, Choice | Exception, Distribution | None]
+Drawn = tuple[TokenSequence, Choice | Exception, Distribution | None]
 
 
-class Running:
+class RunningBatch:
     """Keeps the order of answers and of the batch's rows the same."""
 
     def __init__(self, batch: Batch, suppressed: Iterable[int]) -> None:
         """`suppressed` tokens are never chosen."""
-        self.answers: list[Answer] = []
+        self.answers: list[TokenSequence] = []
         self._batch = batch
         self._suppressed = Suppressed(suppressed)
         self._arrivals = count()
-        self._arrived: dict[Answer, int] = {}
+        self._arrived: dict[TokenSequence, int] = {}
 
-    def enter(self, answer: Answer, prefilled: Prefilled) -> None:
+    def enter(self, answer: TokenSequence, prefilled: Prefilled) -> None:
         """Raises Refusal."""
         self._batch.join(prefilled)
         self.answers.append(answer)
         self._arrived[answer] = next(self._arrivals)
 
-    def past(self, answer: Answer) -> Past | None:
+    def past(self, answer: TokenSequence) -> KVSlices | None:
         """The cache of its row, valid until the batch changes; None if it has no row."""
         return self._batch.past(self.answers.index(answer)) if answer in self else None
 
-    def leave(self, answer: Answer) -> None:
+    def leave(self, answer: TokenSequence) -> None:
         """Drop the answer and its row. If this raises, the answer is gone, and the others' rows are lost."""
         if answer not in self:
             return
@@ -48,7 +48,7 @@ class Running:
         del self._arrived[answer]
         self._batch.leave(row)
 
-    def __contains__(self, answer: Answer) -> bool:
+    def __contains__(self, answer: TokenSequence) -> bool:
         return answer in self._arrived
 
     def step(self, chunks: Sequence[Chunk] = ()) -> tuple[list[Drawn], list[Prefilled | None]]:
@@ -58,15 +58,19 @@ class Running:
         its distribution.
         """
         prompts = [(chunk.newcomer.prefill, chunk.end) for chunk in chunks]
-        logits, found = self._batch.step_beside([answer.next_fed for answer in self.answers], prompts)
+        logits, prefilled = self._batch.step_beside([answer.next_fed for answer in self.answers], prompts)
         for answer in self.answers:
             answer.count_fed()
         drawing = {row: answer for row, answer in enumerate(self.answers) if not answer.catches_up}
-        seen = self._seen(logits, drawing)
+        distributions_seen = self._seen(logits, drawing)
         chosen = self._chosen(logits, drawing)
-        return [(answer, chosen[row], seen.get(row)) for row, answer in drawing.items()], found
+        return [
+            (answer, chosen[row], distributions_seen.get(row)) for row, answer in drawing.items()
+        ], prefilled
 
-    def _chosen(self, logits: torch.Tensor, drawing: dict[int, Answer]) -> dict[int, Choice | Exception]:
+    def _chosen(
+        self, logits: torch.Tensor, drawing: dict[int, TokenSequence]
+    ) -> dict[int, Choice | Exception]:
         """The next token of each row. May overwrite the logits."""
         plain = [row for row, answer in drawing.items() if answer.plain]
         thrown = [row for row, answer in drawing.items() if not answer.plain]
@@ -81,16 +85,16 @@ class Running:
             chosen.update(zip(thrown, drawn(draws, own.to(torch.float32)), strict=True))
         return chosen
 
-    def _seen(self, logits: torch.Tensor, drawing: dict[int, Answer]) -> dict[int, Distribution]:
-        told = {
+    def _seen(self, logits: torch.Tensor, drawing: dict[int, TokenSequence]) -> dict[int, Distribution]:
+        counts = {
             row: answer.top_logprobs for row, answer in drawing.items() if answer.top_logprobs is not None
         }
-        if not told:
+        if not counts:
             return {}
-        some = logits[list(told)].to(torch.float32)
-        return dict(zip(told, distributions(some, list(told.values())), strict=True))
+        some = logits[list(counts)].to(torch.float32)
+        return dict(zip(counts, distributions(some, list(counts.values())), strict=True))
 
-    def clear(self) -> list[Answer]:
+    def clear(self) -> list[TokenSequence]:
         """Drop all answers and return them, oldest first."""
         answers = sorted(self.answers, key=lambda answer: self._arrived[answer])
         self.answers, self._arrived = [], {}
@@ -103,7 +107,7 @@ class Running:
             torch.cuda.empty_cache()
 
     @property
-    def youngest(self) -> Answer:
+    def youngest(self) -> TokenSequence:
         return max(self.answers, key=lambda answer: self._arrived[answer])
 
     @property

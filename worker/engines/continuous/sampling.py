@@ -19,7 +19,7 @@ from transformers import (
 
 from worker.engines.base import Row
 from worker.engines.loading.torch_errors import out_of_memory
-from worker.engines.sampling.processors import Confidence, LogitsError, Replay, bending
+from worker.engines.sampling.processors import Confidence, LogitsError, Replay, processors_of
 
 # Finds the most probable token of each row, for all rows in one go.
 #
@@ -50,8 +50,8 @@ class Suppressed:
     def of(self, logits: torch.Tensor) -> torch.Tensor:
         """Those of the vocabulary."""
         if self._there is None:
-            known = [token for token in self._tokens if token < logits.shape[1]]
-            self._there = torch.tensor(known, dtype=torch.long, device=logits.device)
+            tokens = [token for token in self._tokens if token < logits.shape[1]]
+            self._there = torch.tensor(tokens, dtype=torch.long, device=logits.device)
         return self._there
 
 
@@ -100,7 +100,7 @@ def argmax(scores: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(scores.numpy().argmax(axis=-1))
 
 
-class Unread(Confidence):
+class PendingTokens(Confidence):
     """Leaves the distribution on the device.
 
     Broken logits are noticed when the token's probability is read.
@@ -111,7 +111,7 @@ class Unread(Confidence):
         return scores
 
 
-PLAIN = (Unread, SuppressTokensLogitsProcessor)
+PLAIN = (PendingTokens, SuppressTokensLogitsProcessor)
 # They look at nothing but the scores, at each row by itself, and come last.
 WARPERS = (
     TemperatureLogitsWarper,
@@ -122,7 +122,7 @@ WARPERS = (
 )
 
 
-class Draw:
+class Sampler:
     """Random draws come from a generator of the row's own, so that neighbours do not change them."""
 
     plain: bool
@@ -134,17 +134,21 @@ class Draw:
     _warpers: Sequence[LogitsProcessor]
 
     def __init__(
-        self, row: Row, config: GenerationConfig, device: torch.device, held: Sequence[LogitsProcessor] = ()
+        self,
+        row: Row,
+        config: GenerationConfig,
+        device: torch.device,
+        grammar: Sequence[LogitsProcessor] = (),
     ) -> None:
-        """`held` processors forbid tokens that the row's format does not allow."""
+        """`grammar` processors forbid tokens that the row's format does not allow."""
         parameters = row.parameters
-        self._confidence = Unread()
+        self._confidence = PendingTokens()
         self._dice: torch.Generator | None = None
         if config.do_sample:
             self._dice = torch.Generator(device)
             self._dice.seed() if parameters.seed is None else self._dice.manual_seed(parameters.seed)
             self._unthrown = self._dice.get_state()
-        self.own: list[LogitsProcessor] = [self._confidence, *held, *bending(parameters)]
+        self.own: list[LogitsProcessor] = [self._confidence, *grammar, *processors_of(parameters)]
         if row.published:
             self.own.append(Replay(row.published))
 
@@ -207,25 +211,25 @@ class Draw:
 # On a GPU each read waits for everything before it, and each small operation costs a launch.
 
 
-def drawn(draws: Sequence[Draw], logits: torch.Tensor) -> list[Choice | Exception]:
+def drawn(draws: Sequence[Sampler], logits: torch.Tensor) -> list[Choice | Exception]:
     """For each row of float32 logits [rows, vocabulary] its token, or what the row's own processors raised.
 
     A draw counts only once it is accepted. May overwrite `logits`.
     """
-    found: dict[int, Choice | Exception] = {}
+    choices: dict[int, Choice | Exception] = {}
     bent: dict[int, torch.Tensor] = {}
     for row, (draw, own) in enumerate(zip(draws, logits[:, None], strict=True)):
         try:
             bent[row] = draw.bent(own)
         except Exception as error:
             # It is this row's alone: who takes the token raises it.
-            found[row] = error
-    found.update(_chosen(draws, bent, at_once(logits)))
-    return [found[row] for row in range(len(draws))]
+            choices[row] = error
+    choices.update(_chosen(draws, bent, at_once(logits)))
+    return [choices[row] for row in range(len(draws))]
 
 
 def _chosen(
-    draws: Sequence[Draw], bent: Mapping[int, torch.Tensor], most: int
+    draws: Sequence[Sampler], bent: Mapping[int, torch.Tensor], most: int
 ) -> Mapping[int, Choice | Exception]:
     """For each bent row, at most `most` at a time, and one by one where memory runs out over several."""
     try:
@@ -239,7 +243,7 @@ def _chosen(
     return {row: choice for row in bent for choice in _chosen(draws, {row: bent[row]}, most).values()}
 
 
-def _together(draws: Sequence[Draw], bent: Mapping[int, torch.Tensor], most: int) -> dict[int, Choice]:
+def _together(draws: Sequence[Sampler], bent: Mapping[int, torch.Tensor], most: int) -> dict[int, Choice]:
     alike: dict[object, list[int]] = {}
     for row in bent:
         alike.setdefault(draws[row].manner, []).append(row)
@@ -256,7 +260,7 @@ def _together(draws: Sequence[Draw], bent: Mapping[int, torch.Tensor], most: int
     return dict(zip(tokens, read, strict=True))
 
 
-def _tokens(draws: Sequence[Draw], scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _tokens(draws: Sequence[Sampler], scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Of rows drawn in the same manner; also the weight that each had, NaN where scores are no numbers.
 
     `torch.multinomial` draws one token just so, too, but takes one generator for all rows, and reads twice to
@@ -274,7 +278,7 @@ def _tokens(draws: Sequence[Draw], scores: torch.Tensor) -> tuple[torch.Tensor, 
     return tokens, torch.ones_like(tokens, dtype=scores.dtype)
 
 
-def _read(draws: Sequence[Draw], tokens: torch.Tensor, weights: torch.Tensor) -> list[Choice]:
+def _read(draws: Sequence[Sampler], tokens: torch.Tensor, weights: torch.Tensor) -> list[Choice]:
     """The probability is NaN also where a row's own processors left scores that are no numbers."""
     logprobs = torch.cat([draw.logprob(token) for draw, token in zip(draws, tokens[:, None], strict=True)])
     logprobs = logprobs.masked_fill(~weights.isfinite(), torch.nan)

@@ -4,22 +4,22 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from worker.engines.continuous.prefilling import Prefilling
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.sequence import Answer
-from worker.engines.continuous.token_budget import Capacity, PassLimits
-from worker.engines.progress import Pulse
+from worker.engines.continuous.prefilling import PrefillQueue
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.sequence import TokenSequence
+from worker.engines.continuous.token_budget import BatchCapacity, PassLimits
+from worker.engines.progress import ProgressClock
 
 
-class WaitingLine:
+class WaitingQueue:
     """First come, first served; answers that are put back go to the front. Any thread may call `join`."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[Answer] = deque()
+        self._waiting: deque[TokenSequence] = deque()
         self._closed = False
 
-    def join(self, answers: Sequence[Answer]) -> None:
+    def join(self, answers: Sequence[TokenSequence]) -> None:
         """The answers to one prompt, behind what arrived before it; preparing it may have taken longer."""
         arrived = answers[0].row.arrived
         with self._changed:
@@ -30,18 +30,18 @@ class WaitingLine:
                 self._waiting.insert(place, answer)
             self._changed.notify()
 
-    def put_back(self, answers: Iterable[Answer]) -> None:
+    def put_back(self, answers: Iterable[TokenSequence]) -> None:
         """Put the answers, in their order, before all others."""
         with self._changed:
             self._waiting.extendleft(reversed(list(answers)))
 
-    def put_behind_suspects(self, answer: Answer) -> None:
+    def put_behind_suspects(self, answer: TokenSequence) -> None:
         """Put it behind the last answer that was in a failed step."""
         with self._changed:
             last = max((at for at, one in enumerate(self._waiting) if one.failed_steps), default=-1)
             self._waiting.insert(last + 1, answer)
 
-    def leave(self, answer: Answer) -> None:
+    def leave(self, answer: TokenSequence) -> None:
         with self._changed:
             if answer in self._waiting:
                 self._waiting.remove(answer)
@@ -49,15 +49,15 @@ class WaitingLine:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def waiting(self) -> list[Answer]:
+    def waiting(self) -> list[TokenSequence]:
         with self._changed:
             return list(self._waiting)
 
-    def head(self) -> Answer | None:
+    def head(self) -> TokenSequence | None:
         with self._changed:
             return self._waiting[0] if self._waiting else None
 
-    def take(self, answer: Answer) -> bool:
+    def take(self, answer: TokenSequence) -> bool:
         """Take it if it is still the first: somebody who arrived earlier may have joined since."""
         with self._changed:
             first = bool(self._waiting) and self._waiting[0] is answer
@@ -65,14 +65,14 @@ class WaitingLine:
                 self._waiting.popleft()
             return first
 
-    def take_cancelled(self) -> list[Answer]:
+    def take_cancelled(self) -> list[TokenSequence]:
         with self._changed:
-            gone = [answer for answer in self._waiting if answer.cancelled]
-            if gone:
-                self._waiting = deque(answer for answer in self._waiting if answer not in gone)
-            return gone
+            cancelled = [answer for answer in self._waiting if answer.cancelled]
+            if cancelled:
+                self._waiting = deque(answer for answer in self._waiting if answer not in cancelled)
+            return cancelled
 
-    def take_all(self) -> list[Answer]:
+    def take_all(self) -> list[TokenSequence]:
         with self._changed:
             answers = list(self._waiting)
             self._waiting.clear()
@@ -90,7 +90,7 @@ class WaitingLine:
             self._changed.notify()
 
 
-def _later(answer: Answer, arrived: float) -> bool:
+def _later(answer: TokenSequence, arrived: float) -> bool:
     """Whether it arrived after that time; what was put back keeps its place."""
     return answer.row.arrived > arrived and not answer.begun
 
@@ -98,17 +98,19 @@ def _later(answer: Answer, arrived: float) -> bool:
 # Chooses which waiting answers have their prompts prepared now.
 
 
-class Admission:
+class PrefillAdmission:
     """First come, first served, so that a long prompt is not overtaken for ever."""
 
-    def __init__(self, capacity: Capacity, reuse: Reuse, prefilling: Prefilling) -> None:
+    def __init__(self, capacity: BatchCapacity, reuse: ReuseCache, prefilling: PrefillQueue) -> None:
         self._capacity = capacity
         self._reuse = reuse
         self._prefilling = prefilling
 
-    def next(self, waiting: Iterable[Answer], running: Sequence[Answer], limits: PassLimits) -> list[Answer]:
+    def next(
+        self, waiting: Iterable[TokenSequence], running: Sequence[TokenSequence], limits: PassLimits
+    ) -> list[TokenSequence]:
         """The first answers in line, as many as the next pass can use."""
-        chosen: list[Answer] = []
+        chosen: list[TokenSequence] = []
         for answer in waiting:
             beside = [*self._prefilling.answers, *chosen]
             if not self.admits(answer, [*running, *beside]) or (beside and not self._joins(answer, beside)):
@@ -120,7 +122,7 @@ class Admission:
             chosen.append(answer)
         return chosen
 
-    def admits(self, answer: Answer, others: Sequence[Answer]) -> bool:
+    def admits(self, answer: TokenSequence, others: Sequence[TokenSequence]) -> bool:
         """Whether the batch has room for the answer beside the others."""
         if any(other.alone for other in others) or (answer.alone and others):
             return False
@@ -128,7 +130,7 @@ class Admission:
             return False
         return self._capacity.admits([other.length for other in [*others, answer]])
 
-    def _joins(self, answer: Answer, beside: Sequence[Answer]) -> bool:
+    def _joins(self, answer: TokenSequence, beside: Sequence[TokenSequence]) -> bool:
         """Whether its prompt may be computed with theirs; False if it can reuse theirs once they are done."""
         if self._prefilling.rows == 1 or any(other.apart for other in [answer, *beside]):
             return False
@@ -140,10 +142,10 @@ class Admission:
 # Counts the answers that task threads wait for, to start and stop the engine's pulse.
 
 
-class Unanswered:
+class PendingCount:
     """While there are any, the pulse has to tick. Any thread may call it."""
 
-    def __init__(self, pulse: Pulse) -> None:
+    def __init__(self, pulse: ProgressClock) -> None:
         self._pulse = pulse
         self._lock = threading.Lock()
         self._count = 0

@@ -8,9 +8,9 @@ from transformers import GenerationConfig
 
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.prompt_content import Content
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.sampling import Choice, Draw, drawn
+from worker.engines.continuous.prompt_content import PromptContent
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.sampling import Choice, Sampler, drawn
 from worker.engines.loading.devices import device_of
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.sampling.detokenizer import Transcript
@@ -24,7 +24,7 @@ class Siblings:
     failure: Exception | None = None
 
 
-class Answer:
+class TokenSequence:
     """Written by the engine's thread; the task thread waits for `future`.
 
     Taken out of the batch and prefilled again, it feeds the tokens it already has without drawing them anew
@@ -35,7 +35,7 @@ class Answer:
     # out then, the answer is tried again.
     _transcript: Transcript
     _config: GenerationConfig
-    draw: Draw
+    draw: Sampler
 
     def __init__(self, row: Row, loaded: LoadedModel, siblings: Siblings) -> None:
         """Raises CallerError `context_length_exceeded`."""
@@ -67,8 +67,8 @@ class Answer:
         return self.row.prompt.tokens + self.budget
 
     @property
-    def content(self) -> Content:
-        content: Content = self.row.prompt.inputs
+    def content(self) -> PromptContent:
+        content: PromptContent = self.row.prompt.inputs
         return content
 
     @property
@@ -84,7 +84,7 @@ class Answer:
     def cancelled(self) -> bool:
         return self.siblings.failure is not None or self.row.cancel.is_set()
 
-    def prefill(self, reuse: Reuse) -> Prefill:
+    def prefill(self, reuse: ReuseCache) -> Prefill:
         """Start the prompt, or start it again. Raises Refusal, and what the model raises on its pictures."""
         self._begin()
         head = reuse.head(self.content)
@@ -131,25 +131,25 @@ class Answer:
             return
         if self.cancelled:
             raise Cancelled
-        told = self.top_logprobs
-        [seen] = [None] if told is None else distributions(logits, [told])
+        count = self.top_logprobs
+        [distribution] = [None] if count is None else distributions(logits, [count])
         # Drawing may write into the logits; siblings draw from the same ones, and they may be kept for reuse.
-        [found] = drawn([self.draw], logits.clone())
-        self.take(found, seen)
+        [choice] = drawn([self.draw], logits.clone())
+        self.take(choice, distribution)
 
-    def take(self, found: Choice | Exception, seen: Distribution | None) -> None:
-        """Append the next token, chosen by `greedy` or `drawn`; `seen` is its distribution, for logprobs.
+    def take(self, choice: Choice | Exception, distribution: Distribution | None) -> None:
+        """Append the next token; `distribution` is needed for logprobs.
 
         Raises Cancelled, LogitsError, what `drawn` found, and what `emit` raises.
         """
         if self.cancelled:
             raise Cancelled
-        if isinstance(found, Exception):
-            raise found
-        told = None if seen is None else seen.of(found.token)
+        if isinstance(choice, Exception):
+            raise choice
+        likelihood = None if distribution is None else distribution.of(choice.token)
         # Last: if memory runs out before, the token is drawn again.
-        self.draw.accept(found)
-        self._stopped = self._transcript.add(found.token, told)
+        self.draw.accept(choice)
+        self._stopped = self._transcript.add(choice.token, likelihood)
 
     def finish(self) -> Finish:
         finish = self._transcript.finish("length", self.draw.score)
@@ -169,5 +169,5 @@ class Answer:
             return
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
-        self.draw = Draw(self.row, self._config, device_of(self._loaded.network), self._held)
+        self.draw = Sampler(self.row, self._config, device_of(self._loaded.network), self._held)
         self._begun = True

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from worker.engines.continuous.kv_slices import Past, beside
+from worker.engines.continuous.kv_slices import KVSlices, beside
 from worker.engines.continuous.model_inputs import ENCODED, KEPT, alike, merged
-from worker.engines.continuous.prefill import Prefill, Prefilled, Share
+from worker.engines.continuous.prefill import PassShare, Prefill, Prefilled
 from worker.engines.loading.devices import device_of
 
 # The tokens in one AMX tile: padding within a tile costs next to nothing.
@@ -49,32 +49,32 @@ def advance(prefills: Sequence[Prefill], ends: Sequence[int], width: int) -> lis
     columns = max(share.start for share in shares)
     lasts = sorted({share.end - share.start - 1 for share in shares})
     network, cache = prefills[0].network, prefills[0].cache
-    known = beside([share.past for share in shares])
-    if known is not None:
-        known.fill(cache)
+    joined = beside([share.past for share in shares])
+    if joined is not None:
+        joined.fill(cache)
     outputs = network(**_inputs(network, shares, columns, lasts, width, cache), return_dict=True)
-    computed = Past.of(outputs.past_key_values)
-    found = []
+    computed = KVSlices.of(outputs.past_key_values)
+    prefilled = []
     for row, (prefill, share) in enumerate(zip(prefills, shares, strict=True)):
         last = share.end - share.start - 1
         at = lasts.index(last) if KEPT in share.rest else last
         past = computed.row(row, columns - share.start, columns + last + 1)
-        found.append(prefill.take(share.end, outputs.logits[row : row + 1, at : at + 1], past))
-    return found
+        prefilled.append(prefill.take(share.end, outputs.logits[row : row + 1, at : at + 1], past))
+    return prefilled
 
 
 def _inputs(
-    network: Any, shares: Sequence[Share], columns: int, lasts: Sequence[int], tokens: int, cache: Any
+    network: Any, shares: Sequence[PassShare], columns: int, lasts: Sequence[int], tokens: int, cache: Any
 ) -> dict[str, Any]:
     """The model's inputs, made as the chunked branch of `GenerationMixin._prefill` does for a batch."""
     first = shares[0]
     behind = [tokens - share.ids.shape[1] for share in shares]
-    given = dict(first.rest)
-    if KEPT in given:
-        given[KEPT] = torch.tensor(lasts, device=first.ids.device)
+    arguments = dict(first.rest)
+    if KEPT in arguments:
+        arguments[KEPT] = torch.tensor(lasts, device=first.ids.device)
     for name in first.types:
         rows = zip(shares, behind, strict=True)
-        given[name] = torch.cat([pad(one.types[name], (columns - one.start, more)) for one, more in rows])
+        arguments[name] = torch.cat([pad(one.types[name], (columns - one.start, more)) for one, more in rows])
     # Any text token will do as padding.
     ids = [pad(one.ids, (0, more), value=one.filler) for one, more in zip(shares, behind, strict=True)]
     positions = [pad(one.positions, (0, more)) for one, more in zip(shares, behind, strict=True)]
@@ -84,11 +84,11 @@ def _inputs(
         past_key_values=cache,
         position_ids=torch.cat(alike(positions), dim=-2),
         attention_mask=_mask([share.start for share in shares], columns, tokens, first.ids.device),
-        **given,
+        **arguments,
     )
-    shown = [share.pictures for share in shares if share.pictures is not None]
-    if shown:
-        inputs[ENCODED] = {"image": merged(shown).output()}
+    pictures = [share.pictures for share in shares if share.pictures is not None]
+    if pictures:
+        inputs[ENCODED] = {"image": merged(pictures).output()}
     return inputs
 
 

@@ -16,7 +16,7 @@ from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 NEWEST = 0.2
 
 
-class Fit:
+class LineFit:
     """The time of a computation as a fixed part plus a time per unit.
 
     A unit's time is at least `least` times the mean time per unit. While all measurements are of the same
@@ -96,7 +96,7 @@ class PassLimits:
         return replace(self, tokens=min(self.tokens, tokens), chunk=chunk, scraps=scraps)
 
 
-class Pace:
+class PrefillPace:
     """Measures steps and passes over prompts, and lets decoding rows wait for the time of `steps` steps.
 
     A step's time is estimated with all waiting rows in it: decoding rows will wait that long anyhow, and
@@ -106,9 +106,9 @@ class Pace:
     def __init__(self, steps: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self._steps = steps
         self._clock = clock
-        self._step = Fit(least=0.0, unmeasured=0.0)
-        self._pass = Fit(least=0.1, unmeasured=1.0)
-        self._start = Fit(least=0.1, unmeasured=1.0)
+        self._step = LineFit(least=0.0, unmeasured=0.0)
+        self._pass = LineFit(least=0.1, unmeasured=1.0)
+        self._start = LineFit(least=0.1, unmeasured=1.0)
         # Steps with chunks since the last one without, and the rows of the largest step without.
         self._since = self._most = 0
         self._rows = 0
@@ -145,16 +145,16 @@ class Pace:
         if not self._step.known or not self._pass.known:
             return FIRST
         pass_s, token_s = self._pass.base_s, self._pass.unit_s
-        left = self._patience_s - (self._clock() - self._began)
-        return round(max(SMALLEST, pass_s / token_s, (left - pass_s) / token_s))
+        remaining_s = self._patience_s - (self._clock() - self._began)
+        return round(max(SMALLEST, pass_s / token_s, (remaining_s - pass_s) / token_s))
 
     @property
     def _newcomers(self) -> int:
         """Prompts that can be prepared in the time that decoding rows may still wait."""
         if not self._start.known:
             return 1
-        left = self._patience_s - (self._clock() - self._began)
-        return max(1, int((left - self._start.base_s) / self._start.unit_s))
+        remaining_s = self._patience_s - (self._clock() - self._began)
+        return max(1, int((remaining_s - self._start.base_s) / self._start.unit_s))
 
     def mixed(self) -> None:
         """Record a step with chunks; its time shows neither what the step took nor what the chunks did."""
@@ -207,7 +207,7 @@ CGROUP = Path("/sys/fs/cgroup")
 MODEST = 2 * 2**30
 
 
-class Capacity:
+class BatchCapacity:
     """At most `rows` at once and `tokens` of cache; each row takes what the longest may come to need."""
 
     def __init__(self, rows: int, tokens: int) -> None:
@@ -270,7 +270,7 @@ def _cgroup_left() -> int:
     limit = CGROUP / "memory.max"
     if not limit.exists() or limit.read_text().strip() == "max":
         return 2**63
-    counted = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    statistics = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
     used = int((CGROUP / "memory.current").read_text())
-    pages = int(counted["active_file"]) + int(counted["inactive_file"])
+    pages = int(statistics["active_file"]) + int(statistics["inactive_file"])
     return max(0, int(limit.read_text()) - used + pages)

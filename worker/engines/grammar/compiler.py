@@ -1,7 +1,8 @@
 """Compiles grammars that hold answers to a JSON Schema, a regular expression, a choice, or function calls.
 
-Before each token llguidance says which ones may come next. It reads the model's own tokenizer and builds its
-automata as it goes, so that nothing is computed ahead for the vocabulary."""
+Before each token llguidance reports which ones may come next. It reads the model's own tokenizer and builds
+its automata as it goes, so that nothing is computed ahead for the vocabulary.
+"""
 
 import json
 import logging
@@ -15,62 +16,60 @@ from llguidance import LLMatcher, LLTokenizer
 
 from shared.errors import CallerError
 from shared.request import Format
-from worker.engines.grammar.lark import Spacing, lark, quoted, schema
-from worker.engines.grammar.sandbox import begin, fault, reason
-from worker.engines.grammar.tool_calls import Calling
+from worker.engines.grammar.lark import Spacing, json_schema, lark, quoted
+from worker.engines.grammar.sandbox import compile_error, matcher_error, start_matcher
+from worker.engines.grammar.tool_calls import CallGrammar
 from worker.fair_share import FairSemaphore, Waiter
 
-# Tells which grammars can be used: each is tried once, a few at a time, and callers take turns.
-
-AT_ONCE = 2
-"""Trials at once; each may take all of a trial's time and memory."""
-KEPT = 256
-"""Results kept of all callers together; if there are more, the caller with the most loses the oldest."""
+MAX_CONCURRENT = 2
+"""Grammars in the sandbox at once; each may take all of its time and memory."""
+MAX_CACHED = 256
+"""Results cached for all callers together; if there are more, the caller with the most loses its oldest."""
 
 
-class Trials:
-    """The results for each caller's latest grammars; may be used from several threads.
+class SandboxResults:
+    """What the sandbox reported of each caller's latest grammars; may be used from several threads.
 
-    Callers share none, so that no caller can tell from an answer's time what another one asked.
+    Each grammar is compiled there once, a few at a time, and callers take turns. Callers share no result, so
+    that none can tell from an answer's time what another one sent.
     """
 
     def __init__(self) -> None:
-        self._places = FairSemaphore(AT_ONCE)
-        self._found: dict[tuple[str, str], str] = {}
-        self._keeping = threading.Lock()
+        self._places = FairSemaphore(MAX_CONCURRENT)
+        self._errors: dict[tuple[str, str], str] = {}
+        self._lock = threading.Lock()
 
-    def fault(self, grammar: str, caller: str) -> str:
-        """Why this grammar cannot be used; "" if it can. Raises TrialError.
+    def error(self, grammar: str, caller: str) -> str:
+        """Why this grammar cannot be used; "" if it can. Raises SandboxError.
 
         A new grammar waits for a place, then takes a tenth of a second to some seconds.
         """
         key = (caller, grammar)
-        found = self._found.get(key)
-        if found is not None:
-            return found
+        cached = self._errors.get(key)
+        if cached is not None:
+            return cached
         with self._places.taking(1, Waiter(caller)):
-            # Another thread may have tried it meanwhile.
-            found = self._found.get(key)
-            if found is None:
-                found = fault(grammar)
-                self._keep(key, found)
-        return found
+            # Another thread may have compiled it in the meantime.
+            cached = self._errors.get(key)
+            if cached is not None:
+                return cached
+            error = compile_error(grammar)
+            self._store(key, error)
+        return error
 
-    def _keep(self, key: tuple[str, str], found: str) -> None:
-        with self._keeping:
-            self._found[key] = found
-            if len(self._found) > KEPT:
-                kept = Counter(caller for caller, _ in self._found)
-                most = max(kept, key=lambda caller: kept[caller])
-                del self._found[next(key for key in self._found if key[0] == most)]
-
-
-TRIALS = Trials()
-"""Those of this process, whose memory all trials share."""
+    def _store(self, key: tuple[str, str], error: str) -> None:
+        with self._lock:
+            self._errors[key] = error
+            if len(self._errors) > MAX_CACHED:
+                counts = Counter(caller for caller, _ in self._errors)
+                largest = max(counts, key=lambda caller: counts[caller])
+                del self._errors[next(key for key in self._errors if key[0] == largest)]
 
 
+SANDBOX = SandboxResults()
+"""That of this process: all models' grammars share its memory."""
 log = logging.getLogger("worker.engines.grammar")
-# JSON allows any number of blanks and line feeds, and a model that has lost its way would write nothing else.
+# JSON allows any number of spaces and line feeds, and a model that has lost its way would write nothing else.
 SPACING: Spacing = {"whitespace_pattern": " "}
 
 
@@ -91,36 +90,36 @@ class Grammars:
             log.warning("no answers can be held to a format: %s", error)
 
     def compile(self, wanted: Format, caller: str = "") -> LLMatcher:
-        """The matcher for one answer. A new format is tried first, for which callers take turns.
+        """The matcher for one answer. A new format goes through the sandbox first, where callers take turns.
 
         Raises CallerError `invalid_request` for a format that cannot be used, `unsupported_parameter` if the
         model's tokenizer cannot be read.
         """
         grammar = _grammar(wanted)
-        return self._compiled(grammar, grammar, _unusable, caller)
+        return self._compiled(grammar, grammar, _unusable_format, caller)
 
-    def calls(self, wanted: Calling, caller: str = "") -> LLMatcher:
+    def calls(self, wanted: CallGrammar, caller: str = "") -> LLMatcher:
         """As `compile`, for calls of functions."""
-        # The trial does not know the model's tokens, so its grammar has the marks as text.
-        tried = LLMatcher.grammar_from_lark(wanted.lark(quoted))
+        # The sandbox does not know the model's tokens, so its grammar has the marks as text.
+        sandboxed = LLMatcher.grammar_from_lark(wanted.lark(quoted))
         grammar = LLMatcher.grammar_from_lark(wanted.lark(self.mark))
-        return self._compiled(tried, grammar, _uncallable, caller)
+        return self._compiled(sandboxed, grammar, _unusable_calls, caller)
 
     def mark(self, text: str) -> str:
         """A mark as a grammar writes it: as its token, if it is one, else as text."""
         return f"<[{self._added[text]}]>" if text in self._added else quoted(text)
 
     def _compiled(
-        self, tried: str, grammar: str, refusal: Callable[[str], CallerError], caller: str
+        self, sandboxed: str, grammar: str, refusal: Callable[[str], CallerError], caller: str
     ) -> LLMatcher:
         if self._tokenizer is None:
             message = "This model's answers cannot be held to a format: its tokenizer has no known form."
             raise CallerError("unsupported_parameter", message, param=refusal("").param)
-        if wrong := TRIALS.fault(tried, caller):
-            raise refusal(wrong)
-        matcher = begin(self._tokenizer, grammar)
-        if wrong := reason(matcher):
-            raise refusal(wrong)
+        if error := SANDBOX.error(sandboxed, caller):
+            raise refusal(error)
+        matcher = start_matcher(self._tokenizer, grammar)
+        if error := matcher_error(matcher):
+            raise refusal(error)
         return matcher
 
 
@@ -129,7 +128,7 @@ def _plain(backend: Any) -> str:
 
     Its decoder is written as llguidance knows it: Metaspace is the older word for these three.
     """
-    file = _unspelled(json.loads(backend.to_str())) | {"padding": None, "truncation": None}
+    file = _renamed(json.loads(backend.to_str())) | {"padding": None, "truncation": None}
     decoder = file.get("decoder") or {}
     if decoder.get("type") == "Metaspace":
         space = {"type": "Replace", "pattern": {"String": decoder["replacement"]}, "content": " "}
@@ -140,7 +139,7 @@ def _plain(backend: Any) -> str:
     return json.dumps(file)
 
 
-def _unspelled(file: dict[str, Any]) -> dict[str, Any]:
+def _renamed(file: dict[str, Any]) -> dict[str, Any]:
     """The file with its special tokens renamed so that no caller can guess the names.
 
     llguidance tokenizes the parts of an answer that a format dictates. A special token's name in them would
@@ -153,7 +152,7 @@ def _unspelled(file: dict[str, Any]) -> dict[str, Any]:
         model["vocab"] = {names.get(name, name): id_ for name, id_ in vocab.items()}
     else:
         model["vocab"] = [[names.get(name, name), score] for name, score in vocab]
-    # Converters write merges for every piece that can be made of two others, special tokens included.
+    # Converters write merges for every token that two others make, special tokens included.
     if merges := model.get("merges"):
         model["merges"] = [merge for merge in merges if not _makes(merge, names)]
     if model.get("unk_token") in names:
@@ -167,11 +166,11 @@ def _makes(merge: str | list[str], names: Container[str]) -> bool:
     return left in names or right in names or left + right in names
 
 
-def _unusable(why: str) -> CallerError:
+def _unusable_format(why: str) -> CallerError:
     return CallerError("invalid_request", f"The format cannot be used: {why}.", param="format")
 
 
-def _uncallable(why: str) -> CallerError:
+def _unusable_calls(why: str) -> CallerError:
     return CallerError("invalid_request", f"Calls cannot be held to these schemas: {why}.", param="tools")
 
 
@@ -179,7 +178,7 @@ def _grammar(wanted: Format) -> str:
     """The format as llguidance reads it. Raises CallerError."""
     if wanted.kind == "json":
         try:
-            return LLMatcher.grammar_from_json_schema(schema(wanted, SPACING))
+            return LLMatcher.grammar_from_json_schema(json_schema(wanted.content, SPACING))
         except ValueError as error:
-            raise _unusable(str(error)) from None
+            raise _unusable_format(str(error)) from None
     return LLMatcher.grammar_from_lark(lark(wanted))

@@ -5,40 +5,43 @@ The form is not JSON: keys are bare, and strings stand between marks of their ow
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
 from shared.errors import CallerError
 from shared.json_pointer import found
 from shared.tool_calls.gemma import QUOTE
-from worker.engines.grammar.kinds import TYPES, Kinds, Schema, Types, literals, type_of
 from worker.engines.grammar.lark import Mark, is_token, quoted
 
-# Keywords that this form cannot hold an answer to; a schema with one is refused.
-NOT_HELD = frozenset(
+Schema = dict[str, Any] | bool
+# Integers are numbers.
+TYPES = ("object", "array", "string", "number", "boolean", "null")
+# Keywords that this form cannot express; a schema with one is refused.
+UNSUPPORTED = frozenset(
     {"pattern", "format", "oneOf", "prefixItems", "patternProperties", "minProperties", "maxProperties"}
 )
 NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-# Keywords that define a value by themselves: only `type` may stand beside one.
+# Keywords that define a value alone: no constraint may stand next to one but a type next to literals, and
+# `object`, which arguments always are.
 WHOLE = ("$ref", "enum", "const", "anyOf", "allOf")
-# Keywords that constrain a value.
-SAYING = frozenset(
+CONSTRAINTS = frozenset(
     {
-        *("properties", "additionalProperties", "required", "items", "minItems", "maxItems"),
+        *("type", "properties", "additionalProperties", "required", "items", "minItems", "maxItems"),
         *("minLength", "maxLength", *NUMBERS, *WHOLE),
     }
 )
 # Rules named like places of a schema, but no schema has these places.
 ANYTHING, ANY_OBJECT = "anything", "object"
 BARE = r"/[A-Za-z0-9_-]+/"
+LITERALS: dict[type, str] = {str: "string", bool: "boolean", int: "integer", type(None): "null"}
 KEY = re.compile(r"[^:{}\[\],<>|\"\s]+")
 
 
 def arguments(name: str, schema: dict[str, Any], mark: Mark) -> Iterator[str]:
     """The rules; the first has this name. Raises CallerError as `Rules.value`."""
     rules = Rules(name, schema, mark)
-    yield f"{name}: {rules.value(schema)}"
+    yield f"{name}: {rules.value(schema, objects=True)}"
     rules.finish()
     yield from rules.others
 
@@ -51,50 +54,58 @@ class Rules:
         self._prefix = prefix
         self._root = root
         self._mark = mark(QUOTE)
-        self._named: dict[tuple[str, Types], str] = {}
+        self._named: dict[tuple[str, bool], str] = {}
         # Rules named but not yet written; a queue, because references may be nested hundreds deep.
-        self._owed: list[tuple[str, Types]] = []
-        self._kinds = Kinds(root)
+        self._unwritten: list[tuple[str, bool]] = []
         self._numbers = count()
 
     def finish(self) -> None:
         """Write the rules that have only been named. Raises as `value`."""
-        while self._owed:
-            owed = self._owed.pop()
-            self.others.append(f"{self._named[owed]}: {self._content(*owed)}")
+        while self._unwritten:
+            key = self._unwritten.pop()
+            self.others.append(f"{self._named[key]}: {self._content(*key)}")
 
-    def value(self, schema: Schema, among: Types = TYPES) -> str:
-        """The rule body for values of the schema, limited to the types `among`.
+    def value(self, schema: Schema, *, objects: bool = False) -> str:
+        """The rule body for values of the schema, limited to `objects` if so.
 
-        Raises CallerError `unsupported_parameter` for what this form cannot express and for a schema without
-        values, `invalid_request` if counts contradict each other.
+        Raises CallerError `unsupported_parameter` for what this form cannot express, `invalid_request` if
+        counts contradict each other.
         """
-        if schema in (True, {}) and among == TYPES:
-            return self._named_rule(ANYTHING)
-        types = self._kinds.of(schema, among)
-        if not isinstance(schema, dict) or not types:
-            raise _unheld("type" if isinstance(schema, dict) else "false")
-        if wrong := next((key for key in schema if key in NOT_HELD), None):
-            raise _unheld(wrong)
-        said = _alone(schema)
-        if said == "$ref":
-            return self._named_rule(schema["$ref"], types)
-        if said in ("enum", "const"):
-            values = literals(schema) or ()
-            return _either(self._literal(value) for value in values if type_of(value) in types)
-        if said is None:
-            return self._any(types, schema)
-        if said == "allOf" and len(schema[said]) > 1:
-            raise _unheld(said)
-        parts = [part for part in schema[said] if self._kinds.of(part, types)]
+        if schema in (True, {}):
+            return self._named_rule(ANY_OBJECT if objects else ANYTHING)
+        if not isinstance(schema, dict):
+            raise _unsupported("false")
+        if unsupported := next((key for key in schema if key in UNSUPPORTED), None):
+            raise _unsupported(unsupported)
+        keyword = _alone(schema)
+        if keyword is None:
+            return self._any(_types(schema), schema, objects)
+        if keyword in ("enum", "const"):
+            values = [schema["const"]] if "const" in schema else schema["enum"]
+            return self._literals(values, _types(schema))
+        objects = objects or schema.get("type") == "object"
+        if keyword == "$ref":
+            return self._named_rule(schema["$ref"], objects)
+        if keyword == "allOf" and len(schema["allOf"]) > 1:
+            raise _unsupported("allOf")
+        parts = [part for part in schema[keyword] if not objects or _may_be_object(part)]
         if not parts:
-            raise _unheld(said)
-        return _either(self.value(part, types) for part in parts)
+            raise _unsupported(keyword)
+        return _either(self.value(part, objects=objects) for part in parts)
 
-    def _any(self, types: Types, schema: dict[str, Any]) -> str:
-        return _either(
-            self._typed(kind, schema) for kind in types if kind != "integer" or "number" not in types
-        )
+    def _any(self, types: Sequence[str], schema: dict[str, Any], objects: bool) -> str:
+        if objects and "object" not in types:
+            raise _unsupported("type")
+        return _either(self._typed(kind, schema) for kind in (["object"] if objects else types))
+
+    def _literals(self, values: Sequence[Any], types: Sequence[str]) -> str:
+        if any(isinstance(value, list | dict) for value in values):
+            raise _unsupported("enum")
+        kinds = {*types, "integer"} if "number" in types else {*types}
+        allowed = [value for value in values if _type_of(value) in kinds]
+        if not allowed:
+            raise _unsupported("type")
+        return _either(map(self._literal, allowed))
 
     def _typed(self, kind: str, schema: dict[str, Any]) -> str:
         if kind == "object":
@@ -111,7 +122,7 @@ class Rules:
         many = "*" if not least and most is None else f"{{{least},{'' if most is None else most}}}"
         text = rf"/(.|\n){many}/"
         if is_token(self._mark):
-            return f"{self._mark} {self._add(text, word=True)} {self._mark}"
+            return f"{self._mark} {self._add(text, terminal=True)} {self._mark}"
         own = self._name()
         self.others.append(f"{own}[lazy]: {text} {self._mark}")
         return f"{self._mark} {own}"
@@ -129,57 +140,55 @@ class Rules:
         """The schema's properties in their order; without any, those that `additionalProperties` allows."""
         own, required = schema.get("properties", {}), schema.get("required", ())
         if not own.keys() >= {*required}:
-            raise _unheld("required")
+            raise _unsupported("required")
         if not own:
             others = schema.get("additionalProperties", True)
             return self._named_rule(ANY_OBJECT) if others in (True, {}) else self._open(others)
-        # From the last property on, two rules for the rest: `behind` if one came before, `first` if none did.
-        behind, first = '""', '""'
+        # From the last property on, two rules for the rest: `later` if one came before, `first` if none did.
+        later, first = '""', '""'
         for key, inner in reversed(own.items()):
             if not KEY.fullmatch(key):
-                raise _unheld("properties")
+                raise _unsupported("properties")
             pair = f"{quoted(key + ':')} {self.value(inner)}"
-            after, begin = f'"," {pair} {behind}', f"{pair} {behind}"
+            next_later, next_first = f'"," {pair} {later}', f"{pair} {later}"
             if key not in required:
-                after, begin = f"{after} | {behind}", f"{begin} | {first}"
-            behind, first = self._add(after), self._add(begin)
+                next_later, next_first = f"{next_later} | {later}", f"{next_first} | {first}"
+            later, first = self._add(next_later), self._add(next_first)
         return f'"{{" {first} "}}"'
 
     def _open(self, others: Schema) -> str:
         """An object with any names, whose values all match `others`."""
         if others is False:
             return '"{" "}"'
-        pair = f'{self._add(BARE, word=True)} ":" {self.value(others)}'
+        pair = f'{self._add(BARE, terminal=True)} ":" {self.value(others)}'
         return f'"{{" ({pair} ("," {pair})*)? "}}"'
 
-    def _named_rule(self, place: str, types: Types = TYPES) -> str:
+    def _named_rule(self, place: str, objects: bool = False) -> str:
         """A named rule, for what may contain itself: a place of the schema, any object, or any value."""
-        named = place, types
-        if named not in self._named:
-            self._named[named] = self._name()
-            self._owed.append(named)
-        return self._named[named]
+        key = place, objects
+        if key not in self._named:
+            self._named[key] = self._name()
+            self._unwritten.append(key)
+        return self._named[key]
 
-    def _content(self, place: str, types: Types) -> str:
+    def _content(self, place: str, objects: bool) -> str:
         if place == ANYTHING:
-            return self._any(types, {})
+            return self._any(TYPES, {}, objects)
         if place == ANY_OBJECT:
             return self._open(True)
         schema = found(self._root, place)
-        if not self._kinds.known(schema):
-            raise _unheld("$ref")
-        return self.value(schema, types)
+        if not isinstance(schema, dict | bool):
+            raise _unsupported("$ref")
+        return self.value(schema, objects=objects)
 
-    def _literal(self, value: Any) -> str:
+    def _literal(self, value: str | float | None) -> str:
         if isinstance(value, str):
             return f"{self._mark} {quoted(value)} {self._mark}"
-        if isinstance(value, list | dict):
-            raise _unheld("enum")
         return quoted(json.dumps(value))
 
-    def _add(self, body: str, *, word: bool = False) -> str:
-        """Add a rule, or a terminal (`word`), whose name is in capitals."""
-        own = self._name().upper() if word else self._name()
+    def _add(self, body: str, *, terminal: bool = False) -> str:
+        """Add a rule, or a terminal (`terminal`), whose name is in capitals."""
+        own = self._name().upper() if terminal else self._name()
         self.others.append(f"{own}: {body}")
         return own
 
@@ -192,16 +201,36 @@ def _either(choices: Iterable[str]) -> str:
 
 
 def _alone(schema: dict[str, Any]) -> str | None:
-    """The keyword of WHOLE in the schema, if any. Raises CallerError if a constraint stands beside it."""
-    said = next((key for key in WHOLE if key in schema), None)
-    if said is None:
+    """The keyword of WHOLE in the schema, if any. Raises CallerError if a constraint stands next to it."""
+    keyword = next((key for key in WHOLE if key in schema), None)
+    if keyword is None:
         return None
-    own = {"enum", "const"} if said in ("enum", "const") else {said}
+    allowed = {"enum", "const", "type"} if keyword in ("enum", "const") else {keyword}
     for key in schema:
-        idle = schema[key] is True or schema[key] in ([], {})
-        if key in SAYING - own and not idle:
-            raise _unheld(f"{key} beside {said}")
-    return said
+        idle = schema[key] is True or schema[key] in ([], {}) or (key, schema[key]) == ("type", "object")
+        if key in CONSTRAINTS - allowed and not idle:
+            raise _unsupported(f"{key} beside {keyword}")
+    return keyword
+
+
+def _types(schema: dict[str, Any]) -> list[str]:
+    """The types that the schema names; an integer needs no rule of its own next to a number."""
+    types = schema.get("type", TYPES)
+    types = [types] if isinstance(types, str) else [*types]
+    return [kind for kind in types if kind != "integer" or "number" not in types]
+
+
+def _may_be_object(schema: Schema) -> bool:
+    """As far as its own keywords say."""
+    if not isinstance(schema, dict):
+        return schema
+    return "object" in _types(schema) and not schema.keys() & {"enum", "const"}
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, float):
+        return "integer" if value % 1 == 0 else "number"
+    return LITERALS[type(value)]
 
 
 def _counts(schema: dict[str, Any], low: str, high: str) -> tuple[int, int | None]:
@@ -213,6 +242,6 @@ def _counts(schema: dict[str, Any], low: str, high: str) -> tuple[int, int | Non
     return least, most
 
 
-def _unheld(keyword: str) -> CallerError:
+def _unsupported(keyword: str) -> CallerError:
     message = f"This model writes calls in a form of its own, where {keyword!r} of a schema cannot be kept."
     return CallerError("unsupported_parameter", message, param="tools")

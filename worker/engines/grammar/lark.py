@@ -1,24 +1,28 @@
 """Writes pieces of grammars in llguidance's dialect of Lark."""
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from llguidance import regex_to_lark
 
 from shared.request import Format
-from worker.engines.grammar import controls
-from worker.engines.grammar.translation import translated
 
 Mark = Callable[[str], str]
 """Writes a mark in a grammar: by its number if it is a token, else by its text."""
 Spacing = Mapping[str, str | bool]
-"""llguidance's options for the blanks in JSON."""
-# The keyword from which llguidance reads its options; in a caller's schema it is a key without meaning.
+"""llguidance's options for the spaces in JSON."""
+# The keyword from which llguidance reads its options; a caller's own is replaced.
 OPTIONS = "x-guidance"
-# With numeric escapes, which only control characters need, an additional property's name could be spelled to
-# match no listed property or pattern and yet mean one.
-ESCAPES = 'nrbtf\\"'
+DEFAULTS: dict[str, str | bool] = {
+    # With numeric escapes, an additional property's name could be written to match no listed property or
+    # pattern and yet mean one.
+    "json_allowed_escapes": 'nrbtf\\"',
+    # Branches that it cannot tell apart are those of an `anyOf`; the finished answer is checked.
+    "coerce_one_of": True,
+}
+LOOK_AROUND = re.compile(r"\(\?<?[=!]")
 
 
 def quoted(text: str) -> str:
@@ -29,16 +33,18 @@ def is_token(mark: str) -> bool:
     return mark.startswith("<[")
 
 
-def schema(wanted: Format, spacing: Spacing) -> str:
-    """The requested JSON Schema, translated for llguidance, with its options."""
-    return spaced(json.loads(wanted.content), spacing)
+def json_schema(text: str, spacing: Spacing) -> str:
+    """A caller's JSON Schema, as text, with llguidance's options.
 
-
-def spaced(schema: dict[str, Any], spacing: Spacing) -> str:
-    options = dict(spacing)
-    if not controls.named(schema):
-        options["json_allowed_escapes"] = ESCAPES
-    return json.dumps(translated(schema) | {OPTIONS: options})
+    zod writes emails and durations as a format and a pattern that looks ahead, which llguidance refuses. The
+    format alone is enforced; the finished answer is checked against the pattern.
+    """
+    schema: dict[str, Any] = json.loads(text)
+    for node in _objects(schema):
+        pattern = node.get("pattern")
+        if isinstance(node.get("format"), str) and isinstance(pattern, str) and LOOK_AROUND.search(pattern):
+            del node["pattern"]
+    return json.dumps(schema | {OPTIONS: {**DEFAULTS, **spacing}})
 
 
 def word(wanted: Format) -> str:
@@ -52,3 +58,15 @@ def word(wanted: Format) -> str:
 def lark(wanted: Format) -> str:
     """The requested expression or choice, as a grammar of one terminal."""
     return f"start: WORD\nWORD: {word(wanted)}"
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """All objects in a JSON value, itself included."""
+    pending = [value]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            yield node
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)

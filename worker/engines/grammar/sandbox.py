@@ -1,6 +1,6 @@
 """Tries a grammar in a child process before the worker compiles it, so that a hang or crash stays there.
 
-llguidance limits most of its work, but not all: a few factors of `multipleOf` keep it busy for ever, and a
+llguidance limits most of its work, but not all: a few factors of `multipleOf` keep it busy forever, and a
 long chain of `allOf` overflows its stack, which would end the worker.
 
 The child is `python -m worker.engines.grammar.sandbox`: it reads a grammar from standard
@@ -27,18 +27,17 @@ START_LIMIT_S = 60
 # Limits on the work before the first token, on that of each later step (about 50 ms at most), and on what is
 # kept for a row (about 100 MB at most).
 INITIAL_FUEL, STEP_FUEL, STATES = 300_000, 50_000, 100_000
-REASON_LIMIT = 200
+MAX_MESSAGE = 200
 # The prefix of an error in a schema inside another grammar.
 INSIDE = "failed to compile JSON schema: "
 TOO_COMPLEX = "it is too complex"
 # Exit codes of a child that computes, recurses or takes memory without end; other signals come from outside.
-ITS_FAULT = {-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
-WORDS = {
+GRAMMAR_FAULTS = {-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
+MESSAGES = {
     "NoExtensionBias": "no answer is of this format",
     "Parser Error: token": "the model has no token that goes on with it",
     "Unsatisfiable schema: Regex is empty": "no text is all that it asks for",
     "Unsatisfiable schema: integer interval": "no whole number lies between its bounds",
-    "oneOf constraints": "branches of a oneOf are not known to exclude each other; anyOf says what is meant",
     **dict.fromkeys(
         ("panic", "lexer", "initial lexer", "fuel", "parser error", "Parser Error", "schema too large"),
         TOO_COMPLEX,
@@ -47,12 +46,12 @@ WORDS = {
 }
 
 
-class TrialError(RuntimeError):
+class SandboxError(RuntimeError):
     """The child failed for a reason that says nothing about the grammar."""
 
 
 class _Bytes:
-    """A tokenizer of 256 bytes and an end token; a grammar compiles alike with all tokenizers."""
+    """A tokenizer of 256 bytes and an end token; a grammar compiles the same way with all tokenizers."""
 
     eos_token_id = 256
     bos_token_id = None
@@ -63,8 +62,8 @@ class _Bytes:
         return list(text)
 
 
-def fault(grammar: str) -> str:
-    """Why this grammar cannot be used; "" if it can. Raises TrialError."""
+def compile_error(grammar: str) -> str:
+    """Why this grammar cannot be used; "" if it can. Raises SandboxError."""
     try:
         child = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "worker.engines.grammar.sandbox"],
@@ -77,16 +76,16 @@ def fault(grammar: str) -> str:
             timeout=START_LIMIT_S,
         )
     except subprocess.TimeoutExpired:
-        raise TrialError(f"a grammar's trial did not end within {START_LIMIT_S} s") from None
-    if child.returncode in ITS_FAULT:
+        raise SandboxError(f"compiling a grammar did not end within {START_LIMIT_S} s") from None
+    if child.returncode in GRAMMAR_FAULTS:
         return TOO_COMPLEX
     if child.returncode:
-        raise TrialError(f"a grammar's trial ended with exit code {child.returncode}")
+        raise SandboxError(f"compiling a grammar ended with exit code {child.returncode}")
     return child.stdout.decode()
 
 
-def begin(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
-    """Compile the grammar and compute its first mask, the most expensive one. `reason` tells errors."""
+def start_matcher(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
+    """Compile the grammar and compute its first mask, the most expensive one; see `matcher_error`."""
     limits = LLParserLimits(
         initial_lexer_fuel=INITIAL_FUEL,
         step_lexer_fuel=STEP_FUEL,
@@ -99,13 +98,13 @@ def begin(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
     return matcher
 
 
-def reason(matcher: LLMatcher) -> str:
+def matcher_error(matcher: LLMatcher) -> str:
     """The matcher's error in one line; "" if there is none."""
     lines = matcher.get_error().splitlines() or [""]
-    told = next((line for line in lines if line.startswith("error: ")), lines[0]).removeprefix("error: ")
-    told = told.rpartition(INSIDE)[2]
-    known = next((words for start, words in WORDS.items() if told.startswith(start)), told)
-    return known[:REASON_LIMIT].rstrip(".:")
+    line = next((line for line in lines if line.startswith("error: ")), lines[0]).removeprefix("error: ")
+    line = line.rpartition(INSIDE)[2]
+    message = next((words for start, words in MESSAGES.items() if line.startswith(start)), line)
+    return message[:MAX_MESSAGE].rstrip(".:")
 
 
 def main() -> None:
@@ -114,16 +113,16 @@ def main() -> None:
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     grammar = sys.stdin.buffer.read().decode()
-    found: list[str] = []
+    errors: list[str] = []
 
     def run() -> None:
-        found.append(reason(begin(LLTokenizer(TokenizerWrapper(_Bytes())), grammar)))
+        errors.append(matcher_error(start_matcher(LLTokenizer(TokenizerWrapper(_Bytes())), grammar)))
 
     threading.stack_size(STACK_BYTES)
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    sys.stdout.buffer.write(found[0].encode())
+    sys.stdout.buffer.write(errors[0].encode())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class TokenNames:
-    """Names of one tokenizer's tokens by id, cached once asked for."""
+    """Names of one tokenizer's tokens by id, cached at their first use."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer

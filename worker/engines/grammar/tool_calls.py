@@ -1,20 +1,18 @@
 """Grammars for llguidance that hold an answer to function calls, in the form that the model writes them.
 
-A held function takes arguments that match its schema, any other function takes any object. If a call is
-required, the answer holds nothing else; otherwise text may come before the calls, or an answer in the
-requested format in their place.
+The arguments of a strict function match its schema, those of any other are any object. If a call is required,
+the answer holds nothing else; if not, text may come before the calls, or an answer in the requested format in
+their place.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from shared.request import Format, Function, Tools
 from shared.tool_calls.syntax import Syntax
 from worker.engines.grammar.gemma_calls import arguments
-from worker.engines.grammar.lark import Mark, Spacing, is_token, quoted, spaced, word
-from worker.engines.grammar.translation import translated
+from worker.engines.grammar.lark import Mark, Spacing, is_token, json_schema, quoted, word
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,15 @@ KEYS: dict[Syntax, str] = {"hermes": "arguments", "llama": "parameters", "mistra
 # Mistral's models may give a call a name of its own.
 ID = "/[A-Za-z0-9]{9}/"
 OWN_ID = " ".join(["(", quoted(', "id": "'), ID, quoted('"'), ")?"])
-# Any text; and any text that does not begin an object, with or without blanks before it.
+ANY_OBJECT = '{"type":"object"}'
+# Any text; and any text that does not begin an object, with or without spaces before it.
 TEXT = r"TEXT: /(.|\n)*/"
 NO_OBJECT = r"TEXT: /[ \n\t]*([^ \n\t{](.|\n)*)?/"
 
 
 @dataclass(frozen=True)
-class Calling:
-    """What an answer is held to."""
+class CallGrammar:
+    """Which functions an answer may or must call, and how it writes them; `form` is any other answer's."""
 
     tools: Tools
     syntax: Syntax
@@ -66,11 +65,11 @@ class Calling:
         closing = mark(shape.closing) if shape.closing else ""
         several = self.tools.parallel and self.tools.named is None and not shape.alone
         inside = f"({shape.between} body)*" if several and shape.inside else ""
-        behind = f"({shape.between} call)*" if several and not shape.inside else ""
+        further = f"({shape.between} call)*" if several and not shape.inside else ""
         return "\n".join(
             [
-                *self._start(opening, behind),
-                f"calls: call {behind}",
+                *self._start(opening, further),
+                f"calls: call {further}",
                 f"call: {opening} tail",
                 f"tail: {shape.before} body {inside} {shape.after} {closing}",
                 "body: " + " | ".join(f"body_{n}" for n in range(len(self.tools.callable))),
@@ -78,21 +77,21 @@ class Calling:
             ]
         )
 
-    def _start(self, opening: str, behind: str) -> Iterator[str]:
-        """`behind` is the rule for what may follow the first call."""
+    def _start(self, opening: str, further: str) -> Iterator[str]:
+        """`further` is the rule for what may follow the first call."""
         if self.tools.required:
             yield "start: calls"
         elif self.form is not None:
             yield "start: calls | form"
             if self.form.kind == "json":
-                yield f"form: {self._json(json.loads(self.form.content))}"
+                yield f"form: {self._json(self.form.content)}"
             else:
                 yield from ("form: WORD", f"WORD: {word(self.form)}")
         elif not opening:
             yield "start: TEXT | calls"
             yield NO_OBJECT
         else:
-            yield f"start: TEXT | opened tail {behind}"
+            yield f"start: TEXT | opened tail {further}"
             yield f"opened{'' if is_token(opening) else '[lazy]'}: TEXT {opening}"
             yield TEXT
 
@@ -101,9 +100,9 @@ class Calling:
             name = f"args_{number}"
             yield f"body_{number}: {self._body(function, name, mark)}"
             if self.syntax == "gemma":
-                yield from arguments(name, translated(_schema(function)), mark)
+                yield from arguments(name, json.loads(function.held or ANY_OBJECT), mark)
             else:
-                yield f"{name}: {self._json(_schema(function))}"
+                yield f"{name}: {self._json(function.held or ANY_OBJECT)}"
 
     def _body(self, function: Function, name: str, mark: Mark) -> str:
         if self.syntax == "gemma":
@@ -112,14 +111,9 @@ class Calling:
             return f"{quoted(function.name)} ({mark('[CALL_ID]')} {ID})? {mark('[ARGS]')} {name}"
         # Character by character, like the JSON of a requested format, which may begin in the same way.
         head = ["{", '"name"', ":", " ", quoted(function.name), ",", " ", quoted(KEYS[self.syntax]), ":", " "]
-        signs = " ".join(f"{quoted(sign)}?" if sign == " " else quoted(sign) for sign in head)
-        own = OWN_ID if self.syntax == "mistral" else ""
-        return f"{signs} {name} {own} {quoted('}')}"
+        characters = " ".join(f"{quoted(part)}?" if part == " " else quoted(part) for part in head)
+        own_id = OWN_ID if self.syntax == "mistral" else ""
+        return f"{characters} {name} {own_id} {quoted('}')}"
 
-    def _json(self, schema: dict[str, Any]) -> str:
-        return f"%json {spaced(schema, self.spacing)}"
-
-
-def _schema(function: Function) -> dict[str, Any]:
-    held: dict[str, Any] = {"type": "object"} if function.held is None else json.loads(function.held)
-    return held
+    def _json(self, schema: str) -> str:
+        return f"%json {json_schema(schema, self.spacing)}"

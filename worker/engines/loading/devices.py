@@ -36,13 +36,13 @@ def check_devices(model: Model) -> None:
         raise ModelFailed(
             f"model {model.id}, with device_map = {where}: nothing computes; name a device for some part."
         )
-    devices, known = (where.values(), (DISK,)) if isinstance(where, dict) else ([where], PLANS)
+    devices, allowed = (where.values(), (DISK,)) if isinstance(where, dict) else ([where], PLANS)
     for device in devices:
-        if device not in known:
+        if device not in allowed:
             _check(model, "device_map", device, f"it names devices, or is one of {', '.join(PLANS)}")
 
 
-def tell_of_idle_gpu(model: Model) -> None:
+def warn_of_idle_gpu(model: Model) -> None:
     """Log if the CPU computes a model only because torch cannot use the GPU that is here."""
     chosen = model.device == "auto" and not isinstance(model.device_map, dict)
     if chosen and not torch.cuda.is_available() and any(DEVICES.glob("nvidia[0-9]*")):
@@ -54,9 +54,9 @@ def check_places(model: Model, network: torch.nn.Module) -> None:
     if not isinstance(model.device_map, dict):
         return
     modules = [name for name, _ in network.named_modules(remove_duplicate=False)]
-    known = {*modules, *network.state_dict(keep_vars=True)}
-    known.update(name for name, _ in network.named_buffers(remove_duplicate=False))
-    unknown = next((name for name in model.device_map if name not in known), None)
+    names = {*modules, *network.state_dict(keep_vars=True)}
+    names.update(name for name, _ in network.named_buffers(remove_duplicate=False))
+    unknown = next((name for name in model.device_map if name not in names), None)
     if unknown is not None:
         parts = ", ".join(name for name in modules if name and name.count(".") < 2)
         raise ModelFailed(
@@ -74,18 +74,18 @@ def device_of(network: Any) -> torch.device:
 
 
 def _check(model: Model, field: str, value: Any, hint: str) -> None:
-    what = f"model {model.id}, with {field} = {getattr(model, field)!r}"
+    subject = f"model {model.id}, with {field} = {getattr(model, field)!r}"
     try:
-        found = torch.empty(0, device=value).device
+        device = torch.empty(0, device=value).device
     except (AssertionError, ImportError, NotImplementedError, RuntimeError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0]
-        raise ModelFailed(f"{what}: {reason} ({hint})") from None
-    if found.type == "meta":
-        raise ModelFailed(f"{what}: meta computes nothing ({hint})")
+        raise ModelFailed(f"{subject}: {reason} ({hint})") from None
+    if device.type == "meta":
+        raise ModelFailed(f"{subject}: meta computes nothing ({hint})")
 
 
 @dataclass(frozen=True)
-class Mark:
+class DeviceEvent:
     """A place in what is queued on each device."""
 
     events: list[Any]
@@ -107,8 +107,8 @@ class Devices:
             places = {device_of(network)}
         self._queued = [place for place in places if kind is not None and place.type == kind.type]
 
-    def mark(self) -> Mark:
-        return Mark([torch.accelerator.current_stream(place).record_event() for place in self._queued])
+    def mark(self) -> DeviceEvent:
+        return DeviceEvent([torch.accelerator.current_stream(place).record_event() for place in self._queued])
 
     def wait(self) -> None:
         """Return once all that is queued is computed. Raises what the devices have failed with."""
@@ -126,12 +126,12 @@ class Devices:
 T = TypeVar("T")
 
 
-def use_threads(wanted: int) -> None:
+def use_threads(count: int) -> None:
     """At most one thread per processor: threads that share one keep waiting for each other."""
     there = processors()
-    if wanted > there:
-        log.warning("SIGHTLINE_WORKER__THREADS is %d, but only %d may be used", wanted, there)
-    compute_on(min(wanted, there))
+    if count > there:
+        log.warning("SIGHTLINE_WORKER__THREADS is %d, but only %d may be used", count, there)
+    compute_on(min(count, there))
 
 
 def compute_on(processors: int) -> None:
@@ -141,7 +141,7 @@ def compute_on(processors: int) -> None:
     torch.set_num_threads(processors)
 
 
-def in_passing(work: Callable[[], T]) -> T:
+def in_own_thread(work: Callable[[], T]) -> T:
     """Run `work` in a thread of its own, whose helpers end with it."""
     with ThreadPoolExecutor(1, "passing") as pool:
         return pool.submit(work).result()

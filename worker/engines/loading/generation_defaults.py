@@ -19,8 +19,8 @@ FILE = "generation_config.json"
 def _in_vocabulary(token: int, info: ValidationInfo) -> int:
     """Raises PydanticCustomError for a token beyond the vocabulary, if its size is given as context."""
     if info.context is not None and token >= info.context:
-        told = {"token": token, "vocabulary": info.context}
-        raise PydanticCustomError("token", "{token} is none of the model's {vocabulary} tokens", told)
+        context = {"token": token, "vocabulary": info.context}
+        raise PydanticCustomError("token", "{token} is none of the model's {vocabulary} tokens", context)
     return token
 
 
@@ -87,26 +87,26 @@ def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
 
     `vocabulary` is the number of tokens.
     """
-    what = f"model {model.id}: its {FILE}"
+    subject = f"model {model.id}: its {FILE}"
     try:
-        said = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        config = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        raise ModelFailed(f"{what} cannot be read as JSON ({error}); mend or remove it.") from None
-    if not isinstance(said, dict):
-        raise ModelFailed(f"{what} is no JSON object; mend or remove it.")
+        raise ModelFailed(f"{subject} cannot be read as JSON ({error}); mend or remove it.") from None
+    if not isinstance(config, dict):
+        raise ModelFailed(f"{subject} is no JSON object; mend or remove it.")
     try:
-        Written.model_validate(said, context=vocabulary)
+        Written.model_validate(config, context=vocabulary)
         # transformers reads every key before any can be left out.
-        GenerationConfig.from_dict(said)
+        GenerationConfig.from_dict(config)
     except ValidationError as error:
         # If a value may have several forms, report the one that it came closest to.
         fault = max(error.errors(), key=lambda one: len(one["loc"]))
         key = str(fault["loc"][0])
-        raise ModelFailed(f"{what} has {key} = {reprlib.repr(said[key])}: {fault['msg']}.") from None
+        raise ModelFailed(f"{subject} has {key} = {reprlib.repr(config[key])}: {fault['msg']}.") from None
     except (TypeError, ValueError) as error:
-        raise ModelFailed(f"{what} is refused by transformers: {error}") from None
+        raise ModelFailed(f"{subject} is refused by transformers: {error}") from None
 
 
 def settle(defaults: GenerationConfig) -> None:
@@ -114,10 +114,10 @@ def settle(defaults: GenerationConfig) -> None:
 
     A `top_k` of -1 is vLLM's word for none.
     """
-    said = _said(defaults)
+    values = _said(defaults)
     for name in vars(GenerationConfig()):  # type: ignore[no-untyped-call]
         if not name.startswith("_"):
-            setattr(defaults, name, said.get(name) if name in Written.model_fields else None)
+            setattr(defaults, name, values.get(name) if name in Written.model_fields else None)
     if defaults.top_k is not None:
         defaults.top_k = max(0, int(defaults.top_k))
     if defaults.temperature is not None:
@@ -127,8 +127,8 @@ def settle(defaults: GenerationConfig) -> None:
 
 def _said(defaults: GenerationConfig) -> dict[str, Any]:
     """The values, numbers converted for transformers; a trusted folder's own class may have other forms."""
-    said = vars(defaults)
+    values = vars(defaults)
     try:
-        return dict(Written.model_validate(said))
+        return dict(Written.model_validate(values))
     except ValidationError:
-        return said
+        return values

@@ -25,7 +25,7 @@ from worker.engines.base import ModelFacts, Prompt, Row
 from worker.engines.grammar.compiler import SPACING, Grammars
 from worker.engines.grammar.lark import Spacing
 from worker.engines.grammar.token_bytes import TokenNames
-from worker.engines.grammar.tool_calls import Calling
+from worker.engines.grammar.tool_calls import CallGrammar
 from worker.engines.loading.fingerprint import digest_folder
 from worker.engines.prompt.budget import answer_budget, too_long
 from worker.engines.prompt.picture_tokens import PictureTokens
@@ -96,16 +96,16 @@ class Language:
         calling = self.calling(request, SPACING)
         if calling is not None:
             return self.grammars.calls(calling, caller)
-        wanted = request.parameters.format
-        return None if wanted is None else self.grammars.compile(wanted, caller)
+        format = request.parameters.format
+        return None if format is None else self.grammars.compile(format, caller)
 
-    def calling(self, request: Request, spacing: Spacing) -> Calling | None:
+    def calling(self, request: Request, spacing: Spacing) -> CallGrammar | None:
         """The calls that the answer is held to; None if it is held to none."""
-        tools, wanted = request.tools, request.parameters.format
+        tools, format = request.tools, request.parameters.format
         syntax = self.renderer.syntax_of(request)
-        if tools is None or syntax is None or not (tools.held or wanted):
+        if tools is None or syntax is None or not (tools.held or format):
             return None
-        return Calling(tools, syntax, wanted, spacing)
+        return CallGrammar(tools, syntax, format, spacing)
 
     def budget(self, prompt: Prompt, parameters: Parameters) -> int:
         """The most tokens that the answer may have. Raises CallerError `context_length_exceeded`."""
@@ -119,13 +119,15 @@ class Language:
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         """The parameters, completed from the generation config, without those of sampling if greedy."""
         samples = parameters.samples(bool(self.defaults.do_sample))
-        asked = {name: getattr(parameters, name) for name in ("repetition_penalty", *DICE)}
-        own = {name: getattr(self.defaults, name, None) for name in asked}
-        used = {name: own[name] if value is None else value for name, value in asked.items()}
+        values = {name: getattr(parameters, name) for name in ("repetition_penalty", *DICE)}
+        own = {name: getattr(self.defaults, name, None) for name in values}
+        used = {name: own[name] if value is None else value for name, value in values.items()}
         unused = {} if samples else dict.fromkeys(DICE)
-        told = tuple(self.renderer.variables(parameters, shows=prompt.syntax is not None).items()) or None
+        variables = (
+            tuple(self.renderer.variables(parameters, shows=prompt.syntax is not None).items()) or None
+        )
         length = {"do_sample": samples, "max_new_tokens": self.budget(prompt, parameters)}
-        return parameters.model_copy(update={**used, **unused, **length, "chat_template_kwargs": told})
+        return parameters.model_copy(update={**used, **unused, **length, "chat_template_kwargs": variables})
 
     def transcript(self, row: Row) -> Transcript:
         unsettled = CLEAN_UP_REACH if self.tokenizer.clean_up_tokenization_spaces else 0
@@ -185,23 +187,23 @@ class Language:
 
     def _decode_calls(self, ids: Sequence[int]) -> str:
         """The text with the marks of calls, which are special tokens in some models."""
-        shown = [id_ for id_ in ids if id_ not in self._hidden]
-        return str(self.tokenizer.decode(shown, skip_special_tokens=False))
+        visible = [id_ for id_ in ids if id_ not in self._hidden]
+        return str(self.tokenizer.decode(visible, skip_special_tokens=False))
 
     def _read_length(self) -> int:
         own = [getattr(self._text, "max_position_embeddings", None), self.tokenizer.model_max_length]
         lengths = [int(n) for n in own if n is not None and n < SANE_LENGTH]
-        wanted = self.model.context_length
-        if not lengths and wanted is None:
+        length = self.model.context_length
+        if not lengths and length is None:
             raise ModelFailed(f"model {self.model.id}: its files name no length; set context_length")
-        if lengths and wanted and wanted > min(lengths):
+        if lengths and length and length > min(lengths):
             log.warning(
                 "model %s: context_length is beyond the %d tokens that its files name",
                 self.model.id,
                 min(lengths),
             )
             self.overlong = f"context_length is beyond the {min(lengths)} tokens that its files name"
-        return wanted or min(lengths)
+        return length or min(lengths)
 
     def _read_facts(self, context_length: int) -> ModelFacts:
         return ModelFacts(

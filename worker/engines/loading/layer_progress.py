@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from worker.engines.loading.devices import Devices, Mark
+from worker.engines.loading.devices import DeviceEvent, Devices
 
 STACKS = (torch.nn.ModuleList, torch.nn.Sequential)
 # Layers queued on a device that computes later: one it computes, and one for it to go on with at once.
 AHEAD = 2
 
 
-class Stacks:
+class LayerProgress:
     """The layers of a network's stacks, those of its encoders included."""
 
     def __init__(self, network: Any) -> None:
@@ -27,7 +27,7 @@ class Stacks:
 
         By then all layers but the last `AHEAD` are computed, also where a device only queues them.
         """
-        queued = deque[Mark]()
+        queued = deque[DeviceEvent]()
 
         def computed(*_: Any) -> None:
             # It would break the graph of a compiled network into many small pieces.

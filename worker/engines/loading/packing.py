@@ -14,7 +14,7 @@ from shared.models import Model
 # A linear layer that keeps its weight elsewhere, in a form that only its own product reads.
 
 
-class Weightless(torch.nn.Linear):
+class WeightlessLinear(torch.nn.Linear):
     """Has the shape and bias of a plain layer, and a stub in the place of its weight that takes no memory.
 
     Models read the weight's type and device. A model that multiplied by the stub itself would get NaN, which
@@ -44,7 +44,7 @@ SMALLEST_SCALE = 1e-12
 LEAST_INT8_ROWS = 2
 
 
-class Int8Linear(Weightless):
+class Int8Linear(WeightlessLinear):
     """Holds its weight only in 8 bits, laid out for oneDNN."""
 
     def __init__(self, plain: torch.nn.Linear) -> None:
@@ -73,13 +73,13 @@ class Int8Linear(Weightless):
 
 def check(model: Model, network: torch.nn.Module) -> None:
     """Raises ModelFailed if layers in 8 bits cannot be computed here, or only wrongly."""
-    what = f'model {model.id}: packed = "int8"'
+    subject = f'model {model.id}: packed = "int8"'
     devices = {parameter.device.type for parameter in network.parameters()}
     if devices != {"cpu"}:
-        raise ModelFailed(f"{what} is for a CPU, and its weights are on {', '.join(sorted(devices))}.")
+        raise ModelFailed(f"{subject} is for a CPU, and its weights are on {', '.join(sorted(devices))}.")
     # Without these instructions oneDNN adds pairs of products in 16 bits, which overflow.
     if not torch.cpu._is_vnni_supported():
-        raise ModelFailed(f"{what} needs a processor with VNNI (AVX-512 VNNI or AVX-VNNI); leave it out.")
+        raise ModelFailed(f"{subject} needs a processor with VNNI (AVX-512 VNNI or AVX-VNNI); leave it out.")
 
 
 # The layout for 16 rows serves one row as well; the layout for one row serves 16 badly.
@@ -91,7 +91,7 @@ TRIES = 5
 TRYING_S = 0.01
 
 
-class PackedLinear(Weightless):
+class PackedLinear(WeightlessLinear):
     """Holds its weight only packed; a weight that it shared with an embedding stays there."""
 
     def __init__(self, plain: torch.nn.Linear, rows: int) -> None:
@@ -123,10 +123,10 @@ class Choice:
         shape = (plain.weight.shape, plain.weight.dtype)
         if not self._gains.get(shape, True):
             return None
-        made = PackedLinear(plain, self._rows)
+        packed = PackedLinear(plain, self._rows)
         if self._measured and shape not in self._gains:
-            self._gains[shape] = _faster(made, plain, sorted({1, self._rows}))
-        return made if self._gains.get(shape, True) else None
+            self._gains[shape] = _faster(packed, plain, sorted({1, self._rows}))
+        return packed if self._gains.get(shape, True) else None
 
 
 def pack(network: torch.nn.Module, model: Model) -> str:
@@ -140,40 +140,40 @@ def pack(network: torch.nn.Module, model: Model) -> str:
         return ""
     if model.packed == "int8":
         check(model, network)
-    places, choice, made = _places(network), Choice(model, _last(network)), list[torch.nn.Module]()
+    places, choice, layers = _places(network), Choice(model, _last(network)), list[torch.nn.Module]()
     total = len(places)
     while places:
-        plain, found = places.popitem()
+        plain, owners = places.popitem()
         one = choice.of(plain)
         if one is not None:
-            made.append(one)
-            for parent, name in found:
+            layers.append(one)
+            for parent, name in owners:
                 setattr(parent, name, one)
-    rounded = sum(isinstance(one, Int8Linear) for one in made)
+    rounded = sum(isinstance(one, Int8Linear) for one in layers)
     if model.packed == "int8" and not rounded:
         raise ModelFailed(
             f'model {model.id}: packed = "int8" finds no linear layer in float32 or bfloat16; '
             "set another dtype, or leave packed out."
         )
-    words = f"{len(made)} of {total} linear layers packed" if made else ""
+    words = f"{len(layers)} of {total} linear layers packed" if layers else ""
     return f"{words}, {rounded} of them in int8" if rounded else words
 
 
 def _last(network: Any) -> torch.nn.Module | None:
     """The layer that computes the logits, if the network says which one it is."""
     find = getattr(network, "get_output_embeddings", None)
-    found: torch.nn.Module | None = find and find()
-    return found
+    head: torch.nn.Module | None = find and find()
+    return head
 
 
 def _places(network: torch.nn.Module) -> dict[torch.nn.Linear, list[tuple[torch.nn.Module, str]]]:
     """Each layer that can be packed, with the modules that hold it and their names for it."""
-    found: dict[torch.nn.Linear, list[tuple[torch.nn.Module, str]]] = {}
+    places: dict[torch.nn.Linear, list[tuple[torch.nn.Module, str]]] = {}
     for parent in network.modules():
         for name, child in parent._modules.items():
             if type(child) is torch.nn.Linear and _possible(child):
-                found.setdefault(child, []).append((parent, name))
-    return found
+                places.setdefault(child, []).append((parent, name))
+    return places
 
 
 def _possible(plain: torch.nn.Linear) -> bool:
@@ -197,13 +197,13 @@ def _faster(packed: PackedLinear, plain: torch.nn.Linear, rows: list[int]) -> bo
     return seconds[0] > GAIN * seconds[1]
 
 
-def _fastest(layers: tuple[torch.nn.Linear, ...], given: torch.Tensor) -> list[float]:
+def _fastest(layers: tuple[torch.nn.Linear, ...], rows: torch.Tensor) -> list[float]:
     """Each layer's shortest time, measured by turns: other load on the machine can only add time."""
     fastest, tries, end = [float("inf") for _ in layers], 0, perf_counter() + TRYING_S * len(layers)
     while tries < TRIES or perf_counter() < end:
         for at, layer in enumerate(layers):
             started = perf_counter()
-            layer(given)
+            layer(rows)
             fastest[at] = min(fastest[at], perf_counter() - started)
         tries += 1
     return fastest

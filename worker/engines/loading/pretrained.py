@@ -14,7 +14,7 @@ from transformers import GenerationConfig, GenerationMixin
 
 from shared.errors import CallerError, ModelFailed
 from shared.models import Model
-from worker.engines.loading.devices import check_devices, check_places, tell_of_idle_gpu
+from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
 from worker.engines.loading.torch_errors import out_of_memory
 
@@ -61,7 +61,7 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     the folder lacks weights, and whatever else transformers raises.
     """
     check_devices(model)
-    tell_of_idle_gpu(model)
+    warn_of_idle_gpu(model)
     with _only_trusted(model):
         processor, config = _described(model, folder)
         network = _network(model, folder, config)
@@ -72,7 +72,7 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     return processor, network
 
 
-def described(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
+def configs_of(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
     """The processor, config and generation config, without any weights. Raises as `pretrained`."""
     with _only_trusted(model):
         processor, config = _described(model, folder)
@@ -85,7 +85,7 @@ def described(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
     return processor, config, defaults
 
 
-def wished(model: Model, fields: Sequence[str]) -> str:
+def wishes_of(model: Model, fields: Sequence[str]) -> str:
     """Those of the fields that the row sets, with their values."""
     return ", ".join(
         f"{field} = {getattr(model, field)!r}" for field in fields if field in model.model_fields_set
@@ -120,8 +120,8 @@ def _described(model: Model, folder: Path) -> tuple[Any, Any]:
     refuse_fetches(processor)
     config = auto.AutoConfig.from_pretrained(folder, **trust)
     # Some families have added tokens beyond the vocabulary size in their config.
-    told = getattr(config.get_text_config(), "vocab_size", 0)
-    check_defaults(model, folder, max(told, len(processor.tokenizer)))
+    vocabulary = getattr(config.get_text_config(), "vocab_size", 0)
+    check_defaults(model, folder, max(vocabulary, len(processor.tokenizer)))
     return processor, config
 
 
@@ -129,7 +129,7 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
     kind = getattr(transformers, _network_class(config))
     if not hasattr(config, "auto_map"):
         _check_kind(model, kind, config)
-    given = {
+    arguments = {
         "dtype": model.dtype,
         # By default transformers uses sdpa for each part that supports it; asked for it, for all parts or
         # none.
@@ -138,21 +138,21 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
         "quantization_config": model.quantization_config and dict(model.quantization_config),
         "device_map": _device_map(model, config),
     }
-    given = {name: value for name, value in given.items() if value is not None}
+    arguments = {name: value for name, value in arguments.items() if value is not None}
     try:
         # Tensors of the wrong shape are reported by name together with the missing ones.
-        network, told = kind.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **given
+        network, info = kind.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
         )
     except (ImportError, RuntimeError, ValueError) as error:
-        wishes = wished(model, WISHES)
+        wishes = wishes_of(model, WISHES)
         if not wishes or "trust_remote_code" in str(error) or out_of_memory(error):
             raise
         raise ModelFailed(f"model {model.id}, with {wishes}: {error}") from error
-    told["missing_keys"] = _without_unread(network, told["missing_keys"])
-    _check_whole(model, told)
+    info["missing_keys"] = _without_unread(network, info["missing_keys"])
+    _check_whole(model, info)
     check_places(model, network)
-    return network if "device_map" in given else network.to(_device(model.device))
+    return network if "device_map" in arguments else network.to(_device(model.device))
 
 
 def _without_unread(network: Any, missing: Iterable[str]) -> list[str]:
@@ -168,16 +168,16 @@ def _without_unread(network: Any, missing: Iterable[str]) -> list[str]:
     return [name for name in missing if name not in unread]
 
 
-def _check_whole(model: Model, told: dict[str, Any]) -> None:
+def _check_whole(model: Model, info: dict[str, Any]) -> None:
     """Raises ModelFailed naming missing tensors: transformers would fill them at random."""
-    lacks = sorted(told["missing_keys"])
-    other = sorted(told["mismatched_keys"])
+    lacks = sorted(info["missing_keys"])
+    other = sorted(info["mismatched_keys"])
     shapes = [f"{name} is {tuple(has)}, not {tuple(due)}" for name, has, due in other]
-    for what, found in (("lack", lacks), ("have in another shape", shapes)):
-        if found:
-            named = ", ".join(found[:NAMED]) + (", …" if len(found) > NAMED else "")
+    for fault, names in (("lack", lacks), ("have in another shape", shapes)):
+        if names:
+            named = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
             raise ModelFailed(
-                f"model {model.id}: its weights {what} {len(found)} of the tensors that it computes with: "
+                f"model {model.id}: its weights {fault} {len(names)} of the tensors that it computes with: "
                 f"{named}. Get its files anew."
             )
 
@@ -191,9 +191,9 @@ def _network_class(config: Any) -> str:
     usual, older, wider = "AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModelForMultimodalLM"
     if older in named and usual not in named:
         return older
-    known = {name: getattr(transformers, name)._model_mapping for name in (usual, wider)}
-    beyond = hasattr(config, "vision_config") and type(config) not in known[usual]
-    return wider if beyond and type(config) in known[wider] else usual
+    mappings = {name: getattr(transformers, name)._model_mapping for name in (usual, wider)}
+    beyond = hasattr(config, "vision_config") and type(config) not in mappings[usual]
+    return wider if beyond and type(config) in mappings[wider] else usual
 
 
 def _check_kind(model: Model, kind: Any, config: Any) -> None:
@@ -203,8 +203,8 @@ def _check_kind(model: Model, kind: Any, config: Any) -> None:
             f"model {model.id}: its type is {config.model_type}, of which transformers has no "
             f"{kind.__name__}: only models that answer pictures with texts are served."
         )
-    found = kind._model_mapping[type(config)]
-    classes = found if isinstance(found, tuple) else (found,)
+    network_class = kind._model_mapping[type(config)]
+    classes = network_class if isinstance(network_class, tuple) else (network_class,)
     if not any(issubclass(one, GenerationMixin) for one in classes):
         raise ModelFailed(
             f"model {model.id}: its type is {config.model_type}, which does not answer token by token "
@@ -253,18 +253,20 @@ def model_folder(model: Model) -> Path:
     Raises ModelFailed naming the model and its source.
     """
     folder = Path(model.source)
-    what = f"model {model.id}: the source {model.source!r}"
+    subject = f"model {model.id}: the source {model.source!r}"
     if model.source and folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ModelFailed(f"{what} is a folder without config.json; name the one that holds the model.")
+            raise ModelFailed(
+                f"{subject} is a folder without config.json; name the one that holds the model."
+            )
         return folder
     if model.source.count("/") != 1 or model.source.startswith((".", "/", "~")):
         raise ModelFailed(
-            f"{what} is neither a folder on this machine nor a model id of the Hugging Face hub."
+            f"{subject} is neither a folder on this machine nor a model id of the Hugging Face hub."
         )
     try:
         return Path(snapshot_download(model.source, revision=model.revision, ignore_patterns=list(NOT_OURS)))
     except (OSError, ValueError) as error:
         raise ModelFailed(
-            f"{what} is not a folder on this machine, and the Hugging Face hub does not give it: {error}"
+            f"{subject} is not a folder on this machine, and the Hugging Face hub does not give it: {error}"
         ) from error

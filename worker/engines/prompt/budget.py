@@ -16,17 +16,17 @@ def answer_budget(parameters: Parameters, *, default: int, prompt_tokens: int, c
     A caller's own limit is kept or refused, never cut. The default is cut to what the context has left, and
     raised to `min_new_tokens`. Raises CallerError `context_length_exceeded`.
     """
-    left = context_length - prompt_tokens
-    if left < 1:
+    remaining = context_length - prompt_tokens
+    if remaining < 1:
         raise too_long(context_length, f"it has {prompt_tokens}. Shorten it or send fewer pictures.")
     for name, has in (("max_new_tokens", "may have"), ("min_new_tokens", "has at least")):
-        wanted = getattr(parameters, name)
-        if wanted is not None and wanted > left:
+        limit = getattr(parameters, name)
+        if limit is not None and limit > remaining:
             # `param` alone names the field, as its caller knows it.
-            both = f"the prompt has {prompt_tokens} and the answer {has} {wanted}"
+            both = f"the prompt has {prompt_tokens} and the answer {has} {limit}"
             advice = "The prompt is too long for that: shorten it or ask for less."
-            message = f"{takes(context_length)}; {both}, together {prompt_tokens + wanted}. {advice}"
+            message = f"{takes(context_length)}; {both}, together {prompt_tokens + limit}. {advice}"
             raise CallerError("context_length_exceeded", message, param=name)
     if parameters.max_new_tokens is not None:
         return parameters.max_new_tokens
-    return max(min(left, default), parameters.min_new_tokens or 0)
+    return max(min(remaining, default), parameters.min_new_tokens or 0)

@@ -48,9 +48,9 @@ def forms_of(write: Write) -> Forms:
     if user not in ("parts", "named"):
         log.warning("the model's chat template writes no parts of a user's turn, so chats are refused")
         return {}
-    asked = _sample_turn("user", [text_part("x", user)])
-    system = _form(write, lambda content: [_sample_turn("system", content), asked])
-    assistant = _form(write, lambda content: [asked, _sample_turn("assistant", content), asked])
+    question = _sample_turn("user", [text_part("x", user)])
+    system = _form(write, lambda content: [_sample_turn("system", content), question])
+    assistant = _form(write, lambda content: [question, _sample_turn("assistant", content), question])
     return {"system": system or "parts", "user": user, "assistant": assistant or "parts", "tool": user}
 
 
@@ -92,7 +92,7 @@ class Chat(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Hand:
+class TurnWriter:
     """Writes callers' texts, escaped; if `harmless`, a stand-in for each, in the same structure."""
 
     escape: Callable[[str], str]
@@ -114,53 +114,57 @@ class Hand:
         return typed
 
 
-def chat(request: Request, media: Sequence[Shown], hand: Hand, syntax: Known) -> Chat:
+def chat(request: Request, media: Sequence[Shown], writer: TurnWriter, syntax: Known) -> Chat:
     """`media` are the request's, in reading order; `syntax` is the form of the model's calls."""
-    left = iter(media)
+    remaining = iter(media)
     names: list[str] = []
     turns = []
     for message, called in zip(request.messages, numbers(request.messages), strict=True):
         names += [call.name for call in message.calls]
-        turns.append(_turn(message, called, names, left, hand))
-    tools = [_tool(shown, hand) for shown in request.tools.functions] if request.tools else None
+        turns.append(_turn(message, called, names, remaining, writer))
+    tools = [_tool(function, writer) for function in request.tools.functions] if request.tools else None
     return Chat(_gathered(turns) if syntax == "gemma" else turns, tools)
 
 
-def trimmed(said: Message, rendered: str) -> str:
+def trimmed(message: Message, rendered: str) -> str:
     """The blanks at the end of the message to be continued, if the template dropped them."""
-    last = next((part.text for part in reversed(said.parts) if isinstance(part, Text)), "")
+    last = next((part.text for part in reversed(message.parts) if isinstance(part, Text)), "")
     blanks = last[len(last.rstrip()) :]
     return "" if rendered.endswith(blanks) else blanks
 
 
 def _turn(
-    message: Message, called: tuple[int, ...], names: list[str], left: Iterator[Shown], hand: Hand
+    message: Message,
+    called: tuple[int, ...],
+    names: list[str],
+    remaining: Iterator[Shown],
+    writer: TurnWriter,
 ) -> Turn:
-    content = list(_content(message, left, hand))
+    content = list(_content(message, remaining, writer))
     if message.role == "tool":
         [number] = called
-        told = {"tool_call_id": _id(number), "name": names[number]}
-        return {"role": "tool", **told, "content": _plain(content)}
-    plain = hand.forms[message.role] == "plain"
+        fields = {"tool_call_id": _id(number), "name": names[number]}
+        return {"role": "tool", **fields, "content": _plain(content)}
+    plain = writer.forms[message.role] == "plain"
     turn: Turn = {"role": message.role, "content": _plain(content) if plain else content}
     if message.calls:
         turn["tool_calls"] = [
             {
                 "type": "function",
                 "id": _id(number),
-                "function": {"name": call.name, "arguments": hand.value(json.loads(call.arguments))},
+                "function": {"name": call.name, "arguments": writer.value(json.loads(call.arguments))},
             }
             for number, call in zip(called, message.calls, strict=True)
         ]
     return turn
 
 
-def _content(message: Message, left: Iterator[Shown], hand: Hand) -> Iterator[dict[str, Any]]:
+def _content(message: Message, remaining: Iterator[Shown], writer: TurnWriter) -> Iterator[dict[str, Any]]:
     for part in message.parts:
         if isinstance(part, Text):
-            yield text_part(hand.text(part.text), hand.forms[message.role])
+            yield text_part(writer.text(part.text), writer.forms[message.role])
         else:
-            yield {"type": part.type, part.type: next(left)}
+            yield {"type": part.type, part.type: next(remaining)}
 
 
 def _plain(content: list[dict[str, Any]]) -> Content:
@@ -181,12 +185,12 @@ def _gathered(turns: list[Turn]) -> list[Turn]:
     return gathered
 
 
-def _tool(shown: Function, hand: Hand) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": shown.name}
-    if shown.description is not None:
-        told["description"] = hand.text(shown.description)
-    told["parameters"] = hand.value(json.loads(shown.parameters))
-    return {"type": "function", "function": told}
+def _tool(function: Function, writer: TurnWriter) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": function.name}
+    if function.description is not None:
+        fields["description"] = writer.text(function.description)
+    fields["parameters"] = writer.value(json.loads(function.parameters))
+    return {"type": "function", "function": fields}
 
 
 def _id(number: int) -> str:

@@ -28,15 +28,15 @@ class PictureTokens:
         """`mark` stands for a picture in a text; the processor replaces it."""
         self._processor = processor
         self._mark = mark
-        known = bool(mark) and hasattr(processor, "_get_num_multimodal_tokens")
-        self._alone = known and all(self._right([size]) for size in ALONE)
+        computable = bool(mark) and hasattr(processor, "_get_num_multimodal_tokens")
+        self._alone = computable and all(self._right([size]) for size in ALONE)
         self._together = self._alone and self._right(TOGETHER)
 
     def of(self, pictures: Sequence[Picture]) -> int:
         """Tokens of a prompt's pictures and separators; 0 if only processing the pictures would tell."""
-        known = self._together if len(pictures) > 1 else self._alone
+        counts = self._together if len(pictures) > 1 else self._alone
         try:
-            return self._told([picture.size for picture in pictures]) if known and pictures else 0
+            return self._told([picture.size for picture in pictures]) if counts and pictures else 0
         except STUMBLES:
             # The processor will refuse such a shape itself, in words for the caller.
             return 0
@@ -52,5 +52,7 @@ class PictureTokens:
             return False
 
     def _told(self, sizes: Sequence[Size]) -> int:
-        told = self._processor._get_num_multimodal_tokens(image_sizes=[(high, wide) for wide, high in sizes])
-        return sum(told["num_image_tokens"])
+        computed = self._processor._get_num_multimodal_tokens(
+            image_sizes=[(high, wide) for wide, high in sizes]
+        )
+        return sum(computed["num_image_tokens"])

@@ -25,8 +25,8 @@ from shared.tool_calls.syntax import Known, Syntax, syntax_of
 from shared.variables import Value
 from worker.engines.base import Prompt, Samples
 from worker.engines.prompt.budget import too_long
-from worker.engines.prompt.chat_format import STUMBLES, Chat, Hand, Shown, chat, forms_of, trimmed
-from worker.engines.prompt.template_errors import refusals
+from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
+from worker.engines.prompt.template_errors import refused_by_template
 
 # The mark that stands for a picture in a raw prompt's text, where the processor does not write it itself.
 
@@ -119,10 +119,10 @@ def variables(
     template: str, parameters: Parameters, defaults: Mapping[str, Value], escape: Callable[[str], str]
 ) -> dict[str, Value]:
     """Those that the template reads. Others change nothing: transformers would hand them to the processor."""
-    given = {**defaults, **dict(parameters.chat_template_kwargs or ())}
+    values = {**defaults, **dict(parameters.chat_template_kwargs or ())}
     return {
         name: escape(value) if isinstance(value, str) else value
-        for name, value in given.items()
+        for name, value in values.items()
         if name in _read_by(template)
     }
 
@@ -214,8 +214,8 @@ class Renderer:
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
         self.mark = mark_of(processor)
-        written = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
-        self._reserved = reserved(processor, written, self.placeholder_ids)
+        templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
+        self._reserved = reserved(processor, templates, self.placeholder_ids)
 
     def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
@@ -230,9 +230,9 @@ class Renderer:
         if ids.shape[-1] == 0:
             raise _empty()
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
-        heard = int((ids == self.sound_input.id).sum()) if sounds else 0
+        sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), request.ends_open
-        return Prompt(int(ids.shape[-1]), images, inputs, syntax, heard, open_, lost)
+        return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost)
 
     def check_defaults(self) -> None:
         """Raises CallerError where the template cannot be rendered with the variables of the model's row."""
@@ -264,23 +264,23 @@ class Renderer:
             text, lost = self._typed(request, pictures), ""
         else:
             conversation = self._conversation(request, _media(request, pictures, ()))
-            with refusals(request):
+            with refused_by_template(request):
                 text, lost = self._apply(request, conversation, tokenize=False), conversation.trimmed
         # A template may write the BOS token itself.
-        begun = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
-        ids: list[int] = self._tokenizer(text, add_special_tokens=not begun)["input_ids"]
+        has_bos = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
+        ids: list[int] = self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"]
         if not ids:
             raise _empty()
         return ids, lost
 
     def _chat(self, request: Request, media: Sequence[Shown]) -> tuple[Any, str]:
         conversation = self._conversation(request, media)
-        how: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        with refusals(request):
-            return self._apply(request, conversation, **how), conversation.trimmed
+        options: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        with refused_by_template(request):
+            return self._apply(request, conversation, **options), conversation.trimmed
 
     def _raw(self, request: Request, pictures: Sequence[Picture]) -> tuple[Any, str]:
-        with refusals(request):
+        with refused_by_template(request):
             inputs = self._processor(
                 text=[self._typed(request, pictures)],
                 images=[list(pictures)] if pictures else None,
@@ -315,15 +315,15 @@ class Renderer:
     def _written(
         self, request: Request, media: Sequence[Shown], *, harmless: bool = False
     ) -> tuple[Chat, str]:
-        hand = Hand(self._reserved.escape, self._forms, harmless)
-        conversation = chat(request, media, hand, self.syntax)
-        with refusals(request):
+        writer = TurnWriter(self._reserved.escape, self._forms, harmless)
+        conversation = chat(request, media, writer, self.syntax)
+        with refused_by_template(request):
             return conversation, self._apply(request, conversation, tokenize=False)
 
-    def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
+    def _apply(self, request: Request, conversation: Chat, **options: Any) -> Any:
         continues, shows = request.ends_open, conversation.tools is not None
         # Idefics' processor takes the text of one chat for a list of texts, a letter each.
-        turns = [conversation.turns] if how.get("tokenize") else conversation.turns
+        turns = [conversation.turns] if options.get("tokenize") else conversation.turns
         return self._processor.apply_chat_template(
             turns,
             tools=conversation.tools,
@@ -331,7 +331,7 @@ class Renderer:
             add_generation_prompt=not continues,
             continue_final_message=continues,
             **self.variables(request.parameters, shows=shows),
-            **how,
+            **options,
         )
 
     def _fitting(self, text: str) -> list[int]:
@@ -349,8 +349,8 @@ class Renderer:
 
 def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> list[Shown]:
     """Pictures and sounds in reading order."""
-    seen, heard = iter(pictures), (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
-    return [next(seen) if isinstance(part, Image) else next(heard) for part in request.media]
+    images, waves = iter(pictures), (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
+    return [next(images) if isinstance(part, Image) else next(waves) for part in request.media]
 
 
 def _forged() -> CallerError:

@@ -23,7 +23,7 @@ CONTINUING = "render_jinja_template"
 
 
 @contextmanager
-def refusals(request: Request) -> Iterator[None]:
+def refused_by_template(request: Request) -> Iterator[None]:
     """Turns what templates and processors raise into CallerError: they see nothing but the request.
 
     A template's message is meant for its callers. A processor's may quote the prompt or name our files, so it
@@ -58,8 +58,8 @@ def _unreadable(request: Request) -> CallerError:
     if request.parameters.chat_template_kwargs:
         message = "The model's chat template cannot use these variables with these messages."
         return CallerError("invalid_request", message, param="chat_template_kwargs")
-    what = "the parameters of these functions" if request.tools else "these messages"
-    message = f"The model's chat template cannot read {what}."
+    subject = "the parameters of these functions" if request.tools else "these messages"
+    message = f"The model's chat template cannot read {subject}."
     return CallerError("invalid_request", message, param="tools" if request.tools else "messages")
 
 

@@ -152,8 +152,10 @@ class Transcript:
         )
 
     def _emit(self, text: str) -> None:
-        told = self._tell_until(self._read + len(text))
-        self._row.emit(Piece(start=self._read, text=text, ids=tuple(self.ids[self._sent :]), logprobs=told))
+        likelihoods = self._tell_until(self._read + len(text))
+        self._row.emit(
+            Piece(start=self._read, text=text, ids=tuple(self.ids[self._sent :]), logprobs=likelihoods)
+        )
         self._read += len(text)
         self._sent = len(self.ids)
 
@@ -165,12 +167,15 @@ class Transcript:
         return tuple(self._told[since : self._told_sent])
 
     def _told_before(self, end: int) -> int:
-        told = self._told or []
-        return next((n for n in range(self._told_sent, len(told)) if told[n].start >= end), len(told))
+        likelihoods = self._told or []
+        return next(
+            (n for n in range(self._told_sent, len(likelihoods)) if likelihoods[n].start >= end),
+            len(likelihoods),
+        )
 
     def _tell(self, token: int, likelihood: Likelihood) -> TokenLogprob:
         chosen = self._candidate(token, likelihood.logprob)
-        top = tuple(self._candidate(*found) for found in likelihood.top)
+        top = tuple(self._candidate(*candidate) for candidate in likelihood.top)
         return TokenLogprob(self._detokenizer.reached, chosen, top)
 
     def _candidate(self, token: int, logprob: float) -> Candidate:
@@ -179,8 +184,8 @@ class Transcript:
 
     def _first_stop(self, text: str) -> int | None:
         """Where the first stop string begins; the text that readers have holds no part of one."""
-        found = [at for at in (text.find(s, self._read) for s in self._stop) if at >= 0]
-        return min(found, default=None)
+        positions = [at for at in (text.find(s, self._read) for s in self._stop) if at >= 0]
+        return min(positions, default=None)
 
     def _held(self, text: str) -> int:
         """Length of the longest suffix of `text` that could become a stop string."""

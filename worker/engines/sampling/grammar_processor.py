@@ -10,8 +10,8 @@ from transformers import LogitsProcessor
 
 from shared.errors import CallerError
 from worker.engines.base import Row
-from worker.engines.grammar.sandbox import reason
-from worker.engines.sampling.processors import Following
+from worker.engines.grammar.sandbox import matcher_error
+from worker.engines.sampling.processors import AnswerProcessor
 
 
 def held(row: Row, ends: Collection[int]) -> list[LogitsProcessor]:
@@ -19,10 +19,10 @@ def held(row: Row, ends: Collection[int]) -> list[LogitsProcessor]:
 
     `ends` are the tokens that end the row.
     """
-    return [] if row.grammar is None else [Hold(row.grammar.deep_copy(), row, ends)]
+    return [] if row.grammar is None else [GrammarProcessor(row.grammar.deep_copy(), row, ends)]
 
 
-class Hold(Following):
+class GrammarProcessor(AnswerProcessor):
     """Forbids every token that the format cannot continue with.
 
     End tokens are allowed only once the format is complete, even if it could continue with the text of one
@@ -40,21 +40,21 @@ class Hold(Following):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Raises CallerError `invalid_request` if no allowed token is left."""
-        drawn = self.drawn(input_ids)
-        for token in drawn[self._taken :].tolist():
+        ids = self.drawn(input_ids)
+        for token in ids[self._taken :].tolist():
             self._matcher.consume_token(token)
-        self._taken = len(drawn)
-        held: Any = scores.masked_fill(self._forbidden(scores), -torch.inf)
+        self._taken = len(ids)
+        masked: Any = scores.masked_fill(self._forbidden(scores), -torch.inf)
         # NaN is not the format's doing, and reported elsewhere.
-        if bool(held.max() == -torch.inf):
+        if bool(masked.max() == -torch.inf):
             raise self._nothing_left()
-        return held  # type: ignore[no-any-return]
+        return masked  # type: ignore[no-any-return]
 
     def _forbidden(self, scores: torch.Tensor) -> torch.Tensor:
         """[1, vocabulary]; the model's vocabulary may be larger than its tokenizer's."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        if wrong := reason(self._matcher):
-            raise CallerError("invalid_request", f"The format cannot be kept up: {wrong}.", param=self._what)
+        if error := matcher_error(self._matcher):
+            raise CallerError("invalid_request", f"The format cannot be kept up: {error}.", param=self._what)
         allowed = np.unpackbits(bits, bitorder="little")
         if not self._matcher.is_accepting():
             allowed[self._ends] = 0

@@ -25,8 +25,8 @@ class Distribution(NamedTuple):
 
     def of(self, token: int) -> Likelihood:
         """How probable the chosen token was. Reads from the device only if it is not among the likeliest."""
-        known = dict(self.best)
-        logit = known[token] if token in known else float(self.logits[token])
+        by_token = dict(self.best)
+        logit = by_token[token] if token in by_token else float(self.logits[token])
         top = tuple((id_, self._logprob(value)) for id_, value in self.best[: self.told])
         return Likelihood(self._logprob(logit), top)
 
@@ -34,19 +34,19 @@ class Distribution(NamedTuple):
         return round(min(0.0, max(LEAST, logit - self.total)), DIGITS)
 
 
-def distributions(logits: torch.Tensor, told: Sequence[int]) -> list[Distribution]:
-    """One for each row of float32 logits [rows, vocabulary], with `told` tokens for each, in one go.
+def distributions(logits: torch.Tensor, counts: Sequence[int]) -> list[Distribution]:
+    """One for each row of float32 logits [rows, vocabulary], with `counts` tokens for each, in one go.
 
     The softmax is over the logits as the network computed them: before penalties, biases, temperature, top_k,
     top_p and min_p, and with the tokens that no answer may contain.
     """
-    best = logits.topk(min(max(1, *told), logits.shape[1]))
+    best = logits.topk(min(max(1, *counts), logits.shape[1]))
     rows = zip(
         logits,
         logits.logsumexp(dim=-1).tolist(),
         best.indices.tolist(),
         best.values.tolist(),
-        told,
+        counts,
         strict=True,
     )
     return [
@@ -55,11 +55,11 @@ def distributions(logits: torch.Tensor, told: Sequence[int]) -> list[Distributio
     ]
 
 
-class Watch:
+class LogitsRecorder:
     """Keeps the newest logits of a network run by `generate()`, before any processor changes them."""
 
-    def __init__(self, told: int | None) -> None:
-        self._told = told
+    def __init__(self, count: int | None) -> None:
+        self._told = count
         self._logits = torch.empty(0)
 
     def see(self, _network: Any, _inputs: Any, outputs: Any) -> None:

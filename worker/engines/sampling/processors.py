@@ -23,7 +23,7 @@ class LogitsError(ArithmeticError):
     """
 
 
-class Following(LogitsProcessor):
+class AnswerProcessor(LogitsProcessor):
     """Finds the answer by length, not by counting calls: a step that ran out of memory is repeated."""
 
     _start: int | None = None
@@ -35,7 +35,7 @@ class Following(LogitsProcessor):
         return input_ids[0, self._start :]
 
 
-class Confidence(Following):
+class Confidence(AnswerProcessor):
     """Remembers one step's distribution, to tell how probable the token chosen from it was.
 
     It is the model's, after its repetition penalty and suppressed tokens, before OpenAI's penalties,
@@ -75,7 +75,7 @@ class Confidence(Following):
         return self._sum / self._steps if self._steps else None
 
 
-class Penalties(Following):
+class Penalties(AnswerProcessor):
     """OpenAI's frequency and presence penalty, over generated tokens only.
 
     Source: OpenAI API guide, "Frequency and presence penalties": logit -= count * f + (count > 0) * p.
@@ -86,9 +86,9 @@ class Penalties(Following):
         self._presence = presence
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        drawn = self.drawn(input_ids)
+        ids = self.drawn(input_ids)
         # What `torch.bincount` does, which on a GPU waits to see the largest token.
-        counts = drawn.new_zeros(scores.shape[1]).scatter_add_(0, drawn, torch.ones_like(drawn))
+        counts = ids.new_zeros(scores.shape[1]).scatter_add_(0, ids, torch.ones_like(ids))
         penalty = counts * self._frequency + (counts > 0) * self._presence
         return scores - penalty  # type: ignore[return-value]
 
@@ -116,7 +116,7 @@ class Bias(LogitsProcessor):
         return bent  # type: ignore[return-value]
 
 
-def bending(parameters: Parameters) -> list[LogitsProcessor]:
+def processors_of(parameters: Parameters) -> list[LogitsProcessor]:
     """Processors for the parameters of a row that `generate()` does not know."""
     processors: list[LogitsProcessor] = []
     if parameters.frequency_penalty or parameters.presence_penalty:
@@ -126,7 +126,7 @@ def bending(parameters: Parameters) -> list[LogitsProcessor]:
     return processors
 
 
-class Replay(Following):
+class Replay(AnswerProcessor):
     """Forces the tokens that an earlier attempt published, one step each.
 
     The replayed steps are exactly those of the interrupted attempt: cache, penalties, random draws and
@@ -177,9 +177,9 @@ class Steps(StoppingCriteria):
         self._tick()
         if self._row.cancel.is_set():
             raise Cancelled
-        drawn, written = len(self._confidence.drawn(input_ids)), len(self._transcript.ids)
-        if drawn != written + 1:
-            step = f"the model drew {drawn - written} tokens in one step, where one is expected"
+        steps, published = len(self._confidence.drawn(input_ids)), len(self._transcript.ids)
+        if steps != published + 1:
+            step = f"the model drew {steps - published} tokens in one step, where one is expected"
             raise RuntimeError(f"{step}, or its generate() passes no logits processors on")
         token = int(input_ids[0, -1])
         self._confidence.add(self._confidence.of(token))

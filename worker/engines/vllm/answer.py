@@ -16,7 +16,7 @@ NOT_KEPT_UP = "The format cannot be kept up: the model has no token that goes on
 TOO_SHORT = "An answer of this format is complete before min_new_tokens."
 
 
-class Answer:
+class VllmAnswer:
     """Only the event loop's thread writes to it. `ends` are tokens that end any answer of the model."""
 
     def __init__(self, row: Row, transcript: Transcript, ends: Collection[int | None]) -> None:
@@ -34,9 +34,9 @@ class Answer:
 
         Raises Cancelled, DeviceBroken, LogitsError, CallerError `invalid_request`, and what `emit` raises.
         """
-        said = output.outputs[0]
+        completion = output.outputs[0]
         self._cached = output.num_cached_tokens or 0
-        for token, beside in zip(said.token_ids, said.logprobs or (), strict=True):
+        for token, beside in zip(completion.token_ids, completion.logprobs or (), strict=True):
             if self._row.cancel.is_set():
                 raise Cancelled
             # First, as a format that leaves no token makes NaN of sound logits.
@@ -46,7 +46,7 @@ class Answer:
             self._probabilities += exp(logprob)
             if self._transcript.add(token, likelihood(beside, token, self._row.parameters.logprobs or 0)):
                 return True
-        return self._ended(said.finish_reason)
+        return self._ended(completion.finish_reason)
 
     def finish(self) -> Finish:
         ids = self._transcript.ids
@@ -67,12 +67,12 @@ class Answer:
         if self._format is None:
             return
         if token not in self._ends:
-            kept = self._format.consume_token(token)
+            accepted = self._format.consume_token(token)
         else:
-            kept = self._format.is_accepting()
-            if kept and len(self._transcript.ids) < (self._row.parameters.min_new_tokens or 0):
+            accepted = self._format.is_accepting()
+            if accepted and len(self._transcript.ids) < (self._row.parameters.min_new_tokens or 0):
                 raise CallerError("invalid_request", TOO_SHORT, param="min_new_tokens")
-        if not kept:
+        if not accepted:
             raise self._unkept()
 
     def _unkept(self) -> CallerError:
@@ -82,10 +82,10 @@ class Answer:
         return CallerError("invalid_request", NOT_KEPT_UP, param="format")
 
 
-def likelihood(beside: Mapping[int, Any], token: int, told: int) -> Likelihood:
+def likelihood(beside: Mapping[int, Any], token: int, count: int) -> Likelihood:
     """`beside` holds vLLM's Logprobs by token, for the chosen one and the likeliest."""
     ranked = sorted(beside.items(), key=lambda item: item[1].rank)
-    top = tuple((id_, _rounded(found.logprob)) for id_, found in ranked[:told])
+    top = tuple((id_, _rounded(candidate.logprob)) for id_, candidate in ranked[:count])
     return Likelihood(_rounded(beside[token].logprob), top)
 
 

@@ -23,13 +23,13 @@ from worker.engines.base import Cancelled, Engine, Facts, Finish, ModelFacts, Pr
 from worker.engines.loading.devices import use_threads
 from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.loading.language import Language
-from worker.engines.loading.pretrained import described, load_guess, model_folder
+from worker.engines.loading.pretrained import configs_of, load_guess, model_folder
 from worker.engines.loading.smoke_test import made_up, try_out
 from worker.engines.options import read_options
-from worker.engines.progress import Pulse
-from worker.engines.prompt.template_errors import refusals
+from worker.engines.progress import ProgressClock
+from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.row_limit import CANCEL_POLL_S
-from worker.engines.vllm.answer import Answer
+from worker.engines.vllm.answer import VllmAnswer
 from worker.engines.vllm.core import Core, require
 from worker.engines.vllm.form import Constraint, form
 from worker.engines.vllm.options import VllmOptions, arguments, refuse_others
@@ -69,7 +69,7 @@ class VllmEngine(Engine):
         self.rows = model.rows
         self._model = model
         self._options = read_options(model, VllmOptions, self.name)
-        self._pulse = Pulse()
+        self._pulse = ProgressClock()
         self._places = asyncio.Semaphore(model.rows)
         self._inside = self._asked = self._hits = self._cached = 0
 
@@ -78,15 +78,15 @@ class VllmEngine(Engine):
         require(self._model.id)
         use_threads(settings().worker.threads)
         folder = model_folder(self._model)
-        self._language = Language(self._model, folder, *described(self._model, folder))
-        given = arguments(
+        self._language = Language(self._model, folder, *configs_of(self._model, folder))
+        options = arguments(
             self._model,
             self._options,
             folder=folder,
             context_length=self.facts.context_length,
             pictures=settings().pictures.max_count,
         )
-        self._core = Core(given, torch.get_num_threads())
+        self._core = Core(options, torch.get_num_threads())
         self.close = weakref.finalize(self, self._core.close)
         self.reason = f"vLLM {self._core.version}; {self._tried()}"
         return self
@@ -135,7 +135,7 @@ class VllmEngine(Engine):
         # A prompt that is too long even without its pictures is refused before they are processed.
         self._language.budget(Prompt(len(ids), 0, None), request.parameters)
         salt = secrets.token_hex() if scope is None else _digest(scope)
-        with refusals(request):
+        with refused_by_template(request):
             inputs = self._core.render(ids, pictures, [_name(picture, salt) for picture in pictures], salt)
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
@@ -189,7 +189,7 @@ class VllmEngine(Engine):
         drawn = self._core.generate(row.prompt.inputs, wanted, row.grammar and row.grammar.said)
         async with self._places, aclosing(drawn) as outputs:
             with self._working():
-                answer = Answer(row, language.transcript(row), language.end_ids)
+                answer = VllmAnswer(row, language.transcript(row), language.end_ids)
                 if row.cancel.is_set():
                     raise Cancelled
                 async for output in outputs:
@@ -224,7 +224,7 @@ class VllmEngine(Engine):
         for parameters in TRIED:
             if reason := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
                 return f"not tried out: {reason}"
-        self._pulse = Pulse()
+        self._pulse = ProgressClock()
         request, pictures = made_up(self, self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from llguidance import LLMatcher
 
 from shared.request import Format, Request
-from worker.engines.grammar.lark import lark, schema
+from worker.engines.grammar.lark import json_schema, lark
 from worker.engines.loading.language import Language
 
 # Where the llguidance of vLLM 0.32 takes a blank between other characters, it takes any number of them.
@@ -29,12 +29,14 @@ def form(language: Language, request: Request, caller: str) -> Constraint | None
     matcher = language.grammar(request, caller)
     if matcher is None:
         return None
-    calling, wanted = language.calling(request, SPACING), request.parameters.format
+    calling, format = language.calling(request, SPACING), request.parameters.format
     if calling is not None:
         return Constraint(matcher, {"grammar": calling.lark(language.grammars.mark)})
-    return Constraint(matcher, {} if wanted is None else structured(wanted))
+    return Constraint(matcher, {} if format is None else structured(format))
 
 
-def structured(wanted: Format) -> dict[str, str]:
+def structured(format: Format) -> dict[str, str]:
     """The format as vLLM takes it, which reads it with llguidance, as our own engines do."""
-    return {"json": schema(wanted, SPACING)} if wanted.kind == "json" else {"grammar": lark(wanted)}
+    return (
+        {"json": json_schema(format.content, SPACING)} if format.kind == "json" else {"grammar": lark(format)}
+    )

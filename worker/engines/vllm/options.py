@@ -33,10 +33,10 @@ class VllmOptions(Frozen):
 
 def refuse_others(model: Model) -> None:
     """Raises SettingsError for fields that mean nothing to this engine."""
-    said = [name for name in NOT_ITS if name in model.model_fields_set]
-    if said:
+    names = [name for name in NOT_ITS if name in model.model_fields_set]
+    if names:
         raise SettingsError(
-            f"model {model.id}: {', '.join(said)}: not for the engine vllm; it decides for itself, "
+            f"model {model.id}: {', '.join(names)}: not for the engine vllm; it decides for itself, "
             f"or by its options ({', '.join(VllmOptions.model_fields)})"
         )
 
@@ -45,9 +45,9 @@ def arguments(
     model: Model, options: VllmOptions, *, folder: Path, context_length: int, pictures: int
 ) -> dict[str, Any]:
     """What AsyncEngineArgs is given. `pictures` is how many one request may have."""
-    given = options.model_dump(exclude_none=True)
+    fields = options.model_dump(exclude_none=True)
     if options.cache_mb is not None:
-        given["kv_cache_memory_bytes"] = given.pop("cache_mb") * 2**20
+        fields["kv_cache_memory_bytes"] = fields.pop("cache_mb") * 2**20
     return {
         "model": str(folder),
         "dtype": model.dtype,
@@ -59,5 +59,5 @@ def arguments(
         "mm_processor_cache_gb": 0,
         "max_logprobs": MOST_LOGPROBS,
         "disable_log_stats": True,
-        **given,
+        **fields,
     }

@@ -54,9 +54,9 @@ class FirstReplay(AdapterLogitsProcessor):  # type: ignore[misc]
         return partial(_next, ids) if ids else None
 
 
-def _next(published: list[int], drawn: list[int], logits: torch.Tensor) -> torch.Tensor:
-    if len(drawn) < len(published):
-        _force(logits, published[len(drawn)])
+def _next(published: list[int], ids: list[int], logits: torch.Tensor) -> torch.Tensor:
+    if len(ids) < len(published):
+        _force(logits, published[len(ids)])
     return logits
 
 

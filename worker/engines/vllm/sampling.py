@@ -70,8 +70,8 @@ def _dice(parameters: Parameters, defaults: Any) -> dict[str, Any]:
 
 def _biases(parameters: Parameters, suppressed: Iterable[int]) -> dict[int, float]:
     """-100 bans a token, as in the other engines; no bias brings back a suppressed one."""
-    asked = {id_: -float("inf") if bias <= -100 else bias for id_, bias in parameters.logit_bias or ()}
-    return asked | dict.fromkeys(suppressed, -float("inf"))
+    biases = {id_: -float("inf") if bias <= -100 else bias for id_, bias in parameters.logit_bias or ()}
+    return biases | dict.fromkeys(suppressed, -float("inf"))
 
 
 def _first(*values: Any) -> Any:

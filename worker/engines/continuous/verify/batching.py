@@ -15,13 +15,13 @@ import torch
 
 from worker.engines.continuous.attention import divides
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import Refusal, rehearsing
-from worker.engines.continuous.kv_slices import Head
-from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
+from worker.engines.continuous.errors import CannotBatch, rehearsing
+from worker.engines.continuous.kv_slices import KnownPrefix
+from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
 from worker.engines.continuous.prefilling import HOLE
 from worker.engines.continuous.prompt_content import Reusable
-from worker.engines.continuous.verify.cases import Case, LogitsComparison, cases, unseen
-from worker.engines.continuous.verify.joint import Together, together
+from worker.engines.continuous.verify.cases import LogitsComparison, VerifyCase, cases, unseen
+from worker.engines.continuous.verify.joint import SharedPassCases, together
 from worker.engines.continuous.verify.reuse import reusable
 from worker.engines.loading.loaded import LoadedModel
 
@@ -43,18 +43,18 @@ class Certificate:
     could be tried.
     """
 
-    seams: Seams
+    seams: CutPoints
     column_bytes: Mapping[torch.device, int]
     difference: float
     reusable: Reusable
     groups: bool
-    together: Together
+    together: SharedPassCases
     flaw: str = ""
     unseen: str = ""
 
 
 @torch.inference_mode()
-def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
+def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
     """Takes about as long as seventeen short answers, without `reuse` twelve. Raises Refusal."""
     _refuse_by_config(loaded)
     judge = LogitsComparison(loaded.format)
@@ -64,25 +64,25 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
         judge.sharpen()
         seams, flaw = _seams(loaded.network, made_up, judge)
-    found = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
-    shared = together(loaded, seams, judge, made_up, found, WASTES[1] if groups else None)
+    reuse_proof = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
+    shared = together(loaded, seams, judge, made_up, reuse_proof, WASTES[1] if groups else None)
     pictureless = unseen(loaded, made_up)
-    return Certificate(seams, column_bytes, judge.worst, found, groups, shared, flaw, pictureless)
+    return Certificate(seams, column_bytes, judge.worst, reuse_proof, groups, shared, flaw, pictureless)
 
 
 def _refuse_by_config(loaded: LoadedModel) -> None:
     """Refuse what the config already tells, or what no short request could show."""
     if loaded.model.cache == "static":
-        raise Refusal("a static cache is made for one request")
+        raise CannotBatch("a static cache is made for one request")
     if loaded.network.generation_config.stop_strings:
-        raise Refusal("its generation config names stop strings")
+        raise CannotBatch("its generation config names stop strings")
     if loaded.network.generation_config.guidance_scale not in (None, 1):
         # Guidance remembers the tokens that a row drew; after a second prefill it would start afresh.
-        raise Refusal("its generation config has a guidance_scale")
-    for what, limit in _of_the_batch(loaded.network.config.get_text_config()):
+        raise CannotBatch("its generation config has a guidance_scale")
+    for feature, limit in _of_the_batch(loaded.network.config.get_text_config()):
         if loaded.facts.context_length > limit:
             far = f" once one has more than {limit} tokens (a context_length up to that is possible)"
-            raise Refusal(f"{what} on the longest row{far if limit else ''}")
+            raise CannotBatch(f"{feature} on the longest row{far if limit else ''}")
 
 
 def _of_the_batch(text: Any) -> Iterator[tuple[str, int]]:
@@ -99,7 +99,7 @@ def _of_the_batch(text: Any) -> Iterator[tuple[str, int]]:
 
 
 def _crowds(
-    network: Any, cases: Sequence[Case], judge: LogitsComparison
+    network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison
 ) -> tuple[Mapping[torch.device, int], bool]:
     """Try the batch; returns a token's bytes by device and whether rows may attend in groups. May refuse."""
     if not divides(network):
@@ -107,25 +107,25 @@ def _crowds(
     try:
         with rehearsing():
             return _crowd(network, cases, judge, WASTES), True
-    except Refusal as error:
+    except CannotBatch as error:
         column_bytes = _crowd(network, cases, judge, [None])
         log.warning("rows of this model all attend together: %s", error)
         return column_bytes, False
 
 
 def _crowd(
-    network: Any, cases: Sequence[Case], judge: LogitsComparison, wastes: Sequence[int | None]
+    network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison, wastes: Sequence[int | None]
 ) -> Mapping[torch.device, int]:
     """Decode all cases in one batch; returns a token's bytes by device. Raises Refusal at a difference."""
     batch, waiting, turn = Batch(network, COLUMNS), list(cases), 0
     column_bytes = Counter[torch.device]()
-    rows: list[Case] = []
+    rows: list[VerifyCase] = []
     for case in cases:
         case.fed = 0
     while rows or waiting:
         for case in [case for case in waiting if case.turn <= turn]:
             waiting.remove(case)
-            batch.join(_prefilled(network, case, judge, Seams.NOWHERE))
+            batch.join(_prefilled(network, case, judge, CutPoints.NOWHERE))
             rows.append(case)
         if rows:
             batch.waste = wastes[turn % len(wastes)]
@@ -136,7 +136,7 @@ def _crowd(
     return column_bytes
 
 
-def _step(batch: Batch, rows: list[Case], judge: LogitsComparison) -> None:
+def _step(batch: Batch, rows: list[VerifyCase], judge: LogitsComparison) -> None:
     logits = batch.step([case.tokens[case.fed] for case in rows])
     for case, row in zip(rows, logits, strict=True):
         case.fed += 1
@@ -144,7 +144,7 @@ def _step(batch: Batch, rows: list[Case], judge: LogitsComparison) -> None:
         judge.compare(row, case.logits[case.fed], f"{beside} its logits are not those of generate()")
 
 
-def _leave(batch: Batch, rows: list[Case]) -> None:
+def _leave(batch: Batch, rows: list[VerifyCase]) -> None:
     for row in range(len(rows) - 1, -1, -1):
         if rows[row].fed == len(rows[row].tokens) - 1:
             batch.leave(row)
@@ -152,8 +152,8 @@ def _leave(batch: Batch, rows: list[Case]) -> None:
             rows.pop()
 
 
-def _prefilled(network: Any, case: Case, judge: LogitsComparison, seams: Seams) -> Prefilled:
-    prefill = Prefill(network, Head(case.inputs), case.config, seams=seams)
+def _prefilled(network: Any, case: VerifyCase, judge: LogitsComparison, seams: CutPoints) -> Prefilled:
+    prefill = Prefill(network, KnownPrefix(case.inputs), case.config, seams=seams)
     prefilled = None
     while prefilled is None:
         prefilled = prefill.advance(case.middle)
@@ -161,25 +161,25 @@ def _prefilled(network: Any, case: Case, judge: LogitsComparison, seams: Seams) 
     return prefilled
 
 
-def _seams(network: Any, cases: Sequence[Case], judge: LogitsComparison) -> tuple[Seams, str]:
+def _seams(network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison) -> tuple[CutPoints, str]:
     """Where prompts may be cut, and why nowhere else.
 
     Bidirectional attention, in pictures or everywhere, cannot be chunked.
     """
     flaw = ""
-    for seams in (Seams.ANYWHERE, Seams.AROUND_PICTURES):
+    for seams in (CutPoints.ANYWHERE, CutPoints.AROUND_PICTURES):
         try:
             with rehearsing():
                 for case in cases:
                     _cut(network, case, judge, seams)
-        except Refusal as refusal:
+        except CannotBatch as refusal:
             flaw = str(refusal)
             continue
         return seams, flaw
-    return Seams.NOWHERE, flaw
+    return CutPoints.NOWHERE, flaw
 
 
-def _cut(network: Any, case: Case, judge: LogitsComparison, seams: Seams) -> None:
+def _cut(network: Any, case: VerifyCase, judge: LogitsComparison, seams: CutPoints) -> None:
     """Raises Refusal if a prompt computed in chunks leads to other logits."""
     batch = Batch(network, COLUMNS)
     batch.join(_prefilled(network, case, judge, seams))

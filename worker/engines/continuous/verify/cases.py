@@ -12,7 +12,7 @@ from transformers import GenerationConfig
 from shared.errors import CallerError
 from shared.request import Image, Message, Request, Text
 from worker.engines.base import Prompt
-from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.errors import CannotBatch
 from worker.engines.loading.loaded import LoadedModel
 
 # For each request the turn at which it joins, its pictures, its words and the tokens of its answer; chosen so
@@ -24,7 +24,7 @@ Part = int | str
 
 
 @dataclass(frozen=True)
-class Asked:
+class VerifyQuestion:
     """A made-up request with its prompt and pictures; `turns` are what it was made from."""
 
     turns: Sequence[Sequence[Part]]
@@ -33,13 +33,13 @@ class Asked:
 
 
 @dataclass(eq=False)
-class Case:
+class VerifyCase:
     """One made-up request, its answer by itself, and how many tokens it was `fed` in the batch so far.
 
     `middle` is where cutting the prompt would do most harm: inside its pictures.
     """
 
-    asked: Asked
+    asked: VerifyQuestion
     turn: int
     inputs: dict[str, Any]
     config: GenerationConfig
@@ -49,25 +49,25 @@ class Case:
     fed: int = 0
 
 
-def cases(loaded: LoadedModel) -> list[Case]:
+def cases(loaded: LoadedModel) -> list[VerifyCase]:
     """The cases of PLAN that fit the model. Raises Refusal if fewer than two do."""
-    found, why = list[Case](), "they are longer than its context_length"
+    made, why = list[VerifyCase](), "they are longer than its context_length"
     for number, (turn, pictures, words, tokens) in enumerate(PLAN):
         try:
-            asked = _with_pictures(loaded, number, pictures, words)
+            question = _with_pictures(loaded, number, pictures, words)
         except CallerError as error:
             why = error.message
             continue
-        if asked.prompt.tokens + tokens <= loaded.facts.context_length:
-            found.append(alone(loaded, asked, tokens, turn))
-    if len(found) < 2:
-        raise Refusal(f"no requests to try it with could be made: {why}")
-    return found
+        if question.prompt.tokens + tokens <= loaded.facts.context_length:
+            made.append(alone(loaded, question, tokens, turn))
+    if len(made) < 2:
+        raise CannotBatch(f"no requests to try it with could be made: {why}")
+    return made
 
 
-def unseen(loaded: LoadedModel, found: Sequence[Case]) -> str:
+def unseen(loaded: LoadedModel, made: Sequence[VerifyCase]) -> str:
     """Why none of the cases has a picture; "" if one has."""
-    if any(case.asked.pictures for case in found):
+    if any(case.asked.pictures for case in made):
         return ""
     try:
         ask(loaded, [0, words(0, 1)])
@@ -76,21 +76,21 @@ def unseen(loaded: LoadedModel, found: Sequence[Case]) -> str:
     return "it is longer than its context_length"
 
 
-def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> Asked:
+def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> VerifyQuestion:
     """Make a chat of these turns, the caller's first; a raw prompt without a template. Raises CallerError."""
     raw = not loaded.facts.has_chat_template
     roles = ("user", "assistant")
     messages = [Message(role=roles[at % 2], parts=tuple(map(_part, turn))) for at, turn in enumerate(turns)]
     pictures = [_picture(part) for turn in turns for part in turn if isinstance(part, int)]
     request = Request(model=loaded.model.id, messages=tuple(messages), raw=raw)
-    return Asked(turns, loaded.renderer.prompt(request, pictures), pictures)
+    return VerifyQuestion(turns, loaded.renderer.prompt(request, pictures), pictures)
 
 
 def words(number: int, count: int) -> str:
-    return " ".join(f"{number * 7 + word}" for word in range(count))
+    return " ".join(f"{number * 7 + index}" for index in range(count))
 
 
-def alone(loaded: LoadedModel, asked: Asked, tokens: int, turn: int = 0) -> Case:
+def alone(loaded: LoadedModel, question: VerifyQuestion, tokens: int, turn: int = 0) -> VerifyCase:
     """Let `generate()` answer a request by itself, greedily, with exactly `tokens` tokens."""
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=tokens,
@@ -101,14 +101,16 @@ def alone(loaded: LoadedModel, asked: Asked, tokens: int, turn: int = 0) -> Case
         return_dict_in_generate=True,
         output_logits=True,
     )
-    inputs = loaded.inputs(asked.prompt)
+    inputs = loaded.inputs(question.prompt)
     answer = loaded.network.generate(**inputs, generation_config=config)
-    ids = answer.sequences[0, asked.prompt.tokens :].tolist()
+    ids = answer.sequences[0, question.prompt.tokens :].tolist()
     logits = [logits[0] for logits in answer.logits]
-    return Case(asked, turn, inputs, config, ids, logits, _middle(loaded, inputs["input_ids"][0].tolist()))
+    return VerifyCase(
+        question, turn, inputs, config, ids, logits, _middle(loaded, inputs["input_ids"][0].tolist())
+    )
 
 
-def _with_pictures(loaded: LoadedModel, number: int, pictures: int, count: int) -> Asked:
+def _with_pictures(loaded: LoadedModel, number: int, pictures: int, count: int) -> VerifyQuestion:
     """Ask with as many of the pictures as the model's processor accepts. Raises CallerError."""
     try:
         return ask(loaded, [*range(number, number + pictures), words(number, count)])
@@ -165,12 +167,14 @@ class LogitsComparison:
         # In a short format `least` would be rounded, and hidden tokens differ by that.
         got, alone = got.flatten().float(), alone.flatten().float()
         if not bool(torch.isfinite(alone.max())):
-            raise Refusal("alone its logits are no finite numbers")
+            raise CannotBatch("alone its logits are no finite numbers")
         least = float(alone.max()) - FARTHEST
         scale = max(float(alone[alone >= least].abs().max()), 1e-9)
         difference = float((got.clamp(min=least) - alone.clamp(min=least)).abs().max()) / scale
         if not difference <= self._tolerance:
-            raise Refusal(f"{otherwise}: they differ by {difference:.1e}, {self._tolerance:.1e} is allowed")
+            raise CannotBatch(
+                f"{otherwise}: they differ by {difference:.1e}, {self._tolerance:.1e} is allowed"
+            )
         self.worst = max(self.worst, difference)
         if self._exact and bool(got.argmax() != alone.argmax()):
-            raise Refusal(f"{otherwise}: another token is the most probable")
+            raise CannotBatch(f"{otherwise}: another token is the most probable")

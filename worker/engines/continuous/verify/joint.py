@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import Refusal, rehearsing
-from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
-from worker.engines.continuous.prompt_content import Content, ContentReader, Reusable
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.verify.cases import Case, LogitsComparison
+from worker.engines.continuous.errors import CannotBatch, rehearsing
+from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
+from worker.engines.continuous.prompt_content import ContentReader, PromptContent, Reusable
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.verify.cases import LogitsComparison, VerifyCase
 from worker.engines.loading.loaded import LoadedModel
 
 # Each prompt is cut at another token: the first after FIRST, every further one STEP later.
@@ -24,7 +24,7 @@ OTHERWISE = "prompts in one pass are answered otherwise"
 
 
 @dataclass(frozen=True)
-class Together:
+class SharedPassCases:
     """Whether `prompts` may share a pass, their `pictures` an encoder call, and prompts a pass with `steps`.
 
     `flaw` says why not.
@@ -46,32 +46,32 @@ class Together:
 
 def together(
     loaded: LoadedModel,
-    seams: Seams,
+    seams: CutPoints,
     judge: LogitsComparison,
-    cases: Sequence[Case],
-    what: Reusable,
+    cases: Sequence[VerifyCase],
+    case_list: Reusable,
     waste: int | None = None,
-) -> Together:
+) -> SharedPassCases:
     """Try with shared encoder calls, else without. `judge` must be sharpened; `waste` is that of Batch."""
     flaw = ""
-    for pictures in [True, False] if what.pictures else [False]:
-        rehearsal = Rehearsal(loaded, seams, judge, what, waste, pictures=pictures)
+    for pictures in [True, False] if case_list.pictures else [False]:
+        rehearsal = SharedPassCheck(loaded, seams, judge, case_list, waste, pictures=pictures)
         flaw = _flaw(rehearsal.at_once, cases)
         if not flaw:
             flaw = _flaw(rehearsal.beside_steps, cases)
-            return Together(prompts=True, pictures=pictures, steps=not flaw, flaw=flaw)
-    return Together(flaw=flaw)
+            return SharedPassCases(prompts=True, pictures=pictures, steps=not flaw, flaw=flaw)
+    return SharedPassCases(flaw=flaw)
 
 
-class Rehearsal:
+class SharedPassCheck:
     """Computes all made-up requests at once, each for a caller of its own."""
 
     def __init__(
         self,
         loaded: LoadedModel,
-        seams: Seams,
+        seams: CutPoints,
         judge: LogitsComparison,
-        what: Reusable,
+        case_list: Reusable,
         waste: int | None,
         *,
         pictures: bool,
@@ -80,10 +80,10 @@ class Rehearsal:
         self._seams = seams
         self._judge = judge
         self._waste = waste
-        self._reuse = Reuse(loaded.network, seams, sys.maxsize, what, together=pictures)
-        self._reader = ContentReader(loaded, what, known=self._reuse.known)
+        self._reuse = ReuseCache(loaded.network, seams, sys.maxsize, case_list, together=pictures)
+        self._reader = ContentReader(loaded, case_list, known_tokens=self._reuse.known)
 
-    def at_once(self, cases: Sequence[Case]) -> None:
+    def at_once(self, cases: Sequence[VerifyCase]) -> None:
         """Compute all prompts in one pass, then in two. Raises Refusal if logits differ."""
         for cut in (False, True):
             alike, prefills = self._alike(cases)
@@ -95,10 +95,10 @@ class Rehearsal:
                 self._join(batch, case, one or next(finished))
             self._step(batch, alike)
 
-    def beside_steps(self, cases: Sequence[Case]) -> None:
+    def beside_steps(self, cases: Sequence[VerifyCase]) -> None:
         """Compute prompts in the passes of steps. Raises Refusal if a row's or a prompt's logits differ."""
-        if self._seams is not Seams.ANYWHERE:
-            raise Refusal("its pictures' tokens attend to each other")
+        if self._seams is not CutPoints.ANYWHERE:
+            raise CannotBatch("its pictures' tokens attend to each other")
         alike, prefills = self._alike(cases)
         half, batch = len(alike) // 2, Batch(self._network, waste=self._waste)
         rows, waiting = alike[:half], dict(zip(alike[half:], prefills[half:], strict=True))
@@ -106,19 +106,19 @@ class Rehearsal:
             self._join(batch, case, prefill.advance())
         for cut in (True, False):
             chunks = list(zip(waiting.values(), _ends(list(waiting.values()), cut=cut), strict=True))
-            found = self._step(batch, rows, chunks)
-            for case, one in [pair for pair in zip(waiting, found, strict=True) if pair[1] is not None]:
+            prefilled = self._step(batch, rows, chunks)
+            for case, one in [pair for pair in zip(waiting, prefilled, strict=True) if pair[1] is not None]:
                 self._join(batch, case, one)
                 rows.append(case)
                 del waiting[case]
         self._step(batch, rows)
 
-    def _alike(self, cases: Sequence[Case]) -> tuple[list[Case], list[Prefill]]:
+    def _alike(self, cases: Sequence[VerifyCase]) -> tuple[list[VerifyCase], list[Prefill]]:
         """The cases whose prompts can share a pass. Raises Refusal if there are fewer than two."""
         ready = self._ready(cases)
         alike = [at for at, prefill in enumerate(ready) if prefill.joins(ready[0])]
         if len(alike) < 2:
-            raise Refusal("shorter rows cannot be filled up")
+            raise CannotBatch("shorter rows cannot be filled up")
         return [cases[at] for at in alike], [ready[at] for at in alike]
 
     def _advance(self, prefills: Sequence[Prefill], ends: Sequence[int]) -> list[Prefilled | None]:
@@ -127,7 +127,7 @@ class Rehearsal:
             prefills, ends, shared_pass.filled(longest, shared_pass.grain(self._network))
         )
 
-    def _ready(self, cases: Sequence[Case]) -> list[Prefill]:
+    def _ready(self, cases: Sequence[VerifyCase]) -> list[Prefill]:
         contents = [self._content(case, f"{number}") for number, case in enumerate(cases)]
         with self._reuse.looking(contents):
             return [
@@ -135,24 +135,24 @@ class Rehearsal:
                 for case, content in zip(cases, contents, strict=True)
             ]
 
-    def _content(self, case: Case, scope: str) -> Content:
+    def _content(self, case: VerifyCase, scope: str) -> PromptContent:
         return self._reader.content(case.asked.prompt, case.asked.pictures, scope)
 
-    def _join(self, batch: Batch, case: Case, prefilled: Prefilled | None) -> None:
+    def _join(self, batch: Batch, case: VerifyCase, prefilled: Prefilled | None) -> None:
         if prefilled is None:
-            raise Refusal("a prompt was not computed to its end")
+            raise CannotBatch("a prompt was not computed to its end")
         self._judge.compare(prefilled.logits, case.logits[0], OTHERWISE)
         batch.join(prefilled)
         case.fed = 0
 
     def _step(
-        self, batch: Batch, rows: Sequence[Case], chunks: Sequence[tuple[Prefill, int]] = ()
+        self, batch: Batch, rows: Sequence[VerifyCase], chunks: Sequence[tuple[Prefill, int]] = ()
     ) -> list[Prefilled | None]:
-        logits, found = batch.step_beside([case.tokens[case.fed] for case in rows], chunks)
+        logits, prefilled = batch.step_beside([case.tokens[case.fed] for case in rows], chunks)
         for case, row in zip(rows, logits, strict=True):
             case.fed += 1
             self._judge.compare(row, case.logits[case.fed], OTHERWISE)
-        return found
+        return prefilled
 
 
 def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
@@ -163,11 +163,11 @@ def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
     ]
 
 
-def _flaw(rehearse: Callable[[Sequence[Case]], None], cases: Sequence[Case]) -> str:
+def _flaw(rehearse: Callable[[Sequence[VerifyCase]], None], cases: Sequence[VerifyCase]) -> str:
     """Why a case is not answered as it is by itself; empty if all are."""
     try:
         with rehearsing():
             rehearse(cases)
-    except Refusal as refusal:
+    except CannotBatch as refusal:
         return str(refusal)
     return ""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import Refusal, rehearsing
-from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
-from worker.engines.continuous.prompt_content import Content, ContentReader, Reusable
-from worker.engines.continuous.reuse_cache import Reuse
-from worker.engines.continuous.verify.cases import Case, LogitsComparison, Part, alone, ask, words
+from worker.engines.continuous.errors import CannotBatch, rehearsing
+from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
+from worker.engines.continuous.prompt_content import ContentReader, PromptContent, Reusable
+from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.verify.cases import LogitsComparison, Part, VerifyCase, alone, ask, words
 from worker.engines.loading.loaded import LoadedModel
 
 TOKENS = 2
@@ -27,7 +27,9 @@ WISHES = (
 )
 
 
-def reusable(loaded: LoadedModel, seams: Seams, judge: LogitsComparison, cases: Sequence[Case]) -> Reusable:
+def reusable(
+    loaded: LoadedModel, seams: CutPoints, judge: LogitsComparison, cases: Sequence[VerifyCase]
+) -> Reusable:
     """What later requests may reuse, tried with a chat that begins with cases[0]. `judge` is sharpened."""
     chat = _chat(loaded, cases[0])
     several = [case for case in cases if len(case.asked.pictures) > 1]
@@ -35,36 +37,40 @@ def reusable(loaded: LoadedModel, seams: Seams, judge: LogitsComparison, cases: 
         return Reusable(flaw="no chat to try it with could be made")
     flaw = ""
     for wish in WISHES:
-        rehearsal = Rehearsal(loaded, seams, judge, wish)
+        rehearsal = ReuseCheck(loaded, seams, judge, wish)
         found = _flaw(rehearsal, several, chat)
         if not found:
-            told = rehearsal.told
-            return Reusable(wish.beginnings, wish.pictures and told > 0, wish.apart and told > 1, flaw)
+            difference = rehearsal.told
+            return Reusable(
+                wish.beginnings, wish.pictures and difference > 0, wish.apart and difference > 1, flaw
+            )
         flaw = flaw or found
     return Reusable(flaw=flaw)
 
 
-class Rehearsal:
+class ReuseCheck:
     """Holds the chat with a Reuse of its own. `told`: the most pictures told apart in one prompt."""
 
-    def __init__(self, loaded: LoadedModel, seams: Seams, judge: LogitsComparison, wish: Reusable) -> None:
+    def __init__(
+        self, loaded: LoadedModel, seams: CutPoints, judge: LogitsComparison, wish: Reusable
+    ) -> None:
         self.told = 0
         self._network = loaded.network
         self._judge = judge
-        self._reuse = Reuse(loaded.network, seams, sys.maxsize, wish)
-        self._reader = ContentReader(loaded, wish, known=self._reuse.known)
+        self._reuse = ReuseCache(loaded.network, seams, sys.maxsize, wish)
+        self._reader = ContentReader(loaded, wish, known_tokens=self._reuse.known)
 
-    def ask(self, case: Case) -> None:
+    def ask(self, case: VerifyCase) -> None:
         """Raises Refusal if the case is not answered as it is by itself."""
         content = self._content(case)
         prefilled = self._prefilled(case, content)
         self._reuse.keep(content, prefilled)
         first, second = prefilled.logits, self._row(prefilled).step(case.tokens[:1])
-        for got, wanted in zip((first, second), case.logits, strict=False):
-            self._judge.compare(got, wanted, "a prompt that is known in part is answered otherwise")
+        for got, expected in zip((first, second), case.logits, strict=False):
+            self._judge.compare(got, expected, "a prompt that is known in part is answered otherwise")
         self.told = max(self.told, len(content.shown))
 
-    def answer(self, case: Case, following: Case) -> None:
+    def answer(self, case: VerifyCase, following: VerifyCase) -> None:
         """Answer the case with the words that `following` quotes, so that this turn can reuse them."""
         content = self._content(case)
         length, row = len(content.marks), self._row(self._prefilled(case, content))
@@ -73,13 +79,13 @@ class Rehearsal:
             row.step([token])
         self._reuse.keep_answer(content, fed, lambda: row.past(0))
 
-    def _content(self, case: Case) -> Content:
+    def _content(self, case: VerifyCase) -> PromptContent:
         return self._reader.content(case.asked.prompt, case.asked.pictures, "")
 
-    def _prefilled(self, case: Case, content: Content) -> Prefilled:
+    def _prefilled(self, case: VerifyCase, content: PromptContent) -> Prefilled:
         head = self._reuse.head(content)
         if content.shown and not (head.start or head.pictures):
-            raise Refusal("its pictures are not encoded by themselves")
+            raise CannotBatch("its pictures are not encoded by themselves")
         prefill = Prefill(self._network, head, case.config, seams=self._reuse.seams)
         while (prefilled := prefill.advance()) is None:
             pass
@@ -91,25 +97,27 @@ class Rehearsal:
         return batch
 
 
-def _chat(loaded: LoadedModel, first: Case) -> tuple[Case, Case, Case] | None:
+def _chat(loaded: LoadedModel, first: VerifyCase) -> tuple[VerifyCase, VerifyCase, VerifyCase] | None:
     """The first case, another question about the same picture, and a turn that follows upon the first."""
-    said = [*first.asked.turns[0]]
-    shown = [part for part in said if isinstance(part, int)]
+    parts = [*first.asked.turns[0]]
+    shown = [part for part in parts if isinstance(part, int)]
     for pictures in ([max(shown) + 1], []) if shown else ([],):
-        following: list[list[Part]] = [said, [words(2, 5)], [*pictures, words(3, 7)]]
+        following: list[list[Part]] = [parts, [words(2, 5)], [*pictures, words(3, 7)]]
         if not loaded.facts.has_chat_template:
-            following = [[*said, *pictures, f" {words(3, 7)}"]]
+            following = [[*parts, *pictures, f" {words(3, 7)}"]]
         try:
-            asked = [ask(loaded, [*shown, words(4, 8)]), ask(loaded, *following)]
+            questions = [ask(loaded, [*shown, words(4, 8)]), ask(loaded, *following)]
         except CallerError:
             continue
-        if max(one.prompt.tokens for one in asked) + TOKENS <= loaded.facts.context_length:
-            other, last = (alone(loaded, each, TOKENS) for each in asked)
+        if max(one.prompt.tokens for one in questions) + TOKENS <= loaded.facts.context_length:
+            other, last = (alone(loaded, each, TOKENS) for each in questions)
             return first, other, last
     return None
 
 
-def _flaw(rehearsal: Rehearsal, several: Sequence[Case], chat: tuple[Case, Case, Case]) -> str:
+def _flaw(
+    rehearsal: ReuseCheck, several: Sequence[VerifyCase], chat: tuple[VerifyCase, VerifyCase, VerifyCase]
+) -> str:
     """Why a case is not answered as it is by itself; empty if all are.
 
     Each request of the chat is asked twice; the second time its whole prompt is known. The prompts of
@@ -123,6 +131,6 @@ def _flaw(rehearsal: Rehearsal, several: Sequence[Case], chat: tuple[Case, Case,
             rehearsal.answer(first, last)
             for case in (last, other, last, other):
                 rehearsal.ask(case)
-    except Refusal as refusal:
+    except CannotBatch as refusal:
         return str(refusal)
     return ""

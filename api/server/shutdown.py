@@ -1,4 +1,4 @@
-"""The last moments of a process that was told to end: it keeps answering, and announces that it is leaving.
+"""The last moments of a process that was asked to end: it keeps answering, and announces that it is leaving.
 
 Load balancers learn of it by `GET /ready`, or by an answer's `Connection: close`. Closing the port at once
 would lose the requests that a balancer is just sending on the connections it keeps.
@@ -13,25 +13,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-KEY = "ending"
+KEY = "shutdown"
 """Its key in the state that the application's lifespan hands to connections and requests."""
 FAREWELL_S = 1.0
 LATELY_S = 10.0
 """A process that had no request for this long ends at once: no balancer sends any here."""
 
 
-class Ending:
-    """One per process; `begun` once the process was told to end."""
+class Shutdown:
+    """One per process; `begun` once the process was asked to end."""
 
     def __init__(self) -> None:
         self.begun = False
-        self._asked_at = -math.inf
+        self._requested_at = -math.inf
 
     def note_request(self) -> None:
-        self._asked_at = time.monotonic()
+        self._requested_at = time.monotonic()
 
     @contextmanager
-    def told_by_signal(self) -> Iterator[None]:
+    def on_signal(self) -> Iterator[None]:
         """Within it SIGTERM begins the end, and the server's own handler runs FAREWELL_S later.
 
         A second SIGTERM, or Ctrl-C, ends the process at once. Nothing changes where the server does not
@@ -51,7 +51,7 @@ class Ending:
             signal.signal(signal.SIGTERM, end)
 
     def _begin(self, end: Callable[[], object]) -> None:
-        lately = time.monotonic() - self._asked_at < LATELY_S
+        lately = time.monotonic() - self._requested_at < LATELY_S
         wait_s = FAREWELL_S if lately and not self.begun else 0
         self.begun = True
         asyncio.get_running_loop().call_later(wait_s, end)

@@ -1,5 +1,6 @@
-"""A schema whose references lead nowhere is refused before anybody waits, and no other one is."""
+"""A schema that describes no value is refused before anyone waits, and no other one is."""
 
+import json
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ HERE = {"$ref": "#/$defs/d"}
         {"d": {"$ref": "#/properties/next"}},
     ],
 )
-def test_a_ring_of_references_is_refused_and_not_found_in_the_middle_of_an_answer(
+def test_a_ring_of_references_is_refused_before_an_answer_runs_into_it(
     defs: dict[str, Any],
 ) -> None:
     schema = {"properties": {"note": {"type": "string"}, "next": HERE}, "required": ["note"], "$defs": defs}
@@ -43,28 +44,48 @@ def test_a_ring_of_references_is_refused_and_not_found_in_the_middle_of_an_answe
         {"d": {"$ref": "#/$defs/0"}, **{str(n): {"$ref": f"#/$defs/{n + 1}"} for n in range(900)}},
     ],
 )
-def test_references_that_end_or_tell_of_a_value_are_followed(defs: dict[str, Any]) -> None:
+def test_references_that_end_in_a_value_are_followed(defs: dict[str, Any]) -> None:
     assert to_schema({"type": "object", "properties": {"next": HERE}, "$defs": defs}, "schema")
 
 
 def test_a_schema_that_is_only_the_one_of_an_anchor_is_no_ring() -> None:
-    """An anchor was taken for the root."""
     assert to_schema({"$ref": "#whole", "$defs": {"w": {"$anchor": "whole", "type": "integer"}}}, "schema")
 
 
 @pytest.mark.parametrize(
     ("hidden", "place"),
     [
-        ({"type": "integer", "enum": [-1e19]}, "schema.items.$ref.enum[0]"),
         ({"properties": {"a": {"not": {}}}}, "schema.items.$ref.properties.a.not"),
         ({"$ref": "#/x/other"}, "schema.items.$ref.$ref.multipleOf"),
         ({"$ref": "#/x/d"}, "schema.items"),
     ],
 )
-def test_a_schema_below_an_unknown_word_is_looked_at_where_a_reference_leads_there(
+def test_a_schema_below_an_unknown_keyword_is_checked_if_a_reference_leads_there(
     hidden: dict[str, Any], place: str
 ) -> None:
     schema = {"type": "array", "items": {"$ref": "#/x/d"}, "x": {"d": hidden, "other": {"multipleOf": 0}}}
     with pytest.raises(CallerError) as refused:
         to_schema(schema, "schema")
     assert refused.value.param == place
+
+
+IDLE = [
+    {"uniqueItems": False},
+    {"propertyNames": True},
+    {"propertyNames": {}},
+    {"propertyNames": {"type": "string"}},
+]
+
+
+@pytest.mark.parametrize("idle", IDLE)
+@pytest.mark.parametrize("schema", [{"type": "array"}, {"items": {"allOf": [True, {"type": "string"}]}}])
+def test_a_keyword_that_constrains_nothing_is_dropped(schema: Any, idle: Any) -> None:
+    """The compiler does not know it."""
+    text = to_schema({**schema, "$defs": {"x": idle}, **idle}, "schema")
+    assert json.loads(text) == {**schema, "$defs": {"x": {}}}
+
+
+def test_a_property_that_is_named_like_an_idle_keyword_stays() -> None:
+    schema = {"type": "object", "properties": {"uniqueItems": False}, "additionalProperties": False}
+    whole = {**schema, "default": {"uniqueItems": False}}
+    assert json.loads(to_schema(whole, "schema")) == whole

@@ -1,0 +1,41 @@
+"""What people read stays short and in spoken English."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from sightline.cli import parser
+from tests.support.snippets import FENCE, ROOT, pages
+
+MOST_WORDS = 55_000
+ODD = re.compile(r"\b(?:told|anew|for ever|read over|nobody)\b", re.IGNORECASE)
+CODE_SPAN = re.compile(r"`[^`\n]*`")
+
+
+def test_all_pages_together_can_be_read_in_an_afternoon() -> None:
+    words = sum(len(page.read_text(encoding="utf-8").split()) for page in pages())
+    assert words <= MOST_WORDS, "cut a page before you add another"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_uses_the_usual_words(page: Path) -> None:
+    text = CODE_SPAN.sub("", FENCE.sub("", page.read_text(encoding="utf-8")))
+    assert ODD.findall(text) == []
+
+
+def test_help_uses_the_usual_words() -> None:
+    texts = [command.format_help() for command in _commands(parser())]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    texts += re.findall(r"^\t@echo '(.*)'$", makefile, re.MULTILINE)
+    assert [word for text in texts for word in ODD.findall(text)] == []
+
+
+def _commands(command: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield command
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from chain.from_iterable(map(_commands, action.choices.values()))
