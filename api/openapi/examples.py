@@ -270,8 +270,6 @@ ERRORS: dict[int, ServiceError] = {
 """One error by status."""
 
 
-# Example requests and answers of OpenAI's Responses, as the dialect really writes them; see `examples`.
-
 _CONTENT = [{"type": "input_text", "text": QUESTION}, {"type": "input_image", "image_url": PICTURE}]
 RESPONSE = {"model": MODEL, "input": [{"role": "user", "content": _CONTENT}]}
 RESPONSE_ID = response_id(QUEUED.id)
@@ -300,8 +298,6 @@ RESPONSES: dict[str, Any] = {
 }
 """Answers by name."""
 
-
-# The file and the batch that all examples show.
 
 FILE_ID = "file-4f1d2c3b4a5968778695a4b3c2d1e0f0"
 BATCH_ID = "batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -353,8 +349,6 @@ BATCHES: dict[str, Any] = {
     "batches": to_page([to_batch(_BATCH)], has_more=False),
 }
 
-
-# Examples of webhooks and events, as the dialect really writes them.
 
 ENDPOINT = {"url": "https://shop.example/told", "events": ["job.*"], "description": "The shop"}
 ENDPOINT_CHANGE = {"enabled": True}
