@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
-from training.attention import causal_blocks
+from training.model import causal_blocks
 
 LENGTH = 150  # two whole blocks of queries and a part of one
 
@@ -20,5 +20,5 @@ def test_blocks_attend_and_learn_as_plain_causal_attention_does() -> None:
     plain = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3).transpose(1, 2)
     weights = torch.linspace(-1, 1, plain.numel()).view(plain.shape)
     torch.testing.assert_close(mixed, plain)
-    taught, wanted = (torch.autograd.grad((told * weights).sum(), given) for told in (mixed, plain))
-    torch.testing.assert_close(taught, wanted, rtol=1e-4, atol=1e-4)
+    learnt, expected = (torch.autograd.grad((result * weights).sum(), given) for result in (mixed, plain))
+    torch.testing.assert_close(learnt, expected, rtol=1e-4, atol=1e-4)
