@@ -4,9 +4,9 @@ A conversation asks many questions about its pictures: their 64 tokens and the p
 are paid once for all of them.
 """
 
-import functools
 import random
 from collections.abc import Iterator
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -34,19 +34,7 @@ TURNS_OF_PAIRS = (5, 9)  # the second picture's 64 tokens take the room of five 
 SHARE_OF_REPEATED_QUESTIONS = 0.4  # among repetitions
 REPETITION_BYTES = (100, 1000)  # a letter of most scripts has two or three, and each is a token
 ONCE = ("color", "background", "shape", "where", "text", "describe", "both", "vague", "outside")
-QUESTION_WEIGHTS = {
-    "color": 1.0,
-    "background": 0.5,
-    "shape": 1.0,
-    "count": 2.2,
-    "where": 2.6,
-    "text": 4.0,
-    "describe": 1.2,
-    "yes/no": 0.8,
-    "absent": 0.7,
-    "vague": 0.7,
-    "outside": 1.0,
-}
+QUESTION_WEIGHTS = {kind: question.weight for kind, question in QUESTIONS.items()}
 PAIR_WEIGHTS = {"which": 2.0, "closely": 4.0, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
 KINDS = {"single": 0.17, "several": 0.30, "count": 0.21, "text": 0.31, "empty": 0.01}
 
@@ -85,7 +73,7 @@ def repetitive_conversation(rng: random.Random) -> Conversation:
 
 def _question(wording: Wording, scene: Scene) -> Turn:
     while True:
-        turn = QUESTIONS[pick(wording.rng, QUESTION_WEIGHTS)](wording, scene)
+        turn = QUESTIONS[pick(wording.rng, QUESTION_WEIGHTS)].ask(wording, scene)
         if turn is not None:
             return turn
 
@@ -98,7 +86,7 @@ def _repeats(turns: list[Turn], turn: Turn) -> bool:
 
 def _without_picture(wording: Wording) -> Turn:
     if wording.rng.random() < 0.3:
-        return questions.greeting(wording)
+        return Turn("greeting", wording.rng.choice(questions.GREETINGS), questions.GREETING)
     turn = _question(wording, draw_scene(wording.rng)).typed(wording)
     answered = Turn("outside", turn.question, REFUSAL if turn.answer == REFUSAL else NO_PICTURE)
     return json_turn(wording, None, answered) if wording.rng.random() < SHARE_OF_JSON else answered
@@ -134,17 +122,15 @@ def _about_pair(wording: Wording) -> Conversation:
     pair = draw_scene(rng, first), draw_scene(rng, second)
     if rng.random() < 0.25:
         before = Exchange(_question(wording, pair[0]).typed(wording), pair[:1])
-        following = Exchange(_next_picture(wording, pair[1]), pair[1:])
+        # The question that comes with a second picture is about that one.
+        caption = describe(pair[1])
+        if caption is None or rng.random() < 0.4:
+            turn = _question(wording, pair[1])
+        else:
+            turn = Turn("describe", wording.question("next"), caption)
+        following = Exchange(turn.typed(wording), pair[1:])
         return [before, following, *map(Exchange, _pair_turns(wording, pair))]
     return [Exchange(turn, () if i else pair) for i, turn in enumerate(_pair_turns(wording, pair))]
-
-
-def _next_picture(wording: Wording, scene: Scene) -> Turn:
-    """The question that comes with a second picture is about that one."""
-    caption = describe(scene)
-    if caption is None or wording.rng.random() < 0.4:
-        return _question(wording, scene).typed(wording)
-    return Turn("describe", wording.question("next"), caption).typed(wording)
 
 
 def _pair_turns(wording: Wording, pair: Pair) -> list[Turn]:
@@ -192,9 +178,7 @@ class Dataset:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         special = (USER, ASSISTANT, END, IMAGE, *MARKS)
         self._special = {token: token_id(tokenizer, token) for token in special}
-        self._encode = functools.lru_cache(60_000)(
-            lambda text: tokenizer.encode(text, add_special_tokens=False)
-        )
+        self._encode = lru_cache(60_000)(partial(tokenizer.encode, add_special_tokens=False))
 
     def row(self, conversation: Conversation) -> Row:
         tokens: list[int] = []

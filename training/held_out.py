@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from training import questions
 from training.drawing import KINDS_IN_PAIRS, draw_scene, pick
 from training.json_answers import KEYS, facts
-from training.phrases import GUIDES, KNOWN, UNSEEN, Wording
+from training.phrases import GUIDES, Wording
 from training.questions import QUESTIONS, REFUSAL, Pair, Turn, follow_up
 from training.scene import Scene, describe, sentence, there_are
 
@@ -34,10 +34,6 @@ class Case:
     prefix: str = ""
 
     @property
-    def pictures(self) -> tuple[Scene, ...]:
-        return tuple(picture for message in self.messages for picture in message.pictures)
-
-    @property
     def question(self) -> str:
         return self.messages[-1].question
 
@@ -55,7 +51,7 @@ Maker = Callable[[Wording], Case | None]
 
 
 def cases(kind: str, unseen: bool, number: int) -> Iterator[Case]:
-    wording = Wording(random.Random(f"held-out {kind} {unseen}"), UNSEEN if unseen else KNOWN)
+    wording = Wording(random.Random(f"held-out {kind} {unseen}"), unseen)
     while number:
         case = MAKERS[kind](wording)
         if case is not None:
@@ -66,7 +62,7 @@ def cases(kind: str, unseen: bool, number: int) -> Iterator[Case]:
 def _single(kind: str, scenes: tuple[str | None, ...] = (None,)) -> Maker:
     def make(wording: Wording) -> Case | None:
         scene = draw_scene(wording.rng, wording.rng.choice(scenes))
-        turn = QUESTIONS[kind](wording, scene)
+        turn = QUESTIONS[kind].ask(wording, scene)
         if turn is None or turn.kind != kind:
             return None
         question = wording.typed(turn.question)
@@ -96,7 +92,7 @@ def _follow_up(wording: Wording) -> Case | None:
     scene, messages = draw_scene(rng, rng.choice(("single", "several"))), list[Message]()
     turn: Turn | None = None
     for i in range(3):
-        turn = QUESTIONS[rng.choice(("color", "shape", "where"))](wording, scene)
+        turn = QUESTIONS[rng.choice(("color", "shape", "where"))].ask(wording, scene)
         if turn is None or turn.about is None:
             return None
         messages.append(Message(wording.typed(turn.question), () if i else (scene,), turn.answer))

@@ -8,7 +8,6 @@ exchanges a word. Neither may produce a question of the held-out lists by chance
 import random
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ UNSEEN: dict[str, list[str]] = {way: lists["unseen"] for way, lists in LISTS["wa
 CLAUSES: dict[str, list[str]] = {
     way: lists["clauses"] for way, lists in LISTS["ways"].items() if "clauses" in lists
 }
-
 OPENERS: list[str] = LISTS["typing"]["openers"]
 CLOSERS: list[str] = LISTS["typing"]["closers"]
 SHARE_OF_CLAUSES = 0.2
@@ -40,12 +38,10 @@ _SPELLED = re.compile(r"\btext [A-Z0-9]+")
 class Wording:
     """Words questions as people do: British or American, in a hurry, polite."""
 
-    def __init__(
-        self, rng: random.Random, phrases: Mapping[str, Sequence[str]] = KNOWN, free: bool = False
-    ) -> None:
+    def __init__(self, rng: random.Random, unseen: bool = False, free: bool = False) -> None:
         """`free` words a share of the questions as in no list."""
         self.rng = rng
-        self._phrases = phrases
+        self._phrases = UNSEEN if unseen else KNOWN
         self._free = free
 
     def question(self, *ways: str, **names: str) -> str:

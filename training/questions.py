@@ -13,6 +13,7 @@ from training.phrases import LISTS, Wording
 from training.scene import COLOR_NAMES, SHAPES, Figure, Scene, describe, sentence, there_are, there_is_no
 
 REFUSAL = "I only know simple shapes, colors, counts and short texts."
+GREETING = "Hello! Ask me about a picture."
 GREETINGS: list[str] = LISTS["off_topic"]["greetings"]
 NOUNS: list[str] = LISTS["off_topic"]["nouns"]
 PLACES: list[str] = LISTS["off_topic"]["places"]
@@ -232,28 +233,29 @@ def _noise(rng: random.Random) -> str:
     return " ".join(_foreign(rng, rng.randint(1, 8)) for _ in range(rng.randint(1, 4)))
 
 
-def greeting(wording: Wording) -> Turn:
-    return Turn(
-        "greeting", wording.rng.choice(LISTS["off_topic"]["greetings"]), "Hello! Ask me about a picture."
-    )
-
-
 def refusal(wording: Wording, scene: Scene) -> Turn:  # noqa: ARG001 (a question about any scene)
     return Turn("outside", off_topic(wording.rng), REFUSAL)
 
 
-QUESTIONS: dict[str, Callable[[Wording, Scene], Turn | None]] = {
-    "color": color,
-    "background": background,
-    "shape": shape,
-    "count": count,
-    "where": where,
-    "text": text,
-    "describe": description,
-    "yes/no": yes_or_no,
-    "absent": absent,
-    "vague": vague,
-    "outside": refusal,
+class Question(NamedTuple):
+    """`weight` is how often training asks it, compared with the others."""
+
+    ask: Callable[[Wording, Scene], Turn | None]
+    weight: float
+
+
+QUESTIONS = {
+    "color": Question(color, 1.0),
+    "background": Question(background, 0.5),
+    "shape": Question(shape, 1.0),
+    "count": Question(count, 2.2),
+    "where": Question(where, 2.6),
+    "text": Question(text, 4.0),
+    "describe": Question(description, 1.2),
+    "yes/no": Question(yes_or_no, 0.8),
+    "absent": Question(absent, 0.7),
+    "vague": Question(vague, 0.7),
+    "outside": Question(refusal, 1.0),
 }
 
 
@@ -333,7 +335,7 @@ def both(wording: Wording, pair: Pair) -> Turn | None:
 def about_one(wording: Wording, pair: Pair) -> Turn | None:
     k = wording.rng.randrange(2)
     kind = wording.rng.choices(list(ABOUT_ONE), list(ABOUT_ONE.values()))[0]
-    turn = QUESTIONS[kind](wording, pair[k])
+    turn = QUESTIONS[kind].ask(wording, pair[k])
     if turn is None or turn.kind != kind:
         return None
     return Turn("about one", _of_the(wording, turn.question, ORDER[k]), turn.answer, turn.about)

@@ -7,18 +7,16 @@ program of Transformers loads, is NAME/model; nothing is installed in models/ by
 import argparse
 import logging
 import random
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
+from training import model
 from training.dataset import NO_ANSWER, POOL, Batch, Dataset, texts
 from training.drawing import draw_scene
-from training.model import IMAGE, new_model, new_processor, new_tokenizer, new_vision_tower, token_id
-from training.patches import PatchProbe, pixel_batch
+from training.patches import PatchProbe
 from training.trainer import Optimiser, learn, run
 
 RUNS = Path("data/training")
@@ -39,7 +37,7 @@ class Seeing:
     def __init__(self, seed: int) -> None:
         torch.manual_seed(seed)
         self._seed = seed
-        self.tower, self.probe = new_vision_tower(), PatchProbe()
+        self.tower, self.probe = model.new_vision_tower(), PatchProbe()
         self.optimiser = Optimiser(self.tower, self.probe)
         self.parts = {"eye": self.tower, "probe": self.probe, "optimiser": self.optimiser}
 
@@ -48,7 +46,7 @@ class Seeing:
         kinds = rng.choices(list(self.KINDS), list(self.KINDS.values()), k=self.BATCH)
         scenes = [draw_scene(rng, kind) for kind in kinds]
         with torch.autocast("cpu", torch.bfloat16):
-            features = self.tower(pixel_batch(rng, scenes), output_hidden_states=True).hidden_states[-1]
+            features = model.tower_features(self.tower, rng, scenes)
         loss = self.probe(features, scenes)
         learn(loss, number, max(0.3, min(1.0, (1 - done) * 4)), self.optimiser)
         return {"loss": loss.item()}
@@ -69,20 +67,17 @@ class Speaking:
     PROBE_UNTIL = 0.7
     FALL_FROM = 0.4  # the rates fall in a line from here
 
-    def __init__(self, seed: int, tokenizer: PreTrainedTokenizerFast, seeing: Mapping[str, Any]) -> None:
-        """`seeing` is the checkpoint of the first phase."""
+    def __init__(self, seed: int, tokenizer: PreTrainedTokenizerFast) -> None:
         torch.manual_seed(seed)
         self._seed = f"{self.name} {seed}"
-        self.model, self.probe = new_model(), PatchProbe()
+        self.model, self.probe = model.new_model(), PatchProbe()
         inner = self.model.model
         self.tower = inner.vision_tower
-        self.tower.load_state_dict(seeing["eye"])
-        self.probe.load_state_dict(seeing["probe"])
         self.tower_optimiser = Optimiser(self.tower, self.probe, scale=self.TOWER_RATE)
         self.optimiser = Optimiser(inner.language_model, inner.multi_modal_projector)
         self.parts = {"model": self.model, "probe": self.probe, "optimiser": self.optimiser}
         self.parts["eye_optimiser"] = self.tower_optimiser
-        self._image = token_id(tokenizer, IMAGE)
+        self._image = model.token_id(tokenizer, model.IMAGE)
         self._dataset = Dataset(tokenizer)
         self._pool: tuple[int, list[Batch]] = (-1, [])
 
@@ -90,7 +85,8 @@ class Speaking:
         batch, rng = self._batch(number), random.Random(f"{self._seed} noise {number}")
         rests = done < self.TOWER_RESTS
         with torch.autocast("cpu", torch.bfloat16):
-            features = self._features(rng, batch, rests) if batch.scenes else None
+            with torch.set_grad_enabled(not rests):
+                features = model.tower_features(self.tower, rng, batch.scenes) if batch.scenes else None
             logits, truth = self._answer(batch, features)
         loss = F.cross_entropy(logits.float(), truth)
         right = (logits.argmax(-1) == truth).float().mean().item()
@@ -107,12 +103,6 @@ class Speaking:
         if self._pool[0] != pool:
             self._pool = pool, self._dataset.pool(random.Random(f"{self._seed} pool {pool}"), self.BATCH)
         return self._pool[1][place]
-
-    def _features(self, rng: random.Random, batch: Batch, rests: bool) -> torch.Tensor:
-        with torch.set_grad_enabled(not rests):
-            output = self.tower(pixel_batch(rng, batch.scenes), output_hidden_states=True)
-        features: torch.Tensor = output.hidden_states[-1]
-        return features
 
     def _answer(self, batch: Batch, features: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits of the answers' tokens, and those tokens."""
@@ -136,29 +126,31 @@ class Ending(Speaking):
     SINCE = 0.75
     FIRST_STEP = 400_000  # beyond the steps of every earlier run, so that all questions are new
 
-    def __init__(self, seed: int, tokenizer: PreTrainedTokenizerFast, model: Path) -> None:
-        old = LlavaForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
-        # A new probe does no harm: this late its loss is off.
-        seeing = {"eye": old.model.vision_tower.state_dict(), "probe": PatchProbe().state_dict()}
-        super().__init__(seed, tokenizer, seeing)
-        self.model.load_state_dict(old.state_dict())
+    def __init__(self, seed: int, tokenizer: PreTrainedTokenizerFast, weights: Path) -> None:
+        super().__init__(seed, tokenizer)
         self.name = "ending"
+        # The probe stays untrained, which does no harm: this late its loss is off.
+        finished = LlavaForConditionalGeneration.from_pretrained(weights, dtype=torch.float32)
+        self.model.load_state_dict(finished.state_dict())
 
     def step(self, number: int, done: float) -> dict[str, float]:
         return super().step(self.FIRST_STEP + number, self.SINCE + (1 - self.SINCE) * done)
 
 
 def train(folder: Path, seed: int) -> None:
-    run(Seeing(seed), SEEING_STEPS, folder)
+    seeing = Seeing(seed)
+    run(seeing, SEEING_STEPS, folder)
     tokenizer = _tokenizer(folder / "tokenizer")
-    phase = Speaking(seed, tokenizer, torch.load(folder / f"{Seeing.name}.pt", weights_only=True))
+    phase = Speaking(seed, tokenizer)
+    phase.tower.load_state_dict(seeing.tower.state_dict())
+    phase.probe.load_state_dict(seeing.probe.state_dict())
     run(phase, SPEAKING_STEPS, folder)
     save(phase, tokenizer, folder / "model")
 
 
-def train_onward(folder: Path, seed: int, model: Path) -> None:
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
-    phase = Ending(seed, tokenizer, model)
+def train_onward(folder: Path, seed: int, weights: Path) -> None:
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(weights)
+    phase = Ending(seed, tokenizer, weights)
     run(phase, ENDING_STEPS, folder)
     save(phase, tokenizer, folder / "model")
 
@@ -166,14 +158,14 @@ def train_onward(folder: Path, seed: int, model: Path) -> None:
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Stored with the checkpoints, whose embeddings depend on its token ids."""
     if not folder.exists():
-        new_tokenizer(texts(TOKENIZER_CONVERSATIONS)).save_pretrained(folder)
+        model.new_tokenizer(texts(TOKENIZER_CONVERSATIONS)).save_pretrained(folder)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     return tokenizer
 
 
 def save(phase: Speaking, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """In bfloat16: half the size, and the answers are the same."""
-    new_processor(tokenizer).save_pretrained(folder)
+    model.new_processor(tokenizer).save_pretrained(folder)
     phase.model.bfloat16().save_pretrained(folder)
 
 

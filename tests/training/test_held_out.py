@@ -9,4 +9,4 @@ from training.held_out import MAKERS, cases
 def test_held_out_cases_are_the_same_for_every_model(kind: str) -> None:
     first, again = (list(cases(kind, unseen=True, number=3)) for _ in range(2))
     assert [(c.question, c.answer) for c in first] == [(c.question, c.answer) for c in again]
-    assert all(case.pictures for case in first)
+    assert all(case.messages[0].pictures for case in first)

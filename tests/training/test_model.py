@@ -1,24 +1,36 @@
-"""The attention trained with is the one that every program of Transformers answers with."""
+"""A model trained from nothing has the shape and the special tokens of the shipped one."""
 
-import torch
-from torch import nn
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+import pytest
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from training.model import causal_blocks
-
-LENGTH = 150  # two whole blocks of queries and a part of one
+from training.model import END, IMAGE, PAD, TINY, new_model, new_tokenizer, token_id
 
 
-def some(seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(2, 3, LENGTH, 8, generator=generator).requires_grad_()
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return new_tokenizer(["What does the text say? ABC 1234", "The text STOP in red."] * 20)
 
 
-def test_blocks_attend_and_learn_as_plain_causal_attention_does() -> None:
-    query, key, value = given = some(0), some(1), some(2)
-    mixed, _ = causal_blocks(nn.Module(), query, key, value, None, scaling=0.3)
-    plain = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3).transpose(1, 2)
-    weights = torch.linspace(-1, 1, plain.numel()).view(plain.shape)
-    torch.testing.assert_close(mixed, plain)
-    learnt, expected = (torch.autograd.grad((result * weights).sum(), given) for result in (mixed, plain))
-    torch.testing.assert_close(learnt, expected, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("text", ["STOP", "A1B2", "2026"])
+def test_a_text_in_a_picture_is_spelled_and_never_recognised_as_a_whole(
+    tokenizer: PreTrainedTokenizerFast, text: str
+) -> None:
+    assert tokenizer.tokenize(text) == list(text)
+
+
+def test_any_text_is_read_back_as_it_was(tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "😀 这是什么 Ünïcödé \x00 مرحبا"
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+
+
+def test_special_tokens_keep_the_numbers_that_the_architecture_names(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    config = AutoConfig.from_pretrained(TINY)
+    numbers = [token_id(tokenizer, token) for token in (PAD, END, IMAGE)]
+    assert numbers == [config.pad_token_id, config.eos_token_id, config.image_token_index]
+
+
+def test_an_untrained_model_ends_its_answers_as_the_shipped_one_does() -> None:
+    generation = new_model().generation_config
+    assert (generation.max_new_tokens, generation.eos_token_id) == (48, 1)

@@ -23,7 +23,7 @@ def scene(*figures: Figure, text: str = "") -> Scene:
 
 def turns(kind: str, shown: Scene) -> list[Turn]:
     """Every answer of a kind that many draws come to."""
-    asked = (QUESTIONS[kind](Wording(random.Random(seed)), shown) for seed in range(200))
+    asked = (QUESTIONS[kind].ask(Wording(random.Random(seed)), shown) for seed in range(200))
     return [turn for turn in asked if turn is not None]
 
 
