@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
-from training.tokens import ASSISTANT, END, IMAGE, MARKS, PAD, USER, token_id
+from training.model import ASSISTANT, END, IMAGE, MARKS, PAD, USER, token_id
 
 TEMPLATE = Path(__file__).parents[2] / "models" / "tiny" / "chat_template.jinja"
 VOCABULARY, LENGTH, LONGEST = 32_000, 2048, 128

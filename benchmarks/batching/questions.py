@@ -13,9 +13,8 @@ from PIL import Image
 
 from benchmarks.overhead.questions import post
 from benchmarks.processes import ROOT
-from training.cases import MAKERS
-from training.phrases import KNOWN
-from training.voice import Voice
+from training.held_out import MAKERS
+from training.phrases import Wording
 
 KINDS = ("background", "color", "count", "describe", "shape", "where", "yes/no")
 WORDS = ("bidu", "chimu", "kelo", "nola", "stara", "trize", "vao", "wheru")
@@ -89,11 +88,11 @@ class Wire:
 
 def _natural(number: int) -> Asked:
     """A fresh scene, and a question about it as somebody would type it."""
-    voice = Voice(random.Random(f"batching {number}"), KNOWN)  # noqa: S311
+    wording = Wording(random.Random(f"batching {number}"))  # noqa: S311
     while True:
-        case = MAKERS[voice.rng.choice(KINDS)](voice)
+        case = MAKERS[wording.rng.choice(KINDS)](wording)
         if case is not None:
-            return Asked(_png(case.pictures[0].image), f"{case.asked[0].question}")
+            return Asked(_png(case.messages[0].pictures[0].image), case.question)
 
 
 def _random(number: int) -> Asked:

@@ -1,4 +1,4 @@
-"""The truth about the painted pictures: a wrong label would teach a wrong answer."""
+"""What is drawn is what is said to be drawn: a wrong colour or count would teach a wrong answer."""
 
 import colorsys
 import math
@@ -6,12 +6,10 @@ import random
 
 import pytest
 
-from training.labels import labels
-from training.painter import KINDS, paint
-from training.scene import Figure, Scene
-from training.world import CHARACTERS, COLORS, MOST_FIGURES, SHAPES
+from training.drawing import KINDS, draw_scene
+from training.scene import COLORS, MOST_FIGURES, Figure, Scene
 
-SCENES = [paint(random.Random(seed), kind) for kind in KINDS for seed in range(25)]
+SCENES = [draw_scene(random.Random(seed), kind) for kind in KINDS for seed in range(25)]
 
 
 def hue_fits(pixel: tuple[int, int, int], color: str) -> bool:
@@ -54,23 +52,6 @@ def test_figures_and_texts_never_stand_on_their_own_colour() -> None:
         assert scene.background not in {scene.ink, *(figure.color for figure in scene.figures)}
 
 
-def test_the_same_seed_paints_the_same_picture() -> None:
-    one, other = paint(random.Random("again")), paint(random.Random("again"))
+def test_the_same_seed_draws_the_same_picture() -> None:
+    one, other = draw_scene(random.Random("again")), draw_scene(random.Random("again"))
     assert (one.image.tobytes(), one.figures, one.text) == (other.image.tobytes(), other.figures, other.text)
-
-
-def test_the_patch_under_a_figure_is_labelled_with_its_shape() -> None:
-    scenes = [scene for scene in SCENES if len(scene.figures) == 1 and scene.figures[0].radius > 12]
-    truth = labels(scenes)
-    for i, scene in enumerate(scenes):
-        shown = set(truth.shape[i].tolist()) - {0}
-        assert shown == {SHAPES.index(scene.figures[0].shape) + 1}
-        assert truth.center[i].sum() == 1
-
-
-def test_the_characters_of_a_text_are_all_labelled() -> None:
-    scenes = [scene for scene in SCENES if scene.text]
-    truth = labels(scenes)
-    for i, scene in enumerate(scenes):
-        shown = {CHARACTERS[c - 1] for c in truth.character[i].tolist() if c}
-        assert shown == set(scene.text)

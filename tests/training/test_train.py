@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from training import train
-
-TINY = Path(__file__).parents[2] / "models" / "tiny"
+from training.model import TINY
 
 
 @pytest.mark.timeout(400)
@@ -16,7 +15,7 @@ def test_a_short_end_begins_at_the_weights_it_was_given_and_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "ENDING_STEPS", 1)
-    train.end(tmp_path, seed=1, model=TINY, minutes=None)
+    train.train_onward(tmp_path, seed=1, weights=TINY)
     old, new = (load_file(folder / "model.safetensors") for folder in (TINY, tmp_path / "model"))
     assert old.keys() == new.keys()
     assert all(torch.allclose(old[name].float(), new[name].float(), atol=0.02) for name in old)
