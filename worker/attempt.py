@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
-from shared.media.sounds import check_heard
+from shared.media.sounds import check_accepts_sound
 from shared.request import Request
 from shared.result import JobError, Piece, Result
 from shared.settings import Settings
@@ -31,8 +31,8 @@ from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.fair_share import FairSemaphore, Waiter
 from worker.lease import Lease, Leases, insist
 from worker.media.blob_reader import Shelf
-from worker.media.picture_decoder import Decoder
-from worker.media.sound_decoder import Listener
+from worker.media.picture_decoder import PictureDecoder
+from worker.media.sound_decoder import SoundDecoder
 from worker.publisher import Channel, Publisher
 from worker.telemetry import attempt_log
 from worker.telemetry.attempt_log import Entry, attempted, count_attempt
@@ -83,8 +83,8 @@ class AttemptContext:
     store: Store
     nudger: Nudger
     blobs: Blobs
-    decoder: Decoder
-    listener: Listener
+    picture_decoder: PictureDecoder
+    sound_decoder: SoundDecoder
     engine: Engine
     publisher: Publisher
     leases: Leases
@@ -137,7 +137,7 @@ def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
         )
     request = Request.model_validate_json(claim.request)
     grammar = context.engine.grammar(request, claim.caller)
-    check_heard(request, context.engine.facts.sampling_rate)
+    check_accepts_sound(request, context.engine.facts.sampling_rate)
     guest, started = Waiter(claim.caller), time.monotonic()
     with context.preparing.taking(1 if request.media else 0, guest):
         prompt = _prepared(context, request, claim, guest)
@@ -164,8 +164,8 @@ def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Wa
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
     with ExitStack() as held:
         with traces.span("decode"):
-            heard = context.listener.heard(told, context.engine.facts.sampling_rate, guest)
-            pictures = held.enter_context(context.decoder.decoded(seen, guest))
+            heard = context.sound_decoder.decode(told, context.engine.facts.sampling_rate)
+            pictures = held.enter_context(context.picture_decoder.decoded(seen, guest))
         with traces.span("prepare"):
             return context.engine.prepare(request, pictures, scope, heard)
 

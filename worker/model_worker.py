@@ -27,8 +27,8 @@ from worker.engines.registry import create
 from worker.fair_share import FairSemaphore, prepare_concurrency
 from worker.heartbeat import Heartbeat, slots_now
 from worker.lease import Leases
-from worker.media.picture_decoder import Decoder
-from worker.media.sound_decoder import Listener
+from worker.media.picture_decoder import PictureDecoder
+from worker.media.sound_decoder import SoundDecoder
 from worker.publisher import Publisher
 from worker.token_calibration import measured
 from worker.watchdogs import BrokerWatch
@@ -136,8 +136,8 @@ class Node:
     def close(self) -> None:
         self.context.publisher.stop()
         self.heartbeat.stop({})
-        self.context.decoder.close()
-        self.context.listener.close()
+        self.context.picture_decoder.close()
+        self.context.sound_decoder.close()
         self.tally.stop()
 
     def _give_back_all(self) -> None:
@@ -164,8 +164,8 @@ def open_node(settings: Settings, model: Model, threads: int, row: str | None = 
         store,
         nudger,
         Blobs(settings.blobs),
-        Decoder(settings.pictures, most),
-        Listener(settings.sounds, most),
+        PictureDecoder(settings.pictures, most),
+        SoundDecoder(settings.sounds, most),
         engine,
         publisher,
         leases,

@@ -73,18 +73,16 @@ class Foretelling:
         return _waiting(told, found.lane, state, placed=not asked.pending)
 
     def _measures(self, asked: Examined) -> tuple[list[tuple[int, int]], list[float]]:
-        """Sizes of the pictures and seconds of the sounds that came inline; remote ones are left out."""
+        """Sizes of the pictures and estimated seconds of the sounds that came inline; remote ones are left out."""
         request, settings = asked.request, self._settings
         seen = {
             name: pictures.inspect(asked.data[name], settings.pictures, None)
             for name in dict.fromkeys(_names(request.images))
         }
-        heard = {
-            name: sounds.inspect(asked.data[name], settings.sounds, None)
-            for name in dict.fromkeys(_names(request.sounds))
-        }
         sizes = [(seen[name].width, seen[name].height) for name in _names(request.images)]
-        return sizes, [heard[name].seconds for name in _names(request.sounds)]
+        return sizes, [
+            sounds.estimated_s(asked.data[name], settings.sounds) for name in _names(request.sounds)
+        ]
 
 
 def _names(parts: Sequence[Media]) -> list[str]:

@@ -16,7 +16,7 @@ from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
 from shared.job import JobView, Priority, Times
-from shared.media.sounds import check_heard
+from shared.media.sounds import check_accepts_sound
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import HeldTerms
@@ -153,7 +153,9 @@ class Submission:
             request = request.model_copy(update={"model": model.id})
         request, paths = rendered(request, model, lane, prompt=terms.prompt), paths_of(request)
         check_calls(request, model.tools if lane.tools is None else lane.tools)
-        check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
+        check_accepts_sound(
+            request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate
+        )
         request = await self._files.with_pictures(terms.caller, request, reservation)
         request, data, pixels = await checked(request, self._settings, self._album, reservation)
         check_text(request, self._settings.api.text_limit_kb)

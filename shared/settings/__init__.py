@@ -97,8 +97,7 @@ class SoundSettings(Group):
     decode_memory_mb: int = Field(
         400,
         ge=64,
-        description="Memory that a decoding child may take, in MiB; raise it with max_s. A second of stereo "
-        "at 48 kHz takes about 1.",
+        description="Memory that a decoding child may take, in MiB.",
     )
 
 

@@ -16,7 +16,7 @@ from tests.support.loud_decoder import DEADLY
 from tests.support.pictures import decoded
 from worker.media.decoder_process import Children, Craft, UndecodableError
 from worker.media.decoder_protocol import PICTURES
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
 def test_a_caller_is_not_blamed_where_no_process_can_be_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: list[socket.socket]
 ) -> None:
-    decoder, data = Decoder(PictureSettings(decode_limit_s=60)), make.picture("PNG")
+    decoder, data = PictureDecoder(PictureSettings(decode_limit_s=60)), make.picture("PNG")
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", str(tmp_path / "gone"))
         with pytest.raises(InternalError):

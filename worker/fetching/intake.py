@@ -239,7 +239,7 @@ class Intake:
         limits = self.settings.sounds
         with refused_as_sound(), FETCH.labels("sound").time():
             body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul, wanted=SOUNDS)
-        sounds.inspect(body, limits, param)
+        sounds.check_sound(body, limits, param)
         return body, None
 
     def _placing(self, claimed: Claim, request: Request) -> Placing:

@@ -27,8 +27,8 @@ class Wire(NamedTuple):
 
 # Format, announced width and height, wanted width and height, bytes. Width and height, for 3 bytes a pixel.
 PICTURES = Wire(Struct("!4sIIIII"), Struct("!II"))
-# Announced frames, rate and channels, wanted rate, bytes. Samples, of 4 bytes each.
-SOUNDS = Wire(Struct("!QIIII"), Struct("!Q"))
+# Wanted rate, bytes. Samples, of 4 bytes each; or none, and the bytes of a reason for the caller.
+SOUNDS = Wire(Struct("!II"), Struct("!QI"))
 
 Numbers = tuple[int, ...]
 Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, bytes]]

@@ -50,10 +50,10 @@ def _size(info: PictureInfo, factor: float) -> tuple[int, int]:
     return max(1, round(info.width * factor)), max(1, round(info.height * factor))
 
 
-TIMED = DECODE.labels("picture")
+DURATION = DECODE.labels("picture")
 
 
-class Decoder:
+class PictureDecoder:
     """Decodes for the threads of one process."""
 
     def __init__(self, limits: PictureSettings, places: int = FEWEST) -> None:
@@ -85,7 +85,7 @@ class Decoder:
 
     def _decode(self, guest: Waiter, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
         head = PICTURES.request.pack(info.format.encode(), info.width, info.height, *size, len(data))
-        with TIMED.time(), self._memory.taking(info.memory, guest):
+        with DURATION.time(), self._memory.taking(info.memory, guest):
             try:
                 found, pixels = self._children.decode(
                     head, data, PICTURES.reply, lambda width, height: width * height * 3
