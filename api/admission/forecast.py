@@ -73,7 +73,7 @@ class Foretelling:
         return _waiting(told, found.lane, state, placed=not asked.pending)
 
     def _measures(self, asked: Examined) -> tuple[list[tuple[int, int]], list[float]]:
-        """Sizes of the inline pictures, and about the seconds of the inline sounds; remote ones are left out."""
+        """Sizes of the inline pictures, about the seconds of the inline sounds; remote ones do not count."""
         request, settings = asked.request, self._settings
         seen = {
             name: pictures.inspect(asked.data[name], settings.pictures, None)
