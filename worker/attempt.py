@@ -30,7 +30,7 @@ from worker import candidates
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.fair_share import FairSemaphore, Waiter
 from worker.lease import Lease, Leases, insist
-from worker.media.blob_reader import Shelf
+from worker.media.blob_reader import BlobReader
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
 from worker.publisher import Channel, Publisher
@@ -139,7 +139,7 @@ def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
     grammar = context.engine.grammar(request, claim.caller)
     check_accepts_sound(request, context.engine.facts.sampling_rate)
     guest, started = Waiter(claim.caller), time.monotonic()
-    with context.preparing.taking(1 if request.media else 0, guest):
+    with context.preparing.reserve(1 if request.media else 0, guest):
         prompt = _prepared(context, request, claim, guest)
         prepared_s = time.monotonic() - started - guest.waited_s
     channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
@@ -157,7 +157,7 @@ def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Wa
     """Separate from generating, which may take minutes, so that the pixels are freed before."""
     with traces.span("fetch"):
         seen, told = (
-            Shelf(context.blobs, [part.digest or "" for part in parts])
+            BlobReader(context.blobs, [part.digest or "" for part in parts])
             for parts in (request.images, request.sounds)
         )
     shared = context.settings.queue.share_answers
@@ -165,7 +165,7 @@ def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Wa
     with ExitStack() as held:
         with traces.span("decode"):
             heard = context.sound_decoder.decode(told, context.engine.facts.sampling_rate)
-            pictures = held.enter_context(context.picture_decoder.decoded(seen, guest))
+            pictures = held.enter_context(context.picture_decoder.decode(seen, guest))
         with traces.span("prepare"):
             return context.engine.prepare(request, pictures, scope, heard)
 

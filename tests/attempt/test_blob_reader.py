@@ -35,5 +35,5 @@ def test_every_picture_that_was_lost_is_named_at_once(
     there = digest(b"there")
     desk.blobs.write(there, b"there")
     with pytest.raises(BlobMissingError) as error:
-        blob_reader.Shelf(desk.blobs, ["0" * 64, there, "1" * 64, there, "2" * 64])
+        blob_reader.BlobReader(desk.blobs, ["0" * 64, there, "1" * 64, there, "2" * 64])
     assert error.value.names == ("0" * 64, "1" * 64, "2" * 64)

@@ -245,7 +245,7 @@ from shared.settings import PictureSettings
 from worker.media.picture_decoder import PictureDecoder
 from worker.fair_share import Waiter
 decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
-with decoder.decoded([sys.stdin.buffer.read()], Waiter("")):
+with decoder.decode([sys.stdin.buffer.read()], Waiter("")):
     print("decoded", flush=True)
 __import__("threading").Event().wait()
 """

@@ -35,7 +35,7 @@ from tests.support.redis_server import RedisServer
 from worker.attempt import AttemptContext, attempt
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
-from worker.fair_share import FEWEST, FairSemaphore
+from worker.fair_share import MIN_CONCURRENCY, FairSemaphore
 from worker.lease import Leases
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
@@ -113,7 +113,7 @@ class Workbench:
             engine=EchoEngine(MODEL),
             publisher=Publisher(self.store),
             leases=self.leases,
-            preparing=FairSemaphore(FEWEST),
+            preparing=FairSemaphore(MIN_CONCURRENCY),
         )
         self.context.publisher.start()
 

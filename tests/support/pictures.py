@@ -48,7 +48,7 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB"
 
 def decoded(decoder: PictureDecoder, data: bytes) -> Image.Image:
     """What the model would see of one picture."""
-    with decoder.decoded([data], Waiter("")) as (picture,):
+    with decoder.decode([data], Waiter("")) as (picture,):
         return picture
 
 

@@ -6,9 +6,9 @@ from shared.media.sounds import check_count, check_sound, invalid
 from shared.metrics.counters import DECODE
 from shared.settings import SoundSettings
 from worker.engines.base import Samples
-from worker.fair_share import FEWEST
+from worker.fair_share import MIN_CONCURRENCY
 from worker.media.blob_reader import Files
-from worker.media.decoder_process import Children, Craft, UndecodableError
+from worker.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
 from worker.media.decoder_protocol import SOUNDS
 
 DURATION = DECODE.labels("sound")
@@ -17,12 +17,12 @@ DURATION = DECODE.labels("sound")
 class SoundDecoder:
     """Decodes for the threads of one process."""
 
-    def __init__(self, limits: SoundSettings, places: int = FEWEST) -> None:
+    def __init__(self, limits: SoundSettings, places: int = MIN_CONCURRENCY) -> None:
         """For as many requests at once as there are `places`."""
         self._limits = limits
         arguments = (limits.decode_limit_s, limits.decode_memory_mb, limits.max_s)
-        craft = Craft("worker.media.decode_sound", arguments, limits.decode_limit_s)
-        self._children = Children(craft, places)
+        spec = DecoderSpec("worker.media.decode_sound", arguments, limits.decode_limit_s)
+        self._pool = DecoderPool(spec, places)
 
     def decode(self, files: Files, rate: int) -> list[Samples]:
         """A request's sounds in mono, with `rate` samples per second.
@@ -31,18 +31,18 @@ class SoundDecoder:
         """
         params = [f"sounds[{place}]" for place in range(len(files))]
         check_count(params, self._limits)
-        return [self._decoded(data, rate, param) for data, param in zip(files, params, strict=True)]
+        return [self._decode_one(data, rate, param) for data, param in zip(files, params, strict=True)]
 
     def close(self) -> None:
-        """End the children; nothing can be decoded afterwards."""
-        self._children.close()
+        """End the processes; nothing can be decoded afterwards."""
+        self._pool.close()
 
-    def _decoded(self, data: bytes, rate: int, param: str) -> Samples:
+    def _decode_one(self, data: bytes, rate: int, param: str) -> Samples:
         check_sound(data, self._limits, param)
         head = SOUNDS.request.pack(rate, len(data))
         with DURATION.time():
             try:
-                (count, reason), decoded = self._children.decode(
+                (count, reason), decoded = self._pool.decode(
                     head, data, SOUNDS.reply, lambda count, reason: count * 4 + reason
                 )
             except UndecodableError as error:

@@ -48,7 +48,7 @@ class Trials:
         found = self._found.get(key)
         if found is not None:
             return found
-        with self._places.taking(1, Waiter(caller)):
+        with self._places.reserve(1, Waiter(caller)):
             # Another thread may have tried it meanwhile.
             found = self._found.get(key)
             if found is None:
