@@ -29,13 +29,13 @@ from shared.telemetry import traces
 from worker import candidates
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.fair_share import FairSemaphore, Waiter
-from worker.lease import Lease, Leases, insist
+from worker.lease import Lease, Leases, retry_until_stored
 from worker.media.blob_reader import BlobReader
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
 from worker.publisher import Channel, Publisher
 from worker.telemetry import attempt_log
-from worker.telemetry.attempt_log import Entry, attempted, count_attempt
+from worker.telemetry.attempt_log import AttemptEntry, count_attempt, log_attempt
 
 log = logging.getLogger("worker")
 
@@ -93,7 +93,7 @@ class AttemptContext:
 
 def attempt(context: AttemptContext, claim: Claim) -> None:
     """Run a claim to its outcome and write it."""
-    with context.leases.hold(claim) as lease, attempted(claim) as entry:
+    with context.leases.hold(claim) as lease, log_attempt(claim) as entry:
         outcome = _outcome(context, lease)
         with traces.span("settle"):
             _write(context, lease, outcome)
@@ -145,7 +145,7 @@ def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
     channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
     asked = candidates.seeded(request.parameters, context.engine, claim.id)
     rows = candidates.rows(prompt, asked, grammar, channels, said)
-    with traces.span(attempt_log.name_of(request), attempt_log.asked(request)) as span:
+    with traces.span(attempt_log.span_name(request), attempt_log.request_attributes(request)) as span:
         finishes = candidates.generated(context.engine, rows)
         result = candidates.result(context.engine, prompt, asked, finishes, prepared_s)
         _trace_answer(span, request, result, channels)
@@ -174,10 +174,10 @@ def _trace_answer(span: traces.Span, request: Request, result: Result, channels:
     began = [channel.began_ns for channel in channels if channel.began_ns is not None]
     if began:
         span.event(attempt_log.FIRST_TOKEN, min(began))
-    span.tell(attempt_log.answered(request, result))
+    span.tell(attempt_log.result_attributes(request, result))
 
 
-def _enter(outcome: Outcome, entry: Entry) -> None:
+def _enter(outcome: Outcome, entry: AttemptEntry) -> None:
     """Enter the outcome for the log and the trace."""
     match outcome:
         case Answered(result=result):
@@ -194,9 +194,9 @@ def _write(context: AttemptContext, lease: Lease, outcome: Outcome) -> None:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
     if isinstance(outcome, Answered | JobError):
-        insist(context.store.run, _settling(context, claim, outcome), lease)
+        retry_until_stored(context.store.run, _settling(context, claim, outcome), lease)
     elif isinstance(outcome, Retry | GiveBack):
-        lane = insist(context.store.run, _giving_back(context, claim, outcome), lease)
+        lane = retry_until_stored(context.store.run, _giving_back(context, claim, outcome), lease)
         if lane:
             context.nudger.send(lane)
 

@@ -29,7 +29,7 @@ class Exit(IntEnum):
     STALLED = 70
     MODEL_FAILED = 71
     DEVICE_BROKEN = 72
-    DEAF = 73
+    STARVED = 73
     NOT_OPENED = 74
     OUTDATED = 75
 

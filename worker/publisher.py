@@ -19,7 +19,7 @@ from shared.store.claims import Renewal, append
 from shared.store.script import Store
 from shared.tool_calls.syntax import Syntax
 from worker.lease import Lease
-from worker.telemetry.token_metrics import Rhythm
+from worker.telemetry.token_metrics import TokenLatency
 
 log = logging.getLogger("worker")
 SPACING_S = 0.1
@@ -52,7 +52,7 @@ class Channel:
         self.began_ns: int | None = None
         self._held: list[Piece] = []
         self._publisher = publisher
-        self._rhythm = Rhythm(lease, choice)
+        self._latency = TokenLatency(lease, choice)
 
     def emit(self, piece: Piece) -> None:
         """Take a piece; returns at once.
@@ -63,7 +63,7 @@ class Channel:
         if self.began_ns is None:
             self.began_ns = time.time_ns()
         if piece.ids:
-            self._rhythm.came(len(piece.ids))
+            self._latency.record(len(piece.ids))
         self._held.append(piece)
         if piece.text and (whole := joined(self._held)):
             named = replace(whole, choice=self.choice, syntax=self._syntax, prompt_tokens=self._prompt_tokens)

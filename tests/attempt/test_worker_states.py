@@ -42,7 +42,7 @@ class Late(Store):
 def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(desk: Workbench) -> None:
     store = Late(desk.store)
     heartbeat = Heartbeat(desk.settings, store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    loading = threading.Thread(target=heartbeat._say, args=({},))
+    loading = threading.Thread(target=heartbeat._report, args=({},))
     serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, desk.context.engine))
     loading.start()
     assert store.under_way.wait(30)
@@ -61,7 +61,7 @@ def test_a_store_that_came_back_empty_is_told_again_what_a_model_can(desk: Workb
     heartbeat.ready("f" * 32, facts, desk.context.engine)
     desk.store.client.flushdb()
     for _ in range(2):
-        heartbeat._say_counts()
+        heartbeat._report_progress()
     assert desk.store.client.hgetall(f"{PREFIX}lane:{MODEL.lane}").items() >= facts.items()
 
 
@@ -155,7 +155,7 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
     heartbeat.ready("f" * 32, {"rows": "4", "slots": "6"}, desk.context.engine)
 
     def told() -> tuple[int, int, int]:
-        heartbeat._say_counts()
+        heartbeat._report_progress()
         lane = desk.store.run(jobs.lane(desk.settings, MODEL.lane))
         (fleet,) = desk.store.run(lanes(desk.settings, [MODEL.lane]))
         return lane.rows, lane.slots, fleet.workers[0].rows
@@ -167,7 +167,7 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
     store.away = False
     assert told() == (1, 3, 1)
     desk.store.client.flushdb()
-    heartbeat._say_counts()
+    heartbeat._report_progress()
     assert told() == (1, 3, 1)
     monkeypatch.setattr(EchoEngine, "rows_now", 4)
     assert told() == (4, 6, 4)

@@ -68,8 +68,8 @@ def asked(tried: Trials, threads: ThreadPoolExecutor, caller: str, *grammars: st
 
 
 def in_line(tried: Trials, caller: str) -> int:
-    places = tried._places._sharers
-    return places.taken[caller] + [*places.waiting.values()].count(caller)
+    places = tried._places._queue
+    return places.amounts[caller] + [*places.waiting.values()].count(caller)
 
 
 def test_a_caller_s_slow_formats_let_each_other_caller_s_go_first(held: Held) -> None:
@@ -92,7 +92,7 @@ def test_a_caller_s_slow_formats_let_each_other_caller_s_go_first(held: Held) ->
         for grammar in ("one", "one again", *(f"slow {n}" for n in range(8))):
             held.end(grammar)
         assert all(future.result(PATIENCE_S).endswith("is tried") for future in [*futures, *again])
-    assert not tried._places._sharers.taken
+    assert not tried._places._queue.amounts
 
 
 def test_a_format_that_many_threads_wait_for_is_not_tried_by_each(held: Held) -> None:

@@ -34,8 +34,8 @@ from shared.telemetry import traces
 from worker.fair_share import KeyedFairSemaphore
 from worker.fetching.fetch import SOUNDS, fetch
 from worker.fetching.guarded_http import Allowance
-from worker.lease import Lease, Leases, insist
-from worker.telemetry.attempt_log import Entry, attempted, word_of
+from worker.lease import Lease, Leases, retry_until_stored
+from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
 log = logging.getLogger("worker.fetching")
 CONCURRENT_FETCHES = 8
@@ -73,9 +73,9 @@ class Intake:
         claimed = self._claim()
         if claimed is None:
             return
-        with self.leases.hold(claimed) as lease, attempted(claimed) as entry:
+        with self.leases.hold(claimed) as lease, log_attempt(claimed) as entry:
             self._attempt(lease, entry)
-            INTAKES.labels(word_of(entry.outcome)).inc()
+            INTAKES.labels(counted_outcome(entry.outcome)).inc()
 
     def _claim(self) -> Claim | None:
         call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
@@ -86,7 +86,7 @@ class Intake:
             log.warning("fetches wait: %s", error.message)
             return None
 
-    def _attempt(self, lease: Lease, entry: Entry) -> None:
+    def _attempt(self, lease: Lease, entry: AttemptEntry) -> None:
         try:
             placing = self._placing(lease.claim, self._stored_request(lease))
         except CallerError as error:
@@ -110,20 +110,20 @@ class Intake:
         terms, shared = HeldTerms.model_validate_json(claimed.terms), self.settings.queue.share_answers
         return terms.placing(claimed.id, claimed.caller, request, shared=shared)
 
-    def _admit(self, lease: Lease, entry: Entry, placing: Placing) -> None:
+    def _admit(self, lease: Lease, entry: AttemptEntry, placing: Placing) -> None:
         call = admit(placing, self.settings, token=lease.claim.token)
-        status = insist(self.store.run, call, lease)
+        status = retry_until_stored(self.store.run, call, lease)
         entry.outcome = "admitted" if status in ("queued", "placed") else "lost"
         if status == "queued":
             self.nudger.send(placing.lane)
 
-    def _end(self, lease: Lease, entry: Entry, error: CallerError) -> None:
+    def _end(self, lease: Lease, entry: AttemptEntry, error: CallerError) -> None:
         """End the job: what its caller sent is at fault, and another attempt cannot help."""
         entry.outcome, entry.code = "failed", error.code
         failure = JobError(code=error.code, message=error.message, param=error.param)
-        insist(self.store.run, fail_intake(self.settings, lease.claim, failure), lease)
+        retry_until_stored(self.store.run, fail_intake(self.settings, lease.claim, failure), lease)
 
-    def _fail(self, lease: Lease, entry: Entry, message: str, missing: tuple[str, ...] = ()) -> None:
+    def _fail(self, lease: Lease, entry: AttemptEntry, message: str, missing: tuple[str, ...] = ()) -> None:
         """Fail this attempt; another one may succeed."""
         entry.outcome, entry.code = "attempt_failed", "internal_error"
         error = JobError(code="internal_error", message=message, retryable=True)
@@ -133,7 +133,7 @@ class Intake:
         self, lease: Lease, reason: str, error: JobError | None, missing: tuple[str, ...] = ()
     ) -> None:
         call = give_back(self.settings, lease.claim, reason=reason, error=error, missing=missing)
-        if insist(self.store.run, call, lease):
+        if retry_until_stored(self.store.run, call, lease):
             self.nudger.send(INTAKE)
 
     def _stored_request(self, lease: Lease) -> Request:
