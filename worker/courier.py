@@ -17,7 +17,7 @@ from shared.store.nudges import TASK, Nudger
 from shared.store.script import connect
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
-from worker.celery_app import make_app, opening
+from worker.celery_app import make_app, start_or_exit
 from worker.fetching.intake import Intake
 from worker.heartbeat import Heartbeat
 from worker.lease import Leases
@@ -25,13 +25,13 @@ from worker.maintenance.leader import MaintenanceLeader
 from worker.watchdogs import BrokerWatch
 from worker.webhooks.deliverer import Deliverer
 
-# Before Celery says its first word.
+# Before Celery logs its first line.
 open_log(settings())
 app = make_app("sightline-courier", settings().redis)
 
 
 class Courier:
-    """What the process holds for as long as it lives."""
+    """The parts of the process, and how they start and stop."""
 
     def __init__(self, slots: int) -> None:
         config = settings()
@@ -75,7 +75,7 @@ def _open(sender: Any, **_: Any) -> None:
         _courier.append(Courier(sender.concurrency))
         _courier[0].open()
 
-    opening(start)
+    start_or_exit(start)
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -20,7 +20,7 @@ from tests.support.attempt_harness import MODEL, Workbench
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
-from worker.model_worker import _loaded
+from worker.model_worker import _load
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
 
     monkeypatch.setattr("time.time", lambda: clock() + wrong_s)
     monkeypatch.setattr(EchoEngine, "load", looked)
-    _loaded(model, heartbeat, threads=1, max_side=64)
+    _load(model, heartbeat, threads=1, max_side=64)
     heartbeat.stop({})
     (lane,) = seen
     assert lane.state == "loading"
@@ -109,7 +109,7 @@ def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_f
     monkeypatch.setattr(os, "_exit", ended)
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="w", lane=MODEL.lane)
     with pytest.raises(SystemExit, match="71"):
-        _loaded(MODEL, heartbeat, threads=1, max_side=64)
+        _load(MODEL, heartbeat, threads=1, max_side=64)
     (said,) = (record for record in caplog.records if record.name == "worker")
     assert ("'/srv/secret/no-such' is no folder" in said.message, bool(said.exc_info)) == (True, traced)
     callers = desk.store.run(jobs.lane(desk.settings, MODEL.lane)).failed
@@ -130,7 +130,7 @@ def test_work_that_an_engine_cannot_take_is_left_to_other_workers(
 
     monkeypatch.setattr(EchoEngine, "load", fallen)
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_02", lane=model.lane)
-    _, found = _loaded(model, heartbeat, threads=6, max_side=64)
+    _, found = _load(model, heartbeat, threads=6, max_side=64)
     heartbeat.stop({})
     assert found == desk.store.run(jobs.lane(desk.settings, model.lane)).slots == slots
 
