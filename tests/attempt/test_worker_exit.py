@@ -94,6 +94,20 @@ def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
     assert [vars(record)["fields"]["outcome"] for record in told] == ["engine_stalled"]
 
 
+def test_a_request_that_hangs_one_engine_after_the_other_ends_as_poison(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+) -> None:
+    job = desk.ask("hangs every engine")
+    hang(monkeypatch, desk)
+    for _ in range(desk.settings.queue.max_deaths):
+        with serving(desk) as heartbeat, desk.leases.hold(desk.claim()):
+            heartbeat._check_engine()
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.retryable) == ("poison", False)
+    assert set(left) == {Exit.STALLED}
+
+
 def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
