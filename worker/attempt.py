@@ -5,7 +5,7 @@ Every way out of the middle becomes an outcome in one place (`_outcome`), and on
     Answered          settle succeeded
     JobError          settle failed (the caller's fault: trying again cannot help)
     Retry             give back, a failure is counted; the budget's last failure ends the run
-    GiveBack | None   a draining worker, one cut off from the store, or one whose device broke gives the claim
+    Requeue | None    a draining worker, one cut off from the store, or one whose device broke gives the claim
                       back; a lost claim writes nothing
 """
 
@@ -20,7 +20,7 @@ from opentelemetry.trace import Span
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
-from shared.media.sounds import check_heard
+from shared.media.sounds import check_accepts_sound
 from shared.request import Request
 from shared.result import JobError, Piece, Result
 from shared.settings import Settings
@@ -31,13 +31,13 @@ from shared.telemetry import traces
 from worker import candidates
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.fair_share import FairSemaphore, Waiter
-from worker.lease import Lease, Leases, insist
-from worker.media.blob_reader import Shelf
-from worker.media.picture_decoder import Decoder
-from worker.media.sound_decoder import Listener
+from worker.lease import Lease, Leases, retry_until_stored
+from worker.media.blob_reader import BlobReader
+from worker.media.picture_decoder import PictureDecoder
+from worker.media.sound_decoder import SoundDecoder
 from worker.publisher import Channel, Publisher
 from worker.telemetry import attempt_log
-from worker.telemetry.attempt_log import Entry, attempted, count_attempt
+from worker.telemetry.attempt_log import AttemptEntry, count_attempt, log_attempt
 
 log = logging.getLogger("worker")
 
@@ -51,7 +51,7 @@ class Retry:
 
 
 @dataclass(frozen=True)
-class GiveBack:
+class Requeue:
     """The attempt ends through no known fault of its run.
 
     `died`: its worker ends with it, which counts as a death of the run, so that a run that ends one worker
@@ -64,7 +64,7 @@ class GiveBack:
 
 @dataclass(frozen=True)
 class Answered:
-    """A result, and the part of it that readers of the stream have not been given yet.
+    """A result, and the part of it that is not in the stream yet.
 
     `work_s` sums the time of all its rows in the engine; `result.compute_s` is how long the caller waited.
     """
@@ -74,7 +74,7 @@ class Answered:
     work_s: float
 
 
-Outcome = Answered | JobError | Retry | GiveBack | None
+Outcome = Answered | JobError | Retry | Requeue | None
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class AttemptContext:
     store: Store
     nudger: Nudger
     blobs: Blobs
-    decoder: Decoder
-    listener: Listener
+    picture_decoder: PictureDecoder
+    sound_decoder: SoundDecoder
     engine: Engine
     publisher: Publisher
     leases: Leases
@@ -95,11 +95,11 @@ class AttemptContext:
 
 def attempt(context: AttemptContext, claim: Claim) -> None:
     """Run a claim to its outcome and write it."""
-    with context.leases.hold(claim) as lease, attempted(claim) as entry:
+    with context.leases.hold(claim) as lease, log_attempt(claim) as entry:
         outcome = _outcome(context, lease)
         with traces.span("settle"):
             _write(context, lease, outcome)
-        _enter(outcome, entry)
+        _record(outcome, entry)
         end = entry.code if entry.code == candidates.FORMAT_VIOLATED else entry.outcome
         count_attempt(lease, end, outcome.result if isinstance(outcome, Answered) else None)
 
@@ -108,16 +108,16 @@ def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
     try:
         return _compute(context, lease)
     except Cancelled:
-        return GiveBack("worker_draining") if lease.reason == "draining" else None
+        return Requeue("worker_draining") if lease.reason == "draining" else None
     except BlobsUnavailable as error:
         # The next worker to claim it would fail in the same way at once.
         lease.cancel.wait(context.settings.queue.backoff_s)
-        return GiveBack(error.code)
+        return Requeue(error.code)
     except Unavailable as error:
-        return GiveBack(error.code)
+        return Requeue(error.code)
     except DeviceBroken:
         log.error("run %s: the device broke; another worker may answer it", lease.claim.id)
-        return GiveBack("device_broken", died=True)
+        return Requeue("device_broken", died=True)
     except CallerError as error:
         return JobError(code=error.code, message=error.message, param=error.param)
     except BlobMissingError as missing:
@@ -133,24 +133,24 @@ def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
 
 def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
     claim = lease.claim
-    said = published(context.store, claim.id) if claim.published else {}
+    earlier = published(context.store, claim.id) if claim.published else {}
     if claim.mixed:
         return JobError(
             code="stream_broken", message="The model changed while this answer was streamed.", retryable=True
         )
     request = Request.model_validate_json(claim.request)
     grammar = context.engine.grammar(request, claim.caller)
-    check_heard(request, context.engine.facts.sampling_rate)
-    guest, started = Waiter(claim.caller), time.monotonic()
-    with context.preparing.taking(1 if request.media else 0, guest):
-        prompt = _prepared(context, request, claim, guest)
-        prepared_s = time.monotonic() - started - guest.waited_s
+    check_accepts_sound(request, context.engine.facts.sampling_rate)
+    waiter, started = Waiter(claim.caller), time.monotonic()
+    with context.preparing.reserve(1 if request.media else 0, waiter):
+        prompt = _prepare(context, request, claim, waiter)
+        prepared_s = time.monotonic() - started - waiter.waited_s
     channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
-    asked = candidates.seeded(request.parameters, context.engine, claim.id)
-    rows = candidates.rows(prompt, asked, grammar, channels, said)
-    with traces.span(attempt_log.name_of(request), attempt_log.asked(request)) as span:
-        finishes = candidates.generated(context.engine, rows)
-        result = candidates.result(context.engine, prompt, asked, finishes, prepared_s)
+    parameters = candidates.with_seed(request.parameters, context.engine, claim.id)
+    rows = candidates.rows(prompt, parameters, grammar, channels, earlier)
+    with traces.span(attempt_log.span_name(request), attempt_log.request_attributes(request)) as span:
+        finishes = candidates.generate(context.engine, rows)
+        result = candidates.result(context.engine, prompt, parameters, finishes, prepared_s)
         _trace_answer(span, request, result, channels)
     if error := candidates.format_error(request, result):
         return error
@@ -158,32 +158,32 @@ def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
     return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 
 
-def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Waiter) -> Prompt:
+def _prepare(context: AttemptContext, request: Request, claim: Claim, waiter: Waiter) -> Prompt:
     """Separate from generating, which may take minutes, so that the pixels are freed before."""
     with traces.span("fetch"):
-        seen, told = (
-            Shelf(context.blobs, [part.digest or "" for part in parts])
+        pictures, sounds = (
+            BlobReader(context.blobs, [part.digest or "" for part in parts])
             for parts in (request.images, request.sounds)
         )
     shared = context.settings.queue.share_answers
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
-    with ExitStack() as held:
+    with ExitStack() as stack:
         with traces.span("decode"):
-            heard = context.listener.heard(told, context.engine.facts.sampling_rate, guest)
-            pictures = held.enter_context(context.decoder.decoded(seen, guest))
+            samples = context.sound_decoder.decode(sounds, context.engine.facts.sampling_rate)
+            images = stack.enter_context(context.picture_decoder.decode(pictures, waiter))
         with traces.span("prepare"):
-            return context.engine.prepare(request, pictures, scope, heard)
+            return context.engine.prepare(request, images, scope, samples)
 
 
 def _trace_answer(span: Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
-    began = [channel.began_ns for channel in channels if channel.began_ns is not None]
-    if began:
-        span.add_event(attempt_log.FIRST_TOKEN, timestamp=min(began))
-    span.set_attributes(attempt_log.answered(request, result))
+    starts = [channel.began_ns for channel in channels if channel.began_ns is not None]
+    if starts:
+        span.add_event(attempt_log.FIRST_TOKEN, timestamp=min(starts))
+    span.set_attributes(attempt_log.result_attributes(request, result))
 
 
-def _enter(outcome: Outcome, entry: Entry) -> None:
-    """Enter the outcome for the log and the trace."""
+def _record(outcome: Outcome, entry: AttemptEntry) -> None:
+    """Record the outcome for the log and the trace."""
     match outcome:
         case Answered(result=result):
             entry.outcome, entry.usage = "succeeded", result.usage
@@ -191,7 +191,7 @@ def _enter(outcome: Outcome, entry: Entry) -> None:
             entry.outcome, entry.code = "failed", code
         case Retry(error=error):
             entry.outcome, entry.code = "attempt_failed", error.code
-        case GiveBack(reason=reason):
+        case Requeue(reason=reason):
             entry.outcome = reason
 
 
@@ -199,30 +199,30 @@ def _write(context: AttemptContext, lease: Lease, outcome: Outcome) -> None:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
     if isinstance(outcome, Answered | JobError):
-        insist(context.store.run, _settling(context, claim, outcome), lease)
-    elif isinstance(outcome, Retry | GiveBack):
-        lane = insist(context.store.run, _giving_back(context, claim, outcome), lease)
+        retry_until_stored(context.store.run, _settle_call(context, claim, outcome), lease)
+    elif isinstance(outcome, Retry | Requeue):
+        lane = retry_until_stored(context.store.run, _requeue_call(context, claim, outcome), lease)
         if lane:
             context.nudger.send(lane)
 
 
-def _giving_back(context: AttemptContext, claim: Claim, outcome: Retry | GiveBack) -> ScriptCall[str | None]:
-    if isinstance(outcome, GiveBack):
+def _requeue_call(context: AttemptContext, claim: Claim, outcome: Retry | Requeue) -> ScriptCall[str | None]:
+    if isinstance(outcome, Requeue):
         return give_back(context.settings, claim, reason=outcome.reason, error=None, died=outcome.died)
     return give_back(
         context.settings, claim, reason="attempt_failed", error=outcome.error, missing=outcome.missing
     )
 
 
-def _settling(context: AttemptContext, claim: Claim, outcome: Answered | JobError) -> ScriptCall[Settled]:
-    print_ = context.engine.fingerprint
+def _settle_call(context: AttemptContext, claim: Claim, outcome: Answered | JobError) -> ScriptCall[Settled]:
+    fingerprint = context.engine.fingerprint
     if isinstance(outcome, JobError):
-        return settle(context.settings, claim, outcome, fingerprint=print_)
+        return settle(context.settings, claim, outcome, fingerprint=fingerprint)
     return settle(
         context.settings,
         claim,
         outcome.result,
-        fingerprint=print_,
+        fingerprint=fingerprint,
         rest=outcome.rest,
         work_s=outcome.work_s,
     )

@@ -19,17 +19,17 @@ def rows(
     parameters: Parameters,
     grammar: Any,
     channels: Sequence[Channel],
-    said: Mapping[int, Piece],
+    published: Mapping[int, Piece],
 ) -> list[Row]:
-    """One row for each channel, which continues what an earlier attempt has `said` on it."""
+    """One row for each channel, which continues what an earlier attempt has `published` on it."""
     return [
         Row(
             prompt,
             parameters.of_choice(number),
             channel.emit,
             channel.lease.cancel,
-            said.get(number, NOTHING).ids,
-            said.get(number, NOTHING).text,
+            published.get(number, NOTHING).ids,
+            published.get(number, NOTHING).text,
             grammar,
             channel.lease.since,
         )
@@ -37,7 +37,7 @@ def rows(
     ]
 
 
-def seeded(parameters: Parameters, engine: Engine, run: str) -> Parameters:
+def with_seed(parameters: Parameters, engine: Engine, run: str) -> Parameters:
     """The parameters, with a seed for the receipt if tokens are sampled and the request names none.
 
     The seed comes from the run's id, so that each attempt draws the same; it is small enough for every JSON
@@ -45,11 +45,11 @@ def seeded(parameters: Parameters, engine: Engine, run: str) -> Parameters:
     """
     if parameters.seed is not None or not (engine.repeatable and parameters.samples(engine.facts.samples)):
         return parameters
-    dice = hashlib.sha256(run.encode("ascii")).digest()
-    return parameters.model_copy(update={"seed": int.from_bytes(dice[:6])})
+    digest = hashlib.sha256(run.encode("ascii")).digest()
+    return parameters.model_copy(update={"seed": int.from_bytes(digest[:6])})
 
 
-def generated(engine: Engine, rows: Sequence[Row]) -> list[Finish]:
+def generate(engine: Engine, rows: Sequence[Row]) -> list[Finish]:
     """Generate the answers; without sampling all are the same, so one is computed and copied for each.
 
     Raises as `Engine.generate`.
@@ -83,14 +83,16 @@ def result(
         fingerprint=engine.fingerprint,
         compute_s=round(prepared_s + took_s, 6),
         syntax=prompt.syntax,
-        origin=Origin(made_of=engine.made_of, parameters=_told(engine.effective(prompt, parameters))),
+        origin=Origin(
+            made_of=engine.made_of, parameters=_shown_parameters(engine.effective(prompt, parameters))
+        ),
     )
 
 
 def format_error(request: Request, result: Result) -> JobError | None:
     """Of an answer that is complete and does not match its JSON Schema, or its function's."""
-    wanted, tools = request.parameters.format, request.tools
-    if not (wanted and wanted.kind == "json") and not (tools and any(f.held for f in tools.functions)):
+    format, tools = request.parameters.format, request.tools
+    if not (format and format.kind == "json") and not (tools and any(f.held for f in tools.functions)):
         return None
     # What it needs is installed with the engines that take a format.
     from worker.engines.grammar.answer_check import violation
@@ -99,9 +101,9 @@ def format_error(request: Request, result: Result) -> JobError | None:
     return JobError(code=FORMAT_VIOLATED, message=message, retryable=True) if message else None
 
 
-def _told(parameters: Parameters) -> dict[str, Any]:
+def _shown_parameters(parameters: Parameters) -> dict[str, Any]:
     """The parameters without the format, which may be long and is in the request."""
-    said = parameters.model_dump(mode="json", exclude_none=True, exclude={"format"})
-    if "chat_template_kwargs" in said:
-        said["chat_template_kwargs"] = dict(said["chat_template_kwargs"])
-    return {name: value for name, value in said.items() if value != []}
+    values = parameters.model_dump(mode="json", exclude_none=True, exclude={"format"})
+    if "chat_template_kwargs" in values:
+        values["chat_template_kwargs"] = dict(values["chat_template_kwargs"])
+    return {name: value for name, value in values.items() if value != []}

@@ -20,25 +20,26 @@ from celery.worker.state import maybe_shutdown
 
 from shared.settings import RedisSettings
 
-# Exit codes with which a worker says why it needs a new process, which a supervisor starts.
-
 
 class Exit(IntEnum):
-    """Never renumbered; docs/fleet.md says what to do about each."""
+    """Why a worker needs a new process, which a supervisor starts.
+
+    Never renumbered; docs/fleet.md says what to do about each.
+    """
 
     STALLED = 70
     MODEL_FAILED = 71
     DEVICE_BROKEN = 72
-    DEAF = 73
+    STARVED = 73
     NOT_OPENED = 74
     OUTDATED = 75
 
 
 log = logging.getLogger("worker")
-LONGEST_PAUSE_S = 2.0
+MAX_PAUSE_S = 2.0
 
 
-class QuickConsumer(Consumer):  # type: ignore[misc]
+class FastReconnectConsumer(Consumer):  # type: ignore[misc]
     """Outlives outages of the broker, and tries at least every 2 s; Celery's own pauses grow to 30 s.
 
     A broker that is up but refuses is an outage, too: a full disk or memory, a replica, too few replicas.
@@ -59,10 +60,10 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
 
     def ensure_connected(self, conn: Any) -> Any:
         return conn.ensure_connection(
-            _report,
+            _log_outage,
             interval_start=0.2,
             interval_step=0.4,
-            interval_max=LONGEST_PAUSE_S,
+            interval_max=MAX_PAUSE_S,
             callback=maybe_shutdown,
         )
 
@@ -77,11 +78,11 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
     def _pause_if_refused(self, error: Exception) -> None:
         """A broker that refuses can be reconnected at once, only to refuse again."""
         if isinstance(error, self.channel_errors):
-            _report(error, LONGEST_PAUSE_S)
-            time.sleep(LONGEST_PAUSE_S)
+            _log_outage(error, MAX_PAUSE_S)
+            time.sleep(MAX_PAUSE_S)
 
 
-class Stops(bootsteps.StartStopStep):  # type: ignore[misc]
+class StopSignals(bootsteps.StartStopStep):  # type: ignore[misc]
     """Makes SIGINT (Ctrl-C) and SIGHUP (log rotation, a closing terminal) end the process as SIGTERM does.
 
     At SIGINT Celery would end as if it had failed. At SIGHUP it would restart itself without the `-m` of its
@@ -120,11 +121,11 @@ def _log(**_: Any) -> None:
     """A receiver of this signal, even an empty one, keeps Celery from configuring the log itself."""
 
 
-def _report(error: Exception, pause_s: float) -> None:
+def _log_outage(error: Exception, pause_s: float) -> None:
     log.warning("the broker is out of reach (%s); next try in %.1f s", error, pause_s)
 
 
-def opening(start: Callable[[], None]) -> None:
+def start_or_exit(start: Callable[[], None]) -> None:
     """Run what a process needs before it consumes; ends the process if that fails.
 
     Celery swallows what its signals' receivers raise, and would go on to consume nudges in vain.
@@ -143,7 +144,7 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
     # That it runs as root is told, and ends no process whose operator has warnings for errors.
     warnings.simplefilter("default", SecurityWarning)
     app = Celery(name, broker=redis.broker_url, set_as_current=True)
-    app.steps["worker"].add(Stops)
+    app.steps["worker"].add(StopSignals)
     app.conf.update(
         task_ignore_result=True,
         # The record is the truth: late acknowledgement would only repeat nudges.
@@ -154,7 +155,7 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
         worker_prefetch_multiplier=1,
         # A busy worker must not hold nudges that an idle one could run.
         worker_disable_prefetch=True,
-        worker_consumer="worker.celery_app:QuickConsumer",
+        worker_consumer="worker.celery_app:FastReconnectConsumer",
         worker_hijack_root_logger=True,
         # Three messages per nudge, which cost more than the nudge; `celery control enable_events` turns them
         # on.

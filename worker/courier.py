@@ -17,21 +17,21 @@ from shared.store.nudges import TASK, Nudger
 from shared.store.script import connect
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
-from worker.celery_app import make_app, opening
+from worker.celery_app import make_app, start_or_exit
 from worker.fetching.intake import Intake
 from worker.heartbeat import Heartbeat
 from worker.lease import Leases
-from worker.maintenance.leader import Upkeep
+from worker.maintenance.leader import MaintenanceLeader
 from worker.watchdogs import BrokerWatch
 from worker.webhooks.deliverer import Deliverer
 
-# Before Celery says its first word.
+# Before Celery logs its first line.
 open_log(settings())
 app = make_app("sightline-courier", settings().redis)
 
 
 class Courier:
-    """What the process holds for as long as it lives."""
+    """The parts of the process, and how they start and stop."""
 
     def __init__(self, slots: int) -> None:
         config = settings()
@@ -40,20 +40,20 @@ class Courier:
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
-        self.hearing = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
-        self.upkeep = Upkeep(config, store, nudger, blobs, worker)
+        self.broker_watch = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
+        self.maintenance = MaintenanceLeader(config, store, nudger, blobs, worker)
         self.deliverer = Deliverer(config, store, blobs)
         self.tally = start_telling(config.metrics, store)
 
     def open(self) -> None:
         self.heartbeat.start({})
-        self.heartbeat.watch(self.hearing, self.tally)
-        self.upkeep.start()
+        self.heartbeat.watch(self.broker_watch, self.tally)
+        self.maintenance.start()
         self.deliverer.start()
 
     def close(self) -> None:
         self.deliverer.stop()
-        self.upkeep.stop()
+        self.maintenance.stop()
         self.heartbeat.stop({})
         self.tally.stop()
 
@@ -64,7 +64,7 @@ _courier: list[Courier] = []
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def work(_lane: str) -> None:
     """One nudge, one job's inputs."""
-    _courier[0].hearing.nudged()
+    _courier[0].broker_watch.nudged()
     _courier[0].intake.work()
 
 
@@ -75,7 +75,7 @@ def _open(sender: Any, **_: Any) -> None:
         _courier.append(Courier(sender.concurrency))
         _courier[0].open()
 
-    opening(start)
+    start_or_exit(start)
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -1,4 +1,7 @@
-"""Limits a resource that threads share, such as memory, pixels or bytes being fetched."""
+"""Semaphores that share a resource, such as memory or turns at one host, fairly among callers.
+
+A free part goes first to the waiting caller that holds least, so one caller's many requests delay no other's.
+"""
 
 import os
 import threading
@@ -9,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Shares a limited resource among callers: it goes first to the caller who holds least.
-
 
 class FairQueue:
     """How much each caller holds, and which waiters want some, in order of arrival.
@@ -19,145 +20,134 @@ class FairQueue:
     """
 
     def __init__(self, changed: threading.Condition) -> None:
-        self.taken: Counter[str] = Counter()
+        self.amounts: Counter[str] = Counter()
         self.waiting: dict[object, str] = {}
         self._changed = changed
 
-    def join(self, caller: str, amount: int, free: Callable[[], bool], limit_s: float | None = None) -> None:
-        """Take `amount` once it is `free` and no waiting caller holds less.
+    def join(
+        self, caller: str, amount: int, is_free: Callable[[], bool], limit_s: float | None = None
+    ) -> None:
+        """Take `amount` once it `is_free` and no waiting caller holds less.
 
         Raises TimeoutError if that takes longer than `limit_s`.
         """
         waiter = object()
         self.waiting[waiter] = caller
         try:
-            if not self._changed.wait_for(lambda: self._first() is waiter and free(), limit_s):
+            if not self._changed.wait_for(lambda: self._first() is waiter and is_free(), limit_s):
                 raise TimeoutError
-            self.taken[caller] += amount
+            self.amounts[caller] += amount
         finally:
             del self.waiting[waiter]
-            # Another waiter may be the first now, and there may be room for two.
+            # Another waiter may be the first now, and there may be enough for two.
             self._changed.notify_all()
 
     def leave(self, caller: str, amount: int) -> None:
         """Give `amount` back."""
-        self.taken[caller] -= amount
-        self.taken += Counter()  # Forgets who is at zero.
+        self.amounts[caller] -= amount
+        self.amounts += Counter()  # Drops callers at zero.
         self._changed.notify_all()
 
     def _first(self) -> object:
-        """The first waiter of the waiting caller who holds least."""
-        return min(self.waiting, key=lambda waiter: self.taken[self.waiting[waiter]])
+        """The first waiter of the waiting caller that holds least."""
+        return min(self.waiting, key=lambda waiter: self.amounts[self.waiting[waiter]])
 
 
 @dataclass
 class Waiter:
-    """A thread that takes room for a caller; `waited_s` is how long it has waited for any room so far."""
+    """A thread that works for a caller; `waited_s` is how long it has waited in semaphores so far."""
 
     caller: str
     waited_s: float = 0.0
 
 
 class FairSemaphore:
-    """If the first thread in line wants more than is left, all wait, so that large requests do not starve.
-
-    A caller who holds less comes before one who holds more.
-    """
+    """If the first thread in the queue wants more than is free, all wait, so large requests do not starve."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._changed = threading.Condition()
-        self._sharers = FairQueue(self._changed)
+        self._queue = FairQueue(self._changed)
 
     @contextmanager
-    def taking(self, amount: int, guest: Waiter) -> Iterator[None]:
-        """Hold `amount` of the room for the block.
-
-        An `amount` beyond the size takes all of it; 0 never waits.
-        """
+    def reserve(self, amount: int, waiter: Waiter) -> Iterator[None]:
+        """Hold `amount` for the block; one beyond the size takes all of it, and 0 never waits."""
         amount = min(amount, self._size)
         if not amount:
             yield
             return
         began = time.monotonic()
         with self._changed:
-            self._sharers.join(guest.caller, amount, lambda: self._has(amount))
-        guest.waited_s += time.monotonic() - began
+            self._queue.join(waiter.caller, amount, lambda: self._has(amount))
+        waiter.waited_s += time.monotonic() - began
         try:
             yield
         finally:
             with self._changed:
-                self._sharers.leave(guest.caller, amount)
+                self._queue.leave(waiter.caller, amount)
 
     def _has(self, amount: int) -> bool:
-        return self._sharers.taken.total() + amount <= self._size
-
-
-# Limits how many threads work at the same thing at a time, such as one host; others wait their turn.
+        return self._queue.amounts.total() + amount <= self._size
 
 
 class KeyedFairSemaphore:
-    """At most `most` threads at each thing at a time, shared equally by the waiting callers.
+    """At most `limit` threads at each key, such as a host; its waiting callers share it equally.
 
-    The last free turn goes only to a caller who has none there. Things without threads are not remembered.
+    The last free place goes only to a caller that has none there. Keys without threads are not remembered.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._sharers: dict[Hashable, FairQueue] = {}
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._queues: dict[Hashable, FairQueue] = {}
         self._changed = threading.Condition()
 
     @contextmanager
-    def at(self, thing: Hashable, caller: str, limit_s: float) -> Iterator[None]:
-        """One turn, for the block. Raises TimeoutError if none comes in time."""
+    def reserve(self, key: Hashable, caller: str, limit_s: float) -> Iterator[None]:
+        """One place, for the block. Raises TimeoutError if none is free in time."""
         with self._changed:
-            sharers = self._sharers.setdefault(thing, FairQueue(self._changed))
-            sharers.join(caller, 1, lambda: self._free(sharers, caller), limit_s)
+            places = self._queues.setdefault(key, FairQueue(self._changed))
+            places.join(caller, 1, lambda: self._is_free(places, caller), limit_s)
         try:
             yield
         finally:
             with self._changed:
-                sharers.leave(caller, 1)
-                if not (sharers.taken or sharers.waiting):
-                    del self._sharers[thing]
+                places.leave(caller, 1)
+                if not (places.amounts or places.waiting):
+                    del self._queues[key]
 
-    def _free(self, sharers: FairQueue, caller: str) -> bool:
-        left = self._most - sharers.taken.total()
-        return left > 1 or (left == 1 and not sharers.taken[caller])
+    def _is_free(self, places: FairQueue, caller: str) -> bool:
+        free = self._limit - places.amounts.total()
+        return free > 1 or (free == 1 and not places.amounts[caller])
 
-
-# How many processors this process may use.
 
 # "<quota> <period>" in microseconds, or "max <period>"; exists with control groups of version 2.
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-
-
-def processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    there = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota, _, period = CPU_MAX.read_text().partition(" ") if CPU_MAX.exists() else ("max", "", "")
-    return there if quota == "max" else max(1, min(there, int(quota) // int(period)))
-
-
-# How many requests' pictures and sounds a worker prepares at the same time; callers take turns.
-
 # Bytes, or "max"; exists with control groups of version 2.
 MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
-
-# Each place may hold 50 MB of pixels, and a model's processor makes several times as much of them.
-FEWEST, MOST = 2, 8
-# One place for so many processors: the others are the model's, and those of other workers on the machine.
-SHARE = 4
-# One place for so much memory, of which it takes up to 250 MB.
-EACH = 2 * 2**30
+# Each request may hold 50 MB of pixels, and a model's processor makes several times as much of them.
+MIN_CONCURRENCY, MAX_CONCURRENCY = 2, 8
+# The other processors are the model's, and those of other workers on this host.
+PROCESSORS_EACH = 4
+# Of this a request takes up to 250 MB.
+MEMORY_EACH = 2 * 2**30
 
 
 def prepare_concurrency() -> int:
-    return min(MOST, max(FEWEST, min(processors() // SHARE, _memory() // EACH)))
+    """How many requests' pictures and sounds a worker prepares at the same time."""
+    by_resources = min(processors() // PROCESSORS_EACH, _memory() // MEMORY_EACH)
+    return min(MAX_CONCURRENCY, max(MIN_CONCURRENCY, by_resources))
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    present = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota, _, period = CPU_MAX.read_text().partition(" ") if CPU_MAX.exists() else ("max", "", "")
+    return present if quota == "max" else max(1, min(present, int(quota) // int(period)))
 
 
 def _memory() -> int:
     """Bytes that this process may use."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = MEMORY_MAX.read_text().strip() if MEMORY_MAX.exists() else "max"
-    return there if limit == "max" else min(there, int(limit))
+    return present if limit == "max" else min(present, int(limit))

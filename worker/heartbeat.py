@@ -1,6 +1,7 @@
-"""The thread that keeps a worker's claims alive, hears of cancelled runs, and gives up when the engine hangs.
+"""The thread that renews a worker's claims, learns of cancelled runs, and exits when the engine hangs.
 
-It wakes every `renew_s`, or at once when the store says that something of this worker's changed."""
+It wakes every `renew_s`, or at once when the store says that something of this worker's changed.
+"""
 
 import json
 import logging
@@ -26,43 +27,14 @@ from shared.store.worker_wakeup import WorkerWakeup
 from shared.store.workers import State, beat
 from worker.celery_app import Exit
 from worker.lease import Lease, Leases
-from worker.telemetry.attempt_log import abandoned, count_attempt
-from worker.telemetry.token_metrics import Tempo
+from worker.telemetry.attempt_log import count_attempt, log_requeued
+from worker.telemetry.token_metrics import Throughput
 from worker.watchdogs import BrokerWatch, Progress, StallDetector
-
-# What a worker tells about itself with each beat, for operators who look at the fleet.
-
-
-class Record:
-    """`rows` is what the engine computes at once, `fingerprint` the engine's; 0 and empty while it loads."""
-
-    def __init__(self, leases: Leases) -> None:
-        self._leases = leases
-        self._process = psutil.Process()
-        self._host = socket.gethostname()
-        self._since = time.time()
-        self._tempo = Tempo()
-        self.rows = 0
-        self.fingerprint = ""
-
-    def now(self) -> dict[str, str]:
-        """`busy` counts the rows of all claims, also while pictures are prepared; `memory` is in bytes."""
-        return {
-            "host": self._host,
-            "pid": str(os.getpid()),
-            "since": f"{self._since:.3f}",
-            "rows": str(self.rows),
-            "fingerprint": self.fingerprint,
-            "busy": str(self._leases.rows),
-            "memory": str(self._process.memory_info().rss),
-            "tokens_per_s": f"{self._tempo.per_s():.1f}",
-        }
-
 
 log = logging.getLogger("worker")
 
 
-class Watched(Progress, Protocol):
+class EngineStatus(Progress, Protocol):
     """What a beat reads of an engine."""
 
     @property
@@ -75,8 +47,8 @@ class Watched(Progress, Protocol):
     def reused(self) -> Reused | None: ...
 
 
-def slots_now(engine: Watched, slots: int) -> int:
-    """Of a worker's slots, those to fill: what is taken beyond them, another worker could begin."""
+def slots_now(engine: EngineStatus, slots: int) -> int:
+    """Of a worker's slots, those to fill: a claim beyond them, another worker could begin."""
     return min(slots, engine.rows_now + SPARE_THREADS)
 
 
@@ -99,68 +71,68 @@ class Heartbeat:
         self._worker = worker
         self._lane = lane
         self._row = row
-        self._outdated = self._forgotten = False
+        self._is_outdated = self._is_unknown = False
         self._facts: dict[str, str] = {}
         self._slots = 1
         self._state: State = "loading"
         self._fingerprint = ""
-        self._record = Record(leases)
-        self._engine: Watched | None = None
+        self._status = WorkerStatus(leases)
+        self._engine: EngineStatus | None = None
         self._stall = StallDetector(settings.queue.stall_s, settings.queue.renew_s)
-        self._hearing: BrokerWatch | None = None
+        self._broker_watch: BrokerWatch | None = None
         self._tally: Tally | None = None
         self._stopping = threading.Event()
-        self._saying = threading.Lock()
-        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+        self._reporting = threading.Lock()
+        self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def start(self, facts: dict[str, str]) -> None:
-        """Say that the worker is loading, now and with each beat."""
-        self._say(facts)
+        """Report that the worker is loading, now and with each beat."""
+        self._report(facts)
         self._thread.start()
 
-    def ready(self, fingerprint: str, facts: dict[str, str], engine: Watched) -> None:
+    def ready(self, fingerprint: str, facts: dict[str, str], engine: EngineStatus) -> None:
         """The model is loaded; from now on its engine is watched."""
         self._fingerprint, self._state = fingerprint, "ready"
-        self._record.rows, self._record.fingerprint = engine.rows_now, fingerprint
+        self._status.rows, self._status.fingerprint = engine.rows_now, fingerprint
         self._facts, self._slots = facts, int(facts.get("slots", 1))
-        # Last: beats tell its rows and slots from now on.
+        # Last: beats report its rows and slots from now on.
         self._engine = engine
-        self._say(facts)
+        self._report(facts)
 
-    def watch(self, hearing: BrokerWatch, tally: Tally) -> None:
-        """From now on nudges are expected to arrive, and what was counted is told before giving up."""
-        self._hearing, self._tally = hearing, tally
+    def watch(self, broker_watch: BrokerWatch, tally: Tally) -> None:
+        """From now on nudges are expected to arrive, and what was counted is reported before an exit."""
+        self._broker_watch, self._tally = broker_watch, tally
 
     def stop(self, facts: dict[str, str]) -> None:
-        """Say that the worker is gone."""
+        """Report that the worker is gone."""
         self._stopping.set()
         self._state = "gone"
         if self._thread.ident is not None:
             self._thread.join()
-        self._say(facts)
+        self._report(facts)
 
     def drain(self) -> None:
         """Stop counting as a worker that takes new work, while claims are still renewed."""
-        self._state, self._hearing = "gone", None
+        self._state, self._broker_watch = "gone", None
 
-    def _beat_on(self) -> None:
+    def _loop(self) -> None:
         wakeup = WorkerWakeup(self._settings.redis, self._worker)
         pause_s = self._settings.queue.renew_s
         while not self._stopping.is_set():
             steps = (
                 self._renew,
-                self._say_counts,
-                self._leave_mark,
+                self._report_progress,
+                self._touch_file,
                 self._check_row,
                 self._check_engine,
-                self._check_hearing,
+                self._check_broker,
             )
             for step in steps:
-                self._take(step)
+                self._run(step)
             if not wakeup.wait(pause_s):
                 self._stopping.wait(pause_s)
 
-    def _take(self, step: Callable[[], None]) -> None:
+    def _run(self, step: Callable[[], None]) -> None:
         """Run one step of a beat; if it fails, the others still run."""
         try:
             step()
@@ -169,35 +141,35 @@ class Heartbeat:
             log.exception("a beat failed")
 
     def _renew(self) -> None:
-        held = self._leases.all()
-        claims = [(x.claim.id, x.claim.token) for x in held]
+        leases = self._leases.all()
+        claims = [(x.claim.id, x.claim.token) for x in leases]
         with suppress(Unavailable):
-            gone = self._store.run(renew(self._settings, self._worker, claims))
-            for lease in held:
-                if lease.claim.token in gone:
+            lost = self._store.run(renew(self._settings, self._worker, claims))
+            for lease in leases:
+                if lease.claim.token in lost:
                     lease.stop("lost")
 
-    def _say_counts(self) -> None:
+    def _report_progress(self) -> None:
         rows = {} if self._engine is None else self._rows(self._engine)
         reused = None if self._engine is None else self._engine.reused
-        # Only this worker can tell them to a store that came back empty or with old data.
-        facts = self._facts if self._forgotten else rows
-        self._say(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
+        # Only this worker can restore them in a store that came back empty or with old data.
+        facts = self._facts if self._is_unknown else rows
+        self._report(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
 
-    def _rows(self, engine: Watched) -> dict[str, str]:
+    def _rows(self, engine: EngineStatus) -> dict[str, str]:
         """The rows that the engine computes now.
 
-        Told with every beat: a worker that leaves short of memory would leave its few to the model for good.
+        Reported with every beat: a worker that exits short of memory would leave its few to the model.
         """
-        self._record.rows = engine.rows_now
+        self._status.rows = engine.rows_now
         rows = {"rows": str(engine.rows_now), "slots": str(slots_now(engine, self._slots))}
         self._facts = self._facts | rows
         return rows
 
-    def _say(self, facts: dict[str, str]) -> None:
-        # One at a time: a beat under way would overwrite the state said now with an earlier one.
-        with self._saying, suppress(Unavailable):
-            said = beat(
+    def _report(self, facts: dict[str, str]) -> None:
+        # One at a time: a beat in flight would overwrite this state with an earlier one.
+        with self._reporting, suppress(Unavailable):
+            call = beat(
                 self._settings,
                 worker=self._worker,
                 lane=self._lane,
@@ -205,68 +177,97 @@ class Heartbeat:
                 fingerprint=self._fingerprint,
                 row=self._row,
                 facts=facts,
-                record=self._record.now(),
+                record=self._status.fields(),
             )
-            word = self._store.run(said)
-            self._outdated, self._forgotten = word == "outdated", word == "forgotten"
+            status = self._store.run(call)
+            self._is_outdated, self._is_unknown = status == "outdated", status == "forgotten"
 
-    def _leave_mark(self) -> None:
-        """For a watcher outside: what holds the interpreter's lock for ever stops this thread as well."""
+    def _touch_file(self) -> None:
+        """For a watcher outside: what holds the interpreter's lock forever stops this thread as well."""
         if self._settings.heartbeat_file is not None:
             # The file's time says that the worker lives, its content whether it takes work.
             self._settings.heartbeat_file.write_text(self._state, encoding="ascii")
 
-    def _check_hearing(self) -> None:
-        hearing = self._hearing
-        if hearing is not None and hearing.deaf():
+    def _check_broker(self) -> None:
+        watch = self._broker_watch
+        if watch is not None and watch.is_starved():
             log.critical("nudges are listed and none arrives; this worker starts anew")
-            self._leave(Exit.DEAF)
+            self._exit(Exit.STARVED)
 
     def _check_row(self) -> None:
-        if self._outdated:
-            self._leave_empty("its model was added anew with another row", Exit.OUTDATED)
+        if self._is_outdated:
+            self._exit_when_idle("its model was added anew with another row", Exit.OUTDATED)
 
     def _check_engine(self) -> None:
         if self._engine is None:
             return
         if self._engine.broken:
-            self._leave_empty("the device is broken", Exit.DEVICE_BROKEN)
-        idle = self._stall.hung_s(self._engine)
+            self._exit_when_idle("the device is broken", Exit.DEVICE_BROKEN)
+        idle = self._stall.stalled_s(self._engine)
         if idle is not None:
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
-            self._leave_hung()
+            self._exit_stalled()
 
-    def _leave_hung(self) -> None:
-        """A hung device cannot be stopped from inside: its runs go on elsewhere, a supervisor starts anew."""
-        self._leave(Exit.STALLED, self._leases.all())
+    def _exit_stalled(self) -> None:
+        """A hung device cannot be stopped from inside: its runs continue elsewhere."""
+        self._exit(Exit.STALLED, self._leases.all())
 
-    def _leave_empty(self, why: str, code: Exit) -> None:
+    def _exit_when_idle(self, reason: str, code: Exit) -> None:
         """Exit for a new process once this one holds no run: its runs end or are given back before."""
         self.drain()
         if not self._leases.all():
-            log.critical("%s; this worker gives up", why)
-            self._leave(code)
+            log.critical("%s; this worker gives up", reason)
+            self._exit(code)
 
-    def _leave(self, code: Exit, hung: Sequence[Lease] = ()) -> None:
-        """Exit, having said so: this worker would count as ready for `worker_ttl_s` more."""
+    def _exit(self, code: Exit, stalled: Sequence[Lease] = ()) -> None:
+        """Report it and exit: this worker would count as ready for `worker_ttl_s` more."""
         self._state = "gone"
         try:
             with suppress(Unavailable):
-                for lease in hung:
-                    self._abandon(lease, "engine_stalled", died=True)
-                self._say({})
+                for lease in stalled:
+                    self._requeue(lease, "engine_stalled", died=True)
+                self._report({})
                 if self._tally is not None:
                     self._tally.stop()
                 # Its threads claim until it ends.
                 for lease in self._leases.all():
-                    if lease not in hung:
-                        self._abandon(lease, "worker_draining", died=False)
+                    if lease not in stalled:
+                        self._requeue(lease, "worker_draining", died=False)
         finally:
             os._exit(code)
 
-    def _abandon(self, lease: Lease, reason: str, *, died: bool) -> None:
-        """Do for an attempt what its own thread, which hangs or ends with the process, will never do."""
+    def _requeue(self, lease: Lease, reason: str, *, died: bool) -> None:
+        """Do for an attempt what its own thread, which hangs or ends with the process, never will."""
         self._store.run(give_back(self._settings, lease.claim, reason=reason, error=None, died=died))
         outcome = "lost" if lease.reason == "lost" else reason
-        abandoned(lease.claim, outcome, time.monotonic() - lease.since)
+        log_requeued(lease.claim, outcome, time.monotonic() - lease.since)
         count_attempt(lease, outcome, None)
+
+
+class WorkerStatus:
+    """What operators who look at the fleet read of a worker.
+
+    `rows` is what the engine computes at once, `fingerprint` the engine's; 0 and empty while it loads.
+    """
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._process = psutil.Process()
+        self._host = socket.gethostname()
+        self._since = time.time()
+        self._throughput = Throughput()
+        self.rows = 0
+        self.fingerprint = ""
+
+    def fields(self) -> dict[str, str]:
+        """`busy` counts the rows of all claims, also while pictures are prepared; `memory` is in bytes."""
+        return {
+            "host": self._host,
+            "pid": str(os.getpid()),
+            "since": f"{self._since:.3f}",
+            "rows": str(self.rows),
+            "fingerprint": self.fingerprint,
+            "busy": str(self._leases.rows),
+            "memory": str(self._process.memory_info().rss),
+            "tokens_per_s": f"{self._throughput.per_s():.1f}",
+        }

@@ -1,7 +1,7 @@
 """The claims a worker process holds.
 
 A lease does not fence: a worker that was paused may not know that its lease has run out. The store compares
-the token in every write; what is known here only stops useless work early.
+the token in every write; what a process knows only stops useless work early.
 """
 
 import logging
@@ -19,8 +19,8 @@ from shared.store.script import ScriptCall
 log = logging.getLogger("worker")
 T = TypeVar("T")
 RETRY_S = 1.0
-# Tries of a process that is ending, which has only a few seconds left.
-LAST_TRIES = 3
+# Tries of a draining process, which has only a few seconds left.
+DRAINING_TRIES = 3
 
 Reason = Literal["", "lost", "draining"]
 
@@ -51,22 +51,22 @@ class Leases:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[str, Lease] = {}
+        self._leases: dict[str, Lease] = {}
 
     @contextmanager
     def hold(self, claim: Claim) -> Iterator[Lease]:
         lease = Lease(claim)
         with self._lock:
-            self._held[claim.token] = lease
+            self._leases[claim.token] = lease
         try:
             yield lease
         finally:
             with self._lock:
-                del self._held[claim.token]
+                del self._leases[claim.token]
 
     def all(self) -> list[Lease]:
         with self._lock:
-            return list(self._held.values())
+            return list(self._leases.values())
 
     @property
     def rows(self) -> int:
@@ -74,18 +74,18 @@ class Leases:
         return sum(lease.claim.rows for lease in self.all())
 
 
-def insist(run: Callable[[ScriptCall[T]], T], call: ScriptCall[T], lease: Lease) -> T | None:
-    """Run a call until the store takes it; None if the claim is lost meanwhile.
+def retry_until_stored(run: Callable[[ScriptCall[T]], T], call: ScriptCall[T], lease: Lease) -> T | None:
+    """Run a call until the store accepts it; None if the claim is lost in the meantime.
 
-    An ending process tries only a few times more: without the store it would never end, and another worker
-    gets the run once its lease is over.
+    A draining process tries only a few times more: without the store it would never end, and another worker
+    gets the run once its lease has expired.
     """
-    left = LAST_TRIES
-    while lease.reason != "lost" and left:
+    tries = DRAINING_TRIES
+    while lease.reason != "lost" and tries:
         try:
             return run(call)
         except Unavailable as error:
             log.warning("the end of %s is not written yet: %s", lease.claim.id, error.message)
-            left -= lease.reason == "draining"
+            tries -= lease.reason == "draining"
             time.sleep(RETRY_S)
     return None

@@ -21,63 +21,29 @@ from shared.store.nudges import Nudger
 from shared.store.script import connect
 from worker.attempt import AttemptContext, attempt
 from worker.celery_app import Exit
-from worker.claim_loop import Claiming
+from worker.claim_loop import ClaimLoop
 from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.fair_share import FairSemaphore, prepare_concurrency
 from worker.heartbeat import Heartbeat, slots_now
 from worker.lease import Leases
-from worker.media.picture_decoder import Decoder
-from worker.media.sound_decoder import Listener
+from worker.media.picture_decoder import PictureDecoder
+from worker.media.sound_decoder import SoundDecoder
 from worker.publisher import Publisher
-from worker.token_calibration import measured
+from worker.token_calibration import measure_tokens
 from worker.watchdogs import BrokerWatch
 
-# Reasons for failures as callers are told them; the log has them whole.
-
-# An address stays whole, but for a file's; quotation marks and commas end it, as they do in what is no prose.
-URL = r"""(?P<url>\b(?![a-z0-9+.-]*\bfile:)[a-z][a-z0-9+.-]*://[^\s"'<>(),;]+)"""
-# Where a path may begin, and where the name of a folder ends.
-BEGIN = r"(?:(?<=file://)|(?<=file://localhost)|(?<![\w/.~#…-])(?!(?<=:)//))"
-END = r"""(?=$|[\s/"'`,;:)\]}>]|\.(?!\w))"""
-# An absolute path and its last part; one in quotation marks may have blanks.
-PATH = (
-    r"""(?<=["'])/+(?:[^/"'\n]+/+)+(?P<quoted>[^/"'\n]*)(?=["'])"""
-    rf"""|{BEGIN}/+(?:[^\s/"']+/+)+(?P<bare>[^\s/"',;:)]*)"""
-)
-
-
-def without_folders(reason: str, source: str = "") -> str:
-    """Callers are not told where this machine keeps its files.
-
-    `source`, the model's own folder, is known, and hidden whatever its name; other names end at a blank.
-    """
-    folder = Path(source)
-    known: list[str] = []
-    if folder.is_absolute() or source.startswith((".", "~")):
-        written = {source.rstrip("/"), str(folder), str(folder.resolve()), str(folder.expanduser().resolve())}
-        # A name without its folder, as of "./model", may be any word of the reason.
-        known = sorted((one for one in written if re.search(r"/[^/.~]", one)), key=len, reverse=True)
-    own = rf"{BEGIN}(?:{'|'.join(map(re.escape, known))}){END}" if known else r"(?!)"
-    name = folder.name or folder.resolve().name
-
-    def told(found: re.Match[str]) -> str:
-        return found["url"] or f"…/{name if found['own'] else found['quoted'] or found['bare'] or ''}"
-
-    return re.sub(rf"{URL}|(?P<own>{own})|{PATH}", told, reason)
-
-
 log = logging.getLogger("worker")
-REASON = 500
-"""Characters of a reason that the records keep."""
+REASON_CHARACTERS = 500
+"""Characters of a reason that the records store."""
 
 
 @dataclass(kw_only=True)
-class Node:
-    """A model worker, made by `open_node` before Celery consumes; at its end call `drain`, then `close`.
+class ModelWorker:
+    """Made by `open_model_worker` before Celery consumes; at its end call `drain`, then `close`.
 
-    `worker` is its id, `slots` are the rows that its claims together may take while its engine is short of
-    nothing; `model` and `row` are those given to `open_node`.
+    `worker` is its id, `slots` are the rows that its claims together may take while its engine has
+    enough memory; `model` and `row` are those given to `open_model_worker`.
     """
 
     context: AttemptContext
@@ -86,27 +52,30 @@ class Node:
     slots: int
     worker: str
     heartbeat: Heartbeat
-    hearing: BrokerWatch
+    broker_watch: BrokerWatch
     tally: Tally
     draining: threading.Event = field(default_factory=threading.Event, init=False)
-    claiming: Claiming = field(init=False)
+    claim_loop: ClaimLoop = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claiming = Claiming(self._claimed, lambda: self.context.nudger.send(self.model.lane), self.slots)
+        self.claim_loop = ClaimLoop(self._claim, self._renudge, self.slots)
 
     def work(self, lane: str) -> None:
-        """Answer one nudge: claim the best waiting run and attempt it, and go on while any waits.
+        """Answer one nudge: claim the best waiting run and attempt it, and repeat while any waits.
 
         A Celery task for each run would double the cost of a short one. A stale nudge finds nothing.
         """
-        self.hearing.nudged()
+        self.broker_watch.nudged()
         if self.draining.is_set():
             self.context.nudger.send(lane)
-        for taken in self.claiming.each():
-            attempt(self.context, taken)
-            self.hearing.nudged()
+        for claimed in self.claim_loop.claims():
+            attempt(self.context, claimed)
+            self.broker_watch.nudged()
 
-    def _claimed(self) -> Claim | Again | Full | None:
+    def _renudge(self) -> None:
+        self.context.nudger.send(self.model.lane)
+
+    def _claim(self) -> Claim | Again | Full | None:
         if self.draining.is_set() or self.context.engine.broken:
             return None
         call = claim(
@@ -127,26 +96,26 @@ class Node:
     def drain(self) -> None:
         """Claim no more, and after the grace time give back the runs that have not ended."""
         self.draining.set()
-        self.claiming.stir()
+        self.claim_loop.wake_all()
         self.heartbeat.drain()
-        timer = threading.Timer(self.context.settings.queue.drain_s, self._give_back_all)
+        timer = threading.Timer(self.context.settings.queue.drain_s, self._cancel_all)
         timer.daemon = True
         timer.start()
 
     def close(self) -> None:
         self.context.publisher.stop()
         self.heartbeat.stop({})
-        self.context.decoder.close()
-        self.context.listener.close()
+        self.context.picture_decoder.close()
+        self.context.sound_decoder.close()
         self.tally.stop()
 
-    def _give_back_all(self) -> None:
+    def _cancel_all(self) -> None:
         for lease in self.context.leases.all():
             lease.stop("draining")
 
 
-def open_node(settings: Settings, model: Model, threads: int, row: str | None = None) -> Node:
-    """Load the model, and tell the store so from the first moment.
+def open_model_worker(settings: Settings, model: Model, threads: int, row: str | None = None) -> ModelWorker:
+    """Load the model, and report that from the first moment.
 
     `threads` are this worker's. `row` is the model's row as it was added, if no models file has it.
 
@@ -155,41 +124,41 @@ def open_node(settings: Settings, model: Model, threads: int, row: str | None = 
     store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
     worker = ids.worker_id()
     heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane, row=row)
-    engine, slots = _loaded(model, heartbeat, threads, settings.pictures.max_side)
+    engine, slots = _load(model, heartbeat, threads, settings.pictures.max_side)
     publisher = Publisher(store)
     publisher.start()
-    most = prepare_concurrency()
+    concurrency = prepare_concurrency()
     context = AttemptContext(
         settings,
         store,
         nudger,
         Blobs(settings.blobs),
-        Decoder(settings.pictures, most),
-        Listener(settings.sounds, most),
+        PictureDecoder(settings.pictures, concurrency),
+        SoundDecoder(settings.sounds, concurrency),
         engine,
         publisher,
         leases,
-        FairSemaphore(most),
+        FairSemaphore(concurrency),
     )
-    hearing = BrokerWatch(nudger, leases, lane=model.lane, slots=slots)
+    broker_watch = BrokerWatch(nudger, leases, lane=model.lane, slots=slots)
     tally = start_telling(settings.metrics, store)
-    heartbeat.watch(hearing, tally)
-    return Node(
+    heartbeat.watch(broker_watch, tally)
+    return ModelWorker(
         context=context,
         model=model,
         row=row,
         slots=slots,
         worker=worker,
         heartbeat=heartbeat,
-        hearing=hearing,
+        broker_watch=broker_watch,
         tally=tally,
     )
 
 
-def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> tuple[Engine, int]:
-    """The engine and the rows that claims may take: what is taken beyond them, another worker could begin."""
+def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> tuple[Engine, int]:
+    """The engine and the rows that claims may take; a claim beyond them, another worker could begin."""
     started = time.monotonic()
-    with _told(model, heartbeat):
+    with _exit_on_failure(model, heartbeat):
         engine = create(model)
         guess, basis = engine.load_guess()
     heartbeat.start(
@@ -199,10 +168,10 @@ def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> 
             "load_basis": basis,
         }
     )
-    with _told(model, heartbeat):
+    with _exit_on_failure(model, heartbeat):
         engine = engine.load()
     took_s = time.monotonic() - started
-    rule = measured(engine, model.id, max_side)
+    rule = measure_tokens(engine, model.id, max_side)
     # The engine may compute fewer rows than the model's row says, by which the threads were counted.
     slots = slots_now(engine, threads)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
@@ -216,26 +185,26 @@ def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> 
 
 
 @contextmanager
-def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
-    """The outermost frame of loading: any exception ends the worker, and callers learn of it."""
+def _exit_on_failure(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
+    """The outermost frame of loading: any exception ends the worker, and callers read its reason."""
     try:
         yield
     except Exception as error:
-        known = isinstance(error, SettingsError | ModelFailed) and error.__cause__ is None
-        log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not known)
-        reason = without_folders(f"{type(error).__name__}: {error}", model.source)[:REASON]
+        expected = isinstance(error, SettingsError | ModelFailed) and error.__cause__ is None
+        log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not expected)
+        reason = redact_folders(f"{type(error).__name__}: {error}", model.source)[:REASON_CHARACTERS]
         heartbeat.stop({"failed": reason})
         os._exit(Exit.MODEL_FAILED)
 
 
 def _facts(engine: Engine, source: str) -> dict[str, str]:
-    """What callers are told about a loaded model; "" clears what an earlier worker told."""
+    """What callers read about a loaded model; "" clears what an earlier worker reported."""
     facts = engine.facts
     return {
         "failed": "",
         "rows": str(engine.rows),
         "engine": engine.name,
-        "engine_reason": without_folders(engine.reason, source)[:REASON],
+        "engine_reason": redact_folders(engine.reason, source)[:REASON_CHARACTERS],
         "reused": "",
         "samples": "1" if facts.samples else "0",
         "context_length": str(facts.context_length),
@@ -243,3 +212,35 @@ def _facts(engine: Engine, source: str) -> dict[str, str]:
         "tools": facts.tools or "none",
         "sampling_rate": str(facts.sampling_rate),
     }
+
+
+# An address stays whole, but for a file's; quotation marks and commas end it, as they do in what is no prose.
+URL = r"""(?P<url>\b(?![a-z0-9+.-]*\bfile:)[a-z][a-z0-9+.-]*://[^\s"'<>(),;]+)"""
+# Where a path may begin, and where the name of a folder ends.
+BEGIN = r"(?:(?<=file://)|(?<=file://localhost)|(?<![\w/.~#…-])(?!(?<=:)//))"
+END = r"""(?=$|[\s/"'`,;:)\]}>]|\.(?!\w))"""
+# An absolute path and its last part; one in quotation marks may have blanks.
+PATH = (
+    r"""(?<=["'])/+(?:[^/"'\n]+/+)+(?P<quoted>[^/"'\n]*)(?=["'])"""
+    rf"""|{BEGIN}/+(?:[^\s/"']+/+)+(?P<bare>[^\s/"',;:)]*)"""
+)
+
+
+def redact_folders(reason: str, source: str = "") -> str:
+    """A failure's reason as callers may read it: without the folders of this host; the log has it whole.
+
+    `source`, the model's own folder, is known, and hidden whatever its name; other names end at a blank.
+    """
+    folder = Path(source)
+    sources: list[str] = []
+    if folder.is_absolute() or source.startswith((".", "~")):
+        written = {source.rstrip("/"), str(folder), str(folder.resolve()), str(folder.expanduser().resolve())}
+        # A name without its folder, as of "./model", may be any word of the reason.
+        sources = sorted((path for path in written if re.search(r"/[^/.~]", path)), key=len, reverse=True)
+    own = rf"{BEGIN}(?:{'|'.join(map(re.escape, sources))}){END}" if sources else r"(?!)"
+    name = folder.name or folder.resolve().name
+
+    def redacted(match: re.Match[str]) -> str:
+        return match["url"] or f"…/{name if match['own'] else match['quoted'] or match['bare'] or ''}"
+
+    return re.sub(rf"{URL}|(?P<own>{own})|{PATH}", redacted, reason)

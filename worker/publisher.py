@@ -19,7 +19,7 @@ from shared.store.claims import Renewal, append
 from shared.store.script import Store
 from shared.tool_calls.syntax import Syntax
 from worker.lease import Lease
-from worker.telemetry.token_metrics import Rhythm
+from worker.telemetry.token_metrics import TokenLatency
 
 log = logging.getLogger("worker")
 SPACING_S = 0.1
@@ -47,12 +47,12 @@ class Channel:
         self._syntax = syntax
         self._prompt_tokens = prompt_tokens
         self.pending: list[Piece] = []
-        self.attempting = 0
+        self.in_flight = 0
         self.due = 0.0
         self.began_ns: int | None = None
-        self._held: list[Piece] = []
+        self._unsent: list[Piece] = []
         self._publisher = publisher
-        self._rhythm = Rhythm(lease, choice)
+        self._latency = TokenLatency(lease, choice)
 
     def emit(self, piece: Piece) -> None:
         """Take a piece; returns at once.
@@ -63,15 +63,15 @@ class Channel:
         if self.began_ns is None:
             self.began_ns = time.time_ns()
         if piece.ids:
-            self._rhythm.came(len(piece.ids))
-        self._held.append(piece)
-        if piece.text and (whole := joined(self._held)):
+            self._latency.record(len(piece.ids))
+        self._unsent.append(piece)
+        if piece.text and (whole := joined(self._unsent)):
             named = replace(whole, choice=self.choice, syntax=self._syntax, prompt_tokens=self._prompt_tokens)
             self._publisher.put(self, named)
-            self._held = []
+            self._unsent = []
 
     def rest(self) -> Piece | None:
-        """What is not published yet, for the settling to publish; waits for a write under way."""
+        """What is not published yet, for the settling to publish; waits for a write in flight."""
         return joined(self._publisher.withdraw(self))
 
 
@@ -91,8 +91,8 @@ class Publisher:
         self._changed = threading.Condition()
         self._busy: list[Channel] = []
         self._stopping = threading.Event()
-        self._began = time.monotonic()
-        self._thread = threading.Thread(target=self._publish, name="publisher", daemon=True)
+        self._started_at = time.monotonic()
+        self._thread = threading.Thread(target=self._loop, name="publisher", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -118,22 +118,22 @@ class Publisher:
         with self._changed:
             channel.pending.append(piece)
             if channel not in self._busy:
-                # A busy channel is written at its next beat: waking the thread for every token slows a step.
+                # A busy channel is written at its next interval: a wake-up for every token slows a step.
                 self._busy.append(channel)
                 self._changed.notify_all()
 
     def withdraw(self, channel: Channel) -> list[Piece]:
         with self._changed:
-            self._changed.wait_for(lambda: not channel.attempting or channel.lease.reason == "lost")
-            if channel.attempting:
-                # A lost claim settles nothing; the write under way still needs the pending pieces.
+            self._changed.wait_for(lambda: not channel.in_flight or channel.lease.reason == "lost")
+            if channel.in_flight:
+                # A lost claim settles nothing; the write in flight still needs the pending pieces.
                 return []
             pieces, channel.pending = channel.pending, []
             if channel in self._busy:
                 self._busy.remove(channel)
             return pieces
 
-    def _publish(self) -> None:
+    def _loop(self) -> None:
         while (work := self._due()) is not None:
             if not self._write(work):
                 self._stopping.wait(RETRY_S)
@@ -153,17 +153,17 @@ class Publisher:
         """The channel's next write. If the last one's reply was lost, the same again: the store takes a piece
         that starts where it already has text for a repeat.
         """
-        channel.attempting = channel.attempting or len(channel.pending)
-        whole = joined(channel.pending[: channel.attempting])
-        return Write(channel, whole, channel.attempting) if whole else None
+        channel.in_flight = channel.in_flight or len(channel.pending)
+        whole = joined(channel.pending[: channel.in_flight])
+        return Write(channel, whole, channel.in_flight) if whole else None
 
     def _write(self, work: Sequence[Write]) -> bool:
         """Whether all is done; False if the store cannot be reached and some is left."""
-        told = self._told(work)
-        written = [self._written(write, held) for write, held in zip(work, told, strict=True)]
-        return all(written)
+        replies = self._append(work)
+        done = [self._handle_reply(write, reply) for write, reply in zip(work, replies, strict=True)]
+        return all(done)
 
-    def _told(self, work: Sequence[Write]) -> Sequence[Renewal | None]:
+    def _append(self, work: Sequence[Write]) -> Sequence[Renewal | None]:
         """What the store replied to each write; None if it could not be asked."""
         try:
             return self._store.run_all([append(each.channel.lease.claim, each.piece) for each in work])
@@ -172,18 +172,18 @@ class Publisher:
         except Exception:
             # The outermost frame of this thread: without it no row of this worker would reach its readers.
             if len(work) > 1:
-                return [held for write in work for held in self._told([write])]
+                return [reply for write in work for reply in self._append([write])]
             run = work[0].channel.lease.claim.id
             log.exception("the stream of %s could not be written; it is tried again", run)
             return [None]
 
-    def _written(self, write: Write, held: Renewal | None) -> bool:
+    def _handle_reply(self, write: Write, reply: Renewal | None) -> bool:
         lease = write.channel.lease
-        if held is None:
+        if reply is None:
             # At the end of the process what is left is dropped: another worker gets the run soon.
-            over = lease.reason == "lost" or self._stopping.is_set()
-            return over and self._done(write)
-        if held == "lost":
+            dropped = lease.reason == "lost" or self._stopping.is_set()
+            return dropped and self._done(write)
+        if reply == "lost":
             lease.stop("lost")
         return self._done(write)
 
@@ -191,14 +191,14 @@ class Publisher:
         channel = write.channel
         with self._changed:
             del channel.pending[: write.pieces]
-            channel.attempting = 0
-            channel.due = self._next_beat()
+            channel.in_flight = 0
+            channel.due = self._next_write()
             if not channel.pending:
                 self._busy.remove(channel)
             self._changed.notify_all()
         return True
 
-    def _next_beat(self) -> float:
+    def _next_write(self) -> float:
         """All rows are written at the same moments, so that they and their readers share round trips."""
-        beats = (time.monotonic() - self._began) // SPACING_S
-        return self._began + (beats + 1) * SPACING_S
+        intervals = (time.monotonic() - self._started_at) // SPACING_S
+        return self._started_at + (intervals + 1) * SPACING_S

@@ -24,28 +24,28 @@ SAMPLE = (
 )
 
 
-def measured(engine: Engine, model: str, max_side: int) -> TokenRule | None:
-    """Takes the time of a few prompts and keeps nothing of them. None if the model refuses the questions."""
+def measure_tokens(engine: Engine, model: str, max_side: int) -> TokenRule | None:
+    """Takes the time of a few prompts, which are not cached. None if the model refuses the questions."""
     try:
         short, turns, long = (
             _tokens(engine, model, n * [text]) for n, text in ((1, WORD), (3, WORD), (1, SAMPLE))
         )
-        each = (len(SAMPLE) - len(WORD)) / max(long - short, 1)
-        text = len(WORD) / each
+        per_token = (len(SAMPLE) - len(WORD)) / max(long - short, 1)
+        text = len(WORD) / per_token
         sides = (*(side for side in SIDES if side < max_side), max_side)
-        known, table = _pictures(engine, model, sides)
+        used_sides, table = _pictures(engine, model, sides)
         return TokenRule(
-            bytes_per_token=round(each, 3),
+            bytes_per_token=round(per_token, 3),
             template=round(max(short - text, 0), 1),
             turn=round(max((turns - short) / 2 - text, 0), 1),
-            sides=known,
+            sides=used_sides,
             pictures=table,
             sound=_sounds(engine, model, short),
         )
     except CallerError as refused:
         log.info("the model %s takes no made-up question: %s", model, refused.message)
     except Exception:
-        # A processor that fails at a made-up picture may still take callers'; only nothing is foretold.
+        # A processor that fails at a made-up picture may still take callers'; only estimates lack it.
         log.exception("the prompts of the model %s cannot be measured", model)
     return None
 
@@ -54,18 +54,22 @@ def _pictures(engine: Engine, model: str, sides: tuple[int, ...]) -> tuple[tuple
     """Sides and tokens by sides; one number if three pictures have the same, as in most models."""
     least, most = sides[0], sides[-1]
     try:
-        tried = {_shown(engine, model, size) for size in ((least, least), (least, most), (most, most))}
+        counts = {
+            _picture_tokens(engine, model, size) for size in ((least, least), (least, most), (most, most))
+        }
     except CallerError:
         return (), ()
-    if len(tried) == 1:
-        return (), ((tried.pop(),),)
+    if len(counts) == 1:
+        return (), ((counts.pop(),),)
     # A picture turned by 90 degrees has as many.
-    found = {(a, b): _shown(engine, model, (a, b)) for at, a in enumerate(sides) for b in sides[at:]}
-    table = tuple(tuple(found[min(w, h), max(w, h)] for h in sides) for w in sides)
+    by_size = {
+        (a, b): _picture_tokens(engine, model, (a, b)) for at, a in enumerate(sides) for b in sides[at:]
+    }
+    table = tuple(tuple(by_size[min(w, h), max(w, h)] for h in sides) for w in sides)
     return sides, table
 
 
-def _shown(engine: Engine, model: str, size: tuple[int, int]) -> int:
+def _picture_tokens(engine: Engine, model: str, size: tuple[int, int]) -> int:
     """The picture's tokens; the context length if the picture alone exceeds it."""
     request = question(engine, model, (Image(), Text(text=WORD)))
     try:

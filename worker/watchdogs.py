@@ -1,4 +1,4 @@
-"""Tells a hung engine from a slow one, and both from a process that stood still as a whole."""
+"""Watches the engine and the broker for the heartbeat: is one of them hung, though this process lives?"""
 
 import time
 from collections.abc import Callable
@@ -8,10 +8,12 @@ from shared.errors import Unavailable
 from shared.store.nudges import Nudger
 from worker.lease import Leases
 
-PATIENCE = 10
+STEPS = 10
 """An engine may be idle this many times its longest step so far: a slow engine is not a hung one."""
 LATE = 2
-"""With this many times `renew_s` between two looks, this process stood still, or waited for the store."""
+"""With this many times `renew_s` between two looks, this process was paused, or waited for the store."""
+NUDGE_LIMIT_S = 15.0
+"""Longer than any pause of Celery's consumer between two tries to reach the broker."""
 
 
 class Progress(Protocol):
@@ -34,11 +36,11 @@ class StallDetector:
         self._stall_s = stall_s
         self._late_s = LATE * renew_s
         self._clock = clock
-        self._looked = clock()
+        self._looked_at = clock()
         self._was_late = False
         self._longest = self._untrusted = 0.0
 
-    def hung_s(self, engine: Progress) -> float | None:
+    def stalled_s(self, engine: Progress) -> float | None:
         """How long the engine has made no progress, if that is too long; else None."""
         steady, longest = self._steady(), engine.longest_step_s
         if not steady:
@@ -47,47 +49,42 @@ class StallDetector:
         if longest > self._untrusted:
             self._longest = longest
         idle = engine.idle_s()
-        return idle if idle > max(self._stall_s, PATIENCE * self._longest) else None
+        return idle if idle > max(self._stall_s, STEPS * self._longest) else None
 
     def _steady(self) -> bool:
         now = self._clock()
-        late = now - self._looked > self._late_s
+        late = now - self._looked_at > self._late_s
         steady = not (late or self._was_late)
-        self._looked, self._was_late = now, late
+        self._looked_at, self._was_late = now, late
         return steady
 
 
-# Notices that Celery no longer hands out nudges although the process lives.
-#
-# Celery's consumer may end silently, at a full broker or an error of its transport. The heartbeat would go
-# on, and a worker that never takes work again would look healthy for ever.
-
-PATIENCE_S = 15.0
-"""Longer than any pause of Celery's consumer between two tries to reach the broker."""
-
-
 class BrokerWatch:
-    """Tells whether nudges still reach this process, from those that arrived and those still listed."""
+    """Whether nudges still reach this process, from those that arrived and those still listed.
+
+    Celery's consumer may end silently, at a full broker or an error of its transport. The heartbeat would
+    continue, and a worker that never claims again would look healthy forever.
+    """
 
     def __init__(self, nudger: Nudger, leases: Leases, *, lane: str, slots: int) -> None:
         self._nudger = nudger
         self._leases = leases
         self._lane = lane
         self._slots = slots
-        self._well = time.monotonic()
+        self._last_well = time.monotonic()
 
     def nudged(self) -> None:
-        """A nudge arrived."""
-        self._well = time.monotonic()
+        """Note that a nudge arrived."""
+        self._last_well = time.monotonic()
 
-    def deaf(self) -> bool:
+    def is_starved(self) -> bool:
         """Whether nudges have waited for a free thread too long, and no claim is left."""
-        if not self._ignored():
-            self._well = time.monotonic()
+        if not self._nudges_wait():
+            self._last_well = time.monotonic()
             return False
-        return time.monotonic() - self._well > PATIENCE_S and not self._leases.all()
+        return time.monotonic() - self._last_well > NUDGE_LIMIT_S and not self._leases.all()
 
-    def _ignored(self) -> bool:
+    def _nudges_wait(self) -> bool:
         """Whether nudges are listed that a thread here could take."""
         if self._leases.rows >= self._slots:
             return False

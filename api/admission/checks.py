@@ -5,7 +5,7 @@ from dataclasses import replace
 from api.auth.api_keys import LOCAL
 from shared.errors import CallerError
 from shared.estimate import Lane
-from shared.media.sounds import check_heard
+from shared.media.sounds import check_accepts_sound
 from shared.models import Model
 from shared.request import Request, check_answer, check_end, check_text
 from shared.settings import Settings
@@ -26,7 +26,7 @@ def check_request(
     """
     request = _fit_chat_template(request, model, lane, raw_prompt=raw_prompt)
     check_calls(request, model.tools if lane.tools is None else lane.tools)
-    check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
+    check_accepts_sound(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
     check_text(request, settings.api.text_limit_kb)
     check_answer(request, model.context_length or lane.context_length)
     check_end(request)

@@ -80,13 +80,13 @@ class Forecaster:
         return _with_waiting(forecast, prospect.lane, state, placed=not checked.pending)
 
     def _measure(self, checked: CheckedRequest) -> tuple[list[tuple[int, int]], list[float]]:
-        """Sizes of the pictures and seconds of the sounds that came inline; remote ones are left out."""
+        """Sizes of the inline pictures, about the seconds of the inline sounds; remote ones are left out."""
         request, data, settings = checked.request, checked.data, self._settings
-        images, recordings = _digests(request.images), _digests(request.sounds)
+        images = _digests(request.images)
         sizes = {name: pictures.inspect(data[name], settings.pictures, None) for name in set(images)}
-        lengths = {name: sounds.inspect(data[name], settings.sounds, None) for name in set(recordings)}
         pixels = [(sizes[name].width, sizes[name].height) for name in images]
-        return pixels, [lengths[name].seconds for name in recordings]
+        recordings = _digests(request.sounds)
+        return pixels, [sounds.estimated_s(data[name], settings.sounds) for name in recordings]
 
 
 def _digests(parts: Sequence[Media]) -> list[str]:

@@ -133,7 +133,7 @@ def _inspect(inline: Sequence[Image | Sound], settings: Settings) -> list[Upload
 def _info(part: Image | Sound, settings: Settings) -> PictureInfo | None:
     if isinstance(part, Image):
         return inspect(part.data or b"", settings.pictures, part.param)
-    sounds.inspect(part.data or b"", settings.sounds, part.param)
+    sounds.check_sound(part.data or b"", settings.sounds, part.param)
     return None
 
 

@@ -104,7 +104,7 @@ class Jobs:
         """Reads all of it, so not for the event loop. Raises BlobMissingError."""
         data = self._blobs.read(part.digest or "")
         if isinstance(part, Sound):
-            kind: str = sounds.inspect(data, self._settings.sounds, None).format
+            kind: str = sounds.check_sound(data, self._settings.sounds, None)
         else:
             kind = pictures.inspect(data, self._settings.pictures, None).format
         return f"data:{part.type}/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"

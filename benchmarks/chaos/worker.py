@@ -60,7 +60,7 @@ def _connect(redis: RedisSettings) -> Store:
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _introduce(**_: Any) -> None:
     """Logs which process a worker's id belongs to."""
-    tell(f"worker {product._node[0].worker} {os.getpid()}")
+    tell(f"worker {product._worker[0].worker} {os.getpid()}")
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]

@@ -75,7 +75,7 @@ class PlayedEngine(EchoEngine):
         return transcript.finish("stop", score=1.0)
 
 
-def serve(worker: model_worker.Node, broker: Any) -> None:
+def serve(worker: model_worker.ModelWorker, broker: Any) -> None:
     """One task thread, without end: what Celery hands out is a nudge."""
     lane = worker.model.lane
     while True:
@@ -86,7 +86,7 @@ def serve(worker: model_worker.Node, broker: Any) -> None:
 def open_all(model: Model, count: int) -> None:
     """All workers, and their task threads."""
     for _ in range(count):
-        worker = model_worker.open_node(settings(), model, model.threads)
+        worker = model_worker.open_model_worker(settings(), model, model.threads)
         broker = Redis.from_url(settings().redis.broker_url)
         for _ in range(model.threads):
             threading.Thread(target=serve, args=(worker, broker), daemon=True).start()

@@ -22,7 +22,7 @@ from shared.settings import BlobSettings, QueueSettings, RedisSettings, Retentio
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect
-from worker.maintenance.leader import Upkeep
+from worker.maintenance.leader import MaintenanceLeader
 
 JOBS, PER_S, SEED = 20_000, 150, 1
 GROWTH_LIMIT = 1.05
@@ -52,7 +52,7 @@ class Soak:
         self.traffic = Traffic(self.store, self.settings, seed)
         self._broker = Redis.from_url(redis.broker_url)
         blobs = Blobs(self.settings.blobs)
-        self._upkeep = Upkeep(self.settings, self.store, Nudger(redis), blobs, "courier")
+        self._upkeep = MaintenanceLeader(self.settings, self.store, Nudger(redis), blobs, "courier")
         self._began = time.monotonic()
         self._due = dict.fromkeys((SAMPLE_S, UPKEEP_S, BEAT_S), self._began)
 

@@ -12,7 +12,6 @@ from itertools import accumulate
 from typing import Literal
 
 from shared.errors import CallerError
-from shared.media.binary import integer_at
 from shared.settings import PictureSettings
 
 PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF"]
@@ -287,6 +286,13 @@ def _skip_gif_blocks(data: bytes, at: int, budget: Iterator[int]) -> int:
         if not length:
             return at
     raise MalformedError("it has too many blocks")
+
+
+def integer_at(data: bytes, at: int, length: int, order: Literal["big", "little"]) -> int:
+    """Raises IndexError where the data end first."""
+    if at + length > len(data):
+        raise IndexError
+    return int.from_bytes(data[at : at + length], order)
 
 
 READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], PictureInfo]], ...] = (

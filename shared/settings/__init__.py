@@ -89,8 +89,7 @@ class SoundSettings(Group):
     decode_memory_mb: int = Field(
         400,
         ge=64,
-        description="Memory of a decoding process in MiB; raise it with max_s. A second of stereo "
-        "at 48 kHz takes about 1.",
+        description="Memory of a decoding process in MiB.",
     )
 
 

@@ -10,21 +10,22 @@ from typing import Any
 import pytest
 from PIL.Image import Image as Picture
 
-from shared.blobs import digest
+from shared.blobs import Blobs, BlobsUnavailable, digest
 from shared.cache_key import EVERYBODY
 from shared.errors import Unavailable
 from shared.request import Image, Request
 from shared.result import Piece
 from shared.store.admission import submit
-from shared.store.claims import append
+from shared.store.claims import Claim, append
 from shared.store.script import Store
-from tests.support.attempt_harness import CALLER, FAIL, MODEL, STALL, Unsteady, Workbench
+from tests.support.attempt_harness import CALLER, FAIL, MODEL, STALL, Unsteady, Workbench, workbench
 from tests.support.clients import until
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
 from worker.attempt import attempt
 from worker.engines.base import DeviceBroken, Finish, Prompt, Row, Samples
 from worker.engines.echo import EchoEngine
+from worker.lease import Lease, Leases
 from worker.publisher import Publisher
 
 
@@ -257,6 +258,31 @@ def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
     attempt(replace(desk.context, store=Unsteady(desk.store, **losses)), desk.claim())
     assert desk.job(job).status == "succeeded"
     assert desk.story(job) == ["queued", "running", "succeeded"]
+
+
+def test_workers_do_not_spin_while_the_blob_store_is_down(redis: RedisServer) -> None:
+    waits: list[float | None] = []
+
+    class Cancel(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            return False
+
+    class NotedLeases(Leases):
+        @contextmanager
+        def hold(self, claim: Claim) -> Iterator[Lease]:
+            yield Lease(claim, cancel=Cancel())
+
+    class Down(Blobs):
+        def read(self, name: str) -> bytes:  # noqa: ARG002
+            raise BlobsUnavailable("read")
+
+    with workbench(redis, backoff_s=7) as desk:
+        job = desk.ask("look", picture())
+        context = replace(desk.context, blobs=Down(desk.settings.blobs), leases=NotedLeases())
+        attempt(context, desk.claim())
+        assert waits == [7]
+        assert [a.outcome for a in desk.job(job).attempts] == ["store_unavailable"]
 
 
 def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(desk: Workbench) -> None:

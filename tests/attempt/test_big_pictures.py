@@ -26,8 +26,8 @@ from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
 from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
-from worker.fair_share import FEWEST, Waiter, prepare_concurrency
-from worker.media.picture_decoder import Decoder
+from worker.fair_share import MIN_CONCURRENCY, Waiter, prepare_concurrency
+from worker.media.picture_decoder import PictureDecoder
 
 ROOT = Path(__file__).parents[2]
 SIDE = PictureSettings().max_side
@@ -40,14 +40,14 @@ from transformers import AutoConfig, AutoProcessor
 from shared.request import Image, Message, Request
 from shared.settings import PictureSettings
 from worker.engines.prompt.renderer import Renderer
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 from worker.media.decoder_protocol import limit_memory
 from worker.fair_share import Waiter
 
 tiny = Path("models/tiny")
 renderer = Renderer(AutoProcessor.from_pretrained(tiny), AutoConfig.from_pretrained(tiny), 2048)
-decoder = Decoder(PictureSettings(decode_limit_s=60))
-with decoder.decoded([Path(name).read_bytes() for name in sys.argv[1:]], Waiter("")) as pictures:
+decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
+with decoder.decode([Path(name).read_bytes() for name in sys.argv[1:]], Waiter("")) as pictures:
     pass
 asked = Request(model="m", messages=(Message(role="user", parts=(Image(digest="x"),)),))
 limit_memory(1024)
@@ -57,8 +57,8 @@ for picture in pictures:
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(PictureSettings(decode_limit_s=60))
+def decoder() -> Iterator[PictureDecoder]:
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
     yield decoder
     decoder.close()
 
@@ -75,13 +75,13 @@ def test_a_picture_of_a_few_kilobytes_does_not_take_the_workers_memory(tmp_path:
 
 @pytest.mark.parametrize(("size", "seen"), [((40_000, 800), (SIDE, 82)), ((800, 40_000), (82, SIDE))])
 def test_a_picture_is_shrunk_to_the_longest_side_and_keeps_its_shape(
-    decoder: Decoder, size: tuple[int, int], seen: tuple[int, int]
+    decoder: PictureDecoder, size: tuple[int, int], seen: tuple[int, int]
 ) -> None:
     assert decoded(decoder, make.picture("PNG", size, "L")).size == seen
 
 
 @pytest.mark.parametrize("size", [(5000, 3001), (900, 4500)])
-def test_a_picture_shrunk_in_strips_shows_no_seams(decoder: Decoder, size: tuple[int, int]) -> None:
+def test_a_picture_shrunk_in_strips_shows_no_seams(decoder: PictureDecoder, size: tuple[int, int]) -> None:
     # So mild that no step between is cut at black or white, where the order of steps would show.
     noise = Image.effect_noise(size, 20)
     seen = decoded(decoder, make.encoded(noise, "PNG"))
@@ -89,27 +89,27 @@ def test_a_picture_shrunk_in_strips_shows_no_seams(decoder: Decoder, size: tuple
     assert max(ImageChops.difference(seen, whole).tobytes()) <= 2
 
 
-def test_many_large_pictures_are_seen_with_fewer_pixels_each(decoder: Decoder) -> None:
-    with decoder.decoded([make.picture("PNG", (4000, 4000), "1")] * 4, Waiter("")) as pictures:
+def test_many_large_pictures_are_seen_with_fewer_pixels_each(decoder: PictureDecoder) -> None:
+    with decoder.decode([make.picture("PNG", (4000, 4000), "1")] * 4, Waiter("")) as pictures:
         assert {picture.size for picture in pictures} == {(SIDE // 2, SIDE // 2)}
 
 
-def test_pictures_that_came_by_different_ways_are_limited_together(decoder: Decoder) -> None:
+def test_pictures_that_came_by_different_ways_are_limited_together(decoder: PictureDecoder) -> None:
     large = make.picture("PNG", (6000, 6000), "1")
-    with pytest.raises(CallerError, match="together") as refused, decoder.decoded([large] * 3, Waiter("")):
+    with pytest.raises(CallerError, match="together") as refused, decoder.decode([large] * 3, Waiter("")):
         pass
     assert (refused.value.code, refused.value.param) == ("invalid_image", "images[2]")
 
 
-def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decoder: Decoder) -> None:
+def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decoder: PictureDecoder) -> None:
     large, small = make.picture("PNG", (SIDE, SIDE), "1"), make.picture()
 
     def sizes_of(file: bytes) -> list[tuple[int, int]]:
-        with decoder.decoded([file], Waiter("")) as pictures:
+        with decoder.decode([file], Waiter("")) as pictures:
             return [picture.size for picture in pictures]
 
     with ThreadPoolExecutor(1) as threads:
-        with decoder.decoded([large], Waiter("")), decoder.decoded([large], Waiter("")):
+        with decoder.decode([large], Waiter("")), decoder.decode([large], Waiter("")):
             waiting = threads.submit(sizes_of, small)
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
@@ -125,10 +125,10 @@ def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_an
     monkeypatch.setattr("worker.fair_share.CPU_MAX", tmp_path / "none")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors), raising=False)
     large, together = make.picture(size=(256, 256)), threading.Barrier(most)
-    decoder = Decoder(PictureSettings(decode_limit_s=60, max_side=256), prepare_concurrency())
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60, max_side=256), prepare_concurrency())
 
     def hold() -> None:
-        with decoder.decoded([large], Waiter("")):
+        with decoder.decode([large], Waiter("")):
             together.wait(20)
 
     try:
@@ -143,7 +143,7 @@ def test_the_largest_pictures_leave_no_memory_taken_in_the_decoder(kind: str) ->
     options = {"progressive": True} if kind == "JPEG" else {}
     size = (3700, 3700) if kind == "WEBP" else (6300, 6300)
     data = make.picture(kind, size, "L" if kind == "GIF" else "RGB", **options)
-    decoder, others = Decoder(PictureSettings(decode_limit_s=60)), psutil.Process().children()
+    decoder, others = PictureDecoder(PictureSettings(decode_limit_s=60)), psutil.Process().children()
     try:
         decoded(decoder, make.picture())
         (child,) = (p for p in psutil.Process().children() if p not in others)
@@ -154,7 +154,7 @@ def test_the_largest_pictures_leave_no_memory_taken_in_the_decoder(kind: str) ->
         decoder.close()
 
 
-def test_a_picture_within_the_limit_keeps_every_pixel(decoder: Decoder) -> None:
+def test_a_picture_within_the_limit_keeps_every_pixel(decoder: PictureDecoder) -> None:
     noise = Image.effect_noise((640, 480), 80).convert("RGB")
     assert decoded(decoder, make.encoded(noise, "PNG")).tobytes() == noise.tobytes()
 
@@ -185,13 +185,13 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
         desk.context = replace(desk.context, engine=Slow(MODEL))
         jobs = [desk.ask(f"look {n}", make.picture(size=(64, 48))) for n in range(4)]
         attempts = [threads.submit(desk.attempt) for _ in jobs]
-        for _ in range(FEWEST):
+        for _ in range(MIN_CONCURRENCY):
             assert inside.acquire(timeout=30)
         go_on.set()
         for attempt in attempts:
             attempt.result(30)
         assert [desk.text(job) for job in jobs] == [f"look {n} [64x48]" for n in range(4)]
-    assert most[0] <= FEWEST
+    assert most[0] <= MIN_CONCURRENCY
 
 
 def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepared(
@@ -209,16 +209,16 @@ def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepa
         turns, mallory = desk.context.preparing, Waiter("mallory")
 
         def take() -> None:
-            with turns.taking(1, mallory):
+            with turns.reserve(1, mallory):
                 order.append("mallory")
 
-        held.enter_context(turns.taking(FEWEST - 1, mallory))
-        with turns.taking(1, mallory):
+        held.enter_context(turns.reserve(MIN_CONCURRENCY - 1, mallory))
+        with turns.reserve(1, mallory):
             threads.submit(take)
-            until(lambda: len(turns._sharers.waiting) == 1, 20)
+            until(lambda: len(turns._queue.waiting) == 1, 20)
             desk.ask("look", make.picture())
             attempt = threads.submit(desk.attempt)
-            until(lambda: len(turns._sharers.waiting) == 2, 20)
+            until(lambda: len(turns._queue.waiting) == 2, 20)
         attempt.result(20)
         until(lambda: order == ["alice", "mallory"], 20)
 
@@ -231,11 +231,11 @@ def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
     for module in ("worker.attempt", "worker.fair_share"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: clock[0]))
     with workbench(redis) as desk, ThreadPoolExecutor(1) as threads:
-        room = {"preparing": desk.context.preparing, "pixels": desk.context.decoder._pixels}[name]
+        room = {"preparing": desk.context.preparing, "pixels": desk.context.picture_decoder._pixels}[name]
         job = desk.ask("look", make.picture())
-        with room.taking(room._size, Waiter("mallory")):
+        with room.reserve(room._size, Waiter("mallory")):
             attempt = threads.submit(desk.attempt)
-            until(lambda: room._sharers.waiting, 20)
+            until(lambda: room._queue.waiting, 20)
             clock[0] += 3600
         attempt.result(20)
         result = desk.job(job).result
@@ -253,11 +253,11 @@ def test_who_waits_for_a_format_keeps_no_pictures_of_others_waiting(redis: Redis
                 assert go_on.wait(30)
             return super().grammar(request, caller)
 
-    with workbench(redis) as desk, ThreadPoolExecutor(FEWEST) as threads:
+    with workbench(redis) as desk, ThreadPoolExecutor(MIN_CONCURRENCY) as threads:
         desk.context = replace(desk.context, engine=Trying(MODEL))
-        for n in range(FEWEST):
+        for n in range(MIN_CONCURRENCY):
             desk.ask(f"held {n}", make.picture(size=(64, 48)))
-        attempts = [threads.submit(desk.attempt) for _ in range(FEWEST)]
+        attempts = [threads.submit(desk.attempt) for _ in range(MIN_CONCURRENCY)]
         for _ in attempts:
             assert inside.acquire(timeout=30)
         job = desk.ask("free", make.picture(size=(64, 48)))

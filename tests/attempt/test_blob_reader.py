@@ -13,7 +13,7 @@ LARGE = 2 * 2**20
 def test_a_request_s_large_pictures_are_not_all_in_memory_at_once(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blob_reader, "HELD", 1)
+    monkeypatch.setattr(blob_reader, "CACHED_BYTES", 1)
     rows = b"\0" + bytes(3)
     job = desk.ask(
         "look", *(png((1, 1), rows, extra=(png_chunk(b"juNk", bytes([n]) * LARGE),)) for n in range(6))
@@ -31,9 +31,9 @@ def test_a_request_s_large_pictures_are_not_all_in_memory_at_once(
 def test_every_picture_that_was_lost_is_named_at_once(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blob_reader, "HELD", 1)
+    monkeypatch.setattr(blob_reader, "CACHED_BYTES", 1)
     there = digest(b"there")
     desk.blobs.write(there, b"there")
     with pytest.raises(BlobMissingError) as error:
-        blob_reader.Shelf(desk.blobs, ["0" * 64, there, "1" * 64, there, "2" * 64])
+        blob_reader.BlobReader(desk.blobs, ["0" * 64, there, "1" * 64, there, "2" * 64])
     assert error.value.names == ("0" * 64, "1" * 64, "2" * 64)

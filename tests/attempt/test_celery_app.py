@@ -23,7 +23,7 @@ from shared.store.script import connect
 from tests.support.clients import until
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
-from worker.celery_app import Exit, QuickConsumer, make_app
+from worker.celery_app import Exit, FastReconnectConsumer, make_app
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ def test_a_broker_lost_before_a_nudge_was_acknowledged_does_not_end_the_worker(r
     nudger = Nudger(settings)
     nudger.send("lane")
     nudger._client.close()
-    consumer = object.__new__(QuickConsumer)
+    consumer = object.__new__(FastReconnectConsumer)
     consumer.__dict__.update(app=make_app("test", settings), amqheartbeat=0, hub=None)
     connection = consumer.connect()
     channel = connection.default_channel
@@ -69,7 +69,7 @@ def test_an_outage_of_the_broker_cancels_nothing_and_warns_of_no_change_in_celer
     app = make_app("test", RedisSettings(url=redis.url()))
     nudge = InHand(app.task(lost))
     app.conf.worker_enable_prefetch_count_reduction = False
-    consumer = object.__new__(QuickConsumer)
+    consumer = object.__new__(FastReconnectConsumer)
     consumer.__dict__.update(app=app, amqheartbeat=0, hub=None, channel_errors=())
     consumer.connection = consumer.connect()
     active_requests.add(nudge)

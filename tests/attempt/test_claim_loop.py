@@ -15,10 +15,10 @@ from shared.store.claims import Again, Claim, Full, claim, settle, within
 from tests.support.attempt_harness import MODEL, Unsteady, Workbench
 from tests.support.clients import until
 from tests.support.store import answer
-from worker.claim_loop import Claiming
+from worker.claim_loop import ClaimLoop
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
-from worker.model_worker import Node
+from worker.model_worker import ModelWorker
 from worker.watchdogs import BrokerWatch
 
 SLOTS = 6
@@ -33,7 +33,7 @@ class Threads:
         self.slots = SLOTS
         self.held: dict[str, threading.Event] = {}
         self.asked = 0
-        self.claiming = Claiming(self._ask, lambda: desk.nudger.send(MODEL.lane), SLOTS)
+        self.claim_loop = ClaimLoop(self._ask, lambda: desk.nudger.send(MODEL.lane), SLOTS)
         self._pool = ThreadPoolExecutor(SLOTS)
         self._at_work: list[Future[None]] = []
 
@@ -52,11 +52,11 @@ class Threads:
     def _gone_home(self) -> bool:
         for run in list(self.held):
             self.end(run)
-        self.claiming.stir()
+        self.claim_loop.wake_all()
         return all(work.done() for work in self._at_work)
 
     def _work(self) -> None:
-        for taken in self.claiming.each():
+        for taken in self.claim_loop.claims():
             on = self.held[taken.id] = threading.Event()
             assert on.wait(FOR_EVER_S)
             self.desk.store.run(settle(self.desk.settings, taken, answer(), fingerprint="a" * 32))
@@ -70,7 +70,7 @@ class Threads:
 
 @pytest.fixture
 def threads(desk: Workbench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threads]:
-    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
     threads = Threads(desk)
     yield threads
     threads.close()
@@ -131,51 +131,51 @@ def test_threads_without_a_slot_leave_what_waits_to_other_workers(
     assert not any(work.done() for work in waiting)
 
 
-def told(*words: Claim | Again | Full | None) -> Claiming:
+def told(*words: Claim | Again | Full | None) -> ClaimLoop:
     """What asking again and again answers."""
     answers = iter(words)
-    return Claiming(lambda: next(answers), lambda: None, SLOTS)
+    return ClaimLoop(lambda: next(answers), lambda: None, SLOTS)
 
 
 def test_room_that_nobody_here_made_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", 0.01)
     work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
-    assert list(told("full", "full", work, "full", None).each()) == [work]
+    assert list(told("full", "full", work, "full", None).claims()) == [work]
 
 
 def test_work_behind_a_long_line_that_came_too_late_is_asked_for_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
     work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
-    assert list(told("again", "again", work, None).each()) == [work]
+    assert list(told("again", "again", work, None).claims()) == [work]
 
 
 def test_room_that_came_while_the_store_said_full_is_not_slept_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
 
     def ask() -> Full | None:
         if not asked:
             asked.append(True)
-            claiming.stir()
+            loop.wake_all()
             return "full"
         return None
 
     asked: list[bool] = []
-    claiming = Claiming(ask, lambda: None, SLOTS)
-    assert list(claiming.each()) == []
+    loop = ClaimLoop(ask, lambda: None, SLOTS)
+    assert list(loop.claims()) == []
 
 
 def test_a_worker_that_stops_keeps_no_thread_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
     passed_on, answers = threading.Event(), iter(("full", None))
-    claiming = Claiming(lambda: next(answers), passed_on.set, SLOTS)  # type: ignore[arg-type]
+    loop = ClaimLoop(lambda: next(answers), passed_on.set, SLOTS)  # type: ignore[arg-type]
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(list, claiming.each())
+        waiting = pool.submit(list, loop.claims())
         assert passed_on.wait(FOR_EVER_S)
-        claiming.stir()
+        loop.wake_all()
         assert waiting.result(FOR_EVER_S) == []
 
 
@@ -183,21 +183,21 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
     desk: Workbench, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = desk.ask("hello")
-    node = Node(
+    model_worker = ModelWorker(
         context=replace(desk.context, store=Unsteady(desk.store, calls=1)),
         model=MODEL,
         row=None,
         slots=SLOTS,
         worker=desk.worker,
         heartbeat=cast(Heartbeat, None),
-        hearing=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        broker_watch=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
         tally=cast(Tally, None),
     )
-    node.work(MODEL.lane)
+    model_worker.work(MODEL.lane)
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("WARNING", "claims wait: lost on the way")
     ]
-    node.work(MODEL.lane)
+    model_worker.work(MODEL.lane)
     assert desk.text(job) == "hello"
 
 
@@ -205,17 +205,17 @@ def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(
     class Short(EchoEngine):
         rows_now = 1
 
-    node = Node(
+    model_worker = ModelWorker(
         context=replace(desk.context, engine=Short(MODEL)),
         model=MODEL,
         row=None,
         slots=SLOTS,
         worker=desk.worker,
         heartbeat=cast(Heartbeat, None),
-        hearing=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        broker_watch=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
         tally=cast(Tally, None),
     )
     for number in range(SLOTS):
         desk.ask(f"question {number}")
-    taken = [node._claimed() for _ in range(SLOTS)]
+    taken = [model_worker._claim() for _ in range(SLOTS)]
     assert [claim == "full" for claim in taken] == [number >= 1 + SPARE_THREADS for number in range(SLOTS)]

@@ -15,7 +15,7 @@ from shared.store.admission import HOLD_S, touch
 from tests.support.attempt_harness import Workbench
 from tests.support.object_store import URL, object_store
 from tests.support.service import ROOT
-from worker.maintenance.collect import Collection
+from worker.maintenance.collect import BlobCollector
 
 KEPT, LOST, FRESH = b"kept", b"lost", b"fresh"
 DYING = """
@@ -49,7 +49,7 @@ def test_an_old_picture_without_an_owner_goes_and_others_stay(desk: Workbench) -
     kept, lost, fresh = written(desk, KEPT, age_s=old), written(desk, LOST, age_s=old), written(desk, FRESH)
     desk.ask("What is it?", KEPT)
     os.utime(kept, (time.time() - old, time.time() - old))
-    collection = Collection(desk.store, desk.blobs)
+    collection = BlobCollector(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(3)] == [0, 1, 0]
     assert (kept.exists(), lost.exists(), fresh.exists()) == (True, False, True)
 
@@ -61,7 +61,7 @@ def test_what_a_dead_upload_left_goes(desk: Workbench) -> None:
     old = time.time() - HOLD_S - 60
     left, other = path_of(staged), path_of(fresh)
     os.utime(left, (old, old))
-    collection = Collection(desk.store, desk.blobs)
+    collection = BlobCollector(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 1]
     assert (left.exists(), other.exists()) == (False, True)
     fresh.discard()
@@ -79,7 +79,7 @@ def test_half_a_picture_of_a_process_that_was_killed_goes(desk: Workbench) -> No
     left, fresh = half_written(desk, digest(KEPT)), half_written(desk, digest(FRESH))
     old = time.time() - HOLD_S - 60
     os.utime(left, (old, old))
-    collection = Collection(desk.store, desk.blobs)
+    collection = BlobCollector(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(2)] == [1, 0]
     assert (left.exists(), fresh.exists()) == (False, True)
 
@@ -90,7 +90,7 @@ def test_what_somebody_came_to_need_during_its_deletion_is_put_back(
     path = written(desk, LOST, age_s=HOLD_S + 60)
     monkeypatch.setattr("worker.maintenance.collect.deleted", lambda names: touch(names, "job_1"))
     # `touch` answers what is being deleted, as `deleted` answers what is wanted.
-    collection = Collection(desk.store, desk.blobs)
+    collection = BlobCollector(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 0]
     assert path.read_bytes() == LOST
 
@@ -107,7 +107,7 @@ def test_what_nobody_needs_is_deleted_from_an_object_store_too(
         for data in (KEPT, LOST):
             blobs.write(digest(data), data)
         desk.ask("What is it?", KEPT)
-        collection = Collection(desk.store, blobs)
+        collection = BlobCollector(desk.store, blobs)
         assert [collection.collect() for _ in range(2)] == [0, 1]
         assert blobs.read(digest(KEPT)) == KEPT
         with pytest.raises(BlobMissingError):

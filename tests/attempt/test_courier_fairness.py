@@ -15,7 +15,7 @@ from worker.fetching.intake import SMALL, Intake
 
 
 class Crowded(KeyedFairSemaphore):
-    def at(self, *wanted: object) -> NoReturn:
+    def reserve(self, *wanted: object) -> NoReturn:
         assert CALLER in wanted
         raise TimeoutError
 

@@ -15,7 +15,7 @@ from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from worker.fetching.intake import Intake
-from worker.maintenance.leader import Upkeep
+from worker.maintenance.leader import MaintenanceLeader
 
 CALLS, INTAKES = "sightline_webhook_calls_total", "sightline_intakes_total"
 GONE = answering(b"HTTP/1.1 404 Gone\r\ncontent-length: 0\r\n\r\n")
@@ -80,6 +80,6 @@ def test_a_dead_workers_run_is_counted_when_it_is_rescued(redis: RedisServer) ->
     with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
         desk.ask("x")
         desk.claim()
-        upkeep = Upkeep(desk.settings, desk.store, desk.nudger, desk.blobs, "worker_courier")
-        until(lambda: upkeep.run_once()["rescued"])
+        maintenance = MaintenanceLeader(desk.settings, desk.store, desk.nudger, desk.blobs, "worker_courier")
+        until(lambda: maintenance.run_once()["rescued"])
     assert counted("sightline_maintenance_total", **{"pass": "rescued"}) == before + 1

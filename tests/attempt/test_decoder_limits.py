@@ -11,16 +11,19 @@ from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.clients import until
 from tests.support.pictures import decoded
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 
-Begun = tuple[Decoder, psutil.Process]
+Begun = tuple[PictureDecoder, psutil.Process]
 LIMIT_S = 3
 
 
 @pytest.fixture
 def begun() -> Iterator[Begun]:
     """A decoder and its only child, which has decoded something."""
-    before, decoder = set(psutil.Process().children()), Decoder(PictureSettings(decode_limit_s=LIMIT_S))
+    before, decoder = (
+        set(psutil.Process().children()),
+        PictureDecoder(PictureSettings(decode_limit_s=LIMIT_S)),
+    )
     assert decoded(decoder, make.picture()).size == (8, 6)
     (child,) = set(psutil.Process().children()) - before
     yield decoder, child
@@ -29,7 +32,7 @@ def begun() -> Iterator[Begun]:
 
 def test_a_picture_that_decodes_for_seconds_costs_one_child_not_the_worker() -> None:
     limits = {"max_jpeg_scans": 100_000, "max_megapixels": 1000, "max_megapixels_request": 1000}
-    decoder = Decoder(PictureSettings(decode_limit_s=0.5, **limits))
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=0.5, **limits))
     try:
         with pytest.raises(CallerError, match=r"longer than 0\.5 s") as refused:
             decoded(decoder, make.jpeg_of_scans((5000, 5000), 400))
@@ -61,7 +64,7 @@ def test_a_decoder_that_hangs_is_not_waited_for_without_end(
     assert not child.is_running()
 
 
-def size_of(decoder: Decoder, data: bytes) -> tuple[int, int] | None:
+def size_of(decoder: PictureDecoder, data: bytes) -> tuple[int, int] | None:
     """None where it could not be decoded."""
     try:
         return decoded(decoder, data).size

@@ -14,9 +14,9 @@ from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.loud_decoder import DEADLY
 from tests.support.pictures import decoded
-from worker.media.decoder_process import Children, Craft, UndecodableError
+from worker.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
 from worker.media.decoder_protocol import PICTURES
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
 def test_a_caller_is_not_blamed_where_no_process_can_be_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: list[socket.socket]
 ) -> None:
-    decoder, data = Decoder(PictureSettings(decode_limit_s=60)), make.picture("PNG")
+    decoder, data = PictureDecoder(PictureSettings(decode_limit_s=60)), make.picture("PNG")
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", str(tmp_path / "gone"))
         with pytest.raises(InternalError):
@@ -47,13 +47,13 @@ def test_a_caller_is_not_blamed_where_no_process_can_be_started(
 
 
 @pytest.fixture
-def children() -> Iterator[Children]:
-    found = Children(Craft("worker.media.decode_picture", (60.0, 512, 100_000_000), 60.0))
-    yield found
-    found.close()
+def pool() -> Iterator[DecoderPool]:
+    decoders = DecoderPool(DecoderSpec("worker.media.decode_picture", (60.0, 512, 100_000_000), 60.0))
+    yield decoders
+    decoders.close()
 
 
-def decoded_while_killed(children: Children, times: int) -> tuple[int, int]:
+def decoded_while_killed(pool: DecoderPool, times: int) -> tuple[int, int]:
     """The bytes of a picture, more than a socket holds, whose decoder is killed on its way so many times;
     and how often it was decoded.
     """
@@ -68,22 +68,22 @@ def decoded_while_killed(children: Children, times: int) -> tuple[int, int]:
         return width * height * 3
 
     head = PICTURES.request.pack(b"PNG", *size, *size, len(data))
-    _, pixels = children.decode(head, data, PICTURES.reply, killing)
+    _, pixels = pool.decode(head, data, PICTURES.reply, killing)
     return len(pixels), len(begun)
 
 
-def test_a_file_whose_decoder_somebody_kills_is_decoded_by_another(children: Children) -> None:
-    assert decoded_while_killed(children, times=1) == (1500 * 1200 * 3, 2)
+def test_a_file_whose_decoder_somebody_kills_is_decoded_by_another(pool: DecoderPool) -> None:
+    assert decoded_while_killed(pool, times=1) == (1500 * 1200 * 3, 2)
 
 
-def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(children: Children) -> None:
+def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(pool: DecoderPool) -> None:
     with pytest.raises(UndecodableError, match="died of it"):
-        decoded_while_killed(children, times=100)
-    assert decoded_while_killed(children, times=0) == (1500 * 1200 * 3, 1)
+        decoded_while_killed(pool, times=100)
+    assert decoded_while_killed(pool, times=0) == (1500 * 1200 * 3, 1)
 
 
 def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(
-    children: Children, ends: list[socket.socket]
+    pool: DecoderPool, ends: list[socket.socket]
 ) -> None:
     data, before = make.picture("PNG", (1, 1)), set(psutil.Process().children())
 
@@ -95,32 +95,32 @@ def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(
         return width * height * 3
 
     head = PICTURES.request.pack(b"PNG", 1, 1, 1, 1, len(data))
-    _, pixels = children.decode(head, data, PICTURES.reply, killing)
+    _, pixels = pool.decode(head, data, PICTURES.reply, killing)
     assert (len(pixels), ends[0].fileno()) == (3, -1)
 
 
 @pytest.fixture
-def loud() -> Iterator[Children]:
-    found = Children(Craft("tests.support.loud_decoder", (), 60.0))
-    yield found
-    found.close()
+def loud() -> Iterator[DecoderPool]:
+    decoders = DecoderPool(DecoderSpec("tests.support.loud_decoder", (), 60.0))
+    yield decoders
+    decoders.close()
 
 
-def said_about(loud: Children, data: bytes) -> bytes:
+def said_about(loud: DecoderPool, data: bytes) -> bytes:
     head = PICTURES.request.pack(b"PNG", 1, 1, 1, 1, len(data))
     _, pixels = loud.decode(head, data, PICTURES.reply, lambda width, height: width * height * 3)
     return bytes(pixels)
 
 
 def test_a_hostile_file_writes_nothing_into_the_log_however_much_its_decoder_says(
-    loud: Children, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    loud: DecoderPool, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert [said_about(loud, b"broken") for _ in range(3)] == [b"RGB"] * 3
     assert (capfd.readouterr().err, caplog.messages) == ("", [])
 
 
 def test_an_operator_reads_in_one_line_what_a_decoder_died_of(
-    loud: Children, caplog: pytest.LogCaptureFixture
+    loud: DecoderPool, caplog: pytest.LogCaptureFixture
 ) -> None:
     said_about(loud, b"broken")
     with pytest.raises(UndecodableError, match="died of it"):
@@ -134,7 +134,7 @@ def test_an_operator_reads_in_one_line_what_a_decoder_died_of(
 
 
 def test_an_operator_reads_why_no_decoder_starts(caplog: pytest.LogCaptureFixture) -> None:
-    nothing = Children(Craft("worker.media.nothing", (), 60.0))
+    nothing = DecoderPool(DecoderSpec("worker.media.nothing", (), 60.0))
     with pytest.raises(InternalError):
         said_about(nothing, b"")
     (line,) = caplog.records

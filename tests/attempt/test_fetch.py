@@ -242,7 +242,7 @@ def test_who_waits_in_vain_for_a_crowded_host_is_not_told_that_its_origin_is_slo
     hurried = FetchSettings(limit_s=1)
     with ExitStack() as stack:
         for caller in "abcdefghi":
-            stack.enter_context(HOSTS.at("pictures.example", caller, 1))
+            stack.enter_context(HOSTS.reserve("pictures.example", caller, 1))
         with pytest.raises(Unavailable):
             fetch("http://pictures.example/", hurried, LIMIT, "image", alone(hurried))
 

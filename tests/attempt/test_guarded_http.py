@@ -116,7 +116,7 @@ def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
 )
 def test_a_caller_reads_which_end_of_the_line_failed_and_how(fault: Exception, words: str) -> None:
     assert isinstance(fault, guarded_http.FAULTS)
-    assert guarded_http.described(fault, "receiver", 2.5) == words
+    assert guarded_http.describe(fault, "receiver", 2.5) == words
 
 
 def served_tls() -> ssl.SSLContext:

@@ -198,7 +198,7 @@ def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(
 ) -> None:
     left = threading.Event()
     monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
-    monkeypatch.setattr("worker.watchdogs.StallDetector.hung_s", lambda _stall, _engine: 31.0)
+    monkeypatch.setattr("worker.watchdogs.StallDetector.stalled_s", lambda _stall, _engine: 31.0)
     job = desk.ask("long")
     with desk.leases.hold(desk.claim()), beating(desk) as heartbeat:
         heartbeat.ready("f" * 32, {}, desk.context.engine)
@@ -223,7 +223,7 @@ def test_a_hung_worker_leaves_at_once_where_the_store_is_out_of_reach_too(
         monkeypatch.setattr(Store, "run", away)
         monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: None)
         heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_1", lane=MODEL.lane)
-        heartbeat._leave_hung()
+        heartbeat._exit_stalled()
     assert next(asked) == 1
 
 
@@ -293,7 +293,7 @@ def test_a_worker_whose_model_was_added_anew_with_another_row_ends_once_its_runs
         with desk.leases.hold(desk.claim()):
             desk.store.run(models.remove(MODEL.lane))
             desk.store.run(models.add(MODEL.lane, after))
-            until(lambda: heartbeat._outdated)
+            until(lambda: heartbeat._is_outdated)
             assert not left
         until(lambda: left)
         assert set(left) == {Exit.OUTDATED}

@@ -4,11 +4,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
-from shared.blobs import digest
+from shared.blobs import Blobs, digest
 from shared.errors import Unavailable
 from shared.job import Times
 from shared.pending_terms import HeldTerms
@@ -214,6 +214,32 @@ def cut_off_after_claim(desk: Workbench, courier: Intake) -> None:
             return super().run(call)
 
     replace(courier, store=CutOff(desk.store.client)).work()
+
+
+def test_a_picture_is_written_only_once_its_deletion_has_ended(
+    intake: tuple[Workbench, Intake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, courier = intake
+    steps: list[str] = []
+    write = Blobs.write
+
+    class Deleting(Store):
+        def run(self, call: ScriptCall[T]) -> T:
+            if call.script.name == "touch" and len(steps) < 2:
+                steps.append("deletion in progress")
+                return cast(T, call.arguments["digests"])
+            return super().run(call)
+
+    def noted_write(blobs: Blobs, name: str, data: bytes) -> None:
+        steps.append("written")
+        write(blobs, name, data)
+
+    monkeypatch.setattr("worker.fetching.intake.DELETION_POLL_S", 0)
+    monkeypatch.setattr(Blobs, "write", noted_write)
+    with origin(serving(PICTURE)) as there:
+        ask(desk, there.url)
+        replace(courier, store=Deleting(desk.store.client)).work()
+    assert steps == ["deletion in progress", "deletion in progress", "written"]
 
 
 def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(

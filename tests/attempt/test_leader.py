@@ -12,23 +12,23 @@ from shared.store.workers import lead
 from tests.support.attempt_harness import MODEL, Workbench, workbench
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
-from worker.maintenance.collect import Collection
-from worker.maintenance.leader import Upkeep
+from worker.maintenance.collect import BlobCollector
+from worker.maintenance.leader import MaintenanceLeader
 
 SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
 
 
-def upkeep(desk: Workbench, courier: str = "worker_courier") -> Upkeep:
-    return Upkeep(desk.settings, desk.store, desk.nudger, desk.blobs, courier)
+def leader(desk: Workbench, courier: str = "worker_courier") -> MaintenanceLeader:
+    return MaintenanceLeader(desk.settings, desk.store, desk.nudger, desk.blobs, courier)
 
 
 def test_a_nudge_that_got_lost_is_sent_again(desk: Workbench) -> None:
     for text in ("x", "y", "z"):
         desk.ask(text)
     assert desk.nudger.listed(MODEL.lane) == 0
-    assert upkeep(desk).run_once()["nudged"] == 3
+    assert leader(desk).run_once()["nudged"] == 3
     assert desk.nudger.listed(MODEL.lane) == 3
-    assert upkeep(desk).run_once()["nudged"] == 0, "nudges pile up"
+    assert leader(desk).run_once()["nudged"] == 0, "nudges pile up"
 
 
 def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(desk: Workbench) -> None:
@@ -40,15 +40,15 @@ def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(desk: W
 def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
     desk.ask("x")
     desk.attempt()
-    assert upkeep(desk).run_once() == dict.fromkeys(
+    assert leader(desk).run_once() == dict.fromkeys(
         ("rescued", "due", "late", "removed", "mended", "collected", "nudged"), 0
     )
 
 
 def test_keys_of_a_newer_version_ring_no_alarm(desk: Workbench, caplog: pytest.LogCaptureFixture) -> None:
     desk.store.client.set(f"{PREFIX}stranger", 1)
-    kept = upkeep(desk)
-    assert [kept.run_once()["mended"] for _ in range(3)] == [0, 0, 0]
+    maintenance = leader(desk)
+    assert [maintenance.run_once()["mended"] for _ in range(3)] == [0, 0, 0]
     told = [record for record in caplog.records if record.name == "worker.maintenance"]
     assert [(record.levelname, "sl2:stranger" in record.message) for record in told] == [("WARNING", True)]
 
@@ -57,7 +57,7 @@ def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> No
     with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
         job = desk.ask("x")
         desk.claim()
-        until(lambda: upkeep(desk).run_once()["rescued"])
+        until(lambda: leader(desk).run_once()["rescued"])
         assert desk.nudger.listed(MODEL.lane) == 1
         desk.attempt()
         assert desk.job(job).status == "succeeded"
@@ -69,20 +69,20 @@ def test_an_object_store_that_hangs_holds_up_no_rescue(
 ) -> None:
     let_go, steps = threading.Event(), []
 
-    def hangs(_: Collection) -> int:
+    def hangs(_: BlobCollector) -> int:
         steps.append(let_go.wait(60))
         return 3
 
-    monkeypatch.setattr(Collection, "collect", hangs)
+    monkeypatch.setattr(BlobCollector, "collect", hangs)
     with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
-        kept, job = upkeep(desk), desk.ask("x")
+        maintenance, job = leader(desk), desk.ask("x")
         desk.claim()
-        until(lambda: kept.run_once()["rescued"])
+        until(lambda: maintenance.run_once()["rescued"])
         assert steps == []
         desk.attempt()
         assert desk.job(job).status == "succeeded"
         let_go.set()
-        until(lambda: kept.run_once()["collected"] == 3)
+        until(lambda: maintenance.run_once()["collected"] == 3)
 
 
 def test_after_an_outage_of_the_record_store_workers_have_time_to_renew(redis: RedisServer) -> None:
@@ -91,12 +91,12 @@ def test_after_an_outage_of_the_record_store_workers_have_time_to_renew(redis: R
         run, store = dead.claim().id, desk.store.client
         until(lambda: store.zscore(f"{PREFIX}lease", run) < time.time() * 1000)
         store.set(f"{PREFIX}watched", 1)
-        assert upkeep(desk).run_once()["rescued"] == 0
+        assert leader(desk).run_once()["rescued"] == 0
 
         def rescued() -> int:
             """A pause between two rounds, as of a machine that stands still, is an outage as well."""
             store.delete(f"{PREFIX}spared")
-            return upkeep(desk).run_once()["rescued"]
+            return leader(desk).run_once()["rescued"]
 
         assert until(rescued) == 1
 
@@ -107,7 +107,7 @@ def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisSe
         assert not lead(desk.store, "worker_next", 60_000)
         desk.store.client.pexpire(f"{PREFIX}leader", 1)
         desk.ask("x")
-        next_one = upkeep(desk, "worker_next")
+        next_one = leader(desk, "worker_next")
         next_one.start()
         until(lambda: desk.nudger.listed(MODEL.lane))
         next_one.stop()
@@ -118,32 +118,32 @@ def test_the_courier_that_leads_says_that_the_store_may_evict_accepted_jobs(
 ) -> None:
     with workbench(redis, rescue_s=0.02) as desk:
         desk.store.client.config_set("maxmemory-policy", "allkeys-lru")
-        keeper = upkeep(desk)
-        keeper.start()
+        maintenance = leader(desk)
+        maintenance.start()
         try:
             until(lambda: "may evict accepted jobs" in caplog.text)
         finally:
-            keeper.stop()
+            maintenance.stop()
             desk.store.client.config_set("maxmemory-policy", "noeviction")
 
 
 def test_upkeep_goes_on_after_an_outage_of_the_record_store(redis: RedisServer) -> None:
     with workbench(redis, rescue_s=0.02) as desk:
-        keeper = upkeep(desk)
-        keeper.start()
+        maintenance = leader(desk)
+        maintenance.start()
         redis.kill()
         redis.start()
         desk.ask("x")
         until(lambda: desk.nudger.listed(MODEL.lane))
-        keeper.stop()
+        maintenance.stop()
 
 
 def test_an_outage_of_the_record_store_does_not_flood_the_log(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with workbench(redis) as desk, redis.refusing_writes():
-        keeper = upkeep(desk)
+        maintenance = leader(desk)
         for _ in range(3):
-            keeper.run_once()
+            maintenance.run_once()
     told = [record.message for record in caplog.records if "(rescued) waits" in record.message]
     assert told == ["maintenance (rescued) waits: The record store takes no writes now; try again."]

@@ -9,7 +9,7 @@ from shared.errors import Unavailable
 from shared.store.script import ScriptCall
 from tests.support.attempt_harness import Workbench
 from worker import lease as leases_of
-from worker.lease import Lease, Leases, insist
+from worker.lease import Lease, Leases, retry_until_stored
 
 
 def test_a_lost_claim_stays_lost_whatever_comes_later(desk: Workbench) -> None:
@@ -58,5 +58,5 @@ def test_a_result_waits_for_the_store_as_long_as_its_worker_lives_and_no_worker_
         raise Unavailable("store_unavailable", "gone")
 
     ending: Any = None
-    assert insist(out_of_reach, ending, lease) is None
-    assert next(tries) == 100 + leases_of.LAST_TRIES
+    assert retry_until_stored(out_of_reach, ending, lease) is None
+    assert next(tries) == 100 + leases_of.DRAINING_TRIES

@@ -17,15 +17,15 @@ from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
 from tests.support.service import ROOT
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 
 HALF_RED_ON_WHITE = (255, 127, 127)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(PictureSettings(decode_limit_s=60))
+def decoder() -> Iterator[PictureDecoder]:
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
     yield decoder
     decoder.close()
 
@@ -39,7 +39,7 @@ def near(found: Any, wanted: tuple[int, int, int], by: int = 3) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_pictures_arrive_as_rgb(decoder: Decoder, kind: str) -> None:
+def test_pictures_arrive_as_rgb(decoder: PictureDecoder, kind: str) -> None:
     picture = decoded(decoder, make.picture(kind, (9, 7)))
     assert (picture.mode, picture.size) == ("RGB", (9, 7))
     assert near(first_pixel(picture), (200, 30, 60))
@@ -76,14 +76,14 @@ KEYED = {
 
 @pytest.mark.parametrize(("data", "colour"), COLOURS.values(), ids=COLOURS.keys())
 def test_every_colour_model_keeps_its_colours_on_white(
-    decoder: Decoder, data: bytes, colour: tuple[int, int, int]
+    decoder: PictureDecoder, data: bytes, colour: tuple[int, int, int]
 ) -> None:
     assert near(first_pixel(decoded(decoder, data)), colour)
 
 
 @pytest.mark.parametrize(("kind", "rows", "key"), KEYED.values(), ids=KEYED.keys())
 def test_a_png_s_transparent_colour_becomes_white(
-    decoder: Decoder, kind: dict[str, int], rows: bytes, key: bytes
+    decoder: PictureDecoder, kind: dict[str, int], rows: bytes, key: bytes
 ) -> None:
     palette = make.png_chunk(b"PLTE", b"\x0a\x0b\x0c") if kind["colour"] == make.PALETTE else b""
     data = make.png((1, 1), rows, extra=(palette, make.png_chunk(b"tRNS", key)), **kind)
@@ -91,7 +91,7 @@ def test_a_png_s_transparent_colour_becomes_white(
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
-def test_of_an_animation_the_first_frame_is_seen(decoder: Decoder, kind: str) -> None:
+def test_of_an_animation_the_first_frame_is_seen(decoder: PictureDecoder, kind: str) -> None:
     picture = decoded(decoder, make.animation(kind, (RED, BLUE, (0, 255, 0))))
     assert near(first_pixel(picture), RED, by=6)
 
@@ -105,7 +105,7 @@ def test_of_an_animation_the_first_frame_is_seen(decoder: Decoder, kind: str) ->
     ],
 )  # fmt: skip
 def test_a_phone_s_picture_stands_upright(
-    decoder: Decoder, orientation: int, size: tuple[int, int], corner: tuple[int, int]
+    decoder: PictureDecoder, orientation: int, size: tuple[int, int], corner: tuple[int, int]
 ) -> None:
     stored = Image.new("RGB", (3, 2), BLUE)
     stored.putpixel((0, 0), RED)
@@ -115,13 +115,13 @@ def test_a_phone_s_picture_stands_upright(
     assert (picture.size, picture.getpixel(corner)) == (size, RED)
 
 
-def test_an_embedded_profile_is_converted_to_srgb(decoder: Decoder) -> None:
+def test_an_embedded_profile_is_converted_to_srgb(decoder: PictureDecoder) -> None:
     red = Image.new("RGB", (4, 4), RED)
     data = make.encoded(red, "PNG", icc_profile=make.profile_swapping_red_and_blue())
     assert near(first_pixel(decoded(decoder, data)), BLUE)
 
 
-def test_a_picture_in_linear_light_is_not_seen_dark_for_its_profile_s_name(decoder: Decoder) -> None:
+def test_a_picture_in_linear_light_is_not_seen_dark_for_its_profile_s_name(decoder: PictureDecoder) -> None:
     data = make.encoded(
         Image.new("RGB", (4, 4), (55,) * 3), "PNG", icc_profile=make.profile_of_linear_light()
     )
@@ -130,13 +130,15 @@ def test_a_picture_in_linear_light_is_not_seen_dark_for_its_profile_s_name(decod
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("profile", [b"junk", make.profile_swapping_red_and_blue()[:200]])
-def test_a_broken_profile_does_not_cost_the_picture(decoder: Decoder, profile: bytes, mode: str) -> None:
+def test_a_broken_profile_does_not_cost_the_picture(
+    decoder: PictureDecoder, profile: bytes, mode: str
+) -> None:
     data = make.picture("PNG", mode=mode, icc_profile=profile)
     plain = make.picture("PNG", mode=mode)
     assert decoded(decoder, data).tobytes() == decoded(decoder, plain).tobytes()
 
 
-def test_broken_exif_does_not_cost_the_picture(decoder: Decoder) -> None:
+def test_broken_exif_does_not_cost_the_picture(decoder: PictureDecoder) -> None:
     data = make.picture("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert decoded(decoder, data).size == (8, 6)
 
@@ -155,7 +157,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
 def test_a_damaged_picture_is_the_caller_s_error_and_its_bytes_stay_out_of_the_message(
-    decoder: Decoder, data: bytes
+    decoder: PictureDecoder, data: bytes
 ) -> None:
     with pytest.raises(CallerError) as refused:
         decoded(decoder, data)
@@ -163,7 +165,7 @@ def test_a_damaged_picture_is_the_caller_s_error_and_its_bytes_stay_out_of_the_m
     assert refused.value.message == "The picture could not be decoded: the file is damaged."
 
 
-def test_no_corruption_raises_anything_but_invalid_image(decoder: Decoder) -> None:
+def test_no_corruption_raises_anything_but_invalid_image(decoder: PictureDecoder) -> None:
     noise = random.Random(7)  # noqa: S311
     image = Image.effect_noise((24, 24), 60).convert("RGB")
     codes = set()
@@ -180,12 +182,12 @@ def test_no_corruption_raises_anything_but_invalid_image(decoder: Decoder) -> No
     assert codes == {"invalid_image"}
 
 
-def test_what_the_door_would_refuse_never_reaches_a_decoder(decoder: Decoder) -> None:
+def test_what_the_door_would_refuse_never_reaches_a_decoder(decoder: PictureDecoder) -> None:
     with pytest.raises(CallerError, match="megapixels"):
         decoded(decoder, make.webp_lossless_header(11_000, 11_000))
 
 
-def test_threads_get_their_own_pictures(decoder: Decoder) -> None:
+def test_threads_get_their_own_pictures(decoder: PictureDecoder) -> None:
     sizes = [(width, height) for width in range(1, 9) for height in range(1, 7)]
     with ThreadPoolExecutor(8) as pool:
         pictures = list(pool.map(lambda size: decoded(decoder, make.picture("PNG", size)), sizes))
@@ -194,7 +196,7 @@ def test_threads_get_their_own_pictures(decoder: Decoder) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
 def test_a_picture_that_needs_too_much_memory_is_refused() -> None:
-    decoder = Decoder(PictureSettings(decode_limit_s=60, decode_memory_mb=170))
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60, decode_memory_mb=170))
     try:
         with pytest.raises(CallerError, match="could not be decoded"):
             decoded(decoder, make.picture("PNG", (6000, 6000), "RGBA"))
@@ -215,7 +217,7 @@ def decodes(process: psutil.Process) -> bool:
 
 
 def test_a_killed_child_is_replaced() -> None:
-    decoder = Decoder(PictureSettings(decode_limit_s=60))
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
     before = {p.pid for p in children_of(psutil.Process().pid)}
     try:
         decoded(decoder, make.picture())
@@ -229,7 +231,7 @@ def test_a_killed_child_is_replaced() -> None:
 
 def test_closing_ends_the_children_and_refuses_more_pictures() -> None:
     before = {p.pid for p in children_of(psutil.Process().pid)}
-    decoder = Decoder(PictureSettings(decode_limit_s=60))
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
     decoded(decoder, make.picture())
     decoder.close()
     assert {p.pid for p in children_of(psutil.Process().pid)} == before
@@ -240,10 +242,10 @@ def test_closing_ends_the_children_and_refuses_more_pictures() -> None:
 ORPHANING = """
 import sys
 from shared.settings import PictureSettings
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 from worker.fair_share import Waiter
-decoder = Decoder(PictureSettings(decode_limit_s=60))
-with decoder.decoded([sys.stdin.buffer.read()], Waiter("")):
+decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
+with decoder.decode([sys.stdin.buffer.read()], Waiter("")):
     print("decoded", flush=True)
 __import__("threading").Event().wait()
 """

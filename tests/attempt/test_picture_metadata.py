@@ -12,7 +12,7 @@ from shared.errors import CallerError
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 
 PLAIN = make.picture("PNG")
 HEAD, REST = PLAIN[:33], PLAIN[33:]
@@ -42,8 +42,8 @@ TURNED, SWAPPING, KEYED = (
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(PictureSettings(decode_limit_s=60))
+def decoder() -> Iterator[PictureDecoder]:
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
     yield decoder
     decoder.close()
 
@@ -58,36 +58,36 @@ def broken(kind: bytes, body: bytes) -> bytes:
     return whole[:-1] + bytes((whole[-1] ^ 1,))
 
 
-def same(decoder: Decoder, data: bytes) -> bool:
+def same(decoder: PictureDecoder, data: bytes) -> bool:
     """Whether it looks like the picture that says nothing beside its pixels."""
     return decoded(decoder, data) == decoded(decoder, PLAIN)
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_a_png_with_megabytes_beside_its_pixels_is_seen(decoder: Decoder, name: str) -> None:
+def test_a_png_with_megabytes_beside_its_pixels_is_seen(decoder: PictureDecoder, name: str) -> None:
     assert same(decoder, HEAD + chunk(name, LARGE[name]) + REST)
     assert same(decoder, PLAIN[:-12] + chunk(name, LARGE[name]) + PLAIN[-12:])
 
 
-def test_a_png_with_many_large_texts_is_seen(decoder: Decoder) -> None:
+def test_a_png_with_many_large_texts_is_seen(decoder: PictureDecoder) -> None:
     text = chunk("zTXt", b"k\0\0" + zlib.compress(bytes(900_000)))
     assert same(decoder, HEAD + text * 80 + REST)
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_a_png_s_unreadable_metadata_does_not_cost_the_picture(decoder: Decoder, name: str) -> None:
+def test_a_png_s_unreadable_metadata_does_not_cost_the_picture(decoder: PictureDecoder, name: str) -> None:
     assert same(decoder, HEAD + chunk(name, UNREADABLE[name]) + REST)
 
 
 @pytest.mark.parametrize("said", [TURNED, SWAPPING, KEYED, (b"tEXt", b"k\0v")])
 def test_metadata_that_is_not_what_was_written_is_not_believed(
-    decoder: Decoder, said: tuple[bytes, bytes]
+    decoder: PictureDecoder, said: tuple[bytes, bytes]
 ) -> None:
     assert same(decoder, HEAD + broken(*said) + REST)
     assert said[0] == b"tEXt" or not same(decoder, HEAD + make.png_chunk(*said) + REST)
 
 
-def test_of_what_a_png_says_twice_the_first_counts_and_no_more_is_unpacked(decoder: Decoder) -> None:
+def test_of_what_a_png_says_twice_the_first_counts_and_no_more_is_unpacked(decoder: PictureDecoder) -> None:
     """Else a file of a MiB has its decoder unpack profiles for seconds."""
     turned = make.png_chunk(*TURNED)
     upright = make.png_chunk(b"eXIf", TURNED[1].replace(b"\0\1\0\6", b"\0\1\0\1"))
@@ -96,12 +96,12 @@ def test_of_what_a_png_says_twice_the_first_counts_and_no_more_is_unpacked(decod
     assert not same(decoder, HEAD + turned + upright + REST)
 
 
-def test_a_png_whose_pixels_are_not_what_was_written_is_refused(decoder: Decoder) -> None:
+def test_a_png_whose_pixels_are_not_what_was_written_is_refused(decoder: PictureDecoder) -> None:
     with pytest.raises(CallerError, match="damaged"):
         decoded(decoder, PLAIN[:8] + broken(b"IHDR", HEAD[16:29]) + REST)
 
 
-def test_a_profile_of_megabytes_is_heard(decoder: Decoder) -> None:
+def test_a_profile_of_megabytes_is_heard(decoder: PictureDecoder) -> None:
     large = (len(PROFILE) + 2_000_000).to_bytes(4, "big") + PROFILE[4:] + bytes(2_000_000)
     pixel = decoded(decoder, make.picture("PNG", icc_profile=large)).getpixel((0, 0))
     assert isinstance(pixel, tuple)
@@ -111,7 +111,7 @@ def test_a_profile_of_megabytes_is_heard(decoder: Decoder) -> None:
 @pytest.mark.parametrize("exif", [None, b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"], ids=["alone", "beside EXIF"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_picture_that_viewers_show_upright_is_not_laid_on_its_side_by_its_xmp(
-    decoder: Decoder, kind: str, exif: bytes | None
+    decoder: PictureDecoder, kind: str, exif: bytes | None
 ) -> None:
     options: dict[str, bytes] = {"exif": exif} if exif else {}
     if kind == "PNG":

@@ -9,14 +9,14 @@ from PIL import Image
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 
 GREEN, WHITE = (0, 255, 0), (255, 255, 255)
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(PictureSettings(decode_limit_s=60))
+def decoder() -> Iterator[PictureDecoder]:
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60))
     yield decoder
     decoder.close()
 
@@ -27,7 +27,7 @@ def decoder() -> Iterator[Decoder]:
     ids=["first", "next", "none", "0"],
 )
 def test_of_16_bit_greys_only_the_transparent_one_is_lost(
-    decoder: Decoder, key: int, white: list[int]
+    decoder: PictureDecoder, key: int, white: list[int]
 ) -> None:
     samples = (25_500, 25_501, 25_600, 0, 255)
     data = make.png(
@@ -54,14 +54,14 @@ def framed(box: tuple[int, int, int, int], canvas: tuple[int, int]) -> bytes:
 
 @pytest.mark.parametrize("box", [(2, 2, 6, 6), (0, 0, 8, 3), (5, 4, 8, 8)])
 def test_around_the_first_frame_of_a_gif_there_is_white_and_no_colour_of_its_palette(
-    decoder: Decoder, box: tuple[int, int, int, int]
+    decoder: PictureDecoder, box: tuple[int, int, int, int]
 ) -> None:
     wanted = Image.new("RGB", (8, 8), WHITE)
     wanted.paste(GREEN, box)
     assert decoded(decoder, framed(box, (8, 8))).tobytes() == wanted.tobytes()
 
 
-def test_the_frame_of_a_large_gif_stays_in_its_place_from_strip_to_strip(decoder: Decoder) -> None:
+def test_the_frame_of_a_large_gif_stays_in_its_place_from_strip_to_strip(decoder: PictureDecoder) -> None:
     box, size = (100, 500, 1900, 1500), (2000, 1600)
     wanted = Image.new("RGB", size, WHITE)
     wanted.paste(GREEN, box)

@@ -253,7 +253,7 @@ def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(desk: 
     store.on.clear()
     with stream(desk, store) as channel:
         channel.emit(Piece(0, "one", (0,)))
-        until(lambda: channel.attempting)
+        until(lambda: channel.in_flight)
         channel.lease.stop("lost")
         assert channel.rest() is None
         store.on.set()

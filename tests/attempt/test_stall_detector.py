@@ -26,7 +26,7 @@ class Watched:
         """Whether it counts as hung, a beat later."""
         self.now += after
         self.idle += after
-        return self.stall.hung_s(self) is not None
+        return self.stall.stalled_s(self) is not None
 
     def step(self) -> None:
         """The engine gets on."""

@@ -21,7 +21,7 @@ from tests.support.pictures import picture
 from tests.support.receiver import receiver
 from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
-from worker.webhooks.deliverer import AT_ONCE, Deliverer
+from worker.webhooks.deliverer import MAX_CALLS, Deliverer
 
 SECRET = SecretStr("a secret of sixteen bytes")
 
@@ -48,7 +48,7 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
         hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
         job = ask(desk, picture(), stored=False, webhook=hook)
         desk.attempt()
-        errand = desk.store.run(webhook_deliveries.deliver(settings, ids.token(), AT_ONCE))
+        errand = desk.store.run(webhook_deliveries.deliver(settings, ids.token(), MAX_CALLS))
         assert errand is not None
         deliverer.deliver(errand)
         (told,) = there.told

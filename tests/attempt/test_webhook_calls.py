@@ -70,7 +70,7 @@ def test_whatever_a_receiver_does_is_a_failed_call_in_our_own_words(serve: Serve
 def test_a_call_that_was_taken_waits_for_no_answer_s_body(
     body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.webhooks.post.ANSWER_LIMIT_S", 0.1)
+    monkeypatch.setattr("worker.webhooks.post.DRAIN_S", 0.1)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n"
     with origin(dripping(head, body, 0.02)) as server:
         tried = called(server.url).tried

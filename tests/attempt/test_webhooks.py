@@ -110,7 +110,7 @@ def test_a_receiver_that_is_gone_is_called_once(office: Office) -> None:
         office.answered(Webhook(there.url))
         office.deliverer.deliver(office.errand())
         assert (
-            office.desk.store.run(webhook_deliveries.deliver(office.settings, ids.token(), posting.AT_ONCE))
+            office.desk.store.run(webhook_deliveries.deliver(office.settings, ids.token(), posting.MAX_CALLS))
             is None
         )
         assert len(there.told) == 1
@@ -123,7 +123,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: s
         before = time.time()
         office.deliverer.deliver(office.errand())
     assert (
-        office.desk.store.run(webhook_deliveries.deliver(office.settings, ids.token(), posting.AT_ONCE))
+        office.desk.store.run(webhook_deliveries.deliver(office.settings, ids.token(), posting.MAX_CALLS))
         is None
     )
     ((_, due),) = office.desk.store.client.zrange("sl2:callers", 0, -1, withscores=True)
@@ -150,7 +150,7 @@ def test_calls_that_failed_together_do_not_come_back_together(desk: Workbench, r
 def test_a_hanging_receiver_does_not_hold_up_the_others(office: Office) -> None:
     with receiver() as hanging, receiver() as well:
         hanging.open.clear()
-        jobs = [office.answered(Webhook(hanging.url)) for _ in range(2 * posting.AT_ONCE)]
+        jobs = [office.answered(Webhook(hanging.url)) for _ in range(2 * posting.MAX_CALLS)]
         other = office.answered(Webhook(well.url))
         with office.open():
             until(lambda: office.tries(other))
@@ -168,7 +168,7 @@ def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(o
         with pytest.raises(Unavailable):
             Deliverer(office.settings, cut_off, office.desk.context.blobs).deliver(first)
         assert len(there.told) == 1
-    call = webhook_deliveries.deliver(office.settings, ids.token(), posting.AT_ONCE)
+    call = webhook_deliveries.deliver(office.settings, ids.token(), posting.MAX_CALLS)
     later = office.desk.store.client.time()[0] * 1000 + 2000 * PATIENCE_S
     again = office.desk.store.run(replace(call, arguments={**call.arguments, "now": later}))
     assert again is not None
@@ -232,7 +232,7 @@ def test_a_call_for_which_there_is_no_thread_does_not_end_all_others(
 
 
 def test_a_stopping_courier_finishes_its_calls(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(posting, "LEAVE_S", PATIENCE_S)
+    monkeypatch.setattr(posting, "STOP_LIMIT_S", PATIENCE_S)
     with receiver() as there:
         there.open.clear()
         job = office.answered(Webhook(there.url))

@@ -50,7 +50,7 @@ def state(desk: Workbench) -> str:
 
 
 def hang(monkeypatch: pytest.MonkeyPatch, _desk: Workbench) -> None:
-    monkeypatch.setattr("worker.watchdogs.StallDetector.hung_s", lambda _stall, _engine: 31.0)
+    monkeypatch.setattr("worker.watchdogs.StallDetector.stalled_s", lambda _stall, _engine: 31.0)
 
 
 def break_device(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
@@ -58,13 +58,13 @@ def break_device(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
 
 
 def deafen(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
-    monkeypatch.setattr("worker.watchdogs.PATIENCE_S", 0.0)
+    monkeypatch.setattr("worker.watchdogs.NUDGE_LIMIT_S", 0.0)
     desk.nudger.send(MODEL.lane)
 
 
 @pytest.mark.parametrize(
     ("fate", "code"),
-    [(hang, Exit.STALLED), (break_device, Exit.DEVICE_BROKEN), (deafen, Exit.DEAF)],
+    [(hang, Exit.STALLED), (break_device, Exit.DEVICE_BROKEN), (deafen, Exit.STARVED)],
 )
 def test_callers_are_not_let_in_to_a_worker_that_has_given_up(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], fate: Fate, code: Exit
@@ -73,7 +73,7 @@ def test_callers_are_not_let_in_to_a_worker_that_has_given_up(
         fate(monkeypatch, desk)
         before = state(desk)
         heartbeat._check_engine()
-        heartbeat._check_hearing()
+        heartbeat._check_broker()
         assert (before, left[0], state(desk)) == ("ready", code, "no_worker")
 
 
@@ -92,6 +92,20 @@ def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
         assert desk.store.run(counts())[GIVEN_BACK] == 1
     told = [record for record in caplog.records if record.message == "attempt ended"]
     assert [vars(record)["fields"]["outcome"] for record in told] == ["engine_stalled"]
+
+
+def test_a_request_that_hangs_one_engine_after_the_other_ends_as_poison(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+) -> None:
+    job = desk.ask("hangs every engine")
+    hang(monkeypatch, desk)
+    for _ in range(desk.settings.queue.max_deaths):
+        with serving(desk) as heartbeat, desk.leases.hold(desk.claim()):
+            heartbeat._check_engine()
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.retryable) == ("poison", False)
+    assert set(left) == {Exit.STALLED}
 
 
 def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
@@ -117,7 +131,7 @@ def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
 def test_a_run_claimed_while_a_deaf_worker_takes_its_leave_waits_for_no_lease(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
 ) -> None:
-    job, say = desk.ask("hello"), Heartbeat._say
+    job, say = desk.ask("hello"), Heartbeat._report
     deafen(monkeypatch, desk)
     with serving(desk) as heartbeat, ExitStack() as claims:
 
@@ -125,9 +139,9 @@ def test_a_run_claimed_while_a_deaf_worker_takes_its_leave_waits_for_no_lease(
             say(gone, facts)
             claims.enter_context(desk.leases.hold(desk.claim()))
 
-        monkeypatch.setattr(Heartbeat, "_say", claimed_meanwhile)
-        heartbeat._check_hearing()
-        assert left == [Exit.DEAF]
+        monkeypatch.setattr(Heartbeat, "_report", claimed_meanwhile)
+        heartbeat._check_broker()
+        assert left == [Exit.STARVED]
         assert [attempt.outcome for attempt in desk.job(job).attempts] == ["worker_draining"]
         assert desk.claim().attempt == 2
 
@@ -140,7 +154,7 @@ def test_a_worker_that_gives_up_leaves_even_where_the_store_refuses_its_word(
 
     with serving(desk) as heartbeat:
         hang(monkeypatch, desk)
-        monkeypatch.setattr(Heartbeat, "_say", refuse)
+        monkeypatch.setattr(Heartbeat, "_report", refuse)
         with pytest.raises(ResponseError):
             heartbeat._check_engine()
         assert left == [Exit.STALLED]

@@ -20,7 +20,7 @@ from tests.support.attempt_harness import MODEL, Workbench
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
-from worker.model_worker import _loaded
+from worker.model_worker import _load
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Late(Store):
 def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(desk: Workbench) -> None:
     store = Late(desk.store)
     heartbeat = Heartbeat(desk.settings, store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    loading = threading.Thread(target=heartbeat._say, args=({},))
+    loading = threading.Thread(target=heartbeat._report, args=({},))
     serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, desk.context.engine))
     loading.start()
     assert store.under_way.wait(30)
@@ -61,7 +61,7 @@ def test_a_store_that_came_back_empty_is_told_again_what_a_model_can(desk: Workb
     heartbeat.ready("f" * 32, facts, desk.context.engine)
     desk.store.client.flushdb()
     for _ in range(2):
-        heartbeat._say_counts()
+        heartbeat._report_progress()
     assert desk.store.client.hgetall(f"{PREFIX}lane:{MODEL.lane}").items() >= facts.items()
 
 
@@ -84,7 +84,7 @@ def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
 
     monkeypatch.setattr("time.time", lambda: clock() + wrong_s)
     monkeypatch.setattr(EchoEngine, "load", looked)
-    _loaded(model, heartbeat, threads=1, max_side=64)
+    _load(model, heartbeat, threads=1, max_side=64)
     heartbeat.stop({})
     (lane,) = seen
     assert lane.state == "loading"
@@ -109,7 +109,7 @@ def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_f
     monkeypatch.setattr(os, "_exit", ended)
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="w", lane=MODEL.lane)
     with pytest.raises(SystemExit, match="71"):
-        _loaded(MODEL, heartbeat, threads=1, max_side=64)
+        _load(MODEL, heartbeat, threads=1, max_side=64)
     (said,) = (record for record in caplog.records if record.name == "worker")
     assert ("'/srv/secret/no-such' is no folder" in said.message, bool(said.exc_info)) == (True, traced)
     callers = desk.store.run(jobs.lane(desk.settings, MODEL.lane)).failed
@@ -130,7 +130,7 @@ def test_work_that_an_engine_cannot_take_is_left_to_other_workers(
 
     monkeypatch.setattr(EchoEngine, "load", fallen)
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_02", lane=model.lane)
-    _, found = _loaded(model, heartbeat, threads=6, max_side=64)
+    _, found = _load(model, heartbeat, threads=6, max_side=64)
     heartbeat.stop({})
     assert found == desk.store.run(jobs.lane(desk.settings, model.lane)).slots == slots
 
@@ -155,7 +155,7 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
     heartbeat.ready("f" * 32, {"rows": "4", "slots": "6"}, desk.context.engine)
 
     def told() -> tuple[int, int, int]:
-        heartbeat._say_counts()
+        heartbeat._report_progress()
         lane = desk.store.run(jobs.lane(desk.settings, MODEL.lane))
         (fleet,) = desk.store.run(lanes(desk.settings, [MODEL.lane]))
         return lane.rows, lane.slots, fleet.workers[0].rows
@@ -167,7 +167,7 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
     store.away = False
     assert told() == (1, 3, 1)
     desk.store.client.flushdb()
-    heartbeat._say_counts()
+    heartbeat._report_progress()
     assert told() == (1, 3, 1)
     monkeypatch.setattr(EchoEngine, "rows_now", 4)
     assert told() == (4, 6, 4)

@@ -16,7 +16,7 @@ from shared.tokens import reckoned
 from worker.engines.base import Engine, Prompt, Samples
 from worker.engines.echo import SAMPLING_RATE, EchoEngine
 from worker.engines.sequential import SequentialEngine
-from worker.token_calibration import measured
+from worker.token_calibration import measure_tokens
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 MAX_SIDE = 1536
@@ -67,7 +67,7 @@ def counted(engine: Engine, text: str, *sizes: tuple[int, int]) -> tuple[int, in
 @pytest.mark.parametrize("sizes", [[], [(64, 64)], [(640, 480), (96, 1024)], [(1024, 1536)]])
 def test_pictures_of_any_size_are_foretold_for_a_model_that_cuts_them(sizes: list[tuple[int, int]]) -> None:
     engine = Cells()
-    told = reckoned(question("What is this?", len(sizes)), sizes, measured(engine, "m", MAX_SIDE))
+    told = reckoned(question("What is this?", len(sizes)), sizes, measure_tokens(engine, "m", MAX_SIDE))
 
     assert told.image == counted(engine, "What is this?", *sizes)[1]
 
@@ -78,7 +78,7 @@ def test_sounds_of_any_length_are_foretold_for_a_model_that_listens(seconds: flo
     request = Request(
         model="m", messages=(Message(role="user", parts=(Sound(digest="d"), Text(text="Who?"))),)
     )
-    told = reckoned(request, [], measured(engine, "m", MAX_SIDE), [seconds])
+    told = reckoned(request, [], measure_tokens(engine, "m", MAX_SIDE), [seconds])
     samples = array("f", bytes(4 * round(seconds * SAMPLING_RATE)))
 
     assert told.basis == "measured"
@@ -88,7 +88,7 @@ def test_sounds_of_any_length_are_foretold_for_a_model_that_listens(seconds: flo
 
 def test_the_shipped_model_s_prompts_are_foretold() -> None:
     engine = SequentialEngine(Model(id="sightline/tiny", source=str(TINY), engine="sequential")).load()
-    rule = measured(engine, "sightline/tiny", MAX_SIDE)
+    rule = measure_tokens(engine, "sightline/tiny", MAX_SIDE)
     for text, sizes in (
         ("How many shapes are there in this picture?", [(640, 480)]),
         ("Name the colour of the shape on the left, and say what is above it.", [(32, 32), (900, 100)]),
@@ -101,7 +101,7 @@ def test_the_shipped_model_s_prompts_are_foretold() -> None:
 
 
 def test_what_does_not_fit_the_model_is_foretold_to_fill_it() -> None:
-    rule = measured(Cells(limit=300), "m", MAX_SIDE)
+    rule = measure_tokens(Cells(limit=300), "m", MAX_SIDE)
 
     assert rule is not None
     assert rule.picture(MAX_SIDE, MAX_SIDE) == 300
@@ -109,4 +109,4 @@ def test_what_does_not_fit_the_model_is_foretold_to_fill_it() -> None:
 
 
 def test_a_processor_that_fails_at_a_made_up_question_does_not_end_the_worker() -> None:
-    assert measured(Failing(Model(id="test/failing", engine="echo")), "m", MAX_SIDE) is None
+    assert measure_tokens(Failing(Model(id="test/failing", engine="echo")), "m", MAX_SIDE) is None

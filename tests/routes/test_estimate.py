@@ -185,7 +185,7 @@ async def test_a_sound_is_foretold_by_its_seconds(stage: Stage) -> None:
         content = [
             {"type": "text", "text": "x" * 40},
             {"type": "image_url", "image_url": {"url": picture(8, 8)}},
-            {"type": "audio", "audio": base64.b64encode(sound("MP3", 3.0)).decode()},
+            {"type": "audio", "audio": base64.b64encode(sound("FLAC", 3.0)).decode()},
         ]
         body = {"messages": [{"role": "user", "content": content}], "input": None}
         found = (await told(client, **body))["tokens"]

@@ -15,7 +15,7 @@ from tests.support.app import client_of
 from tests.support.batches import begun, content, ended, line
 from tests.support.clients import until_async
 from tests.support.scripted_worker import Hand
-from worker.maintenance.removal import Removal
+from worker.maintenance.removal import ModelRemoval
 
 MODEL, NEW = "sightline/tiny", "org/new"
 ADMIN = "/v1/admin/models"
@@ -23,7 +23,7 @@ QUESTION = {"prompt": "What?"}
 
 
 def maintain(stage: Stage) -> int:
-    return Removal(stage.hand.settings, stage.hand.store).end_waiting()
+    return ModelRemoval(stage.hand.settings, stage.hand.store).end_waiting()
 
 
 async def submitted(client: httpx.AsyncClient, model: str = MODEL, **body: Any) -> httpx.Response:

@@ -35,10 +35,10 @@ from tests.support.redis_server import RedisServer
 from worker.attempt import AttemptContext, attempt
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
-from worker.fair_share import FEWEST, FairSemaphore
+from worker.fair_share import MIN_CONCURRENCY, FairSemaphore
 from worker.lease import Leases
-from worker.media.picture_decoder import Decoder
-from worker.media.sound_decoder import Listener
+from worker.media.picture_decoder import PictureDecoder
+from worker.media.sound_decoder import SoundDecoder
 from worker.publisher import Publisher
 
 T = TypeVar("T")
@@ -108,19 +108,19 @@ class Workbench:
             store=self.store,
             nudger=self.nudger,
             blobs=self.blobs,
-            decoder=Decoder(self.settings.pictures),
-            listener=Listener(self.settings.sounds),
+            picture_decoder=PictureDecoder(self.settings.pictures),
+            sound_decoder=SoundDecoder(self.settings.sounds),
             engine=EchoEngine(MODEL),
             publisher=Publisher(self.store),
             leases=self.leases,
-            preparing=FairSemaphore(FEWEST),
+            preparing=FairSemaphore(MIN_CONCURRENCY),
         )
         self.context.publisher.start()
 
     def close(self) -> None:
         self.context.publisher.stop()
-        self.context.decoder.close()
-        self.context.listener.close()
+        self.context.picture_decoder.close()
+        self.context.sound_decoder.close()
         self.store.client.close()
         self.nudger._client.close()
 

@@ -51,7 +51,7 @@ class Office:
         return job
 
     def errand(self) -> DueDelivery:
-        taken = self.desk.store.run(webhook_deliveries.deliver(self.settings, ids.token(), posting.AT_ONCE))
+        taken = self.desk.store.run(webhook_deliveries.deliver(self.settings, ids.token(), posting.MAX_CALLS))
         assert taken is not None
         return taken
 

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageCms
 
 from worker.fair_share import Waiter
-from worker.media.picture_decoder import Decoder
+from worker.media.picture_decoder import PictureDecoder
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
@@ -46,9 +46,9 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB"
     return encoded(Image.new(mode, size, colour.get(mode, 90)), kind, **options)
 
 
-def decoded(decoder: Decoder, data: bytes) -> Image.Image:
+def decoded(decoder: PictureDecoder, data: bytes) -> Image.Image:
     """What the model would see of one picture."""
-    with decoder.decoded([data], Waiter("")) as (picture,):
+    with decoder.decode([data], Waiter("")) as (picture,):
         return picture
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from tests.support.behaviour_stage import MODEL, Scene, question
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, bearer
-from worker.maintenance.removal import Removal
+from worker.maintenance.removal import ModelRemoval
 
 
 async def _serve(scene: Scene) -> None:
@@ -84,7 +84,7 @@ async def removed_meanwhile(scene: Scene) -> None:
     async def remove(scene: Scene) -> None:
         await scene.waiting()
         await scene.client.delete(f"/v1/admin/models/{MODEL}")
-        assert Removal(scene.hand.settings, scene.hand.store).end_waiting() == 1
+        assert ModelRemoval(scene.hand.settings, scene.hand.store).end_waiting() == 1
 
     scene.meanwhile(remove)
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import random
 import struct
 from array import array
 
@@ -65,6 +66,17 @@ def piped_mp3(seconds: float) -> bytes:
     # Loud, then silent: what the first frames weigh tells nothing of the others.
     samples = [value * (at % 16_000 < 8_000) for at, value in enumerate(wave(seconds))]
     how = {"format": "MP3", "bitrate_mode": "VARIABLE", "compression_level": 0.3}
+    soundfile.write(out, samples, 16_000, **how)
+    data = out.getvalue()
+    return data[data.index(b"\xff\xf3", 4) :]
+
+
+def streamed_mp3(seconds: float) -> bytes:
+    """As a speech service streams it: frames of one bitrate, and no header that counts them."""
+    out = io.BytesIO()
+    noise = random.Random(1)  # noqa: S311 - noise for an encoder
+    samples = [noise.uniform(-0.1, 0.1) for _ in range(round(seconds * 16_000))]
+    how = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.5}
     soundfile.write(out, samples, 16_000, **how)
     data = out.getvalue()
     return data[data.index(b"\xff\xf3", 4) :]

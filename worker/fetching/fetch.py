@@ -1,4 +1,4 @@
-"""Fetches one remote picture or sound: guarded (`outbound`), bounded in time and bytes, without retries."""
+"""Fetches one remote picture or sound: guarded, bounded in time and bytes, without retries."""
 
 import socket
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from worker.fetching.guarded_http import (
     Resolver,
     body,
     connect,
-    described,
+    describe,
     exchange,
     header,
     resolve,
@@ -32,19 +32,19 @@ HOSTS = KeyedFairSemaphore(9)
 """Limits this process's fetches from one host: it is not flooded, and a slow one does not delay all."""
 
 
-class Wanted(NamedTuple):
+class FetchKind(NamedTuple):
     """A kind of file to fetch: its name for callers, and the media types to ask for."""
 
     noun: str
     accepts: str
 
 
-PICTURES = Wanted("picture", "image/png, image/jpeg, image/webp, image/gif")
-SOUNDS = Wanted("sound", "audio/wav, audio/flac, audio/mpeg")
+PICTURES = FetchKind("picture", "image/png, image/jpeg, image/webp, image/gif")
+SOUNDS = FetchKind("sound", "audio/wav, audio/flac, audio/mpeg")
 
 
-class Exchange(NamedTuple):
-    """What one exchange brought: the location of a redirect, or the body."""
+class FetchResponse(NamedTuple):
+    """The location of a redirect, or the body."""
 
     location: str | None
     body: bytes
@@ -57,37 +57,37 @@ def fetch(
     param: str | None,
     allowance: Allowance,
     resolver: Resolver = resolve,
-    wanted: Wanted = PICTURES,
+    kind: FetchKind = PICTURES,
 ) -> bytes:
-    """The bytes behind `url`, redirects followed, each checked as the first URL was.
+    """The bytes at `url`, redirects followed, each checked as the first URL was.
 
     Raises CallerError: `invalid_image_url` if the guard refuses, `fetch_failed` for any failure of the
-    origin, slowness included; Unavailable `queue_full` if other fetches leave no turn for this one. Takes no
+    origin, slowness included; Unavailable `queue_full` if other fetches leave no place for this one. Takes no
     longer than the allowance permits.
     """
     try:
-        for followed in range(settings.max_redirects + 1):
-            target = _target(url, settings.reach, param, redirected=followed > 0)
+        for redirects in range(settings.max_redirects + 1):
+            target = _target(url, settings.reach, param, redirected=redirects > 0)
             with (
-                allowance.turn(HOSTS, target.host),
+                allowance.place(HOSTS, target.host),
                 connect(target, settings.reach, resolver, allowance, param) as connection,
             ):
-                answer = _answer(connection, target, max_bytes, allowance, wanted.accepts)
-            if answer.location is None:
-                return answer.body
-            url = _redirected(url, answer.location)
+                response = _exchange(connection, target, max_bytes, allowance, kind.accepts)
+            if response.location is None:
+                return response.body
+            url = _redirected(url, response.location)
         raise OriginError(f"the URL redirects more than {settings.max_redirects} times")
     except FAULTS as fault:
-        reason = described(fault, "origin", settings.limit_s)
-    raise CallerError("fetch_failed", f"The {wanted.noun} could not be fetched: {reason}.", param=param)
+        reason = describe(fault, "origin", settings.limit_s)
+    raise CallerError("fetch_failed", f"The {kind.noun} could not be fetched: {reason}.", param=param)
 
 
-def _answer(
+def _exchange(
     connection: socket.socket, target: Target, max_bytes: int, allowance: Allowance, accepts: str
-) -> Exchange:
+) -> FetchResponse:
     http, response = exchange(connection, _request(target, accepts), allowance)
     if response.status_code in REDIRECTS:
-        return Exchange(header(response, b"location"), b"")
+        return FetchResponse(header(response, b"location"), b"")
     if not 200 <= response.status_code < 300 or response.status_code == PARTIAL:
         raise OriginError(f"the origin answered with status {response.status_code}")
     codings = header(response, b"content-encoding").lower().split(",")
@@ -96,7 +96,7 @@ def _answer(
     length = header(response, b"content-length")
     if length and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    return Exchange(None, _read_body(http, connection, max_bytes, allowance))
+    return FetchResponse(None, _read_body(http, connection, max_bytes, allowance))
 
 
 def _request(target: Target, accepts: str) -> Sequence[h11.Event]:
@@ -111,12 +111,12 @@ def _request(target: Target, accepts: str) -> Sequence[h11.Event]:
 
 
 def _read_body(http: h11.Connection, connection: socket.socket, limit: int, allowance: Allowance) -> bytes:
-    read = bytearray()
+    content = bytearray()
     for data in body(http, connection, allowance):
-        read += data
-        if len(read) > limit:
+        content += data
+        if len(content) > limit:
             raise _too_large(limit)
-    return bytes(read)
+    return bytes(content)
 
 
 def _target(url: str, reach: Reach, param: str | None, *, redirected: bool) -> Target:

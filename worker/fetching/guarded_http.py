@@ -1,4 +1,4 @@
-"""Makes one guarded HTTP/1.1 exchange with a host that a stranger named.
+"""Makes one guarded HTTP/1.1 exchange with a host that an untrusted client named.
 
 The name is resolved once, every address is checked, and the connection goes to a checked address while Host
 and SNI keep the name, so a name that resolves differently the next time (DNS rebinding) gains nothing. The
@@ -33,10 +33,10 @@ class OriginError(Exception):
 
 
 FAULTS = (OriginError, OSError, h11.RemoteProtocolError)
-"""All that an exchange may raise except for the guard's refusal; `described` words each for callers."""
+"""All that an exchange may raise except for the guard's refusal; `describe` words each for callers."""
 
 
-def described(fault: Exception, peer: str, limit_s: float) -> str:
+def describe(fault: Exception, peer: str, limit_s: float) -> str:
     """One of `FAULTS` in words for the caller; `peer` is the caller's word for the other side."""
     match fault:
         case OriginError():
@@ -54,92 +54,92 @@ def described(fault: Exception, peer: str, limit_s: float) -> str:
 class Allowance:
     """The time and bytes left for all exchanges together; threads that fetch for the same job share one.
 
-    Between two looks at it at most half of the time is counted: however long this process stands still, the
-    origin loses at most one half. While a thread waits for a turn, nothing is counted; all such waits
+    Between two looks at it at most half of the time is counted: however long this process is paused, the
+    origin loses at most one half. While a thread waits for a place, nothing is counted; all such waits
     together take at most half as long. Setting `cancel` uses it up at once.
     """
 
     def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event, caller: str = "") -> None:
-        self._half_s, self._left_s, self._turns_s = limit_s / 2, limit_s, limit_s / 2
-        self._looked = time.monotonic()
-        self._caller, self._waiting, self._turns = caller, 0, Counter[Hashable]()
-        self._max_bytes = self._left = max_bytes
+        self._half_s, self._left_s, self._waits_s = limit_s / 2, limit_s, limit_s / 2
+        self._counted_at = time.monotonic()
+        self._caller, self._waiting, self._places = caller, 0, Counter[Hashable]()
+        self._max_bytes = self._left_bytes = max_bytes
         self._cancel = cancel
         self._lock = threading.Lock()
 
-    def left(self) -> float:
+    def left_s(self) -> float:
         """Seconds left. Raises TimeoutError if there are none."""
         with self._lock:
-            self._count()
-            left = self._left_s
-        if left <= 0 or self._cancel.is_set():
+            self._count_time()
+            left_s = self._left_s
+        if left_s <= 0 or self._cancel.is_set():
             raise TimeoutError
-        return left
+        return left_s
 
-    def patience_s(self) -> float:
+    def wait_s(self) -> float:
         """Seconds to wait before the next look, for waits that can be repeated. Raises TimeoutError."""
-        return min(self.left(), self._half_s)
+        return min(self.left_s(), self._half_s)
 
-    @contextmanager
-    def turn(self, turns: KeyedFairSemaphore, thing: Hashable) -> Iterator[None]:
-        """One of `turns`, for the block. Raises TimeoutError; Unavailable `queue_full` if others hold all."""
-        with ExitStack() as taken:
-            left = self.left()
-            if self._turns[thing]:
-                # It waits for turns that the job itself holds, so the time counts.
-                taken.enter_context(turns.at(thing, self._caller, left))
-            else:
-                with self._paused() as limit_s:
-                    try:
-                        taken.enter_context(turns.at(thing, self._caller, limit_s))
-                    except TimeoutError:
-                        raise Unavailable("queue_full", "Too much is fetched at once.") from None
-            self._hold(thing, 1)
-            taken.callback(self._hold, thing, -1)
-            yield
-
-    def _hold(self, thing: Hashable, count: int) -> None:
-        with self._lock:
-            self._turns[thing] += count
-
-    @contextmanager
-    def _paused(self) -> Iterator[float]:
-        """Seconds that may be spent waiting for turns; the origin's time stands still meanwhile."""
-        with self._lock:
-            self._count()
-            self._waiting += 1
-            limit_s = self._turns_s
-        try:
-            yield limit_s
-        finally:
-            with self._lock:
-                self._count()
-                self._waiting -= 1
-
-    def _count(self) -> None:
-        """Count the time since the last look; call it with the lock held."""
-        now = time.monotonic()
-        passed, self._looked = now - self._looked, now
-        if self._waiting:
-            self._turns_s -= passed
-        else:
-            self._left_s -= min(passed, self._half_s)
-
-    def take(self, count: int) -> None:
+    def count_bytes(self, count: int) -> None:
         """Count received bytes. Raises OriginError if they are too many."""
         with self._lock:
-            self._left -= count
-            if self._left < 0:
+            self._left_bytes -= count
+            if self._left_bytes < 0:
                 raise OriginError(
                     f"what is fetched for the request is larger than {self._max_bytes} bytes together"
                 )
 
+    @contextmanager
+    def place(self, places: KeyedFairSemaphore, key: Hashable) -> Iterator[None]:
+        """One of `places`, for the block. Raises TimeoutError; Unavailable `queue_full` if none gets free."""
+        with ExitStack() as stack:
+            left_s = self.left_s()
+            if self._places[key]:
+                # It waits for places that the job itself holds, so the time counts.
+                stack.enter_context(places.reserve(key, self._caller, left_s))
+            else:
+                with self._paused() as limit_s:
+                    try:
+                        stack.enter_context(places.reserve(key, self._caller, limit_s))
+                    except TimeoutError:
+                        raise Unavailable("queue_full", "Too much is fetched at once.") from None
+            self._count_place(key, 1)
+            stack.callback(self._count_place, key, -1)
+            yield
+
+    def _count_place(self, key: Hashable, count: int) -> None:
+        with self._lock:
+            self._places[key] += count
+
+    @contextmanager
+    def _paused(self) -> Iterator[float]:
+        """Seconds that may be spent waiting for places; the origin's time does not run in the block."""
+        with self._lock:
+            self._count_time()
+            self._waiting += 1
+            limit_s = self._waits_s
+        try:
+            yield limit_s
+        finally:
+            with self._lock:
+                self._count_time()
+                self._waiting -= 1
+
+    def _count_time(self) -> None:
+        """Count the time since the last look; call it with the lock held."""
+        now = time.monotonic()
+        passed, self._counted_at = now - self._counted_at, now
+        if self._waiting:
+            self._waits_s -= passed
+        else:
+            self._left_s -= min(passed, self._half_s)
+
 
 def resolve(host: str, port: int) -> list[IPAddress]:
     """All addresses of a name, as the system resolves it. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     # A scope id (fe80::1%eth0) is dropped: such an address is refused anyway.
-    return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
+    return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in results]
 
 
 def connect(
@@ -149,8 +149,8 @@ def connect(
 
     Raises CallerError `invalid_image_url` if the guard refuses, OriginError, OSError.
     """
-    addresses = [target.address] if target.address else _resolve_within(target, resolver, allowance)
-    # One bad address condemns all: a name that mixes them is a rebinding attempt, not an honest host.
+    addresses = [target.address] if target.address else _resolve(target, resolver, allowance)
+    # One bad address is enough: a name that mixes them is a rebinding attempt, not an honest host.
     if not all(may_connect(ip, target.host, reach) for ip in addresses):
         message = f"The URL's host has an address that is not public{exemption(*addresses)}."
         raise CallerError("invalid_image_url", message, param=param)
@@ -162,9 +162,9 @@ def exchange(
 ) -> tuple[h11.Connection, h11.Response]:
     """Send `request`, read the answer's head; `body` reads on. Raises `FAULTS`."""
     http = h11.Connection(h11.CLIENT)
-    sent = b"".join(http.send(event) or b"" for event in request)
-    connection.settimeout(allowance.left())
-    connection.sendall(sent)
+    head_and_body = b"".join(http.send(event) or b"" for event in request)
+    connection.settimeout(allowance.left_s())
+    connection.sendall(head_and_body)
     return http, _head(http, connection, allowance)
 
 
@@ -174,7 +174,7 @@ def body(http: h11.Connection, connection: socket.socket, allowance: Allowance) 
         if event is h11.NEED_DATA:
             http.receive_data(receive(connection, allowance))
         elif isinstance(event, h11.Data):
-            allowance.take(len(event.data))
+            allowance.count_bytes(len(event.data))
             yield event.data
 
 
@@ -196,42 +196,42 @@ def _head(http: h11.Connection, connection: socket.socket, allowance: Allowance)
 def receive(connection: socket.socket, allowance: Allowance) -> bytes:
     """Raises TimeoutError, OSError."""
     while True:
-        connection.settimeout(allowance.patience_s())
+        connection.settimeout(allowance.wait_s())
         with suppress(TimeoutError):
             return connection.recv(CHUNK)
 
 
 def header(response: h11.Response, name: bytes) -> str:
     """All lines of a header, joined into one (RFC 9110, section 5.3); "" if there is none."""
-    found = [value for key, value in response.headers if key == name]
-    return b", ".join(found).decode("utf-8", "replace").strip()
+    values = [value for key, value in response.headers if key == name]
+    return b", ".join(values).decode("utf-8", "replace").strip()
 
 
-def _resolve_within(target: Target, resolver: Resolver, allowance: Allowance) -> list[IPAddress]:
+def _resolve(target: Target, resolver: Resolver, allowance: Allowance) -> list[IPAddress]:
     """Resolve in a thread of its own, because getaddrinfo has no time limit and may outlive this call."""
-    found: list[IPAddress] = []
-    failed: list[OSError | UnicodeError] = []
+    addresses: list[IPAddress] = []
+    errors: list[OSError | UnicodeError] = []
 
     def look_up() -> None:
         try:
-            found.extend(dict.fromkeys(resolver(target.host, target.port)))
+            addresses.extend(dict.fromkeys(resolver(target.host, target.port)))
         except (OSError, UnicodeError) as error:
-            failed.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=look_up, name="resolve", daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(allowance.patience_s())
-    if failed or not found:
+        thread.join(allowance.wait_s())
+    if errors or not addresses:
         raise OriginError("its host name has no address")
-    return found
+    return addresses
 
 
 def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -> socket.socket:
     """A connection to the first address that takes it, TLS included. Raises OSError."""
     for rest, ip in zip(range(len(addresses), 0, -1), addresses, strict=True):
         try:
-            connection = socket.create_connection((str(ip), target.port), timeout=allowance.left() / rest)
+            connection = socket.create_connection((str(ip), target.port), timeout=allowance.left_s() / rest)
             break
         except OSError:
             if rest == 1:
@@ -239,7 +239,7 @@ def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -
     if target.scheme == "http":
         return connection
     try:
-        connection.settimeout(allowance.left())
+        connection.settimeout(allowance.left_s())
         return _tls().wrap_socket(connection, server_hostname=target.host)
     except OSError:
         connection.close()

@@ -1,11 +1,12 @@
 """Fetches a job's remote pictures and sounds, and admits the job once they are stored.
 
-It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has
-no run yet."""
+It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has no run yet.
+"""
 
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,8 @@ from opentelemetry.trace import SpanKind
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
-from shared.media import sounds
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
-from shared.media.sounds import refused_as_sound
+from shared.media.sounds import check_sound, refused_as_sound
 from shared.metrics.counters import FETCH, INTAKES
 from shared.pending_terms import HeldTerms
 from shared.request import Image, Media, Request
@@ -36,63 +36,21 @@ from shared.telemetry import traces
 from worker.fair_share import KeyedFairSemaphore
 from worker.fetching.fetch import SOUNDS, fetch
 from worker.fetching.guarded_http import Allowance
-from worker.lease import Lease, Leases, insist
-from worker.telemetry.attempt_log import Entry, attempted, word_of
-
-# Limits what one job may fetch, and how many jobs may hold much of it in memory at once.
-
-SMALL = 2**20
-"""Bytes that every job may hold; a job that fetches more needs one of the places."""
-LARGE_AT_ONCE = 4
-
-
-class JobAllowance(Allowance):
-    """The allowance of one job, for a block; at its end threads still fetching for the job are stopped."""
-
-    def __init__(
-        self, limit_s: float, max_bytes: int, cancel: threading.Event, places: KeyedFairSemaphore, caller: str
-    ) -> None:
-        super().__init__(limit_s, max_bytes, cancel, caller)
-        self._places, self._place = places, ExitStack()
-        self._taken = 0
-        self._large = self._over = False
-        self._growing = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over = True
-        with self._growing:
-            self._place.close()
-
-    def left(self) -> float:
-        if self._over:
-            raise TimeoutError
-        return super().left()
-
-    def take(self, count: int) -> None:
-        """As `Allowance.take`, but beyond `SMALL` bytes it waits for a place.
-
-        Raises TimeoutError, and Unavailable `queue_full` if no place comes.
-        """
-        super().take(count)
-        with self._growing:
-            self.left()
-            self._taken += count
-            if self._taken > SMALL and not self._large:
-                self._place.enter_context(self.turn(self._places, "large"))
-                self._large = True
-
+from worker.lease import Lease, Leases, retry_until_stored
+from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
 log = logging.getLogger("worker.fetching")
-AT_ONCE = 8
-"""Pictures of one job fetched at the same time."""
+CONCURRENT_FETCHES = 8
+"""Files of one job fetched at the same time."""
+SMALL = 2**20
+"""Bytes that every job may hold in memory; a job that fetches more needs one of the places for large ones."""
+LARGE_JOBS = 4
+
+Source = tuple[str, type[Media]]
+"""A URL, and whether it is a picture's or a sound's."""
 
 
-class Fetched(NamedTuple):
+class StoredFile(NamedTuple):
     """A file now in the blob store: its digest, its size in bytes, and what a picture's headers say."""
 
     name: str
@@ -110,18 +68,18 @@ class Intake:
     blobs: Blobs
     leases: Leases
     worker: str
-    large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_AT_ONCE))
+    large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
-        taken = self._claimed()
-        if taken is None:
+        claimed = self._claim()
+        if claimed is None:
             return
-        with self.leases.hold(taken) as lease, attempted(taken) as entry:
-            self._take_in(lease, entry)
-            INTAKES.labels(word_of(entry.outcome)).inc()
+        with self.leases.hold(claimed) as lease, log_attempt(claimed) as entry:
+            self._attempt(lease, entry)
+            INTAKES.labels(counted_outcome(entry.outcome)).inc()
 
-    def _claimed(self) -> Claim | None:
+    def _claim(self) -> Claim | None:
         call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
         try:
             return take(self.store, call)
@@ -130,33 +88,45 @@ class Intake:
             log.warning("fetches wait: %s", error.message)
             return None
 
-    def _take_in(self, lease: Lease, entry: Entry) -> None:
-        claimed = lease.claim
+    def _attempt(self, lease: Lease, entry: AttemptEntry) -> None:
         try:
-            placing = self._placing(claimed, self._fetched(lease))
+            placing = self._placing(lease.claim, self._stored_request(lease))
         except CallerError as error:
-            entry.outcome, entry.code = "failed", error.code
-            failure = JobError(code=error.code, message=error.message, param=error.param)
-            insist(self.store.run, fail_intake(self.settings, claimed, failure), lease)
+            self._end(lease, entry, error)
         except Unavailable as error:
             # The next courier to claim it would fetch everything again and fail in the same way.
             lease.cancel.wait(self.settings.queue.backoff_s if isinstance(error, BlobsUnavailable) else 0)
             entry.outcome = error.code
             self._give_back(lease, error.code, None)
         except BlobMissingError as missing:
-            log.error("job %s: a file is missing from the blob store", claimed.id)
+            log.error("job %s: a file is missing from the blob store", lease.claim.id)
             self._fail(lease, entry, "A stored picture is missing; send it again.", missing.names)
         except Exception:
             # The outermost frame of an intake: our own failure is counted and tried again.
-            log.exception("job %s: its inputs could not be taken in", claimed.id)
+            log.exception("job %s: its inputs could not be taken in", lease.claim.id)
             self._fail(lease, entry, "The job's inputs could not be taken in.")
         else:
-            word = insist(self.store.run, admit(placing, self.settings, token=claimed.token), lease)
-            entry.outcome = "admitted" if word in ("queued", "placed") else "lost"
-            if word == "queued":
-                self.nudger.send(placing.lane)
+            self._admit(lease, entry, placing)
 
-    def _fail(self, lease: Lease, entry: Entry, message: str, missing: tuple[str, ...] = ()) -> None:
+    def _placing(self, claimed: Claim, request: Request) -> Placing:
+        terms, shared = HeldTerms.model_validate_json(claimed.terms), self.settings.queue.share_answers
+        return terms.placing(claimed.id, claimed.caller, request, shared=shared)
+
+    def _admit(self, lease: Lease, entry: AttemptEntry, placing: Placing) -> None:
+        call = admit(placing, self.settings, token=lease.claim.token)
+        status = retry_until_stored(self.store.run, call, lease)
+        entry.outcome = "admitted" if status in ("queued", "placed") else "lost"
+        if status == "queued":
+            self.nudger.send(placing.lane)
+
+    def _end(self, lease: Lease, entry: AttemptEntry, error: CallerError) -> None:
+        """End the job: what its caller sent is at fault, and another attempt cannot help."""
+        entry.outcome, entry.code = "failed", error.code
+        failure = JobError(code=error.code, message=error.message, param=error.param)
+        retry_until_stored(self.store.run, fail_intake(self.settings, lease.claim, failure), lease)
+
+    def _fail(self, lease: Lease, entry: AttemptEntry, message: str, missing: tuple[str, ...] = ()) -> None:
+        """Fail this attempt; another one may succeed."""
         entry.outcome, entry.code = "attempt_failed", "internal_error"
         error = JobError(code="internal_error", message=message, retryable=True)
         self._give_back(lease, "attempt_failed", error, missing)
@@ -165,48 +135,57 @@ class Intake:
         self, lease: Lease, reason: str, error: JobError | None, missing: tuple[str, ...] = ()
     ) -> None:
         call = give_back(self.settings, lease.claim, reason=reason, error=error, missing=missing)
-        if insist(self.store.run, call, lease):
+        if retry_until_stored(self.store.run, call, lease):
             self.nudger.send(INTAKE)
 
-    def _fetched(self, lease: Lease) -> Request:
-        """The claim's request with all that it shows in the blob store; it is fetched at the same time."""
-        request, limits = Request.model_validate_json(lease.claim.request), self.settings.pictures
-        named = [
-            (part.url, type(part), place)
+    def _stored_request(self, lease: Lease) -> Request:
+        """The claim's request with digests for URLs: all that it shows is in the blob store."""
+        request = Request.model_validate_json(lease.claim.request)
+        remote = [
+            ((part.url, type(part)), place)
             for place, part in zip(request.places, request.media, strict=True)
             if part.url
         ]
-        if not named:
+        if not remote:
             # Nothing to fetch: the job only had to wait for its time.
             return request
-        places: dict[tuple[str, type[Media]], str] = {}
-        for url, kind, param in named:
-            places.setdefault((url, kind), param)
-        stored, most = self._stored(request), int(limits.max_mb_request * 2**20)
-        pool = ThreadPoolExecutor(AT_ONCE, "fetch")
-        with JobAllowance(
-            self.settings.fetch.limit_s, most, lease.cancel, self.large, lease.claim.caller
-        ) as haul:
-            hold = partial(self._held, lease.claim.id, haul, traces.here())
-            try:
-                held = list(pool.map(hold, places, places.values()))
-            finally:
-                # Not waited for: after one picture's failure the others end with the haul.
-                pool.shutdown(wait=False, cancel_futures=True)
-        found = dict(zip(places, held, strict=True))
-        # Counted as often as it is shown: the model sees a picture named twice two times.
-        seen = [(found[url, kind], param) for url, kind, param in named]
-        check_request([replace(one.info, param=param) for one, param in seen if one.info], limits)
-        fetched = {one.name: (one.size, param) for one, param in seen if one.info}
-        check_sizes((stored | fetched).values(), limits)
+        earlier = self._earlier_sizes(request)
+        files = self._fetch_all(lease, remote)
+        self._check([(files[source], place) for source, place in remote], earlier)
         return request.with_media(
             tuple(
-                type(part)(digest=found[part.url, type(part)].name) if part.url else part
+                type(part)(digest=files[part.url, type(part)].name) if part.url else part
                 for part in request.media
             )
         )
 
-    def _stored(self, request: Request) -> dict[str, tuple[int, str]]:
+    def _fetch_all(self, lease: Lease, remote: Sequence[tuple[Source, str]]) -> dict[Source, StoredFile]:
+        """Fetch each URL once, at the same time."""
+        places: dict[Source, str] = {}
+        for source, place in remote:
+            places.setdefault(source, place)
+        limit_s, max_bytes = self.settings.fetch.limit_s, int(self.settings.pictures.max_mb_request * 2**20)
+        pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
+        with JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance:
+            store_one = partial(self._store_one, lease.claim.id, allowance, traces.here())
+            try:
+                files = list(pool.map(store_one, places, places.values()))
+            finally:
+                # Not waited for: after one picture's failure the others end with the allowance.
+                pool.shutdown(wait=False, cancel_futures=True)
+        return dict(zip(places, files, strict=True))
+
+    def _check(self, shown: Sequence[tuple[StoredFile, str]], earlier: dict[str, tuple[int, str]]) -> None:
+        """Check the pictures together. They count as often as they are shown: the model sees each of them.
+
+        Raises CallerError `payload_too_large`, `invalid_image`.
+        """
+        limits = self.settings.pictures
+        check_request([replace(file.info, param=place) for file, place in shown if file.info], limits)
+        fetched = {file.name: (file.size, place) for file, place in shown if file.info}
+        check_sizes((earlier | fetched).values(), limits)
+
+    def _earlier_sizes(self, request: Request) -> dict[str, tuple[int, str]]:
         """The size in bytes and the place of each picture that is stored already.
 
         Raises BlobMissingError, BlobsUnavailable.
@@ -217,36 +196,77 @@ class Intake:
             if isinstance(part, Image) and part.digest
         }
 
-    def _held(
-        self, job: str, haul: JobAllowance, carrier: str, named: tuple[str, type[Media]], param: str
-    ) -> Fetched:
+    def _store_one(
+        self, job: str, allowance: "JobAllowance", carrier: str, source: Source, param: str
+    ) -> StoredFile:
         """Fetch one picture or sound into the blob store."""
-        url, kind = named
+        url, kind = source
         # This thread is not the attempt's, so the span cannot find its parent by itself.
         with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
-            body, info = self._picture(url, haul, param) if kind is Image else self._sound(url, haul, param)
+            fetch_one = self._fetch_picture if kind is Image else self._fetch_sound
+            body, info = fetch_one(url, allowance, param)
         name = digest(body)
         while self.store.run(touch((name,), job)):
             time.sleep(DELETION_POLL_S)
         self.blobs.write(name, body)
-        return Fetched(name, len(body), info)
+        return StoredFile(name, len(body), info)
 
-    def _picture(self, url: str, haul: JobAllowance, param: str) -> tuple[bytes, PictureInfo]:
+    def _fetch_picture(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, PictureInfo]:
         limits = self.settings.pictures
         with FETCH.labels("picture").time():
-            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul)
+            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, allowance)
         return body, inspect(body, limits, param)
 
-    def _sound(self, url: str, haul: JobAllowance, param: str) -> tuple[bytes, None]:
+    def _fetch_sound(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, None]:
         limits = self.settings.sounds
         with refused_as_sound(), FETCH.labels("sound").time():
-            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul, wanted=SOUNDS)
-        sounds.inspect(body, limits, param)
+            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, allowance, kind=SOUNDS)
+        check_sound(body, limits, param)
         return body, None
 
-    def _placing(self, claimed: Claim, request: Request) -> Placing:
-        held, shared = HeldTerms.model_validate_json(claimed.terms), self.settings.queue.share_answers
-        return held.placing(claimed.id, claimed.caller, request, shared=shared)
+
+class JobAllowance(Allowance):
+    """The allowance of one job, for a block; at its end threads still fetching for the job are stopped.
+
+    Few jobs may hold more than `SMALL` bytes in memory at once: each needs one of the `places`.
+    """
+
+    def __init__(
+        self, limit_s: float, max_bytes: int, cancel: threading.Event, places: KeyedFairSemaphore, caller: str
+    ) -> None:
+        super().__init__(limit_s, max_bytes, cancel, caller)
+        self._large_places, self._place = places, ExitStack()
+        self._received = 0
+        self._is_large = self._ended = False
+        self._growing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended = True
+        with self._growing:
+            self._place.close()
+
+    def left_s(self) -> float:
+        if self._ended:
+            raise TimeoutError
+        return super().left_s()
+
+    def count_bytes(self, count: int) -> None:
+        """As `Allowance.count_bytes`, but beyond `SMALL` bytes it waits for a place.
+
+        Raises TimeoutError, and Unavailable `queue_full` if no place comes.
+        """
+        super().count_bytes(count)
+        with self._growing:
+            self.left_s()
+            self._received += count
+            if self._received > SMALL and not self._is_large:
+                self._place.enter_context(self.place(self._large_places, "large"))
+                self._is_large = True
 
 
 def _host(url: str) -> str:

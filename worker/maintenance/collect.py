@@ -1,4 +1,4 @@
-"""The pass that deletes the bytes of pictures and files that nobody needs any more."""
+"""The pass that deletes stored bytes that no record needs, in step with the records that say so."""
 
 import time
 from collections.abc import Iterator
@@ -10,31 +10,12 @@ from shared.store.audit import doom
 from shared.store.jobs import deleted
 from shared.store.script import Store
 
-# Deletes stored bytes that nobody needs any more, in step with the records that say who needs them.
-
-
-def delete(store: Store, blobs: Blobs, name: str) -> bool:
-    """Delete doomed bytes; False if they were gone, or a job relies on them again.
-
-    The latter happens if this process stood still for longer than the mark for which uploads wait. If the
-    blob store cannot be reached, the bytes are left to be collected.
-    """
-    with suppress(BlobMissingError, BlobsUnavailable):
-        aside = blobs.set_aside(name)
-        if store.run(deleted([name])):
-            blobs.rename(aside, name)
-            return False
-        blobs.delete(aside)
-        return True
-    return False
-
-
 PAUSE_S = 600.0
 """Seconds between two walks."""
-AT_ONCE = 200
+NAMES_EACH = 200
 
 
-class Collection:
+class BlobCollector:
     """Walks over all stored bytes again and again, except those younger than an upload's hold."""
 
     def __init__(self, store: Store, blobs: Blobs) -> None:
@@ -50,10 +31,26 @@ class Collection:
             if time.monotonic() < self._next:
                 return 0
             self._next = time.monotonic() + PAUSE_S
-            self._walk = self._blobs.older(HOLD_S, AT_ONCE)
+            self._walk = self._blobs.older(HOLD_S, NAMES_EACH)
             return self._blobs.sweep(HOLD_S)
-        return sum(self._deleted(name) for name in names)
+        return sum(self._delete(name) for name in names)
 
-    def _deleted(self, name: str) -> bool:
+    def _delete(self, name: str) -> bool:
         """One at a time, so that an upload does not wait long for the mark to go."""
-        return bool(self._store.run(doom([name]))) and delete(self._store, self._blobs, name)
+        return bool(self._store.run(doom([name]))) and delete_blob(self._store, self._blobs, name)
+
+
+def delete_blob(store: Store, blobs: Blobs, name: str) -> bool:
+    """Delete bytes that are marked for it; False if they were gone, or a job relies on them again.
+
+    The latter happens if this process was paused for longer than the mark for which uploads wait. If the
+    blob store cannot be reached, the bytes are left to be collected.
+    """
+    with suppress(BlobMissingError, BlobsUnavailable):
+        aside = blobs.set_aside(name)
+        if store.run(deleted([name])):
+            blobs.rename(aside, name)
+            return False
+        blobs.delete(aside)
+        return True
+    return False

@@ -1,11 +1,12 @@
 """The maintenance thread of a courier; one courier leads and runs every pass, one after the other.
 
-Nothing here goes through the broker: repairs must not depend on what may be broken."""
+Nothing here goes through the broker: repairs must not depend on what may be broken.
+"""
 
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from functools import partial
 
 from shared.blobs import Blobs
 from shared.errors import Unavailable
@@ -16,56 +17,28 @@ from shared.store.memory import Eviction, memory
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.store.workers import lead
-from worker.maintenance.collect import Collection
-from worker.maintenance.passes import Audit, end_late, log_ends, rescue_lost, send_missing, start_due
-from worker.maintenance.removal import Removal
-
-# Runs a pass in a thread of its own, so that the other passes do not wait if it hangs.
-
-
-class Beside:
-    """Call it each round: it starts the next step if the last one is over, on a daemon thread."""
-
-    def __init__(self, name: str, run: Callable[[], int]) -> None:
-        self._name = name
-        self._run = run
-        self._count = 0
-        self._thread: threading.Thread | None = None
-
-    def __call__(self) -> int:
-        """How much the last step did; 0 if it is not over yet."""
-        if self._thread is not None and self._thread.is_alive():
-            return 0
-        count, self._count = self._count, 0
-        self._thread = threading.Thread(target=self._step, name=self._name, daemon=True)
-        self._thread.start()
-        return count
-
-    def _step(self) -> None:
-        self._count = self._run()
-
+from worker.maintenance.passes import Pass, log_ends, passes
 
 log = logging.getLogger("worker.maintenance")
 HOLD_ROUNDS = 3
 """Rounds without a sign of the leader after which another courier leads."""
 
 
-class Upkeep:
+class MaintenanceLeader:
     """Runs the passes every `rescue_s` while this courier leads."""
 
     def __init__(self, settings: Settings, store: Store, nudger: Nudger, blobs: Blobs, courier: str) -> None:
-        self._settings = settings
         self._store = store
-        self._nudger = nudger
         self._courier = courier
-        self._audit = Audit(settings, store)
-        collection = Collection(store, blobs)
-        self._collect = Beside("collected", lambda: self._done("collected", collection.collect))
-        self._removal = Removal(settings, store)
+        self._pause_s = settings.queue.rescue_s
+        self._passes = passes(settings, store, nudger, blobs)
+        # An object store may hang.
+        collect = partial(self._guarded, "collected", self._passes["collected"])
+        self._passes["collected"] = BackgroundPass("collected", collect)
         self._eviction = Eviction()
-        self._waits = defaultdict[str, Seldom](Seldom)
+        self._throttles = defaultdict[str, Seldom](Seldom)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="upkeep", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -76,42 +49,57 @@ class Upkeep:
 
     def run_once(self) -> dict[str, int]:
         """One round of every pass; returns how much each did. If one fails, the others still run."""
-        passes: dict[str, Callable[[], int]] = {
-            "rescued": lambda: rescue_lost(self._settings, self._store, self._nudger),
-            "due": lambda: start_due(self._store, self._nudger),
-            "late": lambda: end_late(self._settings, self._store),
-            "removed": self._removal.end_waiting,
-            "mended": self._audit.walk,
-            "collected": self._collect,
-            "nudged": lambda: send_missing(self._store, self._nudger),
-        }
-        done = {name: self._done(name, run) for name, run in passes.items()}
-        for name, count in done.items():
+        counts = {name: self._guarded(name, run) for name, run in self._passes.items()}
+        for name, count in counts.items():
             UPKEEP.labels(name).inc(count)
-        return done
+        return counts
 
-    def _keep_up(self) -> None:
-        pause_s = self._settings.queue.rescue_s
-        hold_ms = int(HOLD_ROUNDS * pause_s * 1000)
-        while not self._stopping.wait(pause_s):
-            if self._done("lead", lambda: lead(self._store, self._courier, hold_ms)):
-                done = {name: count for name, count in self.run_once().items() if count}
-                if done:
-                    log.info("maintenance: %s", done)
-                self._done("reports", lambda: log_ends(self._store))
-                self._done("memory", self._look_at_memory)
+    def _loop(self) -> None:
+        hold_ms = int(HOLD_ROUNDS * self._pause_s * 1000)
+        while not self._stopping.wait(self._pause_s):
+            if self._guarded("lead", lambda: lead(self._store, self._courier, hold_ms)):
+                counts = {name: count for name, count in self.run_once().items() if count}
+                if counts:
+                    log.info("maintenance: %s", counts)
+                self._guarded("reports", lambda: log_ends(self._store))
+                self._guarded("memory", self._check_memory)
 
-    def _look_at_memory(self) -> int:
+    def _check_memory(self) -> int:
         self._eviction.see(self._store.run(memory()))
         return 0
 
-    def _done(self, name: str, run: Callable[[], int]) -> int:
+    def _guarded(self, name: str, run: Pass) -> int:
         try:
             return run()
         except Unavailable as error:
-            if self._waits[name].due():
+            if self._throttles[name].due():
                 log.warning("maintenance (%s) waits: %s", name, error.message)
         except Exception:
-            # The outermost frame of a pass: a bad record must not end all upkeep.
+            # The outermost frame of a pass: a bad record must not end all maintenance.
             log.exception("the maintenance pass %s failed", name)
         return 0
+
+
+class BackgroundPass:
+    """Runs a pass in a thread of its own, so that the others do not wait if it hangs.
+
+    Call it each round: it starts the next run if the last one has ended, on a daemon thread.
+    """
+
+    def __init__(self, name: str, run: Pass) -> None:
+        self._name = name
+        self._run = run
+        self._count = 0
+        self._thread: threading.Thread | None = None
+
+    def __call__(self) -> int:
+        """How much the last run did; 0 if it has not ended yet."""
+        if self._thread is not None and self._thread.is_alive():
+            return 0
+        count, self._count = self._count, 0
+        self._thread = threading.Thread(target=self._run_and_count, name=self._name, daemon=True)
+        self._thread.start()
+        return count
+
+    def _run_and_count(self) -> None:
+        self._count = self._run()

@@ -1,9 +1,10 @@
-"""The pass that returns the work of lost workers to its line."""
+"""The passes that repair the record store, in the order in which they run; each returns how much it did."""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
 
+from shared.blobs import Blobs
 from shared.settings import Settings
 from shared.store.audit import audit, scan
 from shared.store.claims import rescue
@@ -14,13 +15,38 @@ from shared.store.script import Store
 from shared.store.upkeep import AT_ONCE, due, expire
 from shared.store.workers import backlog
 from shared.telemetry.logs import fields
+from worker.maintenance.collect import BlobCollector
+from worker.maintenance.removal import ModelRemoval
+
+log = logging.getLogger("worker.maintenance")
+Pass = Callable[[], int]
+LONGEST_S = 0.25
+"""Seconds that a pass may take if more is due than one call moves."""
+MAX_NUDGES = 64
+"""Nudges listed for a queue: as many as workers may take before the next round."""
+KEYS = 200
+"""Keys that the audit looks at in one round; a hundred thousand take some minutes."""
+REPORT_CALLS = 20
+
+
+def passes(settings: Settings, store: Store, nudger: Nudger, blobs: Blobs) -> dict[str, Pass]:
+    """All passes, by the names that the log and the metrics have for what they did."""
+    return {
+        "rescued": lambda: rescue_lost(settings, store, nudger),
+        "due": lambda: start_due(store, nudger),
+        "late": lambda: end_late(settings, store),
+        "removed": ModelRemoval(settings, store).end_waiting,
+        "mended": Audit(settings, store).walk,
+        "collected": BlobCollector(store, blobs).collect,
+        "nudged": lambda: send_missing(store, nudger),
+    }
 
 
 def rescue_lost(settings: Settings, store: Store, nudger: Nudger) -> int:
-    """Rescue what has an expired lease, and nudge for it.
+    """Return the work of lost workers, whose leases expired, to its queue, and nudge for it.
 
-    After an outage of the record store every lease looks expired, though its worker lives: the script gives
-    workers time to renew first.
+    After an outage of the record store every lease looks expired, though its worker is alive: the script
+    gives workers time to renew first.
     """
     rescued = store.run(rescue(settings))
     for _, lane in rescued:
@@ -29,13 +55,9 @@ def rescue_lost(settings: Settings, store: Store, nudger: Nudger) -> int:
     return len(rescued)
 
 
-# The passes that watch the clock: work that is due joins its line, work that is too late ends.
-
-LONGEST_S = 0.25
-"""Seconds that a round may take if more is due than one call moves."""
-
-
 def start_due(store: Store, nudger: Nudger) -> int:
+    """Move work whose time has come into its queue."""
+
     def move() -> int:
         lanes = store.run(due())
         for lane in lanes:
@@ -46,10 +68,11 @@ def start_due(store: Store, nudger: Nudger) -> int:
 
 
 def end_late(settings: Settings, store: Store) -> int:
+    """End work whose deadline has passed."""
     return _until_done(lambda: len(store.run(expire(settings))))
 
 
-def _until_done(move: Callable[[], int]) -> int:
+def _until_done(move: Pass) -> int:
     end, moved = time.monotonic() + LONGEST_S, move()
     total = moved
     while moved == AT_ONCE and time.monotonic() < end:
@@ -58,88 +81,76 @@ def _until_done(move: Callable[[], int]) -> int:
     return total
 
 
-# The pass that sends nudges again where work waits and too few are listed.
-#
-# A spare nudge costs a worker one look at an empty line; a missing one would leave work waiting for ever.
-
-FEW = 64
-"""Nudges that a line has listed at most: as many as workers may take before the next pass."""
-
-
-def send_missing(store: Store, nudger: Nudger) -> int:
-    sent = 0
-    for lane, waiting in backlog(store).items():
-        listed = nudger.listed(lane) if waiting else 0
-        if listed < min(waiting, FEW):
-            count = min(waiting, FEW) - listed
-            nudger.send(lane, count)
-            sent += count
-    return sent
-
-
-# The pass that trusts nothing: it walks over every record and mends what is inconsistent.
-#
-# Whatever it mends is a fault of ours, or of a store that was cut off while writing; it is counted and
-# logged. Keys that it does not know are left alone: a newer version, or another program, wrote them.
-
-log = logging.getLogger("worker.maintenance")
-KEYS = 200
-"""Keys looked at in one round; a hundred thousand take some minutes."""
-
-
 class Audit:
-    """Walks over all keys again and again, `KEYS` in a round."""
+    """The pass that trusts nothing: it walks over all keys, `KEYS` a round, and repairs what is inconsistent.
+
+    What it repairs is our fault, or that of a store that was cut off while writing; it is counted and logged.
+    Unknown keys are left alone: a newer version, or another program, wrote them.
+    """
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
         self._cursor = 0
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def walk(self) -> int:
-        """Look at the next keys; returns how many records were mended."""
+        """Look at the next keys; returns how many records were repaired."""
         self._cursor, names = scan(self._store, self._cursor, KEYS)
         if not names:
             return 0
-        mended, strange = self._store.run(audit(self._settings, names))
-        if mended:
-            log.error("the audit mended %s", mended)
-        self._tell(strange)
-        return sum(mended.values())
+        repaired, unknown = self._store.run(audit(self._settings, names))
+        if repaired:
+            log.error("the audit mended %s", repaired)
+        self._log_unknown(unknown)
+        return sum(repaired.values())
 
-    def _tell(self, strange: Sequence[str]) -> None:
+    def _log_unknown(self, prefixes: Sequence[str]) -> None:
         """Log unknown keys once per process, because they stay."""
-        for beginning in strange:
-            if beginning not in self._told:
-                self._told.add(beginning)
-                log.warning("the audit knows no keys that begin with %s, and leaves them", beginning)
+        for prefix in prefixes:
+            if prefix not in self._logged:
+                self._logged.add(prefix)
+                log.warning("the audit knows no keys that begin with %s, and leaves them", prefix)
 
 
-# The pass that writes a line into the log for each job that ended, whoever ended it.
+def send_missing(store: Store, nudger: Nudger) -> int:
+    """Send nudges again if work waits and too few are listed.
 
-MOST_CALLS = 20
+    A spare nudge costs a worker one look at an empty queue; a missing one would leave work waiting forever.
+    """
+    sent = 0
+    for lane, waiting in backlog(store).items():
+        listed = nudger.listed(lane) if waiting else 0
+        if listed < min(waiting, MAX_NUDGES):
+            count = min(waiting, MAX_NUDGES) - listed
+            nudger.send(lane, count)
+            sent += count
+    return sent
 
 
 def log_ends(store: Store) -> int:
-    """Does not touch the store if such lines would not be logged."""
+    """Log a line for each job that ended, whatever ended it.
+
+    Does not touch the store if such lines would not be logged.
+    """
     if not log.isEnabledFor(logging.INFO):
         return 0
     total = 0
-    for _ in range(MOST_CALLS):
+    for _ in range(REPORT_CALLS):
         reports = store.run(ended())
         for report in reports:
-            _log(report)
+            _log_end(report)
         total += len(reports)
         if len(reports) < REPORTS_AT_ONCE:
             break
     return total
 
 
-def _log(report: Report) -> None:
+def _log_end(report: Report) -> None:
     usage = report.usage
     # A run that serves several jobs may have begun before this one was created.
     began_ms = report.ended_ms if report.started_ms is None else max(report.started_ms, report.created_ms)
-    # Neither its inputs nor its own schedule_at keep a job in line.
+    # Neither its inputs nor its own schedule_at count as waiting in the queue.
     placed_ms = began_ms if report.placed_ms is None else max(report.placed_ms, report.created_ms)
     log.info(
         "job ended",

@@ -10,8 +10,8 @@ LONGEST_S = 0.25
 """Seconds that a round may take if more waits than one step ends."""
 
 
-class Removal:
-    """Walks once through all lines after each removal; if the courier dies, the next one starts again."""
+class ModelRemoval:
+    """Walks once through all queues after each removal; if the courier exits, the next one starts again."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
@@ -20,11 +20,11 @@ class Removal:
 
     def end_waiting(self) -> int:
         """End waiting work for one round; returns how much ended."""
-        found, until = self._store.run(registered()), time.monotonic() + LONGEST_S
-        self._walks = {removal: self._walks.get(removal, (0, "0")) for removal in found.removing.items()}
-        return sum(self._of_line(lane, until) for lane in found.removed) + self._of_all(found, until)
+        models, until = self._store.run(registered()), time.monotonic() + LONGEST_S
+        self._walks = {removal: self._walks.get(removal, (0, "0")) for removal in models.removing.items()}
+        return sum(self._end_queue(lane, until) for lane in models.removed) + self._end_all(models, until)
 
-    def _of_line(self, lane: str, until: float) -> int:
+    def _end_queue(self, lane: str, until: float) -> int:
         total = 0
         while count := self._store.run(end_waiting(self._settings, lane)).ended:
             total += count
@@ -32,9 +32,9 @@ class Removal:
                 break
         return total
 
-    def _of_all(self, found: Registered, until: float) -> int:
+    def _end_all(self, models: Registered, until: float) -> int:
         total = 0
-        for removal in sorted(found.removing.items()):
+        for removal in sorted(models.removing.items()):
             while removal in self._walks:
                 total += self._step(*removal)
                 if time.monotonic() > until:
@@ -42,7 +42,7 @@ class Removal:
         return total
 
     def _step(self, lane: str, generation: str) -> int:
-        """One step of a lane's walk through its places; after the last place the walk is forgotten."""
+        """One step of a lane's walk through its places; after the last place the walk ends."""
         place, cursor = self._walks[lane, generation]
         swept = self._store.run(end_earlier(self._settings, lane, places(lane)[place], cursor, generation))
         if swept.cursor != "0":

@@ -1,12 +1,12 @@
-"""Reads a request's stored pictures or sounds, and holds few of them in memory at a time."""
+"""Reads a request's stored pictures or sounds, few of them in memory at a time."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from shared.blobs import BlobMissingError, Blobs
 
-HELD = 8 * 2**20
-"""Bytes of a request after which no more files are held; the others are read at each pass."""
+CACHED_BYTES = 8 * 2**20
+"""Bytes of a request after which no more files stay in memory; the others are read at each pass."""
 
 
 class Files(Protocol):
@@ -17,15 +17,15 @@ class Files(Protocol):
     def __iter__(self) -> Iterator[bytes]: ...
 
 
-class Shelf:
+class BlobReader:
     """Files by their names in the blob store; a name given twice yields its file twice."""
 
     def __init__(self, blobs: Blobs, names: Sequence[str]) -> None:
         """Raises BlobMissingError with every missing name, BlobsUnavailable."""
         self._blobs = blobs
         self._names = names
-        self._held: dict[str, bytes] = {}
-        missing = [name for name in dict.fromkeys(names) if not self._found(name)]
+        self._cached: dict[str, bytes] = {}
+        missing = [name for name in dict.fromkeys(names) if not self._exists(name)]
         if missing:
             raise BlobMissingError(*missing)
 
@@ -35,12 +35,12 @@ class Shelf:
     def __iter__(self) -> Iterator[bytes]:
         """Raises BlobMissingError, BlobsUnavailable."""
         for name in self._names:
-            yield self._held[name] if name in self._held else self._blobs.read(name)
+            yield self._cached[name] if name in self._cached else self._blobs.read(name)
 
-    def _found(self, name: str) -> bool:
+    def _exists(self, name: str) -> bool:
         try:
-            if sum(map(len, self._held.values())) < HELD:
-                self._held[name] = self._blobs.read(name)
+            if sum(map(len, self._cached.values())) < CACHED_BYTES:
+                self._cached[name] = self._blobs.read(name)
             else:
                 self._blobs.size(name)
         except BlobMissingError:

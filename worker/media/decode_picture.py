@@ -1,4 +1,4 @@
-"""The child process that decodes: a stranger's bytes in on one socket, RGB pixels out.
+"""The child process that decodes pictures: untrusted bytes in on one socket, RGB pixels out.
 
 Run as `python -m worker.media.decode_picture <limit_s> <memory_mb> <max_pixels>` with a socket as
 standard input, by `picture_decoder`. It holds no secrets, may be killed at any moment, and ends when its
@@ -29,59 +29,6 @@ from PIL.ImageFile import ImageFile
 
 from worker.media.decoder_protocol import PICTURES, Numbers, serve
 
-# Has Pillow read a PNG's chunks as viewers do: the pixels, and otherwise only what changes how they look.
-#
-# Pillow itself refuses a picture if any text, measure or animation in it is damaged or unpacks to too much.
-
-HEEDED = frozenset({b"tRNS", b"iCCP", b"eXIf"})
-"""The ancillary chunks that are read, the first of each: only one is allowed (PNG, 3rd ed., section 5.4)."""
-MAX_PROFILE = 4 * 2**20
-"""Bytes of an unpacked colour profile; printers' profiles exceed one MiB."""
-
-
-class Chunks(PngImagePlugin.PngStream):
-    """Pillow's reader of a PNG's chunks, but it skips ancillary chunks for which Pillow would raise."""
-
-    fp: IO[bytes]
-
-    def __init__(self, fp: IO[bytes]) -> None:
-        super().__init__(fp)
-        self._met = set[bytes]()
-
-    def call(self, cid: bytes, pos: int, length: int) -> bytes:
-        """Take in the chunk whose body is at `pos`, and leave the file at the body's end.
-
-        Raises what Pillow raises, for what is not ancillary.
-        """
-        if not _is_ancillary(cid):
-            return super().call(cid, pos, length)
-        if cid in HEEDED - self._met:
-            self._met.add(cid)
-            with suppress(ValueError, SyntaxError, LookupError, struct.error):
-                super().crc(cid, self.fp.read(length))
-                self.fp.seek(pos)
-                super().call(cid, pos, length)
-        self.fp.seek(pos + length)
-        return b""
-
-    def crc(self, cid: bytes, data: bytes) -> None:
-        """Read the checksum after a chunk. Raises SyntaxError if it is wrong and the chunk counts."""
-        if _is_ancillary(cid):
-            self.crc_skip(cid, data)
-        else:
-            super().crc(cid, data)
-
-
-def read_as_viewers_do() -> None:
-    """Have Pillow read all PNGs of this process with `Chunks`."""
-    PngImagePlugin.PngStream = Chunks  # type: ignore[misc]
-    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
-
-
-def _is_ancillary(cid: bytes) -> bool:
-    return cid[:1].islower()
-
-
 # Imported here so that Pillow imports no format at the first picture, when memory is limited.
 PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
 
@@ -107,7 +54,31 @@ TURNS = {
 # Of 16-bit colours it keeps the high bytes only: those that look like the transparent one are white with it.
 KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
 
+READ_CHUNKS = frozenset({b"tRNS", b"iCCP", b"eXIf"})
+"""The ancillary chunks that are read, the first of each: only one is allowed (PNG, 3rd ed., section 5.4)."""
+MAX_PROFILE = 4 * 2**20
+"""Bytes of an unpacked colour profile; printers' profiles exceed one MiB."""
+
 Box = tuple[int, int, int, int]
+
+
+def decode(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes) -> Image.Image:
+    """Decode bytes whose headers announced `size`, shrink them to `target` and turn them upright.
+
+    Raises whatever Pillow raises.
+    """
+    picture, turn = _read(kind, size, target, data)
+    return picture.transpose(turn) if turn is not None else picture
+
+
+def _read(
+    kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes
+) -> tuple[Image.Image, Transpose | None]:
+    """Separate from turning, so that the decoder's memory is free by then."""
+    with Image.open(io.BytesIO(data), formats=[kind]) as image:
+        if image.size != size:
+            raise ValueError("the decoder sees another picture than the headers announced")
+        return to_rgb(image, target), _turn(image)
 
 
 def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
@@ -172,7 +143,7 @@ class Colours:
             return colour.convert("RGB")
         try:
             if self._transform is None:
-                self._transform = self._made(self._profile, colour.mode)
+                self._transform = self._transform_of(self._profile, colour.mode)
             turned = None if self._transform is None else ImageCms.applyTransform(colour, self._transform)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             turned = None
@@ -180,7 +151,7 @@ class Colours:
             self._profile = None
         return (turned or colour).convert("RGB")
 
-    def _made(self, profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    def _transform_of(self, profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         """The transform; None if the picture is in sRGB already. The profile's name does not tell: one for
         linear light may be called sRGB, too.
         """
@@ -238,8 +209,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _unlike(channel: Image.Image, value: int) -> Image.Image:
-    """255 where the channel has another value, else 0."""
-    return channel.point([0 if found == value else 255 for found in range(256)])
+    """255 at pixels that have another value, else 0."""
+    return channel.point([0 if level == value else 255 for level in range(256)])
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -254,28 +225,55 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert("RGB"), alpha
 
 
-def decode(kind: str, size: tuple[int, int], wanted: tuple[int, int], data: bytes) -> Image.Image:
-    """Decode bytes whose headers announced `size`, shrink them to `wanted` and turn them upright.
+class Chunks(PngImagePlugin.PngStream):
+    """Reads a PNG's chunks as viewers do: the pixels, and otherwise only what changes how they look.
 
-    Raises whatever Pillow raises.
+    Pillow itself refuses a picture if any text, measure or animation in it is damaged or unpacks to too much.
     """
-    picture, turn = _opened(kind, size, wanted, data)
-    return picture.transpose(turn) if turn is not None else picture
+
+    fp: IO[bytes]
+
+    def __init__(self, fp: IO[bytes]) -> None:
+        super().__init__(fp)
+        self._read = set[bytes]()
+
+    def call(self, cid: bytes, pos: int, length: int) -> bytes:
+        """Read the chunk whose body is at `pos`, and leave the file at the body's end.
+
+        Raises what Pillow raises, for what is not ancillary.
+        """
+        if not _is_ancillary(cid):
+            return super().call(cid, pos, length)
+        if cid in READ_CHUNKS - self._read:
+            self._read.add(cid)
+            with suppress(ValueError, SyntaxError, LookupError, struct.error):
+                super().crc(cid, self.fp.read(length))
+                self.fp.seek(pos)
+                super().call(cid, pos, length)
+        self.fp.seek(pos + length)
+        return b""
+
+    def crc(self, cid: bytes, data: bytes) -> None:
+        """Read the checksum after a chunk. Raises SyntaxError if it is wrong and the chunk counts."""
+        if _is_ancillary(cid):
+            self.crc_skip(cid, data)
+        else:
+            super().crc(cid, data)
 
 
-def _opened(
-    kind: str, size: tuple[int, int], wanted: tuple[int, int], data: bytes
-) -> tuple[Image.Image, Transpose | None]:
-    """Separate from turning, so that the decoder's memory is free by then."""
-    with Image.open(io.BytesIO(data), formats=[kind]) as image:
-        if image.size != size:
-            raise ValueError("the decoder sees another picture than the headers announced")
-        return to_rgb(image, wanted), _turn(image)
+def read_as_viewers_do() -> None:
+    """Have Pillow read all PNGs of this process with `Chunks`."""
+    PngImagePlugin.PngStream = Chunks  # type: ignore[misc]
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
 
 
-def _decoded(said: tuple[Any, ...], data: bytes) -> tuple[Numbers, bytes]:
-    kind, width, height, *wanted = said
-    picture = decode(kind.rstrip(b"\0").decode(), (width, height), (wanted[0], wanted[1]), data)
+def _is_ancillary(cid: bytes) -> bool:
+    return cid[:1].islower()
+
+
+def _answer(numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, bytes]:
+    kind, width, height, *target = numbers
+    picture = decode(kind.rstrip(b"\0").decode(), (width, height), (target[0], target[1]), data)
     return picture.size, picture.tobytes()
 
 
@@ -283,7 +281,7 @@ def main() -> None:
     limit_s, (memory_mb, max_pixels) = float(sys.argv[1]), map(int, sys.argv[2:])
     Image.MAX_IMAGE_PIXELS = max_pixels
     read_as_viewers_do()
-    serve(PICTURES, _decoded, limit_s, memory_mb)
+    serve(PICTURES, _answer, limit_s, memory_mb)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""The child process that decodes sounds: a stranger's bytes in on one socket, samples out.
+"""The child process that decodes sounds: untrusted bytes in on one socket, samples out.
 
-Run as `python -m worker.media.decode_sound <limit_s> <memory_mb>` with a socket as standard input, by
-`sound_decoder`.
-As `pixels` it holds no secrets, may be killed at any moment, and imports nothing else of the project.
+Run by `sound_decoder` as `python -m worker.media.decode_sound <limit_s> <memory_mb> <max_s>` with a socket as
+standard input. It holds no secrets, may be killed at any moment, and imports nothing else of the project.
 """
 
 import io
 import sys
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import soundfile
@@ -15,40 +16,88 @@ from numpy.typing import NDArray
 
 from worker.media.decoder_protocol import SOUNDS, Numbers, serve
 
-# Seconds that MP3's decoders may add before and after what was encoded, or cut off.
-SLACK_S = 0.2
+Samples = NDArray[np.float32]
+# Frames decoded at once, so that what a second holds in memory does not depend on rate and channels.
+BLOCK = 2**14
 # Whole numbers of 32 bits written as floats are as loud; far louder, and the model computes NaN.
 LOUDEST = 2.0**31
+# An MP3 without a header of its encoder is as long as its first frame makes it seem, about.
+SLACK, SLACK_S = 0.01, 0.2
+MP3_STARTS = (b"ID3", b"\xff\xe2", b"\xff\xe3", b"\xff\xf2", b"\xff\xf3", b"\xff\xfa", b"\xff\xfb")
 
 
-def decode(frames: int, rate: int, channels: int, wanted: int, data: bytes) -> "NDArray[np.float32]":
-    """Mono samples at the `wanted` rate, from bytes whose headers announced the other numbers.
+class UnusableError(ValueError):
+    """The sound can be decoded, but not used; the message says why to its caller."""
 
-    Raises ValueError if the decoder finds a sound other than announced, and whatever the decoder raises.
+
+class SoundStream(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound that is read from its beginning to its end.
+
+    soundfile 0.14 seeks after each read of a file that can seek, and in an MP3 libsndfile does not get to the
+    same place.
     """
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-        if (file.samplerate, file.channels) != (rate, channels):
-            raise ValueError("the decoder hears another sound than the headers announced")
-        slack = int(SLACK_S * rate)
-        samples = file.read(frames + slack + 1, dtype="float32", always_2d=True)
-    if not len(samples) or abs(len(samples) - frames) > slack:
-        raise ValueError("the decoder hears another sound than the headers announced")
+
+    def seekable(self) -> bool:
+        return False
+
+    def blocks(self) -> Iterator[Samples]:
+        """Arrays of frames by channels."""
+        while len(block := self.read(BLOCK, dtype="float32", always_2d=True)):
+            yield block
+
+
+def decode(data: bytes, rate: int, max_s: float) -> Samples:
+    """Mono samples at a `rate`. Raises UnusableError, and whatever the decoder raises."""
+    source, frames = io.BytesIO(data), 0
+    with SoundStream(source) as file:
+        resampler = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
+        parts: list[Samples] = []
+        for block in file.blocks():
+            frames += len(block)
+            if frames > max_s * file.samplerate:
+                raise UnusableError(f"it is longer than {max_s:g} s")
+            parts.append(resampler.resample_chunk(_mono(block)))
+        _check_whole(file, frames, data[source.tell() :])
+    parts.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
+    samples = np.concatenate(parts)
+    if not len(samples):
+        raise UnusableError("nothing is to be heard in it")
+    return samples
+
+
+def _mono(block: Samples) -> Samples:
     # NaN fits between no bounds.
-    if not -LOUDEST <= samples.min() <= samples.max() <= LOUDEST:
-        raise ValueError("the sound is louder than any")
-    mono = samples[:, 0] if channels == 1 else samples.mean(axis=1, dtype=np.float32)
-    resampled: NDArray[np.float32] = mono if rate == wanted else soxr.resample(mono, rate, wanted)
-    return resampled
+    if not -LOUDEST <= block.min() <= block.max() <= LOUDEST:
+        raise UnusableError("it is louder than any sound")
+    mono: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+    return mono
 
 
-def _decoded(said: tuple[int, ...], data: bytes) -> tuple[Numbers, bytes]:
-    frames, rate, channels, wanted = said
-    samples = decode(frames, rate, channels, wanted, data)
-    return (len(samples),), samples.tobytes()
+def _check_whole(file: SoundStream, frames: int, rest: bytes) -> None:
+    """`frames` were decoded, and a `rest` of bytes was not. Raises UnusableError.
+
+    The decoder reads as many frames as the file announces. MP3s that were joined, or whose encoder varied its
+    bitrate and could not write their length, would be answered by their beginning alone.
+    """
+    if frames < file.frames * (1 - SLACK) - SLACK_S * file.samplerate:
+        raise UnusableError("it is cut short, or does not say how long it is")
+    if file.format == "MP3" and rest.startswith(MP3_STARTS):
+        raise UnusableError("it does not say how long it is, or several were joined")
+
+
+def _answer(data_and_rate: tuple[int, ...], data: bytes, max_s: float) -> tuple[Numbers, bytes]:
+    (rate,) = data_and_rate
+    try:
+        samples = decode(data, rate, max_s)
+    except UnusableError as error:
+        reason = str(error).encode()
+        return (0, len(reason)), reason
+    return (len(samples), 0), samples.tobytes()
 
 
 def main() -> None:
-    serve(SOUNDS, _decoded, float(sys.argv[1]), int(sys.argv[2]))
+    limit_s, memory_mb, max_s = map(float, sys.argv[1:])
+    serve(SOUNDS, partial(_answer, max_s=max_s), limit_s, int(memory_mb))
 
 
 if __name__ == "__main__":

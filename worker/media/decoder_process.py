@@ -1,4 +1,4 @@
-"""Decodes callers' files in child processes that can be ended.
+"""A pool of child processes that decode callers' files.
 
 Neither a file's size nor its headers bound the time that decoding takes, and a thread cannot be stopped. So a
 child process decodes each file; it ends at its limit of processor time and is replaced. A hostile file costs
@@ -23,7 +23,7 @@ from typing import IO, cast
 
 from shared.errors import InternalError
 from shared.telemetry.logs import fields
-from worker.fair_share import FEWEST
+from worker.fair_share import MIN_CONCURRENCY
 from worker.media.decoder_protocol import READY
 
 log = logging.getLogger("worker.media")
@@ -33,21 +33,21 @@ HANG_LIMIT_S = 15.0
 # Seconds that a process has to end after its socket is closed.
 END_LIMIT_S = 5.0
 # What a pipe holds, and how much of a dead child's last output goes into a line of the log.
-PIPE_BYTES, LAST_WORDS = 2**16, 500
+PIPE_BYTES, STDERR_CHARACTERS = 2**16, 500
 # Makes glibc return large blocks to the system when they are freed; other C libraries do so anyway.
 CHILD_ENV = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 
 
 class UndecodableError(Exception):
-    """The child could not decode the file, took too long or died of it."""
+    """The process could not decode the file, took too long or died of it."""
 
 
 class KilledError(UndecodableError):
-    """The child was killed from outside: by an operator, or by the system for want of memory."""
+    """The process was killed from outside: by an operator, or by the system for want of memory."""
 
 
 @dataclass(frozen=True)
-class Craft:
+class DecoderSpec:
     """A module that decodes in a child process, its arguments, and its limit of processor time."""
 
     module: str
@@ -55,13 +55,69 @@ class Craft:
     limit_s: float
 
 
-class Child:
+class DecoderPool:
+    """At most `size` processes of one kind, shared by the threads of this one; more files wait.
+
+    Processes start when first needed and stay. `close` waits for files in flight; without it they end when
+    this process does.
+    """
+
+    def __init__(self, spec: DecoderSpec, size: int = MIN_CONCURRENCY) -> None:
+        self._spec, self._size = spec, size
+        # Last in, first out, so that light load keeps to one warm process. None is a place without one.
+        self._places: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()
+        self._closed = threading.Event()
+        for _ in range(size):
+            self._places.put(None)
+
+    def decode(
+        self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
+    ) -> tuple[tuple[int, ...], bytearray]:
+        """As `DecoderProcess.decode`; if the process is killed from outside, a new one tries once more.
+
+        Raises UndecodableError; InternalError if none starts, or the pool is closed.
+        """
+        try:
+            with self._borrowed() as process:
+                return process.decode(head, data, reply, size)
+        except KilledError:
+            with self._borrowed(new=True) as process:
+                return process.decode(head, data, reply, size)
+
+    @contextmanager
+    def _borrowed(self, *, new: bool = False) -> Iterator["DecoderProcess"]:
+        """A process for the block. Raises InternalError if none starts, or the pool is closed."""
+        process = self._places.get()
+        try:
+            if self._closed.is_set():
+                raise InternalError("The decoder is closed.")
+            if process and (new or not process.alive):
+                process.kill()
+                process = None
+            process = process or DecoderProcess(self._spec)
+            yield process
+        finally:
+            if process and not process.alive:
+                process.kill()
+                process = None
+            self._places.put(process)
+
+    def close(self) -> None:
+        """End the processes; nothing can be decoded afterwards."""
+        self._closed.set()
+        for process in [self._places.get() for _ in range(self._size)]:
+            if process:
+                process.kill()
+            self._places.put(None)
+
+
+class DecoderProcess:
     """One decoding process, used by one thread at a time. Raises InternalError if it cannot start."""
 
-    def __init__(self, craft: Craft) -> None:
-        self._limit_s = craft.limit_s
+    def __init__(self, spec: DecoderSpec) -> None:
+        self._limit_s = spec.limit_s
         try:
-            self._channel, self._process = _started(craft)
+            self._channel, self._process = _start(spec)
         except OSError as error:
             raise InternalError("The decoder did not start.") from error
         self._stderr = cast(IO[bytes], self._process.stderr)
@@ -79,10 +135,10 @@ class Child:
 
         Within the time limit. Raises UndecodableError, KilledError; the child may be dead then.
         """
-        patience_s = self._limit_s + HANG_LIMIT_S
-        self._end = time.monotonic() + patience_s
+        hang_s = self._limit_s + HANG_LIMIT_S
+        self._end = time.monotonic() + hang_s
         try:
-            self._channel.settimeout(patience_s)
+            self._channel.settimeout(hang_s)
             self._channel.sendall(head)
             self._channel.sendall(data)
             numbers = reply.unpack(self._receive(reply.size))
@@ -91,16 +147,16 @@ class Child:
             self.kill()
             raise self._too_long() from None
         except OSError:
-            ended, words = self._ended(), self._words()
+            exit_code, stderr = self._exit_code(), self._stderr_tail()
             self.kill()
-            if ended == -signal.SIGPROF:
+            if exit_code == -signal.SIGPROF:
                 raise self._too_long() from None
-            if ended == -signal.SIGKILL:
+            if exit_code == -signal.SIGKILL:
                 raise KilledError("its decoder died of it") from None
-            log.warning("a decoder died of a file", extra=fields(ended=ended, said=words))
+            log.warning("a decoder died of a file", extra=fields(ended=exit_code, said=stderr))
             raise UndecodableError("its decoder died of it") from None
         # Output about an earlier file must not be taken for why this child died.
-        self._words()
+        self._stderr_tail()
         if not decoded:
             raise UndecodableError("the file is damaged")
         return numbers, decoded
@@ -115,20 +171,20 @@ class Child:
     def _too_long(self) -> UndecodableError:
         return UndecodableError(f"it took longer than {self._limit_s:g} s")
 
-    def _ended(self) -> int | None:
+    def _exit_code(self) -> int | None:
         """The exit code with which it ended by itself or by a signal; None if it still runs."""
         try:
             return self._process.wait(END_LIMIT_S)
         except subprocess.TimeoutExpired:
             return None
 
-    def _words(self) -> str:
+    def _stderr_tail(self) -> str:
         """The end of its output since the last call, of which the pipe keeps the first 64 KiB.
 
         There may be a line for each broken frame.
         """
-        said = self._stderr.read(PIPE_BYTES) or b""
-        return said.decode("utf-8", "replace").strip()[-LAST_WORDS:]
+        output = self._stderr.read(PIPE_BYTES) or b""
+        return output.decode("utf-8", "replace").strip()[-STDERR_CHARACTERS:]
 
     def _await_ready(self) -> None:
         self._channel.settimeout(START_LIMIT_S)
@@ -137,7 +193,7 @@ class Child:
         except OSError:
             ready = b""
         if ready != READY:
-            log.error("a decoder did not start", extra=fields(said=self._words()))
+            log.error("a decoder did not start", extra=fields(said=self._stderr_tail()))
             self.kill()
             raise InternalError("The decoder did not start.")
 
@@ -146,10 +202,10 @@ class Child:
         received = bytearray(length)
         rest = memoryview(received)
         while rest:
-            left = self._end - time.monotonic()
-            if left <= 0:
+            remaining_s = self._end - time.monotonic()
+            if remaining_s <= 0:
                 raise TimeoutError
-            self._channel.settimeout(left)
+            self._channel.settimeout(remaining_s)
             count = self._channel.recv_into(rest)
             if not count:
                 raise ConnectionResetError
@@ -157,16 +213,16 @@ class Child:
         return received
 
 
-def _started(craft: Craft) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _start(spec: DecoderSpec) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Our end of its socket, and its process. Raises OSError."""
-    ours, theirs = socket.socketpair()
-    with theirs:
+    channel, remote = socket.socketpair()
+    with remote:
         try:
-            # Without our environment: a decoder that a stranger may subvert must not reach secrets.
+            # Without our environment: a decoder that a hostile file may subvert must not reach secrets.
             # Its own session: the Ctrl-C or SIGTERM that drains the worker's group does not end its decoders.
-            return ours, subprocess.Popen(  # noqa: S603 - our own module, no caller's text
-                [sys.executable, "-W", "ignore", "-m", craft.module, *map(str, craft.arguments)],
-                stdin=theirs.fileno(),
+            return channel, subprocess.Popen(  # noqa: S603 - our own module, no caller's text
+                [sys.executable, "-W", "ignore", "-m", spec.module, *map(str, spec.arguments)],
+                stdin=remote.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -175,61 +231,5 @@ def _started(craft: Craft) -> tuple[socket.socket, subprocess.Popen[bytes]]:
                 start_new_session=True,
             )
         except OSError:
-            ours.close()
+            channel.close()
             raise
-
-
-class Children:
-    """Child processes of one craft, shared by the threads of this process: `most` at once, more files wait.
-
-    Children start when first needed and stay. `close` waits for files in flight; without it the children end
-    when this process does.
-    """
-
-    def __init__(self, craft: Craft, most: int = FEWEST) -> None:
-        self._craft, self._most = craft, most
-        # Last in, first out, so that light load keeps to one warm child. None is a place without a child.
-        self._places: queue.LifoQueue[Child | None] = queue.LifoQueue()
-        self._closed = threading.Event()
-        for _ in range(most):
-            self._places.put(None)
-
-    def decode(
-        self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
-    ) -> tuple[tuple[int, ...], bytearray]:
-        """As `Child.decode`; if the child is killed from outside, a new one tries once more.
-
-        Raises UndecodableError; InternalError if no child starts, or all were closed.
-        """
-        try:
-            with self._borrowed() as child:
-                return child.decode(head, data, reply, size)
-        except KilledError:
-            with self._borrowed(new=True) as child:
-                return child.decode(head, data, reply, size)
-
-    @contextmanager
-    def _borrowed(self, *, new: bool = False) -> Iterator[Child]:
-        """A child for the block. Raises InternalError if none starts, or all were closed."""
-        child = self._places.get()
-        try:
-            if self._closed.is_set():
-                raise InternalError("The decoder is closed.")
-            if child and (new or not child.alive):
-                child.kill()
-                child = None
-            child = child or Child(self._craft)
-            yield child
-        finally:
-            if child and not child.alive:
-                child.kill()
-                child = None
-            self._places.put(child)
-
-    def close(self) -> None:
-        """End the children; nothing can be decoded afterwards."""
-        self._closed.set()
-        for child in [self._places.get() for _ in range(self._most)]:
-            if child:
-                child.kill()
-            self._places.put(None)

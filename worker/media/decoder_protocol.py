@@ -1,4 +1,4 @@
-"""The protocol between a process and the children that decode for it, and a child's serving loop.
+"""The protocol between a process and the child processes that decode for it, and a child's loop.
 
 Imports nothing that decodes, and nothing of the project.
 """
@@ -18,24 +18,24 @@ READY = b"R"
 """What a child sends once it is ready for requests."""
 
 
-class Wire(NamedTuple):
+class DecoderProtocol(NamedTuple):
     """A request's last number is how many bytes follow; in a reply, zeros mean that decoding failed."""
 
     request: Struct
     reply: Struct
 
 
-# Format, announced width and height, wanted width and height, bytes. Width and height, for 3 bytes a pixel.
-PICTURES = Wire(Struct("!4sIIIII"), Struct("!II"))
-# Announced frames, rate and channels, wanted rate, bytes. Samples, of 4 bytes each.
-SOUNDS = Wire(Struct("!QIIII"), Struct("!Q"))
+# Format, width and height as announced and as requested, bytes. Width and height, for 3 bytes a pixel.
+PICTURES = DecoderProtocol(Struct("!4sIIIII"), Struct("!II"))
+# Requested rate, bytes. Samples, of 4 bytes each; or none, and the bytes of a reason for the caller.
+SOUNDS = DecoderProtocol(Struct("!II"), Struct("!QI"))
 
 Numbers = tuple[int, ...]
 Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, bytes]]
 """Makes a reply's numbers and bytes from those of a request. May raise anything."""
 
 
-def serve(wire: Wire, decode: Decode, limit_s: float, memory_mb: int) -> None:
+def serve(protocol: DecoderProtocol, decode: Decode, limit_s: float, memory_mb: int) -> None:
     """Serve requests on standard input until the parent is gone (end of input, or a ConnectionError).
 
     Output on standard error beyond what its pipe holds is lost, because it is not read during a file.
@@ -45,26 +45,31 @@ def serve(wire: Wire, decode: Decode, limit_s: float, memory_mb: int) -> None:
     with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
         reader = channel.makefile("rb")
         channel.sendall(READY)
-        while len(head := reader.read(wire.request.size)) == wire.request.size:
-            _answer(channel, reader, wire, head, decode, limit_s)
+        while len(head := reader.read(protocol.request.size)) == protocol.request.size:
+            _answer(channel, reader, protocol, head, decode, limit_s)
 
 
 def _answer(
-    channel: socket.socket, reader: BinaryIO, wire: Wire, head: bytes, decode: Decode, limit_s: float
+    channel: socket.socket,
+    reader: BinaryIO,
+    protocol: DecoderProtocol,
+    head: bytes,
+    decode: Decode,
+    limit_s: float,
 ) -> None:
     """Separate from the loop, so that nothing of a file is kept until the next one comes.
 
     The alarm that ends this process counts its processor time: a busy machine refuses nothing that an idle
     one accepts.
     """
-    *said, length = wire.request.unpack(head)
+    *numbers, length = protocol.request.unpack(head)
     data = reader.read(length)
     signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
-        numbers, decoded = decode(tuple(said), data)
-        reply = wire.reply.pack(*numbers), decoded
+        result, decoded = decode(tuple(numbers), data)
+        reply = protocol.reply.pack(*result), decoded
     except Exception:  # The outermost frame of a file: decoders raise any type, and none may end the child.
-        reply = bytes(wire.reply.size), b""
+        reply = bytes(protocol.reply.size), b""
     signal.setitimer(signal.ITIMER_PROF, 0)
     for part in reply:
         channel.sendall(part)
@@ -74,6 +79,6 @@ def limit_memory(growth_mb: int) -> None:
     """Cap the address space at its present size and `growth_mb` more; Linux only, elsewhere nothing."""
     statm = Path("/proc/self/statm")
     if statm.exists():
-        most = int(statm.read_text().split()[0]) * resource.getpagesize() + growth_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        limit = int(statm.read_text().split()[0]) * resource.getpagesize() + growth_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

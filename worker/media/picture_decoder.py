@@ -13,20 +13,64 @@ from shared.errors import CallerError
 from shared.media.pictures import PictureInfo, check_request, inspect
 from shared.metrics.counters import DECODE
 from shared.settings import PictureSettings
-from worker.fair_share import FEWEST, FairSemaphore, Waiter
+from worker.fair_share import MIN_CONCURRENCY, FairSemaphore, Waiter
 from worker.media.blob_reader import Files
-from worker.media.decoder_process import Children, Craft, UndecodableError
+from worker.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
 from worker.media.decoder_protocol import PICTURES
 
-# Decides to what size a request's pictures are shrunk before the model gets them.
-#
-# An image processor may pad a picture to a square or scale its shorter side, in floating point: that turns a
-# file of a few kilobytes, 40000 x 800, into 16 GB.
+DURATION = DECODE.labels("picture")
 
 
-def sizes(infos: Sequence[PictureInfo], max_side: int) -> list[tuple[int, int]]:
-    """Width and height of each as stored: no side longer than `max_side`, and all together no more pixels
-    than one square of that side has. The largest give first, so that a stamp beside a poster stays as it is.
+class PictureDecoder:
+    """Decodes for the threads of one process."""
+
+    def __init__(self, limits: PictureSettings, places: int = MIN_CONCURRENCY) -> None:
+        """For as many requests at once as there are `places`."""
+        self._limits = limits
+        max_pixels = int(limits.max_megapixels * 1e6)
+        arguments = (limits.decode_limit_s, limits.decode_memory_mb, max_pixels)
+        self._pool = DecoderPool(
+            DecoderSpec("worker.media.decode_picture", arguments, limits.decode_limit_s), places
+        )
+        self._memory = FairSemaphore(limits.decode_memory_mb * 2**20)
+        self._pixels = FairSemaphore(places * limits.max_side**2)
+
+    @contextmanager
+    def decode(self, files: Files, waiter: Waiter) -> Iterator[list[Picture]]:
+        """A request's pictures in RGB, loaded and shrunk. Waits while others hold too much.
+
+        Raises CallerError (`invalid_image`, `payload_too_large`) naming the picture by its place.
+        """
+        infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
+        check_request(infos, self._limits)
+        targets = shrunk_sizes(infos, self._limits.max_side)
+        with self._pixels.reserve(sum(map(math.prod, targets)), waiter):
+            yield [self._decode_one(waiter, *each) for each in zip(infos, targets, files, strict=True)]
+
+    def close(self) -> None:
+        """End the processes; nothing can be decoded afterwards."""
+        self._pool.close()
+
+    def _decode_one(self, waiter: Waiter, info: PictureInfo, target: tuple[int, int], data: bytes) -> Picture:
+        head = PICTURES.request.pack(info.format.encode(), info.width, info.height, *target, len(data))
+        with DURATION.time(), self._memory.reserve(info.memory, waiter):
+            try:
+                size, pixels = self._pool.decode(
+                    head, data, PICTURES.reply, lambda width, height: width * height * 3
+                )
+            except UndecodableError as error:
+                message = f"The picture could not be decoded: {error}."
+                raise CallerError("invalid_image", message, param=info.param) from None
+        return Image.frombytes("RGB", (size[0], size[1]), pixels)
+
+
+def shrunk_sizes(infos: Sequence[PictureInfo], max_side: int) -> list[tuple[int, int]]:
+    """Width and height that each is shrunk to before the model gets it.
+
+    An image processor may pad a picture to a square or scale its shorter side, in floating point: that turns
+    a file of a few kilobytes, 40000 x 800, into 16 GB. So no side is longer than `max_side`, and all together
+    have no more pixels than one square of that side. The largest shrink first, so that a stamp next to a
+    poster stays as it is.
     """
     factors = [min(1.0, max_side / max(info.width, info.height)) for info in infos]
     most = _share([info.pixels * f * f for info, f in zip(infos, factors, strict=True)], max_side**2)
@@ -37,60 +81,14 @@ def sizes(infos: Sequence[PictureInfo], max_side: int) -> list[tuple[int, int]]:
 
 def _share(pixels: Sequence[float], total: int) -> float:
     """The most pixels that each picture may have, so that together they have at most `total`."""
-    left: float = total
-    for number, wanted in enumerate(sorted(pixels)):
-        share = left / (len(pixels) - number)
-        if wanted > share:
+    remaining: float = total
+    for number, count in enumerate(sorted(pixels)):
+        share = remaining / (len(pixels) - number)
+        if count > share:
             return share
-        left -= wanted
+        remaining -= count
     return total
 
 
 def _size(info: PictureInfo, factor: float) -> tuple[int, int]:
     return max(1, round(info.width * factor)), max(1, round(info.height * factor))
-
-
-TIMED = DECODE.labels("picture")
-
-
-class Decoder:
-    """Decodes for the threads of one process."""
-
-    def __init__(self, limits: PictureSettings, places: int = FEWEST) -> None:
-        """For as many requests at once as there are `places`."""
-        self._limits = limits
-        most_pixels = int(limits.max_megapixels * 1e6)
-        arguments = (limits.decode_limit_s, limits.decode_memory_mb, most_pixels)
-        self._children = Children(
-            Craft("worker.media.decode_picture", arguments, limits.decode_limit_s), places
-        )
-        self._memory = FairSemaphore(limits.decode_memory_mb * 2**20)
-        self._pixels = FairSemaphore(places * limits.max_side**2)
-
-    @contextmanager
-    def decoded(self, files: Files, guest: Waiter) -> Iterator[list[Picture]]:
-        """A request's pictures in RGB, loaded and shrunk (`shrinking`). Waits while others hold too much.
-
-        Raises CallerError (`invalid_image`, `payload_too_large`) naming the picture by its place.
-        """
-        infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
-        check_request(infos, self._limits)
-        wanted = sizes(infos, self._limits.max_side)
-        with self._pixels.taking(sum(map(math.prod, wanted)), guest):
-            yield [self._decode(guest, *each) for each in zip(infos, wanted, files, strict=True)]
-
-    def close(self) -> None:
-        """End the children; nothing can be decoded afterwards."""
-        self._children.close()
-
-    def _decode(self, guest: Waiter, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
-        head = PICTURES.request.pack(info.format.encode(), info.width, info.height, *size, len(data))
-        with TIMED.time(), self._memory.taking(info.memory, guest):
-            try:
-                found, pixels = self._children.decode(
-                    head, data, PICTURES.reply, lambda width, height: width * height * 3
-                )
-            except UndecodableError as reason:
-                message = f"The picture could not be decoded: {reason}."
-                raise CallerError("invalid_image", message, param=info.param) from None
-        return Image.frombytes("RGB", (found[0], found[1]), pixels)

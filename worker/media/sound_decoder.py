@@ -2,50 +2,51 @@
 
 from array import array
 
-from shared.media.sounds import SoundInfo, check_count, decodable, inspect, invalid
+from shared.media.sounds import check_count, check_sound, invalid
 from shared.metrics.counters import DECODE
 from shared.settings import SoundSettings
 from worker.engines.base import Samples
-from worker.fair_share import FEWEST, FairSemaphore, Waiter
+from worker.fair_share import MIN_CONCURRENCY
 from worker.media.blob_reader import Files
-from worker.media.decoder_process import Children, Craft, UndecodableError
+from worker.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
 from worker.media.decoder_protocol import SOUNDS
 
-TIMED = DECODE.labels("sound")
+DURATION = DECODE.labels("sound")
 
 
-class Listener:
-    """Decodes for the threads of one process; the memory of all its children together is bounded."""
+class SoundDecoder:
+    """Decodes for the threads of one process."""
 
-    def __init__(self, limits: SoundSettings, places: int = FEWEST) -> None:
+    def __init__(self, limits: SoundSettings, places: int = MIN_CONCURRENCY) -> None:
         """For as many requests at once as there are `places`."""
         self._limits = limits
-        arguments = (limits.decode_limit_s, limits.decode_memory_mb)
-        self._children = Children(
-            Craft("worker.media.decode_sound", arguments, limits.decode_limit_s), places
-        )
-        self._memory = FairSemaphore(limits.decode_memory_mb * 2**20)
+        arguments = (limits.decode_limit_s, limits.decode_memory_mb, limits.max_s)
+        spec = DecoderSpec("worker.media.decode_sound", arguments, limits.decode_limit_s)
+        self._pool = DecoderPool(spec, places)
 
-    def heard(self, files: Files, rate: int, guest: Waiter) -> list[Samples]:
+    def decode(self, files: Files, rate: int) -> list[Samples]:
         """A request's sounds in mono, with `rate` samples per second.
 
         Raises CallerError (`invalid_audio`, `payload_too_large`) naming the sound by its place.
         """
-        places = [f"sounds[{place}]" for place in range(len(files))]
-        check_count(places, self._limits)
-        infos = [inspect(data, self._limits, at) for data, at in zip(files, places, strict=True)]
-        return [self._decode(guest, info, rate, data) for info, data in zip(infos, files, strict=True)]
+        params = [f"sounds[{place}]" for place in range(len(files))]
+        check_count(params, self._limits)
+        return [self._decode_one(data, rate, param) for data, param in zip(files, params, strict=True)]
 
     def close(self) -> None:
-        """End the children; nothing can be decoded afterwards."""
-        self._children.close()
+        """End the processes; nothing can be decoded afterwards."""
+        self._pool.close()
 
-    def _decode(self, guest: Waiter, info: SoundInfo, rate: int, data: bytes) -> Samples:
-        whole = decodable(data, info)
-        head = SOUNDS.request.pack(info.frames, info.rate, info.channels, rate, len(whole))
-        with TIMED.time(), self._memory.taking(info.memory, guest):
+    def _decode_one(self, data: bytes, rate: int, param: str) -> Samples:
+        check_sound(data, self._limits, param)
+        head = SOUNDS.request.pack(rate, len(data))
+        with DURATION.time():
             try:
-                _, samples = self._children.decode(head, whole, SOUNDS.reply, lambda count: count * 4)
-            except UndecodableError as reason:
-                raise invalid(f"it could not be decoded: {reason}", info.param) from None
-        return array("f", bytes(samples))
+                (count, reason), decoded = self._pool.decode(
+                    head, data, SOUNDS.reply, lambda count, reason: count * 4 + reason
+                )
+            except UndecodableError as error:
+                raise invalid(f"it could not be decoded: {error}", param) from None
+        if reason or not count:
+            raise invalid(decoded.decode("utf-8", "replace"), param)
+        return array("f", bytes(decoded))

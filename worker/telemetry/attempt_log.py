@@ -1,7 +1,8 @@
 """Reports each attempt: a line in the log at its end, and its part of the trace.
 
-The trace has a span for the wait in line, one for the attempt, and below it one for each step. Neither log
-nor trace holds a prompt, an answer or a URL."""
+The trace has a span for the wait in the queue, one for the attempt, and below it one for each step. Neither
+log nor trace holds a prompt, an answer or a URL.
+"""
 
 import logging
 import time
@@ -22,10 +23,19 @@ from shared.telemetry.traces import Attributes, Value
 from worker.lease import Lease
 
 log = logging.getLogger("worker.telemetry")
+FIRST_TOKEN = "gen_ai.first_token"  # noqa: S105 - the name of an event
+COUNTED_OUTCOMES = {
+    "succeeded": "succeeded",
+    "admitted": "admitted",
+    "failed": "failed",
+    "format_violated": "format_violated",
+    "lost": "lost",
+    "attempt_failed": "retried",
+}
 
 
 @dataclass
-class Entry:
+class AttemptEntry:
     """How an attempt ended: `outcome` as the job shows it among its attempts, and an error's `code`."""
 
     outcome: str = "lost"
@@ -34,16 +44,16 @@ class Entry:
 
 
 @contextmanager
-def attempted(claim: Claim) -> Iterator[Entry]:
+def log_attempt(claim: Claim) -> Iterator[AttemptEntry]:
     """Wraps an attempt at a run or at fetching a job's inputs; reports at the end how it went."""
     began = time.monotonic()
     _trace_wait(claim)
     with (
         about(request_id=claim.request_id),
-        traces.span("attempt", _named(claim), kind=SpanKind.CONSUMER, carrier=claim.trace) as span,
+        traces.span("attempt", _claim_attributes(claim), kind=SpanKind.CONSUMER, carrier=claim.trace) as span,
         about(trace_id=traces.trace_id()),
     ):
-        entry = Entry()
+        entry = AttemptEntry()
         yield entry
         span.set_attributes({"sightline.outcome": entry.outcome})
         if entry.code:
@@ -51,21 +61,21 @@ def attempted(claim: Claim) -> Iterator[Entry]:
         _log(claim, entry, time.monotonic() - began)
 
 
-def abandoned(claim: Claim, outcome: str, took_s: float) -> None:
-    """Reports an attempt whose thread hangs and never will; its trace stays without its span."""
+def log_requeued(claim: Claim, outcome: str, took_s: float) -> None:
+    """Logs an attempt that is requeued because its thread hangs; its trace stays without its span."""
     with about(request_id=claim.request_id):
-        _log(claim, Entry(outcome), took_s)
+        _log(claim, AttemptEntry(outcome), took_s)
 
 
 def _trace_wait(claim: Claim) -> None:
     if not claim.trace:
         return
-    came_ns = time.time_ns() - claim.waited_ms * 1_000_000
-    with traces.span("wait in line", _named(claim), carrier=claim.trace, began_ns=came_ns):
+    queued_ns = time.time_ns() - claim.waited_ms * 1_000_000
+    with traces.span("wait in line", _claim_attributes(claim), carrier=claim.trace, began_ns=queued_ns):
         pass
 
 
-def _named(claim: Claim) -> traces.Attributes:
+def _claim_attributes(claim: Claim) -> traces.Attributes:
     kind = "run" if claim.id.startswith("run_") else "job"
     return {
         f"sightline.{kind}.id": claim.id,
@@ -75,7 +85,7 @@ def _named(claim: Claim) -> traces.Attributes:
     }
 
 
-def _log(claim: Claim, entry: Entry, took_s: float) -> None:
+def _log(claim: Claim, entry: AttemptEntry, took_s: float) -> None:
     usage = entry.usage
     log.info(
         "attempt ended",
@@ -95,18 +105,6 @@ def _log(claim: Claim, entry: Entry, took_s: float) -> None:
     )
 
 
-# Counts how attempts end.
-
-WORDS = {
-    "succeeded": "succeeded",
-    "admitted": "admitted",
-    "failed": "failed",
-    "format_violated": "format_violated",
-    "lost": "lost",
-    "attempt_failed": "retried",
-}
-
-
 class Series:
     """The metrics of one model, looked up once: each look-up costs as much as the counting."""
 
@@ -122,15 +120,15 @@ class Series:
 _series = cache(Series)
 
 
-def word_of(outcome: str) -> str:
+def counted_outcome(outcome: str) -> str:
     """The counted outcome: every one that is not among the few counted ones gives the work back."""
-    return WORDS.get(outcome, "given_back")
+    return COUNTED_OUTCOMES.get(outcome, "given_back")
 
 
 def count_attempt(lease: Lease, outcome: str, result: Result | None) -> None:
     """Call it once, at the end of an attempt; `outcome` as its job shows it, `result` if there is one."""
     claim, series = lease.claim, _series(lease.claim.model)
-    ATTEMPTS.labels(claim.model, word_of(outcome)).inc()
+    ATTEMPTS.labels(claim.model, counted_outcome(outcome)).inc()
     if claim.attempt == 1:
         series.wait.observe(claim.waited_ms / 1000)
     if result is not None:
@@ -140,53 +138,49 @@ def count_attempt(lease: Lease, outcome: str, result: Result | None) -> None:
 
 
 def _count_tokens(series: Series, usage: Usage) -> None:
-    told = (
+    counts = (
         usage.prompt_tokens,
         usage.image_tokens,
         usage.audio_tokens,
         usage.cached_tokens,
         usage.completion_tokens,
     )
-    for child, count in zip(series.tokens, told, strict=True):
+    for counter, count in zip(series.tokens, counts, strict=True):
         if count:
-            child.inc(count)
+            counter.inc(count)
     if usage.cached_tokens:
         series.reused.inc()
 
 
-# A generation's attributes in OpenTelemetry's semantic conventions for generative AI.
-#
-# https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
-
-FIRST_TOKEN = "gen_ai.first_token"  # noqa: S105 - the name of an event
-
-
-def name_of(request: Request) -> str:
+def span_name(request: Request) -> str:
     return f"{_operation(request)} {request.model}"
 
 
-def asked(request: Request) -> Attributes:
-    """The attributes of a request, without any of its content."""
-    said = request.parameters
-    wanted: dict[str, Value | None] = {
+def request_attributes(request: Request) -> Attributes:
+    """By OpenTelemetry's conventions for generative AI, without any content.
+
+    https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+    """
+    parameters = request.parameters
+    attributes: dict[str, Value | None] = {
         "gen_ai.operation.name": _operation(request),
         "gen_ai.provider.name": "sightline",
         "gen_ai.request.model": request.model,
-        "gen_ai.request.max_tokens": said.max_new_tokens,
-        "gen_ai.request.temperature": said.temperature,
-        "gen_ai.request.top_p": said.top_p,
-        "gen_ai.request.top_k": said.top_k,
-        "gen_ai.request.frequency_penalty": said.frequency_penalty,
-        "gen_ai.request.presence_penalty": said.presence_penalty,
-        "gen_ai.request.seed": said.seed,
-        "gen_ai.request.choice.count": said.n,
-        "gen_ai.output.type": "json" if said.format and said.format.kind == "json" else "text",
+        "gen_ai.request.max_tokens": parameters.max_new_tokens,
+        "gen_ai.request.temperature": parameters.temperature,
+        "gen_ai.request.top_p": parameters.top_p,
+        "gen_ai.request.top_k": parameters.top_k,
+        "gen_ai.request.frequency_penalty": parameters.frequency_penalty,
+        "gen_ai.request.presence_penalty": parameters.presence_penalty,
+        "gen_ai.request.seed": parameters.seed,
+        "gen_ai.request.choice.count": parameters.n,
+        "gen_ai.output.type": "json" if parameters.format and parameters.format.kind == "json" else "text",
         "sightline.pictures": len(request.images),
     }
-    return {name: value for name, value in wanted.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
-def answered(request: Request, result: Result) -> Attributes:
+def result_attributes(request: Request, result: Result) -> Attributes:
     usage = result.usage
     return {
         "gen_ai.response.model": request.model,

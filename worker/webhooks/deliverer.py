@@ -24,53 +24,53 @@ from shared.store.webhook_deliveries import DueDelivery, deliver, kept, told
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
 from shared.webhooks import body_of
-from worker.maintenance.collect import delete
+from worker.maintenance.collect import delete_blob
 from worker.webhooks.post import Outcome, post
 
 log = logging.getLogger("worker.webhooks")
-AT_ONCE = 16
+MAX_CALLS = 16
 """Calls at once. A caller's host gets at most `webhook_deliveries.PER_HOST` from all couriers together."""
-LEAVE_S = 5.0
+STOP_LIMIT_S = 5.0
 """How long a stopping courier waits for the calls that it is making."""
 
 
 class Deliverer:
-    """Looks for due calls every `rescue_s`, and goes on while there are any."""
+    """Looks for due calls every `rescue_s`, and at once while there are any."""
 
     def __init__(self, settings: Settings, store: Store, blobs: Blobs) -> None:
         self._settings = settings
         self._store = store
         self._blobs = blobs
-        self._free = AT_ONCE
+        self._free = MAX_CALLS
         self._ended = 0
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._go_round, name="deliverer", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="deliverer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Calls that are not over within `LEAVE_S` are left to another courier."""
+        """Calls that have not ended within `STOP_LIMIT_S` are left to another courier."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
         self._thread.join()
         with self._changed:
-            self._changed.wait_for(lambda: self._free == AT_ONCE, LEAVE_S)
+            self._changed.wait_for(lambda: self._free == MAX_CALLS, STOP_LIMIT_S)
 
     def deliver(self, due: DueDelivery) -> Outcome | None:
-        """Make one call and record how it went; None if the job was deleted meanwhile.
+        """Make one call and record how it went; None if the job was deleted in the meantime.
 
         Raises Unavailable: the call is then made again when its lease ends.
         """
         body = due.notice.body or self._store.run(kept(due, body_of(due.notice)))
         if body is None:
             return None
-        outcome = self._traced(due, body)
+        outcome = self._traced_call(due, body)
         delay_s = self._delay_s(due, outcome)
-        word = self._store.run(told(self._settings, due, outcome.tried, delay_s=delay_s))
-        again = delay_s is not None or word == "moved"
+        status = self._store.run(told(self._settings, due, outcome.tried, delay_s=delay_s))
+        again = delay_s is not None or status == "moved"
         _count(outcome.tried, again=again)
         if not outcome.tried.taken and not again:
             log.error(
@@ -80,20 +80,21 @@ class Deliverer:
                 due.tries + 1,
                 outcome.tried.error,
             )
-        if word == "forget":
-            self._forget(due)
+        if status == "forget":
+            self._purge(due)
         return outcome
 
-    def _traced(self, due: DueDelivery, body: str) -> Outcome:
+    def _traced_call(self, due: DueDelivery, body: str) -> Outcome:
         """One call, logged, and traced in the trace of the job that it reports."""
         notice, host = due.notice, urlsplit(due.url).hostname or ""
-        named: traces.Attributes = {"server.address": host, "sightline.subject": notice.subject}
+        attributes: traces.Attributes = {"server.address": host, "sightline.subject": notice.subject}
         with (
             about(request_id=notice.request_id),
-            traces.span("webhook", named, kind=SpanKind.CLIENT, carrier=notice.trace) as span,
+            traces.span("webhook", attributes, kind=SpanKind.CLIENT, carrier=notice.trace) as span,
             about(trace_id=traces.trace_id()),
         ):
-            tried = (outcome := self._called(due, body)).tried
+            outcome = self._post(due, body)
+            tried = outcome.tried
             if tried.status is not None:
                 span.set_attributes({"http.response.status_code": tried.status})
             if not tried.taken:
@@ -101,47 +102,47 @@ class Deliverer:
             _log(due, host, tried)
         return outcome
 
-    def _called(self, due: DueDelivery, body: str) -> Outcome:
+    def _post(self, due: DueDelivery, body: str) -> Outcome:
         try:
             return post(due, body, self._settings)
         except Exception:
-            # The outermost frame of a call: a failure that is not counted would be repeated for ever.
+            # The outermost frame of a call: a failure that is not counted would be repeated forever.
             log.exception("%s: a webhook could not be called", due.notice.subject)
             at_ms = round(time.time() * 1000)
             return Outcome(Delivery(due.notice.type, at_ms, 0, error="the call could not be made"))
 
-    def _forget(self, due: DueDelivery) -> None:
-        """Delete a job that is not to be stored. If this fails, it expires by itself after a while."""
-        told_all = purge(self._settings, due.caller, due.notice.subject, delivered=True)
-        for name in self._store.run(told_all) or ():
-            delete(self._store, self._blobs, name)
+    def _purge(self, due: DueDelivery) -> None:
+        """Delete a job that is not to be stored. If this fails, it expires later."""
+        call = purge(self._settings, due.caller, due.notice.subject, delivered=True)
+        for name in self._store.run(call) or ():
+            delete_blob(self._store, self._blobs, name)
 
     def _delay_s(self, due: DueDelivery, outcome: Outcome) -> float | None:
         delays = self._settings.webhook.delays_s
         if outcome.tried.taken or outcome.tried.gone or due.tries >= len(delays):
             return None
         # Spread retries, so that calls that failed together do not come back together.
-        chance = 1 + secrets.randbelow(101) / 1000
-        return max(delays[due.tries] * chance, outcome.retry_after_s)
+        spread = 1 + secrets.randbelow(101) / 1000
+        return max(delays[due.tries] * spread, outcome.retry_after_s)
 
-    def _go_round(self) -> None:
+    def _loop(self) -> None:
         pause_s = self._settings.queue.rescue_s
         while not self._stopping.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._free or self._stopping.is_set(), pause_s)
-                room, ended = self._free, self._ended
-            due = self._taken(room) if room else None
-            if due is None or not self._sent(due):
-                self._wait_for_an_end(ended, pause_s)
+                free, ended = self._free, self._ended
+            due = self._next_due(free) if free else None
+            if due is None or not self._start_call(due):
+                self._wait_for_end(ended, pause_s)
 
-    def _wait_for_an_end(self, ended: int, pause_s: float) -> None:
-        """Wait until more calls than `ended` are over: then a host may be called again."""
+    def _wait_for_end(self, ended: int, pause_s: float) -> None:
+        """Wait until more calls than `ended` have ended: then a host may be called again."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended != ended or self._stopping.is_set(), pause_s)
 
-    def _taken(self, room: int) -> DueDelivery | None:
+    def _next_due(self, free: int) -> DueDelivery | None:
         try:
-            return self._store.run(deliver(self._settings, ids.token(), room))
+            return self._store.run(deliver(self._settings, ids.token(), free))
         except Unavailable as error:
             log.warning("webhooks wait: %s", error.message)
         except Exception:
@@ -149,9 +150,9 @@ class Deliverer:
             log.exception("no call could be taken")
         return None
 
-    def _sent(self, due: DueDelivery) -> bool:
+    def _start_call(self, due: DueDelivery) -> bool:
         """Whether a thread makes the call; if none starts, the call comes again after its lease."""
-        thread = threading.Thread(target=self._go, args=(due,), name="webhook", daemon=True)
+        thread = threading.Thread(target=self._call, args=(due,), name="webhook", daemon=True)
         with self._changed:
             self._free -= 1
         try:
@@ -163,7 +164,7 @@ class Deliverer:
             return False
         return True
 
-    def _go(self, due: DueDelivery) -> None:
+    def _call(self, due: DueDelivery) -> None:
         try:
             self.deliver(due)
         except Unavailable:

@@ -20,8 +20,8 @@ from shared.webhooks import key_of, signature
 from worker.fetching import guarded_http
 from worker.fetching.guarded_http import FAULTS, Allowance, OriginError, Resolver, connect, header, resolve
 
-ANSWER_LIMIT, ANSWER_LIMIT_S = 4096, 1.0
-"""Bytes of an answer's body that are read, and for how many seconds, out of politeness; it is not used."""
+MAX_ANSWER, DRAIN_S = 4096, 1.0
+"""Bytes of an answer's body that are read and ignored, and for how many seconds."""
 LONGEST_DELAY_S = 86_400.0
 
 
@@ -38,36 +38,34 @@ def post(due: DueDelivery, body: str, settings: Settings, resolver: Resolver = r
     began, at_ms = time.monotonic(), round(time.time() * 1000)
     status, retry_after_s = None, 0.0
     try:
-        response = _answer(due, body.encode(), settings, resolver)
+        response = _call(due, body.encode(), settings, resolver)
         status, retry_after_s = response.status_code, _retry_after(header(response, b"retry-after"))
-        error = None if 200 <= status < 300 else _refused(status)
+        error = None if 200 <= status < 300 else _refusal(status)
     except CallerError as refused:
         error = str(refused)
     except FAULTS as fault:
-        error = guarded_http.described(fault, "receiver", settings.webhook.limit_s)
+        error = guarded_http.describe(fault, "receiver", settings.webhook.limit_s)
     took_ms = round((time.monotonic() - began) * 1000)
     return Outcome(Delivery(due.notice.type, at_ms, took_ms, status, error), retry_after_s)
 
 
-def _refused(status: int) -> str:
+def _refusal(status: int) -> str:
     if 300 <= status < 400:
         return f"the receiver answered with status {status}; redirects are not followed"
     return f"the receiver answered with status {status}" + (": no more calls" if status == GONE else "")
 
 
-def _answer(due: DueDelivery, body: bytes, settings: Settings, resolver: Resolver) -> h11.Response:
+def _call(due: DueDelivery, body: bytes, settings: Settings, resolver: Resolver) -> h11.Response:
     keys = _keys(due, settings)
     reach = settings.fetch.reach
-    allowance = Allowance(settings.webhook.limit_s, ANSWER_LIMIT, threading.Event())
+    allowance = Allowance(settings.webhook.limit_s, MAX_ANSWER, threading.Event())
     target = check_url(due.url, reach, None)
     with connect(target, reach, resolver, allowance, None) as connection:
         http, response = guarded_http.exchange(connection, _request(target, due, body, keys), allowance)
         # A connection closed on an unread answer looks to the receiver as if we had hung up.
         with suppress(*FAULTS):
-            polite_s = min(ANSWER_LIMIT_S, allowance.left())
-            for _ in guarded_http.body(
-                http, connection, Allowance(polite_s, ANSWER_LIMIT, threading.Event())
-            ):
+            drain_s = min(DRAIN_S, allowance.left_s())
+            for _ in guarded_http.body(http, connection, Allowance(drain_s, MAX_ANSWER, threading.Event())):
                 pass
         return response
 
@@ -121,5 +119,5 @@ def _retry_after(text: str) -> float:
         at = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
         return 0.0
-    left = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
-    return min(max(left.total_seconds(), 0.0), LONGEST_DELAY_S)
+    remaining = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
+    return min(max(remaining.total_seconds(), 0.0), LONGEST_DELAY_S)

@@ -37,8 +37,8 @@ async def test_nobody_waits_while_what_another_sent_is_read_back(
 
         return inspected
 
-    for module in (pictures, sounds):
-        monkeypatch.setattr(module, "inspect", watched(module.inspect))
+    for module, name in ((pictures, "inspect"), (sounds, "check_sound")):
+        monkeypatch.setattr(module, name, watched(getattr(module, name)))
     blobs = Blobs(BlobSettings(url=f"file://{tmp_path}"))
     blobs.write(digest(data), data)
 

@@ -12,7 +12,7 @@ from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Parameters, Request
 from tests.unit.worker.test_renderer import TINY, message, processor, text_of
-from worker.candidates import _told
+from worker.candidates import _shown_parameters
 from worker.engines.prompt.renderer import Renderer
 
 __all__ = ["processor"]
@@ -135,5 +135,5 @@ def test_a_row_is_the_same_in_whatever_order_its_variables_stand() -> None:
 
 
 def test_a_receipt_tells_the_variables_that_the_model_read() -> None:
-    told = _told(Parameters(chat_template_kwargs=(("enable_thinking", False),)))
+    told = _shown_parameters(Parameters(chat_template_kwargs=(("enable_thinking", False),)))
     assert told["chat_template_kwargs"] == {"enable_thinking": False}

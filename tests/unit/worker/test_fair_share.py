@@ -10,16 +10,16 @@ from shared.errors import Unavailable
 from tests.support.clients import until
 from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.guarded_http import OriginError
-from worker.fetching.intake import LARGE_AT_ONCE, SMALL, JobAllowance
+from worker.fetching.intake import LARGE_JOBS, SMALL, JobAllowance
 
 ANYONE = Waiter("")
 
 
 def test_who_wants_more_than_there_is_gets_all_and_not_nothing() -> None:
     room = FairSemaphore(10)
-    with room.taking(1000, ANYONE):
+    with room.reserve(1000, ANYONE):
         pass
-    with room.taking(10, ANYONE):
+    with room.reserve(10, ANYONE):
         pass
 
 
@@ -27,15 +27,15 @@ def test_a_large_one_is_not_starved_by_small_ones_that_come_later() -> None:
     room, order = FairSemaphore(10), list[int]()
 
     def take(amount: int) -> None:
-        with room.taking(amount, ANYONE):
+        with room.reserve(amount, ANYONE):
             order.append(amount)
 
     with ThreadPoolExecutor(2) as threads:
-        with room.taking(5, ANYONE):
+        with room.reserve(5, ANYONE):
             threads.submit(take, 10)
-            until(lambda: len(room._sharers.waiting) == 1, 20)
+            until(lambda: len(room._queue.waiting) == 1, 20)
             threads.submit(take, 1)
-            until(lambda: len(room._sharers.waiting) == 2, 20)
+            until(lambda: len(room._queue.waiting) == 2, 20)
         until(lambda: len(order) == 2, 20)
     assert order == [10, 1]
 
@@ -49,44 +49,49 @@ def test_a_caller_s_large_one_that_waits_holds_up_nobody_who_wants(
     room = FairSemaphore(10)
 
     def take(amount: int, caller: str) -> None:
-        with room.taking(amount, Waiter(caller)):
+        with room.reserve(amount, Waiter(caller)):
             pass
 
-    with ThreadPoolExecutor(2) as threads, room.taking(held, Waiter(holder)):
+    with ThreadPoolExecutor(2) as threads, room.reserve(held, Waiter(holder)):
         threads.submit(take, 10, "mallory")
-        until(lambda: room._sharers.waiting, 20)
+        until(lambda: room._queue.waiting, 20)
         threads.submit(take, wanted, "alice").result(20)
 
 
 def test_room_is_given_back_by_who_fails() -> None:
     room = FairSemaphore(1)
-    with pytest.raises(ValueError, match="x"), room.taking(1, ANYONE):
+    with pytest.raises(ValueError, match="x"), room.reserve(1, ANYONE):
         raise ValueError("x")
-    with room.taking(1, ANYONE):
+    with room.reserve(1, ANYONE):
         pass
 
 
 def test_one_host_s_turns_are_not_another_s() -> None:
     turns = KeyedFairSemaphore(1)
-    with turns.at("a", "", 0), turns.at("b", "", 0), pytest.raises(TimeoutError), turns.at("a", "", 0):
+    with (
+        turns.reserve("a", "", 0),
+        turns.reserve("b", "", 0),
+        pytest.raises(TimeoutError),
+        turns.reserve("a", "", 0),
+    ):
         pass
-    with turns.at("a", "", 0):
+    with turns.reserve("a", "", 0):
         pass
-    assert not turns._sharers
+    assert not turns._queues
 
 
 def test_who_has_fewest_turns_is_let_in_before_all_that_another_waits_for() -> None:
     turns, order = KeyedFairSemaphore(2), list[str]()
 
     def take(caller: str) -> None:
-        with turns.at("a", caller, 20):
+        with turns.reserve("a", caller, 20):
             order.append(caller)
 
     def waiting(count: int) -> None:
-        until(lambda: len(turns._sharers["a"].waiting) == count, 20)
+        until(lambda: len(turns._queues["a"].waiting) == count, 20)
 
-    with ThreadPoolExecutor(4) as threads, turns.at("a", "mallory", 0):
-        with turns.at("a", "eve", 0):
+    with ThreadPoolExecutor(4) as threads, turns.reserve("a", "mallory", 0):
+        with turns.reserve("a", "eve", 0):
             for count, caller in enumerate(["mallory", "mallory", "alice"]):
                 threads.submit(take, caller)
                 waiting(count + 1)
@@ -96,10 +101,10 @@ def test_who_has_fewest_turns_is_let_in_before_all_that_another_waits_for() -> N
 
 def test_the_last_turn_is_left_to_who_comes_later() -> None:
     turns = KeyedFairSemaphore(2)
-    with turns.at("a", "mallory", 0):
-        with pytest.raises(TimeoutError), turns.at("a", "mallory", 0):
+    with turns.reserve("a", "mallory", 0):
+        with pytest.raises(TimeoutError), turns.reserve("a", "mallory", 0):
             pass
-        with turns.at("a", "alice", 0):
+        with turns.reserve("a", "alice", 0):
             pass
 
 
@@ -110,53 +115,53 @@ def haul(
 
 
 def test_few_jobs_have_much_in_memory_at_once() -> None:
-    places = KeyedFairSemaphore(LARGE_AT_ONCE)
-    large = [haul(places, caller=str(number)) for number in range(LARGE_AT_ONCE)]
+    places = KeyedFairSemaphore(LARGE_JOBS)
+    large = [haul(places, caller=str(number)) for number in range(LARGE_JOBS)]
     for one in large:
-        one.take(SMALL + 1)
-        one.take(SMALL)
+        one.count_bytes(SMALL + 1)
+        one.count_bytes(SMALL)
     late, small = haul(places, limit_s=1), haul(places)
-    small.take(SMALL)
+    small.count_bytes(SMALL)
     with pytest.raises(Unavailable):
-        late.take(SMALL + 1)
+        late.count_bytes(SMALL + 1)
     with large[0]:
         pass
-    haul(places).take(2 * SMALL)
+    haul(places).count_bytes(2 * SMALL)
 
 
 def test_waiting_for_a_place_costs_the_origin_none_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
     class Crowded(KeyedFairSemaphore):
-        def at(self, *_: Any) -> Any:
+        def reserve(self, *_: Any) -> Any:
             clock[0] += 5
             return nullcontext()
 
     monkeypatch.setattr("worker.fetching.guarded_http.time", SimpleNamespace(monotonic=lambda: clock[0]))
     one = haul(Crowded(1), limit_s=5)
-    one.take(2 * SMALL)
-    assert one.left() == 5
+    one.count_bytes(2 * SMALL)
+    assert one.left_s() == 5
 
 
 def test_a_job_that_waits_for_its_own_fetches_is_slow_and_not_crowded_out() -> None:
     """It would be fetched again and again for ever: it is in its own way each time."""
     turns = KeyedFairSemaphore(2)
     one = haul(turns, limit_s=0.1)
-    with one.turn(turns, "a"), pytest.raises(TimeoutError), one.turn(turns, "a"):
+    with one.place(turns, "a"), pytest.raises(TimeoutError), one.place(turns, "a"):
         pass
-    with haul(turns, caller="eve").turn(turns, "a"), one.turn(turns, "b"):
+    with haul(turns, caller="eve").place(turns, "a"), one.place(turns, "b"):
         pass
 
 
 def test_a_job_that_is_over_gives_its_place_back_and_takes_nothing_more() -> None:
     places = KeyedFairSemaphore(1)
     with haul(places) as first:
-        first.take(2 * SMALL)
+        first.count_bytes(2 * SMALL)
     with pytest.raises(TimeoutError):
-        first.left()
+        first.left_s()
     with pytest.raises(TimeoutError):
-        first.take(2 * SMALL)
-    assert not places._sharers
+        first.count_bytes(2 * SMALL)
+    assert not places._queues
 
 
 def test_a_job_s_pictures_have_a_sum() -> None:
@@ -164,4 +169,4 @@ def test_a_job_s_pictures_have_a_sum() -> None:
         pytest.raises(OriginError, match="larger than 10 bytes together"),
         haul(KeyedFairSemaphore(1), most=10) as one,
     ):
-        one.take(11)
+        one.count_bytes(11)

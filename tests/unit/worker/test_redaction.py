@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.model_worker import without_folders
+from worker.model_worker import redact_folders
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from worker.model_worker import without_folders
     ],
 )
 def test_a_reason_keeps_a_path_s_last_part_alone(said: str, told: str) -> None:
-    assert without_folders(said) == told
+    assert redact_folders(said) == told
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_a_reason_keeps_a_path_s_last_part_alone(said: str, told: str) -> None:
     ],
 )
 def test_what_is_no_path_of_the_machine_stays(said: str) -> None:
-    assert without_folders(said) == said
+    assert redact_folders(said) == said
 
 
 @pytest.mark.parametrize("source", ["/srv/my models/a b", "/srv/joe's/m", "~/models/m", "../models/m"])
 def test_a_model_s_own_folder_is_hidden_whatever_it_is_called(source: str) -> None:
     name = source.rsplit("/", 1)[1]
     for said in (f"no file {source}/config.json", f"the source {source!r} is no folder"):
-        told = without_folders(said, source)
+        told = redact_folders(said, source)
         assert "srv" not in told
         assert "models/" not in told
         assert f"…/{name}" in told
@@ -63,13 +63,13 @@ def test_a_model_s_own_folder_is_hidden_whatever_it_is_called(source: str) -> No
     ],
 )
 def test_a_model_s_own_folder_is_no_part_of_other_names(source: str, said: str, told: str) -> None:
-    assert without_folders(said, source) == told
+    assert redact_folders(said, source) == told
 
 
 def test_a_home_folder_is_hidden_when_it_is_spelled_out() -> None:
     at = Path("~/my models/m").expanduser()
-    assert without_folders(f"no file {at}/config.json", "~/my models/m") == "no file …/m/config.json"
+    assert redact_folders(f"no file {at}/config.json", "~/my models/m") == "no file …/m/config.json"
 
 
 def test_a_hub_id_is_told_whole() -> None:
-    assert without_folders("org/model is not there", "org/model") == "org/model is not there"
+    assert redact_folders("org/model is not there", "org/model") == "org/model is not there"

@@ -3,13 +3,13 @@ import math
 import pytest
 
 from shared.media.pictures import PictureInfo
-from worker.media.picture_decoder import sizes
+from worker.media.picture_decoder import shrunk_sizes
 
 SIDE = 4096
 
 
 def shrunk(*stored: tuple[int, int]) -> list[tuple[int, int]]:
-    return sizes([PictureInfo("PNG", *size) for size in stored], SIDE)
+    return shrunk_sizes([PictureInfo("PNG", *size) for size in stored], SIDE)
 
 
 @pytest.mark.parametrize(

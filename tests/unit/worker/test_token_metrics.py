@@ -1,6 +1,6 @@
 """A worker's record says how fast it is now, not how fast it was this morning."""
 
-from worker.telemetry.token_metrics import SPAN_S, Tempo
+from worker.telemetry.token_metrics import SPAN_S, Throughput
 
 
 class Engine:
@@ -8,7 +8,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.now, self.tokens = 100.0, 5.0
-        self.tempo = Tempo(lambda: self.tokens, lambda: self.now)
+        self.tempo = Throughput(lambda: self.tokens, lambda: self.now)
 
     def generate(self, tokens: float, seconds: float) -> float:
         self.now += seconds

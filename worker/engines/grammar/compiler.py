@@ -48,7 +48,7 @@ class SandboxResults:
         cached = self._errors.get(key)
         if cached is not None:
             return cached
-        with self._places.taking(1, Waiter(caller)):
+        with self._places.reserve(1, Waiter(caller)):
             # Another thread may have compiled it in the meantime.
             cached = self._errors.get(key)
             if cached is not None:

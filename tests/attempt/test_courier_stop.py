@@ -1,0 +1,69 @@
+"""A courier that stops cuts no webhook call short: its job's owner would be called twice."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from shared.webhooks import Webhook
+from tests.support.attempt_harness import Workbench
+from tests.support.clients import PATIENCE_S, until
+from tests.support.deliverer_harness import SECRET, Office
+from tests.support.receiver import receiver
+from tests.support.redis_server import RedisServer
+from tests.support.service import ROOT
+
+COURIER = f"""
+import sys, threading
+from worker.courier import Courier
+from worker.webhooks import deliverer
+
+def report():
+    courier.deliverer._stopping.wait()
+    print("stopping", flush=True)
+
+deliverer.STOP_LIMIT_S = {PATIENCE_S}
+courier = Courier(1)
+courier.open()
+threading.Thread(target=report, daemon=True).start()
+sys.stdin.readline()
+courier.close()
+print("closed", flush=True)
+"""
+
+
+@pytest.fixture
+def office(redis: RedisServer, desk: Workbench) -> Office:
+    return Office(desk, redis)
+
+
+def test_a_courier_that_stops_waits_for_a_slow_receiver(office: Office, redis: RedisServer) -> None:
+    env = dict(
+        os.environ,
+        SIGHTLINE_REDIS__URL=redis.url(),
+        SIGHTLINE_BLOBS__URL=office.desk.settings.blobs.url,
+        SIGHTLINE_FETCH__ALLOW="127.0.0.1",
+        SIGHTLINE_WEBHOOK__SECRET=SECRET,
+        SIGHTLINE_WEBHOOK__LIMIT_S=str(PATIENCE_S),
+        SIGHTLINE_QUEUE__RESCUE_S="0.1",
+    )
+    command = [sys.executable, "-c", COURIER]
+    with (
+        receiver() as there,
+        subprocess.Popen(
+            command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as courier,
+    ):
+        there.open.clear()
+        job = office.answered(Webhook(there.url))
+        until(lambda: there.told)
+        assert courier.stdin is not None
+        assert courier.stdout is not None
+        courier.stdin.write("stop\n")
+        courier.stdin.flush()
+        first = courier.stdout.readline()
+        there.open.set()
+        assert (first, courier.stdout.readline()) == ("stopping\n", "closed\n")
+        assert courier.wait(PATIENCE_S) == 0
+    assert [delivery.taken for delivery in office.tries(job)] == [True]
