@@ -51,6 +51,32 @@ async def test_a_stream_is_the_answer_in_pieces_and_says_its_end() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", STREAM),
+        ("/v1/completions", {"model": "sightline/tiny", "prompt": "What?", "stream": True}),
+        ("/v1/responses", {"model": "sightline/tiny", "input": "What?", "stream": True}),
+        ("/models/sightline/tiny", {"inputs": "What?", "stream": True}),
+        (f"/v1/jobs/{FIRST}/events", None),
+    ],
+)
+async def test_no_proxy_is_free_to_hold_back_the_events_of_a_stream(
+    path: str, body: dict[str, Any] | None
+) -> None:
+    async with serving(answering("A ", "cat.")) as client:
+        if body is None:
+            await client.post("/v1/jobs", json={"model": "sightline/tiny", "input": {"prompt": "What?"}})
+            response = await client.get(path)
+        else:
+            response = await client.post(path, json=body)
+
+    assert response.status_code == 200, response.text
+    # nginx heeds the first, and whoever compresses or stores answers the other.
+    assert response.headers["x-accel-buffering"] == "no"
+    assert response.headers["cache-control"] == "no-store, no-transform"
+
+
 async def test_a_stream_counts_its_tokens_only_when_asked() -> None:
     body = {**STREAM, "stream_options": {"include_usage": True}}
     async with serving(answering("A cat.")) as client:

@@ -261,6 +261,22 @@ def test_chunks_tell_words_and_whole_calls() -> None:
     assert [{n: v for n, v in c.items() if n != "index"} for c in told] == whole
 
 
+def test_each_of_three_streamed_calls_keeps_its_own_arguments() -> None:
+    """Clients put the pieces of calls together by their index."""
+    calls = [f'<tool_call>\n{{"name": "clock", "arguments": {{"n": {n}}}}}\n</tool_call>' for n in range(3)]
+    stream = ChatStream(QUEUED, usage=False)
+    stream.opening(1)
+    chunks = [chunk for text in calls for chunk in stream.piece({"text": text, "syntax": "hermes"})]
+    sent = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+    assert [(call["index"], json.loads(call["function"]["arguments"])) for call in sent] == [
+        (0, {"n": 0}),
+        (1, {"n": 1}),
+        (2, {"n": 2}),
+    ]
+    whole = to_completion(called("\n".join(calls)), "m", 0)["choices"][0]["message"]["tool_calls"]
+    assert [call["id"] for call in sent] == [call["id"] for call in whole]
+
+
 def test_each_of_several_answers_calls_for_itself() -> None:
     view = called()
     assert view.result is not None
