@@ -183,6 +183,18 @@ def test_a_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -
     assert (refused.value.code, refused.value.param) == (code, param)
 
 
+def test_a_call_keeps_an_id_of_any_length_that_is_promised() -> None:
+    def turns(id: str) -> dict[str, Any]:
+        answer = {"role": "tool", "tool_call_id": id, "content": "Rain."}
+        return {"messages": [ASK, {"role": "assistant", "tool_calls": [CALL | {"id": id}]}, answer]}
+
+    [_, assistant, answer] = from_chat(turns("i" * 256)).request.messages
+    assert (assistant.calls[0].id, answer.answers) == ("i" * 256, "i" * 256)
+    with pytest.raises(CallerError) as refused:
+        from_chat(turns("i" * 257))
+    assert refused.value.param == "messages[1].tool_calls[0].id"
+
+
 def test_no_broken_body_is_answered_with_a_server_error() -> None:
     assert len(refusals(from_chat, FULL)) > 200
 
