@@ -145,6 +145,23 @@ async def test_a_caller_who_is_told_to_ask_again_finds_its_run_until_then() -> N
     assert [view.status for view in desk.views.values()] == ["queued", "cancelled"]
 
 
+@pytest.mark.parametrize("body", [CHAT, STREAM])
+async def test_who_waited_too_long_does_not_lose_the_job_that_goes_on(body: dict[str, Any]) -> None:
+    desk = Desk()
+    async with application(desk, sync_limit_s=0.01) as app:
+        call = posted(app, body)
+        await call.finish()
+        desk.submitted.clear()
+        other = posted(app, CHAT)
+        await desk.submitted.wait()
+        other.hang_up()
+        await other.finish()
+        # It would come behind the first one's leaving.
+        await desk.cancelled.wait()
+
+    assert (call.status, desk.views[FIRST].status) == (504, "queued")
+
+
 async def test_a_reader_whose_stream_breaks_off_frees_the_row() -> None:
     desk = Desk()
     async with application(desk) as app:

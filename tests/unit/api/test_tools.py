@@ -311,6 +311,27 @@ def test_each_of_several_answers_calls_for_itself() -> None:
     assert [c["finish_reason"] for c in whole] == ["tool_calls", "stop"]
 
 
+def test_calls_of_several_answers_are_never_taken_for_one_another() -> None:
+    """A caller sends a call's id back with what it gave."""
+    view = called()
+    assert view.result is not None
+    [one] = view.result.choices
+    several = called(choices=(one, one))
+    whole, job = to_completion(several, "m", 0)["choices"], to_job(several)["result"]["choices"]
+    stream = ChatStream(several, usage=False)
+    chunks = [c for n in (1, 0) for c in stream.piece({"choice": n, "text": WROTE, "syntax": "hermes"})]
+    streamed = {
+        (chunk["choices"][0]["index"], call["index"]): call["id"]
+        for chunk in chunks
+        for call in chunk["choices"][0]["delta"].get("tool_calls", ())
+    }
+    ids = [[call["id"] for call in choice["message"]["tool_calls"]] for choice in whole]
+    assert len({*ids[0], *ids[1]}) == 4
+    assert streamed == {(n, i): id for n, own in enumerate(ids) for i, id in enumerate(own)}
+    own = [call["id"] for choice in job for call in choice["tool_calls"]]
+    assert len(set(own)) == 4
+
+
 def test_a_job_tells_all_that_was_written_and_what_it_calls() -> None:
     result = to_job(called())["result"]
     [choice] = result["choices"]
@@ -322,7 +343,8 @@ def test_a_job_tells_all_that_was_written_and_what_it_calls() -> None:
     assert "tool_calls" not in to_job(called("Words."))["result"]["choices"][0]
 
 
-def test_an_event_of_a_job_does_not_tell_how_its_model_calls() -> None:
-    event = Event(3, "text", {"syntax": "hermes", "start": 0, "text": "A", "ids": [1]}, 1_700_000_000_000)
+def test_an_event_of_a_job_tells_neither_how_its_model_calls_nor_what_only_we_need() -> None:
+    data = {"syntax": "hermes", "prompt_tokens": 9, "start": 0, "text": "A", "ids": [1]}
+    event = Event(3, "text", data, 1_700_000_000_000)
     assert set(to_event(event, succeeded())[2]) == {"job_id", "at", "start", "text", "ids"}
     assert "syntax" in event.data

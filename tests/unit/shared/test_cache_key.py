@@ -104,6 +104,28 @@ def test_an_answer_to_another_call_is_never_shared(other: Request) -> None:
     assert request_hash(one, "main") != request_hash(other, "main")
 
 
+def turns(*exchanges: tuple[str, str]) -> Request:
+    """A conversation that calls a function in each exchange, under an id, and gets the answer to another."""
+    said = [Message(role="user", parts=(Text(text="What?"),))]
+    for own, answered in exchanges:
+        call = ToolCall(id=own, name="weather", arguments="{}")
+        said.append(Message(role="assistant", parts=(), calls=(call,)))
+        said.append(Message(role="tool", parts=(Text(text="Rain."),), answers=answered))
+    return Request(model="org/model", messages=tuple(said))
+
+
+def test_each_answer_belongs_to_its_own_call_however_many_there_were_before() -> None:
+    in_order = turns(("a", "a"), ("b", "b"), ("c", "c"))
+    for other in (turns(("a", "a"), ("b", "b"), ("c", "b")), turns(("a", "a"), ("b", "b"), ("c", "a"))):
+        assert request_hash(in_order, "main") != request_hash(other, "main")
+
+
+def test_who_names_each_turn_s_call_alike_gets_the_later_one_answered() -> None:
+    """Some clients count the calls of each turn anew."""
+    alike, apart = turns(("call_0", "call_0"), ("call_0", "call_0")), turns(("a", "a"), ("b", "b"))
+    assert request_hash(alike, "main") == request_hash(apart, "main")
+
+
 def test_another_revision_has_another_hash() -> None:
     assert request_hash(REQUEST, "main") != request_hash(REQUEST, "v2")
 
