@@ -155,6 +155,30 @@ async def test_a_client_that_leaves_while_uploading_is_no_error_of_ours(
         assert (exchange.status, caplog.records) == (0, [])
 
 
+async def test_a_chunked_body_that_nobody_reads_is_drained_so_that_its_sender_reads_the_answer() -> None:
+    async with application(Desk()) as app:
+        headers = {"transfer-encoding": "chunked"}
+        chunks = (b"x" * 40_000, b"x" * 40_000, b"x" * 40_000)
+        exchange = Exchange(app, "POST", "/v1/nothing/here", headers=headers, chunks=chunks).start()
+        await exchange.finish()
+
+    assert (exchange.status, exchange.complete, exchange.pending) == (404, True, [])
+    assert exchange.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(("length", "status"), [(2**16, 200), (2**16 + 1, 431)])
+async def test_a_head_of_exactly_the_limit_is_answered(length: int, status: int) -> None:
+    path = "/health"
+    async with application(Desk()) as app:
+        name = "x-filler"
+        headers = {"host": "127.0.0.1", name: ""}
+        rest = length - len(path) - sum(map(len, [*headers, *headers.values()]))
+        exchange = Exchange(app, "GET", path, headers=headers | {name: "x" * rest}).start()
+        await exchange.finish()
+
+    assert exchange.status == status
+
+
 @pytest.mark.parametrize(
     ("path", "call"),
     [

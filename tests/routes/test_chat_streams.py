@@ -1,10 +1,12 @@
 """A chat answer in pieces, and what becomes of a failure at each moment."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.errors import CallerError
+from shared.job import JobView
 from tests.support.app import application, serving
 from tests.support.asgi_exchange import data, posted
 from tests.support.fake_service import Desk, answering, failing
@@ -187,3 +189,35 @@ async def test_a_story_that_breaks_off_does_not_end_as_if_complete() -> None:
         response = await client.post("/v1/chat/completions", json=STREAM)
 
     assert data(response.content)[-1]["error"]["code"] == "stream_broken"
+
+
+class Counted(Desk):
+    """Counts how often a job is read; its cache word is not known when it is submitted."""
+
+    reads = 0
+
+    async def get(self, caller: str, job_id: str) -> JobView:
+        self.reads += 1
+        return await super().get(caller, job_id)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/models/sightline/tiny"])
+async def test_a_long_stream_reads_its_job_no_more_often_than_a_short_one(path: str) -> None:
+    reads = []
+    for pieces in (1, 20):
+        desk = Counted()
+
+        def script(job: str, desk: Counted = desk, pieces: int = pieces) -> None:
+            desk.views[job] = replace(desk.views[job], cache=None)
+            for _ in range(pieces):
+                desk.say(job, "A ")
+            desk.succeed(job, "cat.")
+
+        desk.script = script
+        async with serving(desk) as client:
+            body = STREAM if path.startswith("/v1") else {"inputs": "What?", "stream": True}
+            response = await client.post(path, json=body)
+        assert response.content.count(b"A ") >= pieces
+        reads.append(desk.reads)
+
+    assert reads[0] == reads[1]

@@ -1,12 +1,13 @@
 """Callers who hang up before their answer."""
 
 import asyncio
+import gc
 from typing import Any
 
 import httpx
 import pytest
 
-from shared.errors import Unavailable
+from shared.errors import CallerError, Unavailable
 from shared.job import JobView
 from tests.support.app import application
 from tests.support.app_server import listening
@@ -73,6 +74,29 @@ async def test_a_caller_with_a_key_may_come_back_for_the_answer(body: dict[str, 
         await desk.cancelled.wait()
 
     assert [view.status for view in desk.views.values()] == ["queued", "cancelled"]
+
+
+class Deleted(Desk):
+    """Whoever would cancel a job comes too late."""
+
+    async def cancel(self, caller: str, job_id: str) -> JobView:  # noqa: ARG002
+        self.cancelled.set()
+        raise CallerError("job_not_found", "There is no such job.")
+
+
+async def test_a_caller_who_leaves_a_job_that_is_deleted_meanwhile_alarms_nobody() -> None:
+    alarms: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: alarms.append(about))
+    desk = Deleted()
+    async with application(desk) as app:
+        call = posted(app, CHAT)
+        await desk.submitted.wait()
+        call.hang_up()
+        await call.finish()
+        await desk.cancelled.wait()
+    # A task that failed unheard says so as it is forgotten.
+    gc.collect()
+    assert alarms == []
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
