@@ -91,6 +91,8 @@ async def test_with_keys_another_machine_is_answered_and_this_one_needs_a_key_to
         with_key = await far.post("/v1/jobs", json=JOB, headers=bearer(ADMIN))
         without = await near.post("/v1/jobs", json=JOB)
     assert (with_key.status_code, without.status_code) == (202, 401)
+    # RFC 9110, section 11.6.1: by this a client knows how to send its key.
+    assert without.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("stage", [KEYED], indirect=True)

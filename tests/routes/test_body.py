@@ -1,10 +1,13 @@
 """Uploads that are too large, too slow or not plain."""
 
+from typing import Any
+
 import pytest
 
-from api.server import body
+from api.server import body, memory_budget
+from api.server.memory_budget import FREE, MemoryBudget
 from tests.support.app import JSON, application, client_of
-from tests.support.asgi_exchange import Exchange
+from tests.support.asgi_exchange import Exchange, posted
 from tests.support.fake_service import Desk
 
 TOO_LARGE = {
@@ -17,6 +20,9 @@ TOO_LARGE = {
     "request_id": "r1",
 }
 LIMIT = {"body_limit_mb": 0.001}
+MODEL = "sightline/tiny"
+LONG_QUESTION = "Why? " * (FREE // 4)
+TURNS = [{"role": "user", "content": LONG_QUESTION}]
 
 
 async def test_a_declared_body_over_the_cap_is_refused_before_it_is_read() -> None:
@@ -147,3 +153,60 @@ async def test_a_client_that_leaves_while_uploading_is_no_error_of_ours(
         await exchange.finish()
 
         assert (exchange.status, caplog.records) == (0, [])
+
+
+async def test_a_chunked_body_that_nobody_reads_is_drained_so_that_its_sender_reads_the_answer() -> None:
+    async with application(Desk()) as app:
+        headers = {"transfer-encoding": "chunked"}
+        chunks = (b"x" * 40_000, b"x" * 40_000, b"x" * 40_000)
+        exchange = Exchange(app, "POST", "/v1/nothing/here", headers=headers, chunks=chunks).start()
+        await exchange.finish()
+
+    assert (exchange.status, exchange.complete, exchange.pending) == (404, True, [])
+    assert exchange.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(("length", "status"), [(2**16, 200), (2**16 + 1, 431)])
+async def test_a_head_of_exactly_the_limit_is_answered(length: int, status: int) -> None:
+    path = "/health"
+    async with application(Desk()) as app:
+        name = "x-filler"
+        headers = {"host": "127.0.0.1", name: ""}
+        rest = length - len(path) - sum(map(len, [*headers, *headers.values()]))
+        exchange = Exchange(app, "GET", path, headers=headers | {name: "x" * rest}).start()
+        await exchange.finish()
+
+    assert exchange.status == status
+
+
+@pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        ("/v1/chat/completions", {"model": MODEL, "messages": TURNS}),
+        ("/v1/chat/completions", {"model": MODEL, "messages": TURNS, "stream": True}),
+        ("/v1/completions", {"model": MODEL, "prompt": LONG_QUESTION}),
+        ("/v1/responses", {"model": MODEL, "input": LONG_QUESTION}),
+        ("/v1/responses", {"model": MODEL, "input": LONG_QUESTION, "stream": True}),
+        (f"/models/{MODEL}", {"inputs": LONG_QUESTION}),
+        (f"/models/{MODEL}", {"inputs": LONG_QUESTION, "stream": True}),
+        ("/v1/jobs", {"model": MODEL, "input": {"prompt": LONG_QUESTION}}),
+    ],
+)
+async def test_a_large_call_that_awaits_its_answer_takes_no_room_from_the_next(
+    path: str, call: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for one body at a time, and who finds none is refused at once."""
+    monkeypatch.setattr("api.server.middleware.MemoryBudget", lambda: MemoryBudget(FREE))
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0)
+    desk = Desk()
+    async with application(desk) as app:
+        first = posted(app, call, path, prefer="wait=60")
+        await desk.submitted.wait()
+        desk.script = desk.succeed
+        second = posted(app, call, path, prefer="wait=60")
+        await second.finish()
+        [waiting, *_] = desk.views
+        desk.succeed(waiting)
+        await first.finish()
+
+    assert (first.status, second.status) == (200, 200)

@@ -150,6 +150,14 @@ async def test_a_browser_that_asks_first_is_answered_without_a_key(keys: dict[st
     assert no_preflight.status_code in (401, 405)
 
 
+async def test_a_page_s_calls_do_not_each_cost_a_question_first_and_every_method_is_let_in() -> None:
+    async with serving(Desk(), cors_origins=APP) as client:
+        asked = await preflight(client, APP)
+    assert asked.headers["access-control-max-age"] == "600"
+    methods = asked.headers["access-control-allow-methods"].split(", ")
+    assert sorted(methods) == ["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"]
+
+
 @pytest.mark.parametrize("stage", [{"api": {**KEYED["api"], "cors_origins": "*"}}], indirect=True)
 async def test_with_keys_every_page_may_be_let_in_and_still_needs_a_key(stage: Stage) -> None:
     async with client_of(stage.app) as client:

@@ -1,10 +1,12 @@
 """A chat answer in pieces, and what becomes of a failure at each moment."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.errors import CallerError
+from shared.job import JobView
 from tests.support.app import application, serving
 from tests.support.asgi_exchange import data, posted
 from tests.support.fake_service import Desk, answering, failing
@@ -49,6 +51,32 @@ async def test_a_stream_is_the_answer_in_pieces_and_says_its_end() -> None:
         _chunk({"content": ""}, "stop"),
         "[DONE]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", STREAM),
+        ("/v1/completions", {"model": "sightline/tiny", "prompt": "What?", "stream": True}),
+        ("/v1/responses", {"model": "sightline/tiny", "input": "What?", "stream": True}),
+        ("/models/sightline/tiny", {"inputs": "What?", "stream": True}),
+        (f"/v1/jobs/{FIRST}/events", None),
+    ],
+)
+async def test_no_proxy_is_free_to_hold_back_the_events_of_a_stream(
+    path: str, body: dict[str, Any] | None
+) -> None:
+    async with serving(answering("A ", "cat.")) as client:
+        if body is None:
+            await client.post("/v1/jobs", json={"model": "sightline/tiny", "input": {"prompt": "What?"}})
+            response = await client.get(path)
+        else:
+            response = await client.post(path, json=body)
+
+    assert response.status_code == 200, response.text
+    # nginx heeds the first, and whoever compresses or stores answers the other.
+    assert response.headers["x-accel-buffering"] == "no"
+    assert response.headers["cache-control"] == "no-store, no-transform"
 
 
 async def test_a_stream_counts_its_tokens_only_when_asked() -> None:
@@ -161,3 +189,35 @@ async def test_a_story_that_breaks_off_does_not_end_as_if_complete() -> None:
         response = await client.post("/v1/chat/completions", json=STREAM)
 
     assert data(response.content)[-1]["error"]["code"] == "stream_broken"
+
+
+class Counted(Desk):
+    """Counts how often a job is read; its cache word is not known when it is submitted."""
+
+    reads = 0
+
+    async def get(self, caller: str, job_id: str) -> JobView:
+        self.reads += 1
+        return await super().get(caller, job_id)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/models/sightline/tiny"])
+async def test_a_long_stream_reads_its_job_no_more_often_than_a_short_one(path: str) -> None:
+    reads = []
+    for pieces in (1, 20):
+        desk = Counted()
+
+        def script(job: str, desk: Counted = desk, pieces: int = pieces) -> None:
+            desk.views[job] = replace(desk.views[job], cache=None)
+            for _ in range(pieces):
+                desk.say(job, "A ")
+            desk.succeed(job, "cat.")
+
+        desk.script = script
+        async with serving(desk) as client:
+            body = STREAM if path.startswith("/v1") else {"inputs": "What?", "stream": True}
+            response = await client.post(path, json=body)
+        assert response.content.count(b"A ") >= pieces
+        reads.append(desk.reads)
+
+    assert reads[0] == reads[1]

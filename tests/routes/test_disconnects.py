@@ -1,12 +1,13 @@
 """Callers who hang up before their answer."""
 
 import asyncio
+import gc
 from typing import Any
 
 import httpx
 import pytest
 
-from shared.errors import Unavailable
+from shared.errors import CallerError, Unavailable
 from shared.job import JobView
 from tests.support.app import application
 from tests.support.app_server import listening
@@ -73,6 +74,29 @@ async def test_a_caller_with_a_key_may_come_back_for_the_answer(body: dict[str, 
         await desk.cancelled.wait()
 
     assert [view.status for view in desk.views.values()] == ["queued", "cancelled"]
+
+
+class Deleted(Desk):
+    """Whoever would cancel a job comes too late."""
+
+    async def cancel(self, caller: str, job_id: str) -> JobView:  # noqa: ARG002
+        self.cancelled.set()
+        raise CallerError("job_not_found", "There is no such job.")
+
+
+async def test_a_caller_who_leaves_a_job_that_is_deleted_meanwhile_alarms_nobody() -> None:
+    alarms: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: alarms.append(about))
+    desk = Deleted()
+    async with application(desk) as app:
+        call = posted(app, CHAT)
+        await desk.submitted.wait()
+        call.hang_up()
+        await call.finish()
+        await desk.cancelled.wait()
+    # A task that failed unheard says so as it is forgotten.
+    gc.collect()
+    assert alarms == []
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM])
@@ -143,6 +167,23 @@ async def test_a_caller_who_is_told_to_ask_again_finds_its_run_until_then() -> N
         await desk.cancelled.wait()
 
     assert [view.status for view in desk.views.values()] == ["queued", "cancelled"]
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM])
+async def test_who_waited_too_long_does_not_lose_the_job_that_goes_on(body: dict[str, Any]) -> None:
+    desk = Desk()
+    async with application(desk, sync_limit_s=0.01) as app:
+        call = posted(app, body)
+        await call.finish()
+        desk.submitted.clear()
+        other = posted(app, CHAT)
+        await desk.submitted.wait()
+        other.hang_up()
+        await other.finish()
+        # It would come behind the first one's leaving.
+        await desk.cancelled.wait()
+
+    assert (call.status, desk.views[FIRST].status) == (504, "queued")
 
 
 async def test_a_reader_whose_stream_breaks_off_frees_the_row() -> None:

@@ -192,6 +192,49 @@ async def test_what_is_no_form_is_the_callers_error(stage: Stage, body: bytes, k
     assert blobs(stage.hand) == []
 
 
+@pytest.mark.parametrize(
+    ("count", "length", "reason"),
+    [
+        (16, 1, "unknown_field"),
+        (17, 1, "more than 16 fields"),
+        (1, 1024, "unknown_field"),
+        (1, 1025, "longer than 1024 bytes"),
+    ],
+)
+async def test_a_form_s_fields_may_be_as_many_and_as_long_as_is_said(
+    stage: Stage, count: int, length: int, reason: str
+) -> None:
+    """What is within the limits is read, and refused for its name only."""
+    reply = await post(stage.app, form(*((f'name="f{n}"', b"x" * length) for n in range(count))))
+    error = reply.json()["error"]
+    assert reply.status_code == 400
+    assert reason in f"{error['code']} {error['message']}"
+
+
+async def test_a_part_without_a_name_is_not_taken_for_the_field_before_it(stage: Stage) -> None:
+    whole = form(('name="purpose"', b"batch"), ('name="file"', b"x"))
+    nameless = b"--edge\r\nContent-Type: text/plain\r\n\r\nvision\r\n"
+    reply = await post(stage.app, whole.replace(b"--edge--", nameless + b"--edge--"))
+    error = reply.json()["error"]
+    assert (reply.status_code, error["message"]) == (400, "A part of the form has no name.")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"), [(3599, 400), (3600, 200), (2_592_000, 200), (2_592_001, 400)]
+)
+async def test_a_file_may_live_for_an_hour_up_to_thirty_days(stage: Stage, seconds: int, status: int) -> None:
+    reply = await post(
+        stage.app,
+        form(
+            ('name="purpose"', b"user_data"),
+            ('name="expires_after[anchor]"', b"created_at"),
+            ('name="expires_after[seconds]"', str(seconds).encode()),
+            ('name="file"', b"x"),
+        ),
+    )
+    assert reply.status_code == status, reply.text
+
+
 @SMALL
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_file_that_is_too_large_is_refused_while_it_arrives(stage: Stage, announced: bool) -> None:

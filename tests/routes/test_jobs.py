@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from api.jobs.waiting import Over
 from shared.cache_key import request_hash
+from shared.job import JobView
 from tests.support.app import application, serving
 from tests.support.asgi_exchange import Exchange
 from tests.support.fake_service import Desk, answering
@@ -65,6 +67,22 @@ async def test_a_limit_beyond_all_counting_is_the_largest_page(limit: str) -> No
         response = await client.get("/v1/jobs", params={"limit": limit})
 
     assert response.status_code == 200, response.text
+
+
+async def test_no_caller_s_wait_outlasts_the_service_s_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, limits = at_once(Desk()), list[float]()
+    waited = desk.until_ended
+
+    async def noted(view: JobView, timeout_s: float, over: Over) -> JobView:
+        limits.append(timeout_s)
+        return await waited(view, timeout_s, over)
+
+    monkeypatch.setattr(desk, "until_ended", noted)
+    async with serving(desk, sync_limit_s=30) as client:
+        for wait in ("wait=100", "wait=20"):
+            await client.post("/v1/jobs", json=QUESTION, headers={"prefer": wait})
+
+    assert limits == [30, 20]
 
 
 async def test_a_wait_that_ends_first_leaves_the_job_accepted() -> None:

@@ -73,6 +73,22 @@ async def test_an_answer_is_not_kept_for_a_reader_who_takes_nothing(
     assert held == []
 
 
+async def test_an_end_that_its_reader_could_not_take_is_not_forgotten(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        job = (await client.post("/v1/jobs", json=JOB | {"store": False})).json()["urls"]["self"]
+        stage.hand.succeed(stage.hand.take(), ANSWER)
+        reader = Reluctant(stage.app, b"event: succeeded")
+        stream = Exchange(reader, "GET", f"{job}/events").start()
+        async with asyncio.timeout(60):
+            await reader.waits.wait()
+        stream.hang_up()
+        await stream.finish()
+        again = await client.get(job)
+
+    assert (again.status_code, again.json()["result"]["text"]) == (200, ANSWER)
+
+
 async def test_a_block_is_sent_no_further_than_it_is_taken() -> None:
     taken: list[bytes] = []
 

@@ -9,8 +9,15 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 
-from api.dialects.native.jobs import to_event, to_job
-from api.dialects.openai.chat import ChatChunkWriter, ChunkHead, ChunkWriter, delta_chunk, to_completion
+from api.dialects.native.jobs import from_job, to_event, to_job
+from api.dialects.openai.chat import (
+    ChatChunkWriter,
+    ChunkHead,
+    ChunkWriter,
+    delta_chunk,
+    from_chat,
+    to_completion,
+)
 from api.dialects.openai.completions import TextChunkWriter, text_chunk, to_text_completion
 from shared.job import Event, JobView
 from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
@@ -58,6 +65,23 @@ def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:
     assert read is not None
     assert read.top_logprobs is not None
     assert [len(likeliest) for likeliest in read.top_logprobs] == [2, 3, 2], "the chosen token is missing"
+
+
+def test_of_two_tokens_written_alike_the_likelier_is_told() -> None:
+    rare = Candidate(" red", -3.0)
+    told = answered((TokenLogprob(0, rare, (RED, rare)),))
+    logprobs = to_text_completion(told, "org/model", 0)["choices"][0]["logprobs"]
+    assert logprobs is not None
+    assert (logprobs["top_logprobs"], logprobs["token_logprobs"]) == ([{" red": -0.25}], [-3.0])
+
+
+@pytest.mark.parametrize(("asked", "count"), [({}, 0), ({"top_logprobs": 0}, 0), ({"top_logprobs": 2}, 2)])
+def test_who_asks_for_probabilities_gets_as_many_alternatives_as_were_asked_for(
+    asked: dict[str, int], count: int
+) -> None:
+    chat = {"messages": [{"role": "user", "content": "Hi"}], "logprobs": True, **asked}
+    job = {"input": {"prompt": "Hi"}, "parameters": {"logprobs": True, **asked}}
+    assert [r.parameters.logprobs for r in (from_chat(chat).request, from_job(job).request)] == [count] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 import asyncio
+import gc
+import weakref
+from contextlib import suppress
 
 import pytest
 
 from api.server import memory_budget
-from api.server.memory_budget import FREE, MemoryBudget, Reservation
+from api.server.memory_budget import FREE, MemoryBudget, Reservation, reserved
 from shared.errors import Unavailable
 
 
@@ -86,3 +89,52 @@ async def test_room_goes_to_the_caller_who_holds_least() -> None:
     await asyncio.wait_for(later, 1)
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_a_refused_call_is_forgotten_with_all_that_it_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that serves for months refuses many."""
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0)
+    budget = MemoryBudget(FREE)
+    await Reservation(budget, "first").take(2 * FREE)
+
+    async def refused() -> weakref.ref[Reservation]:
+        reservation = Reservation(budget, "refused")
+        with suppress(Unavailable):
+            await reservation.take(2 * FREE)
+        await reservation.release()
+        return weakref.ref(reservation)
+
+    reference = await asyncio.create_task(refused())
+    gc.collect()
+    assert reference() is None
+
+
+async def test_room_that_fits_exactly_is_given_and_not_a_byte_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0)
+    budget = MemoryBudget(4 * FREE)
+    await Reservation(budget).take(2 * FREE)
+    with pytest.raises(Unavailable):
+        await Reservation(budget).take(2 * FREE + 1)
+    await Reservation(budget).take(2 * FREE)
+
+
+async def test_half_of_the_room_is_one_caller_s_to_the_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0)
+    budget = MemoryBudget(8 * FREE)
+    await Reservation(budget, "other").take(2 * FREE)
+    await Reservation(budget, "busy").take(2 * FREE)
+    with pytest.raises(Unavailable):
+        await Reservation(budget, "busy").take(2 * FREE + 1)
+    await Reservation(budget, "busy").take(2 * FREE)
+
+
+async def test_a_page_gives_its_room_back_where_it_could_not_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0)
+    budget = MemoryBudget(2 * FREE)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broken"):
+            async with reserved(budget, "one", 2 * FREE):
+                raise ValueError("broken")
+    await Reservation(budget, "other").take(2 * FREE)

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from api.dialects.native.jobs import JobCall, from_job, to_event, to_job, to_list, to_problem
+from api.dialects.native.jobs import JobCall, from_job, from_query, to_event, to_job, to_list, to_problem
 from shared.errors import CODES, CallerError, ServiceError, Unavailable
-from shared.job import Event, Page, Times
+from shared.job import Event, Filter, Page, Times
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import JobError
 from tests.support.golden import assert_golden
@@ -183,6 +183,22 @@ def test_no_broken_body_is_answered_with_a_server_error(body: Any) -> None:
 
 def test_job_object_at_every_status() -> None:
     assert_golden("jobs", [to_job(QUEUED), to_job(succeeded()), to_job(failed())])
+
+
+def listed(several: list[str] | None = None, **one: str) -> Filter:
+    return from_query(one.get, lambda _: several or [])
+
+
+@pytest.mark.parametrize("offset", ["+02:00", " 02:00"])
+def test_a_list_from_a_time_with_an_offset_is_found_where_its_plus_was_not_escaped(offset: str) -> None:
+    assert listed(created_after=f"2026-01-31T12:00:00{offset}").since == 1_769_853_600_000
+
+
+def test_a_list_may_name_as_many_pairs_as_a_job_may_have() -> None:
+    pairs = [f"k{n}=v" for n in range(16)]
+    assert len(listed(pairs).metadata) == 16
+    with pytest.raises(CallerError, match="up to 16"):
+        listed([*pairs, "k16=v"])
 
 
 def test_list_always_says_whether_it_goes_on() -> None:

@@ -182,6 +182,18 @@ def test_a_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -
     assert (refused.value.code, refused.value.param) == (code, param)
 
 
+def test_a_call_keeps_an_id_of_any_length_that_is_promised() -> None:
+    def turns(id: str) -> dict[str, Any]:
+        answer = {"role": "tool", "tool_call_id": id, "content": "Rain."}
+        return {"messages": [ASK, {"role": "assistant", "tool_calls": [CALL | {"id": id}]}, answer]}
+
+    [_, assistant, answer] = from_chat(turns("i" * 256)).request.messages
+    assert (assistant.calls[0].id, answer.answers) == ("i" * 256, "i" * 256)
+    with pytest.raises(CallerError) as refused:
+        from_chat(turns("i" * 257))
+    assert refused.value.param == "messages[1].tool_calls[0].id"
+
+
 def test_no_broken_body_is_answered_with_a_server_error() -> None:
     assert len(refusals(from_chat, FULL)) > 200
 
@@ -260,6 +272,22 @@ def test_chunks_tell_words_and_whole_calls() -> None:
     assert [{n: v for n, v in c.items() if n != "index"} for c in told] == whole
 
 
+def test_each_of_three_streamed_calls_keeps_its_own_arguments() -> None:
+    """Clients put the pieces of calls together by their index."""
+    calls = [f'<tool_call>\n{{"name": "clock", "arguments": {{"n": {n}}}}}\n</tool_call>' for n in range(3)]
+    stream = ChatChunkWriter(QUEUED, usage=False)
+    stream.opening(1)
+    chunks = [chunk for text in calls for chunk in stream.piece({"text": text, "syntax": "hermes"})]
+    sent = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+    assert [(call["index"], json.loads(call["function"]["arguments"])) for call in sent] == [
+        (0, {"n": 0}),
+        (1, {"n": 1}),
+        (2, {"n": 2}),
+    ]
+    whole = to_completion(called("\n".join(calls)), "m", 0)["choices"][0]["message"]["tool_calls"]
+    assert [call["id"] for call in sent] == [call["id"] for call in whole]
+
+
 def test_each_of_several_answers_calls_for_itself() -> None:
     view = called()
     assert view.result is not None
@@ -282,6 +310,27 @@ def test_each_of_several_answers_calls_for_itself() -> None:
     assert [c["finish_reason"] for c in whole] == ["tool_calls", "stop"]
 
 
+def test_calls_of_several_answers_are_never_taken_for_one_another() -> None:
+    """A caller sends a call's id back with what it gave."""
+    view = called()
+    assert view.result is not None
+    [one] = view.result.choices
+    several = called(choices=(one, one))
+    whole, job = to_completion(several, "m", 0)["choices"], to_job(several)["result"]["choices"]
+    stream = ChatChunkWriter(several, usage=False)
+    chunks = [c for n in (1, 0) for c in stream.piece({"choice": n, "text": WROTE, "syntax": "hermes"})]
+    streamed = {
+        (chunk["choices"][0]["index"], call["index"]): call["id"]
+        for chunk in chunks
+        for call in chunk["choices"][0]["delta"].get("tool_calls", ())
+    }
+    ids = [[call["id"] for call in choice["message"]["tool_calls"]] for choice in whole]
+    assert len({*ids[0], *ids[1]}) == 4
+    assert streamed == {(n, i): id for n, own in enumerate(ids) for i, id in enumerate(own)}
+    own = [call["id"] for choice in job for call in choice["tool_calls"]]
+    assert len(set(own)) == 4
+
+
 def test_a_job_tells_all_that_was_written_and_what_it_calls() -> None:
     result = to_job(called())["result"]
     [choice] = result["choices"]
@@ -293,7 +342,8 @@ def test_a_job_tells_all_that_was_written_and_what_it_calls() -> None:
     assert "tool_calls" not in to_job(called("Words."))["result"]["choices"][0]
 
 
-def test_an_event_of_a_job_does_not_tell_how_its_model_calls() -> None:
-    event = Event(3, "text", {"syntax": "hermes", "start": 0, "text": "A", "ids": [1]}, 1_700_000_000_000)
+def test_an_event_of_a_job_tells_neither_how_its_model_calls_nor_what_only_we_need() -> None:
+    data = {"syntax": "hermes", "prompt_tokens": 9, "start": 0, "text": "A", "ids": [1]}
+    event = Event(3, "text", data, 1_700_000_000_000)
     assert set(to_event(event, succeeded())[2]) == {"job_id", "at", "start", "text", "ids"}
     assert "syntax" in event.data

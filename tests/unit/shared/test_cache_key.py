@@ -7,7 +7,7 @@ from api.dialects.hf.task_requests import from_bytes, from_hf
 from api.dialects.native.jobs import from_job
 from api.dialects.openai.chat import from_chat
 from shared.cache_key import canonical, request_hash
-from shared.request import Format, Image, Message, Parameters, Request, Text
+from shared.request import Format, Image, Message, Parameters, Request, Text, ToolCall
 
 A, B = Image(digest="a" * 64), Image(digest="b" * 64)
 REQUEST = Request(model="org/model", messages=(Message(role="user", parts=(A, Text(text="What?"))),))
@@ -73,6 +73,57 @@ def test_every_parameter_changes_the_hash() -> None:
 )
 def test_another_question_has_another_hash(other: Request) -> None:
     assert request_hash(other, "main") != request_hash(REQUEST, "main")
+
+
+def conversation_with(*calls: tuple[str, str], answered: int = 0) -> Request:
+    """A conversation in which functions were called, each a name and its arguments, and one has answered."""
+    called = tuple(ToolCall(id=f"call_{n}", name=name, arguments=a) for n, (name, a) in enumerate(calls))
+    return Request(
+        model="org/model",
+        messages=(
+            Message(role="user", parts=(Text(text="What?"),)),
+            Message(role="assistant", parts=(), calls=called),
+            Message(role="tool", parts=(Text(text="Rain."),), answers=f"call_{answered}"),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        conversation_with(("forecast", "{}"), ("weather", "{}")),
+        conversation_with(("weather", '{"city":"Oslo"}'), ("weather", "{}")),
+        conversation_with(("weather", "{}"), ("forecast", "{}")),
+        conversation_with(("weather", "{}")),
+        conversation_with(("weather", "{}"), ("weather", "{}"), answered=1),
+    ],
+    ids=["name", "arguments", "second_name", "fewer", "answers_another"],
+)
+def test_an_answer_to_another_call_is_never_shared(other: Request) -> None:
+    one = conversation_with(("weather", "{}"), ("weather", "{}"))
+    assert request_hash(one, "main") != request_hash(other, "main")
+
+
+def turns(*exchanges: tuple[str, str]) -> Request:
+    """A conversation that calls a function in each exchange, under an id, and gets the answer to another."""
+    said = [Message(role="user", parts=(Text(text="What?"),))]
+    for own, answered in exchanges:
+        call = ToolCall(id=own, name="weather", arguments="{}")
+        said.append(Message(role="assistant", parts=(), calls=(call,)))
+        said.append(Message(role="tool", parts=(Text(text="Rain."),), answers=answered))
+    return Request(model="org/model", messages=tuple(said))
+
+
+def test_each_answer_belongs_to_its_own_call_however_many_there_were_before() -> None:
+    in_order = turns(("a", "a"), ("b", "b"), ("c", "c"))
+    for other in (turns(("a", "a"), ("b", "b"), ("c", "b")), turns(("a", "a"), ("b", "b"), ("c", "a"))):
+        assert request_hash(in_order, "main") != request_hash(other, "main")
+
+
+def test_who_names_each_turn_s_call_alike_gets_the_later_one_answered() -> None:
+    """Some clients count the calls of each turn anew."""
+    alike, apart = turns(("call_0", "call_0"), ("call_0", "call_0")), turns(("a", "a"), ("b", "b"))
+    assert request_hash(alike, "main") == request_hash(apart, "main")
 
 
 def test_another_revision_has_another_hash() -> None:
