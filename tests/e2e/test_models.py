@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from shared.models import Model
-from tests.e2e.test_run import READY_S, ROOT, stop
-from tests.e2e.test_run import service as laptop
+from tests.installation.test_run import READY_S, ROOT, stop
+from tests.installation.test_run import service as laptop
 from tests.support.clients import Api, until
 from tests.support.service import COURIER, Service, running_service
 from worker.celery_app import Exit

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from tests.e2e.test_run import READY_S, Service, service, stop
+from tests.installation.test_run import READY_S, Service, service, stop
 from tests.support.redis_server import redis_server
 from tests.support.tls import certificates, tls_front
 
