@@ -42,12 +42,13 @@ def hangup_heard() -> Iterator[None]:
 
 
 class FolderScheduling(LoadFileScheduling):
-    """File by file, as `--dist loadfile` does; of the folders that share a service, a whole one to a process."""
+    """File by file, as `--dist loadfile` does; a folder that shares a service goes to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         folder = nodeid.rpartition("/")[0]
         return folder if folder in ONE_SERVICE else str(super()._split_scope(nodeid))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling | None:
     return FolderScheduling(config, log) if config.getoption("dist") == "loadfile" else None
