@@ -6,11 +6,16 @@ draws and `assume` then refuses it takes no fifty before ten good ones, which th
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support.random_draws import decided_by_seed
+
+ONE_SERVICE = ("tests/contract", "tests/e2e", "tests/safety")
+"""Folders whose tests share one service: each process that runs some of them starts it anew."""
 
 settings.register_profile(
     "patient",
@@ -34,3 +39,16 @@ def hangup_heard() -> Iterator[None]:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+class FolderScheduling(LoadFileScheduling):
+    """File by file, as `--dist loadfile` does; a folder that shares a service goes to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.rpartition("/")[0]
+        return folder if folder in ONE_SERVICE else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling | None:
+    return FolderScheduling(config, log) if config.getoption("dist") == "loadfile" else None

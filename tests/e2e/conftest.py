@@ -10,6 +10,8 @@ from tests.support.clients import Api
 from tests.support.service import COURIER, ROOT, Service, running_service, watched
 
 TINY, ECHO, SLOW = "sightline/tiny", "test/echo", "test/slow"
+WIDE, STALL = "test/wide", "STALL"
+"""A question to this model that holds the word has no answer until its caller leaves."""
 ALWAYS = ("api", "api-2", COURIER, ECHO, SLOW, TINY)
 
 MODELS = f"""
@@ -44,6 +46,12 @@ options = {{ fail = "there are no such weights" }}
 [[models]]
 id = "test/unserved"
 engine = "echo"
+
+[[models]]
+id = "{WIDE}"
+engine = "echo"
+rows = 4
+options = {{ stall_on = "{STALL}" }}
 """
 # Short enough that a killed worker's run is seen again soon, longer than a machine may stand still.
 ENV = {

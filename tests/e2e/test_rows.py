@@ -3,28 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
-from tests.e2e.conftest import ENV
+from tests.e2e.conftest import STALL, WIDE
 from tests.support.clients import Api, until
 from tests.support.processes import Process
-from tests.support.service import COURIER, Service, running_service
-
-WIDE, STALL = "test/wide", "STALL"
-MODELS = f"""
-[[models]]
-id = "{WIDE}"
-engine = "echo"
-rows = 4
-options = {{ stall_on = "{STALL}" }}
-"""
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with running_service(MODELS, ENV) as running:
-        running.ready("api", COURIER, WIDE)
-        yield running
+from tests.support.service import Service
 
 
 @contextmanager
@@ -53,14 +35,15 @@ def cancel(api: Api, *jobs: str) -> None:
         assert api.post(f"/v1/jobs/{job}/cancel").json()["status"] == "cancelled"
 
 
-def test_wide_requests_are_shared_by_all_workers_and_outlive_one_of_them(service: Service) -> None:
-    with Api(service.url()) as api, another_worker(service) as other:
+def test_wide_requests_are_shared_by_all_workers_and_outlive_one_of_them(service: Service, api: Api) -> None:
+    service.ready(WIDE)
+    with another_worker(service) as other:
         *begun, third = [ask(api, f"{STALL} {number}") for number in range(3)]
         until(lambda: all(worker_of(api, job) for job in begun))
         by = {worker_of(api, job): job for job in begun}
         assert len(by) == 2, "one worker holds both while the other idles"
         assert worker_of(api, third) is None
-        seen = api.get("/v1/admin/fleet").json()["models"][0]
+        seen = next(row for row in api.get("/v1/admin/fleet").json()["models"] if row["model"] == WIDE)
         assert seen["backlog"] == 24, "who scales the workers is told of the rows"
         lost = next(by[worker["id"]] for worker in seen["workers"] if worker["pid"] == other.pid)
 
@@ -74,3 +57,4 @@ def test_wide_requests_are_shared_by_all_workers_and_outlive_one_of_them(service
         last = ask(api, "after all")
         cancel(api, lost, third)
         assert [choice["text"] for choice in api.ended(last)["result"]["choices"]] == ["after all"] * 8
+    service.processes[WIDE].end()

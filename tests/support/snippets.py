@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 RUN = ("sh", "python")
-"""Executed against a running service (tests/e2e/test_docs.py)."""
+"""Executed against a running service (tests/installation/test_docs.py)."""
 JS = ("js",)
 """Executed as well, by `make test-clients` (tests/contract/test_pages.py)."""
 BY_HAND = ("sh by-hand", "console")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from tests.e2e.test_run import READY_S, Service, service, stop
+from tests.installation.test_run import READY_S, Service, service, stop
 from tests.support.redis_server import redis_server
 from tests.support.tls import certificates, tls_front
 
@@ -37,15 +37,16 @@ class Secured:
     data: Path
 
 
-@pytest.fixture
-def secured(tmp_path: Path) -> Iterator[Secured]:
-    """The record store is reached over TLS, by a user who may do what workers do."""
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """The record store is reached over TLS, by a user who may do what workers do. The last test stops it."""
+    folder = tmp_path_factory.mktemp("secured")
     (words,) = [
         line.split() for line in USERS.read_text(encoding="utf-8").splitlines() if "sightline-worker" in line
     ]
-    models = tmp_path / "models.toml"
+    models = folder / "models.toml"
     models.write_text(MODELS, encoding="utf-8")
-    made, data = certificates(tmp_path), tmp_path / "data"
+    made, data = certificates(folder), folder / "data"
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server())
         with Redis(port=redis.port) as admin:
@@ -72,6 +73,13 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
         yield Secured(running, client, data)
 
 
+def test_the_port_speaks_nothing_but_tls(secured: Secured) -> None:
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{secured.running.url}/health", timeout=60)
+    with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
+        httpx.get(f"{secured.client.base_url}/health", timeout=60)
+
+
 def test_all_of_it_serves_over_tls_and_no_secret_is_on_a_command_line_or_in_a_log(secured: Secured) -> None:
     job = {"model": "sightline/echo", "input": {"prompt": "Hi"}}
     reply = secured.client.post("/v1/jobs", json=job, headers={"prefer": "wait=60"})
@@ -88,10 +96,3 @@ def test_all_of_it_serves_over_tls_and_no_secret_is_on_a_command_line_or_in_a_lo
     shown |= {log.name: log.read_text(errors="replace") for log in [*logs, secured.running.output]}
     found = [(name, secret) for name, text in shown.items() for secret in (*SECRETS, key) if secret in text]
     assert found == []
-
-
-def test_the_port_speaks_nothing_but_tls(secured: Secured) -> None:
-    with pytest.raises(httpx.TransportError):
-        httpx.get(f"{secured.running.url}/health", timeout=60)
-    with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
-        httpx.get(f"{secured.client.base_url}/health", timeout=60)

@@ -31,13 +31,13 @@ QUICK = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[ObjectStore]:
     with object_store() as started:
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service(server: ObjectStore) -> Iterator[Service]:
     env = {"SIGHTLINE_BLOBS__URL": URL, **QUICK, **server.env}
     with running_service(MODELS, env) as running:

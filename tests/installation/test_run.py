@@ -192,21 +192,6 @@ def test_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(tmp_path: 
         stop(restored)
 
 
-def test_worker_that_dies_while_serving_comes_back(tmp_path: Path, echo: str) -> None:
-    with service(tmp_path / "data", MODELS_FILE=echo) as running:
-        running.wait_for("serving on")
-        worker = next(pid for pid, argv in running.commands().items() if "worker.app" in argv)
-
-        os.kill(worker, signal.SIGKILL)
-
-        running.wait_for("worker-my--echo died (SIGKILL), restarting it in 1 s")
-        question = {"inputs": "Hello?"}
-        waits = {"x-wait-for-model": "true"}
-        asked = httpx.post(f"{running.url}/models/my/echo", json=question, headers=waits, timeout=READY_S)
-        assert asked.status_code == 200
-        stop(running)
-
-
 def test_a_model_that_cannot_be_loaded_takes_no_other_away(tmp_path: Path) -> None:
     """The first question goes to one that answers, though the other stands before it in the file."""
     rows = ("my/model", tmp_path / "nowhere"), ("sightline/tiny", ROOT / "models/tiny")
@@ -222,9 +207,21 @@ def test_a_model_that_cannot_be_loaded_takes_no_other_away(tmp_path: Path) -> No
         stop(running)
 
 
-def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path, echo: str) -> None:
+def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_of_it_ends(
+    tmp_path: Path, echo: str
+) -> None:
+    """Killed both: what starts a worker again cannot stop it any more."""
     with service(tmp_path / "data", MODELS_FILE=echo) as running:
         running.wait_for("serving on")
+        worker = next(pid for pid, argv in running.commands().items() if "worker.app" in argv)
+
+        os.kill(worker, signal.SIGKILL)
+
+        running.wait_for("worker-my--echo died (SIGKILL), restarting it in 1 s")
+        question = {"inputs": "Hello?"}
+        waits = {"x-wait-for-model": "true"}
+        asked = httpx.post(f"{running.url}/models/my/echo", json=question, headers=waits, timeout=READY_S)
+        assert asked.status_code == 200
         family = running.family()
 
         running.process.kill()
