@@ -284,9 +284,7 @@ def _picture(outcome: Outcome) -> Figure:
     for seconds, label, limit in zip(_parted(outcome.recoveries.all), labels, limits, strict=True):
         line = report.shares(right, seconds, label, drawstyle="steps-post")
         right.axvline(limit, color=line.get_color(), linestyle="--", linewidth=1)
-    report.label(
-        right, "s from the fault to the next claim (dashed: limit of p99)", loc="lower right"
-    )
+    report.label(right, "s from the fault to the next claim (dashed: limit of p99)", loc="lower right")
     return figure
 
 

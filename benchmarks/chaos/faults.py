@@ -130,9 +130,8 @@ def _fault(dice: random.Random, number: int, kind: str, lease_s: float) -> Fault
 
 def serves(worker: Process) -> bool:
     """Whether it has reported its number since it came up."""
-    return any(
-        line.startswith(f"{REPORT}worker ") and line.endswith(f" {worker.pid}") for line in worker.lines()
-    )
+    reports = (line for line in worker.lines() if line.startswith(f"{REPORT}worker "))
+    return any(line.endswith(f" {worker.pid}") for line in reports)
 
 
 class Saboteur:

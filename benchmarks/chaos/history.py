@@ -58,7 +58,7 @@ class End:
 class Story:
     """One question from its first submission on.
 
-    `ids` is every job that an answer named for this question's key, `ends` every end that any answer reported,
+    `ids` is every job that an answer named for this question's key, `ends` every end that an answer reported,
     `flaws` what was wrong in a stream or an answer, in words.
     """
 

@@ -63,9 +63,7 @@ class ChaosServices(Installation):
         for number in range(COURIERS):
             self.courier(f"courier-{number + 1}", restarts=True)
         for url in self.urls:
-            self.wait_until(
-                f"{url}/status/{MODEL}", serves=lambda body: json.loads(body)["workers"] == WORKERS
-            )
+            self.wait_until(f"{url}/status/{MODEL}", serves=_has_all_workers)
 
     def of_kind(self, kind: str) -> list[Process]:
         return [process for name, process in self.processes.items() if name.startswith(f"{kind}-")]
@@ -92,6 +90,10 @@ class ChaosServices(Installation):
         Image.new("RGB", PICTURE_SIZE, "navy").save(web / PICTURE)
         argv = ("http.server", str(self._web_port), "--bind", "127.0.0.1", "--directory", str(web))
         self.run("web", sys.executable, "-m", *argv)
+
+
+def _has_all_workers(status: bytes) -> bool:
+    return bool(json.loads(status)["workers"] == WORKERS)
 
 
 @contextmanager

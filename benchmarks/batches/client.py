@@ -9,18 +9,17 @@ from pathlib import Path
 import openai
 from openai.types import Batch
 
-from benchmarks.batches.checker import Verdict, judge
-from benchmarks.batches.lines import ENDPOINT, Lines, read
+from benchmarks.batches.lines import ENDPOINT, Lines, Verdict, judge, read
 
 POLL_S = 0.5
 ENDED = ("completed", "failed", "expired", "cancelled")
 RETRIES = 12
-"""Enough for the API process, which is killed meanwhile, to come back after some seconds."""
+"""Enough for the API process, which is killed meanwhile, to return after some seconds."""
 LIMIT_S = 1800
 
 
 @dataclass(frozen=True)
-class Seen:
+class Progress:
     """A batch at a moment of the monotonic clock."""
 
     at: float
@@ -29,7 +28,7 @@ class Seen:
 
 
 @dataclass
-class Told:
+class BatchRun:
     """What one batch came to for its caller: times in seconds on the monotonic clock, sizes in bytes."""
 
     began: float
@@ -39,24 +38,24 @@ class Told:
     output_bytes: int = 0
     download_s: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
+    steps: list[Progress] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
 
     def spent_s(self, status: str) -> float:
         """Time in one stage, as its caller saw it."""
-        steps = zip(self.seen, self.seen[1:], strict=False)
-        return sum(after.at - before.at for before, after in steps if before.status == status)
+        pairs = zip(self.steps, self.steps[1:], strict=False)
+        return sum(after.at - before.at for before, after in pairs if before.status == status)
 
     def since(self, status: str) -> float:
         """When it was first seen with this status."""
-        return next(seen.at for seen in self.seen if seen.status == status)
+        return next(step.at for step in self.steps if step.status == status)
 
 
-Look = Callable[[Told], Awaitable[None]]
-"""Told of the batch after each poll."""
+Look = Callable[[BatchRun], Awaitable[None]]
+"""Called with the batch after each poll."""
 
 
-class Caller:
+class BatchClient:
     """Its files lie in `folder` meanwhile."""
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -65,19 +64,19 @@ class Caller:
         )
         self._folder = folder
 
-    async def run(self, lines: Lines, path: Path, look: Look) -> Told:
-        """A batch over the file at `path`, from its upload until its rows were judged."""
-        told = Told(time.monotonic(), input_bytes=_size(path))
+    async def run(self, lines: Lines, path: Path, look: Look) -> BatchRun:
+        """A batch over the file at `path`, from its upload until its rows were checked."""
+        batch_run = BatchRun(time.monotonic(), input_bytes=_size(path))
         file = await self._client.files.create(file=path, purpose="batch")
-        told.upload_s = time.monotonic() - told.began
+        batch_run.upload_s = time.monotonic() - batch_run.began
         batch = await self._client.batches.create(
             input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h"
         )
-        ended = await self._watched(batch, told, look)
+        ended = await self._until_ended(batch, batch_run, look)
         counts = ended.request_counts
-        told.counts = {} if counts is None else counts.to_dict(mode="json")  # type: ignore[assignment]
-        told.verdict = await self._judged(lines, ended, told)
-        return told
+        batch_run.counts = {} if counts is None else counts.to_dict(mode="json")  # type: ignore[assignment]
+        batch_run.verdict = await self._verdict(lines, ended, batch_run)
+        return batch_run
 
     async def cancel(self, batch: str) -> None:
         await self._client.batches.cancel(batch)
@@ -85,30 +84,30 @@ class Caller:
     async def aclose(self) -> None:
         await self._client.close()
 
-    async def _watched(self, batch: Batch, told: Told, look: Look) -> Batch:
-        told.batch = batch.id
+    async def _until_ended(self, batch: Batch, batch_run: BatchRun, look: Look) -> Batch:
+        batch_run.batch = batch.id
         while True:
             counts = batch.request_counts
             done = 0 if counts is None else counts.completed + counts.failed
-            told.seen.append(Seen(time.monotonic(), batch.status, done))
-            await look(told)
+            batch_run.steps.append(Progress(time.monotonic(), batch.status, done))
+            await look(batch_run)
             if batch.status in ENDED:
                 return batch
             await asyncio.sleep(POLL_S)
             batch = await self._client.batches.retrieve(batch.id)
 
-    async def _judged(self, lines: Lines, batch: Batch, told: Told) -> Verdict:
+    async def _verdict(self, lines: Lines, batch: Batch, batch_run: BatchRun) -> Verdict:
         began = time.monotonic()
         good, bad = [
-            await self._fetched(batch.id, kind, id)
+            await self._download(batch.id, kind, id)
             for kind, id in (("output", batch.output_file_id), ("error", batch.error_file_id))
         ]
-        told.download_s = time.monotonic() - began
-        told.output_bytes = _size(good) + _size(bad)
+        batch_run.download_s = time.monotonic() - began
+        batch_run.output_bytes = _size(good) + _size(bad)
         cut = batch.status == "cancelled"
-        return await asyncio.to_thread(judge, lines, read(good), read(bad), told.counts, cut=cut)
+        return await asyncio.to_thread(judge, lines, read(good), read(bad), batch_run.counts, cut=cut)
 
-    async def _fetched(self, batch: str, kind: str, file: str | None) -> Path:
+    async def _download(self, batch: str, kind: str, file: str | None) -> Path:
         """A file that was not made is an empty one."""
         path = self._folder / f"{batch}_{kind}.jsonl"
         path.touch()

@@ -1,7 +1,7 @@
 """A caller that asks one short question after the other, in a process of its own, and records the waits.
 
-`python -m benchmarks.batches.asker PORT FILE`: a line for each question, `began seconds status`, on the
-monotonic clock, which is one for all processes of a machine. Status 0: nobody answered.
+`python -m benchmarks.batches.prober PORT FILE`: a line for each question, `began seconds status`, on the
+monotonic clock, which is one for all processes of a machine. Status 0: no answer came.
 """
 
 import http.client
@@ -20,13 +20,13 @@ LIMIT_S = 30
 
 
 @dataclass(frozen=True)
-class Asked:
+class Probe:
     began: float
     took_s: float
     status: int
 
 
-class Asker:
+class Prober:
     """Keeps its connection for as long as the other end does."""
 
     def __init__(self, port: int) -> None:
@@ -44,23 +44,23 @@ class Asker:
         return answer.status
 
 
-def ask_on(asker: Asker, out: TextIO) -> None:
+def probe(prober: Prober, out: TextIO) -> None:
     """Until the process is ended."""
     number = 0
     while True:
         began = time.monotonic()
-        status = asker.ask(number)
+        status = prober.ask(number)
         print(began, time.monotonic() - began, status, file=out, flush=True)
         number += 1
         time.sleep(PAUSE_S)
 
 
-def read(path: Path) -> Sequence[Asked]:
+def read(path: Path) -> Sequence[Probe]:
     """Whole lines only: the last one may still be written."""
     whole = path.read_text().rpartition("\n")[0].splitlines()
-    return [Asked(float(at), float(took), int(status)) for at, took, status in map(str.split, whole)]
+    return [Probe(float(at), float(took), int(status)) for at, took, status in map(str.split, whole)]
 
 
 if __name__ == "__main__":
-    with Path(sys.argv[2]).open("w") as told:
-        ask_on(Asker(int(sys.argv[1])), told)
+    with Path(sys.argv[2]).open("w") as file:
+        probe(Prober(int(sys.argv[1])), file)

@@ -1,4 +1,4 @@
-"""Requests at random, of every shape that the service takes."""
+"""Requests at random, of every shape that the service takes; and the same request written differently."""
 
 import json
 import random
@@ -70,23 +70,20 @@ PARAMETERS: dict[str, Draw] = {
 """A value of each parameter; a test compares the names with the request's own."""
 
 
-def drawn(dice: random.Random) -> Request:
+def draw_request(dice: random.Random) -> Request:
     """Any request; calls are answered by turns that follow them."""
     messages = [_turn(dice, role) for role in ROLES[dice.randint(0, 1) :]]
     if dice.random() < 0.4:
-        messages += _called(dice)
+        messages += _tool_turns(dice)
+    drawn = {name: draw(dice) for name, draw in PARAMETERS.items() if dice.random() < 0.3}
     return Request(
         model=dice.choice(("org/model", "org/other")),
         messages=tuple(messages),
-        parameters=parameters(dice),
+        parameters=Parameters(**drawn),
         tools=tools(dice) if dice.random() < 0.4 else None,
         continue_final=dice.random() < 0.2,
         raw=dice.random() < 0.2,
     )
-
-
-def parameters(dice: random.Random) -> Parameters:
-    return Parameters(**{name: draw(dice) for name, draw in PARAMETERS.items() if dice.random() < 0.3})
 
 
 def tools(dice: random.Random) -> Tools:
@@ -115,7 +112,7 @@ def _turn(dice: random.Random, role: Role) -> Message:
     return Message(role=role, parts=tuple(part(dice) for _ in range(dice.randint(1, 3))))
 
 
-def _called(dice: random.Random) -> list[Message]:
+def _tool_turns(dice: random.Random) -> list[Message]:
     """An assistant calls, tools answer in some order, and the caller goes on."""
     calls = tuple(
         ToolCall(id=f"call_{dice.getrandbits(64):x}", name=dice.choice(WORDS), arguments=schema(dice))
@@ -135,3 +132,42 @@ def _function(dice: random.Random, number: int) -> Function:
         parameters=schema(dice),
         held=dice.choice((None, schema(dice))),
     )
+
+
+def rewrite(dice: random.Random, request: Request) -> Request:
+    """The same request from another JSON: keys and sets in any order, repeats, minus zero, other call ids."""
+    body = request.model_dump(mode="json", exclude_none=dice.random() < 0.5)
+    parameters = body["parameters"]
+    for name in ("stop", "stop_token_ids", "logit_bias", "chat_template_kwargs"):
+        if parameters.get(name):
+            dice.shuffle(parameters[name])
+    for name in ("stop", "stop_token_ids"):
+        if parameters.get(name):
+            parameters[name].append(dice.choice(parameters[name]))
+    _rename_calls(body["messages"])
+    parameters |= {name: -0.0 for name, value in parameters.items() if value == 0.0 and type(value) is float}
+    return _as_other_dialect(Request.model_validate_json(json.dumps(_shuffled(dice, body))))
+
+
+def _rename_calls(messages: list[dict[str, Any]]) -> None:
+    """Renames each call's id, where it is made and where it is answered."""
+    for message in messages:
+        for call in message.get("calls", []):
+            call["id"] += "x"
+        if message.get("answers"):
+            message["answers"] += "x"
+
+
+def _shuffled(dice: random.Random, node: Any) -> Any:
+    if isinstance(node, dict):
+        keys = dice.sample(list(node), len(node))
+        return {key: _shuffled(dice, node[key]) for key in keys}
+    return [_shuffled(dice, row) for row in node] if isinstance(node, list) else node
+
+
+def _as_other_dialect(request: Request) -> Request:
+    """The request as from another dialect, where fields stood in other places of the body."""
+    messages: tuple[Message, ...] = tuple(
+        message.model_copy(update={"param": f"input[{at}]"}) for at, message in enumerate(request.messages)
+    )
+    return request.model_copy(update={"messages": messages, "named": {"messages": "input"}})
