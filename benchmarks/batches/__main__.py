@@ -1,42 +1,302 @@
-"""`python -m benchmarks.batches`: minutes later a table, results/batches.json and batches.svg.
+"""Whether a batch of the promised size loses a line: about ten minutes.
 
-Exits with 1 where a target was missed.
+Someone asks short questions all the time: on the idle service, then while a batch is uploaded and computed
+and each process is killed once. A second batch is cancelled at half.
 """
 
+import argparse
+import asyncio
+import signal
 import sys
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-from benchmarks import findings, service
-from benchmarks.batches import report
-from benchmarks.batches.run import run
+import psutil
+from matplotlib.figure import Figure
+
+from benchmarks.batches import prober
+from benchmarks.batches.client import BatchClient, BatchRun
+from benchmarks.batches.lines import MODEL, Lines
+from benchmarks.batches.prober import Probe
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Say
+from benchmarks.frame.report import Findings
+from benchmarks.frame.services import Installation, free_port, temporary_folder
+from benchmarks.frame.statistics import Bound, summary
 from shared.batch import MOST_LINES
 
 IDLE_S = 20
+MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = 16\n'
+LANE = f"model.{MODEL.replace('/', '--')}"
+KILLS = {"api": 0.4, "worker": 0.55, "courier": 0.7}
+"""How much of the batch is done when each process is killed."""
+SMALLER = 5
+"""The batch that is cancelled has that many times fewer lines, and no pictures."""
+CANCEL_AT = 0.5
+WARM_S = 2.0
+"""Questions asked in the first seconds do not count."""
+REPORT_SHARE = 0.1
+MEMORY_PAUSE_S = 0.25
+MEMORY_LIMIT_MB = 400
+P99_LIMIT = 10
+"""Limit of the p99 wait, in times that of the idle service: during a batch both cores are full."""
+WORK_KEYS = ("batching", "batching:local", f"queue:{LANE}", "lease", "deadlines", "schedule")
+"""Sorted sets of what is in progress."""
+BATCH_KEYS = ("lines", "answers", "doubles", "good", "bad")
+"""Keys of one batch that go at its end; the event of its end is kept like any other."""
 
 
-def main() -> int:
-    arguments = findings.arguments(
-        "batches",
-        __doc__ or "",
-        lines=(MOST_LINES, "lines of the file"),
-        idle=(IDLE_S, "seconds of asking on the idle service"),
-    )
-    machine = findings.machine()
-    outcome = service.run(run(arguments.lines, arguments.idle, findings.telling()))
-    figures = report.figures(outcome)
-    print(
-        {name: figures[name] for name in ("lines_per_s", "upload_s", "asked_ms", "memory_mb", "unanswered")}
-    )
-    measured = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine,
-        "versions": findings.versions(outcome.valkey),
-        **figures,
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to; `probes` begin at `began`, on the idle service until `whole.began`.
+
+    `kills` are moments of the monotonic clock by the process's name.
+    """
+
+    lines: Lines
+    cut_lines: Lines
+    whole: BatchRun
+    cut: BatchRun
+    began: float
+    probes: Sequence[Probe]
+    kills: dict[str, float]
+    memory: "Memory"
+    redis_used_mb: float
+    leaks: dict[str, int]
+
+    @property
+    def first_kill(self) -> float:
+        return min(self.kills.values(), default=self.whole.steps[-1].at)
+
+    def spans(self) -> dict[str, tuple[float, float]]:
+        """In which someone asked, by what else went on; the last one ends with the first kill."""
+        sent, begun = self.whole.began + self.whole.upload_s, self.whole.since("in_progress")
+        return {
+            "idle": (self.began, self.whole.began),
+            "upload": (self.whole.began, sent),
+            "look": (sent, begun),
+            "work": (begun, self.first_kill),
+        }
+
+    def waits(self, span: tuple[float, float]) -> list[float]:
+        """Of those who asked in this span, in ms."""
+        return [1000 * p.took_s for p in self.probes if span[0] <= p.began < span[1] and p.status == 200]
+
+
+class Memory:
+    """Resident memory in MB of a million bytes, by process, over all its restarts."""
+
+    def __init__(self, services: Installation) -> None:
+        self._services = services
+        self.idle = self._now()
+        self.most = dict(self.idle)
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(MEMORY_PAUSE_S)
+            for name, used in self._now().items():
+                self.most[name] = max(used, self.most.get(name, 0.0))
+
+    def _now(self) -> dict[str, float]:
+        used = {}
+        for name, pid in self._services.pids().items():
+            with suppress(psutil.NoSuchProcess):
+                used[name] = psutil.Process(pid).memory_info().rss / 1e6
+        return used
+
+
+@dataclass
+class Killer:
+    """Kills each process once, in the middle of the work; it is started again."""
+
+    services: Installation
+    count: int
+    say: Say
+    kills: dict[str, float] = field(default_factory=dict)
+    _reported: float = 0.0
+
+    async def look(self, batch: BatchRun) -> None:
+        status, share = batch.steps[-1].status, batch.steps[-1].done / self.count
+        if share >= self._reported:
+            self.say(f"{status}, {share:.0%} done")
+            self._reported = share + REPORT_SHARE
+        due = [name for name, at in KILLS.items() if share >= at and name not in self.kills]
+        if due and status == "in_progress":
+            self.services[due[0]].send(signal.SIGKILL)
+            self.kills[due[0]] = time.monotonic()
+            self.say(f"{due[0]} killed")
+
+
+@contextmanager
+def _opened(port: int) -> Iterator[Installation]:
+    """One process of each kind, all settings as shipped, each started again when it ends."""
+    with temporary_folder() as folder:
+        services = Installation(folder, MODELS, log_level="info")
+        try:
+            services.add(services.records)
+            services.api(port, restarts=True)
+            services.worker(restarts=True)
+            services.courier(restarts=True)
+            services.wait_until(f"http://127.0.0.1:{port}/models/{MODEL}/health")
+            yield services
+        finally:
+            services.stop_all()
+
+
+def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+    port = free_port()
+    with _opened(port) as services:
+        outcome = command.run(_run(services, port, arguments.lines, arguments.idle, say))
+    figures = _figures(outcome)
+    names = ("lines_per_s", "upload_s", "asked_ms", "memory_mb", "unanswered")
+    shown = {name: figures[name] for name in names}
+    return Findings(figures, _picture(outcome), _bounds(figures), summary=str(shown))
+
+
+async def _run(services: Installation, port: int, count: int, idle_s: int, say: Say) -> Outcome:
+    """A batch of `count` lines, and a smaller one that is cancelled."""
+    lines, cut = Lines("whole", count, pictures=True), Lines("cut", count // SMALLER, pictures=False)
+    paths = [await asyncio.to_thread(_written, services.folder, one) for one in (lines, cut)]
+    say(f"everything serves; the file of {count} lines has {paths[0].stat().st_size / 1e6:.1f} MB")
+    memory, client = Memory(services), BatchClient(f"http://127.0.0.1:{port}", services.folder)
+    watching, killer = asyncio.create_task(memory.watch()), Killer(services, count, say)
+
+    async def cancel_at_half(batch: BatchRun) -> None:
+        step = batch.steps[-1]
+        if step.status == "in_progress" and step.done >= CANCEL_AT * cut.count:
+            await client.cancel(batch.batch)
+
+    answers = services.folder / "probes"
+    argv = ("-m", "benchmarks.batches.prober", str(port), str(answers))
+    services.run("prober", sys.executable, *argv)
+    await asyncio.sleep(WARM_S)
+    began = time.monotonic()
+    await asyncio.sleep(idle_s)
+    whole = await client.run(lines, paths[0], killer.look)
+    services.stop("prober")
+    say(f"{whole.steps[-1].status}: {whole.counts}, {whole.verdict}")
+    ended = await client.run(cut, paths[1], cancel_at_half)
+    say(f"{ended.steps[-1].status}: {ended.counts}, {ended.verdict}")
+    watching.cancel()
+    await client.aclose()
+    with services.records.client(decode_responses=True) as redis:
+        return Outcome(
+            lines=lines,
+            cut_lines=cut,
+            whole=whole,
+            cut=ended,
+            began=began,
+            probes=prober.read(answers),
+            kills=killer.kills,
+            memory=memory,
+            redis_used_mb=float(redis.info("memory")["used_memory_peak"]) / 1e6,
+            leaks=_left_over(redis, [whole.batch, ended.batch]),
+        )
+
+
+def _written(folder: Path, lines: Lines) -> Path:
+    path = folder / f"{lines.name}.jsonl"
+    lines.write(path)
+    return path
+
+
+def _left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:
+    """What ended batches should not leave in the record store: entries by key, empty ones left out."""
+    entries = {name: int(redis.zcard(f"sl2:{name}")) for name in WORK_KEYS}
+    entries["taken"] = sum(int(redis.scard(key)) for key in redis.keys("sl2:taken:*"))
+    for part in BATCH_KEYS:
+        entries[part] = int(redis.exists(*(f"sl2:{batch}:{part}" for batch in batches)))
+    return {name: count for name, count in entries.items() if count}
+
+
+def _figures(outcome: Outcome) -> dict[str, Any]:
+    """The run in numbers: seconds, MB of a million bytes, and of what people waited ms."""
+    whole, memory = outcome.whole, outcome.memory
+    waits = {name: outcome.waits(span) for name, span in outcome.spans().items()}
+    failed = [p.began + p.took_s for p in outcome.probes if p.status != 200]
+    before = sum(at < outcome.first_kill for at in failed)
+    return {
+        "lines": outcome.lines.count,
+        "file_mb": round(whole.input_bytes / 1e6, 1),
+        "upload_s": round(whole.upload_s, 2),
+        "looked_through_s": round(whole.spent_s("validating"), 1),
+        "lines_per_s": round(_pace(outcome), 1),
+        "work_s": round(whole.spent_s("in_progress"), 1),
+        "put_together_s": round(whole.spent_s("finalizing"), 1),
+        "output_mb": round(whole.output_bytes / 1e6, 1),
+        "download_s": round(whole.download_s, 2),
+        "whole": _verdict(whole),
+        "cancelled": {"lines": outcome.cut_lines.count, **_verdict(outcome.cut)},
+        "killed": list(outcome.kills),
+        "asked_ms": {name: summary(some) if some else {} for name, some in waits.items()},
+        "unanswered": {"before": before, "behind": len(failed) - before},
+        "memory_mb": {
+            name: {"idle": round(memory.idle[name], 1), "most": round(memory.most[name], 1)}
+            for name in memory.idle
+        },
+        "redis_used_mb": round(outcome.redis_used_mb, 1),
+        "left_over": outcome.leaks,
     }
-    return findings.conclude(
-        arguments.out, "batches", measured, report.bounds(figures), report.drawn(outcome)
-    )
+
+
+def _verdict(batch: BatchRun) -> dict[str, Any]:
+    return {"status": batch.steps[-1].status, "counts": batch.counts, "verdict": asdict(batch.verdict)}
+
+
+def _pace(outcome: Outcome) -> float:
+    """Lines a second until the first process was killed."""
+    steps = [s for s in outcome.whole.steps if s.status == "in_progress" and s.at <= outcome.first_kill]
+    return (steps[-1].done - steps[0].done) / (steps[-1].at - steps[0].at)
+
+
+def _bounds(figures: dict[str, Any]) -> list[Bound]:
+    verdicts = {"": figures["whole"]["verdict"], ", cancelled": figures["cancelled"]["verdict"]}
+    waits, memory = figures["asked_ms"], figures["memory_mb"]
+    return [
+        *(
+            Bound(f"{name}{which}", n, 0, "lines")
+            for which, row in verdicts.items()
+            for name, n in row.items()
+        ),
+        Bound("processes killed in mid-work", len(figures["killed"]), len(KILLS), "", at_least=True),
+        Bound("left over in the record store", sum(figures["left_over"].values()), 0, "entries"),
+        *(
+            Bound(f"memory of the {name}, at most", memory[name]["most"], MEMORY_LIMIT_MB, "MB")
+            for name in ("api", "courier")
+        ),
+        Bound("asking beside it over idle, p99", waits["work"]["p99"] / waits["idle"]["p99"], P99_LIMIT, ""),
+    ]
+
+
+def _picture(outcome: Outcome) -> Figure:
+    """How the batch went next to the kills, and what people waited."""
+    figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
+    began = outcome.whole.began
+    for batch, label in ((outcome.whole, "whole"), (outcome.cut, "cancelled at half")):
+        left.plot([step.at - began for step in batch.steps], [step.done for step in batch.steps], label=label)
+    for name, at in outcome.kills.items():
+        left.axvline(at - began, color="tab:red", alpha=0.5, linewidth=0.8)
+        left.annotate(f"{name} killed", (at - began, 0), rotation=90, fontsize=7, va="bottom")
+    report.label(left, "s since the upload began", "lines done")
+    for name, span in outcome.spans().items():
+        if waits := outcome.waits(span):
+            report.shares(right, waits, name)
+    report.label(right, "from a question until its answer, ms", "share of the questions", log=True)
+    return figure
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        command.main(
+            "batches",
+            __doc__,
+            measure,
+            lines=(MOST_LINES, "lines of the file"),
+            idle=(IDLE_S, "seconds of asking on the idle service"),
+        )
+    )

@@ -1,89 +1,125 @@
-"""`python -m benchmarks.batching`: under half an hour later a table, results/batching.json and batching.svg.
+"""Many callers at once, at our service and at other servers: under half an hour.
 
-Parts left out by --systems, --models, --dtypes or --clients keep their figures. Exits with 1
-where a target was missed or a server could not be measured.
+Each part is a server, a model, a number format, one thread or the whole machine. What is left out by
+--systems, --models, --dtypes or --clients keeps its figures.
 """
 
 import argparse
-import signal
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from benchmarks import findings
-from benchmarks.batching import drawing, plan
-from benchmarks.batching.plan import Size
+from matplotlib.figure import Figure
+
+from benchmarks.batching import plan
+from benchmarks.batching.measurement import Run
+from benchmarks.batching.plan import DTYPES, MODELS, NAME, SYSTEMS, OtherMachineError, Results
 from benchmarks.batching.questions import SUBJECTS
-from benchmarks.batching.results import NAME, OtherMachineError, Results
-from benchmarks.batching.run import Run
-from benchmarks.processes import ROOT
+from benchmarks.frame import command, report
+from benchmarks.frame.report import Findings
+from benchmarks.frame.services import ROOT
 
 DECODING = "decoding"
-"""Stands among the systems: the engine's steps beside those of generate(), without any server."""
+"""Listed among the systems: the engine's steps compared with those of generate(), without any server."""
 QUICK_FOLDER = ROOT / "data" / "benchmarks"
+COLORS = {
+    "continuous": "tab:blue",
+    "wide": "tab:purple",
+    "sequential": "tab:cyan",
+    "serve": "tab:orange",
+    "vllm": "tab:green",
+}
+LINES = {1: "-", 2: "--"}
 
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    began = time.monotonic()
+    command.end_on_sigterm()
     try:
-        results = Results(arguments.out, findings.machine())
+        results = Results(arguments.out, report.machine())
     except OtherMachineError as error:
         print(error, file=sys.stderr)
         return 2
-    run = Run(
-        results,
-        _size(arguments),
-        lambda text: print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True),
-    )
+    run = Run(results, arguments.size, command.progress())
     _measure(arguments, results, run)
-    bounds = results.bounds()
-    print(findings.table(bounds))
-    for path in findings.write(arguments.out, NAME, results.found, drawing.drawn(results.found["parts"])):
-        print(f"wrote {path.name}")
-    return 0 if not run.left_out and all(bound.met for bound in bounds) else 1
+    findings = Findings({}, picture(results.rows["parts"]), results.bounds())
+    print(report.table(findings))
+    report.write(arguments.out, NAME, results.rows, findings.picture)
+    return 0 if not run.failed and findings.met else 1
 
 
 def _measure(arguments: argparse.Namespace, results: Results, run: Run) -> None:
-    size = _size(arguments)
-    systems = [system for system in plan.SYSTEMS if system in arguments.systems]
+    size = arguments.size
+    systems = [system for system in SYSTEMS if system in arguments.systems]
     for part in plan.parts(systems, arguments.models, arguments.dtypes):
         if not (arguments.missing and results.has(part, size.clients_of(part))):
             run.part(part, arguments.vllm)
     for model, dtype in product(arguments.models, arguments.dtypes):
-        # Where answers end by themselves, too few steps have all rows together.
-        wanted = DECODING in arguments.systems and not SUBJECTS[model].ends
-        if wanted and not (arguments.missing and results.has_decoding(model, dtype, size.decode_rows)):
+        # Where answers end by themselves, the pages compare requests and not steps.
+        due = DECODING in arguments.systems and not SUBJECTS[model].ends
+        if due and not (arguments.missing and results.has_decoding(model, dtype, size.decode_rows)):
             run.decoding(model, dtype)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.batching", description=__doc__)
-    systems = (*plan.SYSTEMS, DECODING)
+    parser = command.parser(NAME, __doc__)
+    systems = (*SYSTEMS, DECODING)
     parser.add_argument("--systems", nargs="+", choices=systems, help="default: all, vllm where it is named")
-    parser.add_argument("--models", nargs="+", choices=plan.MODELS, default=plan.MODELS)
-    parser.add_argument("--dtypes", nargs="+", choices=plan.DTYPES, default=plan.DTYPES)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--clients", nargs="+", type=int, help=f"default: {plan.CLIENTS}")
     parser.add_argument("--vllm", type=Path, metavar="PYTHON", help="of an environment that has vLLM")
     parser.add_argument("--missing", action="store_true", help="only parts that have no figures yet")
-    parser.add_argument("--quick", action="store_true", help="prove every part; the figures say little")
-    parser.add_argument("--out", type=Path, help="folder of the results; with --quick in data/")
-    given = parser.parse_args()
-    given.systems = given.systems or [name for name in systems if name != "vllm" or given.vllm]
-    given.out = given.out or (QUICK_FOLDER if given.quick else findings.FOLDER)
-    if "vllm" in given.systems and given.vllm is None:
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="every part for seconds, into data/benchmarks: shows that it works",
+    )
+    parser.set_defaults(out=None)
+    arguments = parser.parse_args()
+    arguments.systems = arguments.systems or [name for name in systems if name != "vllm" or arguments.vllm]
+    arguments.out = arguments.out or (QUICK_FOLDER if arguments.quick else report.FOLDER)
+    if "vllm" in arguments.systems and arguments.vllm is None:
         parser.error("--systems vllm needs --vllm PYTHON")
-    if given.vllm and not (given.vllm.parent / "vllm").exists():
-        parser.error(f"--vllm: there is no vllm beside {given.vllm}")
-    return given
-
-
-def _size(arguments: argparse.Namespace) -> Size:
+    if arguments.vllm and not (arguments.vllm.parent / "vllm").exists():
+        parser.error(f"--vllm: there is no vllm next to {arguments.vllm}")
     size = plan.QUICK if arguments.quick else plan.FULL
-    return replace(size, clients=tuple(arguments.clients)) if arguments.clients else size
+    arguments.size = replace(size, clients=tuple(arguments.clients)) if arguments.clients else size
+    return arguments
+
+
+def picture(parts: Sequence[dict[str, Any]]) -> Figure:
+    """Tokens a second over the number of callers, a panel for each model and number format."""
+    cases = list(product(MODELS, DTYPES))
+    figure, panels = report.figure(len(cases), (5 * len(cases), 4.5), sharex=True)
+    for panel, (model, dtype) in zip(panels, cases, strict=True):
+        for row in parts:
+            if (row["model"], row["dtype"]) == (model, dtype):
+                _draw_line(panel, row)
+        panel.set_title(f"{model}, {dtype}")
+        panel.set_xscale("log", base=2)
+        panel.set_ylim(bottom=0)
+        panel.set_xlabel("callers at once")
+    panels[0].set_ylabel("tokens/s")
+    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4, fontsize=8)
+    return figure
+
+
+def _draw_line(panel: Any, row: dict[str, Any]) -> None:
+    points = sorted(row["points"].values(), key=lambda point: point["clients"])
+    cores = "1 core" if row["cores"] == 1 else f"{row['cores']} cores"
+    panel.plot(
+        [point["clients"] for point in points],
+        [point["tokens_per_s"] for point in points],
+        LINES[row["cores"]],
+        marker="o",
+        color=COLORS[row["system"]],
+        label=f"{SYSTEMS[row['system']].replace('`', '')}, {cores}",
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A step of the engine that batches beside a step of plain `generate()`, in one process and without HTTP:
-`python -m benchmarks.batching.decoding MODEL DTYPE ROWS TOKENS` prints one JSON object.
+"""A step of the engine that batches compared with a step of plain `generate()`, in one process, without HTTP.
 
-Both are timed by hooks around the network's forward pass: a step lasts from the beginning of one pass to that
-of the next, and the time between two passes is the loop's. `generate()` decodes the same prompts as one
-static batch, once with the network as transformers loads it and once with the engine's.
+`python -m benchmarks.batching.decoding MODEL DTYPE ROWS TOKENS` prints one JSON object. Both are timed by
+hooks around the network's forward pass: a step lasts from the beginning of one pass to that of the next, and
+the time between two passes is the loop's. `generate()` decodes the same prompts as one static batch, once
+with the network as transformers loads it and once with the engine's.
 """
 
 import io
@@ -22,7 +22,7 @@ from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from benchmarks.batching.questions import SUBJECTS, Asked, Subject
+from benchmarks.batching.questions import SUBJECTS, Question, Subject
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Text
 from worker.engines.base import Row
@@ -33,7 +33,7 @@ FEWEST = 8
 """Fewest steps of the whole batch that give a figure."""
 
 
-class Watch:
+class StepTimer:
     """Notes when the network begins and ends each pass that is a step of so many rows."""
 
     def __init__(self, network: Any, rows: int) -> None:
@@ -53,7 +53,9 @@ class Watch:
             raise ValueError(f"only {len(pairs)} steps of {self._rows} rows were seen")
         step = median(after[1] - one[1] for one, after in pairs)
         between = median(after[1] - one[2] for one, after in pairs)
-        return {"step_ms": step * 1e3, "between_ms": between * 1e3, "steps": len(pairs)}
+        forward = median(one[2] - one[1] for one, _ in pairs)
+        seconds = {"step_ms": step, "between_ms": between, "forward_ms": forward}
+        return {"steps": len(pairs)} | {name: round(value * 1e3, 3) for name, value in seconds.items()}
 
     def _begin(self, _network: Any, _arguments: Any, named: dict[str, Any]) -> None:
         ids = named.get("input_ids")
@@ -64,43 +66,68 @@ class Watch:
         self._passes.append((self._is_step, self._began, time.perf_counter()))
 
 
+class Decoding:
+    """One model in one number format, and as many questions as rows."""
+
+    def __init__(self, subject: Subject, dtype: str, rows: int, tokens: int) -> None:
+        self._rows, self._tokens = rows, tokens
+        self._questions = [subject.ask(number) for number in range(rows)]
+        self._inputs = _static_batch(subject, self._questions)
+        row = {"id": "bench", "source": str(subject.folder), "dtype": dtype, "rows": rows}
+        model = Model.model_validate({**row, "engine": "continuous", "max_new_tokens": tokens})
+        # Ready for inference: from_pretrained() calls eval().
+        self.plain: Any = AutoModelForImageTextToText.from_pretrained(
+            subject.folder, dtype=getattr(torch, dtype)
+        )
+        self.loaded, self._engine = LoadedModel(model), ContinuousEngine(model)
+        self._engine.start(self.loaded)
+
+    @torch.inference_mode()
+    def generate(self, network: Any) -> dict[str, float]:
+        """A step of `generate()`, which goes on where an answer would end."""
+        timer = StepTimer(network, self._rows)
+        limits = {"max_new_tokens": self._tokens, "min_new_tokens": self._tokens}
+        network.generate(**self._inputs.to(dtype=network.dtype), **limits, do_sample=False)
+        return timer.figures()
+
+    def engine(self) -> dict[str, float]:
+        """A step of the engine, all rows together."""
+        timer = StepTimer(self.loaded.network, self._rows)
+        with ThreadPoolExecutor(self._rows) as pool:
+            list(pool.map(self._ask, self._questions))
+        return timer.figures()
+
+    def _ask(self, question: Question) -> None:
+        parameters = Parameters(temperature=0, max_new_tokens=self._tokens, ignore_eos=True)
+        message = Message(role="user", parts=(Image(), Text(text=question.text)))
+        request = Request(model="bench", messages=(message,), parameters=parameters)
+        prompt = self._engine.prepare(request, [_picture(question)])
+        self._engine.generate(Row(prompt, request.parameters, lambda _: None, threading.Event()))
+
+
 def measure(subject: Subject, dtype: str, rows: int, tokens: int) -> dict[str, Any]:
-    asked = [subject.ask(number) for number in range(rows)]
-    inputs = _static_batch(subject, asked)
-    # Ready for inference: from_pretrained() calls eval().
-    network = AutoModelForImageTextToText.from_pretrained(subject.folder, dtype=getattr(torch, dtype))
-    plain = _generate(network, inputs, rows, tokens)
-    del network
-    loaded, engine = _engine(subject, dtype, rows, tokens)
-    watch = Watch(loaded.network, rows)
-    with ThreadPoolExecutor(rows) as pool:
-        list(pool.map(lambda one: _ask(engine, one, tokens), asked))
-    ours = watch.figures()
-    own = _generate(loaded.network, inputs, rows, tokens)
+    decoding = Decoding(subject, dtype, rows, tokens)
+    plain = decoding.generate(decoding.plain)
+    ours = decoding.engine()
+    own = decoding.generate(decoding.loaded.network)
     return {
         "rows": rows,
         "tokens": tokens,
-        "generate": _rounded(plain),
-        "generate_on_our_network": _rounded(own),
-        "engine": _rounded(ours),
+        "generate": plain,
+        "generate_on_our_network": own,
+        "engine": ours,
         "speed_over_generate": round(min(plain["step_ms"], own["step_ms"]) / ours["step_ms"], 3),
         "loop_share": round(ours["between_ms"] / ours["step_ms"], 4),
     }
 
 
-def _static_batch(subject: Subject, asked: Sequence[Asked]) -> Any:
+def _static_batch(subject: Subject, questions: Sequence[Question]) -> Any:
     processor: Any = AutoProcessor.from_pretrained(subject.folder)  # type: ignore[no-untyped-call]
-    talks = [
-        [
-            {
-                "role": "user",
-                "content": [{"type": "image", "image": _picture(one)}, {"type": "text", "text": one.text}],
-            }
-        ]
-        for one in asked
+    contents = [
+        [{"type": "image", "image": _picture(one)}, {"type": "text", "text": one.text}] for one in questions
     ]
     return processor.apply_chat_template(
-        talks,
+        [[{"role": "user", "content": content}] for content in contents],
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
@@ -108,38 +135,8 @@ def _static_batch(subject: Subject, asked: Sequence[Asked]) -> Any:
     )
 
 
-@torch.inference_mode()
-def _generate(network: Any, inputs: Any, rows: int, tokens: int) -> dict[str, float]:
-    watch = Watch(network, rows)
-    network.generate(**inputs.to(dtype=network.dtype), max_new_tokens=tokens, do_sample=False)
-    return watch.figures()
-
-
-def _engine(subject: Subject, dtype: str, rows: int, tokens: int) -> tuple[LoadedModel, ContinuousEngine]:
-    row = {"id": "bench", "source": str(subject.folder), "dtype": dtype, "rows": rows}
-    model = Model.model_validate({**row, "engine": "continuous", "max_new_tokens": tokens})
-    loaded, engine = LoadedModel(model), ContinuousEngine(model)
-    engine.start(loaded)
-    return loaded, engine
-
-
-def _ask(engine: ContinuousEngine, asked: Asked, tokens: int) -> None:
-    parts = (Image(), Text(text=asked.text))
-    request = Request(
-        model="bench",
-        messages=(Message(role="user", parts=parts),),
-        parameters=Parameters(temperature=0, max_new_tokens=tokens),
-    )
-    prompt = engine.prepare(request, [_picture(asked)])
-    engine.generate(Row(prompt, request.parameters, lambda _: None, threading.Event()))
-
-
-def _picture(asked: Asked) -> Picture:
-    return Pictures.open(io.BytesIO(asked.picture)).convert("RGB")
-
-
-def _rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in figures.items()}
+def _picture(question: Question) -> Picture:
+    return Pictures.open(io.BytesIO(question.picture)).convert("RGB")
 
 
 if __name__ == "__main__":

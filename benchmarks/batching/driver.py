@@ -1,4 +1,4 @@
-"""Callers who read streams of OpenAI's chat: each asks its next question when the last is answered.
+"""Load: callers who read streams of OpenAI's chat, each asking its next question when the last is answered.
 
 Plain asyncio over kept connections, with bodies made beforehand, to leave the processor to the servers.
 """
@@ -8,17 +8,20 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, cast
+from itertools import pairwise
+from typing import Any
 
 import uvloop
 
-_HEAD_END = b"\r\n\r\n"
+from benchmarks.frame.statistics import percentile
+
 _CACHE = re.compile(rb"\r\nx-cache: *([^\r]+)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _EVENT = b"data: "
-OURS_SAID = (b"HIT", b"COALESCED")
+CACHED = (b"HIT", b"COALESCED")
 
 
 class WrongAnswerError(Exception):
@@ -26,8 +29,8 @@ class WrongAnswerError(Exception):
 
 
 @dataclass
-class Told:
-    """One question and what came of it; moments in seconds on one clock, `arrivals` those of pieces of text.
+class Answer:
+    """To one question; moments in seconds on one clock, `arrivals` those of chunks of text.
 
     `tokens` is the server's own count, known once the answer is complete.
     """
@@ -44,14 +47,14 @@ class Told:
         moments = [*self.arrivals[:1], *([] if self.ended is None else [self.ended]), math.nan]
         return moments[0] - self.sent
 
-    def take(self, event: dict[str, Any], now: float) -> None:
+    def add(self, event: dict[str, Any], now: float) -> None:
         """Raises WrongAnswerError."""
         if "error" in event:
             raise WrongAnswerError(str(event)[:500])
         self.tokens = (event.get("usage") or {}).get("completion_tokens", self.tokens)
         for choice in event["choices"]:
-            if piece := choice["delta"].get("content"):
-                self.text += piece
+            if chunk := choice["delta"].get("content"):
+                self.text += chunk
                 self.arrivals.append(now)
 
 
@@ -60,140 +63,27 @@ class Drive:
     """What a closed loop of `clients` saw in `wall_s`; `own_s` is the callers' processor time."""
 
     clients: int
-    told: list[Told]
+    answers: list[Answer]
     wall_s: float
     own_s: float
 
 
-class Lines:
-    """The lines of a body, as they come: chunked where `length` is None."""
+@dataclass(frozen=True)
+class Quantile:
+    """`at_least` where the measurement ended before enough values were known."""
 
-    def __init__(self, length: int | None) -> None:
-        self._left = length
-        self._raw = b""
-        self._line = b""
-        self.over = False
+    ms: float
+    at_least: bool = False
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Those complete now; the last one may lack its end."""
-        *lines, self._line = (self._line + self._whole(data)).split(b"\n")
-        return [*lines, self._line] if self.over else lines
-
-    def _whole(self, data: bytes) -> bytes:
-        if self._left is not None:
-            self._left -= len(data)
-            self.over = self._left <= 0
-            return data
-        self._raw += data
-        return b"".join(self._chunks())
-
-    def _chunks(self) -> Iterator[bytes]:
-        while not self.over and (end := self._raw.find(b"\r\n")) >= 0:
-            size = int(self._raw[:end], 16)
-            start, stop = end + 2, end + 2 + size
-            if len(self._raw) < stop + 2:
-                return
-            yield self._raw[start:stop]
-            self._raw = self._raw[stop + 2 :]
-            self.over = size == 0
-
-
-class _Client(asyncio.Protocol):
-    """One kept connection; asks for as long as there are questions."""
-
-    def __init__(self, questions: Iterator[bytes], told: list[Told], answered: "_Answered") -> None:
-        self._questions, self._told, self._answered = questions, told, answered
-        self._head = b""
-        self._lines: Lines | None = None
-        self._status = 0
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._ask()
-
-    def data_received(self, data: bytes) -> None:
-        if self.ended.done():
-            return
-        try:
-            self._read(data, time.perf_counter())
-        except (WrongAnswerError, ValueError, KeyError) as error:
-            self._end(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc or WrongAnswerError("the server closed the connection"))
-
-    def hang_up(self) -> None:
-        self._end(None)
-
-    def _ask(self) -> None:
-        question = next(self._questions, None)
-        if question is None or self._answered.enough:
-            self._end(None)
-            return
-        self._head, self._lines = b"", None
-        self._now = Told(time.perf_counter())
-        self._told.append(self._now)
-        self._transport.write(question)
-
-    def _read(self, data: bytes, now: float) -> None:
-        if self._lines is None:
-            self._head += data
-            head, found, data = self._head.partition(_HEAD_END)
-            if not found:
-                return
-            self._begin(head)
-        lines = self._lines
-        if lines is None:
-            return
-        for line in lines.feed(data):
-            if self._status != 200:
-                raise WrongAnswerError(f"{self._status}: {line[:500]!r}")
-            if line.startswith(_EVENT) and b"[DONE]" not in line:
-                self._now.take(json.loads(line.removeprefix(_EVENT)), now)
-        if lines.over:
-            self._now.ended = now
-            self._answered.one()
-            self._ask()
-
-    def _begin(self, head: bytes) -> None:
-        self._status = int(head[9:12])
-        cache = _CACHE.search(head)
-        if cache and cache[1] in OURS_SAID:
-            raise WrongAnswerError("an answer came from the cache: nothing was computed for it")
-        length = _LENGTH.search(head)
-        self._lines = Lines(int(length[1]) if length else None)
-
-    def _end(self, error: Exception | None) -> None:
-        if not self.ended.done():
-            self._transport.abort()
-            if error:
-                self.ended.set_exception(error)
-            else:
-                self.ended.set_result(None)
-
-
-class _Answered:
-    """Ends everything at the first complete answer after the time is over.
-
-    A server that computes one answer after the other has then computed whole answers. One that computes many
-    together has also read prompts whose answers do not show yet: it gets the time to answer all.
-    """
-
-    def __init__(self, stop_at: float) -> None:
-        self._stop_at = stop_at
-        self.enough = False
-        self.over = asyncio.Event()
-
-    def one(self) -> None:
-        if time.perf_counter() >= self._stop_at:
-            self.enough = True
-            self.over.set()
+    def row(self, name: str) -> dict[str, Any]:
+        return {name: round(self.ms, 1)} | ({f"{name}_at_least": True} if self.at_least else {})
 
 
 def drive(port: int, questions: Iterable[bytes], *, clients: int, seconds: float) -> Drive:
     """Until all are answered, or until the first answer that is complete after so many seconds.
 
+    A server that computes one answer after the other has then computed whole answers. One that computes many
+    together has also read prompts whose answers do not show yet: it gets the time to answer all.
     Raises WrongAnswerError.
     """
     return uvloop.run(_drive(port, iter(questions), clients, seconds))
@@ -201,19 +91,121 @@ def drive(port: int, questions: Iterable[bytes], *, clients: int, seconds: float
 
 async def _drive(port: int, questions: Iterator[bytes], clients: int, seconds: float) -> Drive:
     began, own = time.perf_counter(), time.process_time()
-    told: list[Told] = []
-    answered = _Answered(began + seconds)
-    loop = asyncio.get_running_loop()
-    callers = [
-        (await loop.create_connection(lambda: _Client(questions, told, answered), "127.0.0.1", port))[1]
-        for _ in range(clients)
-    ]
-    all_answered = asyncio.gather(*(caller.ended for caller in callers))
-    stopped = asyncio.create_task(answered.over.wait())
+    answers: list[Answer] = []
+    enough = asyncio.Event()
+
+    async def call() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            for question in questions:
+                if enough.is_set():
+                    return
+                writer.write(question)
+                answers.append(Answer(time.perf_counter()))
+                await _read(reader, answers[-1])
+                if time.perf_counter() >= began + seconds:
+                    enough.set()
+        finally:
+            writer.transport.abort()
+
+    all_answered = asyncio.gather(*(call() for _ in range(clients)))
+    stopped = asyncio.create_task(enough.wait())
     await asyncio.wait((all_answered, stopped), return_when=asyncio.FIRST_COMPLETED)
     ended = time.perf_counter()
-    for caller in callers:
-        caller.hang_up()
     stopped.cancel()
-    await all_answered
-    return Drive(clients, told, ended - began, time.process_time() - own)
+    all_answered.cancel()
+    with suppress(asyncio.CancelledError):
+        await all_answered
+    return Drive(clients, answers, ended - began, time.process_time() - own)
+
+
+async def _read(reader: asyncio.StreamReader, answer: Answer) -> None:
+    """To the answer's end. Raises WrongAnswerError."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        cache, length = _CACHE.search(head), _LENGTH.search(head)
+        if cache and cache[1] in CACHED:
+            raise WrongAnswerError("an answer came from the cache: nothing was computed for it")
+        async for line in body_lines(reader, int(length[1]) if length else None):
+            if head[9:12] != b"200":
+                raise WrongAnswerError(f"{head[9:12]!r}: {line[:500]!r}")
+            if line.startswith(_EVENT) and b"[DONE]" not in line:
+                answer.add(json.loads(line.removeprefix(_EVENT)), time.perf_counter())
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        raise WrongAnswerError(f"the answer broke off or is no stream of a chat: {error!r}") from None
+    answer.ended = time.perf_counter()
+
+
+async def body_lines(reader: asyncio.StreamReader, length: int | None) -> AsyncIterator[bytes]:
+    """The lines of a body, as they come: chunked where `length` is None."""
+    rest = b""
+    async for data in _body(reader, length):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest
+
+
+async def _body(reader: asyncio.StreamReader, length: int | None) -> AsyncIterator[bytes]:
+    if length is not None:
+        yield await reader.readexactly(length)
+        return
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        yield (await reader.readexactly(size + 2))[:-2]
+    await reader.readexactly(2)
+
+
+def point(drive: Drive, *, cpu_s: float, rss_mb: float, exactly: int | None) -> dict[str, Any]:
+    """One number of clients; `exactly` is the length of every answer, where it is known, in tokens."""
+    tokens, requests = counted(drive.answers, exactly)
+    gaps = sorted(after - before for one in drive.answers for before, after in pairwise(one.arrivals))
+    return {
+        "clients": drive.clients,
+        "asked": len(drive.answers),
+        "answered": sum(one.ended is not None for one in drive.answers),
+        "wall_s": round(drive.wall_s, 2),
+        "tokens_per_s": round(tokens / drive.wall_s, 1),
+        "tokens_per_cpu_s": round(tokens / cpu_s, 1),
+        "requests_per_s": round(requests / drive.wall_s, 3),
+        "cores_used": round(cpu_s / drive.wall_s, 2),
+        **first_text(drive.answers, drive.wall_s),
+        # None where no answer had two chunks.
+        "gap_p50_ms": round(percentile(gaps, 0.5) * 1e3, 2) if gaps else None,
+        "gap_p99_ms": round(percentile(gaps, 0.99) * 1e3, 2) if gaps else None,
+        "rss_mb": round(rss_mb),
+        "driver_share": round(drive.own_s / drive.wall_s, 3),
+    }
+
+
+def counted(answers: Sequence[Answer], exactly: int | None) -> tuple[float, float]:
+    """Tokens and requests. A cut-off answer counts by its words: a token each where `exactly` is known, at
+    least a token each elsewhere."""
+    whole = [one for one in answers if one.ended is not None]
+    words = sum(len(one.text.split()) for one in answers if one.ended is None)
+    parts = words / exactly if exactly else 0
+    return sum(one.tokens for one in whole) + words, len(whole) + parts
+
+
+def first_text(answers: Sequence[Answer], wall_s: float) -> dict[str, Any]:
+    """Time from asking to the first text: p50 and p99."""
+    end = min(one.sent for one in answers) + wall_s
+    came = [one.wait_s for one in answers if not math.isnan(one.wait_s)]
+    missing = [end - one.sent for one in answers if math.isnan(one.wait_s)]
+    half, most = (quantile(came, missing, share) for share in (0.5, 0.99))
+    return half.row("ttft_p50_ms") | most.row("ttft_p99_ms")
+
+
+def quantile(came: Sequence[float], missing: Sequence[float], share: float) -> Quantile:
+    """A quantile of seconds, of which the `missing` are only known to be longer (Kaplan and Meier 1958).
+
+    Leaving those out would favour a server that answers few and lets the others wait.
+    """
+    alive, waiting = 1.0, len(came) + len(missing)
+    for seconds, has_come in sorted([(t, True) for t in came] + [(t, False) for t in missing]):
+        if has_come:
+            alive *= 1 - 1 / waiting
+            if alive <= 1 - share + 1e-9:
+                return Quantile(seconds * 1e3)
+        waiting -= 1
+    return Quantile(max([*came, *missing], default=0.0) * 1e3, at_least=True)

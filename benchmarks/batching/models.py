@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from training.model import ASSISTANT, END, IMAGE, MARKS, PAD, USER, token_id
 from transformers import (
     GenerationConfig,
     LlamaConfig,
@@ -25,9 +26,9 @@ from transformers import (
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
-from training.model import ASSISTANT, END, IMAGE, MARKS, PAD, USER, token_id
+from benchmarks.frame.services import TINY
 
-TEMPLATE = Path(__file__).parents[2] / "models" / "tiny" / "chat_template.jinja"
+TEMPLATE = TINY / "chat_template.jinja"
 VOCABULARY, LENGTH, LONGEST = 32_000, 2048, 128
 SIDE, PATCH = 224, 16
 SEED = 1
@@ -38,7 +39,7 @@ SPACE = "\u0120"
 """How a byte-level tokenizer writes a space."""
 WEIGHTS = "model.safetensors"
 HEADS, TAILS = (*"bcdfghklmnprstvwz", "st", "tr", "ch"), (*"aeiou", "ai", "ou")
-"""What made-up words are put together from."""
+"""What invented words are put together from."""
 
 
 def build(folder: Path) -> None:
@@ -65,8 +66,8 @@ def build(folder: Path) -> None:
     model.to(torch.bfloat16).save_pretrained(folder)
 
 
-def renamed(source: Path, folder: Path) -> None:
-    """The same model with its eye's weights named as vLLM 0.32 looks for them."""
+def rename_for_vllm(source: Path, folder: Path) -> None:
+    """The same model with its vision tower's weights named as vLLM 0.32 looks for them."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         if file.is_file() and file.name != WEIGHTS:
@@ -80,11 +81,11 @@ def _name_for_vllm(name: str) -> str:
 
 
 def _words(dice: random.Random) -> list[str]:
-    made = (
+    drawn = (
         "".join(dice.choice(HEADS) + dice.choice(TAILS) for _ in range(dice.randint(1, 4)))
         for _ in range(60_000)
     )
-    return list(dict.fromkeys(made))
+    return list(dict.fromkeys(drawn))
 
 
 def _sentences() -> Iterator[str]:
@@ -118,7 +119,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
     ends = {"pad_token_id": token_id(tokenizer, PAD), "eos_token_id": token_id(tokenizer, END)}
-    eye = SiglipVisionConfig(
+    vision = SiglipVisionConfig(
         hidden_size=256,
         intermediate_size=1024,
         num_hidden_layers=4,
@@ -127,7 +128,7 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         patch_size=PATCH,
         vision_use_head=False,
     )
-    speaker = LlamaConfig(
+    text = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=768,
         intermediate_size=2304,
@@ -140,8 +141,8 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         **ends,  # type: ignore[arg-type]
     )
     return LlavaConfig(
-        vision_config=eye,
-        text_config=speaker,
+        vision_config=vision,
+        text_config=text,
         image_token_index=token_id(tokenizer, IMAGE),
         image_seq_length=(SIDE // PATCH) ** 2,
         vision_feature_layer=-1,
@@ -182,6 +183,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     source, *twin = map(Path, sys.argv[1:])
     if twin:
-        renamed(source, twin[0])
+        rename_for_vllm(source, twin[0])
     else:
         build(source)

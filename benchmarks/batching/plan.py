@@ -1,8 +1,14 @@
-"""What is measured: which server with which model, in which number format, on how much of the machine."""
+"""What is measured (server, model, number format, share of the machine), and the results of all runs on one
+machine: a part that is measured again replaces its earlier result."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.frame.statistics import Bound
 
 SYSTEMS = {
     "continuous": "ours, engine `continuous`",
@@ -24,6 +30,11 @@ CLIENTS = (1, 4, 8, 16, 32)
 CROWDS = (16, 32)
 """Numbers of clients only for the whole machine, whose limits show only with many."""
 CORES = (1, 2)
+NAME = "batching"
+PART_KEY = ("system", "model", "dtype", "cores")
+DECODING_KEY = ("model", "dtype", "rows")
+SPEED_TARGET, LOOP_TARGET = 0.9, 0.02
+LOOP_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -76,3 +87,74 @@ def parts(systems: Sequence[str], models: Sequence[str], dtypes: Sequence[str]) 
     for model, dtype, cores, system in product(models, dtypes, CORES, systems):
         if system not in WHOLE_ONLY or cores == max(CORES):
             yield Part(system, model, dtype, cores)
+
+
+class OtherMachineError(Exception):
+    """Figures of two machines must not share a table; the message says what to do."""
+
+
+class Results:
+    """results/batching.json, written after every part: a run that is interrupted loses one at most."""
+
+    def __init__(self, folder: Path, machine: dict[str, Any]) -> None:
+        """Raises OtherMachineError."""
+        self._file = folder / f"{NAME}.json"
+        self.rows: dict[str, Any] = {"machine": machine, "parts": [], "decoding": []}
+        if self._file.exists():
+            self.rows = json.loads(self._file.read_text(encoding="utf-8"))
+        if any(self.rows["machine"][name] != machine[name] for name in ("cpu", "cores")):
+            raise OtherMachineError(f"{self._file} is of another machine: remove it, or name another --out")
+        self.rows["machine"] = machine
+
+    def part(self, part: Part) -> dict[str, Any] | None:
+        return next((row for row in self.rows["parts"] if _key(row, PART_KEY) == _of(part)), None)
+
+    def has(self, part: Part, clients: Sequence[int]) -> bool:
+        old = self.part(part)
+        return old is not None and {str(n) for n in clients} <= old["points"].keys()
+
+    def has_decoding(self, model: str, dtype: str, rows: int) -> bool:
+        return (model, dtype, rows) in [_key(row, DECODING_KEY) for row in self.rows["decoding"]]
+
+    def add(self, part: Part, measured: dict[str, Any]) -> None:
+        """Keeps points of client numbers that were not measured again, each with its own date."""
+        old = self.part(part)
+        new = {name: point | {"date": measured["date"]} for name, point in measured["points"].items()}
+        points = (old["points"] if old else {}) | new
+        row = dict(zip(PART_KEY, _of(part), strict=True)) | measured
+        row["points"] = dict(sorted(points.items(), key=lambda item: int(item[0])))
+        self._put("parts", row, PART_KEY)
+
+    def add_decoding(self, row: dict[str, Any]) -> None:
+        self._put("decoding", row, DECODING_KEY)
+
+    def save(self, **about: Any) -> None:
+        """Complete at any moment: the file is replaced, not written into."""
+        self.rows = self.rows | about
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        new = self._file.with_suffix(".new")
+        new.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
+        new.replace(self._file)
+
+    def bounds(self) -> list[Bound]:
+        bounds = []
+        for row in self.rows["decoding"]:
+            case = f"{row['model']} {row['dtype']}, {row['rows']} rows"
+            speed, loop = row["speed_over_generate"], row["loop_share"]
+            bounds.append(Bound(f"decode over generate(), {case}", speed, SPEED_TARGET, "", at_least=True))
+            if row["model"] == "mid" and row["rows"] >= LOOP_ROWS:
+                bounds.append(Bound(f"loop's share of a step, {case}", loop, LOOP_TARGET, ""))
+        return bounds
+
+    def _put(self, kind: str, row: dict[str, Any], names: Sequence[str]) -> None:
+        key = _key(row, names)
+        others = [other for other in self.rows[kind] if _key(other, names) != key]
+        self.rows[kind] = sorted([*others, row], key=lambda one: _key(one, names))
+
+
+def _key(row: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in names)
+
+
+def _of(part: Part) -> tuple[Any, ...]:
+    return tuple(getattr(part, name) for name in PART_KEY)

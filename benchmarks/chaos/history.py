@@ -1,9 +1,38 @@
-"""The history that clients saw, which is the checker's only source."""
+"""Questions, the history that their clients saw, and the verdict on it.
 
-from dataclasses import dataclass, field
-from typing import Any
+The history is the checker's only source; the right answers are known beforehand, since the engine echoes.
+"""
 
-from benchmarks.chaos.questions import Question
+import random
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Way = Literal["poll", "follow", "chat", "chat_stream"]
+WAYS: dict[Way, int] = {"poll": 4, "follow": 3, "chat": 2, "chat_stream": 1}
+"""How many of ten clients ask in each way: poll or follow a job, or make a call that waits or streams."""
+SHORTEST, LONGEST = 8, 24
+"""Words of a question, and so tokens of its answer."""
+SAME_SHARE = 0.1
+"""Share of questions that repeat a recent one, so that they join its run or find its answer."""
+PICTURE_SHARE = 0.04
+"""Share of the polled and followed jobs with a picture that the courier has to fetch."""
+PICTURE_SIZE = (32, 24)
+PICTURE_WORD = "[32x24]"
+EXAMPLES = 10
+"""Findings that are quoted."""
+
+
+@dataclass(frozen=True)
+class Question:
+    number: int
+    way: Way
+    prompt: str
+    picture: bool
+
+    @property
+    def answer(self) -> str:
+        return f"{self.prompt} {PICTURE_WORD}" if self.picture else self.prompt
 
 
 @dataclass(frozen=True)
@@ -19,24 +48,17 @@ class Attempt:
 
 @dataclass(frozen=True)
 class End:
-    """A job's end as one answer told it; `text` is the answer's, or names the error."""
+    """A job's end as one answer reported it; `text` is the answer's, or names the error."""
 
     status: str
     text: str
-
-
-def end_of(job: dict[str, Any]) -> End:
-    """From a job as the interface tells it."""
-    error = job.get("error") or {}
-    said = f"{error.get('code')}: {error.get('message')}" if error else ""
-    return End(job["status"], (job.get("result") or {}).get("text", said))
 
 
 @dataclass
 class Story:
     """One question from its first submission on.
 
-    `ids` is every job that an answer named for this question's key, `ends` every end that any answer told,
+    `ids` is every job that an answer named for this question's key, `ends` every end that an answer reported,
     `flaws` what was wrong in a stream or an answer, in words.
     """
 
@@ -52,7 +74,7 @@ class Story:
     cache: str = ""
     attempts: tuple[Attempt, ...] = ()
 
-    def saw(self, job: str | None, now: float) -> None:
+    def accept(self, job: str | None, now: float) -> None:
         """An answer named this job."""
         if job:
             self.ids.add(job)
@@ -65,3 +87,98 @@ class History:
 
     stories: list[Story]
     listed: set[str] = field(default_factory=set)
+
+    @property
+    def open(self) -> int:
+        """Questions without an answer."""
+        return sum(story.ended_at is None for story in self.stories)
+
+
+@dataclass
+class Verdict:
+    """Counts of jobs. All but `jobs` should be 0; `findings` quotes the first ones.
+
+    lost     accepted, and then unknown, ended otherwise than succeeded, or with another text
+    doubled  a key with two jobs, a job with two ends or two successful attempts, or one that nobody asked for
+    stuck    never accepted, or accepted and not ended when the time was over
+    torn     a stream with a gap, a repeat, another text, or a clean end before its end
+    """
+
+    jobs: int
+    lost: int = 0
+    doubled: int = 0
+    stuck: int = 0
+    torn: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: value for name, value in asdict(self).items() if name != "findings"}
+
+
+def questions(seed: int, count: int) -> list[Question]:
+    dice = random.Random(seed)  # noqa: S311
+    drawn: list[Question] = []
+    for number in range(count):
+        way = dice.choices(tuple(WAYS), tuple(WAYS.values()))[0]
+        picture = way in ("poll", "follow") and dice.random() < PICTURE_SHARE
+        # Every word is unlike its neighbours', so that a chunk in the wrong place shows.
+        prompt = " ".join(f"q{number}w{place}" for place in range(dice.randint(SHORTEST, LONGEST)))
+        if number > LONGEST and dice.random() < SAME_SHARE:
+            prompt = drawn[-dice.randint(1, 10)].prompt
+        drawn.append(Question(number, way, prompt, picture))
+    return drawn
+
+
+def end_of(job: dict[str, Any]) -> End:
+    """From a job as the interface shows it."""
+    error = job.get("error") or {}
+    message = f"{error.get('code')}: {error.get('message')}" if error else ""
+    return End(job["status"], (job.get("result") or {}).get("text", message))
+
+
+def judge(history: History) -> Verdict:
+    """Was every accepted job ended once, rightly, and streamed as one unbroken text?"""
+    verdict = Verdict(len(history.stories))
+    for story in history.stories:
+        faults = {
+            "lost": _lost(story),
+            "doubled": _doubled(story),
+            "stuck": _stuck(story),
+            "torn": "; ".join(story.flaws),
+        }
+        for kind, finding in faults.items():
+            if finding:
+                setattr(verdict, kind, getattr(verdict, kind) + 1)
+                verdict.findings.append(f"{kind}: question {story.question.number}: {finding}")
+    answered = {job for story in history.stories for job in story.ids}
+    # A story that was never answered may own one of them.
+    unanswered = sum(not story.ids for story in history.stories)
+    strangers = sorted(history.listed - answered)[unanswered:]
+    verdict.doubled += len(strangers)
+    verdict.findings += [f"doubled: {job} is listed, and no client was told of it" for job in strangers]
+    del verdict.findings[EXAMPLES:]
+    return verdict
+
+
+def _lost(story: Story) -> str:
+    if story.missing:
+        return f"{sorted(story.ids)} is not known any more"
+    right = End("succeeded", story.question.answer)
+    wrong = sorted(f"{end.status}: {end.text!r}" for end in story.ends if end != right)
+    return f"ended {'; '.join(wrong)}" if wrong else ""
+
+
+def _doubled(story: Story) -> str:
+    if len(story.ids) > 1:
+        return f"one key, jobs {sorted(story.ids)}"
+    if len(story.ends) > 1:
+        return f"{len(story.ends)} different ends"
+    succeeded = Counter(attempt.outcome for attempt in story.attempts)["succeeded"]
+    return f"{succeeded} attempts succeeded" if succeeded > 1 else ""
+
+
+def _stuck(story: Story) -> str:
+    if story.accepted_at is None:
+        return "was never accepted"
+    return "" if story.ends or story.missing else f"{sorted(story.ids)} did not end"

@@ -38,29 +38,29 @@ class HangingGate(RowLimit):
         super().tick()
 
 
-class TellingStore(Store):
+class ReportingStore(Store):
     """Writes a line for every late write that was refused."""
 
     def run(self, call: ScriptCall[T]) -> T:
         reply = super().run(call)
         if call.script.name in LATE and reply == "lost":
-            tell(f"refused {call.script.name} {call.arguments['id']}")
+            report(f"refused {call.script.name} {call.arguments['id']}")
         return reply
 
 
-def tell(line: str) -> None:
+def report(line: str) -> None:
     """A line that the benchmark reads in this process's log. Celery redirects what is printed otherwise."""
     print(f"\nchaos: {line}", file=sys.__stderr__, flush=True)
 
 
 def _connect(redis: RedisSettings) -> Store:
-    return TellingStore(connect(redis).client)
+    return ReportingStore(connect(redis).client)
 
 
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _introduce(**_: Any) -> None:
     """Logs which process a worker's id belongs to."""
-    tell(f"worker {product._worker[0].worker} {os.getpid()}")
+    report(f"worker {product._worker[0].worker} {os.getpid()}")
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]

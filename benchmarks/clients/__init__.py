@@ -1,1 +1,1 @@
-"""Many streams through OpenAI's own client, beside an application that does nothing but send."""
+"""Many streams through OpenAI's client: `python -m benchmarks.clients`."""

@@ -1,82 +1,283 @@
-"""`python -m benchmarks.fleet`: six minutes at most later a table, results/fleet.json and fleet.svg.
+"""What fleets of workers do with their time, and where one record store ends: six minutes at most.
 
-Exits with 1 where a target was missed. `--quick 1` shows in a minute that all of it works.
+`--quick 1` shows in a minute that all of it works.
 """
 
-import signal
+import argparse
+import json
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
-from benchmarks import findings, server
-from benchmarks.fleet import crowd, milling
-from benchmarks.fleet.crowd import Crowd
-from benchmarks.fleet.drawing import drawn
-from benchmarks.fleet.load import CALLERS, KEPT_S, MEAN_S, ROWS, WAYS
-from shared.store.script import connect
+from matplotlib.figure import Figure
 
-SIZES = (1, 10, 50, 100)
-QUICK_SIZES = (1, 10)
+from benchmarks.fleet.workload import (
+    CALLERS,
+    KEPT_S,
+    MEAN_S,
+    ROWS,
+    SETTINGS,
+    STEP_S,
+    STEPS,
+    WAYS,
+    Way,
+    models_file,
+    placings,
+)
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Say
+from benchmarks.frame.report import Findings
+from benchmarks.frame.services import (
+    ClientProcess,
+    Installation,
+    NotStartedError,
+    record_server,
+    temporary_folder,
+)
+from benchmarks.frame.statistics import Bound
+from benchmarks.frame.usage import CoreUsage
+from shared.estimate import Lane
+from shared.models import SPARE_THREADS
+from shared.store import admission, jobs
+from shared.store.script import Store, connect
+
+SIZES, QUICK_SIZES = (1, 10, 50, 100), (1, 10)
 WINDOW_S, QUICK_WINDOW_S = 15.0, 4.0
 SEED = 1
+PER_PROCESS = 25
+"""Workers in one process at most."""
+WARM_S = 4.0
+"""Pause between the moment when every claim is taken and the begin of the window."""
+START_LIMIT_S = 90.0
+SPARE_WORK = 2.5
+"""Jobs submitted per job that can be done by the window's end: workers begin while others still start."""
 EFFICIENT = 0.95
 ROOMY = 0.7
 """Below this share of its core the record server must not be what rows wait for."""
 FULL = 0.95
-"""Above this share rows wait for this machine, which plays workers that normally have their own."""
+"""Above this share rows wait for this machine, which simulates workers that normally have their own."""
+COLORS = ("tab:blue", "tab:orange")
 
 
-def main() -> int:
-    arguments = findings.arguments(
-        "fleet",
-        __doc__ or "",
-        quick=(0, "1 = small sizes and short windows"),
-        seed=(SEED, "of the questions"),
-    )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+@dataclass(frozen=True)
+class Fleet:
+    """What one fleet came to. Shares are of its rows' time, and of one core; `machine` of all cores.
+
+    `played` is what the processes of its workers take.
+    """
+
+    workers: int
+    way: str
+    efficiency: float
+    jobs_per_s: float
+    redis: float
+    played: float
+    machine: float
+    redis_us_per_job: float
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Of a record store filled by `mills` processes: `redis` is the share of a core that the server used,
+    `full_per_s` the rate of a whole core."""
+
+    way: str
+    mills: int
+    jobs_per_s: float
+    redis: float
+    full_per_s: float
+    redis_us_per_job: float
+
+
+def measure(arguments: argparse.Namespace, _: Say) -> Findings:
     sizes, window_s = (QUICK_SIZES, QUICK_WINDOW_S) if arguments.quick else (SIZES, WINDOW_S)
-    with server.opened() as redis:
-        measured = findings.origin(connect(redis).client)
-    crowds = []
+    fleets = []
     for workers in sizes:
         for way in WAYS:
-            crowds.append(crowd.measure(way, workers, window_s, arguments.seed))
-            _tell(crowds[-1])
-    milled = [milling.measure(way, window_s) for way in WAYS]
-    for row in milled:
-        print(
-            f"{row.way:10}{row.jobs_per_s:10,.0f} jobs/s with {row.redis:.0%} of the server's core",
-            flush=True,
-        )
-    measured |= {
+            fleets.append(fleet(way, workers, window_s, arguments.seed))
+            print(_line(fleets[-1]), flush=True)
+    saturations = [saturation(way, window_s) for way in WAYS]
+    figures = {
         "rows": ROWS,
         "mean_s": MEAN_S,
         "callers": CALLERS,
         "kept_s": KEPT_S,
         "window_s": window_s,
-        "fleets": [asdict(row) for row in crowds],
-        "mills": [asdict(row) for row in milled],
+        "fleets": [asdict(row) for row in fleets],
+        "mills": [asdict(row) for row in saturations],
     }
-    return findings.conclude(arguments.out, "fleet", measured, _bounds(crowds), drawn(crowds, milled))
+    lines = (
+        f"{row.way:10}{row.jobs_per_s:10,.0f} jobs/s with {row.redis:.0%} of the server's core"
+        for row in saturations
+    )
+    return Findings(figures, _picture(fleets, saturations), _bounds(fleets), summary="\n".join(lines))
 
 
-def _tell(row: Crowd) -> None:
-    shares = f"record server {row.redis:.0%}, workers {row.played:.0%}, machine {row.machine:.0%}"
-    print(
-        f"{row.workers:4} {row.way:10}{row.efficiency:8.1%} work{row.jobs_per_s:8.1f} jobs/s   {shares}",
-        flush=True,
+def fleet(way: Way, workers: int, window_s: float, seed: int) -> Fleet:
+    """One fleet under more work than it can do. Raises NotStartedError."""
+    with _fleet_services() as services:
+        store = connect(services.records.settings)
+        submit_backlog(store, way, workers, window_s, seed)
+        files = _start_workers(services, way, workers)
+        _wait_until_busy(services, store, way, workers)
+        time.sleep(WARM_S)
+        return _window(store, files, way, workers, window_s)
+
+
+def submit_backlog(store: Store, way: Way, workers: int, window_s: float, seed: int) -> None:
+    """Enough work for the whole measurement, so that no row is idle for want of it."""
+    per_s = workers * ROWS / MEAN_S
+    count = round(SPARE_WORK * per_s * (window_s + 2 * WARM_S)) + workers * (ROWS + SPARE_THREADS)
+    for placing in islice(placings(way, seed), count):
+        store.run(admission.submit(placing, SETTINGS))
+
+
+def parts(whole: int, most: int) -> list[int]:
+    """`whole` in as few parts as can be, none larger than `most`, all of about the same size."""
+    count = -(-whole // most)
+    return [whole // count + (number < whole % count) for number in range(count)]
+
+
+@contextmanager
+def _fleet_services() -> Iterator[Installation]:
+    retention = {f"SIGHTLINE_RETENTION__{name}_S": str(KEPT_S) for name in ("RESULT", "JOB", "EVENT")}
+    with temporary_folder() as folder:
+        services = Installation(folder, models_file(), {"OMP_NUM_THREADS": "1", **retention})
+        try:
+            services.add(services.records)
+            services.courier()
+            yield services
+        finally:
+            services.stop_all()
+
+
+def _start_workers(services: Installation, way: Way, workers: int) -> list[Path]:
+    """Processes with the workers in them; each reports its steps in a file."""
+    files = []
+    for number, count in enumerate(parts(workers, PER_PROCESS)):
+        files.append(services.folder / f"workers-{number}.jsonl")
+        arguments = (way.model.id, str(count), str(files[-1]))
+        argv = ("-m", "benchmarks.fleet.workers", *arguments)
+        services.run(f"workers-{number}", sys.executable, *argv, env=services.environment)
+    return files
+
+
+def _wait_until_busy(services: Installation, store: Store, way: Way, workers: int) -> None:
+    """Until every claim that can be held is. Raises NotStartedError."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while _lane(store, way).running < workers * (ROWS + SPARE_THREADS):
+        services.raise_ended()
+        if time.monotonic() > deadline:
+            raise NotStartedError(f"{workers} workers did not come up")
+        time.sleep(0.2)
+
+
+def _lane(store: Store, way: Way) -> Lane:
+    return store.run(jobs.lane(SETTINGS, way.model.lane))
+
+
+def _window(store: Store, files: Sequence[Path], way: Way, workers: int, window_s: float) -> Fleet:
+    usage, began = CoreUsage(store.client), time.monotonic()
+    time.sleep(window_s)
+    used, ended = usage.since(), time.monotonic()
+    if not _lane(store, way).queued:
+        raise NotStartedError("the queue was empty before the end")
+    steps_per_s = cpu = 0.0
+    for file in files:
+        # The last line may still be written.
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+        inside = [row for row in rows if began <= row["at"] <= ended]
+        first, last = inside[0], inside[-1]
+        steps_per_s += (last["steps"] - first["steps"]) / (last["at"] - first["at"])
+        cpu += (last["cpu_s"] - first["cpu_s"]) / (last["at"] - first["at"])
+    jobs_per_s = steps_per_s / STEPS
+    return Fleet(
+        workers=workers,
+        way=way.name,
+        efficiency=round(steps_per_s * STEP_S / (workers * ROWS), 4),
+        jobs_per_s=round(jobs_per_s, 2),
+        redis=round(used.redis, 4),
+        played=round(cpu, 4),
+        machine=round(used.machine / (os.cpu_count() or 1), 4),
+        redis_us_per_job=round(used.redis / jobs_per_s * 1e6, 1),
     )
 
 
-def _bounds(crowds: Sequence[Crowd]) -> list[findings.Bound]:
+def saturation(way: Way, seconds: float) -> Saturation:
+    """One process that fills the store for each core that the record server leaves, and two at least."""
+    count = max(2, (os.cpu_count() or 2) - 1)
+    with record_server() as records, ExitStack() as stack:
+        env = {"SIGHTLINE_REDIS__URL": records.url()}
+        mills = [
+            ClientProcess("benchmarks.fleet.workload", way.name, f"{seconds:g}", str(number), env=env)
+            for number in range(count)
+        ]
+        for mill in mills:
+            stack.enter_context(mill)
+        for mill in mills:
+            mill.receive()
+        usage = CoreUsage(records.client())
+        rows = [json.loads(mill.receive()) for mill in mills]
+        used = usage.since()
+    per_s = sum(row["jobs"] / row["seconds"] for row in rows)
+    return Saturation(
+        way=way.name,
+        mills=count,
+        jobs_per_s=round(per_s, 1),
+        redis=round(used.redis, 4),
+        full_per_s=round(per_s / used.redis, 1),
+        redis_us_per_job=round(used.redis / per_s * 1e6, 1),
+    )
+
+
+def _line(row: Fleet) -> str:
+    shares = f"record server {row.redis:.0%}, workers {row.played:.0%}, machine {row.machine:.0%}"
+    return f"{row.workers:4} {row.way:10}{row.efficiency:8.1%} work{row.jobs_per_s:8.1f} jobs/s   {shares}"
+
+
+def _bounds(fleets: Sequence[Fleet]) -> list[Bound]:
     return [
-        findings.Bound(
-            f"{row.workers} workers, {row.way}: work", row.efficiency, EFFICIENT, "", at_least=True
-        )
-        for row in crowds
+        Bound(f"{row.workers} workers, {row.way}: work", row.efficiency, EFFICIENT, "", at_least=True)
+        for row in fleets
         if row.redis < ROOMY and row.machine < FULL
     ]
 
 
+def _picture(fleets: Sequence[Fleet], saturations: Sequence[Saturation]) -> Figure:
+    """Left the fleets, right the jobs a second that a whole core of the record server does."""
+    figure, (left, right) = report.figure(2, width_ratios=(3, 1))
+    for way, color in zip(WAYS, COLORS, strict=True):
+        some = [row for row in fleets if row.way == way.name]
+        lines: tuple[tuple[str, str, Any], ...] = (
+            ("o-", "work", [row.efficiency for row in some]),
+            ("s--", "record server", [row.redis for row in some]),
+        )
+        for style, label, values in lines:
+            sizes = [row.workers for row in some]
+            left.plot(sizes, values, style, color=color, label=f"{way.name}: {label}")
+    left.set_xscale("log")
+    left.set_ylim(0, 1.05)
+    left.set_xlabel("workers")
+    left.set_ylabel("share of the rows' time, share of a core")
+    left.legend(fontsize=8)
+    right.bar([row.way for row in saturations], [row.full_per_s for row in saturations], color=COLORS)
+    right.set_ylabel("jobs/s of one record server, its core full")
+    return figure
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        command.main(
+            "fleet",
+            __doc__,
+            measure,
+            quick=(0, "1 = small sizes and short windows"),
+            seed=(SEED, "of the questions"),
+        )
+    )

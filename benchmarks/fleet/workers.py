@@ -1,7 +1,7 @@
 """A process with many model workers in it: `python -m benchmarks.fleet.workers MODEL COUNT FILE`.
 
-Each is the product's own node (claims, leases, beats, the publisher of its streams, attempts, settling) with
-threads of its own and connections of its own. Two things are simulated: the engine, which takes the time that
+Each is the product's own node (claims, leases, heartbeats, the publisher of its streams, attempts, settling)
+with threads and connections of its own. Two things are simulated: the engine, which takes the time that
 a device would and gives its answer as it comes or all at the end; and Celery's consumer, which only takes
 nudges. Twice a second a line of JSON goes to FILE: `at` (monotonic s), `steps` that all engines made, `cpu_s`
 of this process.
@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from redis import Redis
 
-from benchmarks.fleet.load import STREAMED
+from benchmarks.fleet.workload import STREAMED
 from shared.models import Model
 from shared.models_file import load_models
 from shared.settings import settings
@@ -26,26 +26,26 @@ from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.echo import Echo, EchoEngine
 from worker.engines.sampling.detokenizer import Transcript
 
-TOLD_EVERY_S = 0.5
-NUDGED_S = 1
+REPORT_S = 0.5
+NUDGE_WAIT_S = 1
 
 
-class Count:
+class StepCounter:
     """Steps of all engines of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.steps = 0
+        self.count = 0
 
     def step(self) -> None:
         with self._lock:
-            self.steps += 1
+            self.count += 1
 
 
-COUNT = Count()
+STEPS = StepCounter()
 
 
-class PlayedEngine(EchoEngine):
+class PacedEngine(EchoEngine):
     """Keeps its pace to the step: a thread that wakes up late here must not count as a slow device."""
 
     def __init__(self, model: Model) -> None:
@@ -55,9 +55,9 @@ class PlayedEngine(EchoEngine):
 
     def generate(self, row: Row) -> Finish:
         with self._places:
-            return self._played(row, row.prompt.inputs)
+            return self._paced(row, row.prompt.inputs)
 
-    def _played(self, row: Row, echo: Echo) -> Finish:
+    def _paced(self, row: Row, echo: Echo) -> Finish:
         tokens = echo.tokens
         transcript = Transcript(
             row, lambda ids: "".join(tokens[i] for i in ids), lambda i: (tokens[i], tokens[i].encode())
@@ -67,7 +67,7 @@ class PlayedEngine(EchoEngine):
             due += self._options.step_s
             if row.cancel.wait(max(due - time.monotonic(), 0)):
                 raise Cancelled
-            COUNT.step()
+            STEPS.step()
             if self._streams:
                 transcript.add(token)
         for token in range(len(transcript.ids), len(tokens)):
@@ -80,7 +80,7 @@ def serve(worker: model_worker.ModelWorker, broker: Any) -> None:
     lane = worker.model.lane
     while True:
         worker.work(lane)
-        broker.brpop(lane, timeout=NUDGED_S)
+        broker.brpop(lane, timeout=NUDGE_WAIT_S)
 
 
 def open_all(model: Model, count: int) -> None:
@@ -92,22 +92,22 @@ def open_all(model: Model, count: int) -> None:
             threading.Thread(target=serve, args=(worker, broker), daemon=True).start()
 
 
-def tell(out: IO[str]) -> None:
+def report(out: IO[str]) -> None:
     while True:
-        told = {"at": time.monotonic(), "steps": COUNT.steps, "cpu_s": time.process_time()}
-        out.write(json.dumps(told) + "\n")
+        counts = {"at": time.monotonic(), "steps": STEPS.count, "cpu_s": time.process_time()}
+        out.write(json.dumps(counts) + "\n")
         out.flush()
-        time.sleep(TOLD_EVERY_S)
+        time.sleep(REPORT_S)
 
 
 def main() -> None:
     name, count, path = sys.argv[1:]
     # Threads are daemons, and what they hold dies with the record server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    model_worker.create = PlayedEngine  # type: ignore[attr-defined]
+    model_worker.create = PacedEngine  # type: ignore[attr-defined]
     open_all(load_models(settings().models_file).chosen(name), int(count))
     with Path(path).open("w", encoding="utf-8") as out:
-        tell(out)
+        report(out)
 
 
 if __name__ == "__main__":

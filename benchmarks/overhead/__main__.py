@@ -1,33 +1,26 @@
-"""`python -m benchmarks.overhead`: minutes later a table, results/overhead.json and overhead.svg.
+"""What the queue costs around a model that costs nothing: about four minutes.
 
-Exits with 1 where a target was missed.
+Ours and the baselines (bare Celery, bare FastAPI with one Redis command a request) take turns; a ratio is the
+median over the rounds.
 """
 
 import argparse
-import signal
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmarks import findings
-from benchmarks.overhead import (
-    cancelling,
-    draining,
-    footprint,
-    latency,
-    report,
-    site,
-    throughput,
-    waiters,
-)
+from matplotlib.figure import Figure
 
-SAMPLES = 300
-ROUNDS = 5
-ROUND_S = 2.5
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Say
+from benchmarks.frame.report import Findings
+from benchmarks.frame.statistics import Bound, Ratio, ratio, stretches, summary
+from benchmarks.overhead import cancel, capacity, latency, throughput
+from benchmarks.overhead.capacity import Drain, Waiters
+from benchmarks.overhead.services import TINY_MODEL, WIDE, OverheadServices, opened
+
+SAMPLES, ROUNDS, ROUND_S = 300, 5, 2.5
 DRAINED, WAITERS, CANCELLED = 3000, 2000, 100
 CLAIM_LIMIT_MS = 4
 DRAIN_PER_S = 500
@@ -37,150 +30,97 @@ MESSAGE_LIMIT = 2048
 RSS_LIMIT_MB = 120
 
 
-def main() -> int:
-    arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    say = _sayer()
-    with site.opened() as opened:
+def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+    with opened() as services:
         say("everything serves")
-        with opened.records.client() as client:
-            measured = findings.origin(client)
-        ours, bare = latency.measure(opened, arguments.samples)
-        measured["latency_ms"] = _latencies(ours, bare)
+        ours, bare = latency.measure(services, arguments.samples)
         say(f"latency: {arguments.samples} samples of each side")
-        laps = _throughput(opened, arguments.rounds, arguments.seconds, say)
-        measured["throughput"] = {lap.name: _figures(lap) for lap in laps}
-        message, picture = footprint.message_bytes(opened)
-        measured["footprint"] = {
-            "broker_message_bytes": message,
-            "picture_bytes": picture,
-            "api_rss_mb": round(footprint.rss_mb(opened), 1),
-            "api_imported": footprint.imported(opened),
+        laps = throughput.measure(services, arguments.rounds, arguments.seconds, say)
+        figures: dict[str, Any] = {
+            "latency_ms": latency.figures(ours, bare),
+            "throughput": {lap.name: lap.figures() for lap in laps},
+            "footprint": capacity.footprint(services),
+            **_crowded(services, say),
         }
-        measured |= _at_large(opened, say)
-    ratios, bounds = _latency_ratios(ours, bare) + _rate_ratios(laps), _bounds(measured)
-    print(report.table(ratios, bounds))
-    for path in report.write(arguments.out, measured, ratios, bounds):
-        say(f"wrote {path}")
-    return 0 if all(r.met is not False for r in ratios) and all(b.met for b in bounds) else 1
+    rates = throughput.ratios(laps)
+    ratios = [*_claim_ratios(ours, bare), *rates]
+    return Findings(figures, _picture(figures["latency_ms"], rates), _bounds(figures), ratios)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
-    parser.add_argument("--out", type=Path, default=findings.FOLDER, help="folder of the results")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="latency samples of each side")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each request rate")
-    parser.add_argument("--seconds", type=float, default=ROUND_S, help="length of one turn")
-    return parser.parse_args()
-
-
-def _sayer() -> Callable[[str], None]:
-    began = time.monotonic()
-    return lambda text: print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
-
-
-def _latencies(ours: latency.Latencies, bare: latency.Latencies) -> dict[str, dict[str, float]]:
-    return {
-        "admit_reply_to_claim": report.summary(ours.after),
-        "request_to_claim": report.summary(ours.whole),
-        "claim_behind_record": report.summary(ours.check),
-        "bare_sent_to_body": report.summary(bare.after),
-        "bare_send_to_body": report.summary(bare.whole),
-        "bare_sent_to_message": report.summary(bare.check),
-    }
-
-
-def _at_large(opened: site.Site, say: Callable[[str], None]) -> dict[str, Any]:
+def _crowded(services: OverheadServices, say: Say) -> dict[str, Any]:
     """Many jobs, many waiting callers, cancelled jobs: each with a worker of its own."""
-    site.start_worker(opened, site.WIDE)
-    drained = draining.measure(opened, DRAINED)
+    services.start_worker(WIDE)
+    drained = capacity.drain(services, DRAINED)
     say(f"one worker process: {drained.per_s:,.0f} jobs/s")
-    opened.stop(site.WIDE.name)
-    waited = waiters.measure(opened, WAITERS)
-    say(f"{WAITERS:,} wait on {waited.connections} connections")
-    site.start_worker(opened, site.TINY)
-    taken = cancelling.measure(opened, CANCELLED)
+    services.stop(WIDE.name)
+    waiting = capacity.waiters(services, WAITERS)
+    say(f"{WAITERS:,} wait on {waiting.connections} connections")
+    services.start_worker(TINY_MODEL)
+    cancelled = cancel.measure(services, CANCELLED)
     say(f"{CANCELLED} jobs of the tiny model cancelled")
-    cancelled = {name: report.summary(values) for name, values in asdict(taken).items()}
-    return {"drain": _rounded(drained), "waiting": _rounded(waited), "cancel_ms": cancelled}
+    cancel_ms = {name: summary(values) for name, values in asdict(cancelled).items()}
+    return {"drain": _rounded(drained), "waiting": _rounded(waiting), "cancel_ms": cancel_ms}
 
 
-def _rounded(figures: draining.Drained | waiters.Waited) -> dict[str, float]:
-    return {name: round(value, 2) for name, value in asdict(figures).items()}
+def _rounded(row: Drain | Waiters) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in asdict(row).items()}
 
 
-def _throughput(
-    opened: site.Site, rounds: int, seconds: float, say: Callable[[str], None]
-) -> list[throughput.Lap]:
-    hits = throughput.hits(opened)
-    throughput.measure(opened, hits, rounds=rounds, seconds=seconds, say=say)
-    # The worker's facts stay in the records, so submits are admitted as if it were busy; none is consumed.
-    opened.stop("worker")
-    submits = throughput.submits(opened)
-    throughput.measure(opened, submits, rounds=rounds, seconds=seconds, say=say)
-    return hits + submits
-
-
-def _figures(lap: throughput.Lap) -> dict[str, Any]:
-    rates = [load.per_s for load in lap.loads]
-    return {
-        "per_s": round(median(rates)),
-        "per_s_rounds": [round(x) for x in rates],
-        "server_cpu_us": round(median(lap.server_us)),
-        "redis_cpu_us": round(median(lap.redis_us)),
-        "p50_ms": round(median(load.p50_ms for load in lap.loads), 2),
-        "p99_ms": round(median(load.p99_ms for load in lap.loads), 2),
-        "generator_share": round(max(load.own_share for load in lap.loads), 2),
-        "answer_bytes": lap.loads[-1].answer_bytes,
-        "baseline": lap.baseline or None,
-    }
-
-
-def _latency_ratios(ours: latency.Latencies, bare: latency.Latencies) -> list[report.Ratio]:
+def _claim_ratios(ours: latency.Latencies, bare: latency.Latencies) -> list[Ratio]:
     return [
-        report.ratio(
-            "admit_reply_to_claim p50", "bare_sent_to_body p50", _medians(ours.after), _medians(bare.after)
+        ratio(
+            "admit_reply_to_claim p50", "bare_sent_to_body p50", stretches(ours.after), stretches(bare.after)
         ),
-        report.ratio(
-            "request_to_claim p50", "bare_send_to_body p50", _medians(ours.whole), _medians(bare.whole)
-        ),
+        ratio("request_to_claim p50", "bare_send_to_body p50", stretches(ours.whole), stretches(bare.whole)),
     ]
 
 
-def _medians(values: list[float]) -> list[float]:
-    """Medians of five stretches of a run, so that drift shows."""
-    return [median(values[i * len(values) // 5 : (i + 1) * len(values) // 5]) for i in range(5)]
-
-
-def _rate_ratios(laps: list[throughput.Lap]) -> list[report.Ratio]:
-    rates = {lap.name: [load.per_s for load in lap.loads] for lap in laps}
+def _bounds(figures: dict[str, Any]) -> list[Bound]:
+    footprint = figures["footprint"]
+    claim = figures["latency_ms"]["admit_reply_to_claim"]["p50"]
     return [
-        report.ratio(lap.name, lap.baseline, rates[lap.name], rates[lap.baseline], lap.at_least)
-        for lap in laps
-        if lap.baseline
-    ]
-
-
-def _bounds(measured: dict[str, Any]) -> list[findings.Bound]:
-    footprints = measured["footprint"]
-    claim = measured["latency_ms"]["admit_reply_to_claim"]["p50"]
-    return [
-        findings.Bound("admit_reply_to_claim p50", claim, CLAIM_LIMIT_MS, "ms"),
-        findings.Bound(
-            "broker message, 10 MB picture", footprints["broker_message_bytes"], MESSAGE_LIMIT, "bytes"
-        ),
-        findings.Bound("API process after the load", footprints["api_rss_mb"], RSS_LIMIT_MB, "MB"),
-        findings.Bound("imports of torch and the like", len(footprints["api_imported"]), 0, "packages"),
-        findings.Bound("one worker process, echo", measured["drain"]["per_s"], DRAIN_PER_S, "jobs/s", True),
-        findings.Bound(
-            f"connections for {WAITERS:,} who wait", measured["waiting"]["most"], CONNECTIONS_LIMIT, ""
-        ),
+        Bound("admit_reply_to_claim p50", claim, CLAIM_LIMIT_MS, "ms"),
+        Bound("broker message, 10 MB picture", footprint["broker_message_bytes"], MESSAGE_LIMIT, "bytes"),
+        Bound("API process after the load", footprint["api_rss_mb"], RSS_LIMIT_MB, "MB"),
+        Bound("imports of torch and the like", len(footprint["api_imported"]), 0, "packages"),
+        Bound("one worker process, echo", figures["drain"]["per_s"], DRAIN_PER_S, "jobs/s", True),
+        Bound(f"connections for {WAITERS:,} who wait", figures["waiting"]["most"], CONNECTIONS_LIMIT, ""),
         *(
-            findings.Bound(f"cancel to {name.replace('_', ' ')} p99", row["p99"], CANCEL_LIMIT_MS, "ms")
-            for name, row in measured["cancel_ms"].items()
+            Bound(f"cancel to {name.replace('_', ' ')} p99", row["p99"], CANCEL_LIMIT_MS, "ms")
+            for name, row in figures["cancel_ms"].items()
         ),
     ]
+
+
+def _picture(latency_ms: dict[str, dict[str, Any]], ratios: Sequence[Ratio]) -> Figure:
+    figure, (left, right) = report.figure(2, width_ratios=(2, 3))
+    names = list(latency_ms)
+    for shift, key in ((-0.2, "p50"), (0.2, "p99")):
+        heights = [y + shift for y in range(len(names))]
+        bars = left.barh(heights, [latency_ms[n][key] for n in names], 0.38, label=key)
+        left.bar_label(bars, fmt="%.2f", padding=2)
+    left.set_yticks(range(len(names)), [n.replace("_", " ") for n in names])
+    left.set_xlabel("ms, idle queue")
+    left.margins(x=0.15)
+    left.legend()
+    spread = [[r.value - r.low for r in ratios], [r.high - r.value for r in ratios]]
+    labels = [f"{r.name}\nover {r.baseline}" for r in ratios]
+    bars = right.barh(labels, [r.value for r in ratios], xerr=spread, height=0.6)
+    right.bar_label(bars, fmt="%.2f", padding=2, label_type="center", color="white")
+    for target in {r.at_least for r in ratios if r.at_least is not None}:
+        right.axvline(target, linestyle="--", color="black", linewidth=1)
+    right.set_xlabel("requests/s, ours over the baseline (dashed: target)")
+    return figure
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        command.main(
+            "overhead",
+            __doc__,
+            measure,
+            samples=(SAMPLES, "latency samples of each side"),
+            rounds=(ROUNDS, "turns of each request rate"),
+            seconds=(ROUND_S, "length of one turn"),
+        )
+    )

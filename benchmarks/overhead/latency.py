@@ -1,4 +1,4 @@
-"""From the door to a worker: how long an idle queue takes to start a job, beside a bare Celery task.
+"""From a submit to a worker: how long an idle queue takes to start a job, compared with a bare Celery task.
 
 Every moment is taken on the monotonic clock, which is one for all processes of a machine (ns on Linux).
 Ours: claim.lua publishes a run's `running` event in the script that claims it, and its arrival here is taken
@@ -8,19 +8,18 @@ clock first, which is exact, and then publishes it; ratios compare with that str
 (`check`).
 """
 
-import http.client
-import json
 import queue
 import random
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from celery import Celery
 
-from benchmarks.overhead import questions
-from benchmarks.overhead.load import UnexpectedAnswerError
-from benchmarks.overhead.site import Site
+from benchmarks.frame.load import Caller
+from benchmarks.frame.statistics import summary
+from benchmarks.overhead.services import BARE_CHANNEL, BARE_QUEUE, BARE_TASK, QUESTION, OverheadServices, job
 from shared.store.keys import channel
 
 LIMIT_S = 10
@@ -41,14 +40,14 @@ class Latencies:
     check: list[float] = field(default_factory=list)
 
 
-class Ear:
+class Listener:
     """Notes when messages of a channel arrive, in a thread that does nothing else."""
 
-    def __init__(self, site: Site, *, pattern: str = "", name: str = "") -> None:
-        # Kept: a client that is collected closes the connections it made.
-        self._client = site.records.client()
-        self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-        self._heard: queue.Queue[tuple[int, bytes]] = queue.Queue()
+    def __init__(self, services: OverheadServices, *, pattern: str = "", name: str = "") -> None:
+        # An attribute: a client that is collected closes the connections it made.
+        self._client = services.records.client()
+        self._pubsub: Any = self._client.pubsub(ignore_subscribe_messages=True)
+        self._messages: queue.Queue[tuple[int, bytes]] = queue.Queue()
         if pattern:
             self._pubsub.psubscribe(pattern)
         else:
@@ -57,9 +56,9 @@ class Ear:
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
-    def next(self) -> tuple[int, bytes]:
+    def next(self, limit_s: float = LIMIT_S) -> tuple[int, bytes]:
         """When (ns) and what. Raises queue.Empty."""
-        return self._heard.get(timeout=LIMIT_S)
+        return self._messages.get(timeout=limit_s)
 
     def close(self) -> None:
         self._closing.set()
@@ -70,69 +69,77 @@ class Ear:
         while not self._closing.is_set():
             message = self._pubsub.get_message(timeout=0.2)
             if message:
-                self._heard.put((time.monotonic_ns(), message["data"]))
+                self._messages.put((time.monotonic_ns(), message["data"]))
 
 
 class Ours:
     """POST /v1/jobs until the claim."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, services: OverheadServices) -> None:
         self.latencies = Latencies()
-        self.ear = Ear(site, pattern=channel("run_*"))
-        self._http = http.client.HTTPConnection("127.0.0.1", site.api_port)
+        self.listener = Listener(services, pattern=channel("run_*"))
+        self._caller = Caller(services.api_port)
         self._numbers = iter(range(10**9))
 
     def sample(self) -> None:
-        body = questions.job(f"{next(self._numbers):09d} {questions.ASKED}")
-        called = time.monotonic_ns()
-        self._http.request("POST", "/v1/jobs", body, {"content-type": "application/json"})
-        response = self._http.getresponse()
-        text = response.read()
+        body = job(f"{next(self._numbers):09d} {QUESTION}")
+        began = time.monotonic_ns()
+        answer = self._caller.call("POST", "/v1/jobs", body)
         replied = time.monotonic_ns()
-        if response.status != 202:
-            raise UnexpectedAnswerError(f"{response.status} {text[:500]!r}")
-        # A run says three times that its state changed: queued, running, ended.
+        # A run publishes three times that its state changed: queued, running, ended.
         _, claimed, _ = (self._state() for _ in range(3))
         self.latencies.after.append((claimed - replied) / 1e6)
-        self.latencies.whole.append((claimed - called) / 1e6)
-        self.latencies.check.append(self._behind_record(json.loads(text)["urls"]["self"], claimed))
+        self.latencies.whole.append((claimed - began) / 1e6)
+        self.latencies.check.append(self._after_record(answer["urls"]["self"], claimed))
+
+    def close(self) -> None:
+        self.listener.close()
+        self._caller.close()
 
     def _state(self) -> int:
         while True:
-            at, kind = self.ear.next()
+            at, kind = self.listener.next()
             if kind == b"state":
                 return at
 
-    def _behind_record(self, path: str, claimed: int) -> float:
+    def _after_record(self, path: str, claimed: int) -> float:
         wall_ms = time.time() * 1e3 - (time.monotonic_ns() - claimed) / 1e6
-        self._http.request("GET", path)
-        recorded = json.loads(self._http.getresponse().read())["attempts"][0]["started_at"] * 1e3
+        recorded = self._caller.call("GET", path)["attempts"][0]["started_at"] * 1e3
         return float(wall_ms - recorded)
 
 
 class Bare:
     """send_task until the body runs."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, services: OverheadServices) -> None:
         self.latencies = Latencies()
-        self.ear = Ear(site, name=questions.BARE_CHANNEL)
-        self._app = Celery("bench", broker=site.records.url(1))
-        self._app.conf.task_ignore_result = True
+        self.listener = Listener(services, name=BARE_CHANNEL)
+        self._app = bare_client(services)
 
     def sample(self) -> None:
-        called = time.monotonic_ns()
-        self._app.send_task(questions.BARE_TASK, queue=questions.BARE_QUEUE)
+        began = time.monotonic_ns()
+        self._app.send_task(BARE_TASK, queue=BARE_QUEUE)
         sent = time.monotonic_ns()
-        heard, text = self.ear.next()
+        arrived, text = self.listener.next()
         body = int(text)
         self.latencies.after.append((body - sent) / 1e6)
-        self.latencies.whole.append((body - called) / 1e6)
-        self.latencies.check.append((heard - sent) / 1e6)
+        self.latencies.whole.append((body - began) / 1e6)
+        self.latencies.check.append((arrived - sent) / 1e6)
+
+    def close(self) -> None:
+        self.listener.close()
 
 
-def measure(site: Site, samples: int) -> tuple[Latencies, Latencies]:
+def bare_client(services: OverheadServices) -> Any:
+    """Sends tasks to the bare worker."""
+    app = Celery("bench", broker=services.records.url(1))
+    app.conf.task_ignore_result = True
+    return app
+
+
+def measure(services: OverheadServices, samples: int) -> tuple[Latencies, Latencies]:
     """Ours and the bare task's, sampled in turn."""
-    ours, bare = Ours(site), Bare(site)
+    ours, bare = Ours(services), Bare(services)
     try:
         for number in range(-WARM_UP, samples):
             if number == 0:
@@ -141,6 +148,17 @@ def measure(site: Site, samples: int) -> tuple[Latencies, Latencies]:
                 side.sample()
                 time.sleep(random.uniform(*PAUSES_S))  # noqa: S311
     finally:
-        ours.ear.close()
-        bare.ear.close()
+        ours.close()
+        bare.close()
     return ours.latencies, bare.latencies
+
+
+def figures(ours: Latencies, bare: Latencies) -> dict[str, dict[str, float]]:
+    return {
+        "admit_reply_to_claim": summary(ours.after),
+        "request_to_claim": summary(ours.whole),
+        "claim_behind_record": summary(ours.check),
+        "bare_sent_to_body": summary(bare.after),
+        "bare_send_to_body": summary(bare.whole),
+        "bare_sent_to_message": summary(bare.check),
+    }

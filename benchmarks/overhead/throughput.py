@@ -1,17 +1,28 @@
-"""Requests a second in a closed loop, ours beside a bare route that does one Redis command.
+"""Requests a second in a closed loop, ours compared with a bare route that does one Redis command.
 
-Both are one uvicorn process with the same options, use the same record server, and take turns round by round.
+Both are one server process, use the same record server, and take turns round by round.
 """
 
-import http.client
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
 
-import psutil
-
-from benchmarks.overhead import questions
-from benchmarks.overhead.load import Load, Shot, UnexpectedAnswerError, run
-from benchmarks.overhead.site import Site
+from benchmarks.frame.command import Say
+from benchmarks.frame.load import Caller, Load, Shot, UnexpectedAnswerError, get, post, run
+from benchmarks.frame.statistics import Ratio, ratio
+from benchmarks.frame.usage import Usage
+from benchmarks.overhead.services import (
+    ECHO,
+    QUESTION,
+    SAMPLE,
+    OverheadServices,
+    chat_question,
+    distinct_jobs,
+    distinct_pictures,
+    hf_question,
+    job,
+)
 
 CONNECTIONS = 16
 WARM_UP_S = 0.5
@@ -33,86 +44,108 @@ class Lap:
     server_us: list[float] = field(default_factory=list)
     redis_us: list[float] = field(default_factory=list)
 
-    def drive(self, site: Site, seconds: float) -> None:
+    def drive(self, services: OverheadServices, seconds: float) -> None:
         """One round."""
-        watched = [psutil.Process(site.processes[name].pid) for name in (self.process, "redis")]
-        before = [_cpu_s(process) for process in watched]
+        server, redis = (Usage([services[name].pid]) for name in (self.process, "redis"))
+        server_s, redis_s = server.cpu_s(), redis.cpu_s()
         load = run(self.shot, self.port, seconds=seconds, connections=CONNECTIONS)
-        server, redis = (
-            (_cpu_s(process) - was) / load.count * 1e6 for process, was in zip(watched, before, strict=True)
-        )
         self.loads.append(load)
-        self.server_us.append(server)
-        self.redis_us.append(redis)
+        self.server_us.append((server.cpu_s() - server_s) / load.count * 1e6)
+        self.redis_us.append((redis.cpu_s() - redis_s) / load.count * 1e6)
+
+    @property
+    def rates(self) -> list[float]:
+        return [load.per_s for load in self.loads]
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "per_s": round(median(self.rates)),
+            "per_s_rounds": [round(x) for x in self.rates],
+            "server_cpu_us": round(median(self.server_us)),
+            "redis_cpu_us": round(median(self.redis_us)),
+            "p50_ms": round(median(load.p50_ms for load in self.loads), 2),
+            "p99_ms": round(median(load.p99_ms for load in self.loads), 2),
+            "generator_share": round(max(load.own_share for load in self.loads), 2),
+            "answer_bytes": self.loads[-1].answer_bytes,
+            "baseline": self.baseline or None,
+        }
 
 
-def hits(site: Site) -> list[Lap]:
-    """Cache hits on two doors, each beside a GET of as many bytes. Needs a worker that answers first."""
+def hits(services: OverheadServices) -> list[Lap]:
+    """Cache hits on two endpoints, each with a GET of as many bytes. Needs a worker that answers first."""
     laps = []
     for name, path, body in (
-        ("hit_hf_picture", f"/models/{questions.MODEL}", questions.hf_question()),
-        ("hit_chat", "/v1/chat/completions", questions.chat_question()),
+        ("hit_hf_picture", f"/models/{ECHO.id}", hf_question()),
+        ("hit_chat", "/v1/chat/completions", chat_question()),
     ):
-        site.records.client(2).set(name, _primed(site, path, body))
+        with services.records.client(2) as client:
+            client.set(name, _cached_answer(services, path, body))
         bare = f"bare_get_{name.removeprefix('hit_')}"
         laps += [
-            Lap(bare, "bare_web", site.bare_port, _same(questions.get(f"/answers/{name}"), 200)),
-            Lap(name, "api", site.api_port, _same(questions.post(path, body), 200), bare),
+            Lap(bare, "bare_web", services.bare_port, _same(get(f"/answers/{name}"), 200)),
+            Lap(name, "api", services.api_port, _same(post(path, body), 200), bare),
         ]
     return laps
 
 
-def submits(site: Site) -> list[Lap]:
-    """Jobs that are new, each beside a SET of a body of the same size. Nobody may consume them meanwhile."""
-    sample = questions.SAMPLE.read_bytes()
-    stored = {"text": questions.job(questions.ASKED), "picture": questions.job(questions.ASKED, sample)}
-    sent = {
-        "text": {"submit_text": questions.distinct_jobs()},
-        "picture": {
-            "submit_same_picture": questions.distinct_jobs(sample),
-            "submit_new_picture": questions.distinct_pictures(),
-        },
+def submits(services: OverheadServices) -> list[Lap]:
+    """Jobs that are new, each with a SET of a body of the same size. Nobody may consume them meanwhile."""
+    sample = SAMPLE.read_bytes()
+    bodies = {"text": job(QUESTION), "picture": job(QUESTION, sample)}
+    messages = {
+        "text": {"submit_text": distinct_jobs()},
+        "picture": {"submit_same_picture": distinct_jobs(sample), "submit_new_picture": distinct_pictures()},
     }
     laps = []
-    for size, body in stored.items():
+    for size, body in bodies.items():
         bare = f"bare_set_{size}"
-        laps.append(Lap(bare, "bare_web", site.bare_port, _same(questions.post("/records", body), 202)))
-        for name, make in sent[size].items():
+        laps.append(Lap(bare, "bare_web", services.bare_port, _same(post("/records", body), 202)))
+        for name, make in messages[size].items():
             # A new picture is also a new file, which the baseline does not write.
             at_least = None if name == "submit_new_picture" else TARGET
-            laps.append(Lap(name, "api", site.api_port, Shot(make, 202), bare, at_least))
+            laps.append(Lap(name, "api", services.api_port, Shot(make, 202), bare, at_least))
     return laps
 
 
-def measure(site: Site, laps: list[Lap], *, rounds: int, seconds: float, say: Callable[[str], None]) -> None:
-    """Drive every lap once a round, in turn."""
+def measure(services: OverheadServices, rounds: int, seconds: float, say: Say) -> list[Lap]:
+    """Every lap once a round, in turn: the hits, then the submits. The worker for them is stopped between."""
+    laps = hits(services)
+    _drive(services, laps, rounds, seconds, say)
+    # The worker's facts stay in the records, so submits are admitted as if it were busy; none is consumed.
+    services.stop("worker")
+    new = submits(services)
+    _drive(services, new, rounds, seconds, say)
+    return laps + new
+
+
+def ratios(laps: Sequence[Lap]) -> list[Ratio]:
+    rates = {lap.name: lap.rates for lap in laps}
+    return [
+        ratio(lap.name, lap.baseline, lap.rates, rates[lap.baseline], lap.at_least)
+        for lap in laps
+        if lap.baseline
+    ]
+
+
+def _drive(services: OverheadServices, laps: Sequence[Lap], rounds: int, seconds: float, say: Say) -> None:
     for lap in laps:
         run(lap.shot, lap.port, seconds=WARM_UP_S, connections=CONNECTIONS)
     for number in range(1, rounds + 1):
         for lap in laps:
-            lap.drive(site, seconds)
+            lap.drive(services, seconds)
         rates = ", ".join(f"{lap.name} {lap.loads[-1].per_s:,.0f}/s" for lap in laps)
         say(f"round {number}: {rates}")
 
 
-def _primed(site: Site, path: str, body: bytes) -> bytes:
+def _cached_answer(services: OverheadServices, path: str, body: bytes) -> bytes:
     """Ask until the answer comes from the cache; the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", site.api_port, timeout=30)
+    caller = Caller(services.api_port)
     for _ in range(2):
-        connection.request("POST", path, body, {"content-type": "application/json"})
-        response = connection.getresponse()
-        answer = response.read()
-    if response.status != 200 or response.headers["x-cache"] != "HIT":
-        raise UnexpectedAnswerError(
-            f"{path}: {response.status} {response.headers['x-cache']} {answer[:500]!r}"
-        )
-    connection.close()
+        answer = caller.raw("POST", path, body)
+    caller.close()
+    if caller.headers["x-cache"] != "HIT":
+        raise UnexpectedAnswerError(f"{path}: {caller.headers['x-cache']} {answer[:500]!r}")
     return answer
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def _same(message: bytes, status: int) -> Shot:

@@ -6,37 +6,46 @@ Exits with 1 where a target was missed or a part did not end. Stopped in between
 import argparse
 import json
 import signal
+import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import findings
-from benchmarks.processes import ROOT
-from benchmarks.proof.page import SUMMARY, page, read
-from benchmarks.proof.parts import PARTS
-from benchmarks.proof.running import Ran, run
-from sightline.serving.server import find_binary
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Say
+from benchmarks.frame.services import ROOT
+from benchmarks.proof.page import PARTS, SUMMARY, Part, page, read
 
 LIMIT_S = 20 * 60
+GRACE_S = 60
+"""How long a part may take to end what it started once it is told to stop."""
+
+
+@dataclass(frozen=True)
+class PartRun:
+    """`exit` is 0 where every target was met, 1 where one was missed, None where time ran out."""
+
+    took_s: float
+    exit: int | None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make proof", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small, only to show that it works")
-    parser.add_argument("--out", type=Path, default=findings.FOLDER / "proof", help="folder of the results")
+    parser.add_argument("--out", type=Path, default=report.FOLDER / "proof", help="folder of the results")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "proof.md", help="the page to write")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    command.end_on_sigterm()
     arguments.out.mkdir(parents=True, exist_ok=True)
     summary = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "machine": findings.machine(),
-        "versions": findings.versions(".".join(map(str, find_binary().version))),
+        "machine": report.machine(),
+        "versions": report.versions(),
         "quick": arguments.quick,
     }
-    ran = {part.name: Ran(0.0, None) for part in PARTS}
+    ran = {part.name: PartRun(0.0, None) for part in PARTS}
     try:
         _run_all(arguments.out, ran, quick=arguments.quick)
     finally:
@@ -47,25 +56,50 @@ def main() -> int:
     return 0 if all(one.exit == 0 for one in ran.values()) else 1
 
 
-def _run_all(folder: Path, ran: dict[str, Ran], *, quick: bool) -> None:
+def _run_all(folder: Path, ran: dict[str, PartRun], *, quick: bool) -> None:
     """`ran` is filled as they end."""
     for part in PARTS:
         for old in (folder / f"{part.name}.json", folder / f"{part.name}.svg"):
             old.unlink(missing_ok=True)
-    say, deadline = findings.telling(), time.monotonic() + LIMIT_S
+    say, deadline = command.progress(), time.monotonic() + LIMIT_S
     for part in PARTS:
         ran[part.name] = run(part, folder, deadline - time.monotonic(), say, quick=quick)
-        found = (folder / f"{part.name}.json").exists()
-        say(f"{part.name}: {_word(ran[part.name].exit, found)} after {ran[part.name].took_s:.0f} s")
+        written = (folder / f"{part.name}.json").exists()
+        say(f"{part.name}: {_verdict(ran[part.name].exit, written)} after {ran[part.name].took_s:.0f} s")
 
 
-def _word(code: int | None, found: bool) -> str:
-    """What an exit code means: after a crash Python exits with 1 too, but then nothing was found."""
+def _verdict(code: int | None, written: bool) -> str:
+    """What an exit code means: after a crash Python exits with 1 too, but then nothing was written."""
     if code is None:
         return "the time was over"
-    if not found:
+    if not written:
         return f"it failed with {code}"
     return "a target was missed" if code else "all met"
+
+
+def run(part: Part, folder: Path, limit_s: float, say: Say, *, quick: bool) -> PartRun:
+    """Its results lie in the folder where it ended in time."""
+    argv = (*part.argv, *(part.quick if quick else ()), "--out", str(folder))
+    say(f"{part.title}: python -m {' '.join(part.argv)}")
+    began = time.monotonic()
+    process = subprocess.Popen((sys.executable, "-m", *argv), cwd=ROOT)  # noqa: S603
+    try:
+        code = process.wait(max(limit_s, 0)) if limit_s > 0 else None
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        _end(process)
+    return PartRun(round(time.monotonic() - began, 1), code)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":

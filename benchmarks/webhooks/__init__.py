@@ -1,1 +1,1 @@
-"""Webhooks under fire: receivers that fail, hang, restart or want no more, and couriers that are killed."""
+"""Whether all webhooks are called: `python -m benchmarks.webhooks`."""

@@ -1,43 +1,291 @@
-"""`python -m benchmarks.webhooks`: five minutes later a table, results/webhooks.json and webhooks.svg.
+"""Whether every webhook is called: five minutes.
 
-Exits with 1 where a target was missed.
+Jobs are submitted while receivers fail, hang, restart or want no more, and couriers are killed, until no
+delivery is left.
 """
 
+import argparse
+import asyncio
+import json
+import random
+import signal
 import sys
-from datetime import UTC, datetime
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from benchmarks import findings, service
-from benchmarks.webhooks import report
-from benchmarks.webhooks.run import run
+import httpx
+from matplotlib.figure import Figure
 
-JOBS = 2000
-RATE = 20
-SEED = 1
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Say
+from benchmarks.frame.report import Findings
+from benchmarks.frame.services import Installation, free_port, temporary_folder
+from benchmarks.frame.statistics import Bound, percentile
+from benchmarks.webhooks.checker import ALL, OWN, DeliveredJob, Verdict, given_up, judge
+from benchmarks.webhooks.receivers import BEHAVIOURS, FAILS, HANGS, HOSTS, Received, read
+from shared.webhooks import new_secret
+
+JOBS, RATE, SEED = 2000, 20, 1
+MODEL = "told/echo"
+COURIERS = ("courier-1", "courier-2")
+LIMIT_S = 1.0
+DELAYS_S = (0.5, 1, 2, 4, 8)
+"""Shorter than the defaults, so that many attempts fit into a run; the rest is as shipped."""
+ENVIRONMENT = {
+    "SIGHTLINE_FETCH__ALLOW": ",".join(HOSTS),
+    "SIGHTLINE_WEBHOOK__LIMIT_S": f"{LIMIT_S:g}",
+    "SIGHTLINE_WEBHOOK__DELAYS_S": ",".join(f"{pause:g}" for pause in DELAYS_S),
+}
+MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = 16\noptions = {{ step_s = 0.001 }}\n'
+SHARES = {"steady": 30, "flaky": 30, "hangs": 14, "restarts": 20, "gone": 4, "dead": 2}
+"""How many of a hundred jobs have their own webhook at each kind of receiver."""
+KILL_S = 5.0
+OPEN_AT_ONCE = 32
+POLL_S = 0.5
+STUCK_S = 180.0
+"""The wait ends after this long without a call."""
+SECRET = new_secret()
+NONE = ("lost", "torn", "forged", "unasked", "misreported")
+PROMPT_S = 5.0
+"""A receiver that takes all is called within this, nine times in ten, while every other one misbehaves."""
 
 
-def main() -> int:
-    arguments = findings.arguments(
-        "webhooks",
-        __doc__ or "",
-        jobs=(JOBS, "jobs asked"),
-        rate=(RATE, "of them in a second at most"),
-        seed=(SEED, "of where their webhooks lead"),
-    )
-    machine = findings.machine()
-    outcome = service.run(run(arguments.jobs, arguments.rate, arguments.seed, findings.telling()))
-    figures = report.figures(outcome)
-    print({name: figures[name] for name in ("calls", "taken", "refused", "given_up", "repeats", "kills")})
-    measured = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine,
-        "versions": findings.versions(outcome.valkey),
-        **figures,
-        **report.conditions(arguments.rate, arguments.seed),
+@dataclass
+class Outcome:
+    """What a run came to; times in Unix seconds."""
+
+    jobs: list[DeliveredJob]
+    ended: list[float]
+    calls: list[Received]
+    verdict: Verdict
+    kills: list[float]
+    began: float
+    asked_s: float
+    over_s: float
+
+
+class WebhookServices(Installation):
+    """A record server, an API process, a worker, couriers that are killed, and the receivers."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        super().__init__(folder, MODELS, ENVIRONMENT, log_level="error")
+        self._seed, self._port = seed, free_port()
+        self._ports = dict(zip(BEHAVIOURS, (free_port() for _ in BEHAVIOURS), strict=True))
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.calls = folder / "calls.jsonl"
+        """Where the receivers record what they got."""
+
+    def receiver(self, behaviour: str, host: str = HOSTS[0]) -> str:
+        return f"http://{host}:{self._ports[behaviour]}/told"
+
+    def start(self) -> None:
+        self.add(self.records)
+        self.calls.touch()
+        argv = (str(self.calls), str(self._seed), *map(str, self._ports.values()))
+        self.run("receivers", sys.executable, "-m", "benchmarks.webhooks.receivers", *argv)
+        self.api(self._port)
+        self.worker()
+        for name in COURIERS:
+            self.courier(name, restarts=True)
+        self.wait_until(f"{self.url}/ready")
+
+
+@contextmanager
+def _opened(seed: int) -> Iterator[WebhookServices]:
+    with temporary_folder() as folder:
+        services = WebhookServices(folder, seed)
+        try:
+            services.start()
+            yield services
+        finally:
+            services.stop_all()
+
+
+def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+    with _opened(arguments.seed) as services:
+        outcome = command.run(_run(services, arguments.jobs, arguments.rate, arguments.seed, say))
+    figures = _figures(outcome) | _conditions(arguments)
+    names = ("calls", "taken", "refused", "given_up", "repeats", "kills")
+    shown = {name: figures[name] for name in names}
+    return Findings(figures, _picture(outcome), _bounds(figures), summary=str(shown))
+
+
+async def _run(services: WebhookServices, count: int, rate: int, seed: int, say: Say) -> Outcome:
+    """Submit `count` jobs, at most `rate` a second."""
+    kills: list[float] = []
+    async with httpx.AsyncClient(base_url=services.url, trust_env=False, timeout=60) as client:
+        secret = await _register(client, services)
+        began = time.time()
+        killer = asyncio.create_task(_kill_couriers(services, kills))
+        submitted = await _submit_all(client, services, count, rate, seed)
+        say(f"{len(submitted)} jobs submitted")
+        asked_s = time.time() - began
+        await _until_delivered(services, say)
+        killer.cancel()
+        over_s = time.time() - began
+        jobs, ended = await _read_jobs(client, submitted)
+        events = await _events(client)
+    lines = [line for name in COURIERS for line in services[name].lines()]
+    calls = read(services.calls)
+    verdict = judge(jobs, calls, given_up(lines), events, {OWN: SECRET, ALL: secret})
+    return Outcome(jobs, ended, calls, verdict, kills, began, asked_s, over_s)
+
+
+async def _register(client: httpx.AsyncClient, services: WebhookServices) -> str:
+    """The caller's own webhook, called for every job in addition to that job's; its secret."""
+    body = {"url": services.receiver("flaky", ALL), "events": ["job.succeeded"]}
+    return str((await client.post("/v1/webhooks", json=body)).raise_for_status().json()["secret"])
+
+
+async def _kill_couriers(services: WebhookServices, kills: list[float]) -> None:
+    """One after the other, as the kernel kills."""
+    while True:
+        for name in COURIERS:
+            await asyncio.sleep(KILL_S)
+            services[name].send(signal.SIGKILL)
+            kills.append(time.time())
+
+
+async def _submit_all(
+    client: httpx.AsyncClient, services: WebhookServices, count: int, rate: int, seed: int
+) -> dict[str, str]:
+    """The behaviour of each job's own receiver, by the job's id."""
+    dice = random.Random(seed)  # noqa: S311 - no secret
+    behaviours = dice.choices(list(SHARES), list(SHARES.values()), k=count)
+    places = asyncio.Semaphore(OPEN_AT_ONCE)
+
+    async def submit(number: int, behaviour: str) -> tuple[str, str]:
+        async with places:
+            webhook = {"url": services.receiver(behaviour), "secret": SECRET}
+            body = {"model": MODEL, "input": {"prompt": f"Tell {number} apart."}, "webhook": webhook}
+            reply = (await client.post("/v1/jobs", json=body)).raise_for_status()
+            return str(reply.json()["id"]), behaviour
+
+    tasks = []
+    async with asyncio.TaskGroup() as group:
+        for number, behaviour in enumerate(behaviours):
+            tasks.append(group.create_task(submit(number, behaviour)))
+            await asyncio.sleep(1 / rate)
+    return dict(task.result() for task in tasks)
+
+
+async def _until_delivered(services: WebhookServices, say: Say) -> None:
+    """Until no delivery is queued or in flight, or none was made for STUCK_S."""
+    last, size = time.monotonic(), -1
+    with services.records.client(decode_responses=True) as redis:
+        while await asyncio.to_thread(redis.exists, "sl2:callers"):
+            if (now := services.calls.stat().st_size) != size:
+                last, size = time.monotonic(), now
+            if time.monotonic() - last > STUCK_S:
+                say("the rest waits for no one")
+                return
+            await asyncio.sleep(POLL_S)
+
+
+async def _read_jobs(
+    client: httpx.AsyncClient, submitted: dict[str, str]
+) -> tuple[list[DeliveredJob], list[float]]:
+    jobs, ended = [], []
+    for job, behaviour in submitted.items():
+        state: dict[str, Any] = (await client.get(f"/v1/jobs/{job}")).raise_for_status().json()
+        jobs.append(DeliveredJob(job, behaviour, state["webhook"]["delivered_at"] is not None))
+        ended.append(float(state["ended_at"]))
+    return jobs, ended
+
+
+async def _events(client: httpx.AsyncClient) -> list[str]:
+    ids: list[str] = []
+    page: dict[str, Any] = {"has_more": True}
+    while page["has_more"]:
+        after = {"after": ids[-1]} if ids else {}
+        page = (await client.get("/v1/events", params={"limit": 100, **after})).raise_for_status().json()
+        ids += [event["id"] for event in page["data"]]
+    return ids
+
+
+def _figures(outcome: Outcome) -> dict[str, Any]:
+    """The run in numbers: times in seconds."""
+    counts = outcome.verdict.counts
+    names = (*NONE, "calls", "taken", "refused", "given_up", "repeats", "tries")
+    waits = {behaviour: delays(outcome.calls, behaviour) for behaviour in BEHAVIOURS}
+    return {
+        "jobs": len(outcome.jobs),
+        "kills": len(outcome.kills),
+        **{name: counts[name] for name in names},
+        "own_webhooks": dict(Counter(job.behaviour for job in outcome.jobs).most_common()),
+        "end_to_taken_s": {behaviour: _spread(some) for behaviour, some in waits.items() if some},
+        "asked_s": round(outcome.asked_s, 1),
+        "over_s": round(outcome.over_s, 1),
+        "findings": outcome.verdict.findings[:50],
     }
-    return findings.conclude(
-        arguments.out, "webhooks", measured, report.bounds(figures), report.drawn(outcome)
+
+
+def _conditions(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the figures hold for."""
+    return {
+        "seed": arguments.seed,
+        "jobs_per_s_at_most": arguments.rate,
+        "couriers": len(COURIERS),
+        "courier_killed_every_s": KILL_S,
+        "limit_s": LIMIT_S,
+        "delays_s": list(DELAYS_S),
+        "shares": SHARES,
+        "flaky_fails": FAILS,
+        "hangs": HANGS,
+    }
+
+
+def _bounds(figures: dict[str, Any]) -> list[Bound]:
+    none = [Bound(name, figures[name], 0, "calls") for name in NONE]
+    steady = figures["end_to_taken_s"].get("steady")
+    return none + ([Bound("steady: end to taken, p90", steady["p90"], PROMPT_S, "s")] if steady else [])
+
+
+def delays(calls: Sequence[Received], behaviour: str) -> list[float]:
+    """From a job's end until its own receiver first took the call, in order."""
+    first: dict[str, float] = {}
+    for call in calls:
+        if call.behaviour == behaviour and call.host == OWN and call.status == 204:
+            ended = float(json.loads(call.body)["data"]["ended_at"])
+            first.setdefault(call.id, call.at - ended)
+    return sorted(first.values())
+
+
+def _spread(ordered: Sequence[float]) -> dict[str, float]:
+    shares = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+    return {name: round(percentile(ordered, share), 3) for name, share in shares}
+
+
+def _picture(outcome: Outcome) -> Figure:
+    """When jobs ended and calls were taken next to the kills, and how long each kind of receiver waited."""
+    figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
+    report.counts(left, outcome.ended, outcome.began, "jobs ended")
+    report.counts(left, [c.at for c in outcome.calls if c.status == 204], outcome.began, "calls taken")
+    for at in outcome.kills:
+        left.axvline(at - outcome.began, color="tab:red", alpha=0.4, linewidth=0.8)
+    report.label(left, "s since the first job was submitted (red: courier killed)")
+    for behaviour in BEHAVIOURS:
+        if waits := delays(outcome.calls, behaviour):
+            report.shares(right, waits, behaviour)
+    report.label(
+        right, "from a job's end until its receiver took the call, s", "share of the calls", log=True
     )
+    return figure
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        command.main(
+            "webhooks",
+            __doc__,
+            measure,
+            jobs=(JOBS, "jobs submitted"),
+            rate=(RATE, "of them in a second at most"),
+            seed=(SEED, "of where their webhooks lead"),
+        )
+    )

@@ -1,4 +1,4 @@
-"""What became of every call that had to be made: taken, refused for good, given up and logged, or lost."""
+"""What became of every call that had to be made: taken, refused permanently, given up and logged, or lost."""
 
 import json
 import re
@@ -15,7 +15,7 @@ GIVEN_UP = re.compile(r"(job_[0-9a-f]+): the webhook at ([0-9.]+) is given up")
 
 
 @dataclass(frozen=True)
-class Told:
+class DeliveredJob:
     """A job that ended, with the behaviour of its own receiver; `delivered` is what its record says."""
 
     id: str
@@ -29,23 +29,23 @@ class Told:
 
 @dataclass
 class Verdict:
-    """`lost` and what else must not be, the other counts, and a line for each finding."""
+    """The counts of what must not be and of the rest, and a line for each finding."""
 
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
 
-    def find(self, what: str, line: str) -> None:
-        self.counts[what] += 1
-        self.findings.append(f"{what}: {line}")
+    def add(self, kind: str, line: str) -> None:
+        self.counts[kind] += 1
+        self.findings.append(f"{kind}: {line}")
 
 
 def given_up(lines: Iterable[str]) -> set[tuple[str, str]]:
     """Jobs and addresses that the couriers' logs name."""
-    return {(found[1], found[2]) for line in lines if (found := GIVEN_UP.search(line))}
+    return {(match[1], match[2]) for line in lines if (match := GIVEN_UP.search(line))}
 
 
 def judge(
-    jobs: Sequence[Told],
+    jobs: Sequence[DeliveredJob],
     calls: Sequence[Received],
     exhausted: set[tuple[str, str]],
     events: Sequence[str],
@@ -57,25 +57,25 @@ def judge(
     for call in calls:
         by_id.setdefault(call.id, []).append(call)
         if not _is_signed(call, secrets[call.host]):
-            verdict.find("forged", call.id)
+            verdict.add("forged", call.id)
     for job in jobs:
         own = by_id.pop(job.message, [])
         for host in HOSTS:
             _judge_call(verdict, job, host, [call for call in own if call.host == host], exhausted)
         if len({call.body for call in own}) > 1:
-            verdict.find("torn", job.id)
+            verdict.add("torn", job.id)
     for message in by_id:
-        verdict.find("unasked", message)
+        verdict.add("unasked", message)
     missing = Counter(job.message for job in jobs)
     missing.subtract(events)
     for message, count in missing.items():
         if count:
-            verdict.find("misreported", f"{message} stands {1 - count} times in the log of events")
+            verdict.add("misreported", f"{message} is {1 - count} times in the log of events")
     return verdict
 
 
 def _judge_call(
-    verdict: Verdict, job: Told, host: str, calls: Sequence[Received], exhausted: set[tuple[str, str]]
+    verdict: Verdict, job: DeliveredJob, host: str, calls: Sequence[Received], exhausted: set[tuple[str, str]]
 ) -> None:
     """One call that had to be made: all its tries."""
     statuses = Counter(call.status for call in calls)
@@ -89,10 +89,10 @@ def _judge_call(
     elif (job.id, host) in exhausted:
         verdict.counts["given_up"] += 1
     else:
-        verdict.find("lost", f"{job.id} at {host}: {dict(statuses)}")
+        verdict.add("lost", f"{job.id} at {host}: {dict(statuses)}")
     # Where the receiver's answer got lost, a call may be given up though it was taken.
     if host == OWN and bool(statuses[204]) != job.delivered and (job.id, host) not in exhausted:
-        verdict.find("misreported", f"{job.id} says {job.delivered}, its receiver {dict(statuses)}")
+        verdict.add("misreported", f"{job.id} says {job.delivered}, its receiver {dict(statuses)}")
 
 
 def _is_signed(call: Received, secret: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 BEHAVIOURS = ("steady", "flaky", "hangs", "restarts", "gone", "dead")
-"""Takes all; fails 30 %; leaves half of the calls without an answer; is away for a third of the time; answers
+"""Takes all; fails 30 %; leaves half of the calls without an answer; is down for a third of the time; answers
 410; never answers."""
 HOSTS = ("127.0.0.1", "127.0.0.2")
 FAILS, HANGS = 0.3, 0.5
@@ -26,7 +26,7 @@ PHRASES = {204: "No Content", 410: "Gone", 500: "Internal Server Error"}
 
 @dataclass(frozen=True)
 class Received:
-    """One call as it arrived; `status` is None where it was left without an answer."""
+    """One call as it arrived; `status` is None where it got no answer."""
 
     behaviour: str
     host: str
@@ -39,7 +39,7 @@ class Received:
 
 
 def read(path: Path) -> list[Received]:
-    """What the receivers wrote down."""
+    """What the receivers recorded."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [Received(**row | {"signatures": tuple(row["signatures"])}) for row in rows]
 
@@ -77,7 +77,7 @@ class Receiver:
         fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
         body = (await reader.readexactly(int(fields["content-length"]))).decode()
         status = self._status()
-        self._write_down(fields, body, writer.get_extra_info("sockname")[0], status)
+        self._record(fields, body, writer.get_extra_info("sockname")[0], status)
         if status is None:
             await asyncio.sleep(SILENCE_S)
             return
@@ -96,7 +96,7 @@ class Receiver:
                 return None
         return 204
 
-    def _write_down(self, fields: dict[str, str], body: str, host: str, status: int | None) -> None:
+    def _record(self, fields: dict[str, str], body: str, host: str, status: int | None) -> None:
         row: dict[str, Any] = {
             "behaviour": self._behaviour,
             "host": host,

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import findings
-from benchmarks.batching import ours, plan
-from benchmarks.batching.drawing import drawn
-from benchmarks.batching.measuring import FIRST, Measuring
-from benchmarks.batching.plan import Part
-from benchmarks.batching.results import Results
+from benchmarks.batching import plan, servers
+from benchmarks.batching.__main__ import picture
+from benchmarks.batching.measurement import FIRST, Measuring
+from benchmarks.batching.plan import Part, Results
 from benchmarks.batching.servers import serving
+from benchmarks.frame import report
 from docs.generate import measured
 from tests.support.ports import free_port
 
@@ -24,7 +23,7 @@ def test_the_service_is_measured_as_its_callers_see_it(
     system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # None that a connection may have before its server takes it.
-    monkeypatch.setattr(ours, "free_port", free_port)
+    monkeypatch.setattr(servers, "free_port", free_port)
     part = Part(system, "tiny", "float32", 1)
     with serving(part, Path()) as served:
         found = Measuring(part, SIZE, served).all(print)
@@ -34,9 +33,10 @@ def test_the_service_is_measured_as_its_callers_see_it(
     assert point["answered"] > 0
     assert point["tokens_per_s"] > 0
     assert point["tokens_per_cpu_s"] > 0
-    results = Results(tmp_path, findings.machine())
+    results = Results(tmp_path, report.machine())
     results.add(part, {"date": "2026-01-02", **found})
     results.save(date="2026-01-02", limits=[])
-    findings.write(tmp_path, "batching", results.found, drawn(results.found["parts"]))
-    # A table that each measurement is in: which pictures and turns were reused.
-    assert f"| tiny | float32 | {plan.SYSTEMS[system]} |" in measured.page(tmp_path)
+    report.write(tmp_path, "batching", results.rows, picture(results.rows["parts"]))
+    assert f"| float32 | 2 | {plan.SYSTEMS[system]} | {point['tokens_per_s']:,.1f} |" in measured.page(
+        tmp_path
+    )

@@ -2,11 +2,11 @@
 
 import pytest
 
-from benchmarks import server
-from benchmarks.chaos import site
-from benchmarks.chaos.checker import Verdict
-from benchmarks.chaos.plan import DECK
-from benchmarks.chaos.run import run
+from benchmarks.chaos import services as chaos_services
+from benchmarks.chaos.__main__ import run
+from benchmarks.chaos.faults import DECK
+from benchmarks.chaos.history import Verdict
+from benchmarks.frame import services
 from sightline.serving.server import configuration
 from tests.support.ports import free_port
 
@@ -16,23 +16,23 @@ JOBS, PER_S, SEED = 500, 12, 1
 
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a disk or a machine that stands still costs is no fault of what is looked for here."""
+    """What a slow disk or a busy machine costs is not what this test looks for."""
 
     def written_at_once(port: int, password: str, memory_mb: float | None) -> str:
         """With `everysec` a kill may take along what came while the disk was busy with an earlier fsync."""
         return configuration(port, password, memory_mb).replace("appendfsync everysec", "appendfsync no")
 
-    monkeypatch.setattr(server, "configuration", written_at_once)
+    monkeypatch.setattr(services, "configuration", written_at_once)
     # None that a caller's connection may have while its server is down.
-    monkeypatch.setattr(server, "free_port", free_port)
-    monkeypatch.setattr(site, "free_port", free_port)
+    monkeypatch.setattr(services, "free_port", free_port)
+    monkeypatch.setattr(chaos_services, "free_port", free_port)
     for name in ("FETCH__LIMIT_S", "PICTURES__DECODE_LIMIT_S"):
-        monkeypatch.setitem(site.ENVIRONMENT, f"SIGHTLINE_{name}", "60")
+        monkeypatch.setitem(chaos_services.ENVIRONMENT, f"SIGHTLINE_{name}", "60")
 
 
 @pytest.mark.usefixtures("steady")
 @pytest.mark.timeout(400)
-async def test_no_process_s_death_loses_doubles_or_strands_a_job_or_tears_a_stream() -> None:
-    outcome = await run(JOBS, PER_S, SEED, print)
+def test_no_process_s_death_loses_doubles_or_strands_a_job_or_tears_a_stream() -> None:
+    outcome = run(JOBS, PER_S, SEED, print)
     assert outcome.verdict == Verdict(jobs=JOBS)
     assert {fault.kind for fault in outcome.landed} == set(DECK)

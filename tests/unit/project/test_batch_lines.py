@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.batches.checker import Verdict, judge
-from benchmarks.batches.lines import BAD, BAD_AT, BAD_EACH, Lines
+from benchmarks.batches.lines import BAD, BAD_AT, BAD_EACH, Lines, Verdict, judge
 from shared.batch import MOST_LINES
 
 LINES = Lines("test", BAD_EACH * len(BAD), pictures=False)

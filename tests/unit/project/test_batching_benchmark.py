@@ -1,5 +1,6 @@
 """The batching benchmark's own judgement: figures that flatter one server are worse than none."""
 
+import asyncio
 import contextlib
 import json
 import math
@@ -11,17 +12,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks.batching import figures
-from benchmarks.batching.driver import Drive, Lines, Told, WrongAnswerError, drive
-from benchmarks.batching.measuring import FIRST, NUMBERS
-from benchmarks.batching.plan import FULL, Part, parts
+from benchmarks.batching import driver
+from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, body_lines, drive
+from benchmarks.batching.measurement import FIRST, NUMBERS
+from benchmarks.batching.plan import FULL, OtherMachineError, Part, Results, parts
 from benchmarks.batching.questions import SUBJECTS, Wire
-from benchmarks.batching.results import OtherMachineError, Results
 from docs.generate import measured_batching
 
 MACHINE = {"cpu": "a", "cores": 2, "load": [0.1]}
 PART = Part("serve", "mid", "float32", 1)
-WIRE = Wire("m", counts_when_asked=True)
+WIRE = Wire("m", counts_on_request=True)
 
 
 class Server:
@@ -96,15 +96,15 @@ def said(*texts: str) -> list[bytes]:
 def test_every_question_is_asked_once_and_its_answer_is_read_to_the_end(server: Server) -> None:
     seen = drive(server.port, said("one two", "three", "four five six"), clients=2, seconds=60)
     assert sorted(server.asked) == ["four five six", "one two", "three"]
-    assert sorted(told.text for told in seen.told) == ["four five six ", "one two ", "three "]
-    assert sorted(told.tokens for told in seen.told) == [1, 2, 3]
-    assert all(told.ended for told in seen.told)
+    assert sorted(one.text for one in seen.answers) == ["four five six ", "one two ", "three "]
+    assert sorted(one.tokens for one in seen.answers) == [1, 2, 3]
+    assert all(one.ended for one in seen.answers)
     assert server.options == [{"include_usage": True}] * 3
 
 
 def test_when_the_time_is_over_the_next_whole_answer_ends_the_measurement(server: Server) -> None:
     seen = drive(server.port, said("wait here", "one two", "three"), clients=2, seconds=0)
-    assert sorted((told.text, told.ended is None) for told in seen.told) == [("", True), ("one two ", False)]
+    assert sorted((one.text, one.ended is None) for one in seen.answers) == [("", True), ("one two ", False)]
 
 
 def test_an_answer_from_the_cache_is_no_measurement(server: Server) -> None:
@@ -121,45 +121,48 @@ def test_a_refusal_is_no_measurement(server: Server) -> None:
 
 def test_a_server_that_is_lost_in_mid_answer_is_no_measurement() -> None:
     with pytest.raises(WrongAnswerError):
-        Told(0.0).take({"error": "lost"}, 1.0)
+        Answer(0.0).add({"error": "lost"}, 1.0)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_a_stream_is_the_same_however_it_is_cut(size: int) -> None:
+async def test_a_stream_is_the_same_however_it_is_cut(size: int) -> None:
     sent = b"8\r\ndata: a\n\r\n3\r\n\nda\r\n7\r\nta: bc\n\r\n0\r\n\r\n"
-    lines = Lines(None)
-    read = [line for at in range(0, len(sent), size) for line in lines.feed(sent[at : at + size])]
-    assert (read, lines.over) == ([b"data: a", b"", b"data: bc", b""], True)
+    reader = asyncio.StreamReader()
+    for at in range(0, len(sent), size):
+        asyncio.get_running_loop().call_soon(reader.feed_data, sent[at : at + size])
+    assert [line async for line in body_lines(reader, None)] == [b"data: a", b"", b"data: bc"]
 
 
-def told(wait_s: float | None, words: int = 0, tokens: int | None = None) -> Told:
+def answer_to(wait_s: float | None, words: int = 0, tokens: int | None = None) -> Answer:
     """Asked at 0; complete at 9 where its tokens are known."""
     arrivals = [] if wait_s is None else [wait_s + n / 10 for n in range(words)]
-    return Told(0.0, arrivals, "word " * words, tokens or 0, None if tokens is None else 9.0)
+    return Answer(0.0, arrivals, "word " * words, tokens or 0, None if tokens is None else 9.0)
 
 
 def test_who_still_waited_at_the_end_counts_as_having_waited_at_least_that_long() -> None:
-    waits = figures.first_text([told(1.0, 1, 8), told(2.0, 1, 8), told(None), told(None), told(None)], 10.0)
+    waits = driver.first_text(
+        [answer_to(1.0, 1, 8), answer_to(2.0, 1, 8), answer_to(None), answer_to(None), answer_to(None)], 10.0
+    )
     assert waits["ttft_p50_ms"] == 10_000
     assert waits["ttft_p50_ms_at_least"]
 
 
 def test_who_came_late_and_was_cut_off_says_nothing_of_longer_waits() -> None:
     came = [float(n) for n in range(1, 11)]
-    assert figures.quantile(came, [0.1], 0.5) == figures.Quantile(5_000)
-    assert figures.quantile(came, [], 0.99) == figures.Quantile(10_000)
+    assert driver.quantile(came, [0.1], 0.5) == driver.Quantile(5_000)
+    assert driver.quantile(came, [], 0.99) == driver.Quantile(10_000)
 
 
 def test_an_answer_cut_off_counts_by_its_part() -> None:
-    assert figures.counted([told(1.0, 4, 128), told(1.0, 32)], 128) == (160, 1.25)
+    assert driver.counted([answer_to(1.0, 4, 128), answer_to(1.0, 32)], 128) == (160, 1.25)
 
 
 def test_a_point_divides_by_the_wall_and_by_the_processor_time() -> None:
-    seen = Drive(2, [told(1.0, 4, 128), told(1.0, 4, 128)], 8.0, 0.4)
-    point = figures.point(seen, cpu_s=4.0, rss_mb=10.4, exactly=128)
+    seen = Drive(2, [answer_to(1.0, 4, 128), answer_to(1.0, 4, 128)], 8.0, 0.4)
+    point = driver.point(seen, cpu_s=4.0, rss_mb=10.4, exactly=128)
     assert (point["tokens_per_s"], point["tokens_per_cpu_s"], point["requests_per_s"]) == (32, 64, 0.25)
     assert (point["gap_p50_ms"], point["driver_share"], point["rss_mb"]) == (pytest.approx(100), 0.05, 10)
-    assert math.isnan(told(None).wait_s)
+    assert math.isnan(answer_to(None).wait_s)
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
@@ -228,17 +231,20 @@ def test_a_server_may_use_one_thread_where_that_gives_more(tmp_path: Path) -> No
         ("serve", 2, 20.0),
     ):
         results.add(Part(system, "mid", "float32", cores), measured(speed))
-    page = measured_batching.tables(results.found)
-    assert "| float32 | 16 | `transformers serve`, one thread | 40.0 |" in page
+    page = measured_batching.tables(results.rows)
+    whole = page.split("### `mid`, the whole machine")[1]
+    assert "| float32 | 16 | `transformers serve`, one thread | 40.0 |" in whole
     assert "| mid | float32 | the whole machine | `transformers serve` | 3.75 (16) |" in page
     assert ">\u00a015 s, 15 s" in page
 
 
-def test_of_ours_whichever_gave_more_stands_beside_another_server_and_both_are_told(tmp_path: Path) -> None:
+def test_of_ours_whichever_gave_more_stands_beside_another_server_and_both_are_shown(
+    tmp_path: Path,
+) -> None:
     results = Results(tmp_path, MACHINE)
     for system, speed in (("continuous", 60.0), ("wide", 90.0), ("vllm", 100.0)):
         results.add(Part(system, "mid", "float32", 2), measured(speed))
-    page = measured_batching.tables(results.found)
+    page = measured_batching.tables(results.rows)
     assert "| mid | float32 | the whole machine | vLLM, CPU build | 0.90 (16) |" in page
     assert "| float32 | 16 | ours, engine `continuous`, one worker | 90.0 |" in page
     assert "| float32 | 16 | ours, engine `continuous` | 60.0 |" in page

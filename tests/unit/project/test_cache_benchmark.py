@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from benchmarks.cache.changes import CHANGES
-from benchmarks.cache.pairs import SAME, differing, pairs
+from benchmarks.cache.pairs import CHANGES, SAME, differing, pairs
 from shared.cache_key import request_hash
 from shared.request import Frozen, Function, Message, Parameters, Request, ToolCall, Tools
 
@@ -42,7 +41,7 @@ def test_a_pair_that_differs_is_two_questions_that_a_record_can_hold(what: str) 
 
 
 def test_a_pair_that_is_the_same_is_written_otherwise_and_is_the_same_question() -> None:
-    same = [pair for pair in pairs(200, seed=1) if pair.what == SAME]
+    same = [pair for pair in pairs(200, seed=1) if pair.field == SAME]
     assert len(same) == 100
     assert sum(pair.one != pair.other for pair in same) > 50
     for pair in same:

@@ -1,43 +1,17 @@
 """The chaos benchmark's own judgement: a checker that finds nothing proves nothing."""
 
-import asyncio
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from benchmarks import service
-from benchmarks.chaos.checker import judge
-from benchmarks.chaos.faults import Landed
-from benchmarks.chaos.history import Attempt, End, History, Story
-from benchmarks.chaos.plan import DECK, plan
-from benchmarks.chaos.questions import Question
-from benchmarks.chaos.recovery import Recovery, recoveries
-from benchmarks.chaos.streams import DONE, Chat, Events, SentEvent
-from benchmarks.supervised import Supervised
+from benchmarks.chaos.clients import DONE, Chat, Events, SentEvent
+from benchmarks.chaos.faults import DECK, Landed, Recovery, plan, recoveries
+from benchmarks.chaos.history import Attempt, End, History, Question, Story, judge
 from shared.job import LEAP
-from tests.support.clients import PATIENCE_S, until
 
 QUESTION = Question(1, "follow", "one two three", picture=False)
 LEASE_S = 3.0
-BENCHMARK = """
-import asyncio, sys
-from pathlib import Path
-from benchmarks import service
-from benchmarks.supervised import Supervised
-from tests.support.clients import until
-async def main():
-    told = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
-    child = Supervised("child", (sys.executable, "-c", told), {}, Path(sys.argv[1]))
-    async with service.kept([child]):
-        await asyncio.Event().wait()
-service.run(main())
-"""
 
 
 def right() -> Story:
@@ -220,40 +194,3 @@ def test_a_seed_makes_the_same_plan_again_and_every_kind_is_in_it() -> None:
     assert faults == plan(5, sum(DECK.values()), LEASE_S)
     assert {fault.kind for fault in faults} == set(DECK)
     assert all(fault.for_s > LEASE_S for fault in faults if fault.kind == "worker_paused")
-
-
-async def test_a_process_whose_keeper_is_told_to_end_twice_is_not_left_behind(tmp_path: Path) -> None:
-    deaf = "from signal import *; signal(SIGTERM, SIG_IGN); print('up', flush=True); pause()"
-    child = Supervised("deaf", (sys.executable, "-c", deaf), {}, tmp_path / "log")
-    keeper = asyncio.create_task(child.keep())
-    try:
-        async with asyncio.timeout(2 * PATIENCE_S):
-            while child.lines() != ["up"]:
-                await asyncio.sleep(0.01)
-            keeper.cancel()
-            for _ in range(5):
-                await asyncio.sleep(0)
-            keeper.cancel()
-            while child.pid is not None:
-                await asyncio.sleep(0.01)
-    finally:
-        child.send(signal.SIGKILL)
-    assert (keeper.done(), child.exits) == (True, [])
-
-
-def test_a_benchmark_that_is_told_to_end_takes_along_what_it_started(tmp_path: Path) -> None:
-    argv = (sys.executable, "-c", BENCHMARK, str(tmp_path / "child.log"))
-    benchmark = subprocess.Popen(argv, cwd=service.ROOT)
-    try:
-        child = int(until(lambda: logged(tmp_path / "child.log")))
-        benchmark.terminate()
-        assert benchmark.wait(PATIENCE_S) == 143
-        with pytest.raises(ProcessLookupError):
-            os.kill(child, 0)
-    finally:
-        benchmark.kill()
-        benchmark.wait()
-
-
-def logged(path: Path) -> str:
-    return path.read_text() if path.exists() else ""

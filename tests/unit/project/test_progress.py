@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from benchmarks.webhooks.checker import ALL, OWN, Told, given_up, judge
+from benchmarks.webhooks.checker import ALL, OWN, DeliveredJob, given_up, judge
 from benchmarks.webhooks.receivers import Received
 from shared.webhooks import key_of, signature
 
 SECRETS = {OWN: "sixteen bytes of one", ALL: "sixteen bytes of other"}
-JOB = Told("job_1a", "steady", delivered=True)
+JOB = DeliveredJob("job_1a", "steady", delivered=True)
 BODY = '{"type":"job.succeeded","data":{"id":"job_1a"}}'
 
 
@@ -18,7 +18,7 @@ def call(host: str, status: int | None = 204, body: str = BODY) -> Received:
 
 def found(
     *calls: Received,
-    job: Told = JOB,
+    job: DeliveredJob = JOB,
     exhausted: frozenset[tuple[str, str]] = frozenset(),
     events: tuple[str, ...] = (JOB.message,),
 ) -> dict[str, int]:

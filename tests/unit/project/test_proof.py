@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import findings
-from benchmarks.fleet.crowd import parts
-from benchmarks.proof.page import page, read
-from benchmarks.proof.parts import PARTS, Part
-from benchmarks.proof.running import run
+from benchmarks.fleet.__main__ import parts
+from benchmarks.frame import report
+from benchmarks.proof.__main__ import run
+from benchmarks.proof.page import PARTS, Part, page, read
 from docs.generate.measured_fleet import tables
 from tests.support.snippets import ROOT
 
-RESULTS = findings.FOLDER / "proof"
+RESULTS = report.FOLDER / "proof"
 
 
 def test_the_page_is_what_the_command_wrote() -> None:

@@ -1,0 +1,286 @@
+"""One client per question, at whichever API answers; and the last reading, when everything is quiet.
+
+A client submits until accepted and reads until the end. It retries answers that allow it, with the same
+Idempotency-Key, and records all that it sees.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import httpx
+
+from benchmarks.chaos.history import Attempt, End, History, Story, end_of
+from benchmarks.chaos.services import MODEL
+from shared.job import LEAP
+
+DONE = "[DONE]"
+RETRYABLE = frozenset({408, 429, 502, 503, 504})
+ENDED = ("succeeded", "failed", "cancelled")
+STREAMED = ("follow", "chat_stream")
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 1.0
+"""Between two tries; shorter than Retry-After asks for, so that more of them meet a fault."""
+LONG_POLL_S = 20
+REPLAYS_AT_ONCE = 8
+PAGE = 100
+
+
+class SentEvent(NamedTuple):
+    """One server-sent event; `name` is empty where none was given."""
+
+    id: int
+    name: str
+    data: Any
+
+
+async def sent_events(reply: httpx.Response) -> AsyncIterator[SentEvent]:
+    """The events of a stream; comments are left out."""
+    number, name, data = 0, "", ""
+    async for line in reply.aiter_lines():
+        field, _, value = line.partition(": ")
+        if not line and data:
+            yield SentEvent(number, name, data if data == DONE else json.loads(data))
+            name, data = "", ""
+        elif field == "id":
+            number = int(value)
+        elif field == "event":
+            name = value
+        elif field == "data":
+            data += value
+
+
+class Events:
+    """A job's events, over several streams; `last` is where the next one has to go on."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self.last = 0
+        self.text = ""
+        self.over = False
+
+    async def read(self, events: AsyncIterator[SentEvent]) -> None:
+        """One stream. It may break off at any place; a clean end before the job's end is a flaw."""
+        async for event in events:
+            if event.name == "error":
+                self._story.resumed += 1
+                return
+            self._add(event)
+        if not self.over:
+            self._story.flaws.append(f"the stream ended cleanly after event {self.last}")
+
+    def _add(self, event: SentEvent) -> None:
+        if event.id != self.last + 1 and event.id <= self.last + LEAP:
+            self._story.flaws.append(f"event {event.id} after event {self.last}")
+        self.last = event.id
+        if event.name == "text":
+            if event.data["start"] != len(self.text):
+                self._story.flaws.append(f"text from {event.data['start']} after {len(self.text)}")
+            self.text += event.data["text"]
+        elif "job" in event.data:
+            self._finish(event)
+
+    def _finish(self, event: SentEvent) -> None:
+        self.over = True
+        end = end_of(event.data["job"])
+        if event.name != end.status or (end.status == "succeeded" and self.text != end.text):
+            self._story.flaws.append(f"{event.name} after {self.text!r}, the job {end.status}: {end.text!r}")
+        self._story.ends.add(end)
+
+
+class Chat:
+    """One streamed chat answer."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self.text = ""
+        self.over = False
+
+    async def read(self, events: AsyncIterator[SentEvent]) -> None:
+        """To its end; one that breaks off has to be the beginning of the right answer all the same."""
+        async for event in events:
+            if event.name == "error":
+                self._story.resumed += 1
+                break
+            if event.data == DONE:
+                self.over = True
+            else:
+                self.text += "".join(choice["delta"].get("content") or "" for choice in event.data["choices"])
+        else:
+            if not self.over:
+                self._story.flaws.append(f"the answer ended cleanly at {self.text[-30:]!r}")
+        if not self._story.question.answer.startswith(self.text):
+            self._story.flaws.append(f"streamed {self.text!r}")
+
+
+class Client:
+    """Asks for one story. `picture` is the address of the picture that some questions are about."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, urls: list[str], story: Story, run: str, picture: str
+    ) -> None:
+        self._http, self._urls, self._story, self._picture = http, urls, story, picture
+        self._dice = random.Random(story.question.number)  # noqa: S311
+        self._headers = {"Idempotency-Key": f"{run}-{story.question.number}"}
+
+    async def run(self) -> None:
+        """Until it has seen the end; the caller cancels what takes too long."""
+        way = self._story.question.way
+        if way == "chat":
+            await self._chat()
+        elif way == "chat_stream":
+            await self._chat_stream()
+        else:
+            job = await self._submit()
+            await (self._poll(job) if way == "poll" else self._follow(job))
+        self._story.ended_at = time.time()
+
+    async def _submit(self) -> str:
+        question = self._story.question
+        prompt = {"prompt": question.prompt} | ({"image": self._picture} if question.picture else {})
+        async for reply in self._tries("POST", "/v1/jobs", json={"model": MODEL, "input": prompt}):
+            if reply.status_code == 202:
+                return str(reply.json()["id"])
+            self._flaw(reply)
+        raise AssertionError
+
+    async def _poll(self, job: str) -> None:
+        async for reply in self._tries("GET", f"/v1/jobs/{job}", params={"wait": LONG_POLL_S}):
+            if self._is_missing(reply):
+                return
+            if reply.status_code != 200:
+                self._flaw(reply)
+            elif (state := reply.json())["status"] in ENDED:
+                self._story.ends.add(end_of(state))
+                return
+
+    async def _follow(self, job: str) -> None:
+        """One text from however many streams it takes, each from the last event of the one before."""
+        events = Events(self._story)
+        while not events.over:
+            headers = {"Last-Event-ID": str(events.last)} if events.last else {}
+            try:
+                path = f"{self._url()}/v1/jobs/{job}/events"
+                async with self._http.stream("GET", path, headers=headers) as reply:
+                    if self._is_missing(reply):
+                        return
+                    if reply.status_code == 200:
+                        await events.read(sent_events(reply))
+            except httpx.TransportError:
+                self._story.resumed += 1
+            if not events.over:
+                await self._pause()
+
+    async def _chat(self) -> None:
+        async for reply in self._tries("POST", "/v1/chat/completions", json=self._chat_body()):
+            if reply.status_code == 200:
+                self._succeed(reply.json()["choices"][0]["message"]["content"])
+                return
+            self._flaw(reply)
+
+    async def _chat_stream(self) -> None:
+        """An answer that breaks off is asked for again, from its beginning."""
+        body = self._chat_body() | {"stream": True}
+        while True:
+            chat = Chat(self._story)
+            try:
+                path = f"{self._url()}/v1/chat/completions"
+                async with self._http.stream("POST", path, json=body, headers=self._headers) as reply:
+                    self._note_job(reply)
+                    if reply.status_code == 200:
+                        await chat.read(sent_events(reply))
+                    elif reply.status_code not in RETRYABLE:
+                        await reply.aread()
+                        self._flaw(reply)
+            except httpx.TransportError:
+                self._story.resumed += 1
+            if chat.over:
+                self._succeed(chat.text)
+                return
+            await self._pause()
+
+    async def _tries(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
+        """Yields answers until the caller stops asking; retries in between where an answer allows it."""
+        headers = self._headers if method == "POST" else {}
+        while True:
+            try:
+                reply = await self._http.request(method, f"{self._url()}{path}", headers=headers, **options)
+                self._note_job(reply)
+                if reply.status_code not in RETRYABLE:
+                    yield reply
+                    if reply.status_code == 200 and method == "GET":
+                        continue
+            except httpx.TransportError:
+                pass
+            self._story.retries += 1
+            await self._pause()
+
+    def _chat_body(self) -> dict[str, Any]:
+        return {"model": MODEL, "messages": [{"role": "user", "content": self._story.question.prompt}]}
+
+    def _url(self) -> str:
+        return self._dice.choice(self._urls)
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._dice.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S))
+
+    def _note_job(self, reply: httpx.Response) -> None:
+        self._story.accept(reply.headers.get("x-job-id"), time.time())
+
+    def _is_missing(self, reply: httpx.Response) -> bool:
+        self._story.missing |= reply.status_code in (404, 410)
+        return self._story.missing
+
+    def _succeed(self, text: str) -> None:
+        self._story.ends.add(End("succeeded", text))
+
+    def _flaw(self, reply: httpx.Response) -> None:
+        self._story.flaws.append(f"answered {reply.status_code} {reply.text[:200]}")
+
+
+async def read_all(http: httpx.AsyncClient, urls: list[str], history: History) -> None:
+    """Every API lists all jobs, and every stream is replayed: adds what is reported now to the history."""
+    for url in urls:
+        jobs = await _list(http, url)
+        history.listed |= jobs.keys()
+        for story in history.stories:
+            for job in story.ids:
+                _compare(story, jobs.get(job))
+    places = asyncio.Semaphore(REPLAYS_AT_ONCE)
+    streamed = [story for story in history.stories if story.question.way in STREAMED]
+    await asyncio.gather(*(_replay(http, urls, story, places) for story in streamed))
+
+
+async def _list(http: httpx.AsyncClient, url: str) -> dict[str, dict[str, Any]]:
+    jobs: dict[str, dict[str, Any]] = {}
+    after: dict[str, str] = {}
+    while True:
+        page = (await http.get(f"{url}/v1/jobs", params={"limit": PAGE, **after})).json()
+        jobs |= {job["id"]: job for job in page["data"]}
+        if not page["has_more"]:
+            return jobs
+        after = {"after": page["last_id"]}
+
+
+def _compare(story: Story, job: dict[str, Any] | None) -> None:
+    if job is None:
+        story.missing = True
+        return
+    names = ("number", "worker", "started_at", "ended_at", "outcome")
+    story.cache = job.get("cache") or ""
+    story.attempts = tuple(Attempt(*(row[name] for name in names)) for row in job["attempts"])
+    if job["ended_at"]:
+        story.ends.add(end_of(job))
+
+
+async def _replay(http: httpx.AsyncClient, urls: list[str], story: Story, places: asyncio.Semaphore) -> None:
+    """The whole stream from its first event on; skips jobs that have not ended, whose streams would hang."""
+    if not story.ends or story.missing:
+        return
+    url = urls[story.question.number % len(urls)]
+    async with places:
+        for job in story.ids:
+            async with http.stream("GET", f"{url}/v1/jobs/{job}/events") as reply:
+                await Events(story).read(sent_events(reply))

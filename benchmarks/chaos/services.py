@@ -1,0 +1,108 @@
+"""Start: a record server, two API processes, three workers, each behind a proxy, and two couriers."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from redis.exceptions import RedisError
+
+from benchmarks.chaos.history import PICTURE_SIZE
+from benchmarks.frame.services import Installation, Process, free_port, temporary_folder
+
+MODEL = "chaos/echo"
+WORKERS, APIS, COURIERS = 3, 2, 2
+ROWS = 16
+STEP_S = 0.02
+PICTURE = "picture.png"
+QUEUE = {"lease_s": 5.0, "renew_s": 0.5, "rescue_s": 0.2, "stall_s": 1.5, "drain_s": 1.0, "worker_ttl_s": 5.0}
+"""Shorter than the defaults, so that many recoveries fit into a run; the rest is as shipped."""
+ENVIRONMENT = {
+    "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    **{f"SIGHTLINE_QUEUE__{key.upper()}": f"{value:g}" for key, value in QUEUE.items()},
+}
+MODELS = f"""
+[[models]]
+id = "{MODEL}"
+engine = "echo"
+rows = {ROWS}
+options = {{ step_s = {STEP_S} }}
+"""
+
+
+class ChaosServices(Installation):
+    """Every process by name: `api-1`, `worker-1`, `courier-1` and so on."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, MODELS, ENVIRONMENT)
+        self._api_ports = [free_port() for _ in range(APIS)]
+        self._proxy_ports = [free_port() for _ in range(WORKERS)]
+        self._web_port = free_port()
+        self.urls = [f"http://127.0.0.1:{port}" for port in self._api_ports]
+
+    @property
+    def picture(self) -> str:
+        """The address of the only picture there is."""
+        return f"http://127.0.0.1:{self._web_port}/{PICTURE}"
+
+    def start(self) -> None:
+        """Until every worker serves."""
+        self.add(self.records)
+        ports = map(str, (self.records.port, *self._proxy_ports))
+        self.run("proxy", sys.executable, "-m", "benchmarks.chaos.proxy", *ports, commands=True)
+        self._start_web()
+        for number, port in enumerate(self._api_ports, 1):
+            self.api(port, f"api-{number}", restarts=True)
+        for number, port in enumerate(self._proxy_ports, 1):
+            env = {"SIGHTLINE_REDIS__URL": self.records.url(port=port)}
+            self.worker(name=f"worker-{number}", app="benchmarks.chaos.worker", env=env, restarts=True)
+        for number in range(COURIERS):
+            self.courier(f"courier-{number + 1}", restarts=True)
+        for url in self.urls:
+            self.wait_until(f"{url}/status/{MODEL}", serves=_has_all_workers)
+
+    def of_kind(self, kind: str) -> list[Process]:
+        return [process for name, process in self.processes.items() if name.startswith(f"{kind}-")]
+
+    def strike(self, worker: str, fault: str) -> None:
+        """Its connections to the record server are cut, or lose a reply: see `benchmarks.chaos.proxy`."""
+        self["proxy"].write(f"{fault} {int(worker.removeprefix('worker-')) - 1}")
+
+    async def restart_records(self) -> None:
+        """Until the record server answers, with everything that its file holds."""
+        # Not in a thread: a benchmark that is ended meanwhile would not know the process.
+        self.records.start()
+        with self.records.client(socket_timeout=2) as client:
+            while True:
+                with contextlib.suppress(RedisError):
+                    await asyncio.to_thread(client.ping)
+                    return
+                await asyncio.sleep(0.01)
+
+    def _start_web(self) -> None:
+        """The server that couriers fetch from; a process of its own, since slowness would fail a job."""
+        web = self.folder / "web"
+        web.mkdir()
+        Image.new("RGB", PICTURE_SIZE, "navy").save(web / PICTURE)
+        argv = ("http.server", str(self._web_port), "--bind", "127.0.0.1", "--directory", str(web))
+        self.run("web", sys.executable, "-m", *argv)
+
+
+def _has_all_workers(status: bytes) -> bool:
+    return bool(json.loads(status)["workers"] == WORKERS)
+
+
+@contextmanager
+def opened() -> Iterator[ChaosServices]:
+    """Everything started and serving; all of it ends with the block."""
+    with temporary_folder() as folder:
+        services = ChaosServices(folder)
+        try:
+            services.start()
+            yield services
+        finally:
+            services.stop_all()

@@ -1,0 +1,224 @@
+"""Whether jobs begin when their callers were told: about two minutes.
+
+Three loads on simulated workers, in the simulation's own time; the steady one once more on real processes.
+"""
+
+import argparse
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import median, quantiles
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Say
+from benchmarks.frame.load import Caller
+from benchmarks.frame.report import Findings
+from benchmarks.frame.services import record_server
+from benchmarks.frame.simulation import SimulatedJob, Simulation
+from benchmarks.frame.statistics import Bound
+from benchmarks.overhead.services import PACED, job, opened
+from shared.job import Estimate, Priority
+from shared.store.script import Store, connect
+
+JOBS, LIVE_JOBS, SEED = 3000, 400, 1
+LIVE = "real processes"
+ENGINES, ROWS, SLOTS = 2, 2, 4
+"""Slots as `-c rows + 2` gives them."""
+MEAN_S, SPREAD = 1.0, 0.6
+"""Mean and spread of the lognormal service time: nine in ten between 0.3 and 2.2 s."""
+CAPACITY = ENGINES * ROWS / MEAN_S
+CALLERS = tuple(f"caller-{n}" for n in range(8))
+PRIORITIES: tuple[Priority, ...] = ("interactive", "normal", "batch")
+PRIORITY_WEIGHTS = (1, 8, 1)
+LIVE_WORDS = (5, 60)
+"""Fewest and most words of a question on real processes; the engine takes 10 ms for each."""
+LIVE_MEAN_S = sum(LIVE_WORDS) / 2 * 0.01
+LIVE_USE = 0.8
+LIVE_LIMIT_S = 60
+FREE_S = 0.03
+"""A job told less than this finds a free row."""
+BINS = 12
+
+
+@dataclass(frozen=True)
+class Load:
+    """`arrivals` are the moments at which jobs come, in seconds, for a mean use of the rows of about 0.8."""
+
+    name: str
+    description: str
+    arrivals: Callable[[random.Random, int], Iterator[float]]
+
+
+def _steady(dice: random.Random, jobs: int) -> Iterator[float]:
+    at = 0.0
+    for _ in range(jobs):
+        at += dice.expovariate(0.85 * CAPACITY)
+        yield at
+
+
+def _bursty(dice: random.Random, jobs: int) -> Iterator[float]:
+    """Half of the jobs come one by one, half in bursts of about forty."""
+    at, burst = 0.0, 0
+    for _ in range(jobs):
+        if burst:
+            burst -= 1
+            at += dice.expovariate(50)
+        else:
+            at += dice.expovariate(0.4 * CAPACITY)
+            burst = round(dice.expovariate(1 / 40)) if dice.random() < 1 / 40 else 0
+        yield at
+
+
+def _growing(dice: random.Random, jobs: int) -> Iterator[float]:
+    """From three tenths of what the rows can do to one and a third of it: the queue grows without end."""
+    at = 0.0
+    for number in range(jobs):
+        at += dice.expovariate((0.3 + number / jobs) * CAPACITY)
+        yield at
+
+
+LOADS = (
+    Load("steady", "Poisson, 85 % of the rows", _steady),
+    Load("bursty", "half one by one, half in bursts of about 40", _bursty),
+    Load("growing", "Poisson, from 30 % to 130 % of the rows", _growing),
+)
+
+
+def measure(arguments: argparse.Namespace, _: Say) -> Findings:
+    with record_server() as records:
+        store = connect(records.settings)
+        jobs = {load.name: simulate(store, load, arguments.jobs, arguments.seed) for load in LOADS}
+    descriptions = {load.name: load.description for load in LOADS}
+    if arguments.live:
+        jobs[LIVE] = serve_live(arguments.live, arguments.seed)
+        descriptions[LIVE] = f"Poisson, {LIVE_USE:.0%} of the rows of one worker"
+    loads = {name: {"is": descriptions[name]} | _figures(some) for name, some in jobs.items()}
+    lines = (
+        f"{name:16}{row['within_p50']:8.1%} before p50{row['within_p90']:8.1%} before p90"
+        for name, row in loads.items()
+    )
+    figures = {"jobs": arguments.jobs, "seed": arguments.seed, "loads": loads}
+    return Findings(figures, _picture(jobs), _bounds(loads["steady"]), summary="\n".join(lines))
+
+
+def simulate(store: Store, load: Load, count: int, seed: int) -> list[SimulatedJob]:
+    """All jobs of a load in the order in which they came, each begun."""
+    dice = random.Random(f"{load.name} {seed}")  # noqa: S311
+    store.client.flushdb()
+    queue = Simulation(store, dice, engines=ENGINES, rows=ROWS, slots=SLOTS)
+    weights = [1 / (n + 1) for n in range(len(CALLERS))]
+    for at in load.arrivals(dice, count):
+        drawn = SimulatedJob(
+            caller=dice.choices(CALLERS, weights)[0],
+            priority=dice.choices(PRIORITIES, PRIORITY_WEIGHTS)[0],
+            cost=64,
+            service_s=dice.lognormvariate(math.log(MEAN_S) - SPREAD**2 / 2, SPREAD),
+            submitted_s=at,
+        )
+        queue.at(at, partial(queue.submit, drawn))
+    queue.run_until(lambda: len(queue.jobs) == count and queue.waiting == 0)
+    return list(queue.jobs.values())
+
+
+def serve_live(count: int, seed: int) -> list[SimulatedJob]:
+    """The steady load on real processes, whose engine takes its time; times by the record server's clock."""
+    dice = random.Random(seed)  # noqa: S311
+    with opened() as services:
+        services.start_worker(PACED)
+        caller = Caller(services.api_port, LIVE_LIMIT_S)
+        due, submitted = time.monotonic(), []
+        for number in range(count):
+            time.sleep(max(due - time.monotonic(), 0))
+            due += dice.expovariate(LIVE_USE * PACED.rows / LIVE_MEAN_S)
+            words = " ".join(["word"] * (dice.randint(*LIVE_WORDS) - 1))
+            body = job(f"{number:06d} {words}", model=PACED.id)
+            submitted.append(caller.call("POST", "/v1/jobs", body))
+        ended = [caller.call("GET", f"{one['urls']['self']}?wait={LIVE_LIMIT_S}") for one in submitted]
+        caller.close()
+    return [_live_job(*pair) for pair in zip(submitted, ended, strict=True)]
+
+
+def _live_job(submitted: dict[str, Any], ended: dict[str, Any]) -> SimulatedJob:
+    estimate, begun = submitted["estimate"], ended["attempts"][0]["started_at"]
+    return SimulatedJob(
+        caller="anyone",
+        priority="normal",
+        cost=1,
+        service_s=ended["ended_at"] - ended["started_at"],
+        submitted_s=0.0,
+        estimate=Estimate(estimate["p50"], estimate["p90"], estimate["service_s"], estimate["basis"]),
+        # Both are whole milliseconds; their difference as a binary fraction is a little off.
+        begun_s=round(begun - submitted["created_at"], 3),
+    )
+
+
+def _figures(jobs: Sequence[SimulatedJob]) -> dict[str, Any]:
+    """Of all jobs, and of only those that had to wait for a row."""
+    queued = [one for one in jobs if one.estimate.p50 > FREE_S]
+    late = [one.waited_s - one.estimate.p90 for one in jobs if one.waited_s > one.estimate.p90]
+    return _shares(jobs) | {
+        "wait_p50_s": round(median(one.waited_s for one in jobs), 3),
+        "wait_longest_s": round(max(one.waited_s for one in jobs), 1),
+        "behind_p90_p50_s": round(median(late), 3) if late else None,
+        "in_line": {"jobs": len(queued)} | (_shares(queued) if queued else {}),
+    }
+
+
+def _shares(jobs: Sequence[SimulatedJob]) -> dict[str, float]:
+    return {
+        "within_p50": round(sum(one.waited_s <= one.estimate.p50 for one in jobs) / len(jobs), 4),
+        "within_p90": round(sum(one.waited_s <= one.estimate.p90 for one in jobs) / len(jobs), 4),
+    }
+
+
+def _bounds(steady: dict[str, Any]) -> list[Bound]:
+    return [
+        Bound("steady: distance of p50's share from half", abs(steady["within_p50"] - 0.5), 0.1, ""),
+        Bound("steady: begun before p90", steady["within_p90"], 0.85, "", at_least=True),
+    ]
+
+
+def _picture(loads: Mapping[str, Sequence[SimulatedJob]]) -> Figure:
+    """The calibration plot: one panel for each load, jobs binned by their estimates."""
+    figure, panels = report.figure(len(loads), (4 * len(loads), 4), sharex=True, sharey=True)
+    for panel, (name, jobs) in zip(panels, loads.items(), strict=True):
+        _draw_calibration(panel, name, jobs)
+    panels[0].set_ylabel("waited, s")
+    panels[0].legend(fontsize=8)
+    return figure
+
+
+def _draw_calibration(panel: Any, name: str, jobs: Sequence[SimulatedJob]) -> None:
+    ordered = sorted(jobs, key=lambda one: one.estimate.p50)
+    size = len(ordered) // BINS
+    bins = [ordered[at * size : (at + 1) * size] for at in range(BINS)]
+    waits = [quantiles([one.waited_s for one in some], n=10) for some in bins]
+    for at, share, mark in ((4, "p50", "o"), (8, "p90", "^")):
+        estimates = [sum(getattr(one.estimate, share) for one in some) / len(some) for some in bins]
+        label = f"{'half' if share == 'p50' else 'nine in ten'} began by then"
+        panel.plot(estimates, [row[at] for row in waits], mark, label=label)
+    panel.axline((0.01, 0.01), (1, 1), color="black", linewidth=1, linestyle="--")
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_xlabel("told (p50, p90), s")
+    panel.set_title(name)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command.main(
+            "eta",
+            __doc__,
+            measure,
+            jobs=(JOBS, "jobs of each load"),
+            live=(LIVE_JOBS, "jobs of the load on real processes; 0 leaves it out"),
+            seed=(SEED, "of what is drawn"),
+        )
+    )

@@ -1,1 +1,0 @@
-"""Whether jobs begin when their callers were told: `python -m benchmarks.eta`."""

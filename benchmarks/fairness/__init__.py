@@ -1,1 +1,0 @@
-"""What one caller's flood does to the others: `python -m benchmarks.fairness`."""

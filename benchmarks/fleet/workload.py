@@ -1,0 +1,175 @@
+"""What a fleet is asked: one model, two ways of answering, many callers; and a process that fills the store.
+
+`python -m benchmarks.fleet.workload WAY SECONDS NUMBER` puts jobs through the record store as fast as it
+goes. It makes the calls of admission, the workers and the broker, many jobs at once in pipelines
+(`AsyncStore`), so that the server and not this process is the bottleneck. It prints a line once it is warm,
+then a line of JSON: `jobs` that were settled, `seconds`, `cpu_s`.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared import ids
+from shared.models import Model
+from shared.request import Message, Request, Text
+from shared.result import Choice, Piece, Result, Usage
+from shared.settings import QueueSettings, RetentionSettings, Settings, settings
+from shared.store import admission, claims, workers
+from shared.store.admission import Placing
+from shared.store.nudges import AsyncNudger
+from shared.store.script import AsyncStore, connect_async
+
+ROWS = 2
+STEPS, STEP_S = 20, 0.1
+"""Mean steps of an answer, and how long each takes: a worker writes at most ten chunks a second of one."""
+MEAN_S = STEPS * STEP_S
+CALLERS = 20
+KEPT_S = 10
+SETTINGS = Settings(
+    queue=QueueSettings(max_queued=10_000_000, max_queued_caller=10_000_000),
+    retention=RetentionSettings(result_s=KEPT_S, job_s=KEPT_S, event_s=KEPT_S),
+)
+"""Records are kept for seconds, so that the figures include the cost of deleting them."""
+AT_ONCE = 64
+WARM_S = KEPT_S + 2.0
+"""Longer than records are kept: what is measured deletes as much as it writes."""
+FINGERPRINT = "0" * 32
+
+
+@dataclass(frozen=True)
+class Way:
+    """Whether an answer's pieces are written as they come, or all of it at its end."""
+
+    name: str
+
+    @property
+    def model(self) -> Model:
+        options = {"step_s": STEP_S}
+        return Model(id=f"bench/{self.name}", engine="echo", rows=ROWS, options=options, max_new_tokens=512)
+
+
+WHOLE, STREAMED = Way("whole"), Way("streamed")
+WAYS = (WHOLE, STREAMED)
+
+
+def models_file() -> str:
+    """Both, as a models file has them."""
+    return "".join(
+        f'[[models]]\nid = "{way.model.id}"\nengine = "echo"\nrows = {ROWS}\nmax_new_tokens = 512\n'
+        f"options = {{ step_s = {STEP_S} }}\n"
+        for way in WAYS
+    )
+
+
+def placings(way: Way, seed: int) -> Iterator[Placing]:
+    """Questions without end, none like another: the words of each are its answer."""
+    dice = random.Random(seed)  # noqa: S311
+    model = way.model
+    for number in itertools.count():
+        words = " ".join(f"w{number}" for _ in range(dice.randint(STEPS // 2, STEPS * 3 // 2)))
+        request = Request(model=model.id, messages=(Message(role="user", parts=(Text(text=words),)),))
+        run = ids.run_id()
+        yield Placing(
+            job=ids.job_id(),
+            run=run,
+            caller=f"caller-{number % CALLERS}",
+            model=model.id,
+            lane=model.lane,
+            priority="normal",
+            hash=run,
+            key=None,
+            blobs=(),
+            cost=64,
+            request=request.model_dump_json(exclude_none=True),
+        )
+
+
+class StoreLoad:
+    """`settled` counts the jobs that went all the way."""
+
+    def __init__(self, store: AsyncStore, nudger: AsyncNudger, way: Way, number: int) -> None:
+        self.settled = 0
+        self._store = store
+        self._nudger = nudger
+        self._way = way
+        self._worker = f"worker_{number:02d}"
+        self._placings = placings(way, number)
+
+    async def submit_and_settle(self) -> None:
+        """Submit one job and settle one, without end; the claim may get another task's job."""
+        lane = self._way.model.lane
+        while True:
+            await self._store.run(admission.submit(next(self._placings), SETTINGS))
+            await self._nudger.send([lane])
+            claim = await self._store.run(
+                claims.claim(
+                    SETTINGS, lane=lane, worker=self._worker, token=ids.token(), fingerprint=FINGERPRINT
+                )
+            )
+            if claim is not None:
+                await self._answer(claim)
+
+    async def _answer(self, claim: claims.Claim) -> None:
+        words = [f" w{number:05d}" for number in range(STEPS)]
+        streamed = words[:-1] if self._way == STREAMED else []
+        for number, word in enumerate(streamed):
+            piece = Piece(number * len(word), word, (number,))
+            await self._store.run(claims.append(claim, piece))
+        text = "".join(words)
+        sent = sum(map(len, streamed))
+        rest = Piece(sent, text[sent:], tuple(range(len(streamed), STEPS)))
+        usage = Usage(prompt_tokens=20, completion_tokens=len(words))
+        choices = (Choice(text=text, finish_reason="stop"),)
+        answer = Result(choices=choices, usage=usage, fingerprint=FINGERPRINT, compute_s=1.0)
+        await self._store.run(claims.settle(SETTINGS, claim, answer, fingerprint=FINGERPRINT, rest=(rest,)))
+        self.settled += 1
+
+    async def beat(self) -> None:
+        """As workers do, so that the queue is served."""
+        facts = {"rows": str(AT_ONCE), "slots": str(AT_ONCE)}
+        lane = self._way.model.lane
+        while True:
+            heartbeat = workers.beat(
+                SETTINGS, worker=self._worker, lane=lane, state="ready", fingerprint=FINGERPRINT, facts=facts
+            )
+            await self._store.run(heartbeat)
+            await asyncio.sleep(SETTINGS.queue.renew_s)
+
+
+async def saturate(way: Way, seconds: float, number: int) -> dict[str, float]:
+    store, nudger = connect_async(settings().redis), AsyncNudger(settings().redis)
+    load = StoreLoad(store, nudger, way, number)
+    tasks = [asyncio.create_task(load.submit_and_settle()) for _ in range(AT_ONCE)]
+    tasks.append(asyncio.create_task(load.beat()))
+    await _passed(tasks, WARM_S)
+    print("warm", flush=True)
+    began, before, cpu = time.monotonic(), load.settled, time.process_time()
+    await _passed(tasks, seconds)
+    counts = {
+        "jobs": load.settled - before,
+        "seconds": time.monotonic() - began,
+        "cpu_s": time.process_time() - cpu,
+    }
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return counts
+
+
+async def _passed(tasks: list[asyncio.Task[None]], seconds: float) -> None:
+    """Waits `seconds`; raises what a task raised, since none ends otherwise."""
+    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
+if __name__ == "__main__":
+    name, seconds, number = sys.argv[1:]
+    (way,) = [way for way in WAYS if way.name == name]
+    print(json.dumps(asyncio.run(saturate(way, float(seconds), int(number)))))

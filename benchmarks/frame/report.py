@@ -1,0 +1,135 @@
+"""Report: where and when a benchmark ran, its tables, results/<name>.json and .svg."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from benchmarks.frame.statistics import Bound, Ratio
+from sightline.serving.server import find_binary
+
+FOLDER = Path(__file__).parents[1] / "results"
+PACKAGES = ("celery", "kombu", "fastapi", "uvicorn", "uvloop", "httptools", "redis", "hiredis")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a run came to; `summary` is printed above the limits."""
+
+    figures: dict[str, Any]
+    picture: Figure
+    bounds: Sequence[Bound] = ()
+    ratios: Sequence[Ratio] = field(default=())
+    summary: str = ""
+
+    @property
+    def met(self) -> bool:
+        return all(bound.met for bound in self.bounds) and all(r.met is not False for r in self.ratios)
+
+
+def origin() -> dict[str, Any]:
+    """When, where and with what."""
+    return {"date": now(), "machine": machine(), "versions": versions()}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def machine() -> dict[str, Any]:
+    """Where the figures come from; `load` is what else ran when the run began."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "load": load(),
+    }
+
+
+def load() -> list[float]:
+    return [round(x, 2) for x in os.getloadavg()]
+
+
+def versions() -> dict[str, str]:
+    server = ".".join(map(str, find_binary().version))
+    return {"python": platform.python_version(), "valkey": server} | {p: version(p) for p in PACKAGES}
+
+
+def table(findings: Findings) -> str:
+    """What a person reads first."""
+    lines = [findings.summary] if findings.summary else []
+    if findings.ratios:
+        lines.append(f"{'ours over baseline':38}{'baseline':30}{'median':>8}{'low':>8}{'high':>8}  target")
+    for r in findings.ratios:
+        target = "" if r.met is None else f">= {r.at_least}  {verdict(r.met)}"
+        lines.append(f"{r.name:38}{r.baseline:30}{r.value:8.3f}{r.low:8.3f}{r.high:8.3f}  {target}")
+    if findings.bounds:
+        lines.append(f"{'limit':42}{'value':>14}{'limit':>17}")
+    for b in findings.bounds:
+        sign = ">=" if b.at_least else "<="
+        lines.append(f"{b.name:42}{b.value:14,.3f} {sign}{b.limit:14,.2f} {b.unit}  {verdict(b.met)}")
+    return "\n".join(lines)
+
+
+def verdict(met: bool) -> str:
+    return "met" if met else "MISSED"
+
+
+def whole(about: dict[str, Any], findings: Findings) -> dict[str, Any]:
+    """As the results hold it. Ratios are there only of benchmarks that have a baseline."""
+    ratios = {"ratios": [asdict(r) for r in findings.ratios]} if findings.ratios else {}
+    return about | findings.figures | ratios | {"limits": [bound.row() for bound in findings.bounds]}
+
+
+def write(folder: Path, name: str, measured: dict[str, Any], picture: Figure) -> None:
+    """<name>.json and <name>.svg."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    picture.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    pyplot.close(picture)
+    print(f"wrote {name}.json and {name}.svg")
+
+
+def figure(columns: int = 1, size: tuple[float, float] = (11, 4), **options: Any) -> tuple[Figure, Any]:
+    """A picture with panels side by side: an array of them where there are several."""
+    pyplot.switch_backend("svg")
+    return pyplot.subplots(1, columns, figsize=size, layout="constrained", **options)
+
+
+def shares(panel: Any, values: Sequence[float], label: str, **style: Any) -> Any:
+    """The share of the values that are no larger: a line from 0 to 1."""
+    heights = [(at + 1) / len(values) for at in range(len(values))]
+    return panel.plot(sorted(values), heights, label=label, **style)[0]
+
+
+def counts(panel: Any, moments: Sequence[float], began: float, label: str) -> None:
+    """How many of these moments had passed, by the seconds since `began`."""
+    panel.plot([at - began for at in sorted(moments)], range(1, len(moments) + 1), label=label)
+
+
+def label(panel: Any, x: str = "", y: str = "", *, log: bool = False, **legend: Any) -> None:
+    """Names the axes and the lines; `log` is the horizontal axis's scale."""
+    panel.set_xlabel(x)
+    panel.set_ylabel(y)
+    if log:
+        panel.set_xscale("log")
+    panel.legend(**{"fontsize": 8, **legend})
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,369 @@
+"""Start: the record server and the service's processes on loopback, all ended whatever happens."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, cast
+from urllib.request import urlopen
+
+from redis import Redis
+
+from shared.models_file import load_models
+from shared.settings import RedisSettings, Settings
+from sightline.serving import processes
+from sightline.serving.memory import whole_mb
+from sightline.serving.server import configuration, find_binary
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "models" / "tiny"
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 30.0
+RESTART_PAUSE_S = 0.5
+"""Between a process's end and its next start, where it is restarted."""
+LAST_LINES = 20
+
+
+class NotStartedError(Exception):
+    """A process under measurement did not come up; the message holds the end of its log."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+class Process:
+    """A command in a process group of its own, watched by a thread.
+
+    With `restarts` it is started again whenever it ends, as a supervisor does it. `exits` are its exit codes,
+    without that after `stop`. `commands` opens its standard input for `write`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        env: Mapping[str, str],
+        log: Path,
+        *,
+        restarts: bool = False,
+        commands: bool = False,
+    ) -> None:
+        self.name, self.log = name, log
+        self.exits: list[int] = []
+        self._argv, self._env = argv, env
+        self._restarts, self._commands = restarts, commands
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._launching = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """None between an end and the next start."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(self) -> None:
+        self._launch()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def send(self, number: int) -> None:
+        """A signal, where it runs."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def write(self, line: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.flush()
+
+    def lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+
+    def kill(self) -> None:
+        """As a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL for its whole group."""
+        with self._launching:
+            self._stopping.set()
+        process = self._process
+        if process is None:
+            return
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_LIMIT_S)
+        finally:
+            # Runs even where a signal's handler raises while the process is waited for.
+            self._end_group(process)
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def _launch(self) -> None:
+        with self._launching, self.log.open("ab") as log:
+            if self._stopping.is_set():
+                return
+            self._process = subprocess.Popen(  # noqa: S603
+                self._argv,
+                env=dict(self._env),
+                cwd=ROOT,
+                stdin=subprocess.PIPE if self._commands else subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _watch(self) -> None:
+        while (process := self._process) is not None:
+            code = process.wait()
+            if self._stopping.is_set():
+                return
+            self.exits.append(code)
+            self._end_group(process)
+            if not self._restarts or self._stopping.wait(RESTART_PAUSE_S):
+                return
+            self._launch()
+
+    def _end_group(self, process: "subprocess.Popen[bytes]") -> None:
+        """Kills the whole group: a killed worker leaves the child running that decoded its pictures."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+class RecordServer(Process):
+    """A record server, configured as `make run` does it. It may be started again after `kill`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._password = secrets.token_hex(8)
+        self._folder, self._file = folder, folder / "redis.conf"
+        super().__init__(
+            "redis", (str(find_binary().path), str(self._file)), os.environ, folder / "redis.log"
+        )
+
+    @property
+    def settings(self) -> RedisSettings:
+        return RedisSettings.model_validate({"url": self.url()})
+
+    def url(self, database: int = 0, *, port: int | None = None) -> str:
+        """With `port` that of a proxy before it."""
+        return f"redis://:{self._password}@127.0.0.1:{port or self.port}/{database}"
+
+    def client(self, database: int = 0, **options: Any) -> Any:
+        """A client of the benchmark's own; redis-py types every reply as "sync or async"."""
+        return Redis.from_url(self.url(database), **options)
+
+    def start(self) -> None:
+        """Until it listens. Raises NotStartedError."""
+        lines = configuration(self.port, self._password, whole_mb())
+        self._file.write_text(f"{lines}dir {self._folder}\n")
+        super().start()
+        deadline = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < deadline and self.pid is not None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        self.kill()
+        raise NotStartedError("\n".join(self.lines()[-LAST_LINES:]))
+
+
+class Services:
+    """Processes by name in a folder of their own, in the order of their start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: dict[str, Process] = {}
+
+    def __getitem__(self, name: str) -> Process:
+        return self.processes[name]
+
+    def run(
+        self,
+        name: str,
+        *argv: str,
+        env: Mapping[str, str] | None = None,
+        restarts: bool = False,
+        commands: bool = False,
+    ) -> Process:
+        """`env` comes on top of ours, without the settings of the service."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SIGHTLINE_")}
+        whole = {**inherited, "PYTHONPATH": _path(), **(env or {})}
+        log = self.folder / f"{name}.log"
+        process = Process(name, argv, whole, log, restarts=restarts, commands=commands)
+        self.add(process)
+        return process
+
+    def add(self, process: Process) -> None:
+        """It is started here, and ended with the others."""
+        self.processes[process.name] = process
+        process.start()
+
+    def stop(self, name: str) -> None:
+        self.processes.pop(name).stop()
+
+    def stop_all(self) -> None:
+        """The last started first, even if the benchmark itself is told to end meanwhile."""
+        with ExitStack() as started:
+            for name in list(self.processes):
+                started.callback(self.stop, name)
+
+    def pids(self) -> dict[str, int]:
+        """Of what runs now."""
+        found = {name: process.pid for name, process in self.processes.items()}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    def wait_until(
+        self,
+        url: str,
+        limit_s: float = START_LIMIT_S,
+        serves: Callable[[bytes], bool] = lambda _: True,
+    ) -> None:
+        """Until `url` answers 200 with a body that `serves` accepts. Raises NotStartedError."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            self.raise_ended()
+            with suppress(OSError), urlopen(url, timeout=5) as answer:  # noqa: S310
+                if serves(answer.read()):
+                    return
+            time.sleep(0.1)
+        raise NotStartedError(f"{url} did not serve:\n{_ends_of_logs(self.processes.values())}")
+
+    def raise_ended(self) -> None:
+        """Raises NotStartedError where a process has ended."""
+        if ended := [process for process in self.processes.values() if process.exits]:
+            raise NotStartedError(f"ended too early:\n{_ends_of_logs(ended)}")
+
+
+class Installation(Services):
+    """The service as `make run` configures it; `models` is the text of its models file.
+
+    Every process of it gets `environment`; no setting comes from the benchmark's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        models: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        log_level: str = "warning",
+    ) -> None:
+        super().__init__(folder)
+        self.records = RecordServer(folder)
+        self.settings = Settings(log_level=log_level)
+        (folder / "models.toml").write_text(models)
+        self.models = load_models(folder / "models.toml")
+        self.environment = {
+            "SIGHTLINE_REDIS__URL": self.records.url(),
+            "SIGHTLINE_BLOBS__URL": str(folder / "blobs"),
+            "SIGHTLINE_MODELS_FILE": str(folder / "models.toml"),
+            **(environment or {}),
+        }
+
+    def api(
+        self, port: int, name: str = "api", *, env: Mapping[str, str] | None = None, restarts: bool = False
+    ) -> Process:
+        return self._run(name, processes.api(self.settings, "127.0.0.1", port), env, restarts=restarts)
+
+    def worker(
+        self,
+        model: str = "",
+        name: str = "worker",
+        *,
+        app: str = "worker.app",
+        env: Mapping[str, str] | None = None,
+        restarts: bool = False,
+    ) -> Process:
+        """Of the first model where none is named; `app` stands in for the product's own."""
+        row = self.models.chosen(model) if model else self.models.rows[0]
+        command = processes.worker(self.settings, row)
+        argv = (*(app if part == "worker.app" else part for part in command.argv), "-n", f"{name}@%h")
+        named = processes.Process(name, argv, command.grace_s, command.env)
+        return self._run(name, named, env, restarts=restarts)
+
+    def courier(self, name: str = "courier", *, restarts: bool = False) -> Process:
+        command = processes.courier(self.settings)
+        named = processes.Process(name, (*command.argv, "-n", f"{name}@%h"), command.grace_s)
+        return self._run(name, named, None, restarts=restarts)
+
+    def _run(
+        self, name: str, command: processes.Process, env: Mapping[str, str] | None, *, restarts: bool
+    ) -> Process:
+        whole = {**self.environment, **command.env, **(env or {})}
+        return self.run(name, sys.executable, "-m", *command.argv, env=whole, restarts=restarts)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="sightline-bench-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def record_server() -> Iterator[RecordServer]:
+    """One in a folder of its own, ended and removed whatever happens."""
+    with temporary_folder() as folder:
+        server = RecordServer(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+class ClientProcess:
+    """A process of the benchmark's own that takes and gives a line of JSON at a time."""
+
+    def __init__(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(  # noqa: S603
+            (sys.executable, "-m", module, *arguments),
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "ClientProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def send(self, line: str) -> None:
+        pipe = cast(IO[str], self._process.stdin)
+        pipe.write(f"{line}\n")
+        pipe.flush()
+
+    def receive(self) -> str:
+        """Raises NotStartedError where the process has ended: what it wrote stands on standard error."""
+        line = cast(IO[str], self._process.stdout).readline()
+        if not line:
+            raise NotStartedError(f"{self._process.args!r} has ended")
+        return line
+
+
+def _path() -> str:
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+
+def _ends_of_logs(ended: Iterable[Process]) -> str:
+    return "\n".join(f"{one.name}: {line}" for one in ended for line in one.lines()[-LAST_LINES:])

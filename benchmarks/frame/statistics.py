@@ -1,0 +1,70 @@
+"""Measure: summaries of samples, limits that a figure must keep, ratios to a baseline of the same run."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A figure that must stay under a limit, or over it."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def row(self) -> dict[str, Any]:
+        """As the results hold it."""
+        return asdict(self) | {"met": self.met}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ours over a named baseline of the same run; `low` and `high` pair the rounds."""
+
+    name: str
+    baseline: str
+    value: float
+    low: float
+    high: float
+    at_least: float | None = None
+    met: bool | None = None
+
+
+def ratio(
+    name: str, baseline: str, ours: Sequence[float], theirs: Sequence[float], at_least: float | None = None
+) -> Ratio:
+    """The median ratio of two figures whose rounds took turns."""
+    rounds = [a / b for a, b in zip(ours, theirs, strict=True)]
+    value = median(rounds)
+    met = None if at_least is None else value >= at_least
+    return Ratio(name, baseline, round(value, 4), round(min(rounds), 4), round(max(rounds), 4), at_least, met)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Of values in order; the last one where the share is 1."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Summary of one latency figure."""
+    ordered = sorted(values)
+    return {
+        "samples": len(ordered),
+        "p50": round(percentile(ordered, 0.5), 3),
+        "p99": round(percentile(ordered, 0.99), 3),
+        "min": round(ordered[0], 3),
+        "max": round(ordered[-1], 3),
+    }
+
+
+def stretches(values: Sequence[float], count: int = 5) -> list[float]:
+    """Medians of so many stretches of a run, so that drift shows."""
+    return [median(values[i * len(values) // count : (i + 1) * len(values) // count]) for i in range(count)]

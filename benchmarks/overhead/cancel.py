@@ -1,0 +1,142 @@
+"""How soon a cancelled job's row serves the next one: a minute or two.
+
+The tiny model and a real worker. One row; two more runs are claimed and prepared behind it, as `-c rows + 2`
+does. A job is cancelled when its first text is published. Taken from the moment the cancel request leaves:
+  next_text   the next run's first text arrives: its row is free, and its prefill and first step are done too
+  next_claim  the worker claims another run: the cancelled attempt's thread has ended
+Both are later than the moment the row is free. The attempt's end in the record is no measure: the cancelling
+script writes it at once.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.frame import command, report
+from benchmarks.frame.load import Caller, UnexpectedAnswerError
+from benchmarks.frame.report import Findings
+from benchmarks.frame.statistics import Bound, percentile
+from benchmarks.overhead.services import TINY_MODEL, OverheadServices, opened
+from shared.store import upkeep
+from shared.store.keys import PREFIX, channel
+from shared.store.nudges import Nudger
+from shared.store.script import connect
+
+SAMPLES = 100
+LIMIT_MS = 500.0
+LIMIT_S = 60
+SPARE = 30
+"""Jobs beside those cancelled, so that there is always a next one, even if some end by themselves."""
+WARM_UP = 3
+
+
+@dataclass
+class Cancellations:
+    """In ms."""
+
+    next_text: list[float] = field(default_factory=list)
+    next_claim: list[float] = field(default_factory=list)
+
+
+class RunEvents:
+    """What happens to runs, in order: (moment in ns, run, whether it is text)."""
+
+    def __init__(self, redis: Any) -> None:
+        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
+        self._pubsub.psubscribe(channel("run_*"))
+
+    def stream(self) -> Iterator[tuple[int, str, bool]]:
+        """Raises UnexpectedAnswerError where it takes too long."""
+        deadline = time.monotonic() + LIMIT_S
+        while time.monotonic() < deadline:
+            message = self._pubsub.get_message(timeout=1)
+            # None is also what a confirmed subscription answers.
+            if message:
+                name = message["channel"].decode().removeprefix(channel(""))
+                yield time.monotonic_ns(), name, message["data"] == b"text"
+        raise UnexpectedAnswerError(f"no job of the tiny model began or was cancelled within {LIMIT_S} s")
+
+
+def measure(services: OverheadServices, samples: int) -> Cancellations:
+    """Cancel that many jobs in mid-generation, one after the other. Needs the tiny model's worker."""
+    redis, caller = services.records.client(), Caller(services.api_port, LIMIT_S)
+    settings = services.records.settings
+    store, jobs = connect(settings), {}
+    store.run(upkeep.pause(TINY_MODEL.lane, paused=True))
+    for number in range(WARM_UP + samples + SPARE):
+        job = caller.call("POST", "/v1/jobs", _endless(number))["id"]
+        jobs[redis.hget(f"{PREFIX}{job}", "run").decode()] = job
+    # Not earlier: runs that enter the queue are announced, too.
+    events, found, begun = RunEvents(redis), Cancellations(), set[str]()
+    store.run(upkeep.pause(TINY_MODEL.lane, paused=False))
+    Nudger(settings).send(TINY_MODEL.lane, len(jobs))
+    for _ in range(WARM_UP + samples):
+        _cancel_one(events, caller, jobs, begun, found)
+    for job in jobs.values():
+        caller.call("POST", f"/v1/jobs/{job}/cancel")
+    caller.close()
+    return Cancellations(found.next_text[WARM_UP:], found.next_claim[WARM_UP:])
+
+
+def _cancel_one(
+    events: RunEvents, caller: Caller, jobs: dict[str, str], begun: set[str], found: Cancellations
+) -> None:
+    cancelled = next(run for _, run, text in events.stream() if text and run in jobs)
+    sent = time.monotonic_ns()
+    caller.call("POST", f"/v1/jobs/{jobs.pop(cancelled)}/cancel")
+    claim = text_at = 0
+    for at, run, text in events.stream():
+        if run not in jobs:
+            continue
+        if text:
+            text_at = text_at or at
+        elif run not in begun:
+            begun.add(run)
+            claim = claim or at
+        if claim and text_at:
+            break
+    found.next_text.append((text_at - sent) / 1e6)
+    found.next_claim.append((claim - sent) / 1e6)
+
+
+def _endless(seed: int) -> bytes:
+    """A job sampled so hot that no answer ends before it is cancelled."""
+    parameters = {"max_new_tokens": 1000, "temperature": 50.0, "seed": seed}
+    body = {"model": TINY_MODEL.id, "input": {"prompt": "What do you see?"}, "parameters": parameters}
+    return json.dumps(body).encode()
+
+
+def _findings(arguments: argparse.Namespace, _: command.Say) -> Findings:
+    with opened() as services:
+        services.start_worker(TINY_MODEL)
+        found = measure(services, arguments.samples)
+    rows = {"next claim": sorted(found.next_claim), "next text": sorted(found.next_text)}
+    p99 = {name: round(percentile(row, 0.99), 3) for name, row in rows.items()}
+    figures = {
+        "samples": arguments.samples,
+        "ms": {name: {"p50": round(percentile(row, 0.5), 3), "p99": p99[name]} for name, row in rows.items()},
+    }
+    bounds = [Bound(f"cancel to {name}, p99", p99[name], LIMIT_MS, "ms") for name in rows]
+    return Findings(figures, _picture(rows), bounds)
+
+
+def _picture(rows: dict[str, list[float]]) -> Figure:
+    """The share of the times that are no longer."""
+    figure, panel = report.figure(size=(6, 3.5))
+    for name, row in rows.items():
+        report.shares(panel, row, f"to the {name}")
+    panel.set_xscale("log")
+    panel.set_xlabel("from the cancelling request, ms")
+    panel.set_ylabel("share of the cancelled jobs")
+    panel.legend(fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(command.main("overhead.cancel", __doc__, _findings, samples=(SAMPLES, "jobs cancelled")))

@@ -1,0 +1,420 @@
+"""Whether anything is left behind: six minutes, more where other work runs.
+
+20,000 jobs with lives of some seconds, in three legs. After each leg nothing is submitted until everything
+that can expire has expired: the rest has leaked.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import re
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+from matplotlib.figure import Figure
+from redis import Redis
+
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Say
+from benchmarks.frame.report import Findings
+from benchmarks.frame.services import record_server, temporary_folder
+from benchmarks.frame.statistics import Bound
+from shared.blobs import Blobs
+from shared.job import Times
+from shared.result import Choice, JobError, Piece, Result, Usage
+from shared.settings import BlobSettings, QueueSettings, RedisSettings, RetentionSettings, Settings
+from shared.store import admission, claims, jobs, workers
+from shared.store.admission import JobTerms, Placing, Submitted
+from shared.store.claims import Claim
+from shared.store.keys import INTAKE, PREFIX
+from shared.store.nudges import Nudger
+from shared.store.script import ScriptCall, Store, connect
+from worker.maintenance.leader import MaintenanceLeader
+
+T = TypeVar("T")
+JOBS, PER_S, SEED = 20_000, 150, 1
+GROWTH_LIMIT = 1.05
+SAMPLE_S, MAINTENANCE_S, HEARTBEAT_S = 1.0, 0.25, 0.3
+LEGS = 3
+RUN_OUT_LIMIT_S = 90
+"""Longer than any record lives here: the longest is a claim's token, with a minute."""
+IDLE_S = 0.005
+JOB_S = 8
+KINDS_SHOWN = 8
+MODEL, LANE = "bench/simulated", "model.bench--simulated"
+FINGERPRINT = "0" * 32
+CALLERS = tuple(f"caller-{n:02d}" for n in range(40))
+"""The last of them submits half of all jobs."""
+REMEMBERED = 300
+"""Questions that are repeated and jobs that are cancelled or purged come from the newest so many."""
+CLAIMS_AT_ONCE = 12
+POISON = "poison"
+BROKEN = JobError(code="invalid_image", message="The picture is broken.")
+FAILURE = JobError(code="attempts_exhausted", message="It failed.", retryable=True)
+ANSWER = Result(
+    choices=(Choice(text="A red square.", finish_reason="stop", score=0.5),),
+    usage=Usage(prompt_tokens=9, completion_tokens=3, image_tokens=4),
+    fingerprint=FINGERPRINT,
+    compute_s=0.05,
+)
+_WORK = re.compile(r"^(job|run)_[0-9a-f]+(:.+)?$")
+LASTING = frozenset({"arrivals", "lanes", "lane", "prints", "watched"})
+"""Keys that outlive every job: a counter, the known lanes, what was measured of each (a month), the
+fingerprints seen (a day), and when maintenance looked last (an hour)."""
+
+
+class Soak:
+    """The periodic steps, each at its own pace, and the samples taken."""
+
+    def __init__(self, redis: RedisSettings, folder: Path, seed: int) -> None:
+        self.settings = Settings(
+            redis=redis,
+            queue=QueueSettings(
+                lease_s=1, renew_s=0.3, rescue_s=MAINTENANCE_S, backoff_s=0.1, worker_ttl_s=3
+            ),
+            retention=RetentionSettings(result_s=4, job_s=JOB_S, idempotency_s=3, event_s=6),
+            blobs=BlobSettings(url=str(folder)),
+        )
+        self.store: Store = connect(redis)
+        self.samples: list[Sample] = []
+        self.after_legs: list[Sample] = []
+        self.repairs = 0
+        self.submitted = 0
+        self.traffic = Traffic(self.store, self.settings, seed)
+        self._broker = Redis.from_url(redis.broker_url)
+        blobs = Blobs(self.settings.blobs)
+        self._maintenance = MaintenanceLeader(self.settings, self.store, Nudger(redis), blobs, "courier")
+        self._began = time.monotonic()
+        self._due = dict.fromkeys((SAMPLE_S, MAINTENANCE_S, HEARTBEAT_S), self._began)
+
+    def step(self) -> None:
+        """What is due of heartbeats, maintenance and samples, and a look for work."""
+        if self._is_due(HEARTBEAT_S):
+            self.traffic.beat()
+        if self._is_due(MAINTENANCE_S):
+            self.repairs += self._maintenance.run_once()["mended"]
+            # No Celery takes the nudges here.
+            self._broker.delete(LANE, INTAKE)
+        if self._is_due(SAMPLE_S):
+            at_s = time.monotonic() - self._began
+            self.samples.append(sample_store(self.store.client, at_s, self.submitted))
+        self.traffic.work()
+
+    def leg(self, jobs: int, per_s: int) -> dict[str, int]:
+        """Submit so many, and let everything run out; keys that should have gone, by kind."""
+        for _ in self._paced(jobs, per_s):
+            self.traffic.submit()
+            self.traffic.interfere()
+            self.submitted += 1
+            self.step()
+        deadline = time.monotonic() + RUN_OUT_LIMIT_S
+        while (leaks := left_over(self.samples[-1])) and time.monotonic() < deadline:
+            self.step()
+            time.sleep(IDLE_S)
+        self.after_legs.append(self.samples[-1])
+        return leaks
+
+    def _is_due(self, every_s: float) -> bool:
+        now = time.monotonic()
+        if now < self._due[every_s]:
+            return False
+        self._due[every_s] = now + every_s
+        return True
+
+    def _paced(self, count: int, per_s: int) -> Iterator[None]:
+        """Paces a loop; time lost to other processes is not made up for by a burst."""
+        due = time.monotonic()
+        for _ in range(count):
+            time.sleep(max(due - time.monotonic(), 0))
+            yield
+            due = max(due + 1 / per_s, time.monotonic() - 1 / per_s)
+
+
+class Traffic:
+    """`happened` counts what was done and what came of it."""
+
+    def __init__(self, store: Store, settings: Settings, seed: int) -> None:
+        self.happened = Counter[str]()
+        self._store = store
+        self._settings = settings
+        self._dice = random.Random(seed)  # noqa: S311
+        self._numbers = itertools.count(1)
+        self._questions: deque[str] = deque(maxlen=REMEMBERED)
+        self._jobs: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
+        self._claims: deque[Claim] = deque()
+        self._worker = ""
+        self._restart_worker()
+
+    def submit(self) -> None:
+        """One job of some caller: mostly a new question, else one that was asked earlier."""
+        caller = CALLERS[min(self._dice.randrange(2 * len(CALLERS)), len(CALLERS) - 1)]
+        placing, terms = self._placing(caller), self._terms()
+        submitted = self._run(admission.submit(placing, self._settings, terms))
+        if submitted.word == "pictures":
+            self._run(admission.touch(submitted.missing, placing.job))
+            submitted = self._run(admission.submit(placing, self._settings, terms, uploaded=True))
+        if submitted.view:
+            self._jobs.append((caller, submitted.view.id))
+        self.happened[f"submitted: {_result(placing.job, submitted)}"] += 1
+
+    def interfere(self) -> None:
+        """Now and then a caller cancels, purges, lists or looks."""
+        caller, job = self._dice.choice(self._jobs)
+        action = self._dice.choices(("cancel", "purge", "list", "view", ""), (3, 5, 1, 5, 86))[0]
+        if action == "cancel":
+            self._run(jobs.cancel(self._settings, caller, job))
+        elif action == "purge":
+            digests = self._run(jobs.purge(self._settings, caller, job))
+            if digests:
+                self._run(jobs.deleted(digests))
+        elif action == "list":
+            self._run(jobs.jobs(self._settings, caller, after=None, limit=20))
+        elif action == "view":
+            self._run(jobs.view(self._settings, caller, job))
+        if action:
+            self.happened[action] += 1
+
+    def work(self) -> None:
+        """The worker claims what it may, and ends the oldest of its claims."""
+        while len(self._claims) < CLAIMS_AT_ONCE:
+            claim = self._claim(LANE)
+            if claim is None:
+                break
+            self._claims.append(claim)
+            if POISON in claim.request or self._dice.random() < 0.001:
+                self.happened["died"] += 1
+                self._restart_worker()
+                return
+        if self._claims:
+            self._end(self._claims.popleft())
+        self._ingest()
+
+    def beat(self) -> None:
+        facts = {"rows": "4", "slots": str(CLAIMS_AT_ONCE)}
+        report = {"worker": self._worker, "lane": LANE, "fingerprint": FINGERPRINT, "facts": facts}
+        self._run(workers.beat(self._settings, state="ready", **report))  # type: ignore[arg-type]
+        self._run(claims.renew(self._settings, self._worker, [(c.id, c.token) for c in self._claims]))
+
+    def _placing(self, caller: str) -> Placing:
+        number = next(self._numbers)
+        question = f"question {number}"
+        if self._questions and self._dice.random() < 0.3:
+            # The newest may still wait: the two share a run then.
+            question = self._dice.choice((self._questions[-1], self._dice.choice(self._questions)))
+        self._questions.append(question)
+        pictures = self._dice.choices((0, 1, 2), (70, 25, 5))[0]
+        poison = POISON if self._dice.random() < 0.0005 else ""
+        return Placing(
+            job=f"job_{number:032x}",
+            run=f"run_{number:032x}",
+            caller=caller,
+            model=MODEL,
+            lane=LANE,
+            priority=self._dice.choice(("interactive", "normal", "batch")),
+            hash=question,
+            key=f"all:{question}" if self._dice.random() < 0.9 else None,
+            blobs=tuple(f"{self._dice.randrange(5000):064x}" for _ in range(pictures)),
+            cost=64,
+            request=json.dumps({"ask": question, "padding": "x" * 300, "kind": poison}),
+        )
+
+    def _terms(self) -> JobTerms:
+        now_ms = time.time_ns() // 1_000_000
+        dice = self._dice.random()
+        terms: dict[str, Any] = {}
+        if dice < 0.03:
+            terms = {"pending_terms": "{}"}
+        elif dice < 0.05:
+            terms = {"pending_terms": "{}", "times": Times(schedule_at=now_ms + 1500)}
+        elif dice < 0.08:
+            terms = {"times": Times(start_by=now_ms + 30, finish_by=now_ms + 2000)}
+        if self._dice.random() < 0.2:
+            # Some keys come twice.
+            terms |= {"idempotency": f"{self._dice.randrange(30):064x}", "body_digest": "d"}
+        return JobTerms(metadata={"n": "1"}, **terms)
+
+    def _end(self, claim: Claim) -> None:
+        """Ends an attempt, mostly well."""
+        outcome = self._dice.choices(("succeeds", "failed", "again", "drained"), (90, 3, 4, 3))[0]
+        if outcome == "succeeds":
+            self._run(claims.append(claim, Piece(claim.published, "A red", (1, 2))))
+            self._run(claims.settle(self._settings, claim, ANSWER, fingerprint=FINGERPRINT))
+        elif outcome == "failed":
+            self._run(claims.settle(self._settings, claim, BROKEN, fingerprint=FINGERPRINT))
+        else:
+            error = FAILURE if outcome == "again" else None
+            self._run(claims.give_back(self._settings, claim, reason=outcome, error=error))
+        self.happened[f"attempt: {outcome}"] += 1
+
+    def _ingest(self) -> None:
+        """The courier's part: fetch, and admit or fail."""
+        claim = self._claim(INTAKE)
+        if claim is None:
+            return
+        if self._dice.random() < 0.1:
+            self._run(claims.fail_intake(self._settings, claim, BROKEN))
+            self.happened["intake: failed"] += 1
+        elif self._dice.random() < 0.05:
+            self.happened["intake: courier died"] += 1
+        else:
+            placing = replace(self._placing(claim.caller), job=claim.id)
+            self._run(admission.touch(placing.blobs, placing.job))
+            self._run(admission.admit(placing, self._settings, token=claim.token))
+            self.happened["intake: admitted"] += 1
+
+    def _claim(self, lane: str) -> Claim | None:
+        token = f"{next(self._numbers):032x}"
+        worker = self._worker if lane == LANE else "courier"
+        return self._run(
+            claims.claim(self._settings, lane=lane, worker=worker, token=token, fingerprint=FINGERPRINT)
+        )
+
+    def _restart_worker(self) -> None:
+        """A new worker comes; the last one has vanished with all its claims."""
+        self._claims.clear()
+        self._worker = f"worker_{next(self._numbers)}"
+        self.beat()
+
+    def _run(self, call: ScriptCall[T]) -> T:
+        return self._store.run(call)
+
+
+def _result(job: str, submitted: Submitted) -> str:
+    if submitted.view is None or submitted.view.id != job:
+        return submitted.word
+    return (submitted.view.cache or submitted.word).lower()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`keys` counts them by kind."""
+
+    at_s: float
+    submitted: int
+    used_bytes: int
+    keys: dict[str, int]
+
+
+def kind(key: str) -> str:
+    """`run:events` for `sl2:run_0123:events`, `cache` for `sl2:cache:…`."""
+    name = key.removeprefix(PREFIX)
+    work = _WORK.match(name)
+    return work[1] + (work[2] or "") if work else name.partition(":")[0]
+
+
+def sample_store(redis: Any, at_s: float, submitted: int) -> Sample:
+    """A look at every key."""
+    keys = Counter(map(kind, redis.scan_iter(match=f"{PREFIX}*", count=2000)))
+    used = int(redis.info("memory")["used_memory"])
+    return Sample(round(at_s, 1), submitted, used, dict(sorted(keys.items())))
+
+
+def left_over(sample: Sample) -> dict[str, int]:
+    """Keys that are neither lasting nor a living worker's."""
+    return {kind: count for kind, count in sample.keys.items() if kind not in LASTING and kind != "ready"}
+
+
+def keys_of_a_job(samples: Sequence[Sample], job_s: float, legs: int) -> list[float]:
+    """Keys under load over the jobs submitted within `job_s` before, the median of each leg.
+
+    The ratio does not depend on the pace, which a busy machine cannot hold. Claims live longer and do not
+    count. 0 where a leg was too short.
+    """
+    last = samples[-1].submitted
+    found: list[list[float]] = [[] for _ in range(legs)]
+    for at, sample in enumerate(samples):
+        before = next((s for s in reversed(samples[:at]) if sample.at_s - s.at_s >= job_s), None)
+        recent = sample.submitted - before.submitted if before else 0
+        loaded = at and sample.submitted > samples[at - 1].submitted
+        if before and loaded and before.submitted * legs // last == sample.submitted * legs // last:
+            keys = sum(sample.keys.values()) - sample.keys.get("claim", 0)
+            pace = recent / (sample.at_s - before.at_s)
+            found[sample.submitted * legs // last].append(keys / (pace * job_s))
+    return [median(values or [0.0]) for values in found]
+
+
+def measure(arguments: argparse.Namespace, _: Say) -> Findings:
+    with record_server() as records, temporary_folder() as folder:
+        soak = Soak(records.settings, folder, arguments.seed)
+        leaks = [soak.leg(arguments.jobs // LEGS, arguments.pace) for _ in range(LEGS)]
+    figures = {"jobs": arguments.jobs, "at_most_per_s": arguments.pace, **_figures(soak, leaks)}
+    summary = f"left over after each leg: {leaks}"
+    return Findings(figures, _picture(soak.samples), _bounds(figures), summary=summary)
+
+
+def _figures(soak: Soak, leaks: list[dict[str, int]]) -> dict[str, Any]:
+    highest = max(soak.samples, key=lambda sample: sample.used_bytes)
+    return {
+        "took_s": round(soak.samples[-1].at_s),
+        "happened": dict(sorted(soak.traffic.happened.items())),
+        "mended_by_audit": soak.repairs,
+        "after_each_leg": [_row(sample) | {"by_kind": sample.keys} for sample in soak.after_legs],
+        "highest": _row(highest) | {"by_kind": highest.keys},
+        "keys_of_a_job": [round(x, 2) for x in keys_of_a_job(soak.samples, JOB_S, LEGS)],
+        "series": [_row(sample) for sample in soak.samples[:: len(soak.samples) // 40 + 1]],
+        "left_over": leaks,
+    }
+
+
+def _row(sample: Sample) -> dict[str, float]:
+    keys = sum(sample.keys.values())
+    return {
+        "at_s": sample.at_s,
+        "jobs": sample.submitted,
+        "used_mb": round(sample.used_bytes / 1e6, 2),
+        "keys": keys,
+        "keys_but_claims": keys - sample.keys.get("claim", 0),
+    }
+
+
+def _bounds(figures: dict[str, Any]) -> list[Bound]:
+    _, second, third = figures["after_each_leg"]
+    _, under_second, under_third = figures["keys_of_a_job"]
+    return [
+        Bound("memory after leg 3 over leg 2", third["used_mb"] / second["used_mb"], GROWTH_LIMIT, ""),
+        Bound("keys for a job, leg 3 over leg 2", under_third / max(under_second, 0.01), GROWTH_LIMIT, ""),
+        Bound("keys left over", sum(sum(x.values()) for x in figures["left_over"]), 0, "keys"),
+        Bound("mended by the audit", figures["mended_by_audit"], 0, ""),
+    ]
+
+
+def _picture(samples: Sequence[Sample]) -> Figure:
+    """The kinds with most keys by name, the others together."""
+    figure, (memory, keys) = report.figure(2)
+    times = [sample.at_s for sample in samples]
+    memory.plot(times, [sample.used_bytes / 1e6 for sample in samples])
+    memory.set_ylim(bottom=0)
+    memory.set_ylabel("used_memory, MB")
+    peaks = {
+        kind: max(sample.keys.get(kind, 0) for sample in samples)
+        for kind in sorted({kind for sample in samples for kind in sample.keys})
+    }
+    largest = sorted(peaks, key=lambda kind: -peaks[kind])[:KINDS_SHOWN]
+    rows = [[sample.keys.get(kind, 0) for sample in samples] for kind in largest]
+    rows.append([sum(n for kind, n in s.keys.items() if kind not in largest) for s in samples])
+    keys.stackplot(times, rows, labels=[*largest, "all others"])
+    keys.set_ylabel("keys")
+    keys.legend(fontsize=8, loc="upper right")
+    for panel in (memory, keys):
+        panel.set_xlabel("s: three legs, after each everything runs out")
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command.main(
+            "soak",
+            __doc__,
+            measure,
+            jobs=(JOBS, "jobs in all"),
+            pace=(PER_S, "jobs a second"),
+            seed=(SEED, "of the dice"),
+        )
+    )
