@@ -41,7 +41,7 @@ def hangup_heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-class FolderScheduling(LoadFileScheduling):
+class FolderScheduling(LoadFileScheduling):  # type: ignore[misc]
     """File by file, as `--dist loadfile` does; a folder that shares a service goes to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
