@@ -20,7 +20,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run setup test test-clients check format chaos proof train-tiny clean
+.PHONY: FORCE help run setup test test-clients check format chaos proof train-tiny bench clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -32,6 +32,7 @@ help:
 	@echo '  make test-clients   test with the clients of Hugging Face, OpenAI and the AI SDK, JavaScript included (needs npm)'
 	@echo '  make check          format, lint, types, import rules, known vulnerabilities'
 	@echo '  make format         format the code'
+	@echo '  make bench          what a change costs: ratios next to the committed ones (under three minutes)'
 	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes or more)'
 	@echo '  make proof          measure the six figures of docs/proof.md on this machine (at most twenty minutes)'
 	@echo '  make train-tiny     train models/tiny in data/training/tiny (about two hours, one core; continues after a kill)'
@@ -98,6 +99,9 @@ check: $(DEV_STAMP)
 format: $(DEV_STAMP)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+bench: $(DEV_STAMP)
+	@$(BIN)/python -m benchmarks.quick $(ARGS)
 
 chaos: $(DEV_STAMP)
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -1,7 +1,7 @@
 """A step of the engine that batches compared with a step of plain `generate()`, in one process, without HTTP.
 
-`python -m benchmarks.batching.decoding MODEL DTYPE ROWS TOKENS` prints one JSON object. Both are timed by
-hooks around the network's forward pass: a step lasts from the beginning of one pass to that of the next, and
+`python -m benchmarks.batching.decoding MODEL DTYPE ROWS TOKENS [ROUNDS]` prints JSON. Both are timed by hooks
+around the network's forward pass: a step lasts from the beginning of one pass to that of the next, and
 the time between two passes is the loop's. `generate()` decodes the same prompts as one static batch, once
 with the network as transformers loads it and once with the engine's.
 """
@@ -139,7 +139,17 @@ def _picture(question: Question) -> Picture:
     return Pictures.open(io.BytesIO(question.picture)).convert("RGB")
 
 
+def measure_rounds(subject: Subject, dtype: str, rows: int, tokens: int, rounds: int) -> list[list[float]]:
+    """In turn, ms of a step of the engine and of the forward pass of plain `generate()`, of each round."""
+    decoding = Decoding(subject, dtype, rows, tokens)
+    return [
+        [decoding.engine()["step_ms"], decoding.generate(decoding.plain)["forward_ms"]] for _ in range(rounds)
+    ]
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    name, dtype, rows, tokens = sys.argv[1:]
-    print(json.dumps(measure(SUBJECTS[name], dtype, int(rows), int(tokens))))
+    name, dtype = sys.argv[1:3]
+    rows, tokens, *rounds = map(int, sys.argv[3:])
+    arguments = (SUBJECTS[name], dtype, rows, tokens)
+    print(json.dumps(measure_rounds(*arguments, *rounds) if rounds else measure(*arguments)))

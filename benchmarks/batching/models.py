@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from training.model import ASSISTANT, END, IMAGE, MARKS, PAD, USER, token_id
 from transformers import (
     GenerationConfig,
     LlamaConfig,
@@ -27,6 +26,7 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from benchmarks.frame.services import TINY
+from training.model import ASSISTANT, END, IMAGE, MARKS, PAD, USER, token_id
 
 TEMPLATE = TINY / "chat_template.jinja"
 VOCABULARY, LENGTH, LONGEST = 32_000, 2048, 128

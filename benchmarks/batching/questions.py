@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from training.held_out import MAKERS
 
 from benchmarks.frame.load import post
 from benchmarks.frame.services import ROOT, TINY
+from training.held_out import MAKERS
 from training.phrases import Wording
 
 KINDS = ("background", "color", "count", "describe", "shape", "where", "yes/no")

@@ -1,0 +1,243 @@
+"""What a change costs, in under three minutes: `make bench`, before and after it.
+
+Each figure is a ratio to a named baseline of the same run, round by round in turn, so that another machine or
+other work on it moves both. All are written so that more is better. Each is printed next to the one in
+results/quick.json; one that fell by more than a tenth is to be explained or mended. `make bench ARGS=--save`
+writes the file anew. It judges nothing: the exit code is 0 unless it could not run.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.fleet.workload import SETTINGS, WHOLE, placings
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Say
+from benchmarks.frame.services import ROOT, ClientProcess, record_server
+from benchmarks.frame.statistics import ratio, stretches
+from benchmarks.overhead import capacity, latency, throughput
+from benchmarks.overhead.services import WIDE, OverheadServices, opened
+from shared import ids
+from shared.result import Choice, Piece, Result, Usage
+from shared.store import admission, claims, workers
+from shared.store.script import Store, connect
+from sightline.serving.child import heap
+
+FILE = report.FOLDER / "quick.json"
+TOLERANCE = 0.1
+ROUNDS, ROUND_S = 7, 0.5
+CLAIMS = 150
+DRAINS, DRAINED = 3, 500
+STEP_ROUNDS, ROWS, TOKENS = 7, "8", "64"
+STORE_ROUNDS, STORE_JOBS, STORE_SETS = 7, 200, 2000
+FINGERPRINT = "0" * 32
+ANSWER = Result(
+    choices=(Choice(text="A red square.", finish_reason="stop"),),
+    usage=Usage(prompt_tokens=20, completion_tokens=4),
+    fingerprint=FINGERPRINT,
+    compute_s=1.0,
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Medians of ours and of its baseline, and their ratio: ours over the baseline's for a rate, else the
+    reverse, so that more is always better. `low` and `high` are those of single rounds."""
+
+    name: str
+    baseline: str
+    unit: str
+    ours: float
+    bare: float
+    ratio: float
+    low: float
+    high: float
+
+
+def figure(name: str, baseline: str, unit: str, ours: Sequence[float], bare: Sequence[float]) -> Figure:
+    """Of two series whose rounds took turns."""
+    sides = (ours, bare) if unit.endswith("/s") else (bare, ours)
+    found = ratio(name, baseline, *sides)
+    medians = (round(median(ours), 3), round(median(bare), 3))
+    return Figure(name, baseline, unit, *medians, found.value, found.low, found.high)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--save", action="store_true", help="write results/quick.json, to be committed")
+    arguments = parser.parse_args()
+    command.end_on_sigterm()
+    about = report.origin() | {"commit": commit()}
+    figures = measure(command.progress())
+    committed = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    print(table(figures, committed, about["machine"]))
+    if arguments.save:
+        save(FILE, about, figures)
+    return 0
+
+
+def measure(say: Say) -> list[Figure]:
+    with opened() as services:
+        say("everything serves")
+        figures = [claim(services), *way_in(services, say), echo(services, say)]
+    figures.append(engine_step())
+    say("the engine's steps")
+    figures.append(store_job())
+    say("the store's jobs")
+    return figures
+
+
+def claim(services: OverheadServices) -> Figure:
+    """From the answer to a submit until a worker has claimed it; bare Celery: until the task's body runs."""
+    ours, bare = latency.measure(services, CLAIMS)
+    return figure("claim_p50", "bare_celery_task", "ms", stretches(ours.after), stretches(bare.after))
+
+
+def way_in(services: OverheadServices, say: Say) -> list[Figure]:
+    """Cached and new requests; bare FastAPI with one Redis command and as many bytes."""
+    laps = throughput.measure(services, ROUNDS, ROUND_S, say)
+    rates = {lap.name: lap.rates for lap in laps}
+    return [
+        figure(lap.name, lap.baseline, "requests/s", lap.rates, rates[lap.baseline])
+        for lap in laps
+        if lap.baseline
+    ]
+
+
+def echo(services: OverheadServices, say: Say) -> Figure:
+    """Jobs of the echo engine through one worker; tasks through bare Celery."""
+    services.start_worker(WIDE)
+    ours, bare = [], []
+    for _ in range(DRAINS):
+        ours.append(capacity.drain(services, DRAINED).per_s)
+        bare.append(capacity.drain_bare(services, DRAINED))
+        say(f"{ours[-1]:,.0f} jobs/s, {bare[-1]:,.0f} bare tasks/s")
+    return figure("echo", "bare_celery_tasks", "jobs/s", ours, bare)
+
+
+def engine_step() -> Figure:
+    """A step of the engine that batches, the tiny model; the network's forward pass alone in `generate()`."""
+    env = {"OMP_NUM_THREADS": "1", **heap(os.environ)}
+    arguments = ("tiny", "float32", ROWS, TOKENS, str(STEP_ROUNDS))
+    with ClientProcess("benchmarks.batching.decoding", *arguments, env=env) as process:
+        rounds = json.loads(process.receive())
+    ours, bare = zip(*rounds, strict=True)
+    return figure("engine_step", "torch_forward", "ms", ours, bare)
+
+
+def store_job() -> Figure:
+    """Processor time of the record server's main thread for one job; for one plain SET."""
+    with record_server() as records:
+        store, ours, bare = connect(records.settings), [], []
+        jobs = JobCycle(store)
+        _redis_us(store, STORE_JOBS, jobs.run)
+        for _ in range(STORE_ROUNDS):
+            ours.append(_redis_us(store, STORE_JOBS, jobs.run))
+            bare.append(_redis_us(store, STORE_SETS, jobs.set_plain))
+    return figure("store_job", "plain_set", "us", ours, bare)
+
+
+class JobCycle:
+    """A job from its submit to its end, on the real scripts: submit, claim, one chunk of text, settle."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._placings = placings(WHOLE, 1)
+        self._lane = WHOLE.model.lane
+        facts = {"rows": "16", "slots": "18"}
+        self._store.run(
+            workers.beat(
+                SETTINGS,
+                worker="worker_01",
+                lane=self._lane,
+                state="ready",
+                fingerprint=FINGERPRINT,
+                facts=facts,
+            )
+        )
+
+    def run(self) -> None:
+        """Raises RuntimeError where the job was not claimed."""
+        names = {"worker": "worker_01", "lane": self._lane}
+        self._store.run(admission.submit(next(self._placings), SETTINGS))
+        claim = self._store.run(claims.claim(SETTINGS, token=ids.token(), fingerprint=FINGERPRINT, **names))
+        if claim is None:
+            raise RuntimeError("no job was claimed")
+        self._store.run(claims.append(claim, Piece(0, "A red", (1, 2))))
+        self._store.run(claims.settle(SETTINGS, claim, ANSWER, fingerprint=FINGERPRINT))
+
+    def set_plain(self) -> None:
+        self._store.client.set("plain", next(self._placings).request)
+
+
+def _redis_us(store: Store, count: int, step: Callable[[], None]) -> float:
+    before = _redis_cpu_s(store)
+    for _ in range(count):
+        step()
+    return (_redis_cpu_s(store) - before) / count * 1e6
+
+
+def _redis_cpu_s(store: Store) -> float:
+    cpu: Any = store.client.info("cpu")
+    return float(cpu["used_cpu_user_main_thread"]) + float(cpu["used_cpu_sys_main_thread"])
+
+
+def table(figures: Sequence[Figure], committed: dict[str, Any], machine: dict[str, Any]) -> str:
+    """Each ratio next to the committed one."""
+    before = {row["name"]: row["ratio"] for row in committed.get("figures", [])}
+    head = f"{'':22}{'over':22}{'ours':>10}{'bare':>10} {'':12}{'ratio':>7}{'low':>7}{'high':>7}"
+    lines = [f"{head}{'committed':>11}"]
+    for row in figures:
+        sides = f"{row.name:22}{row.baseline:22}{row.ours:10,.5g}{row.bare:10,.5g} {row.unit:12}"
+        lines.append(
+            f"{sides}{row.ratio:7.3f}{row.low:7.3f}{row.high:7.3f}{change(row.ratio, before.get(row.name))}"
+        )
+    if committed:
+        lines.append(f"committed: taken {committed['date'][:10]} at {committed['commit']}")
+        if committed["machine"]["cpu"] != machine["cpu"]:
+            lines.append(
+                f"on another processor ({committed['machine']['cpu']}): compare with a run of your own"
+            )
+    return "\n".join(lines)
+
+
+def change(now: float, before: float | None) -> str:
+    if before is None:
+        return f"{'none yet':>11}"
+    fall = 1 - now / before
+    remark = f"fell by {fall:.0%}: explain or mend".replace("%", " %") if fall > TOLERANCE else ""
+    return f"{before:11.3f}  {remark}".rstrip()
+
+
+def save(file: Path, about: dict[str, Any], figures: Sequence[Figure]) -> None:
+    whole = about | {"figures": [asdict(row) for row in figures]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {file.name}")
+
+
+def commit() -> str:
+    """The commit that is checked out, with a plus where files were changed since."""
+    try:
+        head, status = _git("rev-parse", "--short=8", "HEAD"), _git("status", "--porcelain", "-uno")
+    except (OSError, subprocess.CalledProcessError):
+        return "no commit"
+    return head.strip() + ("+" if status.strip() else "")
+
+
+def _git(*argv: str) -> str:
+    line = ("git", *argv)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
+
+
+if __name__ == "__main__":
+    sys.exit(main())
