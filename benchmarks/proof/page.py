@@ -15,51 +15,44 @@ PICTURES = "../benchmarks/results/proof"
 HEAD = """\
 # Proof
 
-Six figures, taken on one machine by one command, in twenty minutes at most. Take them on yours:
+Is it proven? Six figures, taken on one machine by one command in at most twenty minutes:
 
 ```sh by-hand
 make proof
 ```
 
-The command writes this page and nothing else does. [benchmarks](../benchmarks/README.md) says how each is
-taken; at full size they stand on [their page](benchmarks.md).
+The command writes this page. [benchmarks](../benchmarks/README.md) says how each figure is taken,
+[the results](benchmarks.md) have them at full size.
 """
 CHAOS = """\
-{jobs:,} jobs, polled, followed and streamed by their callers, while {count} faults struck three workers,
-two APIs, two couriers and the record server: {struck}.
-*Lost* was accepted and then unknown, failed or answered wrongly; *doubled* has two ends; *stuck* never
-ended; *torn* is a stream with a gap or a repeat.
-
-*Recovery* is from a fault to the next claim of the run that it interrupted. By design that is the lease
-({lease_s:g} s), three passes of maintenance where the leading courier died as well and one for a nudge that a
-dead worker took along ({rescue_s:g} s each). A run on which two workers died waits up to 2 s more for one to
-make itself empty, and for others like it, as each has a worker to itself. The rest is the wait for a worker
-that is up.
+{jobs:,} jobs, polled, followed and streamed, while {count} faults hit three workers, two APIs, two couriers
+and Redis: {struck}. *Lost*: accepted and then unknown, failed or answered wrongly; *doubled*: two ends;
+*stuck*: no end; *torn*: a stream with a gap or a repeat. *Recovery* is from a fault to the next claim of
+the run that it interrupted. By design that is the lease ({lease_s:g} s) and up to four maintenance passes
+({rescue_s:g} s each); the rest is the wait for a worker that is up. A run on which two workers crashed also
+waits to run alone.
 """
 CANCEL = """\
-The shipped model on one row, with a line behind it. {samples} times the job that is being answered is
-cancelled. Counted from before the request is sent: until the worker takes the next claim, and until the
-next job's first text is there, its prompt read and its first step done.
+The shipped model on one row, with queued jobs. {samples} times the running job is cancelled; timed from
+before the request is sent to the worker's next claim, and to the next job's first text.
 """
 ETA = """\
-{jobs:,} jobs of each load come to two workers. Each is told when it will begin: half of them by then
-(p50), nine in ten by then (p90). Here is how many did.
+{jobs:,} jobs of each load for two workers, simulated. The estimate should hold for half of them (p50) and
+for nine in ten (p90).
 """
 CACHE = """\
-{pairs:,} pairs of requests at random. One in two differs in exactly one of {fields} fields, by as little as
-a blank or one digit of a picture's digest; the others are the same, spelled otherwise. The first of each
-is computed, then the second is asked: only the same may be answered from the cache, and must be.
+{pairs:,} random pairs of requests. Half differ in exactly one of {fields} fields; the others are the same,
+written differently. Only the same may, and must, be answered from the cache.
 """
 FAIRNESS = """\
-One caller floods the line with 5,000 jobs, and twenty others bring 20 each. Jain's index of what each was
-served while all wait is 1 where all got the same. 99 of 100 jobs of the twenty began within {fair:g} s;
-in the order of arrival it would have been {fifo:g} s.
+One simulated caller submits 5,000 jobs, and twenty others 20 each. Jain's index is 1 if all were served the
+same while all wait. 99 of 100 jobs of the twenty began within {fair:g} s; in order of arrival it would have
+been {fifo:g} s.
 """
 WEBHOOKS = """\
-{jobs:,} jobs, each with a webhook of its own, and an endpoint that is told of all: {calls:,} calls to make,
-to receivers that fail, hang, restart, want no more or never answer, while couriers were killed {kills}
-times. {taken:,} were taken, {refused:,} refused for good and {given_up:,} given up and logged; *lost* is
-what is none of these.
+{jobs:,} jobs, each with a webhook, and one webhook for all: {calls:,} deliveries to receivers that fail,
+hang, restart, answer 410 or never answer, while couriers were killed {kills} times. {taken:,} were
+accepted, {refused:,} refused permanently and {given_up:,} abandoned and logged; *lost* is none of these.
 """
 
 
@@ -90,7 +83,7 @@ def _fairness(figures: Figures) -> str:
 PARTS = (
     Part(
         "chaos",
-        "Nothing is lost, doubled or torn when processes die",
+        "Nothing is lost, doubled or torn when processes crash",
         ("benchmarks.chaos", "--jobs", "3000"),
         ("--jobs", "150"),
         _chaos,
@@ -104,28 +97,28 @@ PARTS = (
     ),
     Part(
         "eta",
-        "Jobs begin when their callers were told",
+        "Jobs start when estimated",
         ("benchmarks.eta", "--jobs", "2000", "--live", "100"),
         ("--jobs", "300", "--live", "0"),
         lambda figures: ETA.format(**figures),
     ),
     Part(
         "cache",
-        "The cache never answers another question, and never misses the same",
+        "The cache never confuses two questions, and never misses the same one",
         ("benchmarks.cache",),
         ("--pairs", "2000"),
         lambda figures: CACHE.format(pairs=figures["pairs"], fields=len(figures["asked"]) - 1),
     ),
     Part(
         "fairness",
-        "One caller's flood holds up nobody else",
+        "One caller's flood delays no one else",
         ("benchmarks.fairness",),
         (),
         _fairness,
     ),
     Part(
         "webhooks",
-        "Every webhook is called, or said to be given up",
+        "Every webhook is delivered, or reported as abandoned",
         ("benchmarks.webhooks", "--jobs", "600"),
         ("--jobs", "60"),
         lambda figures: WEBHOOKS.format(**figures),
@@ -163,10 +156,10 @@ def _machine(summary: Figures) -> str:
 def _section(number: int, part: Part, summary: Figures, figures: Figures | None) -> str:
     text = f"\n## {number}. {part.title}\n\n"
     if figures is None:
-        return text + f"It did not end: {_why(summary['parts'][part.name])}.\n"
+        return text + f"It did not finish: {_why(summary['parts'][part.name])}.\n"
     text += f"{part.text(figures)}{limits_of(figures['limits'])}"
     return text + f"\n![{part.title}]({PICTURES}/{part.name}.svg)\n"
 
 
 def _why(ran: Mapping[str, Any]) -> str:
-    return "the time was over, or all was stopped" if ran["exit"] is None else f"exit code {ran['exit']}"
+    return "out of time, or stopped" if ran["exit"] is None else f"exit code {ran['exit']}"
