@@ -45,8 +45,9 @@ class FolderScheduling(LoadFileScheduling):  # type: ignore[misc]
     """File by file, as `--dist loadfile` does; a folder that shares a service goes to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.rpartition("/")[0]
-        return folder if folder in ONE_SERVICE else str(super()._split_scope(nodeid))
+        file = str(super()._split_scope(nodeid))
+        folder = file.rpartition("/")[0]
+        return folder if folder in ONE_SERVICE else file
 
 
 @pytest.hookimpl(optionalhook=True)
