@@ -14,8 +14,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.random_draws import decided_by_seed
 
-ONE_SERVICE = ("tests/contract", "tests/e2e", "tests/safety")
-"""Folders whose tests share one service: each process that runs some of them starts it anew."""
+ONE_SERVICE = ("tests/contract", "tests/safety")
+"""Folders of one service, which each process that runs some of them starts anew. tests/e2e is too long for one."""
 
 settings.register_profile(
     "patient",
