@@ -15,7 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 from tests.support.random_draws import decided_by_seed
 
 ONE_SERVICE = ("tests/contract", "tests/safety")
-"""Folders of one service, which each process that runs some of them starts anew. tests/e2e is too long for one."""
+"""Folders of one service, started by each process that runs some of them. tests/e2e is too long for one."""
 
 settings.register_profile(
     "patient",
