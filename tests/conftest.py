@@ -14,8 +14,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.random_draws import decided_by_seed
 
-ONE_SERVICE = ("tests/contract", "tests/e2e", "tests/safety")
-"""Folders whose tests share one service: each process that runs some of them starts it anew."""
+ONE_SERVICE = ("tests/contract", "tests/safety")
+"""Folders of one service, started by each process that runs some of them. tests/e2e is too long for one."""
 
 settings.register_profile(
     "patient",
@@ -45,8 +45,9 @@ class FolderScheduling(LoadFileScheduling):  # type: ignore[misc]
     """File by file, as `--dist loadfile` does; a folder that shares a service goes to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.rpartition("/")[0]
-        return folder if folder in ONE_SERVICE else str(super()._split_scope(nodeid))
+        file = str(super()._split_scope(nodeid))
+        folder = file.rpartition("/")[0]
+        return folder if folder in ONE_SERVICE else file
 
 
 @pytest.hookimpl(optionalhook=True)
