@@ -54,6 +54,14 @@ async def test_a_chunked_body_over_the_cap_is_drained_so_that_its_sender_reads_t
         assert exchange.headers.get("connection") == connection
 
 
+@pytest.mark.parametrize(("length", "code"), [(1048, "invalid_json"), (1049, "payload_too_large")])
+async def test_a_body_of_exactly_the_cap_is_read(length: int, code: str) -> None:
+    async with application(Desk(), **LIMIT) as app, client_of(app) as client:
+        response = await client.post("/v1/jobs", content=b" " * length, headers=JSON)
+
+        assert response.json()["code"] == code
+
+
 async def test_a_body_over_the_cap_names_the_cap() -> None:
     async with application(Desk(), **LIMIT) as app, client_of(app) as client:
         response = await client.post("/v1/jobs", content=b" " * 1049, headers={"x-request-id": "r1"})

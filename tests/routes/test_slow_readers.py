@@ -114,3 +114,20 @@ async def test_a_block_is_sent_no_further_than_it_is_taken() -> None:
     await asyncio.gather(sending, return_exceptions=True)
 
     assert sum(map(len, taken)) < 200_000
+
+
+async def test_a_block_of_any_length_arrives_whole() -> None:
+    parts, block = [], bytes(range(256)) * 4_000
+
+    async def blocks() -> Any:
+        yield block
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        parts.append(message.get("body", b""))
+
+    await EventStream(blocks(), head_start_s=60)({"type": "http", "method": "GET"}, receive, send)
+
+    assert b"".join(parts) == block
