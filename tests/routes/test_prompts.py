@@ -260,16 +260,15 @@ async def test_a_prompt_that_its_worker_refuses_ends_the_call(
 
 @pytest.mark.parametrize("more", [{}, STREAM])
 async def test_a_caller_with_a_key_loses_none_of_its_other_answers_where_one_fails(
-    stage: Stage, http: httpx.AsyncClient, more: dict[str, Any]
+    stage: Stage, http: httpx.AsyncClient, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for prompts, headers in ((["a dog", "a cat"], {"idempotency_key": "k"}), (["a pig", "a cow"], {})):
-        call = posted(stage.app, TWO | more | {"prompt": prompts}, TEXTS, **headers)
-        found = await taken(stage, http, 2)
-        stage.hand.fail(found[prompts[0]], "context_length_exceeded", "It is too long.", "messages")
-        await call.finish()
-    # The second caller's leaving comes behind the first's, had there been one.
-    await until_there_are(http, 1, "cancelled")
-    assert len(await jobs(http, "running")) == 1
+    left: list[JobView] = []
+    monkeypatch.setattr(Leaving, "left", lambda _, view, **__: left.append(view))
+    call = posted(stage.app, TWO | more, TEXTS, idempotency_key="k")
+    found = await taken(stage, http, 2)
+    stage.hand.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
+    await call.finish()
+    assert (call.status, left) == (400, [])
 
 
 async def test_what_goes_wrong_in_mid_stream_is_told_and_the_others_are_left(
