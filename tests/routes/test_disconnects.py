@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.jobs.disconnects import Leaving
+from api.jobs.disconnects import Disconnects
 from shared.errors import CallerError, Unavailable
 from shared.job import JobView
 from tests.support.app import application
@@ -175,7 +175,7 @@ async def test_who_waited_too_long_does_not_lose_the_job_that_goes_on(
     body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[JobView] = []
-    monkeypatch.setattr(Leaving, "left", lambda _, view, **__: left.append(view))
+    monkeypatch.setattr(Disconnects, "cancel_later", lambda _, view, **__: left.append(view))
     async with application(Desk(), sync_limit_s=0.01) as app:
         call = posted(app, body)
         await call.finish()

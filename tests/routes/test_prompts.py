@@ -263,7 +263,7 @@ async def test_a_caller_with_a_key_loses_none_of_its_other_answers_where_one_fai
     stage: Stage, http: httpx.AsyncClient, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[JobView] = []
-    monkeypatch.setattr(Leaving, "left", lambda _, view, **__: left.append(view))
+    monkeypatch.setattr(Disconnects, "cancel_later", lambda _, view, **__: left.append(view))
     call = posted(stage.app, TWO | more, TEXTS, idempotency_key="k")
     found = await taken(stage, http, 2)
     stage.hand.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
