@@ -28,6 +28,7 @@ UNLIMITED = {
 SAMPLE = ROOT / "examples" / "sample.png"
 QUESTION = "How many red circles stand left of the blue square, and does one of them touch it?"
 BARE_TASK, BARE_QUEUE, BARE_CHANNEL = "bare.started", "bare", "bare:started"
+BARE_NODE = "bare_celery@bench"
 _numbers = itertools.count()
 
 
@@ -72,7 +73,7 @@ class OverheadServices(Installation):
         # Every import of the process is written to its log: see `capacity.imported`.
         self.api(self.api_port, env={"PYTHONPROFILEIMPORTTIME": "1"})
         env = {"BENCH_REDIS": self.records.url(2), "BENCH_BROKER": self.records.url(1)}
-        celery = (*CELERY, "-c", str(ECHO.rows + 2), "-n", "bare_celery@%h")
+        celery = (*CELERY, "-c", str(ECHO.rows + 2), "-n", BARE_NODE)
         self.run(
             "bare_celery",
             sys.executable,

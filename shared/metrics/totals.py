@@ -6,11 +6,8 @@ from itertools import product
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from pydantic_core import from_json
 
-from shared.metrics import counters
+from shared.metrics import counters  # noqa: F401 - declares them by being imported
 from shared.metrics.declared import DECLARED, MODEL, Declared
-
-COUNTING = (counters, counters, counters)
-"""The modules whose metrics are declared by being imported."""
 
 Parts = dict[str, float]
 Series = dict[tuple[str, ...], Parts]
