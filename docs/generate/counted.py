@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from docs.generate.tables import rows_of
-from shared.metrics import gauges, totals
+from shared.metrics import counters, gauges
 from shared.metrics.declared import DECLARED, Declared
 
-SOURCES = (gauges, *totals.COUNTING)
+SOURCES = (gauges, counters)
 """Where they are declared: whatever is imported here is listed."""
 
 HEAD = """\
