@@ -70,7 +70,7 @@ def compile_error(grammar: str) -> str:
             input=grammar.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             env={},
             start_new_session=True,
             timeout=START_LIMIT_S,
