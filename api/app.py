@@ -18,7 +18,7 @@ from api.openapi.document import install_schema
 from api.routes import admin, batches, completions, files, health, hf, jobs, models, page, responses, webhooks
 from api.server import errors, shutdown
 from api.server.cors import Cors
-from api.server.middleware import Edge
+from api.server.middleware import RequestMiddleware
 from api.server.route import ServiceRoute
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -88,7 +88,7 @@ def create_app(
     )
     app.add_middleware(Gate)
     app.add_middleware(Cors)
-    app.add_middleware(Edge)
+    app.add_middleware(RequestMiddleware)
     errors.install(app)
     _include_routes(app)
     install_schema(app)

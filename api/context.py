@@ -11,16 +11,16 @@ from api.auth.api_keys import Keyring
 from api.auth.audit_log import AdminActions
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
-from api.files import Files, Storing
+from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
 from api.jobs.service import Jobs
 from api.jobs.waiting import Waiting
 from api.metrics import Metrics
-from api.models_admin import Serving
+from api.models_admin import LiveModels
 from api.server.memory_budget import MemoryBudget
 from api.webhooks import Endpoints
 from shared.blobs import Blobs
-from shared.metrics.reporter import start_telling
+from shared.metrics.reporter import start_reporting
 from shared.models import Models
 from shared.models_file import load_models
 from shared.settings import Settings
@@ -47,7 +47,7 @@ class ProcessContext:
 
     settings: Settings
     models: Models
-    serving: Serving
+    serving: LiveModels
     submission: Submission
     forecaster: Forecaster
     jobs: Jobs
@@ -103,12 +103,12 @@ async def open_context(settings: Settings) -> ProcessContext:
     blobs = Blobs(settings.blobs)
     headroom = Headroom(store, settings.redis.full_at, lambda: [*(m.lane for m in models.rows), INTAKE])
     jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs, headroom)
-    serving = Serving(models, store)
+    serving = LiveModels(models, store)
     await serving.open()
     submission = Submission(settings, models, store, nudger, blobs, files, headroom)
-    batches = Batches(BatchContext(settings, store, blobs, Storing(store, blobs), submission), headroom)
+    batches = Batches(BatchContext(settings, store, blobs, FileWriter(store, blobs), submission), headroom)
     batches.open()
-    tally = start_telling(settings.metrics, LoopStore(store))
+    tally = start_reporting(settings.metrics, LoopStore(store))
     return ProcessContext(
         settings=settings,
         models=models,

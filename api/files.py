@@ -25,7 +25,7 @@ from shared.store.script import AsyncStore, ScriptCall
 # Writes and deletes blobs, in step with the records that say who needs them.
 
 
-class Storing:
+class FileWriter:
     """Writes under a hold, since blobs without a hold are collected; the later owner takes over the hold."""
 
     def __init__(self, store: AsyncStore, blobs: Blobs) -> None:
@@ -82,7 +82,7 @@ class Files:
         self._settings = settings
         self._store = store
         self._blobs = blobs
-        self._storing = Storing(store, blobs)
+        self._storing = FileWriter(store, blobs)
         self._headroom = headroom
 
     async def create(self, caller: Caller, receive: Callable[[MultipartForm], Awaitable[None]]) -> File:
@@ -135,7 +135,7 @@ class Files:
     async def content(self, caller: str, id: str) -> tuple[File, AsyncIterator[bytes]]:
         """A file and its bytes, in pieces. Raises CallerError `file_not_found`."""
         file = await self.get(caller, id)
-        return file, await self._found(self._blobs.stream(file.digest), None)
+        return file, await self._or_404(self._blobs.stream(file.digest), None)
 
     async def with_pictures(self, caller: str, request: Request, reservation: Reservation | None) -> Request:
         """The request with the bytes of pictures that it names as files, as if they had come inline.
@@ -150,7 +150,7 @@ class Files:
         if reservation is not None:
             await reservation.take(sum(file.size for file, _ in files))
         data = {
-            file.id: await self._found(self._blobs.read_async(file.digest), param) for file, param in files
+            file.id: await self._or_404(self._blobs.read_async(file.digest), param) for file, param in files
         }
         return request.with_media(
             tuple(
@@ -158,7 +158,7 @@ class Files:
             )
         )
 
-    async def _found(self, reading: Awaitable[T], param: str | None) -> T:
+    async def _or_404(self, reading: Awaitable[T], param: str | None) -> T:
         try:
             return await reading
         except BlobMissingError:

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from shared.errors import Unavailable
 from shared.metrics import gauges, totals
 from shared.metrics.gauges import Server
-from shared.metrics.reporter import Tally, understood
+from shared.metrics.reporter import CountReporter, readable_accept
 from shared.models import Models
 from shared.settings import Settings
 from shared.store.counts import counts, round_trip_s
@@ -28,7 +28,7 @@ READ_WITHIN_S = 2.0
 """A record store that takes longer counts as down: a scraper that gives up first would learn nothing."""
 
 
-class Seen(Collector):
+class StaticCollector(Collector):
     """Metrics that were read already."""
 
     def __init__(self, metrics: list[Metric]) -> None:
@@ -41,7 +41,7 @@ class Seen(Collector):
 class Metrics:
     """Reads the metrics for one API process; every process of an installation gives the same."""
 
-    def __init__(self, settings: Settings, models: Models, store: AsyncStore, tally: Tally) -> None:
+    def __init__(self, settings: Settings, models: Models, store: AsyncStore, tally: CountReporter) -> None:
         self._settings = settings
         self._models = models
         self._store = store
@@ -61,8 +61,8 @@ class Metrics:
                 self._metrics = await self._read()
                 self._read_at = time.monotonic()
         registry = CollectorRegistry()
-        registry.register(Seen(self._metrics))
-        encode, name = choose_encoder(understood(accepted))
+        registry.register(StaticCollector(self._metrics))
+        encode, name = choose_encoder(readable_accept(accepted))
         # With ten models it takes a tenth of a second, which would hold up all other requests.
         return await asyncio.to_thread(encode, registry), name
 

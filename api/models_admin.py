@@ -18,26 +18,26 @@ LOOK_S = 1.0
 """A change made at another API process is known here after this long."""
 
 
-class Serving:
+class LiveModels:
     """Polls the store for changes; those made through this process take effect here at once."""
 
     def __init__(self, models: Models, store: AsyncStore) -> None:
         self._registry = Registry(models)
         self._store = store
         self._admin_actions = AdminActions(store)
-        self._looking: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Read the models before the first call is served, if the store can be reached."""
         with suppress(Unavailable):
-            await self._look()
-        self._looking = asyncio.create_task(self._look_again(), name="models")
+            await self._refresh()
+        self._polling = asyncio.create_task(self._poll(), name="models")
 
     async def aclose(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._polling is not None:
+            self._polling.cancel()
             with suppress(asyncio.CancelledError):
-                await self._looking
+                await self._polling
 
     async def add(self, operator: Operator, model: Model) -> bool:
         """Serve a model; whether that is new. Raises CallerError `model_exists`, Unavailable."""
@@ -49,7 +49,7 @@ class Serving:
         )
         if outcome == "conflict":
             raise CallerError("model_exists", "The model is served with another row.", param="id")
-        await self._look()
+        await self._refresh()
         return outcome == "added"
 
     async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
@@ -66,18 +66,18 @@ class Serving:
         """Stop serving a model; harmless if repeated. Raises CallerError, Unavailable."""
         model = self._registry.all.resolve(name)
         await self._admin_actions.do(operator, "model.remove", model.id, transitions.remove(model.lane))
-        await self._look()
+        await self._refresh()
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         registered = await self._store.run(transitions.registered())
         # It may read the folders of new models.
         await asyncio.to_thread(self._registry.take, registered)
 
-    async def _look_again(self) -> None:
+    async def _poll(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                await self._look()
+                await self._refresh()
             except Unavailable:
                 continue
             except Exception:

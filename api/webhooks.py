@@ -12,7 +12,7 @@ from shared.settings import Settings
 from shared.store import webhook_endpoints, webhook_events
 from shared.store.headroom import Headroom
 from shared.store.script import AsyncStore
-from shared.webhooks import Change, Endpoint, Notice, Tried, new_secret
+from shared.webhooks import DeliveryAttempt, Endpoint, EndpointUpdate, Notice, new_secret
 
 T = TypeVar("T")
 
@@ -42,32 +42,32 @@ class Endpoints:
         return await self._store.run(webhook_endpoints.endpoints(caller))
 
     async def get(self, caller: str, id: str) -> Endpoint:
-        return _found(next((e for e in await self.list(caller) if e.id == id), None))
+        return _require(next((e for e in await self.list(caller) if e.id == id), None))
 
-    async def change(self, caller: str, id: str, to: Change) -> Endpoint:
+    async def change(self, caller: str, id: str, to: EndpointUpdate) -> Endpoint:
         """Raises CallerError `invalid_webhook_url`."""
         if to.url is not None:
             to = replace(to, host=webhook_host(to.url, self._settings, "url"))
-        return _found(await self._store.run(webhook_endpoints.change(caller, id, to)))
+        return _require(await self._store.run(webhook_endpoints.change(caller, id, to)))
 
     async def rotate(self, caller: str, id: str, grace_s: int) -> tuple[Endpoint, str]:
         """The endpoint and its new secret; the old one signs beside it for `grace_s`."""
         secret = new_secret()
-        return _found(await self._store.run(webhook_endpoints.rotate(caller, id, secret, grace_s))), secret
+        return _require(await self._store.run(webhook_endpoints.rotate(caller, id, secret, grace_s))), secret
 
     async def delete(self, caller: str, id: str) -> None:
-        _found(await self._store.run(webhook_endpoints.delete(caller, id)))
+        _require(await self._store.run(webhook_endpoints.delete(caller, id)))
 
-    async def tries(self, caller: str, id: str) -> Sequence[Tried]:
+    async def tries(self, caller: str, id: str) -> Sequence[DeliveryAttempt]:
         """How the last calls to the endpoint went, newest first."""
-        return _found(await self._store.run(webhook_endpoints.tries(caller, id)))
+        return _require(await self._store.run(webhook_endpoints.tries(caller, id)))
 
     async def test(self, caller: str, id: str) -> Notice:
         """Send a test event now, retried for days. Raises Unavailable `store_unavailable`."""
         await self._headroom.check()
         data = json.dumps({"id": id, "object": "webhook"}, separators=(",", ":"))
         call = webhook_endpoints.send_test(self._settings, caller, id, ids.test_id(), data)
-        return _found(await self._store.run(call))
+        return _require(await self._store.run(call))
 
     async def replay(self, caller: str, id: str, event_id: str) -> Notice:
         """Send the endpoint one of its caller's events, again or for the first time.
@@ -80,7 +80,7 @@ class Endpoints:
         outcome, notice = await self._store.run(webhook_endpoints.replay(self._settings, caller, id, key))
         if outcome == "expired":
             raise _no_event("event")
-        return _found(notice)
+        return _require(notice)
 
     async def events(
         self, caller: str, *, after: str | None, types: Sequence[str], limit: int
@@ -115,7 +115,7 @@ class Endpoints:
         return notices[:limit], len(notices) > limit or key is not None
 
 
-def _found(reply: T | None) -> T:
+def _require(reply: T | None) -> T:
     if reply is None:
         raise CallerError("webhook_not_found", "There is no such webhook.")
     return reply

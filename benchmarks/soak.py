@@ -115,7 +115,7 @@ class Soak:
             self.submitted += 1
             self.step()
         deadline = time.monotonic() + RUN_OUT_LIMIT_S
-        while (leaks := left_over(self.samples[-1])) and time.monotonic() < deadline:
+        while (leaks := survivors(self.samples[-1])) and time.monotonic() < deadline:
             self.step()
             time.sleep(IDLE_S)
         self.after_legs.append(self.samples[-1])
@@ -316,7 +316,7 @@ def sample_store(redis: Any, at_s: float, submitted: int) -> Sample:
     return Sample(round(at_s, 1), submitted, used, dict(sorted(keys.items())))
 
 
-def left_over(sample: Sample) -> dict[str, int]:
+def survivors(sample: Sample) -> dict[str, int]:
     """Keys that are neither lasting nor a living worker's."""
     return {kind: count for kind, count in sample.keys.items() if kind not in LASTING and kind != "ready"}
 
@@ -359,7 +359,7 @@ def _figures(soak: Soak, leaks: list[dict[str, int]]) -> dict[str, Any]:
         "highest": _row(highest) | {"by_kind": highest.keys},
         "keys_of_a_job": [round(x, 2) for x in keys_of_a_job(soak.samples, JOB_S, LEGS)],
         "series": [_row(sample) for sample in soak.samples[:: len(soak.samples) // 40 + 1]],
-        "left_over": leaks,
+        "survivors": leaks,
     }
 
 
@@ -380,7 +380,7 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
     return [
         Bound("memory after leg 3 over leg 2", third["used_mb"] / second["used_mb"], GROWTH_LIMIT, ""),
         Bound("keys for a job, leg 3 over leg 2", under_third / max(under_second, 0.01), GROWTH_LIMIT, ""),
-        Bound("keys left over", sum(sum(x.values()) for x in figures["left_over"]), 0, "keys"),
+        Bound("keys left over", sum(sum(x.values()) for x in figures["survivors"]), 0, "keys"),
         Bound("mended by the audit", figures["mended_by_audit"], 0, ""),
     ]
 

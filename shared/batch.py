@@ -77,7 +77,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Place:
+class LinePosition:
     """A line's place in its batch: its number from 1, the bytes it begins `at` and ends `behind`."""
 
     batch: str
@@ -108,7 +108,7 @@ class LineAnswer:
 
 
 @dataclass(frozen=True)
-class Undone:
+class UntakenLines:
     """Lines that are not taken any more: the bytes from `at` to `behind`; `row` is the last one's number."""
 
     at: int
@@ -117,7 +117,7 @@ class Undone:
 
 
 @dataclass(frozen=True)
-class Wrote:
+class WrittenRows:
     """Lines that were written down in one step, and the digests of the written pieces.
 
     They are the lines of `numbers`, or the file's next lines, which are `undone`.
@@ -130,11 +130,11 @@ class Wrote:
     tokens: Tokens
     good: str | None = None
     bad: str | None = None
-    undone: Undone | None = None
+    undone: UntakenLines | None = None
 
 
 @dataclass(frozen=True)
-class Turn:
+class BatchLease:
     """A batch that this process works on now, under `token`.
 
     `doubles` are numbers of lines to come whose custom_id an earlier line has. `under_way` counts lines taken

@@ -164,9 +164,9 @@ def _whole_load(lane: Lane, fallback_s: float) -> tuple[float, str]:
 
 def estimate(lane: Lane) -> Estimate:
     """Until a worker claims a job at `lane.ahead`, and from there to its end, in seconds."""
-    wait, kind = _reckoned(lane, lane.slots)
+    wait, kind = _estimated(lane, lane.slots)
     # A worker holds what it has claimed until a row is free.
-    delay = max(_reckoned(lane, lane.rows)[0] - wait, 0)
+    delay = max(_estimated(lane, lane.rows)[0] - wait, 0)
     takes = round(delay + (lane.service_ms or FIRST_SERVICE_MS) / 1000, 3)
     half, most = (factor * wait for factor in lane.factors.get(kind, FIRST_FACTORS))
     load, basis = loading_time(lane)
@@ -184,7 +184,7 @@ def claimed_s(lane: Lane) -> float:
     return round(turns * (lane.service_ms or FIRST_SERVICE_MS) / 1000, 3)
 
 
-def _reckoned(lane: Lane, places: int) -> tuple[float, str]:
+def _estimated(lane: Lane, places: int) -> tuple[float, str]:
     """Seconds until one of a worker's `places` is free; what is being computed counts as half done."""
     over = max(lane.ahead, 0) + lane.over(max(lane.ready, 1) * places)
     if over < 0:

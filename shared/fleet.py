@@ -46,7 +46,7 @@ class Fleet:
         lane = self.lane
         return lane.rows_taken + (0 if lane.paused else lane.queued + lane.extra_queued)
 
-    def told(self, model: str) -> dict[str, Any]:
+    def to_row(self, model: str) -> dict[str, Any]:
         """The model's row of GET /v1/admin/fleet; ages in seconds."""
         lane = self.lane
         waited = None if self.oldest_ms is None else max(0, lane.now_ms - self.oldest_ms) / 1000

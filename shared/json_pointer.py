@@ -8,7 +8,7 @@ from urllib.parse import unquote
 INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
-def found(root: Any, place: str) -> Any:
+def resolve(root: Any, place: str) -> Any:
     """What stands at a place as in `#/$defs/name`; None where nothing does."""
     first, *steps = unquote(place.removeprefix("#")).split("/")
     # Otherwise it names an anchor.

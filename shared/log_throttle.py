@@ -5,7 +5,7 @@ import time
 EACH_S = 60.0
 
 
-class Seldom:
+class LogThrottle:
     """Whether to say something again: at first, and then once a minute."""
 
     def __init__(self) -> None:

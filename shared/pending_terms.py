@@ -7,7 +7,7 @@ from shared.request import Frozen, Request
 from shared.store.admission import Placing
 
 
-class HeldTerms(Frozen):
+class PendingTerms(Frozen):
     """Where the job's run will stand, and what besides the request decides its hash and its place in line."""
 
     lane: str

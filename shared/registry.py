@@ -53,7 +53,7 @@ class Registry:
         same_lane = next((other for other in self.all.rows if other.lane == model.lane), None)
         if same_lane is None or not self.has_row(model):
             return same_lane is None or same_lane.id == model.id
-        return _said(same_lane) == _said(model)
+        return _row(same_lane) == _row(model)
 
 
 def added(registered: Registered) -> Models:
@@ -81,5 +81,5 @@ def chosen(settings: Settings) -> tuple[Model, str | None]:
             store.client.close()
 
 
-def _said(model: Model) -> dict[str, Any]:
+def _row(model: Model) -> dict[str, Any]:
     return model.model_dump(exclude={"source"})

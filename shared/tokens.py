@@ -80,7 +80,7 @@ class TokenRule:
         column = [_between(self.sides, row, height * shrink) for row in self.pictures]
         return round(_between(self.sides, column, width * shrink))
 
-    def heard(self, seconds: float) -> int:
+    def of_sound(self, seconds: float) -> int:
         """Tokens of a sound that long."""
         each, second = self.sound or (TOKENS_PER_SOUND, 0)
         return round(each + second * seconds)
@@ -117,7 +117,7 @@ class Tokens:
     basis: str
 
 
-def reckoned(
+def estimate_tokens(
     request: Request,
     sizes: Sequence[tuple[int, int]],
     rule: TokenRule | None,
@@ -133,7 +133,7 @@ def reckoned(
     image = sum(used.picture(*size) for size in sizes)
     if len(seconds) < len(request.sounds):
         return Tokens(None, image, basis)
-    return Tokens(used.text(request) + image + sum(map(used.heard, seconds)), image, basis)
+    return Tokens(used.text(request) + image + sum(map(used.of_sound, seconds)), image, basis)
 
 
 def _between(places: Sequence[int], values: Sequence[float], at: float) -> float:
@@ -151,7 +151,7 @@ Outcome = Literal["cached", "joined", "queued", "refused"]
 
 
 @dataclass(frozen=True)
-class Foretold:
+class TokenForecast:
     """`cache` is what the job would show, None where its inputs must be fetched first.
 
     `answer_tokens` is the most that the answers may have together; prompt and answer have to fit into

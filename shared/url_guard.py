@@ -88,7 +88,7 @@ class Target(NamedTuple):
         return LOOPBACK if is_loopback else _literal(self.host)
 
 
-class Reach(NamedTuple):
+class AddressRules(NamedTuple):
     """Hosts and networks that an operator exempts from the guard, and that nobody may contact.
 
     A host in `deny` stands for all names below it too, and what is in both is denied.
@@ -114,7 +114,7 @@ def is_public(ip: IPAddress) -> bool:
     return ip in GLOBAL_UNICAST_V6 and ip.is_global and not any(ip in net for net in NOT_PUBLIC_V6)
 
 
-def may_connect(ip: IPAddress, host: str, reach: Reach) -> bool:
+def may_connect(ip: IPAddress, host: str, reach: AddressRules) -> bool:
     """Whether `host` may be contacted at `ip`: public or exempted, and never denied or cloud metadata."""
     if _is_never_opened(ip):
         return False
@@ -136,7 +136,7 @@ def may_match(entry: str) -> bool:
     return True
 
 
-def check_url(url: str, reach: Reach, param: str | None) -> Target:
+def check_url(url: str, reach: AddressRules, param: str | None) -> Target:
     """Refuse a URL whose text alone shows that it must not be fetched.
 
     What `reach` allows is exempt from the address and port rules, not from the rules on form. Spellings of an

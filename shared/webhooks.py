@@ -95,7 +95,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Change:
+class EndpointUpdate:
     """Changes to an endpoint; None leaves a field as it is. `host` is that of `url`, once it was checked."""
 
     url: str | None = None
@@ -106,7 +106,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Tried:
+class DeliveryAttempt:
     """One try at telling an endpoint of the event `event_id`."""
 
     event_id: str
@@ -148,11 +148,11 @@ def body_of(notice: Notice) -> str:
     """`{type, timestamp, data}` as JSON."""
     if notice.body is not None:
         return notice.body
-    data = _dumped(_told(notice.job)) if notice.job else notice.data
+    data = _dumped(_public_view(notice.job)) if notice.job else notice.data
     return f'{{"type":{_dumped(notice.type)},"timestamp":"{_iso(notice.at_ms)}","data":{data}}}'
 
 
-def _told(job: JobView) -> dict[str, Any]:
+def _public_view(job: JobView) -> dict[str, Any]:
     facts = {
         "result": None if job.result is None else _result(job.result),
         "error": None if job.error is None else job.error.model_dump(),

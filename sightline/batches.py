@@ -34,12 +34,12 @@ class _Watched(FileIO):
 
     def __init__(self, path: Path, progress: Callable[[int, int], object]) -> None:
         super().__init__(_sought(path), "rb")
-        self._told = progress
+        self._note_status = progress
         self._size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        self._told(self.tell(), self._size)
+        self._note_status(self.tell(), self._size)
         return data
 
 
@@ -239,7 +239,7 @@ def _create(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
     if not arguments.json:
         print(batch["id"], flush=True)
     if arguments.wait:
-        batch = wait(client, batch["id"], _told)
+        batch = wait(client, batch["id"], _note_status)
     if arguments.json:
         show_json(batch)
     if arguments.wait:
@@ -323,14 +323,14 @@ def _problem(problem: dict[str, Any]) -> str:
 
 
 def _wait(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    ended = wait(client, arguments.batch, _told)
+    ended = wait(client, arguments.batch, _note_status)
     if arguments.json:
         show_json(ended)
     _check_completed(ended)
     return Exit.OK
 
 
-def _told(batch: Batch) -> None:
+def _note_status(batch: Batch) -> None:
     note(f"{batch['status']}: {_counted(batch)}")
 
 

@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-class Texts(TypedDict):
+class HelpTexts(TypedDict):
     """A command's help texts."""
 
     description: str
@@ -109,9 +109,11 @@ class Texts(TypedDict):
     formatter_class: type[argparse.HelpFormatter]
 
 
-def _texts(description: str, examples: str) -> Texts:
+def _texts(description: str, examples: str) -> HelpTexts:
     epilog = f"examples:\n{examples}\nexit codes are listed by `sightline --help`."
-    return Texts(description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return HelpTexts(
+        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 RUN = _texts(

@@ -12,7 +12,7 @@ _LINE_END = re.compile("\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
-class Sent:
+class ServerSentEvent:
     """One event; an `error`, which tells that the stream cannot go on, has no id."""
 
     id: int
@@ -34,7 +34,7 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
         yield from whole
 
 
-def sent(lines: Iterable[str]) -> Iterator[Sent | str]:
+def sent(lines: Iterable[str]) -> Iterator[ServerSentEvent | str]:
     """Whole events, and comments as text. An event that breaks off in the middle is dropped."""
     fields: dict[str, str] = {}
     for line in lines:
@@ -44,5 +44,7 @@ def sent(lines: Iterable[str]) -> Iterator[Sent | str]:
             name, _, value = line.partition(":")
             fields[name] = value.removeprefix(" ")
         elif "data" in fields:
-            yield Sent(int(fields.get("id", 0)), fields.get("event", ""), json.loads(fields["data"]))
+            yield ServerSentEvent(
+                int(fields.get("id", 0)), fields.get("event", ""), json.loads(fields["data"])
+            )
             fields = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from sightline.events import Sent, lines, sent
+from sightline.events import ServerSentEvent, lines, sent
 from sightline.exits import CommandError, Exit
 from sightline.jobs import Job, path_of, texts
 from sightline.serving.service import check_stream, is_stream, passing, unreachable
@@ -31,7 +31,7 @@ class Reader:
     misses: int = 0
     met: bool = False
 
-    def events(self) -> Iterator[Sent | str]:
+    def events(self) -> Iterator[ServerSentEvent | str]:
         """Each event once and in order, the terminal one last; comments as text.
 
         Raises CommandError where there is no such job, and where no service answers: the first time at once,
@@ -41,7 +41,7 @@ class Reader:
             try:
                 for event in self._connection():
                     yield event
-                    if isinstance(event, Sent) and event.last:
+                    if isinstance(event, ServerSentEvent) and event.last:
                         return
                 raise ConnectionOverError("the connection ended")
             except httpx.InvalidURL as error:
@@ -51,7 +51,7 @@ class Reader:
             except ConnectionOverError as over:
                 self._miss(f"The events of {self.job} broke off: {over}.")
 
-    def _connection(self) -> Iterator[Sent | str]:
+    def _connection(self) -> Iterator[ServerSentEvent | str]:
         headers = {"last-event-id": str(self.seen)}
         with self.client.stream("GET", f"{path_of(self.job)}/events", headers=headers) as reply:
             if passing(reply) and self.met:
@@ -61,7 +61,7 @@ class Reader:
             check_stream(reply)
             self.met = True
             for event in sent(lines(reply.iter_text())):
-                if isinstance(event, Sent):
+                if isinstance(event, ServerSentEvent):
                     if event.name == "error":
                         raise ConnectionOverError(_reason(event))
                     self.seen = event.id
@@ -103,5 +103,5 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
     return job
 
 
-def _reason(event: Sent) -> str:
+def _reason(event: ServerSentEvent) -> str:
     return str(event.data.get("error", {}).get("message", "no reason given"))

@@ -63,7 +63,7 @@ class Requeue:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AttemptResult:
     """A result, and the part of it that is not in the stream yet.
 
     `work_s` sums the time of all its rows in the engine; `result.compute_s` is how long the caller waited.
@@ -74,7 +74,7 @@ class Answered:
     work_s: float
 
 
-Outcome = Answered | JobError | Retry | Requeue | None
+Outcome = AttemptResult | JobError | Retry | Requeue | None
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def attempt(context: AttemptContext, claim: Claim) -> None:
             _write(context, lease, outcome)
         _record(outcome, entry)
         end = entry.code if entry.code == candidates.FORMAT_VIOLATED else entry.outcome
-        count_attempt(lease, end, outcome.result if isinstance(outcome, Answered) else None)
+        count_attempt(lease, end, outcome.result if isinstance(outcome, AttemptResult) else None)
 
 
 def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
@@ -131,7 +131,7 @@ def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
         return Retry(JobError(code="attempts_exhausted", message=message, retryable=True))
 
 
-def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
+def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
     claim = lease.claim
     earlier = published(context.store, claim.id) if claim.published else {}
     if claim.mixed:
@@ -155,7 +155,7 @@ def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
     if error := candidates.format_error(request, result):
         return error
     rest = tuple(piece for channel in channels if (piece := channel.rest()))
-    return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
+    return AttemptResult(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 
 
 def _prepare(context: AttemptContext, request: Request, claim: Claim, waiter: Waiter) -> Prompt:
@@ -185,7 +185,7 @@ def _trace_answer(span: Span, request: Request, result: Result, channels: Sequen
 def _record(outcome: Outcome, entry: AttemptEntry) -> None:
     """Record the outcome for the log and the trace."""
     match outcome:
-        case Answered(result=result):
+        case AttemptResult(result=result):
             entry.outcome, entry.usage = "succeeded", result.usage
         case JobError(code=code):
             entry.outcome, entry.code = "failed", code
@@ -198,7 +198,7 @@ def _record(outcome: Outcome, entry: AttemptEntry) -> None:
 def _write(context: AttemptContext, lease: Lease, outcome: Outcome) -> None:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
-    if isinstance(outcome, Answered | JobError):
+    if isinstance(outcome, AttemptResult | JobError):
         retry_until_stored(context.store.run, _settle_call(context, claim, outcome), lease)
     elif isinstance(outcome, Retry | Requeue):
         lane = retry_until_stored(context.store.run, _requeue_call(context, claim, outcome), lease)
@@ -214,7 +214,9 @@ def _requeue_call(context: AttemptContext, claim: Claim, outcome: Retry | Requeu
     )
 
 
-def _settle_call(context: AttemptContext, claim: Claim, outcome: Answered | JobError) -> ScriptCall[Settled]:
+def _settle_call(
+    context: AttemptContext, claim: Claim, outcome: AttemptResult | JobError
+) -> ScriptCall[Settled]:
     fingerprint = context.engine.fingerprint
     if isinstance(outcome, JobError):
         return settle(context.settings, claim, outcome, fingerprint=fingerprint)

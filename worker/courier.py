@@ -10,7 +10,7 @@ from celery import signals
 
 from shared import ids
 from shared.blobs import Blobs
-from shared.metrics.reporter import start_telling
+from shared.metrics.reporter import start_reporting
 from shared.settings import settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import TASK, Nudger
@@ -43,7 +43,7 @@ class Courier:
         self.broker_watch = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
         self.maintenance = MaintenanceLeader(config, store, nudger, blobs, worker)
         self.deliverer = Deliverer(config, store, blobs)
-        self.tally = start_telling(config.metrics, store)
+        self.tally = start_reporting(config.metrics, store)
 
     def open(self) -> None:
         self.heartbeat.start({})

@@ -18,7 +18,7 @@ import psutil
 
 from shared.errors import Unavailable
 from shared.estimate import Reused
-from shared.metrics.reporter import Tally
+from shared.metrics.reporter import CountReporter
 from shared.models import SPARE_THREADS
 from shared.settings import Settings
 from shared.store.claims import give_back, renew
@@ -80,7 +80,7 @@ class Heartbeat:
         self._engine: EngineStatus | None = None
         self._stall = StallDetector(settings.queue.stall_s, settings.queue.renew_s)
         self._broker_watch: BrokerWatch | None = None
-        self._tally: Tally | None = None
+        self._tally: CountReporter | None = None
         self._stopping = threading.Event()
         self._reporting = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
@@ -99,7 +99,7 @@ class Heartbeat:
         self._engine = engine
         self._report(facts)
 
-    def watch(self, broker_watch: BrokerWatch, tally: Tally) -> None:
+    def watch(self, broker_watch: BrokerWatch, tally: CountReporter) -> None:
         """From now on nudges are expected to arrive, and what was counted is reported before an exit."""
         self._broker_watch, self._tally = broker_watch, tally
 

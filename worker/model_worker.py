@@ -13,7 +13,7 @@ from pathlib import Path
 from shared import ids
 from shared.blobs import Blobs
 from shared.errors import ModelFailed, Unavailable
-from shared.metrics.reporter import Tally, start_telling
+from shared.metrics.reporter import CountReporter, start_reporting
 from shared.models import Model
 from shared.settings import Settings, SettingsError
 from shared.store.claims import Again, Claim, Full, claim, within
@@ -53,7 +53,7 @@ class ModelWorker:
     worker: str
     heartbeat: Heartbeat
     broker_watch: BrokerWatch
-    tally: Tally
+    tally: CountReporter
     draining: threading.Event = field(default_factory=threading.Event, init=False)
     claim_loop: ClaimLoop = field(init=False)
 
@@ -141,7 +141,7 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
         FairSemaphore(concurrency),
     )
     broker_watch = BrokerWatch(nudger, leases, lane=model.lane, slots=slots)
-    tally = start_telling(settings.metrics, store)
+    tally = start_reporting(settings.metrics, store)
     heartbeat.watch(broker_watch, tally)
     return ModelWorker(
         context=context,

@@ -17,7 +17,7 @@ from shared.settings import Settings
 from shared.store.admission import Prospect, foretell
 from shared.store.script import AsyncStore
 from shared.store.views import UNFORESEEN
-from shared.tokens import Foretold, Tokens, answer_tokens, cost, reckoned, rule_of
+from shared.tokens import TokenForecast, Tokens, answer_tokens, cost, estimate_tokens, rule_of
 
 IMMEDIATE = Estimate(0.0, 0.0, 0.0, "measured")
 PREDICTED = frozenset(("model_failed", "caller_queue_full"))
@@ -35,7 +35,7 @@ class Forecaster:
 
     async def forecast(
         self, request: Request, terms: Terms, reservation: Reservation | None = None
-    ) -> Foretold:
+    ) -> TokenForecast:
         """What the queue, the cache and the model's state would make of a request.
 
         Raises as `Submission.submit` where the request itself is refused. Where the queue refuses it, its
@@ -51,7 +51,7 @@ class Forecaster:
             forecast = _forecast(request, model, tokens, model.context_length, work)
             return replace(forecast, outcome="refused", refusal=refusal)
         sizes, seconds = await asyncio.to_thread(self._measure, checked) if checked.data else ([], [])
-        tokens = reckoned(checked.request, sizes, rule_of(checked.lane.token_rule), seconds)
+        tokens = estimate_tokens(checked.request, sizes, rule_of(checked.lane.token_rule), seconds)
         context_length = model.context_length or checked.lane.context_length
         forecast = _forecast(checked.request, model, tokens, context_length, checked.pending_terms.cost)
         call = foretell(
@@ -63,8 +63,8 @@ class Forecaster:
         return await self._with_outcome(forecast, checked, await self._store.run(call), model)
 
     async def _with_outcome(
-        self, forecast: Foretold, checked: CheckedRequest, prospect: Prospect, model: Model
-    ) -> Foretold:
+        self, forecast: TokenForecast, checked: CheckedRequest, prospect: Prospect, model: Model
+    ) -> TokenForecast:
         if prospect.word == "hit":
             return replace(forecast, outcome="cached", cache="HIT", estimate=IMMEDIATE)
         if prospect.word not in ("joins", "queued"):
@@ -95,8 +95,8 @@ def _digests(parts: Sequence[Media]) -> list[str]:
 
 def _forecast(
     request: Request, model: Model, tokens: Tokens, context_length: int | None, cost: int
-) -> Foretold:
-    return Foretold(
+) -> TokenForecast:
+    return TokenForecast(
         model=model.id,
         outcome="queued",
         tokens=tokens,
@@ -119,7 +119,7 @@ def _state(checked: CheckedRequest, now_ms: int) -> str | None:
     return "scheduled" if at is not None and at > now_ms else None
 
 
-def _with_waiting(forecast: Foretold, lane: Lane, state: str | None, *, placed: bool) -> Foretold:
+def _with_waiting(forecast: TokenForecast, lane: Lane, state: str | None, *, placed: bool) -> TokenForecast:
     """The forecast with what a waiting job shows: why it waits, how many are ahead, how long it takes."""
     reason = waiting_reason(lane, placed=placed, state=state)
     time = None if reason in UNFORESEEN else estimate(lane)

@@ -13,7 +13,7 @@ from api.admission.readiness import (
     refusal,
 )
 from api.admission.terms import Terms
-from api.files import Files, Storing
+from api.files import Files, FileWriter
 from api.server.memory_budget import Reservation
 from shared import ids
 from shared.blobs import Blobs, digest
@@ -23,7 +23,7 @@ from shared.estimate import Lane
 from shared.job import JobView
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
-from shared.pending_terms import HeldTerms
+from shared.pending_terms import PendingTerms
 from shared.request import Request
 from shared.settings import Settings
 from shared.store import jobs
@@ -50,7 +50,7 @@ class CheckedRequest:
     request: Request
     terms: Terms
     placing: Placing
-    pending_terms: HeldTerms
+    pending_terms: PendingTerms
     lane: Lane
     paths: dict[str, str]
     data: dict[str, bytes]
@@ -79,7 +79,7 @@ class Submission:
         self._store = store
         self._nudger = nudger
         self._pictures = PictureInfoCache(settings.pictures, blobs)
-        self._storing = Storing(store, blobs)
+        self._storing = FileWriter(store, blobs)
         self._files = files
         self._headroom = headroom
         self._lanes: dict[str, tuple[float, Lane]] = {}
@@ -225,12 +225,12 @@ class Submission:
         return lane, lane.now_ms + int((time.monotonic() - read_at) * 1000)
 
 
-def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pixels: int) -> HeldTerms:
+def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pixels: int) -> PendingTerms:
     """What decides where the request goes once its inputs are there; of a picture to be fetched no pixels."""
     samples = model.samples if lane.samples is None else lane.samples
     use_cache = terms.caching.use_cache and terms.caching.stored
     hf = terms.caching.reuse_sampled
-    return HeldTerms(
+    return PendingTerms(
         lane=model.lane,
         revision=model.revision,
         priority=terms.schedule.priority,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from api.auth.callers import Caller
-from shared.batch import Place
+from shared.batch import LinePosition
 from shared.job import Priority, Times
 from shared.store.admission import NOW
 from shared.webhooks import Webhook
@@ -46,7 +46,7 @@ class Origin:
 
     request_id: str = ""
     retry_of: str | None = None
-    batch_line: Place | None = None
+    batch_line: LinePosition | None = None
     response: str | None = None
 
 

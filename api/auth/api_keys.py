@@ -26,7 +26,7 @@ MOST_ADDRESSES = 10_000
 """Strangers must not fill the memory: beyond this many, all are forgotten."""
 
 
-class Guesses:
+class GuessLimit:
     """An address has `BURST` tries, a wrong key costs one, and each second gives one back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -83,7 +83,7 @@ class Keyring:
         self._admin = None if settings.admin_key is None else digest_of(settings.admin_key.get_secret_value())
         self._known: dict[str, tuple[float, Use | None]] = {}
         self._good: dict[str, float] = {}
-        self._guesses = Guesses()
+        self._guesses = GuessLimit()
 
     @property
     def on(self) -> bool:
@@ -104,14 +104,14 @@ class Keyring:
             return Use(ADMIN)
         if time.monotonic() - self._good.get(digest, -GOOD_S) >= GOOD_S:
             self._guesses.check(address)
-        key = await self._looked_up(digest) if SECRET.fullmatch(secret) else None
+        key = await self._cached_key(digest) if SECRET.fullmatch(secret) else None
         if key is None:
             self._guesses.wrong(address)
             raise CallerError("invalid_api_key", "This API key is wrong, revoked or expired.")
         self._good[digest] = time.monotonic()
         return key
 
-    async def _looked_up(self, digest: str) -> Use | None:
+    async def _cached_key(self, digest: str) -> Use | None:
         at, key = self._known.get(digest, (-FRESH_S, None))
         if time.monotonic() - at < FRESH_S:
             return key
@@ -134,12 +134,12 @@ class Keyring:
         self._check_on()
         secret = new_secret()
         call = api_keys.rotate(id, digest_of(secret), grace_s)
-        return _found(await self._admin_actions.do(operator, "key.rotate", id, call)), secret
+        return _require_key(await self._admin_actions.do(operator, "key.rotate", id, call)), secret
 
     async def revoke(self, operator: Operator, id: str) -> ApiKey:
         """Raises CallerError `key_not_found`, `keys_off`."""
         self._check_on()
-        return _found(await self._admin_actions.do(operator, "key.revoke", id, api_keys.revoke(id)))
+        return _require_key(await self._admin_actions.do(operator, "key.revoke", id, api_keys.revoke(id)))
 
     async def list(self) -> list[ApiKey]:
         """Newest first. Raises CallerError `keys_off`."""
@@ -153,7 +153,7 @@ class Keyring:
             raise CallerError("keys_off", message)
 
 
-def _found(key: ApiKey | None) -> ApiKey:
+def _require_key(key: ApiKey | None) -> ApiKey:
     if key is None:
         raise CallerError("key_not_found", "There is no such key in force.")
     return key

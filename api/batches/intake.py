@@ -11,7 +11,7 @@ from api.auth.callers import Caller
 from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import LINE_ENDPOINTS, Question
 from api.dialects.openai.batches import HEAD, Entry, from_line, leading_custom_id
-from shared.batch import MOST_LINES, LineProblem, Place
+from shared.batch import MOST_LINES, LinePosition, LineProblem
 from shared.errors import CallerError, ModelFailed, ServiceError, Unavailable
 from shared.job import Times
 from shared.metrics.counters import BATCH_LINES
@@ -139,11 +139,11 @@ def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
 class ReadLine:
     """A line as its endpoint read it: what it asks, or why it is refused."""
 
-    place: Place
+    place: LinePosition
     question: Question | JobError
 
 
-class Taking:
+class LineIntake:
     """Takes the lines after those already taken. One instance per turn."""
 
     def __init__(self, lease: LeasedBatch) -> None:
@@ -236,8 +236,8 @@ class Taking:
                 question = _failure(error)
             yield ReadLine(self._place(line, entry.custom_id), question)
 
-    def _place(self, line: Line, custom_id: str | None) -> Place:
-        return Place(self._batch.id, line.number, line.at, line.behind, custom_id or "")
+    def _place(self, line: Line, custom_id: str | None) -> LinePosition:
+        return LinePosition(self._batch.id, line.number, line.at, line.behind, custom_id or "")
 
 
 def _failure(error: ServiceError) -> JobError:

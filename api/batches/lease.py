@@ -8,8 +8,8 @@ from os import SEEK_END
 from typing import BinaryIO, TypeVar
 
 from api.admission.submission import Submission
-from api.files import Storing
-from shared.batch import Turn
+from api.files import FileWriter
+from shared.batch import BatchLease
 from shared.blobs import BlobMissingError, Blobs
 from shared.settings import Settings
 from shared.store.batches import Outcome
@@ -25,7 +25,7 @@ class BatchContext:
     settings: Settings
     store: AsyncStore
     blobs: Blobs
-    storing: Storing
+    storing: FileWriter
     submission: Submission
 
     @property
@@ -46,7 +46,7 @@ class LeasedBatch:
     """A context and the batch leased to it; each call of the store says whether the lease still holds."""
 
     context: BatchContext
-    turn: Turn
+    turn: BatchLease
 
     def open(self) -> BinaryIO:
         """The batch's file. Raises BlobMissingError, also for a truncated file, and BlobsUnavailable."""

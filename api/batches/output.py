@@ -20,7 +20,7 @@ from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import LINE_ENDPOINTS
 from api.dialects.openai.batches import OutputRow, from_line, to_refused_row, to_row, to_undone_row
 from shared import ids
-from shared.batch import LineAnswer, Tokens, Undone, Wrote
+from shared.batch import LineAnswer, Tokens, UntakenLines, WrittenRows
 from shared.blobs import BlobMissingError, Staged, digest
 from shared.errors import Unavailable
 from shared.file import Written
@@ -46,7 +46,7 @@ UNWRITTEN = JobError(code="internal_error", message="The answer of this line cou
 
 
 @dataclass
-class Rows:
+class OutputRows:
     """Rows of the output and error files, and what they add to the batch's counts."""
 
     good: list[bytes] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Rows:
         )
 
 
-class Writing:
+class OutputWriter:
     """Writes the ended lines of one batch. `closing` says why the others will not be done, if so."""
 
     def __init__(self, lease: LeasedBatch, closing: JobError | None) -> None:
@@ -82,12 +82,14 @@ class Writing:
     async def refuse(self, answers: Sequence[LineAnswer], why: JobError) -> None:
         """Write the file's next lines as refused, for `why`. Raises LeaseLostError, Unavailable."""
         bad = [_written(to_undone_row(self._batch.id, line, why)) for line in answers]
-        rows = Rows(bad=bad, late=len(bad) if why == EXPIRED else 0)
-        await self._count(rows, undone=Undone(answers[0].at, answers[-1].behind, answers[-1].number))
+        rows = OutputRows(bad=bad, late=len(bad) if why == EXPIRED else 0)
+        await self._count(rows, undone=UntakenLines(answers[0].at, answers[-1].behind, answers[-1].number))
         BATCH_LINES.labels("refused").inc(len(answers))
 
-    async def _count(self, rows: Rows, numbers: tuple[int, ...] = (), undone: Undone | None = None) -> None:
-        wrote = Wrote(
+    async def _count(
+        self, rows: OutputRows, numbers: tuple[int, ...] = (), undone: UntakenLines | None = None
+    ) -> None:
+        wrote = WrittenRows(
             numbers=numbers,
             completed=len(rows.good),
             failed=len(rows.bad),
@@ -142,8 +144,8 @@ class Writing:
             with self._context.blobs.open(name) as piece:
                 shutil.copyfileobj(piece, staged)
 
-    def _rows(self, found: Sequence[LineAnswer]) -> Rows:
-        rows, answers = Rows(), self._answers(found)
+    def _rows(self, found: Sequence[LineAnswer]) -> OutputRows:
+        rows, answers = OutputRows(), self._answers(found)
         for line in found:
             if line.result is not None and line.number in answers:
                 rows.good.append(answers[line.number])
@@ -238,10 +240,10 @@ TURN_S = 1.0
 """How long a turn may keep other batches waiting."""
 
 
-class Closing:
+class BatchCloser:
     """Refuses the lines of one batch that were not taken, and says why. One instance per turn."""
 
-    def __init__(self, lease: LeasedBatch, writing: Writing, why: JobError) -> None:
+    def __init__(self, lease: LeasedBatch, writing: OutputWriter, why: JobError) -> None:
         self._held = lease
         self._batch = lease.turn.batch
         self._writing = writing
@@ -253,12 +255,12 @@ class Closing:
         Raises LeaseLostError, Unavailable, BlobMissingError.
         """
         if self._batch.gone:
-            await self._go_on(self._unread())
+            await self._write_turn(self._unread())
             return
         async with self._held.opened() as file:
-            await self._go_on(self._read(file))
+            await self._write_turn(self._read(file))
 
-    async def _go_on(self, undone: Iterator[LineAnswer]) -> None:
+    async def _write_turn(self, undone: Iterator[LineAnswer]) -> None:
         until = time.monotonic() + TURN_S
         while untaken := await asyncio.to_thread(_some, undone, until):
             await self._writing.refuse(untaken, self._why)

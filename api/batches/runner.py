@@ -6,11 +6,11 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from api.batches.intake import Scan, Taking, scan
+from api.batches.intake import LineIntake, Scan, scan
 from api.batches.lease import BatchContext, LeasedBatch, LeaseLostError
-from api.batches.output import CANCELLED, EXPIRED, LOST, Closing, Writing
+from api.batches.output import CANCELLED, EXPIRED, LOST, BatchCloser, OutputWriter
 from shared import ids
-from shared.batch import LineProblem, Turn
+from shared.batch import BatchLease, LineProblem
 from shared.blobs import BlobMissingError
 from shared.errors import Unavailable
 from shared.result import JobError
@@ -29,7 +29,7 @@ PATIENCE_S = 600.0
 """Missing bytes may be in a folder that is mounted late: nothing is given up for so long."""
 
 
-class Work:
+class BatchTurn:
     """One turn of a batch that is leased to this process."""
 
     def __init__(self, lease: LeasedBatch) -> None:
@@ -38,20 +38,20 @@ class Work:
         self._turn = lease.turn
         self._batch = lease.turn.batch
         self._closing = self._why_closed()
-        self._writing = Writing(lease, self._closing)
-        self._taking = Taking(lease)
+        self._writing = OutputWriter(lease, self._closing)
+        self._taking = LineIntake(lease)
 
     async def run(self) -> float:
         """Do what there is to do; returns seconds until the next turn. Raises LeaseLostError, Unavailable."""
         try:
             if self._batch.total is None:
-                await self._look_through()
+                await self._scan_file()
             elif self._joins:
                 await self._writing.finish()
             elif self._closing is not None:
                 await self._close(self._closing)
             else:
-                return await self._go_on()
+                return await self._advance()
         except BlobMissingError as missing:
             await self._miss(missing)
         return 0.0
@@ -83,7 +83,7 @@ class Work:
         problem = LineProblem(LOST.code, LOST.message)
         await self._held.write(batches.fail(self._context.settings, self._turn, [problem]))
 
-    async def _look_through(self) -> None:
+    async def _scan_file(self) -> None:
         scanned = await asyncio.to_thread(self._scanned)
         if scanned.fatal:
             await self._held.write(batches.fail(self._context.settings, self._turn, scanned.problems))
@@ -101,7 +101,7 @@ class Work:
         with self._held.open() as file:
             return scan(file, self._batch.endpoint, self._context.line_limit)
 
-    async def _go_on(self) -> float:
+    async def _advance(self) -> float:
         wrote = await self._writing.write() if self._worth_writing() else 0
         count = await self._taking.take() if self._turn.room and self._batch.at != self._batch.last else 0
         return BUSY_S if wrote or count else IDLE_S
@@ -123,7 +123,7 @@ class Work:
         for job in await self._held.read(batches.under_way(self._turn)):
             await self._context.store.run(jobs.cancel(self._context.settings, self._batch.caller, job))
         await self._writing.write()
-        await Closing(self._held, self._writing, why).refuse()
+        await BatchCloser(self._held, self._writing, why).refuse()
 
 
 log = logging.getLogger("api.batches")
@@ -148,7 +148,7 @@ class BatchRunner:
     def start(self) -> None:
         self._add(asyncio.create_task(self._go_round(), name="batches"))
 
-    def look_now(self) -> None:
+    def wake(self) -> None:
         """Look now: there is something to do."""
         self._heard.set()
 
@@ -162,7 +162,7 @@ class BatchRunner:
         while True:
             await self._free.acquire()
             lease = await self._taken()
-            if isinstance(lease, Turn):
+            if isinstance(lease, BatchLease):
                 self._add(asyncio.create_task(self._work(lease), name=f"batch {lease.batch.id}"))
                 continue
             self._free.release()
@@ -172,7 +172,7 @@ class BatchRunner:
                     await self._heard.wait()
             self._heard.clear()
 
-    async def _taken(self) -> Turn | float:
+    async def _taken(self) -> BatchLease | float:
         """A batch to work on, or after how many seconds to look again."""
         try:
             turn = await self._context.store.run(batches.take(self._context.settings, ids.token()))
@@ -183,13 +183,13 @@ class BatchRunner:
             # The outermost frame of a round: a bad record must not end the work on all batches.
             log.exception("no batch could be taken up")
             return LOOK_S
-        return turn if isinstance(turn, Turn) else min(LOOK_S, LOOK_S if turn is None else turn)
+        return turn if isinstance(turn, BatchLease) else min(LOOK_S, LOOK_S if turn is None else turn)
 
-    async def _work(self, turn: Turn) -> None:
+    async def _work(self, turn: BatchLease) -> None:
         work = asyncio.current_task()
         keeping = asyncio.create_task(self._keep(turn, work))
         try:
-            pause_s = await self._done(Work(LeasedBatch(self._context, turn)))
+            pause_s = await self._done(BatchTurn(LeasedBatch(self._context, turn)))
             if pause_s is None:
                 # Not with `leave`: that would record that the batch's bytes are there.
                 await self._context.store.run(batches.keep(turn, IDLE_S))
@@ -204,9 +204,9 @@ class BatchRunner:
             log.exception("the work on batch %s failed", turn.batch.id)
         finally:
             keeping.cancel()
-            self.look_now()
+            self.wake()
 
-    async def _done(self, work: Work) -> float | None:
+    async def _done(self, work: BatchTurn) -> float | None:
         """Run the turn, then free its place. None where the place for a long turn is taken."""
         place = self._free
         try:
@@ -221,7 +221,7 @@ class BatchRunner:
         finally:
             place.release()
 
-    async def _keep(self, turn: Turn, work: "asyncio.Task[None] | None") -> None:
+    async def _keep(self, turn: BatchLease, work: "asyncio.Task[None] | None") -> None:
         """Renew the lease while this process works on the batch; stop the work where the lease is lost."""
         while True:
             await asyncio.sleep(batches.LEASE_S / 3)

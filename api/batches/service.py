@@ -58,12 +58,12 @@ class Batches:
         outcome, created = await self._store.run(batches.create(self._settings, batch, body_digest))
         if created is None:
             raise _refusal(outcome)
-        self._runner.look_now()
+        self._runner.wake()
         return created
 
     async def get(self, caller: str, id: str) -> Batch:
         """Raises CallerError `batch_not_found`."""
-        return _found(await self._store.run(batches.batch(caller, id)))
+        return _require(await self._store.run(batches.batch(caller, id)))
 
     async def list(self, caller: str, *, limit: int, after: str | None) -> tuple[list[Batch], bool]:
         """A page, newest first, and whether there are more. Raises CallerError `batch_not_found`."""
@@ -74,8 +74,8 @@ class Batches:
 
     async def cancel(self, caller: str, id: str) -> Batch:
         """Harmless if repeated, and after the end. Raises CallerError `batch_not_found`."""
-        cancelled = _found(await self._store.run(batches.cancel(caller, id)))
-        self._runner.look_now()
+        cancelled = _require(await self._store.run(batches.cancel(caller, id)))
+        self._runner.wake()
         return cancelled
 
 
@@ -91,7 +91,7 @@ def _refusal(outcome: str) -> ServiceError:
     return CallerError("invalid_request", message, param="input_file_id")
 
 
-def _found(batch: Batch | None) -> Batch:
+def _require(batch: Batch | None) -> Batch:
     if batch is None:
         raise CallerError("batch_not_found", "There is no such batch.")
     return batch

@@ -21,7 +21,7 @@ from api.dialects.strict_json import (
 from shared import request
 from shared.errors import CallerError
 from shared.result import FinishReason, Logprobs, TokenLogprob
-from shared.tool_calls.call import NAME, Called
+from shared.tool_calls.call import NAME, ParsedCall
 from shared.tool_calls.parser import Reader, Said
 from shared.tool_calls.syntax import Syntax
 
@@ -73,7 +73,7 @@ class AnswerParts(NamedTuple):
     """An answer's text and calls, without their order. `text` is None where it is all calls."""
 
     text: str | None
-    calls: tuple[Called, ...]
+    calls: tuple[ParsedCall, ...]
 
 
 def to_calls(values: list[Any], at: str) -> tuple[request.ToolCall, ...]:
@@ -88,7 +88,7 @@ def to_call(id: str, name: str, arguments: str | dict[str, Any], at: str) -> req
     return request.ToolCall(id=id, name=name, arguments=_object(arguments, f"{at}.arguments"))
 
 
-def to_turn_call(job: str, choice: int, number: int, called: Called) -> request.ToolCall:
+def to_turn_call(job: str, choice: int, number: int, called: ParsedCall) -> request.ToolCall:
     """A call in the form in which a caller would send it back."""
     return to_call(call_id(job, choice, number), called.name, called.arguments, "previous_response_id")
 
@@ -110,7 +110,7 @@ def check_id(id: str | None, at: str) -> str:
 def split_answer(text: str, syntax: Syntax | None) -> AnswerParts:
     pieces = split(text, syntax)
     texts = [piece.text for piece in pieces if isinstance(piece, TextPiece)]
-    calls = tuple(piece for piece in pieces if isinstance(piece, Called))
+    calls = tuple(piece for piece in pieces if isinstance(piece, ParsedCall))
     return AnswerParts("".join(texts) if texts else None, calls)
 
 
@@ -125,12 +125,12 @@ def call_id(job: str, choice: int, number: int) -> str:
     return f"call_{hashlib.sha256(f'{suffix} {choice} {number}'.encode()).hexdigest()[:24]}"
 
 
-def to_tool_call(job: str, choice: int, number: int, called: Called) -> ToolCall:
+def to_tool_call(job: str, choice: int, number: int, called: ParsedCall) -> ToolCall:
     function: CalledFunction = {"name": called.name, "arguments": called.arguments}
     return {"id": call_id(job, choice, number), "type": "function", "function": function}
 
 
-def to_tool_calls(job: str, choice: int, calls: tuple[Called, ...]) -> list[ToolCall]:
+def to_tool_calls(job: str, choice: int, calls: tuple[ParsedCall, ...]) -> list[ToolCall]:
     return [to_tool_call(job, choice, number, called) for number, called in enumerate(calls)]
 
 
@@ -159,7 +159,7 @@ class TextPiece(NamedTuple):
     logprobs: Logprobs
 
 
-Piece = TextPiece | Called
+Piece = TextPiece | ParsedCall
 
 
 class ToolCallSplitter:
@@ -202,7 +202,7 @@ class ToolCallSplitter:
     def _add(self, pieces: list[Piece], parsed: list[Said]) -> None:
         for part in parsed:
             tokens, self._pending = tuple(self._pending), []
-            _append(pieces, part if isinstance(part, Called) else TextPiece(part, tokens))
+            _append(pieces, part if isinstance(part, ParsedCall) else TextPiece(part, tokens))
 
 
 def split(text: str, syntax: Syntax | None, logprobs: Logprobs = ()) -> list[Piece]:

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from api.dialects.strict_json import invalid, render, unsupported
-from shared.json_pointer import found
+from shared.json_pointer import resolve
 
 MAX_NAME = 256
 MAX_PROPERTIES = 1000
@@ -146,7 +146,7 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
             raise invalid(param, f"names more than {MAX_PROPERTIES} properties")
         pending.extend(_children(node, at))
         if "$ref" in node:
-            referred.append((found(schema, node["$ref"]), render(["$ref"], at)))
+            referred.append((resolve(schema, node["$ref"]), render(["$ref"], at)))
 
 
 def _check_keywords(node: dict[str, Any], at: str) -> None:
@@ -219,7 +219,7 @@ def _nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
             seen.add(id(node))
             yield node
             pending.extend(child for child, _ in _children(node, ""))
-            pending.append(found(schema, node["$ref"]) if "$ref" in node else None)
+            pending.append(resolve(schema, node["$ref"]) if "$ref" in node else None)
 
 
 def _children(node: dict[str, Any], at: str) -> Iterator[tuple[Any, str]]:
@@ -260,6 +260,6 @@ class References:
     def _next(self, schema: dict[str, Any]) -> Any:
         """The schema that this one is an alias of: what it refers to, or its only part."""
         if isinstance(place := schema.get("$ref"), str):
-            return found(self._root, place)
+            return resolve(self._root, place)
         parts = (schema.get(name) for name in ("allOf", "anyOf", "oneOf"))
         return next((part[0] for part in parts if isinstance(part, list) and len(part) == 1), None)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from api.admission.readiness import model_state
 from api.dialects.native.models import ModelState
-from api.files import Storing
+from api.files import FileWriter
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, ServiceError
 from shared.fleet import Fleet
@@ -34,11 +34,11 @@ class Jobs:
         self._settings = settings
         self._store = store
         self._blobs = blobs
-        self._storing = Storing(store, blobs)
+        self._storing = FileWriter(store, blobs)
 
     async def get(self, caller: str, job_id: str) -> JobView:
         """Raises CallerError `job_not_found`, `result_expired`."""
-        view = _found(await self._store.run(transitions.view(self._settings, caller, job_id)))
+        view = _require(await self._store.run(transitions.view(self._settings, caller, job_id)))
         if view.expired:
             raise CallerError("result_expired", "The result of this job is no longer kept.")
         return view
@@ -66,11 +66,11 @@ class Jobs:
 
     async def cancel(self, caller: str, job_id: str) -> JobView:
         """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""
-        return _found(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
+        return _require(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
 
     async def ended_request(self, caller: str, job_id: str) -> transitions.JobRequest:
         """An ended job's request. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
-        request = _found(await self._store.run(transitions.asked(caller, job_id)))
+        request = _require(await self._store.run(transitions.asked(caller, job_id)))
         if request.status is None:
             raise CallerError("job_not_ended", "The job has not ended yet.")
         if request.request is None:
@@ -115,7 +115,7 @@ class Jobs:
         Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`, and `invalid_request` where the
         job has no webhook.
         """
-        outcome, view = _found(
+        outcome, view = _require(
             await self._store.run(webhook_deliveries.replay(self._settings, caller, job_id))
         )
         if view is not None:
@@ -133,7 +133,7 @@ class Jobs:
     async def purge(self, caller: str, job_id: str) -> None:
         """Raises CallerError `job_not_found`."""
         orphans = await self._store.run(transitions.purge(self._settings, caller, job_id))
-        await self._delete(_found(orphans))
+        await self._delete(_require(orphans))
 
     async def forget(self, view: JobView) -> None:
         """Forget a job that is not to be stored, after the answer that told its caller how it ended.
@@ -159,7 +159,7 @@ class Jobs:
         return await self._store.run(writable(self._settings))
 
 
-def _found(reply: T | None) -> T:
+def _require(reply: T | None) -> T:
     if reply is None:
         raise CallerError("job_not_found", "There is no such job.")
     return reply

@@ -28,7 +28,7 @@ async def missing(store: AsyncStore, view: JobView) -> ServiceError:
     return Unavailable("store_unavailable", "The record store lost this job; ask again.", retry_after=1)
 
 
-class Reading:
+class EventReader:
     """Reads the events after the last one read.
 
     `source` is the id under which new events are announced: the job's while its inputs are fetched, then its
@@ -109,7 +109,7 @@ class Waiting:
 
         Raises CallerError `stream_rewound`, and as `missing`.
         """
-        reading = Reading(self._store, view, after)
+        reading = EventReader(self._store, view, after)
         due = time.monotonic() + idle_s
         while not reading.over:
             source = reading.source

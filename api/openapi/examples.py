@@ -36,8 +36,8 @@ from shared.file import File
 from shared.job import Attempt, Computed, Delivery, Estimate, Event, JobView, Page
 from shared.request import Image
 from shared.result import Choice, Origin, Result, Usage
-from shared.tokens import Foretold, Tokens
-from shared.webhooks import TEST, Notice, Tried
+from shared.tokens import TokenForecast, Tokens
+from shared.webhooks import TEST, DeliveryAttempt, Notice
 
 MODEL = "sightline/tiny"
 BLOBS = {"kind": "folder", "state": "reachable"}
@@ -128,7 +128,7 @@ SUCCEEDED = replace(
     ),
     last_event=4,
 )
-FORECAST = Foretold(
+FORECAST = TokenForecast(
     model=MODEL,
     outcome="queued",
     tokens=Tokens(70, 64, "measured"),
@@ -364,7 +364,7 @@ _TEST = Notice(
     "test_5d0c4a7d9e8b4c21a3d6f7e8b9c0d1e2",
     data=f'{{"id":"{ENDPOINT_ID}","object":"webhook"}}',
 )
-_TRY = Tried(EVENT_ID, Delivery("job.succeeded", 1_760_000_000_800, 42, 204))
+_TRY = DeliveryAttempt(EVENT_ID, Delivery("job.succeeded", 1_760_000_000_800, 42, 204))
 
 WEBHOOKS: dict[str, Any] = {
     "endpoint": to_endpoint(_ENDPOINT),

@@ -38,7 +38,7 @@ from shared.store.webhook_events import PAGE_BYTES
 EndpointCall = Annotated[
     webhooks.Endpoint, json_body(EndpointBody, lambda body: from_endpoint(body, ids.endpoint_id()))
 ]
-ChangeCall = Annotated[webhooks.Change, json_body(EndpointChange, from_change)]
+ChangeCall = Annotated[webhooks.EndpointUpdate, json_body(EndpointChange, from_change)]
 RotationCall = Annotated[int, json_body(RotationBody, from_rotation, optional=True)]
 ENDPOINT = answer("The webhook.", "endpoint")
 NEW_ENDPOINT = answer("The webhook with its secret.", "new-endpoint")

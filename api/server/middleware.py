@@ -82,7 +82,7 @@ LINGER_S = 2.0
 LINGER_BYTES = 256 * 2**20
 
 
-class Edge:
+class RequestMiddleware:
     """Wraps the whole application."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -104,7 +104,7 @@ class Edge:
         scope = {**scope, KEY: reply, "path": _without_slash(scope["path"]), "client": _client(scope)}
         ended = False
 
-        async def hear() -> Message:
+        async def receive_body() -> Message:
             message = await receive()
             reply.unread = bool(message.get("more_body", False))
             return message
@@ -114,7 +114,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 reply.status = message["status"]
                 if reply.unread and not _asks_before(scope):
-                    await _glance(hear)
+                    await _glance(receive_body)
                 closing = reply.unread or (shutdown is not None and shutdown.begun)
                 message["headers"] = _headers(message.get("headers", ()), reply, closing=closing)
             elif scope["method"] == "HEAD":
@@ -122,14 +122,14 @@ class Edge:
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
             if last and reply.unread:
                 await send({**message, "more_body": True})
-                await _linger(hear)
+                await _linger(receive_body)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
             ended = last
 
         try:
             with entered(scope, reply):
-                await self._answer(scope, hear, respond, reply)
+                await self._answer(scope, receive_body, respond, reply)
         finally:
             await reply.reservation.release()
         if ended and reply.afterwards and scope["method"] != "HEAD":

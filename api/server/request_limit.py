@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from shared.errors import Unavailable
-from shared.log_throttle import Seldom
+from shared.log_throttle import LogThrottle
 
 log = logging.getLogger("api.server")
 
@@ -20,7 +20,7 @@ class RequestLimit:
 
     def __init__(self) -> None:
         self._requests = Counter[str]()
-        self._refusals = Seldom()
+        self._refusals = LogThrottle()
 
     def place(self, caller: str, *, shares: bool = True) -> AbstractContextManager[None]:
         """Counts one request of this caller while it is open.

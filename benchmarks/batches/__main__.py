@@ -240,7 +240,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
             for name in memory.idle
         },
         "redis_used_mb": round(outcome.redis_used_mb, 1),
-        "left_over": outcome.leaks,
+        "survivors": outcome.leaks,
     }
 
 
@@ -264,7 +264,7 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
             for name, n in row.items()
         ),
         Bound("processes killed in mid-work", len(figures["killed"]), len(KILLS), "", at_least=True),
-        Bound("left over in the record store", sum(figures["left_over"].values()), 0, "entries"),
+        Bound("left over in the record store", sum(figures["survivors"].values()), 0, "entries"),
         *(
             Bound(f"memory of the {name}, at most", memory[name]["most"], MEMORY_LIMIT_MB, "MB")
             for name in ("api", "courier")

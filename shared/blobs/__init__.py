@@ -79,7 +79,7 @@ class Blobs:
         """
         if self._look is None or (self._look.done() and time.monotonic() - self._asked >= ASKED_AGAIN_S):
             self._asked = time.monotonic()
-            self._look = asyncio.get_running_loop().run_in_executor(self._looking, self.look)
+            self._look = asyncio.get_running_loop().run_in_executor(self._looking, self.probe)
         look = self._look
         if not look.done():
             await asyncio.wait({look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
@@ -88,10 +88,10 @@ class Blobs:
         refused = state == "reachable" and time.monotonic() - self._refused < REFUSED_S
         return "read_only" if refused else state
 
-    def look(self) -> Reach:
+    def probe(self) -> Reach:
         """As `reach`, for callers that may wait for half a minute; ignores writes that failed."""
         try:
-            return "reachable" if self._place.look() else "read_only"
+            return "reachable" if self._place.probe() else "read_only"
         except (BaseError, OSError):
             # The outage explains a failed write, which then says nothing about the store once it is back.
             self._refused = -REFUSED_S

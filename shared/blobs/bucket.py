@@ -92,7 +92,7 @@ class Bucket:
         except (BaseError, ValueError) as error:
             raise SettingsError(f"SIGHTLINE_BLOBS__URL: no such store can be made: {reason(error)}") from None
 
-    def look(self) -> bool:
+    def probe(self) -> bool:
         """True if it can be read: only a write tells whether we may write. Raises BaseError, OSError."""
         obstore.list_with_delimiter(self.store)
         return True

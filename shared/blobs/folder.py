@@ -25,7 +25,7 @@ class Folder:
         self._path = path
         self.store = LocalStore(prefix=path)
 
-    def look(self) -> bool:
+    def probe(self) -> bool:
         """Whether our rights and its mount let us write. Raises OSError.
 
         obstore is not asked: it takes a folder that is gone for an empty one.

@@ -69,7 +69,7 @@ class Server:
     round_trip_s: float
 
 
-class Sheet:
+class GaugeValues:
     """Values by gauge."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Sheet:
 
 def store_down() -> Iterator[Metric]:
     """What is known while the record store is out of reach or takes no writes."""
-    sheet = Sheet()
+    sheet = GaugeValues()
     sheet.put(UP, 0)
     return sheet.families()
 
@@ -97,7 +97,7 @@ def families(
     models: Sequence[str], fleets: Sequence[Fleet], intake: Fleet, server: Server
 ) -> Iterator[Metric]:
     """`fleets` are those of the models, in their order."""
-    sheet = Sheet()
+    sheet = GaugeValues()
     sheet.put(UP, 1)
     sheet.put(ROUND_TRIP, server.round_trip_s)
     sheet.put(MEMORY, server.memory)
@@ -113,7 +113,7 @@ def families(
     return sheet.families()
 
 
-def _put_line(sheet: Sheet, model: str, fleet: Fleet) -> None:
+def _put_line(sheet: GaugeValues, model: str, fleet: Fleet) -> None:
     lane = fleet.lane
     for name, count in fleet.waiting.items():
         sheet.put(DEPTH, count, model, name)
@@ -124,7 +124,7 @@ def _put_line(sheet: Sheet, model: str, fleet: Fleet) -> None:
     sheet.put(FAILED, lane.failed is not None and not lane.ready, model)
 
 
-def _put_workers(sheet: Sheet, model: str, fleet: Fleet) -> None:
+def _put_workers(sheet: GaugeValues, model: str, fleet: Fleet) -> None:
     for state in STATE.values:
         sheet.put(WORKERS, sum(worker.state == state for worker in fleet.workers), model, state)
     ready = [worker for worker in fleet.workers if worker.state == "ready"]
@@ -137,7 +137,7 @@ def _put_workers(sheet: Sheet, model: str, fleet: Fleet) -> None:
         sheet.put(WORKER_TOKENS, worker.tokens_per_s, *labels)
 
 
-def _put_promises(sheet: Sheet, model: str, fleet: Fleet) -> None:
+def _put_promises(sheet: GaugeValues, model: str, fleet: Fleet) -> None:
     if fleet.lane.service_ms is not None:
         sheet.put(SERVICE, fleet.lane.service_ms / 1000, model)
     calibration = fleet.lane.calibration

@@ -1,7 +1,7 @@
-"""Tells the record store what a process has counted since it last told.
+"""Reports what a process counts: to the record store, and at an address of its own.
 
 The store keeps one sum of all processes, so that a total never falls when one of them leaves. A killed
-process loses what it counted since it last told."""
+process loses what it counted since its last report."""
 
 import logging
 import threading
@@ -36,7 +36,7 @@ LEAVE_S = 2.0
 """How long a stopping process tries to report what it counted last."""
 
 
-class Readings:
+class CounterDeltas:
     """Remembers what was read last. Counts from before it was made are not reported."""
 
     def __init__(self) -> None:
@@ -67,56 +67,53 @@ def _series(family: str, metric: Counter | Histogram) -> Iterator[tuple[str, flo
             yield to_json([family, part, *labels.values()]).decode(), value
 
 
-class Tally:
-    """One process's counts on their way to the store. What could not be told is told later."""
+class CountReporter:
+    """One process's counts on their way to the store. What could not be reported is reported later."""
 
     def __init__(self, store: Runs) -> None:
         self._store = store
         self._process = ids.token()
         self._number = 0
-        self._readings = Readings()
-        self._news: list[tuple[str, float]] = []
+        self._deltas = CounterDeltas()
+        self._unreported: list[tuple[str, float]] = []
         self._full = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._go_on, name="tally", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="metrics reporter", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell what was counted up to now, where the store is in reach."""
+        """Report what was counted up to now, where the store is in reach."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(LEAVE_S)
 
-    def tell(self) -> None:
-        """Raises Unavailable: then the same news are told again, and still counted once."""
-        if not self._news:
-            self._news, self._number = self._readings.fresh(), self._number + 1
-        if self._news:
-            reply = self._store.run(count(self._process, self._number, self._news))
-            self._news = []
+    def report(self) -> None:
+        """Raises Unavailable: then the same counts are reported again, and still added once."""
+        if not self._unreported:
+            self._unreported, self._number = self._deltas.fresh(), self._number + 1
+        if self._unreported:
+            reply = self._store.run(count(self._process, self._number, self._unreported))
+            self._unreported = []
             if reply == "full" and not self._full:
                 self._full = True
-                log.warning("the record store keeps no more than %d series of counts: new are lost", MOST)
+                log.warning("the record store keeps at most %d series of counts: new ones are lost", MOST)
 
-    def _go_on(self) -> None:
+    def _run(self) -> None:
         last = False
         while not last:
             last = self._stopping.wait(PAUSE_S)
             try:
-                self.tell()
+                self.report()
             except Unavailable as error:
-                log.info("counts wait: %s", error.message)
+                log.info("counts are reported later: %s", error.message)
             except Exception:
                 # The outermost frame of this thread: the process works on, even if its counts are lost.
-                log.exception("counts could not be told")
+                log.exception("counts could not be reported")
 
 
-# Starts telling what a process counts: to the record store, and at an address of its own.
-
-
-class Own(Collector):
+class ProcessMetrics(Collector):
     """What this process counted, and its processor time, memory and open files."""
 
     def __init__(self) -> None:
@@ -127,16 +124,16 @@ class Own(Collector):
         yield from self._process.collect()
 
 
-def start_telling(settings: MetricsSettings, store: Runs) -> Tally:
-    """Tell the store from now on, and serve the metrics at the address that the settings name."""
-    tally = Tally(store)
-    tally.start()
+def start_reporting(settings: MetricsSettings, store: Runs) -> CountReporter:
+    """Report to the store from now on, and serve the metrics at the address that the settings name."""
+    reporter = CountReporter(store)
+    reporter.start()
     if settings.listen is not None:
         _listen(settings.listen)
-    return tally
+    return reporter
 
 
-def understood(accepted: str) -> str:
+def readable_accept(accepted: str) -> str:
     """An `Accept` header that prometheus_client can read; "" for one whose `version` it would fail on.
 
     The library knows no quotes (RFC 9110, section 5.6.6), and compares the version's parts as numbers.
@@ -153,16 +150,16 @@ def _listen(address: str) -> None:
     """Goes on without where another process of this machine has the port."""
     host, _, port = address.rpartition(":")
     registry = CollectorRegistry()
-    registry.register(Own())
+    registry.register(ProcessMetrics())
     try:
         server, _ = start_http_server(int(port), host.strip("[]"), registry)
     except OSError as error:
-        log.warning("metrics are not told at %s: %s", address, error.strerror)
+        log.warning("metrics are not served at %s: %s", address, error.strerror)
         return
     page = make_wsgi_app(registry)
 
     def lenient(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
-        accepted = understood(environ.get("HTTP_ACCEPT", ""))
+        accepted = readable_accept(environ.get("HTTP_ACCEPT", ""))
         return page({**environ, "HTTP_ACCEPT": accepted}, start)
 
     server.set_app(lenient)

@@ -20,7 +20,7 @@ from shared.request import MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
 from shared.settings.group import BearerSecret, Group, Listed, shown
 from shared.settings.redis import RedisSettings as RedisSettings
-from shared.url_guard import Reach, may_match
+from shared.url_guard import AddressRules, may_match
 from shared.webhooks import key_of
 
 
@@ -293,8 +293,8 @@ class FetchSettings(Group):
     )
 
     @property
-    def reach(self) -> Reach:
-        return Reach(self.allow, self.deny)
+    def reach(self) -> AddressRules:
+        return AddressRules(self.allow, self.deny)
 
     @field_validator("allow", "deny")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 from pydantic_core import to_json
 
-from shared.batch import Place
+from shared.batch import LinePosition
 from shared.estimate import Lane
 from shared.job import JobView, Priority, Times
 from shared.settings import Settings
@@ -124,7 +124,7 @@ class JobTerms:
     response: str | None = None
     webhook: Webhook | None = None
     quiet: bool = False
-    line: Place | None = None
+    line: LinePosition | None = None
     retain_s: int | None = None
     stored: bool = True
     request_id: str | None = None
@@ -196,7 +196,7 @@ def _hook(webhook: Webhook) -> dict[str, str]:
     return said | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
 
 
-def _line(line: Place) -> dict[str, str]:
+def _line(line: LinePosition) -> dict[str, str]:
     """Numbers as text, as the record holds what they are compared with."""
     return {name: str(value) for name, value in vars(line).items()}
 

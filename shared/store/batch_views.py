@@ -3,7 +3,7 @@
 import json
 from typing import Any, cast
 
-from shared.batch import Batch, LineAnswer, LineProblem, Stage, Tokens, Turn
+from shared.batch import Batch, BatchLease, LineAnswer, LineProblem, Stage, Tokens
 from shared.result import Result
 from shared.store.views import integer, job_error, pairs
 
@@ -45,9 +45,9 @@ def known(reply: list[Any] | None) -> Batch | None:
     return batch(reply) if reply else None
 
 
-def turn(reply: list[Any], token: str) -> Turn:
+def turn(reply: list[Any], token: str) -> BatchLease:
     fields, doubles, *counts = reply
-    return Turn(batch(fields), token, frozenset(map(int, doubles)), *map(int, counts))
+    return BatchLease(batch(fields), token, frozenset(map(int, doubles)), *map(int, counts))
 
 
 def answers(reply: list[Any] | None) -> list[LineAnswer] | None:

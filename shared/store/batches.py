@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from shared.batch import WINDOW_S, Batch, LineAnswer, LineProblem, Place, Turn, Wrote
+from shared.batch import WINDOW_S, Batch, BatchLease, LineAnswer, LinePosition, LineProblem, WrittenRows
 from shared.file import Written
 from shared.result import JobError
 from shared.settings import Settings
@@ -75,7 +75,7 @@ def cancel(caller: str, id: str) -> ScriptCall[Batch | None]:
     return ScriptCall(CANCEL, {"id": id, "caller": caller}, batch_views.known)
 
 
-def take(settings: Settings, token: str) -> ScriptCall[Turn | float | None]:
+def take(settings: Settings, token: str) -> ScriptCall[BatchLease | float | None]:
     """Take a batch to work on: callers take turns, and so do the batches of each.
 
     Where none can be taken now: the seconds until one can, or None where there is no batch.
@@ -88,7 +88,7 @@ def take(settings: Settings, token: str) -> ScriptCall[Turn | float | None]:
         "max_queued_caller": settings.queue.max_queued_caller,
     }
 
-    def parse(reply: list[Any]) -> Turn | float | None:
+    def parse(reply: list[Any]) -> BatchLease | float | None:
         if reply[0] == "none":
             return None if reply[1] == "" else float(reply[1]) / 1000
         return batch_views.turn(reply[1:], token)
@@ -96,14 +96,19 @@ def take(settings: Settings, token: str) -> ScriptCall[Turn | float | None]:
     return ScriptCall(TAKE, arguments, parse)
 
 
-def keep(turn: Turn, seconds: float, *, leave: bool = False) -> ScriptCall[Literal["kept", "lost"]]:
+def keep(turn: BatchLease, seconds: float, *, leave: bool = False) -> ScriptCall[Literal["kept", "lost"]]:
     """Hold a batch for `seconds`; with `leave` give it up, and let it be taken again after `seconds`."""
     arguments = {**_holder(turn), "ms": round(seconds * 1000), "leave": leave or None}
     return ScriptCall(KEEP, arguments, lambda reply: reply)
 
 
 def begin(
-    turn: Turn, *, total: int, last: int, doubles: Sequence[int] = (), errors: Sequence[LineProblem] = ()
+    turn: BatchLease,
+    *,
+    total: int,
+    last: int,
+    doubles: Sequence[int] = (),
+    errors: Sequence[LineProblem] = (),
 ) -> ScriptCall[Outcome]:
     """Record that the batch's file was looked through: its lines may be taken."""
     arguments = {
@@ -116,19 +121,19 @@ def begin(
     return ScriptCall(BEGIN, arguments, lambda reply: reply)
 
 
-def miss(turn: Turn, patience_s: float) -> ScriptCall[Outcome]:
+def miss(turn: BatchLease, patience_s: float) -> ScriptCall[Outcome]:
     """Record that bytes of the batch are missing; after `patience_s` they are given up."""
     arguments = {**_holder(turn), "patience_ms": round(patience_s * 1000)}
     return ScriptCall(MISS, arguments, lambda reply: reply)
 
 
-def fail(settings: Settings, turn: Turn, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
+def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
     """End a batch of which no line, or no further line, can be taken."""
     arguments = {**_holder(turn), "errors": _errors(errors), **lifetimes(settings)}
     return ScriptCall(FAIL, arguments, lambda reply: reply)
 
 
-def refuse(turn: Turn, place: Place, error: JobError) -> ScriptCall[Outcome]:
+def refuse(turn: BatchLease, place: LinePosition, error: JobError) -> ScriptCall[Outcome]:
     """Answer the next line with an error: it becomes no job."""
     arguments = {
         **_holder(turn),
@@ -141,17 +146,17 @@ def refuse(turn: Turn, place: Place, error: JobError) -> ScriptCall[Outcome]:
     return ScriptCall(REFUSE, arguments, lambda reply: reply)
 
 
-def answered(turn: Turn, limit: int) -> ScriptCall[list[LineAnswer] | None]:
+def answered(turn: BatchLease, limit: int) -> ScriptCall[list[LineAnswer] | None]:
     """Lines that have ended and are not written down yet; None where the batch is another process's."""
     return ScriptCall(LINES, {**_holder(turn), "answered": True, "limit": limit}, batch_views.answers)
 
 
-def under_way(turn: Turn) -> ScriptCall[list[str] | None]:
+def under_way(turn: BatchLease) -> ScriptCall[list[str] | None]:
     """The jobs of lines that have not ended; None where the batch is another process's."""
     return ScriptCall(LINES, {**_holder(turn), "answered": False, "limit": 2 * WINDOW}, batch_views.jobs)
 
 
-def wrote(turn: Turn, wrote: Wrote) -> ScriptCall[Outcome]:
+def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
     """Count lines whose answers are written down; they are no longer under way."""
     undone = wrote.undone and {name: str(value) for name, value in vars(wrote.undone).items()}
     arguments = {
@@ -171,13 +176,13 @@ def wrote(turn: Turn, wrote: Wrote) -> ScriptCall[Outcome]:
     return ScriptCall(WROTE, arguments, lambda reply: reply)
 
 
-def pieces(turn: Turn) -> ScriptCall[tuple[list[str], list[str]] | None]:
+def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
     """The digests of both files' pieces, output before errors; None where the batch is another process's."""
     return ScriptCall(PIECES, _holder(turn), lambda reply: None if reply is None else (reply[0], reply[1]))
 
 
 def end(
-    settings: Settings, turn: Turn, *, output: Written | None, error: Written | None
+    settings: Settings, turn: BatchLease, *, output: Written | None, error: Written | None
 ) -> ScriptCall[Outcome]:
     """End a batch whose lines are all written down, with the records of its files."""
     arguments = {
@@ -193,9 +198,9 @@ def _errors(errors: Sequence[LineProblem]) -> str:
     return json.dumps([asdict(error) for error in errors])
 
 
-def _holder(turn: Turn) -> dict[str, Any]:
+def _holder(turn: BatchLease) -> dict[str, Any]:
     return {"id": turn.batch.id, "token": turn.token}
 
 
-def _written(file: Written | None, turn: Turn) -> dict[str, Any] | None:
+def _written(file: Written | None, turn: BatchLease) -> dict[str, Any] | None:
     return None if file is None else {**vars(file), "caller": turn.batch.caller}

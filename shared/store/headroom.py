@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from shared.errors import Unavailable
-from shared.log_throttle import Seldom
+from shared.log_throttle import LogThrottle
 from shared.settings import Settings
 from shared.store.holdings import holding
 from shared.store.memory import Eviction, Memory, memory
@@ -40,7 +40,7 @@ class Headroom:
         self._full_at = full_at
         self._looked = -LOOKED_AT_S
         self._memory = Memory(0, 0, evicts=False)
-        self._refusing = Seldom()
+        self._refusing = LogThrottle()
         self._eviction = Eviction()
         self._reading: asyncio.Future[None] | None = None
 

@@ -23,7 +23,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ReadOnlyError
 
 from shared.errors import Unavailable
-from shared.log_throttle import Seldom
+from shared.log_throttle import LogThrottle
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
 from shared.store.keys import INTAKE
@@ -74,10 +74,10 @@ class _Unsent:
     """Says that nudges cannot be sent. The work behind them is on record, so their callers get no error."""
 
     def __init__(self) -> None:
-        self._seldom = Seldom()
+        self._log_throttle = LogThrottle()
 
     def say(self, error: Exception) -> None:
-        if not self._seldom.due():
+        if not self._log_throttle.due():
             return
         if isinstance(error, Unavailable):
             log.warning("nudges wait: %s", error.message)

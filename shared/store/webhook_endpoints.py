@@ -8,7 +8,7 @@ from shared.store.lifetimes import lifetimes
 from shared.store.script import Script, ScriptCall
 from shared.store.views import delivery, pairs
 from shared.store.webhook_events import notice
-from shared.webhooks import MOST, MOST_FORMER, Change, Endpoint, Notice, Tried, Why
+from shared.webhooks import MOST, MOST_FORMER, DeliveryAttempt, Endpoint, EndpointUpdate, Notice, Why
 
 CREATE, LIST, CHANGE = Script("endpoint_create"), Script("endpoint_list"), Script("endpoint_change")
 ROTATE, DELETE, LOG = Script("endpoint_rotate"), Script("endpoint_delete"), Script("endpoint_log")
@@ -38,7 +38,7 @@ def endpoints(caller: str) -> ScriptCall[list[Endpoint]]:
     return ScriptCall(LIST, {"caller": caller}, lambda reply: [_endpoint(row) for row in reply])
 
 
-def change(caller: str, id: str, to: Change) -> ScriptCall[Endpoint | None]:
+def change(caller: str, id: str, to: EndpointUpdate) -> ScriptCall[Endpoint | None]:
     """None where the caller has no such endpoint."""
     arguments = {
         "id": id,
@@ -66,13 +66,13 @@ def delete(caller: str, id: str) -> ScriptCall[Literal["deleted"] | None]:
     return ScriptCall(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
 
 
-def tries(caller: str, id: str) -> ScriptCall[list[Tried] | None]:
+def tries(caller: str, id: str) -> ScriptCall[list[DeliveryAttempt] | None]:
     """How the last calls of an endpoint went, newest first; None where the caller has no such endpoint."""
 
-    def parse(reply: list[str] | None) -> list[Tried] | None:
+    def parse(reply: list[str] | None) -> list[DeliveryAttempt] | None:
         if reply is None:
             return None
-        return [Tried(json.loads(row)["id"], delivery(row)) for row in reversed(reply)]
+        return [DeliveryAttempt(json.loads(row)["id"], delivery(row)) for row in reversed(reply)]
 
     return ScriptCall(LOG, {"id": id, "caller": caller}, parse)
 

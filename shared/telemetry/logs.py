@@ -29,7 +29,7 @@ _about: ContextVar[Mapping[str, Value]] = ContextVar("about", default=MappingPro
 @contextmanager
 def about(**named: Value) -> Iterator[None]:
     """Every line of this task or thread until the block's end has these fields; None and "" are left out."""
-    token = _about.set({**_about.get(), **_said(named)})
+    token = _about.set({**_about.get(), **_without_empty(named)})
     try:
         yield
     finally:
@@ -38,10 +38,10 @@ def about(**named: Value) -> Iterator[None]:
 
 def fields(**named: Value) -> dict[str, Any]:
     """`extra` of one line; None and "" are left out."""
-    return {"fields": _said(named)}
+    return {"fields": _without_empty(named)}
 
 
-def _said(named: Mapping[str, Value]) -> dict[str, Value]:
+def _without_empty(named: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in named.items() if value not in (None, "")}
 
 
@@ -89,7 +89,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 
 
-class Lines(logging.StreamHandler[TextIO]):
+class LineHandler(logging.StreamHandler[TextIO]):
     """Begins a new line after one that a full disk cut off: glued to it, the next would be unreadable."""
 
     _cut = False
@@ -107,7 +107,7 @@ class Lines(logging.StreamHandler[TextIO]):
 
 def open_log(settings: Settings) -> None:
     """From now on everything that this process logs goes this way, libraries' lines too; harmless twice."""
-    handler = Lines(sys.stderr)
+    handler = LineHandler(sys.stderr)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     # Does nothing where the root logger has a handler: in tests it has theirs.
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-class Called(NamedTuple):
+class ParsedCall(NamedTuple):
     """`arguments` is a JSON object as text."""
 
     name: str
@@ -19,20 +19,20 @@ class NoCallError(ValueError):
     """The text is no call in this form, whatever may follow."""
 
 
-def called(value: Any, name: str, arguments: str) -> Called:
+def called(value: Any, name: str, arguments: str) -> ParsedCall:
     """A call from an object with these two keys. Raises NoCallError."""
     if not isinstance(value, dict):
         raise NoCallError
     return made(value.get(name), value.get(arguments, {}))
 
 
-def made(name: Any, arguments: Any) -> Called:
+def made(name: Any, arguments: Any) -> ParsedCall:
     """Raises NoCallError for what is no name or no object; some models write the object as a text."""
     if isinstance(arguments, str):
         arguments = parsed(arguments)
     if not isinstance(name, str) or not NAME.fullmatch(name) or not isinstance(arguments, dict):
         raise NoCallError
-    return Called(name, _written(arguments))
+    return ParsedCall(name, _written(arguments))
 
 
 def parsed(text: str) -> Any:

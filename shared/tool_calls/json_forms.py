@@ -1,7 +1,7 @@
 """The forms whose arguments are JSON: Hermes', Llama's and Mistral's."""
 
 from shared.tool_calls.brackets import Brackets
-from shared.tool_calls.call import Called, NoCallError, after_blanks, called, closed, made, parsed
+from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks, called, closed, made, parsed
 from shared.tool_calls.syntax import Attempt, Form, Whole
 
 LONGEST_HEAD = 200
@@ -111,5 +111,5 @@ class _Listed(Attempt):
         return True
 
 
-def _all(value: object) -> list[Called]:
+def _all(value: object) -> list[ParsedCall]:
     return [called(item, "name", "arguments") for item in (value if isinstance(value, list) else [value])]

@@ -4,7 +4,7 @@ A call is told when it is whole; text that may still become one is held back unt
 and never completed is words. Blanks beside a call count as words only between words, which they keep apart.
 """
 
-from shared.tool_calls.call import Called, NoCallError, after_blanks
+from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks
 from shared.tool_calls.gemma import Gemma
 from shared.tool_calls.json_forms import Hermes, Llama, Mistral
 from shared.tool_calls.syntax import Attempt, Form, Syntax, overlap
@@ -16,7 +16,7 @@ FORMS: dict[Syntax, Form] = {
     "mistral_args": Mistral(),
     "gemma": Gemma(),
 }
-Said = str | Called
+Said = str | ParsedCall
 """Words, or a call."""
 MOST_GIVEN_UP = 32
 """After this many false beginnings all else is words: each may cost a look at the rest of the answer."""
@@ -60,7 +60,7 @@ class Reader:
     def _open(self, parts: list[Said], *, last: bool) -> bool:
         """Tell the words before the next call; whether one may begin there."""
         words, call = self._led(last=last) if self._form.leads else self._marked(last=last)
-        self._say(parts, self._left[:words])
+        self._emit_text(parts, self._left[:words])
         self._left = self._left[max(words, call) :]
         return call >= 0
 
@@ -107,10 +107,10 @@ class Reader:
         """Tell the opening of a failed call as words."""
         self._attempt, self._begun = None, True
         self._given_up += 1
-        self._say(parts, self._form.opening)
+        self._emit_text(parts, self._form.opening)
         self._left = self._left[len(self._form.opening) :]
 
-    def _say(self, parts: list[Said], words: str) -> None:
+    def _emit_text(self, parts: list[Said], words: str) -> None:
         text = self._blanks + words
         if self._after_call and not self._begun:
             text = text.lstrip()

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import Literal, get_args
 
-from shared.tool_calls.call import Called
+from shared.tool_calls.call import ParsedCall
 
 Syntax = Literal["hermes", "llama", "mistral", "mistral_args", "gemma"]
 Known = Syntax | Literal[""]
@@ -69,7 +69,7 @@ def overlap(text: str, mark: str) -> int:
 
 # What a reader of calls needs to know of a form in which models write them.
 
-Whole = tuple[list[Called], int]
+Whole = tuple[list[ParsedCall], int]
 """Calls, and where the text goes on after them."""
 
 

@@ -39,19 +39,19 @@ def examine(place: Place) -> Iterator[Check]:
     yield from checks
     with Api(settings.api, place.host, place.port) as api:
         fleet = api.fleet() if (health := api.health()) else None
-    yield from (record_checks := list(records.look(settings.redis, [*(row.lane for row in rows), INTAKE])))
+    yield from (record_checks := list(records.checks(settings.redis, [*(row.lane for row in rows), INTAKE])))
     # Models that a running service has loaded need no more memory.
-    yield from model_checks.look(rows, None if health else free_mb(), gpu=gpu.there())
+    yield from model_checks.checks(rows, None if health else free_mb(), gpu=gpu.there())
     own_redis = "url" in settings.redis.model_fields_set
     if not health and not own_redis:
-        yield from model_checks.look_at_all(rows)
-    yield from gpu.look(rows)
-    yield from _look_at_api(settings.api, place, answers=health is not None)
+        yield from model_checks.check_all(rows)
+    yield from gpu.checks(rows)
+    yield from _check_api(settings.api, place, answers=health is not None)
     if health:
-        yield from running.look(health, fleet)
+        yield from running.checks(health, fleet)
     if not (own_redis and "url" in settings.blobs.model_fields_set):
-        yield from machine.look_at_data(place.data)
-    yield from machine.look_at_blobs(settings.blobs)
+        yield from machine.check_data(place.data)
+    yield from machine.check_blobs(settings.blobs)
     # A server that does not answer is not asked again: each try takes half a minute.
     look_at_store = (
         own_redis
@@ -60,22 +60,22 @@ def examine(place: Place) -> Iterator[Check]:
     )
     stored = stored_fleet(settings, rows) if look_at_store else None
     if fleet is not None:
-        yield from workers.look_at_unserved(rows, fleet)
+        yield from workers.check_unserved(rows, fleet)
     if _unwritten(health, record_checks):
         yield workers.unknown()
     else:
         yield from _at_work(fleet, stored, runs=health is not None)
 
 
-def _look_at_api(api: ApiSettings, place: Place, *, answers: bool) -> Iterator[Check]:
+def _check_api(api: ApiSettings, place: Place, *, answers: bool) -> Iterator[Check]:
     """The port, and who may call there: unknown where the service has other settings than we."""
     if not answers and (scheme := running.answers_otherwise(api, place.host, place.port)):
         finding = f"Sightline answers on {place.host} port {place.port} {scheme}, unlike the settings here"
         fix = "run this command with the environment of the service, SIGHTLINE_API__TLS_CERT above all"
         yield problem("port", finding, fix)
         return
-    yield machine.look_at_port(place.host, place.port, answers=answers)
-    yield from machine.look_at_access(api, place.host)
+    yield machine.check_port(place.host, place.port, answers=answers)
+    yield from machine.check_access(api, place.host)
 
 
 def _unwritten(health: Health | None, checks: Sequence[Check]) -> bool:
@@ -93,6 +93,6 @@ def _at_work(fleet: list[Row] | None, stored: tuple[list[Row], int] | None, *, r
     rows = fleet if fleet is not None else stored[0] if stored else []
     if not runs and not any(row["workers"] for row in rows):
         return
-    yield from workers.look(rows)
+    yield from workers.checks(rows)
     if stored:
-        yield workers.look_at_couriers(stored[1])
+        yield workers.check_couriers(stored[1])

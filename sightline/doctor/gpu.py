@@ -80,7 +80,7 @@ def _wants_one(model: Model) -> bool:
     return named or model.engine == "vllm"
 
 
-def look(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Iterator[Check]:
+def checks(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Iterator[Check]:
     """A finding for each device, or one that says that there is none, and one if torch cannot use them."""
     wanting = [model.id for model in models if _wants_one(model)]
     try:
@@ -93,7 +93,7 @@ def look(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Itera
         for gpu in gpus:
             room = "" if gpu.free_mb is None else f", {gpu.free_mb} of {gpu.total_mb} MiB free"
             yield ok("gpu", f"{gpu.index}: {gpu.name}{room}")
-        yield from _look_at_torch(models)
+        yield from _check_torch(models)
     elif wanting:
         fix = 'install its driver (nvidia-smi must run here), or set device = "cpu" in the models file'
         yield problem("gpu", f"none is seen, and {', '.join(wanting)} needs one", fix)
@@ -101,7 +101,7 @@ def look(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Itera
         yield ok("gpu", "none is seen: models are computed by the CPU")
 
 
-def _look_at_torch(models: Sequence[Model]) -> Iterator[Check]:
+def _check_torch(models: Sequence[Model]) -> Iterator[Check]:
     """vLLM brings its own."""
     rows = [model for model in models if model.engine not in ("echo", "vllm")]
     idle = [model.id for model in rows if not {"cpu", "disk"}.issuperset(_places(model))]

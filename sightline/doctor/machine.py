@@ -20,7 +20,7 @@ LITTLE, SCARCE = 5 * 2**30, 2**29
 """Free bytes of a disk below which the doctor warns, and below which nothing should be started."""
 
 
-def look_at_port(host: str, port: int, *, answers: bool) -> Check:
+def check_port(host: str, port: int, *, answers: bool) -> Check:
     """`answers` means that Sightline itself answers on the port."""
     if answers:
         return ok("port", f"Sightline answers on {host} port {port}")
@@ -47,7 +47,7 @@ def _listener(port: int) -> str | None:
         return None
 
 
-def look_at_data(data: Path, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
+def check_data(data: Path, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
     """The folder of jobs, pictures and logs, which need not exist yet; only `sightline run` has one."""
     there = next(path for path in (data, *data.resolve().parents) if path.exists())
     if error := _unwritable(there):
@@ -72,13 +72,13 @@ def _refused(about: str, name: str, error: OSError, fix: str) -> Check:
     return problem(about, finding, MAKE_ROOM if full else fix)
 
 
-def look_at_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
+def check_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
     """The blob store, if the settings name one."""
     if "url" not in blobs.model_fields_set:
         return
     folder = blobs.folder
     if folder is None:
-        yield _look_at_bucket(blobs)
+        yield _check_bucket(blobs)
     elif error := _unwritable(folder):
         fix = "make it, and let api, workers and couriers write there"
         yield _refused("pictures", f"SIGHTLINE_BLOBS__URL: {folder}", error, fix)
@@ -86,9 +86,9 @@ def look_at_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None
         yield _room("pictures", folder, (free or _free)(folder))
 
 
-def _look_at_bucket(blobs: BlobSettings) -> Check:
+def _check_bucket(blobs: BlobSettings) -> Check:
     try:
-        if Blobs(blobs).look() == "reachable":
+        if Blobs(blobs).probe() == "reachable":
             return ok("pictures", f"{blobs.url} lets us look into it")
         finding = f"{blobs.url} is out of reach, or does not let us look into it"
     except SettingsError as error:
@@ -110,7 +110,7 @@ def _unwritable(folder: Path) -> OSError | None:
     return None
 
 
-def look_at_access(api: ApiSettings, host: str) -> Iterator[Check]:
+def check_access(api: ApiSettings, host: str) -> Iterator[Check]:
     """Who may call the API where it listens."""
     if api.admin_key is not None:
         yield ok("access", "the API asks for keys")

@@ -27,14 +27,14 @@ def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
     return rows, [ok("models file", f"{path}: {named}")]
 
 
-def look(models: Sequence[Model], free_mb: float | None, *, gpu: bool) -> Iterator[Check]:
+def checks(models: Sequence[Model], free_mb: float | None, *, gpu: bool) -> Iterator[Check]:
     """`free_mb` is None where unknown, or where the weights are loaded already; `gpu`: there is one."""
     for model in models:
         computed_here = model.device == "cpu" or (model.device == "auto" and not gpu)
-        yield _look_at(model, free_mb if computed_here else None)
+        yield _check_memory(model, free_mb if computed_here else None)
 
 
-def look_at_all(models: Sequence[Model]) -> Iterator[Check]:
+def check_all(models: Sequence[Model]) -> Iterator[Check]:
     """What `sightline run`, which starts all models here, would say of their memory, if anything."""
     try:
         check_memory(models)
@@ -42,7 +42,7 @@ def look_at_all(models: Sequence[Model]) -> Iterator[Check]:
         yield problem("models", str(error), "serve fewer of them, or smaller ones")
 
 
-def _look_at(model: Model, free_mb: float | None) -> Check:
+def _check_memory(model: Model, free_mb: float | None) -> Check:
     about, folder = f"model {model.id}", Path(model.source)
     if model.engine == "echo":
         return ok(about, "has no weights")

@@ -20,7 +20,7 @@ SKEWED_S, ASTRAY_S = 1.0, 60.0
 NARROW = 0.75
 
 
-def look(
+def checks(
     redis: RedisSettings, lanes: Sequence[str] = (), now: Callable[[], float] = time.time
 ) -> Iterator[Check]:
     """Room is reserved for what waits in `lanes`.

@@ -44,7 +44,7 @@ class Api(httpx.Client):
 
     def fleet(self) -> list[Row] | None:
         """None where the API refuses. Call `health` first: only Sightline may be sent the operator's key."""
-        reply = _told(self, "/v1/admin/fleet", self._operator)
+        reply = _get_json(self, "/v1/admin/fleet", self._operator)
         return reply.get("models") if isinstance(reply, dict) else None
 
 
@@ -70,19 +70,19 @@ def _url(scheme: str, host: str, port: int) -> str:
 
 
 def _health(client: httpx.Client) -> Health | None:
-    reply = _told(client, "/health", {})
+    reply = _get_json(client, "/health", {})
     ours = isinstance(reply, dict) and reply.get("store") in STORE_STATES
     return reply if ours else None
 
 
-def _told(client: httpx.Client, path: str, headers: dict[str, str]) -> Any:
+def _get_json(client: httpx.Client, path: str, headers: dict[str, str]) -> Any:
     try:
         return client.get(path, headers=headers).json()
     except (httpx.HTTPError, ValueError):
         return None
 
 
-def look(health: Health, fleet: list[Row] | None) -> Iterator[Check]:
+def checks(health: Health, fleet: list[Row] | None) -> Iterator[Check]:
     """Findings from a running service's health; `fleet` is its fleet, if it gave it."""
     if health["store"] == "unreachable":
         fix = "start its record store, or see its log: nothing is taken in until it answers"
@@ -118,5 +118,5 @@ def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row]
         return None
     finally:
         store.client.close()
-    rows = [one.told(model.id) for model, one in zip(models, found, strict=True)]
+    rows = [one.to_row(model.id) for model, one in zip(models, found, strict=True)]
     return rows, len(intake.workers)

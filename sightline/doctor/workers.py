@@ -11,14 +11,14 @@ LONG_S = 60.0
 """A job that has waited so long although a row is free is not being taken."""
 
 
-def look(rows: Sequence[Row]) -> Iterator[Check]:
+def checks(rows: Sequence[Row]) -> Iterator[Check]:
     """A finding for each model, and one more where its workers do not have the same weights."""
     for row in rows:
-        yield _look_at(row)
-        yield from _look_at_weights(row)
+        yield _check_workers(row)
+        yield from _check_weights(row)
 
 
-def look_at_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[Check]:
+def check_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[Check]:
     """Models in the models file that the running service does not serve."""
     served = {row["model"] for row in rows}
     for model in models:
@@ -30,7 +30,7 @@ def look_at_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[C
             yield warning(f"workers of {model.id}", finding, fix)
 
 
-def look_at_couriers(count: int) -> Check:
+def check_couriers(count: int) -> Check:
     if count:
         return ok("couriers", f"{count} at work")
     fix = "start one: sightline courier"
@@ -43,7 +43,7 @@ def unknown() -> Check:
     return warning("workers", finding, "mend the record store: those that live go on by themselves")
 
 
-def _look_at(row: Row) -> Check:
+def _check_workers(row: Row) -> Check:
     about, waiting = f"workers of {row['model']}", sum(row["queued"].values())
     workers: list[dict[str, Any]] = row["workers"]
     ready = [worker for worker in workers if worker["state"] == "ready"]
@@ -69,7 +69,7 @@ def _look_at(row: Row) -> Check:
     return ok(about, finding)
 
 
-def _look_at_weights(row: Row) -> Iterator[Check]:
+def _check_weights(row: Row) -> Iterator[Check]:
     """Older workers and APIs report no fingerprints."""
     by_digest: dict[str, list[str]] = {}
     for worker in row["workers"]:

@@ -111,7 +111,7 @@ class DataFolder:
             raise CommandError(Exit.DATA, message) from None
 
 
-class Lookout:
+class DataFolderWatch:
     """Checks that the data folder is still in place; construct it in the event loop that uses it.
 
     On a disk that hangs a check may never end. Each runs in a daemon thread that nobody waits for:
@@ -141,13 +141,13 @@ class Lookout:
     def _begin(self) -> asyncio.Future[bool]:
         answer = self._loop.create_future()
         try:
-            threading.Thread(target=self._look, args=(answer,), daemon=True).start()
+            threading.Thread(target=self._check, args=(answer,), daemon=True).start()
         except RuntimeError:
             # The system has no thread left, which says nothing of the folder.
             answer.set_result(True)
         return answer
 
-    def _look(self, answer: asyncio.Future[bool]) -> None:
+    def _check(self, answer: asyncio.Future[bool]) -> None:
         holds = self._data.holds()
         # The loop is closed if the service has ended meanwhile.
         with contextlib.suppress(RuntimeError):

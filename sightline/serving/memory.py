@@ -84,8 +84,8 @@ def _cgroup_mb(cgroup: Path) -> float | None:
     """What a container's limit leaves; the page cache counts as free, since it can be given back."""
     limit_mb = _limit_mb(cgroup)
     try:
-        used = int(_told(cgroup, USED))
-        stat = dict(line.split() for line in _told(cgroup, STAT).splitlines())
+        used = int(_first_content(cgroup, USED))
+        stat = dict(line.split() for line in _first_content(cgroup, STAT).splitlines())
         cache = int(stat["inactive_file"]) + int(stat["active_file"])
     except (OSError, KeyError, ValueError):
         return None
@@ -94,12 +94,12 @@ def _cgroup_mb(cgroup: Path) -> float | None:
 
 def _limit_mb(cgroup: Path) -> float | None:
     try:
-        return int(_told(cgroup, LIMIT)) / 2**20
+        return int(_first_content(cgroup, LIMIT)) / 2**20
     except (OSError, ValueError):
         return None
 
 
-def _told(cgroup: Path, names: tuple[str, str]) -> str:
+def _first_content(cgroup: Path, names: tuple[str, str]) -> str:
     """The content of the first of two files that exists. Raises OSError where neither does."""
     newer, older = (cgroup / name for name in names)
     return (newer if newer.exists() else older).read_text()

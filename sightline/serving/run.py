@@ -24,7 +24,7 @@ from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.child import FEWEST, allow_files
-from sightline.serving.folder import DataFolder, Lookout, shown
+from sightline.serving.folder import DataFolder, DataFolderWatch, shown
 from sightline.serving.memory import check_memory
 from sightline.serving.plan import Plan, own_server
 from sightline.serving.sample import Sample
@@ -94,7 +94,7 @@ async def until_stopped(runner: "Runner", data: DataFolder) -> None:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with Supervisor(say, LAST_GRACE_S) as supervisor:
-        lookout = Lookout(data)
+        lookout = DataFolderWatch(data)
         work = asyncio.create_task(runner.serve(supervisor))
         stop = asyncio.create_task(stopped.wait())
         lost = asyncio.create_task(lookout.until_lost())
@@ -141,7 +141,7 @@ class Runner:
         store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
         plan = Plan(self._settings, self._data, self._port, url)
         workers = Workers(supervisor, plan, Registry(self._models), store, say)
-        await asyncio.to_thread(self._look, workers, store)
+        await asyncio.to_thread(self._load_models, workers, store)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
         own = workers.start()
@@ -169,13 +169,13 @@ class Runner:
             finally:
                 keeping.cancel()
 
-    def _look(self, workers: Workers, store: Store) -> None:
+    def _load_models(self, workers: Workers, store: Store) -> None:
         """Read which models are served, and drop what the store knows of an earlier start's workers.
 
         Raises CommandError.
         """
         try:
-            workers.look()
+            workers.refresh()
             for model in self._models.rows:
                 forget(store, model.lane, presence=self._own_server)
         except Unavailable as error:

@@ -23,23 +23,23 @@ class Watchdog:
         os.close(read)
 
     def add(self, pid: int) -> None:
-        self._tell(f"+{pid}\n")
+        self._send(f"+{pid}\n")
 
     def remove(self, pid: int) -> None:
-        self._tell(f"-{pid}\n")
+        self._send(f"-{pid}\n")
 
     def close(self) -> None:
         """Let the watchdog end; call when no process is left."""
         os.close(self._write)
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         # The service goes on if its watchdog was killed.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._write, line.encode())
 
 
-def left_over(lines: Iterable[str]) -> list[int]:
+def survivors(lines: Iterable[str]) -> list[int]:
     """The processes still alive when the supervisor's lines end, newest first."""
     pids: dict[int, None] = {}
     for line in lines:
@@ -75,4 +75,4 @@ def _lives(pid: int) -> bool:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    end(left_over(sys.stdin), float(sys.argv[1]))
+    end(survivors(sys.stdin), float(sys.argv[1]))

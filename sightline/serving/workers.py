@@ -34,7 +34,7 @@ class Workers:
         self._children: dict[str, tuple[Model, Child]] = {}
         self._put_off: set[str] = set()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read which models operators added and removed. Raises Unavailable."""
         self._registry.take(self._store.run(registered()))
 
@@ -61,7 +61,7 @@ class Workers:
         """Keep starting and stopping workers as models change; never ends by itself."""
         while True:
             with suppress(Unavailable):
-                await asyncio.to_thread(self.look)
+                await asyncio.to_thread(self.refresh)
                 await self._stop_removed()
                 self._start_missing()
             await asyncio.sleep(LOOK_S)

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from shared import ids
-from shared.metrics.reporter import Tally
+from shared.metrics.reporter import CountReporter
 from shared.models import SPARE_THREADS
 from shared.store.claims import Again, Claim, Full, claim, settle, within
 from tests.support.attempt_harness import MODEL, Unsteady, Workbench
@@ -191,7 +191,7 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
         worker=desk.worker,
         heartbeat=cast(Heartbeat, None),
         broker_watch=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
-        tally=cast(Tally, None),
+        tally=cast(CountReporter, None),
     )
     model_worker.work(MODEL.lane)
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
@@ -213,7 +213,7 @@ def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(
         worker=desk.worker,
         heartbeat=cast(Heartbeat, None),
         broker_watch=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
-        tally=cast(Tally, None),
+        tally=cast(CountReporter, None),
     )
     for number in range(SLOTS):
         desk.ask(f"question {number}")

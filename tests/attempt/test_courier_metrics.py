@@ -3,7 +3,7 @@
 import pytest
 
 from shared.store import webhook_endpoints
-from shared.webhooks import Change, Webhook
+from shared.webhooks import EndpointUpdate, Webhook
 from tests.attempt.test_endpoints import made
 from tests.attempt.test_intake import ask, serving
 from tests.support.attempt_harness import CALLER, Workbench, workbench
@@ -56,7 +56,9 @@ def test_the_call_of_a_moved_endpoint_is_counted_as_one_that_comes_again(
         office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
         under_way = office.errand()
         desk.store.run(
-            webhook_endpoints.change(CALLER, id, Change(url="http://127.0.0.1:1/", host="127.0.0.1:1"))
+            webhook_endpoints.change(
+                CALLER, id, EndpointUpdate(url="http://127.0.0.1:1/", host="127.0.0.1:1")
+            )
         )
         office.deliverer.deliver(under_way)
     assert (counted(CALLS, outcome="retried"), counted(CALLS)) == (before[0] + 1, before[1] + 1)

@@ -5,7 +5,7 @@ import pytest
 from shared import ids
 from shared.settings import Settings
 from shared.store import webhook_endpoints
-from shared.webhooks import Change, Endpoint, Webhook
+from shared.webhooks import Endpoint, EndpointUpdate, Webhook
 from tests.support.attempt_harness import CALLER, Workbench
 from tests.support.clients import until
 from tests.support.deliverer_harness import SECRET, Office
@@ -83,7 +83,9 @@ def test_a_moved_endpoint_is_not_turned_off_by_its_former_address_and_misses_not
         id = made(office, former.url)
         office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
         under_way = office.errand()
-        moved = webhook_endpoints.change(CALLER, id, Change(url=there.url, host=there.url.split("/")[2]))
+        moved = webhook_endpoints.change(
+            CALLER, id, EndpointUpdate(url=there.url, host=there.url.split("/")[2])
+        )
         office.desk.store.run(moved)
         office.deliverer.deliver(under_way)
         office.deliverer.deliver(office.errand())

@@ -11,7 +11,7 @@ import pytest
 from shared.blobs import Blobs, digest
 from shared.errors import Unavailable
 from shared.job import Times
-from shared.pending_terms import HeldTerms
+from shared.pending_terms import PendingTerms
 from shared.request import Image, Sound
 from shared.settings import PictureSettings
 from shared.store import jobs
@@ -28,7 +28,7 @@ from worker.fetching.intake import Intake
 
 T = TypeVar("T")
 PICTURE = picture(size=(64, 48))
-HELD = HeldTerms(
+HELD = PendingTerms(
     lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True
 ).model_dump_json()
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
@@ -71,7 +71,7 @@ def test_answers_about_a_remote_picture_take_as_many_rows_as_about_any_other(
     intake: tuple[Workbench, Intake],
 ) -> None:
     desk, courier = intake
-    held = HeldTerms.model_validate_json(HELD).model_copy(update={"rows": 8}).model_dump_json()
+    held = PendingTerms.model_validate_json(HELD).model_copy(update={"rows": 8}).model_dump_json()
     with origin(serving(PICTURE)) as there:
         placing = desk.placing("look", (Image(url=there.url),))
         desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=held)))

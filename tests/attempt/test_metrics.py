@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import Unavailable
-from shared.metrics.reporter import Tally
+from shared.metrics.reporter import CountReporter
 from shared.store.counts import counts
 from tests.support.attempt_harness import FAIL, MODEL, STALL, Unsteady, Workbench
 from tests.support.clients import PATIENCE_S, until
@@ -105,13 +105,13 @@ def test_the_wait_in_line_is_part_of_the_wait_for_the_first_token(desk: Workbenc
 
 
 def test_counts_whose_reply_was_lost_reach_the_store_once(desk: Workbench) -> None:
-    tally = Tally(Unsteady(desk.store, replies=1))
+    reporter = CountReporter(Unsteady(desk.store, replies=1))
     answer(desk, "how are you")
     with pytest.raises(Unavailable):
-        tally.tell()
+        reporter.report()
     answer(desk, "and you")
-    tally.tell()
-    tally.tell()
+    reporter.report()
+    reporter.report()
 
     assert desk.store.run(counts())[SUCCEEDED] == 2
 
@@ -121,9 +121,9 @@ def test_a_worker_that_stops_tells_what_it_counted_last(
 ) -> None:
     monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
     monkeypatch.setattr("shared.metrics.reporter.LEAVE_S", PATIENCE_S)
-    tally = Tally(desk.store)
-    tally.start()
+    reporter = CountReporter(desk.store)
+    reporter.start()
     answer(desk, "how are you")
-    tally.stop()
+    reporter.stop()
 
     assert desk.store.run(counts())[SUCCEEDED] == 1

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from redis.exceptions import ResponseError
 
-from shared.metrics.reporter import Tally
+from shared.metrics.reporter import CountReporter
 from shared.store import jobs
 from shared.store.counts import counts
 from tests.support.attempt_harness import MODEL, Workbench
@@ -36,7 +36,7 @@ def serving(desk: Workbench) -> Iterator[Heartbeat]:
     """A worker between two beats; the test takes the next step."""
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
     heartbeat.ready("f" * 32, {}, desk.context.engine)
-    tally = Tally(desk.store)
+    tally = CountReporter(desk.store)
     tally.start()
     heartbeat.watch(BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=1), tally)
     try:

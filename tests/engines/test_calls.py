@@ -14,7 +14,7 @@ from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Format, Function, Message, Parameters, Request, Text, Tools
 from shared.result import Piece
-from shared.tool_calls.call import Called
+from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader, Said
 from shared.tool_calls.syntax import MARKS, SYNTAXES, Syntax
 from tests.support.families.family import Family
@@ -168,7 +168,7 @@ def test_arguments_are_of_the_schema_in_every_form(syntax: Syntax, marked: bool)
         assert check(syntax, marked, text, BOTH), text
         reader = Reader(syntax)
         [called] = [*reader.feed(text), *reader.close()]
-        assert isinstance(called, Called)
+        assert isinstance(called, ParsedCall)
         Draft202012Validator(SCHEMA).validate(json.loads(called.arguments))
     for arguments in wrong:
         assert not check(syntax, marked, HELD[syntax].replace("@", arguments), BOTH), arguments
@@ -214,7 +214,7 @@ def test_the_echo_engine_calls_what_its_question_says_and_has_no_grammar() -> No
     assert (engine.facts.tools, prompt.syntax, read("hermes", finish.text)) == (
         "hermes",
         "hermes",
-        [Called("clock", '{"at": 1}')],
+        [ParsedCall("clock", '{"at": 1}')],
     )
     with pytest.raises(CallerError) as refused:
         engine.grammar(question("Hi", required()))
@@ -261,7 +261,7 @@ def test_dice_call_what_they_have_to_and_as_its_schema_says(loaded: tuple[Syntax
     assert "".join(piece.text for piece in pieces) == finish.text
     if finish.reason == "stop":
         [called] = read(syntax, finish.text)
-        assert isinstance(called, Called), finish.text
+        assert isinstance(called, ParsedCall), finish.text
         assert called.name == "weather"
         Draft202012Validator(SCHEMA).validate(json.loads(called.arguments))
 

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from llguidance import LLMatcher, LLTokenizer
 
 from api.dialects.openai.chat import from_chat
-from shared.tool_calls.call import Called
+from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader
 from shared.tool_calls.syntax import SYNTAXES, Syntax
 from worker.engines.grammar.compiler import SPACING
@@ -74,5 +74,5 @@ def test_a_call_with_a_number_that_no_double_is_stays_a_call(syntax: Syntax, num
     assert takes(demanded(schema, syntax), text)
     reader = Reader(syntax)
     [called] = [*reader.feed(text), *reader.close()]
-    assert isinstance(called, Called)
+    assert isinstance(called, ParsedCall)
     Draft202012Validator(schema).validate(json.loads(called.arguments, parse_constant=pytest.fail))

@@ -12,7 +12,7 @@ from PIL.Image import Image as Picture
 from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Image, Message, Request, Sound, Text
-from shared.tokens import reckoned
+from shared.tokens import estimate_tokens
 from worker.engines.base import Engine, Prompt, Samples
 from worker.engines.echo import SAMPLING_RATE, EchoEngine
 from worker.engines.sequential import SequentialEngine
@@ -67,7 +67,8 @@ def counted(engine: Engine, text: str, *sizes: tuple[int, int]) -> tuple[int, in
 @pytest.mark.parametrize("sizes", [[], [(64, 64)], [(640, 480), (96, 1024)], [(1024, 1536)]])
 def test_pictures_of_any_size_are_foretold_for_a_model_that_cuts_them(sizes: list[tuple[int, int]]) -> None:
     engine = Cells()
-    told = reckoned(question("What is this?", len(sizes)), sizes, measure_tokens(engine, "m", MAX_SIDE))
+    rule = measure_tokens(engine, "m", MAX_SIDE)
+    told = estimate_tokens(question("What is this?", len(sizes)), sizes, rule)
 
     assert told.image == counted(engine, "What is this?", *sizes)[1]
 
@@ -78,7 +79,7 @@ def test_sounds_of_any_length_are_foretold_for_a_model_that_listens(seconds: flo
     request = Request(
         model="m", messages=(Message(role="user", parts=(Sound(digest="d"), Text(text="Who?"))),)
     )
-    told = reckoned(request, [], measure_tokens(engine, "m", MAX_SIDE), [seconds])
+    told = estimate_tokens(request, [], measure_tokens(engine, "m", MAX_SIDE), [seconds])
     samples = array("f", bytes(4 * round(seconds * SAMPLING_RATE)))
 
     assert told.basis == "measured"
@@ -94,7 +95,7 @@ def test_the_shipped_model_s_prompts_are_foretold() -> None:
         ("Name the colour of the shape on the left, and say what is above it.", [(32, 32), (900, 100)]),
     ):
         whole, image = counted(engine, text, *sizes)
-        told = reckoned(question(text, len(sizes)), sizes, rule)
+        told = estimate_tokens(question(text, len(sizes)), sizes, rule)
         assert told.prompt is not None
         assert (told.image, told.basis) == (image, "measured")
         assert abs(told.prompt - whole) <= max(6, 0.5 * (whole - image))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.server.middleware import Edge
+from api.server.middleware import RequestMiddleware
 from tests.routes.test_protocol import asked
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Forwarded-For: %s\r\n\r\n"
@@ -35,4 +35,4 @@ async def told(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
     ids=lambda value: value[:20].decode(),
 )
 async def test_what_is_no_address_wins_no_more_guesses_and_fills_no_log(said: bytes, address: bytes) -> None:
-    assert (await asked(HEAD % said, app=Edge(told)))[2] == address
+    assert (await asked(HEAD % said, app=RequestMiddleware(told)))[2] == address

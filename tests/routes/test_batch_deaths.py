@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.batches.lease import LeasedBatch, LeaseLostError
-from api.batches.runner import Work
+from api.batches.runner import BatchTurn
 from shared.errors import Unavailable
 from shared.store import batches, files
 from shared.store.script import AsyncStore, ScriptCall, T
@@ -69,7 +69,7 @@ async def dies(shop: Shop, dies_at: int, *, heard: bool) -> bool:
     bench = shop.bench(store)
     while not await shop.ended():
         try:
-            await Work(LeasedBatch(bench, await shop.take())).run()
+            await BatchTurn(LeasedBatch(bench, await shop.take())).run()
         except DeathError:
             return True
         shop.answer()
@@ -97,7 +97,7 @@ async def test_a_death_while_a_batch_is_cancelled_changes_nothing_of_what_comes_
         dies_at += 1
         await shop.begin(lines)
         for _ in range(2):
-            await Work(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
+            await BatchTurn(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
         shop.hand.succeed(shop.hand.take(), "DONE")
         await shop.store.run(batches.cancel("local", shop.batch))
         died = await dies(shop, dies_at, heard=True)
@@ -112,11 +112,11 @@ async def test_a_death_while_a_batch_is_cancelled_changes_nothing_of_what_comes_
 async def test_two_processes_that_both_believe_to_have_a_batch_take_no_line_twice(shop: Shop) -> None:
     lines = [line(f"{n}", f"text {n}") for n in range(40)]
     await shop.begin(lines)
-    await Work(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
+    await BatchTurn(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
     while not await shop.ended():
         first, second = await shop.take(), await shop.take()
         few = [replace(turn, room=min(turn.room, 15)) for turn in (first, second)]
-        works = [Work(LeasedBatch(shop.bench(shop.store), turn)) for turn in few]
+        works = [BatchTurn(LeasedBatch(shop.bench(shop.store), turn)) for turn in few]
         done = await asyncio.gather(*(work.run() for work in works), return_exceptions=True)
         assert all(isinstance(result, float | LeaseLostError) for result in done), done
         shop.answer()
@@ -151,13 +151,13 @@ async def half_done(shop: Shop, count: int) -> None:
     await shop.begin([line(f"{n}", f"text {n}") for n in range(count)])
     for _ in range(2):
         turn = replace(await shop.take(), room=2)
-        await Work(LeasedBatch(shop.bench(shop.store), turn)).run()
+        await BatchTurn(LeasedBatch(shop.bench(shop.store), turn)).run()
     shop.answer()
 
 
 async def misses(shop: Shop) -> None:
     with pytest.raises(Unavailable):
-        await Work(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
+        await BatchTurn(LeasedBatch(shop.bench(shop.store), await shop.take())).run()
 
 
 async def test_a_folder_that_is_empty_for_a_while_throws_nothing_away(

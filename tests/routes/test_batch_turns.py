@@ -10,8 +10,8 @@ import pytest
 from api.admission.submission import Submission
 from api.batches.lease import BatchContext, LeasedBatch
 from api.batches.output import CANCELLED
-from api.batches.runner import Work
-from shared.batch import Place
+from api.batches.runner import BatchTurn
+from shared.batch import LinePosition
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.estimate import Lane
@@ -41,9 +41,9 @@ async def shop(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Shop]:
         yield found
 
 
-async def turn(shop: Shop, bench: BatchContext | None = None) -> Work:
+async def turn(shop: Shop, bench: BatchContext | None = None) -> BatchTurn:
     """One turn of a process, which is behind it."""
-    work = Work(LeasedBatch(bench or shop.bench(shop.store), await shop.take()))
+    work = BatchTurn(LeasedBatch(bench or shop.bench(shop.store), await shop.take()))
     await work.run()
     return work
 
@@ -155,7 +155,7 @@ async def test_a_batch_that_the_release_before_was_closing_has_a_row_for_each_li
     await shop.begin(LINES)
     await turn(shop)
     await shop.store.run(batches.cancel("local", shop.batch))
-    first = Place(shop.batch, 1, 0, len(jsonl(LINES[:1])), "0")
+    first = LinePosition(shop.batch, 1, 0, len(jsonl(LINES[:1])), "0")
     await shop.store.run(batches.refuse(await shop.take(), first, CANCELLED))
     await shop.go_on()
     batch = await shop.now()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.server.middleware import Edge
+from api.server.middleware import RequestMiddleware
 from tests.support.app import application, client_of
 from tests.support.asgi_exchange import Exchange
 from tests.support.fake_service import Desk
@@ -82,6 +82,6 @@ async def test_a_stream_does_not_wait_at_its_end_for_a_body_that_was_read() -> N
     headers = [(b"content-length", b"2"), (b"expect", b"100-continue")]
     target = {"path": "/", "query_string": b""}
     scope = {"type": "http", "scheme": "http", "method": "GET", "headers": headers} | target
-    await Edge(watching)(scope, receive, send)
+    await RequestMiddleware(watching)(scope, receive, send)
 
     assert sent[1:] == [{"type": "http.response.body", "body": b"end"}]

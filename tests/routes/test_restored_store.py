@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from api.jobs.waiting import Reading
+from api.jobs.waiting import EventReader
 from shared.errors import ServiceError
 from shared.job import JobView, Status
 from shared.store.claims import Claim
@@ -266,5 +266,5 @@ class Empty:
 async def test_who_reads_a_job_whose_time_is_over_is_not_told_to_ask_again(status: Status, code: str) -> None:
     view = JobView("job_1", "anyone", "sightline/tiny", status, 0)
     with pytest.raises(ServiceError) as told:
-        await Reading(cast(AsyncStore, Empty()), view, 0).more()
+        await EventReader(cast(AsyncStore, Empty()), view, 0).more()
     assert told.value.code == code

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.server import shutdown
-from api.server.middleware import Edge
+from api.server.middleware import RequestMiddleware
 from api.server.shutdown import KEY, Shutdown
 from tests.routes.test_protocol import GET, LIMIT_S, answer
 from tests.support.app import serving
@@ -39,7 +39,7 @@ async def server(ends: list[int], monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         with ending.on_signal():
             yield {KEY: ending}
 
-    app = Edge(Starlette(routes=[Route("/health", lambda _: Response("ok"))], lifespan=lifespan))
+    app = RequestMiddleware(Starlette(routes=[Route("/health", lambda _: Response("ok"))], lifespan=lifespan))
     running = uvicorn.Server(
         uvicorn.Config(app, port=0, http="api.server.protocol:HttpProtocol", log_config=None)
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from shared.batch import Tokens, Undone, Wrote
+from shared.batch import Tokens, UntakenLines, WrittenRows
 from shared.store import audit, batches, jobs
 from tests.support.store import BROKEN, Records, answer
 from tests.support.stored_batches import (
@@ -115,7 +115,7 @@ def test_lines_that_are_written_down_count_once_and_the_last_of_them_finishes_th
     assert write(records, turn) == "written"
     before = records.dump()
     assert found is not None
-    repeat = Wrote(tuple(line.number for line in found), 2, 0, 0, Tokens(9, 3, 1), good=GOOD)
+    repeat = WrittenRows(tuple(line.number for line in found), 2, 0, 0, Tokens(9, 3, 1), good=GOOD)
     assert records.run(batches.wrote(turn, repeat)) == "written"
     assert records.dump() == before
     assert now(records).stage == "in_progress"
@@ -133,7 +133,7 @@ def test_lines_that_are_not_taken_any_more_count_once(records: Records) -> None:
     submit(records, 1)
     records.settle(records.claim())
     records.run(batches.cancel("anyone", BATCH))
-    undone = Wrote((), 0, 2, 0, Tokens(), bad=BAD, undone=Undone(LINE, 3 * LINE, 3))
+    undone = WrittenRows((), 0, 2, 0, Tokens(), bad=BAD, undone=UntakenLines(LINE, 3 * LINE, 3))
     assert records.run(batches.wrote(turn, undone)) == "written"
     before = records.dump()
     assert records.run(batches.wrote(turn, undone)) == "written"

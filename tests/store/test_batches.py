@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.batch import Batch, LineProblem, Tokens, Wrote
+from shared.batch import Batch, LineProblem, Tokens, WrittenRows
 from shared.file import Written
 from shared.store import audit, batches, files
 from tests.support.store import LANE, Records, answer
@@ -124,7 +124,7 @@ def test_a_process_that_lost_the_batch_writes_nothing_down(records: Records) -> 
     records.wait(batches.LEASE_S)
     other = take(records)
     before = records.dump()
-    wrote = Wrote((1,), 1, 0, 0, Tokens(), good=GOOD)
+    wrote = WrittenRows((1,), 1, 0, 0, Tokens(), good=GOOD)
     assert records.run(batches.wrote(turn, wrote)) == "lost"
     assert records.run(batches.refuse(turn, place(2), REFUSAL)) == "lost"
     assert end(records, turn) == "lost"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shared.metrics.gauges import Server, families
-from shared.metrics.reporter import Tally
+from shared.metrics.reporter import CountReporter
 from shared.settings import Settings
 from shared.store.counts import count, counts
 from shared.store.fleet import fleet
@@ -74,12 +74,12 @@ def test_the_record_does_not_grow_without_end_and_what_is_in_it_goes_on(real_sto
 def test_a_process_whose_counts_find_no_room_says_so_once(
     real_store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("shared.metrics.reporter.Readings.fresh", lambda _: [(REQUESTS, 1)])
+    monkeypatch.setattr("shared.metrics.reporter.CounterDeltas.fresh", lambda _: [(REQUESTS, 1)])
     monkeypatch.setattr("shared.store.counts.MOST", 0)
-    tally = Tally(real_store)
-    tally.tell()
-    tally.tell()
-    assert caplog.text.count("keeps no more than") == 1
+    reporter = CountReporter(real_store)
+    reporter.report()
+    reporter.report()
+    assert caplog.text.count("keeps at most") == 1
     assert read(real_store) == {}
 
 

@@ -2,7 +2,7 @@
 
 from shared.store import webhook_deliveries, webhook_endpoints
 from shared.store.webhook_events import key_of
-from shared.webhooks import MOST, Change, Endpoint
+from shared.webhooks import MOST, Endpoint, EndpointUpdate
 from tests.support.hooks import HOOK, SECRET, ended, endpoint, submit, taken, told_to
 from tests.support.store import BROKEN, Records
 
@@ -13,7 +13,7 @@ def listed(records: Records, caller: str = "anyone") -> list[Endpoint]:
     return records.run(webhook_endpoints.endpoints(caller))
 
 
-def change(records: Records, id: str, to: Change, caller: str = "anyone") -> Endpoint | None:
+def change(records: Records, id: str, to: EndpointUpdate, caller: str = "anyone") -> Endpoint | None:
     return records.run(webhook_endpoints.change(caller, id, to))
 
 
@@ -90,7 +90,7 @@ def test_what_another_caller_owns_is_neither_seen_nor_changed(records: Records) 
     finished(records)
     before = records.dump()
     assert listed(records, "other") == []
-    assert change(records, id, Change(enabled=False), "other") is None
+    assert change(records, id, EndpointUpdate(enabled=False), "other") is None
     assert records.run(webhook_endpoints.rotate("other", id, "x", 1)) is None
     assert records.run(webhook_endpoints.delete("other", id)) is None
     assert records.run(webhook_endpoints.tries("other", id)) is None
@@ -105,19 +105,19 @@ def test_what_another_caller_owns_is_neither_seen_nor_changed(records: Records) 
 def test_an_id_that_names_another_key_of_ours_is_no_endpoint(records: Records) -> None:
     job = records.submit()
     assert records.run(webhook_endpoints.delete("anyone", job.id)) is None
-    assert change(records, job.id, Change(description="mine")) is None
+    assert change(records, job.id, EndpointUpdate(description="mine")) is None
     assert records.view(job.id) == job
 
 
 def test_an_endpoint_that_is_off_is_told_nothing_until_it_is_on_again(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     waits = finished(records)
-    off = change(records, id, Change(enabled=False))
+    off = change(records, id, EndpointUpdate(enabled=False))
     assert off is not None
     assert (off.disabled, off.disabled_ms) == ("caller", records.now)
     finished(records)
     assert told_to(records) == []
-    on = change(records, id, Change(enabled=True))
+    on = change(records, id, EndpointUpdate(enabled=True))
     assert on is not None
     assert on.disabled is None
     again = finished(records)
@@ -138,7 +138,7 @@ def test_an_endpoint_that_is_gone_is_called_no_more(records: Records) -> None:
 def test_a_change_of_the_url_is_for_what_waits_already_as_well(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     job = finished(records)
-    change(records, id, Change(url="https://moved.example/", host="moved.example"))
+    change(records, id, EndpointUpdate(url="https://moved.example/", host="moved.example"))
     assert told_to(records) == [("https://moved.example/", "job.succeeded", job)]
 
 
@@ -227,7 +227,7 @@ def test_the_log_of_an_endpoint_is_bounded(records: Records) -> None:
 def test_a_test_is_sent_to_this_endpoint_alone_and_also_where_it_is_off(records: Records) -> None:
     id = endpoint(records)
     endpoint(records, url="https://second.example/")
-    change(records, id, Change(enabled=False))
+    change(records, id, EndpointUpdate(enabled=False))
     sent = records.run(webhook_endpoints.send_test(records.settings, "anyone", id, "test_1", '{"a":1}'))
     assert sent is not None
     assert (sent.type, sent.data, sent.id) == ("webhook.test", '{"a":1}', "msg_test_1_sent")

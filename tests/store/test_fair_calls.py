@@ -2,7 +2,7 @@
 
 from shared.store import webhook_endpoints
 from shared.store.webhook_deliveries import PER_HOST, RESERVED, DueDelivery
-from shared.webhooks import Change, Webhook
+from shared.webhooks import EndpointUpdate, Webhook
 from tests.support.hooks import endpoint, taken
 from tests.support.store import Records
 
@@ -91,7 +91,7 @@ def test_the_call_of_a_moved_endpoint_does_not_wait_for_its_former_host(records:
     records.post(records.placing(caller="one"))
     records.settle(records.claim())
     under_way = taken(records)
-    moved = Change(url="https://moved.example/", host="moved.example", events=("job.failed",))
+    moved = EndpointUpdate(url="https://moved.example/", host="moved.example", events=("job.failed",))
     records.run(webhook_endpoints.change("one", id, moved))
     due(records, "one", *["former.example"] * PER_HOST)
     for _ in range(PER_HOST - 1):

@@ -15,13 +15,13 @@ from api.auth.audit_log import AdminActions
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.context import ProcessContext
-from api.files import Files, Storing
+from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
 from api.metrics import Metrics
-from api.models_admin import Serving
+from api.models_admin import LiveModels
 from api.webhooks import Endpoints
 from shared.blobs import Blobs
-from shared.metrics.reporter import Tally
+from shared.metrics.reporter import CountReporter
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Headroom
@@ -64,11 +64,11 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
         # No key is configured, so that the store is never asked.
         store = connect_async(settings.redis)
         blobs, headroom = Blobs(settings.blobs), EmptyStore(store, settings.redis.full_at)
-        bench = BatchContext(settings, store, blobs, Storing(store, blobs), desk)
+        bench = BatchContext(settings, store, blobs, FileWriter(store, blobs), desk)
         return ProcessContext(
             settings=settings,
             models=MODELS,
-            serving=Serving(MODELS, store),
+            serving=LiveModels(MODELS, store),
             submission=desk,
             forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
@@ -81,7 +81,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             files=Files(settings, store, blobs, headroom),
             batches=Batches(bench, headroom),
             blobs=blobs,
-            metrics=Metrics(settings, MODELS, store, Tally(connect(settings.redis))),
+            metrics=Metrics(settings, MODELS, store, CountReporter(connect(settings.redis))),
             redis=NoConnection(),
         )
 

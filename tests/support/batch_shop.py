@@ -9,10 +9,10 @@ from typing import Any
 
 from api.admission.submission import Submission
 from api.batches.lease import BatchContext, LeasedBatch
-from api.batches.runner import Work
-from api.files import Files, Storing
+from api.batches.runner import BatchTurn
+from api.files import Files, FileWriter
 from shared import ids
-from shared.batch import Batch, Turn
+from shared.batch import Batch, BatchLease
 from shared.blobs import Blobs
 from shared.file import Written
 from shared.models import Model, Models
@@ -44,7 +44,7 @@ class Shop:
         headroom = Headroom(store, self.settings.redis.full_at)
         files = Files(self.settings, store, self.blobs, headroom)
         submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, headroom)
-        return BatchContext(self.settings, store, self.blobs, Storing(store, self.blobs), submission)
+        return BatchContext(self.settings, store, self.blobs, FileWriter(store, self.blobs), submission)
 
     async def begin(self, lines: list[Any]) -> None:
         self.hand.store.client.flushdb()
@@ -70,11 +70,11 @@ class Shop:
         )
         await self.store.run(batches.create(self.settings, made))
 
-    async def take(self) -> Turn:
+    async def take(self) -> BatchLease:
         """Take the batch, as if the lease of whoever held it had run out."""
         self.hand.store.client.zadd("sl2:batching", {self.batch: 0})
         turn = await self.store.run(batches.take(self.settings, ids.token()))
-        assert isinstance(turn, Turn)
+        assert isinstance(turn, BatchLease)
         return turn
 
     def answer(self) -> None:
@@ -98,7 +98,7 @@ class Shop:
         for _ in range(20):
             if await self.ended():
                 return
-            await Work(LeasedBatch(bench, await self.take())).run()
+            await BatchTurn(LeasedBatch(bench, await self.take())).run()
             self.answer()
         raise AssertionError(f"the batch stands still: {await self.now()}")
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from shared.batch import Batch, Place, Tokens, Turn, Wrote
+from shared.batch import Batch, BatchLease, LinePosition, Tokens, WrittenRows
 from shared.file import Written
 from shared.result import JobError
 from shared.store import batches, files
@@ -38,13 +38,13 @@ def create(records: Records, caller: str = "anyone", **changes: Any) -> tuple[st
     return records.run(batches.create(records.settings, replace(plain, **changes)))
 
 
-def take(records: Records) -> Turn:
+def take(records: Records) -> BatchLease:
     turn = records.run(batches.take(records.settings, records.token()))
-    assert isinstance(turn, Turn)
+    assert isinstance(turn, BatchLease)
     return turn
 
 
-def begun(records: Records, total: int = 3, **said: Any) -> Turn:
+def begun(records: Records, total: int = 3, **said: Any) -> BatchLease:
     """A batch of so many lines whose file was looked through."""
     upload(records)
     create(records)
@@ -53,8 +53,8 @@ def begun(records: Records, total: int = 3, **said: Any) -> Turn:
     return turn
 
 
-def place(number: int, batch: str = BATCH) -> Place:
-    return Place(batch, number, (number - 1) * LINE, number * LINE, f"line {number}")
+def place(number: int, batch: str = BATCH) -> LinePosition:
+    return LinePosition(batch, number, (number - 1) * LINE, number * LINE, f"line {number}")
 
 
 def submit(records: Records, number: int, question: str = "", **changes: Any) -> str:
@@ -63,12 +63,12 @@ def submit(records: Records, number: int, question: str = "", **changes: Any) ->
     return submitted.word if submitted.view is None else submitted.view.id
 
 
-def write(records: Records, turn: Turn, **said: Any) -> str:
+def write(records: Records, turn: BatchLease, **said: Any) -> str:
     """Write down all that has ended, as good lines."""
     found = records.run(batches.answered(turn, 64))
     assert found
     numbers = tuple(line.number for line in found)
-    plain = Wrote(numbers, len(numbers), 0, 0, Tokens(9, 3, 1), good=GOOD)
+    plain = WrittenRows(numbers, len(numbers), 0, 0, Tokens(9, 3, 1), good=GOOD)
     return records.run(batches.wrote(turn, replace(plain, **said)))
 
 
@@ -78,6 +78,6 @@ def now(records: Records) -> Batch:
     return found
 
 
-def end(records: Records, turn: Turn) -> str:
+def end(records: Records, turn: BatchLease) -> str:
     output = Written("file-" + "9" * 32, "out.jsonl", "batch_output", 5, "c" * 64, 3600, "upload:9")
     return records.run(batches.end(records.settings, turn, output=output, error=None))

@@ -108,7 +108,7 @@ class ModelFacts:
     sampling_rate: int = 0
 
 
-def unheld(param: str, reason: str) -> CallerError:
+def unsupported_constraint(param: str, reason: str) -> CallerError:
     message = f"This model's answers cannot be held to {reason}."
     return CallerError("unsupported_parameter", message, param=param)
 
@@ -164,9 +164,9 @@ class Engine(ABC):
         meanwhile. Callers take turns. Raises CallerError: `invalid_request`, `unsupported_parameter`.
         """
         if request.parameters.format is not None:
-            raise unheld("format", "a format")
+            raise unsupported_constraint("format", "a format")
         if request.tools is not None and request.tools.held:
-            raise unheld("tools", "the form of a call")
+            raise unsupported_constraint("tools", "the form of a call")
         return None
 
     @abstractmethod

@@ -22,7 +22,7 @@ from worker.engines.loading.pretrained import WISHES, wishes_of
 from worker.engines.loading.smoke_test import try_out
 from worker.engines.loading.torch_errors import device_broken, out_of_memory
 from worker.engines.row_limit import RowLimit
-from worker.engines.sampling.grammar_processor import held
+from worker.engines.sampling.grammar_processor import grammar_processors
 from worker.engines.sampling.logprobs import LogitsRecorder
 from worker.engines.sampling.processors import Confidence, Replay, Steps, processors_of
 
@@ -160,7 +160,7 @@ class SequentialEngine(LoadedEngine):
         config = loaded.config(parameters, budget)
         if config.do_sample:
             torch.seed() if parameters.seed is None else torch.manual_seed(parameters.seed)
-        format_kept = held(row, loaded.ends(parameters))
+        format_kept = grammar_processors(row, loaded.ends(parameters))
         processors = [confidence, *format_kept, *processors_of(parameters), Replay(row.published)]
         self._ropes.begin()
         with (

@@ -9,7 +9,7 @@ import h11
 
 from shared.errors import CallerError
 from shared.settings import FetchSettings
-from shared.url_guard import Reach, Target, check_url
+from shared.url_guard import AddressRules, Target, check_url
 from worker.fair_share import KeyedFairSemaphore
 from worker.fetching.guarded_http import (
     FAULTS,
@@ -119,7 +119,7 @@ def _read_body(http: h11.Connection, connection: socket.socket, limit: int, allo
     return bytes(content)
 
 
-def _target(url: str, reach: Reach, param: str | None, *, redirected: bool) -> Target:
+def _target(url: str, reach: AddressRules, param: str | None, *, redirected: bool) -> Target:
     """As `check_url`; for a redirect the error says so, because the caller wrote another URL."""
     try:
         return check_url(url, reach, param)

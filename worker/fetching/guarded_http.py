@@ -19,7 +19,7 @@ from ipaddress import ip_address
 import h11
 
 from shared.errors import CallerError, Unavailable
-from shared.url_guard import IPAddress, Reach, Target, exemption, may_connect
+from shared.url_guard import AddressRules, IPAddress, Target, exemption, may_connect
 from worker.fair_share import KeyedFairSemaphore
 
 CHUNK = 65_536
@@ -67,18 +67,18 @@ class Allowance:
         self._cancel = cancel
         self._lock = threading.Lock()
 
-    def left_s(self) -> float:
+    def remaining_s(self) -> float:
         """Seconds left. Raises TimeoutError if there are none."""
         with self._lock:
             self._count_time()
-            left_s = self._left_s
-        if left_s <= 0 or self._cancel.is_set():
+            remaining_s = self._left_s
+        if remaining_s <= 0 or self._cancel.is_set():
             raise TimeoutError
-        return left_s
+        return remaining_s
 
     def wait_s(self) -> float:
         """Seconds to wait before the next look, for waits that can be repeated. Raises TimeoutError."""
-        return min(self.left_s(), self._half_s)
+        return min(self.remaining_s(), self._half_s)
 
     def count_bytes(self, count: int) -> None:
         """Count received bytes. Raises OriginError if they are too many."""
@@ -93,10 +93,10 @@ class Allowance:
     def place(self, places: KeyedFairSemaphore, key: Hashable) -> Iterator[None]:
         """One of `places`, for the block. Raises TimeoutError; Unavailable `queue_full` if none gets free."""
         with ExitStack() as stack:
-            left_s = self.left_s()
+            remaining_s = self.remaining_s()
             if self._places[key]:
                 # It waits for places that the job itself holds, so the time counts.
-                stack.enter_context(places.reserve(key, self._caller, left_s))
+                stack.enter_context(places.reserve(key, self._caller, remaining_s))
             else:
                 with self._paused() as limit_s:
                     try:
@@ -143,7 +143,7 @@ def resolve(host: str, port: int) -> list[IPAddress]:
 
 
 def connect(
-    target: Target, reach: Reach, resolver: Resolver, allowance: Allowance, param: str | None
+    target: Target, reach: AddressRules, resolver: Resolver, allowance: Allowance, param: str | None
 ) -> socket.socket:
     """A connection to a checked address of `target`, TLS included.
 
@@ -163,7 +163,7 @@ def exchange(
     """Send `request`, read the answer's head; `body` reads on. Raises `FAULTS`."""
     http = h11.Connection(h11.CLIENT)
     head_and_body = b"".join(http.send(event) or b"" for event in request)
-    connection.settimeout(allowance.left_s())
+    connection.settimeout(allowance.remaining_s())
     connection.sendall(head_and_body)
     return http, _head(http, connection, allowance)
 
@@ -212,13 +212,13 @@ def _resolve(target: Target, resolver: Resolver, allowance: Allowance) -> list[I
     addresses: list[IPAddress] = []
     errors: list[OSError | UnicodeError] = []
 
-    def look_up() -> None:
+    def resolve() -> None:
         try:
             addresses.extend(dict.fromkeys(resolver(target.host, target.port)))
         except (OSError, UnicodeError) as error:
             errors.append(error)
 
-    thread = threading.Thread(target=look_up, name="resolve", daemon=True)
+    thread = threading.Thread(target=resolve, name="resolve", daemon=True)
     thread.start()
     while thread.is_alive():
         thread.join(allowance.wait_s())
@@ -231,7 +231,9 @@ def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -
     """A connection to the first address that takes it, TLS included. Raises OSError."""
     for rest, ip in zip(range(len(addresses), 0, -1), addresses, strict=True):
         try:
-            connection = socket.create_connection((str(ip), target.port), timeout=allowance.left_s() / rest)
+            connection = socket.create_connection(
+                (str(ip), target.port), timeout=allowance.remaining_s() / rest
+            )
             break
         except OSError:
             if rest == 1:
@@ -239,7 +241,7 @@ def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -
     if target.scheme == "http":
         return connection
     try:
-        connection.settimeout(allowance.left_s())
+        connection.settimeout(allowance.remaining_s())
         return _tls().wrap_socket(connection, server_hostname=target.host)
     except OSError:
         connection.close()

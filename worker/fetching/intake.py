@@ -23,7 +23,7 @@ from shared.errors import CallerError, Unavailable
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.media.sounds import check_sound, refused_as_sound
 from shared.metrics.counters import FETCH, INTAKES
-from shared.pending_terms import HeldTerms
+from shared.pending_terms import PendingTerms
 from shared.request import Image, Media, Request
 from shared.result import JobError
 from shared.settings import Settings
@@ -109,7 +109,7 @@ class Intake:
             self._admit(lease, entry, placing)
 
     def _placing(self, claimed: Claim, request: Request) -> Placing:
-        terms, shared = HeldTerms.model_validate_json(claimed.terms), self.settings.queue.share_answers
+        terms, shared = PendingTerms.model_validate_json(claimed.terms), self.settings.queue.share_answers
         return terms.placing(claimed.id, claimed.caller, request, shared=shared)
 
     def _admit(self, lease: Lease, entry: AttemptEntry, placing: Placing) -> None:
@@ -250,10 +250,10 @@ class JobAllowance(Allowance):
         with self._growing:
             self._place.close()
 
-    def left_s(self) -> float:
+    def remaining_s(self) -> float:
         if self._ended:
             raise TimeoutError
-        return super().left_s()
+        return super().remaining_s()
 
     def count_bytes(self, count: int) -> None:
         """As `Allowance.count_bytes`, but beyond `SMALL` bytes it waits for a place.
@@ -262,7 +262,7 @@ class JobAllowance(Allowance):
         """
         super().count_bytes(count)
         with self._growing:
-            self.left_s()
+            self.remaining_s()
             self._received += count
             if self._received > SMALL and not self._is_large:
                 self._place.enter_context(self.place(self._large_places, "large"))

@@ -10,7 +10,7 @@ from functools import partial
 
 from shared.blobs import Blobs
 from shared.errors import Unavailable
-from shared.log_throttle import Seldom
+from shared.log_throttle import LogThrottle
 from shared.metrics.counters import UPKEEP
 from shared.settings import Settings
 from shared.store.memory import Eviction, memory
@@ -36,7 +36,7 @@ class MaintenanceLeader:
         collect = partial(self._guarded, "collected", self._passes["collected"])
         self._passes["collected"] = BackgroundPass("collected", collect)
         self._eviction = Eviction()
-        self._throttles = defaultdict[str, Seldom](Seldom)
+        self._throttles = defaultdict[str, LogThrottle](LogThrottle)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="upkeep", daemon=True)
 

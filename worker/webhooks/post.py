@@ -64,7 +64,7 @@ def _call(due: DueDelivery, body: bytes, settings: Settings, resolver: Resolver)
         http, response = guarded_http.exchange(connection, _request(target, due, body, keys), allowance)
         # A connection closed on an unread answer looks to the receiver as if we had hung up.
         with suppress(*FAULTS):
-            drain_s = min(DRAIN_S, allowance.left_s())
+            drain_s = min(DRAIN_S, allowance.remaining_s())
             for _ in guarded_http.body(http, connection, Allowance(drain_s, MAX_ANSWER, threading.Event())):
                 pass
         return response

@@ -580,7 +580,7 @@ class Forecast(TypedDict):
     refusal: NotRequired[Annotated[ForecastRefusal, Field(description="Where it would be refused.")]]
 
 
-def to_forecast(forecast: tokens.Foretold) -> Forecast:
+def to_forecast(forecast: tokens.TokenForecast) -> Forecast:
     """As in a job, fields that do not apply are left out."""
     queued, counts = forecast.outcome == "queued", forecast.tokens
     answer: Forecast = {

@@ -251,4 +251,4 @@ def to_status(model: models.Model, state: ModelState) -> ModelStatus:
 
 def to_model_fleet(model: str, row: fleet.Fleet) -> ModelFleet:
     """One model's queue and workers, as `sightline doctor` shows them too."""
-    return cast(ModelFleet, row.told(model))
+    return cast(ModelFleet, row.to_row(model))

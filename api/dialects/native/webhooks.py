@@ -17,9 +17,9 @@ from shared.webhooks import (
     ALL_EVENTS,
     ENDINGS,
     FAMILIES,
-    Change,
+    DeliveryAttempt,
+    EndpointUpdate,
     Notice,
-    Tried,
     Webhook,
     Why,
     body_of,
@@ -100,10 +100,10 @@ def from_endpoint(body: Any, id: str) -> webhooks.Endpoint:
     )
 
 
-def from_change(body: Any) -> Change:
+def from_change(body: Any) -> EndpointUpdate:
     """Raises CallerError naming the field."""
     change = read(EndpointChange, body)
-    return Change(
+    return EndpointUpdate(
         url=change.url,
         events=tuple(dict.fromkeys(change.events)) if change.events else None,
         description=_one_line(change.description),
@@ -234,7 +234,7 @@ def to_new_endpoint(endpoint: webhooks.Endpoint, secret: str) -> NewEndpoint:
     return {**to_endpoint(endpoint), "secret": secret}
 
 
-def to_try(attempt: Tried) -> EndpointTry:
+def to_try(attempt: DeliveryAttempt) -> EndpointTry:
     """One call of an endpoint, as a job shows those of its own webhook, with the event's id."""
     delivery = attempt.delivery
     return {

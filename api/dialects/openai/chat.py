@@ -38,7 +38,7 @@ from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.job import JobView, Priority
 from shared.request import Message, Request, Seed
 from shared.result import Choice, Logprobs, Result, Usage, logprobs_of
-from shared.tool_calls.call import Called
+from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader, Said
 
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
@@ -305,7 +305,7 @@ def delta_chunk(
     return _chunk(head, index, {"content": text}, logprobs=logprobs)
 
 
-def call_chunk(head: ChunkHead, number: int, called: Called, index: int) -> ChatCompletionChunk:
+def call_chunk(head: ChunkHead, number: int, called: ParsedCall, index: int) -> ChatCompletionChunk:
     """A whole call; `number` is its index in its answer."""
     call: ToolCallDelta = {"index": number, **to_tool_call(head.id, index, number, called)}
     return _chunk(head, index, {"tool_calls": [call]})
@@ -419,7 +419,7 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
             # In a chunk of their own: logprobs of calls and of text held back are sent as well.
             chunks.append(delta_chunk(self._head, self._no_content(index), logprobs, index))
         for piece in pieces:
-            if isinstance(piece, Called):
+            if isinstance(piece, ParsedCall):
                 number = self._call_counts.get(index, 0)
                 chunks.append(call_chunk(self._head, number, piece, index))
                 self._call_counts[index] = number + 1

@@ -38,7 +38,7 @@ from api.dialects.openai.response_object import (
 )
 from shared.job import LEAP, Event, JobView, Status
 from shared.result import Result, logprobs_of
-from shared.tool_calls.call import Called
+from shared.tool_calls.call import ParsedCall
 
 LAST_EVENTS = {"completed": "response.completed", "incomplete": "response.incomplete"}
 
@@ -118,7 +118,7 @@ class ResponseEventWriter:
     def _split(self, pieces: list[Piece]) -> list[ResponseEvent]:
         events: list[ResponseEvent] = []
         for piece in pieces:
-            events += self._call(piece) if isinstance(piece, Called) else self._text(piece)
+            events += self._call(piece) if isinstance(piece, ParsedCall) else self._text(piece)
         return events
 
     def _text(self, piece: TextPiece) -> list[ResponseEvent]:
@@ -127,7 +127,7 @@ class ResponseEventWriter:
         logprobs = to_content(piece.logprobs)
         return [*opening, self._part("response.output_text.delta", delta=piece.text, logprobs=logprobs)]
 
-    def _call(self, called: Called) -> list[ResponseEvent]:
+    def _call(self, called: ParsedCall) -> list[ResponseEvent]:
         before = self._beginning() if self._open_at is None else self._close_message(self._message())
         job, at, number = self._response.job.id, self._items, self._calls
         self._items += 1

@@ -14,7 +14,7 @@ from api.dialects.sampling import SERVICE_TIERS, AnsweredTier
 from shared.job import JobView
 from shared.request import Detail, Format, Frozen, Function, Request, Text, Tools
 from shared.result import Result, Usage
-from shared.tool_calls.call import Called
+from shared.tool_calls.call import ParsedCall
 
 DEFAULT_PROBABILITY = 1.0
 """OpenAI's `temperature` and `top_p` where the caller named none: strict clients need a number."""
@@ -281,7 +281,9 @@ def to_output(job: str, result: Result) -> list[OutputItem]:
     return items
 
 
-def to_function_call(job: str, number: int, called: Called, status: CallStatus = "completed") -> ResponseCall:
+def to_function_call(
+    job: str, number: int, called: ParsedCall, status: CallStatus = "completed"
+) -> ResponseCall:
     """The item of a call; while it is in progress its arguments come in events of their own."""
     return {
         "id": f"fc_{job.removeprefix('job_')}_{number}",

@@ -270,10 +270,11 @@ def test_a_missing_folder_is_named() -> None:
 
 
 def test_an_engine_nobody_holds_any_more_gives_its_thread_and_model_back() -> None:
-    unheld = loaded()
-    thread, network = engine_of(unheld)._loop._thread, weakref.ref(engine_of(unheld)._loaded.network)
-    assert unheld.ask("Hello")[0].ids
-    del unheld
+    harness = loaded()
+    engine = engine_of(harness)
+    thread, network = engine._loop._thread, weakref.ref(engine._loaded.network)
+    assert harness.ask("Hello")[0].ids
+    del engine, harness
     gc.collect()
     # On a machine that stands still the engine gives up waiting for its thread, which ends all the same.
     thread.join(suite.PATIENCE_S)

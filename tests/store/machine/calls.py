@@ -5,7 +5,7 @@ from hypothesis.stateful import precondition, rule
 
 from shared.store import webhook_deliveries, webhook_endpoints, webhook_events
 from shared.store.webhook_deliveries import PER_HOST, RESERVED, DueDelivery, lease_ms
-from shared.webhooks import Change, Endpoint
+from shared.webhooks import Endpoint, EndpointUpdate
 from tests.store.machine import telling
 from tests.store.machine.base import SETTINGS, Base, again, pick
 from tests.store.machine.model import Model
@@ -177,7 +177,7 @@ class Calls(Base):
     def turn_off_or_on(self, at: int, again: bool) -> None:
         id, endpoint = self.some(list(self.model.book.endpoints.items()), at)
         enabled = endpoint.disabled
-        call = webhook_endpoints.change(endpoint.caller, id, Change(enabled=enabled))
+        call = webhook_endpoints.change(endpoint.caller, id, EndpointUpdate(enabled=enabled))
 
         def expected() -> bool:
             endpoint.disabled = not enabled

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from api.batches.lease import LeasedBatch
-from api.batches.output import CANCELLED, Rows, Writing
+from api.batches.output import CANCELLED, OutputRows, OutputWriter
 from shared.batch import LineAnswer
 from shared.blobs import Blobs, digest
 from shared.result import JobError
@@ -77,12 +77,14 @@ def test_a_line_that_ends_at_its_deadline_in_a_cancelled_batch_is_cancelled_and_
     assert [rows.late for rows in told] == [1, 0]
 
 
-def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[Rows, int]:
+def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[OutputRows, int]:
     """What is written of these that were answered, and how often their file was opened for it."""
     return rows_of(lines, [ended(n, lines) for n in numbers])
 
 
-def rows_of(lines: list[bytes], found: list[LineAnswer], closing: JobError | None = None) -> tuple[Rows, int]:
+def rows_of(
+    lines: list[bytes], found: list[LineAnswer], closing: JobError | None = None
+) -> tuple[OutputRows, int]:
     file = b"".join(lines)
     with TemporaryDirectory() as folder:
         blobs = Counting(BlobSettings(url=folder))
@@ -96,7 +98,7 @@ def rows_of(lines: list[bytes], found: list[LineAnswer], closing: JobError | Non
             last=len(file),
         )
         held = LeasedBatch(cast(Any, SimpleNamespace(blobs=blobs)), cast(Any, SimpleNamespace(batch=batch)))
-        rows = Writing(held, closing)._rows(found)
+        rows = OutputWriter(held, closing)._rows(found)
     return rows, blobs.opened
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from api.batches.lease import LeasedBatch
 from api.batches.runner import AT_ONCE, IDLE_S, LONG_AT_ONCE, BatchRunner
-from shared.batch import Turn
+from shared.batch import BatchLease
 from shared.settings import Settings
 from shared.store.script import ScriptCall
 
@@ -21,7 +21,7 @@ LONG = AT_ONCE + LONG_AT_ONCE
 class Line:
     """A record store whose batches wait for their turns."""
 
-    def __init__(self, *turns: Turn) -> None:
+    def __init__(self, *turns: BatchLease) -> None:
         self.turns = list(turns)
         self.kept: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
 
@@ -48,9 +48,9 @@ class Worked:
         return 0.0
 
 
-def made(id: str, pieces: int) -> Turn:
+def made(id: str, pieces: int) -> BatchLease:
     batch = cast(Any, SimpleNamespace(id=id))
-    return Turn(batch, id, frozenset(), under_way=0, answered=0, pieces=pieces, room=0, now_ms=0)
+    return BatchLease(batch, id, frozenset(), under_way=0, answered=0, pieces=pieces, room=0, now_ms=0)
 
 
 def started(line: Line) -> BatchRunner:
@@ -62,7 +62,7 @@ def started(line: Line) -> BatchRunner:
 async def test_a_small_batch_does_not_wait_until_large_ones_are_put_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.batches.runner.Work", Worked)
+    monkeypatch.setattr("api.batches.runner.BatchTurn", Worked)
     Worked.begun = asyncio.Queue()
     large = [made(str(n), pieces=100) for n in range(LONG)]
     runner = started(Line(*large, made("small", pieces=1)))
@@ -76,7 +76,7 @@ async def test_a_large_batch_is_another_process_s_where_this_one_puts_one_togeth
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """This one may hang."""
-    monkeypatch.setattr("api.batches.runner.Work", Worked)
+    monkeypatch.setattr("api.batches.runner.BatchTurn", Worked)
     Worked.begun = asyncio.Queue()
     line = Line(*(made(str(n), pieces=100) for n in range(LONG_AT_ONCE + AT_ONCE + 1)))
     runner = started(line)
@@ -93,7 +93,7 @@ async def test_a_process_ends_though_it_hears_of_a_batch_just_then() -> None:
     runner = started(Line())
     for _ in range(5):
         await asyncio.sleep(0)
-    runner.look_now()
+    runner.wake()
     async with asyncio.timeout(60):
         await runner.aclose()
 

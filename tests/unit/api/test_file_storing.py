@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from api.files import Storing
+from api.files import FileWriter
 from shared.blobs import Blobs, digest
 from shared.settings import BlobSettings
 from tests.support.clients import until_async
@@ -31,7 +31,7 @@ async def test_what_a_caller_deletes_is_gone_though_they_hang_up_meanwhile(tmp_p
     """Under another name it would lie there for an hour longer."""
     blobs, store = Blobs(BlobSettings(url=str(tmp_path))), Slow()
     blobs.write(NAME, PICTURE)
-    forgetting = asyncio.create_task(Storing(cast(Any, store), blobs).forget(NAME))
+    forgetting = asyncio.create_task(FileWriter(cast(Any, store), blobs).forget(NAME))
     await store.asked.wait()
     forgetting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -3,7 +3,7 @@
 import pytest
 
 from api.auth import api_keys
-from api.auth.api_keys import BURST, Guesses
+from api.auth.api_keys import BURST, GuessLimit
 from shared.errors import Unavailable
 
 
@@ -19,7 +19,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def refused(found: Guesses, address: str) -> float | None:
+def refused(found: GuessLimit, address: str) -> float | None:
     """Seconds to wait, None where a try is left."""
     try:
         found.check(address)
@@ -28,14 +28,14 @@ def refused(found: Guesses, address: str) -> float | None:
     return None
 
 
-def tries(found: Guesses, address: str, count: int) -> None:
+def tries(found: GuessLimit, address: str, count: int) -> None:
     for _ in range(count):
         assert refused(found, address) is None
         found.wrong(address)
 
 
 def test_an_address_has_so_many_tries_at_once_and_one_more_each_second(clock: Clock) -> None:
-    found = Guesses(clock)
+    found = GuessLimit(clock)
     tries(found, "192.0.2.7", BURST)
     wait_s = refused(found, "192.0.2.7")
     assert wait_s is not None
@@ -49,7 +49,7 @@ def test_an_address_has_so_many_tries_at_once_and_one_more_each_second(clock: Cl
 
 
 def test_tries_are_not_saved_up(clock: Clock) -> None:
-    found = Guesses(clock)
+    found = GuessLimit(clock)
     tries(found, "192.0.2.7", 1)
     clock.now += 86_400
     tries(found, "192.0.2.7", BURST)
@@ -67,14 +67,14 @@ def test_tries_are_not_saved_up(clock: Clock) -> None:
     ],
 )
 def test_one_customer_s_addresses_are_one(clock: Clock, one: str, other: str, same: bool) -> None:
-    found = Guesses(clock)
+    found = GuessLimit(clock)
     tries(found, one, BURST)
     assert (refused(found, other) is not None) is same
 
 
 def test_many_addresses_do_not_fill_the_memory(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MOST_ADDRESSES", 3)
-    found = Guesses(clock)
+    found = GuessLimit(clock)
     for number in range(10):
         found.wrong(f"192.0.2.{number}")
         assert len(found._full_at) <= 3

@@ -43,9 +43,9 @@ def test_a_process_that_ends_right_behind_its_last_look_is_not_aborted(tmp_path:
 
 def test_a_folder_that_was_deleted_is_not_said_to_be_well(tmp_path: Path) -> None:
     blobs = Blobs(BlobSettings(url=str(tmp_path / "blobs")))
-    assert blobs.look() == "reachable"
+    assert blobs.probe() == "reachable"
     (tmp_path / "blobs").rmdir()
-    assert blobs.look() == "unreachable"
+    assert blobs.probe() == "unreachable"
 
 
 async def test_pictures_are_not_said_to_be_well_where_each_will_be_refused(

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.log_throttle import Seldom
+from shared.log_throttle import LogThrottle
 from shared.settings import Settings
-from shared.telemetry.logs import JsonLines, Lines, TextLines, about, fields, open_log
+from shared.telemetry.logs import JsonLines, LineHandler, TextLines, about, fields, open_log
 from tests.support.service import ROOT
 
 LOUD = {"warning", "error", "exception", "critical"}
@@ -91,7 +91,7 @@ def test_a_full_disk_costs_the_lines_it_had_no_room_for_and_none_that_come_later
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     disk = Disk()
-    lines = Lines(disk)
+    lines = LineHandler(disk)
     lines.setFormatter(JsonLines())
     for message, disk.full in (("before", False), ("lost", True), ("then", False), ("after", False)):
         lines.handle(record(message))
@@ -119,7 +119,7 @@ def test_what_holds_for_a_request_is_in_each_of_its_lines_and_in_no_later_one() 
 def test_what_fails_for_long_is_said_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 5.0
     monkeypatch.setattr("shared.log_throttle.time", SimpleNamespace(monotonic=lambda: now))
-    seldom, said = Seldom(), []
+    seldom, said = LogThrottle(), []
     for now in (5.0, 6.0, 64.9, 65.0, 66.0, 125.0):
         if seldom.due():
             said.append(now)

@@ -8,17 +8,17 @@ from pydantic_core import from_json
 
 from shared.metrics.counters import ATTEMPTS, CALL_SECONDS, UPKEEP, WAIT
 from shared.metrics.declared import REGISTRY
-from shared.metrics.reporter import Readings
+from shared.metrics.reporter import CounterDeltas
 
 MODEL = 'a "model"\nof test_readings'
 
 
-def risen(readings: Readings) -> dict[tuple[str, ...], Any]:
+def risen(readings: CounterDeltas) -> dict[tuple[str, ...], Any]:
     return {tuple(from_json(name)): pytest.approx(value) for name, value in readings.fresh()}
 
 
 def test_each_rise_is_told_once_under_the_name_that_the_store_has_for_it() -> None:
-    readings = Readings()
+    readings = CounterDeltas()
     ATTEMPTS.labels(MODEL, "succeeded").inc(2)
     for _ in range(2):
         WAIT.labels(MODEL).observe(0.07)
@@ -48,7 +48,7 @@ def test_all_that_is_told_is_what_the_library_tells_of_the_same() -> None:
             }
         )
 
-    readings, before = Readings(), told_by_the_library()
+    readings, before = CounterDeltas(), told_by_the_library()
     UPKEEP.labels("late").inc(3)
     ATTEMPTS.labels(MODEL, "retried").inc()
     for value in (0, 0.01, 0.02, 3, 1e6):

@@ -17,12 +17,12 @@ from tests.support.service import ROOT
 PROCESS = """
 import sys
 from shared.metrics.counters import ATTEMPTS
-from shared.metrics.reporter import start_telling
+from shared.metrics.reporter import start_reporting
 from shared.settings import MetricsSettings
 from shared.settings import RedisSettings
 from shared.store.script import connect
 store = connect(RedisSettings(url="redis://127.0.0.1:1/0"))
-start_telling(MetricsSettings(listen=sys.argv[1]), store)
+start_reporting(MetricsSettings(listen=sys.argv[1]), store)
 ATTEMPTS.labels("m", "succeeded").inc()
 print("begun", flush=True)
 sys.stdin.read()

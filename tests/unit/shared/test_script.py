@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 
 from shared.api_keys import ApiKey, Operator
-from shared.batch import Batch, LineProblem, Place, Tokens, Turn, Undone, Wrote
+from shared.batch import Batch, BatchLease, LinePosition, LineProblem, Tokens, UntakenLines, WrittenRows
 from shared.file import Written
 from shared.job import Delivery, Filter, Times
 from shared.result import Candidate, Choice, JobError, Origin, Piece, TokenLogprob
@@ -39,7 +39,7 @@ from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
 from shared.store.script import FOLDER, Script, ScriptCall, Store, T
 from shared.store.webhook_deliveries import DueDelivery
-from shared.webhooks import Change, Endpoint, Notice, Webhook
+from shared.webhooks import Endpoint, EndpointUpdate, Notice, Webhook
 from tests.support.store import answer
 from tests.support.views import QUEUED
 
@@ -60,11 +60,11 @@ LOGPROBS = answer().model_copy(
 ENDPOINT = Endpoint("wh_1", "https://example.com/", ("job.*",), "", 1)
 ERROR = JobError(code="poison", message="m")
 WRITTEN = Written("file-1", "n", "batch", 1, "d", 1, "upload:1")
-PLACE = Place("batch_1", 1, 0, 9, "1")
+PLACE = LinePosition("batch_1", 1, 0, 9, "1")
 BATCH = Batch(
     "batch_1", "anyone", "validating", "file-1", "d", "/", 1, 1, 1, {}, {}, max_queued=1, retain_s=1
 )
-TURN = Turn(BATCH, "t", frozenset(), 1, 1, 1, 1, 1)
+TURN = BatchLease(BATCH, "t", frozenset(), 1, 1, 1, 1, 1)
 PROBLEM = LineProblem("empty_file", "m", 1, "p")
 OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
 FILTER = Filter("failed", "m", "batch", since=1, until=2, metadata={"k": "v"})
@@ -170,7 +170,7 @@ def of_hooks() -> Iterator[ScriptCall]:
 def of_endpoints() -> Iterator[ScriptCall]:
     yield webhook_endpoints.create("anyone", ENDPOINT, "example.com", "s")
     yield webhook_endpoints.endpoints("anyone")
-    yield webhook_endpoints.change("anyone", "wh_1", Change("u", "h", ("job.*",), "d", enabled=True))
+    yield webhook_endpoints.change("anyone", "wh_1", EndpointUpdate("u", "h", ("job.*",), "d", enabled=True))
     yield webhook_endpoints.rotate("anyone", "wh_1", "s", 60)
     yield webhook_endpoints.delete("anyone", "wh_1")
     yield webhook_endpoints.tries("anyone", "wh_1")
@@ -195,7 +195,7 @@ def of_batches() -> Iterator[ScriptCall]:
     yield batches.miss(TURN, 1)
     yield batches.refuse(TURN, PLACE, ERROR)
     yield batches.answered(TURN, 1)
-    yield batches.wrote(TURN, Wrote((1,), 1, 1, 1, Tokens(1, 1, 1), "d", "d", Undone(1, 1, 1)))
+    yield batches.wrote(TURN, WrittenRows((1,), 1, 1, 1, Tokens(1, 1, 1), "d", "d", UntakenLines(1, 1, 1)))
     yield batches.pieces(TURN)
     yield batches.end(SETTINGS, TURN, output=WRITTEN, error=WRITTEN)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from shared.request import Image, Message, Request, Sound, Text
-from shared.tokens import GUESS, TokenRule, Tokens, reckoned, rule_of
+from shared.tokens import GUESS, TokenRule, Tokens, estimate_tokens, rule_of
 
 FIXED = TokenRule(bytes_per_token=4, template=10, turn=5, sides=(), pictures=((64,),))
 LISTENING = replace(FIXED, sound=(2, 25))
@@ -29,7 +29,7 @@ def asked(*texts: str, pictures: int = 0, sounds: int = 0) -> Request:
 def test_text_turns_and_pictures_are_counted_together() -> None:
     request = asked("x" * 40, "y" * 20, pictures=2)
 
-    assert reckoned(request, [(9, 9), (2000, 30)], FIXED) == Tokens(10 + 5 + 15 + 128, 128, "measured")
+    assert estimate_tokens(request, [(9, 9), (2000, 30)], FIXED) == Tokens(10 + 5 + 15 + 128, 128, "measured")
 
 
 @pytest.mark.parametrize(
@@ -50,22 +50,23 @@ def test_a_picture_beyond_what_was_measured_has_the_nearest_tokens(
 
 
 def test_a_picture_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
-    assert reckoned(asked("x", pictures=2), [(9, 9)], FIXED) == Tokens(None, None, "measured")
+    assert estimate_tokens(asked("x", pictures=2), [(9, 9)], FIXED) == Tokens(None, None, "measured")
 
 
 def test_without_a_worker_it_is_a_guess_and_so_are_sounds_that_nobody_measured() -> None:
-    assert reckoned(asked("x" * 40), [], None) == Tokens(10, 0, "guess")
-    assert reckoned(asked("x" * 40, sounds=1), [], FIXED, [9.5]) == Tokens(10 + 10 + 256, 0, "guess")
+    assert estimate_tokens(asked("x" * 40), [], None) == Tokens(10, 0, "guess")
+    assert estimate_tokens(asked("x" * 40, sounds=1), [], FIXED, [9.5]) == Tokens(10 + 10 + 256, 0, "guess")
 
 
 def test_sounds_are_counted_by_their_seconds() -> None:
     request = asked("x" * 40, pictures=1, sounds=2)
 
-    assert reckoned(request, [(9, 9)], LISTENING, [30.0, 0.5]) == Tokens(20 + 64 + 752 + 14, 64, "measured")
+    estimate = estimate_tokens(request, [(9, 9)], LISTENING, [30.0, 0.5])
+    assert estimate == Tokens(20 + 64 + 752 + 14, 64, "measured")
 
 
 def test_a_sound_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
-    assert reckoned(asked("x", sounds=2), [], LISTENING, [1.0]) == Tokens(None, 0, "measured")
+    assert estimate_tokens(asked("x", sounds=2), [], LISTENING, [1.0]) == Tokens(None, 0, "measured")
 
 
 def test_a_model_that_takes_no_pictures_has_no_tokens_for_them() -> None:

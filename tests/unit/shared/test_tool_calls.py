@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.tool_calls.call import Called
+from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader
 from shared.tool_calls.syntax import SYNTAXES, Syntax, syntax_of
 from tests.support.tools import TEMPLATES
@@ -90,7 +90,7 @@ def read(syntax: Syntax, *pieces: str) -> Read:
     said = [found for piece in pieces for found in reader.feed(piece)]
     said += reader.close()
     words = [found for found in said if isinstance(found, str)]
-    return "".join(words), [(found.name, found.arguments) for found in said if isinstance(found, Called)]
+    return "".join(words), [(found.name, found.arguments) for found in said if isinstance(found, ParsedCall)]
 
 
 @pytest.mark.parametrize(("syntax", "text", "meant"), EVERY)
@@ -118,7 +118,7 @@ def test_what_can_be_no_call_any_more_is_told_at_once() -> None:
 
 
 def test_a_call_is_told_when_it_is_whole_and_not_at_the_end() -> None:
-    assert Reader("hermes").feed(f"{HERMES} and") == [Called(*OSLO), "and"]
+    assert Reader("hermes").feed(f"{HERMES} and") == [ParsedCall(*OSLO), "and"]
 
 
 def test_a_nest_of_brackets_is_words_and_no_crash() -> None:

@@ -4,7 +4,7 @@ from urllib.parse import quote
 import pytest
 
 from shared.errors import CallerError
-from shared.url_guard import Reach, check_url, is_public, may_connect
+from shared.url_guard import AddressRules, check_url, is_public, may_connect
 
 # fmt: off
 NOT_PUBLIC = [
@@ -71,7 +71,7 @@ HOSTILE = [
 @pytest.mark.parametrize("url", HOSTILE, ids=ascii)
 def test_a_url_that_condemns_itself_is_refused_before_anything_is_queued(url: str) -> None:
     with pytest.raises(CallerError) as refused:
-        check_url(url, Reach(), "image")
+        check_url(url, AddressRules(), "image")
     assert (refused.value.code, refused.value.status, refused.value.param) == (
         "invalid_image_url",
         400,
@@ -114,12 +114,12 @@ PERSIAN = "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc"
 def test_a_url_leads_where_a_browser_goes_and_to_no_stranger(
     url: str, expected: tuple[str, str, int, str]
 ) -> None:
-    assert tuple(check_url(url, Reach(), None)) == expected
+    assert tuple(check_url(url, AddressRules(), None)) == expected
 
 
 def test_the_host_header_names_what_the_url_named() -> None:
     urls = ("http://a.example:80/", "http://a.example:443/", "https://[2606:4700::1]:8443/")
-    authorities = [check_url(url, Reach(), None).authority for url in urls]
+    authorities = [check_url(url, AddressRules(), None).authority for url in urls]
     assert authorities == ["a.example", "a.example:443", "[2606:4700::1]:8443"]
 
 
@@ -135,7 +135,7 @@ def test_the_host_header_names_what_the_url_named() -> None:
     ],
 )
 def test_what_the_operator_allows_is_reachable_on_any_port(url: str, allow: tuple[str, ...]) -> None:
-    assert check_url(url, Reach(allow), None).port in (9, 9000)
+    assert check_url(url, AddressRules(allow), None).port in (9, 9000)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,16 @@ def test_what_the_operator_allows_is_reachable_on_any_port(url: str, allow: tupl
 )  # fmt: skip
 def test_no_setting_opens_cloud_metadata_and_no_refusal_says_one_would(ip: str) -> None:
     allow = ("0.0.0.0/0", "::/0", ip, "metadata.example")
-    assert not may_connect(ip_address(ip), "metadata.example", Reach(allow))
+    assert not may_connect(ip_address(ip), "metadata.example", AddressRules(allow))
     with pytest.raises(CallerError, match=r"not public\.$"):
-        check_url(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/", Reach(allow), None)
+        check_url(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/", AddressRules(allow), None)
 
 
 def test_an_exemption_does_not_leak_to_other_hosts() -> None:
-    assert may_connect(ip_address("10.0.0.1"), "store.internal", Reach(("store.internal",)))
-    assert not may_connect(ip_address("10.0.0.1"), "evil.example", Reach(("store.internal", "10.0.0.2")))
+    assert may_connect(ip_address("10.0.0.1"), "store.internal", AddressRules(("store.internal",)))
+    assert not may_connect(
+        ip_address("10.0.0.1"), "evil.example", AddressRules(("store.internal", "10.0.0.2"))
+    )
 
 
 DENY = ("evil.example", "203.0.113.7", "1.1.1.0/24", "2606:4700::/32")
@@ -167,16 +169,16 @@ DENY = ("evil.example", "203.0.113.7", "1.1.1.0/24", "2606:4700::/32")
 @pytest.mark.parametrize("allow", [(), ("evil.example", "www.evil.example", "0.0.0.0/0", "::/0")])
 def test_what_the_operator_denies_is_not_contacted_even_if_allowed(url: str, allow: tuple[str, ...]) -> None:
     with pytest.raises(CallerError, match="does not contact") as refused:
-        check_url(url, Reach(allow, DENY), "image")
+        check_url(url, AddressRules(allow, DENY), "image")
     assert refused.value.code == "invalid_image_url"
 
 
 def test_a_denied_network_is_denied_to_every_name_for_it() -> None:
-    assert not may_connect(ip_address("1.1.1.9"), "innocent.example", Reach(deny=DENY))
-    assert may_connect(ip_address("1.1.2.9"), "notevil.example", Reach(deny=DENY))
-    assert check_url("http://notevil.example/", Reach(deny=DENY), None).host == "notevil.example"
+    assert not may_connect(ip_address("1.1.1.9"), "innocent.example", AddressRules(deny=DENY))
+    assert may_connect(ip_address("1.1.2.9"), "notevil.example", AddressRules(deny=DENY))
+    assert check_url("http://notevil.example/", AddressRules(deny=DENY), None).host == "notevil.example"
 
 
 def test_a_denied_network_is_denied_inside_ipv6_too() -> None:
-    reach = Reach(("::/0",), ("10.0.0.0/8",))
+    reach = AddressRules(("::/0",), ("10.0.0.0/8",))
     assert not may_connect(ip_address("::ffff:10.0.0.1"), "a.example", reach)

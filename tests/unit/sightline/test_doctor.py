@@ -64,7 +64,7 @@ def test_a_model_that_cannot_be_loaded_is_named_before_anything_is_started(
 ) -> None:
     broken(folder)
     assert any(said.endswith(fault) for said in faults(folder))
-    (found,) = models.look([Model(id="org/m", source=str(folder))], None, gpu=False)
+    (found,) = models.checks([Model(id="org/m", source=str(folder))], None, gpu=False)
     assert found.state == "problem"
 
 
@@ -77,7 +77,7 @@ def test_half_a_download_of_weights_is_found_out(folder: Path) -> None:
 
 
 def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
-    (found,) = models.look([Model(id="org/m", source=str(TINY))], 0.5, gpu=False)
+    (found,) = models.checks([Model(id="org/m", source=str(TINY))], 0.5, gpu=False)
     assert found.state == "problem"
     assert "0 MB of memory are free" in found.said or "1 MB of memory are free" in found.said
 
@@ -85,14 +85,14 @@ def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
 def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = [Model(id=f"org/{name}", engine="echo") for name in "ab"]
     monkeypatch.setattr("sightline.serving.memory.free_mb", lambda *_: 499.0)
-    assert states(models.look_at_all(pair)) == {"models": "problem"}
+    assert states(models.check_all(pair)) == {"models": "problem"}
     monkeypatch.setattr("sightline.serving.memory.free_mb", lambda *_: 501.0)
-    assert states(models.look_at_all(pair)) == {}
+    assert states(models.check_all(pair)) == {}
 
 
 @pytest.mark.parametrize("source", ["./nowhere", "/nowhere"])
 def test_a_model_whose_folder_is_not_there_is_a_problem(source: str) -> None:
-    (found,) = models.look([Model(id="org/m", source=source)], None, gpu=False)
+    (found,) = models.checks([Model(id="org/m", source=source)], None, gpu=False)
     assert found.state == "problem"
 
 
@@ -109,10 +109,10 @@ def test_a_record_store_that_hangs_is_not_asked_a_second_time(
 def test_a_port_that_another_program_has_is_named_with_that_program() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = machine.look_at_port("127.0.0.1", port, answers=False)
+        found = machine.check_port("127.0.0.1", port, answers=False)
     assert found.state == "problem"
     assert Path(sys.executable).name[:6] in found.said
-    assert machine.look_at_port("127.0.0.1", free_port(), answers=False).state == "ok"
+    assert machine.check_port("127.0.0.1", free_port(), answers=False).state == "ok"
 
 
 def test_a_data_folder_that_cannot_be_written_or_has_no_room_is_a_problem(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_data_folder_that_cannot_be_written_or_has_no_room_is_a_problem(tmp_pa
     file.touch()
 
     def state(path: Path, free: int) -> list[State]:
-        return [check.state for check in machine.look_at_data(path, lambda _: free)]
+        return [check.state for check in machine.check_data(path, lambda _: free)]
 
     assert state(file / "data", 100 * GIB) == ["problem"]
     assert state(tmp_path / "data", 100 * GIB) == ["ok"]
@@ -139,7 +139,7 @@ def test_whoever_has_a_full_disk_is_not_sent_to_change_rights(
         raise OSError(why, os.strerror(why))
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    (found,) = machine.look_at_data(tmp_path)
+    (found,) = machine.check_data(tmp_path)
     assert (found.state, os.strerror(why) in found.said) == ("problem", True)
     assert cure in found.fix
 
@@ -149,7 +149,7 @@ def test_pictures_that_cannot_be_kept_are_a_problem_and_why_is_said(tmp_path: Pa
     file.touch()
 
     def found(path: Path, free: int = 100 * GIB) -> Check:
-        (check,) = machine.look_at_blobs(BlobSettings(url=str(path)), lambda _: free)
+        (check,) = machine.check_blobs(BlobSettings(url=str(path)), lambda _: free)
         return check
 
     assert found(tmp_path).state == "ok"
@@ -171,7 +171,7 @@ def test_pictures_that_cannot_be_kept_are_a_problem_and_why_is_said(tmp_path: Pa
 def test_an_api_that_others_reach_asks_for_keys(
     host: str, api: dict[str, Any], expected: dict[str, State]
 ) -> None:
-    assert states(machine.look_at_access(ApiSettings.model_validate(api), host)) == expected
+    assert states(machine.check_access(ApiSettings.model_validate(api), host)) == expected
 
 
 def line(**said: Any) -> dict[str, Any]:
@@ -197,7 +197,7 @@ WAITING = {"interactive": 0, "normal": 3, "batch": 0}
     ],
 )
 def test_workers_that_take_nothing_are_named(said: dict[str, Any], state: State, word: str) -> None:
-    (found,) = workers.look([line(**said)])
+    (found,) = workers.checks([line(**said)])
     assert found.state == state
     assert word in found.said
 
@@ -212,7 +212,7 @@ def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_ful
     monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
     monkeypatch.setattr(running.Api, "health", lambda _: health)
     monkeypatch.setattr(running.Api, "fleet", lambda _: dead)
-    monkeypatch.setattr(records, "look", lambda *_: iter([] if health else [full]))
+    monkeypatch.setattr(records, "checks", lambda *_: iter([] if health else [full]))
     monkeypatch.setattr(examining, "stored_fleet", lambda *_: (dead, 0))
 
     found = states(examining.examine(examining.Place("127.0.0.1", int(place[1]), tmp_path)))
@@ -225,15 +225,15 @@ def test_workers_of_one_model_with_different_weights_are_named() -> None:
     alike = {"state": "ready", "rows": 4, "busy": 1, "pid": 7, "host": "here", "fingerprint": "a" * 32}
     other = alike | {"pid": 8, "host": "there", "fingerprint": "b" * 32}
     loading = {"state": "loading", "pid": 9, "host": "there", "fingerprint": ""}
-    assert len(list(workers.look([line(workers=[alike, alike, loading])]))) == 1
-    _, found = workers.look([line(workers=[alike, other, loading])])
+    assert len(list(workers.checks([line(workers=[alike, alike, loading])]))) == 1
+    _, found = workers.checks([line(workers=[alike, other, loading])])
     assert (found.state, found.about) == ("warning", "weights of org/m")
     assert "bbbbbbbb has process 8 on there" in found.said
 
 
 def test_a_row_that_the_running_service_does_not_know_is_named() -> None:
     file = [Model(id=name, engine="echo") for name in ("org/m", "org/new")]
-    (found,) = workers.look_at_unserved(file, [line()])
+    (found,) = workers.check_unserved(file, [line()])
     assert (found.state, found.about) == ("warning", "workers of org/new")
 
 

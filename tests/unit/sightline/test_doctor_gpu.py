@@ -34,7 +34,7 @@ def test_the_gpu_is_told_as_its_driver_tells_it(
 ) -> None:
     driver(tmp_path, script, monkeypatch)
     monkeypatch.setattr(gpu, "without_cuda", lambda: False)
-    (found,) = gpu.look([Model(id="org/m", source="org/m", device="cuda")])
+    (found,) = gpu.checks([Model(id="org/m", source="org/m", device="cuda")])
     assert found.state == state
     assert said in found.said
 
@@ -43,14 +43,14 @@ def test_a_driver_that_fails_is_no_problem_where_nobody_wants_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver(tmp_path, "exit 9", monkeypatch)
-    (found,) = gpu.look([Model(id="org/m", source="org/m", device="cpu")])
+    (found,) = gpu.checks([Model(id="org/m", source="org/m", device="cpu")])
     assert found.state == "warning"
 
 
 def test_weights_that_a_gpu_takes_need_no_room_beside_it() -> None:
     def state(device: str, *, gpu: bool) -> list[State]:
         model = Model(id="org/m", source=str(TINY), device=device)
-        return [check.state for check in models.look([model], 0.5, gpu=gpu)]
+        return [check.state for check in models.checks([model], 0.5, gpu=gpu)]
 
     assert (state("auto", gpu=True), state("cuda:1", gpu=True)) == (["ok"], ["ok"])
     assert (state("auto", gpu=False), state("cpu", gpu=True)) == (["problem"], ["problem"])
@@ -60,8 +60,8 @@ def test_a_model_that_wants_a_gpu_where_there_is_none_is_a_problem() -> None:
     wanting = Model(id="org/m", source="org/m", device="cuda")
     spread = Model(id="org/m", source="org/m", device_map={"model": 0, "lm_head": "cpu"})
     for model in (wanting, spread):
-        assert [check.state for check in gpu.look([model], list)] == ["problem"]
-    assert [check.state for check in gpu.look([Model(id="org/m", source="org/m")], list)] == ["ok"]
+        assert [check.state for check in gpu.checks([model], list)] == ["problem"]
+    assert [check.state for check in gpu.checks([Model(id="org/m", source="org/m")], list)] == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_gpu_that_the_installed_torch_cannot_use_is_told_to_who_counts_on_it(
     monkeypatch.syspath_prepend(tmp_path)
     here = gpu.Gpu(0, "NVIDIA H200", None, None)
     model = Model(id="org/m", source="org/m", **row)
-    found = [check.state for check in gpu.look([model], lambda: [here])]
+    found = [check.state for check in gpu.checks([model], lambda: [here])]
     assert found == ["ok", *filter(None, [state])]
     (package / "version.py").write_text("cuda = '13.0'")
-    assert [check.state for check in gpu.look([model], lambda: [here])] == ["ok"]
+    assert [check.state for check in gpu.checks([model], lambda: [here])] == ["ok"]

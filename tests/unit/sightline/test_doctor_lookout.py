@@ -14,7 +14,7 @@ import pytest
 
 from sightline.exits import CommandError, Exit
 from sightline.serving import folder as module
-from sightline.serving.folder import DataFolder, Lookout
+from sightline.serving.folder import DataFolder, DataFolderWatch
 from sightline.serving.run import until_stopped
 
 
@@ -104,7 +104,7 @@ async def test_a_data_folder_whose_disk_hangs_does_not_keep_the_service_from_sto
 async def test_a_system_without_a_thread_to_spare_is_no_lost_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lookout = Lookout(DataFolder(tmp_path))
+    lookout = DataFolderWatch(DataFolder(tmp_path))
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", lambda _: fail(RuntimeError("can't start new thread")))
         assert await lookout.holds()

@@ -54,7 +54,7 @@ def test_a_record_store_that_may_be_relied_on_is_no_problem(
     server: RedisServer, configured: Callable[..., None]
 ) -> None:
     configured(maxmemory="500mb")
-    found = states(records.look(settings(server)))
+    found = states(records.checks(settings(server)))
     assert found.pop("latency") in ("ok", "warning")
     assert found == dict.fromkeys(("redis", "persistence", "eviction", "memory", "clock"), "ok")
 
@@ -72,7 +72,7 @@ def test_a_record_store_that_may_lose_or_refuse_jobs_is_named_with_what_to_do(
     server: RedisServer, configured: Callable[..., None], said: dict[str, str], about: str, state: State
 ) -> None:
     configured(**said)
-    (found,) = (check for check in records.look(settings(server)) if check.about == about)
+    (found,) = (check for check in records.checks(settings(server)) if check.about == about)
     assert found.state == state
     assert found.fix
 
@@ -85,7 +85,7 @@ def test_who_sees_new_jobs_refused_is_told_how_much_is_reserved_for_those_that_w
     with Redis(port=server.port) as client:
         client.zadd(f"{PREFIX}queue:org/a", {f"run_{number}": number for number in range(waiting)})
         try:
-            checks = list(records.look(settings(server), ["org/a"]))
+            checks = list(records.checks(settings(server), ["org/a"]))
         finally:
             client.delete(f"{PREFIX}queue:org/a")
     (found,) = (check for check in checks if check.about == "memory")
@@ -97,7 +97,7 @@ def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) ->
     with Redis(port=server.port) as client:
         client.replicaof("127.0.0.1", free_port())
         try:
-            found = states(records.look(settings(server)))
+            found = states(records.checks(settings(server)))
         finally:
             client.replicaof("NO", "ONE")
     assert found["redis"] == "problem"
@@ -105,7 +105,7 @@ def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) ->
 
 def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:
     with cluster() as server:
-        (found,) = records.look(settings(server))
+        (found,) = records.checks(settings(server))
     assert (found.state, "is a cluster" in found.said) == ("problem", True)
 
 
@@ -116,7 +116,7 @@ def test_a_user_who_may_not_run_scripts_is_named(server: RedisServer) -> None:
         )
         url = f"redis://reader:swordfish@127.0.0.1:{server.port}/0"
         try:
-            (found,) = records.look(RedisSettings.model_validate({"url": url}))
+            (found,) = records.checks(RedisSettings.model_validate({"url": url}))
         finally:
             client.acl_deluser("reader")
     assert (found.about, found.state) == ("redis", "problem")
@@ -125,7 +125,7 @@ def test_a_user_who_may_not_run_scripts_is_named(server: RedisServer) -> None:
 
 def test_a_record_store_that_is_not_there_is_named_without_its_password() -> None:
     url = f"redis://:swordfish@127.0.0.1:{free_port()}/0"
-    (found,) = records.look(RedisSettings.model_validate({"url": url}))
+    (found,) = records.checks(RedisSettings.model_validate({"url": url}))
     assert (found.about, found.state) == ("redis", "problem")
     assert "swordfish" not in str(found)
 
@@ -138,7 +138,7 @@ def test_a_password_that_is_wrong_or_missing_is_not_told_as_a_server_that_is_dow
         client.config_set("requirepass", "another")
         try:
             url = f"redis://{password}127.0.0.1:{server.port}/0"
-            (found,) = records.look(RedisSettings.model_validate({"url": url}))
+            (found,) = records.checks(RedisSettings.model_validate({"url": url}))
         finally:
             client.config_set("requirepass", "")
     assert (found.about, found.state) == ("redis", "problem")
@@ -152,7 +152,7 @@ def test_a_password_that_is_wrong_or_missing_is_not_told_as_a_server_that_is_dow
 def test_a_clock_that_is_another_than_the_record_store_s_is_named(
     server: RedisServer, ahead_s: float, state: State
 ) -> None:
-    found = states(records.look(settings(server), now=lambda: time.time() - ahead_s))
+    found = states(records.checks(settings(server), now=lambda: time.time() - ahead_s))
     assert found["clock"] == state
 
 
@@ -163,4 +163,4 @@ def test_a_machine_that_stood_still_while_it_asked_is_not_told_of_another_clock(
         """The answer to the first question is looked at ten seconds late."""
         return time.time() + (10 if next(asked) == 2 else 0)
 
-    assert states(records.look(settings(server), now=now))["clock"] == "ok"
+    assert states(records.checks(settings(server), now=now))["clock"] == "ok"

@@ -28,7 +28,7 @@ HEALTHY = {"status": "ok", "store": "reachable", "blobs": {"kind": "folder", "st
 def test_a_service_that_runs_without_its_stores_is_not_well(
     health: dict[str, Any], told: list[Any] | None, expected: dict[str, State]
 ) -> None:
-    found = {check.about: check.state for check in running.look(HEALTHY | health, told)}
+    found = {check.about: check.state for check in running.checks(HEALTHY | health, told)}
     assert found == expected
 
 
@@ -59,5 +59,5 @@ def test_an_object_store_is_well_where_it_lets_us_look_into_it(
 
     monkeypatch.setattr("obstore.list_with_delimiter", listed)
     monkeypatch.delattr("obstore.list_with_delimiter_async")
-    (found,) = machine.look_at_blobs(BlobSettings(url="s3://a-bucket/a-prefix"))
+    (found,) = machine.check_blobs(BlobSettings(url="s3://a-bucket/a-prefix"))
     assert found.state == state

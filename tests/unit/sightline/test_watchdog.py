@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
-from sightline.serving.watchdog import Watchdog, left_over
+from sightline.serving.watchdog import Watchdog, survivors
 
 DEADLINE_S = 60
 
 
 def test_processes_left_over_are_those_not_taken_back_newest_first() -> None:
-    assert left_over(["+10\n", "+11\n", "-10\n", "+12\n", "+13\n", "-13\n"]) == [12, 11]
+    assert survivors(["+10\n", "+11\n", "-10\n", "+12\n", "+13\n", "-13\n"]) == [12, 11]
 
 
 def test_killed_supervisor_takes_its_processes_with_it() -> None:

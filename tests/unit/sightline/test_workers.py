@@ -64,7 +64,7 @@ def made(stage: Stage, folder: Path, *own: Model) -> Workers:
     plan = Plan(Settings(), DataFolder(folder), 8000, "redis://127.0.0.1:7000/0")
     parts: tuple[Any, Any] = stage, stage
     workers = Workers(parts[0], plan, Registry(Models(own or (OWN,))), parts[1], stage.said.append)
-    workers.look()
+    workers.refresh()
     return workers
 
 

@@ -140,7 +140,7 @@ def test_waiting_for_a_place_costs_the_origin_none_of_its_time(monkeypatch: pyte
     monkeypatch.setattr("worker.fetching.guarded_http.time", SimpleNamespace(monotonic=lambda: clock[0]))
     one = haul(Crowded(1), limit_s=5)
     one.count_bytes(2 * SMALL)
-    assert one.left_s() == 5
+    assert one.remaining_s() == 5
 
 
 def test_a_job_that_waits_for_its_own_fetches_is_slow_and_not_crowded_out() -> None:
@@ -158,7 +158,7 @@ def test_a_job_that_is_over_gives_its_place_back_and_takes_nothing_more() -> Non
     with haul(places) as first:
         first.count_bytes(2 * SMALL)
     with pytest.raises(TimeoutError):
-        first.left_s()
+        first.remaining_s()
     with pytest.raises(TimeoutError):
         first.count_bytes(2 * SMALL)
     assert not places._queues

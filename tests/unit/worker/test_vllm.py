@@ -26,8 +26,8 @@ from worker.engines.sampling.processors import LogitsError
 from worker.engines.vllm.answer import VllmAnswer, likelihood
 from worker.engines.vllm.form import structured
 from worker.engines.vllm.options import VllmOptions, arguments
+from worker.engines.vllm.parent_exit import ParentExit
 from worker.engines.vllm.sampling import PUBLISHED, check, sampling
-from worker.engines.vllm.tether import Tether
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
 END = 9
@@ -271,7 +271,7 @@ def test_a_process_on_a_tether_ends_with_the_one_it_is_tied_to_and_never_by_its_
     pause = "import signal; signal.pause()"
     tie = "import pickle, sys; pickle.loads(bytes.fromhex(sys.argv[1])); print('tied', flush=True)"
     with subprocess.Popen([sys.executable, "-c", pause]) as worker:
-        tether = pickle.dumps(Tether(worker.pid)).hex()
+        tether = pickle.dumps(ParentExit(worker.pid)).hex()
         with subprocess.Popen(
             [sys.executable, "-c", f"{tie}\n{pause}", tether], stdout=subprocess.PIPE, text=True
         ) as tied:
@@ -286,5 +286,5 @@ def test_a_process_on_a_tether_ends_with_the_one_it_is_tied_to_and_never_by_its_
 
 def test_a_copy_of_the_tether_leaves_the_worker_in_its_group() -> None:
     group = os.getpgrp()
-    assert copy.deepcopy(Tether(os.getpid())) == Tether(os.getpid())
+    assert copy.deepcopy(ParentExit(os.getpid())) == ParentExit(os.getpid())
     assert os.getpgrp() == group

@@ -27,7 +27,7 @@ from worker.engines.continuous.prefilling import PrefillQueue
 from worker.engines.continuous.prompt_content import ContentReader
 from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.running import RunningBatch
-from worker.engines.continuous.sequence import Siblings, TokenSequence
+from worker.engines.continuous.sequence import SequenceGroup, TokenSequence
 from worker.engines.continuous.token_budget import BatchCapacity, PrefillPace, cache_budget, cache_tokens
 from worker.engines.continuous.verify.batching import Certificate, verify
 from worker.engines.loading.devices import Devices, compute_on, device_of, in_own_thread
@@ -105,7 +105,7 @@ class ContinuousEngine(LoadedEngine):
         self._reuse = ReuseCache(
             loaded.network, certificate.seams, reserve, certificate.reusable, together=together.pictures
         )
-        self._reader = ContentReader(loaded, certificate.reusable, known_tokens=self._reuse.known)
+        self._reader = ContentReader(loaded, certificate.reusable, known_tokens=self._reuse.placeholders)
         prefilling = (
             PrefillQueue(self.rows, shared_pass.grain(loaded.network), mixes=together.steps)
             if together.prompts
@@ -134,7 +134,7 @@ class ContinuousEngine(LoadedEngine):
 
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
         """As `generate`, for rows with one prompt: they wait in line together, and it is computed once."""
-        siblings = Siblings()
+        siblings = SequenceGroup()
         return self._loop.submit([TokenSequence(row, self._loaded, siblings) for row in rows])
 
     @property

@@ -17,7 +17,7 @@ class CannotBatch(Exception):  # noqa: N818 - an outcome, not an error
 
 
 @contextmanager
-def rehearsing(subject: str = "") -> Iterator[None]:
+def as_refusal(subject: str = "") -> Iterator[None]:
     """Turns the model's failure into a Refusal that begins with `subject`, unless memory or device failed."""
     try:
         yield

@@ -121,7 +121,7 @@ class Loop:
     @property
     def _expected(self) -> int:
         """Rows that will decode once the waiting answers have joined."""
-        return min(self._capacity.rows, len(self._recovery.held) + len(self._line))
+        return min(self._capacity.rows, len(self._recovery.sequences) + len(self._line))
 
     def _advance(self) -> bool:
         """Compute a pass over waiting prompts; False if there was none."""
@@ -138,7 +138,7 @@ class Loop:
     def _let_go(self) -> None:
         """Cancelled rows leave before anything more is computed for them."""
         for answer in self._line.take_cancelled() + [
-            suspended for suspended in self._recovery.held if suspended.cancelled
+            suspended for suspended in self._recovery.sequences if suspended.cancelled
         ]:
             self._recovery.fail(answer, Cancelled())
 
@@ -159,7 +159,7 @@ class Loop:
         chosen = waiting and self._admission.next(waiting, self._running.answers, self._limits)
         if not chosen:
             return
-        with self._computing(chosen), self._reuse.looking([answer.content for answer in chosen]):
+        with self._computing(chosen), self._reuse.encoding_ahead([answer.content for answer in chosen]):
             for answer in chosen:
                 if not self._line.take(answer):
                     break  # one before it was put back, or arrived earlier
@@ -172,7 +172,7 @@ class Loop:
         """Let waiting siblings of the prompt that was computed last join at once."""
         while self._prefilling.forked is not None and (answer := self._line.head()) is not None:
             if self._prefilling.forked.siblings is not answer.siblings or not self._admission.admits(
-                answer, self._recovery.held
+                answer, self._recovery.sequences
             ):
                 return
             if not self._line.take(answer):

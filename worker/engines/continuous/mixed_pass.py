@@ -62,7 +62,7 @@ class MixedLayer(CacheLayerMixin):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.is_initialized = True
-        self.found: list[Columns] = []
+        self.columns: list[Columns] = []
         self._batch = rows
         self._mask = mask
         self._spans = spans
@@ -87,7 +87,7 @@ class MixedLayer(CacheLayerMixin):
         new, count = (key_states, value_states), len(self._mask)
         keys, values = (one[0, :, :count].transpose(0, 1)[:, :, None] for one in new)
         self._rows = self._batch.update(keys, values)
-        self.found = [
+        self.columns = [
             _behind(past, [one[:, :, span.start : span.end] for one in new])
             for span, past in zip(self._spans, self._pasts, strict=True)
         ]
@@ -101,7 +101,7 @@ class MixedLayer(CacheLayerMixin):
         count = len(self._mask)
         rows = query[0, :, :count].transpose(0, 1)[:, :, None]
         outputs = [in_groups(module, rows, *self._rows, self._mask, **options)[0].transpose(0, 1)]
-        for span, columns in zip(self._spans, self.found, strict=True):
+        for span, columns in zip(self._spans, self.columns, strict=True):
             part = query[:, :, span.start : span.end]
             outputs.append(sdpa_attention_forward(module, part, *columns, span.mask, **options)[0])
         out = torch.cat(outputs, dim=1)
@@ -169,7 +169,8 @@ class MixedPass:
     def pasts(self) -> list[KVSlices]:
         """The keys and values of each prompt after the pass."""
         return [
-            KVSlices(tuple(columns)) for columns in zip(*(layer.found for layer in self._layers), strict=True)
+            KVSlices(tuple(columns))
+            for columns in zip(*(layer.columns for layer in self._layers), strict=True)
         ]
 
 

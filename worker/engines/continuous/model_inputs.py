@@ -53,14 +53,14 @@ class EncodedPictures:
 
     def output(self) -> Any:
         """The encoder output as the model takes it: a list of one picture, or a batch of one."""
-        deep = {DEEP: [self._held(layer) for layer in self.deep]} if self.deep else {}
-        return self.kind(**_required(self.kind) | {self.name: self._held(self.rows)} | deep)
+        deep = {DEEP: [self._batched(layer) for layer in self.deep]} if self.deep else {}
+        return self.kind(**_required(self.kind) | {self.name: self._batched(self.rows)} | deep)
 
     @property
     def bytes(self) -> int:
         return self.rows.nbytes + sum(layer.nbytes for layer in self.deep)
 
-    def _held(self, rows: torch.Tensor) -> Any:
+    def _batched(self, rows: torch.Tensor) -> Any:
         return [rows] if self.listed else rows[None]
 
 

@@ -121,7 +121,7 @@ class Prefill:
         """Compute about `tokens` more, by default all; returns None while any are left. Raises Refusal."""
         end = self.end(tokens)
         if self._done == end:
-            outputs = self._known()
+            outputs = self._known_output()
         elif self._done == 0 and end == self.length:
             outputs = self.network._prefill(self.ids, self._config, self._given, is_first_iteration=True)
         else:
@@ -228,7 +228,7 @@ class Prefill:
             and not self._places[-1]
         )
 
-    def _known(self) -> Any:
+    def _known_output(self) -> Any:
         """The output that a forward pass over the whole prompt would return."""
         logits: Any = self._head.logits
         return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=self._given["past_key_values"])

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 from worker.engines.continuous.prefill import Prefill, Prefilled
-from worker.engines.continuous.sequence import Siblings, TokenSequence
+from worker.engines.continuous.sequence import SequenceGroup, TokenSequence
 from worker.engines.continuous.token_budget import SMALLEST, PassLimits
 
 # Masked columns that rows with few computed tokens may attend over to share a pass with a row that has more.
@@ -85,7 +85,7 @@ class Chunk:
 class ForkedPrefill:
     """A prompt that was computed for one answer, while siblings of it still wait for room in the batch."""
 
-    siblings: Siblings
+    siblings: SequenceGroup
     prefill: Prefill
     prefilled: Prefilled
 
@@ -152,7 +152,7 @@ class PrefillQueue:
     def remove(self, answer: TokenSequence) -> None:
         self.newcomers = [newcomer for newcomer in self.newcomers if newcomer.answer is not answer]
 
-    def forget(self, siblings: Siblings) -> None:
+    def forget(self, siblings: SequenceGroup) -> None:
         """Drop the prompt kept for these siblings."""
         if self.forked is not None and self.forked.siblings is siblings:
             self.forked = None

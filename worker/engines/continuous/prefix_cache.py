@@ -137,7 +137,7 @@ class PrefixTree:
         self._roots: Branches = {}
         self._stateful = False
 
-    def known(self, scope: Hashable, marks: Sequence[Mark]) -> int:
+    def cached_length(self, scope: Hashable, marks: Sequence[Mark]) -> int:
         """How many of the first tokens are kept."""
         return self._walk(scope, marks)[1]
 

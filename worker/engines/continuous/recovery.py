@@ -39,7 +39,7 @@ class Recovery:
         self._unanswered = unanswered
 
     @property
-    def held(self) -> list[TokenSequence]:
+    def sequences(self) -> list[TokenSequence]:
         """Answers that have a row, or will have one."""
         return [*self._running.answers, *self._prefilling.answers]
 
@@ -155,7 +155,7 @@ class Recovery:
         Raises DeviceBroken.
         """
         self._survive(error, answer)
-        others = [other for other in self.held if other is not answer]
+        others = [other for other in self.sequences if other is not answer]
         if out_of_memory(error) and not answer.spared and (self._spare() or not others):
             answer.spared = True
             self._put_back([answer])

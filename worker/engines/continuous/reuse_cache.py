@@ -76,7 +76,7 @@ class ReuseCache:
             return None
         return Reused(self._prompts, self._hits, self._tokens, self._ledger.bytes)
 
-    def known(self, scope: str, digest: str) -> int | None:
+    def placeholders(self, scope: str, digest: str) -> int | None:
         """The placeholders of a picture, None if it is not kept. Any thread may call it."""
         picture = self._pictures.get((scope, digest))
         return None if picture is None else len(picture.encoded.rows)
@@ -94,20 +94,20 @@ class ReuseCache:
             ),
             default=0,
         )
-        return shared >= WORTH and shared - self._prefixes.known(scope, content.marks) >= WORTH
+        return shared >= WORTH and shared - self._prefixes.cached_length(scope, content.marks) >= WORTH
 
     @contextmanager
-    def looking(self, contents: Sequence[PromptContent]) -> Iterator[None]:
+    def encoding_ahead(self, contents: Sequence[PromptContent]) -> Iterator[None]:
         """Encode the new pictures of these prompts, some in one call, for the calls of `head` in the body."""
         try:
-            self._look(contents)
+            self._encode_ahead(contents)
             yield
         finally:
             self._ahead = {}
 
     def head(self, content: PromptContent) -> KnownPrefix:
         """What is kept of a prompt. The pictures after it are encoded if they are not kept."""
-        prefix = self._found(content) if content.marks else None
+        prefix = self._lookup(content) if content.marks else None
         shown, skipped = content.behind(prefix.tokens if prefix else 0)
         each = [self._picture(content.scope, picture) for picture in shown]
         if None in each or not (prefix or each):
@@ -142,7 +142,7 @@ class ReuseCache:
         self._ledger.halve()
         return True
 
-    def _found(self, content: PromptContent) -> CachedPrefix | None:
+    def _lookup(self, content: PromptContent) -> CachedPrefix | None:
         self._prompts += 1
         if not self._what.beginnings:
             return None
@@ -166,12 +166,12 @@ class ReuseCache:
                 raise
             self.give_back()
 
-    def _look(self, contents: Sequence[PromptContent]) -> None:
+    def _encode_ahead(self, contents: Sequence[PromptContent]) -> None:
         """Encode new pictures ahead. If that fails, each is encoded by itself, and only the culprit fails."""
         new: dict[Key, PictureTokens] = {}
         for content in contents if self._together else ():
             if content.marks:
-                known_tokens = self._prefixes.known(self._scope(content), content.marks)
+                known_tokens = self._prefixes.cached_length(self._scope(content), content.marks)
                 for picture in content.behind(known_tokens)[0]:
                     if (content.scope, picture.digest) not in self._pictures and picture.inputs is not None:
                         new.setdefault((content.scope, picture.digest), picture)

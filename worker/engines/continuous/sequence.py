@@ -14,11 +14,11 @@ from worker.engines.continuous.sampling import Choice, Sampler, drawn
 from worker.engines.loading.devices import device_of
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.sampling.detokenizer import Transcript
-from worker.engines.sampling.grammar_processor import held
+from worker.engines.sampling.grammar_processor import grammar_processors
 from worker.engines.sampling.logprobs import Distribution, distributions
 
 
-class Siblings:
+class SequenceGroup:
     """The answers that one request asks for to the same prompt. The `failure` of one ends all of them."""
 
     failure: Exception | None = None
@@ -37,7 +37,7 @@ class TokenSequence:
     _config: GenerationConfig
     draw: Sampler
 
-    def __init__(self, row: Row, loaded: LoadedModel, siblings: Siblings) -> None:
+    def __init__(self, row: Row, loaded: LoadedModel, siblings: SequenceGroup) -> None:
         """Raises CallerError `context_length_exceeded`."""
         self.row = row
         self.siblings = siblings
@@ -49,7 +49,7 @@ class TokenSequence:
         """The most other answers it may run beside until it has taken a step; memory ran out beside more."""
         self.failed_steps = 0
         self._loaded = loaded
-        self._held = held(row, loaded.ends(row.parameters))
+        self._held = grammar_processors(row, loaded.ends(row.parameters))
         self.spared = False
         self._fed = 0
         self._cached: int | None = None

@@ -252,7 +252,7 @@ def cache_budget(column_bytes: Mapping[torch.device, int]) -> int:
 
 def _free(device: torch.device) -> int:
     if device.type != "cuda":
-        return min(_available(), _cgroup_left())
+        return min(_available(), _cgroup_free_bytes())
     # The driver counts as taken what torch keeps from loading and from the proof.
     torch.cuda.empty_cache()
     return torch.cuda.mem_get_info(device)[0]
@@ -265,7 +265,7 @@ def _available() -> int:
     return int(line.split()[1]) * 1024
 
 
-def _cgroup_left() -> int:
+def _cgroup_free_bytes() -> int:
     """Bytes left below the container's limit, page cache counted as free; without limit a huge number."""
     limit = CGROUP / "memory.max"
     if not limit.exists() or limit.read_text().strip() == "max":

@@ -22,7 +22,7 @@ from referencing.exceptions import Unresolvable
 
 from shared.request import Request
 from shared.result import Result
-from shared.tool_calls.call import Called
+from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader
 
 # Processor time of one check: some schemas take a time that doubles with each level of an answer.
@@ -58,7 +58,7 @@ def _error(request: Request, result: Result, answer: str) -> str:
     if request.tools is not None and result.syntax is not None:
         reader = Reader(result.syntax)
         parts = [*reader.feed(answer), *reader.close()]
-        calls = [part for part in parts if isinstance(part, Called)]
+        calls = [part for part in parts if isinstance(part, ParsedCall)]
         schemas = {function.name: function.held for function in request.tools.functions}
         for call in calls:
             if (schema := schemas.get(call.name)) and (error := mismatch(schema, call.arguments)):

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from shared.errors import CallerError
-from shared.json_pointer import found
+from shared.json_pointer import resolve
 from shared.tool_calls.gemma import QUOTE
 from worker.engines.grammar.lark import Mark, is_token, quoted
 
@@ -176,7 +176,7 @@ class Rules:
             return self._any(TYPES, {}, objects)
         if place == ANY_OBJECT:
             return self._open(True)
-        schema = found(self._root, place)
+        schema = resolve(self._root, place)
         if not isinstance(schema, dict | bool):
             raise _unsupported("$ref")
         return self.value(schema, objects=objects)

@@ -33,7 +33,7 @@ Biased = Annotated[tuple[Word, float], Strict(False)]
 Decay = Annotated[tuple[int, Number], Strict(False)]
 
 
-class Written(BaseModel):
+class GenerationFile(BaseModel):
     """The keys of the file that are used, with the values that they may have.
 
     They are those that change how a single next token is drawn, and what ends an answer. Other keys, also
@@ -97,7 +97,7 @@ def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
     if not isinstance(config, dict):
         raise ModelFailed(f"{subject} is no JSON object; mend or remove it.")
     try:
-        Written.model_validate(config, context=vocabulary)
+        GenerationFile.model_validate(config, context=vocabulary)
         # transformers reads every key before any can be left out.
         GenerationConfig.from_dict(config)
     except ValidationError as error:
@@ -114,10 +114,10 @@ def settle(defaults: GenerationConfig) -> None:
 
     A `top_k` of -1 is vLLM's word for none.
     """
-    values = _said(defaults)
+    values = _values(defaults)
     for name in vars(GenerationConfig()):  # type: ignore[no-untyped-call]
         if not name.startswith("_"):
-            setattr(defaults, name, values.get(name) if name in Written.model_fields else None)
+            setattr(defaults, name, values.get(name) if name in GenerationFile.model_fields else None)
     if defaults.top_k is not None:
         defaults.top_k = max(0, int(defaults.top_k))
     if defaults.temperature is not None:
@@ -125,10 +125,10 @@ def settle(defaults: GenerationConfig) -> None:
         defaults.temperature = max(defaults.temperature, MIN_TEMPERATURE)
 
 
-def _said(defaults: GenerationConfig) -> dict[str, Any]:
+def _values(defaults: GenerationConfig) -> dict[str, Any]:
     """The values, numbers converted for transformers; a trusted folder's own class may have other forms."""
     values = vars(defaults)
     try:
-        return dict(Written.model_validate(values))
+        return dict(GenerationFile.model_validate(values))
     except ValidationError:
         return values

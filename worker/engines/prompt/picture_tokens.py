@@ -36,7 +36,7 @@ class PictureTokens:
         """Tokens of a prompt's pictures and separators; 0 if only processing the pictures would tell."""
         counts = self._together if len(pictures) > 1 else self._alone
         try:
-            return self._told([picture.size for picture in pictures]) if counts and pictures else 0
+            return self._computed([picture.size for picture in pictures]) if counts and pictures else 0
         except STUMBLES:
             # The processor will refuse such a shape itself, in words for the caller.
             return 0
@@ -46,12 +46,12 @@ class PictureTokens:
         try:
             text = self._mark * len(pictures)
             [ids] = self._processor(text=[text], images=[pictures])["input_ids"]
-            return self._told(sizes) <= len(ids)
+            return self._computed(sizes) <= len(ids)
         except STUMBLES:
             # A processor that takes no bare marks, or cannot count, is not asked again.
             return False
 
-    def _told(self, sizes: Sequence[Size]) -> int:
+    def _computed(self, sizes: Sequence[Size]) -> int:
         computed = self._processor._get_num_multimodal_tokens(
             image_sizes=[(high, wide) for wide, high in sizes]
         )

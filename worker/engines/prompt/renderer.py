@@ -173,7 +173,7 @@ class SoundInput:
     def _shortest(self, processor: Any) -> int:
         """The fewest samples that become a token; 0 if even a second's do not."""
 
-        def heard(samples: int) -> bool:
+        def accepts(samples: int) -> bool:
             silence = np.zeros(samples, dtype=np.float32)
             try:
                 inputs = processor(text=[processor.audio_token], audio=[silence], return_tensors="pt")
@@ -182,7 +182,7 @@ class SoundInput:
             return bool((inputs["input_ids"] == self.id).any())
 
         lengths = range(1, self.rate + 1)
-        at = bisect_left(lengths, True, key=heard)
+        at = bisect_left(lengths, True, key=accepts)
         return lengths[at] if at < len(lengths) else 0
 
 

@@ -105,7 +105,7 @@ class Transcript:
         self._stop = tuple(s for s in row.parameters.stop if s)
         self._ends = frozenset([*ends, *(row.parameters.stop_token_ids or ())])
         self._name = name
-        self._told: list[TokenLogprob] | None = None if row.parameters.logprobs is None else []
+        self._pending: list[TokenLogprob] | None = None if row.parameters.logprobs is None else []
         self._detokenizer = Detokenizer(decode, unsettled=unsettled)
         self._read = len(row.published_text)
         self._sent = len(row.published)
@@ -115,15 +115,15 @@ class Transcript:
     def add(self, token: int, likelihood: Likelihood | None = None) -> bool:
         """Take the next token; True when it ends the row, or completes a stop string."""
         self.ids.append(token)
-        if self._told is not None and likelihood is not None:
-            self._told.append(self._tell(token, likelihood))
+        if self._pending is not None and likelihood is not None:
+            self._pending.append(self._to_logprob(token, likelihood))
             if len(self.ids) == len(self._row.published):
-                self._told_sent = self._told_before(self._read)
+                self._told_sent = self._sent_before(self._read)
         if self._end is not None or token in self._ends:
             return True
         text = self._detokenizer.push(token)
         self._end = self._first_stop(text)
-        safe = len(text) - self._held(text) if self._end is None else self._end
+        safe = len(text) - self._withheld_length(text) if self._end is None else self._end
         if safe > self._read and len(self.ids) > self._sent:
             self._emit(text[self._read : safe])
         return self._end is not None
@@ -146,34 +146,34 @@ class Transcript:
             ids=tuple(self.ids),
             compute_s=time.monotonic() - self._started,
             score=score,
-            logprobs=None if self._told is None else tuple(self._told[: self._told_before(len(text))]),
+            logprobs=None if self._pending is None else tuple(self._pending[: self._sent_before(len(text))]),
             began=self._started,
             cut=self._end is not None,
         )
 
     def _emit(self, text: str) -> None:
-        likelihoods = self._tell_until(self._read + len(text))
+        likelihoods = self._unsent_logprobs(self._read + len(text))
         self._row.emit(
             Piece(start=self._read, text=text, ids=tuple(self.ids[self._sent :]), logprobs=likelihoods)
         )
         self._read += len(text)
         self._sent = len(self.ids)
 
-    def _tell_until(self, end: int) -> Logprobs | None:
+    def _unsent_logprobs(self, end: int) -> Logprobs | None:
         """The logprobs not yet sent of the tokens whose text begins before `end`."""
-        if self._told is None:
+        if self._pending is None:
             return None
-        since, self._told_sent = self._told_sent, self._told_before(end)
-        return tuple(self._told[since : self._told_sent])
+        since, self._told_sent = self._told_sent, self._sent_before(end)
+        return tuple(self._pending[since : self._told_sent])
 
-    def _told_before(self, end: int) -> int:
-        likelihoods = self._told or []
+    def _sent_before(self, end: int) -> int:
+        likelihoods = self._pending or []
         return next(
             (n for n in range(self._told_sent, len(likelihoods)) if likelihoods[n].start >= end),
             len(likelihoods),
         )
 
-    def _tell(self, token: int, likelihood: Likelihood) -> TokenLogprob:
+    def _to_logprob(self, token: int, likelihood: Likelihood) -> TokenLogprob:
         chosen = self._candidate(token, likelihood.logprob)
         top = tuple(self._candidate(*candidate) for candidate in likelihood.top)
         return TokenLogprob(self._detokenizer.reached, chosen, top)
@@ -187,6 +187,6 @@ class Transcript:
         positions = [at for at in (text.find(s, self._read) for s in self._stop) if at >= 0]
         return min(positions, default=None)
 
-    def _held(self, text: str) -> int:
+    def _withheld_length(self, text: str) -> int:
         """Length of the longest suffix of `text` that could become a stop string."""
         return max((overlap(text, s) for s in self._stop), default=0)

@@ -14,7 +14,7 @@ from worker.engines.grammar.sandbox import matcher_error
 from worker.engines.sampling.processors import AnswerProcessor
 
 
-def held(row: Row, ends: Collection[int]) -> list[LogitsProcessor]:
+def grammar_processors(row: Row, ends: Collection[int]) -> list[LogitsProcessor]:
     """The processors that hold a new row to its format; none if it has no grammar.
 
     `ends` are the tokens that end the row.
@@ -47,7 +47,7 @@ class GrammarProcessor(AnswerProcessor):
         masked: Any = scores.masked_fill(self._forbidden(scores), -torch.inf)
         # NaN is not the format's doing, and reported elsewhere.
         if bool(masked.max() == -torch.inf):
-            raise self._nothing_left()
+            raise self._ended_error()
         return masked  # type: ignore[no-any-return]
 
     def _forbidden(self, scores: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ class GrammarProcessor(AnswerProcessor):
         forbidden[0, : len(allowed)] = allowed == 0
         return torch.from_numpy(forbidden).to(scores.device)
 
-    def _nothing_left(self) -> CallerError:
+    def _ended_error(self) -> CallerError:
         if self._matcher.is_stopped() and self._taken < self._least:
             message = "An answer of this format is complete before min_new_tokens."
             return CallerError("invalid_request", message, param="min_new_tokens")

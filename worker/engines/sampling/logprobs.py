@@ -15,19 +15,19 @@ DIGITS = 6
 class Distribution(NamedTuple):
     """One row's logits [vocabulary], their logsumexp, and the likeliest tokens with their logits.
 
-    The first `told` of these are reported.
+    The first `top_count` of these are reported.
     """
 
     logits: torch.Tensor
     total: float
     best: list[tuple[int, float]]
-    told: int
+    top_count: int
 
     def of(self, token: int) -> Likelihood:
         """How probable the chosen token was. Reads from the device only if it is not among the likeliest."""
         by_token = dict(self.best)
         logit = by_token[token] if token in by_token else float(self.logits[token])
-        top = tuple((id_, self._logprob(value)) for id_, value in self.best[: self.told])
+        top = tuple((id_, self._logprob(value)) for id_, value in self.best[: self.top_count])
         return Likelihood(self._logprob(logit), top)
 
     def _logprob(self, logit: float) -> float:
@@ -50,16 +50,16 @@ def distributions(logits: torch.Tensor, counts: Sequence[int]) -> list[Distribut
         strict=True,
     )
     return [
-        Distribution(row, total, list(zip(ids, values, strict=True)), count)
-        for row, total, ids, values, count in rows
+        Distribution(row, total, list(zip(ids, values, strict=True)), top_count)
+        for row, total, ids, values, top_count in rows
     ]
 
 
 class LogitsRecorder:
     """Keeps the newest logits of a network run by `generate()`, before any processor changes them."""
 
-    def __init__(self, count: int | None) -> None:
-        self._told = count
+    def __init__(self, top_count: int | None) -> None:
+        self._told = top_count
         self._logits = torch.empty(0)
 
     def see(self, _network: Any, _inputs: Any, outputs: Any) -> None:

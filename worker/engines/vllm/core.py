@@ -18,7 +18,7 @@ from PIL.Image import Image as Picture
 
 from shared.errors import CallerError, ModelFailed
 from worker.engines.base import DeviceBroken
-from worker.engines.vllm.tether import Tether
+from worker.engines.vllm.parent_exit import ParentExit
 
 T = TypeVar("T")
 # Our logits processors: for vLLM's model runner V2 (True) and V1 (False).
@@ -43,7 +43,7 @@ class Core:
 
     def __init__(self, arguments: dict[str, Any], threads: int) -> None:
         """Takes as long as loading the weights. Raises whatever vLLM raises."""
-        _tell_children(threads)
+        _configure_children(threads)
         import vllm
         from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
@@ -134,7 +134,7 @@ async def _end_all() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _tell_children(threads: int) -> None:
+def _configure_children(threads: int) -> None:
     """Configure vLLM and its children by the environment; on a CPU they get as many threads as we have."""
     os.environ |= {
         "VLLM_NO_USAGE_STATS": "1",
@@ -152,7 +152,7 @@ def _config(arguments: dict[str, Any]) -> Any:
     if current_platform.is_cpu():
         # Model runner V1 cannot compute a seeded prompt in chunks: its random draws have no offset there.
         arguments = {**arguments, "enable_chunked_prefill": False}
-    args = AsyncEngineArgs(**arguments, additional_config=Tether(os.getpid()))
+    args = AsyncEngineArgs(**arguments, additional_config=ParentExit(os.getpid()))
     args.structured_outputs_config.backend = FORMATS
     # A step takes as many tokens as with `vllm serve`, without it fewer on large GPUs. It reports nothing.
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)

@@ -15,7 +15,7 @@ import torch
 
 from worker.engines.continuous.attention import divides
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import CannotBatch, rehearsing
+from worker.engines.continuous.errors import CannotBatch, as_refusal
 from worker.engines.continuous.kv_slices import KnownPrefix
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
 from worker.engines.continuous.prefilling import HOLE
@@ -58,9 +58,9 @@ def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
     """Takes about as long as seventeen short answers, without `reuse` twelve. Raises Refusal."""
     _refuse_by_config(loaded)
     judge = LogitsComparison(loaded.format)
-    with rehearsing("a made-up request fails: "):
+    with as_refusal("a made-up request fails: "):
         made_up = cases(loaded)
-    with rehearsing("it fails beside others: "):
+    with as_refusal("it fails beside others: "):
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
         judge.sharpen()
         seams, flaw = _seams(loaded.network, made_up, judge)
@@ -105,7 +105,7 @@ def _crowds(
     if not divides(network):
         return _crowd(network, cases, judge, [None]), False
     try:
-        with rehearsing():
+        with as_refusal():
             return _crowd(network, cases, judge, WASTES), True
     except CannotBatch as error:
         column_bytes = _crowd(network, cases, judge, [None])
@@ -169,7 +169,7 @@ def _seams(network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison) -
     flaw = ""
     for seams in (CutPoints.ANYWHERE, CutPoints.AROUND_PICTURES):
         try:
-            with rehearsing():
+            with as_refusal():
                 for case in cases:
                     _cut(network, case, judge, seams)
         except CannotBatch as refusal:

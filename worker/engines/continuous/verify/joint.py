@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import CannotBatch, rehearsing
+from worker.engines.continuous.errors import CannotBatch, as_refusal
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
 from worker.engines.continuous.prompt_content import ContentReader, PromptContent, Reusable
 from worker.engines.continuous.reuse_cache import ReuseCache
@@ -81,7 +81,7 @@ class SharedPassCheck:
         self._judge = judge
         self._waste = waste
         self._reuse = ReuseCache(loaded.network, seams, sys.maxsize, case_list, together=pictures)
-        self._reader = ContentReader(loaded, case_list, known_tokens=self._reuse.known)
+        self._reader = ContentReader(loaded, case_list, known_tokens=self._reuse.placeholders)
 
     def at_once(self, cases: Sequence[VerifyCase]) -> None:
         """Compute all prompts in one pass, then in two. Raises Refusal if logits differ."""
@@ -129,7 +129,7 @@ class SharedPassCheck:
 
     def _ready(self, cases: Sequence[VerifyCase]) -> list[Prefill]:
         contents = [self._content(case, f"{number}") for number, case in enumerate(cases)]
-        with self._reuse.looking(contents):
+        with self._reuse.encoding_ahead(contents):
             return [
                 Prefill(self._network, self._reuse.head(content), case.config, seams=self._seams)
                 for case, content in zip(cases, contents, strict=True)
@@ -166,7 +166,7 @@ def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
 def _flaw(rehearse: Callable[[Sequence[VerifyCase]], None], cases: Sequence[VerifyCase]) -> str:
     """Why a case is not answered as it is by itself; empty if all are."""
     try:
-        with rehearsing():
+        with as_refusal():
             rehearse(cases)
     except CannotBatch as refusal:
         return str(refusal)

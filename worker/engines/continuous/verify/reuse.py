@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import CannotBatch, rehearsing
+from worker.engines.continuous.errors import CannotBatch, as_refusal
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
 from worker.engines.continuous.prompt_content import ContentReader, PromptContent, Reusable
 from worker.engines.continuous.reuse_cache import ReuseCache
@@ -40,7 +40,7 @@ def reusable(
         rehearsal = ReuseCheck(loaded, seams, judge, wish)
         found = _flaw(rehearsal, several, chat)
         if not found:
-            difference = rehearsal.told
+            difference = rehearsal.difference
             return Reusable(
                 wish.beginnings, wish.pictures and difference > 0, wish.apart and difference > 1, flaw
             )
@@ -54,11 +54,11 @@ class ReuseCheck:
     def __init__(
         self, loaded: LoadedModel, seams: CutPoints, judge: LogitsComparison, wish: Reusable
     ) -> None:
-        self.told = 0
+        self.difference = 0
         self._network = loaded.network
         self._judge = judge
         self._reuse = ReuseCache(loaded.network, seams, sys.maxsize, wish)
-        self._reader = ContentReader(loaded, wish, known_tokens=self._reuse.known)
+        self._reader = ContentReader(loaded, wish, known_tokens=self._reuse.placeholders)
 
     def ask(self, case: VerifyCase) -> None:
         """Raises Refusal if the case is not answered as it is by itself."""
@@ -68,7 +68,7 @@ class ReuseCheck:
         first, second = prefilled.logits, self._row(prefilled).step(case.tokens[:1])
         for got, expected in zip((first, second), case.logits, strict=False):
             self._judge.compare(got, expected, "a prompt that is known in part is answered otherwise")
-        self.told = max(self.told, len(content.shown))
+        self.difference = max(self.difference, len(content.shown))
 
     def answer(self, case: VerifyCase, following: VerifyCase) -> None:
         """Answer the case with the words that `following` quotes, so that this turn can reuse them."""
@@ -125,7 +125,7 @@ def _flaw(
     """
     first, other, last = chat
     try:
-        with rehearsing():
+        with as_refusal():
             for case in (*several, first, first):
                 rehearsal.ask(case)
             rehearsal.answer(first, last)

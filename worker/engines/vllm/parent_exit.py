@@ -14,7 +14,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Tether:
+class ParentExit:
     """Passed as `additional_config` in vLLM's configuration: it works in each process that unpickles it."""
 
     pid: int
