@@ -12,6 +12,7 @@ loop, and resolves dependencies on every call.
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
@@ -23,7 +24,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette._utils import get_route_path
 from starlette.convertors import PathConvertor, register_url_convertor
-from starlette.routing import Match
+from starlette.routing import Match, compile_path
 from starlette.types import Receive, Scope, Send
 
 from api.dialects.strict_json import Wire
@@ -132,15 +133,12 @@ class ServiceRoute(APIRoute):
 
     def under(self, prefix: str) -> "ServiceRoute":
         """The same route under a prefix too; that path is not described."""
-        return ServiceRoute(
-            prefix + self.path,
-            self._handler,
-            methods=self.methods,
-            response_class=self.response_class,
-            responses=self.responses,
-            openapi_extra=self.openapi_extra,
-            include_in_schema=False,
-        )
+        route = copy(self)
+        route.path = prefix + self.path
+        route.path_regex, route.path_format, route.param_convertors = compile_path(route.path)
+        route.include_in_schema = False
+        route._beginning = prefix + self._beginning
+        return route
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         http = Request(scope, receive, send)
