@@ -25,12 +25,12 @@ OURS = Settings()
 REFUSED = (Unavailable, RedisError, OSError, OperationalError)
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Certificates:
-    return certificates(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return certificates(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture(params=[False, True], ids=["server's", "both"])
+@pytest.fixture(scope="module", params=[False, True], ids=["server's", "both"])
 def redis(request: pytest.FixtureRequest, server: RedisServer, made: Certificates) -> Iterator[RedisSettings]:
     """A server over TLS, which asks its clients for a certificate the second time."""
     server.empty()
@@ -71,7 +71,7 @@ def by_threads(redis: RedisSettings) -> bool:
 
 def by_celery(redis: RedisSettings) -> bool:
     with make_app("test", redis).connection_for_read() as connection:
-        connection.ensure_connection(max_retries=1, timeout=20)
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=20)
         return bool(connection.default_channel.client.ping())
 
 
