@@ -15,7 +15,7 @@ from tests.support.app import client_of
 from tests.support.batches import begun, content, ended, line
 from tests.support.clients import until_async
 from tests.support.scripted_worker import Hand
-from worker.maintenance.removal import ModelRemoval
+from worker.maintenance.passes import ModelRemoval
 
 MODEL, NEW = "sightline/tiny", "org/new"
 ADMIN = "/v1/admin/models"

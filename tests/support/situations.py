@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from tests.support.behaviour_stage import MODEL, Scene, question
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, bearer
-from worker.maintenance.removal import ModelRemoval
+from worker.maintenance.passes import ModelRemoval
 
 
 async def _serve(scene: Scene) -> None:

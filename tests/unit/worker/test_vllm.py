@@ -24,8 +24,7 @@ from worker.engines.registry import create
 from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.processors import LogitsError
 from worker.engines.vllm.answer import VllmAnswer, likelihood
-from worker.engines.vllm.form import structured
-from worker.engines.vllm.options import VllmOptions, arguments
+from worker.engines.vllm.engine import VllmOptions, arguments, structured
 from worker.engines.vllm.parent_exit import ParentExit
 from worker.engines.vllm.sampling import PUBLISHED, check, sampling
 
