@@ -16,6 +16,7 @@ from shared.settings import SettingsError
 from tests.engines import several, suite, telling
 from tests.engines.continuous.conftest import (
     LONG,
+    MANY_QUESTIONS,
     QUESTIONS,
     ROWS,
     Question,
@@ -45,10 +46,11 @@ def test_continuous_keeps_the_contract(
 
 
 def test_a_crowd_gets_the_answers_of_the_sequential_engine(
-    harness: suite.Harness, answers: list[Finish]
+    harness: suite.Harness, alone: suite.Harness
 ) -> None:
-    assert crowded(harness) == answers
-    assert crowded(harness, QUESTIONS[::-1])[::-1] == answers
+    answers = [question.ask(alone) for question in MANY_QUESTIONS]
+    assert crowded(harness, MANY_QUESTIONS) == answers
+    assert crowded(harness, MANY_QUESTIONS[::-1])[::-1] == answers
 
 
 def test_rows_that_join_between_any_two_tokens_change_nobodys_answer(
