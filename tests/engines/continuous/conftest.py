@@ -140,8 +140,8 @@ def fresh(shipped: LoadedModel) -> suite.Harness:
     return started(shipped)
 
 
-def started(shipped: LoadedModel) -> suite.Harness:
-    engine = ContinuousEngine(tiny())
+def started(shipped: LoadedModel, **fields: Any) -> suite.Harness:
+    engine = ContinuousEngine(tiny(**fields))
     with proved_once():
         engine.start(shipped)
     return suite.Harness(engine)

@@ -21,7 +21,7 @@ from tests.engines.continuous.conftest import (
     crowd,
     crowded,
     engine_of,
-    loaded,
+    started,
 )
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous import adaptive_limit
@@ -30,6 +30,7 @@ from worker.engines.continuous.kv_cache import AlignedLayer
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.running import RunningBatch
 from worker.engines.continuous.sequence import TokenSequence
+from worker.engines.loading.loaded import LoadedModel
 
 SCARCE = "CUDA out of memory."
 MANY = {**LONG, "temperature": 0.0}
@@ -78,10 +79,10 @@ def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
 @pytest.mark.parametrize("where", ["step_beside", "join"])
 @pytest.mark.parametrize(("times", "answered"), [(1, True), (2, False)])
 def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could_make_room(
-    monkeypatch: pytest.MonkeyPatch, where: str, times: int, answered: bool
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch, where: str, times: int, answered: bool
 ) -> None:
     """Another process may have wanted the memory, for a moment only."""
-    forgetful = loaded(options={"reuse_mb": 0})
+    forgetful = started(shipped, options={"reuse_mb": 0})
     wanted, failures = QUESTIONS[0].ask(forgetful), iter(range(times))
     real = getattr(Batch, where)
 
@@ -206,8 +207,9 @@ def too_large(compute: Callable[..., Any], longest: int) -> Callable[..., Any]:
     return scarce
 
 
-@pytest.mark.parametrize(("where", "name"), [(Batch, "leave"), (AlignedLayer, "drop")])
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("where", "name", "at"), [(Batch, "leave", 1), *((AlignedLayer, "drop", at) for at in (1, 2, 3))]
+)
 def test_who_leaves_where_there_is_no_memory_left_costs_nobody_an_answer(
     fresh: suite.Harness,
     answers: list[Finish],

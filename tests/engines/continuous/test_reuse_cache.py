@@ -9,13 +9,14 @@ import torch
 
 from shared.request import Image, Message, Request, Text
 from tests.engines import suite
-from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, loaded
+from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, loaded, started
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.prefix_cache import PrefixTree
 from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.sampling import Sampler
+from worker.engines.loading.loaded import LoadedModel
 
 MB = 2**20
 ABOUT = "What do we see in this image?"
@@ -127,9 +128,9 @@ def test_a_picture_that_is_forgotten_in_the_last_moment_is_encoded_with_the_othe
 
 
 def test_memory_stays_within_its_limit_and_answers_stay_the_same(
-    answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+    shipped: LoadedModel, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = loaded(options={"reuse_mb": 1, "cache_mb": 64})
+    small = started(shipped, options={"reuse_mb": 1, "cache_mb": 64})
     reuse, most = reuse_of(small), list[int]()
     keep = PrefixTree.keep
 
@@ -153,13 +154,16 @@ def test_rows_and_what_is_kept_share_the_memory_of_the_cache() -> None:
     assert most == pytest.approx(whole / 2, abs=1)
 
 
-def test_by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear() -> None:
-    limits = [reuse_of(loaded(options={"cache_mb": size}))._ledger.limit for size in (100, 10_000)]
+def test_by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear(
+    shipped: LoadedModel,
+) -> None:
+    harnesses = [started(shipped, options={"cache_mb": size}) for size in (100, 10_000)]
+    limits = [reuse_of(harness)._ledger.limit for harness in harnesses]
     assert limits == [25 * MB, 1024 * MB]
 
 
-def test_who_wants_nothing_kept_has_nothing_kept() -> None:
-    without = loaded(options={"reuse_mb": 0})
+def test_who_wants_nothing_kept_has_nothing_kept(shipped: LoadedModel) -> None:
+    without = started(shipped, options={"reuse_mb": 0})
     assert [cached(without) for _ in range(2)] == [0, 0]
     assert reuse_of(without)._ledger.bytes == 0
     assert "; reuses nothing" in without.engine.reason
@@ -259,13 +263,13 @@ def test_chats_side_by_side_are_answered_as_alone(harness: suite.Harness, alone:
     """Turns that join and leave each other's batches, some of them on what others have just left."""
 
     def chat(engine: suite.Harness, number: int) -> list[tuple[int, ...]]:
-        said, ids = f"chat {number}: what is there?", list[tuple[int, ...]]()
+        text, ids = f"chat {number}: what is there?", list[tuple[int, ...]]()
         for turn in range(4):
             finish, _ = engine.ask(
-                said, [suite.picture("red")], scope=f"chat {number % 2}", max_new_tokens=9 + number
+                text, [suite.picture("red")], scope=f"chat {number % 2}", max_new_tokens=9 + number
             )
             ids.append(finish.ids)
-            said += f" {finish.text} And {turn}?"
+            text += f" {finish.text} And {turn}?"
         return ids
 
     expected = [chat(alone, number) for number in range(5)]

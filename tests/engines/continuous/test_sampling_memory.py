@@ -84,11 +84,11 @@ def test_who_stays_is_answered_where_memory_ran_out_behind_a_step_and_a_neighbou
     leaving = fresh.row("Who leaves?", **asked)
     real = logprobs.distributions
 
-    def scarce(logits: torch.Tensor, told: list[int]) -> Any:
-        if len(told) == 2 and not leaving.cancel.is_set():
+    def scarce(logits: torch.Tensor, counts: list[int]) -> Any:
+        if len(counts) == 2 and not leaving.cancel.is_set():
             leaving.cancel.set()
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(logits, told)
+        return real(logits, counts)
 
     monkeypatch.setattr(running, "distributions", scarce)
     asks = [lambda: fresh.engine.generate(leaving), lambda: fresh.ask("Who stays?", **asked)[0]]
@@ -106,12 +106,12 @@ def test_an_answer_that_ends_beside_a_draw_without_memory_is_ended_once(
     wanted = [question.ask(fresh) for question in questions]
     take, hit = sequence.TokenSequence.take, list[int]()
 
-    def scarce(self: sequence.TokenSequence, *found: Any) -> None:
+    def scarce(self: sequence.TokenSequence, *drawn: Any) -> None:
         beside = engine_of(fresh)._loop._running.answers
         if not hit and beside[:1] == [self] and any(left(other) == 1 for other in beside[1:]):
             hit.append(len(beside))
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        take(self, *found)
+        take(self, *drawn)
 
     monkeypatch.setattr(sequence.TokenSequence, "take", scarce)
     scarce_once(monkeypatch, RunningBatch, "give_back_memory", 1)

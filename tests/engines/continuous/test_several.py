@@ -12,7 +12,7 @@ import torch
 
 from shared.result import Piece
 from tests.engines import several, suite
-from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, engine_of, loaded, strangers
+from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, engine_of, started, strangers
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
@@ -20,14 +20,15 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.running import RunningBatch
 from worker.engines.continuous.token_budget import PassLimits, PrefillPace
+from worker.engines.loading.loaded import LoadedModel
 
 LONG: dict[str, Any] = {"max_new_tokens": 30, "min_new_tokens": 30}
 
 
 @pytest.fixture(scope="module")
-def forgetful() -> suite.Harness:
+def forgetful(shipped: LoadedModel) -> suite.Harness:
     """Nothing that was computed for one request is kept for others."""
-    return loaded(options={"reuse_mb": 0})
+    return started(shipped, options={"reuse_mb": 0})
 
 
 @pytest.fixture

@@ -87,21 +87,21 @@ def test_known_beginnings_of_unlike_length_share_a_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limit(monkeypatch, WIDE)
-    told = "What do we see in this image? "
+    beginning = "What do we see in this image? "
     first = [Question(1, {"scope": f"known {n}", "max_new_tokens": 4 * n + 1}) for n in range(ROWS)]
     crowded(harness, first)
     following: list[dict[str, Any]] = [
         {**question.parameters, "scope": f"known {n}"} for n, question in enumerate(first)
     ]
-    texts = [first[n].text + told * n + "And?" for n in range(ROWS)]
+    texts = [first[n].text + beginning * n + "And?" for n in range(ROWS)]
     asks: list[Callable[[], Finish]] = [
         lambda n=n: harness.ask(texts[n], first[n].pictures, **following[n])[0]  # type: ignore[misc]
         for n in range(ROWS)
     ]
     passes.clear()
-    found = [future.result() for future in crowd(harness, asks)]
+    answers = [future.result() for future in crowd(harness, asks)]
     expected = [alone.ask(texts[n], first[n].pictures, **following[n])[0] for n in range(ROWS)]
-    assert [finish.ids for finish in found] == [finish.ids for finish in expected]
+    assert [finish.ids for finish in answers] == [finish.ids for finish in expected]
     assert min(start for start, _ in passes[0]) > 0
     assert len(passes[0]) > 1
 
@@ -116,10 +116,10 @@ def test_a_prompt_waits_for_one_that_begins_as_it_does(
         lambda text=text: harness.ask(text, [suite.picture()], scope="alike", max_new_tokens=6)[0]  # type: ignore[misc]
         for text in texts
     ]
-    found = [future.result() for future in crowd(harness, asks)]
+    answers = [future.result() for future in crowd(harness, asks)]
     expected = [alone.ask(text, [suite.picture()], max_new_tokens=6)[0] for text in texts]
-    assert [finish.ids for finish in found] == [finish.ids for finish in expected]
-    assert sorted(finish.cached_tokens > 0 for finish in found) == [False, True, True]
+    assert [finish.ids for finish in answers] == [finish.ids for finish in expected]
+    assert sorted(finish.cached_tokens > 0 for finish in answers) == [False, True, True]
 
 
 def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
@@ -156,11 +156,11 @@ def test_a_prompt_whose_numbers_are_none_fails_by_itself(
         return advance(prefills, ends, width)
 
     def none_of_the_ill(self: KVSlices, at: int, start: int, end: int) -> KVSlices:
-        found = row(self, at, start, end)
-        for columns in found.columns if at in ill else ():
+        sound = row(self, at, start, end)
+        for columns in sound.columns if at in ill else ():
             for part in columns:
                 part.fill_(torch.nan)
-        return found
+        return sound
 
     monkeypatch.setattr(shared_pass, "advance", finds_the_ill)
     monkeypatch.setattr(KVSlices, "row", none_of_the_ill)
