@@ -26,8 +26,8 @@ APART_FROM_STEPS = {*ONE_BY_ONE, "idefics2", "qwen2.5-vl-sliding", "gemma3", "ge
 NAMED = {family.name: family for family in FAMILIES}
 WAYS = {"whole": (None, 1), "in chunks": (9, 1), "filled chunks": (9, 8), "filled up": (None, 8)}
 # Each family by the way that asks most of it; plain, three-dimensional and windowed positions by all of them.
-TOGETHER = [(family, "filled chunks") for family in BATCHED] + [
-    (NAMED[name], way) for name in ("llava", "qwen2.5-vl", "gemma4") for way in WAYS if way != "filled chunks"
+TOGETHER = [(family, "in chunks") for family in BATCHED] + [
+    (NAMED[name], way) for name in ("llava", "qwen2.5-vl", "gemma4") for way in WAYS if way != "in chunks"
 ]
 # Of those that stay apart, one that shares passes and one that does not.
 BESIDE_STEPS = [f for f in BATCHED if f.name not in APART_FROM_STEPS] + [NAMED["gemma4"], NAMED["lfm2-vl"]]

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from shared.models import Model
 from tests.engines import suite
@@ -152,7 +154,7 @@ def engine_of(harness: suite.Harness) -> ContinuousEngine:
     return harness.engine
 
 
-def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
+def crowd(harness: suite.Harness, callers: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
     """In their order, each from a thread of its own; ended when this returns. None begins before all came."""
     line = engine_of(harness)._loop._line
     waiting, futures, complete = line.waiting, list[Future[Finish]](), threading.Event()
@@ -161,22 +163,44 @@ def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[
         return len(line._waiting) + sum(future.done() for future in futures)
 
     def all_waiting() -> list[TokenSequence]:
-        if come() >= len(asks):
+        if come() >= len(callers):
             complete.set()
         return waiting() if complete.is_set() else []
 
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(asks)) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(callers)) as pool:
         patch.setattr(line, "waiting", all_waiting)
-        for ask in asks:
+        for ask in callers:
             futures.append(pool.submit(ask))
             until(lambda: complete.is_set() or come() >= len(futures))
         wait(futures)
     return futures
 
 
+def asks(harness: suite.Harness, questions: Sequence[Question]) -> list[Callable[[], Finish]]:
+    return [partial(question.ask, harness) for question in questions]
+
+
 def crowded(harness: suite.Harness, questions: Sequence[Question] = QUESTIONS) -> list[Finish]:
-    asks: list[Callable[[], Finish]] = [lambda q=question: q.ask(harness) for question in questions]  # type: ignore[misc]
-    return [future.result() for future in crowd(harness, asks)]
+    return [future.result() for future in crowd(harness, asks(harness, questions))]
+
+
+def fail(
+    patch: pytest.MonkeyPatch, where: Any, name: str, error: Exception, when: Callable[..., object]
+) -> None:
+    """What is called `name` raises the error whenever what it is called with is so."""
+    real = getattr(where, name)
+
+    def failing(*given: Any, **named: Any) -> Any:
+        if when(*given, **named):
+            raise error
+        return real(*given, **named)
+
+    patch.setattr(where, name, failing)
+
+
+def scarce(patch: pytest.MonkeyPatch, where: Any, name: str, when: Callable[..., object]) -> None:
+    """It finds no memory then."""
+    fail(patch, where, name, torch.OutOfMemoryError("CUDA out of memory."), when)
 
 
 @pytest.fixture

@@ -11,10 +11,13 @@ from tests.engines.continuous.conftest import (
     LONG,
     QUESTIONS,
     Question,
+    asks,
     crowd,
     crowded,
     engine_of,
+    fail,
     loaded,
+    scarce,
     strangers,
 )
 from worker.engines.base import Cancelled, DeviceBroken, Finish
@@ -133,7 +136,7 @@ def test_a_prompt_that_breaks_steps_is_computed_by_itself_and_fails_only_by_itse
     monkeypatch.setattr(Prefill, "share", beside_others)
     monkeypatch.setattr(Prefill, "advance", by_itself)
     asked = strangers([*QUESTIONS[:3], Question(5, {"max_new_tokens": 21})], f"broken {also_alone}")
-    *futures, poison = crowd(fresh, [lambda q=question: q.ask(fresh) for question in asked])  # type: ignore[misc]
+    *futures, poison = crowd(fresh, asks(fresh, asked))
     assert [future.result() for future in futures] == answers[:3]
     assert isinstance(poison.exception(), ValueError) is also_alone
     assert broken == ["beside others", "by itself"][: 1 + also_alone]
@@ -151,14 +154,8 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
     where: str,
 ) -> None:
     module, name = {"in the pass": (MixedPass, "pasts"), "behind it": (running, "distributions")}[where]
-    plain: Callable[..., Any] = getattr(module, name)
     step, beside, failed = RunningBatch.step, [False], list[int]()
     recover = Recovery.mixed_failed
-
-    def fails(*given: Any) -> Any:
-        if beside[0] and not failed:
-            raise error
-        return plain(*given)
 
     def noted(self: RunningBatch, chunks: Any = ()) -> Any:
         beside[0] = bool(chunks)
@@ -168,7 +165,7 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
         failed.append(len(answers))
         recover(self, answers, error)
 
-    monkeypatch.setattr(module, name, fails)
+    fail(monkeypatch, module, name, error, lambda *_: beside[0] and not failed)
     monkeypatch.setattr(RunningBatch, "step", noted)
     monkeypatch.setattr(Recovery, "mixed_failed", recovered)
     assert crowded(fresh, strangers(QUESTIONS, f"fails {where}")) == answers
@@ -179,16 +176,14 @@ def test_without_memory_beside_prompts_what_is_kept_goes_and_fewer_share_a_pass(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside(monkeypatch, 400)
-    inputs, reuse, most = MixedPass.inputs, engine_of(fresh)._reuse, list[int]()
+    reuse, most = engine_of(fresh)._reuse, list[int]()
     limit = reuse._ledger.limit
 
-    def scarce(self: MixedPass, *how: Any) -> Any:
-        most.append(len(self.spans))
-        if len(self.spans) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return inputs(self, *how)
+    def missing(mixed: MixedPass, *_: Any) -> bool:
+        most.append(len(mixed.spans))
+        return most[-1] > 1
 
-    monkeypatch.setattr(MixedPass, "inputs", scarce)
+    scarce(monkeypatch, MixedPass, "inputs", missing)
     assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
     assert sum(count > 1 for count in most) == 1
     assert reuse._ledger.limit < limit
@@ -216,12 +211,10 @@ def test_a_step_without_memory_for_the_next_positions_has_not_been_taken(
 def test_a_device_that_breaks_beside_prompts_is_told(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
-
-    monkeypatch.setattr(MixedPass, "pasts", broken)
+    error = torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
+    fail(monkeypatch, MixedPass, "pasts", error, lambda _: True)
     questions = strangers([Question(n, {**LONG, "seed": n}) for n in range(4)], "broken")
-    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in questions])  # type: ignore[misc]
+    futures = crowd(fresh, asks(fresh, questions))
     assert {type(future.exception()) for future in futures} == {DeviceBroken}
     assert fresh.engine.broken
 
@@ -241,11 +234,8 @@ def test_who_leaves_in_mid_prompt_leaves_row_and_neighbours_alone(
         return step(self, tokens, prompts)
 
     monkeypatch.setattr(Batch, "step_beside", leaves)
-    asks: list[Callable[[], Finish]] = [
-        lambda q=question: q.ask(harness)  # type: ignore[misc]
-        for question in strangers(QUESTIONS[:3], "beside one who leaves")
-    ]
-    *futures, left = crowd(harness, [*asks, lambda: harness.engine.generate(leaver)])
+    others = asks(harness, strangers(QUESTIONS[:3], "beside one who leaves"))
+    *futures, left = crowd(harness, [*others, lambda: harness.engine.generate(leaver)])
     assert isinstance(left.exception(), Cancelled)
     assert [future.result() for future in futures] == answers[:3]
 

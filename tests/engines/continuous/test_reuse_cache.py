@@ -9,7 +9,16 @@ import torch
 
 from shared.request import Image, Message, Request, Text
 from tests.engines import suite
-from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, loaded, started
+from tests.engines.continuous.conftest import (
+    LONG,
+    Question,
+    crowd,
+    crowded,
+    engine_of,
+    loaded,
+    scarce,
+    started,
+)
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
@@ -173,17 +182,13 @@ def test_who_wants_nothing_kept_has_nothing_kept(shipped: LoadedModel) -> None:
 def test_without_memory_what_is_kept_goes_before_any_row_does(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, left, reuse = Batch.step_beside, [1], reuse_of(fresh)
+    left, reuse = [1], reuse_of(fresh)
     limit = reuse._ledger.limit
 
-    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        if len(tokens) > 2 and left:
-            assert reuse._ledger.bytes
-            left.pop()
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(self, tokens, *beside)
+    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
+        return bool(len(tokens) > 2 and left and reuse._ledger.bytes and left.pop())
 
-    monkeypatch.setattr(Batch, "step_beside", scarce)
+    scarce(monkeypatch, Batch, "step_beside", missing)
     assert crowded(fresh) == answers
     assert not left
     assert engine_of(fresh)._loop._capacity.rows == 4
@@ -194,15 +199,13 @@ def test_a_prompt_alone_without_memory_is_tried_without_what_was_kept_and_then_i
     fresh: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cached(fresh) == 0
-    advance, tries = Prefill.advance, list[int]()
+    tries = list[int]()
 
-    def scarce(self: Prefill, tokens: int | None = None) -> Any:
+    def missing(prefill: Prefill, *_: Any) -> bool:
         tries.append(reuse_of(fresh)._ledger.bytes)
-        if len(tries) == 1 or self._config.max_new_tokens == 13:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return advance(self, tokens)
+        return len(tries) == 1 or prefill._config.max_new_tokens == 13
 
-    monkeypatch.setattr(Prefill, "advance", scarce)
+    scarce(monkeypatch, Prefill, "advance", missing)
     assert fresh.ask("Another question")[0] == alone.ask("Another question")[0]
     assert tries[0] > tries[1] == 0
     tries.clear()
@@ -215,10 +218,7 @@ def test_a_prompt_alone_without_memory_is_tried_without_what_was_kept_and_then_i
 def test_memory_that_runs_out_for_keeping_costs_no_answer(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scarce(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(PrefixTree, "keep", scarce)
+    scarce(monkeypatch, PrefixTree, "keep", lambda *_: True)
     assert crowded(fresh) == answers
 
 

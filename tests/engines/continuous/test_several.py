@@ -12,7 +12,16 @@ import torch
 
 from shared.result import Piece
 from tests.engines import several, suite
-from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, engine_of, started, strangers
+from tests.engines.continuous.conftest import (
+    QUESTIONS,
+    ROWS,
+    Question,
+    asks,
+    crowd,
+    engine_of,
+    started,
+    strangers,
+)
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
@@ -106,10 +115,10 @@ def test_several_answers_and_others_in_the_crowd_do_not_change_each_other(
         got.append(harness.engine.generate_all(asked))
         return got[0][0]
 
-    singles = [lambda q=question: q.ask(harness) for question in strangers(QUESTIONS[:6], "beside several")]
+    singles = asks(harness, strangers(QUESTIONS, "beside several"))
     futures = crowd(harness, [*singles[:3], ask_several, *singles[3:]])
     futures.pop(3)
-    assert [future.result() for future in futures] == answers[:6]
+    assert [future.result() for future in futures] == answers
     assert got == [expected]
 
 
