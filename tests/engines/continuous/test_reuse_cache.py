@@ -15,6 +15,7 @@ from tests.engines.continuous.conftest import (
     crowd,
     crowded,
     engine_of,
+    fail,
     loaded,
     scarce,
     started,
@@ -236,14 +237,12 @@ def test_rows_taken_out_and_computed_again_find_their_own_prompts(
     fresh: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What makes a step fail is not memory: all rows leave, and each goes on by itself."""
-    step, computed, failing = Batch.step_beside, list[int](), [True]
+    computed, failing = list[int](), [True]
 
-    def broken(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        if len(tokens) == 3 and failing:
-            failing.pop()
+    def together(_: Batch, tokens: list[int], *__: Any) -> bool:
+        if first := len(tokens) == 3 and bool(failing) and failing.pop():
             computed.clear()
-            raise RuntimeError("a moment's weakness")
-        return step(self, tokens, *beside)
+        return first
 
     chunk = Prefill._chunk
 
@@ -251,7 +250,7 @@ def test_rows_taken_out_and_computed_again_find_their_own_prompts(
         computed.append(end - self.done)
         return chunk(self, end)
 
-    monkeypatch.setattr(Batch, "step_beside", broken)
+    fail(monkeypatch, Batch, "step_beside", RuntimeError("a moment's weakness"), together)
     monkeypatch.setattr(Prefill, "_chunk", counted)
     long = [Question(number, {**LONG, "seed": number}) for number in range(3)]
     assert crowded(fresh, long) == [question.ask(alone) for question in long]
