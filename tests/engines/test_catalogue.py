@@ -52,7 +52,7 @@ for folder in sys.argv[1:]:
 def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> suite.Harness:
     """The row as it stands, but for a source that is on this machine."""
     family = next(f for f in FAMILIES if f.name == ROWS[request.param])
-    folder = family.save(tmp_path_factory.mktemp("family") / "model")
+    folder = family.folder(tmp_path_factory.getbasetemp())
     row = CATALOGUE.resolve(request.param).model_copy(update={"source": str(folder)})
     engine = SequentialEngine(row).load()
     return suite.Harness(engine)

@@ -24,6 +24,15 @@ ONE_BY_ONE = {"paligemma", "qwen3.5", "lfm2-vl"}
 # Their windows of attention are the model's to say.
 APART_FROM_STEPS = {*ONE_BY_ONE, "idefics2", "qwen2.5-vl-sliding", "gemma3", "gemma4", "llama4"}
 NAMED = {family.name: family for family in FAMILIES}
+WAYS = {"whole": (None, 1), "in chunks": (9, 1), "filled chunks": (9, 8), "filled up": (None, 8)}
+# Each family by the way that asks most of it; plain, three-dimensional and windowed positions by all of them.
+TOGETHER = [(family, "in chunks") for family in BATCHED] + [
+    (NAMED[name], way) for name in ("llava", "qwen2.5-vl", "gemma4") for way in WAYS if way != "in chunks"
+]
+# Of those that stay apart, one that shares passes and one that does not.
+BESIDE_STEPS = [f for f in BATCHED if f.name not in APART_FROM_STEPS] + [NAMED["gemma4"], NAMED["lfm2-vl"]]
+# Keys and values alone, positions of pictures, states with and without windows beside them, a whole prompt.
+CLONED = [NAMED[name] for name in ("llava", "qwen2.5-vl", "qwen3.5", "lfm2-vl", "gemma4", "paligemma")]
 
 
 @pytest.fixture(autouse=True)
@@ -71,17 +80,16 @@ def test_a_crowd_changes_no_answer(subject: Subject) -> None:
     changed, together = beside_others(subject)
     assert changed == []
     assert together >= 3
+    engine: Any = subject.engine("continuous", rows=ROWS)
+    assert engine._loop._prefilling.mixes is (subject.family.name not in APART_FROM_STEPS)
 
 
-@pytest.mark.parametrize(
-    ("chunk", "grain"),
-    [(None, 1), (9, 1), (9, 8), (None, 8)],
-    ids=["whole", "in chunks", "filled chunks", "filled up"],
-)
+@pytest.mark.parametrize(("subject", "way"), TOGETHER, indirect=["subject"], ids=called)
 def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
-    subject: Subject, chunk: int | None, grain: int, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, advance, shared = subject.engine("continuous", rows=ROWS), shared_pass.advance, list[int]()
+    chunk, grain = WAYS[way]
 
     def noted(prefills: Sequence[Any], ends: Sequence[int], width: int) -> Any:
         assert len(prefills) > 1 or width % grain == 0
@@ -95,32 +103,33 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     monkeypatch.setattr(
         PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=chunk)
     )
-    assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk} {grain}") == alone(subject)
+    assert Crowd(engine, subject).at_once(members(subject), way) == alone(subject)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
 
 
-@pytest.mark.parametrize("tokens", [5, 40])
+@pytest.mark.parametrize("subject", BESIDE_STEPS, indirect=True, ids=called)
 def test_prompts_that_steps_take_along_change_no_answer(
-    subject: Subject, tokens: int, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, inputs, taken = subject.engine("continuous", rows=ROWS), MixedPass.inputs, list[int]()
+    engine, inputs, chunks = subject.engine("continuous", rows=ROWS), MixedPass.inputs, list[int]()
 
     def noted(self: MixedPass, *how: Any) -> Any:
-        taken.append(len(self.spans))
+        chunks.append(len(self.spans))
         return inputs(self, *how)
 
     monkeypatch.setattr(MixedPass, "inputs", noted)
     limits = {
-        True: PassLimits(tokens=tokens, idle=0, chunk=tokens, newcomers=3),
+        True: PassLimits(tokens=5, idle=0, chunk=5, newcomers=3),
         False: PassLimits(tokens=1, idle=0),
     }
     monkeypatch.setattr(PrefillPace, "limits", lambda _, *, hurried: limits[hurried])
     monkeypatch.setattr(PrefillPace, "mixes", lambda *_: True)
     monkeypatch.setattr(PrefillPace, "lasts", lambda _: False)
-    assert Crowd(engine, subject).at_once(members(subject), f"beside {tokens}") == alone(subject)
-    assert bool(taken) is (subject.family.name not in APART_FROM_STEPS)
+    assert Crowd(engine, subject).at_once(members(subject), "beside steps") == alone(subject)
+    assert bool(chunks) is (subject.family.name not in APART_FROM_STEPS)
 
 
+@pytest.mark.parametrize("subject", CLONED, indirect=True, ids=called)
 def test_several_answers_to_one_prompt_are_those_it_gets_one_by_one(subject: Subject) -> None:
     drawn = {"seed": 3, "temperature": 1.2, "top_p": 0.9, "repetition_penalty": 1.1}
     got = []
@@ -155,7 +164,7 @@ def test_a_model_that_cannot_be_batched_is_served_alone_and_says_why(subject: Su
     assert "not continuous: " in engine.reason
     assert beside_others(subject, "auto") == ([], 1)
     with pytest.raises(ModelFailed, match="tiny/mllama"):
-        subject.engine("continuous")
+        subject.engine("continuous", packed=False)
 
 
 @pytest.mark.parametrize("subject", [NAMED["qwen2.5-vl"]], indirect=True, ids=called)

@@ -81,7 +81,7 @@ def harness(request: pytest.FixtureRequest) -> suite.Harness:
     return suite.Harness(engine)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_an_answer_is_json_of_the_schema(harness: suite.Harness, seed: int) -> None:
     finish, pieces = harness.ask("Describe it.", format=to_json(SCHEMA), **wild(harness, seed))
     assert finish.reason == "stop"
@@ -121,13 +121,13 @@ def test_any_object_is_json(harness: suite.Harness) -> None:
     [r"\d{2,4}-[a-f]+\.", r"^(ja|nein), \w{3}/[^a-z\s]{2}$", "(?i)x\u00e9{2}\U0001f600?\n", r"(a|b)*c|\\"],
 )
 def test_an_answer_matches_the_whole_expression(harness: suite.Harness, pattern: str) -> None:
-    for seed in range(3):
+    for seed in range(2):
         finish, _ = harness.ask("Which?", format=regex(pattern), **wild(harness, seed))
         assert finish.reason == "length" or re.fullmatch(pattern, finish.text), finish.text
 
 
 def test_an_answer_is_one_of_the_choices(harness: suite.Harness) -> None:
-    chosen = {harness.ask("Which?", format=NAMES, **wild(harness, seed))[0].text for seed in range(12)}
+    chosen = {harness.ask("Which?", format=NAMES, **wild(harness, seed))[0].text for seed in range(6)}
     assert chosen <= set(json.loads(NAMES.content))
     assert len(chosen) > 1
 

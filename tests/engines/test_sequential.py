@@ -99,12 +99,12 @@ def test_a_seed_draws_the_tokens_of_transformers(
 def test_sampling_without_a_seed_differs_from_time_to_time(harness: suite.Harness) -> None:
     answers = set()
     for _ in range(3):
-        harness.ask("Hello", temperature=6.0, seed=1)
+        harness.ask("Hello", temperature=6.0, seed=1, max_new_tokens=1)
         answers.add(harness.ask("Hello", temperature=6.0, max_new_tokens=20)[0].ids)
     assert len(answers) == 3
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_streams_of_random_bytes_hold_no_broken_character(
     harness: suite.Harness, plain: tuple[Any, Any], seed: int
 ) -> None:
@@ -161,8 +161,8 @@ def test_an_answer_tells_how_sure_the_model_was(harness: suite.Harness) -> None:
 def test_penalties_reach_the_model(harness: suite.Harness) -> None:
     asked: dict[str, Any] = {
         "text": "Hello",
-        "max_new_tokens": 60,
-        "min_new_tokens": 60,
+        "max_new_tokens": 30,
+        "min_new_tokens": 30,
         "temperature": 6.0,
         "seed": 1,
     }

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import torch
+
 from tests.engines.continuous.conftest import QUESTIONS, Question, crowded, loaded
 from tests.engines.continuous.test_formats import MIXED
 from tests.support import remote_device
@@ -49,6 +51,15 @@ def spread() -> dict[str, Any]:
     return {"reason": both.engine.reason, "crowd": [one.ids for one in crowded(both, QUESTIONS[:FEW])]}
 
 
+def control() -> str:
+    """What a device says of an operand that was left on the CPU."""
+    try:
+        torch.ones(2, device=remote_device.NAME) + torch.ones(2)
+    except RuntimeError as error:
+        return str(error)
+    return "nothing"
+
+
 def _moves_to(device: str) -> Any:
     """accelerate's own; it moves what a layer is called with, all but the cache."""
     return hooks.AlignDevicesHook(execution_device=device, skip_keys="past_key_values")
@@ -56,8 +67,8 @@ def _moves_to(device: str) -> Any:
 
 def family(name: str, folder: Path) -> dict[str, Any]:
     """None is the answer to those who left."""
-    [found] = [one for one in FAMILIES if one.name == name]
-    subject = Subject(found, found.folder(folder))
+    [built] = [one for one in FAMILIES if one.name == name]
+    subject = Subject(built, built.folder(folder))
     alone, device = (
         subject.engine(device="cpu"),
         subject.engine("continuous", rows=ROWS, device=remote_device.NAME),
@@ -73,6 +84,7 @@ def family(name: str, folder: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     folder, *names = sys.argv[1:]
     answers = {
+        "control": control(),
         "shipped": shipped(),
         "spread": spread(),
         **{name: family(name, Path(folder)) for name in names},

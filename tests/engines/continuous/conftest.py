@@ -1,13 +1,16 @@
 """The shipped model behind the engine that batches, and beside it the one that does not, as the measure."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from shared.models import Model
 from tests.engines import suite
@@ -18,6 +21,8 @@ from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.model_inputs import EncodedPictures, encode
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.sequence import TokenSequence
+from worker.engines.continuous.verify.batching import Certificate, verify
+from worker.engines.loading.loaded import LoadedModel
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
@@ -45,7 +50,7 @@ class Question:
         return engine.ask(self.text, self.pictures, **{**self.parameters, **more})[0]
 
 
-QUESTIONS = tuple(
+MANY_QUESTIONS = tuple(
     Question(
         number,
         {
@@ -68,6 +73,8 @@ QUESTIONS = tuple(
     )
     for number in range(12)
 )
+QUESTIONS = MANY_QUESTIONS[: ROWS + 2]
+"""So many that two wait in line; among them each parameter has all its values."""
 
 
 def strangers(questions: Sequence[Question], name: str) -> list[Question]:
@@ -83,9 +90,29 @@ def tiny(**fields: Any) -> Model:
     return Model(id="test/tiny", source=str(TINY), **given)
 
 
+PROOFS: dict[tuple[Any, ...], Certificate] = {}
+"""Of the shipped model, by how it is loaded; those who test the proof itself let the engine make it anew."""
+
+
+@contextmanager
+def proved_once() -> Iterator[None]:
+    """Who loads the shipped model in here is not kept waiting for its proof a second time."""
+
+    def known(loaded: LoadedModel, *, reuse: bool) -> Certificate:
+        model = loaded.model
+        way = (model.dtype, model.attention, model.device, model.packed, reuse)
+        if way not in PROOFS:
+            PROOFS[way] = verify(loaded, reuse=reuse)
+        return PROOFS[way]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.engines.continuous.engine.verify", known)
+        yield
+
+
 def loaded(**fields: Any) -> suite.Harness:
-    engine = create(tiny(**fields)).load()
-    return suite.Harness(engine)
+    with proved_once():
+        return suite.Harness(create(tiny(**fields)).load())
 
 
 @pytest.fixture(scope="session")
@@ -100,14 +127,26 @@ def answers(alone: suite.Harness) -> list[Finish]:
 
 
 @pytest.fixture(scope="session")
-def harness() -> suite.Harness:
-    return loaded()
+def shipped() -> LoadedModel:
+    return LoadedModel(tiny())
+
+
+@pytest.fixture(scope="session")
+def harness(shipped: LoadedModel) -> suite.Harness:
+    return started(shipped)
 
 
 @pytest.fixture
-def fresh() -> suite.Harness:
+def fresh(shipped: LoadedModel) -> suite.Harness:
     """An engine that a test may break."""
-    return loaded()
+    return started(shipped)
+
+
+def started(shipped: LoadedModel, **fields: Any) -> suite.Harness:
+    engine = ContinuousEngine(tiny(**fields))
+    with proved_once():
+        engine.start(shipped)
+    return suite.Harness(engine)
 
 
 def engine_of(harness: suite.Harness) -> ContinuousEngine:
@@ -115,7 +154,7 @@ def engine_of(harness: suite.Harness) -> ContinuousEngine:
     return harness.engine
 
 
-def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
+def crowd(harness: suite.Harness, callers: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
     """In their order, each from a thread of its own; ended when this returns. None begins before all came."""
     line = engine_of(harness)._loop._line
     waiting, futures, complete = line.waiting, list[Future[Finish]](), threading.Event()
@@ -124,35 +163,57 @@ def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[
         return len(line._waiting) + sum(future.done() for future in futures)
 
     def all_waiting() -> list[TokenSequence]:
-        if come() >= len(asks):
+        if come() >= len(callers):
             complete.set()
         return waiting() if complete.is_set() else []
 
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(asks)) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(callers)) as pool:
         patch.setattr(line, "waiting", all_waiting)
-        for ask in asks:
+        for ask in callers:
             futures.append(pool.submit(ask))
             until(lambda: complete.is_set() or come() >= len(futures))
         wait(futures)
     return futures
 
 
+def asks(harness: suite.Harness, questions: Sequence[Question]) -> list[Callable[[], Finish]]:
+    return [partial(question.ask, harness) for question in questions]
+
+
 def crowded(harness: suite.Harness, questions: Sequence[Question] = QUESTIONS) -> list[Finish]:
-    asks: list[Callable[[], Finish]] = [lambda q=question: q.ask(harness) for question in questions]  # type: ignore[misc]
-    return [future.result() for future in crowd(harness, asks)]
+    return [future.result() for future in crowd(harness, asks(harness, questions))]
+
+
+def fail(
+    patch: pytest.MonkeyPatch, where: Any, name: str, error: Exception, when: Callable[..., object]
+) -> None:
+    """What is called `name` raises the error whenever what it is called with is so."""
+    real = getattr(where, name)
+
+    def failing(*given: Any, **named: Any) -> Any:
+        if when(*given, **named):
+            raise error
+        return real(*given, **named)
+
+    patch.setattr(where, name, failing)
+
+
+def scarce(patch: pytest.MonkeyPatch, where: Any, name: str, when: Callable[..., object]) -> None:
+    """It finds no memory then."""
+    fail(patch, where, name, torch.OutOfMemoryError("CUDA out of memory."), when)
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
     """Where the prompts of each shared pass began and ended."""
-    advance, seen = shared_pass.advance, list[list[tuple[int, int]]]()
+    advance, computed = shared_pass.advance, list[list[tuple[int, int]]]()
 
     def noted(prefills: list[Prefill], ends: list[int], width: int) -> Any:
-        seen.append([(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)])
+        computed.append([(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)])
         return advance(prefills, ends, width)
 
     monkeypatch.setattr(shared_pass, "advance", noted)
-    return seen
+    return computed
 
 
 @pytest.fixture

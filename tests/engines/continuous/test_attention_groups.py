@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig
 
-from tests.engines.continuous.conftest import tiny
 from worker.engines.continuous import attention
 from worker.engines.continuous.attention import AttentionGroup, grouped
 from worker.engines.continuous.batch import Batch
@@ -41,32 +40,27 @@ def test_short_rows_do_not_pay_for_a_long_one_and_rows_of_like_length_stay_toget
     assert grouped([100, 120] * 3, 256) == [AttentionGroup(0, 6, 120)]
 
 
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return LoadedModel(tiny())
-
-
 @pytest.fixture
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Rows and columns that attend together, call by call."""
-    seen: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     def counted(module: Any, query: Any, key: Any, *rest: Any) -> Any:
-        seen.append((key.shape[0], key.shape[2]))
+        calls.append((key.shape[0], key.shape[2]))
         return COMPUTED(module, query, key, *rest)
 
     monkeypatch.setattr(PATCHED, counted)
-    return seen
+    return calls
 
 
 @torch.inference_mode()
 def test_rows_of_very_different_length_are_told_what_they_are_told_alone(
-    model: LoadedModel, widths: list[tuple[int, int]]
+    shipped: LoadedModel, widths: list[tuple[int, int]]
 ) -> None:
-    batch, alone = Batch(model.network, waste=64), [Batch(model.network) for _ in LENGTHS]
+    batch, alone = Batch(shipped.network, waste=64), [Batch(shipped.network) for _ in LENGTHS]
     for length, own in zip(LENGTHS, alone, strict=True):
         for one in (batch, own):
-            one.join(prefilled(model, length))
+            one.join(prefilled(shipped, length))
     for _ in range(3):
         del widths[:]
         crowd = batch.step([7] * len(LENGTHS))
@@ -78,10 +72,10 @@ def test_rows_of_very_different_length_are_told_what_they_are_told_alone(
 
 
 @torch.inference_mode()
-def test_nothing_is_divided_once_a_step_is_over(model: LoadedModel, widths: list[tuple[int, int]]) -> None:
-    batch = Batch(model.network, waste=0)
+def test_nothing_is_divided_once_a_step_is_over(shipped: LoadedModel, widths: list[tuple[int, int]]) -> None:
+    batch = Batch(shipped.network, waste=0)
     for length in (40, 10):
-        batch.join(prefilled(model, length))
+        batch.join(prefilled(shipped, length))
     batch.step([7, 7])
     del widths[:]
     batch.waste = None
@@ -90,16 +84,16 @@ def test_nothing_is_divided_once_a_step_is_over(model: LoadedModel, widths: list
 
 
 def test_a_model_whose_rows_cannot_be_divided_is_batched_all_the_same(
-    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert verify(model).groups
+    assert verify(shipped).groups
 
     def wrong(module: Any, query: Any, *rest: Any) -> Any:
         divided = query.shape[2] == 1 and len(getattr(attention._step, "groups", ())) > 1
         return COMPUTED(module, query, *rest) * (math.e if divided else 1)
 
     monkeypatch.setattr(PATCHED, wrong)
-    certificate = verify(model)
+    certificate = verify(shipped)
     assert not certificate.groups
     assert sum(certificate.column_bytes.values()) > 0
 

@@ -16,6 +16,7 @@ from shared.settings import SettingsError
 from tests.engines import several, suite, telling
 from tests.engines.continuous.conftest import (
     LONG,
+    MANY_QUESTIONS,
     QUESTIONS,
     ROWS,
     Question,
@@ -23,6 +24,7 @@ from tests.engines.continuous.conftest import (
     crowded,
     engine_of,
     loaded,
+    started,
     strangers,
     tiny,
 )
@@ -32,6 +34,7 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import BatchCache
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.token_budget import PassLimits, PrefillPace
+from worker.engines.loading.loaded import LoadedModel
 from worker.engines.registry import create
 
 
@@ -45,10 +48,11 @@ def test_continuous_keeps_the_contract(
 
 
 def test_a_crowd_gets_the_answers_of_the_sequential_engine(
-    harness: suite.Harness, answers: list[Finish]
+    harness: suite.Harness, alone: suite.Harness
 ) -> None:
-    assert crowded(harness) == answers
-    assert crowded(harness, QUESTIONS[::-1])[::-1] == answers
+    answers = [question.ask(alone) for question in MANY_QUESTIONS]
+    assert crowded(harness, MANY_QUESTIONS) == answers
+    assert crowded(harness, MANY_QUESTIONS[::-1])[::-1] == answers
 
 
 def test_rows_that_join_between_any_two_tokens_change_nobodys_answer(
@@ -79,7 +83,8 @@ def test_rows_that_join_between_any_two_tokens_change_nobodys_answer(
 
 
 def test_answers_broken_off_at_any_token_go_on_exactly_in_a_crowd(harness: suite.Harness) -> None:
-    question = Question(7, {**LONG, "seed": 5, "repetition_penalty": 1.3, "presence_penalty": 0.5})
+    drawn = {"temperature": 4.0, "seed": 5, "repetition_penalty": 1.3, "presence_penalty": 0.5}
+    question = Question(7, {**drawn, "min_new_tokens": 16, "max_new_tokens": 16})
     whole, pieces = harness.ask(question.text, question.pictures, **question.parameters)
 
     def resume(count: int) -> Finish:
@@ -90,8 +95,8 @@ def test_answers_broken_off_at_any_token_go_on_exactly_in_a_crowd(harness: suite
     assert {future.result() for future in resumed} == {whole}
 
 
-def test_the_time_told_of_an_answer_is_not_that_of_those_before_it_in_line() -> None:
-    first, second = crowded(loaded(rows=1, options={"reuse_mb": 0}), QUESTIONS[:2])
+def test_the_time_told_of_an_answer_is_not_that_of_those_before_it_in_line(shipped: LoadedModel) -> None:
+    first, second = crowded(started(shipped, rows=1, options={"reuse_mb": 0}), QUESTIONS[:2])
     assert second.began >= first.began + first.compute_s
 
 
@@ -240,17 +245,17 @@ def test_rows_wait_where_the_cache_is_small_and_are_answered_as_alone(answers: l
 def test_rows_that_are_still_to_come_take_no_memory_beyond_what_the_operator_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small, resize, taken = loaded(options={"cache_mb": 4, "reuse_mb": 0}), BatchCache._make_room, [(0, 0)]
+    small, resize, sizes = loaded(options={"cache_mb": 4, "reuse_mb": 0}), BatchCache._make_room, [(0, 0)]
 
     def watched(cache: BatchCache, rows: int, *how: int) -> None:
         resize(cache, rows, *how)
-        sizes = [layer.size[0] * layer.size[1] * layer.column_bytes for layer in cache._aligned()]
-        taken.append((rows, sum(sizes)))
+        layers = [layer.size[0] * layer.size[1] * layer.column_bytes for layer in cache._aligned()]
+        sizes.append((rows, sum(layers)))
 
     monkeypatch.setattr(BatchCache, "_make_room", watched)
     asks = [lambda: small.ask("word " * 200, max_new_tokens=30, min_new_tokens=30)[0]] * 3
     assert all(answer.result().ids for answer in crowd(small, asks))
-    rows, most = map(max, zip(*taken, strict=True))
+    rows, most = map(max, zip(*sizes, strict=True))
     assert (rows, most <= 4 * 2**20) == (3, True)
 
 

@@ -1,7 +1,7 @@
 """A device that computes later than it is told to: what the engine measures is what the device does."""
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import count, pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from tests.engines import suite
-from tests.engines.continuous.conftest import engine_of
-from tests.engines.continuous.test_recovery import scarce_at
+from tests.engines.continuous.conftest import engine_of, scarce
 from tests.support.clients import until
 from tests.support.late_device import LAYER_S, TOKEN_S, Late
 from worker.engines.continuous.batch import Batch
@@ -56,13 +55,13 @@ def test_steps_that_only_repeat_an_answer_are_no_shorter_than_others(
 ) -> None:
     """Nobody reads what they compute, and the next step that is read would seem to take their time, too."""
     asked: dict[str, Any] = {"max_new_tokens": 12, "min_new_tokens": 12}
-    wanted, told = fresh.ask("Hello", **asked)[0], list[float]()
-    monkeypatch.setattr(PrefillPace, "stepped", lambda _, __, seconds: told.append(seconds))
-    scarce_at(monkeypatch, Batch, "step_beside", 9)
+    wanted, times, steps = fresh.ask("Hello", **asked)[0], list[float](), count(1)
+    monkeypatch.setattr(PrefillPace, "stepped", lambda _, __, seconds: times.append(seconds))
+    scarce(monkeypatch, Batch, "step_beside", lambda *_: next(steps) == 9)
     assert fresh.ask("Hello", **asked)[0] == wanted
     layers = len(engine_of(fresh)._loaded.network.model.language_model.layers)
-    assert len(told) == 8 + 11
-    assert min(told) > layers * LAYER_S
+    assert len(times) == 8 + 11
+    assert min(times) > layers * LAYER_S
 
 
 def test_layers_that_are_only_queued_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,16 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from tests.engines.continuous.conftest import QUESTIONS, crowded, loaded, tiny
+from tests.engines.continuous.conftest import QUESTIONS, crowded, started
 from tests.engines.continuous.test_attention_groups import prefilled
 from worker.engines.base import Finish
 from worker.engines.continuous.batch import Batch
 from worker.engines.loading.loaded import LoadedModel
-
-
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return LoadedModel(tiny())
 
 
 def memory(batch: Batch) -> list[tuple[int, tuple[int, int]]]:
@@ -24,12 +19,12 @@ def memory(batch: Batch) -> list[tuple[int, tuple[int, int]]]:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("steps", [1, 30], ids=["they come often", "seldom"])
-def test_a_batch_that_never_empties_stays_where_it_is(model: LoadedModel, steps: int) -> None:
+def test_a_batch_that_never_empties_stays_where_it_is(shipped: LoadedModel, steps: int) -> None:
     """New memory for all rows every so many steps costs as much as a few steps."""
-    batch, seen = Batch(model.network, limit=2), list[Any]()
-    batch.join(prefilled(model, 40))
+    batch, seen = Batch(shipped.network, limit=2), list[Any]()
+    batch.join(prefilled(shipped, 40))
     for _ in range(240 // steps):
-        batch.join(prefilled(model, 40))
+        batch.join(prefilled(shipped, 40))
         for _ in range(steps):
             batch.step([7] * 2)
         batch.leave(0)
@@ -38,32 +33,32 @@ def test_a_batch_that_never_empties_stays_where_it_is(model: LoadedModel, steps:
 
 
 @torch.inference_mode()
-def test_a_long_row_takes_no_memory_for_rows_that_have_left(model: LoadedModel) -> None:
-    batch = Batch(model.network, limit=8)
+def test_a_long_row_takes_no_memory_for_rows_that_have_left(shipped: LoadedModel) -> None:
+    batch = Batch(shipped.network, limit=8)
     for _ in range(8):
-        batch.join(prefilled(model, 20))
+        batch.join(prefilled(shipped, 20))
     for _ in range(7):
         batch.leave(0)
-    batch.join(prefilled(model, 600))
+    batch.join(prefilled(shipped, 600))
     assert memory(batch)[0][1][0] == 2
 
 
 @torch.inference_mode()
-def test_rows_take_no_memory_for_a_long_one_that_has_left(model: LoadedModel) -> None:
-    batch = Batch(model.network, limit=8)
+def test_rows_take_no_memory_for_a_long_one_that_has_left(shipped: LoadedModel) -> None:
+    batch = Batch(shipped.network, limit=8)
     for length in (1000, 20):
-        batch.join(prefilled(model, length))
+        batch.join(prefilled(shipped, length))
     batch.leave(0)
     for _ in range(3):
-        batch.join(prefilled(model, 20))
+        batch.join(prefilled(shipped, 20))
     assert memory(batch)[0][1][1] < 200
 
 
 @torch.inference_mode()
-def test_what_a_long_row_needed_is_given_back_while_others_go_on(model: LoadedModel) -> None:
-    batch = Batch(model.network, limit=2)
-    batch.join(prefilled(model, 1000))
-    batch.join(prefilled(model, 20))
+def test_what_a_long_row_needed_is_given_back_while_others_go_on(shipped: LoadedModel) -> None:
+    batch = Batch(shipped.network, limit=2)
+    batch.join(prefilled(shipped, 1000))
+    batch.join(prefilled(shipped, 20))
     widest = memory(batch)[0][1][1]
     batch.leave(0)
     for _ in range(widest):
@@ -73,7 +68,9 @@ def test_what_a_long_row_needed_is_given_back_while_others_go_on(model: LoadedMo
     assert memory(batch)[0][1][1] < widest / 2
 
 
-def test_nothing_is_read_that_nobody_wrote(answers: list[Finish], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_read_that_nobody_wrote(
+    shipped: LoadedModel, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """New memory holds what was there before: another's text, or numbers that are none."""
     new_empty = torch.Tensor.new_empty
 
@@ -82,4 +79,4 @@ def test_nothing_is_read_that_nobody_wrote(answers: list[Finish], monkeypatch: p
         return made.fill_(torch.nan) if made.is_floating_point() else made
 
     monkeypatch.setattr(torch.Tensor, "new_empty", dirty)
-    assert crowded(loaded(), QUESTIONS) == answers
+    assert crowded(started(shipped), QUESTIONS) == answers

@@ -11,12 +11,14 @@ from tests.engines.continuous.conftest import (
     LONG,
     QUESTIONS,
     Question,
+    asks,
     crowd,
     crowded,
     engine_of,
+    fail,
     loaded,
+    scarce,
     strangers,
-    tiny,
 )
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous import running
@@ -33,17 +35,17 @@ from worker.engines.loading.loaded import LoadedModel
 
 
 @pytest.fixture(autouse=True)
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many chunks each step took along. One prompt goes first, all others come along, 9 tokens a step."""
-    inputs, found = MixedPass.inputs, list[int]()
+    inputs, chunks = MixedPass.inputs, list[int]()
 
     def noted(self: MixedPass, *how: Any) -> Any:
-        found.append(len(self.spans))
+        chunks.append(len(self.spans))
         return inputs(self, *how)
 
     monkeypatch.setattr(MixedPass, "inputs", noted)
     beside(monkeypatch, 9)
-    return found
+    return chunks
 
 
 class Scarce(torch.Tensor):
@@ -68,18 +70,18 @@ def beside(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
 def test_prompts_taken_along_change_no_answer(
     harness: suite.Harness,
     answers: list[Finish],
-    taken: list[int],
+    chunks: list[int],
     monkeypatch: pytest.MonkeyPatch,
     tokens: int,
 ) -> None:
     beside(monkeypatch, tokens)
     assert crowded(harness, strangers(QUESTIONS, f"beside steps {tokens}")) == answers
-    assert len(taken) > 3
-    assert (max(taken) > 1) is (tokens > 1)
+    assert len(chunks) > 3
+    assert (max(chunks) > 1) is (tokens > 1)
 
 
 def test_nobody_who_decodes_waits_for_more_than_a_step_with_its_chunks(
-    harness: suite.Harness, taken: list[int], monkeypatch: pytest.MonkeyPatch
+    harness: suite.Harness, chunks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, passes = Batch.step_beside, list[int]()
 
@@ -89,24 +91,24 @@ def test_nobody_who_decodes_waits_for_more_than_a_step_with_its_chunks(
 
     monkeypatch.setattr(Batch, "step_beside", noted)
     crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "no wait"))
-    assert len(taken) > 20
+    assert len(chunks) > 20
     assert max(passes) <= 9
 
 
 def test_in_bfloat16_a_step_with_chunks_is_filled_up(
-    taken: list[int], monkeypatch: pytest.MonkeyPatch
+    chunks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, inputs, widths = loaded(dtype="bfloat16"), MixedPass.inputs, list[int]()
 
     def noted(self: MixedPass, *how: Any) -> Any:
-        found = inputs(self, *how)
-        widths.append(found["position_ids"].shape[-1])
-        return found
+        made = inputs(self, *how)
+        widths.append(made["position_ids"].shape[-1])
+        return made
 
     monkeypatch.setattr(MixedPass, "inputs", noted)
-    taken.clear()
+    chunks.clear()
     crowded(engine)
-    assert taken
+    assert chunks
     assert widths
     assert all(width % 16 == 0 for width in widths)
 
@@ -134,7 +136,7 @@ def test_a_prompt_that_breaks_steps_is_computed_by_itself_and_fails_only_by_itse
     monkeypatch.setattr(Prefill, "share", beside_others)
     monkeypatch.setattr(Prefill, "advance", by_itself)
     asked = strangers([*QUESTIONS[:3], Question(5, {"max_new_tokens": 21})], f"broken {also_alone}")
-    *futures, poison = crowd(fresh, [lambda q=question: q.ask(fresh) for question in asked])  # type: ignore[misc]
+    *futures, poison = crowd(fresh, asks(fresh, asked))
     assert [future.result() for future in futures] == answers[:3]
     assert isinstance(poison.exception(), ValueError) is also_alone
     assert broken == ["beside others", "by itself"][: 1 + also_alone]
@@ -152,14 +154,8 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
     where: str,
 ) -> None:
     module, name = {"in the pass": (MixedPass, "pasts"), "behind it": (running, "distributions")}[where]
-    plain: Callable[..., Any] = getattr(module, name)
     step, beside, failed = RunningBatch.step, [False], list[int]()
     recover = Recovery.mixed_failed
-
-    def fails(*given: Any) -> Any:
-        if beside[0] and not failed:
-            raise error
-        return plain(*given)
 
     def noted(self: RunningBatch, chunks: Any = ()) -> Any:
         beside[0] = bool(chunks)
@@ -169,7 +165,7 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
         failed.append(len(answers))
         recover(self, answers, error)
 
-    monkeypatch.setattr(module, name, fails)
+    fail(monkeypatch, module, name, error, lambda *_: beside[0] and not failed)
     monkeypatch.setattr(RunningBatch, "step", noted)
     monkeypatch.setattr(Recovery, "mixed_failed", recovered)
     assert crowded(fresh, strangers(QUESTIONS, f"fails {where}")) == answers
@@ -180,16 +176,14 @@ def test_without_memory_beside_prompts_what_is_kept_goes_and_fewer_share_a_pass(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside(monkeypatch, 400)
-    inputs, reuse, most = MixedPass.inputs, engine_of(fresh)._reuse, list[int]()
+    reuse, most = engine_of(fresh)._reuse, list[int]()
     limit = reuse._ledger.limit
 
-    def scarce(self: MixedPass, *how: Any) -> Any:
-        most.append(len(self.spans))
-        if len(self.spans) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return inputs(self, *how)
+    def missing(mixed: MixedPass, *_: Any) -> bool:
+        most.append(len(mixed.spans))
+        return most[-1] > 1
 
-    monkeypatch.setattr(MixedPass, "inputs", scarce)
+    scarce(monkeypatch, MixedPass, "inputs", missing)
     assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
     assert sum(count > 1 for count in most) == 1
     assert reuse._ledger.limit < limit
@@ -197,15 +191,14 @@ def test_without_memory_beside_prompts_what_is_kept_goes_and_fewer_share_a_pass(
 
 
 def test_a_step_without_memory_for_the_next_positions_has_not_been_taken(
-    monkeypatch: pytest.MonkeyPatch,
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else rows would go on with a column that they count twice."""
-    model = LoadedModel(tiny())
-    case, *_ = cases(model)
+    network, (case, *_) = shipped.network, cases(shipped)
     with torch.inference_mode():
-        batch, other = Batch(model.network), Batch(model.network)
+        batch, other = Batch(network), Batch(network)
         for one in (batch, other):
-            one.join(cast("Any", Prefill(model.network, KnownPrefix(case.inputs), case.config).advance()))
+            one.join(cast("Any", Prefill(network, KnownPrefix(case.inputs), case.config).advance()))
         positions = batch._positions
         monkeypatch.setattr(batch, "_positions", positions.as_subclass(Scarce))
         with pytest.raises(torch.OutOfMemoryError):
@@ -218,12 +211,10 @@ def test_a_step_without_memory_for_the_next_positions_has_not_been_taken(
 def test_a_device_that_breaks_beside_prompts_is_told(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
-
-    monkeypatch.setattr(MixedPass, "pasts", broken)
+    error = torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
+    fail(monkeypatch, MixedPass, "pasts", error, lambda _: True)
     questions = strangers([Question(n, {**LONG, "seed": n}) for n in range(4)], "broken")
-    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in questions])  # type: ignore[misc]
+    futures = crowd(fresh, asks(fresh, questions))
     assert {type(future.exception()) for future in futures} == {DeviceBroken}
     assert fresh.engine.broken
 
@@ -243,11 +234,8 @@ def test_who_leaves_in_mid_prompt_leaves_row_and_neighbours_alone(
         return step(self, tokens, prompts)
 
     monkeypatch.setattr(Batch, "step_beside", leaves)
-    asks: list[Callable[[], Finish]] = [
-        lambda q=question: q.ask(harness)  # type: ignore[misc]
-        for question in strangers(QUESTIONS[:3], "beside one who leaves")
-    ]
-    *futures, left = crowd(harness, [*asks, lambda: harness.engine.generate(leaver)])
+    others = asks(harness, strangers(QUESTIONS[:3], "beside one who leaves"))
+    *futures, left = crowd(harness, [*others, lambda: harness.engine.generate(leaver)])
     assert isinstance(left.exception(), Cancelled)
     assert [future.result() for future in futures] == answers[:3]
 
@@ -264,9 +252,9 @@ def rows_take_each_others_columns(patch: pytest.MonkeyPatch) -> None:
     update = MixedLayer.update
 
     def turned(self: MixedLayer, keys: torch.Tensor, values: torch.Tensor, *how: object) -> Any:
-        found = update(self, keys, values, *how)
+        attended = update(self, keys, values, *how)
         self._rows = (self._rows[0].flip(0), self._rows[1].flip(0))
-        return found
+        return attended
 
     patch.setattr(MixedLayer, "update", turned)
 
@@ -284,19 +272,19 @@ def chunks_forget_what_came_before(patch: pytest.MonkeyPatch) -> None:
     [chunks_see_what_comes_behind_them, rows_take_each_others_columns, chunks_forget_what_came_before],
 )
 def test_a_model_that_computes_otherwise_beside_steps_computes_prompts_apart_from_them(
-    flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    flaw: Callable[[pytest.MonkeyPatch], None], shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flaw(monkeypatch)
-    found = verify(LoadedModel(tiny())).together
-    assert (found.prompts, found.pictures, found.steps) == (True, True, False)
-    assert "computes prompts together, not along with steps (" in found.words
+    proved = verify(shipped).together
+    assert (proved.prompts, proved.pictures, proved.steps) == (True, True, False)
+    assert "computes prompts together, not along with steps (" in proved.words
 
 
 def test_a_model_with_another_attention_computes_prompts_apart_from_steps(
-    answers: list[Finish], taken: list[int]
+    answers: list[Finish], chunks: list[int]
 ) -> None:
     harness = loaded(attention="eager")
     assert "not along with steps (its attention is not sdpa)" in harness.engine.reason
     assert [finish.ids for finish in crowded(harness)] == [finish.ids for finish in answers]
     assert engine_of(harness)._loop._prefilling.mixes is False
-    assert taken == []
+    assert chunks == []

@@ -2,7 +2,6 @@
 
 import threading
 import weakref
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -18,10 +17,13 @@ from tests.engines.continuous.conftest import (
     QUESTIONS,
     ROWS,
     Question,
+    asks,
     crowd,
     crowded,
     engine_of,
-    loaded,
+    fail,
+    scarce,
+    started,
 )
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous import adaptive_limit
@@ -30,6 +32,7 @@ from worker.engines.continuous.kv_cache import AlignedLayer
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.running import RunningBatch
 from worker.engines.continuous.sequence import TokenSequence
+from worker.engines.loading.loaded import LoadedModel
 
 SCARCE = "CUDA out of memory."
 MANY = {**LONG, "temperature": 0.0}
@@ -40,10 +43,8 @@ def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
 ) -> None:
     """They would be served one by one until somebody starts the worker anew."""
     large = Question(5, {**LONG, "max_new_tokens": 41})
-    for name in ("advance", "share"):
-        monkeypatch.setattr(Prefill, name, too_large(getattr(Prefill, name), 41))
-    asks = [partial(question.ask, fresh) for question in QUESTIONS]
-    futures = crowd(fresh, [*asks[:3], partial(large.ask, fresh), *asks[3:]])
+    too_large(monkeypatch, 41)
+    futures = crowd(fresh, asks(fresh, [*QUESTIONS[:3], large, *QUESTIONS[3:]]))
     assert isinstance(futures.pop(3).exception(), torch.OutOfMemoryError)
     assert [future.result() for future in futures] == answers
     assert engine_of(fresh)._loop._capacity.rows == ROWS
@@ -54,18 +55,17 @@ def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They would wait beside rows that are not used until somebody starts the worker anew."""
-    engine, step, failed = engine_of(fresh), Batch.step_beside, list[int]()
+    engine, failed = engine_of(fresh), list[int]()
     limit = engine._reuse._ledger.limit
 
-    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        if len(tokens) > 1 and len(failed) < 5:
-            failed.append(engine.rows_now)
-            raise torch.OutOfMemoryError(SCARCE)
-        return step(self, tokens, *beside)
+    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
+        few = len(tokens) > 1 and len(failed) < 5
+        failed.extend([engine.rows_now] * few)
+        return few
 
     monkeypatch.setattr(adaptive_limit, "PATIENCE", 4)
     engine._loop._capacity._rows._patience = engine._reuse._ledger._ration._patience = 4
-    monkeypatch.setattr(Batch, "step_beside", scarce)
+    scarce(monkeypatch, Batch, "step_beside", missing)
     assert crowded(fresh) == answers
     assert min(failed) < ROWS
     assert engine.rows_now == ROWS
@@ -78,19 +78,12 @@ def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
 @pytest.mark.parametrize("where", ["step_beside", "join"])
 @pytest.mark.parametrize(("times", "answered"), [(1, True), (2, False)])
 def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could_make_room(
-    monkeypatch: pytest.MonkeyPatch, where: str, times: int, answered: bool
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch, where: str, times: int, answered: bool
 ) -> None:
     """Another process may have wanted the memory, for a moment only."""
-    forgetful = loaded(options={"reuse_mb": 0})
-    wanted, failures = QUESTIONS[0].ask(forgetful), iter(range(times))
-    real = getattr(Batch, where)
-
-    def scarce(*given: Any) -> Any:
-        if next(failures, None) is not None:
-            raise torch.OutOfMemoryError(SCARCE)
-        return real(*given)
-
-    monkeypatch.setattr(Batch, where, scarce)
+    forgetful = started(shipped, options={"reuse_mb": 0})
+    wanted, calls = QUESTIONS[0].ask(forgetful), count(1)
+    scarce(monkeypatch, Batch, where, lambda *_: next(calls) <= times)
     if answered:
         assert QUESTIONS[0].ask(forgetful) == wanted
     else:
@@ -104,8 +97,7 @@ def test_one_prompt_that_never_fits_fails_although_others_keep_coming(
 ) -> None:
     """Each of its tries costs all of them a prompt's time: it may not be tried beside them for ever."""
     large, over = Question(5, {**LONG, "max_new_tokens": 41}), threading.Event()
-    for name in ("advance", "share"):
-        monkeypatch.setattr(Prefill, name, too_large(getattr(Prefill, name), 41))
+    too_large(monkeypatch, 41)
 
     def keep_asking() -> None:
         while not over.is_set():
@@ -128,12 +120,12 @@ def test_a_prompt_that_is_too_long_for_one_pass_is_answered_although_nobody_deco
     texts, failed = [f"{number} {'Tell me about the picture. ' * 40}" for number in range(2)], list[int]()
     wanted = [fresh.ask(text, scope=None, max_new_tokens=3)[0] for text in texts]
 
-    def scarce(_: Any, __: Any, named: dict[str, Any]) -> None:
+    def too_long(_: Any, __: Any, named: dict[str, Any]) -> None:
         if (tokens := named["input_ids"].numel()) > 100:
             failed.append(tokens)
             raise torch.OutOfMemoryError(SCARCE)
 
-    with engine_of(fresh)._loaded.network.register_forward_pre_hook(scarce, with_kwargs=True):
+    with engine_of(fresh)._loaded.network.register_forward_pre_hook(too_long, with_kwargs=True):
         assert fresh.ask(texts[0], scope=None, max_new_tokens=3)[0] == wanted[0]
         assert failed
         failed.clear()
@@ -150,7 +142,7 @@ def test_a_prompt_whose_memory_runs_out_on_the_way_is_not_computed_anew_for_each
     wanted = fresh.ask(text, scope=None, max_new_tokens=3)[0]
     last = engine_of(fresh)._loaded.network.model.language_model.layers[-1]
 
-    def scarce(layer: Any, given: Any, named: dict[str, Any]) -> None:
+    def too_much(layer: Any, given: Any, named: dict[str, Any]) -> None:
         """All layers before the last one have the pass's tokens in the cache by then."""
         past, tokens = named["past_key_values"], given[0].shape[1]
         if type(past) is not DynamicCache:
@@ -160,7 +152,7 @@ def test_a_prompt_whose_memory_runs_out_on_the_way_is_not_computed_anew_for_each
         assert done == sum(computed)
         computed.append(tokens)
 
-    with last.register_forward_pre_hook(scarce, with_kwargs=True):
+    with last.register_forward_pre_hook(too_much, with_kwargs=True):
         if answered:
             assert fresh.ask(text, scope=None, max_new_tokens=3)[0] == wanted
         else:
@@ -179,7 +171,7 @@ def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
     real, computed, left = getattr(where, name), list[Any](), list[Any]()
     give_back = RunningBatch.give_back_memory
 
-    def scarce(*given: Any) -> Any:
+    def failing(*given: Any) -> Any:
         if not computed:
             activations = torch.zeros(8)
             computed.append(weakref.ref(activations))
@@ -191,23 +183,20 @@ def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
         give_back(self)
 
     wanted = QUESTIONS[0].ask(fresh)
-    monkeypatch.setattr(where, name, scarce)
+    monkeypatch.setattr(where, name, failing)
     monkeypatch.setattr(RunningBatch, "give_back_memory", noted)
     assert QUESTIONS[0].ask(fresh) == wanted
     assert left == [None]
 
 
-def too_large(compute: Callable[..., Any], longest: int) -> Callable[..., Any]:
-    def scarce(self: Prefill, tokens: int | None = None) -> Any:
-        if self._config.max_new_tokens == longest:
-            raise torch.OutOfMemoryError(SCARCE)
-        return compute(self, tokens)
-
-    return scarce
+def too_large(monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
+    for name in ("advance", "share"):
+        scarce(monkeypatch, Prefill, name, lambda prefill, *_: prefill._config.max_new_tokens == longest)
 
 
-@pytest.mark.parametrize(("where", "name"), [(Batch, "leave"), (AlignedLayer, "drop")])
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("where", "name", "at"), [(Batch, "leave", 1), *((AlignedLayer, "drop", at) for at in (1, 2, 3))]
+)
 def test_who_leaves_where_there_is_no_memory_left_costs_nobody_an_answer(
     fresh: suite.Harness,
     answers: list[Finish],
@@ -217,7 +206,8 @@ def test_who_leaves_where_there_is_no_memory_left_costs_nobody_an_answer(
     at: int,
 ) -> None:
     """Some layers may have let go of the row by then, others not."""
-    scarce_at(monkeypatch, where, name, at)
+    calls = count(1)
+    scarce(monkeypatch, where, name, lambda *_: next(calls) == at)
     assert crowded(fresh) == answers
     assert crowded(fresh) == answers
 
@@ -234,10 +224,11 @@ def test_callers_who_give_up_where_there_is_no_memory_left_cost_nobody_an_answer
                 row.cancel.set()
         return step(self, *beside)
 
-    scarce_at(monkeypatch, Batch, "leave", 1)
+    leavers = count(1)
+    scarce(monkeypatch, Batch, "leave", lambda *_: next(leavers) == 1)
     monkeypatch.setattr(RunningBatch, "step", left)
     giving_up = [partial(fresh.engine.generate, row) for row in rows]
-    futures = crowd(fresh, [*giving_up, *(partial(question.ask, fresh) for question in QUESTIONS)])
+    futures = crowd(fresh, [*giving_up, *asks(fresh, QUESTIONS)])
     assert [type(futures.pop(0).exception()) for _ in rows] == [Cancelled, Cancelled]
     assert [future.result() for future in futures] == answers
 
@@ -245,11 +236,9 @@ def test_callers_who_give_up_where_there_is_no_memory_left_cost_nobody_an_answer
 def test_a_device_that_breaks_as_somebody_leaves_lets_nobody_wait_for_ever(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
-
-    monkeypatch.setattr(Batch, "leave", broken)
-    futures = crowd(fresh, [partial(question.ask, fresh) for question in QUESTIONS])
+    failure = torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
+    fail(monkeypatch, Batch, "leave", failure, lambda *_: True)
+    futures = crowd(fresh, asks(fresh, QUESTIONS))
     first, *others = sorted(future.exception() is not None for future in futures)
     assert (first, set(others)) == (False, {True})
     assert {type(error) for future in futures if (error := future.exception())} == {DeviceBroken}
@@ -278,15 +267,3 @@ def test_rows_that_one_step_failed_are_soon_together_again(
     assert since.count(ROWS) > since.count(1)
     *tried, last = together[0]
     assert together[1] == [last, *tried]
-
-
-def scarce_at(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int) -> None:
-    """Its call number `at` finds no memory."""
-    real, calls = getattr(where, name), count(1)
-
-    def scarce(*given: Any) -> Any:
-        if next(calls) == at:
-            raise torch.OutOfMemoryError(SCARCE)
-        return real(*given)
-
-    monkeypatch.setattr(where, name, scarce)

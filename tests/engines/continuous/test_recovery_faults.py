@@ -9,7 +9,17 @@ import torch
 
 from shared.result import Piece
 from tests.engines import suite
-from tests.engines.continuous.conftest import LONG, QUESTIONS, Question, crowd, crowded, engine_of
+from tests.engines.continuous.conftest import (
+    LONG,
+    QUESTIONS,
+    Question,
+    asks,
+    crowd,
+    crowded,
+    engine_of,
+    fail,
+    scarce,
+)
 from worker.engines.base import DeviceBroken, Finish
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
@@ -26,9 +36,8 @@ Step = Callable[[RunningBatch], Any]
 
 def poisoned(harness: suite.Harness, answers: list[Finish], error: type[Exception], **more: Any) -> None:
     """One poisoned caller among the others fails; the others do not notice."""
-    asks = [lambda q=question: q.ask(harness) for question in QUESTIONS]
     poison = Question(5, {**LONG, "seed": POISON, **more})
-    futures = crowd(harness, [*asks[:3], lambda: poison.ask(harness), *asks[3:]])
+    futures = crowd(harness, asks(harness, [*QUESTIONS[:3], poison, *QUESTIONS[3:]]))
     assert isinstance(futures.pop(3).exception(), error)
     assert [future.result() for future in futures] == answers
     assert crowded(harness) == answers
@@ -41,14 +50,8 @@ def is_poisoned(running: RunningBatch) -> list[bool]:
 def test_a_row_that_breaks_every_step_it_is_in_fails_alone(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step: Step = RunningBatch.step
-
-    def broken(self: RunningBatch, *beside: Any) -> Any:
-        if any(is_poisoned(self)):
-            raise IndexError("index out of range in self")
-        return step(self, *beside)
-
-    monkeypatch.setattr(RunningBatch, "step", broken)
+    error = IndexError("index out of range in self")
+    fail(monkeypatch, RunningBatch, "step", error, lambda running, *_: any(is_poisoned(running)))
     poisoned(fresh, answers, IndexError)
 
 
@@ -75,27 +78,18 @@ def test_a_prompt_that_cannot_be_prefilled_fails_alone(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it shares a pass with others."""
+    error = ValueError("Image features and image tokens do not match")
     for name in ("advance", "share"):
-        monkeypatch.setattr(Prefill, name, only_for_the_sound(getattr(Prefill, name)))
+        fail(monkeypatch, Prefill, name, error, lambda prefill, *_: prefill._config.max_new_tokens == POISON)
     poisoned(fresh, answers, ValueError, max_new_tokens=POISON)
 
 
-def only_for_the_sound(compute: Callable[..., Any]) -> Callable[..., Any]:
-    def broken(self: Prefill, tokens: int | None = None) -> Any:
-        if self._config.max_new_tokens == POISON:
-            raise ValueError("Image features and image tokens do not match")
-        return compute(self, tokens)
-
-    return broken
-
-
 def test_a_reader_that_fails_ends_its_own_row_only(harness: suite.Harness, answers: list[Finish]) -> None:
-    def fail(piece: Piece) -> None:
+    def broken(piece: Piece) -> None:
         raise ConnectionError(piece.text)
 
-    asks = [lambda q=question: q.ask(harness) for question in QUESTIONS]
-    row = harness.row("Hello", emit=fail, **LONG)
-    futures = crowd(harness, [lambda: harness.engine.generate(row), *asks])
+    row = harness.row("Hello", emit=broken, **LONG)
+    futures = crowd(harness, [lambda: harness.engine.generate(row), *asks(harness, QUESTIONS)])
     assert isinstance(futures.pop(0).exception(), ConnectionError)
     assert [future.result() for future in futures] == answers
 
@@ -103,18 +97,10 @@ def test_a_reader_that_fails_ends_its_own_row_only(harness: suite.Harness, answe
 def test_a_step_that_fails_by_chance_costs_nobody_anything(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, later = RunningBatch.step, [9, 9]
-
-    def broken(self: RunningBatch, *beside: Any) -> Any:
-        later[0] -= 1
-        if later[0] == 0:
-            raise RuntimeError("a moment's weakness")
-        return step(self, *beside)
-
-    monkeypatch.setattr(RunningBatch, "step", broken)
-    while later:
-        assert crowded(fresh) == answers
-        assert later.pop(0) < 0
+    steps = count(1)
+    fail(monkeypatch, RunningBatch, "step", RuntimeError("a moment's weakness"), lambda *_: next(steps) == 9)
+    assert crowded(fresh) == answers
+    assert next(steps) > 9
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
@@ -128,14 +114,7 @@ def test_rows_without_memory_are_taken_out_and_answered_later_as_alone(
     error: Exception,
     recurrent: bool,
 ) -> None:
-    step = Batch.step_beside
-
-    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        if len(tokens) > 2:
-            raise error
-        return step(self, tokens, *beside)
-
-    monkeypatch.setattr(Batch, "step_beside", scarce)
+    fail(monkeypatch, Batch, "step_beside", error, lambda _, tokens, *__: len(tokens) > 2)
     monkeypatch.setattr(BatchCache, "recurrent", recurrent)
     assert crowded(fresh) == answers
     assert engine_of(fresh).rows_now in (2, 3), "a third is tried again and again, ever more rarely"
@@ -144,16 +123,9 @@ def test_rows_without_memory_are_taken_out_and_answered_later_as_alone(
 def test_a_prompt_without_memory_waits_for_the_others_and_fails_only_by_itself(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    join = Batch.join
-
-    def scarce(self: Batch, prefilled: Any) -> None:
-        if self.rows == 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        join(self, prefilled)
-
-    monkeypatch.setattr(Batch, "join", scarce)
+    scarce(monkeypatch, Batch, "join", lambda batch, _: batch.rows == 2)
     assert crowded(fresh) == answers
-    monkeypatch.setattr(Batch, "join", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
+    scarce(monkeypatch, Batch, "join", lambda *_: True)
     with pytest.raises(torch.OutOfMemoryError):
         QUESTIONS[4].ask(fresh)
 
@@ -163,17 +135,14 @@ def test_rows_torn_apart_for_want_of_memory_are_answered_as_alone(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     """Some layers have moved when memory runs out, others have not; without spare columns that is often."""
-    make_room, calls = AlignedLayer.make_room, count(1)
-    failures = iter(range(2))
+    calls, failures = count(1), iter(range(2))
 
-    def scarce(self: AlignedLayer, rows: int, columns: int, shift: int) -> None:
-        crowded_out = self._window.rows >= 2 and shift and next(calls) % every == 0
-        if crowded_out and next(failures, None) is not None:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        make_room(self, rows, columns, shift)
+    def torn(layer: AlignedLayer, _rows: int, _columns: int, shift: int) -> bool:
+        crowded_out = layer._window.rows >= 2 and shift and next(calls) % every == 0
+        return bool(crowded_out) and next(failures, None) is not None
 
     monkeypatch.setattr(RowWindow, "room", lambda _, columns: columns)
-    monkeypatch.setattr(AlignedLayer, "make_room", scarce)
+    scarce(monkeypatch, AlignedLayer, "make_room", torn)
     monkeypatch.setattr(BatchCapacity, "shrink", lambda *_: None)
     assert crowded(fresh) == answers
     assert next(failures, None) is None
@@ -182,16 +151,11 @@ def test_rows_torn_apart_for_want_of_memory_are_answered_as_alone(
 def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
-
-    step: Step = RunningBatch.step
-    monkeypatch.setattr(
-        RunningBatch, "step", lambda self, *beside: broken() if len(self.answers) > 1 else step(self, *beside)
-    )
+    error = torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
+    fail(monkeypatch, RunningBatch, "step", error, lambda running, *_: len(running.answers) > 1)
     assert not fresh.engine.broken
     questions = [Question(n, {**LONG, "seed": n}) for n in range(4)]
-    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in questions])  # type: ignore[misc]
+    futures = crowd(fresh, asks(fresh, questions))
     assert {type(future.exception()) for future in futures} == {DeviceBroken}
     assert fresh.engine.broken
     assert fresh.engine.idle_s() == 0
@@ -202,10 +166,8 @@ def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
 def test_a_row_that_breaks_the_device_by_itself_is_to_blame(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("CUDA error: device-side assert triggered")
-
-    monkeypatch.setattr(RunningBatch, "step", broken)
+    error = RuntimeError("CUDA error: device-side assert triggered")
+    fail(monkeypatch, RunningBatch, "step", error, lambda *_: True)
     with pytest.raises(RuntimeError, match="device-side assert"):
         QUESTIONS[4].ask(fresh)
     assert fresh.engine.broken
@@ -215,9 +177,7 @@ def test_a_mistake_of_the_engines_own_lets_nobody_wait_for_ever(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(
-            BatchCapacity, "admits", lambda *_: (_ for _ in ()).throw(ZeroDivisionError("a mistake"))
-        )
+        fail(patch, BatchCapacity, "admits", ZeroDivisionError("a mistake"), lambda *_: True)
         with pytest.raises(ZeroDivisionError):
             QUESTIONS[4].ask(fresh)
     assert crowded(fresh) == answers

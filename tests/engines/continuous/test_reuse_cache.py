@@ -9,13 +9,24 @@ import torch
 
 from shared.request import Image, Message, Request, Text
 from tests.engines import suite
-from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, loaded
+from tests.engines.continuous.conftest import (
+    LONG,
+    Question,
+    crowd,
+    crowded,
+    engine_of,
+    fail,
+    loaded,
+    scarce,
+    started,
+)
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.prefix_cache import PrefixTree
 from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.sampling import Sampler
+from worker.engines.loading.loaded import LoadedModel
 
 MB = 2**20
 ABOUT = "What do we see in this image?"
@@ -127,9 +138,9 @@ def test_a_picture_that_is_forgotten_in_the_last_moment_is_encoded_with_the_othe
 
 
 def test_memory_stays_within_its_limit_and_answers_stay_the_same(
-    answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+    shipped: LoadedModel, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = loaded(options={"reuse_mb": 1, "cache_mb": 64})
+    small = started(shipped, options={"reuse_mb": 1, "cache_mb": 64})
     reuse, most = reuse_of(small), list[int]()
     keep = PrefixTree.keep
 
@@ -153,13 +164,16 @@ def test_rows_and_what_is_kept_share_the_memory_of_the_cache() -> None:
     assert most == pytest.approx(whole / 2, abs=1)
 
 
-def test_by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear() -> None:
-    limits = [reuse_of(loaded(options={"cache_mb": size}))._ledger.limit for size in (100, 10_000)]
+def test_by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear(
+    shipped: LoadedModel,
+) -> None:
+    harnesses = [started(shipped, options={"cache_mb": size}) for size in (100, 10_000)]
+    limits = [reuse_of(harness)._ledger.limit for harness in harnesses]
     assert limits == [25 * MB, 1024 * MB]
 
 
-def test_who_wants_nothing_kept_has_nothing_kept() -> None:
-    without = loaded(options={"reuse_mb": 0})
+def test_who_wants_nothing_kept_has_nothing_kept(shipped: LoadedModel) -> None:
+    without = started(shipped, options={"reuse_mb": 0})
     assert [cached(without) for _ in range(2)] == [0, 0]
     assert reuse_of(without)._ledger.bytes == 0
     assert "; reuses nothing" in without.engine.reason
@@ -169,17 +183,13 @@ def test_who_wants_nothing_kept_has_nothing_kept() -> None:
 def test_without_memory_what_is_kept_goes_before_any_row_does(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, left, reuse = Batch.step_beside, [1], reuse_of(fresh)
+    left, reuse = [1], reuse_of(fresh)
     limit = reuse._ledger.limit
 
-    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        if len(tokens) > 2 and left:
-            assert reuse._ledger.bytes
-            left.pop()
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(self, tokens, *beside)
+    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
+        return bool(len(tokens) > 2 and left and reuse._ledger.bytes and left.pop())
 
-    monkeypatch.setattr(Batch, "step_beside", scarce)
+    scarce(monkeypatch, Batch, "step_beside", missing)
     assert crowded(fresh) == answers
     assert not left
     assert engine_of(fresh)._loop._capacity.rows == 4
@@ -190,15 +200,13 @@ def test_a_prompt_alone_without_memory_is_tried_without_what_was_kept_and_then_i
     fresh: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cached(fresh) == 0
-    advance, tries = Prefill.advance, list[int]()
+    tries = list[int]()
 
-    def scarce(self: Prefill, tokens: int | None = None) -> Any:
+    def missing(prefill: Prefill, *_: Any) -> bool:
         tries.append(reuse_of(fresh)._ledger.bytes)
-        if len(tries) == 1 or self._config.max_new_tokens == 13:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return advance(self, tokens)
+        return len(tries) == 1 or prefill._config.max_new_tokens == 13
 
-    monkeypatch.setattr(Prefill, "advance", scarce)
+    scarce(monkeypatch, Prefill, "advance", missing)
     assert fresh.ask("Another question")[0] == alone.ask("Another question")[0]
     assert tries[0] > tries[1] == 0
     tries.clear()
@@ -211,10 +219,7 @@ def test_a_prompt_alone_without_memory_is_tried_without_what_was_kept_and_then_i
 def test_memory_that_runs_out_for_keeping_costs_no_answer(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scarce(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(PrefixTree, "keep", scarce)
+    scarce(monkeypatch, PrefixTree, "keep", lambda *_: True)
     assert crowded(fresh) == answers
 
 
@@ -232,14 +237,12 @@ def test_rows_taken_out_and_computed_again_find_their_own_prompts(
     fresh: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What makes a step fail is not memory: all rows leave, and each goes on by itself."""
-    step, computed, failing = Batch.step_beside, list[int](), [True]
+    computed, failing = list[int](), [True]
 
-    def broken(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        if len(tokens) == 3 and failing:
-            failing.pop()
+    def together(_: Batch, tokens: list[int], *__: Any) -> bool:
+        if first := len(tokens) == 3 and bool(failing) and failing.pop():
             computed.clear()
-            raise RuntimeError("a moment's weakness")
-        return step(self, tokens, *beside)
+        return first
 
     chunk = Prefill._chunk
 
@@ -247,7 +250,7 @@ def test_rows_taken_out_and_computed_again_find_their_own_prompts(
         computed.append(end - self.done)
         return chunk(self, end)
 
-    monkeypatch.setattr(Batch, "step_beside", broken)
+    fail(monkeypatch, Batch, "step_beside", RuntimeError("a moment's weakness"), together)
     monkeypatch.setattr(Prefill, "_chunk", counted)
     long = [Question(number, {**LONG, "seed": number}) for number in range(3)]
     assert crowded(fresh, long) == [question.ask(alone) for question in long]
@@ -259,13 +262,13 @@ def test_chats_side_by_side_are_answered_as_alone(harness: suite.Harness, alone:
     """Turns that join and leave each other's batches, some of them on what others have just left."""
 
     def chat(engine: suite.Harness, number: int) -> list[tuple[int, ...]]:
-        said, ids = f"chat {number}: what is there?", list[tuple[int, ...]]()
+        text, ids = f"chat {number}: what is there?", list[tuple[int, ...]]()
         for turn in range(4):
             finish, _ = engine.ask(
-                said, [suite.picture("red")], scope=f"chat {number % 2}", max_new_tokens=9 + number
+                text, [suite.picture("red")], scope=f"chat {number % 2}", max_new_tokens=9 + number
             )
             ids.append(finish.ids)
-            said += f" {finish.text} And {turn}?"
+            text += f" {finish.text} And {turn}?"
         return ids
 
     expected = [chat(alone, number) for number in range(5)]

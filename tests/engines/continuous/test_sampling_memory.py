@@ -8,7 +8,7 @@ import torch
 
 from shared.request import Format
 from tests.engines import suite
-from tests.engines.continuous.conftest import LONG, Question, crowd, engine_of
+from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, scarce
 from worker.engines.base import Cancelled
 from worker.engines.continuous import running, sequence
 from worker.engines.continuous.running import RunningBatch
@@ -65,14 +65,8 @@ def test_logprobs_without_memory_do_not_cost_the_answer_its_seed(
 
 def scarce_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int) -> None:
     """Its call number `at` finds no memory; what is kept for later requests makes room then."""
-    real, calls = getattr(where, name), count(1)
-
-    def scarce(*given: Any, **named: Any) -> Any:
-        if next(calls) == at:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(*given, **named)
-
-    monkeypatch.setattr(where, name, scarce)
+    calls = count(1)
+    scarce(monkeypatch, where, name, lambda *_, **__: next(calls) == at)
 
 
 def test_who_stays_is_answered_where_memory_ran_out_behind_a_step_and_a_neighbour_leaves(
@@ -84,13 +78,13 @@ def test_who_stays_is_answered_where_memory_ran_out_behind_a_step_and_a_neighbou
     leaving = fresh.row("Who leaves?", **asked)
     real = logprobs.distributions
 
-    def scarce(logits: torch.Tensor, told: list[int]) -> Any:
-        if len(told) == 2 and not leaving.cancel.is_set():
+    def missing(logits: torch.Tensor, counts: list[int]) -> Any:
+        if len(counts) == 2 and not leaving.cancel.is_set():
             leaving.cancel.set()
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(logits, told)
+        return real(logits, counts)
 
-    monkeypatch.setattr(running, "distributions", scarce)
+    monkeypatch.setattr(running, "distributions", missing)
     asks = [lambda: fresh.engine.generate(leaving), lambda: fresh.ask("Who stays?", **asked)[0]]
     gone, stayed = crowd(fresh, asks)
     assert isinstance(gone.exception(), Cancelled)
@@ -106,17 +100,16 @@ def test_an_answer_that_ends_beside_a_draw_without_memory_is_ended_once(
     wanted = [question.ask(fresh) for question in questions]
     take, hit = sequence.TokenSequence.take, list[int]()
 
-    def scarce(self: sequence.TokenSequence, *found: Any) -> None:
+    def missing(self: sequence.TokenSequence, *drawn: Any) -> None:
         beside = engine_of(fresh)._loop._running.answers
         if not hit and beside[:1] == [self] and any(left(other) == 1 for other in beside[1:]):
             hit.append(len(beside))
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        take(self, *found)
+        take(self, *drawn)
 
-    monkeypatch.setattr(sequence.TokenSequence, "take", scarce)
+    monkeypatch.setattr(sequence.TokenSequence, "take", missing)
     scarce_once(monkeypatch, RunningBatch, "give_back_memory", 1)
-    asks = [lambda q=question: q.ask(fresh) for question in questions]
-    assert [future.result() for future in crowd(fresh, asks)] == wanted
+    assert crowded(fresh, questions) == wanted
     assert hit == [2]
 
 

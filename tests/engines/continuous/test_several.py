@@ -1,18 +1,28 @@
 """Several answers to one prompt: it is computed once for all of them, and each is what it would be alone."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
 import pytest
-import torch
 
 from shared.result import Piece
 from tests.engines import several, suite
-from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, engine_of, loaded, strangers
+from tests.engines.continuous.conftest import (
+    QUESTIONS,
+    ROWS,
+    Question,
+    asks,
+    crowd,
+    engine_of,
+    fail,
+    scarce,
+    started,
+    strangers,
+)
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
@@ -20,14 +30,15 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.running import RunningBatch
 from worker.engines.continuous.token_budget import PassLimits, PrefillPace
+from worker.engines.loading.loaded import LoadedModel
 
 LONG: dict[str, Any] = {"max_new_tokens": 30, "min_new_tokens": 30}
 
 
 @pytest.fixture(scope="module")
-def forgetful() -> suite.Harness:
+def forgetful(shipped: LoadedModel) -> suite.Harness:
     """Nothing that was computed for one request is kept for others."""
-    return loaded(options={"reuse_mb": 0})
+    return started(shipped, options={"reuse_mb": 0})
 
 
 @pytest.fixture
@@ -105,10 +116,10 @@ def test_several_answers_and_others_in_the_crowd_do_not_change_each_other(
         got.append(harness.engine.generate_all(asked))
         return got[0][0]
 
-    singles = [lambda q=question: q.ask(harness) for question in strangers(QUESTIONS[:6], "beside several")]
+    singles = asks(harness, strangers(QUESTIONS, "beside several"))
     futures = crowd(harness, [*singles[:3], ask_several, *singles[3:]])
     futures.pop(3)
-    assert [future.result() for future in futures] == answers[:6]
+    assert [future.result() for future in futures] == answers
     assert got == [expected]
 
 
@@ -134,18 +145,16 @@ def test_answers_taken_out_for_want_of_memory_go_on_and_the_prompt_they_shared_i
     forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = alone(forgetful, several.rows(forgetful, 2 * ROWS))
-    step, held = Batch.step_beside, list[bool]()
+    shared, loop = list[bool](), engine_of(forgetful)._loop
 
-    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        loop = engine_of(forgetful)._loop
-        if len(tokens) == ROWS and not held:
-            held.append(loop._prefilling.forked is not None)
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(self, tokens, *beside)
+    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
+        if first := len(tokens) == ROWS and not shared:
+            shared.append(loop._prefilling.forked is not None)
+        return first
 
-    monkeypatch.setattr(Batch, "step_beside", scarce)
+    scarce(monkeypatch, Batch, "step_beside", missing)
     assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
-    assert held == [True]
+    assert shared == [True]
     assert engine_of(forgetful)._loop._capacity.rows == ROWS, "the shared prompt's memory was enough"
 
 
@@ -153,16 +162,13 @@ def test_answers_put_back_by_somebody_elses_fault_are_computed_again_and_the_sam
     forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = alone(forgetful, several.rows(forgetful, **LONG))
-    step: Callable[[RunningBatch], Any] = RunningBatch.step
     failing = [True]
 
-    def broken(self: RunningBatch, *beside: Any) -> Any:
-        if len(self.answers) == 3 and len(self.answers[0].ids_fed) > 5 and failing:
-            failing.pop()
-            raise IndexError("a moment's weakness")
-        return step(self, *beside)
+    def in_the_midst(running: RunningBatch, *_: Any) -> bool:
+        together = len(running.answers) == 3 and len(running.answers[0].ids_fed) > 5
+        return together and bool(failing) and failing.pop()
 
-    monkeypatch.setattr(RunningBatch, "step", broken)
+    fail(monkeypatch, RunningBatch, "step", IndexError("a moment's weakness"), in_the_midst)
     assert forgetful.engine.generate_all(several.rows(forgetful, **LONG)) == expected
     assert not failing
 
@@ -212,14 +218,13 @@ def test_a_prompt_that_several_share_is_let_go_once_and_memory_is_there_again(
 ) -> None:
     """Were it kept, the step would fail for want of the same memory for ever, and nobody be answered."""
     expected = alone(forgetful, several.rows(forgetful, 2 * ROWS))
-    step, failed, prefilling = Batch.step_beside, list[int](), engine_of(forgetful)._loop._prefilling
+    failed, prefilling = list[int](), engine_of(forgetful)._loop._prefilling
 
-    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
-        if prefilling.forked is not None and len(tokens) == ROWS and len(failed) < 9:
+    def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
+        if few := prefilling.forked is not None and len(tokens) == ROWS and len(failed) < 9:
             failed.append(len(tokens))
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(self, tokens, *beside)
+        return few
 
-    monkeypatch.setattr(Batch, "step_beside", scarce)
+    scarce(monkeypatch, Batch, "step_beside", missing)
     assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
     assert failed == [ROWS]

@@ -14,10 +14,13 @@ from tests.engines.continuous.conftest import (
     QUESTIONS,
     ROWS,
     Question,
+    asks,
     crowd,
     crowded,
     engine_of,
+    fail,
     loaded,
+    scarce,
     strangers,
 )
 from worker.engines.base import Cancelled, Finish
@@ -87,21 +90,21 @@ def test_known_beginnings_of_unlike_length_share_a_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limit(monkeypatch, WIDE)
-    told = "What do we see in this image? "
+    beginning = "What do we see in this image? "
     first = [Question(1, {"scope": f"known {n}", "max_new_tokens": 4 * n + 1}) for n in range(ROWS)]
     crowded(harness, first)
     following: list[dict[str, Any]] = [
         {**question.parameters, "scope": f"known {n}"} for n, question in enumerate(first)
     ]
-    texts = [first[n].text + told * n + "And?" for n in range(ROWS)]
+    texts = [first[n].text + beginning * n + "And?" for n in range(ROWS)]
     asks: list[Callable[[], Finish]] = [
         lambda n=n: harness.ask(texts[n], first[n].pictures, **following[n])[0]  # type: ignore[misc]
         for n in range(ROWS)
     ]
     passes.clear()
-    found = [future.result() for future in crowd(harness, asks)]
+    answers = [future.result() for future in crowd(harness, asks)]
     expected = [alone.ask(texts[n], first[n].pictures, **following[n])[0] for n in range(ROWS)]
-    assert [finish.ids for finish in found] == [finish.ids for finish in expected]
+    assert [finish.ids for finish in answers] == [finish.ids for finish in expected]
     assert min(start for start, _ in passes[0]) > 0
     assert len(passes[0]) > 1
 
@@ -116,10 +119,10 @@ def test_a_prompt_waits_for_one_that_begins_as_it_does(
         lambda text=text: harness.ask(text, [suite.picture()], scope="alike", max_new_tokens=6)[0]  # type: ignore[misc]
         for text in texts
     ]
-    found = [future.result() for future in crowd(harness, asks)]
+    answers = [future.result() for future in crowd(harness, asks)]
     expected = [alone.ask(text, [suite.picture()], max_new_tokens=6)[0] for text in texts]
-    assert [finish.ids for finish in found] == [finish.ids for finish in expected]
-    assert sorted(finish.cached_tokens > 0 for finish in found) == [False, True, True]
+    assert [finish.ids for finish in answers] == [finish.ids for finish in expected]
+    assert sorted(finish.cached_tokens > 0 for finish in answers) == [False, True, True]
 
 
 def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
@@ -137,8 +140,7 @@ def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
 
     monkeypatch.setattr(shared_pass, "advance", leaves)
     asked = strangers(QUESTIONS[:3], "beside a leaver")
-    asks: list[Callable[[], Finish]] = [lambda q=question: q.ask(harness) for question in asked]  # type: ignore[misc]
-    futures = crowd(harness, [lambda: harness.engine.generate(leaver), *asks])
+    futures = crowd(harness, [lambda: harness.engine.generate(leaver), *asks(harness, asked)])
     assert isinstance(futures.pop(0).exception(), Cancelled)
     assert [future.result() for future in futures] == answers[:3]
     assert shared[1] > 1
@@ -156,16 +158,16 @@ def test_a_prompt_whose_numbers_are_none_fails_by_itself(
         return advance(prefills, ends, width)
 
     def none_of_the_ill(self: KVSlices, at: int, start: int, end: int) -> KVSlices:
-        found = row(self, at, start, end)
-        for columns in found.columns if at in ill else ():
+        sound = row(self, at, start, end)
+        for columns in sound.columns if at in ill else ():
             for part in columns:
                 part.fill_(torch.nan)
-        return found
+        return sound
 
     monkeypatch.setattr(shared_pass, "advance", finds_the_ill)
     monkeypatch.setattr(KVSlices, "row", none_of_the_ill)
     asked = [Question(5, {"max_new_tokens": 21, "min_new_tokens": 21}), *QUESTIONS[:3]]
-    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in strangers(asked, "ill")])  # type: ignore[misc]
+    futures = crowd(fresh, asks(fresh, strangers(asked, "ill")))
     assert isinstance(futures.pop(0).exception(), LogitsError)
     assert [future.result() for future in futures] == answers[:3]
     assert ill
@@ -175,25 +177,16 @@ def test_a_prompt_that_breaks_a_pass_fails_by_itself(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(monkeypatch, WIDE)
-    advance, beside, tried = Prefill.advance, shared_pass.advance, list[int]()
+    tried, error = list[int](), ValueError("Image features and image tokens do not match")
 
-    def check(*prefills: Prefill) -> None:
+    def ill(prefills: list[Prefill], *_: Any) -> bool:
         tried.append(len(prefills))
-        if any(prefill._config.max_new_tokens == 21 for prefill in prefills):
-            raise ValueError("Image features and image tokens do not match")
+        return any(prefill._config.max_new_tokens == 21 for prefill in prefills)
 
-    def by_itself(self: Prefill, tokens: int | None = None) -> Any:
-        check(self)
-        return advance(self, tokens)
-
-    def beside_others(prefills: list[Prefill], ends: list[int], width: int) -> Any:
-        check(*prefills)
-        return beside(prefills, ends, width)
-
-    monkeypatch.setattr(Prefill, "advance", by_itself)
-    monkeypatch.setattr(shared_pass, "advance", beside_others)
+    fail(monkeypatch, Prefill, "advance", error, lambda prefill, *_: ill([prefill]))
+    fail(monkeypatch, shared_pass, "advance", error, ill)
     asked = [Question(5, {"max_new_tokens": 21}), *QUESTIONS[:3]]
-    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in strangers(asked, "broken")])  # type: ignore[misc]
+    futures = crowd(fresh, asks(fresh, strangers(asked, "broken")))
     assert isinstance(futures.pop(0).exception(), ValueError)
     assert [future.result() for future in futures] == answers[:3]
     assert tried == [ROWS, 1, 1, 1, 1]
@@ -203,15 +196,13 @@ def test_a_pass_without_memory_is_tried_with_fewer_prompts(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(monkeypatch, WIDE)
-    advance, tried = shared_pass.advance, list[int]()
+    tried = list[int]()
 
-    def scarce(prefills: list[Prefill], ends: list[int], width: int) -> Any:
+    def missing(prefills: list[Prefill], *_: Any) -> bool:
         tried.append(len(prefills))
-        if len(prefills) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return advance(prefills, ends, width)
+        return tried[-1] > 2
 
-    monkeypatch.setattr(shared_pass, "advance", scarce)
+    scarce(monkeypatch, shared_pass, "advance", missing)
     assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
     assert tried[:2] == [ROWS, 2]
     assert max(tried[1:]) == 2
@@ -255,9 +246,7 @@ def test_in_bfloat16_a_prompt_by_itself_is_filled_up(monkeypatch: pytest.MonkeyP
 def test_a_prompt_that_cannot_be_filled_up_after_all_is_computed_as_it_is(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise ValueError("only one row has this shape")
-
     monkeypatch.setattr(engine_of(fresh)._loop._prefilling, "_grain", 256)
-    monkeypatch.setattr(shared_pass, "advance", broken)
+    error = ValueError("only one row has this shape")
+    fail(monkeypatch, shared_pass, "advance", error, lambda *_: True)
     assert QUESTIONS[0].ask(fresh) == answers[0]

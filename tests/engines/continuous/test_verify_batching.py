@@ -32,15 +32,15 @@ from worker.engines.sequential import SequentialEngine
 Plant = Callable[[LoadedModel, pytest.MonkeyPatch], None]
 
 
-def none(_: LoadedModel, __: pytest.MonkeyPatch) -> None:
-    """The control of the controls."""
-
-
-def neighbours_leak_into_logits(model: LoadedModel, _: pytest.MonkeyPatch) -> None:
+def neighbours_leak_into_logits(model: LoadedModel, patch: pytest.MonkeyPatch) -> None:
     """As one scale of activations for the whole batch does (int8)."""
-    model.network.lm_head.register_forward_hook(
-        lambda _layer, _inputs, logits: logits + 0.02 * logits.mean(dim=0) * (logits.shape[0] > 1)
-    )
+    head, plain = model.network.lm_head, model.network.lm_head.forward
+
+    def leaking(states: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = plain(states)
+        return logits + 0.02 * logits.mean(dim=0) * (logits.shape[0] > 1)
+
+    patch.setattr(head, "forward", leaking)
 
 
 def padding_is_seen(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
@@ -102,12 +102,11 @@ FLAWS: tuple[Plant, ...] = (
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
-def test_a_flaw_is_found_out(flaw: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = LoadedModel(tiny())
-    verify(model)
-    flaw(model, monkeypatch)
+def test_a_flaw_is_found_out(flaw: Plant, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one the same model proves itself: all who ask for `harness` are served by it."""
+    flaw(shipped, monkeypatch)
     with pytest.raises(CannotBatch):
-        verify(model)
+        verify(shipped)
 
 
 def test_a_model_refused_by_name_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +129,8 @@ def test_a_model_that_cannot_be_batched_is_served_one_by_one_and_says_why(
     assert [question.ask(suite.Harness(engine)) for question in QUESTIONS[:4]] == answers[:4]
 
 
-def test_auto_batches_a_model_that_proves_itself(answers: list[Finish]) -> None:
-    engine = create(tiny(engine="auto")).load()
-    named = create(tiny()).load()
+def test_auto_batches_a_model_that_proves_itself(answers: list[Finish], harness: suite.Harness) -> None:
+    engine, named = create(tiny(engine="auto")).load(), harness.engine
     assert (engine.name, engine.rows, engine.facts) == ("continuous", 4, named.facts)
     assert engine.fingerprint == named.fingerprint
     assert engine.reason.startswith("certified: ")
@@ -140,8 +138,8 @@ def test_auto_batches_a_model_that_proves_itself(answers: list[Finish]) -> None:
 
 
 def family(name: str, folder: Any, **fields: Any) -> LoadedModel:
-    found = next(family for family in FAMILIES if family.name == name)
-    return LoadedModel(Model(id=f"tiny/{name}", source=str(found.folder(folder)), **fields))
+    built = next(family for family in FAMILIES if family.name == name)
+    return LoadedModel(Model(id=f"tiny/{name}", source=str(built.folder(folder)), **fields))
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -157,11 +155,11 @@ def test_prompts_are_cut_only_where_the_model_does_not_notice(
 
     By how much logits differ tells this from a device that rounds more than the proof allows for.
     """
-    certificate = verify(family(name, tmp_path_factory.getbasetemp(), dtype=dtype))
+    certificate = verify(family(name, tmp_path_factory.getbasetemp(), dtype=dtype), reuse=False)
     assert certificate.seams is seams
-    told = re.search(r"generate\(\): they differ by (\S+), (\S+) is allowed$", certificate.flaw)
-    assert (told is None) == (seams is CutPoints.ANYWHERE)
-    assert told is None or float(told[1]) > float(told[2])
+    reason = re.search(r"generate\(\): they differ by (\S+), (\S+) is allowed$", certificate.flaw)
+    assert (reason is None) == (seams is CutPoints.ANYWHERE)
+    assert reason is None or float(reason[1]) > float(reason[2])
 
 
 def test_a_model_with_cross_attention_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -175,7 +173,7 @@ def test_positions_that_depend_on_the_longest_row_are_refused_where_they_can(con
     rope = model.network.config.get_text_config().rope_parameters
     rope.update(rope_type="longrope", original_max_position_embeddings=64)
     if context_length == 64:
-        verify(model)
+        verify(model, reuse=False)
         return
     with pytest.raises(CannotBatch, match="64 tokens"):
         verify(model)
@@ -188,7 +186,7 @@ def test_attention_whose_temperature_depends_on_the_longest_row_is_refused_where
     model = family("llama4", tmp_path_factory.getbasetemp(), context_length=context_length)
     model.network.config.get_text_config().floor_scale = 64 + HOLE
     if context_length == 64:
-        verify(model)
+        verify(model, reuse=False)
         return
     with pytest.raises(CannotBatch, match=r"temperature .* 64 tokens"):
         verify(model)
@@ -208,39 +206,40 @@ def test_attention_whose_temperature_always_depends_names_no_length_that_would_h
     [("stop_strings", ["END"], "stop strings"), ("guidance_scale", 1.7, "guidance_scale")],
 )
 def test_a_config_that_a_row_in_a_batch_would_not_keep_to_is_refused(
-    name: str, value: object, words: str
+    name: str, value: object, words: str, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guidance remembers what it guided: of a row that is prefilled again it would know nothing."""
-    model = LoadedModel(tiny())
-    setattr(model.network.generation_config, name, value)
+    monkeypatch.setattr(shipped.network.generation_config, name, value)
     with pytest.raises(CannotBatch, match=words):
-        verify(model)
+        verify(shipped)
 
 
 def test_a_config_that_forces_the_end_costs_nobody_the_batch() -> None:
     model = LoadedModel(tiny())
     model.network.generation_config.forced_eos_token_id = 1
-    verify(model)
+    verify(model, reuse=False)
 
 
-def test_neighbours_are_not_blamed_for_what_fails_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, step = LoadedModel(tiny()), Batch.step
+def test_neighbours_are_not_blamed_for_what_fails_without_them(
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Batch.step
     with monkeypatch.context() as patch:
         patch.setattr(Batch, "step", lambda self, tokens: step(self, tokens).roll(1, dims=1))
         with pytest.raises(CannotBatch, match=r"^in a batch by itself its logits"):
-            verify(model)
+            verify(shipped)
 
     def unanswered(_: LoadedModel) -> list[VerifyCase]:
         raise ValueError("no")
 
     monkeypatch.setattr(certifying, "cases", unanswered)
     with pytest.raises(CannotBatch, match=r"^a made-up request fails: ValueError: no"):
-        verify(model)
+        verify(shipped)
 
 
 @pytest.mark.parametrize("proof", ["_crowds", "_seams", "reusable", "together"])
 def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
-    proof: str, monkeypatch: pytest.MonkeyPatch
+    proof: str, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would be served worse than it can be for as long as its worker lives."""
 
@@ -256,7 +255,7 @@ def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
 
     monkeypatch.setattr(certifying, proof, without_memory)
     with pytest.raises(torch.OutOfMemoryError):
-        verify(LoadedModel(tiny()))
+        verify(shipped)
 
 
 def test_a_model_that_was_asked_about_no_picture_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.engines.continuous.conftest import (
-    crowded,
-    loaded,
-    tiny,
-)
+from tests.engines import suite
+from tests.engines.continuous.conftest import crowded, tiny
 from worker.engines.base import Finish
 from worker.engines.continuous import model_inputs, shared_pass
 from worker.engines.continuous.kv_slices import KVSlices
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.verify.batching import verify
 from worker.engines.loading.loaded import LoadedModel
+from worker.engines.registry import create
 
 
 def rows_see_what_fills_up_others(patch: pytest.MonkeyPatch) -> None:
@@ -60,27 +58,26 @@ def shorter_rows_are_read_at_the_longest_ones_end(patch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_model_that_computes_prompts_otherwise_together_computes_them_one_by_one(
-    flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    flaw: Callable[[pytest.MonkeyPatch], None], shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flaw(monkeypatch)
-    found = verify(LoadedModel(tiny())).together
-    assert not found.prompts
-    assert (
-        "computes prompts one by one (prompts in one pass are answered otherwise: they differ by "
-        in found.words
-    )
+    proved = verify(shipped, reuse=False).together
+    assert not proved.prompts
+    reason = "computes prompts one by one (prompts in one pass are answered otherwise: they differ by "
+    assert reason in proved.words
 
 
-def test_pictures_that_change_each_other_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = LoadedModel(tiny())
-    assert verify(model).together.pictures
+def test_pictures_that_change_each_other_are_encoded_one_by_one(
+    shipped: LoadedModel, harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "their pictures one by one" not in harness.engine.reason
     encode_all = model_inputs.encode_all
     monkeypatch.setattr(
         "worker.engines.continuous.reuse_cache.encode_all", lambda *given: encode_all(*given)[::-1]
     )
-    found = verify(model).together
-    assert (found.prompts, found.pictures) == (True, False)
-    assert "their pictures one by one" in found.words
+    proved = verify(shipped).together
+    assert (proved.prompts, proved.pictures) == (True, False)
+    assert "their pictures one by one" in proved.words
 
 
 def test_a_model_that_is_proved_to_compute_prompts_one_by_one_does(
@@ -88,7 +85,7 @@ def test_a_model_that_is_proved_to_compute_prompts_one_by_one_does(
 ) -> None:
     with monkeypatch.context() as patch:
         rows_take_their_neighbours_columns(patch)
-        harness = loaded()
+        harness = suite.Harness(create(tiny()).load())
     passes.clear()
     assert "computes prompts one by one" in harness.engine.reason
     assert crowded(harness) == answers

@@ -8,7 +8,7 @@ import pytest
 
 from shared.models import Model
 from tests.engines import suite
-from tests.engines.continuous.conftest import QUESTIONS, crowded, loaded, tiny
+from tests.engines.continuous.conftest import QUESTIONS, crowded, tiny
 from tests.support.families import FAMILIES
 from tests.support.families.chatting import (
     Plant,
@@ -25,13 +25,14 @@ from worker.engines.continuous.model_inputs import EncodedPictures
 from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.verify.batching import verify
 from worker.engines.loading.loaded import LoadedModel
+from worker.engines.registry import create
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def family(name: str, files: Path) -> LoadedModel:
-    found = next(family for family in FAMILIES if family.name == name)
-    return LoadedModel(Model(id=f"tiny/{name}", source=str(found.folder(files))))
+    built = next(family for family in FAMILIES if family.name == name)
+    return LoadedModel(Model(id=f"tiny/{name}", source=str(built.folder(files))))
 
 
 def prompts_that_only_begin_alike_share(patch: pytest.MonkeyPatch) -> None:
@@ -43,10 +44,8 @@ def prompts_that_only_begin_alike_share(patch: pytest.MonkeyPatch) -> None:
     ("name", "flaw"),
     [
         ("llava", positions_begin_anew),
-        ("llava", columns_are_another_tokens),
         ("gemma3", columns_are_another_tokens),
         ("qwen2.5-vl", positions_count_tokens),
-        ("qwen3.5", states_begin_anew),
         ("lfm2-vl", states_begin_anew),
         ("paligemma", prompts_that_only_begin_alike_share),
     ],
@@ -57,40 +56,39 @@ def test_beginnings_that_serve_badly_are_not_kept(
     model = family(name, tmp_path_factory.getbasetemp())
     assert verify(model).reusable.beginnings
     flaw(monkeypatch)
-    found = verify(model).reusable
-    assert (found.beginnings, found.pictures) == (False, True)
-    assert found.flaw
-    assert found.flaw in found.words
+    proved = verify(model).reusable
+    assert (proved.beginnings, proved.pictures) == (False, True)
+    assert proved.flaw
+    assert proved.flaw in proved.words
 
 
 @pytest.mark.parametrize("flaw", [another_pictures_features, all_pictures_are_one, pictures_change_places])
 def test_pictures_that_serve_badly_are_not_kept(
-    flaw: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    flaw: Plant, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = family("llava", tmp_path_factory.getbasetemp())
-    assert verify(model).reusable.apart
+    """Without a flaw they are: see test_reuse_cache.py."""
     flaw(monkeypatch)
-    assert not verify(model).reusable.apart
+    assert not verify(shipped).reusable.apart
 
 
 def test_pictures_that_a_model_sees_in_each_others_light_are_encoded_together(
-    tmp_path_factory: pytest.TempPathFactory,
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = family("llava", tmp_path_factory.getbasetemp())
-    encode: Callable[..., Any] = model.network.base_model.get_image_features
+    base = shipped.network.base_model
+    encode: Callable[..., Any] = base.get_image_features
 
     def brighter_together(pixel_values: Any, **more: Any) -> Any:
         return encode(pixel_values=pixel_values * len(pixel_values), **more)
 
-    model.network.base_model.get_image_features = brighter_together
-    found = verify(model).reusable
-    assert (found.beginnings, found.pictures, found.apart) == (True, True, False)
+    monkeypatch.setattr(base, "get_image_features", brighter_together)
+    proved = verify(shipped).reusable
+    assert (proved.beginnings, proved.pictures, proved.apart) == (True, True, False)
 
 
 def test_a_model_without_a_chat_to_try_is_served_without() -> None:
-    found = verify(LoadedModel(tiny(context_length=100))).reusable
-    assert not found.anything
-    assert "no chat" in found.words
+    proved = verify(LoadedModel(tiny(context_length=100))).reusable
+    assert not proved.anything
+    assert "no chat" in proved.words
 
 
 def test_a_flawed_model_is_served_without_and_says_why(
@@ -99,7 +97,7 @@ def test_a_flawed_model_is_served_without_and_says_why(
     with monkeypatch.context() as patch:
         columns_are_another_tokens(patch)
         patch.setattr(EncodedPictures, "of", lambda _: None)
-        served = loaded()
+        served = suite.Harness(create(tiny()).load())
     assert "reuses nothing (its pictures are not encoded by themselves)" in served.engine.reason
     for _ in range(2):
         assert crowded(served, QUESTIONS[:4]) == answers[:4]

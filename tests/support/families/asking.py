@@ -13,6 +13,7 @@ from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Role, Text
 from tests.support.families.family import Family, hf
 from worker.engines.base import Engine, Row
+from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.registry import create
 
 ANSWER = 12
@@ -130,7 +131,18 @@ class Subject:
 
 @cache
 def _engine(folder: Path, name: str, **fields: Any) -> Engine:
-    return create(Model(id=f"tiny/{folder.name}", source=str(folder), engine=name, **fields)).load()
+    model = Model(id=f"tiny/{folder.name}", source=str(folder), engine=name, **fields)
+    engine = create(model)
+    if name == "auto" or not isinstance(engine, LoadedEngine) or fields.keys() - {"rows"}:
+        return engine.load()
+    engine.start(_loaded(folder))
+    return engine
+
+
+@cache
+def _loaded(folder: Path) -> LoadedModel:
+    """Engines that ask nothing of its loading share a network, as `auto` hands one on."""
+    return LoadedModel(Model(id=f"tiny/{folder.name}", source=str(folder)))
 
 
 @cache

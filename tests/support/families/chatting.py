@@ -1,7 +1,8 @@
 """Chats of several turns, questions that begin alike, and faults to plant into what is reused of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -53,30 +54,29 @@ class Answered:
 
 def answered(subject: Subject, scope: str, **parameters: Any) -> list[Answered]:
     """Ask a chat and more questions, one after the other; the chat goes on with the answers it gets alone."""
-    alone, engine = subject.engine(), subject.engine("continuous", rows=4)
-    found: list[Answered] = []
-
-    def answer(conversation: Conversation) -> str:
+    engine, answers = subject.engine("continuous", rows=4), list[Answered]()
+    for conversation, alone in _alone(subject, **parameters):
         row = subject.row(engine, conversation, scope, **parameters)
-        expected = alone.generate(subject.row(alone, conversation, **parameters))
-        found.append(Answered(conversation, row.prompt.tokens, engine.generate(row), expected))
-        return expected.text
-
-    if subject.family.raw:
-        turns: Sequence[Conversation] = BARE
-    else:
-        _chat(answer)
-        turns = OTHERS
-    for conversation in turns:
-        answer(conversation)
-    return found
+        answers.append(Answered(conversation, row.prompt.tokens, engine.generate(row), alone))
+    return answers
 
 
-def _chat(answer: Callable[[Conversation], str]) -> None:
+@cache
+def _alone(subject: Subject, **parameters: Any) -> list[tuple[Conversation, Finish]]:
+    engine, answers = subject.engine(), list[tuple[Conversation, Finish]]()
+
+    def ask(conversation: Conversation) -> str:
+        finish = engine.generate(subject.row(engine, conversation, **parameters))
+        answers.append((conversation, finish))
+        return finish.text
+
     turns: tuple[tuple[Any, ...], ...] = ()
-    for turn in TURNS:
+    for turn in () if subject.family.raw else TURNS:
         turns = (*turns, turn)
-        turns = (*turns, (answer(Conversation("", turns)) or "-",))
+        turns = (*turns, (ask(Conversation("", turns)) or "-",))
+    for conversation in BARE if subject.family.raw else OTHERS:
+        ask(conversation)
+    return answers
 
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -110,8 +110,8 @@ def another_pictures_features(patch: pytest.MonkeyPatch) -> None:
     picture_of = ReuseCache._picture
 
     def turned(*given: Any) -> EncodedPictures | None:
-        found = picture_of(*given)
-        return found and EncodedPictures(found.kind, found.name, found.listed, found.rows.flip(0), found.deep)
+        one = picture_of(*given)
+        return one and EncodedPictures(one.kind, one.name, one.listed, one.rows.flip(0), one.deep)
 
     patch.setattr(ReuseCache, "_picture", turned)
 

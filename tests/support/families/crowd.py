@@ -141,20 +141,20 @@ def flat(inputs: dict[str, Any]) -> None:
 @contextmanager
 def forwards(subject: Subject, change: Fault | None = None) -> Iterator[list[int]]:
     """Row counts of the networks' decoding steps; `change` corrupts the inputs of those with several rows."""
-    network, seen = type(subject.network), list[int]()
+    network, counts = type(subject.network), list[int]()
     original: Forward = network.forward
 
     @wraps(original)
     def forward(self: Any, *args: Any, **inputs: Any) -> Any:
         ids = inputs.get("input_ids")
         if ids is not None and ids.shape[-1] == 1:
-            seen.append(len(ids))
+            counts.append(len(ids))
             if change is not None and len(ids) > 1:
                 change(inputs)
         return original(self, *args, **inputs)
 
     network.forward = forward
     try:
-        yield seen
+        yield counts
     finally:
         network.forward = original
