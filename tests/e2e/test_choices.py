@@ -1,4 +1,4 @@
-"""Several answers to one question, as the clients read them, over a worker's death as well."""
+"""Several answers to one question, as the clients read them; over a worker's death: test_streams.py."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import huggingface_hub
 from tests.e2e.conftest import TINY
 from tests.e2e.test_answers import openai_client
 from tests.support.circle_questions import BLUE, chat, circle
-from tests.support.clients import Api, SentEvent, sent_events
+from tests.support.clients import Api
 from tests.support.service import Service
 
 DRAWN: dict[str, Any] = {"temperature": 3.0, "top_p": 0.99, "seed": 11, "max_tokens": 12}
@@ -56,47 +56,10 @@ def test_the_openai_client_reads_several_texts(service: Service) -> None:
 def test_more_answers_than_the_model_has_rows_are_given_in_turns(service: Service, api: Api) -> None:
     drawn = {"temperature": 3.0, "seed": 4, "max_new_tokens": 12}
     body = {"inputs": "Hello", "parameters": {"num_return_sequences": 8, **drawn}}
-    told = api.post(f"/models/{TINY}", json=body).json()
-    assert len({answer["generated_text"] for answer in told}) > 4
-    assert len(told) == 8
+    answers = api.post(f"/models/{TINY}", json=body).json()
+    assert len({answer["generated_text"] for answer in answers}) > 4
+    assert len(answers) == 8
     with huggingface_hub.InferenceClient(base_url=service.url() + "/v1", api_key="any") as client:
-        said = [{"role": "user", "content": "Hello"}]
-        output = client.chat_completion(said, model=TINY, extra_body={"n": 2} | DRAWN)
+        messages = [{"role": "user", "content": "Hello"}]
+        output = client.chat_completion(messages, model=TINY, extra_body={"n": 2} | DRAWN)
     assert [choice.index for choice in output.choices] == [0, 1]
-
-
-def test_answers_of_a_killed_worker_go_on_each_where_its_reader_is(service: Service, api: Api) -> None:
-    body: dict[str, Any] = {
-        "model": TINY,
-        "messages": [{"role": "user", "content": "Describe a garden."}],
-        "temperature": 100,
-        "top_k": 1000,
-        "seed": 7,
-        "n": 2,
-        "max_tokens": 400,
-        "min_tokens": 400,
-    }
-    whole = api.post("/v1/chat/completions", json=body).json()
-    read = {0: "", 1: ""}
-    with api.stream("POST", "/v1/chat/completions", json=body | {"stream": True}, headers=ANEW) as reply:
-        events = sent_events(reply.iter_lines())
-        while not all(read.values()):
-            take(next(events), read)
-        service.kill(TINY)
-        before = dict(read)
-        service.start(TINY)
-        for event in events:
-            take(event, read)
-    texts = {choice["index"]: choice["message"]["content"] for choice in whole["choices"]}
-    assert read == texts
-    assert all(0 < len(before[n]) < len(texts[n]) for n in texts)
-    job = api.job(reply.headers["x-job-id"])
-    assert [a["outcome"] for a in job["attempts"]] == ["worker_lost", "succeeded"]
-    assert [c["text"] for c in job["result"]["choices"]] == list(texts.values())
-    assert job["result"]["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"] == 800
-
-
-def take(event: SentEvent, read: dict[int, str]) -> None:
-    """What a chunk adds to each answer."""
-    for choice in [] if event.data == "[DONE]" else event.data["choices"]:
-        read[choice["index"]] += choice["delta"]["content"]

@@ -1,4 +1,4 @@
-"""How sure the model was, as OpenAI's own client reads it, over a worker's death as well."""
+"""How sure the model was, as OpenAI's own client reads it; over a worker's death: test_streams.py."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.conftest import TINY
 from tests.e2e.test_answers import openai_client
 from tests.support.circle_questions import BLUE, chat, circle
-from tests.support.clients import Api, SentEvent, sent_events
+from tests.support.clients import Api
 from tests.support.service import Service
 
 ANEW = {"x-use-cache": "false"}
@@ -18,13 +18,13 @@ def test_the_openai_client_reads_a_chats_logprobs_whole_and_streamed(service: Se
     with openai_client(service) as client:
         (whole,) = client.chat.completions.create(**asked, top_logprobs=3).choices
         stream = client.chat.completions.create(**asked, top_logprobs=3, stream=True, extra_headers=ANEW)
-        told = [t for c in stream if c.choices[0].logprobs for t in c.choices[0].logprobs.content or ()]
+        tokens = [t for c in stream if c.choices[0].logprobs for t in c.choices[0].logprobs.content or ()]
         plain = client.chat.completions.create(model=TINY, messages=asked["messages"])
     assert whole.logprobs is not None
     assert whole.logprobs.content is not None
     assert "".join(token.token for token in whole.logprobs.content) == whole.message.content
     assert bytes(b for t in whole.logprobs.content for b in t.bytes or ()).decode() == whole.message.content
-    for token, streamed in zip(whole.logprobs.content, told, strict=True):
+    for token, streamed in zip(whole.logprobs.content, tokens, strict=True):
         assert (token.token, token.bytes) == (streamed.token, streamed.bytes)
         assert token.logprob == pytest.approx(streamed.logprob, abs=1e-3)
         assert [token.top_logprobs[0].token, len(token.top_logprobs)] == [token.token, 3]
@@ -58,36 +58,3 @@ def test_the_openai_client_bans_a_token(service: Service) -> None:
         bent = client.completions.create(**asked, logit_bias=banned).choices[0]
     assert whole.text.startswith(event.data["text"])
     assert not bent.text.startswith(event.data["text"])
-
-
-def test_logprobs_of_a_stream_go_on_over_a_workers_death(service: Service, api: Api) -> None:
-    body: dict[str, Any] = {
-        "model": TINY,
-        "messages": [{"role": "user", "content": "Describe a street."}],
-        "temperature": 100,
-        "top_k": 1000,
-        "seed": 3,
-        "max_tokens": 300,
-        "min_tokens": 300,
-        "logprobs": True,
-        "top_logprobs": 2,
-    }
-    whole = api.post("/v1/chat/completions", json=body).json()["choices"][0]["logprobs"]["content"]
-    with api.stream("POST", "/v1/chat/completions", json=body | {"stream": True}, headers=ANEW) as reply:
-        events = sent_events(reply.iter_lines())
-        first = next(found for e in events if (found := told(e)))
-        service.kill(TINY)
-        service.start(TINY)
-        streamed = first + [entry for e in events for entry in told(e)]
-    assert [entry["token"] for entry in streamed] == [entry["token"] for entry in whole]
-    expected = [entry["logprob"] for entry in whole]
-    assert [entry["logprob"] for entry in streamed] == pytest.approx(expected, abs=1e-3)
-    job = api.job(reply.headers["x-job-id"])
-    assert [a["outcome"] for a in job["attempts"]] == ["worker_lost", "succeeded"]
-    kept = job["result"]["choices"][0]["logprobs"]
-    assert [entry["token"] for entry in kept] == [entry["token"] for entry in whole]
-
-
-def told(event: SentEvent) -> list[dict[str, Any]]:
-    found = None if event.data == "[DONE]" else event.data["choices"][0]["logprobs"]
-    return found["content"] if found else []
