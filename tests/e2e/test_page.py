@@ -47,7 +47,7 @@ def test_text_is_seen_while_it_is_made_and_cancelling_stops_it(page: Page, api: 
 
 
 def test_a_stream_goes_on_where_the_service_was_killed_and_came_back(page: Page, service: Service) -> None:
-    words = " ".join(f"word{number}" for number in range(40))
+    words = " ".join(f"word{number}" for number in range(25))
     ask(page, SLOW, words)
     expect(page.locator("#answer")).to_contain_text("word3")
     service.kill("api")

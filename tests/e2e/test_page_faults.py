@@ -183,7 +183,7 @@ def test_a_job_of_thousands_of_pieces_is_drawn_as_finely_as_can_be_seen(page: Pa
 
 
 def test_a_hidden_tab_gives_its_connection_back_and_misses_nothing(page: Page) -> None:
-    words = " ".join(f"word{number}" for number in range(60))
+    words = " ".join(f"word{number}" for number in range(25))
     ask(page, SLOW, words)
     expect(page.locator("#answer")).to_contain_text("word2")
     with page.expect_event("requestfailed", lambda request: "/events?" in request.url):

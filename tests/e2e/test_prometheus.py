@@ -20,7 +20,7 @@ RUN = "sightline_attempts_total"
 
 @pytest.fixture
 def reading(service: Service, tmp_path: Path) -> Iterator[httpx.Client]:
-    with prometheus(tmp_path, service.url(), every_s=3) as client:
+    with prometheus(tmp_path, service.url(), every_s=1) as client:
         yield client
 
 
