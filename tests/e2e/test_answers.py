@@ -53,8 +53,8 @@ def test_the_model_is_batched_and_many_callers_at_once_read_their_own_answers(ap
 
 
 def test_two_callers_with_one_question_at_once_share_one_computation(api: Api) -> None:
-    # More than two seconds: so much later the other one may come.
-    body = {"inputs": " ".join(f"shared{n}" for n in range(25)), "parameters": {"seed": 1}}
+    # More than three seconds: so much later the other one may come.
+    body = {"inputs": " ".join(f"shared{n}" for n in range(35)), "parameters": {"seed": 1}}
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(api.post, f"/models/{SLOW}", json=body) for _ in range(2)]
         replies = [reply.result() for reply in asked]

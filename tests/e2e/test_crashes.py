@@ -20,7 +20,7 @@ def words(name: str, count: int = 15) -> str:
 def test_a_synchronous_caller_of_a_killed_api_process_finds_the_answer_when_asking_again(
     service: Service, api: Api
 ) -> None:
-    body, before = {"inputs": words("again", 25)}, running(api)
+    body, before = {"inputs": words("again", 35)}, running(api)
     with ThreadPoolExecutor(1) as pool, Api(service.url("api-2")) as other:
         asked = pool.submit(other.post, f"/models/{SLOW}", json=body)
         until(lambda: running(api) - before)
@@ -40,7 +40,7 @@ def running(api: Api) -> set[str]:
 def test_jobs_accepted_before_the_record_store_is_killed_end_after_its_restart(
     service: Service, api: Api
 ) -> None:
-    asked = [words(f"store-{n}-", 5 if n else 25) for n in range(3)]
+    asked = [words(f"store-{n}-", 5 if n else 35) for n in range(3)]
     jobs = [api.submit(model=SLOW, input={"prompt": prompt}) for prompt in asked]
     api.running(jobs[0])
     service.redis.kill()
@@ -95,7 +95,7 @@ def test_jobs_wait_for_a_courier_that_died_while_it_fetched(service: Service, ap
 
 
 def test_a_stopping_worker_gives_back_what_it_cannot_finish(service: Service, api: Api) -> None:
-    long = words("drain", 30)
+    long = words("drain", 35)
     job = api.submit(model=SLOW, input={"prompt": long})
     api.running(job)
     service.processes[SLOW].terminate()
@@ -131,7 +131,7 @@ def health(api: Api) -> dict[str, str]:
 def test_a_worker_that_was_paused_too_long_does_not_write_over_the_one_that_took_over(
     service: Service, api: Api
 ) -> None:
-    question = words("paused", 25)
+    question = words("paused", 35)
     job = api.submit(model=SLOW, input={"prompt": question})
     api.running(job)
     paused = service.processes.pop(SLOW)
