@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.contract.conftest import ECHO, TINY, UNSERVED
+from tests.contract.conftest import ECHO, TINY
 from tests.support.circle_questions import RED, circle
 from tests.support.hf_clients import turn
 from tests.support.keys import ADMIN
@@ -62,29 +62,6 @@ def test_curl_asks_the_first_model_at_the_root(url: str, picture: Path) -> None:
     for path in ("/", "/v1"):
         [found] = json.loads(curl(url + path, "--data-binary", f"@{picture}"))
         assert "red" in found["generated_text"].lower()
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        ('{"inputs": No input example has been defined for this model task.}', 400, "invalid_json"),
-        ("{}", 400, "invalid_request"),
-        ('{"inputs": "one", "colour": 1}', 400, "unknown_field"),
-        ("", 400, "invalid_json"),
-    ],
-)
-def test_what_is_no_question_is_refused_in_json(url: str, body: str, status: int, code: str) -> None:
-    said = curl(f"{url}/models/{ECHO}", "-d", body, *JSON, "-w", "\n%{http_code} %{content_type}")
-    text, _, head = said.rpartition("\n")
-    assert (head, json.loads(text)["error_type"]) == (f"{status} application/json", code)
-
-
-def test_a_model_that_is_not_ready_says_so_in_headers_and_body(url: str) -> None:
-    said = requests.post(f"{url}/models/{UNSERVED}", json={"inputs": "one"}, timeout=30)
-    assert (said.status_code, said.json()["error_type"]) == (503, "no_worker")
-    assert said.json()["error"] == said.headers["x-error-message"]
-    assert said.json()["estimated_time"] >= 1
-    assert 1 <= int(said.headers["retry-after"]) <= 60
 
 
 def test_requests_sends_json_bytes_and_pieces(url: str, picture: Path) -> None:

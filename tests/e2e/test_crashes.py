@@ -10,6 +10,7 @@ from redis import Redis
 
 from tests.e2e.conftest import ECHO, SLOW
 from tests.support.clients import Api, sent_events, told, until
+from tests.support.metrics import total
 from tests.support.service import COURIER, Service
 
 
@@ -108,7 +109,7 @@ def test_a_stopping_worker_gives_back_what_it_cannot_finish(service: Service, ap
 
 def test_processes_started_before_the_record_store_serve_once_it_is_there(service: Service, api: Api) -> None:
     for name in ("api", COURIER, SLOW):
-        service.processes[name].end()
+        service.kill(name)
     service.redis.kill()
     service.start("api", COURIER, SLOW)
     until(lambda: health(api).get("store") == "unreachable")
@@ -147,3 +148,23 @@ def test_a_worker_that_was_paused_too_long_does_not_write_over_the_one_that_took
     assert paused.wait() == 0
     assert told(api.events(job)) == question
     assert [a["outcome"] for a in api.job(job)["attempts"]] == ["worker_lost", "succeeded"]
+
+
+def test_a_total_does_not_fall_when_a_worker_dies_and_both_apis_tell_the_same(
+    service: Service, api: Api
+) -> None:
+    def counted(of: str = "api") -> float:
+        page = service.caller.get(f"{service.url(of)}/metrics").text
+        return total(page, "sightline_attempts_total", model=SLOW, outcome="succeeded")
+
+    before = counted()
+    api.ended(api.submit(model=SLOW, input={"prompt": "one"}))
+    after = until(lambda: (total_now := counted()) > before and total_now)
+    service.kill(SLOW)
+    assert counted() >= after
+    service.ready(SLOW)
+    api.ended(api.submit(model=SLOW, input={"prompt": "two"}))
+
+    assert until(lambda: (total_now := counted("api-2")) > after and total_now) >= after + 1
+    # Each reads at a moment of its own: what was counted between them has been told soon.
+    until(lambda: counted("api") == counted("api-2"))
