@@ -110,15 +110,15 @@ def keyed(service: Service) -> str:
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
-    with running_node() as found:
-        yield found
+    with running_node() as started:
+        yield started
 
 
 @pytest.fixture(params=KINDS)
 def client(url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """OpenAI's client in Python, the sync and the async one."""
-    with openai_client(request.param, url) as found:
-        yield found
+    with openai_client(request.param, url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -31,10 +31,10 @@ PICTURE, NOT_A_PICTURE = picture(), b"\x89PNG\r\n\x1a\n and nothing more"
 @pytest.fixture
 def traffic() -> Iterator[list[Any]]:
     """What the sync client received; each answer's `request` is what was sent."""
-    session, seen = get_session(), list[Any]()
+    session, replies = get_session(), list[Any]()
     hooks = session.event_hooks
-    session.event_hooks = {**hooks, "response": [seen.append]}
-    yield seen
+    session.event_hooks = {**hooks, "response": [replies.append]}
+    yield replies
     session.event_hooks = hooks
 
 
