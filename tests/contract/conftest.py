@@ -18,7 +18,7 @@ from tests.support.service import COURIER, ROOT, Service, running_service, watch
 TINY, ECHO, UNSERVED, WAKING = "sightline/tiny", "test/echo", "test/unserved", "test/waking"
 ALWAYS = ("api", COURIER, ECHO, TINY)
 KEYED = "api-keyed"
-"""An API process that asks for keys and lets synchronous callers wait eight seconds; see `keyed`."""
+"""An API process that asks for keys and lets synchronous callers wait three seconds; see `keyed`."""
 
 FAILING, STALLING = "please fail", "please hang"
 """Questions holding these end in 500 attempts_exhausted, or have no answer until their callers leave."""
@@ -66,7 +66,7 @@ ENV = {
     "SIGHTLINE_PICTURES__DECODE_LIMIT_S": "60",
     "SIGHTLINE_SOUNDS__DECODE_LIMIT_S": "60",
 }
-STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "8"}
+STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "3"}
 
 
 # No longer than these tests run: processes with nothing to do take time from whoever has.
@@ -110,15 +110,15 @@ def keyed(service: Service) -> str:
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
-    with running_node() as found:
-        yield found
+    with running_node() as started:
+        yield started
 
 
 @pytest.fixture(params=KINDS)
 def client(url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """OpenAI's client in Python, the sync and the async one."""
-    with openai_client(request.param, url) as found:
-        yield found
+    with openai_client(request.param, url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ options = {{ step_s = 0.1 }}
 [[models]]
 id = "test/late"
 engine = "echo"
-options = {{ load_s = 8 }}
+options = {{ load_s = 4 }}
 
 [[models]]
 id = "test/broken"
@@ -109,7 +109,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
+    page.on("console", lambda line: wrong.append(line.text) if "Content Security" in line.text else None)
     page.on("request", lambda asked: wrong.append(asked.url) if _is_foreign(asked.url, service) else None)
     page.goto(service.url())
     expect(page.locator("#model option")).not_to_have_count(0)

@@ -1,23 +1,13 @@
 """A question about a picture comes back answered, whatever door it came through."""
 
 import base64
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import openai
 import pytest
 
 from tests.e2e.conftest import SLOW, TINY
-from tests.support.circle_questions import BLUE, COLOUR, GREEN, RED, Colour, chat, circle
+from tests.support.circle_questions import BLUE, COLOUR, GREEN, RED, Colour, circle
 from tests.support.clients import Api
-from tests.support.service import Service
-
-
-@contextmanager
-def openai_client(service: Service) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{service.url()}/v1", api_key="any", max_retries=0) as client:
-        yield client
 
 
 @pytest.mark.parametrize(("colour", "word"), [(RED, "red"), (BLUE, "blue")])
@@ -53,37 +43,13 @@ def test_the_model_is_batched_and_many_callers_at_once_read_their_own_answers(ap
 
 
 def test_two_callers_with_one_question_at_once_share_one_computation(api: Api) -> None:
-    # Six seconds: so much later the other one may come.
-    body = {"inputs": " ".join(f"shared{n}" for n in range(60)), "parameters": {"seed": 1}}
+    # More than three seconds: so much later the other one may come.
+    body = {"inputs": " ".join(f"shared{n}" for n in range(35)), "parameters": {"seed": 1}}
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(api.post, f"/models/{SLOW}", json=body) for _ in range(2)]
         replies = [reply.result() for reply in asked]
     assert [r.json() for r in replies] == [[{"generated_text": body["inputs"]}]] * 2
     assert sorted(r.headers["x-cache"] for r in replies) == ["COALESCED", "MISS"]
-
-
-def test_the_openai_client_chats_whole_and_streamed(service: Service) -> None:
-    messages = chat(circle(BLUE, at=60))
-    with openai_client(service) as client:
-        whole = client.chat.completions.create(model=TINY, messages=messages)
-        stream = client.chat.completions.create(
-            model=TINY,
-            messages=messages,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-        chunks = list(stream)
-    answer = whole.choices[0].message.content
-    assert answer is not None
-    assert "blue" in answer.lower()
-    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == answer
-    assert chunks[-1].usage == whole.usage
-
-
-def test_the_openai_client_lists_the_models_the_shipped_one_first(service: Service) -> None:
-    with openai_client(service) as client:
-        assert [m.id for m in client.models.list()][:2] == [TINY, "test/echo"]
-        assert client.models.retrieve(TINY).id == TINY
 
 
 def test_a_job_is_accepted_at_once_and_a_long_poll_brings_its_end(api: Api) -> None:

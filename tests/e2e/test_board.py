@@ -1,4 +1,4 @@
-"""The board as it looks over a busy service: each panel drawn from what a real Prometheus answers to it.
+"""The board over a busy service, drawn from what a real Prometheus answers; the alerts are answered as well.
 
 Needs prometheus (Debian: `apt install prometheus`); SIGHTLINE_PICTURES=1 writes the picture of the docs anew.
 """
@@ -20,8 +20,8 @@ from docs.generate.charts import Series
 from tests.e2e.conftest import SLOW
 from tests.support.busy_service import elsewhere, line_up, one_round
 from tests.support.clients import Api
-from tests.support.metrics import BOARD, filled, panels
-from tests.support.prometheus import course, needs_prometheus, prometheus, scraped
+from tests.support.metrics import BOARD, filled, panels, shown
+from tests.support.prometheus import asked, course, needs_prometheus, prometheus, scraped
 from tests.support.service import ROOT, Service
 
 PICTURE = ROOT / "docs/images/board.svg"
@@ -77,18 +77,22 @@ def test_every_panel_shows_something_of_a_busy_service(service: Service, api: Ap
         for number in range(ROUNDS):
             one_round(service, api, there, remote, number)
         left = line_up(api, "the last", 9)
-        for seen in SEEN:
-            scraped(client, seen)
+        for counted in SEEN:
+            scraped(client, counted)
+        groups = client.get("/rules").json()["data"]["groups"]
+        for expression in shown():
+            asked(client, expression)
         moments = moments_since(began)
-        found = answers(client, moments)
+        courses = answers(client, moments)
     for job in left:
         api.post(f"/v1/jobs/{job}/cancel")
 
-    assert [panel["title"] for panel in panels() if not any(one.values for one in found[panel["id"]])] == []
-    still = {panel["title"] for panel in panels() if not any(one.tells for one in found[panel["id"]])}
+    assert [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"] == []
+    assert [panel["title"] for panel in panels() if not any(one.values for one in courses[panel["id"]])] == []
+    still = {panel["title"] for panel in panels() if not any(one.tells for one in courses[panel["id"]])}
     assert still <= WELL
     # The name of the machine that draws is nobody's business.
-    drawn = draw(BOARD_PANELS, found, moments).replace(f">{socket.gethostname()} ", ">host ")
+    drawn = draw(BOARD_PANELS, courses, moments).replace(f">{socket.gethostname()} ", ">host ")
     assert titles(drawn) == TITLES
     assert not re.search(r"\b(?:nan|inf)\b", drawn)
     if DRAWING:

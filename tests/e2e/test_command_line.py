@@ -8,7 +8,7 @@ from tests.e2e.conftest import SLOW
 from tests.support.clients import Api
 from tests.support.service import ROOT, Service
 
-WORDS = " ".join(f"word{n}" for n in range(40)) + " followed"
+WORDS = " ".join(f"word{n}" for n in range(25)) + " followed"
 
 
 def test_a_follower_reads_one_unbroken_text_though_its_api_process_dies(service: Service, api: Api) -> None:

@@ -1,7 +1,6 @@
-"""Clients that ask for JSON, an expression or a choice get it, through every API and under its own names."""
+"""Clients that ask for JSON, an expression or a choice get it; as each API names it: tests/contract."""
 
 import base64
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -10,7 +9,6 @@ import huggingface_hub
 from pydantic import BaseModel
 
 from tests.e2e.conftest import TINY
-from tests.e2e.test_answers import openai_client
 from tests.engines.test_grammar import HOSTILE
 from tests.support.circle_questions import COLOUR, RED, chat, circle
 from tests.support.clients import Api
@@ -27,29 +25,6 @@ SEEN: Any = {
     "json_schema": {"name": "seen", "schema": Seen.model_json_schema()},
 }
 PICTURE = circle(RED, at=44)
-
-
-def test_the_openai_client_parses_the_answer_into_the_callers_own_class(service: Service) -> None:
-    with openai_client(service) as client:
-        whole = client.chat.completions.parse(model=TINY, messages=chat(PICTURE), response_format=Seen)
-        with client.chat.completions.stream(
-            model=TINY, messages=chat(PICTURE), response_format=Seen
-        ) as stream:
-            streamed = stream.get_final_completion()
-    assert isinstance(whole.choices[0].message.parsed, Seen)
-    assert streamed.choices[0].message.parsed == whole.choices[0].message.parsed
-
-
-def test_the_hugging_face_client_gets_json_under_both_of_its_names(service: Service) -> None:
-    answers = [
-        client.chat_completion(chat(PICTURE), model=model, response_format=SEEN)
-        for client, model in (
-            (huggingface_hub.InferenceClient(base_url=service.url(), api_key="hf_any"), TINY),
-            (huggingface_hub.InferenceClient(model=f"{service.url()}/models/{TINY}"), None),
-        )
-    ]
-    for answer in answers:
-        Seen.model_validate_json(answer.choices[0].message.content or "")
 
 
 def test_the_hugging_face_client_generates_text_by_a_grammar(service: Service) -> None:
@@ -96,11 +71,3 @@ def test_formats_that_crash_the_compiler_cost_no_one_else_an_answer(api: Api) ->
     assert [j["status"] for j in answered] == ["succeeded"] * 3
     assert answered[1]["result"]["text"] in ("cat", "dog")
     assert {len(j["attempts"]) for j in jobs} == {1}
-
-
-def test_an_unsupported_keyword_is_refused_before_it_is_queued(api: Api) -> None:
-    schema = {"type": "array", "uniqueItems": True}
-    body = {"model": TINY, "messages": chat(PICTURE), "response_format": {"type": "json", "value": schema}}
-    reply = api.post("/v1/chat/completions", content=json.dumps(body))
-    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "unsupported_parameter")
-    assert reply.json()["error"]["param"] == "response_format.value.uniqueItems"

@@ -46,18 +46,18 @@ def test_the_next_load_is_estimated_from_the_last_and_the_estimate_falls(service
     cached = api.post(f"/models/{LATE}", json=QUESTION)
     assert cached.headers["x-cache"] == "HIT", "an answer that is known needs no model"
     service.start(LATE)
-    told = [loading(api).json()]
+    refusals = [loading(api).json()]
 
     def serves() -> bool:
         if (reply := ask_anew(api)).status_code == 503:
-            told.append(reply.json())
+            refusals.append(reply.json())
         return reply.status_code == 200
 
     until(serves)
-    seen = [reply["estimated_time"] for reply in told]
-    assert {reply["basis"] for reply in told} == {"measured"}
-    assert seen[0] > seen[-1]
-    assert seen == sorted(seen, reverse=True)
+    estimates = [body["estimated_time"] for body in refusals]
+    assert {body["basis"] for body in refusals} == {"measured"}
+    assert estimates[0] > estimates[-1]
+    assert estimates == sorted(estimates, reverse=True)
 
 
 def test_a_model_without_a_worker_is_named_so_and_its_jobs_wait(api: Api) -> None:

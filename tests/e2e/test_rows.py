@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.e2e.conftest import STALL, WIDE
+from tests.e2e.conftest import STALL, TINY, WIDE
 from tests.support.clients import Api, until
 from tests.support.processes import Process
 from tests.support.service import Service
@@ -43,9 +43,9 @@ def test_wide_requests_are_shared_by_all_workers_and_outlive_one_of_them(service
         by = {worker_of(api, job): job for job in begun}
         assert len(by) == 2, "one worker holds both while the other idles"
         assert worker_of(api, third) is None
-        seen = next(row for row in api.get("/v1/admin/fleet").json()["models"] if row["model"] == WIDE)
-        assert seen["backlog"] == 24, "who scales the workers is told of the rows"
-        lost = next(by[worker["id"]] for worker in seen["workers"] if worker["pid"] == other.pid)
+        model = next(row for row in api.get("/v1/admin/fleet").json()["models"] if row["model"] == WIDE)
+        assert model["backlog"] == 24, "who scales the workers is told of the rows"
+        lost = next(by[worker["id"]] for worker in model["workers"] if worker["pid"] == other.pid)
 
         other.kill()
         until(lambda: worker_of(api, lost) is None)
@@ -58,3 +58,11 @@ def test_wide_requests_are_shared_by_all_workers_and_outlive_one_of_them(service
         cancel(api, lost, third)
         assert [choice["text"] for choice in api.ended(last)["result"]["choices"]] == ["after all"] * 8
     service.processes[WIDE].end()
+
+
+def test_more_answers_than_the_model_has_rows_are_given_in_turns(api: Api) -> None:
+    drawn = {"temperature": 3.0, "seed": 4, "max_new_tokens": 12}
+    body = {"inputs": "Hello", "parameters": {"num_return_sequences": 8, **drawn}}
+    answers = api.post(f"/models/{TINY}", json=body).json()
+    assert len({answer["generated_text"] for answer in answers}) > 4
+    assert len(answers) == 8

@@ -2,27 +2,18 @@
 
 import base64
 import os
-import sys
 from pathlib import Path
-from subprocess import run
 
 import psutil
-import pytest
 from redis import Redis
 
 from shared.blobs import digest
 from shared.settings import RedisSettings
 from tests.support.clients import Api
 from tests.support.pictures import RGB, png
-from tests.support.service import COURIER, ROOT, Service
+from tests.support.service import COURIER, Service
 
 UNSERVED = "test/unserved"
-
-
-@pytest.mark.parametrize("module", ["api.app", "worker.courier"])
-def test_neither_api_nor_courier_imports_torch(module: str) -> None:
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_api_processes_stay_small_also_when_they_have_answered(service: Service, api: Api) -> None:

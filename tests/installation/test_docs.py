@@ -1,5 +1,6 @@
 """What the pages tell people to type works as it stands, against a live service."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,14 @@ import pytest
 from tests.e2e.conftest import ENV
 from tests.support.clients import Api
 from tests.support.service import COURIER, ROOT, Service, running_service
-from tests.support.snippets import RUN, Snippet, snippets
+from tests.support.snippets import RUN, Snippet, execute, snippets
 
 LIMIT_S = 200
 pytestmark = pytest.mark.timeout(LIMIT_S + 40)
 BIN = Path(sys.executable).parent
-# A target is looked up in the Makefile (tests/unit/project/test_docs.py); a container needs an engine that is
-# not everywhere (tests/unit/project/test_containers.py).
-ELSEWHERE = ("make ", "docker ")
+# A target is looked up in the Makefile, a test in its folder (tests/unit/project/test_docs.py); a container
+# needs an engine that is not everywhere (tests/unit/project/test_containers.py).
+ELSEWHERE = ("make ", "docker ", ".venv/bin/python -m pytest ")
 # What speaks with the service at its usual address.
 ASKING = re.compile(r"\.venv/bin/sightline (?:ask|estimate|(?:jobs|models|batches) \w+)")
 MODEL = f"""
@@ -29,6 +31,10 @@ MODEL = f"""
 id = "sightline/tiny"
 source = "{ROOT / "models/tiny"}"
 """
+OWN_WORKERS = '[[models]]\nid = "sightline/tiny"\nengine = "echo"\n'
+"""What a block serves that starts workers itself: ours above loads the real model."""
+CLIENTS = ["openai", "huggingface_hub", "requests", "standardwebhooks.webhooks", "tests.support.snippets"]
+"""Loaded once for all blocks of Python, each of which runs in a process forked off."""
 
 
 @pytest.fixture(scope="module")
@@ -42,36 +48,59 @@ def shipped() -> Iterator[Service]:
 
 
 def runnable() -> list[Snippet]:
-    found = snippets(*RUN)
-    return [s for s in found if s.kind == "python" or any(not c.startswith(ELSEWHERE) for c in s.commands)]
+    shown = snippets(*RUN)
+    return [s for s in shown if s.kind == "python" or any(not c.startswith(ELSEWHERE) for c in s.commands)]
+
+
+@pytest.fixture(scope="module")
+def python() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(CLIENTS)
+    return context
 
 
 @pytest.mark.parametrize("snippet", runnable(), ids=str)
-def test_what_a_page_tells_people_to_type_works(snippet: Snippet, shipped: Service) -> None:
+def test_what_a_page_tells_people_to_type_works(
+    snippet: Snippet, shipped: Service, python: ForkServerContext, tmp_path: Path
+) -> None:
     code = snippet.code
     if snippet.kind == "sh":
         code = "\n".join(c for c in snippet.commands if not c.startswith(ELSEWHERE))
     code = code.replace("http://127.0.0.1:8000", shipped.url())
     code = ASKING.sub(rf"\g<0> --url {shipped.url()}", code)
     code = code.replace(".venv/bin", str(BIN))
-    shell = ["bash", "-euo", "pipefail", "-c", code]
-    done = _finished([sys.executable, "-c", code] if snippet.kind == "python" else shell, shipped)
+    env = {"SIGHTLINE_REDIS__URL": shipped.redis.url(), "PYTHONPATH": str(ROOT)}
+    if "sightline worker" in code:
+        (tmp_path / "models.toml").write_text(OWN_WORKERS)
+        env["SIGHTLINE_MODELS_FILE"] = str(tmp_path / "models.toml")
+    printed = tmp_path / "printed"
+    status = _forked(python, code, printed, env) if snippet.kind == "python" else _typed(code, printed, env)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.strip()
-    assert not re.search(r"(?i:error|traceback)|\bNone\b", done.stdout)
+    shown = printed.read_text()
+    assert status == 0, shown
+    assert shown.strip()
+    assert not re.search(r"(?i:error|traceback)|\bNone\b", shown)
 
 
-def _finished(argv: list[str], service: Service) -> "subprocess.CompletedProcess[str]":
+def _forked(python: ForkServerContext, code: str, printed: Path, env: dict[str, str]) -> int | None:
+    process = python.Process(target=execute, args=(code, printed, env))
+    process.start()
+    process.join(LIMIT_S)
+    process.kill()
+    return process.exitcode
+
+
+def _typed(code: str, printed: Path, env: dict[str, str]) -> int:
     """Run to the end; what a block has started and left running is ended with it."""
-    env = os.environ | {"SIGHTLINE_REDIS__URL": service.redis.url(), "PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        argv, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-    ) as process:
+    argv = ["bash", "-euo", "pipefail", "-c", code]
+    with (
+        printed.open("w") as out,
+        subprocess.Popen(
+            argv, cwd=ROOT, env=os.environ | env, stdout=out, stderr=out, start_new_session=True
+        ) as process,
+    ):
         try:
-            out, err = process.communicate(timeout=LIMIT_S)
+            return process.wait(LIMIT_S)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-    return subprocess.CompletedProcess(argv, process.returncode, out, err)

@@ -58,9 +58,9 @@ class Service:
         """Everything said so far, as soon as it holds `line`."""
 
         def heard() -> str | Literal[False]:
-            said = self.output.read_text()
-            assert line in said or self.process.poll() is None, f"ended early:\n{said}"
-            return line in said and said
+            printed = self.output.read_text()
+            assert line in printed or self.process.poll() is None, f"ended early:\n{printed}"
+            return line in printed and printed
 
         return until(heard, READY_S)
 
@@ -70,12 +70,12 @@ class Service:
 
     def commands(self) -> dict[int, list[str]]:
         """The command line of every process, by its id."""
-        found = {}
+        commands = {}
         for process in (psutil.Process(self.process.pid), *self.family()):
             # One that has ended meanwhile has none.
             with suppress(psutil.NoSuchProcess):
-                found[process.pid] = process.cmdline()
-        return found
+                commands[process.pid] = process.cmdline()
+        return commands
 
 
 @contextmanager
@@ -110,13 +110,12 @@ def stop(running: Service) -> None:
     assert psutil.wait_procs(family, timeout=STOP_S)[1] == []
 
 
-def printed_commands(said: str, url: str) -> list[str]:
+def printed_commands(printed: str, url: str) -> list[str]:
     """The commands of the first start, each on a line of its own."""
-    found = [
-        line for line in said.partition("\nTry, ")[2].splitlines() if url in line and "serving" not in line
-    ]
-    assert len(found) == 3, said
-    return found
+    lines = printed.partition("\nTry, ")[2].splitlines()
+    commands = [line for line in lines if url in line and "serving" not in line]
+    assert len(commands) == 3, printed
+    return commands
 
 
 def typed(command: str) -> "subprocess.CompletedProcess[str]":
@@ -131,14 +130,17 @@ def shell(command: str) -> str:
     return done.stdout
 
 
-def test_first_start_answers_truly_and_the_second_one_still_has_the_job(tmp_path: Path) -> None:
+def test_the_first_start_answers_truly_and_the_next_has_its_job_beside_a_model_that_cannot_be_loaded(
+    tmp_path: Path,
+) -> None:
+    """The first question goes to one that answers, though the other stands before it in the file."""
     picture = base64.b64encode((ROOT / "examples/sample.png").read_bytes()).decode()
     job = {"model": "sightline/tiny", "input": {"prompt": "Where is the circle?", "image": picture}}
 
     with service(tmp_path / "data") as first:
-        said = first.wait_for("serving on")
-        assert re.search(r"answer +.*red circle", said)
-        for command in printed_commands(said, first.url):
+        shown = first.wait_for("serving on")
+        assert re.search(r"answer +.*red circle", shown)
+        for command in printed_commands(shown, first.url):
             assert "red circle" in shell(command)
         asked = httpx.post(
             f"{first.url}/models/sightline/tiny",
@@ -150,22 +152,15 @@ def test_first_start_answers_truly_and_the_second_one_still_has_the_job(tmp_path
         assert accepted.status_code == 202
         stop(first)
 
-    with service(tmp_path / "data") as second:
-        second.wait_for("serving on")
+    rows = ("my/model", tmp_path / "nowhere"), ("sightline/tiny", ROOT / "models/tiny")
+    models = tmp_path / "models.toml"
+    models.write_text("".join(f'[[models]]\nid = "{id}"\nsource = "{source}"\n' for id, source in rows))
+    with service(tmp_path / "data", MODELS_FILE=str(models)) as second:
+        assert re.search(r"answer +.*red circle", second.wait_for("serving on"))
+        second.wait_for("worker-my--model died (exit code 71), restarting it")
         view = httpx.get(f"{second.url}/v1/jobs/{accepted.json()['id']}?wait=30", timeout=60).json()
         assert (view["status"], "left" in view["result"]["text"].lower()) == ("succeeded", True)
         stop(second)
-
-
-def test_a_server_of_ones_own_is_used_and_left_running(tmp_path: Path, redis: RedisServer, echo: str) -> None:
-    with service(tmp_path / "data", REDIS__URL=redis.url(2), MODELS_FILE=echo) as running:
-        said = running.wait_for("serving on")
-        assert "(given by SIGHTLINE_REDIS__URL)" in said
-        assert not any("valkey-server" in "".join(argv[:1]) for argv in running.commands().values())
-        stop(running)
-
-    with Redis(port=redis.port) as client:
-        assert client.info("keyspace").keys() == {"db2", "db3"}
 
 
 def test_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(tmp_path: Path, echo: str) -> None:
@@ -192,28 +187,15 @@ def test_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(tmp_path: 
         stop(restored)
 
 
-def test_a_model_that_cannot_be_loaded_takes_no_other_away(tmp_path: Path) -> None:
-    """The first question goes to one that answers, though the other stands before it in the file."""
-    rows = ("my/model", tmp_path / "nowhere"), ("sightline/tiny", ROOT / "models/tiny")
-    models = tmp_path / "models.toml"
-    models.write_text("".join(f'[[models]]\nid = "{id}"\nsource = "{source}"\n' for id, source in rows))
-    (tmp_path / "examples").mkdir()
-    shutil.copy(ROOT / "examples/sample.png", tmp_path / "examples")
-
-    with service(tmp_path / "data", MODELS_FILE=str(models)) as running:
-        said = running.wait_for("serving on")
-        assert re.search(r"answer +.*red circle", said)
-        running.wait_for("worker-my--model died (exit code 71), restarting it")
-        stop(running)
-
-
-def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_of_it_ends(
-    tmp_path: Path, echo: str
+def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_ends_but_a_server_of_ones_own(
+    tmp_path: Path, redis: RedisServer, echo: str
 ) -> None:
     """Killed both: what starts a worker again cannot stop it any more."""
-    with service(tmp_path / "data", MODELS_FILE=echo) as running:
-        running.wait_for("serving on")
-        worker = next(pid for pid, argv in running.commands().items() if "worker.app" in argv)
+    with service(tmp_path / "data", REDIS__URL=redis.url(2), MODELS_FILE=echo) as running:
+        assert "(given by SIGHTLINE_REDIS__URL)" in running.wait_for("serving on")
+        commands = running.commands()
+        assert not any("valkey-server" in "".join(argv[:1]) for argv in commands.values())
+        worker = next(pid for pid, argv in commands.items() if "worker.app" in argv)
 
         os.kill(worker, signal.SIGKILL)
 
@@ -227,3 +209,5 @@ def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_of_it_ends(
         running.process.kill()
 
         assert psutil.wait_procs(family, timeout=STOP_S)[1] == []
+    with Redis(port=redis.port) as client:
+        assert client.info("keyspace").keys() == {"db2", "db3"}

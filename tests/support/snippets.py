@@ -1,5 +1,6 @@
 """The fenced blocks of the pages people read, each of a kind that says how it is checked."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,3 +52,13 @@ def snippets(*kinds: str) -> Iterator[Snippet]:
         for kind, code in FENCE.findall(page.read_text(encoding="utf-8")):
             if not kinds or kind in kinds:
                 yield Snippet(page, kind.strip(), code)
+
+
+def execute(code: str, printed: Path, env: dict[str, str]) -> None:
+    """In a process of its own: run a block of Python at the top of the repository; keep what it prints."""
+    os.environ.update(env)
+    os.chdir(ROOT)
+    with printed.open("w") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    exec(code, {"__name__": "__main__"})  # noqa: S102

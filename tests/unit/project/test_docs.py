@@ -34,6 +34,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 EDGE = re.compile(r"^    \S+ --> \S+: (.+)$", re.MULTILINE)
 MODULE = re.compile(r"\.venv/bin/python -m ([\w.]+)")
 PROGRAM = re.compile(r"\.venv/bin/([\w-]+)")
+OF_TESTS = re.compile(r"\btests/[\w/.]+")
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 FILE = re.compile(r"[a-z][\w.-]*/[\w./-]+\.(?:py|lua|toml|json|svg|png|txt)")
 VARIABLE = re.compile(r"SIGHTLINE_[A-Z_]+")
@@ -73,6 +74,8 @@ def test_what_a_page_tells_people_to_type_exists(snippet: Snippet) -> None:
         assert importlib.util.find_spec(module) if "." in module else PathFinder.find_spec(module)
     for program in PROGRAM.findall(code):
         assert (BIN / program).exists()
+    for path in OF_TESTS.findall(code):
+        assert (ROOT / path).exists()
 
 
 @pytest.mark.parametrize("snippet", list(snippets(*DATA)), ids=str)
