@@ -200,7 +200,7 @@ class Writing:
         if file is None:
             raise BlobMissingError(self._batch.digest)
         text = next(lines(file, line.at, line.number - 1, line.behind - line.at))
-        return from_line(text.raw, line.number, self._batch.endpoint).body
+        return from_line(text.raw or b"", line.number, self._batch.endpoint).body
 
     def _error(self, line: LineAnswer) -> JobError:
         """Why a line failed. The window is its job's deadline too, so it ends though no process works on it.

@@ -1,7 +1,5 @@
 """Routes of OpenAI's files: inputs and outputs of batches, and pictures sent once and named often."""
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -24,7 +22,7 @@ from api.dialects.openai.files import (
 )
 from api.openapi.document import FILE_PAGE, describe
 from api.openapi.responses import answer, refusals
-from api.server.body import too_slow
+from api.server.body import in_time
 from api.server.multipart import MultipartForm, receive
 from api.server.route import Json, ServiceRoute
 from shared.errors import CallerError
@@ -76,11 +74,8 @@ async def create_file(http: Request) -> Json[FileObject]:
     limit_s = _upload_limit_s(context.settings.api)
 
     async def read(form: MultipartForm) -> None:
-        try:
-            async with asyncio.timeout(limit_s):
-                await receive(http, form)
-        except TimeoutError:
-            raise too_slow(limit_s) from None
+        async with in_time(limit_s):
+            await receive(http, form)
 
     return Json(to_file(await context.files.create(caller_of(http), read)))
 

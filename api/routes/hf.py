@@ -14,7 +14,7 @@ from api.admission.readiness import not_ready
 from api.admission.terms import Caching, Origin, Schedule, Terms
 from api.answers.completions import CHAT, TEXT, complete
 from api.answers.event_stream import follow_answer, follow_job, without_texts
-from api.answers.sync import SyncCall, result_of, wait_as_preferred
+from api.answers.sync import SyncCall, ended_job, result_of, wait_as_preferred
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.hf.task_answers import TaskAnswer, TokenChunk, last_chunk, to_answer, token_chunk
@@ -161,7 +161,7 @@ async def _token_ids(http: Request, job: JobView) -> list[int]:
 
 async def _blocks(sync_call: SyncCall, job: JobView, call: HfCall) -> AsyncGenerator[bytes]:
     index = 1
-    async with aclosing(follow_answer(sync_call, [job])) as events:
+    async with aclosing(follow_answer(sync_call, job)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
@@ -169,7 +169,7 @@ async def _blocks(sync_call: SyncCall, job: JobView, call: HfCall) -> AsyncGener
                 yield block(to_json(token_chunk(event, index)))
                 index += 1
             elif event.last:
-                ended = await sync_call.ended([job])
+                ended = await ended_job(sync_call.http, job)
                 result_of(ended)
                 last = block(to_json(last_chunk(ended, index, call)))
                 # Only the encoded part is in memory while a slow reader takes it.

@@ -23,7 +23,7 @@ from api.admission.readiness import PAUSED_RETRY_S
 from api.admission.terms import Caching, Idempotency, Origin, Schedule, Terms
 from api.answers.event_stream import follow_job, without_texts
 from api.answers.sync import (
-    forget_after_answer,
+    ended_job,
     readable,
     set_job_headers,
     set_time_headers,
@@ -268,8 +268,7 @@ async def _blocks(http: HttpRequest, job: JobView, after: int) -> AsyncGenerator
 
 
 async def _last_block(http: HttpRequest, event: Event, job: JobView) -> bytes:
-    ended = await context_of(http).jobs.get(job.caller, job.id)
-    forget_after_answer(http, ended)
+    ended = await ended_job(http, job)
     return await offload_if_large(partial(_block, event, ended), ended.bytes)
 
 

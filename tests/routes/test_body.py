@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.server import body, memory_budget
+from api.server import memory_budget
 from api.server.memory_budget import FREE, MemoryBudget
 from tests.support.app import JSON, application, client_of
 from tests.support.asgi_exchange import Exchange, posted
@@ -89,20 +89,6 @@ async def test_a_body_that_never_arrives_ends_with_its_deadline() -> None:
         assert (exchange.status, exchange.headers["retry-after"]) == (408, "1")
 
 
-async def test_a_body_that_comes_too_slowly_is_cut_off_long_before_its_deadline(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(body, "STRETCH_LIMIT_S", 0.05)
-    async with application(Desk()) as app:
-        exchange = Exchange(app, "POST", "/v1/jobs").start()
-        await exchange.until(lambda e: bool(e.body))
-        exchange.hang_up()
-        await exchange.finish()
-
-        assert (exchange.status, exchange.headers["retry-after"]) == (408, "1")
-        assert b"64 KiB" in exchange.body
-
-
 async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:
     async with application(Desk()) as app, client_of(app) as client:
         response = await client.post(
@@ -125,10 +111,8 @@ async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
+        ("content-encoding", ["gzip"]),
         ("content-encoding", ["identity", "gzip"]),
-        ("transfer-encoding", ["gzip, chunked"]),
-        ("transfer-encoding", ["gzip", "chunked"]),
-        ("transfer-encoding", ["chunked, chunked"]),
     ],
 )
 async def test_who_compresses_a_body_is_told_so_and_not_that_it_is_broken(

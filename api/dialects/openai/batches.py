@@ -1,11 +1,9 @@
 """/v1/batches: batches, the lines of their input, the rows of their output. Times are Unix seconds."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
-from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from api.dialects.fields import Metadata, PageAnswer, to_metadata
@@ -27,12 +25,6 @@ ELSEWHERE = (
 )
 """OpenAI's endpoints that this service does not have."""
 MAX_ID = 512
-HEAD = 2**12
-"""Leading bytes of an unparsable line in which its `custom_id` is looked for."""
-_LEADING_ID = re.compile(
-    rb'(?:\xef\xbb\xbf)?\s*+\{(?:\s*+"(?:method|url)"\s*+:\s*+"[^"\\]*+"\s*+,)*+'
-    rb'\s*+"custom_id"\s*+:\s*+("(?:[^"\\]|\\.)++")'
-)
 
 
 class OutputLife(Wire):
@@ -101,7 +93,7 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
     except CallerError as error:
         code = "invalid_json_line" if error.code == "invalid_json" else error.code
         problem = LineProblem(code, f"Line {number}: {error.message}", number)
-        return Entry(leading_custom_id(raw), None, problem)
+        return Entry(None, None, problem)
     custom_id = _custom_id(value.get("custom_id")) if isinstance(value, dict) else None
     try:
         line = read(LineBody, value)
@@ -116,15 +108,6 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
         message = f"Line {number}: `method` should be POST."
         return Entry(custom_id, None, LineProblem("invalid_request", message, number, "method"))
     return Entry(custom_id, line.body)
-
-
-def leading_custom_id(raw: bytes) -> str | None:
-    """The custom_id of an unparsable line, where nothing but its method and url come before it."""
-    match = _LEADING_ID.match(raw[:HEAD])
-    try:
-        return _custom_id(from_json(match[1])) if match else None
-    except ValueError:
-        return None
 
 
 def _custom_id(value: Any) -> str | None:

@@ -19,7 +19,7 @@ from api.dialects.openai.chat import (
 )
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
 from api.dialects.sampling import MaxTokensField, StopList, TokenSampling, VllmOptions, to_parameters
-from api.dialects.strict_json import UnsupportedExcept, described_as, read
+from api.dialects.strict_json import UnsupportedExcept, described_as, invalid, read
 from shared.job import JobView
 from shared.request import MOST_PROMPTS, Message, Request, Text, TypicalP
 from shared.result import FinishReason, Logprobs, Result, Usage, logprobs_of
@@ -61,6 +61,8 @@ class CompletionBody(TokenSampling, VllmOptions):
 def from_completion(body: Any) -> Completion:
     """Raises CallerError naming the field."""
     call = read(CompletionBody, body)
+    if call.stream and isinstance(call.prompt, list) and len(call.prompt) > 1:
+        raise invalid("stream", "takes one prompt; send the others in calls of their own")
     parameters, named = to_parameters((call, ""), logprobs=call.logprobs)
     requests = [
         Request(
