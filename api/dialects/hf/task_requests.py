@@ -17,13 +17,12 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from api.dialects.formats import Grammar
 from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
-    ChoicesField,
     MaxTokensField,
     MinTokensField,
     Sampling,
@@ -42,9 +41,7 @@ from api.dialects.strict_json import (
     unsupported,
 )
 from shared.errors import CallerError
-from shared.request import Image, Message, Parameters, Request, Text, TypicalP
-
-NEWER_NAMES = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
+from shared.request import Choices, Image, Message, Parameters, Request, Text, TypicalP
 
 
 class Generation(Sampling):
@@ -57,7 +54,7 @@ class Generation(Sampling):
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
     typical_p: TypicalP | None = None
-    num_return_sequences: ChoicesField = None
+    num_return_sequences: Choices | None = None
     stop_sequences: StopList = None
     grammar: Grammar | None = None
     use_cache: bool | None = None
@@ -77,15 +74,6 @@ class Generation(Sampling):
     top_n_tokens: Annotated[int | None, UnsupportedExcept(0)] = None
     truncate: Annotated[int | None, UnsupportedExcept()] = None
     watermark: Annotated[bool | None, UnsupportedExcept(False)] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_older_names(cls, body: Any) -> Any:
-        """By Hugging Face's own words the newer name overrides the older one, which alone is refused."""
-        if not isinstance(body, dict):
-            return body
-        ignored = [old for old, new in NEWER_NAMES.items() if old in body and body.get(new) is not None]
-        return {name: value for name, value in body.items() if name not in ignored} if ignored else body
 
 
 _GenerationField = Annotated[dict[str, Any] | None, described_as(Generation | None)]

@@ -17,7 +17,6 @@ from api.dialects.fields import (
     Moment,
     PageAnswer,
     seconds,
-    to_metadata,
     to_ms,
     to_page,
     to_times,
@@ -108,7 +107,7 @@ def from_job(body: Any) -> JobCall:
     )
     return JobCall(
         request,
-        metadata=to_metadata(call.metadata),
+        metadata=call.metadata or {},
         priority=call.priority or "normal",
         times=to_times(call.schedule_at, call.start_by, call.finish_by),
         webhook=to_webhook(call.webhook),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.fields import Metadata, PageAnswer, to_metadata
+from api.dialects.fields import Metadata, PageAnswer
 from api.dialects.openai.errors import status_of, to_error
 from api.dialects.openai.files import to_life
 from api.dialects.strict_json import Wire, invalid, parse, read, unsupported_kind
@@ -81,7 +81,7 @@ def from_batch(body: Any, endpoints: tuple[str, ...]) -> BatchRequest:
     return BatchRequest(
         file=batch.input_file_id,
         endpoint=batch.endpoint,
-        metadata=to_metadata(batch.metadata),
+        metadata=batch.metadata or {},
         life_s=None if life is None else to_life(life.anchor, life.seconds, "output_expires_after"),
     )
 

@@ -19,7 +19,7 @@ from api.dialects.calls import (
     to_tool_call,
     to_tool_calls,
 )
-from api.dialects.fields import Metadata, to_metadata
+from api.dialects.fields import Metadata
 from api.dialects.logprobs import ChatLogprobs, to_chat_logprobs, wanted
 from api.dialects.messages import WireMessages, has_prefix, to_messages
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
@@ -153,7 +153,7 @@ def from_chat(body: Any) -> Completion:
         stream=bool(chat.stream),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
         running_usage=bool(chat.stream_options and chat.stream_options.running_usage),
-        metadata=to_metadata(chat.metadata),
+        metadata=chat.metadata or {},
         stored=chat.store is not False,
         priority=PRIORITIES[chat.service_tier or "auto"],
     )

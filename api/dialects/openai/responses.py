@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from api.dialects.fields import Metadata, to_metadata
+from api.dialects.fields import Metadata
 from api.dialects.formats import TextFormat
 from api.dialects.openai.chat import TopLogprobs
 from api.dialects.openai.response_items import InputItems, Reference, from_input
@@ -147,7 +147,7 @@ def from_response(body: Any) -> ResponseTurn:
         fields=with_details(_fields(call), request),
         stream=bool(call.stream),
         stored=call.store is not False,
-        metadata=to_metadata(call.metadata),
+        metadata=call.metadata or {},
         priority=PRIORITIES[call.service_tier or "auto"],
     )
 

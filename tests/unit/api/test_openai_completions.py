@@ -63,7 +63,7 @@ def test_prompt_is_a_question_in_text(prompt: Any, at: str) -> None:
 
 
 def test_each_of_several_prompts_is_a_question_by_itself() -> None:
-    call = from_completion(FULL | {"prompt": ["Once", "Twice"]})
+    call = from_completion(FULL | {"stream": False, "prompt": ["Once", "Twice"]})
     assert call.requests == [
         from_completion(FULL | {"prompt": prompt}).request.model_copy(
             update={"named": call.request.named | {"messages": f"prompt[{number}]"}}
@@ -73,7 +73,7 @@ def test_each_of_several_prompts_is_a_question_by_itself() -> None:
 
 
 def test_no_more_prompts_are_read_than_any_installation_takes() -> None:
-    call = from_completion(FULL | {"prompt": [""] * 20_000})
+    call = from_completion(FULL | {"stream": False, "prompt": [""] * 20_000})
     assert len(call.requests) == MOST_PROMPTS + 1
 
 
