@@ -39,21 +39,6 @@ async def test_a_declared_body_over_the_cap_is_refused_before_it_is_read() -> No
         await exchange.finish()
 
 
-@pytest.mark.parametrize(
-    ("chunks", "connection"),
-    [((b"x" * 600, b"x" * 449), None), ((b"x" * 600, b"x" * 600, b"x" * 70_000, b"x"), "close")],
-)
-async def test_a_chunked_body_over_the_cap_is_drained_so_that_its_sender_reads_the_answer(
-    chunks: tuple[bytes, ...], connection: str | None
-) -> None:
-    async with application(Desk(), **LIMIT) as app:
-        exchange = Exchange(app, "POST", "/v1/jobs", chunks=chunks).start()
-        await exchange.finish()
-
-        assert (exchange.status, exchange.complete, exchange.pending) == (413, True, [])
-        assert exchange.headers.get("connection") == connection
-
-
 @pytest.mark.parametrize(("length", "code"), [(1048, "invalid_json"), (1049, "payload_too_large")])
 async def test_a_body_of_exactly_the_cap_is_read(length: int, code: str) -> None:
     async with application(Desk(), **LIMIT) as app, client_of(app) as client:
@@ -145,17 +130,6 @@ async def test_a_client_that_leaves_while_uploading_is_no_error_of_ours(
         await exchange.finish()
 
         assert (exchange.status, caplog.records) == (0, [])
-
-
-async def test_a_chunked_body_that_nobody_reads_is_drained_so_that_its_sender_reads_the_answer() -> None:
-    async with application(Desk()) as app:
-        headers = {"transfer-encoding": "chunked"}
-        chunks = (b"x" * 40_000, b"x" * 40_000, b"x" * 40_000)
-        exchange = Exchange(app, "POST", "/v1/nothing/here", headers=headers, chunks=chunks).start()
-        await exchange.finish()
-
-    assert (exchange.status, exchange.complete, exchange.pending) == (404, True, [])
-    assert exchange.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize(("length", "status"), [(2**16, 200), (2**16 + 1, 431)])
