@@ -7,7 +7,7 @@ from api.dialects.hf import task_answers
 from api.dialects.native import jobs
 from api.dialects.openai import errors
 from api.openapi import examples
-from api.openapi.examples import ANSWERS, BATCHES, ERRORS, RESPONSES, WEBHOOKS
+from api.openapi.examples import ANSWERS, ERRORS
 from shared.errors import CODES
 
 REF = "#/components/schemas/"
@@ -21,7 +21,7 @@ _RENDER = {
 }
 
 # FastAPI drops nulls from the examples it is given, so these are components, added after it has run.
-EXAMPLES = {name: {"value": value} for name, value in (ANSWERS | RESPONSES | WEBHOOKS | BATCHES).items()} | {
+EXAMPLES = {name: {"value": value} for name, value in ANSWERS.items()} | {
     f"{family}-{status}": {"value": render(error)}
     for family, render in _RENDER.items()
     for status, error in ERRORS.items()
@@ -71,16 +71,16 @@ HEADERS: dict[str, dict[str, Any]] = {
 def answer(
     description: str, *examples: str, headers: Sequence[str] = (), schema: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """One response in JSON, its examples by name; without a body where there are none.
+    """One response in JSON, its examples by name.
 
     The handler's signature gives its schema, unless it is of another status than the handler's own: then
     `model` beside it does, or `schema`.
     """
     response: dict[str, Any] = {"description": description, "headers": _headers("x-request-id", *headers)}
-    if examples:
-        content = {"examples": _examples(*examples)}
-        response["content"] = {"application/json": content | ({"schema": schema} if schema else {})}
-    return response
+    content = ({"examples": _examples(*examples)} if examples else {}) | (
+        {"schema": schema} if schema else {}
+    )
+    return response | {"content": {"application/json": content}} if content else response
 
 
 def with_stream(response: dict[str, Any], stream: bytes) -> dict[str, Any]:

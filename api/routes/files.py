@@ -28,7 +28,7 @@ from api.server.route import Json, ServiceRoute
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 
-FILE = answer("The file.", "file")
+FILE = answer("The file.")
 FILE_CONTENT = answer("The bytes, as they were uploaded or written.") | {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 }
@@ -83,7 +83,7 @@ async def create_file(http: Request) -> Json[FileObject]:
 @router.get(
     "",
     summary="List files, newest first.",
-    responses=refusals("OpenAIError", 400, 404) | {200: answer("A page of files.", "files")},
+    responses=refusals("OpenAIError", 400, 404) | {200: answer("A page of files.")},
     openapi_extra=describe(*FILE_PAGE),
 )
 async def list_files(http: Request) -> Json[FileList]:
@@ -122,7 +122,7 @@ async def file_content(http: Request, id: str) -> Response:
 @router.delete(
     "/{id}",
     summary="Delete a file; a batch that reads it goes on.",
-    responses=refusals("OpenAIError", 404) | {200: answer("The file is forgotten.", "file-deleted")},
+    responses=refusals("OpenAIError", 404) | {200: answer("The file is forgotten.")},
 )
 async def delete_file(http: Request, id: str) -> Json[FileDeleted]:
     await context_of(http).files.delete(caller_of(http).id, id)

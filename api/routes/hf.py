@@ -55,7 +55,7 @@ TaskCall = Annotated[HfCall, raw_body(HfBody, from_bytes)]
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
 TASK_ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED | {"model": Job}}
 TASK_BODY = body_example(examples.HF, BYTES)
-INFO = answer("The model and the line before it.", "model-info")
+INFO = answer("The model and the line before it.")
 
 router = APIRouter(route_class=ServiceRoute, tags=["hugging face"], responses=REFUSALS)
 root_router = APIRouter(route_class=ServiceRoute, tags=["hugging face"], responses=REFUSALS | TASK_ANSWERS)
@@ -180,7 +180,7 @@ async def _blocks(sync_call: SyncCall, job: JobView, call: HfCall) -> AsyncGener
 @info_router.get(
     "/models/{id:model}/health",
     summary="200 when the model is loaded and answers.",
-    responses=refusals("HuggingFaceError", 500) | {200: answer("It is loaded.", "model-health")},
+    responses=refusals("HuggingFaceError", 500) | {200: answer("It is loaded.")},
 )
 async def model_health(http: Request, id: str) -> Json[ModelHealth]:
     model, state = await _state(http, id)
@@ -205,7 +205,7 @@ async def default_info(http: Request) -> Json[ModelInfo]:
 @info_router.get(
     "/status/{id:path}",
     summary="Whether the model is loaded, in the words of the former HF API.",
-    responses={200: answer("How the model stands.", "model-status")},
+    responses={200: answer("How the model stands.")},
 )
 async def model_status(http: Request, id: str) -> Json[ModelStatus]:
     return Json(to_status(*await _state(http, id)))

@@ -117,7 +117,7 @@ def _terms(http: HttpRequest, call: JobCall, headers: CacheHeaders, idempotency:
 @router.get(
     "",
     summary="List jobs, newest first.",
-    responses=refusals("Problem", 400, 404) | {200: answer("A page of jobs.", "jobs")},
+    responses=refusals("Problem", 400, 404) | {200: answer("A page of jobs.")},
     openapi_extra=describe(*PAGE),
 )
 async def list_jobs(http: HttpRequest) -> Json[JobList]:
@@ -301,8 +301,7 @@ estimate_router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=r
 @estimate_router.post(
     "/v1/estimate",
     summary="Say what would become of a job: from the cache, or how long it waits, runs and what it costs.",
-    responses=refusals("Problem", 400, 404, 408, 410, 413, 500)
-    | {200: answer("What would become of it.", "forecast")},
+    responses=refusals("Problem", 400, 404, 408, 410, 413, 500) | {200: answer("What would become of it.")},
     openapi_extra=body_example(examples.JOB),
 )
 async def foretell_job(http: HttpRequest, headers: CacheHeaders, call: SubmittedJob) -> Json[Forecast]:

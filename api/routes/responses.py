@@ -34,7 +34,7 @@ router = APIRouter(
 MEDIA: tuple[tuple[str, type[Image | Sound]], ...] = ((PICTURES, Image), (SOUNDS, Sound))
 """The media of an input that is shown only on demand, by its name in `include[]`."""
 ResponseCall = Annotated[ResponseTurn, Body(ResponseBody, read_turn)]
-RESPONSE = answer("The response.", "response", "response-queued", "response-cancelled", headers=JOB_HEADERS)
+RESPONSE = answer("The response.", "response", headers=JOB_HEADERS)
 RESPONSE_STREAMED = with_stream(RESPONSE, examples.RESPONSE_STREAM)
 
 
@@ -83,7 +83,7 @@ async def get_response(http: Request, id: str) -> Json[ResponseObject] | EventSt
 @router.delete(
     "/{id}",
     summary="Cancel a response if need be and forget it.",
-    responses=refusals("OpenAIError", 404) | {200: answer("The response is forgotten.", "response-deleted")},
+    responses=refusals("OpenAIError", 404) | {200: answer("The response is forgotten.")},
 )
 async def delete_response(http: Request, id: str) -> Json[ResponseDeleted]:
     jobs, caller = context_of(http).jobs, caller_of(http).id
@@ -110,8 +110,7 @@ async def cancel_response(http: Request, id: str) -> Json[ResponseObject]:
 @router.get(
     "/{id}/input_items",
     summary="What a response was asked, earlier turns among it, newest first.",
-    responses=refusals("OpenAIError", 400, 404, 410, 413)
-    | {200: answer("A page of its input.", "response-input")},
+    responses=refusals("OpenAIError", 400, 404, 410, 413) | {200: answer("A page of its input.")},
     openapi_extra=describe(*INPUT_PAGE),
 )
 async def list_input_items(http: Request, id: str) -> Json[InputItemList]:
