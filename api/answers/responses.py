@@ -25,7 +25,6 @@ from api.dialects.openai.response_object import (
     job_of,
     to_output,
     to_response,
-    with_details,
 )
 from api.dialects.openai.responses import (
     ResponseTurn,
@@ -54,7 +53,7 @@ async def respond(
     """Answer a call; a call in the background is answered at once, whatever its model's state."""
     context, terms = context_of(http), _terms(http, headers, turn)
     request = await _with_earlier_turns(context, terms, turn)
-    fields = with_details(turn.fields, request)
+    fields = turn.fields
     outline = fields.model_dump_json(exclude_defaults=True)
     call = SyncCall(http, replace(terms, origin=replace(terms.origin, response=outline)))
     (job,) = await call.submit([request])
