@@ -9,7 +9,7 @@ from api.dialects.hf import task_answers
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native import jobs
 from api.dialects.openai import chat, completions
-from api.dialects.openai.chat import ChunkHead
+from api.dialects.openai.chat import ChunkWriter
 from api.dialects.openai.response_events import ResponseEvent, ResponseEventWriter
 from api.dialects.openai.response_object import StoredResponse, response_id, to_response
 from api.dialects.openai.responses import from_response
@@ -105,20 +105,17 @@ EVENTS = (
     Event(4, "succeeded", {}, 1_760_000_000_750),
 )
 
-_HEAD = ChunkHead(chat.completion_id(SUCCEEDED), MODEL, 1_760_000_000)
-_CHAT_CHUNKS = (
-    chat.first_chunk(_HEAD),
-    chat.delta_chunk(_HEAD, "A red disc."),
-    chat.finish_chunk(_HEAD, "stop"),
-)
-_TEXT_CHUNKS = (
-    completions.text_chunk(_HEAD, "A red disc."),
-    completions.text_finish_chunk(_HEAD, "stop"),
-)
+
+def _chunks(writer: ChunkWriter[Any]) -> bytes:
+    result = chat.result_of(SUCCEEDED)
+    chunks = [*writer.opening(1), *writer.piece(EVENTS[2].data), *writer.ending(result)]
+    return b"".join(block(to_json(chunk)) for chunk in chunks) + DONE
+
+
+CHAT_STREAM = _chunks(chat.ChatChunkWriter(QUEUED, usage=False))
+TEXT_STREAM = _chunks(completions.TextChunkWriter(QUEUED, usage=False))
 _TOKENS = (task_answers.token_chunk(EVENTS[2], 1), task_answers.last_chunk(SUCCEEDED, 2, from_hf(HF)))
 
-CHAT_STREAM = b"".join(block(to_json(chunk)) for chunk in _CHAT_CHUNKS) + DONE
-TEXT_STREAM = b"".join(block(to_json(chunk)) for chunk in _TEXT_CHUNKS) + DONE
 HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
 _JOB_EVENTS = tuple(jobs.to_event(event, SUCCEEDED) for event in EVENTS)
 JOB_STREAM = b"".join(block(to_json(data), event=name, id=number) for name, number, data in _JOB_EVENTS)
