@@ -57,11 +57,6 @@ class Work:
         return 0.0
 
     @property
-    def long(self) -> bool:
-        """Whether this turn joins many pieces, one after another."""
-        return self._joins and self._turn.pieces > MANY
-
-    @property
     def _joins(self) -> bool:
         """Whether nothing is left to do but to join the pieces."""
         batch = self._batch
@@ -129,8 +124,6 @@ class Work:
 log = logging.getLogger("api.batches")
 AT_ONCE = 2
 """Batches that one process works on at the same time."""
-LONG_AT_ONCE = 1
-"""Batches with a long turn that it works on besides, so that no other batch waits for one."""
 LOOK_S = 2.0
 """How often to look where no batch is known to be due: one may be made at another process."""
 
@@ -142,7 +135,6 @@ class BatchRunner:
         self._context = context
         self._heard = asyncio.Event()
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._free_for_long = asyncio.Semaphore(LONG_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -189,12 +181,8 @@ class BatchRunner:
         work = asyncio.current_task()
         keeping = asyncio.create_task(self._keep(turn, work))
         try:
-            pause_s = await self._done(Work(LeasedBatch(self._context, turn)))
-            if pause_s is None:
-                # Not with `leave`: that would record that the batch's bytes are there.
-                await self._context.store.run(batches.keep(turn, IDLE_S))
-            else:
-                await self._context.store.run(batches.keep(turn, pause_s, leave=True))
+            pause_s = await Work(LeasedBatch(self._context, turn)).run()
+            await self._context.store.run(batches.keep(turn, pause_s, leave=True))
         except LeaseLostError:
             log.info("batch %s is another process's, or has ended", turn.batch.id)
         except Unavailable as error:
@@ -204,22 +192,8 @@ class BatchRunner:
             log.exception("the work on batch %s failed", turn.batch.id)
         finally:
             keeping.cancel()
+            self._free.release()
             self.look_now()
-
-    async def _done(self, work: Work) -> float | None:
-        """Run the turn, then free its place. None where the place for a long turn is taken."""
-        place = self._free
-        try:
-            if work.long:
-                if self._free_for_long.locked():
-                    # Do not wait for it: another process may have its own free, and this one's may hang.
-                    return None
-                await self._free_for_long.acquire()
-                place.release()
-                place = self._free_for_long
-            return await work.run()
-        finally:
-            place.release()
 
     async def _keep(self, turn: Turn, work: "asyncio.Task[None] | None") -> None:
         """Renew the lease while this process works on the batch; stop the work where the lease is lost."""

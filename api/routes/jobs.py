@@ -33,20 +33,9 @@ from api.answers.sync import (
 )
 from api.auth.callers import caller_of
 from api.context import context_of
-from api.dialects.native.jobs import (
-    Forecast,
-    Job,
-    JobBody,
-    JobCall,
-    JobEvent,
-    JobList,
-    from_job,
-    from_query,
-    to_event,
-    to_forecast,
-    to_job,
-    to_list,
-)
+from api.dialects.native.forecast import Forecast, to_forecast
+from api.dialects.native.job_requests import JobBody, JobCall, from_job, from_query
+from api.dialects.native.jobs import Job, JobEvent, JobList, to_event, to_job, to_list
 from api.openapi import examples
 from api.openapi.document import PAGE, PLACE, WAIT, describe
 from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer

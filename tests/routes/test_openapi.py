@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from api.dialects.hf.task_requests import from_hf
-from api.dialects.native.jobs import from_job
+from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
 from api.dialects.openai.responses import from_response

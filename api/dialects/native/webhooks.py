@@ -236,15 +236,7 @@ def to_new_endpoint(endpoint: webhooks.Endpoint, secret: str) -> NewEndpoint:
 
 def to_try(attempt: Tried) -> EndpointTry:
     """One call of an endpoint, as a job shows those of its own webhook, with the event's id."""
-    delivery = attempt.delivery
-    return {
-        "event_id": attempt.event_id,
-        "event": delivery.event,
-        "at": delivery.at_ms / 1000,
-        "ms": delivery.took_ms,
-        "status": delivery.status,
-        "error": delivery.error,
-    }
+    return {"event_id": attempt.event_id, **_delivery(attempt.delivery)}
 
 
 def to_event(notice: Notice) -> Event:

@@ -9,7 +9,7 @@ import pytest
 from api.dialects.hf import task_answers
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native import jobs
-from api.dialects.native.jobs import from_job
+from api.dialects.native.job_requests import from_job
 from api.dialects.openai import chat, completions
 from api.dialects.openai.chat import ChunkHead, from_chat
 from api.dialects.openai.completions import from_completion

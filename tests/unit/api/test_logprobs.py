@@ -9,7 +9,8 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 
-from api.dialects.native.jobs import from_job, to_event, to_job
+from api.dialects.native.job_requests import from_job
+from api.dialects.native.jobs import to_event, to_job
 from api.dialects.openai.chat import (
     ChatChunkWriter,
     ChunkHead,

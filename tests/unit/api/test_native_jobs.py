@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from api.dialects.native.jobs import JobCall, from_job, from_query, to_event, to_job, to_list, to_problem
+from api.dialects.native.job_requests import JobCall, from_job, from_query
+from api.dialects.native.jobs import to_event, to_job, to_list, to_problem
 from shared.errors import CODES, CallerError, ServiceError, Unavailable
 from shared.job import Event, Filter, Page, Times
 from shared.request import Image, Message, Parameters, Request, Text
