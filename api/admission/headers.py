@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import Field
 
-from api.admission.terms import Idempotency
+from api.admission.submission import Idempotency
 from api.server.reply import reply_of
 from api.server.route import Headers
 from shared.errors import CallerError

@@ -9,7 +9,7 @@ from fastapi import Request as HttpRequest
 from pydantic_core import to_json
 
 from api.admission.headers import SyncHeaders
-from api.admission.terms import Caching, Origin, Schedule, Terms
+from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.event_stream import Events, follow_answer, follow_job, without_texts
 from api.answers.sync import SyncCall, ended_job, result_of
 from api.auth.callers import caller_of

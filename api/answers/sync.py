@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from api.admission.headers import Preferences
 from api.admission.readiness import model_failed
-from api.admission.terms import Terms
+from api.admission.submission import Terms
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.jobs.waiting import ended

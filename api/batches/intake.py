@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from api.admission.submission import LinePassedError
-from api.admission.terms import Origin, Schedule, Terms
+from api.admission.submission import LinePassedError, Origin, Schedule, Terms
 from api.auth.callers import Caller
 from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import LINE_ENDPOINTS, Question

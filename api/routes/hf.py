@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from api.admission.headers import Preferences, SyncHeaders, TaskHeaders
 from api.admission.readiness import not_ready
-from api.admission.terms import Caching, Origin, Schedule, Terms
+from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.completions import CHAT, TEXT, complete
 from api.answers.event_stream import follow_answer, follow_job, without_texts
 from api.answers.sync import SyncCall, ended_job, result_of, wait_as_preferred

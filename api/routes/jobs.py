@@ -20,7 +20,7 @@ from api.admission.headers import (
     page_limit,
 )
 from api.admission.readiness import PAUSED_RETRY_S
-from api.admission.terms import Caching, Idempotency, Origin, Schedule, Terms
+from api.admission.submission import Caching, Idempotency, Origin, Schedule, Terms
 from api.answers.event_stream import follow_job, without_texts
 from api.answers.sync import (
     ended_job,
