@@ -14,7 +14,7 @@ from api.dialects.openai.response_events import ResponseEvent, ResponseEventWrit
 from api.dialects.openai.response_object import StoredResponse, response_id, to_response
 from api.dialects.openai.responses import from_response
 from api.server.sse import DONE, block
-from shared.errors import CallerError, InternalError, ServiceError, Unavailable
+from shared.errors import CODES, ServiceError
 from shared.job import Attempt, Computed, Estimate, Event, JobView
 from shared.request import Image
 from shared.result import Choice, Origin, Result, Usage
@@ -149,29 +149,7 @@ ANSWERS: dict[str, Any] = {
 }
 """Answers by name."""
 
-ERRORS: dict[int, ServiceError] = {
-    400: CallerError("invalid_request", "`messages` is required.", param="messages"),
-    401: CallerError("invalid_api_key", "This API key is wrong, revoked or expired."),
-    403: CallerError("insufficient_scope", "This API key lacks the scope `admin`."),
-    404: CallerError(
-        "model_not_found",
-        "The model 'org/other' is not served here; GET /v1/models lists what is.",
-        param="model",
-    ),
-    408: CallerError("upload_timeout", "The body did not arrive within 60 s."),
-    409: ServiceError("job_cancelled", "The job was cancelled before it ended."),
-    410: CallerError("result_expired", "The result of this job is no longer kept."),
-    413: CallerError("payload_too_large", "The body is larger than 26214400 bytes."),
-    422: CallerError("idempotency_mismatch", "This Idempotency-Key was used for another request."),
-    429: Unavailable(
-        "caller_queue_full", f"Too many of your requests wait for {MODEL} already.", retry_after=4
-    ),
-    500: InternalError(),
-    503: Unavailable(
-        "model_loading", f"Model {MODEL} is loading.", retry_after=4, estimated_time=3.5, basis="measured"
-    ),
-    504: Unavailable("wait_exceeded", f"No answer within 120 s; /v1/jobs/{QUEUED.id} goes on."),
-}
+ERRORS = {code.status: ServiceError(name, code.remedy) for name, code in reversed(CODES.items())}
 """One error by status."""
 
 FILE_ID = "file-4f1d2c3b4a5968778695a4b3c2d1e0f0"

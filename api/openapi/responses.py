@@ -30,41 +30,31 @@ EXAMPLES = {name: {"value": value} for name, value in ANSWERS.items()} | {
 JOB_HEADERS = ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")
 """Headers of an answer that names a job; the times are set once it has ended."""
 
-HEADERS: dict[str, dict[str, Any]] = {
-    "x-request-id": {"description": "The call's own where it sent a sane one.", "schema": {"type": "string"}},
-    "x-job-id": {
-        "description": "The job that answers; of several prompts all of them, with commas between.",
-        "schema": {"type": "string"},
-    },
-    "x-cache": {
-        "description": "Where the answer comes from.",
-        "schema": {"type": "string", "enum": ["HIT", "MISS", "COALESCED", "BYPASS"]},
-    },
-    "x-compute-time": {"description": "Seconds of computing.", "schema": {"type": "number"}},
-    "x-queue-time": {"description": "Seconds before it began.", "schema": {"type": "number"}},
-    "location": {"description": "The job's path.", "schema": {"type": "string"}},
-    "retry-after": {
-        "description": "Seconds after which to ask again.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 59},
-    },
-    "x-should-retry": {
-        "description": "`false` where a repeat cannot help.",
-        "schema": {"type": "string", "enum": ["false"]},
-    },
-    "www-authenticate": {
-        "description": "How to say who calls.",
-        "schema": {"type": "string", "const": "Bearer"},
-    },
-    "ratelimit-policy": {
-        "description": "Requests that the key may make, and in how many seconds; how many runs of its caller "
-        "may wait for one model (`queued`).",
-        "schema": {"type": "string", "examples": ['"requests";q=600;w=60']},
-    },
-    "ratelimit": {
-        "description": "How many are left, and in how many seconds the first request made no longer counts.",
-        "schema": {"type": "string", "examples": ['"requests";r=412;t=37']},
-    },
-    "x-error-message": {"description": "The error's text in one line.", "schema": {"type": "string"}},
+
+def _header(description: str, type: str = "string", **schema: Any) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": type, **schema}}
+
+
+HEADERS = {
+    "x-request-id": _header("The call's own where it sent a sane one."),
+    "x-job-id": _header("The job that answers; of several prompts all of them, with commas between."),
+    "x-cache": _header("Where the answer comes from.", enum=["HIT", "MISS", "COALESCED", "BYPASS"]),
+    "x-compute-time": _header("Seconds of computing.", "number"),
+    "x-queue-time": _header("Seconds before it began.", "number"),
+    "location": _header("The job's path."),
+    "retry-after": _header("Seconds after which to ask again.", "integer", minimum=1, maximum=59),
+    "x-should-retry": _header("`false` where a repeat cannot help.", enum=["false"]),
+    "www-authenticate": _header("How to say who calls.", const="Bearer"),
+    "ratelimit-policy": _header(
+        "Requests that the key may make, and in how many seconds; how many runs of its caller may wait for "
+        "one model (`queued`).",
+        examples=['"requests";q=600;w=60'],
+    ),
+    "ratelimit": _header(
+        "How many are left, and in how many seconds the first request made no longer counts.",
+        examples=['"requests";r=412;t=37'],
+    ),
+    "x-error-message": _header("The error's text in one line."),
 }
 
 
