@@ -26,7 +26,7 @@ from shared.errors import Unavailable
 from shared.file import Written
 from shared.job import JobView
 from shared.metrics.counters import BATCH_LINES
-from shared.result import JobError, Result
+from shared.result import JobError, Result, Usage
 from shared.store import batches
 
 log = logging.getLogger("api.batches")
@@ -54,10 +54,11 @@ class Rows:
     late: int = 0
     tokens: Tokens = field(default_factory=Tokens)
 
-    def add(self, tokens: Tokens) -> None:
-        totals = self.tokens
+    def add(self, usage: Usage) -> None:
         self.tokens = Tokens(
-            totals.input + tokens.input, totals.output + tokens.output, totals.cached + tokens.cached
+            self.tokens.input + usage.prompt_tokens,
+            self.tokens.output + usage.completion_tokens,
+            self.tokens.cached + usage.cached_tokens,
         )
 
 
@@ -147,7 +148,7 @@ class Writing:
         for line in found:
             if line.result is not None and line.number in answers:
                 rows.good.append(answers[line.number])
-                rows.add(_tokens(line.result))
+                rows.add(line.result.usage)
                 continue
             error = self._error(line)
             rows.late += error == EXPIRED
@@ -223,11 +224,6 @@ def _written(row: OutputRow) -> bytes:
     for sign in LINE_ENDS:
         encoded = encoded.replace(sign.encode(), b"\\u%04x" % ord(sign))
     return encoded + b"\n"
-
-
-def _tokens(result: Result) -> Tokens:
-    usage = result.usage
-    return Tokens(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
 
 
 # Writes the lines of a closed batch that were never taken into its error file, some thousand a turn.

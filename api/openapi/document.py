@@ -134,7 +134,9 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             if path not in OPEN:
-                operation["responses"] = _at_the_gate(path) | operation["responses"]
+                # The errors with which `api.auth.middleware` refuses calls of this path.
+                errors = refusals(SHAPES[family_of(path)], 401, 403, 429)
+                operation["responses"] = {str(s): r for s, r in errors.items()} | operation["responses"]
             for response in operation["responses"].values():
                 for content in response.get("content", {}).values():
                     content["schema"].pop("title", None)
@@ -167,12 +169,6 @@ def _example_id(path: str, name: str) -> str:
     if path.startswith("/v1/responses"):
         return RESPONSE_ID
     return QUEUED.id if path.startswith("/v1/jobs") else MODEL
-
-
-def _at_the_gate(path: str) -> dict[str, Any]:
-    """The errors with which `api.auth.middleware` refuses calls of this path."""
-    errors = refusals(SHAPES[family_of(path)], 401, 403, 429)
-    return {str(status): response for status, response in errors.items()}
 
 
 def _unnamed() -> dict[str, Any]:

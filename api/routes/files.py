@@ -1,9 +1,11 @@
 """Routes of OpenAI's files: inputs and outputs of batches, and pictures sent once and named often."""
 
+from typing import get_args
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.admission.headers import page_limit
+from api.admission.headers import ascending, one_of, page_limit
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.fields import to_page
@@ -16,7 +18,6 @@ from api.dialects.openai.files import (
     FileDeleted,
     FileList,
     FileObject,
-    from_purpose,
     to_deleted,
     to_file,
 )
@@ -25,8 +26,7 @@ from api.openapi.responses import answer, refusals
 from api.server.body import in_time
 from api.server.multipart import MultipartForm, receive
 from api.server.route import Json, ServiceRoute
-from shared.errors import CallerError
-from shared.settings import ApiSettings
+from shared.file import Purpose
 
 FILE = answer("The file.")
 FILE_CONTENT = answer("The bytes, as they were uploaded or written.") | {
@@ -56,7 +56,6 @@ UPLOAD = {
 }
 """The body of an upload, the only form."""
 PAGE_LIMIT = 1000
-ORDERS = ("desc", "asc")
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/files", tags=["openai"], responses=refusals("OpenAIError", 503)
@@ -71,7 +70,9 @@ router = APIRouter(
 )
 async def create_file(http: Request) -> Json[FileObject]:
     context = context_of(http)
-    limit_s = _upload_limit_s(context.settings.api)
+    limits = context.settings.api
+    # A file may come as slowly as the largest body may.
+    limit_s = limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)
 
     async def read(form: MultipartForm) -> None:
         async with in_time(limit_s):
@@ -88,16 +89,13 @@ async def create_file(http: Request) -> Json[FileObject]:
 )
 async def list_files(http: Request) -> Json[FileList]:
     query = http.query_params
-    order = query.get("order", ORDERS[0])
-    if order not in ORDERS:
-        raise CallerError("invalid_request", f"order is one of {', '.join(ORDERS)}.", param="order")
     limit = page_limit(http, default=PAGE_LIMIT, largest=PAGE_LIMIT)
     rows, has_more = await context_of(http).files.list(
         caller_of(http).id,
         limit=limit,
         after=query.get("after"),
-        oldest_first=order == "asc",
-        purpose=from_purpose(query.get("purpose")),
+        oldest_first=ascending(http),
+        purpose=one_of(http, "purpose", get_args(Purpose)),
     )
     return Json(to_page([to_file(row) for row in rows], has_more=has_more))
 
@@ -127,8 +125,3 @@ async def file_content(http: Request, id: str) -> Response:
 async def delete_file(http: Request, id: str) -> Json[FileDeleted]:
     await context_of(http).files.delete(caller_of(http).id, id)
     return Json(to_deleted(id))
-
-
-def _upload_limit_s(limits: ApiSettings) -> float:
-    """The time for an upload: a file may come as slowly as the largest body may."""
-    return limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)

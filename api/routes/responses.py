@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from api.admission.headers import SyncHeaders, flag, integer, page_limit
+from api.admission.headers import SyncHeaders, ascending, flag, integer, page_limit
 from api.answers.responses import BEFORE_ALL, read_turn, replay, respond, stored_response, write
 from api.answers.sync import readable, set_job_headers
 from api.auth.callers import caller_of
@@ -116,13 +116,10 @@ async def cancel_response(http: Request, id: str) -> Json[ResponseObject]:
 async def list_input_items(http: Request, id: str) -> Json[InputItemList]:
     query = http.query_params
     limit = page_limit(http)
-    order = query.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise CallerError("invalid_request", "order is asc or desc.", param="order")
     included = _include(http)
     response = await _stored(http, id)
     after = query.get("after")
-    items, more = page(input_items(response), limit=limit, after=after, ascending=order == "asc")
+    items, more = page(input_items(response), limit=limit, after=after, ascending=ascending(http))
     media = await _media(http, items, tuple(kind for name, kind in MEDIA if name in included))
     return Json(to_item_list(items, more, media))
 

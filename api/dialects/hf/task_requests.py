@@ -187,6 +187,7 @@ def from_hf(body: Any) -> HfCall:
     options = call.options or Options()
     arguments = call.parameters or HfParameters()
     _refuse_labels(arguments, task)
+    text = call.inputs.get("text") if isinstance(call.inputs, dict) else call.inputs
     details = _details(arguments, task)
     parameters, named = _parameters(arguments, task, logprobs=0 if details else None)
     if parameters.n and (call.stream or details):
@@ -202,7 +203,7 @@ def from_hf(body: Any) -> HfCall:
         task=task,
         stream=bool(call.stream),
         return_full_text=bool(arguments.return_full_text),
-        prefixed=bool(arguments.return_full_text) and task == "image-text-to-text" and _is_text(call.inputs),
+        prefixed=bool(arguments.return_full_text) and task == "image-text-to-text" and isinstance(text, str),
         details=details,
         answers=_answers(arguments) if task == "visual-question-answering" else None,
         use_cache=options.use_cache is not False,
@@ -225,10 +226,6 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs)
     return "image-text-to-text", (with_question(Message(role="user", parts=parts)),)
-
-
-def _is_text(inputs: str | dict[str, Any] | list[Any] | None) -> bool:
-    return isinstance(inputs.get("text") if isinstance(inputs, dict) else inputs, str)
 
 
 def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:

@@ -28,10 +28,7 @@ from shared.webhooks import (
 
 WebhookEvent = Literal["job.running", "job.succeeded", "job.failed", "job.cancelled"]
 EndpointEvent = Literal[
-    "job.running",
-    "job.succeeded",
-    "job.failed",
-    "job.cancelled",
+    WebhookEvent,
     "job.*",
     "batch.completed",
     "batch.failed",

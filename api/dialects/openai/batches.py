@@ -44,7 +44,7 @@ class LineBody(Wire):
     """A line of the input."""
 
     custom_id: str = Field(min_length=1, max_length=MAX_ID)
-    method: str
+    method: Literal["POST"]
     url: str
     body: dict[str, Any]
 
@@ -104,9 +104,6 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
     if line.url != endpoint:
         message = f"Line {number}: `url` is not the batch's endpoint, {endpoint}."
         return Entry(custom_id, None, LineProblem("url_mismatch", message, number, "url"))
-    if line.method != "POST":
-        message = f"Line {number}: `method` should be POST."
-        return Entry(custom_id, None, LineProblem("invalid_request", message, number, "method"))
     return Entry(custom_id, line.body)
 
 

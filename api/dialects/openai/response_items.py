@@ -214,13 +214,11 @@ def _turns(values: list[Any]) -> list[Message]:
         turn = _turn(value, f"input[{number}]")
         if turn is None:
             continue
-        turns.append(_joined(turns.pop(), turn) if turns and _one_turn(turns[-1], turn) else turn)
+        before = turns[-1] if turns else turn
+        # An assistant's words and calls, up to the calls' results, are one turn.
+        one = turns and before.role == turn.role == "assistant" and (before.calls or turn.calls)
+        turns.append(_joined(turns.pop(), turn) if one else turn)
     return turns
-
-
-def _one_turn(before: Message, turn: Message) -> bool:
-    """Whether both belong to one turn: an assistant's words and calls, up to the calls' results."""
-    return before.role == turn.role == "assistant" and bool(before.calls or turn.calls)
 
 
 def _joined(before: Message, turn: Message) -> Message:
