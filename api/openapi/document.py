@@ -83,7 +83,7 @@ PLACE = (
 )
 INCLUDE = _query(
     "include[]",
-    "What clients may ask for beside; here the pictures and sounds of an input are. `include` is the same.",
+    "What clients may ask for beside; here the pictures of an input are. `include` is the same.",
     "array",
     items={"type": "string", "enum": list(INCLUDABLE)},
 )

@@ -19,20 +19,18 @@ from api.dialects.openai.response_object import (
     job_of,
     to_deleted,
 )
-from api.dialects.openai.responses import INCLUDABLE, PICTURES, SOUNDS, ResponseBody, ResponseTurn
+from api.dialects.openai.responses import INCLUDABLE, PICTURES, ResponseBody, ResponseTurn
 from api.openapi import examples
 from api.openapi.document import INPUT_PAGE, RETRIEVAL, describe
 from api.openapi.responses import JOB_HEADERS, answer, body_example, refusals, with_stream
 from api.server.route import Body, Json, ServiceRoute
 from api.server.sse import EventStream
 from shared.errors import CallerError
-from shared.request import Image, Sound
+from shared.request import Image
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
-MEDIA: tuple[tuple[str, type[Image | Sound]], ...] = ((PICTURES, Image), (SOUNDS, Sound))
-"""The media of an input that is shown only on demand, by its name in `include[]`."""
 ResponseCall = Annotated[ResponseTurn, Body(ResponseBody, read_turn)]
 RESPONSE = answer("The response.", "response", headers=JOB_HEADERS)
 RESPONSE_STREAMED = with_stream(RESPONSE, examples.RESPONSE_STREAM)
@@ -120,21 +118,18 @@ async def list_input_items(http: Request, id: str) -> Json[InputItemList]:
     response = await _stored(http, id)
     after = query.get("after")
     items, more = page(input_items(response), limit=limit, after=after, ascending=ascending(http))
-    media = await _media(http, items, tuple(kind for name, kind in MEDIA if name in included))
-    return Json(to_item_list(items, more, media))
+    pictures = await _pictures(http, items) if PICTURES in included else {}
+    return Json(to_item_list(items, more, pictures))
 
 
-async def _media(http: Request, items: list[Item], kinds: tuple[type[Image | Sound], ...]) -> dict[str, str]:
-    """The items' pictures and sounds, of these kinds, as data: URIs by digest.
-
-    Raises CallerError `payload_too_large`.
-    """
+async def _pictures(http: Request, items: list[Item]) -> dict[str, str]:
+    """The items' pictures as data: URIs by digest. Raises CallerError `payload_too_large`."""
     context = context_of(http)
     limit_mb = context.settings.pictures.max_mb_request
     uris: dict[str, str] = {}
-    parts = (part for item in items for part in item.turn.parts if isinstance(part, kinds))
+    parts = (part for item in items for part in item.turn.parts if isinstance(part, Image))
     for digest, part in {part.digest: part for part in parts if part.digest}.items():
-        uris[digest] = await context.jobs.media(part)
+        uris[digest] = await context.jobs.picture(part)
         if sum(map(len, uris.values())) > limit_mb * 2**20:
             message = f"What this page includes is larger than {limit_mb:g} MiB; ask for fewer items."
             raise CallerError("payload_too_large", message, param="limit")

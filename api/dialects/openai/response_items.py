@@ -169,12 +169,7 @@ class InputPart(TypedDict):
     detail: NotRequired[Annotated[Detail, Field(description="input_image")]]
     file_id: NotRequired[Annotated[str | None, Field(description="input_image")]]
     image_url: NotRequired[Annotated[str | None, Field(description="input_image")]]
-    input_audio: NotRequired[
-        Annotated[
-            dict[str, str],
-            Field(description="input_audio: empty, or the sound where it was asked for"),
-        ]
-    ]
+    input_audio: NotRequired[Annotated[dict[str, str], Field(description="input_audio: empty")]]
 
 
 class InputItem(TypedDict):
@@ -203,7 +198,7 @@ class InputItemList(PageAnswer):
 
 
 def to_item_list(items: list[Item], has_more: bool, media: Mapping[str, str]) -> InputItemList:
-    """`media` are the pictures and sounds to show, as data: URIs by digest."""
+    """`media` are the pictures to show, as data: URIs by digest."""
     return {**to_page([_item(item, media) for item in items], has_more=has_more)}
 
 
@@ -299,8 +294,7 @@ def _item(item: Item, media: Mapping[str, str]) -> ListedItem:
 
 def _input_part(part: Part, role: Role, media: Mapping[str, str]) -> InputPart:
     if isinstance(part, Sound):
-        head, _, data = media.get(part.digest or "", "data:audio/wav;base64,").partition(";base64,")
-        return {"type": "input_audio", "input_audio": {"data": data, "format": head.rpartition("/")[2]}}
+        return {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
     if isinstance(part, Image):
         url = media.get(part.digest or "")
         return {"type": "input_image", "detail": "auto", "file_id": None, "image_url": url}

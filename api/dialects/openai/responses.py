@@ -24,12 +24,9 @@ from shared.request import Message, Request, Text
 
 LOGPROBS = "message.output_text.logprobs"
 PICTURES = "message.input_image.image_url"
-# Ours: OpenAI names no include for it.
-SOUNDS = "message.input_audio.data"
 Includable = Literal[
     "message.output_text.logprobs",
     "message.input_image.image_url",
-    "message.input_audio.data",
     "reasoning.encrypted_content",
     "file_search_call.results",
     "web_search_call.results",
