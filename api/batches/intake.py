@@ -120,7 +120,7 @@ class Taking:
     """Takes the lines after those already taken. One instance per turn."""
 
     def __init__(self, lease: LeasedBatch) -> None:
-        self._held = lease
+        self._lease = lease
         self._context = lease.context
         self._batch = lease.turn.batch
 
@@ -132,9 +132,9 @@ class Taking:
         if not await self._has_room():
             return 0
         count = 0
-        async with self._held.opened() as file:
+        async with self._lease.opened() as file:
             requests = self._asked(file)
-            while count < self._held.turn.room and (line := await asyncio.to_thread(next, requests, None)):
+            while count < self._lease.turn.room and (line := await asyncio.to_thread(next, requests, None)):
                 if not await self._admitted(line):
                     break
                 count += 1
@@ -177,7 +177,7 @@ class Taking:
         return True
 
     async def _refuse(self, line: ReadLine, error: JobError) -> None:
-        await self._held.write(batches.refuse(self._held.turn, line.place, error))
+        await self._lease.write(batches.refuse(self._lease.turn, line.place, error))
         BATCH_LINES.labels("refused").inc()
 
     def _terms(self, line: ReadLine, question: Question) -> Terms:
@@ -197,7 +197,7 @@ class Taking:
         for line in lines(file, batch.at, batch.row, limit):
             entry = entry_of(line, batch.endpoint, limit)
             problem = entry.problem
-            if problem is None and line.number in self._held.turn.doubles:
+            if problem is None and line.number in self._lease.turn.doubles:
                 problem = double(entry, line.number)
             if problem is not None:
                 error = JobError(code=problem.code, message=problem.message, param=problem.param)

@@ -66,7 +66,7 @@ class Writing:
     """Writes the ended lines of one batch. `closing` says why the others will not be done, if so."""
 
     def __init__(self, lease: LeasedBatch, closing: JobError | None) -> None:
-        self._held = lease
+        self._lease = lease
         self._context = lease.context
         self._batch = lease.turn.batch
         self._closing = closing
@@ -74,7 +74,7 @@ class Writing:
     async def write(self) -> int:
         """Write all lines that have ended; returns how many. Raises LeaseLostError, Unavailable."""
         count = 0
-        while answered := await self._held.read(batches.answered(self._held.turn, AT_ONCE)):
+        while answered := await self._lease.read(batches.answered(self._lease.turn, AT_ONCE)):
             rows = await asyncio.to_thread(self._rows, answered)
             await self._count(rows, tuple(line.number for line in answered))
             count += len(answered)
@@ -98,7 +98,7 @@ class Writing:
             bad=await self._piece(rows.bad),
             undone=undone,
         )
-        await self._held.write(batches.wrote(self._held.turn, wrote))
+        await self._lease.write(batches.wrote(self._lease.turn, wrote))
         BATCH_LINES.labels("completed").inc(wrote.completed)
         BATCH_LINES.labels("failed").inc(wrote.failed)
 
@@ -108,15 +108,15 @@ class Writing:
             return None
         data = b"".join(rows)
         name = digest(data)
-        await self._context.storing.write(self._held.turn.token, {name: data})
+        await self._context.storing.write(self._lease.turn.token, {name: data})
         return name
 
     async def finish(self) -> None:
         """Join the pieces and end the batch. Raises LeaseLostError, Unavailable, BlobMissingError."""
-        good, bad = await self._held.read(batches.pieces(self._held.turn))
+        good, bad = await self._lease.read(batches.pieces(self._lease.turn))
         output, error = await self._file("output", good), await self._file("error", bad)
-        await self._held.write(
-            batches.end(self._context.settings, self._held.turn, output=output, error=error)
+        await self._lease.write(
+            batches.end(self._context.settings, self._lease.turn, output=output, error=error)
         )
 
     async def _file(self, kind: str, pieces: Sequence[str]) -> Written | None:
@@ -143,9 +143,9 @@ class Writing:
             with self._context.blobs.open(name) as piece:
                 shutil.copyfileobj(piece, staged)
 
-    def _rows(self, found: Sequence[LineAnswer]) -> Rows:
-        rows, answers = Rows(), self._answers(found)
-        for line in found:
+    def _rows(self, answered: Sequence[LineAnswer]) -> Rows:
+        rows, answers = Rows(), self._answers(answered)
+        for line in answered:
             if line.result is not None and line.number in answers:
                 rows.good.append(answers[line.number])
                 rows.add(line.result.usage)
@@ -156,7 +156,7 @@ class Writing:
             rows.bad.append(_written(shape(self._batch.id, line, error)))
         return rows
 
-    def _answers(self, found: Sequence[LineAnswer]) -> dict[int, bytes]:
+    def _answers(self, answered: Sequence[LineAnswer]) -> dict[int, bytes]:
         """Rows by line number, without those that cannot be written.
 
         The file is opened once and read forwards: each read from a bucket fetches a megabyte. Where it is
@@ -164,8 +164,8 @@ class Writing:
         """
         answers: dict[int, bytes] = {}
         with ExitStack() as opened:
-            file = None if self._batch.gone else opened.enter_context(self._held.open())
-            for line in sorted(found, key=lambda line: line.at):
+            file = None if self._batch.gone else opened.enter_context(self._lease.open())
+            for line in sorted(answered, key=lambda line: line.at):
                 if line.result is not None and (row := self._row(line, line.result, file)):
                     answers[line.number] = row
         return answers
@@ -238,7 +238,7 @@ class Closing:
     """Refuses the lines of one batch that were not taken, and says why. One instance per turn."""
 
     def __init__(self, lease: LeasedBatch, writing: Writing, why: JobError) -> None:
-        self._held = lease
+        self._lease = lease
         self._batch = lease.turn.batch
         self._writing = writing
         self._why = why
@@ -251,7 +251,7 @@ class Closing:
         if self._batch.gone:
             await self._go_on(self._unread())
             return
-        async with self._held.opened() as file:
+        async with self._lease.opened() as file:
             await self._go_on(self._read(file))
 
     async def _go_on(self, undone: Iterator[LineAnswer]) -> None:
@@ -262,7 +262,7 @@ class Closing:
                 break
 
     def _read(self, file: BinaryIO) -> Iterator[LineAnswer]:
-        batch, limit = self._batch, self._held.context.line_limit
+        batch, limit = self._batch, self._lease.context.line_limit
         for line in lines(file, batch.at, batch.row, limit):
             custom_id = entry_of(line, batch.endpoint, limit).custom_id
             yield LineAnswer(line.number, custom_id, "refused", at=line.at, behind=line.behind)
@@ -270,7 +270,7 @@ class Closing:
     def _unread(self) -> Iterator[LineAnswer]:
         """The next lines where the file is gone: as many as are left, each as if it had one byte."""
         batch = self._batch
-        count = (batch.total or 0) - batch.completed - batch.failed - self._held.turn.under_way
+        count = (batch.total or 0) - batch.completed - batch.failed - self._lease.turn.under_way
         for number in range(1, count + 1):
             behind = batch.at + number if number < count else batch.last or 0
             yield LineAnswer(batch.row + number, None, "refused", at=batch.at + number - 1, behind=behind)

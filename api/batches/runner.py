@@ -33,7 +33,7 @@ class Work:
     """One turn of a batch that is leased to this process."""
 
     def __init__(self, lease: LeasedBatch) -> None:
-        self._held = lease
+        self._lease = lease
         self._context = lease.context
         self._turn = lease.turn
         self._batch = lease.turn.batch
@@ -72,16 +72,16 @@ class Work:
     async def _miss(self, missing: BlobMissingError) -> None:
         """Handle missing bytes: the batch fails only if that discards nothing, or nothing can be saved."""
         if self._batch.row and not self._batch.gone:
-            await self._held.write(batches.miss(self._turn, PATIENCE_S))
+            await self._lease.write(batches.miss(self._turn, PATIENCE_S))
             message = f"The bytes {missing} are not in SIGHTLINE_BLOBS__URL."
             raise Unavailable("store_unavailable", message)
         problem = LineProblem(LOST.code, LOST.message)
-        await self._held.write(batches.fail(self._context.settings, self._turn, [problem]))
+        await self._lease.write(batches.fail(self._context.settings, self._turn, [problem]))
 
     async def _look_through(self) -> None:
         scanned = await asyncio.to_thread(self._scanned)
         if scanned.fatal:
-            await self._held.write(batches.fail(self._context.settings, self._turn, scanned.problems))
+            await self._lease.write(batches.fail(self._context.settings, self._turn, scanned.problems))
             return
         begin = batches.begin(
             self._turn,
@@ -90,10 +90,10 @@ class Work:
             doubles=scanned.doubles,
             errors=scanned.problems,
         )
-        await self._held.write(begin)
+        await self._lease.write(begin)
 
     def _scanned(self) -> Scan:
-        with self._held.open() as file:
+        with self._lease.open() as file:
             return scan(file, self._batch.endpoint, self._context.line_limit)
 
     async def _go_on(self) -> float:
@@ -115,10 +115,10 @@ class Work:
 
         A large batch takes several turns.
         """
-        for job in await self._held.read(batches.under_way(self._turn)):
+        for job in await self._lease.read(batches.under_way(self._turn)):
             await self._context.store.run(jobs.cancel(self._context.settings, self._batch.caller, job))
         await self._writing.write()
-        await Closing(self._held, self._writing, why).refuse()
+        await Closing(self._lease, self._writing, why).refuse()
 
 
 log = logging.getLogger("api.batches")
