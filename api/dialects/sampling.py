@@ -35,7 +35,10 @@ from shared.variables import (
     MOST_VARIABLES,
     RENDERED,
     VARIABLE_NAME,
+    Value,
     Variable,
+    VariableName,
+    Variables,
     rendered,
 )
 
@@ -43,6 +46,9 @@ MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
 # One spelling for each id, so that none can occur twice.
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
+
+_VARIABLE_NAME: TypeAdapter[str] = TypeAdapter(VariableName)
+_VARIABLE: TypeAdapter[Value] = TypeAdapter(Variable)
 
 # Counts that no model reaches, kept within what tensors and Lua can hold.
 Count = Annotated[int, Field(lt=2**31)]
@@ -237,8 +243,22 @@ def _check_lengths(values: dict[str, tuple[str, Any]]) -> None:
         raise invalid(least_at, f"is more than `{most_at}`")
 
 
-def to_variables(value: dict[str, Any], param: str) -> tuple[tuple[str, Any], ...] | None:
+def to_variables(value: dict[str, Any], param: str) -> Variables | None:
     """Null sets nothing. Raises CallerError naming the variable."""
-    for name in filter(rendered, value):
-        raise invalid(render([name], param), "is given to the template by this service; remove it")
-    return tuple(pair for pair in value.items() if pair[1] is not None) or None
+    if len(value) > MOST_VARIABLES:
+        raise invalid(param, f"takes up to {MOST_VARIABLES} variables")
+    pairs = (_variable(name, v, render([name], param)) for name, v in value.items() if v is not None)
+    return tuple(pairs) or None
+
+
+def _variable(name: str, value: Any, at: str) -> tuple[str, Value]:
+    if rendered(name):
+        raise invalid(at, "is given to the template by this service; remove it")
+    try:
+        return _VARIABLE_NAME.validate_python(name), _VARIABLE.validate_python(value, strict=True)
+    except ValidationError:
+        reason = (
+            "should be a variable's name with true, false, a number of up to a million, or up to 64 letters, "
+            "digits, blanks and _.:/- as its value"
+        )
+        raise invalid(at, reason) from None
