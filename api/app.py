@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
 from api.auth.middleware import Gate
@@ -17,7 +18,6 @@ from api.context import open_context as open_production_context
 from api.openapi.document import install_schema
 from api.routes import admin, batches, completions, files, health, hf, jobs, models, page, responses, webhooks
 from api.server import errors, shutdown
-from api.server.cors import Cors
 from api.server.middleware import RequestMiddleware
 from api.server.route import ServiceRoute
 from shared.settings import Settings
@@ -87,7 +87,16 @@ def create_app(
         telemetry=TELEMETRY,
     )
     app.add_middleware(Gate)
-    app.add_middleware(Cors)
+    if config.api.cors_origins:
+        # Around the gate: a browser's preflight request carries no key. No cookie identifies a caller, so
+        # credentials are never allowed: a page sends its key itself.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.api.cors_origins,
+            allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=("*",),
+        )
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     _include_routes(app)

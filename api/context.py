@@ -1,7 +1,7 @@
 """The objects that one API process holds for as long as it lives."""
 
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import cast
 
 from fastapi import Request
 
@@ -35,10 +35,18 @@ PAGES_AT_ONCE = 8
 """Pages of lists built at once; each needs the same one thread, and many times its size in memory."""
 
 
-class Connection(Protocol):
-    """What closes the record store's connections."""
+class Connections:
+    """The record store's three connections of one process: calls, nudges, wake-ups."""
 
-    async def aclose(self) -> None: ...
+    def __init__(self, store: AsyncStore, nudger: AsyncNudger, wakeups: Wakeups) -> None:
+        self.store = store
+        self.nudger = nudger
+        self.wakeups = wakeups
+
+    async def aclose(self) -> None:
+        await self.wakeups.aclose()
+        await self.nudger.aclose()
+        await self.store.client.aclose()
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class ProcessContext:
     batches: Batches
     blobs: Blobs
     metrics: Metrics
-    redis: Connection
+    redis: Connections
     pages: MemoryBudget = field(default_factory=lambda: MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES))
 
     async def aclose(self) -> None:
@@ -78,20 +86,6 @@ def context_of(request: Request) -> ProcessContext:
 
 
 # Opens what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order.
-
-
-class Connections:
-    """The record store's three connections of one process: calls, nudges, wake-ups."""
-
-    def __init__(self, store: AsyncStore, nudger: AsyncNudger, wakeups: Wakeups) -> None:
-        self.store = store
-        self.nudger = nudger
-        self.wakeups = wakeups
-
-    async def aclose(self) -> None:
-        await self.wakeups.aclose()
-        await self.nudger.aclose()
-        await self.store.client.aclose()
 
 
 async def open_context(settings: Settings) -> ProcessContext:

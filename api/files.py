@@ -188,11 +188,11 @@ class Files:
         return await self._store.run(files.create(stored, caller.id))
 
 
-def life_of(caller: Caller, said_s: int | None, settings: Settings) -> int:
+def life_of(caller: Caller, wanted_s: int | None, settings: Settings) -> int:
     """How long a file is kept: as the upload asks, but no longer than the caller's key allows."""
     if caller.retain_s is None:
-        return said_s or settings.retention.file_s
-    return min(said_s or caller.retain_s, caller.retain_s)
+        return wanted_s or settings.retention.file_s
+    return min(wanted_s or caller.retain_s, caller.retain_s)
 
 
 def _check_sizes(named: Sequence[tuple[File, str]], limits: PictureSettings) -> None:

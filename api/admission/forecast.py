@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from api.admission.submission import CheckedRequest, Submission
-from api.admission.terms import Terms
+from api.admission.submission import CheckedRequest, Submission, Terms
 from api.server.memory_budget import Reservation
 from shared.errors import ServiceError
 from shared.estimate import Lane, claimed_s, estimate, waiting_reason

@@ -3,20 +3,21 @@
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import Field
 
-from api.admission.terms import Idempotency
+from api.admission.submission import Idempotency
 from api.server.reply import reply_of
 from api.server.route import Headers
 from shared.errors import CallerError
 
 NO = frozenset({"false", "False", "0"})
 YES = frozenset({"true", "True", "1"})
+Word = TypeVar("Word", bound=str)
 _KEY_LIMIT = 255
 _INTEGER = re.compile(r"[0-9]+")
 _MOST_DIGITS = 20
@@ -151,3 +152,17 @@ def page_limit(http: Request, *, default: int = 20, largest: int = 100) -> int:
     """How many items a page of a list shows; never none, since an empty page has no cursor to go on from."""
     limit = http.query_params.get("limit", str(default))
     return integer("limit", limit, largest=largest, least=1)
+
+
+def one_of(http: Request, name: str, words: Sequence[Word]) -> Word | None:
+    """A query parameter that is one of these words. Raises CallerError `invalid_request`."""
+    value = http.query_params.get(name)
+    word = next((word for word in words if word == value), None)
+    if value is not None and word is None:
+        raise CallerError("invalid_request", f"{name} is one of {', '.join(words)}.", param=name)
+    return word
+
+
+def ascending(http: Request) -> bool:
+    """Whether a list begins with the oldest. Raises CallerError `invalid_request`."""
+    return one_of(http, "order", ("asc", "desc")) == "asc"

@@ -1,7 +1,7 @@
 """Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from api.admission.checks import check_request, check_webhook, field_paths
 from api.admission.media_check import PictureInfoCache, check_media
@@ -12,31 +12,92 @@ from api.admission.readiness import (
     not_ready,
     refusal,
 )
-from api.admission.terms import Terms
+from api.auth.callers import Caller
 from api.files import Files, FileWriter
 from api.server.memory_budget import Reservation
 from shared import ids
+from shared.batch import LinePosition
 from shared.blobs import Blobs, digest
 from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
-from shared.job import JobView
+from shared.job import JobView, Priority, Times
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import PendingTerms
 from shared.request import Request
 from shared.settings import Settings
 from shared.store import jobs
-from shared.store.admission import JobTerms, Placing, Submitted, foretell, guess, known, submit
+from shared.store.admission import NOW, JobTerms, Placing, Submitted, foretell, guess, known, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
 from shared.tokens import cost
+from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
 """How long the facts that a model's workers published are cached."""
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """An Idempotency-Key, and the digest of method, path and body that a repeat must have too."""
+
+    key: str
+    body_digest: str
+
+
+@dataclass(frozen=True)
+class Caching:
+    """`reuse_sampled` marks the Hugging Face routes, whose page promises caching of unseeded sampling too.
+
+    A job that is not `stored` is forgotten once its end was reported, and shares its answer with nobody.
+    """
+
+    use_cache: bool = True
+    reuse_sampled: bool = False
+    stored: bool = True
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`must_be_ready` refuses with 503 while no worker serves."""
+
+    priority: Priority = "normal"
+    times: Times = NOW
+    must_be_ready: bool = False
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a job comes from: the HTTP call (for logs and webhooks), the job that it retries, the line of a
+    batch, or an OpenAI response, whose outline is JSON.
+    """
+
+    request_id: str = ""
+    retry_of: str | None = None
+    batch_line: LinePosition | None = None
+    response: str | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`synchronous`: its caller waits for the answer, so the end goes to no endpoint and no event log.
+
+    `raw_prompt` marks the raw route, where a model without a chat template answers a single turn.
+    """
+
+    caller: Caller
+    idempotency: Idempotency | None = None
+    caching: Caching = Caching()
+    schedule: Schedule = Schedule()
+    origin: Origin = Origin()
+    metadata: dict[str, str] = field(default_factory=dict)
+    webhook: Webhook | None = None
+    synchronous: bool = False
+    raw_prompt: bool = False
 
 
 @dataclass(frozen=True)

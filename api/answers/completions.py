@@ -9,9 +9,9 @@ from fastapi import Request
 from pydantic_core import to_json
 
 from api.admission.headers import SyncHeaders
-from api.admission.terms import Caching, Origin, Schedule, Terms
+from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.event_stream import follow_answer, without_texts
-from api.answers.sync import SyncCall, result_of
+from api.answers.sync import SyncCall, ended_job, result_of
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.openai.chat import (
@@ -71,12 +71,12 @@ async def complete(
     jobs = await call.submit(requests)
     requests.clear()
     if completion.stream:
-        jobs = [without_texts(job) for job in jobs]
+        job = without_texts(jobs[0])
         must_call = tools is not None and tools.required
-        writer = format.writer(jobs[0], usage=completion.include_usage, calls=must_call)
-        blocks = _blocks(call, jobs, choices, writer, running_usage=completion.running_usage)
+        writer = format.writer(job, usage=completion.include_usage, calls=must_call)
+        blocks = _blocks(call, job, choices, writer, running_usage=completion.running_usage)
         head_start_s = context.settings.api.head_start_s
-        return EventStream(blocks, head_start_s=head_start_s, on_disconnect=call.on_disconnect(jobs))
+        return EventStream(blocks, head_start_s=head_start_s, on_disconnect=call.on_disconnect([job]))
     job = await call.answer(jobs)
     return await offload_if_large(
         lambda: Json(format.to_answer(job, model.id, job.created_ms // 1000)), job.bytes
@@ -97,16 +97,16 @@ def _terms(http: Request, headers: SyncHeaders, completion: Completion, *, huggi
 
 async def _blocks(
     call: SyncCall,
-    jobs: Sequence[JobView],
+    job: JobView,
     choices: int,
     writer: ChunkWriter[Chunk],
     *,
     running_usage: bool,
 ) -> AsyncGenerator[bytes]:
     # Held back until the first event: until then an error still has its own HTTP status.
-    opening = writer.opening(choices * len(jobs))
+    opening = writer.opening(choices)
     counter = RunningUsage(opening) if running_usage else None
-    async with aclosing(follow_answer(call, jobs, choices)) as events:
+    async with aclosing(follow_answer(call, job)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
@@ -116,7 +116,7 @@ async def _blocks(
                 opening = []
                 yield _encoded(chunks) or comment("")
             elif event.last:
-                chunks = writer.ending(result_of(await call.ended(jobs)))
+                chunks = writer.ending(result_of(await ended_job(call.http, job)))
                 chunks = counter.ending(chunks) if counter else [*opening, *chunks]
                 yield _encoded(chunks) + DONE
 

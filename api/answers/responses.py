@@ -9,9 +9,9 @@ from fastapi import Request as HttpRequest
 from pydantic_core import to_json
 
 from api.admission.headers import SyncHeaders
-from api.admission.terms import Caching, Origin, Schedule, Terms
+from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.event_stream import Events, follow_answer, follow_job, without_texts
-from api.answers.sync import SyncCall, forget_after_answer, result_of
+from api.answers.sync import SyncCall, ended_job, result_of
 from api.auth.callers import caller_of
 from api.context import ProcessContext, context_of
 from api.dialects import strict_json
@@ -25,7 +25,6 @@ from api.dialects.openai.response_object import (
     job_of,
     to_output,
     to_response,
-    with_details,
 )
 from api.dialects.openai.responses import (
     ResponseTurn,
@@ -54,7 +53,7 @@ async def respond(
     """Answer a call; a call in the background is answered at once, whatever its model's state."""
     context, terms = context_of(http), _terms(http, headers, turn)
     request = await _with_earlier_turns(context, terms, turn)
-    fields = with_details(turn.fields, request)
+    fields = turn.fields
     outline = fields.model_dump_json(exclude_defaults=True)
     call = SyncCall(http, replace(terms, origin=replace(terms.origin, response=outline)))
     (job,) = await call.submit([request])
@@ -65,7 +64,7 @@ async def respond(
         return replay(http, response, BEFORE_ALL) if turn.stream else await write(response)
     if turn.stream:
         response = replace(response, job=without_texts(job))
-        events = follow_answer(call, [response.job])
+        events = follow_answer(call, response.job)
         blocks = _blocks(http, response, events, waits_for_text=True)
         on_disconnect = call.on_disconnect([response.job])
         head_start_s = context.settings.api.head_start_s
@@ -96,12 +95,12 @@ def replay(http: HttpRequest, response: StoredResponse, after: int) -> EventStre
 async def read_turn(http: HttpRequest) -> ResponseTurn:
     """The call in a body, earlier items it names filled in. Raises CallerError, also as `_result`."""
     caller, body = caller_of(http), await read_body(http)
-    value = await parse_body(caller.id, body, strict_json.parse)
+    value = await parse_body(body, strict_json.parse)
     if ids := references(value):
         caller.check_reads()
         items = await _items(context_of(http), caller.id, ids)
         value = with_items(value, items)
-    turn = await parse_body(caller.id, body, lambda _: from_response(value))
+    turn = await parse_body(body, lambda _: from_response(value))
     if turn.fields.previous is not None:
         caller.check_reads()
     return turn
@@ -190,7 +189,7 @@ async def _blocks(
                 yield comment(event)
                 continue
             lost = writer.skip_lost(event)
-            ended = await _ended(http, response.job) if event.last else None
+            ended = await ended_job(http, response.job) if event.last else None
             size = ended.bytes if ended else 0
             written = await offload_if_large(
                 partial(_written, writer, event, ended, unsent=waits_for_text), size
@@ -206,12 +205,6 @@ async def _blocks(
             pending, written, ended = [], [], None
             if part:
                 yield part
-
-
-async def _ended(http: HttpRequest, job: JobView) -> JobView:
-    ended = await context_of(http).jobs.get(job.caller, job.id)
-    forget_after_answer(http, ended)
-    return ended
 
 
 def _written(

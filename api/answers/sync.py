@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from api.admission.headers import Preferences
 from api.admission.readiness import model_failed
-from api.admission.terms import Terms
+from api.admission.submission import Terms
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.jobs.waiting import ended
@@ -83,12 +83,6 @@ class SyncCall:
         answer = merge_jobs(newest)
         set_time_headers(self.http, answer)
         return answer
-
-    async def ended(self, jobs: Sequence[JobView]) -> JobView:
-        """The jobs of a stream that has ended, merged into one."""
-        newest = await asyncio.gather(*(self.context.jobs.get(job.caller, job.id) for job in jobs))
-        forget_after_answer(self.http, *newest)
-        return merge_jobs(newest)
 
     def cancel_later(
         self, jobs: Sequence[JobView], *, at_once: bool = False, retry_after_s: float = 0
@@ -177,15 +171,10 @@ async def cancel_all(tasks: Collection["asyncio.Future[Any]"]) -> None:
 
 
 def merge_jobs(jobs: Sequence[JobView]) -> JobView:
-    """Ended jobs as one: their answers in order, the sum of their tokens, the times of the last to end.
-
-    A job that ended without an answer stands for all.
-    """
+    """Succeeded jobs as one: their answers in order, the sum of their tokens, the latest end."""
     if len(jobs) == 1:
         return jobs[0]
     results = [job.result for job in jobs if job.result is not None]
-    if len(results) < len(jobs):
-        return next(job for job in jobs if job.ended and job.result is None)
     last = max(jobs, key=lambda job: job.ended_ms or 0)
     choices = tuple(choice for result in results for choice in result.choices)
     usage = Usage(**{name: sum(getattr(r.usage, name) for r in results) for name in Usage.model_fields})
@@ -250,6 +239,13 @@ def forget_after_answer(http: HttpRequest, *jobs: JobView) -> None:
     for job in jobs:
         if job.ended and not job.stored:
             reply_of(http).afterwards = partial(context_of(http).jobs.forget, replace(job, result=None))
+
+
+async def ended_job(http: HttpRequest, job: JobView) -> JobView:
+    """The newest view of a job whose stream has ended."""
+    newest = await context_of(http).jobs.get(job.caller, job.id)
+    forget_after_answer(http, newest)
+    return newest
 
 
 def readable(http: HttpRequest, job: JobView) -> JobView:

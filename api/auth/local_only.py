@@ -64,13 +64,8 @@ def is_loopback_host(host: bytes) -> bool:
 
 
 def _is_here(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    if scope.get("client") is None or any(map(_is_a_proxys, headers)):
-        return False
-    return _is_loopback(scope["client"][0])
-
-
-def _is_a_proxys(name: bytes) -> bool:
-    return name in _FORWARDED_NAMES or name.startswith(_FORWARDED)
+    forwarded = any(name in _FORWARDED_NAMES or name.startswith(_FORWARDED) for name in headers)
+    return scope.get("client") is not None and not forwarded and _is_loopback(scope["client"][0])
 
 
 @lru_cache(256)

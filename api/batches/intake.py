@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from api.admission.submission import LinePassedError
-from api.admission.terms import Origin, Schedule, Terms
+from api.admission.submission import LinePassedError, Origin, Schedule, Terms
 from api.auth.callers import Caller
 from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import LINE_ENDPOINTS, Question
-from api.dialects.openai.batches import HEAD, Entry, from_line, leading_custom_id
+from api.dialects.openai.batches import Entry, from_line
 from shared.batch import MOST_LINES, LinePosition, LineProblem
 from shared.errors import CallerError, ModelFailed, ServiceError, Unavailable
 from shared.job import Times
@@ -22,23 +21,19 @@ from shared.store import batches
 
 MOST_TOLD = 100
 """Problems of a file that the batch lists; each bad line is in the error file as well."""
-BLOCK = 2**13
-"""Bytes that are read at a time to skip blank lines."""
 
 
 @dataclass(frozen=True)
 class Line:
     """A line that is not blank: its number from 1, and the byte offsets `at` its start and `behind` its end.
 
-    Blank lines before it belong to it. A line longer than a body may be is not `whole`: `raw` is its
-    beginning.
+    Blank lines before it belong to it. `raw` is None for a line longer than a body may be.
     """
 
     number: int
     at: int
     behind: int
-    raw: bytes
-    whole: bool
+    raw: bytes | None
 
 
 @dataclass(frozen=True)
@@ -63,43 +58,21 @@ def lines(file: BinaryIO, at: int, row: int, limit: int) -> Iterator[Line]:
     while raw := file.readline(limit + 1):
         row += 1
         behind += len(raw)
-        whole = raw.endswith(b"\n") or len(raw) <= limit
-        if whole and not raw.strip():
-            blank = _skip_blank(file, behind)
-            row, behind = row + blank.lines, behind + blank.size
+        too_long = len(raw) > limit and not raw.endswith(b"\n")
+        if not too_long and not raw.strip():
             continue
-        content = raw if whole else raw[:HEAD]
+        content = None if too_long else raw
         while not raw.endswith(b"\n") and (more := file.readline(limit + 1)):
             behind += len(more)
             raw = more
-        yield Line(row, at, behind, content, whole)
+        yield Line(row, at, behind, content)
         at = behind
 
 
-class _Blank(NamedTuple):
-    lines: int
-    size: int
-
-
-def _skip_blank(file: BinaryIO, at: int) -> _Blank:
-    """Skip the blank lines from the byte offset `at` on; a file may hold nothing else."""
-    count = size = 0
-    while block := file.read(BLOCK):
-        blank = len(block) - len(block.lstrip())
-        skipped = block.rfind(b"\n", 0, blank) + 1
-        count, size = count + block.count(b"\n", 0, skipped), size + skipped
-        file.seek(at + size)
-        if not skipped:
-            break
-    return _Blank(count, size)
-
-
 def entry_of(line: Line, endpoint: str, limit: int) -> Entry:
-    if not line.whole:
+    if line.raw is None:
         message = f"Line {line.number} is longer than {limit} bytes."
-        return Entry(
-            leading_custom_id(line.raw), None, LineProblem("payload_too_large", message, line.number)
-        )
+        return Entry(None, None, LineProblem("payload_too_large", message, line.number))
     return from_line(line.raw, line.number, endpoint)
 
 
@@ -147,7 +120,7 @@ class LineIntake:
     """Takes the lines after those already taken. One instance per turn."""
 
     def __init__(self, lease: LeasedBatch) -> None:
-        self._held = lease
+        self._lease = lease
         self._context = lease.context
         self._batch = lease.turn.batch
 
@@ -159,9 +132,9 @@ class LineIntake:
         if not await self._has_room():
             return 0
         count = 0
-        async with self._held.opened() as file:
+        async with self._lease.opened() as file:
             requests = self._asked(file)
-            while count < self._held.turn.room and (line := await asyncio.to_thread(next, requests, None)):
+            while count < self._lease.turn.room and (line := await asyncio.to_thread(next, requests, None)):
                 if not await self._admitted(line):
                     break
                 count += 1
@@ -204,7 +177,7 @@ class LineIntake:
         return True
 
     async def _refuse(self, line: ReadLine, error: JobError) -> None:
-        await self._held.write(batches.refuse(self._held.turn, line.place, error))
+        await self._lease.write(batches.refuse(self._lease.turn, line.place, error))
         BATCH_LINES.labels("refused").inc()
 
     def _terms(self, line: ReadLine, question: Question) -> Terms:
@@ -224,7 +197,7 @@ class LineIntake:
         for line in lines(file, batch.at, batch.row, limit):
             entry = entry_of(line, batch.endpoint, limit)
             problem = entry.problem
-            if problem is None and line.number in self._held.turn.doubles:
+            if problem is None and line.number in self._lease.turn.doubles:
                 problem = double(entry, line.number)
             if problem is not None:
                 error = JobError(code=problem.code, message=problem.message, param=problem.param)

@@ -26,7 +26,7 @@ from shared.errors import Unavailable
 from shared.file import Written
 from shared.job import JobView
 from shared.metrics.counters import BATCH_LINES
-from shared.result import JobError, Result
+from shared.result import JobError, Result, Usage
 from shared.store import batches
 
 log = logging.getLogger("api.batches")
@@ -47,17 +47,18 @@ UNWRITTEN = JobError(code="internal_error", message="The answer of this line cou
 
 @dataclass
 class OutputRows:
-    """Rows of the output and error files, and what they add to the batch's counts."""
+    """OutputRows of the output and error files, and what they add to the batch's counts."""
 
     good: list[bytes] = field(default_factory=list)
     bad: list[bytes] = field(default_factory=list)
     late: int = 0
     tokens: Tokens = field(default_factory=Tokens)
 
-    def add(self, tokens: Tokens) -> None:
-        totals = self.tokens
+    def add(self, usage: Usage) -> None:
         self.tokens = Tokens(
-            totals.input + tokens.input, totals.output + tokens.output, totals.cached + tokens.cached
+            self.tokens.input + usage.prompt_tokens,
+            self.tokens.output + usage.completion_tokens,
+            self.tokens.cached + usage.cached_tokens,
         )
 
 
@@ -65,7 +66,7 @@ class OutputWriter:
     """Writes the ended lines of one batch. `closing` says why the others will not be done, if so."""
 
     def __init__(self, lease: LeasedBatch, closing: JobError | None) -> None:
-        self._held = lease
+        self._lease = lease
         self._context = lease.context
         self._batch = lease.turn.batch
         self._closing = closing
@@ -73,7 +74,7 @@ class OutputWriter:
     async def write(self) -> int:
         """Write all lines that have ended; returns how many. Raises LeaseLostError, Unavailable."""
         count = 0
-        while answered := await self._held.read(batches.answered(self._held.turn, AT_ONCE)):
+        while answered := await self._lease.read(batches.answered(self._lease.turn, AT_ONCE)):
             rows = await asyncio.to_thread(self._rows, answered)
             await self._count(rows, tuple(line.number for line in answered))
             count += len(answered)
@@ -99,7 +100,7 @@ class OutputWriter:
             bad=await self._piece(rows.bad),
             undone=undone,
         )
-        await self._held.write(batches.wrote(self._held.turn, wrote))
+        await self._lease.write(batches.wrote(self._lease.turn, wrote))
         BATCH_LINES.labels("completed").inc(wrote.completed)
         BATCH_LINES.labels("failed").inc(wrote.failed)
 
@@ -109,15 +110,15 @@ class OutputWriter:
             return None
         data = b"".join(rows)
         name = digest(data)
-        await self._context.storing.write(self._held.turn.token, {name: data})
+        await self._context.storing.write(self._lease.turn.token, {name: data})
         return name
 
     async def finish(self) -> None:
         """Join the pieces and end the batch. Raises LeaseLostError, Unavailable, BlobMissingError."""
-        good, bad = await self._held.read(batches.pieces(self._held.turn))
+        good, bad = await self._lease.read(batches.pieces(self._lease.turn))
         output, error = await self._file("output", good), await self._file("error", bad)
-        await self._held.write(
-            batches.end(self._context.settings, self._held.turn, output=output, error=error)
+        await self._lease.write(
+            batches.end(self._context.settings, self._lease.turn, output=output, error=error)
         )
 
     async def _file(self, kind: str, pieces: Sequence[str]) -> Written | None:
@@ -144,12 +145,12 @@ class OutputWriter:
             with self._context.blobs.open(name) as piece:
                 shutil.copyfileobj(piece, staged)
 
-    def _rows(self, found: Sequence[LineAnswer]) -> OutputRows:
-        rows, answers = OutputRows(), self._answers(found)
-        for line in found:
+    def _rows(self, answered: Sequence[LineAnswer]) -> OutputRows:
+        rows, answers = OutputRows(), self._answers(answered)
+        for line in answered:
             if line.result is not None and line.number in answers:
                 rows.good.append(answers[line.number])
-                rows.add(_tokens(line.result))
+                rows.add(line.result.usage)
                 continue
             error = self._error(line)
             rows.late += error == EXPIRED
@@ -157,16 +158,16 @@ class OutputWriter:
             rows.bad.append(_written(shape(self._batch.id, line, error)))
         return rows
 
-    def _answers(self, found: Sequence[LineAnswer]) -> dict[int, bytes]:
-        """Rows by line number, without those that cannot be written.
+    def _answers(self, answered: Sequence[LineAnswer]) -> dict[int, bytes]:
+        """OutputRows by line number, without those that cannot be written.
 
         The file is opened once and read forwards: each read from a bucket fetches a megabyte. Where it is
         missing, pieces should not be written either.
         """
         answers: dict[int, bytes] = {}
         with ExitStack() as opened:
-            file = None if self._batch.gone else opened.enter_context(self._held.open())
-            for line in sorted(found, key=lambda line: line.at):
+            file = None if self._batch.gone else opened.enter_context(self._lease.open())
+            for line in sorted(answered, key=lambda line: line.at):
                 if line.result is not None and (row := self._row(line, line.result, file)):
                     answers[line.number] = row
         return answers
@@ -202,7 +203,7 @@ class OutputWriter:
         if file is None:
             raise BlobMissingError(self._batch.digest)
         text = next(lines(file, line.at, line.number - 1, line.behind - line.at))
-        return from_line(text.raw, line.number, self._batch.endpoint).body
+        return from_line(text.raw or b"", line.number, self._batch.endpoint).body
 
     def _error(self, line: LineAnswer) -> JobError:
         """Why a line failed. The window is its job's deadline too, so it ends though no process works on it.
@@ -227,11 +228,6 @@ def _written(row: OutputRow) -> bytes:
     return encoded + b"\n"
 
 
-def _tokens(result: Result) -> Tokens:
-    usage = result.usage
-    return Tokens(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-
-
 # Writes the lines of a closed batch that were never taken into its error file, some thousand a turn.
 
 UNTAKEN_AT_ONCE = 1000
@@ -244,7 +240,7 @@ class BatchCloser:
     """Refuses the lines of one batch that were not taken, and says why. One instance per turn."""
 
     def __init__(self, lease: LeasedBatch, writing: OutputWriter, why: JobError) -> None:
-        self._held = lease
+        self._lease = lease
         self._batch = lease.turn.batch
         self._writing = writing
         self._why = why
@@ -257,7 +253,7 @@ class BatchCloser:
         if self._batch.gone:
             await self._write_turn(self._unread())
             return
-        async with self._held.opened() as file:
+        async with self._lease.opened() as file:
             await self._write_turn(self._read(file))
 
     async def _write_turn(self, undone: Iterator[LineAnswer]) -> None:
@@ -268,7 +264,7 @@ class BatchCloser:
                 break
 
     def _read(self, file: BinaryIO) -> Iterator[LineAnswer]:
-        batch, limit = self._batch, self._held.context.line_limit
+        batch, limit = self._batch, self._lease.context.line_limit
         for line in lines(file, batch.at, batch.row, limit):
             custom_id = entry_of(line, batch.endpoint, limit).custom_id
             yield LineAnswer(line.number, custom_id, "refused", at=line.at, behind=line.behind)
@@ -276,7 +272,7 @@ class BatchCloser:
     def _unread(self) -> Iterator[LineAnswer]:
         """The next lines where the file is gone: as many as are left, each as if it had one byte."""
         batch = self._batch
-        count = (batch.total or 0) - batch.completed - batch.failed - self._held.turn.under_way
+        count = (batch.total or 0) - batch.completed - batch.failed - self._lease.turn.under_way
         for number in range(1, count + 1):
             behind = batch.at + number if number < count else batch.last or 0
             yield LineAnswer(batch.row + number, None, "refused", at=batch.at + number - 1, behind=behind)

@@ -33,7 +33,7 @@ class BatchTurn:
     """One turn of a batch that is leased to this process."""
 
     def __init__(self, lease: LeasedBatch) -> None:
-        self._held = lease
+        self._lease = lease
         self._context = lease.context
         self._turn = lease.turn
         self._batch = lease.turn.batch
@@ -57,11 +57,6 @@ class BatchTurn:
         return 0.0
 
     @property
-    def long(self) -> bool:
-        """Whether this turn joins many pieces, one after another."""
-        return self._joins and self._turn.pieces > MANY
-
-    @property
     def _joins(self) -> bool:
         """Whether nothing is left to do but to join the pieces."""
         batch = self._batch
@@ -77,16 +72,16 @@ class BatchTurn:
     async def _miss(self, missing: BlobMissingError) -> None:
         """Handle missing bytes: the batch fails only if that discards nothing, or nothing can be saved."""
         if self._batch.row and not self._batch.gone:
-            await self._held.write(batches.miss(self._turn, PATIENCE_S))
+            await self._lease.write(batches.miss(self._turn, PATIENCE_S))
             message = f"The bytes {missing} are not in SIGHTLINE_BLOBS__URL."
             raise Unavailable("store_unavailable", message)
         problem = LineProblem(LOST.code, LOST.message)
-        await self._held.write(batches.fail(self._context.settings, self._turn, [problem]))
+        await self._lease.write(batches.fail(self._context.settings, self._turn, [problem]))
 
     async def _scan_file(self) -> None:
         scanned = await asyncio.to_thread(self._scanned)
         if scanned.fatal:
-            await self._held.write(batches.fail(self._context.settings, self._turn, scanned.problems))
+            await self._lease.write(batches.fail(self._context.settings, self._turn, scanned.problems))
             return
         begin = batches.begin(
             self._turn,
@@ -95,10 +90,10 @@ class BatchTurn:
             doubles=scanned.doubles,
             errors=scanned.problems,
         )
-        await self._held.write(begin)
+        await self._lease.write(begin)
 
     def _scanned(self) -> Scan:
-        with self._held.open() as file:
+        with self._lease.open() as file:
             return scan(file, self._batch.endpoint, self._context.line_limit)
 
     async def _advance(self) -> float:
@@ -120,17 +115,15 @@ class BatchTurn:
 
         A large batch takes several turns.
         """
-        for job in await self._held.read(batches.under_way(self._turn)):
+        for job in await self._lease.read(batches.under_way(self._turn)):
             await self._context.store.run(jobs.cancel(self._context.settings, self._batch.caller, job))
         await self._writing.write()
-        await BatchCloser(self._held, self._writing, why).refuse()
+        await BatchCloser(self._lease, self._writing, why).refuse()
 
 
 log = logging.getLogger("api.batches")
 AT_ONCE = 2
 """Batches that one process works on at the same time."""
-LONG_AT_ONCE = 1
-"""Batches with a long turn that it works on besides, so that no other batch waits for one."""
 LOOK_S = 2.0
 """How often to look where no batch is known to be due: one may be made at another process."""
 
@@ -142,7 +135,6 @@ class BatchRunner:
         self._context = context
         self._heard = asyncio.Event()
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._free_for_long = asyncio.Semaphore(LONG_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -189,12 +181,8 @@ class BatchRunner:
         work = asyncio.current_task()
         keeping = asyncio.create_task(self._keep(turn, work))
         try:
-            pause_s = await self._done(BatchTurn(LeasedBatch(self._context, turn)))
-            if pause_s is None:
-                # Not with `leave`: that would record that the batch's bytes are there.
-                await self._context.store.run(batches.keep(turn, IDLE_S))
-            else:
-                await self._context.store.run(batches.keep(turn, pause_s, leave=True))
+            pause_s = await BatchTurn(LeasedBatch(self._context, turn)).run()
+            await self._context.store.run(batches.keep(turn, pause_s, leave=True))
         except LeaseLostError:
             log.info("batch %s is another process's, or has ended", turn.batch.id)
         except Unavailable as error:
@@ -204,22 +192,8 @@ class BatchRunner:
             log.exception("the work on batch %s failed", turn.batch.id)
         finally:
             keeping.cancel()
+            self._free.release()
             self.wake()
-
-    async def _done(self, work: BatchTurn) -> float | None:
-        """Run the turn, then free its place. None where the place for a long turn is taken."""
-        place = self._free
-        try:
-            if work.long:
-                if self._free_for_long.locked():
-                    # Do not wait for it: another process may have its own free, and this one's may hang.
-                    return None
-                await self._free_for_long.acquire()
-                place.release()
-                place = self._free_for_long
-            return await work.run()
-        finally:
-            place.release()
 
     async def _keep(self, turn: BatchLease, work: "asyncio.Task[None] | None") -> None:
         """Renew the lease while this process works on the batch; stop the work where the lease is lost."""

@@ -1,7 +1,7 @@
 """Callers' batches: made, listed, read, cancelled; for a caller the batches of others do not exist."""
 
 from api.admission.readiness import idempotency_error
-from api.admission.terms import Idempotency
+from api.admission.submission import Idempotency
 from api.auth.callers import Caller
 from api.batches.lease import BatchContext
 from api.batches.runner import BatchRunner

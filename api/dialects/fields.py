@@ -3,30 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import Field, WithJsonSchema
-from pydantic_core import to_json
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.strict_json import invalid, render
+from api.dialects.strict_json import invalid
 from shared.job import Times
 
 MAX_PAIRS = 16
 MAX_KEY = 64
 MAX_VALUE = 512
-MAX_BYTES = 20 * 1024
-"""As JSON in UTF-8, as records and events keep them; printable ASCII reaches the limits above first."""
-
 Metadata = Annotated[
-    dict[str, str],
-    WithJsonSchema(
-        {
-            "type": "object",
-            "description": f"Takes up to {MAX_BYTES} bytes as JSON.",
-            "maxProperties": MAX_PAIRS,
-            "propertyNames": {"minLength": 1, "maxLength": MAX_KEY},
-            "additionalProperties": {"type": "string", "maxLength": MAX_VALUE},
-        }
-    ),
+    dict[
+        Annotated[str, Field(min_length=1, max_length=MAX_KEY)], Annotated[str, Field(max_length=MAX_VALUE)]
+    ],
+    Field(max_length=MAX_PAIRS),
 ]
 Moment = Annotated[float | str, Field(union_mode="smart")]
 """Unix seconds, or RFC 3339 with an offset."""
@@ -55,21 +45,6 @@ class PageAnswer(ListAnswer):
 
 class PageOf(PageAnswer, Generic[Row]):
     data: list[Row]
-
-
-def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:
-    """Raises CallerError naming the pair."""
-    if pairs is None:
-        return {}
-    if len(pairs) > MAX_PAIRS:
-        raise invalid("metadata", f"takes up to {MAX_PAIRS} pairs")
-    for key, value in pairs.items():
-        if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
-            limits = f"should have 1 to {MAX_KEY} characters as a key and up to {MAX_VALUE} as a value"
-            raise invalid(render([key], "metadata"), limits)
-    if len(to_json(pairs)) > MAX_BYTES:
-        raise invalid("metadata", f"takes up to {MAX_BYTES} bytes as JSON")
-    return pairs
 
 
 def to_times(schedule_at: Moment | None, start_by: Moment | None, finish_by: Moment | None) -> Times:

@@ -130,7 +130,6 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
     pending: list[tuple[Any, str]] = [(schema, param)]
     # A reference may lead below an unknown keyword; a definition may have no reference to it.
     referred: list[tuple[Any, str]] = []
-    references = References(schema)
     checked: set[int] = set()
     properties = 0
     while pending or referred:
@@ -139,8 +138,6 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
             continue
         checked.add(id(node))
         _check_keywords(node, at)
-        if references.in_ring(node):
-            raise invalid(at, "leads back to itself, and describes no value")
         properties += len(node.get("properties", ()))
         if properties > MAX_PROPERTIES:
             raise invalid(param, f"names more than {MAX_PROPERTIES} properties")
@@ -232,34 +229,3 @@ def _children(node: dict[str, Any], at: str) -> Iterator[tuple[Any, str]]:
             yield from ((child, render([name, place], at)) for place, child in enumerate(value))
         elif form in (SCHEMA, ITEMS):
             yield value, render([name], at)
-
-
-class References:
-    """The references of one schema, which need not have been checked.
-
-    A ring of references alone describes no value: an answer that began one could not continue.
-    """
-
-    def __init__(self, root: dict[str, Any]) -> None:
-        self._root = root
-        # Schemas known to lead to an end, by identity: the schema does not change in the meantime.
-        self._ending: set[int] = set()
-
-    def in_ring(self, schema: dict[str, Any]) -> bool:
-        """Whether following the references from this schema never ends."""
-        node: Any = schema
-        passed: set[int] = set()
-        while isinstance(node, dict) and id(node) not in self._ending:
-            if id(node) in passed:
-                return True
-            passed.add(id(node))
-            node = self._next(node)
-        self._ending |= passed
-        return False
-
-    def _next(self, schema: dict[str, Any]) -> Any:
-        """The schema that this one is an alias of: what it refers to, or its only part."""
-        if isinstance(place := schema.get("$ref"), str):
-            return resolve(self._root, place)
-        parts = (schema.get(name) for name in ("allOf", "anyOf", "oneOf"))
-        return next((part[0] for part in parts if isinstance(part, list) and len(part) == 1), None)

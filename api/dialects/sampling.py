@@ -46,6 +46,7 @@ MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
 # One spelling for each id, so that none can occur twice.
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
+
 _VARIABLE_NAME: TypeAdapter[str] = TypeAdapter(VariableName)
 _VARIABLE: TypeAdapter[Value] = TypeAdapter(Variable)
 
@@ -53,13 +54,11 @@ _VARIABLE: TypeAdapter[Value] = TypeAdapter(Variable)
 Count = Annotated[int, Field(lt=2**31)]
 TopK = Annotated[int, Field(ge=-1, lt=2**31)]
 """0 and, as vLLM writes it, -1 are all tokens."""
-# Their lower limits are checked on the canonical parameter.
-MaxTokensField = Annotated[Count | None, described_as(MaxTokens | None)]
-MinTokensField = Annotated[Count | None, described_as(MinTokens | None)]
-ChoicesField = Annotated[Count | None, described_as(Choices | None)]
+MaxTokensField = Annotated[MaxTokens, Field(lt=2**31)] | None
+MinTokensField = Annotated[MinTokens, Field(lt=2**31)] | None
 _Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 _Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
-StopList = Annotated[list[str] | None, described_as(_Stops | None)]
+StopList = _Stops | None
 LogitBias = Annotated[
     dict[str, float] | list[float],
     WithJsonSchema(
@@ -84,7 +83,9 @@ TemplateVariables = Annotated[
             "description": "Variables of the model's chat template.",
             "maxProperties": MOST_VARIABLES,
             "propertyNames": {"pattern": VARIABLE_NAME, "not": {"pattern": RENDERED}},
-            "additionalProperties": {"anyOf": [*_VARIABLE.json_schema()["anyOf"], {"type": "null"}]},
+            "additionalProperties": {
+                "anyOf": [*TypeAdapter(Variable).json_schema()["anyOf"], {"type": "null"}]
+            },
         }
     ),
 ]
@@ -105,37 +106,15 @@ SERVICE_TIERS: dict[Priority, AnsweredTier] = {
     "batch": "flex",
 }
 
-SPELLINGS = {
-    "max_new_tokens": "max_new_tokens",
-    "max_tokens": "max_new_tokens",
-    "max_completion_tokens": "max_new_tokens",
-    "max_output_tokens": "max_new_tokens",
-    "min_new_tokens": "min_new_tokens",
+SPELLINGS = {name: name for name in Parameters.model_fields if name != "logprobs"} | {
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
+    **dict.fromkeys(("response_format", "structured_outputs", "grammar"), "format"),
     "min_tokens": "min_new_tokens",
-    "do_sample": "do_sample",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "typical_p": "typical_p",
-    "repetition_penalty": "repetition_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "presence_penalty": "presence_penalty",
-    "logit_bias": "logit_bias",
-    "seed": "seed",
     "random_seed": "seed",
-    "n": "n",
     "num_return_sequences": "n",
-    "stop": "stop",
     "stop_sequences": "stop",
-    "stop_token_ids": "stop_token_ids",
-    "ignore_eos": "ignore_eos",
-    "response_format": "format",
-    "structured_outputs": "format",
-    "grammar": "format",
-    "format": "format",
-    "chat_template_kwargs": "chat_template_kwargs",
 }
+"""The parameter that each field of a body sets."""
 
 
 class Sampling(RequestBody):
@@ -149,13 +128,13 @@ class Sampling(RequestBody):
     frequency_penalty: TokenPenalty | None = None
     presence_penalty: TokenPenalty | None = None
     seed: Seed | None = None
-    stop: Annotated[str | list[str] | None, described_as(_Stop | _Stops | None)] = None
+    stop: _Stop | _Stops | None = None
 
 
 class TokenSampling(Sampling):
     """What OpenAI's routes and jobs take beside it; all but three have vLLM's names."""
 
-    n: ChoicesField = None
+    n: Choices | None = None
     min_tokens: MinTokensField = None
     logit_bias: LogitBias | None = None
     stop_token_ids: Annotated[
@@ -229,7 +208,7 @@ def _read(name: str, value: Any, param: str) -> Any:
     if value is None:
         return None
     if name == "stop":
-        return _stops(value, param)
+        return (value,) if isinstance(value, str) else tuple(value)
     if name == "logit_bias":
         return _biases(value, param)
     if name == "format":
@@ -242,13 +221,6 @@ def _read(name: str, value: Any, param: str) -> Any:
         # -1 is vLLM's value for all tokens.
         return 0 if value == -1 else value
     return value or None if name in ("stop_token_ids", "ignore_eos") else value
-
-
-def _stops(value: str | list[str], param: str) -> tuple[str, ...]:
-    stops = (value,) if isinstance(value, str) else tuple(value)
-    if len(stops) > MAX_STOPS or not all(1 <= len(s) <= MAX_STOP_LENGTH for s in stops):
-        raise invalid(param, f"takes up to {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
-    return stops
 
 
 def _biases(value: dict[str, float] | list[float], param: str) -> tuple[tuple[int, float], ...] | None:

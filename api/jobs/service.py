@@ -13,9 +13,9 @@ from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, ServiceError
 from shared.fleet import Fleet
 from shared.job import EVERYTHING, Filter, JobView, Page
-from shared.media import pictures, sounds
+from shared.media import pictures
 from shared.models import Model
-from shared.request import Image, Request, Sound
+from shared.request import Image, Request
 from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store import webhook_deliveries
@@ -91,23 +91,18 @@ class Jobs:
             raise CallerError("result_expired", "This response is no longer kept.", param=param)
         return Request.model_validate_json(request.request)
 
-    async def media(self, part: Image | Sound) -> str:
-        """A kept picture or sound as a data: URI. Raises CallerError `result_expired`."""
+    async def picture(self, image: Image) -> str:
+        """A kept picture as a data: URI. Raises CallerError `result_expired`."""
         try:
-            return await asyncio.to_thread(self._data_uri, part)
+            return await asyncio.to_thread(self._data_uri, image)
         except BlobMissingError:
-            raise CallerError(
-                "result_expired", "The pictures and sounds of this job are no longer kept."
-            ) from None
+            raise CallerError("result_expired", "The pictures of this job are no longer kept.") from None
 
-    def _data_uri(self, part: Image | Sound) -> str:
+    def _data_uri(self, image: Image) -> str:
         """Reads all of it, so not for the event loop. Raises BlobMissingError."""
-        data = self._blobs.read(part.digest or "")
-        if isinstance(part, Sound):
-            kind: str = sounds.check_sound(data, self._settings.sounds, None)
-        else:
-            kind = pictures.inspect(data, self._settings.pictures, None).format
-        return f"data:{part.type}/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"
+        data = self._blobs.read(image.digest or "")
+        kind = pictures.inspect(data, self._settings.pictures, None).format
+        return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"
 
     async def replay(self, caller: str, job_id: str) -> JobView:
         """Send a job's end to its webhook again.

@@ -40,16 +40,15 @@ def parameter(
     return {"in": place, "name": name, "description": description, "schema": schema or TEXT}
 
 
+def _query(name: str, description: str, type: str = "string", **schema: Any) -> Parameter:
+    return parameter("query", name, description, {"type": type, **schema})
+
+
 def _limit(means: str, default: int = 20) -> Parameter:
-    return parameter("query", "limit", means, {"type": "integer", "minimum": 1, "default": default})
+    return _query("limit", means, "integer", minimum=1, default=default)
 
 
-WAIT = parameter(
-    "query",
-    "wait",
-    "Seconds to wait for the end; more than 60 is 60.",
-    {"type": "integer", "minimum": 0, "default": 0},
-)
+WAIT = _query("wait", "Seconds to wait for the end; more than 60 is 60.", "integer", minimum=0, default=0)
 _MOMENT = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": LATEST_S},
@@ -64,79 +63,50 @@ _PAIRS = {
     "examples": [["album=7"]],
 }
 
-_AFTER = parameter("query", "after", "The last id of the page before.", {"type": "string", "minLength": 1})
-_ORDER = parameter(
-    "query",
-    "order",
-    "`asc`: the oldest first.",
-    {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
-)
+_AFTER = _query("after", "The last id of the page before.", minLength=1)
+_ORDER = _query("order", "`asc`: the oldest first.", enum=["asc", "desc"], default="desc")
 PAGE = (
     _limit("Most jobs in a page, which has fewer of long answers; more than 100 is 100."),
-    parameter(
-        "query", "after", "`next` of the page before, or a job's id.", {"type": "string", "minLength": 1}
-    ),
-    parameter(
-        "query", "status", "Jobs of this status only.", {"type": "string", "enum": list(get_args(Status))}
-    ),
-    parameter("query", "model", "Jobs of this model only."),
-    parameter(
-        "query", "priority", "Jobs of this class only.", {"type": "string", "enum": list(get_args(Priority))}
-    ),
+    _query("after", "`next` of the page before, or a job's id.", minLength=1),
+    _query("status", "Jobs of this status only.", enum=list(get_args(Status))),
+    _query("model", "Jobs of this model only."),
+    _query("priority", "Jobs of this class only.", enum=list(get_args(Priority))),
     parameter("query", "created_after", "Jobs created then or later.", _MOMENT),
     parameter("query", "created_before", "Jobs created before.", _MOMENT),
     parameter("query", "metadata", "Jobs with this pair only, or all of these.", _PAIRS),
-    parameter(
-        "query",
-        "results",
-        "`false`: jobs without `result` and `receipt`.",
-        {"type": "boolean", "default": True},
-    ),
+    _query("results", "`false`: jobs without `result` and `receipt`.", "boolean", default=True),
 )
 _EVENT_ID = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
 PLACE = (
     parameter("header", "Last-Event-ID", "Go on behind this event.", _EVENT_ID),
     parameter("query", "after", "The same, where a header cannot be sent.", _EVENT_ID),
 )
-INCLUDE = parameter(
-    "query",
+INCLUDE = _query(
     "include[]",
-    "What clients may ask for beside; here the pictures and sounds of an input are. `include` is the same.",
-    {"type": "array", "items": {"type": "string", "enum": list(INCLUDABLE)}},
+    "What clients may ask for beside; here the pictures of an input are. `include` is the same.",
+    "array",
+    items={"type": "string", "enum": list(INCLUDABLE)},
 )
 RETRIEVAL = (
-    parameter("query", "stream", "`true`: the response's events instead.", {"type": "boolean"}),
+    _query("stream", "`true`: the response's events instead.", "boolean"),
     parameter("query", "starting_after", "With stream: go on behind the event of this number.", _EVENT_ID),
-    parameter("query", "include_obfuscation", "Changes nothing.", {"type": "boolean"}),
+    _query("include_obfuscation", "Changes nothing.", "boolean"),
     INCLUDE,
 )
-INPUT_PAGE = (
-    _limit("Items in a page; more than 100 is 100."),
-    _ORDER,
-    _AFTER,
-    INCLUDE,
-)
+INPUT_PAGE = (_limit("Items in a page; more than 100 is 100."), _ORDER, _AFTER, INCLUDE)
 LOG = (
     _limit("Most events in a page, which has fewer of long answers; more than 100 is 100."),
-    parameter("query", "after", "The last id that was read.", {"type": "string", "minLength": 1}),
-    parameter("query", "types", "Events of these types only, separated by commas; `job.*` is all of jobs."),
+    _query("after", "The last id that was read.", minLength=1),
+    _query("types", "Events of these types only, separated by commas; `job.*` is all of jobs."),
 )
 FILE_PAGE = (
     _limit("Files in a page; more than 1000 is 1000.", 1000),
     _ORDER,
-    parameter(
-        "query", "purpose", "Files of this purpose only.", {"type": "string", "enum": list(get_args(Purpose))}
-    ),
+    _query("purpose", "Files of this purpose only.", enum=list(get_args(Purpose))),
     _AFTER,
 )
-ADMIN_ACTION_PAGE = (
-    _limit("Acts in a page; more than 100 is 100."),
-    _AFTER,
-)
-BATCH_PAGE = (
-    _limit("Batches in a page; more than 100 is 100."),
-    _AFTER,
-)
+ADMIN_ACTION_PAGE = (_limit("Acts in a page; more than 100 is 100."), _AFTER)
+BATCH_PAGE = (_limit("Batches in a page; more than 100 is 100."), _AFTER)
 
 
 SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
@@ -164,7 +134,9 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             if path not in OPEN:
-                operation["responses"] = _at_the_gate(path) | operation["responses"]
+                # The errors with which `api.auth.middleware` refuses calls of this path.
+                errors = refusals(SHAPES[family_of(path)], 401, 403, 429)
+                operation["responses"] = {str(s): r for s, r in errors.items()} | operation["responses"]
             for response in operation["responses"].values():
                 for content in response.get("content", {}).values():
                     content["schema"].pop("title", None)
@@ -197,12 +169,6 @@ def _example_id(path: str, name: str) -> str:
     if path.startswith("/v1/responses"):
         return RESPONSE_ID
     return QUEUED.id if path.startswith("/v1/jobs") else MODEL
-
-
-def _at_the_gate(path: str) -> dict[str, Any]:
-    """The errors with which `api.auth.middleware` refuses calls of this path."""
-    errors = refusals(SHAPES[family_of(path)], 401, 403, 429)
-    return {str(status): response for status, response in errors.items()}
 
 
 def _unnamed() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from api.dialects.hf import task_answers
 from api.dialects.native import jobs
 from api.dialects.openai import errors
 from api.openapi import examples
-from api.openapi.examples import ANSWERS, BATCHES, ERRORS, RESPONSES, WEBHOOKS
+from api.openapi.examples import ANSWERS, ERRORS
 from shared.errors import CODES
 
 REF = "#/components/schemas/"
@@ -21,7 +21,7 @@ _RENDER = {
 }
 
 # FastAPI drops nulls from the examples it is given, so these are components, added after it has run.
-EXAMPLES = {name: {"value": value} for name, value in (ANSWERS | RESPONSES | WEBHOOKS | BATCHES).items()} | {
+EXAMPLES = {name: {"value": value} for name, value in ANSWERS.items()} | {
     f"{family}-{status}": {"value": render(error)}
     for family, render in _RENDER.items()
     for status, error in ERRORS.items()
@@ -30,57 +30,47 @@ EXAMPLES = {name: {"value": value} for name, value in (ANSWERS | RESPONSES | WEB
 JOB_HEADERS = ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")
 """Headers of an answer that names a job; the times are set once it has ended."""
 
-HEADERS: dict[str, dict[str, Any]] = {
-    "x-request-id": {"description": "The call's own where it sent a sane one.", "schema": {"type": "string"}},
-    "x-job-id": {
-        "description": "The job that answers; of several prompts all of them, with commas between.",
-        "schema": {"type": "string"},
-    },
-    "x-cache": {
-        "description": "Where the answer comes from.",
-        "schema": {"type": "string", "enum": ["HIT", "MISS", "COALESCED", "BYPASS"]},
-    },
-    "x-compute-time": {"description": "Seconds of computing.", "schema": {"type": "number"}},
-    "x-queue-time": {"description": "Seconds before it began.", "schema": {"type": "number"}},
-    "location": {"description": "The job's path.", "schema": {"type": "string"}},
-    "retry-after": {
-        "description": "Seconds after which to ask again.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 59},
-    },
-    "x-should-retry": {
-        "description": "`false` where a repeat cannot help.",
-        "schema": {"type": "string", "enum": ["false"]},
-    },
-    "www-authenticate": {
-        "description": "How to say who calls.",
-        "schema": {"type": "string", "const": "Bearer"},
-    },
-    "ratelimit-policy": {
-        "description": "Requests that the key may make, and in how many seconds; how many runs of its caller "
-        "may wait for one model (`queued`).",
-        "schema": {"type": "string", "examples": ['"requests";q=600;w=60']},
-    },
-    "ratelimit": {
-        "description": "How many are left, and in how many seconds the first request made no longer counts.",
-        "schema": {"type": "string", "examples": ['"requests";r=412;t=37']},
-    },
-    "x-error-message": {"description": "The error's text in one line.", "schema": {"type": "string"}},
+
+def _header(description: str, type: str = "string", **schema: Any) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": type, **schema}}
+
+
+HEADERS = {
+    "x-request-id": _header("The call's own where it sent a sane one."),
+    "x-job-id": _header("The job that answers; of several prompts all of them, with commas between."),
+    "x-cache": _header("Where the answer comes from.", enum=["HIT", "MISS", "COALESCED", "BYPASS"]),
+    "x-compute-time": _header("Seconds of computing.", "number"),
+    "x-queue-time": _header("Seconds before it began.", "number"),
+    "location": _header("The job's path."),
+    "retry-after": _header("Seconds after which to ask again.", "integer", minimum=1, maximum=59),
+    "x-should-retry": _header("`false` where a repeat cannot help.", enum=["false"]),
+    "www-authenticate": _header("How to say who calls.", const="Bearer"),
+    "ratelimit-policy": _header(
+        "Requests that the key may make, and in how many seconds; how many runs of its caller may wait for "
+        "one model (`queued`).",
+        examples=['"requests";q=600;w=60'],
+    ),
+    "ratelimit": _header(
+        "How many are left, and in how many seconds the first request made no longer counts.",
+        examples=['"requests";r=412;t=37'],
+    ),
+    "x-error-message": _header("The error's text in one line."),
 }
 
 
 def answer(
     description: str, *examples: str, headers: Sequence[str] = (), schema: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """One response in JSON, its examples by name; without a body where there are none.
+    """One response in JSON, its examples by name.
 
     The handler's signature gives its schema, unless it is of another status than the handler's own: then
     `model` beside it does, or `schema`.
     """
     response: dict[str, Any] = {"description": description, "headers": _headers("x-request-id", *headers)}
-    if examples:
-        content = {"examples": _examples(*examples)}
-        response["content"] = {"application/json": content | ({"schema": schema} if schema else {})}
-    return response
+    content = ({"examples": _examples(*examples)} if examples else {}) | (
+        {"schema": schema} if schema else {}
+    )
+    return response | {"content": {"application/json": content}} if content else response
 
 
 def with_stream(response: dict[str, Any], stream: bytes) -> dict[str, Any]:

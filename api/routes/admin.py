@@ -41,7 +41,7 @@ KeyCall = Annotated[
 ]
 RotationCall = Annotated[int, json_body(RotationBody, from_rotation, optional=True)]
 ModelCall = Annotated[models.Model, json_body(ModelBody, from_row)]
-NEW_KEY = answer("The key with its secret.", "new-key")
+NEW_KEY = answer("The key with its secret.")
 _ACTION_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 router = APIRouter(
@@ -55,7 +55,7 @@ router = APIRouter(
 @router.get(
     "/audit",
     summary="What operators did, newest first: the last 10,000 acts.",
-    responses=refusals("OpenAIError", 400) | {200: answer("A page of acts.", "admin_actions")},
+    responses=refusals("OpenAIError", 400) | {200: answer("A page of acts.")},
     openapi_extra=describe(*ADMIN_ACTION_PAGE),
 )
 async def list_admin_actions(http: Request) -> Json[AdminActionList]:
@@ -72,7 +72,7 @@ fleet_router = APIRouter(route_class=ServiceRoute, tags=["admin"], responses=ref
 @fleet_router.get(
     "/v1/admin/fleet",
     summary="Every model's line and workers.",
-    responses={200: answer("What waits and who works.", "fleet")},
+    responses={200: answer("What waits and who works.")},
 )
 async def fleet(http: Request) -> Json[Fleet]:
     context = context_of(http)
@@ -101,7 +101,7 @@ async def create_key(http: Request, key: KeyCall) -> Json[NewApiKey]:
     return Json(to_new_key(created, secret), 201)
 
 
-@keys_router.get("", summary="List the keys, newest first.", responses={200: answer("The keys.", "keys")})
+@keys_router.get("", summary="List the keys, newest first.", responses={200: answer("The keys.")})
 async def list_keys(http: Request) -> Json[ApiKeyList]:
     return Json(to_key_list(await context_of(http).keyring.list()))
 
@@ -120,7 +120,7 @@ async def rotate_key(http: Request, id: str, grace_s: RotationCall) -> Json[NewA
 @keys_router.delete(
     "/{id}",
     summary="Revoke a key and its former secret; harmless twice.",
-    responses=refusals("OpenAIError", 404) | {200: answer("The key.", "key")},
+    responses=refusals("OpenAIError", 404) | {200: answer("The key.")},
 )
 async def revoke_key(http: Request, id: str) -> Json[ApiKey]:
     return Json(to_key(await context_of(http).keyring.revoke(operator_of(http), id)))

@@ -18,7 +18,7 @@ from api.server.route import Json, ServiceRoute, json_body
 BatchCall = Annotated[
     BatchRequest, json_body(BatchBody, lambda body: from_batch(body, tuple(LINE_ENDPOINTS)))
 ]
-BATCH = answer("The batch.", "batch")
+BATCH = answer("The batch.")
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)
@@ -39,7 +39,7 @@ async def create_batch(http: Request, headers: BatchHeaders, batch: BatchCall) -
 @router.get(
     "",
     summary="List batches, newest first.",
-    responses=refusals("OpenAIError", 400, 404) | {200: answer("A page of batches.", "batches")},
+    responses=refusals("OpenAIError", 400, 404) | {200: answer("A page of batches.")},
     openapi_extra=describe(*BATCH_PAGE),
 )
 async def list_batches(http: Request) -> Json[BatchList]:

@@ -1,11 +1,11 @@
 """Routes of OpenAI's files: inputs and outputs of batches, and pictures sent once and named often."""
 
-import asyncio
+from typing import get_args
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.admission.headers import page_limit
+from api.admission.headers import ascending, one_of, page_limit
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.fields import to_page
@@ -18,19 +18,17 @@ from api.dialects.openai.files import (
     FileDeleted,
     FileList,
     FileObject,
-    from_purpose,
     to_deleted,
     to_file,
 )
 from api.openapi.document import FILE_PAGE, describe
 from api.openapi.responses import answer, refusals
-from api.server.body import too_slow
+from api.server.body import in_time
 from api.server.multipart import MultipartForm, receive
 from api.server.route import Json, ServiceRoute
-from shared.errors import CallerError
-from shared.settings import ApiSettings
+from shared.file import Purpose
 
-FILE = answer("The file.", "file")
+FILE = answer("The file.")
 FILE_CONTENT = answer("The bytes, as they were uploaded or written.") | {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 }
@@ -58,7 +56,6 @@ UPLOAD = {
 }
 """The body of an upload, the only form."""
 PAGE_LIMIT = 1000
-ORDERS = ("desc", "asc")
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/files", tags=["openai"], responses=refusals("OpenAIError", 503)
@@ -73,14 +70,13 @@ router = APIRouter(
 )
 async def create_file(http: Request) -> Json[FileObject]:
     context = context_of(http)
-    limit_s = _upload_limit_s(context.settings.api)
+    limits = context.settings.api
+    # A file may come as slowly as the largest body may.
+    limit_s = limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)
 
     async def read(form: MultipartForm) -> None:
-        try:
-            async with asyncio.timeout(limit_s):
-                await receive(http, form)
-        except TimeoutError:
-            raise too_slow(limit_s) from None
+        async with in_time(limit_s):
+            await receive(http, form)
 
     return Json(to_file(await context.files.create(caller_of(http), read)))
 
@@ -88,21 +84,18 @@ async def create_file(http: Request) -> Json[FileObject]:
 @router.get(
     "",
     summary="List files, newest first.",
-    responses=refusals("OpenAIError", 400, 404) | {200: answer("A page of files.", "files")},
+    responses=refusals("OpenAIError", 400, 404) | {200: answer("A page of files.")},
     openapi_extra=describe(*FILE_PAGE),
 )
 async def list_files(http: Request) -> Json[FileList]:
     query = http.query_params
-    order = query.get("order", ORDERS[0])
-    if order not in ORDERS:
-        raise CallerError("invalid_request", f"order is one of {', '.join(ORDERS)}.", param="order")
     limit = page_limit(http, default=PAGE_LIMIT, largest=PAGE_LIMIT)
     rows, has_more = await context_of(http).files.list(
         caller_of(http).id,
         limit=limit,
         after=query.get("after"),
-        oldest_first=order == "asc",
-        purpose=from_purpose(query.get("purpose")),
+        oldest_first=ascending(http),
+        purpose=one_of(http, "purpose", get_args(Purpose)),
     )
     return Json(to_page([to_file(row) for row in rows], has_more=has_more))
 
@@ -127,13 +120,8 @@ async def file_content(http: Request, id: str) -> Response:
 @router.delete(
     "/{id}",
     summary="Delete a file; a batch that reads it goes on.",
-    responses=refusals("OpenAIError", 404) | {200: answer("The file is forgotten.", "file-deleted")},
+    responses=refusals("OpenAIError", 404) | {200: answer("The file is forgotten.")},
 )
 async def delete_file(http: Request, id: str) -> Json[FileDeleted]:
     await context_of(http).files.delete(caller_of(http).id, id)
     return Json(to_deleted(id))
-
-
-def _upload_limit_s(limits: ApiSettings) -> float:
-    """The time for an upload: a file may come as slowly as the largest body may."""
-    return limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)

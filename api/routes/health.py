@@ -18,7 +18,6 @@ router = APIRouter(route_class=ServiceRoute, tags=["health"], responses=refusals
 
 NOT_READY = answer(
     "No model is loaded, or the record store is out of reach or takes no writes.",
-    "not-ready",
     headers=("retry-after",),
     schema={"anyOf": [{"$ref": f"{REF}Readiness"}, {"$ref": f"{REF}HuggingFaceError"}]},
 )
@@ -33,7 +32,7 @@ STORE_LIMIT_S = 1.0
 @router.get(
     "/health",
     summary="200 while this process serves, whatever else is broken.",
-    responses={200: answer("The process serves.", "health")},
+    responses={200: answer("The process serves.")},
 )
 async def health(http: Request) -> Json[Health]:
     context = context_of(http)
@@ -45,7 +44,7 @@ async def health(http: Request) -> Json[Health]:
 @router.get(
     "/ready",
     summary="200 when some model is loaded, else 503; 503 too where this process ends.",
-    responses={200: answer("Some model is loaded.", "ready"), 503: NOT_READY},
+    responses={200: answer("Some model is loaded."), 503: NOT_READY},
 )
 async def ready(http: Request) -> Json[Readiness]:
     shutdown: Shutdown | None = getattr(http.state, KEY, None)

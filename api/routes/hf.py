@@ -11,10 +11,10 @@ from pydantic_core import to_json
 
 from api.admission.headers import Preferences, SyncHeaders, TaskHeaders
 from api.admission.readiness import not_ready
-from api.admission.terms import Caching, Origin, Schedule, Terms
+from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.completions import CHAT, TEXT, complete
 from api.answers.event_stream import follow_answer, follow_job, without_texts
-from api.answers.sync import SyncCall, result_of, wait_as_preferred
+from api.answers.sync import SyncCall, ended_job, result_of, wait_as_preferred
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.hf.task_answers import TaskAnswer, TokenChunk, last_chunk, to_answer, token_chunk
@@ -55,7 +55,7 @@ TaskCall = Annotated[HfCall, raw_body(HfBody, from_bytes)]
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
 TASK_ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED | {"model": Job}}
 TASK_BODY = body_example(examples.HF, BYTES)
-INFO = answer("The model and the line before it.", "model-info")
+INFO = answer("The model and the line before it.")
 
 router = APIRouter(route_class=ServiceRoute, tags=["hugging face"], responses=REFUSALS)
 root_router = APIRouter(route_class=ServiceRoute, tags=["hugging face"], responses=REFUSALS | TASK_ANSWERS)
@@ -161,7 +161,7 @@ async def _token_ids(http: Request, job: JobView) -> list[int]:
 
 async def _blocks(sync_call: SyncCall, job: JobView, call: HfCall) -> AsyncGenerator[bytes]:
     index = 1
-    async with aclosing(follow_answer(sync_call, [job])) as events:
+    async with aclosing(follow_answer(sync_call, job)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
@@ -169,7 +169,7 @@ async def _blocks(sync_call: SyncCall, job: JobView, call: HfCall) -> AsyncGener
                 yield block(to_json(token_chunk(event, index)))
                 index += 1
             elif event.last:
-                ended = await sync_call.ended([job])
+                ended = await ended_job(sync_call.http, job)
                 result_of(ended)
                 last = block(to_json(last_chunk(ended, index, call)))
                 # Only the encoded part is in memory while a slow reader takes it.
@@ -180,7 +180,7 @@ async def _blocks(sync_call: SyncCall, job: JobView, call: HfCall) -> AsyncGener
 @info_router.get(
     "/models/{id:model}/health",
     summary="200 when the model is loaded and answers.",
-    responses=refusals("HuggingFaceError", 500) | {200: answer("It is loaded.", "model-health")},
+    responses=refusals("HuggingFaceError", 500) | {200: answer("It is loaded.")},
 )
 async def model_health(http: Request, id: str) -> Json[ModelHealth]:
     model, state = await _state(http, id)
@@ -205,7 +205,7 @@ async def default_info(http: Request) -> Json[ModelInfo]:
 @info_router.get(
     "/status/{id:path}",
     summary="Whether the model is loaded, in the words of the former HF API.",
-    responses={200: answer("How the model stands.", "model-status")},
+    responses={200: answer("How the model stands.")},
 )
 async def model_status(http: Request, id: str) -> Json[ModelStatus]:
     return Json(to_status(*await _state(http, id)))

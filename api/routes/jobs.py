@@ -20,10 +20,10 @@ from api.admission.headers import (
     page_limit,
 )
 from api.admission.readiness import PAUSED_RETRY_S
-from api.admission.terms import Caching, Idempotency, Origin, Schedule, Terms
+from api.admission.submission import Caching, Idempotency, Origin, Schedule, Terms
 from api.answers.event_stream import follow_job, without_texts
 from api.answers.sync import (
-    forget_after_answer,
+    ended_job,
     readable,
     set_job_headers,
     set_time_headers,
@@ -33,20 +33,9 @@ from api.answers.sync import (
 )
 from api.auth.callers import caller_of
 from api.context import context_of
-from api.dialects.native.jobs import (
-    Forecast,
-    Job,
-    JobBody,
-    JobCall,
-    JobEvent,
-    JobList,
-    from_job,
-    from_query,
-    to_event,
-    to_forecast,
-    to_job,
-    to_list,
-)
+from api.dialects.native.forecast import Forecast, to_forecast
+from api.dialects.native.job_requests import JobBody, JobCall, from_job, from_query
+from api.dialects.native.jobs import Job, JobEvent, JobList, to_event, to_job, to_list
 from api.openapi import examples
 from api.openapi.document import PAGE, PLACE, WAIT, describe
 from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
@@ -117,7 +106,7 @@ def _terms(http: HttpRequest, call: JobCall, headers: CacheHeaders, idempotency:
 @router.get(
     "",
     summary="List jobs, newest first.",
-    responses=refusals("Problem", 400, 404) | {200: answer("A page of jobs.", "jobs")},
+    responses=refusals("Problem", 400, 404) | {200: answer("A page of jobs.")},
     openapi_extra=describe(*PAGE),
 )
 async def list_jobs(http: HttpRequest) -> Json[JobList]:
@@ -268,8 +257,7 @@ async def _blocks(http: HttpRequest, job: JobView, after: int) -> AsyncGenerator
 
 
 async def _last_block(http: HttpRequest, event: Event, job: JobView) -> bytes:
-    ended = await context_of(http).jobs.get(job.caller, job.id)
-    forget_after_answer(http, ended)
+    ended = await ended_job(http, job)
     return await offload_if_large(partial(_block, event, ended), ended.bytes)
 
 
@@ -302,8 +290,7 @@ estimate_router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=r
 @estimate_router.post(
     "/v1/estimate",
     summary="Say what would become of a job: from the cache, or how long it waits, runs and what it costs.",
-    responses=refusals("Problem", 400, 404, 408, 410, 413, 500)
-    | {200: answer("What would become of it.", "forecast")},
+    responses=refusals("Problem", 400, 404, 408, 410, 413, 500) | {200: answer("What would become of it.")},
     openapi_extra=body_example(examples.JOB),
 )
 async def foretell_job(http: HttpRequest, headers: CacheHeaders, call: SubmittedJob) -> Json[Forecast]:

@@ -14,14 +14,14 @@ from shared.errors import Unavailable
 
 FLEET_LIMIT_S = 1.0
 """Where the store does not answer for so long, the list has no lengths that only workers know."""
-MODEL_ANSWER = answer("The model.", "model")
+MODEL_ANSWER = answer("The model.")
 router = APIRouter(route_class=ServiceRoute, tags=["models"], responses=refusals("OpenAIError"))
 
 
 @router.get(
     "/v1/models",
     summary="List the models served, in the models file's order.",
-    responses={200: answer("The models.", "models")},
+    responses={200: answer("The models.")},
 )
 async def list_models(http: Request) -> Json[ModelList]:
     context = context_of(http)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from api.admission.headers import SyncHeaders, flag, integer, page_limit
+from api.admission.headers import SyncHeaders, ascending, flag, integer, page_limit
 from api.answers.responses import BEFORE_ALL, read_turn, replay, respond, stored_response, write
 from api.answers.sync import readable, set_job_headers
 from api.auth.callers import caller_of
@@ -19,22 +19,20 @@ from api.dialects.openai.response_object import (
     job_of,
     to_deleted,
 )
-from api.dialects.openai.responses import INCLUDABLE, PICTURES, SOUNDS, ResponseBody, ResponseTurn
+from api.dialects.openai.responses import INCLUDABLE, PICTURES, ResponseBody, ResponseTurn
 from api.openapi import examples
 from api.openapi.document import INPUT_PAGE, RETRIEVAL, describe
 from api.openapi.responses import JOB_HEADERS, answer, body_example, refusals, with_stream
 from api.server.route import Body, Json, ServiceRoute
 from api.server.sse import EventStream
 from shared.errors import CallerError
-from shared.request import Image, Sound
+from shared.request import Image
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
-MEDIA: tuple[tuple[str, type[Image | Sound]], ...] = ((PICTURES, Image), (SOUNDS, Sound))
-"""The media of an input that is shown only on demand, by its name in `include[]`."""
 ResponseCall = Annotated[ResponseTurn, Body(ResponseBody, read_turn)]
-RESPONSE = answer("The response.", "response", "response-queued", "response-cancelled", headers=JOB_HEADERS)
+RESPONSE = answer("The response.", "response", headers=JOB_HEADERS)
 RESPONSE_STREAMED = with_stream(RESPONSE, examples.RESPONSE_STREAM)
 
 
@@ -83,7 +81,7 @@ async def get_response(http: Request, id: str) -> Json[ResponseObject] | EventSt
 @router.delete(
     "/{id}",
     summary="Cancel a response if need be and forget it.",
-    responses=refusals("OpenAIError", 404) | {200: answer("The response is forgotten.", "response-deleted")},
+    responses=refusals("OpenAIError", 404) | {200: answer("The response is forgotten.")},
 )
 async def delete_response(http: Request, id: str) -> Json[ResponseDeleted]:
     jobs, caller = context_of(http).jobs, caller_of(http).id
@@ -110,35 +108,28 @@ async def cancel_response(http: Request, id: str) -> Json[ResponseObject]:
 @router.get(
     "/{id}/input_items",
     summary="What a response was asked, earlier turns among it, newest first.",
-    responses=refusals("OpenAIError", 400, 404, 410, 413)
-    | {200: answer("A page of its input.", "response-input")},
+    responses=refusals("OpenAIError", 400, 404, 410, 413) | {200: answer("A page of its input.")},
     openapi_extra=describe(*INPUT_PAGE),
 )
 async def list_input_items(http: Request, id: str) -> Json[InputItemList]:
     query = http.query_params
     limit = page_limit(http)
-    order = query.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise CallerError("invalid_request", "order is asc or desc.", param="order")
     included = _include(http)
     response = await _stored(http, id)
     after = query.get("after")
-    items, more = page(input_items(response), limit=limit, after=after, ascending=order == "asc")
-    media = await _media(http, items, tuple(kind for name, kind in MEDIA if name in included))
-    return Json(to_item_list(items, more, media))
+    items, more = page(input_items(response), limit=limit, after=after, ascending=ascending(http))
+    pictures = await _pictures(http, items) if PICTURES in included else {}
+    return Json(to_item_list(items, more, pictures))
 
 
-async def _media(http: Request, items: list[Item], kinds: tuple[type[Image | Sound], ...]) -> dict[str, str]:
-    """The items' pictures and sounds, of these kinds, as data: URIs by digest.
-
-    Raises CallerError `payload_too_large`.
-    """
+async def _pictures(http: Request, items: list[Item]) -> dict[str, str]:
+    """The items' pictures as data: URIs by digest. Raises CallerError `payload_too_large`."""
     context = context_of(http)
     limit_mb = context.settings.pictures.max_mb_request
     uris: dict[str, str] = {}
-    parts = (part for item in items for part in item.turn.parts if isinstance(part, kinds))
+    parts = (part for item in items for part in item.turn.parts if isinstance(part, Image))
     for digest, part in {part.digest: part for part in parts if part.digest}.items():
-        uris[digest] = await context.jobs.media(part)
+        uris[digest] = await context.jobs.picture(part)
         if sum(map(len, uris.values())) > limit_mb * 2**20:
             message = f"What this page includes is larger than {limit_mb:g} MiB; ask for fewer items."
             raise CallerError("payload_too_large", message, param="limit")

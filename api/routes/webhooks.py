@@ -40,9 +40,9 @@ EndpointCall = Annotated[
 ]
 ChangeCall = Annotated[webhooks.EndpointUpdate, json_body(EndpointChange, from_change)]
 RotationCall = Annotated[int, json_body(RotationBody, from_rotation, optional=True)]
-ENDPOINT = answer("The webhook.", "endpoint")
-NEW_ENDPOINT = answer("The webhook with its secret.", "new-endpoint")
-SENT = answer("The event, which is sent.", "event", "test-event")
+ENDPOINT = answer("The webhook.")
+NEW_ENDPOINT = answer("The webhook with its secret.")
+SENT = answer("The event, which is sent.")
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1", tags=["webhooks"], responses=refusals("Problem", 503)
@@ -64,7 +64,7 @@ async def create_webhook(http: Request, endpoint: EndpointCall) -> Json[NewEndpo
 @router.get(
     "/webhooks",
     summary="List the webhooks, newest first.",
-    responses={200: answer("The webhooks.", "endpoints")},
+    responses={200: answer("The webhooks.")},
 )
 async def list_webhooks(http: Request) -> Json[EndpointList]:
     rows = await context_of(http).endpoints.list(caller_of(http).id)
@@ -121,7 +121,7 @@ async def test_webhook(http: Request, id: str) -> Json[Event]:
 @router.get(
     "/webhooks/{id}/deliveries",
     summary="How the last 200 calls went, newest first.",
-    responses=refusals("Problem", 404) | {200: answer("The calls.", "tries")},
+    responses=refusals("Problem", 404) | {200: answer("The calls.")},
 )
 async def list_deliveries(http: Request, id: str) -> Json[EndpointTryList]:
     rows = await context_of(http).endpoints.tries(caller_of(http).id, id)
@@ -141,7 +141,7 @@ async def replay_event(http: Request, id: str, event: str) -> Json[Event]:
 @router.get(
     "/events",
     summary="What has ended, oldest first, as webhooks are told it.",
-    responses=refusals("Problem", 400, 404) | {200: answer("A page of events.", "events")},
+    responses=refusals("Problem", 400, 404) | {200: answer("A page of events.")},
     openapi_extra=describe(*LOG),
 )
 async def list_events(http: Request) -> Json[EventList]:

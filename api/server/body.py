@@ -1,22 +1,19 @@
-"""Receives a request's body, with limits on its size, its pace and its time, and then parses it.
+"""Receives a request's body, with limits on its size and its time, and then parses it.
 
 A chunked body has no length to check beforehand, so bytes are counted as they arrive. Small plain bodies are
-parsed at once, others in a thread, one at a time, and callers take turns: checking a JSON Schema takes ten
-times as long as parsing it, and parsing a large body takes several times its memory.
+parsed at once, others in a thread, one at a time: checking a JSON Schema takes ten times as long as parsing
+it, and parsing a large body takes several times its memory.
 """
 
 import asyncio
 import contextlib
 import hashlib
-import math
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
 
 from api.dialects import strict_json
 from api.server.reply import reply_of
@@ -25,10 +22,6 @@ from shared.settings import ApiSettings
 
 T = TypeVar("T")
 
-STRETCH, STRETCH_LIMIT_S = 64 * 2**10, 10.0
-"""This many bytes, or the body's end, must arrive within this time: slow ones hold a connection."""
-SHARE = 8
-"""For a body held in memory a stretch is at least 1/SHARE of what has come: it takes up others' room."""
 SHORT, LARGE = 2**10, 64 * 2**10
 """Bytes: a shorter body is parsed faster than a thread starts; a larger one would delay every stream."""
 MOST_OBJECTS = 200
@@ -46,8 +39,7 @@ async def read_json(request: Request, read: Callable[[Any], T], *, optional: boo
     body = await read_body(request)
     if optional and not body:
         body = b"{}"
-    caller = reply_of(request).reservation.caller
-    return await parse_body(caller, body, lambda raw: read(strict_json.parse(raw)))
+    return await parse_body(body, lambda raw: read(strict_json.parse(raw)))
 
 
 async def read_body(request: Request) -> bytes:
@@ -60,21 +52,21 @@ async def read_body(request: Request) -> bytes:
     reply = reply_of(request)
     limits: ApiSettings = request.app.state.context.settings.api
     limit = int(limits.body_limit_mb * 2**20)
-    async for chunk in arriving(request, limit, in_memory_s=limits.upload_limit_s):
-        await reply.reservation.take(len(chunk))
-        chunks.append(chunk)
+    async with in_time(limits.upload_limit_s):
+        async for chunk in arriving(request, limit):
+            await reply.reservation.take(len(chunk))
+            chunks.append(chunk)
     body = b"".join(chunks) if len(chunks) > 1 else chunks[0]
     if "idempotency-key" in request.headers:
         reply.body_digest = hashlib.sha256(body).hexdigest()
     return body
 
 
-async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
+async def parse_body(body: bytes, read: Callable[[bytes], T]) -> T:
     """`read(body)`, in this thread or the reader's. Raises what that raises."""
     if len(body) <= SHORT or _is_plain(body):
         return read(body)
-    async with _reader_lock.hold(caller):
-        return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
+    return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
 
 
 def _is_plain(body: bytes) -> bool:
@@ -82,62 +74,15 @@ def _is_plain(body: bytes) -> bool:
     return few and not any(word in body for word in SCHEMA_WORDS)
 
 
-class FairLock:
-    """A lock whose waiters are served caller by caller, each caller's in their order."""
-
-    def __init__(self) -> None:
-        self._locked = False
-        self._waiters: dict[str, deque[asyncio.Future[None]]] = {}
-
-    @contextlib.asynccontextmanager
-    async def hold(self, caller: str) -> AsyncIterator[None]:
-        if self._locked:
-            await self._wait(caller)
-        self._locked = True
-        try:
-            yield
-        finally:
-            self._release()
-
-    async def _wait(self, caller: str) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(caller, deque()).append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if not waiter.cancelled():
-                self._release()  # it was given the lock just now
-            raise
-
-    def _release(self) -> None:
-        self._locked = False
-        while self._waiters and not self._locked:
-            caller, queue = next(iter(self._waiters.items()))
-            del self._waiters[caller]
-            first = queue.popleft()
-            if queue:
-                self._waiters[caller] = queue  # after the other callers
-            if not first.done():
-                first.set_result(None)
-                self._locked = True
-
-
-_reader_lock = FairLock()
-
-
-async def arriving(
-    request: Request, limit: int, *, in_memory_s: float | None = None
-) -> AsyncGenerator[bytes]:
+async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
     """The pieces of a body, at least one, of at most `limit` bytes together.
 
-    A body that is collected in memory must arrive whole within `in_memory_s`.
-
-    Raises CallerError (payload_too_large, invalid_request, upload_timeout), ClientDisconnect.
+    Raises CallerError (payload_too_large, invalid_request), ClientDisconnect.
     """
     _check_headers(request, limit)
-    received, more, pace = 0, True, _Pace(in_memory_s)
+    received, more = 0, True
     while more:
-        message = await pace.keep(request.receive, received)
+        message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk = message.get("body", b"")
@@ -148,64 +93,26 @@ async def arriving(
         yield chunk
 
 
-class _Pace:
-    """The time left for a stretch; it stands still while nobody here asks for more of the body."""
-
-    def __init__(self, in_memory_s: float | None) -> None:
-        self._limit_s = in_memory_s
-        self._all_left_s = math.inf if in_memory_s is None else in_memory_s
-        self._left_s = STRETCH_LIMIT_S
-        self._next = STRETCH
-
-    async def keep(self, receive: Receive, received: int) -> Message:
-        """The next message. Raises CallerError `upload_timeout`."""
-        if received >= self._next:
-            stretch = STRETCH if self._limit_s is None else max(STRETCH, received // SHARE)
-            self._left_s, self._next = STRETCH_LIMIT_S, received + stretch
-        try:
-            return await self._within(receive, min(self._left_s, self._all_left_s))
-        except TimeoutError:
-            if self._limit_s is not None and self._all_left_s < self._left_s:
-                raise too_slow(self._limit_s) from None
-            left = math.ceil((self._next - received) / 1024)
-            message = f"The body came too slowly: {left} KiB more were to come within {STRETCH_LIMIT_S:g} s."
-            raise CallerError("upload_timeout", message) from None
-
-    async def _within(self, receive: Receive, limit_s: float) -> Message:
-        """Raises TimeoutError."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            async with asyncio.timeout(limit_s):
-                return await receive()
-        finally:
-            took_s = clock() - began
-            self._left_s, self._all_left_s = self._left_s - took_s, self._all_left_s - took_s
-
-
-def too_slow(limit_s: float) -> CallerError:
-    return CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.")
+@contextlib.asynccontextmanager
+async def in_time(limit_s: float) -> AsyncIterator[None]:
+    """Raises CallerError `upload_timeout` where what is read within takes longer."""
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        raise CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.") from None
 
 
 def _check_headers(request: Request, limit: int) -> None:
-    if set(_words(request, "content-encoding")) - {"identity"}:
+    codings = {coding.lower() for coding in request.headers.getlist("content-encoding")}
+    if codings - {"identity", ""}:
         raise CallerError(
             "invalid_request", "Send the body without a content coding.", param="content-encoding"
         )
-    if _words(request, "transfer-encoding") not in ([], ["chunked"]):
-        raise CallerError(
-            "invalid_request", "Send the body in no transfer coding but chunked.", param="transfer-encoding"
-        )
+    length = request.headers.get("content-length", "0")
     # Its digits are counted first: int() raises ValueError for thousands of them.
-    length = request.headers.get("content-length", "").lstrip("0")
-    if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit):
+    if len(length) > 15 or int(length) > limit:
         raise _too_large(limit)
-
-
-def _words(request: Request, name: str) -> list[str]:
-    """The words that a header lists, on one line or several."""
-    listed = ",".join(request.headers.getlist(name)).lower().split(",")
-    return [word for word in map(str.strip, listed) if word]
 
 
 def _too_large(limit: int) -> CallerError:

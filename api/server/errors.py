@@ -112,22 +112,16 @@ async def _routing_error(request: Request, error: Exception) -> Response:
 
 
 def _nowhere(request: Request) -> Response:
-    """A 404 with a hint on /v1: OpenAI's clients want it in the base URL; others, such as Mistral's, add it.
+    """A 404 with a hint on /v1, which some clients want in the base URL and others add.
 
-    Where /v1 is missing, the error has OpenAI's shape: newer clients show nothing of another one.
+    Where only /v1 is missing, the error has OpenAI's shape: newer clients show nothing of another one.
     """
     path = request.url.path
-    short, long = path.removeprefix("/v1"), f"/v1{path}"
-    shape, hint = path, "/openapi.json lists all paths"
-    if family_of(path) == "openai":
-        hint = f"not all that OpenAI has is offered here, and {hint}"
-    # Under /v1/models/ whatever follows a model's id would be taken for a part of the id.
-    if not path.startswith("/models/") and _serves(request, path=long):
-        shape, hint = long, f"{long} is there, which is asked where the client's base URL ends in /v1"
-    elif path.startswith("/v1/v1/") and _serves(request, path=short):
-        hint = f"{short} is there: leave /v1 out of the client's base URL"
+    # Under /models/ whatever follows a model's id would be taken for a part of the id.
+    missing = not path.startswith("/models/") and _serves(request, path=f"/v1{path}")
+    hint = "the base URL of OpenAI's clients ends in /v1, once; /openapi.json lists all paths"
     error = CallerError("not_found", f"There is nothing at this path; {hint}.")
-    return render(error, shape, reply_of(request).request_id)
+    return render(error, f"/v1{path}" if missing else path, reply_of(request).request_id)
 
 
 def _methods(request: Request) -> list[str]:

@@ -26,16 +26,16 @@ class MemoryBudget:
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
         # Both in order of arrival: all calls, and those of each caller.
-        self._held: dict[Reservation, int] = {}
-        self._brought: dict[str, dict[Reservation, None]] = {}
+        self._counts: dict[Reservation, int] = {}
+        self._by_caller: dict[str, dict[Reservation, None]] = {}
         self._sums: Counter[str] = Counter()
         self._waiting: dict[Reservation, tuple[int, asyncio.Future[None]]] = {}
 
     async def take(self, reservation: "Reservation", count: int) -> None:
         """Hold `count` bytes more. Raises Unavailable `queue_full` where there is no room for long."""
-        if reservation not in self._held:
-            self._held[reservation] = 0
-            self._brought.setdefault(reservation.caller, {})[reservation] = None
+        if reservation not in self._counts:
+            self._counts[reservation] = 0
+            self._by_caller.setdefault(reservation.caller, {})[reservation] = None
         if self._fits(reservation, count):
             self._hold(reservation, count)
             return
@@ -51,14 +51,14 @@ class MemoryBudget:
             self._waiting.pop(reservation, None)
 
     def release(self, reservation: "Reservation") -> None:
-        amount = self._held.pop(reservation, None)
+        amount = self._counts.pop(reservation, None)
         if amount is None:
             return
-        brought = self._brought[reservation.caller]
-        del brought[reservation]
+        own = self._by_caller[reservation.caller]
+        del own[reservation]
         self._sums[reservation.caller] -= amount
-        if not brought:
-            del self._brought[reservation.caller], self._sums[reservation.caller]
+        if not own:
+            del self._by_caller[reservation.caller], self._sums[reservation.caller]
         self._give_turns()
 
     def _give_turns(self) -> None:
@@ -69,17 +69,17 @@ class MemoryBudget:
                 turn.set_result(None)
 
     def _hold(self, reservation: "Reservation", count: int) -> None:
-        self._held[reservation] += count
+        self._counts[reservation] += count
         self._sums[reservation.caller] += count
 
     def _fits(self, reservation: "Reservation", count: int) -> bool:
-        if next(iter(self._held)) is reservation:
+        if next(iter(self._counts)) is reservation:
             return True
         if self._sums.total() + count > self._size:
             return False
         caller = reservation.caller
         share = self._sums[caller] + count <= self._size // 2
-        return not caller or share or next(iter(self._brought[caller])) is reservation
+        return not caller or share or next(iter(self._by_caller[caller])) is reservation
 
 
 class Reservation:

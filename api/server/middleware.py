@@ -1,4 +1,4 @@
-"""The outermost layer around a request: sets its path and id, answers unexpected exceptions, drains the body.
+"""The outermost layer around a request: sets its path and id, answers unexpected exceptions.
 
 Pure ASGI: a `BaseHTTPMiddleware` would cost a task group and a queue on every request."""
 
@@ -77,9 +77,6 @@ PEER = "peer"
 """The connection's real peer, in a request's state; uvicorn overwrites `client` by `X-Forwarded-For`."""
 HEAD_LIMIT = 64 * 2**10
 """Bytes of a request's target and headers."""
-GLANCE_BYTES = 2**16
-LINGER_S = 2.0
-LINGER_BYTES = 256 * 2**20
 
 
 class RequestMiddleware:
@@ -93,9 +90,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(
-            request_id_of(scope["headers"]), Reservation(self._budget), unread=_has_body(scope["headers"])
-        )
+        reply = Reply(request_id_of(scope["headers"]), Reservation(self._budget))
         shutdown: Shutdown | None = scope.get("state", {}).get(SHUTDOWN)
         if shutdown is not None:
             shutdown.note_request()
@@ -104,32 +99,20 @@ class RequestMiddleware:
         scope = {**scope, KEY: reply, "path": _without_slash(scope["path"]), "client": _client(scope)}
         ended = False
 
-        async def receive_body() -> Message:
-            message = await receive()
-            reply.unread = bool(message.get("more_body", False))
-            return message
-
         async def respond(message: Message) -> None:
             nonlocal ended
             if message["type"] == "http.response.start":
                 reply.status = message["status"]
-                if reply.unread and not _asks_before(scope):
-                    await _glance(receive_body)
-                closing = reply.unread or (shutdown is not None and shutdown.begun)
+                closing = shutdown is not None and shutdown.begun
                 message["headers"] = _headers(message.get("headers", ()), reply, closing=closing)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
-            last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if last and reply.unread:
-                await send({**message, "more_body": True})
-                await _linger(receive_body)
-                message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
-            ended = last
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             with entered(scope, reply):
-                await self._answer(scope, receive_body, respond, reply)
+                await self._answer(scope, receive, respond, reply)
         finally:
             await reply.reservation.release()
         if ended and reply.afterwards and scope["method"] != "HEAD":
@@ -164,12 +147,6 @@ def _check_head(scope: Scope) -> None:
     if target + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_LIMIT:
         message = f"The request's head is larger than {HEAD_LIMIT // 1024} KiB."
         raise CallerError("headers_too_large", message)
-
-
-def _has_body(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether a body is announced; its sender may hold the connection until it is read."""
-    fields = dict(headers)
-    return b"transfer-encoding" in fields or fields.get(b"content-length", b"0").strip().strip(b"0") != b""
 
 
 def _without_slash(path: str) -> str:
@@ -210,35 +187,6 @@ def _demand_https(scope: Scope, reply: Reply) -> None:
     seconds = scope["app"].state.context.settings.api.hsts_s
     if seconds:
         reply.headers["strict-transport-security"] = f"max-age={seconds}"
-
-
-def _asks_before(scope: Scope) -> bool:
-    """Whether the sender holds the body back until it is asked for (`Expect`)."""
-    return any(name == b"expect" for name, _ in scope["headers"])
-
-
-async def _glance(receive: Receive) -> None:
-    """Read what has already arrived, so that a small unread body does not cost the connection."""
-    remaining = GLANCE_BYTES
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(0):
-            while remaining > 0 and (message := await receive()).get("more_body", False):
-                remaining -= len(message.get("body", b""))
-
-
-async def _linger(receive: Receive) -> None:
-    """Discard what the client still sends, within limits.
-
-    Closing a socket with unread input resets the connection, and the reset may overtake the answer.
-    """
-    remaining = LINGER_BYTES
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
-            while remaining > 0:
-                message = await receive()
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
-                remaining -= len(message.get("body", b""))
 
 
 async def disconnected(request: Request) -> None:

@@ -4,9 +4,7 @@ The parts come in any order: OpenAI's JavaScript client sends the file before it
 """
 
 import asyncio
-import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from python_multipart import MultipartParser
@@ -24,9 +22,6 @@ AROUND = 64 * 2**10
 """Most bytes of a body beside the file's own: boundaries, headers, fields."""
 PIECE = 2**20
 """Bytes that are parsed, hashed and written at a time, off the event loop."""
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_EXTENDED = re.compile(rb";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
-_ESCAPED = {b"%22": b'"', b"%0D": b"\r", b"%0A": b"\n"}
 
 
 @dataclass
@@ -70,35 +65,29 @@ class _Parts:
         self._name = ""
         self._value = bytearray()
         self._header = bytearray()
-        self._said = bytearray()
+        self._header_value = bytearray()
         self._disposition = b""
         self._ended = False
-        self._fed = 0
         self._parser = MultipartParser(
             boundary,
             {
                 "on_part_begin": self._begin,
                 "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._said.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
                 "on_header_end": self._header_end,
                 "on_headers_finished": self._headers_finished,
                 "on_part_data": self._data,
                 "on_part_end": self._end,
-                "on_end": self._over,
+                "on_end": lambda: setattr(self, "_ended", True),
             },
         )
 
     def feed(self, data: bytes) -> None:
-        """Read on. Raises CallerError `invalid_request`, `payload_too_large`."""
+        """Raises CallerError `invalid_request`, `payload_too_large`."""
         try:
             self._parser.write(data)
         except FormParserError as error:
             raise CallerError("invalid_request", f"The form cannot be read: {str(error)[:200]}.") from None
-        self._fed += len(data)
-        # Headers, and bytes after the form's end.
-        if self._fed - self._form.staged.size > AROUND:
-            message = f"The form has more than {AROUND} bytes beside its file."
-            raise CallerError("payload_too_large", message)
 
     def finish(self) -> None:
         """The body has ended. Raises CallerError `invalid_request` where the form has not."""
@@ -111,9 +100,9 @@ class _Parts:
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._said)
+            self._disposition = bytes(self._header_value)
         self._header.clear()
-        self._said.clear()
+        self._header_value.clear()
 
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
@@ -121,7 +110,7 @@ class _Parts:
         if self._name == FILE:
             if self._form.filename is not None:
                 raise CallerError("invalid_request", "Send one `file` at a time.", param=FILE)
-            self._form.filename = _extended(self._disposition) or _unescaped(options.get(b"filename", b""))
+            self._form.filename = options.get(b"filename", b"").decode("utf-8", "replace")
         elif not self._name:
             raise CallerError("invalid_request", "A part of the form has no name.")
         elif self._name in self._form.fields:
@@ -145,22 +134,3 @@ class _Parts:
     def _end(self) -> None:
         if self._name != FILE:
             self._form.fields[self._name] = self._value.decode("utf-8", "replace")
-
-    def _over(self) -> None:
-        self._ended = True
-
-
-def _extended(disposition: bytes) -> str:
-    """The name in `filename*` (RFC 8187), empty where there is none.
-
-    RFC 7578 forbids it in a form. .NET writes one, beside a `filename` that only mail programs can decode.
-    """
-    match = _EXTENDED.search(_QUOTED.sub(b"", disposition))
-    return unquote_to_bytes(match[2]).decode(match[1].decode("ascii"), "replace") if match else ""
-
-
-def _unescaped(name: bytes) -> str:
-    """Undo how browsers escape the characters that a form's names cannot hold (HTML standard, 4.10.22.7)."""
-    for escaped, sign in _ESCAPED.items():
-        name = name.replace(escaped, sign)
-    return name.decode("utf-8", "replace")

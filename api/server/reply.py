@@ -25,8 +25,6 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class Reply:
     """One per request, made by `api.server.middleware`, which adds the headers when the answer starts.
 
-    `unread` means that part of the body was not received (yet): `api.server.middleware` then closes the
-    connection.
     `reservation` is the memory taken by what the caller sends; `api.server.middleware` frees it at the end.
     `afterwards` is called once the answer was sent whole.
     `body_digest` is of the body, as received, of a call with an Idempotency-Key.
@@ -36,7 +34,6 @@ class Reply:
     request_id: str
     reservation: Reservation
     headers: dict[str, str] = field(default_factory=dict)
-    unread: bool = False
     afterwards: Callable[[], Awaitable[None]] | None = None
     route: str = ""
     status: int | None = None

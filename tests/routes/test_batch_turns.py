@@ -135,21 +135,6 @@ async def _crowded(*_: object) -> None:
     raise Unavailable("caller_queue_full", "m")
 
 
-@pytest.mark.parametrize(("at_once", "long"), [(1, True), (1000, False)])
-async def test_only_a_large_output_is_put_together_beside_the_other_batches(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int, *, long: bool
-) -> None:
-    monkeypatch.setattr("api.batches.output.UNTAKEN_AT_ONCE", at_once)
-    monkeypatch.setattr("api.batches.output.TURN_S", 60.0)
-    await shop.begin(LINES)
-    assert not (await turn(shop)).long
-    await shop.store.run(batches.cancel("local", shop.batch))
-    assert not (await turn(shop)).long
-    assert (await turn(shop)).long is long
-    assert (await shop.now()).stage == "cancelled"
-    assert len(await shop.written((await shop.now()).error)) == COUNT
-
-
 async def test_a_batch_that_the_release_before_was_closing_has_a_row_for_each_line(shop: Shop) -> None:
     """It answered lines as if they had been taken, and then wrote them down."""
     await shop.begin(LINES)

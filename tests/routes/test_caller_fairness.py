@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack, ExitStack
 import httpx
 import pytest
 
-from api.server import request_limit
-from api.server.request_limit import RequestLimit
+from api.auth import middleware
+from api.auth.middleware import RequestLimit
 from shared.errors import Unavailable
 from tests.routes.conftest import Stage
 from tests.support.app_server import listening
@@ -21,7 +21,7 @@ LIMIT_S = 60
 async def test_one_caller_s_open_streams_leave_connections_to_the_others(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(request_limit, "MOST", 4)
+    monkeypatch.setattr(middleware, "MOST", 4)
     stage.hand.beat()
     one, two = [bearer((await made(stage.app, caller))["secret"]) for caller in ("one", "two")]
     async with (
@@ -51,7 +51,7 @@ async def test_one_caller_s_open_streams_leave_connections_to_the_others(
 async def test_a_process_full_of_callers_still_shows_its_metrics_and_its_health(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_limit, "MOST", 2)
+    monkeypatch.setattr(middleware, "MOST", 2)
     stage.hand.beat()
     secrets = [(await made(stage.app, caller))["secret"] for caller in ("one", "two")]
     streams = {}
@@ -73,7 +73,7 @@ async def test_a_process_full_of_callers_still_shows_its_metrics_and_its_health(
 def test_callers_who_leave_all_they_may_open_leave_a_place_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_limit, "MOST", 16)
+    monkeypatch.setattr(middleware, "MOST", 16)
     shares = RequestLimit()
     with ExitStack() as places:
         for caller, share in ("one", 8), ("two", 4), ("three", 2):
@@ -88,7 +88,7 @@ def test_a_caller_whose_requests_are_over_is_not_remembered(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A process that serves for months meets many callers."""
-    monkeypatch.setattr(request_limit, "MOST", 2)
+    monkeypatch.setattr(middleware, "MOST", 2)
     shares = RequestLimit()
     with shares.place("one"):
         pass
@@ -100,7 +100,7 @@ def test_a_caller_whose_requests_are_over_is_not_remembered(
 def test_without_keys_a_process_takes_no_more_requests_than_it_can_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_limit, "MOST", 2)
+    monkeypatch.setattr(middleware, "MOST", 2)
     limit = RequestLimit()
     with limit.place("local", shares=False), limit.place("local", shares=False):
         with pytest.raises(Unavailable, match="Too many") as refused:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import httpx
@@ -114,41 +113,24 @@ async def test_several_answers_to_each_are_numbered_prompt_by_prompt(
     assert whole["id"] == f"cmpl-{ids[0].removeprefix('job_')}"
 
 
-async def test_a_stream_tells_each_piece_under_its_own_number_as_it_comes(
-    stage: Stage, http: httpx.AsyncClient
-) -> None:
-    call = posted(stage.app, DRAWN | STREAM, TEXTS)
-    found = await taken(stage, http, 2)
-    for question, choice, text in (("a dog", 1, "old"), ("a cat", 0, "black"), ("a dog", 0, "wet")):
-        say(stage, found[question], text, choice=choice)
-        await call.until(partial(tells, text))
-    several(stage, found["a dog"], "wet", "old")
-    say(stage, found["a cat"], "red", choice=1)
-    several(stage, found["a cat"], "black", "red")
-    await call.finish()
-    *chunks, usage, done = data(call.body)
-    told = [(c["index"], c["text"], c["finish_reason"]) for chunk in chunks for c in chunk["choices"]]
-    pieces, ends = told[:4], told[4:]
-    assert pieces == [(3, "old", None), (0, "black", None), (2, "wet", None), (1, "red", None)]
-    assert ends == [(index, "", "length") for index in range(4)]
-    assert len({chunk["id"] for chunk in chunks}) == 1
-    assert (usage["choices"], usage["usage"]["total_tokens"], done) == ([], 30, "[DONE]")
+async def test_a_stream_takes_one_prompt(http: httpx.AsyncClient) -> None:
+    reply = await http.post(TEXTS, json=TWO | {"stream": True})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "stream")
 
 
 async def test_every_chunk_counts_where_that_is_asked_for(stage: Stage, http: httpx.AsyncClient) -> None:
-    call = posted(stage.app, TWO | COUNTED, TEXTS)
-    found = await taken(stage, http, 2)
+    call = posted(stage.app, TWO | COUNTED | {"prompt": "a dog"}, TEXTS)
+    found = await taken(stage, http, 1)
     say(stage, found["a dog"], "wet")
     say(stage, found["a dog"], " fur", start=3)
     await call.until(lambda e: b" fur" in e.body)
     several(stage, found["a dog"], "wet fur")
-    several(stage, found["a cat"], "")
     await call.finish()
     *chunks, usage, _ = data(call.body)
     counts = [(c["choices"][0]["index"], c["usage"] and c["usage"]["completion_tokens"]) for c in chunks]
-    assert counts == [(1, 2), (1, 4), (0, None), (1, 4)]
+    assert counts == [(0, 2), (0, 4), (0, 4)]
     assert chunks[0]["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-    assert usage["usage"]["completion_tokens"] == 12
+    assert usage["usage"]["completion_tokens"] == 6
 
 
 @pytest.mark.parametrize(
@@ -233,11 +215,8 @@ async def test_the_answer_to_many_prompts_passes_a_proxy_that_takes_short_heads(
     assert set(named.split(", ")) < set(await jobs(http, "succeeded"))
 
 
-@pytest.mark.parametrize("more", [{}, STREAM])
-async def test_a_caller_who_hangs_up_leaves_all_jobs(
-    stage: Stage, http: httpx.AsyncClient, more: dict[str, Any]
-) -> None:
-    call = posted(stage.app, TWO | more, TEXTS)
+async def test_a_caller_who_hangs_up_leaves_all_jobs(stage: Stage, http: httpx.AsyncClient) -> None:
+    call = posted(stage.app, TWO, TEXTS)
     await until_there_are(http, 2, "queued")
     call.hang_up()
     await call.finish()
@@ -245,11 +224,8 @@ async def test_a_caller_who_hangs_up_leaves_all_jobs(
     assert stage.hand.idle()
 
 
-@pytest.mark.parametrize("more", [{}, STREAM])
-async def test_a_prompt_that_its_worker_refuses_ends_the_call(
-    stage: Stage, http: httpx.AsyncClient, more: dict[str, Any]
-) -> None:
-    call = posted(stage.app, TWO | more, TEXTS)
+async def test_a_prompt_that_its_worker_refuses_ends_the_call(stage: Stage, http: httpx.AsyncClient) -> None:
+    call = posted(stage.app, TWO, TEXTS)
     found = await taken(stage, http, 2)
     stage.hand.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
     await call.finish()
@@ -258,30 +234,16 @@ async def test_a_prompt_that_its_worker_refuses_ends_the_call(
     await until_there_are(http, 1, "cancelled")
 
 
-@pytest.mark.parametrize("more", [{}, STREAM])
 async def test_a_caller_with_a_key_loses_none_of_its_other_answers_where_one_fails(
-    stage: Stage, http: httpx.AsyncClient, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    stage: Stage, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[JobView] = []
     monkeypatch.setattr(Disconnects, "cancel_later", lambda _, view, **__: left.append(view))
-    call = posted(stage.app, TWO | more, TEXTS, idempotency_key="k")
+    call = posted(stage.app, TWO, TEXTS, idempotency_key="k")
     found = await taken(stage, http, 2)
     stage.hand.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
     await call.finish()
     assert (call.status, left) == (400, [])
-
-
-async def test_what_goes_wrong_in_mid_stream_is_told_and_the_others_are_left(
-    stage: Stage, http: httpx.AsyncClient
-) -> None:
-    call = posted(stage.app, TWO | STREAM, TEXTS)
-    found = await taken(stage, http, 2)
-    say(stage, found["a cat"], "black")
-    await call.until(lambda e: b"black" in e.body)
-    stage.hand.fail(found["a dog"], "attempts_exhausted", "It failed.")
-    await call.finish()
-    assert data(call.body)[-1]["error"]["code"] == "attempts_exhausted"
-    await until_there_are(http, 1, "cancelled")
 
 
 @pytest.mark.parametrize("stage", [{"api": {"sync_limit_s": 0.6}}], indirect=True)

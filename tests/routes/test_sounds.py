@@ -154,20 +154,6 @@ async def test_a_response_hears_and_lists_what_it_heard(stage: Stage) -> None:
     assert [part["type"] for part in item["content"]] == ["input_text", "input_audio"]
 
 
-@pytest.mark.parametrize(("data", "kind"), [(WAV, "wav"), (MP3, "mp3")])
-async def test_a_sound_is_given_back_so_that_it_can_be_sent_again(
-    stage: Stage, data: bytes, kind: str
-) -> None:
-    stage.hand.beat(sampling_rate="16000")
-    body = {"model": TINY, "input": [{"role": "user", "content": [audio(data)]}], "background": True}
-    async with client_of(stage.app) as client:
-        made = (await client.post("/v1/responses", json=body)).json()
-        include = {"include[]": "message.input_audio.data"}
-        listed = await client.get(f"/v1/responses/{made['id']}/input_items", params=include)
-    [item] = listed.json()["data"]
-    assert item["content"] == [audio(data, format=kind)]
-
-
 async def test_a_retry_hears_the_same_sound(stage: Stage) -> None:
     stage.hand.beat(sampling_rate="16000")
     made = await asked(stage, turns(audio()))

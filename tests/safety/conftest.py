@@ -37,7 +37,7 @@ engine = "echo"
 RUNNING = ("api", COURIER, ECHO, TINY)
 START_LIMIT_S = 90
 # Webhooks are called again soon.
-ENV = {"SIGHTLINE_WEBHOOK__DELAYS_S": "0.2"}
+ENV = {"SIGHTLINE_WEBHOOK__DELAYS_S": "0.2", "SIGHTLINE_API__UPLOAD_LIMIT_S": "10"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

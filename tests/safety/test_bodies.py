@@ -19,7 +19,7 @@ from tests.safety.bodies import SHOWN, Door, Sent, changed, doors, sent
 from tests.safety.conftest import ECHO, TINY, UNSERVED
 from tests.safety.forms import forms
 from tests.safety.heads import heads
-from tests.safety.wires import Wire, framed, met, slow, unread
+from tests.safety.wires import Wire, framed, met, slow
 from tests.safety.words import PARAMETERS, TOKENS, formats, told
 from tests.support.pictures import png, png_chunk
 from tests.support.service import Service
@@ -88,7 +88,7 @@ def test_whatever_comes_on_a_connection_is_answered(service: Service) -> None:
         answer = met(service.url(), wire)
         return None if answer.status in wire.statuses else f"{wire.name}: {answer.status} {answer.text[:200]}"
 
-    assert all_wrong(look, (*slow(), *unread(), *framed(), *heads()), 16) == []
+    assert all_wrong(look, (*slow(), *framed(), *heads()), 16) == []
 
 
 def test_a_model_takes_no_word_of_a_caller_for_its_own(stranger: Stranger, whole: bool) -> None:

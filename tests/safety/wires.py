@@ -16,16 +16,12 @@ ANY = frozenset(range(200, 500))
 
 @dataclass(frozen=True)
 class Wire:
-    """`drops` come one after the other with a pause, for as long as nothing is answered.
-
-    One that `closes` drops on behind the answer, until the connection is closed.
-    """
+    """`drops` come one after the other with a pause, for as long as nothing is answered."""
 
     name: str
     data: bytes
     statuses: frozenset[int] = ANY
     drops: bytes = b""
-    closes: bool = False
 
 
 HOST = b"Host: 127.0.0.1\r\n"
@@ -51,14 +47,6 @@ def slow() -> Iterator[Wire]:
     yield Wire("a large body that stops", POST + b"Content-Length: 20000000\r\n\r\n" + b" " * 300_000, late)
     yield Wire("a chunk's note in drops", CHUNKED + b"1;a=", only(400, 408), b"b")
     yield Wire("a trailer in drops", CHUNKED + b"2\r\n{}\r\n0\r\n", only(400, 408), b"X-A: b\r\n")
-
-
-def unread() -> Iterator[Wire]:
-    """Bodies of requests that are answered without them, which come for as long as the connection stands."""
-    for line in (b"GET /health", b"POST /health", b"HEAD /health", b"GET /v1/jobs", b"GET /nowhere"):
-        head = line + b" HTTP/1.1\r\n" + HOST
-        yield Wire(f"{line!a} and a body", head + b"Content-Length: 9999\r\n\r\n", ANY, b"a", closes=True)
-        yield Wire(f"{line!a} and chunks", head + IN_CHUNKS, ANY, b"1\r\na\r\n", closes=True)
 
 
 def _form() -> bytes:
@@ -117,10 +105,7 @@ def met(url: str, wire: Wire) -> Answer:
         thread.start()
         try:
             reader = connection.makefile("rb")
-            answer = _answer(reader, bodiless=wire.data.startswith(b"HEAD "))
-            if wire.closes:
-                _end(reader)
-            return answer
+            return _answer(reader, bodiless=wire.data.startswith(b"HEAD "))
         finally:
             over.set()
             thread.join()
@@ -131,12 +116,6 @@ def _send(connection: socket.socket, wire: Wire, over: threading.Event) -> None:
         connection.sendall(wire.data)
         while wire.drops and not over.wait(PAUSE_S):
             connection.sendall(wire.drops)
-
-
-def _end(reader: BinaryIO) -> None:
-    """Raises TimeoutError or AssertionError where the connection goes on."""
-    with suppress(ConnectionError):
-        assert reader.read(1) == b""
 
 
 def _answer(reader: BinaryIO, *, bodiless: bool) -> Answer:

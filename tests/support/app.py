@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from asgi_lifespan import LifespanManager
@@ -14,7 +14,7 @@ from api.auth.api_keys import Keyring
 from api.auth.audit_log import AdminActions
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
-from api.context import ProcessContext
+from api.context import Connections, ProcessContext
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
 from api.metrics import Metrics
@@ -82,7 +82,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             batches=Batches(bench, headroom),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, CountReporter(connect(settings.redis))),
-            redis=NoConnection(),
+            redis=cast(Connections, NoConnection()),
         )
 
     said = ApiSettings(**{"keepalive_s": 0.01, "leave_grace_s": 0, "head_start_s": 60, **api})

@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from api.admission.submission import Submission
-from api.admission.terms import Terms
+from api.admission.submission import Submission, Terms
 from api.dialects.native.models import ModelState
 from api.jobs.service import Jobs
 from api.jobs.waiting import Over, Waiting

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from api.admission.terms import Terms
+from api.admission.submission import Terms
 from api.server.memory_budget import Reservation
 from shared.errors import ServiceError
 from shared.job import JobView

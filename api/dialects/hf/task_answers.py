@@ -17,7 +17,7 @@ from api.dialects.openai.errors import ReadyTime, ready_time
 from shared.errors import ServiceError
 from shared.job import Event, JobView
 from shared.request import Request, Text
-from shared.result import Candidate, Choice, JobError, Logprobs, Result, logprobs_of
+from shared.result import Candidate, JobError, Logprobs, Result, logprobs_of
 
 
 class GeneratedToken(TypedDict):
@@ -101,7 +101,8 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
     """
     choices = result_of(view).choices
     if call.task == "visual-question-answering":
-        return [_scored(choice) for choice in choices[: call.answers]]
+        # huggingface.js refuses an answer without a number.
+        return [ScoredAnswer(answer=c.text, score=c.score or 0.0) for c in choices[: call.answers]]
     answers = [_generated(call, choice.text) for choice in choices]
     if call.details:
         answers[0]["details"] = _details(view, call, choices[0].logprobs or (), ids)
@@ -139,11 +140,6 @@ def to_text(error: ServiceError | JobError) -> str:
     """The error as one text, which is all that huggingface_hub shows, so it names the field too."""
     has_name = error.param is None or error.param in error.message
     return error.message if has_name else f"`{error.param}`: {error.message}"
-
-
-def _scored(choice: Choice) -> ScoredAnswer:
-    """huggingface.js refuses an answer without a number."""
-    return {"answer": choice.text, "score": choice.score or 0.0}
 
 
 def _generated(call: HfCall, text: str) -> GeneratedText:

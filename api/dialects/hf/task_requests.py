@@ -17,13 +17,12 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from api.dialects.formats import Grammar
 from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, ImageSlots, WireMessages, to_messages, with_question
 from api.dialects.sampling import (
-    ChoicesField,
     MaxTokensField,
     MinTokensField,
     Sampling,
@@ -42,9 +41,7 @@ from api.dialects.strict_json import (
     unsupported,
 )
 from shared.errors import CallerError
-from shared.request import Image, Message, Parameters, Request, Text, TypicalP
-
-NEWER_NAMES = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
+from shared.request import Choices, Image, Message, Parameters, Request, Text, TypicalP
 
 
 class Generation(Sampling):
@@ -57,7 +54,7 @@ class Generation(Sampling):
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
     typical_p: TypicalP | None = None
-    num_return_sequences: ChoicesField = None
+    num_return_sequences: Choices | None = None
     stop_sequences: StopList = None
     grammar: Grammar | None = None
     use_cache: bool | None = None
@@ -77,15 +74,6 @@ class Generation(Sampling):
     top_n_tokens: Annotated[int | None, UnsupportedExcept(0)] = None
     truncate: Annotated[int | None, UnsupportedExcept()] = None
     watermark: Annotated[bool | None, UnsupportedExcept(False)] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_older_names(cls, body: Any) -> Any:
-        """By Hugging Face's own words the newer name overrides the older one, which alone is refused."""
-        if not isinstance(body, dict):
-            return body
-        ignored = [old for old, new in NEWER_NAMES.items() if old in body and body.get(new) is not None]
-        return {name: value for name, value in body.items() if name not in ignored} if ignored else body
 
 
 _GenerationField = Annotated[dict[str, Any] | None, described_as(Generation | None)]
@@ -199,6 +187,7 @@ def from_hf(body: Any) -> HfCall:
     options = call.options or Options()
     arguments = call.parameters or HfParameters()
     _refuse_labels(arguments, task)
+    text = call.inputs.get("text") if isinstance(call.inputs, dict) else call.inputs
     details = _details(arguments, task)
     parameters, named = _parameters(arguments, task, logprobs=0 if details else None)
     if parameters.n and (call.stream or details):
@@ -214,7 +203,7 @@ def from_hf(body: Any) -> HfCall:
         task=task,
         stream=bool(call.stream),
         return_full_text=bool(arguments.return_full_text),
-        prefixed=bool(arguments.return_full_text) and task == "image-text-to-text" and _is_text(call.inputs),
+        prefixed=bool(arguments.return_full_text) and task == "image-text-to-text" and isinstance(text, str),
         details=details,
         answers=_answers(arguments) if task == "visual-question-answering" else None,
         use_cache=options.use_cache is not False,
@@ -237,10 +226,6 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs)
     return "image-text-to-text", (with_question(Message(role="user", parts=parts)),)
-
-
-def _is_text(inputs: str | dict[str, Any] | list[Any] | None) -> bool:
-    return isinstance(inputs.get("text") if isinstance(inputs, dict) else inputs, str)
 
 
 def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:

@@ -1,138 +1,22 @@
-"""/v1/jobs and /v1/estimate: this service's own API.
+"""/v1/jobs: a job, its events and its receipt, as this service's own API writes them.
 
 Times are Unix seconds with milliseconds; paths in `urls` are relative. Errors are problem details (RFC 9457).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NotRequired, cast, get_args
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.calls import FinishWord, ToolCall, finish_of, split_answer, to_tool_calls
-from api.dialects.fields import (
-    MAX_PAIRS,
-    Metadata,
-    Moment,
-    PageAnswer,
-    seconds,
-    to_metadata,
-    to_ms,
-    to_page,
-    to_times,
-)
-from api.dialects.logprobs import ChatTokenLogprob, to_content, wanted
-from api.dialects.media import image
-from api.dialects.messages import WireMessages, to_messages
-from api.dialects.native.webhooks import JobWebhook, WebhookState, to_hook, to_webhook
-from api.dialects.openai.chat import TopLogprobs, continues
+from api.dialects.fields import PageAnswer, seconds, to_page
+from api.dialects.logprobs import ChatTokenLogprob, to_content
+from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.openai.errors import ReadyTime, ready_time, status_of
-from api.dialects.sampling import MaxTokensField, MinTokensField, TokenSampling, to_parameters
-from api.dialects.strict_json import RequestBody, Wire, invalid, read
-from api.dialects.tools import ToolBodies, ToolChoice, to_tools
-from shared import job, result, tokens
-from shared.errors import CODES, CallerError, ServiceError, advised_s
-from shared.job import CacheWord, Computed, Filter, JobView, Page, Priority, Status, Times, WaitingReason
-from shared.request import Message, Request, Text, TypicalP
+from shared import job, result
+from shared.errors import CODES, ServiceError
+from shared.job import CacheWord, Computed, JobView, Page, Priority, Status, WaitingReason
 from shared.result import logprobs_of
-from shared.tokens import Outcome
-from shared.webhooks import Webhook
-
-
-class JobInput(Wire):
-    prompt: str
-    image: str | None = None
-    images: list[str] | None = None
-
-
-class JobParameters(TokenSampling):
-    max_new_tokens: MaxTokensField = None
-    max_tokens: MaxTokensField = None
-    max_completion_tokens: MaxTokensField = None
-    min_new_tokens: MinTokensField = None
-    do_sample: bool | None = None
-    typical_p: TypicalP | None = None
-    logprobs: bool | None = None
-    top_logprobs: TopLogprobs | None = None
-
-
-class JobBody(RequestBody):
-    """Either `messages` or `input` is sent."""
-
-    model: str | None = None
-    messages: WireMessages | None = None
-    input: JobInput | None = None
-    parameters: JobParameters | None = None
-    continue_final_message: bool | None = None
-    metadata: Metadata | None = None
-    priority: Priority | None = None
-    webhook: str | JobWebhook | None = None
-    tools: ToolBodies = None
-    tool_choice: ToolChoice = None
-    parallel_tool_calls: bool | None = None
-    start_by: Moment | None = None
-    finish_by: Moment | None = None
-    schedule_at: Moment | None = None
-    store: bool | None = None
-
-
-@dataclass
-class JobCall:
-    """A job to be made. The request's `model` is as the caller wrote it, "" for none."""
-
-    request: Request
-    metadata: dict[str, str]
-    priority: Priority
-    times: Times
-    webhook: Webhook | None = None
-    stored: bool = True
-
-
-def from_job(body: Any) -> JobCall:
-    """Raises CallerError naming the field."""
-    call = read(JobBody, body)
-    messages = _messages(call)
-    arguments = call.parameters or JobParameters()
-    logprobs = wanted(arguments.logprobs, arguments.top_logprobs, "parameters")
-    parameters, named = to_parameters((arguments, "parameters"), logprobs=logprobs)
-    if call.input is not None:
-        named["messages"] = "input.prompt"
-    request = Request(
-        model=call.model or "",
-        messages=messages,
-        parameters=parameters,
-        tools=to_tools(call.tools, call.tool_choice, call.parallel_tool_calls),
-        continue_final=continues(call.continue_final_message, call.messages, messages[-1]),
-        named=named,
-    )
-    return JobCall(
-        request,
-        metadata=to_metadata(call.metadata),
-        priority=call.priority or "normal",
-        times=to_times(call.schedule_at, call.start_by, call.finish_by),
-        webhook=to_webhook(call.webhook),
-        stored=call.store is not False,
-    )
-
-
-def _messages(call: JobBody) -> tuple[Message, ...]:
-    if call.messages is not None and call.input is None:
-        return to_messages(call.messages, "messages", bare_base64=True)
-    if call.input is not None and call.messages is None:
-        return (_question(call.input),)
-    raise CallerError("invalid_request", "Send either `messages` or `input`.", param="messages")
-
-
-def _question(body: JobInput) -> Message:
-    """Pictures first, then the prompt: the order of every other short form, so that they share the cache."""
-    if body.image is not None and body.images is not None:
-        raise invalid("input.images", "is sent beside `input.image`; send one of them")
-    references = [(value, f"input.images[{i}]") for i, value in enumerate(body.images or [])]
-    if body.image is not None:
-        references = [(body.image, "input.image")]
-    pictures = [image(value, param, bare_base64=True) for value, param in references]
-    return Message(role="user", parts=(*pictures, Text(text=body.prompt)))
 
 
 class JobUrls(TypedDict):
@@ -336,43 +220,25 @@ def to_job(view: JobView) -> Job:
             "events": f"{url}/events",
         },
     }
-    _add_waiting(answer, view)
-    _add_ending(answer, view)
-    _add_terms(answer, view)
-    return answer
+    optional = {
+        "waiting_reason": view.waiting_reason,
+        "ahead": view.ahead,
+        "estimate": view.estimate and to_estimate(view.estimate),
+        "result": view.result and _result(view.id, view.result),
+        "receipt": view.result and view.computed and to_receipt(view, view.result, view.computed),
+        "error": view.error and view.error.model_dump(),
+        "start_by": seconds(view.start_by_ms),
+        "finish_by": seconds(view.finish_by_ms),
+        "schedule_at": seconds(view.schedule_at_ms),
+        "retry_of": view.retry_of,
+        "webhook": view.hook and to_hook(view.hook),
+        "store": None if view.stored else False,
+    }
+    return cast(Job, answer | known(optional))
 
 
-def _add_waiting(answer: Job, view: JobView) -> None:
-    if view.waiting_reason is not None:
-        answer["waiting_reason"] = view.waiting_reason
-    if view.ahead is not None:
-        answer["ahead"] = view.ahead
-    if view.estimate is not None:
-        answer["estimate"] = _estimate(view.estimate)
-
-
-def _add_ending(answer: Job, view: JobView) -> None:
-    if view.result is not None:
-        answer["result"] = _result(view.id, view.result)
-        if view.computed is not None:
-            answer["receipt"] = to_receipt(view, view.result, view.computed)
-    if view.error is not None:
-        answer["error"] = cast(JobError, view.error.model_dump())
-
-
-def _add_terms(answer: Job, view: JobView) -> None:
-    if view.start_by_ms is not None:
-        answer["start_by"] = view.start_by_ms / 1000
-    if view.finish_by_ms is not None:
-        answer["finish_by"] = view.finish_by_ms / 1000
-    if view.schedule_at_ms is not None:
-        answer["schedule_at"] = view.schedule_at_ms / 1000
-    if view.retry_of is not None:
-        answer["retry_of"] = view.retry_of
-    if view.hook is not None:
-        answer["webhook"] = to_hook(view.hook)
-    if not view.stored:
-        answer["store"] = False
+def known(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def to_receipt(view: JobView, result: result.Result, computed: Computed) -> Receipt:
@@ -485,136 +351,10 @@ def _attempt(attempt: job.Attempt) -> JobAttempt:
     }
 
 
-def _estimate(estimate: job.Estimate) -> Estimate:
+def to_estimate(estimate: job.Estimate) -> Estimate:
     return {
         "p50": estimate.p50,
         "p90": estimate.p90,
         "service_s": estimate.service_s,
         "basis": estimate.basis,
-    }
-
-
-def from_query(one: Callable[[str], str | None], several: Callable[[str], Sequence[str]]) -> Filter:
-    """The filter of a list of jobs; `one` and `several` read the query's values by name.
-
-    Raises CallerError naming the parameter.
-    """
-    return Filter(
-        status=_of("status", one("status"), Status),
-        model=one("model"),
-        priority=_of("priority", one("priority"), Priority),
-        since=_moment("created_after", one("created_after")),
-        until=_moment("created_before", one("created_before")),
-        metadata=_pairs(several("metadata")),
-    )
-
-
-def _of(name: str, value: str | None, words: Any) -> Any:
-    if value is None or value in get_args(words):
-        return value
-    raise invalid(name, f"should be one of {', '.join(get_args(words))}")
-
-
-def _moment(name: str, text: str | None) -> int | None:
-    """A `+` in a query means a space, and the offset of a time may begin with one."""
-    if text is None:
-        return None
-    try:
-        return to_ms(name, float(text))
-    except ValueError:
-        return to_ms(name, text.replace(" ", "+"))
-
-
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    if len(pairs) > MAX_PAIRS or not all(name and equals for name, equals, _ in pairs):
-        raise invalid("metadata", f"should be up to {MAX_PAIRS} times a key, `=` and a value")
-    metadata = {name: value for name, _, value in pairs}
-    if len(metadata) < len({(name, value) for name, _, value in pairs}):
-        raise invalid("metadata", "names a key twice")
-    return metadata
-
-
-class ForecastTokens(TypedDict):
-    """`image` is part of `prompt`; both are null while pictures are fetched, `prompt` while sounds are."""
-
-    prompt: int | None
-    image: int | None
-    basis: Literal["measured", "guess"]
-    answer_at_most: int
-    context_length: int | None
-
-
-class ForecastCost(TypedDict):
-    """`requests` of the quota, `places` in the caller's line, and what its `turn` costs, in answer tokens."""
-
-    requests: int
-    places: int
-    turn: int
-
-
-class ForecastRefusal(TypedDict):
-    """What a submit would be answered."""
-
-    status: int
-    code: str
-    detail: str
-    retryable: bool
-    retry_after: int | None
-
-
-class Forecast(TypedDict):
-    """What would become of a job now. A cached answer is there at once; a joined run is another job's."""
-
-    object: Literal["estimate"]
-    model: str
-    outcome: Outcome
-    tokens: ForecastTokens
-    cost: ForecastCost
-    cache: NotRequired[Annotated[CacheWord, Field(description="As the job would show it.")]]
-    waiting_reason: NotRequired[WaitingReason]
-    ahead: NotRequired[Annotated[int, Field(description="Runs that would be begun before.")]]
-    estimate: NotRequired[
-        Annotated[Estimate, Field(description="Until it begins, and how long it then takes.")]
-    ]
-    refusal: NotRequired[Annotated[ForecastRefusal, Field(description="Where it would be refused.")]]
-
-
-def to_forecast(forecast: tokens.TokenForecast) -> Forecast:
-    """As in a job, fields that do not apply are left out."""
-    queued, counts = forecast.outcome == "queued", forecast.tokens
-    answer: Forecast = {
-        "object": "estimate",
-        "model": forecast.model,
-        "outcome": forecast.outcome,
-        "tokens": {
-            "prompt": counts.prompt,
-            "image": counts.image,
-            "basis": cast(Literal["measured", "guess"], counts.basis),
-            "answer_at_most": forecast.answer_tokens,
-            "context_length": forecast.context_length,
-        },
-        "cost": {"requests": 1, "places": int(queued), "turn": forecast.cost if queued else 0},
-    }
-    if forecast.cache is not None:
-        answer["cache"] = forecast.cache
-    if forecast.waiting_reason is not None:
-        answer["waiting_reason"] = forecast.waiting_reason
-    if forecast.ahead is not None:
-        answer["ahead"] = forecast.ahead
-    if forecast.estimate is not None:
-        answer["estimate"] = _estimate(forecast.estimate)
-    if forecast.refusal is not None:
-        answer["refusal"] = _refusal(forecast.refusal)
-    return answer
-
-
-def _refusal(error: ServiceError) -> ForecastRefusal:
-    """The error with which a submit would be refused."""
-    return {
-        "status": error.status,
-        "code": error.code,
-        "detail": error.message,
-        "retryable": error.retryable,
-        "retry_after": None if error.retry_after is None else advised_s(error.retry_after),
     }

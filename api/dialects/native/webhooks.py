@@ -28,10 +28,7 @@ from shared.webhooks import (
 
 WebhookEvent = Literal["job.running", "job.succeeded", "job.failed", "job.cancelled"]
 EndpointEvent = Literal[
-    "job.running",
-    "job.succeeded",
-    "job.failed",
-    "job.cancelled",
+    WebhookEvent,
     "job.*",
     "batch.completed",
     "batch.failed",
@@ -236,15 +233,7 @@ def to_new_endpoint(endpoint: webhooks.Endpoint, secret: str) -> NewEndpoint:
 
 def to_try(attempt: DeliveryAttempt) -> EndpointTry:
     """One call of an endpoint, as a job shows those of its own webhook, with the event's id."""
-    delivery = attempt.delivery
-    return {
-        "event_id": attempt.event_id,
-        "event": delivery.event,
-        "at": delivery.at_ms / 1000,
-        "ms": delivery.took_ms,
-        "status": delivery.status,
-        "error": delivery.error,
-    }
+    return {"event_id": attempt.event_id, **_delivery(attempt.delivery)}
 
 
 def to_event(notice: Notice) -> Event:

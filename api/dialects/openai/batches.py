@@ -1,14 +1,12 @@
 """/v1/batches: batches, the lines of their input, the rows of their output. Times are Unix seconds."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
-from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from api.dialects.fields import Metadata, PageAnswer, to_metadata
+from api.dialects.fields import Metadata, PageAnswer
 from api.dialects.openai.errors import status_of, to_error
 from api.dialects.openai.files import to_life
 from api.dialects.strict_json import Wire, invalid, parse, read, unsupported_kind
@@ -27,12 +25,6 @@ ELSEWHERE = (
 )
 """OpenAI's endpoints that this service does not have."""
 MAX_ID = 512
-HEAD = 2**12
-"""Leading bytes of an unparsable line in which its `custom_id` is looked for."""
-_LEADING_ID = re.compile(
-    rb'(?:\xef\xbb\xbf)?\s*+\{(?:\s*+"(?:method|url)"\s*+:\s*+"[^"\\]*+"\s*+,)*+'
-    rb'\s*+"custom_id"\s*+:\s*+("(?:[^"\\]|\\.)++")'
-)
 
 
 class OutputLife(Wire):
@@ -52,7 +44,7 @@ class LineBody(Wire):
     """A line of the input."""
 
     custom_id: str = Field(min_length=1, max_length=MAX_ID)
-    method: str
+    method: Literal["POST"]
     url: str
     body: dict[str, Any]
 
@@ -89,7 +81,7 @@ def from_batch(body: Any, endpoints: tuple[str, ...]) -> BatchRequest:
     return BatchRequest(
         file=batch.input_file_id,
         endpoint=batch.endpoint,
-        metadata=to_metadata(batch.metadata),
+        metadata=batch.metadata or {},
         life_s=None if life is None else to_life(life.anchor, life.seconds, "output_expires_after"),
     )
 
@@ -101,7 +93,7 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
     except CallerError as error:
         code = "invalid_json_line" if error.code == "invalid_json" else error.code
         problem = LineProblem(code, f"Line {number}: {error.message}", number)
-        return Entry(leading_custom_id(raw), None, problem)
+        return Entry(None, None, problem)
     custom_id = _custom_id(value.get("custom_id")) if isinstance(value, dict) else None
     try:
         line = read(LineBody, value)
@@ -112,19 +104,7 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
     if line.url != endpoint:
         message = f"Line {number}: `url` is not the batch's endpoint, {endpoint}."
         return Entry(custom_id, None, LineProblem("url_mismatch", message, number, "url"))
-    if line.method != "POST":
-        message = f"Line {number}: `method` should be POST."
-        return Entry(custom_id, None, LineProblem("invalid_request", message, number, "method"))
     return Entry(custom_id, line.body)
-
-
-def leading_custom_id(raw: bytes) -> str | None:
-    """The custom_id of an unparsable line, where nothing but its method and url come before it."""
-    match = _LEADING_ID.match(raw[:HEAD])
-    try:
-        return _custom_id(from_json(match[1])) if match else None
-    except ValueError:
-        return None
 
 
 def _custom_id(value: Any) -> str | None:

@@ -19,7 +19,7 @@ from api.dialects.calls import (
     to_tool_call,
     to_tool_calls,
 )
-from api.dialects.fields import Metadata, to_metadata
+from api.dialects.fields import Metadata
 from api.dialects.logprobs import ChatLogprobs, to_chat_logprobs, wanted
 from api.dialects.messages import WireMessages, has_prefix, to_messages
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
@@ -37,7 +37,7 @@ from api.dialects.strict_json import UnsupportedExcept, Wire, invalid, read, uns
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.job import JobView, Priority
 from shared.request import Message, Request, Seed
-from shared.result import Choice, Logprobs, Result, Usage, logprobs_of
+from shared.result import Choice, Logprobs, Result, logprobs_of
 from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader, Said
 
@@ -153,7 +153,7 @@ def from_chat(body: Any) -> Completion:
         stream=bool(chat.stream),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
         running_usage=bool(chat.stream_options and chat.stream_options.running_usage),
-        metadata=to_metadata(chat.metadata),
+        metadata=chat.metadata or {},
         stored=chat.store is not False,
         priority=PRIORITIES[chat.service_tier or "auto"],
     )
@@ -294,42 +294,7 @@ def chunk_head(id: str, job: JobView, *, usage: bool) -> ChunkHead:
     return ChunkHead(id, job.model, job.created_ms // 1000, usage, fingerprint, job.priority)
 
 
-def first_chunk(head: ChunkHead, index: int = 0, content: str | None = "") -> ChatCompletionChunk:
-    """Sent before the first text, so that a reader sees the stream has begun."""
-    return _chunk(head, index, {"role": "assistant", "content": content})
-
-
-def delta_chunk(
-    head: ChunkHead, text: str | None, logprobs: Logprobs | None = None, index: int = 0
-) -> ChatCompletionChunk:
-    return _chunk(head, index, {"content": text}, logprobs=logprobs)
-
-
-def call_chunk(head: ChunkHead, number: int, called: ParsedCall, index: int) -> ChatCompletionChunk:
-    """A whole call; `number` is its index in its answer."""
-    call: ToolCallDelta = {"index": number, **to_tool_call(head.id, index, number, called)}
-    return _chunk(head, index, {"tool_calls": [call]})
-
-
-def finish_chunk(
-    head: ChunkHead,
-    reason: FinishWord,
-    index: int = 0,
-    content: str | None = "",
-    logprobs: Logprobs | None = None,
-) -> ChatCompletionChunk:
-    """Unless there are calls, its delta holds an empty text: published snippets read it from every chunk."""
-    return _chunk(head, index, {"content": content}, reason, logprobs)
-
-
-def usage_chunk(head: ChunkHead, usage: Usage) -> ChatCompletionChunk:
-    """Only for callers that asked for it: published snippets read `choices[0]` of every chunk."""
-    chunk = _envelope(head, [])
-    chunk["usage"] = to_usage(usage)
-    return chunk
-
-
-def _chunk(
+def chat_chunk(
     head: ChunkHead,
     index: int,
     delta: ChatDelta,
@@ -391,12 +356,14 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
         self._empty = None if calls else ""
 
     def opening(self, answers: int) -> list[ChatCompletionChunk]:
-        return [first_chunk(self._head, index, self._empty) for index in range(answers)]
+        """Sent before the first text, so that a reader sees the stream has begun."""
+        delta: ChatDelta = {"role": "assistant", "content": self._empty}
+        return [chat_chunk(self._head, index, delta) for index in range(answers)]
 
     def piece(self, data: dict[str, Any]) -> list[ChatCompletionChunk]:
         index, logprobs = data.get("choice", 0), logprobs_of(data)
         if "syntax" not in data:
-            return [delta_chunk(self._head, data["text"], logprobs, index)]
+            return [chat_chunk(self._head, index, {"content": data["text"]}, logprobs=logprobs)]
         reader = self._call_readers.setdefault(index, Reader(data["syntax"]))
         return self._words_and_calls(index, reader.feed(data["text"]), logprobs)
 
@@ -407,9 +374,13 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
             if index in self._call_readers:
                 chunks += self._words_and_calls(index, self._call_readers[index].close(), None)
             reason = finish_of(choice.finish_reason, self._call_counts.get(index, 0))
-            content, logprobs = self._no_content(index), unsent_logprobs(choice)
-            chunks.append(finish_chunk(self._head, reason, index, content, logprobs))
-        return [*chunks, usage_chunk(self._head, result.usage)] if self._head.include_usage else chunks
+            # Unless there are calls, it holds an empty text: published snippets read it from every chunk.
+            delta: ChatDelta = {"content": self._no_content(index)}
+            chunks.append(chat_chunk(self._head, index, delta, reason, unsent_logprobs(choice)))
+        if self._head.include_usage:
+            # Only for callers that asked for it: published snippets read `choices[0]` of every chunk.
+            chunks.append({**_envelope(self._head, []), "usage": to_usage(result.usage)})
+        return chunks
 
     def _words_and_calls(
         self, index: int, pieces: list[Said], logprobs: Logprobs | None
@@ -417,14 +388,16 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
         chunks: list[ChatCompletionChunk] = []
         if logprobs is not None:
             # In a chunk of their own: logprobs of calls and of text held back are sent as well.
-            chunks.append(delta_chunk(self._head, self._no_content(index), logprobs, index))
+            delta: ChatDelta = {"content": self._no_content(index)}
+            chunks.append(chat_chunk(self._head, index, delta, logprobs=logprobs))
         for piece in pieces:
             if isinstance(piece, ParsedCall):
                 number = self._call_counts.get(index, 0)
-                chunks.append(call_chunk(self._head, number, piece, index))
+                call: ToolCallDelta = {"index": number, **to_tool_call(self._head.id, index, number, piece)}
+                chunks.append(chat_chunk(self._head, index, {"tool_calls": [call]}))
                 self._call_counts[index] = number + 1
             else:
-                chunks.append(delta_chunk(self._head, piece, None, index))
+                chunks.append(chat_chunk(self._head, index, {"content": piece}))
         return chunks
 
     def _no_content(self, index: int) -> str | None:

@@ -19,10 +19,10 @@ from api.dialects.openai.chat import (
 )
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
 from api.dialects.sampling import MaxTokensField, StopList, TokenSampling, VllmOptions, to_parameters
-from api.dialects.strict_json import UnsupportedExcept, described_as, read
+from api.dialects.strict_json import UnsupportedExcept, described_as, invalid, read
 from shared.job import JobView
 from shared.request import MOST_PROMPTS, Message, Request, Text, TypicalP
-from shared.result import FinishReason, Logprobs, Result, Usage, logprobs_of
+from shared.result import FinishReason, Logprobs, Result, logprobs_of
 
 _Prompts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
 
@@ -61,6 +61,8 @@ class CompletionBody(TokenSampling, VllmOptions):
 def from_completion(body: Any) -> Completion:
     """Raises CallerError naming the field."""
     call = read(CompletionBody, body)
+    if call.stream and isinstance(call.prompt, list) and len(call.prompt) > 1:
+        raise invalid("stream", "takes one prompt; send the others in calls of their own")
     parameters, named = to_parameters((call, ""), logprobs=call.logprobs)
     requests = [
         Request(
@@ -119,31 +121,18 @@ def text_completion_id(job: JobView) -> str:
     return f"cmpl-{job.id.removeprefix('job_')}"
 
 
-def text_chunk(
-    head: ChunkHead, text: str, logprobs: Logprobs | None = None, index: int = 0
-) -> TextCompletion:
-    return _chunk(head, _choice(index, text, None, logprobs))
-
-
-def text_finish_chunk(
-    head: ChunkHead, reason: FinishReason, index: int = 0, logprobs: Logprobs | None = None
-) -> TextCompletion:
-    return _chunk(head, _choice(index, "", reason, logprobs))
-
-
-def text_usage_chunk(head: ChunkHead, usage: Usage) -> TextCompletion:
-    """Only for callers that asked for it."""
-    chunk = _envelope(head, [])
-    chunk["usage"] = to_usage(usage)
-    return chunk
-
-
 def _choice(index: int, text: str, reason: FinishReason | None, logprobs: Logprobs | None) -> TextChoice:
     return {"index": index, "text": text, "logprobs": to_text_logprobs(logprobs), "finish_reason": reason}
 
 
-def _chunk(head: ChunkHead, choice: TextChoice) -> TextCompletion:
-    chunk = _envelope(head, [choice])
+def text_chunk(
+    head: ChunkHead,
+    index: int,
+    text: str,
+    reason: FinishReason | None = None,
+    logprobs: Logprobs | None = None,
+) -> TextCompletion:
+    chunk = _envelope(head, [_choice(index, text, reason, logprobs)])
     if head.include_usage:
         chunk["usage"] = None
     return chunk
@@ -168,12 +157,14 @@ class TextChunkWriter(ChunkWriter[TextCompletion]):
         return []
 
     def piece(self, data: dict[str, Any]) -> list[TextCompletion]:
-        return [text_chunk(self._head, data["text"], logprobs_of(data), data.get("choice", 0))]
+        return [text_chunk(self._head, data.get("choice", 0), data["text"], logprobs=logprobs_of(data))]
 
     def ending(self, result: Result) -> list[TextCompletion]:
         self._head = replace(self._head, fingerprint=result.fingerprint)
-        ends = [
-            text_finish_chunk(self._head, choice.finish_reason, index, unsent_logprobs(choice))
+        chunks = [
+            text_chunk(self._head, index, "", choice.finish_reason, unsent_logprobs(choice))
             for index, choice in enumerate(result.choices)
         ]
-        return [*ends, text_usage_chunk(self._head, result.usage)] if self._head.include_usage else ends
+        if self._head.include_usage:
+            chunks.append({**_envelope(self._head, []), "usage": to_usage(result.usage)})
+        return chunks

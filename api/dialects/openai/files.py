@@ -1,13 +1,12 @@
 """/v1/files: what callers upload and download. Times are Unix seconds."""
 
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal
 
 from typing_extensions import TypedDict
 
 from api.dialects.fields import PageAnswer
 from api.dialects.strict_json import invalid, unknown, unsupported_kind
-from shared.errors import CallerError
 from shared.file import File, Purpose
 
 UPLOADED: tuple[Purpose, ...] = ("batch", "vision", "user_data")
@@ -60,15 +59,6 @@ def to_name(path: str) -> str:
     """A file's name as it is shown: without folders and unprintable characters."""
     last = path.replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in last if c.isprintable())[:MAX_NAME] or "upload"
-
-
-def from_purpose(text: str | None) -> Purpose | None:
-    """The filter of a list. Raises CallerError `invalid_request`."""
-    if text is None or text in get_args(Purpose):
-        return cast("Purpose | None", text)
-    raise CallerError(
-        "invalid_request", f"purpose is one of {', '.join(get_args(Purpose))}.", param="purpose"
-    )
 
 
 class FileObject(TypedDict):

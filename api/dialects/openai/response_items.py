@@ -6,7 +6,7 @@ A message of an earlier answer comes back with all the fields that the answer ha
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.calls import CallId, FunctionName, check_id, split_answer, to_call, to_turn_call
@@ -15,7 +15,6 @@ from api.dialects.messages import WirePart, to_part, to_parts, with_question
 from api.dialects.openai.response_object import ResponseCall, ResponseFields, StoredResponse, message_id
 from api.dialects.strict_json import (
     Replayed,
-    UnsupportedExcept,
     Wire,
     described_as,
     invalid,
@@ -50,20 +49,7 @@ class WireItem(Replayed):
     phase: Literal["commentary", "final_answer"] | None = None
 
 
-class CallOptions(Replayed):
-    """What OpenAI's types have beside a call and its result: a client that dumps them sends it as null.
-
-    In Python the dump of 3.x calls `async` as its class does.
-    """
-
-    caller: Annotated[dict[str, Any] | None, UnsupportedExcept({"type": "direct"})] = None
-    namespace: Annotated[str | None, UnsupportedExcept()] = None
-    async_: Annotated[bool | None, UnsupportedExcept(False)] = Field(
-        default=None, validation_alias=AliasChoices("async", "async_")
-    )
-
-
-class WireCall(CallOptions):
+class WireCall(Replayed):
     """A call of an earlier answer; `parsed_arguments` is what OpenAI's helpers made of its arguments."""
 
     type: Literal["function_call"]
@@ -75,7 +61,7 @@ class WireCall(CallOptions):
     status: WireStatus | None = None
 
 
-class WireOutput(CallOptions):
+class WireOutput(Replayed):
     """What a called function gave."""
 
     type: Literal["function_call_output"]
@@ -139,12 +125,7 @@ def _is_part(value: Any) -> bool:
 
 def conversation(response: StoredResponse) -> tuple[Message, ...]:
     """The conversation that a response answers, earlier turns included, without its instructions."""
-    details = iter(response.fields.details)
-    media = (
-        part.model_copy(update={"detail": next(details, "auto")}) if isinstance(part, Image) else part
-        for part in response.request.media
-    )
-    return response.request.with_media(tuple(media)).messages[int(response.fields.instructed) :]
+    return response.request.messages[int(response.fields.instructed) :]
 
 
 def continued(request: Request, fields: ResponseFields, earlier: StoredResponse, result: Result) -> Request:
@@ -188,12 +169,7 @@ class InputPart(TypedDict):
     detail: NotRequired[Annotated[Detail, Field(description="input_image")]]
     file_id: NotRequired[Annotated[str | None, Field(description="input_image")]]
     image_url: NotRequired[Annotated[str | None, Field(description="input_image")]]
-    input_audio: NotRequired[
-        Annotated[
-            dict[str, str],
-            Field(description="input_audio: empty, or the sound where it was asked for"),
-        ]
-    ]
+    input_audio: NotRequired[Annotated[dict[str, str], Field(description="input_audio: empty")]]
 
 
 class InputItem(TypedDict):
@@ -222,7 +198,7 @@ class InputItemList(PageAnswer):
 
 
 def to_item_list(items: list[Item], has_more: bool, media: Mapping[str, str]) -> InputItemList:
-    """`media` are the pictures and sounds to show, as data: URIs by digest."""
+    """`media` are the pictures to show, as data: URIs by digest."""
     return {**to_page([_item(item, media) for item in items], has_more=has_more)}
 
 
@@ -233,13 +209,11 @@ def _turns(values: list[Any]) -> list[Message]:
         turn = _turn(value, f"input[{number}]")
         if turn is None:
             continue
-        turns.append(_joined(turns.pop(), turn) if turns and _one_turn(turns[-1], turn) else turn)
+        before = turns[-1] if turns else turn
+        # An assistant's words and calls, up to the calls' results, are one turn.
+        one = turns and before.role == turn.role == "assistant" and (before.calls or turn.calls)
+        turns.append(_joined(turns.pop(), turn) if one else turn)
     return turns
-
-
-def _one_turn(before: Message, turn: Message) -> bool:
-    """Whether both belong to one turn: an assistant's words and calls, up to the calls' results."""
-    return before.role == turn.role == "assistant" and bool(before.calls or turn.calls)
 
 
 def _joined(before: Message, turn: Message) -> Message:
@@ -320,11 +294,10 @@ def _item(item: Item, media: Mapping[str, str]) -> ListedItem:
 
 def _input_part(part: Part, role: Role, media: Mapping[str, str]) -> InputPart:
     if isinstance(part, Sound):
-        head, _, data = media.get(part.digest or "", "data:audio/wav;base64,").partition(";base64,")
-        return {"type": "input_audio", "input_audio": {"data": data, "format": head.rpartition("/")[2]}}
+        return {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
     if isinstance(part, Image):
         url = media.get(part.digest or "")
-        return {"type": "input_image", "detail": part.detail, "file_id": None, "image_url": url}
+        return {"type": "input_image", "detail": "auto", "file_id": None, "image_url": url}
     if role == "assistant":
         return {"type": "output_text", "text": part.text, "annotations": []}
     return {"type": "input_text", "text": part.text}

@@ -11,25 +11,22 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from api.dialects.fields import Metadata, to_metadata
+from api.dialects.fields import Metadata
 from api.dialects.formats import TextFormat
 from api.dialects.openai.chat import TopLogprobs
 from api.dialects.openai.response_items import InputItems, Reference, from_input
-from api.dialects.openai.response_object import ResponseFields, with_details
+from api.dialects.openai.response_object import ResponseFields
 from api.dialects.sampling import PRIORITIES, Count, MaxTokensField, Sampling, ServiceTier, to_parameters
 from api.dialects.strict_json import UnsupportedExcept, Wire, described_as, invalid, read
-from api.dialects.tools import FlatToolChoice, FlatTools, to_tools, to_unshown
+from api.dialects.tools import FlatToolChoice, FlatTools, to_tools
 from shared.job import Priority
 from shared.request import Message, Request, Text
 
 LOGPROBS = "message.output_text.logprobs"
 PICTURES = "message.input_image.image_url"
-# Ours: OpenAI names no include for it.
-SOUNDS = "message.input_audio.data"
 Includable = Literal[
     "message.output_text.logprobs",
     "message.input_image.image_url",
-    "message.input_audio.data",
     "reasoning.encrypted_content",
     "file_search_call.results",
     "web_search_call.results",
@@ -139,15 +136,14 @@ def from_response(body: Any) -> ResponseTurn:
         messages=_messages(call),
         parameters=parameters,
         tools=to_tools(call.tools, call.tool_choice, call.parallel_tool_calls, flat=True),
-        unshown=to_unshown(call.tools, call.tool_choice),
         named={**named, "messages": "input"},
     )
     return ResponseTurn(
         request=request,
-        fields=with_details(_fields(call), request),
+        fields=_fields(call),
         stream=bool(call.stream),
         stored=call.store is not False,
-        metadata=to_metadata(call.metadata),
+        metadata=call.metadata or {},
         priority=PRIORITIES[call.service_tier or "auto"],
     )
 

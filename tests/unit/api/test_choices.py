@@ -9,7 +9,7 @@ import pytest
 from api.dialects.hf import task_answers
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native import jobs
-from api.dialects.native.jobs import from_job
+from api.dialects.native.job_requests import from_job
 from api.dialects.openai import chat, completions
 from api.dialects.openai.chat import ChunkHead, from_chat
 from api.dialects.openai.completions import from_completion
@@ -134,11 +134,8 @@ def test_every_answer_is_told_in_every_family() -> None:
 @pytest.mark.parametrize(
     "chunk",
     [
-        chat.first_chunk(HEAD, 1),
-        chat.delta_chunk(HEAD, "b", None, 1),
-        chat.finish_chunk(HEAD, "stop", 1),
-        completions.text_chunk(HEAD, "b", None, 1),
-        completions.text_finish_chunk(HEAD, "stop", 1),
+        chat.chat_chunk(HEAD, 1, {"content": "b"}),
+        completions.text_chunk(HEAD, 1, "b"),
     ],
 )
 def test_a_chunk_says_which_answer_it_is_of(chunk: dict[str, Any]) -> None:

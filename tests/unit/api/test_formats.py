@@ -10,7 +10,7 @@ import pytest
 from api.dialects.formats import MAX_BYTES, MAX_CHOICES, to_schema
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.json_schema import ANNOTATIONS, FORMATS, MAX_LITERAL, MAX_PROPERTIES
-from api.dialects.native.jobs import from_job
+from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
 from shared.cache_key import request_hash

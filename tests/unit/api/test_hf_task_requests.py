@@ -167,20 +167,6 @@ def test_a_prompt_about_a_file_s_data_uri_is_not_taken_for_a_picture(words: str)
     assert from_hf({"inputs": prompt}).request.messages == asked(Text(text=prompt))
 
 
-@pytest.mark.parametrize(
-    ("older", "newer"),
-    [({"max_length": 20}, {"max_new_tokens": 5}), ({"min_length": 2}, {"min_new_tokens": 1})],
-)
-@pytest.mark.parametrize("inside", [None, "generate_kwargs"])
-def test_an_older_length_beside_the_newer_one_that_outdoes_it_costs_no_answer(
-    older: dict[str, int], newer: dict[str, int], inside: str | None
-) -> None:
-    def asks(said: dict[str, int]) -> HfCall:
-        return from_hf({"inputs": "Hi", "parameters": said if inside is None else {inside: said}})
-
-    assert asks({**older, **newer}) == asks(newer)
-
-
 def test_top_k_of_a_question_is_the_number_of_answers() -> None:
     call = from_hf({"inputs": {"question": "?", "image": URL}, "parameters": {"top_k": 2}})
     assert call.answers == 2

@@ -9,12 +9,13 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 
-from api.dialects.native.jobs import from_job, to_event, to_job
+from api.dialects.native.job_requests import from_job
+from api.dialects.native.jobs import to_event, to_job
 from api.dialects.openai.chat import (
     ChatChunkWriter,
     ChunkHead,
     ChunkWriter,
-    delta_chunk,
+    chat_chunk,
     from_chat,
     to_completion,
 )
@@ -43,7 +44,7 @@ def answered(told: Logprobs | None) -> JobView:
 
 def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
     whole = to_completion(answered(TOLD), "org/model", 1_700_000_000)
-    chunk = delta_chunk(HEAD, " red\u00e9", TOLD)
+    chunk = chat_chunk(HEAD, 0, {"content": " red\u00e9"}, logprobs=TOLD)
     assert_golden("chat_logprobs", chunk["choices"][0]["logprobs"])
     read = ChatCompletion.model_validate(whole, strict=True).choices[0].logprobs
     streamed = ChatCompletionChunk.model_validate(chunk, strict=True).choices[0].logprobs
@@ -58,7 +59,7 @@ def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
 
 def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:
     whole = to_text_completion(answered(TOLD), "org/model", 1_700_000_000)
-    chunk = text_chunk(HEAD, " red\u00e9", TOLD)
+    chunk = text_chunk(HEAD, 0, " red\u00e9", logprobs=TOLD)
     assert_golden("text_logprobs", chunk["choices"][0]["logprobs"])
     assert whole["choices"][0]["logprobs"] == chunk["choices"][0]["logprobs"]
     read = Completion.model_validate(whole, strict=True).choices[0].logprobs

@@ -7,14 +7,13 @@ from api.dialects.openai.chat import (
     ChatChunkWriter,
     ChunkHead,
     ChunkWriter,
-    delta_chunk,
-    finish_chunk,
-    first_chunk,
+    _envelope,
+    chat_chunk,
     from_chat,
     to_completion,
-    usage_chunk,
 )
 from api.dialects.openai.completions import TextChunkWriter
+from api.dialects.openai.usage import to_usage
 from shared.errors import CallerError
 from shared.job import JobView, Priority
 from shared.request import Image, Message, Parameters, Request, Text
@@ -98,7 +97,7 @@ def test_every_documented_parameter_of_a_chat_is_read() -> None:
                 role="user",
                 parts=(
                     Text(text="What is this?"),
-                    Image(url=URL, detail="low", param=f"{at}[1].image_url.url"),
+                    Image(url=URL, param=f"{at}[1].image_url.url"),
                     Image(url=URL, param=f"{at}[2].image_url"),
                     Image(url=URL, param=f"{at}[3].image"),
                     Image(data=b"\x89PNG\r\n\x1a\n", param=f"{at}[4].url"),
@@ -265,12 +264,13 @@ def test_completion_is_what_openai_clients_read() -> None:
 def test_chunks_are_what_openai_clients_and_published_snippets_read() -> None:
     head = ChunkHead("chatcmpl-1", "org/model", 1_700_000_000)
     asked = ChunkHead("chatcmpl-1", "org/model", 1_700_000_000, include_usage=True, fingerprint="f")
+    usage = Usage(prompt_tokens=70, completion_tokens=5, image_tokens=64, cached_tokens=66)
     chunks = [
-        first_chunk(head),
-        delta_chunk(head, "A red"),
-        finish_chunk(head, "length"),
-        finish_chunk(asked, "stop"),
-        usage_chunk(asked, Usage(prompt_tokens=70, completion_tokens=5, image_tokens=64, cached_tokens=66)),
+        chat_chunk(head, 0, {"role": "assistant", "content": ""}),
+        chat_chunk(head, 0, {"content": "A red"}),
+        chat_chunk(head, 0, {"content": ""}, "length"),
+        chat_chunk(asked, 0, {"content": ""}, "stop"),
+        {**_envelope(asked, []), "usage": to_usage(usage)},
     ]
     assert_golden("chat_chunks", chunks)
 

@@ -4,12 +4,12 @@ import pytest
 
 from api.dialects.openai.chat import ChunkHead, from_chat
 from api.dialects.openai.completions import (
+    _envelope,
     from_completion,
     text_chunk,
-    text_finish_chunk,
-    text_usage_chunk,
     to_text_completion,
 )
+from api.dialects.openai.usage import to_usage
 from shared.errors import CallerError
 from shared.request import MOST_PROMPTS, Message, Parameters, Request, Text
 from shared.result import Usage
@@ -63,7 +63,7 @@ def test_prompt_is_a_question_in_text(prompt: Any, at: str) -> None:
 
 
 def test_each_of_several_prompts_is_a_question_by_itself() -> None:
-    call = from_completion(FULL | {"prompt": ["Once", "Twice"]})
+    call = from_completion(FULL | {"stream": False, "prompt": ["Once", "Twice"]})
     assert call.requests == [
         from_completion(FULL | {"prompt": prompt}).request.model_copy(
             update={"named": call.request.named | {"messages": f"prompt[{number}]"}}
@@ -73,7 +73,7 @@ def test_each_of_several_prompts_is_a_question_by_itself() -> None:
 
 
 def test_no_more_prompts_are_read_than_any_installation_takes() -> None:
-    call = from_completion(FULL | {"prompt": [""] * 20_000})
+    call = from_completion(FULL | {"stream": False, "prompt": [""] * 20_000})
     assert len(call.requests) == MOST_PROMPTS + 1
 
 
@@ -116,7 +116,8 @@ def test_no_broken_body_is_answered_with_a_server_error() -> None:
 def test_answer_and_chunks_are_what_clients_read() -> None:
     head = ChunkHead("cmpl-1", "org/model", 1_700_000_000, include_usage=True)
     usage = Usage(prompt_tokens=3, completion_tokens=2)
-    chunks = [text_chunk(head, "upon"), text_finish_chunk(head, "stop"), text_usage_chunk(head, usage)]
+    last = {**_envelope(head, []), "usage": to_usage(usage)}
+    chunks = [text_chunk(head, 0, "upon"), text_chunk(head, 0, "", "stop"), last]
     assert_golden("text_completion", [to_text_completion(succeeded(), "org/model", 1_700_000_000), *chunks])
 
 

@@ -1,13 +1,10 @@
 import io
-import re
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
 from PIL import Image
 from pydantic import Field
 
-from api.dialects import strict_json
 from api.dialects.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, is_form, parse, read
 from shared.errors import CallerError
 
@@ -71,22 +68,6 @@ def test_a_flood_of_values_is_refused_before_it_is_parsed(value: bytes) -> None:
     with pytest.raises(CallerError) as refused:
         parse(b"[" + (value + b",") * MAX_ELEMENTS + value + b"]")
     assert refused.value.code == "payload_too_large"
-
-
-def test_counting_a_flood_stops_where_it_is_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[re.Match[bytes]] = []
-
-    class Counted:
-        def finditer(self, body: bytes) -> Iterator[re.Match[bytes]]:
-            for match in re.finditer(rb'"[^"]*"', body):
-                taken.append(match)
-                yield match
-
-    monkeypatch.setattr(strict_json, "_STRING", Counted())
-    for flood in (b'"",' * 1_000_000, b'"" ' * 1_000_000 + b"," * 200_000):
-        with pytest.raises(CallerError, match="JSON values"):
-            parse(b"[" + flood + b'""]')
-    assert len(taken) <= 3 * MAX_ELEMENTS + 10
 
 
 @pytest.mark.parametrize("escapes", [r"\\", r"\"", r"\\\"", r"\\\\"])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.dialects.hf.task_requests import from_hf
-from api.dialects.native.jobs import from_job
+from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
 from shared.errors import CallerError

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api.dialects.native.jobs import from_job, to_event, to_job
+from api.dialects.native.job_requests import from_job
+from api.dialects.native.jobs import to_event, to_job
 from api.dialects.openai.chat import ChatChunkWriter, from_chat, to_completion
 from shared.cache_key import request_hash
 from shared.errors import CallerError

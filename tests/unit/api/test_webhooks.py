@@ -13,7 +13,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from api.admission.checks import check_webhook
 from api.auth.api_keys import LOCAL
-from api.dialects.native.jobs import JobBody, from_job
+from api.dialects.native.job_requests import JobBody, from_job
 from api.dialects.native.webhooks import to_hook, to_webhook
 from shared.errors import CallerError
 from shared.job import Delivery, Hook

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from api.dialects.hf.task_requests import from_bytes, from_hf
-from api.dialects.native.jobs import from_job
+from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from shared.cache_key import canonical, request_hash
 from shared.request import Format, Image, Message, Parameters, Request, Text, ToolCall

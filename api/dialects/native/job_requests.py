@@ -1,0 +1,155 @@
+"""POST /v1/jobs and /v1/estimate, and the query of GET /v1/jobs: what callers send of jobs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from api.dialects.fields import MAX_PAIRS, Metadata, Moment, to_ms, to_times
+from api.dialects.logprobs import wanted
+from api.dialects.media import image
+from api.dialects.messages import WireMessages, to_messages
+from api.dialects.native.webhooks import JobWebhook, to_webhook
+from api.dialects.openai.chat import TopLogprobs, continues
+from api.dialects.sampling import MaxTokensField, MinTokensField, TokenSampling, to_parameters
+from api.dialects.strict_json import RequestBody, Wire, invalid, read
+from api.dialects.tools import ToolBodies, ToolChoice, to_tools
+from shared.errors import CallerError
+from shared.job import Filter, Priority, Status, Times
+from shared.request import Message, Request, Text, TypicalP
+from shared.webhooks import Webhook
+
+
+class JobInput(Wire):
+    prompt: str
+    image: str | None = None
+    images: list[str] | None = None
+
+
+class JobParameters(TokenSampling):
+    max_new_tokens: MaxTokensField = None
+    max_tokens: MaxTokensField = None
+    max_completion_tokens: MaxTokensField = None
+    min_new_tokens: MinTokensField = None
+    do_sample: bool | None = None
+    typical_p: TypicalP | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
+
+
+class JobBody(RequestBody):
+    """Either `messages` or `input` is sent."""
+
+    model: str | None = None
+    messages: WireMessages | None = None
+    input: JobInput | None = None
+    parameters: JobParameters | None = None
+    continue_final_message: bool | None = None
+    metadata: Metadata | None = None
+    priority: Priority | None = None
+    webhook: str | JobWebhook | None = None
+    tools: ToolBodies = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: bool | None = None
+    start_by: Moment | None = None
+    finish_by: Moment | None = None
+    schedule_at: Moment | None = None
+    store: bool | None = None
+
+
+@dataclass
+class JobCall:
+    """A job to be made. The request's `model` is as the caller wrote it, "" for none."""
+
+    request: Request
+    metadata: dict[str, str]
+    priority: Priority
+    times: Times
+    webhook: Webhook | None = None
+    stored: bool = True
+
+
+def from_job(body: Any) -> JobCall:
+    """Raises CallerError naming the field."""
+    call = read(JobBody, body)
+    messages = _messages(call)
+    arguments = call.parameters or JobParameters()
+    logprobs = wanted(arguments.logprobs, arguments.top_logprobs, "parameters")
+    parameters, named = to_parameters((arguments, "parameters"), logprobs=logprobs)
+    if call.input is not None:
+        named["messages"] = "input.prompt"
+    request = Request(
+        model=call.model or "",
+        messages=messages,
+        parameters=parameters,
+        tools=to_tools(call.tools, call.tool_choice, call.parallel_tool_calls),
+        continue_final=continues(call.continue_final_message, call.messages, messages[-1]),
+        named=named,
+    )
+    return JobCall(
+        request,
+        metadata=call.metadata or {},
+        priority=call.priority or "normal",
+        times=to_times(call.schedule_at, call.start_by, call.finish_by),
+        webhook=to_webhook(call.webhook),
+        stored=call.store is not False,
+    )
+
+
+def _messages(call: JobBody) -> tuple[Message, ...]:
+    if call.messages is not None and call.input is None:
+        return to_messages(call.messages, "messages", bare_base64=True)
+    if call.input is not None and call.messages is None:
+        return (_question(call.input),)
+    raise CallerError("invalid_request", "Send either `messages` or `input`.", param="messages")
+
+
+def _question(body: JobInput) -> Message:
+    """Pictures first, then the prompt: the order of every other short form, so that they share the cache."""
+    if body.image is not None and body.images is not None:
+        raise invalid("input.images", "is sent beside `input.image`; send one of them")
+    references = [(value, f"input.images[{i}]") for i, value in enumerate(body.images or [])]
+    if body.image is not None:
+        references = [(body.image, "input.image")]
+    pictures = [image(value, param, bare_base64=True) for value, param in references]
+    return Message(role="user", parts=(*pictures, Text(text=body.prompt)))
+
+
+def from_query(one: Callable[[str], str | None], several: Callable[[str], Sequence[str]]) -> Filter:
+    """The filter of a list of jobs; `one` and `several` read the query's values by name.
+
+    Raises CallerError naming the parameter.
+    """
+    return Filter(
+        status=_of("status", one("status"), Status),
+        model=one("model"),
+        priority=_of("priority", one("priority"), Priority),
+        since=_moment("created_after", one("created_after")),
+        until=_moment("created_before", one("created_before")),
+        metadata=_pairs(several("metadata")),
+    )
+
+
+def _of(name: str, value: str | None, words: Any) -> Any:
+    if value is None or value in get_args(words):
+        return value
+    raise invalid(name, f"should be one of {', '.join(get_args(words))}")
+
+
+def _moment(name: str, text: str | None) -> int | None:
+    """A `+` in a query means a space, and the offset of a time may begin with one."""
+    if text is None:
+        return None
+    try:
+        return to_ms(name, float(text))
+    except ValueError:
+        return to_ms(name, text.replace(" ", "+"))
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if len(pairs) > MAX_PAIRS or not all(name and equals for name, equals, _ in pairs):
+        raise invalid("metadata", f"should be up to {MAX_PAIRS} times a key, `=` and a value")
+    metadata = {name: value for name, _, value in pairs}
+    if len(metadata) < len({(name, value) for name, _, value in pairs}):
+        raise invalid("metadata", "names a key twice")
+    return metadata
