@@ -87,9 +87,10 @@ def create_app(
         telemetry=TELEMETRY,
     )
     app.add_middleware(Gate)
+    app.add_middleware(RequestMiddleware)
     if config.api.cors_origins:
-        # Around the gate: a browser's preflight request carries no key. No cookie identifies a caller, so
-        # credentials are never allowed: a page sends its key itself.
+        # Around all else: a page may read every answer, and a preflight request carries no key. No cookie
+        # identifies a caller, so credentials are never allowed: a page sends its key itself.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=config.api.cors_origins,
@@ -97,7 +98,6 @@ def create_app(
             allow_headers=("*",),
             expose_headers=("*",),
         )
-    app.add_middleware(RequestMiddleware)
     errors.install(app)
     _include_routes(app)
     install_schema(app)

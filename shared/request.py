@@ -54,9 +54,10 @@ Detail = Literal["auto", "low", "high", "original"]
 
 
 class Image(Media):
-    """A picture."""
+    """A picture. `detail` is how closely to look at it: it is echoed to the caller, no model is told."""
 
     type: Literal["image"] = "image"
+    detail: Detail = Field(default="auto", exclude=True)
 
 
 class Sound(Media):
@@ -227,9 +228,10 @@ class Request(Frozen):
     """A question about zero or more pictures and sounds, addressed to one model.
 
     `raw` sends the text to the model without its chat template (models that have none).
-    `continue_final` extends the final assistant message instead of answering it. `named` says where in the
-    caller's body `messages` and the parameters stood, where not under these names ("" for the body itself);
-    it is never serialised.
+    `continue_final` extends the final assistant message instead of answering it. `unshown` are functions that
+    their caller is told again and no model is shown, None where none were kept back. `named` says where in
+    the caller's body `messages` and the parameters stood, where not under these names ("" for the body
+    itself). Neither is ever serialised.
     """
 
     model: str
@@ -238,6 +240,7 @@ class Request(Frozen):
     tools: Tools | None = None
     continue_final: bool = False
     raw: bool = False
+    unshown: tuple[Function, ...] | None = Field(default=None, exclude=True)
     named: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @property
@@ -318,8 +321,12 @@ def takes(context_length: int) -> str:
 
 
 def check_text(request: Request, limit_kb: int) -> None:
-    """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together."""
-    if sum(len(text.encode()) for text in request.texts) > limit_kb * 1024:
+    """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together.
+
+    Texts that no model is shown count as well: they are kept with the job.
+    """
+    texts = (*request.texts, *(function.text for function in request.unshown or ()))
+    if sum(len(text.encode()) for text in texts) > limit_kb * 1024:
         # LiteLLM looks for "exceeds the available context size", LangChain.js for the words after it.
         message = (
             f"The prompt is too long (length limit exceeded): its texts have more than {limit_kb} KiB "

@@ -25,6 +25,7 @@ from api.dialects.openai.response_object import (
     job_of,
     to_output,
     to_response,
+    with_details,
 )
 from api.dialects.openai.responses import (
     ResponseTurn,
@@ -53,7 +54,7 @@ async def respond(
     """Answer a call; a call in the background is answered at once, whatever its model's state."""
     context, terms = context_of(http), _terms(http, headers, turn)
     request = await _with_earlier_turns(context, terms, turn)
-    fields = turn.fields
+    fields = with_details(turn.fields, request)
     outline = fields.model_dump_json(exclude_defaults=True)
     call = SyncCall(http, replace(terms, origin=replace(terms.origin, response=outline)))
     (job,) = await call.submit([request])
@@ -95,12 +96,12 @@ def replay(http: HttpRequest, response: StoredResponse, after: int) -> EventStre
 async def read_turn(http: HttpRequest) -> ResponseTurn:
     """The call in a body, earlier items it names filled in. Raises CallerError, also as `_result`."""
     caller, body = caller_of(http), await read_body(http)
-    value = await parse_body(body, strict_json.parse)
+    value = await parse_body(caller.id, body, strict_json.parse)
     if ids := references(value):
         caller.check_reads()
         items = await _items(context_of(http), caller.id, ids)
         value = with_items(value, items)
-    turn = await parse_body(body, lambda _: from_response(value))
+    turn = await parse_body(caller.id, body, lambda _: from_response(value))
     if turn.fields.previous is not None:
         caller.check_reads()
     return turn

@@ -85,11 +85,21 @@ def to_tools(
     if choice == "none":
         return None
     return Tools(
-        functions=tuple(_to_function(body, at, required=required, named=named) for body, at in bodies),
+        functions=tuple(_shown(body, at, required=required, named=named) for body, at in bodies),
         required=required,
         named=named,
         parallel=parallel is not False,
     )
+
+
+def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> tuple[Function, ...] | None:
+    """A response's functions, already read by `to_tools`, where a `tool_choice` of none hides them.
+
+    None for any other choice. Their schemas are not checked, since no call is held to them.
+    """
+    if choice != "none":
+        return None
+    return tuple(_unshown(read(FlatTool, value)) for value in tools or [])
 
 
 def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str | None]:
@@ -115,15 +125,28 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
     return body, at
 
 
-def _to_function(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
+def _unshown(body: FunctionBody) -> Function:
+    parameters = _written(body)
+    enforced = parameters if body.strict else None
+    return Function(name=body.name, description=body.description, parameters=parameters, held=enforced)
+
+
+def _shown(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
     enforced = (required or bool(body.strict)) and named in (None, body.name)
-    parameters = NOTHING if body.parameters is None else body.parameters
     return Function(
         name=body.name,
         description=body.description,
-        parameters=json.dumps(parameters, separators=(",", ":"), ensure_ascii=False),
-        held=_enforced_schema(parameters, f"{at}.parameters") if enforced else None,
+        parameters=_written(body),
+        held=_enforced_schema(_parameters(body), f"{at}.parameters") if enforced else None,
     )
+
+
+def _parameters(body: FunctionBody) -> dict[str, Any]:
+    return NOTHING if body.parameters is None else body.parameters
+
+
+def _written(body: FunctionBody) -> str:
+    return json.dumps(_parameters(body), separators=(",", ":"), ensure_ascii=False)
 
 
 def _enforced_schema(parameters: dict[str, Any], at: str) -> str:

@@ -1,13 +1,14 @@
 """Receives a request's body, with limits on its size and its time, and then parses it.
 
 A chunked body has no length to check beforehand, so bytes are counted as they arrive. Small plain bodies are
-parsed at once, others in a thread, one at a time: checking a JSON Schema takes ten times as long as parsing
-it, and parsing a large body takes several times its memory.
+parsed at once, others in a thread, one at a time, and callers take turns: checking a JSON Schema takes ten
+times as long as parsing it, and parsing a large body takes several times its memory.
 """
 
 import asyncio
 import contextlib
 import hashlib
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -39,7 +40,8 @@ async def read_json(request: Request, read: Callable[[Any], T], *, optional: boo
     body = await read_body(request)
     if optional and not body:
         body = b"{}"
-    return await parse_body(body, lambda raw: read(strict_json.parse(raw)))
+    caller = reply_of(request).reservation.caller
+    return await parse_body(caller, body, lambda raw: read(strict_json.parse(raw)))
 
 
 async def read_body(request: Request) -> bytes:
@@ -62,16 +64,60 @@ async def read_body(request: Request) -> bytes:
     return body
 
 
-async def parse_body(body: bytes, read: Callable[[bytes], T]) -> T:
+async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
     """`read(body)`, in this thread or the reader's. Raises what that raises."""
     if len(body) <= SHORT or _is_plain(body):
         return read(body)
-    return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
+    async with _reader_lock.hold(caller):
+        return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
 
 
 def _is_plain(body: bytes) -> bool:
     few = len(body) <= LARGE and body.count(b"{") <= MOST_OBJECTS
     return few and not any(word in body for word in SCHEMA_WORDS)
+
+
+class FairLock:
+    """A lock whose waiters are served caller by caller, each caller's in their order."""
+
+    def __init__(self) -> None:
+        self._locked = False
+        self._waiters: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @contextlib.asynccontextmanager
+    async def hold(self, caller: str) -> AsyncIterator[None]:
+        if self._locked:
+            await self._wait(caller)
+        self._locked = True
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _wait(self, caller: str) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(caller, deque()).append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self._release()  # it was given the lock just now
+            raise
+
+    def _release(self) -> None:
+        self._locked = False
+        while self._waiters and not self._locked:
+            caller, queue = next(iter(self._waiters.items()))
+            del self._waiters[caller]
+            first = queue.popleft()
+            if queue:
+                self._waiters[caller] = queue  # after the other callers
+            if not first.done():
+                first.set_result(None)
+                self._locked = True
+
+
+_reader_lock = FairLock()
 
 
 async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:

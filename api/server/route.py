@@ -55,8 +55,8 @@ def raw_body(model: type[Wire], read: Callable[[bytes, str | None], Any]) -> Bod
     """What `read` makes of the bytes, which need not be JSON, and of the content type."""
 
     async def parse(http: Request) -> Any:
-        kind = http.headers.get("content-type")
-        return await parse_body(await read_body(http), lambda raw: read(raw, kind))
+        kind, caller = http.headers.get("content-type"), reply.reply_of(http).reservation.caller
+        return await parse_body(caller, await read_body(http), lambda raw: read(raw, kind))
 
     return Body(model, parse)
 

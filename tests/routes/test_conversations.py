@@ -43,7 +43,7 @@ async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instruct
     assert [m["role"] for m in items] == ["user", "assistant", "user"]
     assert items[1]["content"][0]["text"] == "A cat."
     assert items[0]["content"][0]["image_url"] is None
-    assert [item["content"][0].get("detail") for item in items] == ["auto", None, "auto"]
+    assert [item["content"][0].get("detail") for item in items] == ["high", None, "auto"]
     addresses = [item["content"][0].get("image_url") for item in pictures.json()["data"]]
     assert addresses == [HIGH["content"][0]["image_url"], None, WIDE["content"][0]["image_url"]]
     assert (told["previous_response_id"], told["instructions"]) == (one, "Shout.")

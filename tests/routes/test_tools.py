@@ -115,12 +115,15 @@ async def test_a_model_without_a_place_for_functions_says_so_before_any_worker_i
     assert stage.hand.idle()
 
 
+@pytest.mark.parametrize("choice", ["auto", "none"])
 @pytest.mark.parametrize("stage", [{"api": {"text_limit_kb": 1}}], indirect=True)
-async def test_functions_that_are_too_long_leave_nothing_behind(stage: Stage) -> None:
+async def test_functions_that_are_too_long_leave_nothing_behind_whether_they_are_shown_or_not(
+    stage: Stage, choice: str
+) -> None:
     stage.hand.beat(tools="hermes")
     long = {"type": "function", "name": "f", "description": "d" * 1024}
     async with client_of(stage.app) as client:
-        body = {"model": TINY, "input": "Hi", "tools": [long], "background": True}
+        body = {"model": TINY, "input": "Hi", "tools": [long], "tool_choice": choice, "background": True}
         refused = await client.post("/v1/responses", json=body)
         jobs = (await client.get("/v1/jobs")).json()["data"]
 

@@ -125,7 +125,12 @@ def _is_part(value: Any) -> bool:
 
 def conversation(response: StoredResponse) -> tuple[Message, ...]:
     """The conversation that a response answers, earlier turns included, without its instructions."""
-    return response.request.messages[int(response.fields.instructed) :]
+    details = iter(response.fields.details)
+    media = (
+        part.model_copy(update={"detail": next(details, "auto")}) if isinstance(part, Image) else part
+        for part in response.request.media
+    )
+    return response.request.with_media(tuple(media)).messages[int(response.fields.instructed) :]
 
 
 def continued(request: Request, fields: ResponseFields, earlier: StoredResponse, result: Result) -> Request:
@@ -297,7 +302,7 @@ def _input_part(part: Part, role: Role, media: Mapping[str, str]) -> InputPart:
         return {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
     if isinstance(part, Image):
         url = media.get(part.digest or "")
-        return {"type": "input_image", "detail": "auto", "file_id": None, "image_url": url}
+        return {"type": "input_image", "detail": part.detail, "file_id": None, "image_url": url}
     if role == "assistant":
         return {"type": "output_text", "text": part.text, "annotations": []}
     return {"type": "input_text", "text": part.text}

@@ -12,7 +12,7 @@ from api.dialects.logprobs import ChatTokenLogprob, to_content
 from api.dialects.openai.errors import OpenAIErrorBody, to_error_body
 from api.dialects.sampling import SERVICE_TIERS, AnsweredTier
 from shared.job import JobView
-from shared.request import Format, Frozen, Function, Request, Text, Tools
+from shared.request import Detail, Format, Frozen, Function, Request, Text, Tools
 from shared.result import Result, Usage
 from shared.tool_calls.call import ParsedCall
 
@@ -26,7 +26,9 @@ class ResponseFields(Frozen, extra="ignore"):
     Kept with the job; fields of a newer release are ignored. `instructed` says that the request's first
     message is the instructions, `previous` is the response that it goes on from, `format` is `text.format`
     without its schema, `parallel` is `parallel_tool_calls`. `max_tool_calls` limits calls of OpenAI's own
-    tools, of which there are none.
+    tools, of which there are none. `unshown` are the functions, as the response shows them, that a
+    `tool_choice` of none hides from the model; None for any other choice. `details` are those of all pictures
+    of the conversation in reading order, empty where all are auto.
     """
 
     background: bool = False
@@ -35,6 +37,8 @@ class ResponseFields(Frozen, extra="ignore"):
     format: dict[str, Any] | None = None
     parallel: bool = True
     max_tool_calls: int | None = None
+    unshown: list[dict[str, Any]] | None = None
+    details: tuple[Detail, ...] = ()
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
@@ -183,6 +187,14 @@ class ResponseDeleted(TypedDict):
     deleted: bool
 
 
+def with_details(fields: ResponseFields, request: Request) -> ResponseFields:
+    """Add what a response shows of its request but the record, shared by all identical requests, lacks."""
+    details = tuple(picture.detail for picture in request.images)
+    unshown = None if request.unshown is None else [_function(f) for f in request.unshown]
+    update = {"details": details if set(details) - {"auto"} else (), "unshown": unshown}
+    return fields.model_copy(update=update)
+
+
 def response_id(job: str) -> str:
     return f"resp_{job.removeprefix('job_')}"
 
@@ -226,8 +238,8 @@ def to_response(response: StoredResponse) -> ResponseObject:
         "store": job.stored,
         "temperature": DEFAULT_PROBABILITY if temperature is None else temperature,
         "text": {"format": _format(fields.format, parameters.format), "verbosity": "medium"},
-        "tool_choice": _tool_choice(request.tools),
-        "tools": [_function(f) for f in request.tools.functions] if request.tools else [],
+        "tool_choice": _tool_choice(request.tools, fields),
+        "tools": _functions(request.tools, fields),
         "top_logprobs": parameters.logprobs or 0,
         "top_p": DEFAULT_PROBABILITY if top_p is None else top_p,
         # A conversation that is too long is refused, also where the caller lets earlier turns be dropped.
@@ -298,12 +310,18 @@ def to_part(piece: TextPiece) -> ResponseText:
     return {"type": "output_text", "text": piece.text, "annotations": [], "logprobs": logprobs}
 
 
-def _tool_choice(tools: Tools | None) -> ResponseToolChoice:
+def _tool_choice(tools: Tools | None, fields: ResponseFields) -> ResponseToolChoice:
     if tools is None:
-        return "auto"
+        return "auto" if fields.unshown is None else "none"
     if tools.named is not None:
         return {"type": "function", "name": tools.named}
     return "required" if tools.required else "auto"
+
+
+def _functions(tools: Tools | None, fields: ResponseFields) -> list[ResponseFunction]:
+    if tools is None:
+        return cast("list[ResponseFunction]", fields.unshown or [])
+    return [_function(function) for function in tools.functions]
 
 
 def _function(function: Function) -> ResponseFunction:

@@ -15,10 +15,10 @@ from api.dialects.fields import Metadata
 from api.dialects.formats import TextFormat
 from api.dialects.openai.chat import TopLogprobs
 from api.dialects.openai.response_items import InputItems, Reference, from_input
-from api.dialects.openai.response_object import ResponseFields
+from api.dialects.openai.response_object import ResponseFields, with_details
 from api.dialects.sampling import PRIORITIES, Count, MaxTokensField, Sampling, ServiceTier, to_parameters
 from api.dialects.strict_json import UnsupportedExcept, Wire, described_as, invalid, read
-from api.dialects.tools import FlatToolChoice, FlatTools, to_tools
+from api.dialects.tools import FlatToolChoice, FlatTools, to_tools, to_unshown
 from shared.job import Priority
 from shared.request import Message, Request, Text
 
@@ -136,11 +136,12 @@ def from_response(body: Any) -> ResponseTurn:
         messages=_messages(call),
         parameters=parameters,
         tools=to_tools(call.tools, call.tool_choice, call.parallel_tool_calls, flat=True),
+        unshown=to_unshown(call.tools, call.tool_choice),
         named={**named, "messages": "input"},
     )
     return ResponseTurn(
         request=request,
-        fields=_fields(call),
+        fields=with_details(_fields(call), request),
         stream=bool(call.stream),
         stored=call.store is not False,
         metadata=call.metadata or {},

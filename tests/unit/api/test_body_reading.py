@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.server.body import LARGE, parse_body
+from api.server.body import LARGE, FairLock, parse_body
 
 LONG = b" " * (LARGE + 1)
 SCHEMA = b'{"response_format": {"type": "json_schema"}}' + b" " * 2_000
@@ -40,12 +40,21 @@ async def started(*reads: Any) -> list[asyncio.Task[Any]]:
     return tasks
 
 
+async def test_a_caller_with_many_large_bodies_does_not_keep_another_s_waiting() -> None:
+    reads = Reads()
+    many = [parse_body("mallory", LONG, reads.of("mallory")) for _ in range(5)]
+    tasks = await started(*many, parse_body("alice", LONG, reads.of("alice")))
+    reads.go.set()
+    assert await asyncio.gather(*tasks) == [len(LONG)] * 6
+    assert reads.order.index("alice") <= 2
+
+
 @pytest.mark.parametrize(
     "body", [LONG, SCHEMA, b"{}" * 2_000], ids=["large", "with a schema", "many objects"]
 )
 async def test_streams_go_on_while_a_body_is_read_that_takes_long(body: bytes) -> None:
     reads = Reads()
-    (task,) = await started(parse_body(body, reads.of("alice")))
+    (task,) = await started(parse_body("alice", body, reads.of("alice")))
     # This loop runs on, or nobody could let the read go on.
     await asyncio.to_thread(reads.begun.wait, 30)
     reads.go.set()
@@ -53,10 +62,49 @@ async def test_streams_go_on_while_a_body_is_read_that_takes_long(body: bytes) -
     assert threading.current_thread().name not in reads.threads
 
 
+async def test_who_hangs_up_while_waiting_leaves_its_turn_to_the_next() -> None:
+    reads = Reads()
+    calls = [parse_body(name, LONG, reads.of(name)) for name in ("first", "gone", "last")]
+    first, gone, last = await started(*calls)
+    gone.cancel()
+    await asyncio.wait([gone])
+    reads.go.set()
+    assert [await first, await last] == [len(LONG)] * 2
+    assert reads.order == ["first", "last"]
+
+
+async def test_a_turn_given_to_who_hangs_up_at_that_moment_is_not_lost() -> None:
+    reads = Reads()
+    calls = [parse_body(name, LONG, reads.of(name)) for name in ("first", "gone", "last")]
+    first, gone, last = await started(*calls)
+    first.add_done_callback(lambda _: gone.cancel())
+    reads.go.set()
+    await asyncio.wait([first, gone])
+    assert await asyncio.wait_for(last, 30) == len(LONG)
+
+
+async def test_who_hangs_up_with_its_turn_just_given_does_not_block_everybody_s_bodies() -> None:
+    lock = FairLock()
+
+    async def served(caller: str) -> str:
+        async with lock.hold(caller):
+            return caller
+
+    async with lock.hold("first"):
+        gone, last = await started(served("gone"), served("last"))
+    # The turn is given to it, and it has not run since.
+    gone.cancel()
+    await asyncio.wait([gone])
+    assert gone.cancelled()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert last.done()
+
+
 async def test_what_is_no_body_to_read_is_told_to_its_own_sender_and_the_next_is_read() -> None:
     def broken(_: bytes) -> int:
         raise ValueError("no JSON")
 
     with pytest.raises(ValueError, match="no JSON"):
-        await parse_body(LONG, broken)
-    assert await parse_body(LONG, len) == len(LONG)
+        await parse_body("alice", LONG, broken)
+    assert await parse_body("alice", LONG, len) == len(LONG)

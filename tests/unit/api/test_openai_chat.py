@@ -97,7 +97,7 @@ def test_every_documented_parameter_of_a_chat_is_read() -> None:
                 role="user",
                 parts=(
                     Text(text="What is this?"),
-                    Image(url=URL, param=f"{at}[1].image_url.url"),
+                    Image(url=URL, detail="low", param=f"{at}[1].image_url.url"),
                     Image(url=URL, param=f"{at}[2].image_url"),
                     Image(url=URL, param=f"{at}[3].image"),
                     Image(data=b"\x89PNG\r\n\x1a\n", param=f"{at}[4].url"),

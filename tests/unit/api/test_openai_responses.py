@@ -73,7 +73,7 @@ def test_every_field_of_a_call_arrives() -> None:
     call = from_response(FULL)
 
     held = '{"type":"object","properties":{"colour":{"type":"string"}},"additionalProperties":false}'
-    shown = Image(url=URL, param="input[1].content[0].image_url")
+    shown = Image(url=URL, detail="low", param="input[1].content[0].image_url")
     picture = Image(data=b"\x89PNG\r\n\x1a\n", param="input[3].content[1].image_url")
     assert call.request == Request(
         model="org/model:hf-inference",
@@ -101,6 +101,7 @@ def test_every_field_of_a_call_arrives() -> None:
         "instructed": True,
         "previous": "resp_1",
         "format": {"type": "json_schema", "name": "seen", "strict": True},
+        "details": ("low", "auto"),
         "user": "u1",
         "safety_identifier": "s1",
         "prompt_cache_key": "c1",

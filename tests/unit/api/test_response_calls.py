@@ -1,5 +1,6 @@
 """Calls of functions in OpenAI's Responses: as items that come in, go out and are listed, and as events."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -8,13 +9,15 @@ import pytest
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from api.batches.line_endpoints import LINE_ENDPOINTS, Question
 from api.dialects.openai.response_events import ResponseEventWriter
 from api.dialects.openai.response_items import continued, input_items, page, to_item_list
 from api.dialects.openai.response_object import StoredResponse, to_response
-from api.dialects.openai.responses import from_response
+from api.dialects.openai.responses import ResponseTurn, from_response
+from api.dialects.tools import NOTHING
 from shared.errors import CallerError
 from shared.job import Event, JobView
-from shared.request import Message, Text, ToolCall
+from shared.request import Message, Text, ToolCall, check_text
 from shared.result import Candidate, TokenLogprob
 from shared.tool_calls.numbering import numbers
 from tests.support.golden import assert_golden
@@ -134,6 +137,27 @@ def test_a_response_that_calls_is_what_openai_clients_read() -> None:
 def test_a_response_names_the_function_that_it_had_to_call() -> None:
     named = {"type": "function", "name": "clock"}
     assert to_response(stored(called(), tool_choice=named))["tool_choice"] == named
+
+
+@pytest.mark.parametrize("tools", [TOOLS, [], None])
+def test_a_response_tells_the_choice_and_the_functions_that_it_was_sent(tools: list[Any] | None) -> None:
+    asked: dict[str, Any] = {"tools": tools, "tool_choice": "none", "parallel_tool_calls": False}
+    told: Any = to_response(stored(**asked))
+    default = {"description": None, "parameters": NOTHING, "strict": False}
+    assert {name: told[name] for name in asked} == asked | {"tools": [default | t for t in tools or []]}
+    assert Response.model_validate(to_response(stored(called(), **asked))).tool_choice == "none"
+    assert to_response(stored(tools=tools, parallel_tool_calls=False))["parallel_tool_calls"] is False
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+@pytest.mark.parametrize("read", [from_response, LINE_ENDPOINTS["/v1/responses"].read])
+def test_functions_are_too_long_whether_the_model_is_shown_them_or_not(
+    read: Callable[[Any], Question | ResponseTurn], choice: str
+) -> None:
+    asked = {"input": "x", "tools": [TOOLS[0] | {"description": "é" * 512}], "tool_choice": choice}
+    with pytest.raises(CallerError, match="1 KiB") as refused:
+        check_text(read(asked).request, 1)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "input")
 
 
 def test_the_events_of_calls_give_the_response_at_the_end() -> None:

@@ -14,11 +14,12 @@ from api.dialects.openai.response_object import (
     job_of,
     response_id,
     to_response,
+    with_details,
 )
 from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from shared.job import Event, JobView
-from shared.request import Image, Message, Text
+from shared.request import Image, Message, Request, Text
 from shared.result import Candidate, TokenLogprob
 from tests.support.golden import assert_golden
 from tests.support.views import QUEUED, failed, succeeded
@@ -44,6 +45,7 @@ ASKED: dict[str, Any] = {
     "text": {"format": {"type": "json_schema", "name": "seen", "schema": SCHEMA, "strict": True}},
     "user": "u1",
 }
+DETAILS = ("high", "auto", "original")
 TOLD = (TokenLogprob(0, Candidate("A red", -0.25), (Candidate("A red", -0.25), Candidate("Blue", -2.5))),)
 STORY = (
     Event(1, "queued", {}, 1_700_000_000_125),
@@ -239,6 +241,22 @@ def test_a_picture_of_the_input_is_told_where_it_is_asked_for() -> None:
     ]
 
     assert [t["data"][0]["content"][1]["image_url"] for t in told] == [None, "data:image/png;base64,AA=="]
+
+
+def test_a_picture_of_the_input_is_told_as_closely_as_it_was_to_be_looked_at() -> None:
+    shown = [{"type": "input_image", "image_url": "https://example.org/a.png", "detail": d} for d in DETAILS]
+    asked = from_response({"input": [{"role": "user", "content": shown}]})
+    # As the record tells it, which is that of all who asked the same.
+    record = Request.model_validate_json(asked.request.model_dump_json())
+    earlier = StoredResponse(succeeded(), record, asked.fields)
+    then = from_response({"input": [{"role": "user", "content": shown[:1]}]})
+    assert earlier.job.result is not None
+    question = continued(then.request, then.fields, earlier, earlier.job.result)
+    later = StoredResponse(QUEUED, question, with_details(then.fields, question))
+
+    listed: Any = to_item_list(input_items(later), has_more=False, media={})["data"]
+    told = [p["detail"] for item in listed for p in item["content"] if p["type"] == "input_image"]
+    assert told == [*DETAILS, DETAILS[0]]
 
 
 def test_a_response_and_its_job_name_each_other() -> None:

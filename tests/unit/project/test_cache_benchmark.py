@@ -8,7 +8,7 @@ from benchmarks.cache.pairs import CHANGES, SAME, differing, pairs
 from shared.cache_key import request_hash
 from shared.request import Frozen, Function, Message, Parameters, Request, ToolCall, Tools
 
-UNSEEN: dict[type[Frozen], set[str]] = {Request: {"named"}, Message: {"param"}, ToolCall: {"id"}}
+UNSEEN: dict[type[Frozen], set[str]] = {Request: {"named", "unshown"}, Message: {"param"}, ToolCall: {"id"}}
 """What no model sees: where things stood in the body, functions kept back, and the ids of calls."""
 
 
