@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.server.middleware import HEAD_LIMIT
 from tests.routes.conftest import Stage
 from tests.support.app import application, client_of, serving
 from tests.support.fake_service import Desk
@@ -110,12 +111,16 @@ async def test_without_the_setting_no_page_is_told_that_it_may_read() -> None:
 
 
 async def test_a_page_that_the_setting_names_may_call_and_read_errors_too() -> None:
-    async with serving(Desk(), cors_origins=APP) as client:
+    desk = Desk()
+    async with serving(desk, cors_origins=APP) as client:
         replies = await ask(client, origin=APP)
+        replies.append(await client.get("/health", headers={"origin": APP, "x-long": "x" * HEAD_LIMIT}))
         replies.append(await client.get("/nothing/here", headers={"origin": APP}))
         replies.append(await client.get("/health", headers={"origin": APP}))
         other = await client.get("/v1/models", headers={"origin": "https://app.example.org"})
-    assert [r.status_code for r in replies] == [202, 200, 200, 404, 200]
+        desk.refusal = RuntimeError("a fault of the server's own")
+        replies.append(await client.post("/v1/jobs", json=JOB, headers={"origin": APP}))
+    assert [r.status_code for r in replies] == [202, 200, 200, 431, 404, 200, 500]
     for reply in replies:
         assert reply.headers["access-control-allow-origin"] == APP
         assert reply.headers["access-control-expose-headers"] == "*"
