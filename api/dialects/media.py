@@ -16,6 +16,8 @@ from shared.url_guard import MAX_URL_CHARS
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
 # pairs of (). Nothing is tried twice: backtracking would remember every step of a megabyte.
 _MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\(([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
+# All that encodeURIComponent escapes in base64 and its line breaks. A general unquote costs gigabytes.
+_ESCAPES = {"%2b": "+", "%2f": "/", "%3d": "=", "%0a": "", "%0d": "", "%20": ""}
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -91,7 +93,10 @@ def _from_data_uri(kind: _Kind, value: str, param: str, bare_base64: bool) -> by
     prefix = kind.uri.match(value[:400])
     if prefix is None:
         raise _refusal(kind, param, f"is not a data:{kind.family}/…;base64,… URI", bare_base64)
-    return _from_base64(kind, value[prefix.end() :], param, bare_base64)
+    payload = value[prefix.end() :]
+    for escape, character in _ESCAPES.items() if "%" in payload else ():
+        payload = payload.replace(escape, character).replace(escape.upper(), character)
+    return _from_base64(kind, payload, param, bare_base64)
 
 
 def _from_base64(kind: _Kind, text: str, param: str, bare_base64: bool) -> bytes:

@@ -37,7 +37,11 @@ engine = "echo"
 RUNNING = ("api", COURIER, ECHO, TINY)
 START_LIMIT_S = 90
 # Webhooks are called again soon.
-ENV = {"SIGHTLINE_WEBHOOK__DELAYS_S": "0.2", "SIGHTLINE_API__UPLOAD_LIMIT_S": "10"}
+ENV = {
+    "SIGHTLINE_WEBHOOK__DELAYS_S": "0.2",
+    "SIGHTLINE_API__UPLOAD_LIMIT_S": "10",
+    "SIGHTLINE_API__FILE_LIMIT_MB": "25",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
