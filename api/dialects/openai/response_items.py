@@ -6,7 +6,7 @@ A message of an earlier answer comes back with all the fields that the answer ha
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
 from api.dialects.calls import CallId, FunctionName, check_id, split_answer, to_call, to_turn_call
@@ -15,6 +15,7 @@ from api.dialects.messages import WirePart, to_part, to_parts, with_question
 from api.dialects.openai.response_object import ResponseCall, ResponseFields, StoredResponse, message_id
 from api.dialects.strict_json import (
     Replayed,
+    UnsupportedExcept,
     Wire,
     described_as,
     invalid,
@@ -49,7 +50,20 @@ class WireItem(Replayed):
     phase: Literal["commentary", "final_answer"] | None = None
 
 
-class WireCall(Replayed):
+class CallOptions(Replayed):
+    """What OpenAI's types have beside a call and its result: a client that dumps them sends it as null.
+
+    In Python the dump of 3.x calls `async` as its class does.
+    """
+
+    caller: Annotated[dict[str, Any] | None, UnsupportedExcept({"type": "direct"})] = None
+    namespace: Annotated[str | None, UnsupportedExcept()] = None
+    async_: Annotated[bool | None, UnsupportedExcept(False)] = Field(
+        default=None, validation_alias=AliasChoices("async", "async_")
+    )
+
+
+class WireCall(CallOptions):
     """A call of an earlier answer; `parsed_arguments` is what OpenAI's helpers made of its arguments."""
 
     type: Literal["function_call"]
@@ -61,7 +75,7 @@ class WireCall(Replayed):
     status: WireStatus | None = None
 
 
-class WireOutput(Replayed):
+class WireOutput(CallOptions):
     """What a called function gave."""
 
     type: Literal["function_call_output"]

@@ -123,7 +123,7 @@ def test_a_wrong_field_of_an_item_is_named(item: dict[str, Any], param: str) -> 
 def test_a_call_of_openai_s_own_kinds_is_refused_by_name(item: dict[str, Any], param: str) -> None:
     with pytest.raises(CallerError) as refused:
         from_response({"input": [item]})
-    assert (refused.value.code, refused.value.param) == ("unknown_field", param)
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
 
 
 def test_a_response_that_calls_is_what_openai_clients_read() -> None:
