@@ -67,10 +67,7 @@ COLOURS = {
 }
 KEYED = {
     "palette": ({"depth": 8, "colour": make.PALETTE}, b"\0\0", b"\0"),
-    "2-bit grey": ({"depth": 2, "colour": make.GREY}, b"\0\x80", b"\0\2"),
     "8-bit grey": ({"depth": 8, "colour": make.GREY}, b"\0\x10", b"\0\x10"),
-    "16-bit grey": ({"depth": 16, "colour": make.GREY}, b"\0\x63\x9c", b"\x63\x9c"),
-    "16-bit RGB": ({"depth": 16, "colour": make.RGB}, b"\0" + b"\x63\x9c" * 3, b"\x63\x9c" * 3),
 }
 
 

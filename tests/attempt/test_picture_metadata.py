@@ -1,7 +1,6 @@
 """What a file says beside its pixels is heard where viewers hear it, and costs nobody a good picture."""
 
 import random
-import struct
 import zlib
 from collections.abc import Iterator
 
@@ -27,18 +26,7 @@ ZIPPED = zlib.compress(MEGABYTES)
 LARGE = {
     "zTXt": b"workflow\0\0" + ZIPPED,
     "iTXt": b"workflow\0\1\0\0\0" + ZIPPED,
-    "iCCP": b"profile\0\0" + zlib.compress(bytes(50_000_000)),
 }
-UNREADABLE = {
-    "zTXt": b"k\0\5method", "iTXt": b"", "iCCP": b"k\0\5method", "eXIf": b"nonsense", "tRNS": b"\0",
-    "tEXt": b"transparency\0none", "pHYs": b"", "gAMA": b"\0", "cHRM": b"\0", "sRGB": b"",
-    "acTL": b"\0", "fcTL": b"", "fdAT": b"", "abCD": b"",
-}  # fmt: skip
-TURNED, SWAPPING, KEYED = (
-    (b"eXIf", b"MM\0*\0\0\0\x08\0\1" + struct.pack(">HHIHxx", 0x0112, 3, 1, 6) + bytes(4)),
-    (b"iCCP", b"k\0\0" + zlib.compress(PROFILE)),
-    (b"tRNS", struct.pack(">3H", 200, 30, 60)),
-)
 
 
 @pytest.fixture(scope="module")
@@ -69,31 +57,15 @@ def test_a_png_with_megabytes_beside_its_pixels_is_seen(decoder: PictureDecoder,
     assert same(decoder, PLAIN[:-12] + chunk(name, LARGE[name]) + PLAIN[-12:])
 
 
-def test_a_png_with_many_large_texts_is_seen(decoder: PictureDecoder) -> None:
-    text = chunk("zTXt", b"k\0\0" + zlib.compress(bytes(900_000)))
-    assert same(decoder, HEAD + text * 80 + REST)
+@pytest.mark.parametrize("kind", [b"iCCP", b"eXIf", b"tEXt"])
+def test_a_png_with_a_broken_checksum_is_refused_as_pillow_does(decoder: PictureDecoder, kind: bytes) -> None:
+    with pytest.raises(CallerError, match="damaged"):
+        decoded(decoder, HEAD + broken(kind, b"k\0v") + REST)
 
 
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_a_png_s_unreadable_metadata_does_not_cost_the_picture(decoder: PictureDecoder, name: str) -> None:
-    assert same(decoder, HEAD + chunk(name, UNREADABLE[name]) + REST)
-
-
-@pytest.mark.parametrize("said", [TURNED, SWAPPING, KEYED, (b"tEXt", b"k\0v")])
-def test_metadata_that_is_not_what_was_written_is_not_believed(
-    decoder: PictureDecoder, said: tuple[bytes, bytes]
-) -> None:
-    assert same(decoder, HEAD + broken(*said) + REST)
-    assert said[0] == b"tEXt" or not same(decoder, HEAD + make.png_chunk(*said) + REST)
-
-
-def test_of_what_a_png_says_twice_the_first_counts_and_no_more_is_unpacked(decoder: PictureDecoder) -> None:
-    """Else a file of a MiB has its decoder unpack profiles for seconds."""
-    turned = make.png_chunk(*TURNED)
-    upright = make.png_chunk(b"eXIf", TURNED[1].replace(b"\0\1\0\6", b"\0\1\0\1"))
-    assert upright != turned
-    assert same(decoder, HEAD + upright + turned + REST)
-    assert not same(decoder, HEAD + turned + upright + REST)
+def test_a_png_whose_text_unpacks_to_far_too_much_is_refused(decoder: PictureDecoder) -> None:
+    with pytest.raises(CallerError, match="damaged"):
+        decoded(decoder, HEAD + chunk("zTXt", b"k\0\0" + zlib.compress(bytes(50_000_000))) + REST)
 
 
 def test_a_png_whose_pixels_are_not_what_was_written_is_refused(decoder: PictureDecoder) -> None:

@@ -12,19 +12,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain, product
-from typing import IO, Any
+from typing import Any
 
 from PIL import (
     GifImagePlugin,
     Image,
     ImageChops,
     ImageCms,
+    ImageOps,
     JpegImagePlugin,
     MpoImagePlugin,
     PngImagePlugin,
     WebPImagePlugin,
 )
-from PIL.Image import Resampling, Transpose
+from PIL.Image import Resampling
 from PIL.ImageFile import ImageFile
 
 from worker.media.decoder_protocol import PICTURES, Numbers, serve
@@ -40,26 +41,8 @@ SAMPLES = Image.frombytes("RGB", (len(LEVELS) ** 3, 1), bytes(chain(*product(LEV
 ROUNDING = 2
 # Bicubic resampling looks this many of the result's pixel widths to each side.
 REACH = 2
-ORIENTATION = 0x0112
-TURNS = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
-# How far Pillow stretches the samples of these PNGs without stretching the transparent colour with them.
-# Of 16-bit colours it keeps the high bytes only: those that look like the transparent one are white with it.
-KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
-
-READ_CHUNKS = frozenset({b"tRNS", b"iCCP", b"eXIf"})
-"""The ancillary chunks that are read, the first of each: only one is allowed (PNG, 3rd ed., section 5.4)."""
 MAX_PROFILE = 4 * 2**20
 """Bytes of an unpacked colour profile; printers' profiles exceed one MiB."""
-
-Box = tuple[int, int, int, int]
 
 
 def decode(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes) -> Image.Image:
@@ -67,18 +50,22 @@ def decode(kind: str, size: tuple[int, int], target: tuple[int, int], data: byte
 
     Raises whatever Pillow raises.
     """
-    picture, turn = _read(kind, size, target, data)
-    return picture.transpose(turn) if turn is not None else picture
+    picture = _read(kind, size, target, data)
+    # Damaged metadata must not cost the caller a good picture.
+    with suppress(OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error):
+        ImageOps.exif_transpose(picture, in_place=True)
+    return picture
 
 
-def _read(
-    kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes
-) -> tuple[Image.Image, Transpose | None]:
+def _read(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes) -> Image.Image:
     """Separate from turning, so that the decoder's memory is free by then."""
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
         if image.size != size:
             raise ValueError("the decoder sees another picture than the headers announced")
-        return to_rgb(image, target), _turn(image)
+        picture = to_rgb(image, target)
+        # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
+        picture.info["exif"] = image.info.get("exif", b"")
+        return picture
 
 
 def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
@@ -86,13 +73,11 @@ def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
 
     Strip by strip, so that only the decoded picture and the result are in memory.
     """
-    _scale_key(image)
-    frame = _frame(image)
     image.load()
     colours = Colours(image.info.get("icc_profile"))
     whole = Image.new("RGB", size)
     for top, bottom in _strips(image, size[1]):
-        whole.paste(_strip(image, frame, size, (top, bottom), colours), (0, top))
+        whole.paste(_strip(image, size, (top, bottom), colours), (0, top))
     return whole
 
 
@@ -103,7 +88,7 @@ def _strips(image: Image.Image, height: int) -> Iterator[tuple[int, int]]:
 
 
 def _strip(
-    image: Image.Image, frame: Box | None, size: tuple[int, int], rows: tuple[int, int], colours: "Colours"
+    image: Image.Image, size: tuple[int, int], rows: tuple[int, int], colours: "Colours"
 ) -> Image.Image:
     """Rows of the result, the same as if the whole picture had been resized."""
     (width, height), (top, bottom) = size, rows
@@ -112,9 +97,6 @@ def _strip(
     above = max(0, math.floor(top * scale) - reach)
     below = min(image.height, math.ceil(bottom * scale) + reach)
     colour, alpha = _split(_eight_bits(image.crop((0, above, image.width, below))))
-    if alpha is None and frame is not None:
-        alpha = Image.new("L", colour.size)
-        alpha.paste(255, (frame[0], frame[1] - above, frame[2], frame[3] - above))
     if alpha is not None:
         # Transparent pixels have colours, too, which must not bleed into their neighbours.
         colour = _on_white(colours.to_srgb(colour), alpha)
@@ -165,52 +147,11 @@ def _changes_little(transform: ImageCms.ImageCmsTransform) -> bool:
     return max(ImageChops.difference(SAMPLES, transform.apply(SAMPLES)).tobytes()) <= ROUNDING
 
 
-def _scale_key(image: ImageFile) -> None:
-    """Bring a PNG's transparent colour (tRNS) to the 8 bits its samples will have once decoded."""
-    key = image.info.get("transparency")
-    scale = KEY_SCALES.get(str(image.tile[0].args)) if image.format == "PNG" and image.tile else None
-    if scale is None or key is None:
-        return
-    image.info["transparency"] = (
-        tuple(int(sample * scale) for sample in key) if isinstance(key, tuple) else int(key * scale)
-    )
-
-
-def _frame(image: ImageFile) -> Box | None:
-    """Where a GIF's first frame lies if it leaves a part open, which Pillow fills with the first colour."""
-    if image.format != "GIF" or not image.tile or image.tile[0].extents == (0, 0, *image.size):
-        return None
-    return image.tile[0].extents
-
-
-def _turn(image: Image.Image) -> Transpose | None:
-    """From EXIF alone, as in browsers; Pillow's own getexif() reads other metadata (XMP), too."""
-    exif = Image.Exif()
-    try:
-        exif.load(image.info.get("exif", b""))
-        return TURNS.get(exif.get(ORIENTATION, 1))
-    except (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error):
-        return None  # Damaged metadata must not cost the caller a good picture.
-
-
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey reduced to its high bytes, as Pillow reads 16-bit colour; its own convert() clips.
-
-    Transparent pixels are found before that, because 256 greys share a high byte.
-    """
+    """16-bit grey reduced to its high bytes, as Pillow reads 16-bit colour; its own convert() clips."""
     if not image.mode.startswith("I"):
         return image
-    samples = image.tobytes("raw", "I;16B")
-    high, low = (Image.frombytes("L", image.size, samples[first::2]) for first in (0, 1))
-    key = image.info.get("transparency")
-    if key is None:
-        return high
-    return Image.merge("LA", (high, ImageChops.lighter(_unlike(high, key >> 8), _unlike(low, key & 255))))
-
-
-def _unlike(channel: Image.Image, value: int) -> Image.Image:
-    """255 at pixels that have another value, else 0."""
-    return channel.point([0 if level == value else 255 for level in range(256)])
+    return Image.frombytes("L", image.size, image.tobytes("raw", "I;16B")[::2])
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -225,52 +166,6 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert("RGB"), alpha
 
 
-class Chunks(PngImagePlugin.PngStream):
-    """Reads a PNG's chunks as viewers do: the pixels, and otherwise only what changes how they look.
-
-    Pillow itself refuses a picture if any text, measure or animation in it is damaged or unpacks to too much.
-    """
-
-    fp: IO[bytes]
-
-    def __init__(self, fp: IO[bytes]) -> None:
-        super().__init__(fp)
-        self._read = set[bytes]()
-
-    def call(self, cid: bytes, pos: int, length: int) -> bytes:
-        """Read the chunk whose body is at `pos`, and leave the file at the body's end.
-
-        Raises what Pillow raises, for what is not ancillary.
-        """
-        if not _is_ancillary(cid):
-            return super().call(cid, pos, length)
-        if cid in READ_CHUNKS - self._read:
-            self._read.add(cid)
-            with suppress(ValueError, SyntaxError, LookupError, struct.error):
-                super().crc(cid, self.fp.read(length))
-                self.fp.seek(pos)
-                super().call(cid, pos, length)
-        self.fp.seek(pos + length)
-        return b""
-
-    def crc(self, cid: bytes, data: bytes) -> None:
-        """Read the checksum after a chunk. Raises SyntaxError if it is wrong and the chunk counts."""
-        if _is_ancillary(cid):
-            self.crc_skip(cid, data)
-        else:
-            super().crc(cid, data)
-
-
-def read_as_viewers_do() -> None:
-    """Have Pillow read all PNGs of this process with `Chunks`."""
-    PngImagePlugin.PngStream = Chunks  # type: ignore[misc]
-    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
-
-
-def _is_ancillary(cid: bytes) -> bool:
-    return cid[:1].islower()
-
-
 def _answer(numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, bytes]:
     kind, width, height, *target = numbers
     picture = decode(kind.rstrip(b"\0").decode(), (width, height), (target[0], target[1]), data)
@@ -280,7 +175,7 @@ def _answer(numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, bytes]:
 def main() -> None:
     limit_s, (memory_mb, max_pixels) = float(sys.argv[1]), map(int, sys.argv[2:])
     Image.MAX_IMAGE_PIXELS = max_pixels
-    read_as_viewers_do()
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
     serve(PICTURES, _answer, limit_s, memory_mb)
 
 
