@@ -28,9 +28,6 @@ WINDOW = 2**18
 MAX_JPEG_SEGMENTS = 4_096
 MAX_JPEG_GAP = 65_536
 MAX_PNG_CHUNKS = 100_000
-# PNG (third edition), table 12: the bit depths of each colour type.
-PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-PNG_PALETTE = 3
 MAX_GIF_BLOCKS = 200_000
 # How often a decoder may pass over the largest pictures; encoders write ten scans or so.
 LARGEST_SCANS = 20
@@ -213,14 +210,12 @@ def _next_marker(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
 
 def _read_png(data: bytes) -> PictureInfo:
     """PNG (third edition), section 5; an APNG's further frames have chunks of their own."""
-    at = len(PNG_SIGNATURE)
-    depth, colour = data[24], data[25]
-    chunks_seen: set[bytes] = set()
+    at, has_pixels = len(PNG_SIGNATURE), False
     for number in range(MAX_PNG_CHUNKS):
         length, kind = integer_at(data, at, 4, "big"), data[at + 4 : at + 8]
         if (kind == b"IHDR") != (number == 0):
             raise MalformedError("its header chunk is missing or repeated")
-        chunks_seen.add(kind)
+        has_pixels = has_pixels or kind == b"IDAT"
         at += 12 + length
         if at > len(data):
             raise MalformedError("it is cut short")
@@ -228,11 +223,7 @@ def _read_png(data: bytes) -> PictureInfo:
             break
     else:
         raise MalformedError("it has too many chunks")
-    if depth not in PNG_DEPTHS.get(colour, ()):
-        raise MalformedError("its header names a colour format that PNG does not have")
-    if colour == PNG_PALETTE and b"PLTE" not in chunks_seen:
-        raise MalformedError("its palette is missing")
-    if b"IDAT" not in chunks_seen:
+    if not has_pixels:
         raise MalformedError("it holds no picture data")
     return PictureInfo("PNG", integer_at(data, 16, 4, "big"), integer_at(data, 20, 4, "big"))
 
