@@ -59,7 +59,7 @@ class CallGrammar:
     spacing: Spacing
 
     def lark(self, mark: Mark) -> str:
-        """The grammar. Raises CallerError `unsupported_parameter` for a schema the form cannot express."""
+        """The grammar."""
         shape = SHAPES[self.syntax]
         opening = mark(shape.opening) if shape.opening else ""
         closing = mark(shape.closing) if shape.closing else ""
