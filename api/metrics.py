@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from shared.errors import Unavailable
 from shared.metrics import gauges, totals
 from shared.metrics.gauges import Server
-from shared.metrics.reporter import CountReporter, readable_accept
+from shared.metrics.reporter import CountReporter
 from shared.models import Models
 from shared.settings import Settings
 from shared.store.counts import counts, round_trip_s
@@ -62,7 +62,7 @@ class Metrics:
                 self._read_at = time.monotonic()
         registry = CollectorRegistry()
         registry.register(StaticCollector(self._metrics))
-        encode, name = choose_encoder(readable_accept(accepted))
+        encode, name = choose_encoder(_readable_accept(accepted))
         # With ten models it takes a tenth of a second, which would hold up all other requests.
         return await asyncio.to_thread(encode, registry), name
 
@@ -89,3 +89,16 @@ class Metrics:
 
 def _totals(sums: Mapping[str, float], models: list[str]) -> list[Metric]:
     return list(totals.families(sums, models))
+
+
+def _readable_accept(accepted: str) -> str:
+    """An `Accept` header that prometheus_client can read; "" for one whose `version` it would fail on.
+
+    The library knows no quotes (RFC 9110, section 5.6.6), and compares the version's parts as numbers.
+    """
+    bare = accepted.replace('"', "")
+    try:
+        choose_encoder(bare)
+    except TypeError:
+        return ""
+    return bare

@@ -214,33 +214,22 @@ def _facts(engine: Engine, source: str) -> dict[str, str]:
     }
 
 
-# An address stays whole, but for a file's; quotation marks and commas end it, as they do in what is no prose.
-URL = r"""(?P<url>\b(?![a-z0-9+.-]*\bfile:)[a-z][a-z0-9+.-]*://[^\s"'<>(),;]+)"""
-# Where a path may begin, and where the name of a folder ends.
-BEGIN = r"(?:(?<=file://)|(?<=file://localhost)|(?<![\w/.~#…-])(?!(?<=:)//))"
-END = r"""(?=$|[\s/"'`,;:)\]}>]|\.(?!\w))"""
-# An absolute path and its last part; one in quotation marks may have blanks.
-PATH = (
-    r"""(?<=["'])/+(?:[^/"'\n]+/+)+(?P<quoted>[^/"'\n]*)(?=["'])"""
-    rf"""|{BEGIN}/+(?:[^\s/"']+/+)+(?P<bare>[^\s/"',;:)]*)"""
-)
+# Where a path may begin: not inside a word or an address, but after `file://`.
+BEGIN = r"(?:(?<=file://)|(?<![\w/.~#…-])(?!(?<=:)//))"
+# The folders of an absolute path; in quotation marks their names may have blanks.
+FOLDERS = re.compile(rf"""(?<=["'])/+(?:[^/"'\n]+/+)+|{BEGIN}/+(?:[^\s/"']+/+)+""")
 
 
 def redact_folders(reason: str, source: str = "") -> str:
     """A failure's reason as callers may read it: without the folders of this host; the log has it whole.
 
-    `source`, the model's own folder, is known, and hidden whatever its name; other names end at a blank.
+    `source`, the model's own folder, is hidden whatever its name; other names end at a blank.
     """
-    folder = Path(source)
-    sources: list[str] = []
-    if folder.is_absolute() or source.startswith((".", "~")):
-        written = {source.rstrip("/"), str(folder), str(folder.resolve()), str(folder.expanduser().resolve())}
-        # A name without its folder, as of "./model", may be any word of the reason.
-        sources = sorted((path for path in written if re.search(r"/[^/.~]", path)), key=len, reverse=True)
-    own = rf"{BEGIN}(?:{'|'.join(map(re.escape, sources))}){END}" if sources else r"(?!)"
-    name = folder.name or folder.resolve().name
-
-    def redacted(match: re.Match[str]) -> str:
-        return match["url"] or f"…/{name if match['own'] else match['quoted'] or match['bare'] or ''}"
-
-    return re.sub(rf"{URL}|(?P<own>{own})|{PATH}", redacted, reason)
+    folder = Path(source).expanduser()
+    if source.startswith(("/", ".", "~")):
+        name = folder.name or folder.resolve().name
+        for own in {source.rstrip("/"), str(folder), str(folder.resolve())}:
+            # A name without its folder, as of "./model", may be any word of the reason.
+            if re.search(r"/[^/.~]", own):
+                reason = re.sub(rf"{BEGIN}{re.escape(own)}(?![\w-])", lambda _: f"…/{name}", reason)
+    return FOLDERS.sub("…/", reason)

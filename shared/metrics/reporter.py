@@ -5,20 +5,17 @@ process loses what it counted since its last report."""
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Histogram,
     ProcessCollector,
-    make_wsgi_app,
     start_http_server,
 )
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from pydantic_core import to_json
 
@@ -133,33 +130,12 @@ def start_reporting(settings: MetricsSettings, store: Runs) -> CountReporter:
     return reporter
 
 
-def readable_accept(accepted: str) -> str:
-    """An `Accept` header that prometheus_client can read; "" for one whose `version` it would fail on.
-
-    The library knows no quotes (RFC 9110, section 5.6.6), and compares the version's parts as numbers.
-    """
-    bare = accepted.replace('"', "")
-    try:
-        choose_encoder(bare)
-    except TypeError:
-        return ""
-    return bare
-
-
 def _listen(address: str) -> None:
     """Goes on without where another process of this machine has the port."""
     host, _, port = address.rpartition(":")
     registry = CollectorRegistry()
     registry.register(ProcessMetrics())
     try:
-        server, _ = start_http_server(int(port), host.strip("[]"), registry)
+        start_http_server(int(port), host.strip("[]"), registry)
     except OSError as error:
         log.warning("metrics are not served at %s: %s", address, error.strerror)
-        return
-    page = make_wsgi_app(registry)
-
-    def lenient(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
-        accepted = readable_accept(environ.get("HTTP_ACCEPT", ""))
-        return page({**environ, "HTTP_ACCEPT": accepted}, start)
-
-    server.set_app(lenient)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import Any
 
 from shared.settings import Settings
 
@@ -89,25 +89,9 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 
 
-class LineHandler(logging.StreamHandler[TextIO]):
-    """Begins a new line after one that a full disk cut off: glued to it, the next would be unreadable."""
-
-    _cut = False
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        prefix, self._cut = "\n" if self._cut else "", False
-        return prefix + line
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
-        if isinstance(sys.exception(), OSError):
-            self._cut = True
-        super().handleError(record)
-
-
 def open_log(settings: Settings) -> None:
     """From now on everything that this process logs goes this way, libraries' lines too; harmless twice."""
-    handler = LineHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     # Does nothing where the root logger has a handler: in tests it has theirs.
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])

@@ -1,8 +1,6 @@
 """A line of the log says what it is about, to people and programs, and nothing can pretend to be another."""
 
 import ast
-import errno
-import io
 import json
 import logging
 import re
@@ -14,7 +12,7 @@ import pytest
 
 from shared.log_throttle import LogThrottle
 from shared.settings import Settings
-from shared.telemetry.logs import JsonLines, LineHandler, TextLines, about, fields, open_log
+from shared.telemetry.logs import JsonLines, TextLines, about, fields, open_log
 from tests.support.service import ROOT
 
 LOUD = {"warning", "error", "exception", "critical"}
@@ -73,32 +71,6 @@ def test_a_line_for_programs_is_one_object_an_exception_s_too() -> None:
     )
     assert told["time"].endswith("+00:00")
     assert told["exception"].endswith("ValueError: it broke")
-
-
-class Disk(io.StringIO):
-    """Takes half of a line once it is full."""
-
-    full = False
-
-    def write(self, text: str) -> int:
-        if not self.full:
-            return super().write(text)
-        super().write(text[: len(text) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_a_full_disk_costs_the_lines_it_had_no_room_for_and_none_that_come_later(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    disk = Disk()
-    lines = LineHandler(disk)
-    lines.setFormatter(JsonLines())
-    for message, disk.full in (("before", False), ("lost", True), ("then", False), ("after", False)):
-        lines.handle(record(message))
-    told = disk.getvalue().splitlines()
-    assert [json.loads(told[at])["message"] for at in (0, 2, 3)] == ["before", "then", "after"]
-    assert len(told) == 4
-    assert "No space left on device" in capsys.readouterr().err
 
 
 def test_an_exception_for_people_stands_below_its_line() -> None:
