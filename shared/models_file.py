@@ -11,6 +11,9 @@ from pydantic_core import ErrorDetails
 from shared.models import Model, Models
 from shared.settings import SettingsError
 
+OTHER_NAMES = {"attn_implementation": "attention", "torch_dtype": "dtype"}
+"""What transformers calls a field of a row."""
+
 
 def load_models(path: Path) -> Models:
     """Read the models file. Raises SettingsError naming the row and field."""
@@ -68,6 +71,8 @@ def _row(path: Path, number: int, row: dict[str, Any]) -> Model:
 def _reason(field: str, error: ErrorDetails) -> str:
     if error["type"] != "extra_forbidden":
         return error["msg"].removeprefix("Value error, ")
+    if field in OTHER_NAMES:
+        return f"it is {OTHER_NAMES[field]} here"
     near = get_close_matches(field, Model.model_fields, n=1)
     return f"is no field of a row; did you mean {near[0]}?" if near else "is no field of a row"
 

@@ -104,6 +104,7 @@ def test_a_model_that_says_a_temperature_of_0_draws_nothing(tmp_path: Path) -> N
         (b'[[models]]\nid = "\xff"', "line 2 is not UTF-8"),
         (b'[[models]]\nid = "m"', "row 1, source: name a folder or a Hub id"),
         (b'[[models]]\nid = "m"\nsource = "~/m"', "row 1, source: write the folder in full"),
+        (ECHO + b'torch_dtype = "auto"', "row 1, torch_dtype: it is dtype here"),
         (ECHO + b'dtyp = "auto"', r"row 1, dtyp: is no field of a row; did you mean dtype\?"),
         (ECHO + b"colour = 1", "row 1, colour: is no field of a row$"),
         (ECHO + ECHO.replace(b"org/m", b"Org--M"), "rows 1 and 2 have the same id, org/m and Org--M"),
