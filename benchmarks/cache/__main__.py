@@ -5,7 +5,6 @@ Each pair's first request is submitted, claimed and settled by the real scripts;
 
 import argparse
 import asyncio
-import sys
 from collections import Counter
 from itertools import islice
 
@@ -28,11 +27,10 @@ REPORT_PAIRS = 20_000
 
 def measure(arguments: argparse.Namespace, say: Say) -> Findings:
     with record_server() as records:
-        asked, hits = asyncio.run(_look_up_all(records.settings, arguments.pairs, arguments.seed, say))
+        asked, hits = asyncio.run(_look_up_all(records.settings, arguments.pairs, say))
     wrong = sum(count for field, count in hits.items() if field != SAME)
     figures = {
         "pairs": asked.total(),
-        "seed": arguments.seed,
         "asked": dict(asked),
         "answered_from_cache": dict(hits),
     }
@@ -43,12 +41,10 @@ def measure(arguments: argparse.Namespace, say: Say) -> Findings:
     return Findings(figures, _picture(asked, hits), bounds)
 
 
-async def _look_up_all(
-    redis: RedisSettings, count: int, seed: int, say: Say
-) -> tuple[Counter[str], Counter[str]]:
+async def _look_up_all(redis: RedisSettings, count: int, say: Say) -> tuple[Counter[str], Counter[str]]:
     """Pairs, and those of them whose second was answered from the cache, by the field they differ in."""
     store, asked, hits = connect_async(redis), Counter[str](), Counter[str]()
-    drawn = pairs(count, seed)
+    drawn = pairs(count, SEED)
     while some := list(islice(drawn, AT_ONCE)):
         found = await answered_from_cache(store, some)
         asked.update(pair.field for pair in some)
@@ -74,12 +70,4 @@ def _picture(asked: Counter[str], hits: Counter[str]) -> Figure:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.main(
-            "cache",
-            __doc__,
-            measure,
-            pairs=(PAIRS, "pairs of requests"),
-            seed=(SEED, "of what is drawn"),
-        )
-    )
+    command.main("cache", __doc__, measure, pairs=(PAIRS, "pairs of requests"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 from urllib.request import urlopen
 
 from redis import Redis
@@ -23,6 +23,7 @@ from sightline.serving import processes
 from sightline.serving.memory import whole_mb
 from sightline.serving.server import configuration, find_binary
 
+S = TypeVar("S", bound="Services")
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models" / "tiny"
 START_LIMIT_S = 120.0
@@ -194,6 +195,9 @@ class Services:
     def __getitem__(self, name: str) -> Process:
         return self.processes[name]
 
+    def start(self) -> None:
+        """All that a benchmark needs, until it serves."""
+
     def run(
         self,
         name: str,
@@ -314,6 +318,18 @@ class Installation(Services):
 def temporary_folder() -> Iterator[Path]:
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
         yield Path(folder)
+
+
+@contextmanager
+def opened(make: Callable[[Path], S]) -> Iterator[S]:
+    """Services in a folder of their own, started; all of it ends with the block."""
+    with temporary_folder() as folder:
+        services = make(folder)
+        try:
+            services.start()
+            yield services
+        finally:
+            services.stop_all()
 
 
 @contextmanager
