@@ -3,7 +3,6 @@
 Three loads on simulated workers, in the simulation's own time; the steady one once more on real processes.
 """
 
-import argparse
 import math
 import random
 import time
@@ -15,9 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
 from benchmarks.frame.load import Caller
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import opened, record_server
 from benchmarks.frame.simulation import SimulatedJob, Simulation
 from benchmarks.frame.statistics import Bound, percentiles
@@ -78,7 +75,7 @@ LOADS = {"steady": _steady, "bursty": _bursty, "growing": _growing}
 """The moments at which jobs come, in seconds."""
 
 
-def measure(arguments: argparse.Namespace, _: Say) -> Findings:
+def measure(arguments: command.Options, _: command.Say) -> report.Findings:
     with record_server() as records:
         store = connect(records.settings)
         jobs = {name: simulate(store, name, arguments.jobs) for name in LOADS}
@@ -86,7 +83,7 @@ def measure(arguments: argparse.Namespace, _: Say) -> Findings:
         jobs[LIVE] = serve_live(arguments.live)
     loads = {name: _figures(some) for name, some in jobs.items()}
     figures = {"jobs": arguments.jobs, "loads": loads}
-    return Findings(figures, _picture(jobs), _bounds(loads["steady"]), summary=str(loads))
+    return report.Findings(figures, _picture(jobs), _bounds(loads["steady"]), summary=str(loads))
 
 
 def simulate(store: Store, name: str, count: int) -> list[SimulatedJob]:

@@ -3,7 +3,6 @@
 One caller submits 5,000 jobs, twenty others come a little later; then the same in the order of arrival.
 """
 
-import argparse
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -14,8 +13,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import record_server
 from benchmarks.frame.simulation import SimulatedJob, Simulation
 from benchmarks.frame.statistics import Bound, percentiles
@@ -42,7 +39,7 @@ LINES = {"fair": "-", "fifo": "--"}
 Floods = dict[str, dict[str, list[SimulatedJob]]]
 
 
-def measure(_arguments: argparse.Namespace, _: Say) -> Findings:
+def measure(_arguments: command.Options, _: command.Say) -> report.Findings:
     with record_server() as records:
         store = connect(records.settings)
         floods: Floods = {}
@@ -54,7 +51,7 @@ def measure(_arguments: argparse.Namespace, _: Say) -> Findings:
         name: {order: _figures(jobs) for order, jobs in both.items()} for name, both in floods.items()
     }
     figures["classes"] = _shares(served_while_all_wait(priorities, "priority"))
-    return Findings(figures, _picture(floods), _bounds(figures), summary=str(figures))
+    return report.Findings(figures, _picture(floods), _bounds(figures), summary=str(figures))
 
 
 def flood(costs: Sequence[int]) -> list[SimulatedJob]:

@@ -4,7 +4,6 @@
 that can expire has expired: the rest has leaked.
 """
 
-import argparse
 import itertools
 import json
 import random
@@ -21,8 +20,6 @@ from matplotlib.figure import Figure
 from redis import Redis
 
 from benchmarks.frame import command, jobs, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import record_server, temporary_folder
 from benchmarks.frame.statistics import Bound
 from shared.blobs import Blobs
@@ -323,7 +320,7 @@ def keys_of_a_job(samples: Sequence[Sample]) -> list[float]:
     return [median(values or [0.0]) for values in legs]
 
 
-def measure(arguments: argparse.Namespace, _: Say) -> Findings:
+def measure(arguments: command.Options, _: command.Say) -> report.Findings:
     with record_server() as records, temporary_folder() as folder:
         soak = Soak(records.settings, folder)
         leaks = [soak.leg(arguments.jobs // LEGS) for _ in range(LEGS)]
@@ -336,7 +333,7 @@ def measure(arguments: argparse.Namespace, _: Say) -> Findings:
         "survivors": leaks,
     }
     summary = f"left over after each leg: {leaks}"
-    return Findings(figures, _picture(soak.samples), _bounds(figures), summary=summary)
+    return report.Findings(figures, _picture(soak.samples), _bounds(figures), summary=summary)
 
 
 def _bounds(figures: dict[str, Any]) -> list[Bound]:

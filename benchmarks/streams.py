@@ -3,7 +3,6 @@
 Ours and a bare Starlette application (`app`) take turns; callers are processes (`... streams turns`).
 """
 
-import argparse
 import asyncio
 import gc
 import json
@@ -52,7 +51,7 @@ class StreamServices(Installation):
             self.wait_until(f"http://127.0.0.1:{self.ports[side]}/{path}")
 
 
-def measure(arguments: argparse.Namespace, say: command.Say) -> report.Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     with opened(StreamServices) as services, ExitStack() as stack:
         clients = [stack.enter_context(ClientProcess("benchmarks.streams", "turns")) for _ in range(CLIENTS)]
         laps = _laps(services, clients, arguments.rounds, say)

@@ -4,7 +4,6 @@ Someone asks short questions all the time: on the idle service, then while a bat
 and each process is killed once. A second batch is cancelled at half.
 """
 
-import argparse
 import asyncio
 import signal
 import sys
@@ -23,9 +22,7 @@ from benchmarks.batches.client import BatchClient, BatchRun
 from benchmarks.batches.lines import MODEL, Lines
 from benchmarks.batches.prober import Probe
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
 from benchmarks.frame.jobs import lane_of
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import Installation, free_port, opened
 from benchmarks.frame.statistics import Bound, summary
 from shared.batch import MOST_LINES
@@ -113,7 +110,7 @@ class Killer:
 
     services: Installation
     count: int
-    say: Say
+    say: command.Say
     kills: dict[str, float] = field(default_factory=dict)
     _reported: float = 0.0
 
@@ -144,14 +141,14 @@ class BatchServices(Installation):
         self.wait_until(f"http://127.0.0.1:{self.port}/models/{MODEL}/health")
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     with opened(BatchServices) as services:
         outcome = command.run(_run(services, arguments.lines, arguments.idle, say))
     figures = _figures(outcome)
-    return Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
+    return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
 
 
-async def _run(services: BatchServices, count: int, idle_s: int, say: Say) -> Outcome:
+async def _run(services: BatchServices, count: int, idle_s: int, say: command.Say) -> Outcome:
     """A batch of `count` lines, and a smaller one that is cancelled."""
     lines, cut = Lines("whole", count, pictures=True), Lines("cut", count // SMALLER, pictures=False)
     paths = [await asyncio.to_thread(_written, services.folder, one) for one in (lines, cut)]

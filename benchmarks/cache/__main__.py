@@ -3,7 +3,6 @@
 Each pair's first request is submitted, claimed and settled by the real scripts; then its second is submitted.
 """
 
-import argparse
 import asyncio
 from collections import Counter
 from itertools import islice
@@ -13,8 +12,6 @@ from matplotlib.figure import Figure
 from benchmarks.cache.lookups import answered_from_cache
 from benchmarks.cache.pairs import SAME, pairs
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import record_server
 from benchmarks.frame.statistics import Bound
 from shared.settings import RedisSettings
@@ -25,7 +22,7 @@ AT_ONCE = 100
 REPORT_PAIRS = 20_000
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     with record_server() as records:
         asked, hits = asyncio.run(_look_up_all(records.settings, arguments.pairs, say))
     wrong = sum(count for field, count in hits.items() if field != SAME)
@@ -38,10 +35,12 @@ def measure(arguments: argparse.Namespace, say: Say) -> Findings:
         Bound("pairs that differ, answered alike", wrong, 0, "pairs"),
         Bound("pairs that are the same, computed twice", asked[SAME] - hits[SAME], 0, "pairs"),
     ]
-    return Findings(figures, _picture(asked, hits), bounds)
+    return report.Findings(figures, _picture(asked, hits), bounds)
 
 
-async def _look_up_all(redis: RedisSettings, count: int, say: Say) -> tuple[Counter[str], Counter[str]]:
+async def _look_up_all(
+    redis: RedisSettings, count: int, say: command.Say
+) -> tuple[Counter[str], Counter[str]]:
     """Pairs, and those of them whose second was answered from the cache, by the field they differ in."""
     store, asked, hits = connect_async(redis), Counter[str](), Counter[str]()
     drawn = pairs(count, SEED)

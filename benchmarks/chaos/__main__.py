@@ -5,7 +5,6 @@ from the record server, and that is killed, paused and filled. Then every answer
 right one.
 """
 
-import argparse
 import asyncio
 import secrets
 import time
@@ -33,8 +32,6 @@ from benchmarks.chaos.faults import (
 from benchmarks.chaos.history import History, Story, Verdict, judge, questions
 from benchmarks.chaos.services import ChaosServices
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import opened as opened_services
 from benchmarks.frame.statistics import Bound, percentiles
 
@@ -60,20 +57,20 @@ class Outcome:
     recoveries: Recoveries
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     outcome = run(arguments.jobs, RATE, arguments.seed, say)
     figures = _figures(outcome) | {"seed": arguments.seed}
-    return Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
+    return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
 
 
-def run(jobs: int, rate: float, seed: int, say: Say) -> Outcome:
+def run(jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
     """Ask `jobs` questions, `rate` a second, while faults strike."""
     with opened_services(ChaosServices) as opened:
         say(f"everything serves: {jobs} jobs at {rate:g} a second, seed {seed}")
         return command.run(_run(opened, jobs, rate, seed, say))
 
 
-async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: Say) -> Outcome:
+async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
     # Between faults no connection is kept, whose other end may have been killed.
     async with _http(0) as http, _http(IDLE_CONNECTIONS) as quiet:
         history = History([Story(question) for question in questions(seed, jobs)])
@@ -135,7 +132,7 @@ async def _while_any_ends(asking: asyncio.Task[None], history: History) -> None:
         asking.result()
 
 
-async def _report(history: History, saboteur: Saboteur, say: Say) -> None:
+async def _report(history: History, saboteur: Saboteur, say: command.Say) -> None:
     while True:
         await asyncio.sleep(REPORT_S)
         say(f"{len(history.stories) - history.open} ended, {len(saboteur.landed)} faults")

@@ -3,7 +3,6 @@
 `--quick 1` shows in a minute that all of it works.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -29,8 +28,6 @@ from benchmarks.fleet.workload import (
     placings,
 )
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import ClientProcess, Installation, NotStartedError, opened, record_server
 from benchmarks.frame.statistics import Bound
 from benchmarks.frame.usage import CoreUsage
@@ -85,7 +82,7 @@ class Saturation:
     redis_us_per_job: float
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     sizes, window_s = (QUICK_SIZES, QUICK_WINDOW_S) if arguments.quick else (SIZES, WINDOW_S)
     fleets = []
     for workers in sizes:
@@ -98,7 +95,7 @@ def measure(arguments: argparse.Namespace, say: Say) -> Findings:
         "fleets": [asdict(row) for row in fleets],
         "mills": [asdict(row) for row in saturations],
     }
-    return Findings(figures, _picture(fleets, saturations), _bounds(fleets), summary=str(saturations))
+    return report.Findings(figures, _picture(fleets, saturations), _bounds(fleets), summary=str(saturations))
 
 
 def fleet(way: Way, workers: int, window_s: float) -> Fleet:

@@ -14,7 +14,8 @@ from benchmarks.frame.report import Findings
 
 T = TypeVar("T")
 Say = Callable[[str], None]
-Measure = Callable[[argparse.Namespace, Say], Findings]
+Options = argparse.Namespace
+Measure = Callable[[Options, Say], Findings]
 TERMINATED = 143
 EPILOG = """\
 Run it on an idle machine: other work on it is in the figures. Everything listens on 127.0.0.1 only and ends

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from sightline.serving.memory import whole_mb
 from sightline.serving.server import configuration, find_binary
 
 S = TypeVar("S", bound="Services")
+Env = Mapping[str, str]
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models" / "tiny"
 START_LIMIT_S = 120.0
@@ -49,20 +50,11 @@ class Process:
     without that after `stop`. `commands` opens its standard input for `write`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        argv: tuple[str, ...],
-        env: Mapping[str, str],
-        log: Path,
-        *,
-        restarts: bool = False,
-        commands: bool = False,
-    ) -> None:
+    def __init__(self, name: str, argv: Sequence[str], env: Env, log: Path, **how: bool) -> None:
         self.name, self.log = name, log
         self.exits: list[int] = []
         self._argv, self._env = argv, env
-        self._restarts, self._commands = restarts, commands
+        self._restarts, self._commands = how.get("restarts", False), how.get("commands", False)
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._launching = threading.Lock()
@@ -154,9 +146,8 @@ class RecordServer(Process):
         self.port = free_port()
         self._password = secrets.token_hex(8)
         self._folder, self._file = folder, folder / "redis.conf"
-        super().__init__(
-            "redis", (str(find_binary().path), str(self._file)), os.environ, folder / "redis.log"
-        )
+        argv = (str(find_binary().path), str(self._file))
+        super().__init__("redis", argv, os.environ, folder / "redis.log")
 
     @property
     def settings(self) -> RedisSettings:
@@ -198,19 +189,12 @@ class Services:
     def start(self) -> None:
         """All that a benchmark needs, until it serves."""
 
-    def run(
-        self,
-        name: str,
-        *argv: str,
-        env: Mapping[str, str] | None = None,
-        restarts: bool = False,
-        commands: bool = False,
-    ) -> Process:
+    def run(self, name: str, *argv: str, env: Env | None = None, **how: bool) -> Process:
         """`env` comes on top of ours, without the settings of the service."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("SIGHTLINE_")}
-        whole = {**inherited, "PYTHONPATH": _path(), **(env or {})}
-        log = self.folder / f"{name}.log"
-        process = Process(name, argv, whole, log, restarts=restarts, commands=commands)
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        whole = {**inherited, "PYTHONPATH": path, **(env or {})}
+        process = Process(name, argv, whole, self.folder / f"{name}.log", **how)
         self.add(process)
         return process
 
@@ -262,12 +246,7 @@ class Installation(Services):
     """
 
     def __init__(
-        self,
-        folder: Path,
-        models: str,
-        environment: Mapping[str, str] | None = None,
-        *,
-        log_level: str = "warning",
+        self, folder: Path, models: str, environment: Env | None = None, *, log_level: str = "warning"
     ) -> None:
         super().__init__(folder)
         self.records = RecordServer(folder)
@@ -281,37 +260,24 @@ class Installation(Services):
             **(environment or {}),
         }
 
-    def api(
-        self, port: int, name: str = "api", *, env: Mapping[str, str] | None = None, restarts: bool = False
-    ) -> Process:
-        return self._run(name, processes.api(self.settings, "127.0.0.1", port), env, restarts=restarts)
+    def api(self, port: int, name: str = "api", **how: Any) -> Process:
+        command = processes.api(self.settings, "127.0.0.1", port)
+        return self._run(name, command.argv, command.env, **how)
 
-    def worker(
-        self,
-        model: str = "",
-        name: str = "worker",
-        *,
-        app: str = "worker.app",
-        env: Mapping[str, str] | None = None,
-        restarts: bool = False,
-    ) -> Process:
+    def worker(self, model: str = "", name: str = "worker", app: str = "worker.app", **how: Any) -> Process:
         """Of the first model where none is named; `app` stands in for the product's own."""
         row = self.models.chosen(model) if model else self.models.rows[0]
         command = processes.worker(self.settings, row)
         argv = (*(app if part == "worker.app" else part for part in command.argv), "-n", f"{name}@%h")
-        named = processes.Process(name, argv, command.grace_s, command.env)
-        return self._run(name, named, env, restarts=restarts)
+        return self._run(name, argv, command.env, **how)
 
-    def courier(self, name: str = "courier", *, restarts: bool = False) -> Process:
+    def courier(self, name: str = "courier", **how: Any) -> Process:
         command = processes.courier(self.settings)
-        named = processes.Process(name, (*command.argv, "-n", f"{name}@%h"), command.grace_s)
-        return self._run(name, named, None, restarts=restarts)
+        return self._run(name, (*command.argv, "-n", f"{name}@%h"), command.env, **how)
 
-    def _run(
-        self, name: str, command: processes.Process, env: Mapping[str, str] | None, *, restarts: bool
-    ) -> Process:
-        whole = {**self.environment, **command.env, **(env or {})}
-        return self.run(name, sys.executable, "-m", *command.argv, env=whole, restarts=restarts)
+    def _run(self, name: str, argv: Sequence[str], own: Env, env: Env | None = None, **how: bool) -> Process:
+        whole = {**self.environment, **own, **(env or {})}
+        return self.run(name, sys.executable, "-m", *argv, env=whole, **how)
 
 
 @contextmanager
@@ -347,7 +313,7 @@ def record_server() -> Iterator[RecordServer]:
 class ClientProcess:
     """A process of the benchmark's own that takes and gives a line of JSON at a time."""
 
-    def __init__(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, module: str, *arguments: str, env: Env | None = None) -> None:
         self._process = subprocess.Popen(  # noqa: S603
             (sys.executable, "-m", module, *arguments),
             cwd=ROOT,
@@ -375,10 +341,6 @@ class ClientProcess:
         if not line:
             raise NotStartedError(f"{self._process.args!r} has ended")
         return line
-
-
-def _path() -> str:
-    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def _ends_of_logs(ended: Iterable[Process]) -> str:

@@ -4,7 +4,6 @@ Ours and the baselines (bare Celery, bare FastAPI with one Redis command a reque
 median over the rounds.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import opened
 from benchmarks.frame.statistics import Bound, Ratio, ratio, stretches, summary
 from benchmarks.overhead import cancel, capacity, latency, throughput
@@ -30,7 +27,7 @@ MESSAGE_LIMIT = 2048
 RSS_LIMIT_MB = 120
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     with opened(OverheadServices) as services:
         say("everything serves")
         ours, bare = latency.measure(services, SAMPLES)
@@ -44,10 +41,10 @@ def measure(arguments: argparse.Namespace, say: Say) -> Findings:
         }
     rates = throughput.ratios(laps)
     ratios = [*_claim_ratios(ours, bare), *rates]
-    return Findings(figures, _picture(figures["latency_ms"], rates), _bounds(figures), ratios)
+    return report.Findings(figures, _picture(figures["latency_ms"], rates), _bounds(figures), ratios)
 
 
-def _crowded(services: OverheadServices, say: Say) -> dict[str, Any]:
+def _crowded(services: OverheadServices, say: command.Say) -> dict[str, Any]:
     """Many jobs, many waiting callers, cancelled jobs: each with a worker of its own."""
     services.start_worker(WIDE)
     drained = capacity.drain(services, DRAINED)

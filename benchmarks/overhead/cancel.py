@@ -6,7 +6,6 @@ cancelled when its first text is published. From the moment the cancel request l
   next_claim  the worker claims another run: the cancelled attempt's thread has ended
 """
 
-import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
 from benchmarks.frame.load import Caller, UnexpectedAnswerError
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import opened
 from benchmarks.frame.statistics import Bound, percentiles
 from benchmarks.overhead.services import TINY_MODEL, OverheadServices
@@ -110,14 +108,14 @@ def _endless(seed: int) -> bytes:
     return json.dumps(body).encode()
 
 
-def _findings(arguments: argparse.Namespace, _: command.Say) -> Findings:
+def _findings(arguments: command.Options, _: command.Say) -> report.Findings:
     with opened(OverheadServices) as services:
         services.start_worker(TINY_MODEL)
         cancellations = measure(services, arguments.samples)
     rows = {name.replace("_", " "): row for name, row in asdict(cancellations).items()}
     ms = {name: percentiles(row, "p50", "p99") for name, row in rows.items()}
     bounds = [Bound(f"cancel to {name}, p99", row["p99"], LIMIT_MS, "ms") for name, row in ms.items()]
-    return Findings({"samples": arguments.samples, "ms": ms}, _picture(rows), bounds)
+    return report.Findings({"samples": arguments.samples, "ms": ms}, _picture(rows), bounds)
 
 
 def _picture(rows: dict[str, list[float]]) -> Figure:

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
 from benchmarks.frame.services import ROOT
 from benchmarks.proof.page import PARTS, SUMMARY, Part, page, read
 
@@ -77,7 +76,7 @@ def _verdict(code: int | None, written: bool) -> str:
     return "a target was missed" if code else "all met"
 
 
-def run(part: Part, folder: Path, limit_s: float, say: Say, *, quick: bool) -> PartRun:
+def run(part: Part, folder: Path, limit_s: float, say: command.Say, *, quick: bool) -> PartRun:
     """Its results lie in the folder where it ended in time."""
     argv = (*part.argv, *(part.quick if quick else ()), "--out", str(folder))
     say(f"{part.title}: python -m {' '.join(part.argv)}")

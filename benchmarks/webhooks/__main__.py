@@ -4,7 +4,6 @@ Jobs are submitted while receivers fail, hang, restart or want no more, and cour
 delivery is left.
 """
 
-import argparse
 import asyncio
 import json
 import random
@@ -20,8 +19,6 @@ import httpx
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import Installation, free_port, opened
 from benchmarks.frame.statistics import Bound, percentiles
 from benchmarks.webhooks.checker import ALL, OWN, DeliveredJob, Verdict, given_up, judge
@@ -91,14 +88,14 @@ class WebhookServices(Installation):
         self.wait_until(f"{self.url}/ready")
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     with opened(WebhookServices) as services:
         outcome = command.run(_run(services, arguments.jobs, say))
     figures = _figures(outcome)
-    return Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
+    return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
 
 
-async def _run(services: WebhookServices, count: int, say: Say) -> Outcome:
+async def _run(services: WebhookServices, count: int, say: command.Say) -> Outcome:
     kills: list[float] = []
     async with httpx.AsyncClient(base_url=services.url, trust_env=False, timeout=60) as client:
         secret = await _register(client, services)
@@ -152,7 +149,7 @@ async def _submit_all(client: httpx.AsyncClient, services: WebhookServices, coun
     return dict(task.result() for task in tasks)
 
 
-async def _until_delivered(services: WebhookServices, say: Say) -> None:
+async def _until_delivered(services: WebhookServices, say: command.Say) -> None:
     """Until no delivery is queued or in flight, or none was made for STUCK_S."""
     last, size = time.monotonic(), -1
     with services.records.client(decode_responses=True) as redis:
