@@ -6,7 +6,7 @@ Three loads on simulated workers, in the simulation's own time; the steady one o
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from statistics import quantiles
 from typing import Any
@@ -42,11 +42,11 @@ FREE_S = 0.03
 BINS = 12
 
 
-def _steady(dice: random.Random, jobs: int) -> Iterator[float]:
-    """Poisson, 85 % of the rows."""
+def _poisson(dice: random.Random, jobs: int, first: float, last: float) -> Iterator[float]:
+    """From one share of what the rows can do to another; above 1 the queue grows without end."""
     at = 0.0
-    for _ in range(jobs):
-        at += dice.expovariate(0.85 * CAPACITY)
+    for number in range(jobs):
+        at += dice.expovariate((first + (last - first) * number / jobs) * CAPACITY)
         yield at
 
 
@@ -63,15 +63,11 @@ def _bursty(dice: random.Random, jobs: int) -> Iterator[float]:
         yield at
 
 
-def _growing(dice: random.Random, jobs: int) -> Iterator[float]:
-    """From three tenths of what the rows can do to one and a third of it: the queue grows without end."""
-    at = 0.0
-    for number in range(jobs):
-        at += dice.expovariate((0.3 + number / jobs) * CAPACITY)
-        yield at
-
-
-LOADS = {"steady": _steady, "bursty": _bursty, "growing": _growing}
+LOADS: dict[str, Callable[[random.Random, int], Iterator[float]]] = {
+    "steady": partial(_poisson, first=0.85, last=0.85),
+    "bursty": _bursty,
+    "growing": partial(_poisson, first=0.3, last=1.3),
+}
 """The moments at which jobs come, in seconds."""
 
 

@@ -198,16 +198,11 @@ def save(file: Path, about: dict[str, Any], figures: Sequence[Figure]) -> None:
 
 def commit() -> str:
     """The commit that is checked out, with a plus where files were changed since."""
+    line = ("git", "describe", "--always", "--exclude=*", "--abbrev=8", "--dirty=+")
     try:
-        head, status = _git("rev-parse", "--short=8", "HEAD"), _git("status", "--porcelain", "-uno")
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return "no commit"
-    return head.strip() + ("+" if status.strip() else "")
-
-
-def _git(*argv: str) -> str:
-    line = ("git", *argv)
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
 if __name__ == "__main__":

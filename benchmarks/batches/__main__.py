@@ -151,7 +151,9 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
 async def _run(services: BatchServices, count: int, idle_s: int, say: command.Say) -> Outcome:
     """A batch of `count` lines, and a smaller one that is cancelled."""
     lines, cut = Lines("whole", count, pictures=True), Lines("cut", count // SMALLER, pictures=False)
-    paths = [await asyncio.to_thread(_written, services.folder, one) for one in (lines, cut)]
+    paths = [services.folder / f"{one.name}.jsonl" for one in (lines, cut)]
+    for one, path in zip((lines, cut), paths, strict=True):
+        await asyncio.to_thread(one.write, path)
     say(f"everything serves; the file of {count} lines has {paths[0].stat().st_size / 1e6:.1f} MB")
     memory, client = Memory(services), BatchClient(services.port, services.folder)
     watching, killer = asyncio.create_task(memory.watch()), Killer(services, count, say)
@@ -184,12 +186,6 @@ async def _run(services: BatchServices, count: int, idle_s: int, say: command.Sa
             memory=memory,
             leaks=_left_over(redis, [whole.batch, ended.batch]),
         )
-
-
-def _written(folder: Path, lines: Lines) -> Path:
-    path = folder / f"{lines.name}.jsonl"
-    lines.write(path)
-    return path
 
 
 def _left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:

@@ -42,7 +42,6 @@ PER_PROCESS = 25
 """Workers in one process at most."""
 WARM_S = 4.0
 """Pause between the moment when every claim is taken and the begin of the window."""
-START_LIMIT_S = 90.0
 SPARE_WORK = 2.5
 """Jobs submitted per job that can be done by the window's end: workers begin while others still start."""
 EFFICIENT = 0.95
@@ -104,7 +103,9 @@ def fleet(way: Way, workers: int, window_s: float) -> Fleet:
         store = connect(services.records.settings)
         submit_backlog(store, way, workers, window_s)
         files = _start_workers(services, way, workers)
-        _wait_until_busy(services, store, way, workers)
+        # Until every claim that there may be is taken.
+        most = workers * (ROWS + SPARE_THREADS)
+        services.until(lambda: _lane(store, way).running >= most, f"{workers} workers are busy")
         time.sleep(WARM_S)
         return _window(store, files, way, workers, window_s)
 
@@ -144,16 +145,6 @@ def _start_workers(services: Installation, way: Way, workers: int) -> list[Path]
         argv = ("-m", "benchmarks.fleet.workers", *arguments)
         services.run(f"workers-{number}", sys.executable, *argv, env=services.environment)
     return files
-
-
-def _wait_until_busy(services: Installation, store: Store, way: Way, workers: int) -> None:
-    """Until every claim that can be held is. Raises NotStartedError."""
-    deadline = time.monotonic() + START_LIMIT_S
-    while _lane(store, way).running < workers * (ROWS + SPARE_THREADS):
-        services.raise_ended()
-        if time.monotonic() > deadline:
-            raise NotStartedError(f"{workers} workers did not come up")
-        time.sleep(0.2)
 
 
 def _lane(store: Store, way: Way) -> Lane:

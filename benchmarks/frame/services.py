@@ -224,19 +224,23 @@ class Services:
         serves: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         """Until `url` answers 200 with a body that `serves` accepts. Raises NotStartedError."""
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            self.raise_ended()
-            with suppress(OSError), urlopen(url, timeout=5) as answer:  # noqa: S310
-                if serves(answer.read()):
-                    return
-            time.sleep(0.1)
-        raise NotStartedError(f"{url} did not serve:\n{_ends_of_logs(self.processes.values())}")
 
-    def raise_ended(self) -> None:
-        """Raises NotStartedError where a process has ended."""
-        if ended := [process for process in self.processes.values() if process.exits]:
-            raise NotStartedError(f"ended too early:\n{_ends_of_logs(ended)}")
+        def answers() -> bool:
+            with suppress(OSError), urlopen(url, timeout=5) as answer:  # noqa: S310
+                return serves(answer.read())
+            return False
+
+        self.until(answers, f"{url} serves", limit_s)
+
+    def until(self, holds: Callable[[], bool], what: str, limit_s: float = START_LIMIT_S) -> None:
+        """Raises NotStartedError, also where a process has ended."""
+        deadline = time.monotonic() + limit_s
+        while not holds():
+            if ended := [process for process in self.processes.values() if process.exits]:
+                raise NotStartedError(f"ended too early:\n{_ends_of_logs(ended)}")
+            if time.monotonic() > deadline:
+                raise NotStartedError(f"never: {what}\n{_ends_of_logs(self.processes.values())}")
+            time.sleep(0.1)
 
 
 class Installation(Services):

@@ -8,16 +8,16 @@ cancelled when its first text is published. From the moment the cancel request l
 
 import json
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.load import Caller, UnexpectedAnswerError
+from benchmarks.frame.load import Caller
 from benchmarks.frame.services import opened
 from benchmarks.frame.statistics import Bound, percentiles
+from benchmarks.overhead.latency import Listener
 from benchmarks.overhead.services import TINY_MODEL, OverheadServices
 from shared.store import upkeep
 from shared.store.keys import PREFIX, channel
@@ -40,25 +40,6 @@ class Cancellations:
     next_text: list[float] = field(default_factory=list)
 
 
-class RunEvents:
-    """What happens to runs, in order: (moment in ns, run, whether it is text)."""
-
-    def __init__(self, redis: Any) -> None:
-        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
-        self._pubsub.psubscribe(channel("run_*"))
-
-    def stream(self) -> Iterator[tuple[int, str, bool]]:
-        """Raises UnexpectedAnswerError where it takes too long."""
-        deadline = time.monotonic() + LIMIT_S
-        while time.monotonic() < deadline:
-            message = self._pubsub.get_message(timeout=1)
-            # None is also what a confirmed subscription answers.
-            if message:
-                name = message["channel"].decode().removeprefix(channel(""))
-                yield time.monotonic_ns(), name, message["data"] == b"text"
-        raise UnexpectedAnswerError(f"no job of the tiny model began or was cancelled within {LIMIT_S} s")
-
-
 def measure(services: OverheadServices, samples: int) -> Cancellations:
     """Cancel that many jobs in mid-generation, one after the other. Needs the tiny model's worker."""
     redis, caller = services.records.client(), Caller(services.api_port, LIMIT_S)
@@ -69,11 +50,12 @@ def measure(services: OverheadServices, samples: int) -> Cancellations:
         job = caller.call("POST", "/v1/jobs", _endless(number))["id"]
         jobs[redis.hget(f"{PREFIX}{job}", "run").decode()] = job
     # Not earlier: runs that enter the queue are announced, too.
-    events, cancellations, begun = RunEvents(redis), Cancellations(), set[str]()
-    store.run(upkeep.pause(TINY_MODEL.lane, paused=False))
-    Nudger(settings).send(TINY_MODEL.lane, len(jobs))
-    for _ in range(WARM_UP + samples):
-        _cancel_one(events, caller, jobs, begun, cancellations)
+    cancellations, begun = Cancellations(), set[str]()
+    with closing(Listener(services, pattern=channel("run_*"))) as events:
+        store.run(upkeep.pause(TINY_MODEL.lane, paused=False))
+        Nudger(settings).send(TINY_MODEL.lane, len(jobs))
+        for _ in range(WARM_UP + samples):
+            _cancel_one(events, caller, jobs, begun, cancellations)
     for job in jobs.values():
         caller.call("POST", f"/v1/jobs/{job}/cancel")
     caller.close()
@@ -81,16 +63,16 @@ def measure(services: OverheadServices, samples: int) -> Cancellations:
 
 
 def _cancel_one(
-    events: RunEvents, caller: Caller, jobs: dict[str, str], begun: set[str], cancellations: Cancellations
+    events: Listener, caller: Caller, jobs: dict[str, str], begun: set[str], cancellations: Cancellations
 ) -> None:
-    cancelled = next(run for _, run, text in events.stream() if text and run in jobs)
+    cancelled = next(run for _, run, kind in iter(events.next, None) if kind == b"text" and run in jobs)
     sent = time.monotonic_ns()
     caller.call("POST", f"/v1/jobs/{jobs.pop(cancelled)}/cancel")
     claim = text_at = 0
-    for at, run, text in events.stream():
+    for at, run, kind in iter(events.next, None):
         if run not in jobs:
             continue
-        if text:
+        if kind == b"text":
             text_at = text_at or at
         elif run not in begun:
             begun.add(run)

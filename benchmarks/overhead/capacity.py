@@ -96,7 +96,7 @@ def drain_bare(services: OverheadServices, tasks: int) -> float:
             app.send_task(BARE_TASK, queue=BARE_BACKLOG)
         # Of ours none may consume them: their workers share the broker.
         app.control.add_consumer(BARE_BACKLOG, destination=[BARE_NODE])
-        moments = [int(listener.next()[1]) for _ in range(tasks)]
+        moments = [int(listener.next()[2]) for _ in range(tasks)]
     finally:
         app.control.cancel_consumer(BARE_BACKLOG, destination=[BARE_NODE])
         listener.close()

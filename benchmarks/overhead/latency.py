@@ -19,7 +19,7 @@ from benchmarks.frame.statistics import summary
 from benchmarks.overhead.services import BARE_CHANNEL, BARE_QUEUE, BARE_TASK, QUESTION, OverheadServices, job
 from shared.store.keys import channel
 
-LIMIT_S = 10
+LIMIT_S = 60
 WARM_UP = 20
 PAUSES_S = (0.004, 0.016)
 """Between samples: long enough to be idle, random so that no poll keeps step."""
@@ -45,7 +45,7 @@ class Listener:
         # An attribute: a client that is collected closes the connections it made.
         self._client = services.records.client()
         self._pubsub: Any = self._client.pubsub(ignore_subscribe_messages=True)
-        self._messages: queue.Queue[tuple[int, bytes]] = queue.Queue()
+        self._messages: queue.Queue[tuple[int, str, bytes]] = queue.Queue()
         if pattern:
             self._pubsub.psubscribe(pattern)
         else:
@@ -54,8 +54,8 @@ class Listener:
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
-    def next(self, limit_s: float = LIMIT_S) -> tuple[int, bytes]:
-        """When (ns) and what. Raises queue.Empty."""
+    def next(self, limit_s: float = LIMIT_S) -> tuple[int, str, bytes]:
+        """When (ns), of which run, and what. Raises queue.Empty."""
         return self._messages.get(timeout=limit_s)
 
     def close(self) -> None:
@@ -67,7 +67,8 @@ class Listener:
         while not self._closing.is_set():
             message = self._pubsub.get_message(timeout=0.2)
             if message:
-                self._messages.put((time.monotonic_ns(), message["data"]))
+                run = message["channel"].decode().removeprefix(channel(""))
+                self._messages.put((time.monotonic_ns(), run, message["data"]))
 
 
 class Ours:
@@ -94,7 +95,7 @@ class Ours:
 
     def _state(self) -> int:
         while True:
-            at, kind = self.listener.next()
+            at, _, kind = self.listener.next()
             if kind == b"state":
                 return at
 
@@ -111,7 +112,7 @@ class Bare:
         began = time.monotonic_ns()
         self._app.send_task(BARE_TASK, queue=BARE_QUEUE)
         sent = time.monotonic_ns()
-        self.latencies.add(began, sent, int(self.listener.next()[1]))
+        self.latencies.add(began, sent, int(self.listener.next()[2]))
 
     def close(self) -> None:
         self.listener.close()

@@ -38,12 +38,8 @@ def main() -> int:
     arguments = parser.parse_args()
     command.end_on_sigterm()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "machine": report.machine(),
-        "versions": report.versions(),
-        "quick": arguments.quick,
-    }
+    date = datetime.now(UTC).isoformat(timespec="minutes")
+    summary = report.origin() | {"date": date, "quick": arguments.quick}
     ran = {part.name: PartRun(0.0, None) for part in PARTS}
     try:
         _run_all(arguments.out, ran, quick=arguments.quick)
