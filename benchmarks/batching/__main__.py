@@ -85,8 +85,12 @@ def picture(parts: Sequence[dict[str, Any]]) -> Figure:
             if (row["model"], row["dtype"]) == (model, dtype):
                 _draw_line(panel, row)
         panel.set_title(f"{model}, {dtype}")
-        report.label(panel, "callers at once", "tokens/s")
         panel.set_xscale("log", base=2)
+        panel.set_ylim(bottom=0)
+        panel.set_xlabel("callers at once")
+    panels[0].set_ylabel("tokens/s")
+    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4, fontsize=8)
     return figure
 
 
