@@ -50,11 +50,20 @@ class Process:
     without that after `stop`. `commands` opens its standard input for `write`.
     """
 
-    def __init__(self, name: str, argv: Sequence[str], env: Env, log: Path, **how: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Env,
+        log: Path,
+        *,
+        restarts: bool = False,
+        commands: bool = False,
+    ) -> None:
         self.name, self.log = name, log
         self.exits: list[int] = []
         self._argv, self._env = argv, env
-        self._restarts, self._commands = how.get("restarts", False), how.get("commands", False)
+        self._restarts, self._commands = restarts, commands
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._launching = threading.Lock()
