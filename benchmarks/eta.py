@@ -3,27 +3,22 @@
 Three loads on simulated workers, in the simulation's own time; the steady one once more on real processes.
 """
 
-import argparse
 import math
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
 from benchmarks.frame.load import Caller
-from benchmarks.frame.report import Findings
-from benchmarks.frame.services import record_server
+from benchmarks.frame.services import opened, record_server
 from benchmarks.frame.simulation import SimulatedJob, Simulation
-from benchmarks.frame.statistics import Bound
-from benchmarks.overhead.services import PACED, job, opened
+from benchmarks.frame.statistics import Bound, percentiles
+from benchmarks.overhead.services import PACED, OverheadServices, job
 from shared.job import Estimate, Priority
 from shared.store.script import Store, connect
 
@@ -47,19 +42,11 @@ FREE_S = 0.03
 BINS = 12
 
 
-@dataclass(frozen=True)
-class Load:
-    """`arrivals` are the moments at which jobs come, in seconds, for a mean use of the rows of about 0.8."""
-
-    name: str
-    description: str
-    arrivals: Callable[[random.Random, int], Iterator[float]]
-
-
-def _steady(dice: random.Random, jobs: int) -> Iterator[float]:
+def _poisson(dice: random.Random, jobs: int, first: float, last: float) -> Iterator[float]:
+    """From one share of what the rows can do to another; above 1 the queue grows without end."""
     at = 0.0
-    for _ in range(jobs):
-        at += dice.expovariate(0.85 * CAPACITY)
+    for number in range(jobs):
+        at += dice.expovariate((first + (last - first) * number / jobs) * CAPACITY)
         yield at
 
 
@@ -76,45 +63,32 @@ def _bursty(dice: random.Random, jobs: int) -> Iterator[float]:
         yield at
 
 
-def _growing(dice: random.Random, jobs: int) -> Iterator[float]:
-    """From three tenths of what the rows can do to one and a third of it: the queue grows without end."""
-    at = 0.0
-    for number in range(jobs):
-        at += dice.expovariate((0.3 + number / jobs) * CAPACITY)
-        yield at
+LOADS: dict[str, Callable[[random.Random, int], Iterator[float]]] = {
+    "steady": partial(_poisson, first=0.85, last=0.85),
+    "bursty": _bursty,
+    "growing": partial(_poisson, first=0.3, last=1.3),
+}
+"""The moments at which jobs come, in seconds."""
 
 
-LOADS = (
-    Load("steady", "Poisson, 85 % of the rows", _steady),
-    Load("bursty", "half one by one, half in bursts of about 40", _bursty),
-    Load("growing", "Poisson, from 30 % to 130 % of the rows", _growing),
-)
-
-
-def measure(arguments: argparse.Namespace, _: Say) -> Findings:
+def measure(arguments: command.Options, _: command.Say) -> report.Findings:
     with record_server() as records:
         store = connect(records.settings)
-        jobs = {load.name: simulate(store, load, arguments.jobs, arguments.seed) for load in LOADS}
-    descriptions = {load.name: load.description for load in LOADS}
+        jobs = {name: simulate(store, name, arguments.jobs) for name in LOADS}
     if arguments.live:
-        jobs[LIVE] = serve_live(arguments.live, arguments.seed)
-        descriptions[LIVE] = f"Poisson, {LIVE_USE:.0%} of the rows of one worker"
-    loads = {name: {"is": descriptions[name]} | _figures(some) for name, some in jobs.items()}
-    lines = (
-        f"{name:16}{row['within_p50']:8.1%} before p50{row['within_p90']:8.1%} before p90"
-        for name, row in loads.items()
-    )
-    figures = {"jobs": arguments.jobs, "seed": arguments.seed, "loads": loads}
-    return Findings(figures, _picture(jobs), _bounds(loads["steady"]), summary="\n".join(lines))
+        jobs[LIVE] = serve_live(arguments.live)
+    loads = {name: _figures(some) for name, some in jobs.items()}
+    figures = {"jobs": arguments.jobs, "loads": loads}
+    return report.Findings(figures, _picture(jobs), _bounds(loads["steady"]), summary=str(loads))
 
 
-def simulate(store: Store, load: Load, count: int, seed: int) -> list[SimulatedJob]:
+def simulate(store: Store, name: str, count: int) -> list[SimulatedJob]:
     """All jobs of a load in the order in which they came, each begun."""
-    dice = random.Random(f"{load.name} {seed}")  # noqa: S311
+    dice = random.Random(f"{name} {SEED}")  # noqa: S311
     store.client.flushdb()
     queue = Simulation(store, dice, engines=ENGINES, rows=ROWS, slots=SLOTS)
     weights = [1 / (n + 1) for n in range(len(CALLERS))]
-    for at in load.arrivals(dice, count):
+    for at in LOADS[name](dice, count):
         drawn = SimulatedJob(
             caller=dice.choices(CALLERS, weights)[0],
             priority=dice.choices(PRIORITIES, PRIORITY_WEIGHTS)[0],
@@ -127,10 +101,10 @@ def simulate(store: Store, load: Load, count: int, seed: int) -> list[SimulatedJ
     return list(queue.jobs.values())
 
 
-def serve_live(count: int, seed: int) -> list[SimulatedJob]:
+def serve_live(count: int) -> list[SimulatedJob]:
     """The steady load on real processes, whose engine takes its time; times by the record server's clock."""
-    dice = random.Random(seed)  # noqa: S311
-    with opened() as services:
+    dice = random.Random(SEED)  # noqa: S311
+    with opened(OverheadServices) as services:
         services.start_worker(PACED)
         caller = Caller(services.api_port, LIVE_LIMIT_S)
         due, submitted = time.monotonic(), []
@@ -162,13 +136,8 @@ def _live_job(submitted: dict[str, Any], ended: dict[str, Any]) -> SimulatedJob:
 def _figures(jobs: Sequence[SimulatedJob]) -> dict[str, Any]:
     """Of all jobs, and of only those that had to wait for a row."""
     queued = [one for one in jobs if one.estimate.p50 > FREE_S]
-    late = [one.waited_s - one.estimate.p90 for one in jobs if one.waited_s > one.estimate.p90]
-    return _shares(jobs) | {
-        "wait_p50_s": round(median(one.waited_s for one in jobs), 3),
-        "wait_longest_s": round(max(one.waited_s for one in jobs), 1),
-        "behind_p90_p50_s": round(median(late), 3) if late else None,
-        "in_line": {"jobs": len(queued)} | (_shares(queued) if queued else {}),
-    }
+    waits = {f"wait_{name}_s": s for name, s in percentiles([one.waited_s for one in jobs], "p50").items()}
+    return _shares(jobs) | waits | {"in_line": {"jobs": len(queued)} | (_shares(queued) if queued else {})}
 
 
 def _shares(jobs: Sequence[SimulatedJob]) -> dict[str, float]:
@@ -190,8 +159,7 @@ def _picture(loads: Mapping[str, Sequence[SimulatedJob]]) -> Figure:
     figure, panels = report.figure(len(loads), (4 * len(loads), 4), sharex=True, sharey=True)
     for panel, (name, jobs) in zip(panels, loads.items(), strict=True):
         _draw_calibration(panel, name, jobs)
-    panels[0].set_ylabel("waited, s")
-    panels[0].legend(fontsize=8)
+    report.label(panels[0], "told (p50, p90), s", "waited, s", log=True)
     return figure
 
 
@@ -207,18 +175,9 @@ def _draw_calibration(panel: Any, name: str, jobs: Sequence[SimulatedJob]) -> No
     panel.axline((0.01, 0.01), (1, 1), color="black", linewidth=1, linestyle="--")
     panel.set_xscale("log")
     panel.set_yscale("log")
-    panel.set_xlabel("told (p50, p90), s")
     panel.set_title(name)
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.main(
-            "eta",
-            __doc__,
-            measure,
-            jobs=(JOBS, "jobs of each load"),
-            live=(LIVE_JOBS, "jobs of the load on real processes; 0 leaves it out"),
-            seed=(SEED, "of what is drawn"),
-        )
-    )
+    live = (LIVE_JOBS, "jobs of the load on real processes; 0 leaves it out")
+    command.main("eta", __doc__, measure, jobs=(JOBS, "jobs of each load"), live=live)

@@ -3,11 +3,9 @@
 One caller submits 5,000 jobs, twenty others come a little later; then the same in the order of arrival.
 """
 
-import argparse
 import random
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,11 +13,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import record_server
 from benchmarks.frame.simulation import SimulatedJob, Simulation
-from benchmarks.frame.statistics import Bound, percentile
+from benchmarks.frame.statistics import Bound, percentiles
 from shared.job import Priority
 from shared.store.script import Store, connect
 
@@ -30,11 +26,9 @@ FLOODED = 5000
 OTHERS = tuple(f"other-{n:02d}" for n in range(20))
 EACH = 20
 OTHERS_AT_S = 5.0
-EQUAL, UNEQUAL = (64,), (16, 64, 256)
-S_PER_COST = 1 / 64
-"""A run of cost 64 takes a second."""
-SPREAD = 0.3
-"""Spread of the lognormal service time around that."""
+COSTS = {"equal": (64,), "unequal": (16, 64, 256)}
+S_PER_COST, SPREAD = 1 / 64, 0.3
+"""A run of cost 64 takes a second; spread of the lognormal service time around that."""
 EVERYBODY = "everybody"
 PRIORITIES: dict[Priority, int] = {"interactive": 16, "normal": 4, "batch": 1}
 EACH_PRIORITY = 2100
@@ -42,37 +36,36 @@ JAIN_TARGET = 0.95
 SHARE_LIMIT = 0.01
 ORDERS = {"fair": True, "fifo": False}
 LINES = {"fair": "-", "fifo": "--"}
+Floods = dict[str, dict[str, list[SimulatedJob]]]
 
 
-def measure(arguments: argparse.Namespace, _: Say) -> Findings:
+def measure(_arguments: command.Options, _: command.Say) -> report.Findings:
     with record_server() as records:
         store = connect(records.settings)
-        floods = {
-            costs: _in_both_orders(store, flood(arguments.seed, unequal=costs == "unequal"))
-            for costs in ("equal", "unequal")
-        }
-        priorities = serve(store, one_of_each_priority(arguments.seed), fair=True)
-    figures: dict[str, Any] = {"seed": arguments.seed, "engines": ENGINES}
-    figures |= {
-        costs: {order: _figures(jobs) for order, jobs in both.items()} for costs, both in floods.items()
+        floods: Floods = {}
+        for name, costs in COSTS.items():
+            jobs = flood(costs)
+            floods[name] = {order: serve(store, jobs, fair=fair) for order, fair in ORDERS.items()}
+        priorities = serve(store, one_of_each_priority(), fair=True)
+    figures: dict[str, Any] = {
+        name: {order: _figures(jobs) for order, jobs in both.items()} for name, both in floods.items()
     }
     figures["classes"] = _shares(served_while_all_wait(priorities, "priority"))
-    return Findings(figures, _picture(floods), _bounds(figures), summary=_summary(figures))
+    return report.Findings(figures, _picture(floods), _bounds(figures), summary=str(figures))
 
 
-def flood(seed: int, *, unequal: bool) -> list[SimulatedJob]:
+def flood(costs: Sequence[int]) -> list[SimulatedJob]:
     """5,000 of one caller at the start, 20 of each of twenty others 5 s later."""
-    dice = random.Random(f"flood {unequal} {seed}")  # noqa: S311
+    dice = random.Random(f"flood {len(costs) > 1} {SEED}")  # noqa: S311
     callers = [(FLOOD, 0.0)] * FLOODED + [(caller, OTHERS_AT_S) for _ in range(EACH) for caller in OTHERS]
-    costs = UNEQUAL if unequal else EQUAL
     return [_job(dice, caller, at, cost=dice.choice(costs)) for caller, at in callers]
 
 
-def one_of_each_priority(seed: int) -> list[SimulatedJob]:
+def one_of_each_priority() -> list[SimulatedJob]:
     """As many jobs of each at once: half from a caller of that priority only, half from one of all."""
-    dice = random.Random(f"classes {seed}")  # noqa: S311
+    dice = random.Random(f"classes {SEED}")  # noqa: S311
     return [
-        replace(_job(dice, caller, 0.0, cost=dice.choice(EQUAL)), priority=priority)
+        replace(_job(dice, caller, 0.0, cost=COSTS["equal"][0]), priority=priority)
         for priority in PRIORITIES
         for caller in (priority, EVERYBODY) * (EACH_PRIORITY // 2)
     ]
@@ -81,10 +74,6 @@ def one_of_each_priority(seed: int) -> list[SimulatedJob]:
 def _job(dice: random.Random, caller: str, at: float, *, cost: int) -> SimulatedJob:
     service = cost * S_PER_COST * dice.lognormvariate(-(SPREAD**2) / 2, SPREAD)
     return SimulatedJob(caller=caller, priority="normal", cost=cost, service_s=service, submitted_s=at)
-
-
-def _in_both_orders(store: Store, jobs: Sequence[SimulatedJob]) -> dict[str, list[SimulatedJob]]:
-    return {order: serve(store, jobs, fair=fair) for order, fair in ORDERS.items()}
 
 
 def serve(store: Store, jobs: Sequence[SimulatedJob], *, fair: bool) -> list[SimulatedJob]:
@@ -124,16 +113,15 @@ def _figures(jobs: Sequence[SimulatedJob]) -> dict[str, Any]:
     served = served_while_all_wait(jobs, "caller")
     return {
         "jain": round(jain(served), 4),
-        "served_cost_lowest": min(served.values()),
-        "served_cost_highest": max(served.values()),
-        "others_wait_s": _waits([job.waited_s for job in jobs if job.caller != FLOOD]),
-        "flood_wait_s": _waits([job.waited_s for job in jobs if job.caller == FLOOD]),
+        **{
+            f"{group}_wait_s": percentiles(_waits(jobs, group), "p50", "p99", digits=1)
+            for group in ("others", "flood")
+        },
     }
 
 
-def _waits(waits: Sequence[float]) -> dict[str, float]:
-    ordered = sorted(waits)
-    return {name: round(percentile(ordered, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99))}
+def _waits(jobs: Sequence[SimulatedJob], group: str) -> list[float]:
+    return [job.waited_s for job in jobs if (job.caller == FLOOD) == (group == FLOOD)]
 
 
 def _shares(served: dict[str, int]) -> dict[str, Any]:
@@ -146,41 +134,26 @@ def _shares(served: dict[str, int]) -> dict[str, Any]:
 
 def _bounds(figures: dict[str, Any]) -> list[Bound]:
     off = max(abs(row["share"] - row["due"]) for row in figures["classes"].values())
-    indexes = ((costs, figures[costs]["fair"]["jain"]) for costs in ("equal", "unequal"))
-    return [
-        *(
-            Bound(f"Jain index, {costs} costs", value, JAIN_TARGET, "", at_least=True)
-            for costs, value in indexes
-        ),
-        Bound("classes: furthest from 16 : 4 : 1", off, SHARE_LIMIT, ""),
+    indexes = [
+        Bound(f"Jain index, {costs} costs", figures[costs]["fair"]["jain"], JAIN_TARGET, "", at_least=True)
+        for costs in COSTS
     ]
+    return [*indexes, Bound("classes: furthest from 16 : 4 : 1", off, SHARE_LIMIT, "")]
 
 
-def _summary(figures: dict[str, Any]) -> str:
-    lines = [f"{'costs':10}{'order':8}{'Jain':>8}{'the twenty wait p50':>22}{'p99':>10}"]
-    for costs in ("equal", "unequal"):
-        for order, row in figures[costs].items():
-            waits = row["others_wait_s"]
-            lines.append(f"{costs:10}{order:8}{row['jain']:8.3f}{waits['p50']:20.1f} s{waits['p99']:8.1f} s")
-    shares = (f"{name} {row['share']:.1%}" for name, row in figures["classes"].items())
-    return "\n".join([*lines, f"classes: {', '.join(shares)}"])
-
-
-def _picture(floods: Mapping[str, Mapping[str, Sequence[SimulatedJob]]]) -> Figure:
+def _picture(floods: Floods) -> Figure:
     """One panel for each kind of costs: the share of jobs begun within a time."""
     figure, panels = report.figure(len(floods), (5.5 * len(floods), 4), sharey=True)
     for panel, (costs, both) in zip(panels, floods.items(), strict=True):
         for order, jobs in both.items():
-            for group, color in (("the twenty", "tab:blue"), ("the flood", "tab:gray")):
-                waits = [job.waited_s for job in jobs if (job.caller == FLOOD) == (group == "the flood")]
-                report.shares(panel, waits, f"{group}, {order}", linestyle=LINES[order], color=color)
-        panel.set_xscale("symlog", linthresh=1)
-        panel.set_xlabel("waited, s")
+            for group, color in (("others", "tab:blue"), ("flood", "tab:gray")):
+                style = {"linestyle": LINES[order], "color": color}
+                report.shares(panel, _waits(jobs, group), f"{group}, {order}", **style)
         panel.set_title(f"{costs} costs")
-    panels[0].set_ylabel("share of jobs begun")
-    panels[0].legend(fontsize=8)
+        report.label(panel, "waited, s", "share of jobs begun")
+        panel.set_xscale("symlog", linthresh=1)
     return figure
 
 
 if __name__ == "__main__":
-    sys.exit(command.main("fairness", __doc__, measure, seed=(SEED, "of what is drawn")))
+    command.main("fairness", __doc__, measure)

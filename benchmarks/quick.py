@@ -18,15 +18,16 @@ from statistics import median
 from typing import Any
 
 from benchmarks.fleet.workload import SETTINGS, WHOLE, placings
-from benchmarks.frame import command, report
+from benchmarks.frame import command, jobs, report
 from benchmarks.frame.command import Say
-from benchmarks.frame.services import ROOT, ClientProcess, record_server
+from benchmarks.frame.services import ROOT, ClientProcess, opened, record_server
 from benchmarks.frame.statistics import ratio, stretches
+from benchmarks.frame.usage import CoreUsage
 from benchmarks.overhead import capacity, latency, throughput
-from benchmarks.overhead.services import WIDE, OverheadServices, opened
-from shared import ids
-from shared.result import Choice, Piece, Result, Usage
-from shared.store import admission, claims, workers
+from benchmarks.overhead.services import WIDE, OverheadServices
+from shared.result import Piece
+from shared.store import admission, claims
+from shared.store.admission import Placing
 from shared.store.script import Store, connect
 from sightline.serving.child import heap
 
@@ -37,13 +38,8 @@ CLAIMS = 150
 DRAINS, DRAINED = 3, 500
 STEP_ROUNDS, ROWS, TOKENS = 7, "8", "64"
 STORE_ROUNDS, STORE_JOBS, STORE_SETS = 7, 200, 2000
-FINGERPRINT, WORKER = "0" * 32, "worker_01"
-ANSWER = Result(
-    choices=(Choice(text="A red square.", finish_reason="stop"),),
-    usage=Usage(prompt_tokens=20, completion_tokens=4),
-    fingerprint=FINGERPRINT,
-    compute_s=1.0,
-)
+WORKER = "worker_01"
+ANSWER = jobs.answer("A red square.", tokens=4)
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def main() -> int:
 
 
 def measure(say: Say) -> list[Figure]:
-    with opened() as services:
+    with opened(OverheadServices) as services:
         say("everything serves")
         figures = [claim(services), *way_in(services, say), echo(services, say)]
     figures.append(engine_step())
@@ -137,59 +133,33 @@ def engine_step() -> Figure:
 def store_job() -> Figure:
     """Processor time of the record server's main thread for one job; for one plain SET."""
     with record_server() as records:
-        store, ours, bare = connect(records.settings), [], []
-        jobs = JobCycle(store)
-        for number in range(-1, STORE_ROUNDS):
+        store, rounds = connect(records.settings), []
+        drawn = placings(WHOLE, 1)
+        for _ in range(STORE_ROUNDS + 1):
             # Not counted: a worker's heartbeat is not for one job.
-            jobs.beat()
-            round_us = _redis_us(store, STORE_JOBS, jobs.run), _redis_us(store, STORE_SETS, jobs.set_plain)
-            if number >= 0:
-                ours.append(round_us[0])
-                bare.append(round_us[1])
-    return figure("store_job", "plain_set", "us", ours, bare)
+            store.run(jobs.beat(WORKER, WHOLE.model.lane, rows=16, slots=18, settings=SETTINGS))
+            ours = _redis_us(store, STORE_JOBS, lambda: _put_through(store, next(drawn)))
+            bare = _redis_us(store, STORE_SETS, lambda: store.client.set("plain", next(drawn).request))
+            rounds.append((ours, bare))
+    return figure("store_job", "plain_set", "us", *zip(*rounds[1:], strict=True))
 
 
-class JobCycle:
-    """A job from its submit to its end, on the real scripts: submit, claim, one chunk of text, settle."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._placings = placings(WHOLE, 1)
-        self._lane = WHOLE.model.lane
-
-    def beat(self) -> None:
-        """The worker's; without it nothing is claimed."""
-        facts = {"rows": "16", "slots": "18"}
-        call = workers.beat(
-            SETTINGS, worker=WORKER, lane=self._lane, state="ready", fingerprint=FINGERPRINT, facts=facts
-        )
-        self._store.run(call)
-
-    def run(self) -> None:
-        """Raises RuntimeError where the job was not claimed."""
-        self._store.run(admission.submit(next(self._placings), SETTINGS))
-        claim = self._store.run(
-            claims.claim(SETTINGS, lane=self._lane, worker=WORKER, token=ids.token(), fingerprint=FINGERPRINT)
-        )
-        if claim is None:
-            raise RuntimeError("no job was claimed")
-        self._store.run(claims.append(claim, Piece(0, "A red", (1, 2))))
-        self._store.run(claims.settle(SETTINGS, claim, ANSWER, fingerprint=FINGERPRINT))
-
-    def set_plain(self) -> None:
-        self._store.client.set("plain", next(self._placings).request)
+def _put_through(store: Store, placing: Placing) -> None:
+    """A job from its submit to its end, on the real scripts. Raises RuntimeError where it was not claimed."""
+    store.run(admission.submit(placing, SETTINGS))
+    claim = store.run(jobs.claim(WORKER, placing.lane, SETTINGS))
+    if claim is None:
+        raise RuntimeError("no job was claimed")
+    store.run(claims.append(claim, Piece(0, "A red", (1, 2))))
+    store.run(jobs.settle(claim, ANSWER, SETTINGS))
 
 
-def _redis_us(store: Store, count: int, step: Callable[[], None]) -> float:
-    before = _redis_cpu_s(store)
+def _redis_us(store: Store, count: int, step: Callable[[], Any]) -> float:
+    usage = CoreUsage(store.client)
     for _ in range(count):
         step()
-    return (_redis_cpu_s(store) - before) / count * 1e6
-
-
-def _redis_cpu_s(store: Store) -> float:
-    cpu: Any = store.client.info("cpu")
-    return float(cpu["used_cpu_user_main_thread"]) + float(cpu["used_cpu_sys_main_thread"])
+    used = usage.since()
+    return used.redis * used.seconds / count * 1e6
 
 
 def table(figures: Sequence[Figure], committed: dict[str, Any], machine: dict[str, Any]) -> str:
@@ -228,16 +198,11 @@ def save(file: Path, about: dict[str, Any], figures: Sequence[Figure]) -> None:
 
 def commit() -> str:
     """The commit that is checked out, with a plus where files were changed since."""
+    line = ("git", "describe", "--always", "--exclude=*", "--abbrev=8", "--dirty=+")
     try:
-        head, status = _git("rev-parse", "--short=8", "HEAD"), _git("status", "--porcelain", "-uno")
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return "no commit"
-    return head.strip() + ("+" if status.strip() else "")
-
-
-def _git(*argv: str) -> str:
-    line = ("git", *argv)
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -4,16 +4,14 @@
 that can expire has expired: the rest has leaked.
 """
 
-import argparse
 import itertools
 import json
 import random
 import re
-import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -21,16 +19,15 @@ from typing import Any, TypeVar
 from matplotlib.figure import Figure
 from redis import Redis
 
-from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
+from benchmarks.frame import command, jobs, report
 from benchmarks.frame.services import record_server, temporary_folder
 from benchmarks.frame.statistics import Bound
 from shared.blobs import Blobs
 from shared.job import Times
-from shared.result import Choice, JobError, Piece, Result, Usage
+from shared.result import JobError, Piece
 from shared.settings import BlobSettings, QueueSettings, RedisSettings, RetentionSettings, Settings
-from shared.store import admission, claims, jobs, workers
+from shared.store import admission, claims
+from shared.store import jobs as records
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE, PREFIX
@@ -39,17 +36,16 @@ from shared.store.script import ScriptCall, Store, connect
 from worker.maintenance.leader import MaintenanceLeader
 
 T = TypeVar("T")
-JOBS, PER_S, SEED = 20_000, 150, 1
+JOBS, PER_S, SEED, LEGS = 20_000, 150, 1, 3
 GROWTH_LIMIT = 1.05
 SAMPLE_S, MAINTENANCE_S, HEARTBEAT_S = 1.0, 0.25, 0.3
-LEGS = 3
 RUN_OUT_LIMIT_S = 90
 """Longer than any record lives here: the longest is a claim's token, with a minute."""
 IDLE_S = 0.005
 JOB_S = 8
 KINDS_SHOWN = 8
-MODEL, LANE = "bench/simulated", "model.bench--simulated"
-FINGERPRINT = "0" * 32
+MODEL = "bench/simulated"
+LANE = jobs.lane_of(MODEL)
 CALLERS = tuple(f"caller-{n:02d}" for n in range(40))
 """The last of them submits half of all jobs."""
 REMEMBERED = 300
@@ -58,12 +54,7 @@ CLAIMS_AT_ONCE = 12
 POISON = "poison"
 BROKEN = JobError(code="invalid_image", message="The picture is broken.")
 FAILURE = JobError(code="attempts_exhausted", message="It failed.", retryable=True)
-ANSWER = Result(
-    choices=(Choice(text="A red square.", finish_reason="stop", score=0.5),),
-    usage=Usage(prompt_tokens=9, completion_tokens=3, image_tokens=4),
-    fingerprint=FINGERPRINT,
-    compute_s=0.05,
-)
+ANSWER = jobs.answer("A red square.", tokens=3)
 _WORK = re.compile(r"^(job|run)_[0-9a-f]+(:.+)?$")
 LASTING = frozenset({"arrivals", "lanes", "lane", "prints", "watched"})
 """Keys that outlive every job: a counter, the known lanes, what was measured of each (a month), the
@@ -73,7 +64,7 @@ fingerprints seen (a day), and when maintenance looked last (an hour)."""
 class Soak:
     """The periodic steps, each at its own pace, and the samples taken."""
 
-    def __init__(self, redis: RedisSettings, folder: Path, seed: int) -> None:
+    def __init__(self, redis: RedisSettings, folder: Path) -> None:
         self.settings = Settings(
             redis=redis,
             queue=QueueSettings(
@@ -87,7 +78,7 @@ class Soak:
         self.after_legs: list[Sample] = []
         self.repairs = 0
         self.submitted = 0
-        self.traffic = Traffic(self.store, self.settings, seed)
+        self.traffic = Traffic(self.store, self.settings)
         self._broker = Redis.from_url(redis.broker_url)
         blobs = Blobs(self.settings.blobs)
         self._maintenance = MaintenanceLeader(self.settings, self.store, Nudger(redis), blobs, "courier")
@@ -107,9 +98,9 @@ class Soak:
             self.samples.append(sample_store(self.store.client, at_s, self.submitted))
         self.traffic.work()
 
-    def leg(self, jobs: int, per_s: int) -> dict[str, int]:
+    def leg(self, count: int) -> dict[str, int]:
         """Submit so many, and let everything run out; keys that should have gone, by kind."""
-        for _ in self._paced(jobs, per_s):
+        for _ in self._paced(count):
             self.traffic.submit()
             self.traffic.interfere()
             self.submitted += 1
@@ -128,23 +119,23 @@ class Soak:
         self._due[every_s] = now + every_s
         return True
 
-    def _paced(self, count: int, per_s: int) -> Iterator[None]:
+    def _paced(self, count: int) -> Iterator[None]:
         """Paces a loop; time lost to other processes is not made up for by a burst."""
         due = time.monotonic()
         for _ in range(count):
             time.sleep(max(due - time.monotonic(), 0))
             yield
-            due = max(due + 1 / per_s, time.monotonic() - 1 / per_s)
+            due = max(due + 1 / PER_S, time.monotonic() - 1 / PER_S)
 
 
 class Traffic:
     """`happened` counts what was done and what came of it."""
 
-    def __init__(self, store: Store, settings: Settings, seed: int) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self.happened = Counter[str]()
         self._store = store
         self._settings = settings
-        self._dice = random.Random(seed)  # noqa: S311
+        self._dice = random.Random(SEED)  # noqa: S311
         self._numbers = itertools.count(1)
         self._questions: deque[str] = deque(maxlen=REMEMBERED)
         self._jobs: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
@@ -167,19 +158,18 @@ class Traffic:
     def interfere(self) -> None:
         """Now and then a caller cancels, purges, lists or looks."""
         caller, job = self._dice.choice(self._jobs)
-        action = self._dice.choices(("cancel", "purge", "list", "view", ""), (3, 5, 1, 5, 86))[0]
-        if action == "cancel":
-            self._run(jobs.cancel(self._settings, caller, job))
-        elif action == "purge":
-            digests = self._run(jobs.purge(self._settings, caller, job))
-            if digests:
-                self._run(jobs.deleted(digests))
-        elif action == "list":
-            self._run(jobs.jobs(self._settings, caller, after=None, limit=20))
-        elif action == "view":
-            self._run(jobs.view(self._settings, caller, job))
+        actions: dict[str, Callable[[], ScriptCall[Any]]] = {
+            "cancel": lambda: records.cancel(self._settings, caller, job),
+            "purge": lambda: records.purge(self._settings, caller, job),
+            "list": lambda: records.jobs(self._settings, caller, after=None, limit=20),
+            "view": lambda: records.view(self._settings, caller, job),
+        }
+        action = self._dice.choices((*actions, ""), (3, 5, 1, 5, 86))[0]
         if action:
             self.happened[action] += 1
+            answer = self._run(actions[action]())
+            if action == "purge" and answer:
+                self._run(records.deleted(answer))
 
     def work(self) -> None:
         """The worker claims what it may, and ends the oldest of its claims."""
@@ -197,9 +187,7 @@ class Traffic:
         self._ingest()
 
     def beat(self) -> None:
-        facts = {"rows": "4", "slots": str(CLAIMS_AT_ONCE)}
-        report = {"worker": self._worker, "lane": LANE, "fingerprint": FINGERPRINT, "facts": facts}
-        self._run(workers.beat(self._settings, state="ready", **report))  # type: ignore[arg-type]
+        self._run(jobs.beat(self._worker, LANE, rows=4, slots=CLAIMS_AT_ONCE, settings=self._settings))
         self._run(claims.renew(self._settings, self._worker, [(c.id, c.token) for c in self._claims]))
 
     def _placing(self, caller: str) -> Placing:
@@ -211,17 +199,13 @@ class Traffic:
         self._questions.append(question)
         pictures = self._dice.choices((0, 1, 2), (70, 25, 5))[0]
         poison = POISON if self._dice.random() < 0.0005 else ""
-        return Placing(
-            job=f"job_{number:032x}",
-            run=f"run_{number:032x}",
-            caller=caller,
-            model=MODEL,
-            lane=LANE,
+        return jobs.placing(
+            MODEL,
+            caller,
             priority=self._dice.choice(("interactive", "normal", "batch")),
             hash=question,
             key=f"all:{question}" if self._dice.random() < 0.9 else None,
             blobs=tuple(f"{self._dice.randrange(5000):064x}" for _ in range(pictures)),
-            cost=64,
             request=json.dumps({"ask": question, "padding": "x" * 300, "kind": poison}),
         )
 
@@ -245,9 +229,9 @@ class Traffic:
         outcome = self._dice.choices(("succeeds", "failed", "again", "drained"), (90, 3, 4, 3))[0]
         if outcome == "succeeds":
             self._run(claims.append(claim, Piece(claim.published, "A red", (1, 2))))
-            self._run(claims.settle(self._settings, claim, ANSWER, fingerprint=FINGERPRINT))
+            self._run(jobs.settle(claim, ANSWER, self._settings))
         elif outcome == "failed":
-            self._run(claims.settle(self._settings, claim, BROKEN, fingerprint=FINGERPRINT))
+            self._run(jobs.settle(claim, BROKEN, self._settings))
         else:
             error = FAILURE if outcome == "again" else None
             self._run(claims.give_back(self._settings, claim, reason=outcome, error=error))
@@ -270,11 +254,8 @@ class Traffic:
             self.happened["intake: admitted"] += 1
 
     def _claim(self, lane: str) -> Claim | None:
-        token = f"{next(self._numbers):032x}"
         worker = self._worker if lane == LANE else "courier"
-        return self._run(
-            claims.claim(self._settings, lane=lane, worker=worker, token=token, fingerprint=FINGERPRINT)
-        )
+        return self._run(jobs.claim(worker, lane, self._settings))
 
     def _restart_worker(self) -> None:
         """A new worker comes; the last one has vanished with all its claims."""
@@ -298,7 +279,7 @@ class Sample:
 
     at_s: float
     submitted: int
-    used_bytes: int
+    used_mb: float
     keys: dict[str, int]
 
 
@@ -312,8 +293,8 @@ def kind(key: str) -> str:
 def sample_store(redis: Any, at_s: float, submitted: int) -> Sample:
     """A look at every key."""
     keys = Counter(map(kind, redis.scan_iter(match=f"{PREFIX}*", count=2000)))
-    used = int(redis.info("memory")["used_memory"])
-    return Sample(round(at_s, 1), submitted, used, dict(sorted(keys.items())))
+    used_mb = round(redis.info("memory")["used_memory"] / 1e6, 2)
+    return Sample(round(at_s, 1), submitted, used_mb, dict(sorted(keys.items())))
 
 
 def survivors(sample: Sample) -> dict[str, int]:
@@ -321,57 +302,38 @@ def survivors(sample: Sample) -> dict[str, int]:
     return {kind: count for kind, count in sample.keys.items() if kind not in LASTING and kind != "ready"}
 
 
-def keys_of_a_job(samples: Sequence[Sample], job_s: float, legs: int) -> list[float]:
-    """Keys under load over the jobs submitted within `job_s` before, the median of each leg.
+def keys_of_a_job(samples: Sequence[Sample]) -> list[float]:
+    """Keys under load over the jobs submitted within JOB_S before, the median of each leg.
 
     The ratio does not depend on the pace, which a busy machine cannot hold. Claims live longer and do not
     count. 0 where a leg was too short.
     """
-    last = samples[-1].submitted
-    found: list[list[float]] = [[] for _ in range(legs)]
+    legs: list[list[float]] = [[] for _ in range(LEGS)]
     for at, sample in enumerate(samples):
-        before = next((s for s in reversed(samples[:at]) if sample.at_s - s.at_s >= job_s), None)
-        recent = sample.submitted - before.submitted if before else 0
+        leg = sample.submitted * LEGS // samples[-1].submitted
+        before = next((s for s in reversed(samples[:at]) if sample.at_s - s.at_s >= JOB_S), None)
         loaded = at and sample.submitted > samples[at - 1].submitted
-        if before and loaded and before.submitted * legs // last == sample.submitted * legs // last:
+        if before and loaded and before.submitted * LEGS // samples[-1].submitted == leg:
             keys = sum(sample.keys.values()) - sample.keys.get("claim", 0)
-            pace = recent / (sample.at_s - before.at_s)
-            found[sample.submitted * legs // last].append(keys / (pace * job_s))
-    return [median(values or [0.0]) for values in found]
+            pace = (sample.submitted - before.submitted) / (sample.at_s - before.at_s)
+            legs[leg].append(keys / (pace * JOB_S))
+    return [median(values or [0.0]) for values in legs]
 
 
-def measure(arguments: argparse.Namespace, _: Say) -> Findings:
+def measure(arguments: command.Options, _: command.Say) -> report.Findings:
     with record_server() as records, temporary_folder() as folder:
-        soak = Soak(records.settings, folder, arguments.seed)
-        leaks = [soak.leg(arguments.jobs // LEGS, arguments.pace) for _ in range(LEGS)]
-    figures = {"jobs": arguments.jobs, "at_most_per_s": arguments.pace, **_figures(soak, leaks)}
-    summary = f"left over after each leg: {leaks}"
-    return Findings(figures, _picture(soak.samples), _bounds(figures), summary=summary)
-
-
-def _figures(soak: Soak, leaks: list[dict[str, int]]) -> dict[str, Any]:
-    highest = max(soak.samples, key=lambda sample: sample.used_bytes)
-    return {
-        "took_s": round(soak.samples[-1].at_s),
+        soak = Soak(records.settings, folder)
+        leaks = [soak.leg(arguments.jobs // LEGS) for _ in range(LEGS)]
+    figures = {
+        "jobs": arguments.jobs,
         "happened": dict(sorted(soak.traffic.happened.items())),
         "mended_by_audit": soak.repairs,
-        "after_each_leg": [_row(sample) | {"by_kind": sample.keys} for sample in soak.after_legs],
-        "highest": _row(highest) | {"by_kind": highest.keys},
-        "keys_of_a_job": [round(x, 2) for x in keys_of_a_job(soak.samples, JOB_S, LEGS)],
-        "series": [_row(sample) for sample in soak.samples[:: len(soak.samples) // 40 + 1]],
+        "after_each_leg": [asdict(sample) for sample in soak.after_legs],
+        "keys_of_a_job": [round(x, 2) for x in keys_of_a_job(soak.samples)],
         "survivors": leaks,
     }
-
-
-def _row(sample: Sample) -> dict[str, float]:
-    keys = sum(sample.keys.values())
-    return {
-        "at_s": sample.at_s,
-        "jobs": sample.submitted,
-        "used_mb": round(sample.used_bytes / 1e6, 2),
-        "keys": keys,
-        "keys_but_claims": keys - sample.keys.get("claim", 0),
-    }
+    summary = f"left over after each leg: {leaks}"
+    return report.Findings(figures, _picture(soak.samples), _bounds(figures), summary=summary)
 
 
 def _bounds(figures: dict[str, Any]) -> list[Bound]:
@@ -386,35 +348,19 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
 
 
 def _picture(samples: Sequence[Sample]) -> Figure:
-    """The kinds with most keys by name, the others together."""
+    """Memory, and the kinds with most keys."""
     figure, (memory, keys) = report.figure(2)
     times = [sample.at_s for sample in samples]
-    memory.plot(times, [sample.used_bytes / 1e6 for sample in samples])
-    memory.set_ylim(bottom=0)
-    memory.set_ylabel("used_memory, MB")
-    peaks = {
-        kind: max(sample.keys.get(kind, 0) for sample in samples)
-        for kind in sorted({kind for sample in samples for kind in sample.keys})
-    }
-    largest = sorted(peaks, key=lambda kind: -peaks[kind])[:KINDS_SHOWN]
-    rows = [[sample.keys.get(kind, 0) for sample in samples] for kind in largest]
-    rows.append([sum(n for kind, n in s.keys.items() if kind not in largest) for s in samples])
-    keys.stackplot(times, rows, labels=[*largest, "all others"])
-    keys.set_ylabel("keys")
-    keys.legend(fontsize=8, loc="upper right")
-    for panel in (memory, keys):
-        panel.set_xlabel("s: three legs, after each everything runs out")
+    memory.plot(times, [sample.used_mb for sample in samples], label="used_memory")
+    peaks: Counter[str] = Counter()
+    for sample in samples:
+        peaks |= Counter(sample.keys)
+    for kind, _ in peaks.most_common(KINDS_SHOWN):
+        keys.plot(times, [sample.keys.get(kind, 0) for sample in samples], label=kind)
+    for panel, name in ((memory, "MB"), (keys, "keys")):
+        report.label(panel, "s: three legs, after each everything runs out", name)
     return figure
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.main(
-            "soak",
-            __doc__,
-            measure,
-            jobs=(JOBS, "jobs in all"),
-            pace=(PER_S, "jobs a second"),
-            seed=(SEED, "of the dice"),
-        )
-    )
+    command.main("soak", __doc__, measure, jobs=(JOBS, "jobs in all"))

@@ -4,13 +4,12 @@ Someone asks short questions all the time: on the idle service, then while a bat
 and each process is killed once. A second batch is cancelled at half.
 """
 
-import argparse
 import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,13 @@ from benchmarks.batches.client import BatchClient, BatchRun
 from benchmarks.batches.lines import MODEL, Lines
 from benchmarks.batches.prober import Probe
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
-from benchmarks.frame.services import Installation, free_port, temporary_folder
+from benchmarks.frame.jobs import lane_of
+from benchmarks.frame.services import Installation, free_port, opened
 from benchmarks.frame.statistics import Bound, summary
 from shared.batch import MOST_LINES
 
 IDLE_S = 20
 MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = 16\n'
-LANE = f"model.{MODEL.replace('/', '--')}"
 KILLS = {"api": 0.4, "worker": 0.55, "courier": 0.7}
 """How much of the batch is done when each process is killed."""
 SMALLER = 5
@@ -44,7 +41,7 @@ MEMORY_PAUSE_S = 0.25
 MEMORY_LIMIT_MB = 400
 P99_LIMIT = 10
 """Limit of the p99 wait, in times that of the idle service: during a batch both cores are full."""
-WORK_KEYS = ("batching", "batching:local", f"queue:{LANE}", "lease", "deadlines", "schedule")
+WORK_KEYS = ("batching", "batching:local", f"queue:{lane_of(MODEL)}", "lease", "deadlines", "schedule")
 """Sorted sets of what is in progress."""
 BATCH_KEYS = ("lines", "answers", "doubles", "good", "bad")
 """Keys of one batch that go at its end; the event of its end is kept like any other."""
@@ -57,15 +54,12 @@ class Outcome:
     `kills` are moments of the monotonic clock by the process's name.
     """
 
-    lines: Lines
-    cut_lines: Lines
     whole: BatchRun
     cut: BatchRun
     began: float
     probes: Sequence[Probe]
     kills: dict[str, float]
     memory: "Memory"
-    redis_used_mb: float
     leaks: dict[str, int]
 
     @property
@@ -116,7 +110,7 @@ class Killer:
 
     services: Installation
     count: int
-    say: Say
+    say: command.Say
     kills: dict[str, float] = field(default_factory=dict)
     _reported: float = 0.0
 
@@ -132,38 +126,36 @@ class Killer:
             self.say(f"{due[0]} killed")
 
 
-@contextmanager
-def _opened(port: int) -> Iterator[Installation]:
+class BatchServices(Installation):
     """One process of each kind, all settings as shipped, each started again when it ends."""
-    with temporary_folder() as folder:
-        services = Installation(folder, MODELS, log_level="info")
-        try:
-            services.add(services.records)
-            services.api(port, restarts=True)
-            services.worker(restarts=True)
-            services.courier(restarts=True)
-            services.wait_until(f"http://127.0.0.1:{port}/models/{MODEL}/health")
-            yield services
-        finally:
-            services.stop_all()
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, MODELS, log_level="info")
+        self.port = free_port()
+
+    def start(self) -> None:
+        self.add(self.records)
+        self.api(self.port, restarts=True)
+        self.worker(restarts=True)
+        self.courier(restarts=True)
+        self.wait_until(f"http://127.0.0.1:{self.port}/models/{MODEL}/health")
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
-    port = free_port()
-    with _opened(port) as services:
-        outcome = command.run(_run(services, port, arguments.lines, arguments.idle, say))
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
+    with opened(BatchServices) as services:
+        outcome = command.run(_run(services, arguments.lines, arguments.idle, say))
     figures = _figures(outcome)
-    names = ("lines_per_s", "upload_s", "asked_ms", "memory_mb", "unanswered")
-    shown = {name: figures[name] for name in names}
-    return Findings(figures, _picture(outcome), _bounds(figures), summary=str(shown))
+    return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
 
 
-async def _run(services: Installation, port: int, count: int, idle_s: int, say: Say) -> Outcome:
+async def _run(services: BatchServices, count: int, idle_s: int, say: command.Say) -> Outcome:
     """A batch of `count` lines, and a smaller one that is cancelled."""
     lines, cut = Lines("whole", count, pictures=True), Lines("cut", count // SMALLER, pictures=False)
-    paths = [await asyncio.to_thread(_written, services.folder, one) for one in (lines, cut)]
+    paths = [services.folder / f"{one.name}.jsonl" for one in (lines, cut)]
+    for one, path in zip((lines, cut), paths, strict=True):
+        await asyncio.to_thread(one.write, path)
     say(f"everything serves; the file of {count} lines has {paths[0].stat().st_size / 1e6:.1f} MB")
-    memory, client = Memory(services), BatchClient(f"http://127.0.0.1:{port}", services.folder)
+    memory, client = Memory(services), BatchClient(services.port, services.folder)
     watching, killer = asyncio.create_task(memory.watch()), Killer(services, count, say)
 
     async def cancel_at_half(batch: BatchRun) -> None:
@@ -172,7 +164,7 @@ async def _run(services: Installation, port: int, count: int, idle_s: int, say: 
             await client.cancel(batch.batch)
 
     answers = services.folder / "probes"
-    argv = ("-m", "benchmarks.batches.prober", str(port), str(answers))
+    argv = ("-m", "benchmarks.batches.prober", str(services.port), str(answers))
     services.run("prober", sys.executable, *argv)
     await asyncio.sleep(WARM_S)
     began = time.monotonic()
@@ -186,23 +178,14 @@ async def _run(services: Installation, port: int, count: int, idle_s: int, say: 
     await client.aclose()
     with services.records.client(decode_responses=True) as redis:
         return Outcome(
-            lines=lines,
-            cut_lines=cut,
             whole=whole,
             cut=ended,
             began=began,
             probes=prober.read(answers),
             kills=killer.kills,
             memory=memory,
-            redis_used_mb=float(redis.info("memory")["used_memory_peak"]) / 1e6,
             leaks=_left_over(redis, [whole.batch, ended.batch]),
         )
-
-
-def _written(folder: Path, lines: Lines) -> Path:
-    path = folder / f"{lines.name}.jsonl"
-    lines.write(path)
-    return path
 
 
 def _left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:
@@ -218,10 +201,8 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
     """The run in numbers: seconds, MB of a million bytes, and of what people waited ms."""
     whole, memory = outcome.whole, outcome.memory
     waits = {name: outcome.waits(span) for name, span in outcome.spans().items()}
-    failed = [p.began + p.took_s for p in outcome.probes if p.status != 200]
-    before = sum(at < outcome.first_kill for at in failed)
     return {
-        "lines": outcome.lines.count,
+        "lines": whole.lines.count,
         "file_mb": round(whole.input_bytes / 1e6, 1),
         "upload_s": round(whole.upload_s, 2),
         "looked_through_s": round(whole.spent_s("validating"), 1),
@@ -231,15 +212,14 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "output_mb": round(whole.output_bytes / 1e6, 1),
         "download_s": round(whole.download_s, 2),
         "whole": _verdict(whole),
-        "cancelled": {"lines": outcome.cut_lines.count, **_verdict(outcome.cut)},
+        "cancelled": {"lines": outcome.cut.lines.count, **_verdict(outcome.cut)},
         "killed": list(outcome.kills),
         "asked_ms": {name: summary(some) if some else {} for name, some in waits.items()},
-        "unanswered": {"before": before, "behind": len(failed) - before},
+        "unanswered": sum(probe.status != 200 for probe in outcome.probes),
         "memory_mb": {
             name: {"idle": round(memory.idle[name], 1), "most": round(memory.most[name], 1)}
             for name in memory.idle
         },
-        "redis_used_mb": round(outcome.redis_used_mb, 1),
         "survivors": outcome.leaks,
     }
 
@@ -291,12 +271,5 @@ def _picture(outcome: Outcome) -> Figure:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.main(
-            "batches",
-            __doc__,
-            measure,
-            lines=(MOST_LINES, "lines of the file"),
-            idle=(IDLE_S, "seconds of asking on the idle service"),
-        )
-    )
+    idle = (IDLE_S, "seconds of asking on the idle service")
+    command.main("batches", __doc__, measure, lines=(MOST_LINES, "lines of the file"), idle=idle)

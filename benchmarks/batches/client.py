@@ -32,6 +32,7 @@ class BatchRun:
     """What one batch came to for its caller: times in seconds on the monotonic clock, sizes in bytes."""
 
     began: float
+    lines: Lines
     batch: str = ""
     input_bytes: int = 0
     upload_s: float = 0.0
@@ -58,15 +59,14 @@ Look = Callable[[BatchRun], Awaitable[None]]
 class BatchClient:
     """Its files lie in `folder` meanwhile."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self._client = openai.AsyncOpenAI(
-            base_url=f"{url}/v1", api_key="none", max_retries=RETRIES, timeout=LIMIT_S
-        )
+    def __init__(self, port: int, folder: Path) -> None:
+        url = f"http://127.0.0.1:{port}/v1"
+        self._client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=RETRIES, timeout=LIMIT_S)
         self._folder = folder
 
     async def run(self, lines: Lines, path: Path, look: Look) -> BatchRun:
         """A batch over the file at `path`, from its upload until its rows were checked."""
-        batch_run = BatchRun(time.monotonic(), input_bytes=_size(path))
+        batch_run = BatchRun(time.monotonic(), lines, input_bytes=_size(path))
         file = await self._client.files.create(file=path, purpose="batch")
         batch_run.upload_s = time.monotonic() - batch_run.began
         batch = await self._client.batches.create(
@@ -75,7 +75,7 @@ class BatchClient:
         ended = await self._until_ended(batch, batch_run, look)
         counts = ended.request_counts
         batch_run.counts = {} if counts is None else counts.to_dict(mode="json")  # type: ignore[assignment]
-        batch_run.verdict = await self._verdict(lines, ended, batch_run)
+        batch_run.verdict = await self._verdict(ended, batch_run)
         return batch_run
 
     async def cancel(self, batch: str) -> None:
@@ -96,7 +96,7 @@ class BatchClient:
             await asyncio.sleep(POLL_S)
             batch = await self._client.batches.retrieve(batch.id)
 
-    async def _verdict(self, lines: Lines, batch: Batch, batch_run: BatchRun) -> Verdict:
+    async def _verdict(self, batch: Batch, batch_run: BatchRun) -> Verdict:
         began = time.monotonic()
         good, bad = [
             await self._download(batch.id, kind, id)
@@ -105,7 +105,9 @@ class BatchClient:
         batch_run.download_s = time.monotonic() - began
         batch_run.output_bytes = _size(good) + _size(bad)
         cut = batch.status == "cancelled"
-        return await asyncio.to_thread(judge, lines, read(good), read(bad), batch_run.counts, cut=cut)
+        return await asyncio.to_thread(
+            judge, batch_run.lines, read(good), read(bad), batch_run.counts, cut=cut
+        )
 
     async def _download(self, batch: str, kind: str, file: str | None) -> Path:
         """A file that was not made is an empty one."""

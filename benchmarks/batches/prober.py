@@ -1,22 +1,22 @@
 """A caller that asks one short question after the other, in a process of its own, and records the waits.
 
 `python -m benchmarks.batches.prober PORT FILE`: a line for each question, `began seconds status`, on the
-monotonic clock, which is one for all processes of a machine. Status 0: no answer came.
+monotonic clock, which is one for all processes of a machine. Status 0: no answer came, 1: an error.
 """
 
 import http.client
+import itertools
 import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from benchmarks.batches.lines import ENDPOINT, MODEL
+from benchmarks.frame.load import Caller, UnexpectedAnswerError
 
 PAUSE_S = 0.03
-LIMIT_S = 30
 
 
 @dataclass(frozen=True)
@@ -26,33 +26,17 @@ class Probe:
     status: int
 
 
-class Prober:
-    """Keeps its connection for as long as the other end does."""
-
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
-
-    def ask(self, number: int) -> int:
-        body = {"model": MODEL, "messages": [{"role": "user", "content": f"How is number {number}?"}]}
-        try:
-            self._connection.request("POST", ENDPOINT, json.dumps(body), {"content-type": "application/json"})
-            answer = self._connection.getresponse()
-            answer.read()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            return 0
-        return answer.status
-
-
-def probe(prober: Prober, out: TextIO) -> None:
-    """Until the process is ended."""
-    number = 0
-    while True:
-        began = time.monotonic()
-        status = prober.ask(number)
-        print(began, time.monotonic() - began, status, file=out, flush=True)
-        number += 1
-        time.sleep(PAUSE_S)
+def ask(caller: Caller, number: int) -> int:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": f"How is number {number}?"}]}
+    try:
+        caller.raw("POST", ENDPOINT, json.dumps(body).encode())
+    except UnexpectedAnswerError:
+        return 1
+    except (OSError, http.client.HTTPException):
+        # The next question opens a new connection.
+        caller.close()
+        return 0
+    return 200
 
 
 def read(path: Path) -> Sequence[Probe]:
@@ -62,5 +46,10 @@ def read(path: Path) -> Sequence[Probe]:
 
 
 if __name__ == "__main__":
+    caller = Caller(int(sys.argv[1]))
     with Path(sys.argv[2]).open("w") as file:
-        probe(Prober(int(sys.argv[1])), file)
+        for number in itertools.count():
+            began = time.monotonic()
+            status = ask(caller, number)
+            print(began, time.monotonic() - began, status, file=file, flush=True)
+            time.sleep(PAUSE_S)

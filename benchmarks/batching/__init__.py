@@ -1,1 +1,0 @@
-"""Many callers at once, at our service and at other servers: `python -m benchmarks.batching`."""

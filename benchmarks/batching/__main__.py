@@ -1,10 +1,9 @@
 """Many callers at once, at our service and at other servers: under half an hour.
 
 Each part is a server, a model, a number format, one thread or the whole machine. What is left out by
---systems, --models, --dtypes or --clients keeps its figures.
+--systems, --models or --clients keeps its figures.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,6 @@ from benchmarks.batching.measurement import Run
 from benchmarks.batching.plan import DTYPES, MODELS, NAME, SYSTEMS, OtherMachineError, Results
 from benchmarks.batching.questions import SUBJECTS
 from benchmarks.frame import command, report
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import ROOT
 
 DECODING = "decoding"
@@ -44,40 +42,27 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     run = Run(results, arguments.size, command.progress())
-    _measure(arguments, results, run)
-    findings = Findings({}, picture(results.rows["parts"]), results.bounds())
+    systems = [system for system in SYSTEMS if system in arguments.systems]
+    for part in plan.parts(systems, arguments.models, DTYPES):
+        run.part(part, arguments.vllm)
+    for model, dtype in product(arguments.models, DTYPES):
+        # Where answers end by themselves, the pages compare requests and not steps.
+        if DECODING in arguments.systems and not SUBJECTS[model].ends:
+            run.decoding(model, dtype)
+    findings = report.Findings({}, picture(results.rows["parts"]), results.bounds())
     print(report.table(findings))
     report.write(arguments.out, NAME, results.rows, findings.picture)
     return 0 if not run.failed and findings.met else 1
 
 
-def _measure(arguments: argparse.Namespace, results: Results, run: Run) -> None:
-    size = arguments.size
-    systems = [system for system in SYSTEMS if system in arguments.systems]
-    for part in plan.parts(systems, arguments.models, arguments.dtypes):
-        if not (arguments.missing and results.has(part, size.clients_of(part))):
-            run.part(part, arguments.vllm)
-    for model, dtype in product(arguments.models, arguments.dtypes):
-        # Where answers end by themselves, the pages compare requests and not steps.
-        due = DECODING in arguments.systems and not SUBJECTS[model].ends
-        if due and not (arguments.missing and results.has_decoding(model, dtype, size.decode_rows)):
-            run.decoding(model, dtype)
-
-
-def _arguments() -> argparse.Namespace:
+def _arguments() -> command.Options:
     parser = command.parser(NAME, __doc__)
     systems = (*SYSTEMS, DECODING)
     parser.add_argument("--systems", nargs="+", choices=systems, help="default: all, vllm where it is named")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--clients", nargs="+", type=int, help=f"default: {plan.CLIENTS}")
     parser.add_argument("--vllm", type=Path, metavar="PYTHON", help="of an environment that has vLLM")
-    parser.add_argument("--missing", action="store_true", help="only parts that have no figures yet")
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="every part for seconds, into data/benchmarks: shows that it works",
-    )
+    parser.add_argument("--quick", action="store_true", help="every part for seconds, into data/benchmarks")
     parser.set_defaults(out=None)
     arguments = parser.parse_args()
     arguments.systems = arguments.systems or [name for name in systems if name != "vllm" or arguments.vllm]
@@ -112,14 +97,9 @@ def picture(parts: Sequence[dict[str, Any]]) -> Figure:
 def _draw_line(panel: Any, row: dict[str, Any]) -> None:
     points = sorted(row["points"].values(), key=lambda point: point["clients"])
     cores = "1 core" if row["cores"] == 1 else f"{row['cores']} cores"
-    panel.plot(
-        [point["clients"] for point in points],
-        [point["tokens_per_s"] for point in points],
-        LINES[row["cores"]],
-        marker="o",
-        color=COLORS[row["system"]],
-        label=f"{SYSTEMS[row['system']].replace('`', '')}, {cores}",
-    )
+    rates = [[point[name] for point in points] for name in ("clients", "tokens_per_s")]
+    style = {"color": COLORS[row["system"]], "label": f"{SYSTEMS[row['system']].replace('`', '')}, {cores}"}
+    panel.plot(*rates, LINES[row["cores"]], marker="o", **style)
 
 
 if __name__ == "__main__":

@@ -156,9 +156,9 @@ async def _body(reader: asyncio.StreamReader, length: int | None) -> AsyncIterat
     await reader.readexactly(2)
 
 
-def point(drive: Drive, *, cpu_s: float, rss_mb: float, exactly: int | None) -> dict[str, Any]:
-    """One number of clients; `exactly` is the length of every answer, where it is known, in tokens."""
-    tokens, requests = counted(drive.answers, exactly)
+def point(drive: Drive, *, cpu_s: float, rss_mb: float) -> dict[str, Any]:
+    """One number of clients."""
+    tokens = counted(drive.answers)
     gaps = sorted(after - before for one in drive.answers for before, after in pairwise(one.arrivals))
     return {
         "clients": drive.clients,
@@ -167,8 +167,6 @@ def point(drive: Drive, *, cpu_s: float, rss_mb: float, exactly: int | None) -> 
         "wall_s": round(drive.wall_s, 2),
         "tokens_per_s": round(tokens / drive.wall_s, 1),
         "tokens_per_cpu_s": round(tokens / cpu_s, 1),
-        "requests_per_s": round(requests / drive.wall_s, 3),
-        "cores_used": round(cpu_s / drive.wall_s, 2),
         **first_text(drive.answers, drive.wall_s),
         # None where no answer had two chunks.
         "gap_p50_ms": round(percentile(gaps, 0.5) * 1e3, 2) if gaps else None,
@@ -178,13 +176,9 @@ def point(drive: Drive, *, cpu_s: float, rss_mb: float, exactly: int | None) -> 
     }
 
 
-def counted(answers: Sequence[Answer], exactly: int | None) -> tuple[float, float]:
-    """Tokens and requests. A cut-off answer counts by its words: a token each where `exactly` is known, at
-    least a token each elsewhere."""
-    whole = [one for one in answers if one.ended is not None]
-    words = sum(len(one.text.split()) for one in answers if one.ended is None)
-    parts = words / exactly if exactly else 0
-    return sum(one.tokens for one in whole) + words, len(whole) + parts
+def counted(answers: Sequence[Answer]) -> int:
+    """Tokens. A cut-off answer counts by its words, each of which is a token at least."""
+    return sum(len(one.text.split()) if one.ended is None else one.tokens for one in answers)
 
 
 def first_text(answers: Sequence[Answer], wall_s: float) -> dict[str, Any]:

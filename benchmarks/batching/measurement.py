@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.batching import servers
-from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, drive, first_text, point
+from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, drive, point
 from benchmarks.batching.plan import Part, Results, Size
 from benchmarks.batching.questions import SUBJECTS, Question
 from benchmarks.frame import report
@@ -57,8 +57,7 @@ class Measuring:
         questions = self._serving.wire.ask(self._subject, numbers, self._longest)
         driven, cpu_s = self._drive(questions, clients, self._size.seconds_of(self._part))
         self._check(driven.answers)
-        rss_mb = self._serving.usage.rss_mb()
-        return point(driven, cpu_s=cpu_s, rss_mb=rss_mb, exactly=self._exactly)
+        return point(driven, cpu_s=cpu_s, rss_mb=self._serving.usage.rss_mb())
 
     def _first(self) -> list[str]:
         """Digests of the answers to the first questions, asked at once."""
@@ -74,8 +73,7 @@ class Measuring:
             questions = [Question(picture, f"{n} {one.text}") for n, one in enumerate(questions)]
         messages = [self._serving.wire.post([one.message], SHORT) for one in questions]
         driven, cpu_s = self._drive(messages, len(messages), LONGEST_S)
-        times = {"wall_s": round(driven.wall_s, 2), "cpu_s": round(cpu_s, 2)}
-        return times | first_text(driven.answers, driven.wall_s)
+        return {"wall_s": round(driven.wall_s, 2), "cpu_s": round(cpu_s, 2)}
 
     def _chats(self) -> list[float]:
         """Median time to the first text of each turn."""

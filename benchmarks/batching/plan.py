@@ -3,7 +3,7 @@ machine: a part that is measured again replaces its earlier result."""
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -106,22 +106,13 @@ class Results:
             raise OtherMachineError(f"{self._file} is of another machine: remove it, or name another --out")
         self.rows["machine"] = machine
 
-    def part(self, part: Part) -> dict[str, Any] | None:
-        return next((row for row in self.rows["parts"] if _key(row, PART_KEY) == _of(part)), None)
-
-    def has(self, part: Part, clients: Sequence[int]) -> bool:
-        old = self.part(part)
-        return old is not None and {str(n) for n in clients} <= old["points"].keys()
-
-    def has_decoding(self, model: str, dtype: str, rows: int) -> bool:
-        return (model, dtype, rows) in [_key(row, DECODING_KEY) for row in self.rows["decoding"]]
-
     def add(self, part: Part, measured: dict[str, Any]) -> None:
         """Keeps points of client numbers that were not measured again, each with its own date."""
-        old = self.part(part)
-        new = {name: point | {"date": measured["date"]} for name, point in measured["points"].items()}
-        points = (old["points"] if old else {}) | new
-        row = dict(zip(PART_KEY, _of(part), strict=True)) | measured
+        row = asdict(part) | measured
+        points = {name: point | {"date": measured["date"]} for name, point in measured["points"].items()}
+        for old in self.rows["parts"]:
+            if _key(old, PART_KEY) == _key(row, PART_KEY):
+                points = old["points"] | points
         row["points"] = dict(sorted(points.items(), key=lambda item: int(item[0])))
         self._put("parts", row, PART_KEY)
 
@@ -154,7 +145,3 @@ class Results:
 
 def _key(row: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(row[name] for name in names)
-
-
-def _of(part: Part) -> tuple[Any, ...]:
-    return tuple(getattr(part, name) for name in PART_KEY)

@@ -20,7 +20,6 @@ KINDS = ("background", "color", "count", "describe", "shape", "where", "yes/no")
 WORDS = ("bidu", "chimu", "kelo", "nola", "stara", "trize", "vao", "wheru")
 FEWEST, MOST = 6, 30
 SIDE, GRAINS = 224, 16
-MID = ROOT / "data" / "models" / "mid"
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,8 @@ class Wire:
 
     def post(self, messages: Sequence[dict[str, Any]], longest: int) -> bytes:
         """A whole HTTP request for a streamed answer, drawn greedily."""
-        body = {
-            "model": self.model,
-            "messages": messages,
-            "max_tokens": longest,
-            "temperature": 0,
-            "stream": True,
-        }
+        body = {"model": self.model, "messages": messages, "max_tokens": longest}
+        body |= {"temperature": 0, "stream": True}
         if self.counts_on_request:
             body["stream_options"] = {"include_usage": True}
         return post("/v1/chat/completions", json.dumps(body).encode())

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,7 @@ from pathlib import Path
 
 from benchmarks.batching.plan import OURS, WIDE, Part
 from benchmarks.batching.questions import SUBJECTS, Subject, Wire
-from benchmarks.frame.services import (
-    ROOT,
-    Installation,
-    NotStartedError,
-    Services,
-    free_port,
-    temporary_folder,
-)
+from benchmarks.frame.services import ROOT, Installation, Services, free_port, temporary_folder
 from benchmarks.frame.usage import Usage
 from shared.settings import Settings, WorkerSettings
 from shared.store import jobs
@@ -104,12 +96,8 @@ def _start_ours(services: Installation, part: Part, port: int) -> Wire:
     services.courier()
     services.api(port)
     services.wait_until(f"http://127.0.0.1:{port}/ready", START_LIMIT_S)
-    deadline, store = time.monotonic() + START_LIMIT_S, connect(services.records.settings)
-    while store.run(jobs.lane(services.settings, model.lane)).ready < workers:
-        services.raise_ended()
-        if time.monotonic() > deadline:
-            raise NotStartedError(f"fewer than {workers} workers are ready")
-        time.sleep(0.1)
+    store, lane = connect(services.records.settings), jobs.lane(services.settings, model.lane)
+    services.until(lambda: store.run(lane).ready >= workers, f"{workers} workers are ready", START_LIMIT_S)
     store.client.close()
     return Wire(model.id, counts_on_request=True)
 

@@ -1,1 +1,0 @@
-"""Whether the cache ever answers another question, or misses the same one: `python -m benchmarks.cache`."""

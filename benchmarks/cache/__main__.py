@@ -3,9 +3,7 @@
 Each pair's first request is submitted, claimed and settled by the real scripts; then its second is submitted.
 """
 
-import argparse
 import asyncio
-import sys
 from collections import Counter
 from itertools import islice
 
@@ -14,8 +12,6 @@ from matplotlib.figure import Figure
 from benchmarks.cache.lookups import answered_from_cache
 from benchmarks.cache.pairs import SAME, pairs
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
 from benchmarks.frame.services import record_server
 from benchmarks.frame.statistics import Bound
 from shared.settings import RedisSettings
@@ -26,13 +22,12 @@ AT_ONCE = 100
 REPORT_PAIRS = 20_000
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     with record_server() as records:
-        asked, hits = asyncio.run(_look_up_all(records.settings, arguments.pairs, arguments.seed, say))
+        asked, hits = asyncio.run(_look_up_all(records.settings, arguments.pairs, say))
     wrong = sum(count for field, count in hits.items() if field != SAME)
     figures = {
         "pairs": asked.total(),
-        "seed": arguments.seed,
         "asked": dict(asked),
         "answered_from_cache": dict(hits),
     }
@@ -40,15 +35,15 @@ def measure(arguments: argparse.Namespace, say: Say) -> Findings:
         Bound("pairs that differ, answered alike", wrong, 0, "pairs"),
         Bound("pairs that are the same, computed twice", asked[SAME] - hits[SAME], 0, "pairs"),
     ]
-    return Findings(figures, _picture(asked, hits), bounds)
+    return report.Findings(figures, _picture(asked, hits), bounds)
 
 
 async def _look_up_all(
-    redis: RedisSettings, count: int, seed: int, say: Say
+    redis: RedisSettings, count: int, say: command.Say
 ) -> tuple[Counter[str], Counter[str]]:
     """Pairs, and those of them whose second was answered from the cache, by the field they differ in."""
     store, asked, hits = connect_async(redis), Counter[str](), Counter[str]()
-    drawn = pairs(count, seed)
+    drawn = pairs(count, SEED)
     while some := list(islice(drawn, AT_ONCE)):
         found = await answered_from_cache(store, some)
         asked.update(pair.field for pair in some)
@@ -74,12 +69,4 @@ def _picture(asked: Counter[str], hits: Counter[str]) -> Figure:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.main(
-            "cache",
-            __doc__,
-            measure,
-            pairs=(PAIRS, "pairs of requests"),
-            seed=(SEED, "of what is drawn"),
-        )
-    )
+    command.main("cache", __doc__, measure, pairs=(PAIRS, "pairs of requests"))

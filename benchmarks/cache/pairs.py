@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from benchmarks.cache.requests import PARAMETERS, draw_request, part, rewrite, schema, text, tools
+from benchmarks.cache.requests import MODELS, PARAMETERS, draw_request, part, rewrite, schema, text, tools
 from shared.request import Parameters, Request
 
 T = TypeVar("T")
@@ -161,11 +161,6 @@ def _one_digit(dice: random.Random, node: Body) -> bool:
     return True
 
 
-def _other_medium(_: random.Random, node: Body) -> bool:
-    node["type"] = "audio" if node["type"] == "image" else "image"
-    return True
-
-
 def _order(dice: random.Random, message: Body) -> bool:
     old = list(message["parts"])
     if all(one == old[0] for one in old):
@@ -196,11 +191,6 @@ def _tools(dice: random.Random, body: Body) -> bool:
     return True
 
 
-def _model(_: random.Random, body: Body) -> bool:
-    body["model"] = {"org/model": "org/other", "org/other": "org/model"}[body["model"]]
-    return True
-
-
 def _flag(name: str) -> Change:
     return _in_request(_drawn(name, lambda dice: dice.random() < 0.5))
 
@@ -209,13 +199,13 @@ MEDIA = ("image", "audio")
 CHANGES: dict[str, Change] = {
     "caller": lambda _, one: replace(one, caller="caller-2"),
     "revision": lambda _, one: replace(one, revision="main2"),
-    "model": _in_request(_model),
+    "model": _in_request(_drawn("model", lambda dice: dice.choice(MODELS))),
     "continue_final": _flag("continue_final"),
     "raw": _flag("raw"),
     "messages.role": _in_message(_role),
     "messages.parts.text": _in_part(("text",), _one_character),
     "messages.parts.digest": _in_part(MEDIA, _one_digit),
-    "messages.parts.type": _in_part(MEDIA, _other_medium),
+    "messages.parts.type": _in_part(MEDIA, _drawn("type", lambda dice: dice.choice(MEDIA))),
     "messages.parts order": _in_message(_order),
     "messages.parts one more": _in_message(_one_more),
     "messages.calls.name": _in_call("name"),

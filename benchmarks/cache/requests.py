@@ -20,6 +20,7 @@ from shared.request import (
     Tools,
 )
 
+MODELS = ("org/model", "org/other")
 ROLES: tuple[Role, ...] = ("system", "user")
 WORDS = (
     "what",
@@ -77,7 +78,7 @@ def draw_request(dice: random.Random) -> Request:
         messages += _tool_turns(dice)
     drawn = {name: draw(dice) for name, draw in PARAMETERS.items() if dice.random() < 0.3}
     return Request(
-        model=dice.choice(("org/model", "org/other")),
+        model=dice.choice(MODELS),
         messages=tuple(messages),
         parameters=Parameters(**drawn),
         tools=tools(dice) if dice.random() < 0.4 else None,

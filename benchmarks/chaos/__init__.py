@@ -1,1 +1,0 @@
-"""What is lost when processes die: `make chaos`."""

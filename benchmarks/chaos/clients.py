@@ -52,14 +52,16 @@ async def sent_events(reply: httpx.Response) -> AsyncIterator[SentEvent]:
             data += value
 
 
-class Events:
-    """A job's events, over several streams; `last` is where the next one has to go on."""
+class Reading:
+    """What came so far; `last` is the number of the last event."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
-        self.last = 0
-        self.text = ""
-        self.over = False
+        self.last, self.text, self.over = 0, "", False
+
+
+class Events(Reading):
+    """A job's events, over several streams, each of which goes on after the last event."""
 
     async def read(self, events: AsyncIterator[SentEvent]) -> None:
         """One stream. It may break off at any place; a clean end before the job's end is a flaw."""
@@ -90,13 +92,8 @@ class Events:
         self._story.ends.add(end)
 
 
-class Chat:
+class Chat(Reading):
     """One streamed chat answer."""
-
-    def __init__(self, story: Story) -> None:
-        self._story = story
-        self.text = ""
-        self.over = False
 
     async def read(self, events: AsyncIterator[SentEvent]) -> None:
         """To its end; one that breaks off has to be the beginning of the right answer all the same."""
@@ -127,14 +124,15 @@ class Client:
 
     async def run(self) -> None:
         """Until it has seen the end; the caller cancels what takes too long."""
-        way = self._story.question.way
-        if way == "chat":
-            await self._chat()
-        elif way == "chat_stream":
-            await self._chat_stream()
-        else:
-            job = await self._submit()
-            await (self._poll(job) if way == "poll" else self._follow(job))
+        match self._story.question.way:
+            case "chat":
+                await self._chat()
+            case "chat_stream":
+                await self._chat_stream()
+            case "poll":
+                await self._poll(await self._submit())
+            case "follow":
+                await self._follow(await self._submit())
         self._story.ended_at = time.time()
 
     async def _submit(self) -> str:
@@ -176,7 +174,7 @@ class Client:
     async def _chat(self) -> None:
         async for reply in self._tries("POST", "/v1/chat/completions", json=self._chat_body()):
             if reply.status_code == 200:
-                self._succeed(reply.json()["choices"][0]["message"]["content"])
+                self._story.ends.add(End("succeeded", reply.json()["choices"][0]["message"]["content"]))
                 return
             self._flaw(reply)
 
@@ -188,7 +186,7 @@ class Client:
             try:
                 path = f"{self._url()}/v1/chat/completions"
                 async with self._http.stream("POST", path, json=body, headers=self._headers) as reply:
-                    self._note_job(reply)
+                    self._story.accept(reply)
                     if reply.status_code == 200:
                         await chat.read(sent_events(reply))
                     elif reply.status_code not in RETRYABLE:
@@ -197,7 +195,7 @@ class Client:
             except httpx.TransportError:
                 self._story.resumed += 1
             if chat.over:
-                self._succeed(chat.text)
+                self._story.ends.add(End("succeeded", chat.text))
                 return
             await self._pause()
 
@@ -207,7 +205,7 @@ class Client:
         while True:
             try:
                 reply = await self._http.request(method, f"{self._url()}{path}", headers=headers, **options)
-                self._note_job(reply)
+                self._story.accept(reply)
                 if reply.status_code not in RETRYABLE:
                     yield reply
                     if reply.status_code == 200 and method == "GET":
@@ -226,15 +224,9 @@ class Client:
     async def _pause(self) -> None:
         await asyncio.sleep(self._dice.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S))
 
-    def _note_job(self, reply: httpx.Response) -> None:
-        self._story.accept(reply.headers.get("x-job-id"), time.time())
-
     def _is_missing(self, reply: httpx.Response) -> bool:
         self._story.missing |= reply.status_code in (404, 410)
         return self._story.missing
-
-    def _succeed(self, text: str) -> None:
-        self._story.ends.add(End("succeeded", text))
 
     def _flaw(self, reply: httpx.Response) -> None:
         self._story.flaws.append(f"answered {reply.status_code} {reply.text[:200]}")
@@ -269,7 +261,6 @@ def _compare(story: Story, job: dict[str, Any] | None) -> None:
         story.missing = True
         return
     names = ("number", "worker", "started_at", "ended_at", "outcome")
-    story.cache = job.get("cache") or ""
     story.attempts = tuple(Attempt(*(row[name] for name in names)) for row in job["attempts"])
     if job["ended_at"]:
         story.ends.add(end_of(job))

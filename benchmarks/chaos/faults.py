@@ -7,7 +7,7 @@ import signal
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -91,14 +91,12 @@ class Landed:
 class Recovery:
     """One interrupted attempt, or one outage of the record store, and the claim that ended it.
 
-    `in_line_s` is how long it took until the work was queued again, None for an outage; the rest is the wait
-    for a worker. `after_restart`: the record store had restarted so recently that rescue held back.
+    `after_restart`: the record store had restarted so recently that rescue held back.
     """
 
     kind: str
     seconds: float
     after_restart: bool
-    in_line_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -143,11 +141,6 @@ class Saboteur:
         self._services = services
         self._records = services.records
         self._store_is_hit = asyncio.Lock()
-        self._on_store: dict[str, Callable[[float], Awaitable[None]]] = {
-            "redis_killed": self._kill_store,
-            "redis_paused": self._pause_store,
-            "redis_full": self._fill_store,
-        }
 
     async def run(self, plan: Iterable[Fault], enough: asyncio.Event) -> None:
         """Until there is enough, and every fault that began has passed."""
@@ -161,11 +154,11 @@ class Saboteur:
                 strikes.create_task(self._strike(fault))
 
     async def _strike(self, fault: Fault) -> None:
-        if fault.kind in self._on_store:
+        if fault.kind.startswith("redis"):
             # One at a time: a server that is down cannot be paused.
             async with self._store_is_hit:
                 at = time.time()
-                await self._on_store[fault.kind](fault.for_s)
+                await self._strike_store(fault.kind, fault.for_s)
                 self.landed.append(Landed(fault.kind, "redis", None, at, time.time()))
         elif victim := self._victim(fault):
             at, pid = time.time(), victim.pid
@@ -195,22 +188,21 @@ class Saboteur:
             if victim.pid == pid:
                 victim.send(signal.SIGCONT)
 
-    async def _kill_store(self, for_s: float) -> None:
-        self._records.kill()
-        await asyncio.sleep(SUPERVISOR_S + for_s)
-        await self._services.restart_records()
-
-    async def _pause_store(self, for_s: float) -> None:
-        self._records.send(signal.SIGSTOP)
-        await asyncio.sleep(for_s)
-        self._records.send(signal.SIGCONT)
-
-    async def _fill_store(self, for_s: float) -> None:
-        """Sets a memory limit below what the store holds: every write that needs memory is refused."""
-        with self._records.client() as client:
-            await asyncio.to_thread(client.config_set, "maxmemory", 1)
+    async def _strike_store(self, kind: str, for_s: float) -> None:
+        """A full one has a memory limit below what it holds: every write that needs memory is refused."""
+        if kind == "redis_killed":
+            self._records.kill()
+            await asyncio.sleep(SUPERVISOR_S + for_s)
+            await self._services.restart_records()
+        elif kind == "redis_paused":
+            self._records.send(signal.SIGSTOP)
             await asyncio.sleep(for_s)
-            await asyncio.to_thread(client.config_set, "maxmemory", 0)
+            self._records.send(signal.SIGCONT)
+        else:
+            with self._records.client() as client:
+                await asyncio.to_thread(client.config_set, "maxmemory", 1)
+                await asyncio.sleep(for_s)
+                await asyncio.to_thread(client.config_set, "maxmemory", 0)
 
 
 def recoveries(
@@ -223,7 +215,14 @@ def recoveries(
     by_pid: dict[int | None, list[Landed]] = defaultdict(list)
     for fault in landed:
         by_pid[fault.pid].append(fault)
-    rows = _of_outages(runs, outages, lease_s)
+    # After each outage, the time from the record store's return until the first claim.
+    claims = sorted(attempt.started_at for attempts in runs for attempt in attempts)
+    following_claims = ((one, bisect_right(claims, one.until)) for one in outages)
+    rows = [
+        _recovery(one.kind, one.until, claims[at], outages, lease_s)
+        for one, at in following_claims
+        if at < len(claims)
+    ]
     unexplained = 0
     for attempt, following in (pair for attempts in runs for pair in pairwise(attempts)):
         if attempt.outcome not in INTERRUPTED:
@@ -233,26 +232,13 @@ def recoveries(
             unexplained += 1
             continue
         began = max(cause.until if cause in outages else cause.at, attempt.started_at)
-        rows.append(_recovery(cause.kind, began, following.started_at, outages, lease_s, attempt.ended_at))
+        rows.append(_recovery(cause.kind, began, following.started_at, outages, lease_s))
     return Recoveries(tuple(rows), unexplained)
 
 
 def attempts_of_runs(stories: Iterable[Story]) -> list[tuple[Attempt, ...]]:
     """Each run's attempts once, however many jobs shared it."""
     return list(dict.fromkeys(story.attempts for story in stories if story.attempts))
-
-
-def _of_outages(
-    runs: Sequence[Sequence[Attempt]], outages: Sequence[Landed], lease_s: float
-) -> list[Recovery]:
-    """The time from the record store's return until the first claim, for each outage."""
-    claims = sorted(attempt.started_at for attempts in runs for attempt in attempts)
-    following = ((outage, bisect_right(claims, outage.until)) for outage in outages)
-    return [
-        _recovery(outage.kind, outage.until, claims[at], outages, lease_s)
-        for outage, at in following
-        if at < len(claims)
-    ]
 
 
 def _cause(
@@ -267,17 +253,9 @@ def _cause(
     return next(iter(during or before[-1:] or around[-1:]), None)
 
 
-def _recovery(
-    kind: str,
-    began: float,
-    claimed: float,
-    outages: Sequence[Landed],
-    lease_s: float,
-    queued: float | None = None,
-) -> Recovery:
+def _recovery(kind: str, began: float, claimed: float, outages: Sequence[Landed], lease_s: float) -> Recovery:
     """Measures from the fault, or from the store's return where that was later."""
     began = max([began, *(x.until for x in outages if x.at <= claimed and began < x.until <= claimed)])
     restarts = [x.until for x in outages if x.kind == "redis_killed"]
     late = any(began - (2 * lease_s + 1) <= moment <= claimed for moment in restarts)
-    waited = None if queued is None else round(max(0.0, queued - began), 3)
-    return Recovery(kind, round(claimed - began, 3), late, waited)
+    return Recovery(kind, round(claimed - began, 3), late)

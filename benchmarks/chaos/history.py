@@ -4,9 +4,12 @@ The history is the checker's only source; the right answers are known beforehand
 """
 
 import random
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+import httpx
 
 Way = Literal["poll", "follow", "chat", "chat_stream"]
 WAYS: dict[Way, int] = {"poll": 4, "follow": 3, "chat": 2, "chat_stream": 1}
@@ -71,14 +74,13 @@ class Story:
     missing: bool = False
     retries: int = 0
     resumed: int = 0
-    cache: str = ""
     attempts: tuple[Attempt, ...] = ()
 
-    def accept(self, job: str | None, now: float) -> None:
-        """An answer named this job."""
-        if job:
+    def accept(self, reply: httpx.Response) -> None:
+        """An answer may name the job."""
+        if job := reply.headers.get("x-job-id"):
             self.ids.add(job)
-            self.accepted_at = self.accepted_at or now
+            self.accepted_at = self.accepted_at or time.time()
 
 
 @dataclass

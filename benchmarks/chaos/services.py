@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 from redis.exceptions import RedisError
 
 from benchmarks.chaos.history import PICTURE_SIZE
-from benchmarks.frame.services import Installation, Process, free_port, temporary_folder
+from benchmarks.frame.services import Installation, Process, free_port
 
 MODEL = "chaos/echo"
 WORKERS, APIS, COURIERS = 3, 2, 2
@@ -94,15 +92,3 @@ class ChaosServices(Installation):
 
 def _has_all_workers(status: bytes) -> bool:
     return bool(json.loads(status)["workers"] == WORKERS)
-
-
-@contextmanager
-def opened() -> Iterator[ChaosServices]:
-    """Everything started and serving; all of it ends with the block."""
-    with temporary_folder() as folder:
-        services = ChaosServices(folder)
-        try:
-            services.start()
-            yield services
-        finally:
-            services.stop_all()

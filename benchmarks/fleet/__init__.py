@@ -1,1 +1,0 @@
-"""How much of a fleet's time is work, and where one record store ends: `python -m benchmarks.fleet`."""

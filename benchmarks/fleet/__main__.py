@@ -3,22 +3,19 @@
 `--quick 1` shows in a minute that all of it works.
 """
 
-import argparse
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from benchmarks.fleet.workload import (
-    CALLERS,
     KEPT_S,
     MEAN_S,
     ROWS,
@@ -31,15 +28,7 @@ from benchmarks.fleet.workload import (
     placings,
 )
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
-from benchmarks.frame.services import (
-    ClientProcess,
-    Installation,
-    NotStartedError,
-    record_server,
-    temporary_folder,
-)
+from benchmarks.frame.services import ClientProcess, Installation, NotStartedError, opened, record_server
 from benchmarks.frame.statistics import Bound
 from benchmarks.frame.usage import CoreUsage
 from shared.estimate import Lane
@@ -49,12 +38,10 @@ from shared.store.script import Store, connect
 
 SIZES, QUICK_SIZES = (1, 10, 50, 100), (1, 10)
 WINDOW_S, QUICK_WINDOW_S = 15.0, 4.0
-SEED = 1
 PER_PROCESS = 25
 """Workers in one process at most."""
 WARM_S = 4.0
 """Pause between the moment when every claim is taken and the begin of the window."""
-START_LIMIT_S = 90.0
 SPARE_WORK = 2.5
 """Jobs submitted per job that can be done by the window's end: workers begin while others still start."""
 EFFICIENT = 0.95
@@ -79,7 +66,6 @@ class Fleet:
     redis: float
     played: float
     machine: float
-    redis_us_per_job: float
 
 
 @dataclass(frozen=True)
@@ -95,46 +81,40 @@ class Saturation:
     redis_us_per_job: float
 
 
-def measure(arguments: argparse.Namespace, _: Say) -> Findings:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     sizes, window_s = (QUICK_SIZES, QUICK_WINDOW_S) if arguments.quick else (SIZES, WINDOW_S)
     fleets = []
     for workers in sizes:
         for way in WAYS:
-            fleets.append(fleet(way, workers, window_s, arguments.seed))
-            print(_line(fleets[-1]), flush=True)
+            fleets.append(fleet(way, workers, window_s))
+            say(str(fleets[-1]))
     saturations = [saturation(way, window_s) for way in WAYS]
     figures = {
-        "rows": ROWS,
-        "mean_s": MEAN_S,
-        "callers": CALLERS,
-        "kept_s": KEPT_S,
         "window_s": window_s,
         "fleets": [asdict(row) for row in fleets],
         "mills": [asdict(row) for row in saturations],
     }
-    lines = (
-        f"{row.way:10}{row.jobs_per_s:10,.0f} jobs/s with {row.redis:.0%} of the server's core"
-        for row in saturations
-    )
-    return Findings(figures, _picture(fleets, saturations), _bounds(fleets), summary="\n".join(lines))
+    return report.Findings(figures, _picture(fleets, saturations), _bounds(fleets), summary=str(saturations))
 
 
-def fleet(way: Way, workers: int, window_s: float, seed: int) -> Fleet:
+def fleet(way: Way, workers: int, window_s: float) -> Fleet:
     """One fleet under more work than it can do. Raises NotStartedError."""
-    with _fleet_services() as services:
+    with opened(FleetServices) as services:
         store = connect(services.records.settings)
-        submit_backlog(store, way, workers, window_s, seed)
+        submit_backlog(store, way, workers, window_s)
         files = _start_workers(services, way, workers)
-        _wait_until_busy(services, store, way, workers)
+        # Until every claim that there may be is taken.
+        most = workers * (ROWS + SPARE_THREADS)
+        services.until(lambda: _lane(store, way).running >= most, f"{workers} workers are busy")
         time.sleep(WARM_S)
         return _window(store, files, way, workers, window_s)
 
 
-def submit_backlog(store: Store, way: Way, workers: int, window_s: float, seed: int) -> None:
+def submit_backlog(store: Store, way: Way, workers: int, window_s: float) -> None:
     """Enough work for the whole measurement, so that no row is idle for want of it."""
     per_s = workers * ROWS / MEAN_S
     count = round(SPARE_WORK * per_s * (window_s + 2 * WARM_S)) + workers * (ROWS + SPARE_THREADS)
-    for placing in islice(placings(way, seed), count):
+    for placing in islice(placings(way, 1), count):
         store.run(admission.submit(placing, SETTINGS))
 
 
@@ -144,17 +124,16 @@ def parts(whole: int, most: int) -> list[int]:
     return [whole // count + (number < whole % count) for number in range(count)]
 
 
-@contextmanager
-def _fleet_services() -> Iterator[Installation]:
-    retention = {f"SIGHTLINE_RETENTION__{name}_S": str(KEPT_S) for name in ("RESULT", "JOB", "EVENT")}
-    with temporary_folder() as folder:
-        services = Installation(folder, models_file(), {"OMP_NUM_THREADS": "1", **retention})
-        try:
-            services.add(services.records)
-            services.courier()
-            yield services
-        finally:
-            services.stop_all()
+class FleetServices(Installation):
+    """A record server and a courier; the workers are started once there is work."""
+
+    def __init__(self, folder: Path) -> None:
+        retention = {f"SIGHTLINE_RETENTION__{name}_S": str(KEPT_S) for name in ("RESULT", "JOB", "EVENT")}
+        super().__init__(folder, models_file(), {"OMP_NUM_THREADS": "1", **retention})
+
+    def start(self) -> None:
+        self.add(self.records)
+        self.courier()
 
 
 def _start_workers(services: Installation, way: Way, workers: int) -> list[Path]:
@@ -166,16 +145,6 @@ def _start_workers(services: Installation, way: Way, workers: int) -> list[Path]
         argv = ("-m", "benchmarks.fleet.workers", *arguments)
         services.run(f"workers-{number}", sys.executable, *argv, env=services.environment)
     return files
-
-
-def _wait_until_busy(services: Installation, store: Store, way: Way, workers: int) -> None:
-    """Until every claim that can be held is. Raises NotStartedError."""
-    deadline = time.monotonic() + START_LIMIT_S
-    while _lane(store, way).running < workers * (ROWS + SPARE_THREADS):
-        services.raise_ended()
-        if time.monotonic() > deadline:
-            raise NotStartedError(f"{workers} workers did not come up")
-        time.sleep(0.2)
 
 
 def _lane(store: Store, way: Way) -> Lane:
@@ -205,7 +174,6 @@ def _window(store: Store, files: Sequence[Path], way: Way, workers: int, window_
         redis=round(used.redis, 4),
         played=round(cpu, 4),
         machine=round(used.machine / (os.cpu_count() or 1), 4),
-        redis_us_per_job=round(used.redis / jobs_per_s * 1e6, 1),
     )
 
 
@@ -236,11 +204,6 @@ def saturation(way: Way, seconds: float) -> Saturation:
     )
 
 
-def _line(row: Fleet) -> str:
-    shares = f"record server {row.redis:.0%}, workers {row.played:.0%}, machine {row.machine:.0%}"
-    return f"{row.workers:4} {row.way:10}{row.efficiency:8.1%} work{row.jobs_per_s:8.1f} jobs/s   {shares}"
-
-
 def _bounds(fleets: Sequence[Fleet]) -> list[Bound]:
     return [
         Bound(f"{row.workers} workers, {row.way}: work", row.efficiency, EFFICIENT, "", at_least=True)
@@ -254,30 +217,15 @@ def _picture(fleets: Sequence[Fleet], saturations: Sequence[Saturation]) -> Figu
     figure, (left, right) = report.figure(2, width_ratios=(3, 1))
     for way, color in zip(WAYS, COLORS, strict=True):
         some = [row for row in fleets if row.way == way.name]
-        lines: tuple[tuple[str, str, Any], ...] = (
-            ("o-", "work", [row.efficiency for row in some]),
-            ("s--", "record server", [row.redis for row in some]),
-        )
-        for style, label, values in lines:
-            sizes = [row.workers for row in some]
-            left.plot(sizes, values, style, color=color, label=f"{way.name}: {label}")
-    left.set_xscale("log")
+        sizes = [row.workers for row in some]
+        left.plot(sizes, [row.efficiency for row in some], "o-", color=color, label=f"{way.name}: work")
+        left.plot(sizes, [row.redis for row in some], "s--", color=color, label=f"{way.name}: record server")
     left.set_ylim(0, 1.05)
-    left.set_xlabel("workers")
-    left.set_ylabel("share of the rows' time, share of a core")
-    left.legend(fontsize=8)
+    report.label(left, "workers", "share of the rows' time, share of a core", log=True)
     right.bar([row.way for row in saturations], [row.full_per_s for row in saturations], color=COLORS)
     right.set_ylabel("jobs/s of one record server, its core full")
     return figure
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.main(
-            "fleet",
-            __doc__,
-            measure,
-            quick=(0, "1 = small sizes and short windows"),
-            seed=(SEED, "of the questions"),
-        )
-    )
+    command.main("fleet", __doc__, measure, quick=(0, "1 = small sizes and short windows"))

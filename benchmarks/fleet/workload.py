@@ -3,7 +3,7 @@
 `python -m benchmarks.fleet.workload WAY SECONDS NUMBER` puts jobs through the record store as fast as it
 goes. It makes the calls of admission, the workers and the broker, many jobs at once in pipelines
 (`AsyncStore`), so that the server and not this process is the bottleneck. It prints a line once it is warm,
-then a line of JSON: `jobs` that were settled, `seconds`, `cpu_s`.
+then a line of JSON: `jobs` that were settled, `seconds`.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared import ids
+from benchmarks.frame import jobs
 from shared.models import Model
 from shared.request import Message, Request, Text
-from shared.result import Choice, Piece, Result, Usage
-from shared.settings import QueueSettings, RetentionSettings, Settings, settings
-from shared.store import admission, claims, workers
+from shared.result import Piece
+from shared.settings import RetentionSettings, Settings, settings
+from shared.store import admission, claims
 from shared.store.admission import Placing
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect_async
@@ -32,14 +32,13 @@ MEAN_S = STEPS * STEP_S
 CALLERS = 20
 KEPT_S = 10
 SETTINGS = Settings(
-    queue=QueueSettings(max_queued=10_000_000, max_queued_caller=10_000_000),
+    queue=jobs.UNLIMITED,
     retention=RetentionSettings(result_s=KEPT_S, job_s=KEPT_S, event_s=KEPT_S),
 )
 """Records are kept for seconds, so that the figures include the cost of deleting them."""
 AT_ONCE = 64
 WARM_S = KEPT_S + 2.0
 """Longer than records are kept: what is measured deletes as much as it writes."""
-FINGERPRINT = "0" * 32
 
 
 @dataclass(frozen=True)
@@ -74,20 +73,8 @@ def placings(way: Way, seed: int) -> Iterator[Placing]:
     for number in itertools.count():
         words = " ".join(f"w{number}" for _ in range(dice.randint(STEPS // 2, STEPS * 3 // 2)))
         request = Request(model=model.id, messages=(Message(role="user", parts=(Text(text=words),)),))
-        run = ids.run_id()
-        yield Placing(
-            job=ids.job_id(),
-            run=run,
-            caller=f"caller-{number % CALLERS}",
-            model=model.id,
-            lane=model.lane,
-            priority="normal",
-            hash=run,
-            key=None,
-            blobs=(),
-            cost=64,
-            request=request.model_dump_json(exclude_none=True),
-        )
+        body = request.model_dump_json(exclude_none=True)
+        yield jobs.placing(model.id, f"caller-{number % CALLERS}", request=body)
 
 
 class StoreLoad:
@@ -107,12 +94,7 @@ class StoreLoad:
         while True:
             await self._store.run(admission.submit(next(self._placings), SETTINGS))
             await self._nudger.send([lane])
-            claim = await self._store.run(
-                claims.claim(
-                    SETTINGS, lane=lane, worker=self._worker, token=ids.token(), fingerprint=FINGERPRINT
-                )
-            )
-            if claim is not None:
+            if claim := await self._store.run(jobs.claim(self._worker, lane, SETTINGS)):
                 await self._answer(claim)
 
     async def _answer(self, claim: claims.Claim) -> None:
@@ -124,21 +106,16 @@ class StoreLoad:
         text = "".join(words)
         sent = sum(map(len, streamed))
         rest = Piece(sent, text[sent:], tuple(range(len(streamed), STEPS)))
-        usage = Usage(prompt_tokens=20, completion_tokens=len(words))
-        choices = (Choice(text=text, finish_reason="stop"),)
-        answer = Result(choices=choices, usage=usage, fingerprint=FINGERPRINT, compute_s=1.0)
-        await self._store.run(claims.settle(SETTINGS, claim, answer, fingerprint=FINGERPRINT, rest=(rest,)))
+        answer = jobs.answer(text, tokens=len(words))
+        await self._store.run(jobs.settle(claim, answer, SETTINGS, rest=(rest,)))
         self.settled += 1
 
     async def beat(self) -> None:
         """As workers do, so that the queue is served."""
-        facts = {"rows": str(AT_ONCE), "slots": str(AT_ONCE)}
         lane = self._way.model.lane
         while True:
-            heartbeat = workers.beat(
-                SETTINGS, worker=self._worker, lane=lane, state="ready", fingerprint=FINGERPRINT, facts=facts
-            )
-            await self._store.run(heartbeat)
+            beat = jobs.beat(self._worker, lane, rows=AT_ONCE, slots=AT_ONCE, settings=SETTINGS)
+            await self._store.run(beat)
             await asyncio.sleep(SETTINGS.queue.renew_s)
 
 
@@ -149,13 +126,9 @@ async def saturate(way: Way, seconds: float, number: int) -> dict[str, float]:
     tasks.append(asyncio.create_task(load.beat()))
     await _passed(tasks, WARM_S)
     print("warm", flush=True)
-    began, before, cpu = time.monotonic(), load.settled, time.process_time()
+    began, before = time.monotonic(), load.settled
     await _passed(tasks, seconds)
-    counts = {
-        "jobs": load.settled - before,
-        "seconds": time.monotonic() - began,
-        "cpu_s": time.process_time() - cpu,
-    }
+    counts = {"jobs": load.settled - before, "seconds": time.monotonic() - began}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from benchmarks.frame import report
 from benchmarks.frame.report import Findings
 
 T = TypeVar("T")
 Say = Callable[[str], None]
-Measure = Callable[[argparse.Namespace, Say], Findings]
+Options = argparse.Namespace
+Measure = Callable[[Options, Say], Findings]
 TERMINATED = 143
 EPILOG = """\
 Run it on an idle machine: other work on it is in the figures. Everything listens on 127.0.0.1 only and ends
@@ -24,8 +25,8 @@ the results.
 """
 
 
-def main(name: str, doc: str, measure: Measure, **numbers: tuple[float, str]) -> int:
-    """Measure and report; the exit code, 1 where a target was missed.
+def main(name: str, doc: str, measure: Measure, **numbers: tuple[float, str]) -> NoReturn:
+    """Measure and report; exits with 1 where a target was missed.
 
     `numbers` are the options other than `--out`: default and help of each.
     """
@@ -36,7 +37,7 @@ def main(name: str, doc: str, measure: Measure, **numbers: tuple[float, str]) ->
     findings = measure(arguments, progress())
     print(report.table(findings))
     report.write(arguments.out, results, report.whole(about, findings), findings.picture)
-    return 0 if findings.met else 1
+    sys.exit(0 if findings.met else 1)
 
 
 def parser(name: str, doc: str, **numbers: tuple[float, str]) -> argparse.ArgumentParser:

@@ -37,7 +37,6 @@ class Load:
     p50_ms: float
     p99_ms: float
     own_share: float
-    answer_bytes: int
 
 
 class UnexpectedAnswerError(Exception):
@@ -85,7 +84,6 @@ def get(path: str) -> bytes:
 class _Score:
     stop_at: float
     spent: list[float] = field(default_factory=list)
-    answer_bytes: int = 0
 
 
 class _Client(asyncio.Protocol):
@@ -107,9 +105,7 @@ class _Client(asyncio.Protocol):
             if head < 0:
                 return
             length = _LENGTH.search(self._buffer, 0, head)
-            body = int(length[1]) if length else 0
-            self._need = head + len(_HEAD_END) + body
-            self._score.answer_bytes = body
+            self._need = head + len(_HEAD_END) + (int(length[1]) if length else 0)
         if len(self._buffer) >= self._need:
             self._answered()
 
@@ -160,5 +156,4 @@ async def _run(shot: Shot, port: int, seconds: float, connections: int) -> Load:
         p50_ms=spent[len(spent) // 2] * 1e3,
         p99_ms=spent[len(spent) * 99 // 100] * 1e3,
         own_share=(time.process_time() - cpu) / wall,
-        answer_bytes=score.answer_bytes,
     )

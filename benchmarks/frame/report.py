@@ -73,8 +73,6 @@ def table(findings: Findings) -> str:
     for r in findings.ratios:
         target = "" if r.met is None else f">= {r.at_least}  {verdict(r.met)}"
         lines.append(f"{r.name:38}{r.baseline:30}{r.value:8.3f}{r.low:8.3f}{r.high:8.3f}  {target}")
-    if findings.bounds:
-        lines.append(f"{'limit':42}{'value':>14}{'limit':>17}")
     for b in findings.bounds:
         sign = ">=" if b.at_least else "<="
         lines.append(f"{b.name:42}{b.value:14,.3f} {sign}{b.limit:14,.2f} {b.unit}  {verdict(b.met)}")

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 from urllib.request import urlopen
 
 from redis import Redis
@@ -23,6 +23,8 @@ from sightline.serving import processes
 from sightline.serving.memory import whole_mb
 from sightline.serving.server import configuration, find_binary
 
+S = TypeVar("S", bound="Services")
+Env = Mapping[str, str]
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models" / "tiny"
 START_LIMIT_S = 120.0
@@ -51,8 +53,8 @@ class Process:
     def __init__(
         self,
         name: str,
-        argv: tuple[str, ...],
-        env: Mapping[str, str],
+        argv: Sequence[str],
+        env: Env,
         log: Path,
         *,
         restarts: bool = False,
@@ -153,9 +155,8 @@ class RecordServer(Process):
         self.port = free_port()
         self._password = secrets.token_hex(8)
         self._folder, self._file = folder, folder / "redis.conf"
-        super().__init__(
-            "redis", (str(find_binary().path), str(self._file)), os.environ, folder / "redis.log"
-        )
+        argv = (str(find_binary().path), str(self._file))
+        super().__init__("redis", argv, os.environ, folder / "redis.log")
 
     @property
     def settings(self) -> RedisSettings:
@@ -194,19 +195,15 @@ class Services:
     def __getitem__(self, name: str) -> Process:
         return self.processes[name]
 
-    def run(
-        self,
-        name: str,
-        *argv: str,
-        env: Mapping[str, str] | None = None,
-        restarts: bool = False,
-        commands: bool = False,
-    ) -> Process:
+    def start(self) -> None:
+        """All that a benchmark needs, until it serves."""
+
+    def run(self, name: str, *argv: str, env: Env | None = None, **how: bool) -> Process:
         """`env` comes on top of ours, without the settings of the service."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("SIGHTLINE_")}
-        whole = {**inherited, "PYTHONPATH": _path(), **(env or {})}
-        log = self.folder / f"{name}.log"
-        process = Process(name, argv, whole, log, restarts=restarts, commands=commands)
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        whole = {**inherited, "PYTHONPATH": path, **(env or {})}
+        process = Process(name, argv, whole, self.folder / f"{name}.log", **how)
         self.add(process)
         return process
 
@@ -236,19 +233,23 @@ class Services:
         serves: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         """Until `url` answers 200 with a body that `serves` accepts. Raises NotStartedError."""
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            self.raise_ended()
-            with suppress(OSError), urlopen(url, timeout=5) as answer:  # noqa: S310
-                if serves(answer.read()):
-                    return
-            time.sleep(0.1)
-        raise NotStartedError(f"{url} did not serve:\n{_ends_of_logs(self.processes.values())}")
 
-    def raise_ended(self) -> None:
-        """Raises NotStartedError where a process has ended."""
-        if ended := [process for process in self.processes.values() if process.exits]:
-            raise NotStartedError(f"ended too early:\n{_ends_of_logs(ended)}")
+        def answers() -> bool:
+            with suppress(OSError), urlopen(url, timeout=5) as answer:  # noqa: S310
+                return serves(answer.read())
+            return False
+
+        self.until(answers, f"{url} serves", limit_s)
+
+    def until(self, holds: Callable[[], bool], what: str, limit_s: float = START_LIMIT_S) -> None:
+        """Raises NotStartedError, also where a process has ended."""
+        deadline = time.monotonic() + limit_s
+        while not holds():
+            if ended := [process for process in self.processes.values() if process.exits]:
+                raise NotStartedError(f"ended too early:\n{_ends_of_logs(ended)}")
+            if time.monotonic() > deadline:
+                raise NotStartedError(f"never: {what}\n{_ends_of_logs(self.processes.values())}")
+            time.sleep(0.1)
 
 
 class Installation(Services):
@@ -258,12 +259,7 @@ class Installation(Services):
     """
 
     def __init__(
-        self,
-        folder: Path,
-        models: str,
-        environment: Mapping[str, str] | None = None,
-        *,
-        log_level: str = "warning",
+        self, folder: Path, models: str, environment: Env | None = None, *, log_level: str = "warning"
     ) -> None:
         super().__init__(folder)
         self.records = RecordServer(folder)
@@ -277,43 +273,42 @@ class Installation(Services):
             **(environment or {}),
         }
 
-    def api(
-        self, port: int, name: str = "api", *, env: Mapping[str, str] | None = None, restarts: bool = False
-    ) -> Process:
-        return self._run(name, processes.api(self.settings, "127.0.0.1", port), env, restarts=restarts)
+    def api(self, port: int, name: str = "api", **how: Any) -> Process:
+        command = processes.api(self.settings, "127.0.0.1", port)
+        return self._run(name, command.argv, command.env, **how)
 
-    def worker(
-        self,
-        model: str = "",
-        name: str = "worker",
-        *,
-        app: str = "worker.app",
-        env: Mapping[str, str] | None = None,
-        restarts: bool = False,
-    ) -> Process:
+    def worker(self, model: str = "", name: str = "worker", app: str = "worker.app", **how: Any) -> Process:
         """Of the first model where none is named; `app` stands in for the product's own."""
         row = self.models.chosen(model) if model else self.models.rows[0]
         command = processes.worker(self.settings, row)
         argv = (*(app if part == "worker.app" else part for part in command.argv), "-n", f"{name}@%h")
-        named = processes.Process(name, argv, command.grace_s, command.env)
-        return self._run(name, named, env, restarts=restarts)
+        return self._run(name, argv, command.env, **how)
 
-    def courier(self, name: str = "courier", *, restarts: bool = False) -> Process:
+    def courier(self, name: str = "courier", **how: Any) -> Process:
         command = processes.courier(self.settings)
-        named = processes.Process(name, (*command.argv, "-n", f"{name}@%h"), command.grace_s)
-        return self._run(name, named, None, restarts=restarts)
+        return self._run(name, (*command.argv, "-n", f"{name}@%h"), command.env, **how)
 
-    def _run(
-        self, name: str, command: processes.Process, env: Mapping[str, str] | None, *, restarts: bool
-    ) -> Process:
-        whole = {**self.environment, **command.env, **(env or {})}
-        return self.run(name, sys.executable, "-m", *command.argv, env=whole, restarts=restarts)
+    def _run(self, name: str, argv: Sequence[str], own: Env, env: Env | None = None, **how: bool) -> Process:
+        whole = {**self.environment, **own, **(env or {})}
+        return self.run(name, sys.executable, "-m", *argv, env=whole, **how)
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
         yield Path(folder)
+
+
+@contextmanager
+def opened(make: Callable[[Path], S]) -> Iterator[S]:
+    """Services in a folder of their own, started; all of it ends with the block."""
+    with temporary_folder() as folder:
+        services = make(folder)
+        try:
+            services.start()
+            yield services
+        finally:
+            services.stop_all()
 
 
 @contextmanager
@@ -331,7 +326,7 @@ def record_server() -> Iterator[RecordServer]:
 class ClientProcess:
     """A process of the benchmark's own that takes and gives a line of JSON at a time."""
 
-    def __init__(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, module: str, *arguments: str, env: Env | None = None) -> None:
         self._process = subprocess.Popen(  # noqa: S603
             (sys.executable, "-m", module, *arguments),
             cwd=ROOT,
@@ -359,10 +354,6 @@ class ClientProcess:
         if not line:
             raise NotStartedError(f"{self._process.args!r} has ended")
         return line
-
-
-def _path() -> str:
-    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def _ends_of_logs(ended: Iterable[Process]) -> str:

@@ -13,19 +13,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from benchmarks.frame import jobs
 from shared.job import Estimate, Priority
-from shared.result import Choice, Result, Usage
-from shared.settings import QueueSettings, Settings
-from shared.store import admission, claims, workers
-from shared.store.admission import Placing
+from shared.store import admission
 from shared.store.claims import Claim
 from shared.store.script import ScriptCall, Store
 
 T = TypeVar("T")
-MODEL, LANE = "bench/simulated", "model.bench--simulated"
-FINGERPRINT = "0" * 32
+MODEL = "bench/simulated"
+LANE = jobs.lane_of(MODEL)
 START_MS = 1_760_000_000_000
-SETTINGS = Settings(queue=QueueSettings(max_queued=1_000_000, max_queued_caller=1_000_000))
 HEARTBEAT_S = 5.0
 CLAIM_MEDIAN_S, CLAIM_SPREAD = 0.003, 0.3
 """From a nudge to its claim, as `overhead` measures it on an idle queue; lognormal."""
@@ -93,23 +90,13 @@ class Simulation:
     def submit(self, job: SimulatedJob, *, as_caller: str = "") -> None:
         """`as_caller` is the caller's name that the queue sees."""
         number = next(self._numbers)
-        run = f"run_{number:032x}"
-        placing = Placing(
-            job=f"job_{number:032x}",
-            run=run,
-            caller=as_caller or job.caller,
-            model=MODEL,
-            lane=LANE,
-            priority=job.priority,
-            hash=run,
-            key=None,
-            blobs=(),
-            cost=job.cost,
-            request="{}",
-        )
-        self.jobs[run] = job
+        # In the order of their arrival: the queue breaks ties by name.
+        names = {"job": f"job_{number:032x}", "run": f"run_{number:032x}"}
+        caller = as_caller or job.caller
+        placing = jobs.placing(MODEL, caller, **names, priority=job.priority, cost=job.cost)
+        self.jobs[placing.run] = job
         self.waiting += 1
-        view = self._run(admission.submit(placing, SETTINGS)).view
+        view = self._run(admission.submit(placing, jobs.SETTINGS)).view
         job.estimate = view.estimate if view and view.estimate else NO_ESTIMATE
         self._nudge()
 
@@ -119,17 +106,7 @@ class Simulation:
 
     def _heartbeat(self) -> None:
         for engine in self._engines:
-            facts = {"rows": str(engine.rows), "slots": str(engine.slots)}
-            self._run(
-                workers.beat(
-                    SETTINGS,
-                    worker=engine.name,
-                    lane=LANE,
-                    state="ready",
-                    fingerprint=FINGERPRINT,
-                    facts=facts,
-                )
-            )
+            self._run(jobs.beat(engine.name, LANE, rows=engine.rows, slots=engine.slots))
         self.at(self.now_s + HEARTBEAT_S, self._heartbeat)
 
     def _nudge(self) -> None:
@@ -145,11 +122,7 @@ class Simulation:
         if not engine.has_place:
             self._nudge()
             return
-        token = f"{next(self._numbers):032x}"
-        claim = self._run(
-            claims.claim(SETTINGS, lane=LANE, worker=engine.name, token=token, fingerprint=FINGERPRINT)
-        )
-        if claim:
+        if claim := self._run(jobs.claim(engine.name, LANE)):
             self.jobs[claim.id].begun_s = self.now_s
             self.waiting -= 1
             engine.prepared.append(claim)
@@ -163,13 +136,8 @@ class Simulation:
             self.at(done_s, partial(self._settle, engine, claim))
 
     def _settle(self, engine: Engine, claim: Claim) -> None:
-        answer = Result(
-            choices=(Choice(text="", finish_reason="stop", score=None),),
-            usage=Usage(prompt_tokens=1, completion_tokens=1, image_tokens=0),
-            fingerprint=FINGERPRINT,
-            compute_s=self.jobs[claim.id].service_s,
-        )
-        self._run(claims.settle(SETTINGS, claim, answer, fingerprint=FINGERPRINT))
+        answer = jobs.answer(compute_s=self.jobs[claim.id].service_s)
+        self._run(jobs.settle(claim, answer))
         engine.computing -= 1
         self._compute(engine)
         self._look_soon(engine)

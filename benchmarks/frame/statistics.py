@@ -53,13 +53,18 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
+def percentiles(values: Sequence[float], *names: str, digits: int = 3) -> dict[str, float]:
+    """By name: `p50`, `p90` and so on."""
+    ordered = sorted(values)
+    return {name: round(percentile(ordered, int(name[1:]) / 100), digits) for name in names}
+
+
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Summary of one latency figure."""
     ordered = sorted(values)
     return {
         "samples": len(ordered),
-        "p50": round(percentile(ordered, 0.5), 3),
-        "p99": round(percentile(ordered, 0.99), 3),
+        **percentiles(ordered, "p50", "p99"),
         "min": round(ordered[0], 3),
         "max": round(ordered[-1], 3),
     }

@@ -4,8 +4,6 @@ Ours and the baselines (bare Celery, bare FastAPI with one Redis command a reque
 median over the rounds.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,12 +11,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
+from benchmarks.frame.services import opened
 from benchmarks.frame.statistics import Bound, Ratio, ratio, stretches, summary
 from benchmarks.overhead import cancel, capacity, latency, throughput
 from benchmarks.overhead.capacity import Drain, Waiters
-from benchmarks.overhead.services import TINY_MODEL, WIDE, OverheadServices, opened
+from benchmarks.overhead.services import TINY_MODEL, WIDE, OverheadServices
 
 SAMPLES, ROUNDS, ROUND_S = 300, 5, 2.5
 DRAINED, WAITERS, CANCELLED = 3000, 2000, 100
@@ -30,12 +27,12 @@ MESSAGE_LIMIT = 2048
 RSS_LIMIT_MB = 120
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
-    with opened() as services:
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
+    with opened(OverheadServices) as services:
         say("everything serves")
-        ours, bare = latency.measure(services, arguments.samples)
-        say(f"latency: {arguments.samples} samples of each side")
-        laps = throughput.measure(services, arguments.rounds, arguments.seconds, say)
+        ours, bare = latency.measure(services, SAMPLES)
+        say(f"latency: {SAMPLES} samples of each side")
+        laps = throughput.measure(services, arguments.rounds, ROUND_S, say)
         figures: dict[str, Any] = {
             "latency_ms": latency.figures(ours, bare),
             "throughput": {lap.name: lap.figures() for lap in laps},
@@ -44,10 +41,10 @@ def measure(arguments: argparse.Namespace, say: Say) -> Findings:
         }
     rates = throughput.ratios(laps)
     ratios = [*_claim_ratios(ours, bare), *rates]
-    return Findings(figures, _picture(figures["latency_ms"], rates), _bounds(figures), ratios)
+    return report.Findings(figures, _picture(figures["latency_ms"], rates), _bounds(figures), ratios)
 
 
-def _crowded(services: OverheadServices, say: Say) -> dict[str, Any]:
+def _crowded(services: OverheadServices, say: command.Say) -> dict[str, Any]:
     """Many jobs, many waiting callers, cancelled jobs: each with a worker of its own."""
     services.start_worker(WIDE)
     drained = capacity.drain(services, DRAINED)
@@ -67,11 +64,13 @@ def _rounded(row: Drain | Waiters) -> dict[str, float]:
 
 
 def _claim_ratios(ours: latency.Latencies, bare: latency.Latencies) -> list[Ratio]:
+    after, whole = (
+        (stretches(ours.after), stretches(bare.after)),
+        (stretches(ours.whole), stretches(bare.whole)),
+    )
     return [
-        ratio(
-            "admit_reply_to_claim p50", "bare_sent_to_body p50", stretches(ours.after), stretches(bare.after)
-        ),
-        ratio("request_to_claim p50", "bare_send_to_body p50", stretches(ours.whole), stretches(bare.whole)),
+        ratio("admit_reply_to_claim p50", "bare_sent_to_body p50", *after),
+        ratio("request_to_claim p50", "bare_send_to_body p50", *whole),
     ]
 
 
@@ -95,14 +94,10 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
 def _picture(latency_ms: dict[str, dict[str, Any]], ratios: Sequence[Ratio]) -> Figure:
     figure, (left, right) = report.figure(2, width_ratios=(2, 3))
     names = list(latency_ms)
-    for shift, key in ((-0.2, "p50"), (0.2, "p99")):
-        heights = [y + shift for y in range(len(names))]
-        bars = left.barh(heights, [latency_ms[n][key] for n in names], 0.38, label=key)
+    for key, height in (("p99", 0.7), ("p50", 0.4)):
+        bars = left.barh(names, [latency_ms[name][key] for name in names], height, label=key)
         left.bar_label(bars, fmt="%.2f", padding=2)
-    left.set_yticks(range(len(names)), [n.replace("_", " ") for n in names])
-    left.set_xlabel("ms, idle queue")
-    left.margins(x=0.15)
-    left.legend()
+    report.label(left, "ms, idle queue")
     spread = [[r.value - r.low for r in ratios], [r.high - r.value for r in ratios]]
     labels = [f"{r.name}\nover {r.baseline}" for r in ratios]
     bars = right.barh(labels, [r.value for r in ratios], xerr=spread, height=0.6)
@@ -114,13 +109,4 @@ def _picture(latency_ms: dict[str, dict[str, Any]], ratios: Sequence[Ratio]) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.main(
-            "overhead",
-            __doc__,
-            measure,
-            samples=(SAMPLES, "latency samples of each side"),
-            rounds=(ROUNDS, "turns of each request rate"),
-            seconds=(ROUND_S, "length of one turn"),
-        )
-    )
+    command.main("overhead", __doc__, measure, rounds=(ROUNDS, "turns of each request rate"))

@@ -1,28 +1,24 @@
 """How soon a cancelled job's row serves the next one: a minute or two.
 
-The tiny model and a real worker. One row; two more runs are claimed and prepared behind it, as `-c rows + 2`
-does. A job is cancelled when its first text is published. Taken from the moment the cancel request leaves:
-  next_text   the next run's first text arrives: its row is free, and its prefill and first step are done too
+A real worker with the tiny model on one row; two more runs are claimed and prepared behind it. A job is
+cancelled when its first text is published. From the moment the cancel request leaves:
+  next_text   the next run's first text arrives: its prefill and first step are done
   next_claim  the worker claims another run: the cancelled attempt's thread has ended
-Both are later than the moment the row is free. The attempt's end in the record is no measure: the cancelling
-script writes it at once.
 """
 
-import argparse
 import json
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.load import Caller, UnexpectedAnswerError
-from benchmarks.frame.report import Findings
-from benchmarks.frame.statistics import Bound, percentile
-from benchmarks.overhead.services import TINY_MODEL, OverheadServices, opened
+from benchmarks.frame.load import Caller
+from benchmarks.frame.services import opened
+from benchmarks.frame.statistics import Bound, percentiles
+from benchmarks.overhead.latency import Listener
+from benchmarks.overhead.services import TINY_MODEL, OverheadServices
 from shared.store import upkeep
 from shared.store.keys import PREFIX, channel
 from shared.store.nudges import Nudger
@@ -40,27 +36,8 @@ WARM_UP = 3
 class Cancellations:
     """In ms."""
 
-    next_text: list[float] = field(default_factory=list)
     next_claim: list[float] = field(default_factory=list)
-
-
-class RunEvents:
-    """What happens to runs, in order: (moment in ns, run, whether it is text)."""
-
-    def __init__(self, redis: Any) -> None:
-        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
-        self._pubsub.psubscribe(channel("run_*"))
-
-    def stream(self) -> Iterator[tuple[int, str, bool]]:
-        """Raises UnexpectedAnswerError where it takes too long."""
-        deadline = time.monotonic() + LIMIT_S
-        while time.monotonic() < deadline:
-            message = self._pubsub.get_message(timeout=1)
-            # None is also what a confirmed subscription answers.
-            if message:
-                name = message["channel"].decode().removeprefix(channel(""))
-                yield time.monotonic_ns(), name, message["data"] == b"text"
-        raise UnexpectedAnswerError(f"no job of the tiny model began or was cancelled within {LIMIT_S} s")
+    next_text: list[float] = field(default_factory=list)
 
 
 def measure(services: OverheadServices, samples: int) -> Cancellations:
@@ -73,36 +50,37 @@ def measure(services: OverheadServices, samples: int) -> Cancellations:
         job = caller.call("POST", "/v1/jobs", _endless(number))["id"]
         jobs[redis.hget(f"{PREFIX}{job}", "run").decode()] = job
     # Not earlier: runs that enter the queue are announced, too.
-    events, found, begun = RunEvents(redis), Cancellations(), set[str]()
-    store.run(upkeep.pause(TINY_MODEL.lane, paused=False))
-    Nudger(settings).send(TINY_MODEL.lane, len(jobs))
-    for _ in range(WARM_UP + samples):
-        _cancel_one(events, caller, jobs, begun, found)
+    cancellations, begun = Cancellations(), set[str]()
+    with closing(Listener(services, pattern=channel("run_*"))) as events:
+        store.run(upkeep.pause(TINY_MODEL.lane, paused=False))
+        Nudger(settings).send(TINY_MODEL.lane, len(jobs))
+        for _ in range(WARM_UP + samples):
+            _cancel_one(events, caller, jobs, begun, cancellations)
     for job in jobs.values():
         caller.call("POST", f"/v1/jobs/{job}/cancel")
     caller.close()
-    return Cancellations(found.next_text[WARM_UP:], found.next_claim[WARM_UP:])
+    return Cancellations(cancellations.next_claim[WARM_UP:], cancellations.next_text[WARM_UP:])
 
 
 def _cancel_one(
-    events: RunEvents, caller: Caller, jobs: dict[str, str], begun: set[str], found: Cancellations
+    events: Listener, caller: Caller, jobs: dict[str, str], begun: set[str], cancellations: Cancellations
 ) -> None:
-    cancelled = next(run for _, run, text in events.stream() if text and run in jobs)
+    cancelled = next(run for _, run, kind in iter(events.next, None) if kind == b"text" and run in jobs)
     sent = time.monotonic_ns()
     caller.call("POST", f"/v1/jobs/{jobs.pop(cancelled)}/cancel")
     claim = text_at = 0
-    for at, run, text in events.stream():
+    for at, run, kind in iter(events.next, None):
         if run not in jobs:
             continue
-        if text:
+        if kind == b"text":
             text_at = text_at or at
         elif run not in begun:
             begun.add(run)
             claim = claim or at
         if claim and text_at:
             break
-    found.next_text.append((text_at - sent) / 1e6)
-    found.next_claim.append((claim - sent) / 1e6)
+    cancellations.next_text.append((text_at - sent) / 1e6)
+    cancellations.next_claim.append((claim - sent) / 1e6)
 
 
 def _endless(seed: int) -> bytes:
@@ -112,31 +90,23 @@ def _endless(seed: int) -> bytes:
     return json.dumps(body).encode()
 
 
-def _findings(arguments: argparse.Namespace, _: command.Say) -> Findings:
-    with opened() as services:
+def _findings(arguments: command.Options, _: command.Say) -> report.Findings:
+    with opened(OverheadServices) as services:
         services.start_worker(TINY_MODEL)
-        found = measure(services, arguments.samples)
-    rows = {"next claim": sorted(found.next_claim), "next text": sorted(found.next_text)}
-    p99 = {name: round(percentile(row, 0.99), 3) for name, row in rows.items()}
-    figures = {
-        "samples": arguments.samples,
-        "ms": {name: {"p50": round(percentile(row, 0.5), 3), "p99": p99[name]} for name, row in rows.items()},
-    }
-    bounds = [Bound(f"cancel to {name}, p99", p99[name], LIMIT_MS, "ms") for name in rows]
-    return Findings(figures, _picture(rows), bounds)
+        cancellations = measure(services, arguments.samples)
+    rows = {name.replace("_", " "): row for name, row in asdict(cancellations).items()}
+    ms = {name: percentiles(row, "p50", "p99") for name, row in rows.items()}
+    bounds = [Bound(f"cancel to {name}, p99", row["p99"], LIMIT_MS, "ms") for name, row in ms.items()]
+    return report.Findings({"samples": arguments.samples, "ms": ms}, _picture(rows), bounds)
 
 
 def _picture(rows: dict[str, list[float]]) -> Figure:
-    """The share of the times that are no longer."""
     figure, panel = report.figure(size=(6, 3.5))
     for name, row in rows.items():
         report.shares(panel, row, f"to the {name}")
-    panel.set_xscale("log")
-    panel.set_xlabel("from the cancelling request, ms")
-    panel.set_ylabel("share of the cancelled jobs")
-    panel.legend(fontsize=8)
+    report.label(panel, "from the cancelling request, ms", "share of the cancelled jobs", log=True)
     return figure
 
 
 if __name__ == "__main__":
-    sys.exit(command.main("overhead.cancel", __doc__, _findings, samples=(SAMPLES, "jobs cancelled")))
+    command.main("overhead.cancel", __doc__, _findings, samples=(SAMPLES, "jobs cancelled"))

@@ -42,17 +42,12 @@ BARE_BACKLOG = "bare-backlog"
 _IMPORT = re.compile(r"^import time: +\d+ \| +\d+ \| +(\w+)", re.MULTILINE)
 
 
-class NotDrainedError(Exception):
-    """The worker did not empty the queue in time."""
-
-
 @dataclass(frozen=True)
 class Drain:
-    """`worker_share` is the worker's use of one core meanwhile, `worker_us` its processor time for a job."""
+    """`worker_us` is the worker's processor time for a job."""
 
     jobs: int
     per_s: float
-    worker_share: float
     worker_us: float
 
 
@@ -88,9 +83,9 @@ def drain(services: OverheadServices, jobs: int) -> Drain:
             began, busy, waiting = time.monotonic(), usage.cpu_s(), state.queued
         if not state.queued and not state.running:
             took, busy = time.monotonic() - began, usage.cpu_s() - busy
-            return Drain(waiting, waiting / took, busy / took, busy / waiting * 1e6)
+            return Drain(waiting, waiting / took, busy / waiting * 1e6)
         time.sleep(LOOK_S)
-    raise NotDrainedError(f"{state.queued} of {waiting} jobs still wait")
+    raise UnexpectedAnswerError(f"{state.queued} of {waiting} jobs still wait")
 
 
 def drain_bare(services: OverheadServices, tasks: int) -> float:
@@ -101,7 +96,7 @@ def drain_bare(services: OverheadServices, tasks: int) -> float:
             app.send_task(BARE_TASK, queue=BARE_BACKLOG)
         # Of ours none may consume them: their workers share the broker.
         app.control.add_consumer(BARE_BACKLOG, destination=[BARE_NODE])
-        moments = [int(listener.next()[1]) for _ in range(tasks)]
+        moments = [int(listener.next()[2]) for _ in range(tasks)]
     finally:
         app.control.cancel_consumer(BARE_BACKLOG, destination=[BARE_NODE])
         listener.close()

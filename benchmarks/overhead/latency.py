@@ -1,11 +1,8 @@
 """From a submit to a worker: how long an idle queue takes to start a job, compared with a bare Celery task.
 
-Every moment is taken on the monotonic clock, which is one for all processes of a machine (ns on Linux).
-Ours: claim.lua publishes a run's `running` event in the script that claims it, and its arrival here is taken
-for the claim, so each figure is the true one plus one wake-up (about 0.1 ms). The bare task's body reads the
-clock first, which is exact, and then publishes it; ratios compare with that stricter figure. The record's own
-`started_at` is Redis time in whole milliseconds: too coarse to measure with, good enough to check the method
-(`check`).
+Every moment is taken on the monotonic clock, which is one for all processes of a machine. The arrival of a
+run's `running` event here is taken for its claim, so each figure of ours is one wake-up too high (about
+0.1 ms). The bare task's body reads the clock itself, and then publishes it.
 """
 
 import queue
@@ -22,7 +19,7 @@ from benchmarks.frame.statistics import summary
 from benchmarks.overhead.services import BARE_CHANNEL, BARE_QUEUE, BARE_TASK, QUESTION, OverheadServices, job
 from shared.store.keys import channel
 
-LIMIT_S = 10
+LIMIT_S = 60
 WARM_UP = 20
 PAUSES_S = (0.004, 0.016)
 """Between samples: long enough to be idle, random so that no poll keeps step."""
@@ -30,14 +27,15 @@ PAUSES_S = (0.004, 0.016)
 
 @dataclass
 class Latencies:
-    """One list per figure, in ms. `after` counts from the sender's reply, `whole` from its call.
-
-    `check`: ours, how much later than the record's own whole ms; bare, the arrival of the body's message.
-    """
+    """In ms. `after` counts from the sender's reply, `whole` from its call."""
 
     after: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
-    check: list[float] = field(default_factory=list)
+
+    def add(self, called: int, replied: int, claimed: int) -> None:
+        """Moments in ns."""
+        self.after.append((claimed - replied) / 1e6)
+        self.whole.append((claimed - called) / 1e6)
 
 
 class Listener:
@@ -47,7 +45,7 @@ class Listener:
         # An attribute: a client that is collected closes the connections it made.
         self._client = services.records.client()
         self._pubsub: Any = self._client.pubsub(ignore_subscribe_messages=True)
-        self._messages: queue.Queue[tuple[int, bytes]] = queue.Queue()
+        self._messages: queue.Queue[tuple[int, str, bytes]] = queue.Queue()
         if pattern:
             self._pubsub.psubscribe(pattern)
         else:
@@ -56,8 +54,8 @@ class Listener:
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
-    def next(self, limit_s: float = LIMIT_S) -> tuple[int, bytes]:
-        """When (ns) and what. Raises queue.Empty."""
+    def next(self, limit_s: float = LIMIT_S) -> tuple[int, str, bytes]:
+        """When (ns), of which run, and what. Raises queue.Empty."""
         return self._messages.get(timeout=limit_s)
 
     def close(self) -> None:
@@ -69,7 +67,8 @@ class Listener:
         while not self._closing.is_set():
             message = self._pubsub.get_message(timeout=0.2)
             if message:
-                self._messages.put((time.monotonic_ns(), message["data"]))
+                run = message["channel"].decode().removeprefix(channel(""))
+                self._messages.put((time.monotonic_ns(), run, message["data"]))
 
 
 class Ours:
@@ -84,13 +83,11 @@ class Ours:
     def sample(self) -> None:
         body = job(f"{next(self._numbers):09d} {QUESTION}")
         began = time.monotonic_ns()
-        answer = self._caller.call("POST", "/v1/jobs", body)
+        self._caller.call("POST", "/v1/jobs", body)
         replied = time.monotonic_ns()
         # A run publishes three times that its state changed: queued, running, ended.
         _, claimed, _ = (self._state() for _ in range(3))
-        self.latencies.after.append((claimed - replied) / 1e6)
-        self.latencies.whole.append((claimed - began) / 1e6)
-        self.latencies.check.append(self._after_record(answer["urls"]["self"], claimed))
+        self.latencies.add(began, replied, claimed)
 
     def close(self) -> None:
         self.listener.close()
@@ -98,14 +95,9 @@ class Ours:
 
     def _state(self) -> int:
         while True:
-            at, kind = self.listener.next()
+            at, _, kind = self.listener.next()
             if kind == b"state":
                 return at
-
-    def _after_record(self, path: str, claimed: int) -> float:
-        wall_ms = time.time() * 1e3 - (time.monotonic_ns() - claimed) / 1e6
-        recorded = self._caller.call("GET", path)["attempts"][0]["started_at"] * 1e3
-        return float(wall_ms - recorded)
 
 
 class Bare:
@@ -120,11 +112,7 @@ class Bare:
         began = time.monotonic_ns()
         self._app.send_task(BARE_TASK, queue=BARE_QUEUE)
         sent = time.monotonic_ns()
-        arrived, text = self.listener.next()
-        body = int(text)
-        self.latencies.after.append((body - sent) / 1e6)
-        self.latencies.whole.append((body - began) / 1e6)
-        self.latencies.check.append((arrived - sent) / 1e6)
+        self.latencies.add(began, sent, int(self.listener.next()[2]))
 
     def close(self) -> None:
         self.listener.close()
@@ -157,8 +145,6 @@ def figures(ours: Latencies, bare: Latencies) -> dict[str, dict[str, float]]:
     return {
         "admit_reply_to_claim": summary(ours.after),
         "request_to_claim": summary(ours.whole),
-        "claim_behind_record": summary(ours.check),
         "bare_sent_to_body": summary(bare.after),
         "bare_send_to_body": summary(bare.whole),
-        "bare_sent_to_message": summary(bare.check),
     }

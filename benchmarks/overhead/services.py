@@ -7,14 +7,14 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.frame.jobs import lane_of
 from benchmarks.frame.load import post
-from benchmarks.frame.services import ROOT, TINY, Installation, free_port, temporary_folder
+from benchmarks.frame.services import ROOT, TINY, Installation, free_port
 
 LOAD_LIMIT_S = 240
 """How long a model may load that needs torch, on a busy machine."""
@@ -46,7 +46,7 @@ class ServedModel:
 
     @property
     def lane(self) -> str:
-        return f"model.{self.id.replace('/', '--')}"
+        return lane_of(self.id)
 
     def toml(self) -> str:
         return f'[[models]]\nid = "{self.id}"\nrows = {self.rows}\n{self.options}\n'
@@ -73,17 +73,8 @@ class OverheadServices(Installation):
         # Every import of the process is written to its log: see `capacity.imported`.
         self.api(self.api_port, env={"PYTHONPROFILEIMPORTTIME": "1"})
         env = {"BENCH_REDIS": self.records.url(2), "BENCH_BROKER": self.records.url(1)}
-        celery = (*CELERY, "-c", str(ECHO.rows + 2), "-n", BARE_NODE)
-        self.run(
-            "bare_celery",
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            "benchmarks.overhead.baselines",
-            *celery,
-            env=env,
-        )
+        celery = ("-A", "benchmarks.overhead.baselines", *CELERY, "-c", str(ECHO.rows + 2), "-n", BARE_NODE)
+        self.run("bare_celery", sys.executable, "-m", "celery", *celery, env=env)
         web = ("benchmarks.overhead.baselines:web", "--port", str(self.bare_port), *UVICORN)
         self.run("bare_web", sys.executable, "-m", "uvicorn", *web, env=env)
         self.wait_until(f"http://127.0.0.1:{self.api_port}/models/{ECHO.id}/health")
@@ -93,18 +84,6 @@ class OverheadServices(Installation):
         """A worker for another model, named after it, once it is ready. Raises NotStartedError."""
         self.worker(model.id, model.name)
         self.wait_until(f"http://127.0.0.1:{self.api_port}/models/{model.id}/health", LOAD_LIMIT_S)
-
-
-@contextmanager
-def opened() -> Iterator[OverheadServices]:
-    """Start everything, hand it over when it serves, and end it whatever happens."""
-    with temporary_folder() as folder:
-        services = OverheadServices(folder)
-        try:
-            services.start()
-            yield services
-        finally:
-            services.stop_all()
 
 
 def hf_question() -> bytes:

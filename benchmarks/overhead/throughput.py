@@ -60,13 +60,11 @@ class Lap:
     def figures(self) -> dict[str, Any]:
         return {
             "per_s": round(median(self.rates)),
-            "per_s_rounds": [round(x) for x in self.rates],
             "server_cpu_us": round(median(self.server_us)),
             "redis_cpu_us": round(median(self.redis_us)),
             "p50_ms": round(median(load.p50_ms for load in self.loads), 2),
             "p99_ms": round(median(load.p99_ms for load in self.loads), 2),
             "generator_share": round(max(load.own_share for load in self.loads), 2),
-            "answer_bytes": self.loads[-1].answer_bytes,
             "baseline": self.baseline or None,
         }
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
 from benchmarks.frame.services import ROOT
 from benchmarks.proof.page import PARTS, SUMMARY, Part, page, read
 
@@ -39,12 +38,8 @@ def main() -> int:
     arguments = parser.parse_args()
     command.end_on_sigterm()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "machine": report.machine(),
-        "versions": report.versions(),
-        "quick": arguments.quick,
-    }
+    date = datetime.now(UTC).isoformat(timespec="minutes")
+    summary = report.origin() | {"date": date, "quick": arguments.quick}
     ran = {part.name: PartRun(0.0, None) for part in PARTS}
     try:
         _run_all(arguments.out, ran, quick=arguments.quick)
@@ -77,7 +72,7 @@ def _verdict(code: int | None, written: bool) -> str:
     return "a target was missed" if code else "all met"
 
 
-def run(part: Part, folder: Path, limit_s: float, say: Say, *, quick: bool) -> PartRun:
+def run(part: Part, folder: Path, limit_s: float, say: command.Say, *, quick: bool) -> PartRun:
     """Its results lie in the folder where it ended in time."""
     argv = (*part.argv, *(part.quick if quick else ()), "--out", str(folder))
     say(f"{part.title}: python -m {' '.join(part.argv)}")

@@ -1,1 +1,0 @@
-"""Whether all webhooks are called: `python -m benchmarks.webhooks`."""

@@ -4,16 +4,13 @@ Jobs are submitted while receivers fail, hang, restart or want no more, and cour
 delivery is left.
 """
 
-import argparse
 import asyncio
 import json
 import random
 import signal
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +19,10 @@ import httpx
 from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
-from benchmarks.frame.command import Say
-from benchmarks.frame.report import Findings
-from benchmarks.frame.services import Installation, free_port, temporary_folder
-from benchmarks.frame.statistics import Bound, percentile
+from benchmarks.frame.services import Installation, free_port, opened
+from benchmarks.frame.statistics import Bound, percentiles
 from benchmarks.webhooks.checker import ALL, OWN, DeliveredJob, Verdict, given_up, judge
-from benchmarks.webhooks.receivers import BEHAVIOURS, FAILS, HANGS, HOSTS, Received, read
+from benchmarks.webhooks.receivers import BEHAVIOURS, HOSTS, Received, read
 from shared.webhooks import new_secret
 
 JOBS, RATE, SEED = 2000, 20, 1
@@ -65,16 +60,14 @@ class Outcome:
     verdict: Verdict
     kills: list[float]
     began: float
-    asked_s: float
-    over_s: float
 
 
 class WebhookServices(Installation):
     """A record server, an API process, a worker, couriers that are killed, and the receivers."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(folder, MODELS, ENVIRONMENT, log_level="error")
-        self._seed, self._port = seed, free_port()
+        self._port = free_port()
         self._ports = dict(zip(BEHAVIOURS, (free_port() for _ in BEHAVIOURS), strict=True))
         self.url = f"http://127.0.0.1:{self._port}"
         self.calls = folder / "calls.jsonl"
@@ -86,7 +79,7 @@ class WebhookServices(Installation):
     def start(self) -> None:
         self.add(self.records)
         self.calls.touch()
-        argv = (str(self.calls), str(self._seed), *map(str, self._ports.values()))
+        argv = (str(self.calls), str(SEED), *map(str, self._ports.values()))
         self.run("receivers", sys.executable, "-m", "benchmarks.webhooks.receivers", *argv)
         self.api(self._port)
         self.worker()
@@ -95,45 +88,29 @@ class WebhookServices(Installation):
         self.wait_until(f"{self.url}/ready")
 
 
-@contextmanager
-def _opened(seed: int) -> Iterator[WebhookServices]:
-    with temporary_folder() as folder:
-        services = WebhookServices(folder, seed)
-        try:
-            services.start()
-            yield services
-        finally:
-            services.stop_all()
+def measure(arguments: command.Options, say: command.Say) -> report.Findings:
+    with opened(WebhookServices) as services:
+        outcome = command.run(_run(services, arguments.jobs, say))
+    figures = _figures(outcome)
+    return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
 
 
-def measure(arguments: argparse.Namespace, say: Say) -> Findings:
-    with _opened(arguments.seed) as services:
-        outcome = command.run(_run(services, arguments.jobs, arguments.rate, arguments.seed, say))
-    figures = _figures(outcome) | _conditions(arguments)
-    names = ("calls", "taken", "refused", "given_up", "repeats", "kills")
-    shown = {name: figures[name] for name in names}
-    return Findings(figures, _picture(outcome), _bounds(figures), summary=str(shown))
-
-
-async def _run(services: WebhookServices, count: int, rate: int, seed: int, say: Say) -> Outcome:
-    """Submit `count` jobs, at most `rate` a second."""
+async def _run(services: WebhookServices, count: int, say: command.Say) -> Outcome:
     kills: list[float] = []
     async with httpx.AsyncClient(base_url=services.url, trust_env=False, timeout=60) as client:
         secret = await _register(client, services)
         began = time.time()
         killer = asyncio.create_task(_kill_couriers(services, kills))
-        submitted = await _submit_all(client, services, count, rate, seed)
+        submitted = await _submit_all(client, services, count)
         say(f"{len(submitted)} jobs submitted")
-        asked_s = time.time() - began
         await _until_delivered(services, say)
         killer.cancel()
-        over_s = time.time() - began
         jobs, ended = await _read_jobs(client, submitted)
         events = await _events(client)
     lines = [line for name in COURIERS for line in services[name].lines()]
     calls = read(services.calls)
     verdict = judge(jobs, calls, given_up(lines), events, {OWN: SECRET, ALL: secret})
-    return Outcome(jobs, ended, calls, verdict, kills, began, asked_s, over_s)
+    return Outcome(jobs, ended, calls, verdict, kills, began)
 
 
 async def _register(client: httpx.AsyncClient, services: WebhookServices) -> str:
@@ -151,11 +128,9 @@ async def _kill_couriers(services: WebhookServices, kills: list[float]) -> None:
             kills.append(time.time())
 
 
-async def _submit_all(
-    client: httpx.AsyncClient, services: WebhookServices, count: int, rate: int, seed: int
-) -> dict[str, str]:
+async def _submit_all(client: httpx.AsyncClient, services: WebhookServices, count: int) -> dict[str, str]:
     """The behaviour of each job's own receiver, by the job's id."""
-    dice = random.Random(seed)  # noqa: S311 - no secret
+    dice = random.Random(SEED)  # noqa: S311 - no secret
     behaviours = dice.choices(list(SHARES), list(SHARES.values()), k=count)
     places = asyncio.Semaphore(OPEN_AT_ONCE)
 
@@ -170,11 +145,11 @@ async def _submit_all(
     async with asyncio.TaskGroup() as group:
         for number, behaviour in enumerate(behaviours):
             tasks.append(group.create_task(submit(number, behaviour)))
-            await asyncio.sleep(1 / rate)
+            await asyncio.sleep(1 / RATE)
     return dict(task.result() for task in tasks)
 
 
-async def _until_delivered(services: WebhookServices, say: Say) -> None:
+async def _until_delivered(services: WebhookServices, say: command.Say) -> None:
     """Until no delivery is queued or in flight, or none was made for STUCK_S."""
     last, size = time.monotonic(), -1
     with services.records.client(decode_responses=True) as redis:
@@ -209,7 +184,6 @@ async def _events(client: httpx.AsyncClient) -> list[str]:
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:
-    """The run in numbers: times in seconds."""
     counts = outcome.verdict.counts
     names = (*NONE, "calls", "taken", "refused", "given_up", "repeats", "tries")
     waits = {behaviour: delays(outcome.calls, behaviour) for behaviour in BEHAVIOURS}
@@ -217,26 +191,10 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "jobs": len(outcome.jobs),
         "kills": len(outcome.kills),
         **{name: counts[name] for name in names},
-        "own_webhooks": dict(Counter(job.behaviour for job in outcome.jobs).most_common()),
-        "end_to_taken_s": {behaviour: _spread(some) for behaviour, some in waits.items() if some},
-        "asked_s": round(outcome.asked_s, 1),
-        "over_s": round(outcome.over_s, 1),
+        "end_to_taken_s": {
+            name: percentiles(some, "p50", "p90", "p99") for name, some in waits.items() if some
+        },
         "findings": outcome.verdict.findings[:50],
-    }
-
-
-def _conditions(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the figures hold for."""
-    return {
-        "seed": arguments.seed,
-        "jobs_per_s_at_most": arguments.rate,
-        "couriers": len(COURIERS),
-        "courier_killed_every_s": KILL_S,
-        "limit_s": LIMIT_S,
-        "delays_s": list(DELAYS_S),
-        "shares": SHARES,
-        "flaky_fails": FAILS,
-        "hangs": HANGS,
     }
 
 
@@ -247,18 +205,13 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
 
 
 def delays(calls: Sequence[Received], behaviour: str) -> list[float]:
-    """From a job's end until its own receiver first took the call, in order."""
+    """From a job's end until its own receiver first took the call."""
     first: dict[str, float] = {}
     for call in calls:
         if call.behaviour == behaviour and call.host == OWN and call.status == 204:
             ended = float(json.loads(call.body)["data"]["ended_at"])
             first.setdefault(call.id, call.at - ended)
-    return sorted(first.values())
-
-
-def _spread(ordered: Sequence[float]) -> dict[str, float]:
-    shares = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
-    return {name: round(percentile(ordered, share), 3) for name, share in shares}
+    return list(first.values())
 
 
 def _picture(outcome: Outcome) -> Figure:
@@ -279,13 +232,4 @@ def _picture(outcome: Outcome) -> Figure:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.main(
-            "webhooks",
-            __doc__,
-            measure,
-            jobs=(JOBS, "jobs submitted"),
-            rate=(RATE, "of them in a second at most"),
-            seed=(SEED, "of where their webhooks lead"),
-        )
-    )
+    command.main("webhooks", __doc__, measure, jobs=(JOBS, "jobs submitted"))

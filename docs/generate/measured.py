@@ -22,7 +22,7 @@ SECTIONS = {
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
     "webhooks": "Whether every webhook is delivered",
-    "clients": "Many streams through OpenAI's client",
+    "streams": "Many streams through OpenAI's client",
     "fairness": "Whether one caller's flood delays others (simulated)",
     "eta": "Whether jobs start when estimated (simulated)",
     "soak": "Whether anything is left behind",
@@ -46,7 +46,7 @@ def _section(results: Path, name: str) -> str:
     text += f"\n{_origin(found)}\n"
     if name == "batching":
         text += measured_batching.tables(found)
-    if name in ("overhead", "clients"):
+    if name in ("overhead", "streams"):
         text += _ratios(found["ratios"])
     if name == "fleet":
         text += measured_fleet.tables(found)

@@ -1,1 +1,0 @@
-"""Many streams through OpenAI's client: `python -m benchmarks.clients`."""
