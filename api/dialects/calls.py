@@ -22,7 +22,7 @@ from shared import request
 from shared.errors import CallerError
 from shared.result import FinishReason, Logprobs, TokenLogprob
 from shared.tool_calls.call import NAME, ParsedCall
-from shared.tool_calls.parser import Reader, Said
+from shared.tool_calls.parser import AnswerPart, Reader
 from shared.tool_calls.syntax import Syntax
 
 MOST_ID = 256
@@ -199,7 +199,7 @@ class ToolCallSplitter:
         for token, (start, end) in zip(logprobs, pairwise(bounds), strict=True):
             yield text[start:end], (token,)
 
-    def _add(self, pieces: list[Piece], parsed: list[Said]) -> None:
+    def _add(self, pieces: list[Piece], parsed: list[AnswerPart]) -> None:
         for part in parsed:
             tokens, self._pending = tuple(self._pending), []
             _append(pieces, part if isinstance(part, ParsedCall) else TextPiece(part, tokens))

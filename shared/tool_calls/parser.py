@@ -16,7 +16,7 @@ FORMS: dict[Syntax, Form] = {
     "mistral_args": Mistral(),
     "gemma": Gemma(),
 }
-Said = str | ParsedCall
+AnswerPart = str | ParsedCall
 """Words, or a call."""
 MOST_GIVEN_UP = 32
 """After this many false beginnings all else is words: each may cost a look at the rest of the answer."""
@@ -36,20 +36,20 @@ class Reader:
         self._begun = False
         self._after_call = False
 
-    def feed(self, text: str) -> list[Said]:
+    def feed(self, text: str) -> list[AnswerPart]:
         """What the next piece of the answer makes certain."""
         self._left += text
         return self._advance(last=False)
 
-    def close(self) -> list[Said]:
+    def close(self) -> list[AnswerPart]:
         """What is certain now that no more will come."""
         parts = self._advance(last=True)
         if self._blanks and not self._after_call:
             parts.append(self._blanks)
         return parts
 
-    def _advance(self, *, last: bool) -> list[Said]:
-        parts: list[Said] = []
+    def _advance(self, *, last: bool) -> list[AnswerPart]:
+        parts: list[AnswerPart] = []
         while self._left:
             if self._attempt is None and self._open(parts, last=last):
                 self._attempt = self._form.attempt()
@@ -57,7 +57,7 @@ class Reader:
                 break
         return parts
 
-    def _open(self, parts: list[Said], *, last: bool) -> bool:
+    def _open(self, parts: list[AnswerPart], *, last: bool) -> bool:
         """Tell the words before the next call; whether one may begin there."""
         words, call = self._led(last=last) if self._form.leads else self._marked(last=last)
         self._emit_text(parts, self._left[:words])
@@ -85,7 +85,7 @@ class Reader:
             return 0, at
         return len(text), -1
 
-    def _take(self, attempt: Attempt, parts: list[Said], *, last: bool) -> bool:
+    def _take(self, attempt: Attempt, parts: list[AnswerPart], *, last: bool) -> bool:
         """Read the call at the beginning of what is left; False where more of it has to come."""
         try:
             whole = attempt.read(self._left, last=last)
@@ -103,14 +103,14 @@ class Reader:
         self._attempt, self._after_call = None, True
         return True
 
-    def _give_up(self, parts: list[Said]) -> None:
+    def _give_up(self, parts: list[AnswerPart]) -> None:
         """Tell the opening of a failed call as words."""
         self._attempt, self._begun = None, True
         self._given_up += 1
         self._emit_text(parts, self._form.opening)
         self._left = self._left[len(self._form.opening) :]
 
-    def _emit_text(self, parts: list[Said], words: str) -> None:
+    def _emit_text(self, parts: list[AnswerPart], words: str) -> None:
         text = self._blanks + words
         if self._after_call and not self._begun:
             text = text.lstrip()

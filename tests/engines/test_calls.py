@@ -15,7 +15,7 @@ from shared.models import Model
 from shared.request import Format, Function, Message, Parameters, Request, Text, Tools
 from shared.result import Piece
 from shared.tool_calls.call import ParsedCall
-from shared.tool_calls.parser import Reader, Said
+from shared.tool_calls.parser import AnswerPart, Reader
 from shared.tool_calls.syntax import MARKS, SYNTAXES, Syntax
 from tests.support.families.family import Family
 from tests.support.families.llava import calling
@@ -209,7 +209,7 @@ def question(text: str, tools: Tools, **parameters: Any) -> Request:
     return Request(model="m", messages=(message,), tools=tools, parameters=Parameters(**parameters))
 
 
-def read(syntax: Syntax, text: str) -> list[Said]:
+def read(syntax: Syntax, text: str) -> list[AnswerPart]:
     reader = Reader(syntax)
     return [*reader.feed(text), *reader.close()]
 

@@ -39,7 +39,7 @@ from shared.job import JobView, Priority
 from shared.request import Message, Request, Seed
 from shared.result import Choice, Logprobs, Result, logprobs_of
 from shared.tool_calls.call import ParsedCall
-from shared.tool_calls.parser import Reader, Said
+from shared.tool_calls.parser import AnswerPart, Reader
 
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 
@@ -383,7 +383,7 @@ class ChatChunkWriter(ChunkWriter[ChatCompletionChunk]):
         return chunks
 
     def _words_and_calls(
-        self, index: int, pieces: list[Said], logprobs: Logprobs | None
+        self, index: int, pieces: list[AnswerPart], logprobs: Logprobs | None
     ) -> list[ChatCompletionChunk]:
         chunks: list[ChatCompletionChunk] = []
         if logprobs is not None:
