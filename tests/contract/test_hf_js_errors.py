@@ -54,7 +54,7 @@ def refused(node: Node, source: str, **names: Any) -> dict[str, Any]:
     [
         (ECHO, "\x89PNG\r\n", 400, "invalid_image", "picture"),
         (ECHO, "{", 400, "invalid_json", "JSON"),
-        ("nobody/none", "{", 404, "model_not_found", "'nobody/none' is not served here"),
+        ("nobody/none", '{"inputs": "one"}', 404, "model_not_found", "'nobody/none' is not served here"),
     ],
 )
 def test_a_task_that_fails_says_why_in_one_sentence(
