@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -47,6 +48,10 @@ def hangup_as_end() -> Iterator[None]:
 
 
 OpenContext = Callable[[Settings], Awaitable[ProcessContext]]
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+CORS: dict[str, Any] = {"allow_methods": METHODS, "allow_headers": ("*",), "expose_headers": ("*",)}
+"""What named pages may do. No cookie identifies a caller, so credentials are never allowed: a page sends its
+key itself."""
 TELEMETRY: TelemetryConfig = {
     "metrics": False,
     "logs": False,
@@ -89,15 +94,8 @@ def create_app(
     app.add_middleware(Gate)
     app.add_middleware(RequestMiddleware)
     if config.api.cors_origins:
-        # Around all else: a page may read every answer, and a preflight request carries no key. No cookie
-        # identifies a caller, so credentials are never allowed: a page sends its key itself.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=config.api.cors_origins,
-            allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
-            allow_headers=("*",),
-            expose_headers=("*",),
-        )
+        # Around all else: a page may read every answer, and a preflight request carries no key.
+        app.add_middleware(CORSMiddleware, allow_origins=config.api.cors_origins, **CORS)
     errors.install(app)
     _include_routes(app)
     install_schema(app)

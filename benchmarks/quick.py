@@ -60,9 +60,9 @@ class Figure:
 def figure(name: str, baseline: str, unit: str, ours: Sequence[float], bare: Sequence[float]) -> Figure:
     """Of two series whose rounds took turns."""
     sides = (ours, bare) if unit.endswith("/s") else (bare, ours)
-    found = ratio(name, baseline, *sides)
+    rounds = ratio(name, baseline, *sides)
     medians = (round(median(ours), 3), round(median(bare), 3))
-    return Figure(name, baseline, unit, *medians, found.value, found.low, found.high)
+    return Figure(name, baseline, unit, *medians, rounds.value, rounds.low, rounds.high)
 
 
 def main() -> int:

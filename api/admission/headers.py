@@ -157,10 +157,10 @@ def page_limit(http: Request, *, default: int = 20, largest: int = 100) -> int:
 def one_of(http: Request, name: str, words: Sequence[Word]) -> Word | None:
     """A query parameter that is one of these words. Raises CallerError `invalid_request`."""
     value = http.query_params.get(name)
-    word = next((word for word in words if word == value), None)
-    if value is not None and word is None:
+    chosen = next((word for word in words if word == value), None)
+    if value is not None and chosen is None:
         raise CallerError("invalid_request", f"{name} is one of {', '.join(words)}.", param=name)
-    return word
+    return chosen
 
 
 def ascending(http: Request) -> bool:

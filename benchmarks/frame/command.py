@@ -42,17 +42,17 @@ def main(name: str, doc: str, measure: Measure, **numbers: tuple[float, str]) ->
 
 def parser(name: str, doc: str, **numbers: tuple[float, str]) -> argparse.ArgumentParser:
     """`--out` and a number each of `numbers`, of the type of its default."""
-    found = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=doc,
         epilog=EPILOG.format(name=_results(name)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    found.add_argument("--out", type=Path, default=report.FOLDER, help="folder of the results")
+    options.add_argument("--out", type=Path, default=report.FOLDER, help="folder of the results")
     for option, (default, text) in numbers.items():
         number = type(default)
-        found.add_argument(f"--{option}", type=number, default=default, help=f"{text} (default: {default})")
-    return found
+        options.add_argument(f"--{option}", type=number, default=default, help=f"{text} (default: {default})")
+    return options
 
 
 def _results(name: str) -> str:

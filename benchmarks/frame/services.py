@@ -223,8 +223,8 @@ class Services:
 
     def pids(self) -> dict[str, int]:
         """Of what runs now."""
-        found = {name: process.pid for name, process in self.processes.items()}
-        return {name: pid for name, pid in found.items() if pid is not None}
+        pids = {name: process.pid for name, process in self.processes.items()}
+        return {name: pid for name, pid in pids.items() if pid is not None}
 
     def wait_until(
         self,

@@ -217,5 +217,5 @@ def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(
     )
     for number in range(SLOTS):
         desk.ask(f"question {number}")
-    taken = [model_worker._claim() for _ in range(SLOTS)]
-    assert [claim == "full" for claim in taken] == [number >= 1 + SPARE_THREADS for number in range(SLOTS)]
+    claims = [model_worker._claim() for _ in range(SLOTS)]
+    assert [claim == "full" for claim in claims] == [number >= 1 + SPARE_THREADS for number in range(SLOTS)]

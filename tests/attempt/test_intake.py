@@ -71,10 +71,10 @@ def test_answers_about_a_remote_picture_take_as_many_rows_as_about_any_other(
     intake: tuple[Workbench, Intake],
 ) -> None:
     desk, courier = intake
-    held = PendingTerms.model_validate_json(HELD).model_copy(update={"rows": 8}).model_dump_json()
+    terms = PendingTerms.model_validate_json(HELD).model_copy(update={"rows": 8}).model_dump_json()
     with origin(serving(PICTURE)) as there:
         placing = desk.placing("look", (Image(url=there.url),))
-        desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=held)))
+        desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=terms)))
         courier.work()
     assert desk.claim().rows == 8
 

@@ -41,8 +41,8 @@ def running(api: Api) -> set[str]:
 def test_jobs_accepted_before_the_record_store_is_killed_end_after_its_restart(
     service: Service, api: Api
 ) -> None:
-    asked = [words(f"store-{n}-", 5 if n else 35) for n in range(3)]
-    jobs = [api.submit(model=SLOW, input={"prompt": prompt}) for prompt in asked]
+    prompts = [words(f"store-{n}-", 5 if n else 35) for n in range(3)]
+    jobs = [api.submit(model=SLOW, input={"prompt": prompt}) for prompt in prompts]
     api.running(jobs[0])
     service.redis.kill()
     refused = api.post("/v1/jobs", json={"model": SLOW, "input": {"prompt": "not now"}})
@@ -55,7 +55,7 @@ def test_jobs_accepted_before_the_record_store_is_killed_end_after_its_restart(
         "blobs": {"kind": "folder", "state": "reachable"},
     }
     service.redis.start()
-    assert [api.ended(job)["result"]["text"] for job in jobs] == asked
+    assert [api.ended(job)["result"]["text"] for job in jobs] == prompts
     assert api.ended(api.submit(model=ECHO, input={"prompt": "as before"}))["status"] == "succeeded"
 
 

@@ -25,6 +25,22 @@ def test_a_reader_goes_on_at_another_api_process_where_the_first_left_off(servic
     assert api.events(job) == first + rest, "a replay after the end differs"
 
 
+class Streamed:
+    """The texts and logprobs of two choices, as far as a stream has brought them."""
+
+    def __init__(self) -> None:
+        self.texts, self.logprobs = ["", ""], [list[Any](), list[Any]()]
+
+    def add(self, event: SentEvent) -> None:
+        for choice in [] if event.data == "[DONE]" else event.data["choices"]:
+            self.texts[choice["index"]] += choice["delta"].get("content") or ""
+            self.logprobs[choice["index"]] += (choice["logprobs"] or {}).get("content") or []
+
+
+def tokens(entries: list[Any]) -> list[str]:
+    return [entry["token"] for entry in entries]
+
+
 def test_a_worker_killed_in_mid_stream_costs_no_reader_a_letter_or_a_logprob(
     service: Service, api: Api
 ) -> None:
@@ -42,37 +58,29 @@ def test_a_worker_killed_in_mid_stream_costs_no_reader_a_letter_or_a_logprob(
         "top_logprobs": 2,
     }
     whole = api.post("/v1/chat/completions", json=body).json()
-    texts, sure = ["", ""], [list[Any](), list[Any]()]
-
-    def take(event: SentEvent) -> None:
-        for choice in [] if event.data == "[DONE]" else event.data["choices"]:
-            texts[choice["index"]] += choice["delta"].get("content") or ""
-            sure[choice["index"]] += (choice["logprobs"] or {}).get("content") or []
-
-    again: dict[str, Any] = {"json": body | {"stream": True}, "headers": {"x-use-cache": "false"}}
-    with api.stream("POST", "/v1/chat/completions", **again) as reply:
+    streamed, again = Streamed(), {"x-use-cache": "false"}
+    with api.stream("POST", "/v1/chat/completions", json=body | {"stream": True}, headers=again) as reply:
         events = sent_events(reply.iter_lines())
-        while not all(texts):
-            take(next(events))
+        while not all(streamed.texts):
+            streamed.add(next(events))
         service.kill(TINY)
-        before = [*texts]
+        before = [*streamed.texts]
         service.start(TINY)
         for event in events:
-            take(event)
+            streamed.add(event)
 
-    told_whole = [choice["message"]["content"] for choice in whole["choices"]]
-    assert texts == told_whole
+    texts = [choice["message"]["content"] for choice in whole["choices"]]
+    assert streamed.texts == texts
     assert all(len(early) < len(text) for early, text in zip(before, texts, strict=True))
-    for streamed, choice in zip(sure, whole["choices"], strict=True):
+    for entries, choice in zip(streamed.logprobs, whole["choices"], strict=True):
         expected = choice["logprobs"]["content"]
-        assert [entry["token"] for entry in streamed] == [entry["token"] for entry in expected]
+        assert tokens(entries) == tokens(expected)
         likely = [entry["logprob"] for entry in expected]
-        assert [entry["logprob"] for entry in streamed] == pytest.approx(likely, abs=1e-3)
+        assert [entry["logprob"] for entry in entries] == pytest.approx(likely, abs=1e-3)
     job = api.job(reply.headers["x-job-id"])
     assert [a["outcome"] for a in job["attempts"]] == ["worker_lost", "succeeded"]
-    assert [choice["text"] for choice in job["result"]["choices"]] == told_whole
-    kept = [[entry["token"] for entry in c["logprobs"]] for c in job["result"]["choices"]]
-    assert kept == [[entry["token"] for entry in entries] for entries in sure]
+    assert [choice["text"] for choice in job["result"]["choices"]] == texts
+    assert [tokens(c["logprobs"]) for c in job["result"]["choices"]] == [*map(tokens, streamed.logprobs)]
     assert job["result"]["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"] == 400
     steps = [event.name for event in api.events(job["id"]) if event.name != "text"]
     assert steps == ["queued", "running", "requeued", "running", "succeeded"]

@@ -69,9 +69,9 @@ def test_a_model_without_weights_that_nobody_reads_is_served_as_ever(folder: Pat
 
 def test_defaults_in_other_servers_words_are_read_as_they_are_meant(folder: Path) -> None:
     generation(folder, do_sample=0, top_k=-1)
-    asked = loaded(folder, engine="sequential")
+    engine = loaded(folder, engine="sequential")
     generation(folder, do_sample=False, top_k=50.0)
-    assert ask(asked, temperature=1.0, seed=1) == ask(loaded(folder, engine="sequential"))
+    assert ask(engine, temperature=1.0, seed=1) == ask(loaded(folder, engine="sequential"))
 
 
 def test_weights_of_another_shape_are_named_with_both(folder: Path) -> None:
@@ -200,8 +200,8 @@ def test_an_answer_that_lost_tokens_is_an_error_and_never_given() -> None:
 
 def test_a_whole_number_in_the_place_of_a_fraction_fails_no_request(folder: Path) -> None:
     generation(folder, temperature=2, repetition_penalty=2, sequence_bias=[[[40, 41], 1]])
-    asked = loaded(folder, engine="sequential")
-    assert ask(asked, do_sample=True, seed=1)
+    engine = loaded(folder, engine="sequential")
+    assert ask(engine, do_sample=True, seed=1)
 
 
 def test_what_a_folder_s_own_code_says_in_its_own_form_is_taken_as_it_is() -> None:

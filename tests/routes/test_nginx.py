@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -57,18 +58,16 @@ async def proxy(stage: Stage, tmp_path: Path) -> AsyncIterator[int]:
         nginx = Process((*command, *more), os.environ, tmp_path / "log")
         nginx.start()
         try:
-            (await _connected(port))[1].close()
+            await asyncio.to_thread(until, lambda: _listens(port))
             yield port
         finally:
             nginx.end()
 
 
-async def _connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    async with asyncio.timeout(LIMIT_S):
-        while True:
-            with suppress(OSError):
-                return await asyncio.open_connection("127.0.0.1", port)
-            await asyncio.sleep(0.02)
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ async def _connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWri
     ids=["head", "body"],
 )
 async def test_a_request_that_never_ends_is_ended_by_the_proxy(proxy: int, beginning: bytes) -> None:
-    reader, writer = await _connected(proxy)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy)
     writer.write(beginning)
     async with asyncio.timeout(LIMIT_S):
         rest = await reader.read()

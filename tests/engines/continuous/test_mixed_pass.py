@@ -101,9 +101,9 @@ def test_in_bfloat16_a_step_with_chunks_is_filled_up(
     engine, inputs, widths = loaded(dtype="bfloat16"), MixedPass.inputs, list[int]()
 
     def noted(self: MixedPass, *how: Any) -> Any:
-        made = inputs(self, *how)
-        widths.append(made["position_ids"].shape[-1])
-        return made
+        tensors = inputs(self, *how)
+        widths.append(tensors["position_ids"].shape[-1])
+        return tensors
 
     monkeypatch.setattr(MixedPass, "inputs", noted)
     chunks.clear()
