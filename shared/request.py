@@ -227,7 +227,7 @@ class Parameters(Frozen):
 class Request(Frozen):
     """A question about zero or more pictures and sounds, addressed to one model.
 
-    `raw` sends the text to the model without its chat template (models that have none).
+    `raw` sends the text to the model as it stands, special tokens too, without a chat template.
     `continue_final` extends the final assistant message instead of answering it. `unshown` are functions that
     their caller is told again and no model is shown, None where none were kept back. `named` says where in
     the caller's body `messages` and the parameters stood, where not under these names ("" for the body

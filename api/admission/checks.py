@@ -34,12 +34,16 @@ def check_request(
 
 
 def _fit_chat_template(request: Request, model: Model, lane: Lane, *, raw_prompt: bool) -> Request:
-    """A model without a chat template, or with none that takes parts, gets a `raw_prompt` unchanged.
+    """A prompt for a model without a chat template, or with none that takes parts, is raw on the raw route.
 
     Where it is not known yet (a model not on this machine, never loaded), it is taken to have one.
     """
     has_template = model.has_chat_template if lane.has_chat_template is None else lane.has_chat_template
-    if has_template is not False:
+    if request.raw and request.parameters.chat_template_kwargs:
+        message = "A raw prompt goes through no chat template; leave `chat_template_kwargs` out."
+        name = request.named.get("chat_template_kwargs", "chat_template_kwargs")
+        raise CallerError("invalid_request", message, param=name)
+    if request.raw or has_template is not False:
         return request
     if raw_prompt and [message.role for message in request.messages] == ["user"]:
         return request.model_copy(update={"raw": True})

@@ -90,6 +90,11 @@ TemplateVariables = Annotated[
     ),
 ]
 
+Raw = Annotated[
+    bool | None,
+    Field(description="The text is the whole prompt, special tokens too: no chat template is used."),
+]
+
 ServiceTier = Literal["auto", "default", "scale", "flex", "priority", "fast"]
 AnsweredTier = Literal["default", "flex", "priority"]
 PRIORITIES: dict[ServiceTier, Priority] = {

@@ -76,3 +76,16 @@ async def test_what_its_worker_says_comes_before_what_its_folder_says(stage: Sta
 
     assert (chat.status_code, refused.status_code) == (202, 400)
     assert not _taken(_hand(stage)).raw
+
+
+async def test_a_model_with_a_template_gets_a_prompt_as_it_stands_where_asked(stage: Stage) -> None:
+    raw = {"raw": True}
+    body = {"model": "sightline/tiny", "input": {"prompt": "A cat is"}, "parameters": raw}
+    variables = {**raw, "chat_template_kwargs": {"enable_thinking": False}}
+    async with client_of(stage.app) as client:
+        accepted = await client.post("/v1/jobs", json=body)
+        refused = await client.post("/v1/jobs", json={**body, "parameters": variables})
+
+    assert (accepted.status_code, refused.status_code) == (202, 400)
+    assert refused.json()["param"] == "parameters.chat_template_kwargs"
+    assert Request.model_validate_json(stage.hand.take().request).raw

@@ -10,7 +10,7 @@ from api.dialects.media import image
 from api.dialects.messages import WireMessages, to_messages
 from api.dialects.native.webhooks import JobWebhook, to_webhook
 from api.dialects.openai.chat import TopLogprobs, continues
-from api.dialects.sampling import MaxTokensField, MinTokensField, TokenSampling, to_parameters
+from api.dialects.sampling import MaxTokensField, MinTokensField, Raw, TokenSampling, to_parameters
 from api.dialects.strict_json import RequestBody, Wire, invalid, read
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.errors import CallerError
@@ -32,6 +32,7 @@ class JobParameters(TokenSampling):
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
     typical_p: TypicalP | None = None
+    raw: Raw = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
 
@@ -73,6 +74,8 @@ def from_job(body: Any) -> JobCall:
     call = read(JobBody, body)
     messages = _messages(call)
     arguments = call.parameters or JobParameters()
+    if arguments.raw and (call.input is None or call.tools):
+        raise invalid("parameters.raw", "is for one prompt, as `input`, without functions")
     logprobs = wanted(arguments.logprobs, arguments.top_logprobs, "parameters")
     parameters, named = to_parameters((arguments, "parameters"), logprobs=logprobs)
     if call.input is not None:
@@ -83,6 +86,7 @@ def from_job(body: Any) -> JobCall:
         parameters=parameters,
         tools=to_tools(call.tools, call.tool_choice, call.parallel_tool_calls),
         continue_final=continues(call.continue_final_message, call.messages, messages[-1]),
+        raw=bool(arguments.raw),
         named=named,
     )
     return JobCall(

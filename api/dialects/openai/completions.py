@@ -18,7 +18,7 @@ from api.dialects.openai.chat import (
     unsent_logprobs,
 )
 from api.dialects.openai.usage import TokensSoFar, TokenUsage, to_usage
-from api.dialects.sampling import MaxTokensField, StopList, TokenSampling, VllmOptions, to_parameters
+from api.dialects.sampling import MaxTokensField, Raw, StopList, TokenSampling, VllmOptions, to_parameters
 from api.dialects.strict_json import UnsupportedExcept, described_as, invalid, read
 from shared.job import JobView
 from shared.request import MOST_PROMPTS, Message, Request, Text, TypicalP
@@ -46,6 +46,7 @@ class CompletionBody(TokenSampling, VllmOptions):
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     add_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
+    raw: Raw = None
     suffix: Annotated[str | None, UnsupportedExcept("")] = None
     return_full_text: Annotated[bool | None, UnsupportedExcept(False)] = None
     adapter_id: Annotated[str | None, UnsupportedExcept()] = None
@@ -69,6 +70,7 @@ def from_completion(body: Any) -> Completion:
             model=call.model or "",
             messages=(Message(role="user", parts=(Text(text=text),)),),
             parameters=parameters,
+            raw=bool(call.raw),
             named={**named, "messages": path},
         )
         for path, text in _prompts(call.prompt)

@@ -150,22 +150,32 @@ def test_a_raw_prompt_has_its_pictures_and_nothing_of_the_template(
     processor: Any, renderer: Renderer
 ) -> None:
     prompt = build(renderer, message("user", "caption <image>", Image()), raw=True)
-    assert text_of(processor, prompt) == "<image>caption <\u200bimage>"
+    assert text_of(processor, prompt) == "caption <image>"
     assert prompt.image_tokens == 64
 
 
-def test_a_raw_prompt_cannot_join_parts_to_a_special_token(renderer: Renderer) -> None:
-    assert build(renderer, message("user", "<ima", "ge>"), raw=True).image_tokens == 0
+@pytest.mark.parametrize("typed", [("<ima", "ge>"), (Image(), "<image> and <image>")])
+def test_a_raw_prompt_claims_no_picture_that_is_not_there(
+    renderer: Renderer, typed: tuple[str | Image, ...]
+) -> None:
+    with pytest.raises(CallerError, match=r"'<image>' . times, and the request . pictures") as refused:
+        build(renderer, message("user", *typed), raw=True)
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "messages")
 
 
-@pytest.mark.parametrize("raw", [True, False])
-def test_a_token_that_the_tokenizer_itself_would_form_is_refused(raw: bool) -> None:
+def test_a_raw_prompt_may_write_the_models_own_turns(processor: Any, renderer: Renderer) -> None:
+    typed = "<|user|><image>Describe.<|end|><|assistant|>"
+    prompt = build(renderer, message("user", typed, Image()), raw=True)
+    assert text_of(processor, prompt) == typed
+
+
+@pytest.mark.parametrize(("raw", "wide"), [(True, "\uff1cimage\uff1e"), (False, "\uff1c|end|\uff1e")])
+def test_a_token_that_the_tokenizer_itself_would_form_is_refused(raw: bool, wide: str) -> None:
     processor: Any = AutoProcessor.from_pretrained(TINY)  # type: ignore[no-untyped-call]
     file = json.loads(processor.tokenizer.backend_tokenizer.to_str())
     file["normalizer"] = {"type": "NFKC"}
     file["added_tokens"] = [token | {"normalized": True} for token in file["added_tokens"]]
     processor.tokenizer._tokenizer = Tokenizer.from_str(json.dumps(file))
-    wide = "\uff1c|end|\uff1e"
     with pytest.raises(CallerError, match="special token"):
         build(renderer_with(processor), message("user", f"One {wide} two"), raw=raw)
 

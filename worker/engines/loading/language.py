@@ -40,7 +40,7 @@ CLEAN_UP_REACH = 4
 # The parameters of sampling.
 DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
-ANSWERS = 2
+ANSWERS = 3
 """Goes up when our code begins to answer the same request differently: cached answers are no longer given,
 and no answer is resumed under other rules than those it began with."""
 

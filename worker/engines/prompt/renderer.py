@@ -161,7 +161,7 @@ class SoundInput:
     def check(self, request: Request, sounds: Sequence[Samples]) -> None:
         """Raises CallerError `invalid_audio`, `unsupported_parameter`."""
         if sounds and request.raw:
-            message = "This model has no usable chat template, and hears sounds in chats only."
+            message = "Sounds are heard in chats only, with the model's chat template."
             raise CallerError("unsupported_parameter", message, param="messages")
         for place, sound in enumerate(sounds):
             if len(sound) < self._least:
@@ -289,14 +289,30 @@ class Renderer:
             return inputs, ""
 
     def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
-        """The raw prompt's text. Raises CallerError if it cannot fit, or forges a special token."""
-        typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
-        marks = self.mark * len(pictures)
-        text = marks + self._reserved.escape(typed)
+        """The raw prompt's text, which is the caller's own with its special tokens.
+
+        A mark for each picture may stand in it; without any, all stand before it.
+
+        Raises CallerError if it cannot fit, or has placeholders for other than the pictures.
+        """
+        text = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
+        marks, typed = self.mark * len(pictures), text.count(self.mark) if self.mark else 0
+        if not typed:
+            text = marks + text
+        elif typed != len(pictures):
+            raise CallerError(
+                "invalid_request",
+                f"The prompt has {self.mark!r} {typed} times, and the request {len(pictures)} pictures; "
+                "write it once for each, or nowhere: then the pictures come first.",
+                param="messages",
+            )
         # A tokenizer may rewrite a text before it looks for special tokens.
-        if self._reserved.count(self._fitting(text)) > self._reserved.count(self._ids(f"{marks}x")):
+        if self._placeholders(self._fitting(text)) > self._placeholders(self._ids(marks)):
             raise _forged()
         return text
+
+    def _placeholders(self, ids: Iterable[int]) -> int:
+        return sum(id_ in self.placeholder_ids for id_ in ids)
 
     def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
         """The chat. Raises CallerError if no template takes it, it cannot fit, or forges a special token."""
