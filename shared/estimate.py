@@ -56,7 +56,8 @@ class Lane:
     `failed` is why the last load failed, at `failed_ms`, where none succeeded since. `samples` is whether the
     model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
     `tools` is the form in which the model calls functions, "" where it takes none; `sampling_rate` (Hz) is
-    that of the sounds it takes, 0 where it takes none; `token_rule` is a `TokenRule`, dumped. `factors` are
+    that of the sounds it takes, 0 where it takes none; `max_side` (pixels) is what pictures are shrunk to,
+    None where they are not; `token_rule` is a `TokenRule`, dumped. `factors` are
     those of p50 and p90 by kind.
     """
 
@@ -81,6 +82,7 @@ class Lane:
     has_chat_template: bool | None = None
     tools: Known | None = None
     sampling_rate: int | None = None
+    max_side: int | None = None
     context_length: int | None = None
     engine: str | None = None
     engine_reason: str | None = None

@@ -155,7 +155,7 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
     )
 
 
-def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> tuple[Engine, int]:
+def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int | None) -> tuple[Engine, int]:
     """The engine and the rows that claims may take; a claim beyond them, another worker could begin."""
     started = time.monotonic()
     with _exit_on_failure(model, heartbeat):
@@ -178,6 +178,7 @@ def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> tu
     ready = _facts(engine, model.source) | {
         "load_ms": str(int(took_s * 1000)),
         "slots": str(slots),
+        "max_side": str(max_side or ""),
         "token_rule": rule.dumped() if rule else "",
     }
     heartbeat.ready(engine.fingerprint, ready, engine)

@@ -14,8 +14,8 @@ from worker.engines.loading.smoke_test import question
 
 log = logging.getLogger("worker")
 Table = tuple[tuple[int, ...], ...]
-SIDES = (64, 256, 512, 1024)
-"""Sides of the pictures that are tried, in pixels; the longest allowed side is tried, too."""
+SIDES = (64, 256, 512, 1024, 4096)
+"""Sides of the pictures that are tried, in pixels; the side that pictures are shrunk to is tried, too."""
 WORD = "What?"
 SAMPLE = (
     "How many people are in this picture, and what is each of them doing? Describe the colours and the "
@@ -24,7 +24,7 @@ SAMPLE = (
 )
 
 
-def measure_tokens(engine: Engine, model: str, max_side: int) -> TokenRule | None:
+def measure_tokens(engine: Engine, model: str, max_side: int | None) -> TokenRule | None:
     """Takes the time of a few prompts, which are not cached. None if the model refuses the questions."""
     try:
         short, turns, long = (
@@ -32,7 +32,7 @@ def measure_tokens(engine: Engine, model: str, max_side: int) -> TokenRule | Non
         )
         per_token = (len(SAMPLE) - len(WORD)) / max(long - short, 1)
         text = len(WORD) / per_token
-        sides = (*(side for side in SIDES if side < max_side), max_side)
+        sides = SIDES if max_side is None else (*(side for side in SIDES if side < max_side), max_side)
         used_sides, table = _pictures(engine, model, sides)
         return TokenRule(
             bytes_per_token=round(per_token, 3),

@@ -11,9 +11,10 @@ from api.openapi.responses import answer, refusals
 from api.server.route import Json, ServiceRoute
 from shared import models
 from shared.errors import Unavailable
+from shared.estimate import Lane
 
 FLEET_LIMIT_S = 1.0
-"""Where the store does not answer for so long, the list has no lengths that only workers know."""
+"""Where the store does not answer for so long, nothing is told that only workers know."""
 MODEL_ANSWER = answer("The model.")
 router = APIRouter(route_class=ServiceRoute, tags=["models"], responses=refusals("OpenAIError"))
 
@@ -26,8 +27,8 @@ router = APIRouter(route_class=ServiceRoute, tags=["models"], responses=refusals
 async def list_models(http: Request) -> Json[ModelList]:
     context = context_of(http)
     rows = context.models.rows
-    lengths = await _worker_lengths(context, rows)
-    return Json({"object": "list", "data": [to_model(row, lengths.get(row.id)) for row in rows]})
+    lanes = await _lanes(context, rows)
+    return Json({"object": "list", "data": [to_model(row, lanes.get(row.id)) for row in rows]})
 
 
 # Clients do not encode the slash of an id.
@@ -39,16 +40,15 @@ async def list_models(http: Request) -> Json[ModelList]:
 async def get_model(http: Request, id: str) -> Json[Model]:
     context = context_of(http)
     row = context.models.resolve(id)
-    lengths = await _worker_lengths(context, [row])
-    return Json(to_model(row, lengths.get(row.id)))
+    lanes = await _lanes(context, [row])
+    return Json(to_model(row, lanes.get(row.id)))
 
 
-async def _worker_lengths(context: ProcessContext, rows: Sequence[models.Model]) -> dict[str, int | None]:
-    """The context lengths that workers report, of models whose rows name none, by id."""
-    unknown = [row for row in rows if row.context_length is None]
+async def _lanes(context: ProcessContext, rows: Sequence[models.Model]) -> dict[str, Lane]:
+    """What workers report of models, by id."""
     try:
         async with asyncio.timeout(FLEET_LIMIT_S):
-            fleet = await context.jobs.fleet(unknown) if unknown else []
+            fleet = await context.jobs.fleet(rows) if rows else []
     except (Unavailable, TimeoutError):
         fleet = []
-    return {row.id: state.lane.context_length for row, state in zip(unknown, fleet, strict=False)}
+    return {row.id: state.lane for row, state in zip(rows, fleet, strict=False)}

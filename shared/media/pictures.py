@@ -5,6 +5,7 @@ few header bytes promise (pixels, scans) is checked before anything allocates fo
 refused where its structure shows it; bytes behind a picture's end are common and harmless.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,8 @@ MAX_PNG_CHUNKS = 100_000
 MAX_GIF_BLOCKS = 200_000
 # How often a decoder may pass over the largest pictures; encoders write ten scans or so.
 LARGEST_SCANS = 20
-# Bytes that a decoder holds for each pixel: Pillow four, as for all pictures, libwebp several copies.
+# Bytes that a decoder holds for each pixel: Pillow four, twice where colours are converted or it is turned;
+# libwebp several copies.
 PILLOW_BYTES, WEBP_BYTES = 4, 20
 # The part of a decoder's memory that is not pixels: the file and metadata.
 BESIDE_PIXELS_MB = 24
@@ -64,7 +66,8 @@ class PictureInfo:
     @property
     def memory(self) -> int:
         """Bytes that decoding it takes, about."""
-        each = WEBP_BYTES if self.format == "WEBP" else PILLOW_BYTES + self.coefficients
+        pillow = PILLOW_BYTES + max(PILLOW_BYTES, self.coefficients)
+        each = WEBP_BYTES if self.format == "WEBP" else pillow
         return int(self.pixels * each)
 
 
@@ -111,6 +114,15 @@ def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None
             raise CallerError("invalid_image", message, param=info.param)
 
 
+def longest_side(limits: PictureSettings) -> int:
+    """Pixels of a side of the largest square for which there is memory.
+
+    Some image processors pad a picture to a square before they resize it (LLaVA's `do_pad`): a file of a few
+    kilobytes, 40000 x 800, would take gigabytes.
+    """
+    return math.isqrt(int(limits.max_megapixels_request * 1e6))
+
+
 def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> None:
     """`sizes` are bytes and place of each. Raises CallerError `payload_too_large` as `check_request`."""
     remaining = int(limits.max_mb_request * 2**20)
@@ -138,6 +150,8 @@ def _check(info: PictureInfo, limits: PictureSettings) -> None:
         raise MalformedError(f"it has {size}")
     if info.pixels > limits.max_megapixels * 1e6:
         raise MalformedError(f"it has {size}; at most {limits.max_megapixels:g} megapixels are accepted")
+    if limits.max_side is None and max(info.width, info.height) > (most := longest_side(limits)):
+        raise MalformedError(f"it has {size}; a side may have {most}. Cut it or shrink it")
     if max(info.width, info.height) > limits.max_ratio * min(info.width, info.height):
         raise MalformedError(f"it has {size}; one side may be at most {limits.max_ratio:g} times the other")
     if info.scans > limits.max_jpeg_scans:

@@ -253,8 +253,11 @@ class PictureSettings(Group):
         description="All pictures of one request in MiB, earlier turns included.",
     )
     max_count: int = Field(32, ge=1, le=MOST_PICTURES, description="Pictures in one request.")
-    max_side: int = Field(
-        4096, ge=64, description="Pictures are shrunk to this many pixels on their longer side."
+    max_side: int | None = Field(
+        None,
+        ge=64,
+        description="Pictures are shrunk to this many pixels on their longer side. Not set: a model's processor gets "
+        "them as they are, and none whose longer side squared exceeds max_megapixels_request.",
     )
     max_ratio: float = Field(50, ge=1, description="Longer side over shorter side.")
     max_jpeg_scans: int = Field(
@@ -266,10 +269,10 @@ class PictureSettings(Group):
         description="Processor time for decoding one picture.",
     )
     decode_memory_mb: int = Field(
-        300,
+        400,
         ge=64,
         description="Memory of a decoding process in MiB; raise it with max_megapixels. A pixel takes 20 bytes in "
-        "WebP, 6 to 12 in a progressive JPEG, otherwise 4.",
+        "WebP, up to 12 in a progressive JPEG, otherwise 8.",
     )
 
 

@@ -43,6 +43,7 @@ def lane(flat: list[Any]) -> Lane:
         has_chat_template=facts["chat_template"] == "1" if "chat_template" in facts else None,
         tools=read_syntax(facts["tools"]) if "tools" in facts else None,
         sampling_rate=int(facts["sampling_rate"]) if "sampling_rate" in facts else None,
+        max_side=int(facts["max_side"]) if facts.get("max_side") else None,
         context_length=int(facts["context_length"]) if "context_length" in facts else None,
         engine=facts.get("engine"),
         engine_reason=facts.get("engine_reason"),

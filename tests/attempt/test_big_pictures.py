@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,9 @@ from worker.fair_share import MIN_CONCURRENCY, Waiter, prepare_concurrency
 from worker.media.picture_decoder import PictureDecoder
 
 ROOT = Path(__file__).parents[2]
-SIDE = PictureSettings().max_side
+SIDE = 4096
+# Eighty megapixels, as a square.
+LONGEST = 8944
 
 # The pictures are decoded by children, which may not be limited below what they need to start.
 PREPARING = """
@@ -63,9 +66,16 @@ def decoder() -> Iterator[PictureDecoder]:
     decoder.close()
 
 
+@pytest.fixture(scope="module")
+def shrinking() -> Iterator[PictureDecoder]:
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60, max_side=SIDE))
+    yield decoder
+    decoder.close()
+
+
 def test_a_picture_of_a_few_kilobytes_does_not_take_the_workers_memory(tmp_path: Path) -> None:
     files = [tmp_path / "wide.png", tmp_path / "tall.png"]
-    for file, size in zip(files, [(40_000, 800), (800, 40_000)], strict=True):
+    for file, size in zip(files, [(LONGEST, 200), (200, LONGEST)], strict=True):
         file.write_bytes(make.picture("PNG", size, "1"))
         assert file.stat().st_size < 20_000
     command = [sys.executable, "-W", "ignore", "-c", PREPARING, *map(str, files)]
@@ -73,24 +83,46 @@ def test_a_picture_of_a_few_kilobytes_does_not_take_the_workers_memory(tmp_path:
     assert (done.returncode, done.stdout.split()) == (0, [b"64", b"64"]), done.stderr[-2000:]
 
 
-@pytest.mark.parametrize(("size", "seen"), [((40_000, 800), (SIDE, 82)), ((800, 40_000), (82, SIDE))])
-def test_a_picture_is_shrunk_to_the_longest_side_and_keeps_its_shape(
-    decoder: PictureDecoder, size: tuple[int, int], seen: tuple[int, int]
+@pytest.mark.parametrize("size", [(40_000, 800), (200, LONGEST + 1)])
+def test_a_picture_that_no_processor_could_square_is_refused_with_what_to_do(
+    decoder: PictureDecoder, size: tuple[int, int]
 ) -> None:
-    assert decoded(decoder, make.picture("PNG", size, "L")).size == seen
+    with pytest.raises(CallerError, match=f"a side may have {LONGEST}. Cut it or shrink it") as refused:
+        decoded(decoder, make.picture("PNG", size, "1"))
+    assert (refused.value.code, refused.value.param) == ("invalid_image", "images[0]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "mode"),
+    [("JPEG", (5184, 3456), "RGB"), ("PNG", (5184, 3456), "L"), ("PNG", (LONGEST, 1000), "P")],
+)
+def test_a_large_picture_reaches_the_model_as_it_is(
+    decoder: PictureDecoder, kind: str, size: tuple[int, int], mode: str
+) -> None:
+    gradient = Image.linear_gradient("L").resize(size).convert(mode)
+    file = make.encoded(gradient, kind)
+    with Image.open(BytesIO(file)) as own:
+        assert decoded(decoder, file).tobytes() == own.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize(("size", "seen"), [((40_000, 800), (SIDE, 82)), ((800, 40_000), (82, SIDE))])
+def test_a_picture_is_shrunk_to_the_side_that_an_operator_set_and_keeps_its_shape(
+    shrinking: PictureDecoder, size: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    assert decoded(shrinking, make.picture("PNG", size, "L")).size == seen
 
 
 @pytest.mark.parametrize("size", [(5000, 3001), (900, 4500)])
-def test_a_picture_shrunk_in_strips_shows_no_seams(decoder: PictureDecoder, size: tuple[int, int]) -> None:
+def test_a_picture_shrunk_in_strips_shows_no_seams(shrinking: PictureDecoder, size: tuple[int, int]) -> None:
     # So mild that no step between is cut at black or white, where the order of steps would show.
     noise = Image.effect_noise(size, 20)
-    seen = decoded(decoder, make.encoded(noise, "PNG"))
+    seen = decoded(shrinking, make.encoded(noise, "PNG"))
     whole = noise.resize(seen.size, Image.Resampling.BICUBIC).convert("RGB")
     assert max(ImageChops.difference(seen, whole).tobytes()) <= 2
 
 
-def test_many_large_pictures_are_seen_with_fewer_pixels_each(decoder: PictureDecoder) -> None:
-    with decoder.decode([make.picture("PNG", (4000, 4000), "1")] * 4, Waiter("")) as pictures:
+def test_many_large_pictures_are_shrunk_to_fewer_pixels_each(shrinking: PictureDecoder) -> None:
+    with shrinking.decode([make.picture("PNG", (4000, 4000), "1")] * 4, Waiter("")) as pictures:
         assert {picture.size for picture in pictures} == {(SIDE // 2, SIDE // 2)}
 
 
@@ -102,18 +134,18 @@ def test_pictures_that_came_by_different_ways_are_limited_together(decoder: Pict
 
 
 def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decoder: PictureDecoder) -> None:
-    large, small = make.picture("PNG", (SIDE, SIDE), "1"), make.picture()
+    large, small = make.picture("PNG", (6300, 6349), "1"), make.picture(size=(64, 48))
 
     def sizes_of(file: bytes) -> list[tuple[int, int]]:
         with decoder.decode([file], Waiter("")) as pictures:
             return [picture.size for picture in pictures]
 
     with ThreadPoolExecutor(1) as threads:
-        with decoder.decode([large], Waiter("")), decoder.decode([large], Waiter("")):
+        with decoder.decode([large, large], Waiter("")):
             waiting = threads.submit(sizes_of, small)
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
-        assert waiting.result(30) == [(8, 6)]
+        assert waiting.result(30) == [(64, 48)]
 
 
 @pytest.mark.parametrize(("processors", "gib", "most"), [(1, 64, 2), (16, 64, 4), (16, 4, 2)])
@@ -124,8 +156,8 @@ def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_an
     monkeypatch.setattr("worker.fair_share.MEMORY_MAX", limit)
     monkeypatch.setattr("worker.fair_share.CPU_MAX", tmp_path / "none")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors), raising=False)
-    large, together = make.picture(size=(256, 256)), threading.Barrier(most)
-    decoder = PictureDecoder(PictureSettings(decode_limit_s=60, max_side=256), prepare_concurrency())
+    large, together = make.picture(size=(4000, 4000), mode="L"), threading.Barrier(most)
+    decoder = PictureDecoder(PictureSettings(decode_limit_s=60), prepare_concurrency())
 
     def hold() -> None:
         with decoder.decode([large], Waiter("")):
@@ -148,7 +180,7 @@ def test_the_largest_pictures_leave_no_memory_taken_in_the_decoder(kind: str) ->
         decoded(decoder, make.picture())
         (child,) = (p for p in psutil.Process().children() if p not in others)
         before = child.memory_info().rss
-        assert max(decoded(decoder, data).size) == min(SIDE, *size)
+        assert decoded(decoder, data).size == size
         assert child.memory_info().rss - before < 50 * 2**20
     finally:
         decoder.close()

@@ -32,6 +32,7 @@ def test_a_receipt_tells_the_engine_and_the_parameters_in_effect(desk: Workbench
     assert result is not None
     assert result.origin is not None
     assert result.origin.made_of["engine"] == "echo"
+    assert result.origin.made_of["max_side"] is None
     assert result.origin.parameters == {"seed": 5, "stop": ["x"], "max_new_tokens": 512}
 
 

@@ -58,6 +58,16 @@ async def test_vllms_clients_read_how_long_a_prompt_may_be_where_only_a_worker_k
     assert "max_model_len" not in bare
 
 
+async def test_callers_read_what_their_pictures_are_shrunk_to_where_they_are(stage: Stage) -> None:
+    seen = []
+    async with client_of(stage.app) as client:
+        for side in ("", "1280"):
+            stage.hand.beat(max_side=side)
+            one = (await client.get("/v1/models/sightline/tiny")).json()
+            seen.append(one.get("max_side"))
+    assert seen == [None, 1280]
+
+
 async def test_the_models_are_listed_while_the_record_store_is_away() -> None:
     desk = Desk()
     desk.lose_store()

@@ -8,14 +8,14 @@ from worker.media.decoder_protocol import PICTURES, Numbers, serve
 DEADLY = b"deadly"
 
 
-def _decoded(_: tuple[int, ...], data: bytes) -> tuple[Numbers, bytes]:
+def _decoded(_: tuple[int, ...], data: bytes) -> tuple[Numbers, tuple[bytes]]:
     if data == DEADLY:
         os.write(2, b"note: a frame is broken\nthe heap is broken, too\n")
         os.abort()
     with suppress(BlockingIOError):
         while True:
             os.write(2, b"note: a frame is broken\n")
-    return (1, 1), b"RGB"
+    return (1, 1), (b"RGB",)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def _read(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes
             raise ValueError("the decoder sees another picture than the headers announced")
         picture = to_rgb(image, target)
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
-        picture.info["exif"] = image.info.get("exif", b"")
+        picture.info = {"exif": image.info.get("exif", b"")}
         return picture
 
 
@@ -74,7 +74,10 @@ def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
     Strip by strip, so that only the decoded picture and the result are in memory.
     """
     image.load()
-    colours = Colours(image.info.get("icc_profile"))
+    profile = image.info.get("icc_profile")
+    if image.mode == "RGB" and image.size == size and profile is None and not image.has_transparency_data:
+        return image.copy()
+    colours = Colours(profile)
     whole = Image.new("RGB", size)
     for top, bottom in _strips(image, size[1]):
         whole.paste(_strip(image, size, (top, bottom), colours), (0, top))
@@ -166,10 +169,17 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert("RGB"), alpha
 
 
-def _answer(numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, bytes]:
+def _answer(numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, Iterator[bytes]]:
     kind, width, height, *target = numbers
     picture = decode(kind.rstrip(b"\0").decode(), (width, height), (target[0], target[1]), data)
-    return picture.size, picture.tobytes()
+    return picture.size, _pixels(picture)
+
+
+def _pixels(picture: Image.Image) -> Iterator[bytes]:
+    """In pieces: Pillow takes the memory of all bytes twice to make them at once."""
+    rows = max(1, STRIP // picture.width)
+    for top in range(0, picture.height, rows):
+        yield picture.crop((0, top, picture.width, min(top + rows, picture.height))).tobytes()
 
 
 def main() -> None:

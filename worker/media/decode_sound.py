@@ -85,14 +85,14 @@ def _check_whole(file: SoundStream, frames: int, rest: bytes) -> None:
         raise UnusableError("it does not say how long it is, or several were joined")
 
 
-def _answer(data_and_rate: tuple[int, ...], data: bytes, max_s: float) -> tuple[Numbers, bytes]:
+def _answer(data_and_rate: tuple[int, ...], data: bytes, max_s: float) -> tuple[Numbers, tuple[bytes]]:
     (rate,) = data_and_rate
     try:
         samples = decode(data, rate, max_s)
     except UnusableError as error:
         reason = str(error).encode()
-        return (0, len(reason)), reason
-    return (len(samples), 0), samples.tobytes()
+        return (0, len(reason)), (reason,)
+    return (len(samples), 0), (samples.tobytes(),)
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO, NamedTuple
@@ -31,8 +32,8 @@ PICTURES = DecoderProtocol(Struct("!4sIIIII"), Struct("!II"))
 SOUNDS = DecoderProtocol(Struct("!II"), Struct("!QI"))
 
 Numbers = tuple[int, ...]
-Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, bytes]]
-"""Makes a reply's numbers and bytes from those of a request. May raise anything."""
+Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, Iterable[bytes]]]
+"""Makes a reply's numbers and pieces of bytes from those of a request. May raise anything."""
 
 
 def serve(protocol: DecoderProtocol, decode: Decode, limit_s: float, memory_mb: int) -> None:
@@ -67,11 +68,11 @@ def _answer(
     signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
         result, decoded = decode(tuple(numbers), data)
-        reply = protocol.reply.pack(*result), decoded
+        reply = protocol.reply.pack(*result)
     except Exception:  # The outermost frame of a file: decoders raise any type, and none may end the child.
-        reply = bytes(protocol.reply.size), b""
+        reply, decoded = bytes(protocol.reply.size), ()
     signal.setitimer(signal.ITIMER_PROF, 0)
-    for part in reply:
+    for part in chain((reply,), decoded):
         channel.sendall(part)
 
 

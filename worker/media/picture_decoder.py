@@ -33,13 +33,14 @@ class PictureDecoder:
             DecoderSpec("worker.media.decode_picture", arguments, limits.decode_limit_s), places
         )
         self._memory = FairSemaphore(limits.decode_memory_mb * 2**20)
-        self._pixels = FairSemaphore(places * limits.max_side**2)
+        self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
 
     @contextmanager
     def decode(self, files: Files, waiter: Waiter) -> Iterator[list[Picture]]:
-        """A request's pictures in RGB, loaded and shrunk. Waits while others hold too much.
+        """A request's pictures in RGB, loaded, and shrunk where a setting says so.
 
-        Raises CallerError (`invalid_image`, `payload_too_large`) naming the picture by its place.
+        Waits while others hold too much. Raises CallerError (`invalid_image`, `payload_too_large`) naming
+        the picture by its place.
         """
         infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
         check_request(infos, self._limits)
@@ -64,14 +65,14 @@ class PictureDecoder:
         return Image.frombytes("RGB", (size[0], size[1]), pixels)
 
 
-def shrunk_sizes(infos: Sequence[PictureInfo], max_side: int) -> list[tuple[int, int]]:
-    """Width and height that each is shrunk to before the model gets it.
+def shrunk_sizes(infos: Sequence[PictureInfo], max_side: int | None) -> list[tuple[int, int]]:
+    """Width and height of each as the model gets it: as it is where there is no `max_side`.
 
-    An image processor may pad a picture to a square or scale its shorter side, in floating point: that turns
-    a file of a few kilobytes, 40000 x 800, into 16 GB. So no side is longer than `max_side`, and all together
-    have no more pixels than one square of that side. The largest shrink first, so that a stamp next to a
-    poster stays as it is.
+    No side is longer than that, and all together have no more pixels than one square of that side. The
+    largest shrink first, so that a stamp next to a poster stays as it is.
     """
+    if max_side is None:
+        return [(info.width, info.height) for info in infos]
     factors = [min(1.0, max_side / max(info.width, info.height)) for info in infos]
     most = _share([info.pixels * f * f for info, f in zip(infos, factors, strict=True)], max_side**2)
     return [

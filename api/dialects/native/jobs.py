@@ -65,12 +65,16 @@ class JobResult(TypedDict):
 
 
 class ReceiptModel(TypedDict):
-    """Beside the id what the fingerprint is over; `files` is a digest of weights, processor and template."""
+    """Beside the id what the fingerprint is over; `files` is a digest of weights, processor and template.
+
+    `max_side` is what the longer side of pictures was shrunk to.
+    """
 
     id: str
     engine: NotRequired[str]
     revision: NotRequired[str]
     files: NotRequired[str]
+    max_side: NotRequired[int | None]
     dtype: NotRequired[str]
     device: NotRequired[str]
 

@@ -47,6 +47,9 @@ class Model(TypedDict):
     max_model_len: NotRequired[
         Annotated[int, Field(description="Tokens of prompt and answer, where its row or a worker says so.")]
     ]
+    max_side: NotRequired[
+        Annotated[int, Field(description="What the longer side of pictures is shrunk to, where it is.")]
+    ]
 
 
 class ModelList(TypedDict):
@@ -194,7 +197,7 @@ class Fleet(TypedDict):
     models: list[ModelFleet]
 
 
-def to_model(model: models.Model, worker_length: int | None = None) -> Model:
+def to_model(model: models.Model, lane: Lane | None = None) -> Model:
     """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time.
 
     vLLM's clients read `max_model_len` first: the row's context length, or the one that a worker reported.
@@ -206,9 +209,11 @@ def to_model(model: models.Model, worker_length: int | None = None) -> Model:
         "created": 0,
         "owned_by": owner if slash else "sightline",
     }
-    length = model.context_length or worker_length
-    if length is not None:
+    length = model.context_length or (lane and lane.context_length)
+    if length:
         answer["max_model_len"] = length
+    if lane and lane.max_side:
+        answer["max_side"] = lane.max_side
     return answer
 
 

@@ -21,7 +21,7 @@ from shared.models import Model
 from shared.request import Parameters, Request, check_text
 from shared.settings import settings
 from shared.tool_calls.syntax import MARKS, Known
-from worker.engines.base import ModelFacts, Prompt, Row
+from worker.engines.base import Facts, ModelFacts, Prompt, Row
 from worker.engines.grammar.compiler import SPACING, Grammars
 from worker.engines.grammar.lark import Spacing
 from worker.engines.grammar.token_bytes import TokenNames
@@ -154,7 +154,7 @@ class Language:
         own = self.defaults.suppress_tokens or ()
         return {*(self.renderer.placeholder_ids - self.end_ids), *own}
 
-    def identity(self) -> dict[str, str | int]:
+    def identity(self) -> Facts:
         """What changes answers here, for the fingerprint, which covers the rest itself."""
         own = self.model.chat_template_kwargs
         return {
