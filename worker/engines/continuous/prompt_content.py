@@ -128,7 +128,7 @@ class ContentReader:
     def _shown(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
     ) -> tuple[PictureTokens, ...]:
-        if not self._encodes or (len(pictures) > 1 and not self._what.apart):
+        if not pictures or not self._encodes or (len(pictures) > 1 and not self._what.apart):
             return ()
         if len(pictures) == 1:
             return (PictureTokens(pictures[0][0], prompt.image_tokens, prompt.inputs),)
@@ -148,23 +148,23 @@ class ContentReader:
         return counts if sum(one.tokens for one in counts) == prompt.image_tokens else ()
 
     def _slices(self, prompt: Prompt, count: int) -> tuple[PictureTokens, ...]:
-        """Each picture's part of what the processor made of all of them; empty where these are not in a row.
+        """Each picture's part of what the processor made of all; empty if it cannot be told.
 
-        A part's digest tells the picture and how it was cut.
+        Its digest says also how the picture was cut.
         """
-        runs = _runs(prompt.inputs["input_ids"][0].tolist(), self._loaded.renderer.image_id)
+        tokens = self._loaded.renderer.tokens_of_each(prompt.inputs, count)
         accepted = encoder_inputs(self._loaded.network)
-        inputs = {name: value for name, value in prompt.inputs.items() if name in accepted}
-        by_picture = {
-            name for name, value in inputs.items() if torch.is_tensor(value) and len(value) == count
+        inputs = {name: value for name, value in sorted(prompt.inputs.items()) if name in accepted}
+        own = {
+            name: value for name, value in inputs.items() if torch.is_tensor(value) and len(value) == count
         }
         pixels = {name for name, value in inputs.items() if numbers(value)}
-        if len(runs) != count or not pixels or not pixels <= by_picture:
+        if sum(tokens) != prompt.image_tokens or not pixels or not pixels <= own.keys():
             return ()
-        parts = [{name: inputs[name][at : at + 1] for name in sorted(by_picture)} for at in range(count)]
+        parts = [{name: value[at : at + 1] for name, value in own.items()} for at in range(count)]
         return tuple(
-            PictureTokens(_digest_of(part), len(run), BatchFeature(inputs | part))
-            for part, run in zip(parts, runs, strict=True)
+            PictureTokens(_digest_of(part), each, BatchFeature(inputs | part))
+            for part, each in zip(parts, tokens, strict=True)
         )
 
     def _heard(
