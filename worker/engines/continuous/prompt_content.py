@@ -231,7 +231,9 @@ def _runs(ids: Sequence[int], placeholder: int | None) -> list[range]:
 def _digest_of(inputs: Mapping[str, torch.Tensor]) -> str:
     whole = hashlib.sha256()
     for name, value in inputs.items():
-        whole.update(f"{name} {[*value.shape]} ".encode() + value.numpy().tobytes())
+        whole.update(
+            f"{name} {[*value.shape]} ".encode() + value.contiguous().view(torch.uint8).numpy().tobytes()
+        )
     return whole.hexdigest()
 
 
