@@ -62,13 +62,13 @@ def _with_sounds(
         return proved
     try:
         with as_refusal("a made-up sound fails: "):
-            first, last = _answered(loaded, turns[:1], turns) or (None, None)
+            chat = _answered(loaded, turns[:1], turns)
     except CannotBatch as refusal:
         return replace(proved, flaw=proved.flaw or str(refusal))
-    if first is None or last is None:
+    if chat is None:
         return proved
     wish = replace(proved, sounds=True)
-    flaw = _flaw(ReuseCheck(loaded, seams, judge, wish), (), (first, first, last))
+    flaw = _flaw(ReuseCheck(loaded, seams, judge, wish), (), (chat[0], *chat))
     return replace(proved, flaw=proved.flaw or flaw) if flaw else wish
 
 
