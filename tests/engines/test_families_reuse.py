@@ -91,6 +91,7 @@ def test_tokens_drawn_at_random_do_not_depend_on_what_is_known(subject: Subject)
         (NAMED["qwen3-vl"], faults.another_pictures_features),
         (NAMED["lfm2-vl"], faults.states_begin_anew),
         (NAMED["paligemma"], faults.all_pictures_are_one),
+        (NAMED["llava-onevision"], faults.all_cut_pictures_are_one),
     ],
     indirect=["subject"],
     ids=lambda value: called(value) or getattr(value, "__name__", None),
