@@ -18,11 +18,13 @@ from PIL.Image import Image as Picture
 from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Part, Request, Sound, Text
-from tests.support.families.asking import RED
+from tests.support.families.asking import BLUE, RED
 from tests.support.families.family import Family, hf
 from tests.support.families.gemma import gemma4, gemma4_listening
 from tests.support.sounds import wave
 from worker.engines.base import Engine, Finish, Row, Samples
+from worker.engines.continuous.prompt_content import PromptContent
+from worker.engines.continuous.verify.batching import verify
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 from worker.engines.sequential import SequentialEngine
@@ -52,19 +54,27 @@ def loaded(folder: Path, name: str) -> Engine:
     ).load()
 
 
-def request(pieces: Sequence[Piece]) -> Request:
-    parts: list[Part] = [
-        Text(text=p) if isinstance(p, str) else Sound() if isinstance(p, array) else Image() for p in pieces
+def request(*turns: Sequence[Piece]) -> Request:
+    messages = [
+        Message(role=("user", "assistant")[at % 2], parts=tuple(map(_part, turn)))
+        for at, turn in enumerate(turns)
     ]
-    message = Message(role="user", parts=tuple(parts))
-    return Request(model="m", messages=(message,), parameters=Parameters(max_new_tokens=TOKENS))
+    return Request(model="m", messages=tuple(messages), parameters=Parameters(max_new_tokens=TOKENS))
+
+
+def _part(piece: Piece) -> Part:
+    return Text(text=piece) if isinstance(piece, str) else Sound() if isinstance(piece, array) else Image()
+
+
+def row(engine: Engine, turns: Sequence[Sequence[Piece]], scope: str) -> Row:
+    asked, pieces = request(*turns), [piece for turn in turns for piece in turn]
+    pictures = [p for p in pieces if isinstance(p, Picture)]
+    prompt = engine.prepare(asked, pictures, scope, [p for p in pieces if isinstance(p, array)])
+    return Row(prompt, asked.parameters, lambda _: None, threading.Event())
 
 
 def answer(engine: Engine, pieces: Sequence[Piece], scope: str = "mine") -> Finish:
-    asked = request(pieces)
-    pictures = [p for p in pieces if isinstance(p, Picture)]
-    prompt = engine.prepare(asked, pictures, scope, [p for p in pieces if isinstance(p, array)])
-    return engine.generate(Row(prompt, asked.parameters, lambda _: None, threading.Event()))
+    return engine.generate(row(engine, [pieces], scope))
 
 
 @cache
@@ -132,6 +142,46 @@ def test_a_later_question_about_a_sound_goes_on_behind_it_and_is_answered_as_eve
     found = [answer(kept, pieces, "later") for pieces in asked]
     assert [finish.ids for finish in found] == [answer(alone, pieces).ids for pieces in asked]
     assert [finish.cached_tokens > 0 for finish in found] == [False, True, True] * 2
+
+
+CHATS: tuple[tuple[tuple[Piece, ...], ...], ...] = (
+    ((RED, "What?"), (LOW, "And this?"), ("Now see", BLUE), (LONG, RED, "and then?")),
+    ((LOW, "What?"), ("Sure?",), (LONG, HIGH, "or these?"), (BLUE, RED, "?"), ("Well?",)),
+)
+
+
+@pytest.mark.parametrize("chat", CHATS, ids=["a picture first", "a sound first"])
+def test_a_chat_goes_on_whatever_was_heard_and_seen_in_it_and_is_answered_as_ever(
+    folder: Path, chat: tuple[tuple[Piece, ...], ...]
+) -> None:
+    """Also where a longer sound follows, beside which the first is filled up."""
+    kept, alone = loaded(folder, "continuous"), loaded(folder, "sequential")
+    turns, known = list[tuple[Piece, ...]](), 0
+    for turn in chat:
+        turns.append(turn)
+        asked = row(kept, turns, f"chat {len(chat)}")
+        found, due = kept.generate(asked), alone.generate(row(alone, turns, ""))
+        assert found.ids == due.ids
+        assert found.cached_tokens >= known
+        known = asked.prompt.tokens
+        turns.append((due.text or "-",))
+
+
+def test_a_chat_is_not_continued_between_sounds_that_a_model_would_mistake(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loaded(folder, "sequential")._loaded  # type: ignore[attr-defined]
+    assert verify(model).reusable.sounds
+
+    def turned(self: PromptContent, start: int) -> dict[str, Any]:
+        heard = behind(self, start)
+        return {name: value.flip(1) for name, value in heard.items()} if start else heard
+
+    behind = PromptContent.sounds_behind
+    monkeypatch.setattr(PromptContent, "sounds_behind", turned)
+    proved = verify(model).reusable
+    assert (proved.beginnings, proved.sounds) == (True, False)
+    assert proved.flaw in proved.words
 
 
 def test_the_tokens_of_a_sound_are_counted(folder: Path) -> None:

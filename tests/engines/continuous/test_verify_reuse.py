@@ -1,6 +1,7 @@
 """A model that would answer otherwise on what is kept of earlier requests is found out at load."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,24 @@ def test_pictures_that_a_model_sees_in_each_others_light_are_encoded_together(
     monkeypatch.setattr(base, "get_image_features", brighter_together)
     proved = verify(shipped).reusable
     assert (proved.beginnings, proved.pictures, proved.apart) == (True, True, False)
+
+
+def test_pictures_that_a_third_one_changes_are_not_kept_from_turns_with_two(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = family("llava-onevision", tmp_path_factory.getbasetemp())
+    assert verify(model).reusable.apart
+    base = model.network.base_model
+    encode: Callable[..., Any] = base.get_image_features
+
+    @wraps(encode)
+    def brighter_among_more(pixel_values: Any, batch_num_images: Any, **more: Any) -> Any:
+        bright = pixel_values * (1 + int(batch_num_images.max()))
+        return encode(pixel_values=bright, batch_num_images=batch_num_images, **more)
+
+    monkeypatch.setattr(base, "get_image_features", brighter_among_more)
+    proved = verify(model).reusable
+    assert (proved.beginnings, proved.apart) == (True, False)
 
 
 def test_a_model_without_a_chat_to_try_is_served_without() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,6 +23,12 @@ TURNS: tuple[tuple[Any, ...], ...] = (
     ("Compare them.",),
     (BLUE, "And the last?"),
 )
+ALBUM: tuple[tuple[Any, ...], ...] = (
+    (RED, WIDE, "What are these?"),
+    (BLUE, "And this?"),
+    (WIDE, BLUE, "And those?"),
+)
+"""Turns with several pictures, next to each other too."""
 OTHERS = (
     Conversation("", ((RED, "What is the colour of it?"),)),
     Conversation("", ((BLUE, "What is it that we see?"),)),
@@ -40,10 +47,10 @@ BARE = tuple(
 
 @dataclass(frozen=True)
 class Answered:
-    """The answer to a prompt of so many tokens, and the answer that it gets alone."""
+    """The answer to a prompt, and the answer that it gets alone."""
 
     conversation: Conversation
-    tokens: int
+    prompt: tuple[int, ...]
     finish: Finish
     alone: Finish
 
@@ -53,12 +60,22 @@ class Answered:
 
 
 def answered(subject: Subject, scope: str, **parameters: Any) -> list[Answered]:
-    """Ask a chat and more questions, one after the other; the chat goes on with the answers it gets alone."""
+    """Ask chats and more questions, one after the other; a chat goes on with the answers it gets alone."""
     engine, answers = subject.engine("continuous", rows=4), list[Answered]()
     for conversation, alone in _alone(subject, **parameters):
         row = subject.row(engine, conversation, scope, **parameters)
-        answers.append(Answered(conversation, row.prompt.tokens, engine.generate(row), alone))
+        ids = row.prompt.inputs.inputs["input_ids"][0].tolist()
+        answers.append(Answered(conversation, tuple(ids), engine.generate(row), alone))
     return answers
+
+
+def continued(answers: list[Answered]) -> list[tuple[Answered, Answered]]:
+    """Two turns each of a chat, where the later one's prompt begins with all of the earlier one's."""
+    return [
+        (before, later)
+        for before, later in pairwise(answers)
+        if len(later.conversation.turns) > 1 and later.prompt[: len(before.prompt)] == before.prompt
+    ]
 
 
 @cache
@@ -70,10 +87,11 @@ def _alone(subject: Subject, **parameters: Any) -> list[tuple[Conversation, Fini
         answers.append((conversation, finish))
         return finish.text
 
-    turns: tuple[tuple[Any, ...], ...] = ()
-    for turn in () if subject.family.raw else TURNS:
-        turns = (*turns, turn)
-        turns = (*turns, (ask(Conversation("", turns)) or "-",))
+    for chat in () if subject.family.raw else (TURNS, ALBUM):
+        turns: tuple[tuple[Any, ...], ...] = ()
+        for turn in chat:
+            turns = (*turns, turn)
+            turns = (*turns, (ask(Conversation("", turns)) or "-",))
     for conversation in BARE if subject.family.raw else OTHERS:
         ask(conversation)
     return answers
@@ -104,6 +122,10 @@ def states_begin_anew(patch: pytest.MonkeyPatch) -> None:
 
 def all_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(prompt_content, "_digest", lambda _: "the same")
+
+
+def all_cut_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(prompt_content, "_digest_of", lambda _: "the same")
 
 
 def another_pictures_features(patch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,8 @@ TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 ENCODED = "mm_encoder_outputs"
 KEPT = "logits_to_keep"
 PIXELS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL) - {ENCODED}
+# Of these the ones of sounds, which generate() leaves to the model.
+SOUNDS = frozenset(name for name in PIXELS if name.startswith(("input_features", "input_values")))
 # Not needed to decode once the positions are given.
 GIVEN = {
     *("input_ids", "inputs_embeds", "past_key_values", "position_ids", "attention_mask"),
@@ -156,12 +158,12 @@ def forwarded(inputs: Mapping[str, Any]) -> dict[str, Any]:
     model reads them all the same, it is not certified. Pixels may have a name that only their model knows.
     """
     named = {name: value for name, value in inputs.items() if name not in MODE}
-    if any(name in PIXELS or _numbers(value) for name, value in named.items()):
+    if any(name in PIXELS or numbers(value) for name, value in named.items()):
         return named
     return {k: v for k, v in named.items() if not (torch.is_tensor(v) and v.ndim == 1)}
 
 
-def _numbers(value: Any) -> bool:
+def numbers(value: Any) -> bool:
     """Whether it may be pixels."""
     return torch.is_tensor(value) and value.is_floating_point()
 

@@ -1,17 +1,20 @@
 """What a prompt says and shows, token by token, so that a later prompt can be compared with it for reuse."""
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import torch
 from PIL.Image import Image as Picture
+from transformers import BatchFeature
 
 from shared.errors import CallerError
 from shared.request import Image, Message, Request
 from worker.engines.base import Prompt, Samples
-from worker.engines.continuous.model_inputs import encoder_inputs
+from worker.engines.continuous.model_inputs import SOUNDS, encoder_inputs, numbers
 from worker.engines.continuous.prefix_cache import Mark
 from worker.engines.loading.loaded import LoadedModel
 
@@ -22,12 +25,13 @@ from worker.engines.loading.loaded import LoadedModel
 class Reusable:
     """`beginnings` of prompts with their answers, encoded `pictures`, and whether several are kept `apart`.
 
-    `flaw` says why something is not reused.
+    `sounds`: whether a prompt may be continued between its sounds. `flaw` says why something is not reused.
     """
 
     beginnings: bool = False
     pictures: bool = False
     apart: bool = False
+    sounds: bool = False
     flaw: str = ""
 
     @property
@@ -58,24 +62,34 @@ class PictureTokens:
 class PromptContent:
     """A prompt as this engine takes it; `inputs` are the processor's, for the whole prompt.
 
-    Without `marks` nothing of the prompt is reused. Without `shown` its pictures and sounds cannot be told
-    apart and are reused all together or not at all.
+    Without `marks` nothing of the prompt is reused. Without `shown` its pictures cannot be told apart and are
+    reused all together or not at all. `places` are its pictures' placeholders. It cannot be cut
+    within a range of `heard`, such as a sound.
     """
 
     inputs: Any
     scope: str = ""
     marks: tuple[Mark, ...] = ()
     shown: tuple[PictureTokens, ...] = ()
+    places: Sequence[int] = ()
+    heard: Sequence[range] = ()
 
     def behind(self, start: int) -> tuple[Sequence[PictureTokens], int]:
         """The pictures that do not end within the first `start` tokens, and the other ones' placeholders."""
-        pictures_before = sum(isinstance(mark, tuple) for mark in self.marks[:start])
+        pictures_before = bisect_left(self.places, start)
         skipped = 0
         for number, picture in enumerate(self.shown):
             if skipped + picture.tokens > pictures_before:
                 return self.shown[number:], skipped
             skipped += picture.tokens
         return (), skipped
+
+    def sounds_behind(self, start: int) -> dict[str, Any]:
+        """The inputs of the sounds that do not end within the first `start` tokens."""
+        known = sum(sound.stop <= start for sound in self.heard)
+        if known == len(self.heard):
+            return {}
+        return {name: value[known:] for name, value in self.inputs.items() if name in SOUNDS}
 
 
 class ContentReader:
@@ -99,27 +113,30 @@ class ContentReader:
     ) -> PromptContent:
         if scope is None:
             return PromptContent(prompt.inputs)
-        if not self._what.anything or bool(pictures) != bool(prompt.image_tokens):
-            # Nothing may be reused, or the prompt's pictures have no placeholders.
+        if not self._what.anything or _unmarked(prompt, pictures, sounds):
             return PromptContent(prompt.inputs, scope)
+        ids: list[int] = prompt.inputs["input_ids"][0].tolist()
         digests, renderer = [_digest(picture) for picture in pictures], self._loaded.renderer
-        # Pictures beside sounds are reused only together with them.
-        marked = () if sounds else self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
-        owners = [picture.digest for picture in marked for _ in range(picture.tokens)]
+        shown = self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
+        owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
         owners = owners or ["+".join(digests)] * prompt.image_tokens
-        sound_marks = ["+".join(hashlib.sha256(sound).hexdigest() for sound in sounds)] * prompt.audio_tokens
-        named = {renderer.image_id: iter(owners), renderer.sound_input.id: iter(sound_marks)}
-        return PromptContent(
-            prompt.inputs, scope, _marks(prompt.inputs["input_ids"][0].tolist(), named), marked
-        )
+        sound_owners, heard = self._heard(prompt, ids, sounds)
+        named = {renderer.image_id: iter(owners), renderer.sound_input.id: iter(sound_owners)}
+        places = [at for at, id_ in enumerate(ids) if id_ == renderer.image_id]
+        return PromptContent(prompt.inputs, scope, _marks(ids, named), shown, places, heard)
 
     def _shown(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
     ) -> tuple[PictureTokens, ...]:
-        if not self._encodes or (len(pictures) > 1 and not self._what.apart):
+        if not pictures or not self._encodes or (len(pictures) > 1 and not self._what.apart):
             return ()
         if len(pictures) == 1:
             return (PictureTokens(pictures[0][0], prompt.image_tokens, prompt.inputs),)
+        return self._singles(prompt, pictures, scope) or self._slices(prompt, len(pictures))
+
+    def _singles(
+        self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
+    ) -> tuple[PictureTokens, ...]:
         try:
             single = {
                 digest: self._single(digest, picture, scope) for digest, picture in dict(pictures).items()
@@ -129,6 +146,42 @@ class ContentReader:
         counts = tuple(single[digest] for digest, _ in pictures)
         # Some processors cut a picture differently when the prompt has others.
         return counts if sum(one.tokens for one in counts) == prompt.image_tokens else ()
+
+    def _slices(self, prompt: Prompt, count: int) -> tuple[PictureTokens, ...]:
+        """Each picture's part of what the processor made of all; empty if it cannot be told.
+
+        Its digest says also how the picture was cut.
+        """
+        tokens = self._loaded.renderer.tokens_of_each(prompt.inputs, count)
+        accepted = encoder_inputs(self._loaded.network)
+        inputs = {name: value for name, value in sorted(prompt.inputs.items()) if name in accepted}
+        own = {
+            name: value for name, value in inputs.items() if torch.is_tensor(value) and len(value) == count
+        }
+        pixels = {name for name, value in inputs.items() if numbers(value)}
+        if sum(tokens) != prompt.image_tokens or not pixels or not pixels <= own.keys():
+            return ()
+        parts = [{name: value[at : at + 1] for name, value in own.items()} for at in range(count)]
+        return tuple(
+            PictureTokens(_digest_of(part), each, BatchFeature(inputs | part))
+            for part, each in zip(parts, tokens, strict=True)
+        )
+
+    def _heard(
+        self, prompt: Prompt, ids: Sequence[int], sounds: Sequence[Samples]
+    ) -> tuple[list[str], list[range]]:
+        """A name for each placeholder of a sound, and the tokens of each sound.
+
+        Where the model cannot be given some of the sounds, they are one, and so is all before them.
+        """
+        if not sounds:
+            return [], []
+        digests = [hashlib.sha256(sound).hexdigest() for sound in sounds]
+        runs = _runs(ids, self._loaded.renderer.sound_input.id)
+        counts = {len(value) for name, value in prompt.inputs.items() if name in SOUNDS}
+        if self._what.sounds and counts == {len(sounds)} and len(runs) == len(sounds):
+            return [digest for digest, run in zip(digests, runs, strict=True) for _ in run], runs
+        return ["+".join(digests)] * prompt.audio_tokens, [range(runs[-1].stop)]
 
     def _single(self, digest: str, picture: Picture, scope: str) -> PictureTokens:
         """Raises CallerError."""
@@ -160,6 +213,28 @@ def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tu
         name = " ".join(f"{digest}*{len(list(same))}" for digest, same in groupby(run_owners))
         marks += [(name, at) for at in range(len(run_owners))]
     return tuple(marks)
+
+
+def _unmarked(prompt: Prompt, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> bool:
+    """Whether it has pictures or sounds without placeholders, or the other way round."""
+    return (bool(pictures), bool(sounds)) != (bool(prompt.image_tokens), bool(prompt.audio_tokens))
+
+
+def _runs(ids: Sequence[int], placeholder: int | None) -> list[range]:
+    """Where the placeholder stands, each time with those that follow it at once."""
+    runs = groupby(range(len(ids)), key=lambda at: ids[at] == placeholder)
+    return [
+        range(run[0], run[-1] + 1) for is_placeholder, each in runs if is_placeholder and (run := [*each])
+    ]
+
+
+def _digest_of(inputs: Mapping[str, torch.Tensor]) -> str:
+    whole = hashlib.sha256()
+    for name, value in inputs.items():
+        whole.update(
+            f"{name} {[*value.shape]} ".encode() + value.contiguous().view(torch.uint8).numpy().tobytes()
+        )
+    return whole.hexdigest()
 
 
 def _digest(picture: Picture) -> str:

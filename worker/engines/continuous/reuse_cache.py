@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from transformers import BatchFeature
@@ -108,13 +108,14 @@ class ReuseCache:
     def head(self, content: PromptContent) -> KnownPrefix:
         """What is kept of a prompt. The pictures after it are encoded if they are not kept."""
         prefix = self._lookup(content) if content.marks else None
-        shown, skipped = content.behind(prefix.tokens if prefix else 0)
+        start = prefix.tokens if prefix else 0
+        shown, skipped = content.behind(start)
         each = [self._picture(content.scope, picture) for picture in shown]
         if None in each or not (prefix or each):
             return KnownPrefix(self._moved(content.inputs))
         pictures = merged([picture for picture in each if picture]) if each else None
         rest = {name: value for name, value in content.inputs.items() if name not in PIXELS}
-        inputs = self._moved(BatchFeature(rest))
+        inputs = self._moved(BatchFeature(rest | content.sounds_behind(start)))
         if prefix is None:
             return KnownPrefix(inputs, pictures=pictures)
         return KnownPrefix(inputs, prefix.tokens, prefix.past, prefix.logits, pictures, skipped)
@@ -230,16 +231,19 @@ def _some(keys: Sequence[Key], tokens: Sequence[int]) -> Sequence[Key]:
 
 def _cuts(content: PromptContent, seams: CutPoints) -> Callable[[int], bool]:
     """A function that tells whether the prompt may be cut after so many of its tokens."""
-    marks = content.marks
-    pictures = [isinstance(mark, tuple) for mark in marks]
+    inside = [
+        False,
+        *(isinstance(one, tuple) and isinstance(other, tuple) for one, other in pairwise(content.marks)),
+    ]
     # Pictures that cannot be told apart can only be encoded all together, so the cut comes after the last
     # one.
-    told_apart = bool(content.shown) or not any(pictures)
-    first = FEWEST if told_apart else max(FEWEST, len(marks) - pictures[::-1].index(True))
+    first = FEWEST if content.shown or not content.places else max(FEWEST, content.places[-1] + 1)
 
     def allows(at: int) -> bool:
         if seams is CutPoints.NOWHERE or at < first:
             return False
-        return seams is CutPoints.ANYWHERE or not (pictures[at] and pictures[at - 1])
+        if any(sound.start < at < sound.stop for sound in content.heard):
+            return False
+        return seams is CutPoints.ANYWHERE or not inside[at]
 
     return allows

@@ -234,6 +234,14 @@ class Renderer:
         syntax, open_ = self.syntax_of(request), request.ends_open
         return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost)
 
+    def tokens_of_each(self, inputs: Any, pictures: int) -> list[int]:
+        """The placeholders of each picture of a prompt with these inputs; empty if not told."""
+        try:
+            texts = [self._processor.replace_image_token(inputs, image_idx=at) for at in range(pictures)]
+            return [text.count(self._processor.image_token) for text in texts]
+        except (RuntimeError, ValueError, *STUMBLES):
+            return []
+
     def check_defaults(self) -> None:
         """Raises CallerError where the template cannot be rendered with the variables of the model's row."""
         if self.template and self._defaults:

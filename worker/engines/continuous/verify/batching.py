@@ -55,7 +55,7 @@ class Certificate:
 
 @torch.inference_mode()
 def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
-    """Takes about as long as seventeen short answers, without `reuse` twelve. Raises Refusal."""
+    """Takes about as long as nineteen short answers, without `reuse` twelve. Raises Refusal."""
     _refuse_by_config(loaded)
     judge = LogitsComparison(loaded.format)
     with as_refusal("a made-up request fails: "):

@@ -1,5 +1,7 @@
 """Made-up requests that a model is tried with at load, and what `generate()` answers to each by itself."""
 
+import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +12,8 @@ from PIL.Image import Image as Picture
 from transformers import GenerationConfig
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Request, Text
-from worker.engines.base import Prompt
+from shared.request import Image, Message, Request, Sound, Text
+from worker.engines.base import Prompt, Samples
 from worker.engines.continuous.errors import CannotBatch
 from worker.engines.loading.loaded import LoadedModel
 
@@ -19,17 +21,18 @@ from worker.engines.loading.loaded import LoadedModel
 # that rows of all lengths leave from all places.
 PLAN = ((0, 1, 9, 9), (1, 0, 3, 5), (3, 2, 5, 8), (4, 1, 30, 3), (6, 0, 16, 6))
 
-Part = int | str
-"""A picture's number, or a text."""
+Part = int | str | float
+"""A picture's number, a text, or a sound's seconds."""
 
 
 @dataclass(frozen=True)
 class VerifyQuestion:
-    """A made-up request with its prompt and pictures; `turns` are what it was made from."""
+    """A made-up request with its prompt, pictures and sounds; `turns` are what it was made from."""
 
     turns: Sequence[Sequence[Part]]
     prompt: Prompt
     pictures: Sequence[Picture]
+    sounds: Sequence[Samples] = ()
 
 
 @dataclass(eq=False)
@@ -81,9 +84,11 @@ def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> VerifyQuestion:
     raw = not loaded.facts.has_chat_template
     roles = ("user", "assistant")
     messages = [Message(role=roles[at % 2], parts=tuple(map(_part, turn))) for at, turn in enumerate(turns)]
-    pictures = [_picture(part) for turn in turns for part in turn if isinstance(part, int)]
+    parts, rate = [part for turn in turns for part in turn], loaded.renderer.sound_input.rate
+    pictures = [_picture(part) for part in parts if isinstance(part, int)]
+    sounds = [_sound(part, rate) for part in parts if isinstance(part, float)]
     request = Request(model=loaded.model.id, messages=tuple(messages), raw=raw)
-    return VerifyQuestion(turns, loaded.renderer.prompt(request, pictures), pictures)
+    return VerifyQuestion(turns, loaded.renderer.prompt(request, pictures, sounds), pictures, sounds)
 
 
 def words(number: int, count: int) -> str:
@@ -120,8 +125,10 @@ def _with_pictures(loaded: LoadedModel, number: int, pictures: int, count: int) 
         return _with_pictures(loaded, number, pictures - 1, count)
 
 
-def _part(part: Part) -> Image | Text:
-    return Image() if isinstance(part, int) else Text(text=part)
+def _part(part: Part) -> Image | Sound | Text:
+    if isinstance(part, str):
+        return Text(text=part)
+    return Image() if isinstance(part, int) else Sound()
 
 
 def _picture(number: int) -> Picture:
@@ -129,6 +136,11 @@ def _picture(number: int) -> Picture:
     return Pictures.merge(
         "RGB", (picture, picture.rotate(90 * number), picture.transpose(Pictures.Transpose.FLIP_LEFT_RIGHT))
     )
+
+
+def _sound(seconds: float, rate: int) -> Samples:
+    noise = random.Random(seconds)  # noqa: S311 - nobody is to be kept from guessing it
+    return array("f", (noise.uniform(-0.5, 0.5) for _ in range(int(seconds * rate))))
 
 
 def _middle(loaded: LoadedModel, ids: list[int]) -> int:

@@ -6,6 +6,8 @@ it left in memory. The logits of the first two tokens are compared.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
@@ -17,6 +19,8 @@ from worker.engines.continuous.verify.cases import LogitsComparison, Part, Verif
 from worker.engines.loading.loaded import LoadedModel
 
 TOKENS = 2
+# The second sound is longer, so that the first one is filled up beside it.
+SOUNDS_S = (0.4, 0.9)
 # From the most reuse to the least; the first wish that proves right is taken.
 WISHES = (
     Reusable(beginnings=True, pictures=True, apart=True),
@@ -41,11 +45,31 @@ def reusable(
         found = _flaw(rehearsal, several, chat)
         if not found:
             difference = rehearsal.difference
-            return Reusable(
-                wish.beginnings, wish.pictures and difference > 0, wish.apart and difference > 1, flaw
+            proved = Reusable(
+                wish.beginnings, wish.pictures and difference > 0, wish.apart and difference > 1, flaw=flaw
             )
+            return _with_sounds(loaded, seams, judge, proved)
         flaw = flaw or found
     return Reusable(flaw=flaw)
+
+
+def _with_sounds(
+    loaded: LoadedModel, seams: CutPoints, judge: LogitsComparison, proved: Reusable
+) -> Reusable:
+    """Whether prompts may also be continued between sounds, tried with a longer sound after a shorter one."""
+    turns: tuple[list[Part], ...] = ([SOUNDS_S[0], words(5, 4)], [words(2, 5)], [SOUNDS_S[1], words(3, 7)])
+    if not (proved.beginnings and loaded.renderer.sound_input.rate):
+        return proved
+    try:
+        with as_refusal("a made-up sound fails: "):
+            chat = _answered(loaded, turns[:1], turns)
+    except CannotBatch as refusal:
+        return replace(proved, flaw=proved.flaw or str(refusal))
+    if chat is None:
+        return proved
+    wish = replace(proved, sounds=True)
+    flaw = _flaw(ReuseCheck(loaded, seams, judge, wish), (), (chat[0], *chat))
+    return replace(proved, flaw=proved.flaw or flaw) if flaw else wish
 
 
 class ReuseCheck:
@@ -80,7 +104,8 @@ class ReuseCheck:
         self._reuse.keep_answer(content, fed, lambda: row.past(0))
 
     def _content(self, case: VerifyCase) -> PromptContent:
-        return self._reader.content(case.asked.prompt, case.asked.pictures, "")
+        asked = case.asked
+        return self._reader.content(asked.prompt, asked.pictures, "", asked.sounds)
 
     def _prefilled(self, case: VerifyCase, content: PromptContent) -> Prefilled:
         head = self._reuse.head(content)
@@ -97,40 +122,52 @@ class ReuseCheck:
         return batch
 
 
-def _chat(loaded: LoadedModel, first: VerifyCase) -> tuple[VerifyCase, VerifyCase, VerifyCase] | None:
-    """The first case, another question about the same picture, and a turn that follows upon the first."""
+def _chat(loaded: LoadedModel, first: VerifyCase) -> Sequence[VerifyCase] | None:
+    """The first case, another question about the same picture, and turns that follow upon the first.
+
+    A third turn is tried, too, if the model takes it: some processors cut pictures otherwise beside others.
+    """
     parts = [*first.asked.turns[0]]
     shown = [part for part in parts if isinstance(part, int)]
-    for pictures in ([max(shown) + 1], []) if shown else ([],):
-        following: list[list[Part]] = [parts, [words(2, 5)], [*pictures, words(3, 7)]]
-        if not loaded.facts.has_chat_template:
-            following = [[*parts, *pictures, f" {words(3, 7)}"]]
-        try:
-            questions = [ask(loaded, [*shown, words(4, 8)]), ask(loaded, *following)]
-        except CallerError:
-            continue
-        if max(one.prompt.tokens for one in questions) + TOKENS <= loaded.facts.context_length:
-            other, last = (alone(loaded, each, TOKENS) for each in questions)
-            return first, other, last
+    other: list[Part] = [*shown, words(4, 8)]
+    for new in ([max(shown) + 1], []) if shown else ([],):
+        turns: list[list[Part]] = [parts, [words(2, 5)], [*new, words(3, 7)]]
+        third: list[list[Part]] = [*turns, [words(6, 5)], [*(one + 1 for one in new), words(1, 4)]]
+        if loaded.facts.has_chat_template:
+            chat = _answered(loaded, [other], turns, third) or _answered(loaded, [other], turns)
+        else:
+            chat = _answered(loaded, [other], [[*parts, *new, f" {words(3, 7)}"]])
+        if chat is not None:
+            return first, *chat
     return None
 
 
-def _flaw(
-    rehearsal: ReuseCheck, several: Sequence[VerifyCase], chat: tuple[VerifyCase, VerifyCase, VerifyCase]
-) -> str:
+def _answered(loaded: LoadedModel, *chats: Sequence[Sequence[Part]]) -> Sequence[VerifyCase] | None:
+    """The chats with their answers; None if the model does not take one of them."""
+    try:
+        asked = [ask(loaded, *turns) for turns in chats]
+    except CallerError:
+        return None
+    if max(one.prompt.tokens for one in asked) + TOKENS > loaded.facts.context_length:
+        return None
+    return [alone(loaded, one, TOKENS) for one in asked]
+
+
+def _flaw(rehearsal: ReuseCheck, several: Sequence[VerifyCase], chat: Sequence[VerifyCase]) -> str:
     """Why a case is not answered as it is by itself; empty if all are.
 
     Each request of the chat is asked twice; the second time its whole prompt is known. The prompts of
     `several` hold more than one picture, all of them new.
     """
-    first, other, last = chat
+    first, other, *turns = chat
     try:
         with as_refusal():
             for case in (*several, first, first):
                 rehearsal.ask(case)
-            rehearsal.answer(first, last)
-            for case in (last, other, last, other):
-                rehearsal.ask(case)
+            for before, case in pairwise((first, *turns)):
+                rehearsal.answer(before, case)
+                for each in (case, other, case, other):
+                    rehearsal.ask(each)
     except CannotBatch as refusal:
         return str(refusal)
     return ""
