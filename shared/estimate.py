@@ -53,7 +53,7 @@ class Lane:
     take beyond one each. `first_queued_ms` is since when the first in line waits; only a lane read alone has
     it.
 
-    `failed` is why the last load failed, at `failed_ms`, where none succeeded since. `samples` is whether the
+    `failed` is why the last load failed, where none succeeded since. `samples` is whether the
     model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
     `tools` is the form in which the model calls functions, "" where it takes none; `sampling_rate` (Hz) is
     that of the sounds it takes, 0 where it takes none; `max_side` (pixels) is what pictures are shrunk to,
@@ -77,7 +77,6 @@ class Lane:
     load_guess_ms: float | None = None
     load_basis: str = ""
     failed: str | None = None
-    failed_ms: float = 0.0
     samples: bool | None = None
     has_chat_template: bool | None = None
     tools: Known | None = None
@@ -121,12 +120,15 @@ class Lane:
 
     @property
     def state(self) -> str:
-        """ready, failed, loading or no_worker."""
+        """ready, failed, loading or no_worker.
+
+        One that could not be loaded is failed also while that is tried again: waiting is no use to callers.
+        """
         if self.ready:
             return "ready"
-        if self.loading and (self.failed is None or (self.load_started_ms or 0) > self.failed_ms):
-            return "loading"
-        return "no_worker" if self.failed is None else "failed"
+        if self.failed is not None:
+            return "failed"
+        return "loading" if self.loading else "no_worker"
 
 
 def waiting_reason(lane: Lane, *, placed: bool, state: str | None) -> WaitingReason:

@@ -1,11 +1,15 @@
 """`python -m worker -A worker.app worker …` runs Celery so that signals stop it from the first moment on.
 
-Celery itself handles signals only once it consumes: after its imports, and after a model is loaded.
+Celery itself handles signals only once it consumes: after its imports, and after a model is loaded. What
+crashes in native code leaves a traceback in the log.
 """
+
+import faulthandler
 
 from shared.stopping import stop_at_once
 
 if __name__ == "__main__":
+    faulthandler.enable()
     stop_at_once()
     from celery.__main__ import main
 

@@ -3,13 +3,14 @@
 It wakes every `renew_s`, or at once when the store says that something of this worker's changed.
 """
 
+import faulthandler
 import json
 import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Protocol
@@ -32,6 +33,8 @@ from worker.telemetry.token_metrics import Throughput
 from worker.watchdogs import BrokerWatch, Progress, StallDetector
 
 log = logging.getLogger("worker")
+HANG_GRACE_S = 60.0
+"""Seconds beyond its limit after which a load that lets no beat come is ended."""
 
 
 class EngineStatus(Progress, Protocol):
@@ -74,6 +77,7 @@ class Heartbeat:
         self._is_outdated = self._is_unknown = False
         self._facts: dict[str, str] = {}
         self._slots = 1
+        self._started = 0.0
         self._state: State = "loading"
         self._fingerprint = ""
         self._status = WorkerStatus(leases)
@@ -86,18 +90,26 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def start(self, facts: dict[str, str]) -> None:
-        """Report that the worker is loading, now and with each beat."""
-        self._report(facts)
+        """Report that the worker is loading, now and with each beat.
+
+        From now on it has `worker.load_limit_s` to be ready. A load that hangs and holds the interpreter's lock
+        lets no beat come: the process then ends by itself a little later, and its supervisor reports it.
+        """
+        self._started = time.monotonic()
+        limit_s = self._settings.worker.load_limit_s
+        faulthandler.dump_traceback_later(limit_s + HANG_GRACE_S, exit=True)
+        self.report(facts)
         self._thread.start()
 
     def ready(self, fingerprint: str, facts: dict[str, str], engine: EngineStatus) -> None:
         """The model is loaded; from now on its engine is watched."""
+        faulthandler.cancel_dump_traceback_later()
         self._fingerprint, self._state = fingerprint, "ready"
         self._status.rows, self._status.fingerprint = engine.rows_now, fingerprint
         self._facts, self._slots = facts, int(facts.get("slots", 1))
         # Last: beats report its rows and slots from now on.
         self._engine = engine
-        self._report(facts)
+        self.report(facts)
 
     def watch(self, broker_watch: BrokerWatch, tally: CountReporter) -> None:
         """From now on nudges are expected to arrive, and what was counted is reported before an exit."""
@@ -109,7 +121,7 @@ class Heartbeat:
         self._state = "gone"
         if self._thread.ident is not None:
             self._thread.join()
-        self._report(facts)
+        self.report(facts)
 
     def drain(self) -> None:
         """Stop counting as a worker that takes new work, while claims are still renewed."""
@@ -124,6 +136,7 @@ class Heartbeat:
                 self._report_progress,
                 self._touch_file,
                 self._check_row,
+                self._check_load,
                 self._check_engine,
                 self._check_broker,
             )
@@ -154,7 +167,7 @@ class Heartbeat:
         reused = None if self._engine is None else self._engine.reused
         # Only this worker can restore them in a store that came back empty or with old data.
         facts = self._facts if self._is_unknown else rows
-        self._report(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
+        self.report(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
 
     def _rows(self, engine: EngineStatus) -> dict[str, str]:
         """The rows that the engine computes now.
@@ -166,7 +179,8 @@ class Heartbeat:
         self._facts = self._facts | rows
         return rows
 
-    def _report(self, facts: dict[str, str]) -> None:
+    def report(self, facts: dict[str, str]) -> None:
+        """Beat once, with facts of the lane."""
         # One at a time: a beat in flight would overwrite this state with an earlier one.
         with self._reporting, suppress(Unavailable):
             call = beat(
@@ -198,6 +212,14 @@ class Heartbeat:
         if self._is_outdated:
             self._exit_when_idle("its model was added anew with another row", Exit.OUTDATED)
 
+    def _check_load(self) -> None:
+        limit_s = self._settings.worker.load_limit_s
+        if self._state == "loading" and time.monotonic() - self._started > limit_s:
+            reason = f"it was not loaded within {limit_s:g} s (SIGHTLINE_WORKER__LOAD_LIMIT_S)"
+            log.critical("the model cannot be loaded: %s; the traceback says where it is", reason)
+            faulthandler.dump_traceback()
+            self._exit(Exit.MODEL_FAILED, facts={"failed": reason})
+
     def _check_engine(self) -> None:
         if self._engine is None:
             return
@@ -219,14 +241,16 @@ class Heartbeat:
             log.critical("%s; this worker gives up", reason)
             self._exit(code)
 
-    def _exit(self, code: Exit, stalled: Sequence[Lease] = ()) -> None:
+    def _exit(
+        self, code: Exit, stalled: Sequence[Lease] = (), facts: Mapping[str, str] | None = None
+    ) -> None:
         """Report it and exit: this worker would count as ready for `worker_ttl_s` more."""
         self._state = "gone"
         try:
             with suppress(Unavailable):
                 for lease in stalled:
                     self._requeue(lease, "engine_stalled", died=True)
-                self._report({})
+                self.report(dict(facts or {}))
                 if self._tally is not None:
                     self._tally.stop()
                 # Its threads claim until it ends.

@@ -158,17 +158,11 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
 def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int | None) -> tuple[Engine, int]:
     """The engine and the rows that claims may take; a claim beyond them, another worker could begin."""
     started = time.monotonic()
+    heartbeat.start({"load_passed_ms": "0"})
     with _exit_on_failure(model, heartbeat):
         engine = create(model)
         guess, basis = engine.load_guess()
-    heartbeat.start(
-        {
-            "load_passed_ms": str(int((time.monotonic() - started) * 1000)),
-            "load_guess_ms": str(int(guess * 1000)),
-            "load_basis": basis,
-        }
-    )
-    with _exit_on_failure(model, heartbeat):
+        heartbeat.report({"load_guess_ms": str(int(guess * 1000)), "load_basis": basis})
         engine = engine.load()
     took_s = time.monotonic() - started
     rule = measure_tokens(engine, model.id, max_side)

@@ -320,6 +320,9 @@ class WorkerSettings(Group):
         description="Cores that a worker on the CPU uses. One worker with several holds the weights once; several "
         "workers with one core each answer as much or more. Do not count cores that other work uses.",
     )
+    load_limit_s: float = Field(
+        3600, gt=0, description="A model that is not loaded after this long, download included, has failed."
+    )
 
 
 class Settings(BaseSettings):

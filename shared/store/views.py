@@ -38,7 +38,6 @@ def lane(flat: list[Any]) -> Lane:
         load_guess_ms=_number(facts, "load_guess_ms"),
         load_basis=facts.get("load_basis", ""),
         failed=facts.get("failed"),
-        failed_ms=_number(facts, "failed_ms") or 0.0,
         samples=facts["samples"] == "1" if "samples" in facts else None,
         has_chat_template=facts["chat_template"] == "1" if "chat_template" in facts else None,
         tools=read_syntax(facts["tools"]) if "tools" in facts else None,

@@ -37,7 +37,7 @@ def beat(
 ) -> ScriptCall[Literal["OK", "outdated", "forgotten"]]:
     """Say that a worker lives; `facts` replace the lane's (an empty value forgets one), `record` its own.
 
-    A load is told by `load_passed_ms` and `failed`: the store's clock dates its beginning and its failure.
+    A load is told by `load_passed_ms` and `failed`: the store's clock dates its beginning.
     `outdated`: the worker's model was removed, and added again with another row. `forgotten`: the store lost
     what a ready worker had said of its lane.
     """
@@ -75,6 +75,6 @@ def forget(store: Store, lane: str, *, presence: bool) -> None:
     Only a caller that knows that no other worker lives may forget presence.
     """
     with reaching():
-        store.client.hdel(f"{PREFIX}lane:{lane}", "failed", "failed_ms")
+        store.client.hdel(f"{PREFIX}lane:{lane}", "failed", "lost_loads")
         if presence:
             store.client.delete(f"{PREFIX}ready:{lane}", f"{PREFIX}loading:{lane}")

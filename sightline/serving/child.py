@@ -61,16 +61,31 @@ class Child:
         """None while it runs; minus the signal's number where a signal ended it."""
         return self._process.returncode
 
+    @property
+    def ending(self) -> str:
+        """How it ended: its exit code, or the name of the signal."""
+        code = self.exit_code or 0
+        if code >= 0:
+            return f"exit code {code}"
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+        return f"signal {-code}"
+
     def restart(self) -> None:
         """Start it again after its death, appending to its log. Raises OSError as the constructor does."""
         self._process = self._spawn()
         self.exited.clear()
 
-    def reap(self) -> None:
-        """Note an exit, and kill what the process left behind while its group id cannot yet be reused."""
-        if self.exit_code is None and self._process.poll() is not None:
+    def reap(self) -> bool:
+        """Note an exit, and kill what the process left behind while its group id cannot yet be reused.
+
+        Returns whether it has just ended.
+        """
+        ended = self.exit_code is None and self._process.poll() is not None
+        if ended:
             self._kill_group()
             self.exited.set()
+        return ended
 
     async def stop(self) -> None:
         """SIGTERM, the grace time, then SIGKILL for the process and all it has started."""

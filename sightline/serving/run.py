@@ -38,7 +38,7 @@ POLL_S = 0.2
 RECORD_SERVER_S = 60.0
 # Longer than every child's own grace time: for the watchdog, and for waiting for an earlier service to end.
 LAST_GRACE_S = 60.0
-WORDS = {"no_worker": "its worker starts", "loading": "loading", "failed": "cannot be loaded"}
+WORDS = {"no_worker": "its worker starts"}
 
 
 def say(line: str) -> None:
@@ -258,7 +258,8 @@ def _print_changes(now: Readiness, shown: Readiness) -> None:
     if now.refusal not in ("", shown.refusal):
         say(f"waiting  {now.refusal}")
     for model, state in now.states.items():
-        if state != shown.states.get(model):
+        # Why one cannot be loaded is said where its worker's death is.
+        if state not in (shown.states.get(model), "failed"):
             say(f"model    {model}: {WORDS.get(state, state)}")
 
 

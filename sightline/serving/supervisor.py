@@ -1,7 +1,6 @@
 """Keeps the service's processes: starts them in order, restarts those that die, stops them in reverse."""
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ class Supervisor:
         self._say = say
         self._children: list[Child] = []
         self._ending: set[Child] = set()
+        self._notify: dict[Child, Callable[[Child], None]] = {}
         self._keepers: asyncio.TaskGroup | None = None
         self._watchdog = Watchdog(grace_s)
 
@@ -34,18 +34,24 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops the first child (the record server) last: the others still write to it."""
+        self._ending.update(self._children)
         for group in (self._children[:0:-1], self._children[:1]):
             await asyncio.gather(*(self._stop(child) for child in group))
         self._watchdog.close()
 
-    def start(self, command: Command) -> Child:
-        """Start a process. Raises CommandError where its program cannot be run."""
+    def start(self, command: Command, died: Callable[[Child], None] | None = None) -> Child:
+        """Start a process; `died` is called whenever it ends unasked.
+
+        Raises CommandError where its program cannot be run.
+        """
         try:
             child = Child(command)
         except OSError as error:
             raise CommandError(Exit.CHILD, f"{command.name} could not be started: {error}") from None
         self._watchdog.add(child.pid)
         self._children.append(child)
+        if died is not None:
+            self._notify[child] = died
         if self._keepers is not None:
             self._keepers.create_task(self._keep(child))
         return child
@@ -55,6 +61,7 @@ class Supervisor:
         self._ending.add(child)
         await self._stop(child)
         self._children.remove(child)
+        self._notify.pop(child, None)
 
     def check(self, spared: Sequence[Child] = ()) -> None:
         """Raise CommandError where a child has died; not for `spared` ones, which `keep` restarts.
@@ -83,7 +90,7 @@ class Supervisor:
             deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
             pause = backoff_s(deaths)
             log = shown(child.command.log)
-            cause, more = (failure, "") if failure else (f"died ({_how(child)})", f"; {log} has more")
+            cause, more = (failure, "") if failure else (f"died ({child.ending})", f"; {log} has more")
             self._say(f"{child.command.name} {cause}, restarting it in {pause:g} s{more}")
             await asyncio.sleep(pause)
             if child in self._ending:
@@ -105,16 +112,8 @@ class Supervisor:
 
     def _reap(self) -> None:
         for child in self._children:
-            child.reap()
-
-
-def _how(child: Child) -> str:
-    code = child.exit_code or 0
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
+            if child.reap() and child not in self._ending and child in self._notify:
+                self._notify[child](child)
 
 
 def _death(child: Child) -> CommandError:
@@ -123,4 +122,4 @@ def _death(child: Child) -> CommandError:
         return CommandError(
             Exit.MEMORY, f"{name} was killed by the system, as happens where memory runs out (log: {log})."
         )
-    return CommandError(Exit.CHILD, f"{name} died ({_how(child)}); the end of {log}:\n{child.last_lines()}")
+    return CommandError(Exit.CHILD, f"{name} died ({child.ending}); the end of {log}:\n{child.last_lines()}")

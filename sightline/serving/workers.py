@@ -1,14 +1,18 @@
 """The workers of `sightline run`: one for each model served, started and stopped as that changes."""
 
 import asyncio
+import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 
 from shared.errors import Unavailable
 from shared.models import Model
 from shared.registry import Registry
+from shared.store.fleet import fleet
 from shared.store.models import registered
 from shared.store.script import Store
+from shared.store.workers import beat
 from sightline.exits import CommandError
 from sightline.serving.child import Child
 from sightline.serving.memory import check_memory
@@ -16,8 +20,8 @@ from sightline.serving.plan import Plan
 from sightline.serving.supervisor import Supervisor
 
 LOOK_S = 1.0
-MODEL_FAILED = 71
-"""Exit code of a worker that cannot load its model (docs/fleet.md)."""
+OWN_EXITS = range(70, 76)
+"""Exit codes of workers that reported why they end (docs/fleet.md)."""
 
 
 class Workers:
@@ -33,6 +37,8 @@ class Workers:
         self._say = say
         self._children: dict[str, tuple[Model, Child]] = {}
         self._put_off: set[str] = set()
+        self._reasons: dict[str, str] = {}
+        self._reports: set[asyncio.Task[None]] = set()
 
     def refresh(self) -> None:
         """Read which models operators added and removed. Raises Unavailable."""
@@ -52,9 +58,9 @@ class Workers:
         return own
 
     def failed(self) -> list[Child]:
-        """Workers that could not load their model, which ends no others; empty if all of them could not."""
+        """Workers that have ended, which ends no others; empty if all of them have."""
         children = [child for _, child in self._children.values()]
-        failed = [child for child in children if child.exit_code == MODEL_FAILED]
+        failed = [child for child in children if child.exit_code is not None]
         return failed if len(failed) < len(children) else []
 
     async def follow(self) -> None:
@@ -67,8 +73,32 @@ class Workers:
             await asyncio.sleep(LOOK_S)
 
     def _start(self, model: Model) -> None:
-        self._children[model.lane] = model, self._supervisor.start(self._plan.worker(model))
+        def died(child: Child) -> None:
+            report = asyncio.to_thread(self._report, model, child.pid, child.exit_code or 0, child.ending)
+            task = asyncio.get_running_loop().create_task(report)
+            self._reports.add(task)
+            task.add_done_callback(self._reports.discard)
+
+        self._children[model.lane] = model, self._supervisor.start(self._plan.worker(model), died)
         self._say(f"worker   {model.id} ({model.engine})")
+
+    def _report(self, model: Model, pid: int, exit_code: int, ending: str) -> None:
+        """Tell callers, in place of a worker that died while it loaded, and the operator that it did."""
+        settings = self._plan.settings
+        with suppress(Unavailable):
+            if exit_code and exit_code not in OWN_EXITS:
+                workers = self._store.run(fleet(settings, [model.lane]))[0].workers
+                own = [one for one in workers if (one.pid, one.host) == (pid, socket.gethostname())]
+                if all(one.state == "loading" for one in own):
+                    memory = ", as where memory runs out," if exit_code == -signal.SIGKILL else ""
+                    reason = f"its process ended with {ending}{memory} while it loaded; its log has more"
+                    facts = {"failed": reason}
+                    worker = own[0].id if own else f"pid-{pid}"
+                    self._store.run(beat(settings, worker=worker, lane=model.lane, state="gone", facts=facts))
+            lane = self._store.run(fleet(settings, [model.lane]))[0].lane
+            if lane.state == "failed" and self._reasons.get(model.lane) != lane.failed:
+                self._reasons[model.lane] = lane.failed or ""
+                self._say(f"model    {model.id}: cannot be loaded: {lane.failed}")
 
     async def _stop_removed(self) -> None:
         """Stop workers of removed models, also of one that was added again with another row meanwhile."""

@@ -131,7 +131,7 @@ def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
 def test_a_run_claimed_while_a_deaf_worker_takes_its_leave_waits_for_no_lease(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
 ) -> None:
-    job, say = desk.ask("hello"), Heartbeat._report
+    job, say = desk.ask("hello"), Heartbeat.report
     deafen(monkeypatch, desk)
     with serving(desk) as heartbeat, ExitStack() as claims:
 
@@ -139,7 +139,7 @@ def test_a_run_claimed_while_a_deaf_worker_takes_its_leave_waits_for_no_lease(
             say(gone, facts)
             claims.enter_context(desk.leases.hold(desk.claim()))
 
-        monkeypatch.setattr(Heartbeat, "_report", claimed_meanwhile)
+        monkeypatch.setattr(Heartbeat, "report", claimed_meanwhile)
         heartbeat._check_broker()
         assert left == [Exit.STARVED]
         assert [attempt.outcome for attempt in desk.job(job).attempts] == ["worker_draining"]
@@ -154,7 +154,7 @@ def test_a_worker_that_gives_up_leaves_even_where_the_store_refuses_its_word(
 
     with serving(desk) as heartbeat:
         hang(monkeypatch, desk)
-        monkeypatch.setattr(Heartbeat, "_report", refuse)
+        monkeypatch.setattr(Heartbeat, "report", refuse)
         with pytest.raises(ResponseError):
             heartbeat._check_engine()
         assert left == [Exit.STALLED]

@@ -42,7 +42,7 @@ class Late(Store):
 def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(desk: Workbench) -> None:
     store = Late(desk.store)
     heartbeat = Heartbeat(desk.settings, store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    loading = threading.Thread(target=heartbeat._report, args=({},))
+    loading = threading.Thread(target=heartbeat.report, args=({},))
     serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, desk.context.engine))
     loading.start()
     assert store.under_way.wait(30)

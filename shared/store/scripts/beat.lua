@@ -1,7 +1,7 @@
 -- Records that a worker lives, and what it says of itself and its lane.
 --   a      worker, lane, state (loading | ready | gone), print, row (see rows.lua), worker_ttl_s, lease_ms, gap_ms,
---          grace_ms, facts (flat map kept on the lane; load_passed_ms is kept as the moment at which the load began, and
---          failed with that at which it ended), record (flat map kept of the worker while it lives)
+--          grace_ms, facts (flat map kept on the lane; load_passed_ms is kept as the moment at which the load began),
+--          record (flat map kept of the worker while it lives)
 --   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched, spared
 --          and emptying:<lane> strings, gap hash, and what set_back.lua writes
 --   returns OK | outdated (its model has another row by now: the worker counts as gone) | forgotten (the worker is ready,
@@ -14,6 +14,8 @@
 
 -- Longer than any outage that a worker outlives: after one, its last beat tells whether it was alive before.
 local KEPT_S = 86400
+-- One lost load may be a machine that is gone, or a container that was moved.
+local MOST_LOST = 2
 
 dirty_first()
 watch()
@@ -29,9 +31,10 @@ local old = alive_since()
 local ahead = '(' .. now
 local was_ready = redis.call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
 local ready_before = redis.call('ZCOUNT', P .. 'ready:' .. a.lane, old, '+inf')
+local lost = {}
 for _, state in ipairs({ 'ready', 'loading' }) do
   local key = P .. state .. ':' .. a.lane
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', old)
+  lost[state] = redis.call('ZREMRANGEBYSCORE', key, '-inf', old)
   redis.call('ZREMRANGEBYSCORE', key, ahead, '+inf')
   if state == a.state then
     redis.call('ZADD', key, now, a.worker)
@@ -59,6 +62,14 @@ end
 if a.state == 'ready' and ready_before == 0 then
   begin_epoch(a.lane)
 end
+-- Workers that were lost while they loaded, one after another: a container that is killed whole tells nobody.
+if a.state == 'ready' then
+  redis.call('HDEL', P .. 'lane:' .. a.lane, 'lost_loads')
+elseif lost.loading > 0 and ready_before == 0 then
+  if redis.call('HINCRBY', P .. 'lane:' .. a.lane, 'lost_loads', lost.loading) >= MOST_LOST then
+    note(a.lane, 'failed', 'its workers were lost while they loaded it: killed, as where memory runs out')
+  end
+end
 if was_ready and a.state ~= 'ready' and a.print ~= '' then
   -- Its answers are no longer read from the cache, unless another worker of this fingerprint says that it lives.
   redis.call('ZADD', P .. 'prints:' .. a.lane, now - a.worker_ttl_s * 1000 - 1, a.print)
@@ -78,9 +89,6 @@ local passed = a.facts.load_passed_ms
 a.facts.load_passed_ms = nil
 if passed then
   note(a.lane, 'load_started_ms', now - passed)
-end
-if (a.facts.failed or '') ~= '' then
-  note(a.lane, 'failed_ms', now)
 end
 for name, value in pairs(a.facts) do
   if value == '' then
