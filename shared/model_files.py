@@ -15,7 +15,7 @@ PROCESSOR, IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
 # A model need not have them all.
 OBJECTS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", PROCESSOR, IMAGE_PROCESSOR)
 TOKENIZERS = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
-# In the order in which transformers looks for them; of shards the index names each.
+# In the order in which transformers looks for them if the config names none; an index names shards.
 FORMATS = ("model.safetensors", "pytorch_model.bin")
 HEAD_LIMIT = 100_000_000
 """Bytes of a safetensors header; the format's own readers refuse more."""
@@ -64,7 +64,9 @@ def weight_faults(folder: Path) -> Iterator[str]:
 
 def weights(folder: Path) -> list[Path]:
     """The files of weights that loading reads, there or not. Raises DamagedFileError if it is their index."""
-    for name in FORMATS:
+    config = folder / CONFIG
+    own = None if _fault(config) else _object(config).get("transformers_weights")
+    for name in [str(own).removesuffix(".index.json")] if own else FORMATS:
         if (folder / name).is_file():
             return [folder / name]
         index = folder / f"{name}.index.json"
@@ -111,7 +113,10 @@ def _check_safetensors(path: Path) -> None:
     """Its header says where the last tensor ends, so half a download is found."""
     with path.open("rb") as file:
         begin, tensors = _header(path, file)
-        for name, tensor in islice(tensors.items(), SAMPLED):
+        # Others may be bounds or masks, in which infinity has a meaning.
+        named = (name for name in tensors if name.endswith("weight"))
+        for name in islice(named, SAMPLED):
+            tensor = tensors[name]
             first, end = tensor["data_offsets"]
             file.seek(begin + first)
             if not _finite(tensor.get("dtype"), file.read(min(end - first, SAMPLE_BYTES))):

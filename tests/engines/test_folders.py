@@ -246,6 +246,23 @@ def test_weights_in_several_files_are_served_and_one_that_is_missing_is_named(fo
         loaded(folder)
 
 
+@pytest.mark.parametrize("name", ["one.safetensors", "one.safetensors.index.json"])
+def test_weights_under_a_name_of_the_config_s_are_served_and_named_if_they_are_damaged(
+    folder: Path, name: str
+) -> None:
+    if name == "one.safetensors":
+        (folder / "model.safetensors").rename(folder / "one.safetensors")
+    else:
+        split(folder, "two.safetensors")
+        (folder / "model.safetensors.index.json").rename(folder / name)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"transformers_weights": name}), encoding="utf-8")
+    assert ask(loaded(folder)) == "Red"
+    cut(folder / "one.safetensors", 100)
+    with pytest.raises(ModelFailed, match=r"^model test/tiny: one\.safetensors is cut off .*anew\.$"):
+        loaded(folder)
+
+
 @pytest.mark.parametrize("text", ["{}", '{"metadata": {}, "weight_map": []}'])
 def test_an_index_that_names_no_files_is_named_itself(folder: Path, text: str) -> None:
     (folder / "model.safetensors").rename(folder / "one.safetensors")
