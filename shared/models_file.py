@@ -15,13 +15,17 @@ OTHER_NAMES = {"attn_implementation": "attention", "torch_dtype": "dtype"}
 """What transformers calls a field of a row."""
 
 
-def load_models(path: Path) -> Models:
-    """Read the models file. Raises SettingsError naming the row and field."""
-    rows = tuple(_row(path, number, row) for number, row in enumerate(_rows(path, _read(path)), 1))
+def load_models(path: Path, only: str | None = None) -> Models:
+    """Read the models file, or the rows with `only` this id. Raises SettingsError naming row and field."""
+    rows = {
+        number: _row(path, number, row)
+        for number, row in enumerate(_rows(path, _read(path)), 1)
+        if only in (None, row.get("id"))
+    }
     _check_apart(path, rows)
-    for model in rows:
+    for model in rows.values():
         _ = model.folder
-    return Models(rows)
+    return Models(tuple(rows.values()))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -77,11 +81,11 @@ def _reason(field: str, error: ErrorDetails) -> str:
     return f"is no field of a row; did you mean {near[0]}?" if near else "is no field of a row"
 
 
-def _check_apart(path: Path, rows: tuple[Model, ...]) -> None:
-    """Refuse ids that make the same queue name. Raises SettingsError."""
+def _check_apart(path: Path, rows: dict[int, Model]) -> None:
+    """Refuse ids that make the same queue name, given the rows by number. Raises SettingsError."""
     numbers: dict[str, int] = {}
-    for number, row in enumerate(rows, 1):
+    for number, row in rows.items():
         first = numbers.setdefault(row.lane, number)
         if first != number:
-            pair = f"rows {first} and {number} have the same id, {rows[first - 1].id} and {row.id}"
+            pair = f"rows {first} and {number} have the same id, {rows[first].id} and {row.id}"
             raise SettingsError(f"models file {path}: {pair} (case, and / or --, tell none apart)")

@@ -91,13 +91,12 @@ def _add(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
 
 def _rows(file: Path, wanted: str | None) -> Iterator[dict[str, Any]]:
     try:
-        models = load_models(file).rows
+        models = load_models(file, wanted).rows
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
-    chosen = [model for model in models if wanted in (None, model.id)]
-    if not chosen:
+    if not models:
         raise CommandError(Exit.USAGE, f"{file} has no model with the id {wanted}.")
-    yield from (model.model_dump(mode="json", exclude_defaults=True) for model in chosen)
+    yield from (model.model_dump(mode="json", exclude_defaults=True) for model in models)
 
 
 def _change(client: httpx.Client, arguments: argparse.Namespace) -> Exit:

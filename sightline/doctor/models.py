@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from shared.model_files import description_faults, weight_faults, weights
 from shared.models import Model
 from shared.models_file import load_models
 from shared.settings import SettingsError
-from sightline.doctor import weights
 from sightline.doctor.check import Check, ok, problem, warning
+from sightline.doctor.dry_load import UntriedError, refusals
 from sightline.exits import CommandError
 from sightline.serving.memory import check_memory
 
 LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
 """How many times the size of its files a model may take: most are published in 16 bits."""
 FILE = "correct it, or name another by SIGHTLINE_MODELS_FILE; docs/models.md says what a row may hold"
+LOAD = "get its files anew, or correct its row; docs/models.md says what a worker checks at load"
 SOURCE = "correct `source` of its row in the models file, or put the model there"
 
 
@@ -29,9 +31,27 @@ def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
 
 def checks(models: Sequence[Model], free_mb: float | None, *, gpu: bool) -> Iterator[Check]:
     """`free_mb` is None where unknown, or where the weights are loaded already; `gpu`: there is one."""
+    faults = {model.id: _file_faults(model) for model in models}
+    sound = [model for model in models if not faults[model.id] and _can_be_tried(model)]
+    try:
+        faults |= {id: [refusal] for id, refusal in refusals(sound).items()}
+    except UntriedError as error:
+        yield warning("models", f"none could be loaded on trial: {error}", "try `sightline worker`")
     for model in models:
         computed_here = model.device == "cpu" or (model.device == "auto" and not gpu)
-        yield _check_memory(model, free_mb if computed_here else None)
+        yield _check(model, faults[model.id], free_mb if computed_here else None)
+
+
+def _file_faults(model: Model) -> list[str]:
+    folder = Path(model.source)
+    if model.engine == "echo" or not folder.is_dir():
+        return []
+    return [*description_faults(folder), *weight_faults(folder)]
+
+
+def _can_be_tried(model: Model) -> bool:
+    """Not by running a model's own code, nor by downloading it: the doctor changes nothing."""
+    return model.engine != "echo" and not model.trust_remote_code and Path(model.source).is_dir()
 
 
 def check_all(models: Sequence[Model]) -> Iterator[Check]:
@@ -42,17 +62,15 @@ def check_all(models: Sequence[Model]) -> Iterator[Check]:
         yield problem("models", str(error), "serve fewer of them, or smaller ones")
 
 
-def _check_memory(model: Model, free_mb: float | None) -> Check:
+def _check(model: Model, faults: Sequence[str], free_mb: float | None) -> Check:
     about, folder = f"model {model.id}", Path(model.source)
     if model.engine == "echo":
         return ok(about, "has no weights")
     if not folder.is_dir():
         return _elsewhere(about, model.source)
-    faults = list(weights.faults(folder))
     if faults:
-        fix = "copy or download the folder again; docs/models.md says what belongs into it"
-        return problem(about, f"{folder}: {'; '.join(faults)}", fix)
-    size_mb = sum(path.stat().st_size for path in weights.weights(folder)) / 1e6
+        return problem(about, f"{folder}: {'; '.join(faults)}", LOAD)
+    size_mb = sum(path.stat().st_size for path in weights(folder)) / 1e6
     finding = f"its folder is complete, weights of {size_mb:.0f} MB"
     if free_mb is not None and size_mb > free_mb:
         fix = "end other programs, choose a smaller or a quantized model, or another machine"

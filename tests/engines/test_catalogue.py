@@ -38,12 +38,13 @@ VIDEO = {
 WITHOUT_TORCHVISION = """
 import sys
 sys.modules["torchvision"] = None
+from shared.errors import ModelFailed
 from shared.models import Model
 from worker.engines.sequential import SequentialEngine
 for folder in sys.argv[1:]:
     try:
         SequentialEngine(Model(id="org/m", source=folder)).load()
-    except (ImportError, ValueError) as error:
+    except ModelFailed as error:
         print("torchvision" in str(error).lower())
 """
 

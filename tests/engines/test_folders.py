@@ -14,9 +14,14 @@ from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig
 
 from shared.errors import ModelFailed
+from shared.model_files import weight_faults
+from shared.models import Model
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny
+from tests.support.families import FAMILIES
+from tests.support.families.family import Family, called
 from worker.engines.base import Engine
+from worker.engines.loading.dry_load import refusal
 from worker.engines.loading.generation_defaults import settle
 from worker.engines.registry import create
 
@@ -156,11 +161,158 @@ def test_a_folder_that_names_a_kind_of_cache_is_served_with_the_row_s(
     assert ask(loaded(folder, engine=engine)) == "Red"
 
 
-@pytest.mark.parametrize(("text", "words"), [("{", "as JSON"), ("[]", "no JSON object")])
-def test_a_models_defaults_are_not_lost_without_a_word(folder: Path, text: str, words: str) -> None:
-    (folder / "generation_config.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ModelFailed, match=rf"its generation_config\.json .*{words}.*; mend or remove it"):
+JSONS = ("config", "generation_config", "preprocessor_config", "tokenizer", "tokenizer_config")
+
+
+@pytest.mark.parametrize("name", [f"{name}.json" for name in JSONS])
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "is empty"), ("{", r"is not JSON \(.*\)"), ("[]", "is no JSON object")]
+)
+def test_a_broken_description_is_named_with_row_file_and_remedy(
+    folder: Path, name: str, text: str, words: str
+) -> None:
+    (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ModelFailed, match=rf"^model test/tiny: {name} {words}; get its files anew\.$"):
         loaded(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("processor_config.json", r"there is no image processor \(preprocessor_config\.json\)"),
+        ("tokenizer.json", r"there is no tokenizer \(tokenizer\.json\)"),
+        ("model.safetensors", r"there are no weights \(model\.safetensors\)"),
+    ],
+)
+def test_a_missing_file_is_named_with_row_and_remedy(folder: Path, name: str, words: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelFailed, match=rf"^model test/tiny: {words}; get its files anew\.$"):
+        loaded(folder)
+
+
+def split(folder: Path, file: str) -> None:
+    """The weights in two files, of which `file` is the second."""
+    whole = load_file(folder / "model.safetensors")
+    shards = {name: "one.safetensors" if "vision" in name else file for name in whole}
+    for shard in set(shards.values()):
+        save_file(
+            {name: whole[name] for name in whole if shards[name] == shard}, folder / shard, {"format": "pt"}
+        )
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": shards}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def cut(path: Path, bytes: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(bytes)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            lambda path: cut(path, 100_000),
+            r"is cut off \(holds 100000 bytes of the \d+ that its header names\)",
+        ),
+        (lambda path: cut(path, 100), r"is cut off \(holds 100 bytes, and its header alone has \d+\)"),
+        (
+            lambda path: path.write_bytes(path.read_bytes() + b"more"),
+            r"is damaged \(holds \d+ bytes of the \d+ that .*\)",
+        ),
+        (lambda path: path.write_text("<html>No such model</html>"), "is no safetensors file"),
+        (lambda path: path.write_bytes(b"\2\0\0\0\0\0\0\0[]"), "is no safetensors file"),
+        (lambda path: cut(path, 0), "is empty"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model.safetensors", "two.safetensors"])
+def test_a_damaged_file_of_weights_is_named_with_row_and_remedy(
+    folder: Path, damage: Callable[[Path], object], words: str, name: str
+) -> None:
+    if name != "model.safetensors":
+        split(folder, name)
+    damage(folder / name)
+    with pytest.raises(ModelFailed, match=rf"^model test/tiny: {name} {words}; get its files anew\.$"):
+        loaded(folder)
+
+
+def test_weights_in_several_files_are_served_and_one_that_is_missing_is_named(folder: Path) -> None:
+    split(folder, "two.safetensors")
+    assert ask(loaded(folder)) == "Red"
+    (folder / "two.safetensors").unlink()
+    with pytest.raises(
+        ModelFailed, match=r"^model test/tiny: two\.safetensors is missing; get its files anew"
+    ):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("name", ["one.safetensors", "one.safetensors.index.json"])
+def test_weights_under_a_name_of_the_config_s_are_served_and_named_if_they_are_damaged(
+    folder: Path, name: str
+) -> None:
+    if name == "one.safetensors":
+        (folder / "model.safetensors").rename(folder / "one.safetensors")
+    else:
+        split(folder, "two.safetensors")
+        (folder / "model.safetensors.index.json").rename(folder / name)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"transformers_weights": name}), encoding="utf-8")
+    assert ask(loaded(folder)) == "Red"
+    cut(folder / "one.safetensors", 100)
+    with pytest.raises(ModelFailed, match=r"^model test/tiny: one\.safetensors is cut off .*anew\.$"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"metadata": {}, "weight_map": []}'])
+def test_an_index_that_names_no_files_is_named_itself(folder: Path, text: str) -> None:
+    (folder / "model.safetensors").rename(folder / "one.safetensors")
+    (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelFailed, match=r"test/tiny: model\.safetensors\.index\.json has no .*weight_map"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_weights_as_torch_writes_them_are_served_and_named_if_they_are_damaged(
+    folder: Path, legacy: bool
+) -> None:
+    file, saved = folder / "pytorch_model.bin", folder / "model.safetensors"
+    torch.save(load_file(saved), file, _use_new_zipfile_serialization=not legacy)
+    saved.unlink()
+    assert ask(loaded(folder)) == "Red"
+    if not legacy:
+        cut(file, 100_000)
+        with pytest.raises(
+            ModelFailed, match=r"test/tiny: pytorch_model\.bin is cut off; get its files anew"
+        ):
+            loaded(folder)
+    file.write_text("<html>No such model</html>", encoding="utf-8")
+    with pytest.raises(ModelFailed, match=r"test/tiny: pytorch_model\.bin is no file of weights .*anew"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_named_before_anybody_asks(
+    folder: Path, dtype: torch.dtype, value: float
+) -> None:
+    """In the format of each file; numbers as large as the format has are numbers."""
+    largest = torch.finfo(dtype).max
+    reweigh(
+        folder, lambda all: {name: torch.full_like(one, largest, dtype=dtype) for name, one in all.items()}
+    )
+    assert list(weight_faults(folder)) == []
+    reweigh(folder, lambda all: {name: torch.full_like(one, value) for name, one in all.items()})
+    words = "model.safetensors has NaN or infinity among the first weights of .*; get its files anew"
+    with pytest.raises(ModelFailed, match=f"^model test/tiny: {words}"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=called)
+def test_a_model_that_loads_is_not_refused_on_trial(
+    family: Family, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = family.folder(tmp_path_factory.getbasetemp())
+    assert refusal(Model(id="tiny/family", source=str(source), dtype="bfloat16")) == ""
 
 
 SEARCHES: list[dict[str, Any]] = [

@@ -274,3 +274,19 @@ def test_wrong_arguments_are_code_2_before_anything_is_asked(argv: list[str]) ->
         main(["jobs", *argv])
 
     assert stopped.value.code == Exit.USAGE
+
+
+async def test_a_row_is_added_though_another_one_of_its_file_is_wrong(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[[models]]\nid = "org/wrong"\ndtyp = 1\n[[models]]\nid = "org/new"\nengine = "echo"\n')
+    code, out, _ = await terminal.type("models", "add", str(file), "--model", "org/new")
+    assert (code, out.split()[0]) == (Exit.OK, "org/new")
+    for argv, words in (
+        (["--model", "org/wrong"], "row 1, "),
+        ([], "row 1, "),
+        (["--model", "org/none"], "no model with the id org/none"),
+    ):
+        code, out, err = await terminal.type("models", "add", str(file), *argv)
+        assert (code, out, words in err) == (Exit.USAGE, "", True)

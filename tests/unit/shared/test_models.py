@@ -119,6 +119,18 @@ def test_a_models_file_of_another_form_is_told_what_is_wrong_with_it(
         load_models(path)
 
 
+def test_one_row_can_be_read_beside_rows_that_are_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_bytes(b'[[models]]\nid = "org/wrong"\ndtyp = 1\n' + ECHO + b"[[models]]\nid = 7\n")
+    assert [model.id for model in load_models(path, "org/m").rows] == ["org/m"]
+    assert load_models(path, "org/none").rows == ()
+    with pytest.raises(SettingsError, match="row 1, "):
+        load_models(path, "org/wrong")
+    path.write_bytes(2 * ECHO)
+    with pytest.raises(SettingsError, match="rows 1 and 2 have the same id"):
+        load_models(path, "org/m")
+
+
 def test_a_models_file_that_is_not_there_is_told_where_it_was_looked_for_and_how_to_name_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

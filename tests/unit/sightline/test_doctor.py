@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from shared.model_files import description_faults, weight_faults
 from shared.models import Model
 from shared.settings import PREFIX, ApiSettings, BlobSettings
 from sightline.cli import main
-from sightline.doctor import examining, machine, models, records, running, workers
+from sightline.doctor import dry_load, examining, machine, models, records, running, workers
 from sightline.doctor.check import Check, State
-from sightline.doctor.weights import faults
 from tests.support.packages import without_traces
 from tests.support.ports import free_port
 
@@ -35,27 +35,32 @@ def states(checks: Iterator[Check]) -> dict[str, State]:
     return {check.about: check.state for check in checks}
 
 
+def faults(folder: Path) -> list[str]:
+    return [*description_faults(folder), *weight_faults(folder)]
+
+
 def test_a_whole_model_has_no_fault() -> None:
-    assert list(faults(TINY)) == []
+    assert faults(TINY) == []
 
 
 @pytest.mark.parametrize(
     ("broken", "fault"),
     [
-        (lambda folder: (folder / "model.safetensors").unlink(), "there are no weights (*.safetensors)"),
-        (lambda folder: (folder / "config.json").unlink(), "config.json: No such file or directory"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "there are no weights (model.safetensors)"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (
+            lambda folder: (folder / "config.json").write_text("nothing"),
+            "is not JSON (Expecting value: line 1 column 1 (char 0))",
+        ),
         (
             lambda folder: (folder / "generation_config.json").write_text("[]"),
             "generation_config.json is no JSON object",
         ),
         (lambda folder: (folder / "model.safetensors").write_text("<html>"), "is no safetensors file"),
-        (lambda folder: [f.unlink() for f in folder.glob("tokenizer*")], "there is no tokenizer"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "there is no tokenizer (tokenizer.json)"),
         (
-            lambda folder: (folder / "model.safetensors.index.json").write_text(
-                '{"weight_map": {"a": "model-2.safetensors"}}'
-            ),
-            "model-2.safetensors is missing, which model.safetensors.index.json names",
+            lambda folder: (folder / "processor_config.json").unlink(),
+            "there is no image processor (preprocessor_config.json)",
         ),
     ],
 )
@@ -73,11 +78,51 @@ def test_half_a_download_of_weights_is_found_out(folder: Path) -> None:
     whole = file.stat().st_size
     with file.open("r+b") as opened:
         opened.truncate(whole - 100)
-    assert list(faults(folder)) == [f"model.safetensors has {whole - 100} of {whole} bytes"]
+    sizes = f"holds {whole - 100} bytes of the {whole} that its header names"
+    assert faults(folder) == [f"model.safetensors is cut off ({sizes})"]
+
+
+def test_what_only_a_load_finds_is_found_before_it(tmp_path: Path) -> None:
+    def row(name: str, file: str = "config.json", **keys: Any) -> Model:
+        path = shutil.copytree(TINY, tmp_path / name) / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+        return Model(id=f"org/{name}", source=str(path.parent), dtype="auto")
+
+    text = json.loads((TINY / "config.json").read_text())["text_config"]
+    deeper = row("deeper", text_config=text | {"num_hidden_layers": text["num_hidden_layers"] + 1})
+    rows = [
+        row("whole"),
+        deeper,
+        deeper.model_copy(update={"id": "org/trusted", "trust_remote_code": True}),
+        row("odd", dtype="float7"),
+        row("wordless", "tokenizer.json", model=None),
+    ]
+    found = {check.about: check for check in models.checks(rows, None, gpu=False)}
+    assert {about: check.state for about, check in found.items()} == {
+        "model org/whole": "ok",
+        "model org/deeper": "problem",
+        # Its own code is not run.
+        "model org/trusted": "ok",
+        "model org/odd": "problem",
+        "model org/wordless": "problem",
+    }
+    assert "its weights lack" in found["model org/deeper"].said
+    assert "float7" in found["model org/odd"].said
+    assert "its processor" in found["model org/wordless"].said
+
+
+def test_a_machine_without_memory_for_a_load_on_trial_is_no_broken_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dry_load, "COMMAND", (sys.executable, "-c", "raise SystemExit('no room')"))
+    found = list(models.checks([Model(id="org/m", source=str(TINY))], None, gpu=False))
+    assert [(check.about, check.state) for check in found] == [("models", "warning"), ("model org/m", "ok")]
+    assert found[0].said.endswith("no room")
 
 
 def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
-    (found,) = models.checks([Model(id="org/m", source=str(TINY))], 0.5, gpu=False)
+    # A load on trial would take seconds.
+    (found,) = models.checks([Model(id="org/m", source=str(TINY), trust_remote_code=True)], 0.5, gpu=False)
     assert found.state == "problem"
     assert "0 MB of memory are free" in found.said or "1 MB of memory are free" in found.said
 

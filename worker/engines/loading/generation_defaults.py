@@ -83,7 +83,7 @@ class GenerationFile(BaseModel):
 
 
 def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
-    """Raises ModelFailed naming the file, and the key whose value cannot be used, if it is one.
+    """Raises ModelFailed naming the file, which is a JSON object, and the key whose value cannot be used.
 
     `vocabulary` is the number of tokens.
     """
@@ -92,10 +92,6 @@ def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
         config = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
-    except (OSError, ValueError) as error:
-        raise ModelFailed(f"{subject} cannot be read as JSON ({error}); mend or remove it.") from None
-    if not isinstance(config, dict):
-        raise ModelFailed(f"{subject} is no JSON object; mend or remove it.")
     try:
         GenerationFile.model_validate(config, context=vocabulary)
         # transformers reads every key before any can be left out.

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from huggingface_hub import snapshot_download
 from transformers import GenerationConfig, GenerationMixin
 
 from shared.errors import CallerError, ModelFailed
+from shared.model_files import description_faults, weight_faults
 from shared.models import Model
 from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
@@ -52,13 +54,15 @@ NAMED = 3
 UNREAD = {"pooler", "head", "post_layernorm"}
 # Fields of a row that this installation or the model may not support.
 WISHES = ("attention", "quantization_config", "device_map")
+# Characters of transformers' own words that a message quotes: callers read 500 of it, the log all.
+WORDS_OF_OTHERS = 250
 
 
 def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     """The processor and the network. Code in the folder runs only if the models file trusts it.
 
     Raises ModelFailed if such code is needed but not trusted, if a field of the row is not supported, or if
-    the folder lacks weights, and whatever else transformers raises.
+    a file is damaged or missing, and whatever else transformers raises.
     """
     check_devices(model)
     warn_of_idle_gpu(model)
@@ -70,6 +74,15 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
         processor.return_mm_token_type_ids = True
     settle(network.generation_config)
     return processor, network
+
+
+def check_shapes(model: Model, folder: Path) -> None:
+    """Load the model without the values of its weights, in little time and memory. Raises as `pretrained`."""
+    with _only_trusted(model):
+        _, config = _described(model, folder)
+        # Methods of quantising want their device.
+        if not _quantized(model, config):
+            _read(model, folder, config, "meta")
 
 
 def configs_of(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
@@ -115,17 +128,51 @@ def _only_trusted(model: Model) -> Iterator[None]:
 def _described(model: Model, folder: Path) -> tuple[Any, Any]:
     auto: Any = transformers
     _log_our_way(auto.utils.logging)
+    _refuse(model, description_faults(folder))
     trust = {"trust_remote_code": model.trust_remote_code}
-    processor = auto.AutoProcessor.from_pretrained(folder, **trust)
+    with _named(model, "config.json"):
+        config = auto.AutoConfig.from_pretrained(folder, **trust)
+    with _named(model, "processor (tokenizer.json and the other JSON files)"):
+        processor = auto.AutoProcessor.from_pretrained(folder, **trust)
     refuse_fetches(processor)
-    config = auto.AutoConfig.from_pretrained(folder, **trust)
     # Some families have added tokens beyond the vocabulary size in their config.
     vocabulary = getattr(config.get_text_config(), "vocab_size", 0)
     check_defaults(model, folder, max(vocabulary, len(processor.tokenizer)))
     return processor, config
 
 
+def _refuse(model: Model, faults: Iterator[str]) -> None:
+    """Raises ModelFailed naming the first fault, if there is one."""
+    fault = next(faults, None)
+    if fault is not None:
+        raise ModelFailed(f"model {model.id}: {fault}; get its files anew.")
+
+
+@contextmanager
+def _named(model: Model, part: str) -> Iterator[None]:
+    """Name the row and the part of the folder that transformers' own words do not name."""
+    try:
+        yield
+    except Exception as error:  # What tokenizers raises has no other class.
+        if not model.trust_remote_code and "trust_remote_code" in str(error):
+            raise
+        reason = shorten(f"{type(error).__name__}: {error}", WORDS_OF_OTHERS)
+        raise ModelFailed(
+            f"model {model.id}: its {part} cannot be loaded ({reason}); "
+            "install what is missing, or get its files anew."
+        ) from error
+
+
 def _network(model: Model, folder: Path, config: Any) -> Any:
+    place = _device_map(model, config)
+    network = _read(model, folder, config, place)
+    check_places(model, network)
+    return network.to(_device(model.device)) if place is None else network
+
+
+def _read(model: Model, folder: Path, config: Any, place: Any) -> Any:
+    """The network, where `place` puts it; None leaves it in main memory."""
+    _refuse(model, weight_faults(folder))
     kind = getattr(transformers, _network_class(config))
     if not hasattr(config, "auto_map"):
         _check_kind(model, kind, config)
@@ -136,7 +183,7 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
         "attn_implementation": None if model.attention == "sdpa" else model.attention,
         "trust_remote_code": model.trust_remote_code,
         "quantization_config": model.quantization_config and dict(model.quantization_config),
-        "device_map": _device_map(model, config),
+        "device_map": place,
     }
     arguments = {name: value for name, value in arguments.items() if value is not None}
     try:
@@ -151,8 +198,7 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
         raise ModelFailed(f"model {model.id}, with {wishes}: {error}") from error
     info["missing_keys"] = _without_unread(network, info["missing_keys"])
     _check_whole(model, info)
-    check_places(model, network)
-    return network if "device_map" in arguments else network.to(_device(model.device))
+    return network
 
 
 def _without_unread(network: Any, missing: Iterable[str]) -> list[str]:
@@ -214,10 +260,13 @@ def _check_kind(model: Model, kind: Any, config: Any) -> None:
 
 def _device_map(model: Model, config: Any) -> Any:
     """Puts quantised weights on the GPU at once: those of some methods cannot be moved afterwards."""
-    quantized = model.quantization_config or getattr(config, "quantization_config", None)
-    if model.device_map is None and quantized and _device(model.device) != "cpu":
+    if model.device_map is None and _quantized(model, config) and _device(model.device) != "cpu":
         return {"": _device(model.device)}
     return model.device_map
+
+
+def _quantized(model: Model, config: Any) -> bool:
+    return bool(model.quantization_config or getattr(config, "quantization_config", None))
 
 
 def _device(name: str) -> str:

@@ -1,0 +1,55 @@
+"""Has a child process load models without their weights, since the command line does not import torch."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared.models import Model
+
+COMMAND = (sys.executable, "-W", "ignore", "-m", "worker.engines.loading.dry_load")
+# Nothing is fetched.
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+LIMIT_S = 300
+
+
+class UntriedError(Exception):
+    """The message says why no model could be tried."""
+
+
+def refusals(models: Sequence[Model]) -> dict[str, str]:
+    """By id, what a worker would refuse; nothing where a worker could not run. Raises UntriedError."""
+    if not (models and find_spec("torch") and find_spec("transformers")):
+        return {}
+    if sys.stderr.isatty():
+        print("loading the models without their weights …", file=sys.stderr)
+    answers = _child("".join(f"{model.model_dump_json(exclude_unset=True)}\n" for model in models))
+    words = map(json.loads, answers.splitlines())
+    return {
+        model.id: refusal.removeprefix(f"model {model.id}: ")
+        for model, refusal in zip(models, words, strict=True)
+        if refusal
+    }
+
+
+def _child(rows: str) -> str:
+    try:
+        child = subprocess.run(  # noqa: S603 - our own module
+            COMMAND,
+            input=rows,
+            capture_output=True,
+            encoding="utf-8",
+            cwd=Path(__file__).parents[2],
+            env=os.environ | OFFLINE,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UntriedError(str(error)) from None
+    if child.returncode:
+        last = (child.stderr.strip() or f"exit code {child.returncode}").splitlines()[-1]
+        raise UntriedError(last[:200])
+    return child.stdout
