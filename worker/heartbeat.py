@@ -92,7 +92,7 @@ class Heartbeat:
     def start(self, facts: dict[str, str]) -> None:
         """Report that the worker is loading, now and with each beat.
 
-        From now on it has `worker.load_limit_s` to be ready. A load that hangs and holds the interpreter's lock
+        From now on it has `worker.load_limit_s` to be ready. A load that hangs with the interpreter's lock
         lets no beat come: the process then ends by itself a little later, and its supervisor reports it.
         """
         self._started = time.monotonic()
@@ -216,7 +216,7 @@ class Heartbeat:
         limit_s = self._settings.worker.load_limit_s
         if self._state == "loading" and time.monotonic() - self._started > limit_s:
             reason = f"it was not loaded within {limit_s:g} s (SIGHTLINE_WORKER__LOAD_LIMIT_S)"
-            log.critical("the model cannot be loaded: %s; the traceback says where it is", reason)
+            log.critical("the load hangs: %s", reason)
             faulthandler.dump_traceback()
             self._exit(Exit.MODEL_FAILED, facts={"failed": reason})
 

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 import pytest
@@ -15,7 +14,6 @@ from shared.store import jobs
 from shared.store.fleet import fleet as lanes
 from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store
-from shared.store.workers import beat
 from tests.support.attempt_harness import MODEL, Workbench
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
@@ -71,11 +69,7 @@ def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
 ) -> None:
     model = Model(id="test/other", engine="echo")
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_02", lane=model.lane)
-    failed = beat(
-        desk.settings, worker="worker_01", lane=model.lane, state="gone", facts={"failed": "no memory"}
-    )
     a_minute_ago = (desk.store.client.time()[0] - 60) * 1000
-    desk.store.run(replace(failed, arguments={**failed.arguments, "now": a_minute_ago}))
     seen, clock, load = list[Lane](), time.time, EchoEngine.load
 
     def looked(engine: EchoEngine) -> Engine:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -79,12 +80,15 @@ class Service:
 
 
 @contextmanager
-def service(data: Path, **settings: str) -> Iterator[Service]:
-    """Started, and at the end of the test killed with all its processes where it has not ended by itself."""
+def service(data: Path, path: str = "", **settings: str) -> Iterator[Service]:
+    """Started, and at the end of the test killed with all its processes where it has not ended by itself.
+
+    `path` is where its processes import from, too.
+    """
     port, output = free_port(), data.with_suffix(f".{time.monotonic_ns()}.out")
     argv = [sys.executable, "-m", "sightline", "run", "--port", str(port), "--data", str(data)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-    env |= {f"SIGHTLINE_{name}": value for name, value in settings.items()}
+    env |= {f"SIGHTLINE_{name}": value for name, value in settings.items()} | {"PYTHONPATH": path}
     with (
         output.open("wb") as out,
         subprocess.Popen(argv, cwd=ROOT, env=env, stdout=out, stderr=out) as process,
@@ -211,3 +215,40 @@ def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_ends_but_a_se
         assert psutil.wait_procs(family, timeout=STOP_S)[1] == []
     with Redis(port=redis.port) as client:
         assert client.info("keyspace").keys() == {"db2", "db3"}
+
+
+DYING = {
+    "segv": "its process ended with SIGSEGV while it loaded",
+    "kill": "its process ended with SIGKILL, as where memory runs out,",
+    "memory": "MemoryError",
+    "hang": "it was not loaded within 3 s",
+}
+
+
+def test_a_row_whose_load_dies_is_failed_for_its_callers_and_no_other_model_notices(tmp_path: Path) -> None:
+    """In the models file, and added while the service runs."""
+    models = tmp_path / "models.toml"
+    rows = [f'[[models]]\nid = "{name}"\nengine = "echo"\n' for name in ("dies/hang", "dies/segv", "my/echo")]
+    models.write_text("".join(rows))
+    env = {"MODELS_FILE": str(models), "WORKER__LOAD_LIMIT_S": "3"}
+    with service(tmp_path / "data", path=str(ROOT / "tests/support/dying_loads"), **env) as running:
+        printed = running.wait_for("serving on")
+        assert f"dies/segv: cannot be loaded: {DYING['segv']}" in printed
+        with httpx.Client(base_url=running.url, timeout=READY_S) as client:
+            for how in ("kill", "memory"):
+                client.post(
+                    "/v1/admin/models", json={"id": f"dies/{how}", "engine": "echo"}
+                ).raise_for_status()
+            for how, words in DYING.items():
+                refused = until(partial(_failed, client, f"/models/dies/{how}"), READY_S)
+                assert words in refused.json()["error"]
+                assert refused.headers["x-should-retry"] == "false"
+            answer = client.post("/models/my/echo", json={"inputs": "one two"})
+            assert answer.json() == [{"generated_text": "one two"}]
+        stop(running)
+
+
+def _failed(client: httpx.Client, path: str) -> httpx.Response | Literal[False]:
+    reply = client.post(path, json={"inputs": "Hello"})
+    assert reply.status_code in (500, 503), reply.text
+    return reply.status_code == 500 and reply

@@ -37,7 +37,7 @@ class Stage:
     said: list[str] = field(default_factory=list)
     children: list[Any] = field(default_factory=list)
 
-    def start(self, command: Command) -> Any:
+    def start(self, command: Command, died: object = None) -> Any:  # noqa: ARG002
         if self.refused and self.refused in command.name:
             raise CommandError(Exit.CHILD, "no more processes")
         self.running.append(command)
@@ -138,7 +138,7 @@ async def cancelled(task: asyncio.Task[None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ends", "spared"), [((71, None), 1), ((71, 71), 0), ((71, 74), 1), ((None, None), 0)]
+    ("ends", "spared"), [((71, None), 1), ((71, 71), 0), ((-11, None), 1), ((71, -11), 0), ((None, None), 0)]
 )
 def test_a_model_that_cannot_be_loaded_ends_the_start_only_where_no_other_is_left(
     ends: tuple[int | None, ...], spared: int, tmp_path: Path
