@@ -13,7 +13,6 @@ import pytest
 from PIL.Image import Image as Picture
 from transformers import TextIteratorStreamer
 from transformers.image_utils import load_image
-from transformers.pipelines.base import Chat
 
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
@@ -113,7 +112,7 @@ def asked(messages: Turns) -> list[Request]:
 def piped(subject: Subject, given: Any) -> tuple[int, ...]:
     """The ids that the pipeline puts behind a chat, or behind pictures and a bare text."""
     pipe = hf.pipeline("image-text-to-text", model=subject.network, processor=subject.processor)
-    prompt = pipe.preprocess(Chat(given) if isinstance(given, list) else given)
+    prompt = pipe.preprocess(hf.pipelines.base.Chat(given) if isinstance(given, list) else given)
     [record] = pipe(given, return_tensors=True, generate_kwargs=subject.greedy())
     return tuple(record["generated_token_ids"][prompt["input_ids"].shape[1] :].tolist())
 
@@ -173,9 +172,14 @@ def test_a_stream_shows_what_a_text_iterator_streamer_shows(
     assert streamed == "".join(shown) != ""
 
 
-def test_a_row_s_static_cache_answers_as_that_of_generate(subject: Subject, decoder: PictureDecoder) -> None:
+def test_a_row_s_static_cache_answers_as_that_of_generate(
+    subject: Subject, decoder: PictureDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = subject.continued(subject.templated(QUESTION), cache_implementation="static")
-    assert answer(subject.engine(cache="static"), asked(QUESTION)[0], decoder)[0].ids == wanted
+    engine, init, made = subject.engine(cache="static"), hf.StaticCache.__init__, list[None]()
+    monkeypatch.setattr(hf.StaticCache, "__init__", lambda *args, **kw: made.append(init(*args, **kw)))
+    assert answer(engine, asked(QUESTION)[0], decoder)[0].ids == wanted
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(("subject", "dtype"), QUANTISED, indirect=["subject"])
