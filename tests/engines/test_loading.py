@@ -81,7 +81,7 @@ def test_what_changes_numbers_is_certified_and_shares_no_cached_answer(
 
 @pytest.mark.parametrize("engine", ["auto", "sequential"])
 def test_a_model_that_can_answer_nothing_as_its_row_says_is_never_ready(engine: str) -> None:
-    """quanto's product of whole numbers takes no bfloat16 on a CPU, which its loading does not say."""
+    """On a CPU quanto multiplies no bfloat16 in the layout that LLaVA's tower gives one picture."""
     with pytest.raises(ModelFailed, match=r"quantization_config = .*, dtype = 'bfloat16': .*contiguous"):
         load(engine=engine, rows=1, quantization_config=INT8, dtype="bfloat16")
 

@@ -92,8 +92,12 @@ class Subject:
         return _plain(self)[1]
 
     @property
+    def processor(self) -> Any:
+        return _plain(self)[0]
+
+    @property
     def tokenizer(self) -> Any:
-        return _plain(self)[0].tokenizer
+        return self.processor.tokenizer
 
     def engine(self, name: str = "sequential", **fields: Any) -> Engine:
         """Loaded once for each way to load it."""
@@ -106,27 +110,34 @@ class Subject:
         return Row(prompt, request.parameters, lambda _: None, threading.Event())
 
     def generated(self, conversation: Conversation, **settings: Any) -> tuple[int, ...]:
-        """The ids that transformers alone generates, without placeholders, which no trained model writes."""
-        processor, network = _plain(self)
-        inputs = self._inputs(processor, conversation)
-        named = [getattr(network.config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")]
-        placeholders = sorted({*named, processor.image_token_id} - {None})
-        settings = {"max_new_tokens": ANSWER, "suppress_tokens": placeholders, **settings}
-        ids = network.generate(**inputs.to(network.dtype), **settings)
+        """The ids that transformers alone generates."""
+        return self.continued(self._inputs(conversation), **settings)
+
+    def continued(self, inputs: Any, network: Any = None, **settings: Any) -> tuple[int, ...]:
+        """What transformers alone generates after these inputs, by a network of its own or another."""
+        network = network or self.network
+        ids = network.generate(**inputs.to(network.dtype), **self.greedy(**settings))
         return tuple(ids[0, inputs["input_ids"].shape[1] :].tolist())
 
-    def _inputs(self, processor: Any, conversation: Conversation) -> Any:
-        if self.family.raw:
-            pictures = conversation.pictures
-            text = processor.image_token * len(pictures) + str(conversation.turns[0][-1])
-            return processor(text=text, images=[pictures], return_tensors="pt")
-        return processor.apply_chat_template(
-            conversation.documented(),
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
+    def greedy(self, **settings: Any) -> dict[str, Any]:
+        """An answer's settings: no placeholders, which no trained model writes."""
+        config, processor = self.network.config, self.processor
+        named = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")]
+        placeholders = sorted({*named, processor.image_token_id} - {None})
+        return {"max_new_tokens": ANSWER, "suppress_tokens": placeholders, **settings}
+
+    def templated(self, turns: list[dict[str, Any]]) -> Any:
+        """The inputs of a chat, as transformers' documentation makes them."""
+        return self.processor.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
+
+    def _inputs(self, conversation: Conversation) -> Any:
+        if not self.family.raw:
+            return self.templated(conversation.documented())
+        pictures = conversation.pictures
+        text = self.processor.image_token * len(pictures) + str(conversation.turns[0][-1])
+        return self.processor(text=text, images=[pictures], return_tensors="pt")
 
 
 @cache
