@@ -126,7 +126,7 @@ class Model(Frozen):
     revision: str = Field("main", description="Hub revision; part of the request hash.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the engine.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "float32", description="Number format of weights."
+        "auto", description="Number format of weights; auto = the files' own."
     )
     quantization_config: dict[str, Any] | None = Field(
         None, description="Handed to transformers; needs accelerate and the method's package."

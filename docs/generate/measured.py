@@ -23,6 +23,7 @@ SECTIONS = {
     "chaos": "What is lost when processes crash",
     "webhooks": "Whether every webhook is delivered",
     "streams": "Many streams through OpenAI's client",
+    "pictures": "What large pictures cost to decode",
     "fairness": "Whether one caller's flood delays others (simulated)",
     "eta": "Whether jobs start when estimated (simulated)",
     "soak": "Whether anything is left behind",
@@ -46,7 +47,7 @@ def _section(results: Path, name: str) -> str:
     text += f"\n{_origin(found)}\n"
     if name == "batching":
         text += measured_batching.tables(found)
-    if name in ("overhead", "streams"):
+    if name in ("overhead", "streams", "pictures"):
         text += _ratios(found["ratios"])
     if name == "fleet":
         text += measured_fleet.tables(found)

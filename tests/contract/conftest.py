@@ -29,6 +29,7 @@ MODELS = f"""
 [[models]]
 id = "{TINY}"
 source = "{ROOT / "models/tiny"}"
+dtype = "float32"
 engine = "continuous"
 rows = 4
 max_new_tokens = 48

@@ -93,7 +93,10 @@ def test_tokens_of_pictures_are_counted(subject: Subject) -> None:
         assert len(pictures) <= prompt.image_tokens < prompt.tokens
 
 
-def test_special_tokens_typed_by_a_caller_are_text(subject: Subject) -> None:
+@pytest.mark.parametrize(
+    "subject", [family for family in FAMILIES if not family.raw], indirect=True, ids=called
+)
+def test_special_tokens_typed_in_a_chat_are_text(subject: Subject) -> None:
     engine, tokenizer = subject.engine(), subject.tokenizer
     special = set(tokenizer.all_special_ids)
     typed, plain = (

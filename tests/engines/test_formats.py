@@ -76,7 +76,9 @@ def harness(request: pytest.FixtureRequest) -> suite.Harness:
         started: suite.Harness = request.getfixturevalue("vllm")
         return started
     rows = 1 if request.param == "sequential" else 4
-    model = Model(id="test/tiny", engine=request.param, source=str(TINY), rows=rows, max_new_tokens=48)
+    model = Model(
+        id="test/tiny", engine=request.param, source=str(TINY), dtype="float32", rows=rows, max_new_tokens=48
+    )
     engine = create(model).load()
     return suite.Harness(engine)
 

@@ -196,8 +196,8 @@ def test_a_row_s_quanto_weights_answer_as_those_of_from_pretrained(
     assert answer(engine, asked(QUESTION)[0], decoder)[0].ids == wanted
 
 
-def test_a_row_s_automatic_dtype_is_the_one_that_transformers_takes_unasked() -> None:
-    engine: Any = create(Model(id="tiny/auto", source=str(TINY), engine="sequential", dtype="auto")).load()
+def test_a_row_that_says_no_dtype_has_the_one_that_transformers_takes_unasked() -> None:
+    engine: Any = create(Model(id="tiny/auto", source=str(TINY), engine="sequential")).load()
     assert engine._loaded.network.dtype is hf.AutoModelForImageTextToText.from_pretrained(TINY).dtype
 
 

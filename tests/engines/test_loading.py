@@ -156,7 +156,10 @@ def test_memory_that_is_short_is_not_blamed_on_what_a_row_wishes(monkeypatch: py
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('attention = "flash_attention_2"', "attention: .*bfloat16 and float16 only; set dtype"),
+        (
+            'dtype = "float32"\nattention = "flash_attention_2"',
+            "attention: .*bfloat16 and float16 only; set dtype",
+        ),
         ('device = "cpu"\ndevice_map = "auto"', "device_map: .*device is set as well"),
         ('quantization_config = "int8"', "quantization_config: .*dictionary"),
         ('cache = "quantum"', "cache: .*'dynamic' or 'static'"),

@@ -26,7 +26,9 @@ GONE_ON_WITH = (
 
 @pytest.fixture(scope="module")
 def harness() -> suite.Harness:
-    engine = create(Model(id="test/tiny", engine="sequential", source=str(TINY), max_new_tokens=48)).load()
+    engine = create(
+        Model(id="test/tiny", engine="sequential", source=str(TINY), dtype="float32", max_new_tokens=48)
+    ).load()
     return suite.Harness(engine)
 
 
@@ -79,7 +81,7 @@ def test_tokens_are_drawn_from_the_typical_ones_alone(harness: suite.Harness) ->
 )
 def test_the_space_behind_a_text_that_is_gone_on_with_is_not_lost(asked: Request, space: str) -> None:
     """Many tokenizers' decoders drop the one before the first word."""
-    engine: Any = create(Model(id="test/tiny", engine="sequential", source=str(TINY))).load()
+    engine: Any = create(Model(id="test/tiny", engine="sequential", source=str(TINY), dtype="float32")).load()
     tokenizer = engine._loaded.tokenizer
     tokenizer.backend_tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     [word] = tokenizer(" the", add_special_tokens=False)["input_ids"]

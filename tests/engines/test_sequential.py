@@ -27,7 +27,8 @@ SAMPLED = {"temperature": 1.5, "top_p": 0.95, "top_k": 40, "repetition_penalty":
 
 
 def tiny(source: Path = TINY, **fields: Any) -> Model:
-    return Model(id="test/tiny", engine="sequential", source=str(source), max_new_tokens=48, **fields)
+    given = {"engine": "sequential", "max_new_tokens": 48, "dtype": "float32", **fields}
+    return Model(id="test/tiny", source=str(source), **given)
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,9 @@ def test_sounds_of_any_length_are_foretold_for_a_model_that_listens(seconds: flo
 
 
 def test_the_shipped_model_s_prompts_are_foretold() -> None:
-    engine = SequentialEngine(Model(id="sightline/tiny", source=str(TINY), engine="sequential")).load()
+    engine = SequentialEngine(
+        Model(id="sightline/tiny", source=str(TINY), dtype="float32", engine="sequential")
+    ).load()
     rule = measure_tokens(engine, "sightline/tiny", MAX_SIDE)
     for text, sizes in (
         ("How many shapes are there in this picture?", [(640, 480)]),

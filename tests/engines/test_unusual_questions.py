@@ -26,7 +26,9 @@ def particular(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
         return generate(self, row)
 
     monkeypatch.setattr(SequentialEngine, "_generate", checked)
-    return suite.Harness(create(Model(id="test/tiny", engine="sequential", source=str(TINY))).load())
+    return suite.Harness(
+        create(Model(id="test/tiny", engine="sequential", source=str(TINY), dtype="float32")).load()
+    )
 
 
 @pytest.mark.parametrize(("pictures", "words"), [(0, WORDS[0]), (2, WORDS[1]), (3, WORDS[1])])
@@ -56,11 +58,13 @@ def test_a_machine_that_fails_while_a_model_is_tried_has_it_loaded_again(
         return generate(self, row)
 
     monkeypatch.setattr(SequentialEngine, "_generate", broken)
-    engine = create(Model(id="test/tiny", engine="sequential", source=str(TINY)))
+    engine = create(Model(id="test/tiny", engine="sequential", source=str(TINY), dtype="float32"))
     with pytest.raises(OSError, match="Too many open files"):
         engine.load()
 
 
 def test_a_model_that_bears_them_is_asked_them() -> None:
-    harness = suite.Harness(create(Model(id="test/tiny", engine="sequential", source=str(TINY))).load())
+    harness = suite.Harness(
+        create(Model(id="test/tiny", engine="sequential", source=str(TINY), dtype="float32")).load()
+    )
     assert all(harness.ask("Hi", [suite.picture()] * count, max_new_tokens=2) for count in (0, 2))

@@ -14,6 +14,7 @@ MODEL = f"""
 [[models]]
 id = "{TINY}"
 source = "{ROOT / "models/tiny"}"
+dtype = "float32"
 rows = 2
 """
 # Python runs a module of this name at the start of each process.

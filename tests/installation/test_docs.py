@@ -30,6 +30,7 @@ MODEL = f"""
 [[models]]
 id = "sightline/tiny"
 source = "{ROOT / "models/tiny"}"
+dtype = "float32"
 """
 OWN_WORKERS = '[[models]]\nid = "sightline/tiny"\nengine = "echo"\n'
 """What a block serves that starts workers itself: ours above loads the real model."""

@@ -108,7 +108,7 @@ async def test_the_information_of_a_model_says_how_it_stands(path: str) -> None:
         {
             "model_id": "org/other",
             "model_sha": "abc",
-            "model_dtype": "float32",
+            "model_dtype": "auto",
             "model_device_type": "auto",
             "state": "no_worker",
             "workers": 0,

@@ -26,6 +26,7 @@ rows = 8
 [[models]]
 id = "{TINY}"
 source = "{ROOT / "models/tiny"}"
+dtype = "float32"
 engine = "continuous"
 rows = 4
 max_new_tokens = 16

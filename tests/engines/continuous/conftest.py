@@ -86,7 +86,7 @@ def strangers(questions: Sequence[Question], name: str) -> list[Question]:
 
 
 def tiny(**fields: Any) -> Model:
-    given = {"engine": "continuous", "rows": ROWS, "max_new_tokens": 48, **fields}
+    given = {"engine": "continuous", "rows": ROWS, "max_new_tokens": 48, "dtype": "float32", **fields}
     return Model(id="test/tiny", source=str(TINY), **given)
 
 

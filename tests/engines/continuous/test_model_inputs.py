@@ -33,7 +33,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loaded(engine: str) -> Engine:
-    return create(Model(id="test/tiny", engine=engine, source=str(TINY))).load()
+    return create(Model(id="test/tiny", engine=engine, source=str(TINY), dtype="float32")).load()
 
 
 def test_they_are_batched_where_the_model_reads_it_only_to_encode() -> None:
