@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from shared.errors import Unavailable
+from shared.fleet import Fleet
 from shared.models import Model
 from shared.registry import Registry
 from shared.store.fleet import fleet
@@ -84,21 +85,27 @@ class Workers:
 
     def _report(self, model: Model, pid: int, exit_code: int, ending: str) -> None:
         """Tell callers, in place of a worker that died while it loaded, and the operator that it did."""
-        settings = self._plan.settings
         with suppress(Unavailable):
             if exit_code and exit_code not in OWN_EXITS:
-                workers = self._store.run(fleet(settings, [model.lane]))[0].workers
-                own = [one for one in workers if (one.pid, one.host) == (pid, socket.gethostname())]
-                if all(one.state == "loading" for one in own):
-                    memory = ", as where memory runs out," if exit_code == -signal.SIGKILL else ""
-                    reason = f"its process ended with {ending}{memory} while it loaded; its log has more"
-                    facts = {"failed": reason}
-                    worker = own[0].id if own else f"pid-{pid}"
-                    self._store.run(beat(settings, worker=worker, lane=model.lane, state="gone", facts=facts))
-            lane = self._store.run(fleet(settings, [model.lane]))[0].lane
-            if lane.state == "failed" and self._reasons.get(model.lane) != lane.failed:
-                self._reasons[model.lane] = lane.failed or ""
-                self._say(f"model    {model.id}: cannot be loaded: {lane.failed}")
+                memory = ", as where memory runs out," if exit_code == -signal.SIGKILL else ""
+                self._fail_load(model, pid, f"its process ended with {ending}{memory} while it loaded")
+            failed = self._fleet(model).lane.failed
+            if failed and self._reasons.get(model.lane) != failed:
+                self._reasons[model.lane] = failed
+                self._say(f"model    {model.id}: cannot be loaded: {failed}")
+
+    def _fail_load(self, model: Model, pid: int, reason: str) -> None:
+        """Report a load that failed, unless the process had been ready."""
+        here = socket.gethostname()
+        own = [one for one in self._fleet(model).workers if (one.pid, one.host) == (pid, here)]
+        if all(one.state == "loading" for one in own):
+            worker = own[0].id if own else f"pid-{pid}"
+            facts = {"failed": f"{reason}; its log has more"}
+            call = beat(self._plan.settings, worker=worker, lane=model.lane, state="gone", facts=facts)
+            self._store.run(call)
+
+    def _fleet(self, model: Model) -> Fleet:
+        return self._store.run(fleet(self._plan.settings, [model.lane]))[0]
 
     async def _stop_removed(self) -> None:
         """Stop workers of removed models, also of one that was added again with another row meanwhile."""

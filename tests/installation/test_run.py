@@ -245,7 +245,17 @@ def test_a_row_whose_load_dies_is_failed_for_its_callers_and_no_other_model_noti
                 assert refused.headers["x-should-retry"] == "false"
             answer = client.post("/models/my/echo", json={"inputs": "one two"})
             assert answer.json() == [{"generated_text": "one two"}]
+            _kill_worker(client, "my/echo")
+            waits = {"x-wait-for-model": "true"}
+            answer = client.post("/models/my/echo", json={"inputs": "three"}, headers=waits)
+            assert answer.json() == [{"generated_text": "three"}], "its process was killed, not its load"
         stop(running)
+
+
+def _kill_worker(client: httpx.Client, model: str) -> None:
+    models = client.get("/v1/admin/fleet").json()["models"]
+    (worker,) = next(row["workers"] for row in models if row["model"] == model)
+    psutil.Process(worker["pid"]).kill()
 
 
 def _failed(client: httpx.Client, path: str) -> httpx.Response | Literal[False]:
