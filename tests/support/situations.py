@@ -30,6 +30,11 @@ async def broken(scene: Scene) -> None:
     scene.hand.beat("gone", failed="out of memory")
 
 
+async def broken_and_loading(scene: Scene) -> None:
+    await broken(scene)
+    await loading(scene)
+
+
 async def answers(scene: Scene) -> None:
     await ready(scene)
     scene.meanwhile(_serve)
@@ -250,6 +255,7 @@ WHEN: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "the model is loading": loading,
     "the model becomes ready meanwhile": becomes_ready,
     "the model cannot be loaded": broken,
+    "a load that failed is tried again": broken_and_loading,
     "the line is full": full,
     "the caller's own line is full": callers_line_full,
     "the model is paused": paused,
