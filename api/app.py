@@ -84,7 +84,7 @@ def create_app(
     # FastAPI's own documentation pages load their scripts from the internet.
     app = FastAPI(
         title="Sightline",
-        version="0.1.0",
+        version=VERSION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

@@ -336,7 +336,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    models_file: Path = Field(Path("models.toml"), description="The models this installation serves.")
+    models_file: Path = Field(Path("models.toml"), description="The models this installation serves; where there is none of this name, the shipped tiny model.")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
         "warning", description="What processes log: debug, info, warning or error."
     )
@@ -385,12 +385,15 @@ def load_settings() -> Settings:
         meant = f"; did you mean {near[0]}?" if near else "."
         raise SettingsError(f"{unknown[0]} is not a setting{meant} docs/settings.md lists them all.")
     try:
-        return Settings()
+        read = Settings()
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         # Group and name; what follows is a place inside the value.
         name = PREFIX + "__".join(str(p) for p in first["loc"][:2]).upper()
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+    if "models_file" in read.model_fields_set or read.models_file.exists():
+        return read
+    return read.model_copy(update={"models_file": SHIPPED_MODELS})
 
 
 @cache
