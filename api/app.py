@@ -21,6 +21,7 @@ from api.routes import admin, batches, completions, files, health, hf, jobs, mod
 from api.server import errors, shutdown
 from api.server.middleware import RequestMiddleware
 from api.server.route import ServiceRoute
+from shared import VERSION
 from shared.settings import Settings
 from shared.settings import settings as process_settings
 from shared.telemetry.logs import open_log

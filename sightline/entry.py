@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def _root() -> Path:
-    """The folder of `shared`, which is inside this package once it is installed and beside it in a checkout."""
+    """The folder of `shared`: inside this package once it is installed, beside it in a checkout."""
     package = Path(__file__).parent
     return service if (service := package / "service").is_dir() else package.parent
 

@@ -16,12 +16,15 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, Validat
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared import ROOT
 from shared.request import MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
 from shared.settings.group import BearerSecret, Group, Listed, shown
 from shared.settings.redis import RedisSettings as RedisSettings
 from shared.url_guard import AddressRules, may_match
 from shared.webhooks import key_of
+
+SHIPPED_MODELS = ROOT / "models.toml"
 
 
 class TraceSettings(Group):
@@ -336,7 +339,10 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    models_file: Path = Field(Path("models.toml"), description="The models this installation serves; where there is none of this name, the shipped tiny model.")
+    models_file: Path = Field(
+        Path("models.toml"),
+        description="The models this installation serves. Not set, and no such file: the shipped tiny model.",
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
         "warning", description="What processes log: debug, info, warning or error."
     )
