@@ -42,8 +42,8 @@ class Installation:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         (packages,) = folder.glob("lib/python*/site-packages")
         before = set(packages.iterdir())
-        install = [*PIP, "--python", self.bin / "python", "install", "--no-index", "--no-deps", wheel]
-        subprocess.run(install, check=True)
+        into = ("--python", str(self.bin / "python"), "install", "--no-index", "--no-deps")
+        subprocess.run([*PIP, *into, str(wheel)], check=True)
         self.added = {path.name for path in set(packages.iterdir()) - before}
         # Only now, or pip would find us there. Its own `.pth` files, one of which leads here, are not read.
         beside = (path for path in sys.path if path.endswith("site-packages"))
@@ -53,7 +53,7 @@ class Installation:
 
     def output(self, program: str, *argv: str, cwd: Path) -> str:
         """What a program of its `bin` prints; the test fails where the program does."""
-        command = [self.bin / program, *argv]
+        command = (str(self.bin / program), *argv)
         done = subprocess.run(command, cwd=cwd, env=self.env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
