@@ -21,6 +21,7 @@ from api.routes import admin, batches, completions, files, health, hf, jobs, mod
 from api.server import errors, shutdown
 from api.server.middleware import RequestMiddleware
 from api.server.route import ServiceRoute
+from shared import VERSION
 from shared.settings import Settings
 from shared.settings import settings as process_settings
 from shared.telemetry.logs import open_log
@@ -84,7 +85,7 @@ def create_app(
     # FastAPI's own documentation pages load their scripts from the internet.
     app = FastAPI(
         title="Sightline",
-        version="0.1.0",
+        version=VERSION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

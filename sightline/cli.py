@@ -21,6 +21,7 @@ from sightline.serving.processes import become_api, become_courier, become_worke
 from sightline.serving.run import run
 from sightline.serving.service import client_of
 from sightline.terminal import show_json, show_piece
+from sightline.versions import versions
 
 EXAMPLES = """\
 examples:
@@ -84,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"{EXAMPLES}\nexit codes (make run ends with 2 for all but 0):\n{codes}\n{ENDED}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action=ShowVersions, nargs=0, help="print versions and device, and exit")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="start the whole service on this machine", **RUN))
     _add_ask(commands.add_parser("ask", help="ask a running service about a picture", **ASK))
@@ -99,6 +101,14 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=f"run a {name} process", **texts)
         command.set_defaults(command=lambda _, become=become: become())
     return top
+
+
+class ShowVersions(argparse.Action):
+    """Asks for the device only where it is to be printed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        print(*versions(), sep="\n")
+        parser.exit()
 
 
 class HelpTexts(TypedDict):

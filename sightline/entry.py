@@ -3,8 +3,7 @@
 import io
 import os
 import sys
-
-from shared.stopping import stop_at_once
+from pathlib import Path
 
 PROCESSES = (["worker"], ["courier"])
 
@@ -12,6 +11,10 @@ PROCESSES = (["worker"], ["courier"])
 def main() -> int:
     """No traceback for Ctrl-C, for closed output, or for a terminal that lacks a character."""
     try:
+        # First, so that no package of that name is taken for ours.
+        sys.path.insert(0, str(_root()))
+        from shared.stopping import stop_at_once
+
         if sys.argv[1:2] in PROCESSES:
             stop_at_once()
         _ready_output()
@@ -20,6 +23,12 @@ def main() -> int:
         return typed()
     except KeyboardInterrupt:
         return 130
+
+
+def _root() -> Path:
+    """The folder of `shared`: inside this package once it is installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    return service if (service := package / "service").is_dir() else package.parent
 
 
 def _ready_output() -> None:

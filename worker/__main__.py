@@ -5,6 +5,8 @@ crashes in native code leaves a traceback in the log.
 """
 
 import faulthandler
+import sys
+from importlib import import_module
 
 from shared.stopping import stop_at_once
 
@@ -13,4 +15,6 @@ if __name__ == "__main__":
     stop_at_once()
     from celery.__main__ import main
 
+    # Celery would import it with the working folder in front, whose packages are not ours.
+    import_module(sys.argv[sys.argv.index("-A") + 1])
     main()

@@ -16,12 +16,15 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, Validat
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared import ROOT
 from shared.request import MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
 from shared.settings.group import BearerSecret, Group, Listed, shown
 from shared.settings.redis import RedisSettings as RedisSettings
 from shared.url_guard import AddressRules, may_match
 from shared.webhooks import key_of
+
+SHIPPED_MODELS = ROOT / "models.toml"
 
 
 class TraceSettings(Group):
@@ -336,7 +339,10 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    models_file: Path = Field(Path("models.toml"), description="The models this installation serves.")
+    models_file: Path = Field(
+        Path("models.toml"),
+        description="The models this installation serves. Not set, and no such file: the shipped tiny model.",
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
         "warning", description="What processes log: debug, info, warning or error."
     )
@@ -385,12 +391,15 @@ def load_settings() -> Settings:
         meant = f"; did you mean {near[0]}?" if near else "."
         raise SettingsError(f"{unknown[0]} is not a setting{meant} docs/settings.md lists them all.")
     try:
-        return Settings()
+        read = Settings()
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         # Group and name; what follows is a place inside the value.
         name = PREFIX + "__".join(str(p) for p in first["loc"][:2]).upper()
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+    if "models_file" in read.model_fields_set or read.models_file.exists():
+        return read
+    return read.model_copy(update={"models_file": SHIPPED_MODELS})
 
 
 @cache

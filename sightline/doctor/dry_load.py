@@ -6,11 +6,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 
 from shared.models import Model
+from sightline.serving.interpreter import PYTHON, with_our_packages
 
-COMMAND = (sys.executable, "-W", "ignore", "-m", "worker.engines.loading.dry_load")
+COMMAND = (*PYTHON, "-W", "ignore", "-m", "worker.engines.loading.dry_load")
 # Nothing is fetched.
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 LIMIT_S = 300
@@ -42,8 +42,7 @@ def _child(rows: str) -> str:
             input=rows,
             capture_output=True,
             encoding="utf-8",
-            cwd=Path(__file__).parents[2],
-            env=os.environ | OFFLINE,
+            env=with_our_packages(os.environ | OFFLINE),
             timeout=LIMIT_S,
             check=False,
         )

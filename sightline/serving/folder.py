@@ -21,8 +21,8 @@ TRIAL = 2**16
 
 
 def shown(path: Path) -> str:
-    """A path as a person in this working folder would type it."""
-    return os.path.relpath(path)
+    """A path as a person in this working folder would type it: the shorter of both forms."""
+    return min(os.path.relpath(path), str(path.resolve()), key=len)
 
 
 def typed_path(text: str) -> Path:

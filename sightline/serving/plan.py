@@ -3,7 +3,6 @@
 import os
 import secrets
 import socket
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from shared.settings import Settings
 from sightline.serving import processes
 from sightline.serving.child import Command
 from sightline.serving.folder import DataFolder
+from sightline.serving.interpreter import PYTHON, with_our_packages
 from sightline.serving.memory import whole_mb
 from sightline.serving.processes import Process
 from sightline.serving.server import Binary, configuration
@@ -52,8 +52,8 @@ class Plan:
         }
         return Command(
             name=process.name,
-            argv=(sys.executable, "-m", *process.argv),
-            env=inherited | shared_env | dict(process.env),
+            argv=(*PYTHON, "-m", *process.argv),
+            env=with_our_packages(inherited | shared_env | dict(process.env)),
             cwd=Path.cwd(),
             log=self.data.logs / f"{process.name}.log",
             grace_s=process.grace_s,

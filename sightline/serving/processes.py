@@ -5,12 +5,12 @@ are the process's own.
 """
 
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from shared import ROOT
 from shared.errors import CallerError, Unavailable
 from shared.models import Model
 from shared.models_file import load_models
@@ -22,6 +22,7 @@ from shared.store.server import probe
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.child import allow_files, heap
+from sightline.serving.interpreter import PYTHON, with_our_packages
 from sightline.serving.server import check_kind, check_rights
 from sightline.tls import check_tls, flags
 
@@ -47,10 +48,13 @@ class Process:
 
 
 def api(settings: Settings, host: str, port: int) -> Process:
-    argv = ("uvicorn", "--factory", "api.app:create_app", "--host", host, "--port", str(port))
+    # By default uvicorn imports from the working folder first.
+    argv = ("uvicorn", "--app-dir", str(ROOT), "--factory", "api.app:create_app")
+    address = ("--host", host, "--port", str(port))
     logs = ("--no-access-log", "--log-level", settings.log_level)
     tls = flags(settings.api)
-    return Process("api", (*argv, *logs, *LIMITS, *tls, "--timeout-graceful-shutdown", "5"), grace_s=10)
+    last = ("--timeout-graceful-shutdown", "5")
+    return Process("api", (*argv, *address, *logs, *LIMITS, *tls, *last), grace_s=10)
 
 
 def worker(settings: Settings, model: Model) -> Process:
@@ -138,5 +142,5 @@ def _make_blobs(blobs: BlobSettings) -> None:
 
 def _become(process: Process) -> NoReturn:
     allow_files()
-    env = dict(os.environ) | dict(process.env)
-    os.execve(sys.executable, (sys.executable, "-m", *process.argv), env)  # noqa: S606
+    env = with_our_packages(os.environ | dict(process.env))
+    os.execve(PYTHON[0], (*PYTHON, "-m", *process.argv), env)  # noqa: S606

@@ -17,7 +17,7 @@ from shared.errors import Unavailable
 from shared.models import Models
 from shared.models_file import load_models
 from shared.registry import Registry
-from shared.settings import Settings, SettingsError, load_settings
+from shared.settings import SHIPPED_MODELS, Settings, SettingsError, load_settings
 from shared.store.script import Store, connect
 from shared.store.server import Server, make_room, probe
 from shared.store.workers import forget
@@ -61,6 +61,8 @@ def run(port: int, data: Path) -> Exit:
     check_files()
     folder = DataFolder(data)
     lock_fd = folder.lock(LAST_GRACE_S)
+    which = " (shipped: there is no models.toml here)" if settings.models_file == SHIPPED_MODELS else ""
+    say(f"models   {shown(settings.models_file)}{which}")
     asyncio.run(until_stopped(Runner(settings, models, folder, port, lock_fd), folder))
     return Exit.OK
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import httpx
 
+from shared import ROOT
 from shared.models import Model
 from shared.settings import CLIENT_KEY
 from sightline.serving.folder import shown
 
 QUESTION = "What is in this picture?"
-# Beside the models file, or else as it comes with this package.
+# Beside the models file, or else as shipped.
 PICTURE = Path("examples/sample.png")
-OWN = Path(__file__).parents[2]
 
 
 class Sample:
@@ -25,7 +25,7 @@ class Sample:
     def __init__(self, models_file: Path, model: Model) -> None:
         self._model = model
         beside = models_file.resolve().parent / PICTURE
-        self._picture = beside if beside.is_file() else OWN / PICTURE
+        self._picture = beside if beside.is_file() else ROOT / PICTURE
 
     async def show(self, client: httpx.AsyncClient, url: str, say: Callable[[str], None]) -> None:
         """Print question, picture and answer, or why there is none, then what to type next."""

@@ -18,7 +18,8 @@ class Watchdog:
 
     def __init__(self, grace_s: float) -> None:
         read, self._write = os.pipe()
-        argv = [sys.executable, "-m", "sightline.serving.watchdog", str(grace_s)]
+        # As a file: it imports nothing of ours, and so needs no path.
+        argv = [sys.executable, "-P", __file__, str(grace_s)]
         self._process = subprocess.Popen(argv, stdin=read, start_new_session=True)  # noqa: S603
         os.close(read)
 

@@ -66,6 +66,6 @@ async def test_a_models_file_elsewhere_is_tried_with_the_own_picture_or_told_why
     async with httpx.AsyncClient(base_url="http://service", transport=transport) as client:
         await Sample(tmp_path / "models.toml", MODEL).show(client, "http://127.0.0.1:8000", said.append)
         assert "answer    Red." in said[0]
-        monkeypatch.setattr("sightline.serving.sample.OWN", tmp_path)
+        monkeypatch.setattr("sightline.serving.sample.ROOT", tmp_path)
         await Sample(tmp_path / "models.toml", MODEL).show(client, "http://127.0.0.1:8000", said.append)
     assert said[-1].startswith("no question was asked")
