@@ -32,8 +32,8 @@ METRICS = "/metrics"
 OPEN = frozenset(("/health", "/ready"))
 """Paths for orchestrators, which have no keys; their answers tell nothing of any caller."""
 
-PAGE_PATHS = "/page/"
-"""The web page's own files, which anybody may read: it fetches what it shows with the key typed into it."""
+PAGE_PATHS = ("/page/", "/docs")
+"""The web pages' own files, which anybody may read: they fetch what they show with the key typed in."""
 
 ADMIN_PATHS = "/v1/admin/"
 TOLD_PATHS = "/v1/webhooks"

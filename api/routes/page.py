@@ -1,10 +1,12 @@
-"""Routes of the web page for people: a few files without a build step, served from memory."""
+"""Routes of the web pages for people: a few files without a build step, and the API's description."""
 
 import mimetypes
+from importlib.resources import files
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse
 
 from api.server.route import ServiceRoute
 
@@ -23,6 +25,9 @@ HEADERS = {
     "cache-control": "no-cache",
 }
 
+SWAGGER = files("fastapi_swagger.resources")
+SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
+
 router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
 _FILES = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
 
@@ -35,6 +40,19 @@ async def page(request: Request) -> Response:  # noqa: ARG001
 @router.get("/page/{name}")
 async def page_file(request: Request, name: str) -> Response:  # noqa: ARG001
     return _file(name)
+
+
+@router.get("/docs")
+async def docs(request: Request) -> Response:  # noqa: ARG001
+    return _file("docs.html")
+
+
+@router.get("/docs/{name}")
+async def docs_file(request: Request, name: str) -> Response:  # noqa: ARG001
+    """Not kept in memory: megabytes that few ever ask for."""
+    if name not in SWAGGER_FILES:
+        raise HTTPException(404)
+    return FileResponse(str(SWAGGER / name), headers=HEADERS, media_type=TYPES[Path(name).suffix])
 
 
 def _file(name: str) -> Response:

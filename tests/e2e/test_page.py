@@ -113,3 +113,14 @@ def test_it_fits_a_phone_by_day_and_by_night(page: Page) -> None:
         expect(page.locator(".model").first).to_be_visible()
         assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
     keep(page, "page-phone.png")
+
+
+def test_the_api_is_described_in_the_browser_and_its_examples_run(page: Page, service: Service) -> None:
+    """From the service's own files: what it asks of others, or its policy forbids, fails the test."""
+    page.goto(f"{service.url()}/docs")
+    submit = page.locator(".opblock-post", has=page.locator("[data-path='/v1/jobs']"))
+    submit.locator(".opblock-summary").click()
+    submit.locator("button.execute").click()
+    expect(submit.locator(".live-responses-table tbody .response-col_status")).to_have_text("202")
+    page.get_by_role("textbox", name="Filter by tag or path").fill("batches")
+    expect(page.locator(".opblock-tag")).to_have_count(1)

@@ -201,7 +201,7 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
             },
         ),
         ("/somewhere", {"error": NOTHING, "error_type": "not_found"}),
-        ("/docs", {"error": NOTHING, "error_type": "not_found"}),
+        ("/docs/nowhere.js", {"error": NOTHING, "error_type": "not_found"}),
     ],
 )
 async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(
