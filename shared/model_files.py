@@ -102,7 +102,7 @@ def _fault(path: Path) -> str | None:
 def _object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedFileError(path, f"is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise DamagedFileError(path, "is no JSON object")
@@ -119,7 +119,7 @@ def _check_safetensors(path: Path) -> None:
             tensor = tensors[name]
             first, end = tensor["data_offsets"]
             file.seek(begin + first)
-            if not _finite(tensor.get("dtype"), file.read(min(end - first, SAMPLE_BYTES))):
+            if not _finite(tensor.get("dtype"), file.read(min(end - first, SAMPLE_BYTES) // 4 * 4)):
                 raise DamagedFileError(path, f"has NaN or infinity among the first weights of {name}")
 
 
@@ -135,7 +135,10 @@ def _header(path: Path, file: BinaryIO) -> tuple[int, dict[str, Any]]:
         head: dict[str, Any] = json.loads(file.read(begin - 8))
         head.pop("__metadata__", None)
         tensors = dict(sorted(head.items(), key=lambda item: item[1]["data_offsets"]))
-        whole = begin + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        places = [tuple(tensor["data_offsets"]) for tensor in tensors.values()]
+        if not all(0 <= first <= end for first, end in places):
+            raise ValueError
+        whole = begin + max((end for _, end in places), default=0)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise DamagedFileError(path, "is no safetensors file") from None
     if holds != whole:

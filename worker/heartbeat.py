@@ -6,6 +6,7 @@ It wakes every `renew_s`, or at once when the store says that something of this 
 import faulthandler
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -77,7 +78,7 @@ class Heartbeat:
         self._is_outdated = self._is_unknown = False
         self._facts: dict[str, str] = {}
         self._slots = 1
-        self._started = 0.0
+        self._load_end = math.inf
         self._state: State = "loading"
         self._fingerprint = ""
         self._status = WorkerStatus(leases)
@@ -89,15 +90,16 @@ class Heartbeat:
         self._reporting = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
-    def start(self, facts: dict[str, str]) -> None:
+    def start(self, facts: dict[str, str], *, loads: bool = False) -> None:
         """Report that the worker is loading, now and with each beat.
 
-        From now on it has `worker.load_limit_s` to be ready. A load that hangs with the interpreter's lock
+        With `loads` it has `worker.load_limit_s` to be ready. A load that hangs with the interpreter's lock
         lets no beat come: the process then ends by itself a little later, and its supervisor reports it.
         """
-        self._started = time.monotonic()
-        limit_s = self._settings.worker.load_limit_s
-        faulthandler.dump_traceback_later(limit_s + HANG_GRACE_S, exit=True)
+        if loads:
+            limit_s = self._settings.worker.load_limit_s
+            self._load_end = time.monotonic() + limit_s
+            faulthandler.dump_traceback_later(limit_s + HANG_GRACE_S, exit=True)
         self.report(facts)
         self._thread.start()
 
@@ -213,8 +215,8 @@ class Heartbeat:
             self._exit_when_idle("its model was added anew with another row", Exit.OUTDATED)
 
     def _check_load(self) -> None:
-        limit_s = self._settings.worker.load_limit_s
-        if self._state == "loading" and time.monotonic() - self._started > limit_s:
+        if self._state == "loading" and time.monotonic() > self._load_end:
+            limit_s = self._settings.worker.load_limit_s
             reason = f"it was not loaded within {limit_s:g} s (SIGHTLINE_WORKER__LOAD_LIMIT_S)"
             log.critical("the load hangs: %s", reason)
             faulthandler.dump_traceback()

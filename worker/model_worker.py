@@ -158,7 +158,7 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
 def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int | None) -> tuple[Engine, int]:
     """The engine and the rows that claims may take; a claim beyond them, another worker could begin."""
     started = time.monotonic()
-    heartbeat.start({"load_passed_ms": "0"})
+    heartbeat.start({"load_passed_ms": "0"}, loads=True)
     with _exit_on_failure(model, heartbeat):
         engine = create(model)
         guess, basis = engine.load_guess()

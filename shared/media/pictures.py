@@ -35,6 +35,8 @@ LARGEST_SCANS = 20
 # Bytes that a decoder holds for each pixel: Pillow four, twice where colours are converted or it is turned;
 # libwebp several copies.
 PILLOW_BYTES, WEBP_BYTES = 4, 20
+# How much larger than the pixels of a request the squares around its pictures may be together.
+SQUARES = 4
 # The part of a decoder's memory that is not pixels: the file and metadata.
 BESIDE_PIXELS_MB = 24
 
@@ -100,6 +102,8 @@ def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None
     if len(infos) > limits.max_count:
         message = f"The request has {len(infos)} pictures; at most {limits.max_count} are accepted."
         raise CallerError("invalid_image", message, param=infos[limits.max_count].param)
+    if limits.max_side is None:
+        _check_squares(infos, limits)
     sums = [pixels / 1e6 for pixels in accumulate(info.pixels for info in infos)]
     work = accumulate(info.work / 1e6 for info in infos)
     for info, megapixels, passes in zip(infos, sums, work, strict=True):
@@ -111,6 +115,15 @@ def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None
             raise CallerError("invalid_image", message, param=info.param)
         if passes > limits.max_megapixels_request * LARGEST_SCANS:
             message = "The request's pictures have too many scans for their size together."
+            raise CallerError("invalid_image", message, param=info.param)
+
+
+def _check_squares(infos: Sequence[PictureInfo], limits: PictureSettings) -> None:
+    """A processor that pads pictures to squares takes time for each, and some hold all of them at once."""
+    squares = accumulate(max(info.width, info.height) ** 2 / 1e6 for info in infos)
+    for info, megapixels in zip(infos, squares, strict=True):
+        if megapixels > limits.max_megapixels_request * SQUARES:
+            message = "The request's pictures are too long together: cut or shrink some, or send fewer."
             raise CallerError("invalid_image", message, param=info.param)
 
 

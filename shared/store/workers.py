@@ -75,6 +75,6 @@ def forget(store: Store, lane: str, *, presence: bool) -> None:
     Only a caller that knows that no other worker lives may forget presence.
     """
     with reaching():
-        store.client.hdel(f"{PREFIX}lane:{lane}", "failed", "lost_loads")
+        store.client.hdel(f"{PREFIX}lane:{lane}", "failed")
         if presence:
             store.client.delete(f"{PREFIX}ready:{lane}", f"{PREFIX}loading:{lane}")

@@ -162,7 +162,7 @@ class Runner:
             states = await self._ready(supervisor, workers, client) if own else {}
             keeping = asyncio.create_task(supervisor.keep())
             try:
-                if own:
+                if "ready" in states.values():
                     # An echo shows that the service runs, not that a model answers.
                     model = min(own, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
                     await Sample(self._settings.models_file, model).show(client, plan.url, say)
@@ -228,14 +228,14 @@ class Runner:
     async def _ready(
         self, supervisor: Supervisor, workers: Workers, client: httpx.AsyncClient
     ) -> Mapping[str, str]:
-        """Wait until a model is loaded, printing what is waited for; returns each model's state."""
+        """Wait until a model is loaded, or none of the models file is left; returns each model's state."""
         shown = Readiness(ready=False, states={}, refusal="")
         while True:
             supervisor.check(spared=workers.failed())
             if state := await readiness(client):
                 _print_changes(state, shown)
                 shown = state
-            if shown.ready:
+            if shown.ready or (shown.states and workers.all_failed):
                 return shown.states
             await asyncio.sleep(POLL_S)
 

@@ -59,10 +59,14 @@ class Workers:
         return own
 
     def failed(self) -> list[Child]:
-        """Workers that have ended, which ends no others; empty if all of them have."""
-        children = [child for _, child in self._children.values()]
-        failed = [child for child in children if child.exit_code is not None]
-        return failed if len(failed) < len(children) else []
+        """Workers that have ended, which ends no others; empty if no model is left that may be served."""
+        failed = [child for _, child in self._children.values() if child.exit_code is not None]
+        return failed if len(failed) < len(self._registry.models.rows) else []
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether no worker is left of those started."""
+        return all(child.exit_code is not None for _, child in self._children.values())
 
     async def follow(self) -> None:
         """Keep starting and stopping workers as models change; never ends by itself."""
@@ -95,14 +99,13 @@ class Workers:
                 self._say(f"model    {model.id}: cannot be loaded: {failed}")
 
     def _fail_load(self, model: Model, pid: int, reason: str) -> None:
-        """Report a load that failed, unless the process had been ready."""
+        """Report a load that failed; nothing of a process that was ready, or was stopped."""
         here = socket.gethostname()
-        own = [one for one in self._fleet(model).workers if (one.pid, one.host) == (pid, here)]
-        if all(one.state == "loading" for one in own):
-            worker = own[0].id if own else f"pid-{pid}"
-            facts = {"failed": f"{reason}; its log has more"}
-            call = beat(self._plan.settings, worker=worker, lane=model.lane, state="gone", facts=facts)
-            self._store.run(call)
+        for worker in self._fleet(model).workers:
+            if (worker.pid, worker.host, worker.state) == (pid, here, "loading"):
+                facts = {"failed": f"{reason}; its log has more"}
+                call = beat(self._plan.settings, worker=worker.id, lane=model.lane, state="gone", facts=facts)
+                self._store.run(call)
 
     def _fleet(self, model: Model) -> Fleet:
         return self._store.run(fleet(self._plan.settings, [model.lane]))[0]

@@ -203,6 +203,12 @@ def split(folder: Path, file: str) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
+def headed(offsets: str) -> bytes:
+    """A file of one tensor that lies at these offsets."""
+    head = f'{{"a.weight": {{"dtype": "F32", "shape": [1], "data_offsets": {offsets}}}}}'.encode()
+    return len(head).to_bytes(8, "little") + head + bytes(4)
+
+
 def cut(path: Path, bytes: int) -> None:
     with path.open("r+b") as file:
         file.truncate(bytes)
@@ -222,6 +228,8 @@ def cut(path: Path, bytes: int) -> None:
         ),
         (lambda path: path.write_text("<html>No such model</html>"), "is no safetensors file"),
         (lambda path: path.write_bytes(b"\2\0\0\0\0\0\0\0[]"), "is no safetensors file"),
+        (lambda path: path.write_bytes(headed("[4, 0]")), "is no safetensors file"),
+        (lambda path: path.write_bytes(headed("[-4, 4]")), "is no safetensors file"),
         (lambda path: cut(path, 0), "is empty"),
     ],
 )

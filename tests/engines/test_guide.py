@@ -18,6 +18,7 @@ from api.dialects.hf.task_requests import from_hf
 from api.dialects.native.job_requests import from_job
 from api.dialects.openai.chat import from_chat
 from api.dialects.openai.completions import from_completion
+from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Request
 from shared.settings import PictureSettings
@@ -35,6 +36,7 @@ from worker.media.picture_decoder import PictureDecoder
 # Those of the catalogue, and LLaVA's successor.
 NAMES = ["idefics2", "llava", "llava-onevision", "gemma3", "qwen2.5-vl", "qwen3-vl", "smolvlm", "gemma4"]
 ASKED = [family for family in FAMILIES if family.name in NAMES]
+QWEN = next(family for family in ASKED if family.name == "qwen2.5-vl")
 ENGINES = ("sequential", "continuous")
 # What torch's product in 8 bits and bfloat16 refuses (LLaVA) or dies of (layers as narrow as this Gemma 4's).
 NOT_IN_BFLOAT16 = {"llava", "gemma4"}
@@ -152,6 +154,26 @@ def test_a_bare_prompt_about_a_picture_goes_on_as_in_the_pipeline(
         from_job({"input": {"prompt": text, "image": SHOWN["image"]}, "parameters": raw}).request,
     ]
     assert answers(subject, requests, decoder) == {piped(subject, {"images": [RED], "text": text})}
+
+
+def test_a_bare_prompt_about_two_pictures_goes_on_as_in_the_pipeline(
+    subject: Subject, decoder: PictureDecoder
+) -> None:
+    mark = mark_of(subject.processor)
+    text, pictures = f"{mark}A spot of {mark}and", [SHOWN["image"], OTHER["image"]]
+    body = {"inputs": {"text": text, "images": pictures}, "parameters": {**LENGTH, "raw": True}}
+    wanted = piped(subject, {"images": [[RED, WIDE]], "text": text})
+    assert answers(subject, [from_hf(body).request], decoder) == {wanted}
+
+
+@pytest.mark.parametrize("subject", [QWEN], indirect=True, ids=called)
+def test_marks_in_a_row_that_a_network_would_count_as_one_are_refused(
+    subject: Subject, decoder: PictureDecoder
+) -> None:
+    text, pictures = 2 * mark_of(subject.processor) + "And", [SHOWN["image"], OTHER["image"]]
+    body = {"inputs": {"text": text, "images": pictures}, "parameters": {**LENGTH, "raw": True}}
+    with pytest.raises(CallerError, match="right behind another one"):
+        answers(subject, [from_hf(body).request], decoder)
 
 
 def test_a_bare_prompt_goes_on_as_in_the_pipeline(subject: Subject, decoder: PictureDecoder) -> None:

@@ -122,31 +122,6 @@ def test_a_model_that_cannot_load_says_so_until_it_is_loaded(records: Records) -
     assert state(records) == "ready"
 
 
-def test_loads_that_end_in_silence_one_after_another_are_a_model_that_cannot_be_loaded(
-    records: Records,
-) -> None:
-    """A container that exceeds its memory is killed with all that is in it."""
-    for worker in ("worker_01", "worker_02", "worker_03"):
-        records.beat(state="loading", worker=worker)
-        assert state(records) == "loading"
-        records.wait(SETTINGS.queue.worker_ttl_s + 1)
-    records.beat(state="loading", worker="worker_04")
-    lane = records.run(jobs.lane(records.settings, LANE))
-    assert (lane.state, "killed, as where memory runs out" in (lane.failed or "")) == ("failed", True)
-
-
-def test_workers_that_are_lost_while_they_load_are_no_fault_of_a_model_that_others_have_loaded(
-    records: Records,
-) -> None:
-    for number in range(4):
-        records.beat(state="loading", worker=f"worker_{number}")
-        records.wait(SETTINGS.queue.worker_ttl_s + 1)
-        records.beat(worker="ready")
-        records.beat(worker="ready", state="gone")
-    records.beat(state="loading", worker="worker_09")
-    assert state(records) == "loading"
-
-
 def test_the_time_that_a_load_still_takes_does_not_depend_on_the_worker_s_clock(records: Records) -> None:
     facts = {"load_passed_ms": "4000", "load_guess_ms": "9000", "load_basis": "rate"}
     records.beat(state="loading", facts=facts)

@@ -14,8 +14,6 @@
 
 -- Longer than any outage that a worker outlives: after one, its last beat tells whether it was alive before.
 local KEPT_S = 86400
--- One lost load may be a machine that is gone, or a container that was moved.
-local MOST_LOST = 2
 
 dirty_first()
 watch()
@@ -31,10 +29,9 @@ local old = alive_since()
 local ahead = '(' .. now
 local was_ready = redis.call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
 local ready_before = redis.call('ZCOUNT', P .. 'ready:' .. a.lane, old, '+inf')
-local lost = {}
 for _, state in ipairs({ 'ready', 'loading' }) do
   local key = P .. state .. ':' .. a.lane
-  lost[state] = redis.call('ZREMRANGEBYSCORE', key, '-inf', old)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', old)
   redis.call('ZREMRANGEBYSCORE', key, ahead, '+inf')
   if state == a.state then
     redis.call('ZADD', key, now, a.worker)
@@ -61,14 +58,6 @@ end
 -- Waits while no worker was ready say nothing about the estimates.
 if a.state == 'ready' and ready_before == 0 then
   begin_epoch(a.lane)
-end
--- Workers that were lost while they loaded, one after another: a container that is killed whole tells nobody.
-if a.state == 'ready' then
-  redis.call('HDEL', P .. 'lane:' .. a.lane, 'lost_loads')
-elseif lost.loading > 0 and ready_before == 0 then
-  if redis.call('HINCRBY', P .. 'lane:' .. a.lane, 'lost_loads', lost.loading) >= MOST_LOST then
-    note(a.lane, 'failed', 'its workers were lost while they loaded it: killed, as where memory runs out')
-  end
 end
 if was_ready and a.state ~= 'ready' and a.print ~= '' then
   -- Its answers are no longer read from the cache, unless another worker of this fingerprint says that it lives.

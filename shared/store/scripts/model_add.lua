@@ -28,7 +28,7 @@ end
 local changed = removed or (a.row and not before)
 if changed then
   -- A model that could not be loaded may be mended by now; a pause or drain was meant for the former one.
-  redis.call('HDEL', P .. 'lane:' .. a.lane, 'failed', 'lost_loads')
+  redis.call('HDEL', P .. 'lane:' .. a.lane, 'failed')
   redis.call('SREM', P .. 'paused', a.lane)
   redis.call('SREM', P .. 'draining', a.lane)
   begin_epoch(a.lane)

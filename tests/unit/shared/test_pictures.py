@@ -157,6 +157,15 @@ def test_pictures_that_are_fine_alone_may_be_too_much_together() -> None:
     assert refused.value.param == "images[32]"
 
 
+def test_pictures_that_are_few_pixels_together_may_be_too_long_for_processors_that_square_them() -> None:
+    thin = [PictureInfo("PNG", 8944, 179, param=f"images[{at}]") for at in range(32)]
+    check_request(thin[:4], LIMITS)
+    with pytest.raises(CallerError, match="too long together") as refused:
+        check_request(thin, LIMITS)
+    assert (refused.value.code, refused.value.param) == ("invalid_image", "images[4]")
+    check_request(thin, PictureSettings(max_side=4096))
+
+
 def test_scans_that_are_fine_alone_may_be_too_many_together() -> None:
     busy = [PictureInfo("JPEG", 2000, 1250, scans=200, param=f"images[{at}]") for at in range(32)]
     check_request(busy[:3], LIMITS)

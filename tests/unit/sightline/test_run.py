@@ -162,7 +162,7 @@ async def test_a_start_that_waits_for_a_disk_says_once_what_it_waits_for(
     refused = httpx.Response(503, json={"error": "The record store takes no writes now; try again."})
     loading = httpx.Response(503, json={"models": {"org/m": "loading"}})
     ready = httpx.Response(200, json={"models": {"org/m": "ready"}})
-    calm: Any = SimpleNamespace(check=lambda **_: None, failed=list)
+    calm: Any = SimpleNamespace(check=lambda **_: None, failed=list, all_failed=False)
     runner = Runner(Settings(), Models((ECHO,)), DataFolder(tmp_path), 8000, 0)
 
     async with answering(refused, refused, None, refused, loading, None, loading, ready) as client:

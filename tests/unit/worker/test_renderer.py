@@ -154,13 +154,22 @@ def test_a_raw_prompt_has_its_pictures_and_nothing_of_the_template(
     assert prompt.image_tokens == 64
 
 
-@pytest.mark.parametrize("typed", [("<ima", "ge>"), (Image(), "<image> and <image>")])
+@pytest.mark.parametrize(
+    "typed", [("<ima", "ge>"), (Image(), "<image> and <image>"), (Image(), Image(), "Which?")]
+)
 def test_a_raw_prompt_claims_no_picture_that_is_not_there(
     renderer: Renderer, typed: tuple[str | Image, ...]
 ) -> None:
     with pytest.raises(CallerError, match=r"'<image>' . times, and the request . pictures") as refused:
         build(renderer, message("user", *typed), raw=True)
     assert (refused.value.code, refused.value.param) == ("invalid_request", "messages")
+
+
+def test_a_raw_prompt_has_no_token_that_the_network_lacks(processor: Any, renderer: Renderer) -> None:
+    """On a GPU it would break the device for every caller."""
+    processor.tokenizer.add_tokens(["<|more|>"], special_tokens=True)
+    with pytest.raises(CallerError, match="the model does not know"):
+        build(renderer, message("user", "caption <|more|>"), raw=True)
 
 
 def test_a_raw_prompt_may_write_the_models_own_turns(processor: Any, renderer: Renderer) -> None:

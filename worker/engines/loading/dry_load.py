@@ -10,17 +10,21 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from shared.models import Model
+from worker.engines.loading.language import check_prompts
 from worker.engines.loading.pretrained import check_shapes, configs_of
+from worker.engines.prompt.renderer import Renderer
+from worker.engines.registry import create
 
 
 def refusal(model: Model) -> str:
     folder = Path(model.source)
     try:
-        if model.engine == "vllm":
-            # It has networks of its own.
-            configs_of(model, folder)
-        else:
-            check_shapes(model, folder)
+        create(model)
+        processor, config, _ = configs_of(model, folder)
+        check_prompts(model, Renderer(processor, config, sys.maxsize, model.chat_template_kwargs))
+        # vLLM has networks of its own.
+        if model.engine != "vllm":
+            check_shapes(model, folder, config)
     except Exception as error:
         return str(error) or type(error).__name__
     return ""

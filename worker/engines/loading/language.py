@@ -63,8 +63,7 @@ class Language:
         self._text = config.get_text_config()
         context_length = self._read_length()
         self.renderer = Renderer(processor, config, context_length, model.chat_template_kwargs)
-        _check_template(model, self.renderer.template)
-        _check_variables(model, self.renderer)
+        check_prompts(model, self.renderer)
         self._picture_tokens = PictureTokens(processor, self.renderer.mark)
         self.facts = self._read_facts(context_length)
         self._names = TokenNames(self.tokenizer)
@@ -213,6 +212,12 @@ class Language:
             tools=self.renderer.syntax,
             sampling_rate=self.renderer.sound_input.rate,
         )
+
+
+def check_prompts(model: Model, renderer: Renderer) -> None:
+    """Raises ModelFailed where the model's chat template is none, or cannot take the variables of its row."""
+    _check_template(model, renderer.template)
+    _check_variables(model, renderer)
 
 
 def _check_template(model: Model, template: Any) -> None:

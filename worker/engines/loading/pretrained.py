@@ -76,12 +76,11 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     return processor, network
 
 
-def check_shapes(model: Model, folder: Path) -> None:
+def check_shapes(model: Model, folder: Path, config: Any) -> None:
     """Load the model without the values of its weights, in little time and memory. Raises as `pretrained`."""
-    with _only_trusted(model):
-        _, config = _described(model, folder)
-        # Methods of quantising want their device.
-        if not _quantized(model, config):
+    # Methods of quantising want their device.
+    if not _quantized(model, config):
+        with _only_trusted(model):
             _read(model, folder, config, "meta")
 
 

@@ -5,6 +5,7 @@ is not there."""
 
 import logging
 import re
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -214,6 +215,9 @@ class Renderer:
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
         self.mark = mark_of(processor)
+        self._vocabulary = getattr(config.get_text_config(), "vocab_size", sys.maxsize)
+        # Qwen's models count pictures by what stands before each.
+        self._bounded = hasattr(config, "vision_start_token_id")
         templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, templates, self.placeholder_ids)
 
@@ -228,7 +232,7 @@ class Renderer:
             raise ModelFailed(UNTOLD)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
-            raise _empty()
+            raise _refused("The prompt is empty.")
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
         sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), request.ends_open
@@ -278,7 +282,7 @@ class Renderer:
         has_bos = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"]
         if not ids:
-            raise _empty()
+            raise _refused("The prompt is empty.")
         return ids, lost
 
     def _chat(self, request: Request, media: Sequence[Shown]) -> tuple[Any, str]:
@@ -299,24 +303,30 @@ class Renderer:
     def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
         """The raw prompt's text, which is the caller's own with its special tokens.
 
-        A mark for each picture may stand in it; without any, all stand before it.
+        A mark for each picture stands in it; a single picture without one comes before it.
 
-        Raises CallerError if it cannot fit, or has placeholders for other than the pictures.
+        Raises CallerError if it cannot fit, has placeholders for other than the pictures, or tokens that the
+        model does not know.
         """
         text = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
         marks, typed = self.mark * len(pictures), text.count(self.mark) if self.mark else 0
-        if not typed:
+        if not typed and len(pictures) <= 1:
             text = marks + text
-        elif typed != len(pictures):
-            raise CallerError(
-                "invalid_request",
+        elif self.mark and typed != len(pictures):
+            raise _refused(
                 f"The prompt has {self.mark!r} {typed} times, and the request {len(pictures)} pictures; "
-                "write it once for each, or nowhere: then the pictures come first.",
-                param="messages",
+                "write it once for each."
             )
+        elif self._bounded and self.mark * 2 in text:
+            raise _refused(
+                f"This model takes no {self.mark!r} right behind another one; write a text between."
+            )
+        ids = self._fitting(text)
         # A tokenizer may rewrite a text before it looks for special tokens.
-        if self._placeholders(self._fitting(text)) > self._placeholders(self._ids(marks)):
+        if self._placeholders(ids) > self._placeholders(self._ids(marks)):
             raise _forged()
+        if any(id_ >= self._vocabulary and id_ not in self.placeholder_ids for id_ in ids):
+            raise _refused("The prompt has a token of the tokenizer's that the model does not know.")
         return text
 
     def _placeholders(self, ids: Iterable[int]) -> int:
@@ -377,13 +387,12 @@ def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Sampl
     return [next(images) if isinstance(part, Image) else next(waves) for part in request.media]
 
 
-def _forged() -> CallerError:
-    message = "Texts of this request form a special token of the model."
+def _refused(message: str) -> CallerError:
     return CallerError("invalid_request", message, param="messages")
 
 
-def _empty() -> CallerError:
-    return CallerError("invalid_request", "The prompt is empty.", param="messages")
+def _forged() -> CallerError:
+    return _refused("Texts of this request form a special token of the model.")
 
 
 def _template(processor: Any) -> Any:
