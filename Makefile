@@ -20,7 +20,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run setup test test-clients check format chaos proof train-tiny bench clean
+.PHONY: FORCE help run setup test test-clients check format chaos proof docs train-tiny bench clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -35,6 +35,7 @@ help:
 	@echo '  make bench          what a change costs: ratios next to the committed ones (under three minutes)'
 	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes or more)'
 	@echo '  make proof          measure the six figures of docs/proof.md on this machine (at most twenty minutes)'
+	@echo '  make docs           build the documents into a site with a search, in build/site'
 	@echo '  make train-tiny     train models/tiny in data/training/tiny (about two hours, one core; continues after a kill)'
 	@echo '  make setup          only create .venv for development'
 	@echo '  make clean          remove .venv and caches, but not data/'
@@ -111,6 +112,13 @@ proof: $(DEV_STAMP)
 
 # One thread: with more threads than free cores a step takes many times as long. The MALLOC settings keep glibc
 # from handing memory back between steps (a tenth of the time); other C libraries ignore them.
+# mkdocs takes no folder above its settings' own: it reads a copy of what README leads to.
+docs: $(DEV_STAMP)
+	@rm -rf build/pages && mkdir -p build/pages
+	@tar c *.md LICENSE docs benchmarks/README.md benchmarks/results deploy examples | tar x -C build/pages
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo 'the site is in build/site: $(BIN)/python -m http.server --directory build/site'
+
 train-tiny: $(DEV_STAMP)
 	@OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000 \
 	  $(BIN)/python -m training.train --name tiny --seed 1 $(ARGS)
