@@ -34,6 +34,8 @@ def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(p
     expect(page.locator("#cache")).to_have_text("HIT")
     expect(page.locator("#jobs tr >> nth=0")).to_contain_text("HIT")
     keep(page, "page.png")
+    page.emulate_media(color_scheme="dark")
+    keep(page, "page-dark.png")
 
 
 def test_text_is_seen_while_it_is_made_and_cancelling_stops_it(page: Page, api: Api) -> None:
