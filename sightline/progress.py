@@ -18,7 +18,7 @@ class Bar(parts.Progress):
         super().__init__(
             parts.TextColumn("{task.description}", markup=False),
             parts.BarColumn(),
-            *(transfer if of_bytes else (parts.MofNCompleteColumn(), _Rate())),
+            *(transfer if of_bytes else (_Count(),)),
             parts.TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
@@ -52,6 +52,10 @@ class PlaceBar(Bar):
         show_piece(piece)
 
 
-class _Rate(parts.ProgressColumn):
+class _Count(parts.ProgressColumn):
+    """How many of how many, and how many a second."""
+
     def render(self, task: parts.Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", "progress.data.speed")
+        done = f"{task.completed:.0f}/{task.total:.0f}" if task.total else ""
+        rate = f" {task.speed:.1f}/s" if task.speed else ""
+        return Text(done + rate, "progress.download")
