@@ -12,7 +12,6 @@ from tempfile import TemporaryFile, gettempdir
 from typing import Annotated, Any, BinaryIO, Literal
 
 import httpx
-import typer
 from typer import Argument, Option
 
 from sightline.commands import LOCAL, Json, Limit, Url, commands
@@ -243,7 +242,7 @@ def _errors(batch: Id, to: To = None, url: Url = LOCAL, as_json: Json = False) -
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="'--metadata'")
+        raise CommandError(Exit.USAGE, f"--metadata {text} is not KEY=VALUE.")
     return name, value
 
 

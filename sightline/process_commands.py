@@ -53,7 +53,7 @@ def _api(
 @app.command(
     "worker",
     epilog=examples(
-        "SIGHTLINE_WORKER__MODEL=sightline/tiny sightline worker",
+        "SIGHTLINE_REDIS__URL=redis://10.0.0.5/0 SIGHTLINE_WORKER__MODEL=sightline/tiny sightline worker",
         "CUDA_VISIBLE_DEVICES=1 sightline worker   on the second GPU",
     ),
 )

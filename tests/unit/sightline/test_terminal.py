@@ -107,6 +107,11 @@ def test_help_is_boxes_for_a_person_and_text_for_a_pager(argv: tuple[str, ...]) 
     assert ("sightline jobs" in seen, "sightline jobs" in read) == (True, True)
 
 
+def test_help_waits_for_nothing_that_only_the_commands_need() -> None:
+    code = "import sys; from sightline.cli import main; main(['--help'])"
+    assert in_a_pipe("-c", f"{code}; print({{'httpx', 'pydantic'}} & {{*sys.modules}})").endswith("\nset()\n")
+
+
 def test_wrong_arguments_are_one_sentence_at_a_terminal_too() -> None:
     seen = at_a_terminal("-m", "sightline", "jobs", "show")
     assert seen == "\x1b[31msightline: Missing argument 'job' (see `sightline jobs show --help`)\x1b[0m\r\n"
