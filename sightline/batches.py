@@ -36,12 +36,12 @@ class _Watched(FileIO):
 
     def __init__(self, path: Path, progress: Callable[[int, int], object]) -> None:
         super().__init__(_sought(path), "rb")
-        self._note_status = progress
+        self._progress = progress
         self._size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        self._note_status(self.tell(), self._size)
+        self._progress(self.tell(), self._size)
         return data
 
 
@@ -150,6 +150,9 @@ TIMES = {"created": "created", "in_progress": "begun", **{end: end for end in EN
 EXAMPLES = """\
 examples:
   sightline batches create questions.jsonl --metadata night=12
+  sightline batches list --limit 5
+  sightline batches show batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0
+  sightline batches cancel batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0
   sightline batches wait batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 && echo done
   sightline batches output batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 --to answers.jsonl
   sightline batches errors batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 | jq -r .custom_id
@@ -253,14 +256,13 @@ def _uploaded(client: httpx.Client, file: Path) -> str:
 
 def _tenths() -> Callable[[int, int], None]:
     """A callback that prints progress at each tenth of an upload."""
-    tenths = 0
+    noted = {0}
 
     def report(sent: int, size: int) -> None:
-        nonlocal tenths
         tenth = 10 * sent // size if size else 10
-        if tenth > tenths:
+        if tenth not in noted:
+            noted.add(tenth)
             note(f"uploaded {10 * tenth} % of {size:,} bytes")
-        tenths = max(tenths, tenth)
 
     return report
 

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from sightline.commands import LAYOUT, epilog, filled
+from sightline.commands import LAYOUT, epilog, examples, filled
 from sightline.exits import MEANINGS, CommandError, Exit
 from sightline.terminal import note
 
@@ -68,8 +68,11 @@ class Commands(TyperGroup):
 
 def _imported(name: str) -> Any:
     group = get_group(import_module(f"sightline.{COMMANDS[name][0]}").app)
-    for command in group.commands.values():
+    for action, command in group.commands.items():
         command.help = filled(command.help or "")
+        lines = (group.epilog or "").splitlines()
+        if own := [line.strip() for line in lines if f" {name} {action} " in f"{line} "]:
+            command.epilog = examples(*own)
     return group.commands.get(name, group)
 
 

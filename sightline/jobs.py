@@ -23,6 +23,7 @@ examples:
   sightline jobs list --metadata order=6735 --created-after 2026-01-31T00:00:00Z
   sightline jobs show job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2
   sightline jobs follow job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2 && echo done
+  sightline jobs cancel job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2
   sightline jobs list --status failed --json | jq -r '.data[].id' | xargs -n 1 sightline jobs retry
 
 `sightline jobs ACTION --help` explains one action; exit codes are listed by `sightline --help`.

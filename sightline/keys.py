@@ -54,7 +54,8 @@ def _create(
         "max_queued": max_queued,
         "retain_s": retain,
     }
-    _show_once(called(url, "POST", PATH, body=body), as_json)
+    key = called(url, "POST", PATH, body=body)
+    show_secret(key, f"caller {key['caller']}", as_json=as_json)
 
 
 @app.command("list")
@@ -68,8 +69,8 @@ def _rotate(
     key: Key, grace: Annotated[int | None, Option(help=GRACE)] = None, url: Url = LOCAL, as_json: Json = False
 ) -> None:
     """Replace a key's secret and print it once; the old one stays valid for a while."""
-    path = f"{PATH}/{segment(key)}/rotate"
-    _show_once(called(url, "POST", path, body={"grace_s": grace}), as_json)
+    made = called(url, "POST", f"{PATH}/{segment(key)}/rotate", body={"grace_s": grace})
+    show_secret(made, f"caller {made['caller']}", as_json=as_json)
 
 
 @app.command("revoke")
@@ -78,10 +79,6 @@ def _revoke(key: Key, url: Url = LOCAL, as_json: Json = False) -> None:
     revoked = called(url, "DELETE", f"{PATH}/{segment(key)}")
     said = f"{revoked['id']} is revoked; API processes that know it forget it within a second"
     show(revoked, as_json, lambda _: print(said))
-
-
-def _show_once(key: dict[str, Any], as_json: bool) -> None:
-    show_secret(key, f"caller {key['caller']}", as_json=as_json)
 
 
 def _row(key: dict[str, Any]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ examples:
   sightline models add examples/models/catalogue.toml --model Qwen/Qwen3-VL-4B-Instruct
   sightline models pause Qwen/Qwen3-VL-4B-Instruct
   sightline models resume Qwen/Qwen3-VL-4B-Instruct --url http://10.0.0.5:8000
-  sightline models drain Qwen/Qwen3-VL-4B-Instruct         then, when `list` says drained:
+  sightline models drain Qwen/Qwen3-VL-4B-Instruct     until `list` says drained
   sightline models remove Qwen/Qwen3-VL-4B-Instruct
 
 A paused model accepts jobs and starts none; running ones finish, and synchronous calls get 503
@@ -51,22 +51,20 @@ def _add(
         show(called(url, "POST", PATH, body=row), as_json, _show_added)
 
 
-@app.command("pause")
-def _pause(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
-    """Start none of a model's jobs; running ones finish."""
-    _change(model, "pause", url, as_json)
+def _add_change(change: str, text: str) -> None:
+    @app.command(change, help=text)
+    def command(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
+        name = segment(model, safe="/")
+        called(url, "POST", f"{PATH}/{name}/{change}")
+        status = called(url, "GET", f"/status/{name}")
+        words = [state for state in ("paused", "draining") if status[state]] or ["not paused"]
+        said = f"{plain(model)} is {' and '.join(words)}; waiting: {status['queued']}"
+        show(status, as_json, lambda _: print(said))
 
 
-@app.command("resume")
-def _resume(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
-    """Undo pause and drain."""
-    _change(model, "resume", url, as_json)
-
-
-@app.command("drain")
-def _drain(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
-    """Accept no new jobs for a model; queued ones continue."""
-    _change(model, "drain", url, as_json)
+_add_change("pause", "Start none of a model's jobs; running ones finish.")
+_add_change("resume", "Undo pause and drain.")
+_add_change("drain", "Accept no new jobs for a model; queued ones continue.")
 
 
 @app.command("remove")
@@ -102,12 +100,3 @@ def _rows(file: Path, wanted: str | None) -> Iterator[dict[str, Any]]:
     if not models:
         raise CommandError(Exit.USAGE, f"{file} has no model with the id {wanted}.")
     yield from (model.model_dump(mode="json", exclude_defaults=True) for model in models)
-
-
-def _change(model: str, change: str, url: str, as_json: bool) -> None:
-    name = segment(model, safe="/")
-    called(url, "POST", f"{PATH}/{name}/{change}")
-    status = called(url, "GET", f"/status/{name}")
-    words = [state for state in ("paused", "draining") if status[state]] or ["not paused"]
-    said = f"{plain(model)} is {' and '.join(words)}; waiting: {status['queued']}"
-    show(status, as_json, lambda _: print(said))

@@ -14,6 +14,9 @@ CALLS = ("AT", "EVENT", "ID", "MS", "RESULT")
 EXAMPLES = """\
 examples:
   sightline webhooks create https://shop.example/hook --events 'job.*' --description "The shop"
+  sightline webhooks list
+  sightline webhooks rotate wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312 --grace 3600
+  sightline webhooks delete wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312
   sightline webhooks test wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312
   sightline webhooks deliveries wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312
   sightline webhooks replay wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312 msg_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2_ended

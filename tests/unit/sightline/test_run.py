@@ -198,11 +198,26 @@ def test_every_process_learns_where_records_models_and_pictures_are(tmp_path: Pa
     assert worker.argv[worker.argv.index("-Q") + 1] == "model.org--m"
 
 
-@pytest.mark.parametrize("command", ["run", "ask", "api", "worker", "courier"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "ask",
+        "estimate",
+        "doctor",
+        "api",
+        "worker",
+        "courier",
+        "jobs follow",
+        "batches wait",
+        "models drain",
+    ],
+)
 def test_help_of_a_command_teaches_by_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "--help"]) == Exit.OK
+    assert main([*command.split(), "--help"]) == Exit.OK
     said = capsys.readouterr().out
     assert "examples:\n    " in said
+    assert f"sightline {command}" in said.partition("examples:")[2]
     assert "Exit codes" in said
 
 
