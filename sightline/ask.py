@@ -4,17 +4,47 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
+from typer import Argument, Option
 
+from sightline.commands import LOCAL, Json, Model, Url, commands, examples
 from sightline.events import lines
 from sightline.exits import CommandError, Exit
-from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
+from sightline.progress import PlaceBar
+from sightline.serving.service import check, check_stream, client_of, code, parsed, reason, speaking
+from sightline.terminal import show_json
 
 PICTURE = "a PNG, JPEG, WebP or GIF file, or a URL that the service fetches"
+app = commands()
+
+
+@app.command(
+    "ask",
+    epilog=examples(
+        'sightline ask "How many shapes are there?" --picture examples/sample.png',
+        'sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json',
+        'sightline ask "What is it?" --picture a.jpg --url http://10.0.0.5:8000',
+    ),
+)
+def _ask(
+    question: Annotated[str, Argument(help="what to ask")],
+    picture: Annotated[str, Option(metavar="FILE|URL", help=PICTURE)],
+    model: Model = None,
+    url: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """Send a question and a picture, and print the answer as it is generated."""
+    with client_of(url) as client, PlaceBar("waiting") as bar:
+        emit: Callable[[str], object] = (lambda _: None) if as_json else bar.emit
+        answer = ask(client, Question(question, picture, model), emit, bar.show_place)
+    if as_json:
+        show_json(asdict(answer))
+    else:
+        print()
 
 
 @dataclass(frozen=True)
@@ -37,17 +67,22 @@ class Answer:
     job: str | None
 
 
-def ask(client: httpx.Client, question: Question, emit: Callable[[str], object]) -> Answer:
-    """Ask and call `emit` with each piece of the answer. Raises CommandError.
+def ask(
+    client: httpx.Client,
+    question: Question,
+    emit: Callable[[str], object],
+    wait: Callable[[str], object] = lambda _: None,
+) -> Answer:
+    """Ask and call `emit` with each piece of the answer, `wait` with each comment. Raises CommandError.
 
     Makes one request, which a key's quota counts; three where several models are served and none is named.
     """
     with speaking(client):
         with _posted(client, question, question.model) as reply:
             if question.model is not None or not _asks_for_a_model(reply):
-                return _answer(reply, emit)
+                return _answer(reply, emit, wait)
         with _posted(client, question, first_model(client)) as reply:
-            return _answer(reply, emit)
+            return _answer(reply, emit, wait)
 
 
 def _posted(
@@ -64,9 +99,9 @@ def _asks_for_a_model(reply: httpx.Response) -> bool:
     return reply.status_code == httpx.codes.NOT_FOUND and code(reply.read()) == "model_not_found"
 
 
-def _answer(reply: httpx.Response, emit: Callable[[str], object]) -> Answer:
+def _answer(reply: httpx.Response, emit: Callable[[str], object], wait: Callable[[str], object]) -> Answer:
     check_stream(reply)
-    model, text, finish = _read(reply, emit)
+    model, text, finish = _read(_events(reply, wait), emit)
     return Answer(model, text, finish, reply.headers.get("x-cache"), reply.headers.get("x-job-id"))
 
 
@@ -97,11 +132,11 @@ def picture_url(picture: str) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
-def _read(reply: httpx.Response, emit: Callable[[str], object]) -> tuple[str, str, str | None]:
+def _read(events: Iterator[str], emit: Callable[[str], object]) -> tuple[str, str, str | None]:
     """The model, the text, why it ended. Only `[DONE]` is a clean end: a broken stream never looks whole."""
     pieces: list[str] = []
     model, finish = "", None
-    for data in _events(reply):
+    for data in events:
         if data == "[DONE]":
             return model, "".join(pieces), finish
         chunk = json.loads(data)
@@ -116,5 +151,9 @@ def _read(reply: httpx.Response, emit: Callable[[str], object]) -> tuple[str, st
     raise CommandError(Exit.UNREACHABLE, "The answer broke off: the connection ended before it was complete.")
 
 
-def _events(reply: httpx.Response) -> Iterator[str]:
-    return (line[5:].strip() for line in lines(reply.iter_text()) if line.startswith("data:"))
+def _events(reply: httpx.Response, wait: Callable[[str], object]) -> Iterator[str]:
+    for line in lines(reply.iter_text()):
+        if line.startswith(":"):
+            wait(line[1:].strip())
+        elif line.startswith("data:"):
+            yield line[5:].strip()

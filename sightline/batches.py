@@ -1,27 +1,29 @@
-"""The HTTP calls of `sightline batches`: upload a file, make and watch a batch, download its files."""
+"""`sightline batches`: uploads a file, makes and awaits a batch, downloads its files."""
 
-import argparse
 import os
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import httpx
+from typer import Argument, Option
 
-from sightline.commands import add_actions, page_size, set_action
+from sightline.commands import LOCAL, Json, Limit, Url, commands
 from sightline.exits import CommandError, Exit, PassingError
-from sightline.serving.service import check, fetched, parsed, segment, speaking
-from sightline.terminal import columns, moment_if_any, named, note, plain, show_json, span
+from sightline.progress import Bar
+from sightline.serving.service import called, check, client_of, fetched, parsed, segment, speaking
+from sightline.terminal import moment_if_any, note, show, show_facts, show_json, show_table, span
 
 Batch = dict[str, Any]
+Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/responses"]
 PATH, FILES = "/v1/batches", "/v1/files"
 ENDED = ("completed", "failed", "expired", "cancelled")
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 WINDOW = "24h"
 PAUSE_S = 1.0
 MOST_MISSES = 60
@@ -34,12 +36,12 @@ class _Watched(FileIO):
 
     def __init__(self, path: Path, progress: Callable[[int, int], object]) -> None:
         super().__init__(_sought(path), "rb")
-        self._note_status = progress
+        self._progress = progress
         self._size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        self._note_status(self.tell(), self._size)
+        self._progress(self.tell(), self._size)
         return data
 
 
@@ -95,21 +97,13 @@ def create(client: httpx.Client, file: str, endpoint: str, metadata: dict[str, s
     return batch
 
 
-def page(client: httpx.Client, *, limit: int, after: str | None) -> Batch:
-    """A page of batches, newest first. Raises CommandError."""
-    batches: Batch = fetched(client, "GET", PATH, limit=limit, after=after)
-    return batches
+def path_of(batch: str) -> str:
+    return f"{PATH}/{segment(batch)}"
 
 
-def show(client: httpx.Client, batch: str) -> Batch:
+def state(client: httpx.Client, batch: str) -> Batch:
     """Raises CommandError."""
-    reply: Batch = fetched(client, "GET", f"{PATH}/{segment(batch)}")
-    return reply
-
-
-def cancel(client: httpx.Client, batch: str) -> Batch:
-    """The batch after cancelling; a batch that has ended stays as it is. Raises CommandError."""
-    reply: Batch = fetched(client, "POST", f"{PATH}/{segment(batch)}/cancel")
+    reply: Batch = fetched(client, "GET", path_of(batch))
     return reply
 
 
@@ -118,46 +112,47 @@ def wait(client: httpx.Client, batch: str, progress: Callable[[Batch], object]) 
 
     Raises CommandError.
     """
-    state, misses = show(client, batch), 0
-    progress(state)
-    while state["status"] not in ENDED:
+    last, misses = state(client, batch), 0
+    progress(last)
+    while last["status"] not in ENDED:
         time.sleep(PAUSE_S)
         try:
-            now, misses = show(client, batch), 0
+            now, misses = state(client, batch), 0
         except CommandError as error:
             misses += 1
             away = error.code == Exit.UNREACHABLE or isinstance(error, PassingError)
             if not away or misses > MOST_MISSES:
                 raise
             continue
-        if any(now[name] != state[name] for name in ("status", "request_counts")):
+        if any(now[name] != last[name] for name in ("status", "request_counts")):
             progress(now)
-        state = now
-    return state
+        last = now
+    return last
 
 
 def download(client: httpx.Client, file: str, into: BinaryIO) -> None:
     """Raises CommandError where the transfer breaks off."""
     with speaking(client), client.stream("GET", f"{FILES}/{segment(file)}/content") as reply:
         check(reply)
-        for piece in reply.iter_bytes(PIECE):
-            into.write(piece)
+        size = int(reply.headers.get("content-length", 0)) or None
+        # A bar would stand between the lines that a terminal is shown.
+        with nullcontext() if into.isatty() else Bar("downloading", of_bytes=True) as bar:
+            for piece in reply.iter_bytes(PIECE):
+                into.write(piece)
+                if bar:
+                    bar.show(reply.num_bytes_downloaded, size)
 
 
 # `sightline batches`: the command's arguments and output.
 
 COLUMNS = ("ID", "STATUS", "DONE", "FAILED", "TOTAL", "AGE", "ENDPOINT")
-TIMES = {
-    "created_at": "created",
-    "in_progress_at": "begun",
-    "completed_at": "completed",
-    "failed_at": "failed",
-    "expired_at": "expired",
-    "cancelled_at": "cancelled",
-}
+TIMES = {"created": "created", "in_progress": "begun", **{end: end for end in ENDED}}
 EXAMPLES = """\
 examples:
   sightline batches create questions.jsonl --metadata night=12
+  sightline batches list --limit 5
+  sightline batches show batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0
+  sightline batches cancel batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0
   sightline batches wait batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 && echo done
   sightline batches output batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 --to answers.jsonl
   sightline batches errors batch_0f1e2d3c4b5a69788796a5b4c3d2e1f0 | jq -r .custom_id
@@ -165,169 +160,158 @@ examples:
 
 docs/batches.md describes the lines of the file; exit codes are listed by `sightline --help`.
 """
-CREATE = """\
-Uploads a file of requests, a JSON object a line, and runs them within a day. Prints only the batch's id
-on standard output, and its progress on standard error. --wait waits as `wait` does.
-"""
-WAIT = """\
-Waits for a batch's end, with its progress on standard error. Exits with 0 if it completed, even if
-some lines failed, and with 9 if it failed, expired or was cancelled. Retries for about a minute if the
-service is unreachable or too busy. Ctrl-C ends the waiting, not the batch.
-"""
-OUTPUT = "Writes an ended batch's answers to standard output, or to a file once they are complete."
-ERRORS = "Writes the failed lines, with reasons, to standard output, or to a file once they are complete."
+Id = Annotated[str, Argument(help="the batch's id")]
+To = Annotated[Path | None, Option(parser=Path, help="output file (default: standard output)")]
+app = commands("Create, list, await and cancel batches, and download their files.", EXAMPLES)
 
 
-def add_batches(command: argparse.ArgumentParser) -> None:
-    actions = add_actions(
-        command, "Creates, lists, awaits and cancels batches, and downloads their files.", EXAMPLES
-    )
-    _add_create(actions.add_parser("create", help="upload a file of requests and run them"))
-    listing = actions.add_parser("list", help="list batches, newest first")
-    listing.add_argument(
-        "--limit", type=page_size, default=20, metavar="N", help="how many, 1 to 100 (default: %(default)s)"
-    )
-    listing.add_argument("--after", metavar="BATCH", help="only batches older than this one")
-    set_action(listing, _list)
-    for name, act, text, description in (
-        ("show", _show, "show one batch: its state, counts and files", None),
-        ("wait", _wait, "wait for a batch's end", WAIT),
-        ("cancel", _cancel, "cancel a batch; finished lines are kept", None),
-        ("output", _output, "download a batch's answers", OUTPUT),
-        ("errors", _errors, "download the failed lines, with reasons", ERRORS),
-    ):
-        action = actions.add_parser(name, help=text, description=description or f"{text.capitalize()}.")
-        action.add_argument("batch", metavar="BATCH", help="the batch's id")
-        if act in (_output, _errors):
-            action.add_argument(
-                "--to", type=Path, metavar="FILE", help="output file (default: standard output)"
-            )
-        set_action(action, act)
+@app.command("create")
+def _create(
+    file: Annotated[Path, Argument(parser=Path, help="the requests, a JSON object a line")],
+    endpoint: Annotated[Endpoint, Option(help="endpoint of the lines")] = "/v1/chat/completions",
+    metadata: Annotated[list[str] | None, Option(metavar="KEY=VALUE", help="stored with the batch")] = None,
+    awaited: Annotated[bool, Option("--wait", help="wait for its end")] = False,
+    url: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """Upload a file of requests, a JSON object a line, and run them within a day.
+
+    Prints only the batch's id on standard output, and its progress on standard error. --wait waits as `wait`
+    does.
+    """
+    pairs = dict(map(_pair, metadata or ()))
+    with client_of(url) as client:
+        batch = create(client, _uploaded(client, file), endpoint, pairs)
+        if not as_json:
+            print(batch["id"], flush=True)
+        if awaited:
+            batch = _awaited(client, batch["id"])
+    if as_json:
+        show_json(batch)
+    if awaited:
+        _check_completed(batch)
 
 
-def _add_create(action: argparse.ArgumentParser) -> None:
-    action.description = CREATE
-    action.add_argument("file", type=Path, metavar="FILE", help="the requests, a JSON object a line")
-    action.add_argument(
-        "--endpoint",
-        choices=ENDPOINTS,
-        default=ENDPOINTS[0],
-        help="endpoint of the lines (default: %(default)s)",
-    )
-    action.add_argument(
-        "--metadata",
-        action="append",
-        type=_pair,
-        default=[],
-        metavar="KEY=VALUE",
-        help="stored with the batch",
-    )
-    action.add_argument("--wait", action="store_true", help="wait for its end")
-    set_action(action, _create)
+@app.command("list")
+def _list(
+    limit: Limit = 20,
+    after: Annotated[str | None, Option(help="only batches older than this one")] = None,
+    url: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """List batches, newest first."""
+    show(called(url, "GET", PATH, limit=limit, after=after), as_json, _show_page)
+
+
+@app.command("show")
+def _show(batch: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+    """Show one batch: its state, counts and files."""
+    show(called(url, "GET", path_of(batch)), as_json, _show_card)
+
+
+@app.command("wait")
+def _wait(batch: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+    """Wait for a batch's end, with its progress on standard error.
+
+    Exits with 0 if it completed, even if some lines failed, and with 9 if it failed, expired or was
+    cancelled. Retries for about a minute if the service is unreachable or too busy. Ctrl-C ends the waiting,
+    not the batch.
+    """
+    with client_of(url) as client:
+        ended = _awaited(client, batch)
+    if as_json:
+        show_json(ended)
+    _check_completed(ended)
+
+
+@app.command("cancel")
+def _cancel(batch: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+    """Cancel a batch; finished lines are kept."""
+    show(called(url, "POST", f"{path_of(batch)}/cancel"), as_json, _show_card)
+
+
+@app.command("output")
+def _output(batch: Id, to: To = None, url: Url = LOCAL, as_json: Json = False) -> None:  # noqa: ARG001
+    """Write an ended batch's answers to standard output, or to a file once they are complete."""
+    _fetch(batch, to, url, "output_file_id", "no line succeeded")
+
+
+@app.command("errors")
+def _errors(batch: Id, to: To = None, url: Url = LOCAL, as_json: Json = False) -> None:  # noqa: ARG001
+    """Write the failed lines, with reasons, to standard output, or to a file once they are complete."""
+    _fetch(batch, to, url, "error_file_id", "no line failed")
 
 
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+        raise CommandError(Exit.USAGE, f"--metadata {text} is not KEY=VALUE.")
     return name, value
 
 
-def _create(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    file = upload(client, arguments.file, _tenths())
-    batch = create(client, file, arguments.endpoint, dict(arguments.metadata))
-    if not arguments.json:
-        print(batch["id"], flush=True)
-    if arguments.wait:
-        batch = wait(client, batch["id"], _note_status)
-    if arguments.json:
-        show_json(batch)
-    if arguments.wait:
-        _check_completed(batch)
-    return Exit.OK
+def _uploaded(client: httpx.Client, file: Path) -> str:
+    with Bar("uploading", of_bytes=True) as bar:
+        return upload(client, file, _tenths() if bar.disable else bar.show)
 
 
 def _tenths() -> Callable[[int, int], None]:
     """A callback that prints progress at each tenth of an upload."""
-    tenths = 0
+    noted = {0}
 
     def report(sent: int, size: int) -> None:
-        nonlocal tenths
         tenth = 10 * sent // size if size else 10
-        if tenth > tenths:
+        if tenth not in noted:
+            noted.add(tenth)
             note(f"uploaded {10 * tenth} % of {size:,} bytes")
-        tenths = max(tenths, tenth)
 
     return report
-
-
-def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    batches = page(client, limit=arguments.limit, after=arguments.after)
-    if arguments.json:
-        show_json(batches)
-        return Exit.OK
-    print("\n".join(columns([COLUMNS, *map(_row, batches["data"])])))
-    if batches["has_more"]:
-        note(f"there are more: --after {batches['last_id']}")
-    return Exit.OK
 
 
 def _row(batch: Batch) -> tuple[str, ...]:
     counts = batch["request_counts"]
     numbers = (str(counts[name]) for name in ("completed", "failed", "total"))
-    return (
-        batch["id"],
-        batch["status"],
-        *numbers,
-        span(time.time() - batch["created_at"]),
-        batch["endpoint"],
-    )
+    age = span(time.time() - batch["created_at"])
+    return batch["id"], batch["status"], *numbers, age, batch["endpoint"]
 
 
-def _show(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    return _shown(show(client, arguments.batch), arguments)
+def _show_page(page: dict[str, Any]) -> None:
+    show_table(COLUMNS, map(_row, page["data"]))
+    if page["has_more"]:
+        note(f"there are more: --after {page['last_id']}")
 
 
-def _cancel(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    return _shown(cancel(client, arguments.batch), arguments)
+def _show_card(batch: Batch) -> None:
+    show_facts(_facts(batch))
 
 
-def _shown(batch: Batch, arguments: argparse.Namespace) -> Exit:
-    if arguments.json:
-        show_json(batch)
-    else:
-        print("\n".join(_card(batch)))
-    return Exit.OK
-
-
-def _card(batch: Batch) -> list[str]:
+def _facts(batch: Batch) -> Iterator[tuple[str, str | None]]:
     usage, problems = batch["usage"], (batch["errors"] or {}).get("data", [])
-    return named(
-        [
-            ("id", batch["id"]),
-            ("status", f"{batch['status']} ({_counted(batch)})"),
-            ("endpoint", batch["endpoint"]),
-            *(("metadata", f"{name}={value}") for name, value in (batch["metadata"] or {}).items()),
-            *((label, moment_if_any(batch[name])) for name, label in TIMES.items()),
-            ("input", batch["input_file_id"]),
-            ("output", batch["output_file_id"]),
-            ("errors", batch["error_file_id"]),
-            ("tokens", f"{usage['input_tokens']} in, {usage['output_tokens']} out"),
-            *(("problem", _problem(problem)) for problem in problems),
-        ]
-    )
+    yield "id", batch["id"]
+    yield "status", f"{batch['status']} ({_counted(batch)})"
+    yield "endpoint", batch["endpoint"]
+    yield from (("metadata", f"{name}={value}") for name, value in (batch["metadata"] or {}).items())
+    yield from ((label, moment_if_any(batch[f"{name}_at"])) for name, label in TIMES.items())
+    yield "input", batch["input_file_id"]
+    yield "output", batch["output_file_id"]
+    yield "errors", batch["error_file_id"]
+    yield "tokens", f"{usage['input_tokens']} in, {usage['output_tokens']} out"
+    yield from (("problem", _problem(problem)) for problem in problems)
 
 
 def _problem(problem: dict[str, Any]) -> str:
     return f"{problem['code']}: {problem['message']}"
 
 
-def _wait(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    ended = wait(client, arguments.batch, _note_status)
-    if arguments.json:
-        show_json(ended)
-    _check_completed(ended)
-    return Exit.OK
+def _awaited(client: httpx.Client, id: str) -> Batch:
+    def advance(batch: Batch) -> None:
+        counts = batch["request_counts"]
+        bar.show(counts["completed"] + counts["failed"], counts["total"] or None, batch["status"])
+
+    with Bar("waiting") as bar:
+        ended = wait(client, id, _note_status if bar.disable else advance)
+    if not bar.disable:
+        _note_status(ended)
+    return ended
 
 
 def _note_status(batch: Batch) -> None:
@@ -344,31 +328,25 @@ def _check_completed(batch: Batch) -> None:
     if batch["status"] != "completed":
         problems = (batch["errors"] or {}).get("data", [])
         why = f" {_problem(problems[0])}" if problems else ""
-        raise CommandError(Exit.JOB, plain(f"The batch is {batch['status']}.{why}"))
+        raise CommandError(Exit.JOB, f"The batch is {batch['status']}.{why}")
 
 
-def _output(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    return _fetched(client, arguments, "output_file_id", "no line succeeded")
-
-
-def _errors(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    return _fetched(client, arguments, "error_file_id", "no line failed")
-
-
-def _fetched(client: httpx.Client, arguments: argparse.Namespace, name: str, none: str) -> Exit:
-    batch = show(client, arguments.batch)
-    if batch["status"] not in ENDED:
-        raise CommandError(Exit.REFUSED, f"The batch is {batch['status']}; its files are made at its end.")
-    if batch["status"] == "failed":
-        # No line of the batch was taken, so the reason is in no file.
-        _check_completed(batch)
-    if batch[name] is None:
-        note(none)
-    elif arguments.to is None:
-        download(client, batch[name], sys.stdout.buffer)
-    else:
-        _saved(client, batch[name], arguments.to)
-    return Exit.OK
+def _fetch(id: str, to: Path | None, url: str, name: str, none: str) -> None:
+    with client_of(url) as client:
+        batch = state(client, id)
+        if batch["status"] not in ENDED:
+            raise CommandError(
+                Exit.REFUSED, f"The batch is {batch['status']}; its files are made at its end."
+            )
+        if batch["status"] == "failed":
+            # No line of the batch was taken, so the reason is in no file.
+            _check_completed(batch)
+        if batch[name] is None:
+            note(none)
+        elif to is None:
+            download(client, batch[name], sys.stdout.buffer)
+        else:
+            _saved(client, batch[name], to)
 
 
 def _saved(client: httpx.Client, file: str, path: Path) -> None:

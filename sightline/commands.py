@@ -1,43 +1,47 @@
-"""Shared parts of the commands that call a running service."""
+"""Shared parts of the commands: the layout of their help, and the options of those that call a service."""
 
-import argparse
-from collections.abc import Callable
+import re
+import sys
+from typing import Annotated, Literal
 
-import httpx
+import typer
+from typer import Option
 
-from sightline.exits import Exit
-from sightline.serving.service import client_of
+from sightline.terminal import is_terminal
 
-Action = Callable[[httpx.Client, argparse.Namespace], Exit]
+# A person reads help in colour and boxes, a script and a pager plain text.
+LAYOUT: Literal["rich"] | None = "rich" if is_terminal(sys.stdout) else None
+LOCAL = "http://127.0.0.1:8000"
+CODES = "Exit codes are listed by `sightline --help`."
 
-
-def add_service(command: argparse.ArgumentParser) -> None:
-    """Add `--url` and `--json`, which every command that calls the service has."""
-    command.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
-    command.add_argument("--json", action="store_true", help="print JSON, one value a line")
-
-
-def add_actions(
-    command: argparse.ArgumentParser, description: str, examples: str
-) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
-    command.description = description
-    command.epilog = examples
-    command.formatter_class = argparse.RawDescriptionHelpFormatter
-    return command.add_subparsers(title="actions", required=True, metavar="ACTION")
+Url = Annotated[str, Option(help="the service")]
+Json = Annotated[bool, Option("--json", help="print JSON, one value a line")]
+Limit = Annotated[int, Option(min=1, max=100, help="how many")]
+Model = Annotated[str | None, Option(help="id of the model (default: the first one served)")]
 
 
-def set_action(action: argparse.ArgumentParser, act: Action) -> None:
-    add_service(action)
+def commands(description: str | None = None, closing: str | None = None) -> typer.Typer:
+    """A group of commands, or a place for some that stand alone; `closing` ends its help."""
+    return typer.Typer(
+        help=description,
+        epilog=closing and epilog(closing),
+        subcommand_metavar="ACTION",
+        rich_markup_mode=LAYOUT,
+        add_completion=False,
+    )
 
-    def command(arguments: argparse.Namespace) -> Exit:
-        with client_of(arguments.url) as client:
-            return act(client, arguments)
 
-    action.set_defaults(command=command)
+def filled(text: str) -> str:
+    """Paragraphs on one line each, but for lines that are indented: Typer keeps a text's own line ends."""
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
 
 
-def page_size(text: str) -> int:
-    """Raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100")
-    return int(text)
+def epilog(text: str) -> str:
+    """Plain help fills paragraphs anew that are not marked as examples are."""
+    paragraphs = filled(text).split("\n\n")
+    return "\n\n".join(f"\b\n{it}" if "\n  " in it and not LAYOUT else it for it in paragraphs)
+
+
+def examples(*lines: str) -> str:
+    """The end of one command's help."""
+    return epilog("\n".join(["examples:", *(f"  {line}" for line in lines), "", CODES]))

@@ -1,76 +1,54 @@
 """`sightline estimate`: what a submit would do."""
 
-import argparse
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
-import httpx
+from typer import Argument, Option
 
 from sightline.ask import PICTURE, first_model, picture_url
-from sightline.commands import set_action
-from sightline.exits import Exit
-from sightline.job_commands import expected
-from sightline.serving.service import fetched, speaking
-from sightline.terminal import named, show_json
+from sightline.commands import LOCAL, Json, Model, Url, commands, examples
+from sightline.jobs import expected
+from sightline.serving.service import client_of, fetched, speaking
+from sightline.terminal import show, show_facts
 
-DESCRIPTION = (
-    "Predicts whether a question would be answered from the cache, join another one, wait or be refused, how "
-    "long it would wait and run, and how many tokens it has. Nothing is submitted or stored."
-)
+app = commands()
 
 
-def add_estimate(command: argparse.ArgumentParser) -> None:
-    command.description = DESCRIPTION
-    command.epilog = (
-        'Example: sightline estimate "What does the sign say?" --picture street.jpg; '
-        "exit codes are listed by `sightline --help`."
-    )
-    command.add_argument("question", help="the question")
-    command.add_argument("--picture", metavar="FILE|URL", help=PICTURE)
-    command.add_argument("--model", help="id of the model (default: the first one served)")
-    command.add_argument("--max-tokens", type=int, metavar="N", help="maximum length of the answer")
-    set_action(command, _estimate)
+@app.command("estimate", epilog=examples('sightline estimate "What does the sign say?" --picture street.jpg'))
+def _estimate(
+    question: Annotated[str, Argument(help="the question")],
+    picture: Annotated[str | None, Option(metavar="FILE|URL", help=PICTURE)] = None,
+    model: Model = None,
+    max_tokens: Annotated[int | None, Option(help="maximum length of the answer")] = None,
+    url: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """Predict what a submit would do; nothing is submitted or stored.
+
+    Says whether a question would be answered from the cache, join another one, wait or be refused, how long
+    it would wait and run, and how many tokens it has.
+    """
+    with client_of(url) as client:
+        with speaking(client):
+            model = model or first_model(client)
+        image = {"image": picture_url(picture)} if picture else {}
+        body = {
+            "model": model,
+            "input": {"prompt": question} | image,
+            "parameters": {"max_new_tokens": max_tokens},
+        }
+        forecast = fetched(client, "POST", "/v1/estimate", body=body)
+    show(forecast, as_json, lambda forecast: show_facts(_facts(forecast)))
 
 
-def _estimate(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    with speaking(client):
-        model = arguments.model or first_model(client)
-    image = arguments.picture and picture_url(arguments.picture)
-    body = {
-        "model": model,
-        "input": {"prompt": arguments.question} | ({"image": image} if image else {}),
-        "parameters": {"max_new_tokens": arguments.max_tokens},
-    }
-    forecast = fetched(client, "POST", "/v1/estimate", body=body)
-    if arguments.json:
-        show_json(forecast)
-    else:
-        print("\n".join(_lines(forecast)))
-    return Exit.OK
-
-
-def _lines(forecast: dict[str, Any]) -> list[str]:
-    tokens, refusal = forecast["tokens"], forecast.get("refusal")
-    prompt = (
-        "not known yet"
-        if tokens["prompt"] is None
-        else f"{tokens['prompt']} in, {tokens['image']} of pictures"
-    )
+def _facts(forecast: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+    tokens, refusal, cost = forecast["tokens"], forecast.get("refusal"), forecast["cost"]
     waits = forecast.get("waiting_reason")
-    return named(
-        [
-            (
-                "outcome",
-                f"{forecast['outcome']} ({waits}, {forecast['ahead']} ahead)"
-                if waits
-                else forecast["outcome"],
-            ),
-            ("refusal", refusal and f"{refusal['code']}: {refusal['detail']}"),
-            ("model", forecast["model"]),
-            ("estimate", expected(forecast.get("estimate"))),
-            ("tokens", f"{prompt}; at most {tokens['answer_at_most']} out ({tokens['basis']})"),
-            (
-                "cost",
-                f"{forecast['cost']['places']} in the queue, {forecast['cost']['turn']} answer tokens",
-            ),
-        ]
-    )
+    yield "outcome", forecast["outcome"] + (f" ({waits}, {forecast['ahead']} ahead)" if waits else "")
+    yield "refusal", refusal and f"{refusal['code']}: {refusal['detail']}"
+    yield "model", forecast["model"]
+    yield "estimate", expected(forecast.get("estimate"))
+    known = tokens["prompt"] is not None
+    prompt = f"{tokens['prompt']} in, {tokens['image']} of pictures" if known else "not known yet"
+    yield "tokens", f"{prompt}; at most {tokens['answer_at_most']} out ({tokens['basis']})"
+    yield "cost", f"{cost['places']} in the queue, {cost['turn']} answer tokens"

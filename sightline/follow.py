@@ -3,17 +3,28 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
 from sightline.events import ServerSentEvent, lines, sent
 from sightline.exits import CommandError, Exit
-from sightline.jobs import Job, path_of, texts
-from sightline.serving.service import check_stream, is_stream, passing, unreachable
+from sightline.serving.service import check_stream, is_stream, passing, segment, unreachable
 
+Job = dict[str, Any]
+PATH = "/v1/jobs"
 MOST_MISSES = 8
 """Connections in a row that brought nothing, after which it gives up: about a minute."""
 LONGEST_PAUSE_S = 10.0
+
+
+def path_of(job: str) -> str:
+    return f"{PATH}/{segment(job)}"
+
+
+def texts(job: Job) -> list[str]:
+    """The answers of a job that succeeded."""
+    return [choice["text"] for choice in job["result"]["choices"]]
 
 
 class ConnectionOverError(Exception):

@@ -1,16 +1,14 @@
 """`sightline keys`: creates, lists, rotates and revokes API keys, over the admin routes."""
 
-import argparse
 import time
-from typing import Any
+from typing import Annotated, Any
 
-import httpx
+from typer import Argument, Option
 
 from shared.api_keys import SCOPES
-from sightline.commands import add_actions, set_action
-from sightline.exits import Exit
-from sightline.serving.service import fetched, segment
-from sightline.terminal import columns, moment, plain, show_json, show_secret
+from sightline.commands import LOCAL, Json, Url, commands
+from sightline.serving.service import called, segment
+from sightline.terminal import moment, show, show_secret, show_table
 
 PATH = "/v1/admin/keys"
 DAY_S = 86_400
@@ -26,111 +24,79 @@ examples:
 Send the admin key, or one with the scope admin, as SIGHTLINE_API_KEY. A secret is printed once, alone on
 standard output; the service keeps only its digest. See docs/keys.md.
 """
+GRACE = "seconds that old secrets stay valid (default: a day; 0: not at all)"
+SOME = f"{', '.join(SCOPES)}, separated by commas (default: submit,read)"
+SHARED = "caller id; keys with the same id share jobs (default: a new one)"
+RETAINED = "seconds that its jobs and answers are stored after their end (default: the settings)"
+Key = Annotated[str, Argument(help="the key's id, key_...")]
+app = commands("Create, list, rotate and revoke API keys.", EXAMPLES)
 
 
-def add_keys(command: argparse.ArgumentParser) -> None:
-    actions = add_actions(command, "Creates, lists, rotates and revokes API keys.", EXAMPLES)
-    _add_create(actions.add_parser("create", help="create a key; prints its secret once"))
-    listing = actions.add_parser("list", help="list the keys, newest first", description="Lists the keys.")
-    set_action(listing, _list)
-    rotate = actions.add_parser("rotate", help="replace a key's secret; prints it once")
-    rotate.description = "Replaces a key's secret; the old one stays valid for a while."
-    _add_key(rotate)
-    rotate.add_argument(
-        "--grace",
-        type=int,
-        metavar="SECONDS",
-        help="how long old secrets stay valid (default: a day; 0 = not at all)",
-    )
-    set_action(rotate, _rotate)
-    revoke = actions.add_parser(
-        "revoke", help="revoke a key permanently", description="Revokes a key permanently."
-    )
-    _add_key(revoke)
-    set_action(revoke, _revoke)
-
-
-def _add_create(action: argparse.ArgumentParser) -> None:
-    action.description = "Creates a key. Jobs, answers and quotas belong to its caller."
-    action.add_argument("--name", required=True, help="description")
-    action.add_argument("--caller", help="caller id; keys with the same id share jobs (default: a new one)")
-    action.add_argument("--scopes", help=f"{', '.join(SCOPES)}, separated by commas (default: submit,read)")
-    action.add_argument("--days", type=int, metavar="N", help="days until it expires (default: never)")
-    action.add_argument("--per-minute", type=int, metavar="N", help="requests a minute (default: unlimited)")
-    action.add_argument(
-        "--max-queued", type=int, metavar="N", help="queued jobs for one model (default: the setting)"
-    )
-    action.add_argument(
-        "--retain",
-        type=int,
-        metavar="SECONDS",
-        help="how long its jobs and answers are stored after their end (default: the settings)",
-    )
-    set_action(action, _create)
-
-
-def _add_key(action: argparse.ArgumentParser) -> None:
-    action.add_argument("key", metavar="KEY", help="the key's id, key_…")
-
-
-def _create(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+@app.command("create")
+def _create(
+    name: Annotated[str, Option(help="description")],
+    caller: Annotated[str | None, Option(help=SHARED)] = None,
+    scopes: Annotated[str | None, Option(help=SOME)] = None,
+    days: Annotated[int | None, Option(help="days until it expires (default: never)")] = None,
+    per_minute: Annotated[int | None, Option(help="requests a minute (default: unlimited)")] = None,
+    max_queued: Annotated[int | None, Option(help="queued jobs for one model (default: the setting)")] = None,
+    retain: Annotated[int | None, Option(help=RETAINED)] = None,
+    url: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """Create a key and print its secret once; jobs, answers and quotas belong to its caller."""
     body = {
-        "name": arguments.name,
-        "caller": arguments.caller,
-        "scopes": arguments.scopes and arguments.scopes.split(","),
-        "expires_at": None if arguments.days is None else time.time() + arguments.days * DAY_S,
-        "requests_per_minute": arguments.per_minute,
-        "max_queued": arguments.max_queued,
-        "retain_s": arguments.retain,
+        "name": name,
+        "caller": caller,
+        "scopes": scopes and scopes.split(","),
+        "expires_at": None if days is None else time.time() + days * DAY_S,
+        "requests_per_minute": per_minute,
+        "max_queued": max_queued,
+        "retain_s": retain,
     }
-    return _shown_once(fetched(client, "POST", PATH, body=body), arguments)
+    key = called(url, "POST", PATH, body=body)
+    show_secret(key, f"caller {key['caller']}", as_json=as_json)
 
 
-def _rotate(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    path = f"{PATH}/{segment(arguments.key)}/rotate"
-    return _shown_once(fetched(client, "POST", path, body={"grace_s": arguments.grace}), arguments)
+@app.command("list")
+def _list(url: Url = LOCAL, as_json: Json = False) -> None:
+    """List the keys, newest first."""
+    show(called(url, "GET", PATH), as_json, lambda page: show_table(COLUMNS, map(_row, page["data"])))
 
 
-def _shown_once(key: dict[str, Any], arguments: argparse.Namespace) -> Exit:
-    show_secret(key, f"caller {key['caller']}", as_json=arguments.json)
-    return Exit.OK
+@app.command("rotate")
+def _rotate(
+    key: Key, grace: Annotated[int | None, Option(help=GRACE)] = None, url: Url = LOCAL, as_json: Json = False
+) -> None:
+    """Replace a key's secret and print it once; the old one stays valid for a while."""
+    made = called(url, "POST", f"{PATH}/{segment(key)}/rotate", body={"grace_s": grace})
+    show_secret(made, f"caller {made['caller']}", as_json=as_json)
 
 
-def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    page = fetched(client, "GET", PATH)
-    if arguments.json:
-        show_json(page)
-    else:
-        now = time.time()
-        print("\n".join(columns([COLUMNS, *(_row(key, now) for key in page["data"])])))
-    return Exit.OK
+@app.command("revoke")
+def _revoke(key: Key, url: Url = LOCAL, as_json: Json = False) -> None:
+    """Revoke a key permanently."""
+    revoked = called(url, "DELETE", f"{PATH}/{segment(key)}")
+    said = f"{revoked['id']} is revoked; API processes that know it forget it within a second"
+    show(revoked, as_json, lambda _: print(said))
 
 
-def _row(key: dict[str, Any], now: float) -> tuple[str, ...]:
+def _row(key: dict[str, Any]) -> tuple[str, ...]:
     return (
         key["id"],
-        plain(key["name"]),
+        key["name"],
         key["caller"],
         ",".join(key["scopes"]),
         str(key["requests_per_minute"] or "-"),
         str(key["max_queued"] or "-"),
         f"{key['retain_s']} s" if key["retain_s"] else "-",
-        _state(key, now),
+        _state(key),
     )
 
 
-def _state(key: dict[str, Any], now: float) -> str:
+def _state(key: dict[str, Any]) -> str:
     if key["revoked_at"]:
         return f"revoked {moment(key['revoked_at'])}"
     if not key["expires_at"]:
         return "in force"
-    return f"{'expired' if key['expires_at'] <= now else 'until'} {moment(key['expires_at'])}"
-
-
-def _revoke(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    key = fetched(client, "DELETE", f"{PATH}/{segment(arguments.key)}")
-    if arguments.json:
-        show_json(key)
-    else:
-        print(f"{key['id']} is revoked; API processes that know it forget it within a second")
-    return Exit.OK
+    return f"{'expired' if key['expires_at'] <= time.time() else 'until'} {moment(key['expires_at'])}"

@@ -1,18 +1,17 @@
 """`sightline models`: lists and changes the models that a running service serves, over the admin routes."""
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import httpx
+from typer import Argument, Option
 
 from shared.models_file import load_models
 from shared.settings import SettingsError
-from sightline.commands import add_actions, set_action
+from sightline.commands import LOCAL, Json, Url, commands
 from sightline.exits import CommandError, Exit
-from sightline.serving.service import fetched, segment
-from sightline.terminal import columns, plain, show_json
+from sightline.serving.service import called, segment
+from sightline.terminal import plain, show, show_table
 
 PATH = "/v1/admin/models"
 COLUMNS = ("MODEL", "STATE", "WAITING", "RUNNING", "WORKERS")
@@ -22,52 +21,67 @@ examples:
   sightline models add examples/models/catalogue.toml --model Qwen/Qwen3-VL-4B-Instruct
   sightline models pause Qwen/Qwen3-VL-4B-Instruct
   sightline models resume Qwen/Qwen3-VL-4B-Instruct --url http://10.0.0.5:8000
-  sightline models drain Qwen/Qwen3-VL-4B-Instruct         then, when `list` says drained:
+  sightline models drain Qwen/Qwen3-VL-4B-Instruct     until `list` says drained
   sightline models remove Qwen/Qwen3-VL-4B-Instruct
 
 A paused model accepts jobs and starts none; running ones finish, and synchronous calls get 503
 model_paused. A drained one accepts no new jobs, and queued ones continue; resume undoes both. A removed
 model's queued jobs fail with model_removed. All of this survives restarts (docs/models.md).
 """
+Model = Annotated[str, Argument(help="the model's id")]
+app = commands("List, add, pause, resume, drain and remove models.", EXAMPLES)
 
 
-def add_models(command: argparse.ArgumentParser) -> None:
-    actions = add_actions(command, "Lists, adds, pauses, resumes, drains and removes models.", EXAMPLES)
-    listing = actions.add_parser("list", help="list the models and their state")
-    listing.description = "Lists the served models and their state."
-    set_action(listing, _list)
-    _add_add(actions.add_parser("add", help="serve the models of a TOML file too"))
-    for name, act, text in (
-        ("pause", _change, "start none of a model's jobs; running ones finish"),
-        ("resume", _change, "undo pause and drain"),
-        ("drain", _change, "accept no new jobs for a model; queued ones continue"),
-        ("remove", _remove, "stop serving a model; queued jobs fail"),
-    ):
-        action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
-        action.add_argument("model", metavar="MODEL", help="the model's id")
-        action.set_defaults(change=name)
-        set_action(action, act)
+@app.command("list")
+def _list(url: Url = LOCAL, as_json: Json = False) -> None:
+    """List the served models and their state."""
+    fleet = called(url, "GET", "/v1/admin/fleet")
+    show(fleet, as_json, lambda _: show_table(COLUMNS, map(_row, fleet["models"])))
 
 
-def _add_add(action: argparse.ArgumentParser) -> None:
-    action.description = "Serves the models of a file like models.toml, or one of them. Idempotent."
-    action.add_argument("file", type=Path, metavar="FILE", help="a file with [[models]] tables")
-    action.add_argument("--model", metavar="MODEL", help="only the one with this id")
-    set_action(action, _add)
+@app.command("add")
+def _add(
+    file: Annotated[Path, Argument(parser=Path, help="a file with tables like those of models.toml")],
+    model: Annotated[str | None, Option(help="only the one with this id")] = None,
+    url: Url = LOCAL,
+    as_json: Json = False,
+) -> None:
+    """Serve the models of a file like models.toml too, or one of them. Idempotent."""
+    for row in _rows(file, model):
+        show(called(url, "POST", PATH, body=row), as_json, _show_added)
 
 
-def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    fleet = fetched(client, "GET", "/v1/admin/fleet")
-    if arguments.json:
-        show_json(fleet)
-    else:
-        print("\n".join(columns([COLUMNS, *map(_row, fleet["models"])])))
-    return Exit.OK
+def _add_change(change: str, text: str) -> None:
+    @app.command(change, help=text)
+    def command(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
+        name = segment(model, safe="/")
+        called(url, "POST", f"{PATH}/{name}/{change}")
+        status = called(url, "GET", f"/status/{name}")
+        words = [state for state in ("paused", "draining") if status[state]] or ["not paused"]
+        said = f"{plain(model)} is {' and '.join(words)}; waiting: {status['queued']}"
+        show(status, as_json, lambda _: print(said))
+
+
+_add_change("pause", "Start none of a model's jobs; running ones finish.")
+_add_change("resume", "Undo pause and drain.")
+_add_change("drain", "Accept no new jobs for a model; queued ones continue.")
+
+
+@app.command("remove")
+def _remove(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
+    """Stop serving a model; queued jobs fail."""
+    called(url, "DELETE", f"{PATH}/{segment(model, safe='/')}")
+    said = f"{plain(model)} is removed; what waits for it fails with model_removed"
+    show({"id": model, "removed": True}, as_json, lambda _: print(said))
+
+
+def _show_added(model: dict[str, Any]) -> None:
+    print(f"{plain(model['id'])} is served as soon as a worker has loaded it (sightline run starts one)")
 
 
 def _row(it: dict[str, Any]) -> tuple[str, ...]:
     waiting, workers = sum(it["queued"].values()), len(it["workers"])
-    return plain(it["model"]), standing(it), str(waiting), str(it["running"]), str(workers)
+    return it["model"], standing(it), str(waiting), str(it["running"]), str(workers)
 
 
 def standing(it: dict[str, Any]) -> str:
@@ -78,17 +92,6 @@ def standing(it: dict[str, Any]) -> str:
     return "paused" if it["paused"] else str(it["state"])
 
 
-def _add(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    for row in _rows(arguments.file, arguments.model):
-        added = fetched(client, "POST", PATH, body=row)
-        if arguments.json:
-            show_json(added)
-        else:
-            name = plain(added["id"])
-            print(f"{name} is served as soon as a worker has loaded it (sightline run starts one)")
-    return Exit.OK
-
-
 def _rows(file: Path, wanted: str | None) -> Iterator[dict[str, Any]]:
     try:
         models = load_models(file, wanted).rows
@@ -97,24 +100,3 @@ def _rows(file: Path, wanted: str | None) -> Iterator[dict[str, Any]]:
     if not models:
         raise CommandError(Exit.USAGE, f"{file} has no model with the id {wanted}.")
     yield from (model.model_dump(mode="json", exclude_defaults=True) for model in models)
-
-
-def _change(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    name = segment(arguments.model, safe="/")
-    fetched(client, "POST", f"{PATH}/{name}/{arguments.change}")
-    status = fetched(client, "GET", f"/status/{name}")
-    if arguments.json:
-        show_json(status)
-    else:
-        words = [state for state in ("paused", "draining") if status[state]] or ["not paused"]
-        print(f"{arguments.model} is {' and '.join(words)}; waiting: {status['queued']}")
-    return Exit.OK
-
-
-def _remove(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    fetched(client, "DELETE", f"{PATH}/{segment(arguments.model, safe='/')}")
-    if arguments.json:
-        show_json({"id": arguments.model, "removed": True})
-    else:
-        print(f"{plain(arguments.model)} is removed; what waits for it fails with model_removed")
-    return Exit.OK

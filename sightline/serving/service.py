@@ -98,6 +98,12 @@ def fetched(
     return parsed(reply) if reply.content else None
 
 
+def called(url: str, method: str, path: str, **call: Any) -> Any:
+    """As `fetched`, of a command's only call."""
+    with client_of(url) as client:
+        return fetched(client, method, path, **call)
+
+
 def segment(name: str, *, safe: str = "") -> str:
     """A name quoted for a path. Raises CommandError for one that would change the path, such as `..`."""
     quoted = quote(name, safe=safe)

@@ -108,14 +108,14 @@ async def test_who_waits_sits_out_a_service_that_is_away(
     terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = (await terminal.type("batches", "create", file_of(tmp_path, line("a", "one"))))[1].strip()
-    shown, calls = batches.show, iter((False, True, True))
+    shown, calls = batches.state, iter((False, True, True))
 
     def unsteady(client: httpx.Client, id: str) -> batches.Batch:
         if next(calls, False):
             raise CommandError(Exit.UNREACHABLE, "away")
         return shown(client, id)
 
-    monkeypatch.setattr(batches, "show", unsteady)
+    monkeypatch.setattr(batches, "state", unsteady)
     async with serving(terminal.stage.hand):
         code, _, _ = await terminal.type("batches", "wait", batch)
 

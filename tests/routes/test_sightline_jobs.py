@@ -269,11 +269,13 @@ def test_a_service_out_of_reach_is_one_sentence_and_another_code(capsys: Any) ->
 
 
 @pytest.mark.parametrize("argv", [["list", "--limit", "0"], ["list", "--status", "late"], ["show"], []])
-def test_wrong_arguments_are_code_2_before_anything_is_asked(argv: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["jobs", *argv])
-
-    assert stopped.value.code == Exit.USAGE
+def test_wrong_arguments_are_one_sentence_before_anything_is_asked(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jobs", *argv]) == Exit.USAGE
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"see `sightline {' '.join(['jobs', *argv[:1]])} --help`" in err
 
 
 async def test_a_row_is_added_though_another_one_of_its_file_is_wrong(

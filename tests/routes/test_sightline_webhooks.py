@@ -63,7 +63,10 @@ async def test_what_is_not_there_is_said(terminal: Terminal) -> None:
     gone = await terminal.type("webhooks", "delete", hook)
     again = await terminal.type("webhooks", "deliveries", hook)
 
+    _, out, _ = await terminal.type("webhooks", "delete", await made(terminal), "--json")
+
     assert gone == (Exit.OK, f"{hook} is deleted\n", "")
+    assert json.loads(out)["deleted"] is True
     assert again[0] == Exit.REFUSED
     assert again[2] == "sightline: The service refused (404): There is no such webhook.\n"
 

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from shared.settings import Settings, known_names, load_settings
-from sightline.cli import parser
 from sightline.serving import processes
 from tests.support.containers import Dockerfile, VariableMissingError, compose
 from tests.support.service import ROOT
+from tests.support.typed import parsed
 
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
@@ -243,7 +243,7 @@ def test_a_command_of_the_page_names_services_and_options_that_are_there(command
     verb, arguments = rest[0], rest[1:]
     if verb == "exec":
         assert arguments[0] in SERVICES
-        parser().parse_args(shlex.split(arguments[-1].partition("-m sightline ")[2]))
+        parsed(shlex.split(arguments[-1].partition("-m sightline ")[2]))
         return
     for word in arguments:
         name, _, count = word.partition("=")

@@ -13,10 +13,10 @@ from threading import Thread
 
 import pytest
 
-from sightline.cli import parser
 from tests.support.containers import Dockerfile
 from tests.support.healthy_server import Healthy
 from tests.support.service import ROOT
+from tests.support.typed import parsed
 
 DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
 IMAGES = ("api", "courier", "worker")
@@ -31,7 +31,7 @@ def dependencies(extra: str = "") -> list[str]:
 def test_an_image_runs_a_command_of_ours_that_gets_its_signals(image: str) -> None:
     argv = DOCKERFILE.argv(image)
     assert argv[:3] == ["python", "-m", "sightline"]
-    parser().parse_args(argv[3:])
+    parsed(argv[3:])
 
 
 @pytest.mark.parametrize("image", IMAGES)

@@ -1,15 +1,13 @@
 """What people read stays short and in spoken English."""
 
-import argparse
 import re
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from sightline.cli import parser
+from sightline.cli import COMMANDS
 from tests.support.snippets import FENCE, ROOT, pages
+from tests.support.typed import helps
 
 MOST_WORDS = 55_000
 ODD = re.compile(r"\b(?:told|anew|for ever|read over|nobody)\b", re.IGNORECASE)
@@ -28,14 +26,8 @@ def test_a_page_uses_the_usual_words(page: Path) -> None:
 
 
 def test_help_uses_the_usual_words() -> None:
-    texts = [command.format_help() for command in _commands(parser())]
+    texts = list(helps())
+    assert len(texts) > len(COMMANDS), "the actions of a group have helps of their own"
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     texts += re.findall(r"^\t@echo '(.*)'$", makefile, re.MULTILINE)
     assert [word for text in texts for word in ODD.findall(text)] == []
-
-
-def _commands(command: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    yield command
-    for action in command._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from chain.from_iterable(map(_commands, action.choices.values()))

@@ -34,8 +34,11 @@ def test_answer_is_printed_piece_by_piece_and_returned_whole() -> None:
     printed: list[str] = []
     reply = stream(chunk(""), chunk("A red"), chunk(" circle."), chunk("", "stop"), "[DONE]")
 
-    answer = ask(client(lambda _: reply), Question("What?", "http://a/b.png", "org/m"), printed.append)
+    waits: list[str] = []
+    question = Question("What?", "http://a/b.png", "org/m")
+    answer = ask(client(lambda _: reply), question, printed.append, waits.append)
 
+    assert waits == ["waiting"]
     assert answer == Answer("org/m", "A red circle.", "stop", "MISS", "job_1")
     assert [p for p in printed if p] == ["A red", " circle."]
 

@@ -12,6 +12,7 @@ import pytest
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.support.service import ROOT
+from tests.support.typed import helps
 
 PRESSED = """
 import runpy, signal, sys
@@ -119,7 +120,7 @@ def test_an_argument_of_a_latin_1_terminal_is_one_sentence_and_no_answer_of_the_
 
 
 def test_a_fault_of_ours_is_not_blamed_on_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.cli.run", lambda *_: "é".encode("ascii"))
+    monkeypatch.setattr("sightline.process_commands.run", lambda *_: "é".encode("ascii"))
     with pytest.raises(UnicodeEncodeError):
         main(["run"])
 
@@ -133,8 +134,9 @@ def test_output_that_is_closed_leaves_the_exit_code_as_it_is(closed: str) -> Non
 
 
 def test_a_terminal_of_few_letters_shows_the_rest_all_the_same() -> None:
-    done = typed("--help", PYTHONIOENCODING="ascii")
-    assert (done.returncode, "jobs follow job_5f0c?" in done.stdout) == (0, True)
+    done = typed("doctor", PYTHONIOENCODING="ascii", SIGHTLINE_QUEUE__LEASE_S="soon")
+    assert (done.returncode, "  ? " in done.stdout) == (1, True), done.stderr
+    assert all(text.isascii() for text in helps()), "typer writes UTF-8 to such a terminal"
 
 
 def test_a_script_loses_no_letter_where_its_output_has_few() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sightline.cli import parser
 from sightline.exits import CommandError, Exit
 from sightline.serving.folder import DataFolder
+from tests.support.typed import parsed
 
 
 def test_second_service_on_one_folder_is_told_who_holds_it(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_home_folder_that_no_shell_wrote_out_is_found(
     """As zsh does not in `make run DATA=~/jobs`; who tidies up a folder called `~` may lose their own."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for command in ("run", "doctor"):
-        assert parser().parse_args([command, "--data", "~/jobs"]).data == tmp_path / "jobs"
+        assert parsed([command, "--data", "~/jobs"])["data"] == tmp_path / "jobs"
 
 
 def test_callers_pictures_in_a_folder_of_the_checkout_are_not_committed(tmp_path: Path) -> None:

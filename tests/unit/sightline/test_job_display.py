@@ -1,17 +1,39 @@
 """Jobs in a terminal: aligned, complete, and never more than text."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from api.dialects.native import jobs
 from shared.job import Attempt, Estimate, JobView, WaitingReason
-from sightline.job_commands import card, detail, table
+from sightline import jobs as commands
+from sightline.jobs import detail, show_card, show_page
 from sightline.terminal import plain, span
 from tests.support.views import QUEUED, failed, succeeded
 
 NOW = 1_700_000_060.0
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "time", SimpleNamespace(time=lambda: NOW))
+
+
+Lines = Callable[..., list[str]]
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+    """What a script reads of what is shown."""
+
+    def shown(show: Callable[[Any], None], value: Any) -> list[str]:
+        show(value)
+        return capsys.readouterr().out.splitlines()
+
+    return shown
 
 
 def to_job(view: JobView) -> dict[str, Any]:
@@ -19,11 +41,11 @@ def to_job(view: JobView) -> dict[str, Any]:
     return {**jobs.to_job(view)}
 
 
-def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended() -> None:
+def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended(lines: Lines) -> None:
     rows = [to_job(view) for view in (QUEUED, succeeded(), failed(), succeeded(cache="HIT"))]
     rows[1]["model"] = "a/much-longer-name"
 
-    assert table(rows, NOW) == [
+    assert lines(show_page, {"data": rows, "next": None}) == [
         "ID                                    STATUS     MODEL               AGE  DETAIL",
         f"{QUEUED.id}  queued     org/model           59s  busy, 3 ahead, starts in 1.5s",
         f"{QUEUED.id}  succeeded  a/much-longer-name  59s  after 0.6s",
@@ -32,11 +54,11 @@ def test_a_page_of_jobs_is_aligned_and_says_why_each_waits_or_how_it_ended() -> 
     ]
 
 
-def test_no_jobs_is_a_head_alone() -> None:
-    assert table([], NOW) == ["ID  STATUS  MODEL  AGE  DETAIL"]
+def test_no_jobs_is_a_head_alone(lines: Lines) -> None:
+    assert lines(show_page, {"data": [], "next": None}) == ["ID  STATUS  MODEL  AGE  DETAIL"]
 
 
-def test_a_job_is_told_whole() -> None:
+def test_a_job_is_told_whole(lines: Lines) -> None:
     attempts = (
         Attempt(1, "worker_01", 1_700_000_001_000, 1_700_000_003_500, "worker_lost"),
         Attempt(2, "worker_02", 1_700_000_004_000),
@@ -52,7 +74,7 @@ def test_a_job_is_told_whole() -> None:
         estimate=Estimate(1.5, 4.0, 0.5, "measured"),
     )
 
-    assert card(to_job(view), NOW) == [
+    assert lines(show_card, to_job(view)) == [
         f"id        {QUEUED.id}",
         "status    running (busy, 3 ahead, starts in 1.5s)",
         "model     org/model",
@@ -69,9 +91,9 @@ def test_a_job_is_told_whole() -> None:
     ]
 
 
-def test_an_ended_job_is_told_with_its_answer_or_its_error() -> None:
-    assert card(to_job(succeeded()), NOW)[-2:] == ["", "A red square."]
-    assert card(to_job(failed()), NOW)[-1] == (
+def test_an_ended_job_is_told_with_its_answer_or_its_error(lines: Lines) -> None:
+    assert lines(show_card, to_job(succeeded()))[-2:] == ["", "A red square."]
+    assert lines(show_card, to_job(failed()))[-1] == (
         "error     invalid_image: The picture is broken; send another. (messages[0].content[0])"
     )
 
@@ -90,11 +112,12 @@ def test_a_running_job_says_which_attempt_it_is() -> None:
     assert detail(to_job(view)) == "attempt 1"
 
 
-def test_an_answer_cannot_write_on_the_terminal() -> None:
+def test_an_answer_cannot_write_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     view = succeeded("\x1b[2Jred\r\x07 \u202egreen\x9b1m\nline\ttab")
-    printed = card(to_job(view), NOW)[-1]
+    show_card(to_job(view))
 
-    assert printed == "\ufffd[2Jred\ufffd\ufffd \ufffdgreen\ufffd1m\nline\ttab"
+    printed = capsys.readouterr().out.split("\n\n")[-1]
+    assert printed == "\ufffd[2Jred\ufffd\ufffd \ufffdgreen\ufffd1m\nline\ttab\n"
     assert plain("größe 猫 🐈") == "größe 猫 🐈"
 
 

@@ -1,0 +1,61 @@
+"""Progress bars with rate and time left, on standard error of a terminal; a script is shown none."""
+
+import re
+import sys
+
+from rich import progress as parts
+from rich.console import Console
+from rich.text import Text
+
+from sightline.terminal import is_terminal, note, plain, show_piece
+
+
+class Bar(parts.Progress):
+    """One bar, of bytes or of any other parts, that goes when its work ends."""
+
+    def __init__(self, doing: str, *, of_bytes: bool = False) -> None:
+        transfer = (parts.DownloadColumn(), parts.TransferSpeedColumn())
+        super().__init__(
+            parts.TextColumn("{task.description}", markup=False),
+            parts.BarColumn(),
+            *(transfer if of_bytes else (_Count(),)),
+            parts.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,
+            disable=not is_terminal(sys.stderr),
+        )
+        self._task = self.add_task(doing, total=None)
+
+    def show(self, done: int, total: int | None, doing: str | None = None) -> None:
+        self.update(self._task, completed=done, total=total, description=doing and plain(doing))
+
+
+class PlaceBar(Bar):
+    """How far a job has come in the line, until its text begins."""
+
+    _first = 0
+
+    def show_place(self, comment: str) -> None:
+        """A comment of the stream, such as `queued 3 busy`."""
+        found = re.match(r"queued (\d+)", comment)
+        ahead = int(found[1]) if found else 0
+        self._first = max(self._first, ahead)
+        self.show(self._first - ahead, self._first or None, comment)
+
+    def tell(self, news: str) -> None:
+        """As a bar where it is seen, else as a line."""
+        (self.show_place if self.live.is_started else note)(news)
+
+    def emit(self, piece: str) -> None:
+        self.stop()
+        show_piece(piece)
+
+
+class _Count(parts.ProgressColumn):
+    """How many of how many, and how many a second."""
+
+    def render(self, task: parts.Task) -> Text:
+        done = f"{task.completed:.0f}/{task.total:.0f}" if task.total else ""
+        rate = f" {task.speed:.1f}/s" if task.speed else ""
+        return Text(done + rate, "progress.download")

@@ -1,0 +1,151 @@
+"""Colour, tables and bars where a person reads; plain text where a script does."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.service import ROOT
+
+Shown = Callable[..., str]
+BOXES = "─│╭━"
+HOSTILE = """
+from sightline.terminal import show_facts, show_table
+show_table(("ID", "STATUS"), [("job_1", "failed"), ("[red]job_2[/red]", "\\x1b[2Jgone\\u202e")])
+show_facts([("name", "[bold]it[/bold]"), ("none", None)])
+"""
+BARS = """
+import time
+from sightline.progress import Bar, PlaceBar
+
+with Bar("uploading", of_bytes=True) as bar:
+    for sent in (1000, 2000, 3000):
+        time.sleep(0.01)
+        bar.show(sent, 9000)
+        bar.refresh()
+with Bar("waiting") as bar:
+    for done in (10, 20, 30):
+        time.sleep(0.01)
+        bar.show(done, 60, "in_progress [red]")
+        bar.refresh()
+with PlaceBar("waiting") as bar:
+    for comment in ("queued 4 busy", "queued 1 busy"):
+        bar.show_place(comment)
+        bar.refresh()
+    bar.emit("A cat.")
+    bar.tell("waits for its next attempt: worker_lost")
+"""
+
+
+def at_a_terminal(*argv: str, **env: str) -> str:
+    """All that a terminal shows, with its control characters."""
+    ours, theirs = pty.openpty()
+    settings = {"TERM": "xterm-256color", "COLUMNS": "100", "NO_COLOR": "", **env}
+    child = subprocess.Popen(
+        [sys.executable, *argv],
+        cwd=ROOT,
+        env=os.environ | settings,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    pieces = []
+    try:
+        while piece := os.read(ours, 65536):
+            pieces.append(piece)
+    except OSError:
+        # So Linux says that the last writer has gone.
+        pass
+    os.close(ours)
+    child.wait()
+    return b"".join(pieces).decode()
+
+
+def in_a_pipe(*argv: str, **env: str) -> str:
+    out, err = subprocess.PIPE, subprocess.STDOUT
+    done = subprocess.run([sys.executable, *argv], cwd=ROOT, env=os.environ | env, stdout=out, stderr=err)
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("shown", [at_a_terminal, in_a_pipe])
+def test_words_of_others_are_neither_markup_nor_commands_to_the_terminal(shown: Shown) -> None:
+    text = shown("-c", HOSTILE)
+    assert ("[red]job_2[/red]" in text, "[bold]it[/bold]" in text) == (True, True)
+    assert ("\x1b[2J" in text, "\u202e" in text, "\ufffd[2Jgone\ufffd" in text) == (False, False, True)
+
+
+def test_a_person_is_shown_colours_and_a_script_is_not() -> None:
+    seen, read = at_a_terminal("-c", HOSTILE), in_a_pipe("-c", HOSTILE)
+    assert "\x1b[31mfailed" in seen
+    assert "─" in seen
+    assert read.splitlines()[:2] == ["ID                STATUS", "job_1             failed"]
+    assert not set(read) & set(BOXES + "\x1b")
+
+
+def test_who_wants_no_colour_or_has_none_is_shown_none() -> None:
+    assert "\x1b[31m" not in at_a_terminal("-c", HOSTILE, NO_COLOR="1")
+    dumb = at_a_terminal("-c", HOSTILE, TERM="dumb")
+    assert not set(dumb) & set(BOXES + "\x1b")
+
+
+def test_an_id_is_not_cut_where_a_terminal_is_narrow() -> None:
+    rows = "[('job_' + '0' * 32, 'w ' * 60)]"
+    code = f"from sightline.terminal import show_table; show_table(('ID', 'WHY'), {rows})"
+    assert "job_" + "0" * 32 in at_a_terminal("-c", code, COLUMNS="60")
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("jobs", "--help"), ("jobs", "list", "--help")])
+def test_help_is_boxes_for_a_person_and_text_for_a_pager(argv: tuple[str, ...]) -> None:
+    seen, read = (shown("-m", "sightline", *argv) for shown in (at_a_terminal, in_a_pipe))
+    assert "╭" in seen
+    assert not set(read) & set(BOXES + "\x1b")
+    assert ("\b" in seen, "\b" in read) == (False, False)
+    assert ("sightline jobs" in seen, "sightline jobs" in read) == (True, True)
+
+
+def test_help_waits_for_nothing_that_only_the_commands_need() -> None:
+    code = "import sys; from sightline.cli import main; main(['--help'])"
+    assert in_a_pipe("-c", f"{code}; print({{'httpx', 'pydantic'}} & {{*sys.modules}})").endswith("\nset()\n")
+
+
+def test_wrong_arguments_are_one_sentence_at_a_terminal_too() -> None:
+    seen = at_a_terminal("-m", "sightline", "jobs", "show")
+    assert seen == "\x1b[31msightline: Missing argument 'job' (see `sightline jobs show --help`)\x1b[0m\r\n"
+
+
+def test_bars_tell_rate_and_time_left_to_a_person_alone() -> None:
+    seen, read = at_a_terminal("-c", BARS), in_a_pipe("-c", BARS)
+    for words in (
+        "uploading",
+        "3.0/9.0 kB",
+        "kB/s",
+        "in_progress [red]",
+        "30/60",
+        "/s",
+        "0:00:0",
+        "queued 1 busy",
+    ):
+        assert words in seen
+    assert "3/4" in seen, "how far it has come in the line"
+    assert seen.endswith("A cat.\x1b[2msightline: waits for its next attempt: worker_lost\x1b[0m\r\n")
+    assert read == "A cat.sightline: waits for its next attempt: worker_lost\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "offered"),
+    [
+        ("sightline jo", 1, "jobs"),
+        ("sightline jobs ", 2, "list\nshow\ncancel\nretry\nfollow"),
+        ("sightline jobs list --status s", 4, "succeeded"),
+        ("sightline batches output --t", 3, "--to"),
+    ],
+)
+def test_a_shell_completes_commands_actions_options_and_their_values(
+    words: str, at: int, offered: str
+) -> None:
+    env = {"_SIGHTLINE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+    assert in_a_pipe("-m", "sightline", **env).strip() == offered
