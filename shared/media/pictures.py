@@ -128,12 +128,12 @@ def _check_squares(infos: Sequence[PictureInfo], limits: PictureSettings) -> Non
 
 
 def longest_side(limits: PictureSettings) -> int:
-    """Pixels of a side of the largest square for which there is memory.
+    """Pixels of a side, which the largest picture of 16:10 has.
 
     Some image processors pad a picture to a square before they resize it (LLaVA's `do_pad`): a file of a few
     kilobytes, 40000 x 800, would take gigabytes.
     """
-    return math.isqrt(int(limits.max_megapixels_request * 1e6))
+    return math.isqrt(int(limits.max_megapixels * 1.6e6))
 
 
 def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> None:

@@ -260,7 +260,7 @@ class PictureSettings(Group):
         None,
         ge=64,
         description="Pictures are shrunk to this many pixels on their longer side. Not set: a model's processor gets "
-        "them as they are, and none whose longer side squared exceeds max_megapixels_request.",
+        "them as they are, and none with a side of more than 8000 pixels, if max_megapixels is 40.",
     )
     max_ratio: float = Field(50, ge=1, description="Longer side over shorter side.")
     max_jpeg_scans: int = Field(

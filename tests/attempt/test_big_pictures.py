@@ -32,8 +32,8 @@ from worker.media.picture_decoder import PictureDecoder
 
 ROOT = Path(__file__).parents[2]
 SIDE = 4096
-# Eighty megapixels, as a square.
-LONGEST = 8944
+# That of the largest picture of 16:10.
+LONGEST = 8000
 
 # The pictures are decoded by children, which may not be limited below what they need to start.
 PREPARING = """

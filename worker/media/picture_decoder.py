@@ -45,7 +45,9 @@ class PictureDecoder:
         infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
         check_request(infos, self._limits)
         targets = shrunk_sizes(infos, self._limits.max_side)
-        with self._pixels.reserve(sum(map(math.prod, targets)), waiter):
+        # As squares, to which a processor may pad them, one after the other.
+        squares = sum(max(target) ** 2 for target in targets)
+        with self._pixels.reserve(squares, waiter):
             yield [self._decode_one(waiter, *each) for each in zip(infos, targets, files, strict=True)]
 
     def close(self) -> None:

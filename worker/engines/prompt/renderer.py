@@ -303,21 +303,21 @@ class Renderer:
     def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
         """The raw prompt's text, which is the caller's own with its special tokens.
 
-        A mark for each picture stands in it; a single picture without one comes before it.
+        A mark for each picture may stand in it; without any, all stand before it.
 
         Raises CallerError if it cannot fit, has placeholders for other than the pictures, or tokens that the
         model does not know.
         """
         text = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
         marks, typed = self.mark * len(pictures), text.count(self.mark) if self.mark else 0
-        if not typed and len(pictures) <= 1:
+        if not typed:
             text = marks + text
-        elif self.mark and typed != len(pictures):
+        elif typed != len(pictures):
             raise _refused(
                 f"The prompt has {self.mark!r} {typed} times, and the request {len(pictures)} pictures; "
-                "write it once for each."
+                "write it once for each, or nowhere: then the pictures come first."
             )
-        elif self._bounded and self.mark * 2 in text:
+        if self._bounded and self.mark * 2 in text:
             raise _refused(
                 f"This model takes no {self.mark!r} right behind another one; write a text between."
             )
