@@ -187,7 +187,8 @@ def _exit_on_failure(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
     except Exception as error:
         expected = isinstance(error, SettingsError | ModelFailed) and error.__cause__ is None
         log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not expected)
-        reason = redact_folders(f"{type(error).__name__}: {error}", model.source)[:REASON_CHARACTERS]
+        words = f"{type(error).__name__}: {error}".removesuffix(": ")
+        reason = redact_folders(words, model.source)[:REASON_CHARACTERS]
         heartbeat.stop({"failed": reason})
         os._exit(Exit.MODEL_FAILED)
 
