@@ -54,7 +54,7 @@ CMD ["api", "--host", "0.0.0.0"]
 
 FROM service AS courier
 ENV SIGHTLINE_HEARTBEAT_FILE=/tmp/heartbeat
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["sh", "-c", "find /tmp/heartbeat -mmin -1 | grep -q ."]
 CMD ["courier"]
 

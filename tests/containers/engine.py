@@ -30,7 +30,7 @@ class Engine:
         self.program = program
         self.env = env
         files = ("--env-file", str(EXAMPLE), "-f", str(ROOT / "docker-compose.yml"))
-        self._compose = (*compose, "-p", PROJECT, *files, "--profile", "cpu")
+        self.compose_words = (*compose, "-p", PROJECT, *files, "--profile", "cpu")
 
     def call(self, *words: str) -> str:
         """What it prints. Raises CalledProcessError."""
@@ -38,7 +38,7 @@ class Engine:
 
     def compose(self, *words: str) -> None:
         """Raises CalledProcessError."""
-        subprocess.run([*self._compose, *words], cwd=ROOT, env=dict(self.env), check=True)
+        subprocess.run([*self.compose_words, *words], cwd=ROOT, env=dict(self.env), check=True)
 
     def containers(self, service: str) -> list[str]:
         labels = (f"project={PROJECT}", f"service={service}")
