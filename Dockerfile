@@ -85,9 +85,9 @@ COPY --from=worker-packages /opt/venv /opt/venv
 
 FROM service-packages AS vllm-packages
 ARG PIP_INDEX_URL=""
-# vLLM says itself which versions it needs; its own are not those of constraints.txt.
+# vLLM says itself which versions it needs, other than those of constraints.txt; no worker imports FastAPI.
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*p['vllm'], sep='\n')" > vllm.txt \
- && pip install -r service.txt -r vllm.txt
+ && grep -vE '^(fastapi|starlette)>' service.txt >> vllm.txt && pip install -r vllm.txt
 
 FROM worker-runtime AS worker-vllm
 USER root
