@@ -20,7 +20,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run setup test test-clients check format chaos proof docs train-tiny bench clean
+.PHONY: FORCE help run setup test test-clients check format chaos containers proof docs train-tiny bench clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -34,6 +34,7 @@ help:
 	@echo '  make format         format the code'
 	@echo '  make bench          what a change costs: ratios next to the committed ones (under three minutes)'
 	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes or more)'
+	@echo '  make containers build the images and run them on docker or podman, killing and freezing parts (ten minutes)'
 	@echo '  make proof          measure the six figures of docs/proof.md on this machine (at most twenty minutes)'
 	@echo '  make docs           build the documents into a site with a search, in build/site'
 	@echo '  make train-tiny     train models/tiny in data/training/tiny (about two hours, one core; continues after a kill)'
@@ -106,6 +107,9 @@ bench: $(DEV_STAMP)
 
 chaos: $(DEV_STAMP)
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+containers: $(DEV_STAMP)
+	@$(BIN)/python -m tests.containers
 
 proof: $(DEV_STAMP)
 	@$(BIN)/python -m benchmarks.proof $(ARGS)

@@ -60,13 +60,19 @@ class Dockerfile:
         return dict(pair.split("=", 1) for pair in pairs)
 
 
-def compose(path: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+def variables(path: Path) -> dict[str, str]:
+    """What an env file sets."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def compose(path: Path, given: Mapping[str, str]) -> dict[str, Any]:
     """A compose file with its variables filled in. Raises VariableMissingError."""
 
     def filled(match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
-        value = variables.get(match["name"], "")
+        value = given.get(match["name"], "")
         if match["kind"] == ":?" and not value:
             raise VariableMissingError(match["name"])
         return value or match["word"] or ""
@@ -78,4 +84,13 @@ def compose(path: Path, variables: Mapping[str, str]) -> dict[str, Any]:
             return [walk(value) for value in node]
         return VARIABLE.sub(filled, node) if isinstance(node, str) else node
 
-    return dict(walk(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    read = dict(walk(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    for service in read["services"].values():
+        service["environment"] = _environment(service.get("environment", {}), given)
+    return read
+
+
+def _environment(rows: Mapping[str, str | None], given: Mapping[str, str]) -> dict[str, str]:
+    """A name without a value has that of the same name, if there is one."""
+    filled = {name: given.get(name) if value is None else value for name, value in rows.items()}
+    return {name: value for name, value in filled.items() if value is not None}

@@ -13,24 +13,33 @@ import yaml
 
 from shared.settings import Settings, known_names, load_settings
 from sightline.serving import processes
-from tests.support.containers import Dockerfile, VariableMissingError, compose
+from tests.support.containers import Dockerfile, VariableMissingError, compose, variables
 from tests.support.service import ROOT
 from tests.support.typed import parsed
 
 COMPOSE = ROOT / "docker-compose.yml"
+EXAMPLE = ROOT / ".env.example"
+DEPLOY = ROOT / "deploy"
 DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
 PAGE = (ROOT / "docs/containers.md").read_text(encoding="utf-8")
 PASSWORD = "0123abcd" * 8
 ADMIN_KEY = "4567cdef" * 8
 SECRETS = {"COMPOSE_SIGHTLINE_REDIS_PASSWORD": PASSWORD, "SIGHTLINE_API__ADMIN_KEY": ADMIN_KEY}
+MADE = (*SECRETS, "SIGHTLINE_METRICS__TOKEN", "COMPOSE_SIGHTLINE_GRAFANA_PASSWORD")
 SERVICES: dict[str, Any] = compose(COMPOSE, SECRETS)["services"]
-OURS = sorted(set(SERVICES) - {"redis"})
+OURS = sorted(name for name, row in SERVICES.items() if "build" in row)
+WORKERS = {"worker", "worker-gpu", "worker-vllm"}
 COMMANDS = [line[2:] for line in PAGE.splitlines() if line.startswith("$ ")]
 docker_compose = shutil.which("docker-compose")
 
 
 def target(service: str) -> str:
     return str(SERVICES[service]["build"]["target"])
+
+
+def filled() -> set[str]:
+    """The variables that are written out in the compose file."""
+    return set(re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text(encoding="utf-8")))
 
 
 def seconds(text: str) -> float:
@@ -40,18 +49,13 @@ def seconds(text: str) -> float:
 
 def make_env(folder: Path) -> subprocess.CompletedProcess[str]:
     """The command that `.env.example` and the page tell people to type."""
-    shutil.copy(ROOT / ".env.example", folder)
+    shutil.copy(EXAMPLE, folder)
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", COMMANDS[0]],  # noqa: S607
         cwd=folder,
         capture_output=True,
         text=True,
     )
-
-
-def variables(path: Path) -> dict[str, str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -87,29 +91,44 @@ def test_the_command_for_the_password_writes_it_once_and_for_its_owner_only(tmp_
     assert first.returncode == 0, first.stderr
     made = tmp_path / ".env"
     assert made.stat().st_mode & 0o777 == 0o600
-    made_up = [variables(made)[name] for name in SECRETS]
+    made_up = [variables(made)[name] for name in MADE]
     assert all(re.fullmatch(r"[0-9a-f]{64}", secret) for secret in made_up)
-    assert made_up[0] != made_up[1]
+    assert len(set(made_up)) == len(MADE)
     assert make_env(tmp_path).returncode != 0
-    assert [variables(made)[name] for name in SECRETS] == made_up
+    assert [variables(made)[name] for name in MADE] == made_up
     assert f"#   {COMMANDS[0]}\n" in (tmp_path / ".env.example").read_text(encoding="utf-8")
 
 
 def test_every_variable_of_the_compose_file_is_explained_in_the_example_and_no_other() -> None:
-    named = re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text(encoding="utf-8"))
-    assert set(named) == set(variables(ROOT / ".env.example"))
+    explained, taken = set(variables(EXAMPLE)), filled()
+    assert taken - {"SIGHTLINE_BLOBS__URL"} <= explained
+    assert explained - taken - {"COMPOSE_PROFILES"} <= known_names()
+
+
+def test_a_setting_in_env_reaches_the_processes_that_read_it() -> None:
+    """Only paths are the images' own, and the record store's URL is made of its password."""
+    fixed = {"SIGHTLINE_MODELS_FILE", "SIGHTLINE_HEARTBEAT_FILE", "SIGHTLINE_REDIS__URL"}
+    secret = {"SIGHTLINE_API__ADMIN_KEY", "SIGHTLINE_METRICS__TOKEN", "SIGHTLINE_WEBHOOK__SECRET"}
+    given = {name: f"value of {name}" for name in known_names() - fixed}
+    services = compose(COMPOSE, SECRETS | given)["services"]
+    reached = {name: given.items() & services[name]["environment"].items() for name in OURS}
+    assert reached["api"] == given.items()
+    for name in WORKERS:
+        assert {setting for setting, _ in reached[name]} == set(given) - secret
+    assert {setting for setting, _ in reached["courier"]} == set(given) - secret | {
+        "SIGHTLINE_WEBHOOK__SECRET"
+    }
 
 
 def test_what_a_shell_exports_for_itself_changes_no_container() -> None:
     """Compose takes a name from its shell before `.env`: of ours are the settings' own, and one prefix."""
-    named = set(re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text(encoding="utf-8")))
-    others = {name for name in named - known_names() if not name.startswith("COMPOSE_SIGHTLINE_")}
+    others = {name for name in filled() - known_names() if not name.startswith("COMPOSE_SIGHTLINE_")}
     assert others == {"HF_TOKEN"}, "the hub's own, for nothing else"
 
 
 def test_no_process_but_workers_is_given_the_token_of_the_hub() -> None:
     services = compose(COMPOSE, SECRETS | {"HF_TOKEN": "hf_1"})["services"]
-    assert {name for name in services if "hf_1" in json.dumps(services[name])} == {"worker", "worker-gpu"}
+    assert {name for name in services if "hf_1" in json.dumps(services[name])} == WORKERS
 
 
 def test_callers_behind_a_proxy_are_told_apart_once_its_address_is_named() -> None:
@@ -119,9 +138,14 @@ def test_callers_behind_a_proxy_are_told_apart_once_its_address_is_named() -> No
 
 
 def test_an_untouched_example_changes_no_default_but_asks_for_secrets() -> None:
-    example = {name: value for name, value in variables(ROOT / ".env.example").items() if value}
-    given = compose(COMPOSE, example | SECRETS)
-    assert given["services"] == SERVICES
+    example = {name: value for name, value in variables(EXAMPLE).items() if value}
+    services = compose(COMPOSE, example | SECRETS)["services"]
+    assert services.pop("worker")["environment"].pop("SIGHTLINE_WORKER__THREADS") == str(
+        Settings().worker.threads
+    )
+    for name, row in services.items():
+        row["environment"].pop("SIGHTLINE_WORKER__THREADS", None)
+        assert row == SERVICES[name]
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -131,15 +155,19 @@ def test_a_container_may_write_to_its_volumes_only_and_is_never_root(service: st
     assert row["cap_drop"] == ["ALL"]
     assert row["security_opt"] == ["no-new-privileges:true"]
     assert row["restart"] == "unless-stopped"
-    user = row["user"] if service == "redis" else DOCKERFILE.last(target(service), "USER")
+    user = DOCKERFILE.last(target(service), "USER") if service in OURS else row["user"]
     assert user not in ("", "root", "0", "0:0")
     binds = [mount for mount in row["volumes"] if mount.startswith(".")]
-    assert all(mount.endswith(":ro") for mount in binds)
+    assert all(mount.endswith(":ro") and (ROOT / mount.split(":")[0]).exists() for mount in binds)
 
 
 def test_strangers_reach_neither_the_record_store_nor_the_api_of_an_untouched_installation() -> None:
     published = {name: row["ports"] for name, row in SERVICES.items() if "ports" in row}
-    assert published == {"api": ["127.0.0.1:8000:8000"]}
+    assert published == {
+        "api": ["127.0.0.1:8000:8000"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
     networks = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["networks"]
     assert SERVICES["redis"]["networks"] == ["records"]
     assert networks["records"] == {"internal": True}
@@ -163,21 +191,66 @@ def test_a_stopped_container_has_time_to_give_its_work_back(service: str) -> Non
 
 
 @pytest.mark.parametrize("service", OURS)
-def test_nothing_of_ours_starts_before_the_record_store_answers(service: str) -> None:
-    assert SERVICES[service]["depends_on"] == {"redis": {"condition": "service_healthy"}}
-    assert SERVICES["redis"]["healthcheck"]["test"][-1].startswith("valkey-cli ping")
+def test_a_process_is_started_with_the_record_store_for_which_it_waits_by_itself(service: str) -> None:
+    assert SERVICES[service]["depends_on"] == {"redis": {"condition": "service_started"}}
 
 
-@pytest.mark.parametrize("service", ["worker", "worker-gpu", "courier"])
+@pytest.mark.parametrize("service", OURS)
+def test_an_engine_that_drops_an_image_s_health_check_finds_the_same_one_here(service: str) -> None:
+    options, _, command = DOCKERFILE.last(target(service), "HEALTHCHECK").partition(" CMD ")
+    said = SERVICES[service]["healthcheck"]
+    assert said["test"] == ["CMD", *json.loads(command)]
+    names = ("interval", "timeout", "start-period", "retries")
+    assert options.split() == [f"--{name}={said[name.replace('-', '_')]}" for name in names]
+
+
+@pytest.mark.parametrize("service", [*sorted(WORKERS), "courier"])
 def test_a_service_can_have_replicas(service: str) -> None:
     assert not {"container_name", "ports", "hostname"} & set(SERVICES[service])
 
 
-def test_the_gpu_is_asked_for_by_its_profile_only() -> None:
+def test_every_worker_and_the_monitoring_start_with_their_profiles_only() -> None:
+    profiles = {name: row["profiles"] for name, row in SERVICES.items() if "profiles" in row}
+    assert profiles == {
+        "worker": ["cpu"],
+        "worker-gpu": ["gpu"],
+        "worker-vllm": ["vllm"],
+        "prometheus": ["monitoring"],
+        "grafana": ["monitoring"],
+    }
+    assert variables(EXAMPLE)["COMPOSE_PROFILES"] == "cpu"
     asking = {name for name, row in SERVICES.items() if "reservations" in json.dumps(row)}
-    assert asking == {"worker-gpu"}
-    assert [name for name, row in SERVICES.items() if "profiles" in row] == ["worker-gpu"]
+    assert asking == {"worker-gpu", "worker-vllm"}
     assert SERVICES["worker"]["build"]["args"]["TORCH_BUILD"] == "cpu"
+
+
+def test_prometheus_scrapes_the_api_with_the_token_that_it_was_given() -> None:
+    services = compose(COMPOSE, SECRETS | {"SIGHTLINE_METRICS__TOKEN": "token"})["services"]
+    (script,) = services["prometheus"]["command"]
+    example, ours = (
+        yaml.safe_load((DEPLOY / f"prometheus/{name}.yml").read_text()) for name in ("prometheus", "compose")
+    )
+    (job,) = ours["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["api:8000"]}]
+    assert f'}}" > {job["authorization"]["credentials_file"]}\n' in script
+    assert services["prometheus"]["environment"]["TOKEN"] == "token"
+    assert {name: ours[name] for name in ("global", "rule_files")} == {
+        name: example[name] for name in ("global", "rule_files")
+    }
+    assert job["job_name"] == example["scrape_configs"][0]["job_name"], "the alerts' own"
+
+
+def test_grafana_finds_its_prometheus_and_the_dashboard() -> None:
+    folder = DEPLOY / "grafana/provisioning"
+    (source,) = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())["datasources"]
+    (board,) = yaml.safe_load((folder / "dashboards/sightline.yml").read_text())["providers"]
+    mounts = [mount.split(":")[:2] for mount in SERVICES["grafana"]["volumes"]]
+    assert (source["type"], source["url"], source["isDefault"]) == (
+        "prometheus",
+        "http://prometheus:9090",
+        True,
+    )
+    assert ["./deploy/grafana/sightline.json", board["options"]["path"]] in mounts
 
 
 def with_second_worker(folder: Path) -> Path:
@@ -192,34 +265,33 @@ def test_a_second_model_gets_a_worker_like_the_first(tmp_path: Path) -> None:
     services = compose(with_second_worker(tmp_path), SECRETS)["services"]
     second, first = services["worker-second"], services["worker"]
     assert second["environment"] == {
-        **{name: first["environment"][name] for name in ("SIGHTLINE_REDIS__URL", "SIGHTLINE_LOG_LEVEL")},
+        **{name: first["environment"][name] for name in ("SIGHTLINE_REDIS__URL", "SIGHTLINE_BLOBS__URL")},
         "SIGHTLINE_WORKER__MODEL": "your/model",
     }
-    assert {name for name in first if second.get(name) != first[name]} == {"build", "environment"}
+    assert {name for name in first if second.get(name) != first[name]} == {"build", "environment", "profiles"}
 
 
 @pytest.mark.skipif(docker_compose is None, reason="no docker-compose command here")
-@pytest.mark.parametrize("profile", [(), ("--profile", "gpu")], ids=["cpu", "gpu"])
-def test_compose_itself_accepts_the_file(profile: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "vllm", "monitoring"])
+def test_compose_itself_accepts_the_file(profile: str, tmp_path: Path) -> None:
     path = with_second_worker(tmp_path)
-    lines = "".join(f"{name}={secret}\n" for name, secret in SECRETS.items())
+    given = SECRETS | {"SIGHTLINE_PICTURES__MAX_SIDE": "512", "COMPOSE_PROFILES": profile}
+    lines = "".join(f"{name}={value}\n" for name, value in given.items())
     (tmp_path / ".env").write_text(lines, encoding="utf-8")
-    argv = [str(docker_compose), *profile, "config"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([str(docker_compose), "config"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (tmp_path / "read.yml").write_text(done.stdout, encoding="utf-8")
     theirs = compose(tmp_path / "read.yml", {})["services"]
-    ours = compose(path, SECRETS)["services"]
-    assert {n: row.get("environment") for n, row in theirs.items()} == {
-        n: ours[n].get("environment") for n in theirs
-    }
-    assert set(ours) - set(theirs) <= {"worker-gpu"}
+    ours = compose(path, given)["services"]
+    chosen = {name for name, row in ours.items() if profile in row.get("profiles", [profile])}
+    assert chosen <= set(theirs)
+    assert {n: row["environment"] for n, row in theirs.items()} == {n: ours[n]["environment"] for n in theirs}
 
 
 @pytest.mark.skipif(docker_compose is None, reason="no docker-compose command here")
 def test_compose_itself_refuses_to_start_without_a_password(tmp_path: Path) -> None:
     shutil.copy(COMPOSE, tmp_path)
-    shutil.copy(ROOT / ".env.example", tmp_path / ".env")
+    shutil.copy(EXAMPLE, tmp_path / ".env")
     argv = [str(docker_compose), "config", "-q"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0

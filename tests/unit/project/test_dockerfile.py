@@ -1,5 +1,6 @@
 """The images hold what their commands need and no more: read without Docker, which no test needs."""
 
+import base64
 import json
 import re
 import shlex
@@ -19,7 +20,7 @@ from tests.support.service import ROOT
 from tests.support.typed import parsed
 
 DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
-IMAGES = ("api", "courier", "worker")
+IMAGES = ("api", "courier", "worker", "worker-vllm")
 
 
 def dependencies(extra: str = "") -> list[str]:
@@ -131,8 +132,32 @@ def test_images_can_be_built_where_only_a_mirror_of_the_package_index_is_reached
     installing = [
         s for s in DOCKERFILE.stages.values() if any("pip install" in rest for _, rest in s.instructions)
     ]
-    assert len(installing) == 2
-    assert all(("ARG", "PIP_INDEX_URL") in stage.instructions for stage in installing)
+    assert len(installing) == 3
+    assert all(("ARG", 'PIP_INDEX_URL=""') in stage.instructions for stage in installing)
+
+
+def test_an_image_is_built_without_what_stands_below_it_by_a_builder_that_makes_all_above() -> None:
+    stages = list(DOCKERFILE.stages)
+    assert stages.index("courier") < stages.index("worker-packages"), (
+        "needs the index of PyTorch's CPU builds"
+    )
+    assert stages.index("worker") < stages.index("vllm-packages")
+
+
+@pytest.mark.parametrize("certificate", ["", "-----BEGIN CERTIFICATE-----"])
+def test_a_mirror_s_authority_is_trusted_besides_the_known_ones(certificate: str, tmp_path: Path) -> None:
+    making = DOCKERFILE.stages["service-packages"].instructions
+    (script,) = [rest.partition(" && ")[2] for word, rest in making if word == "RUN" and "MIRROR_CA" in rest]
+    (tmp_path / "known.pem").write_text("known\n", encoding="utf-8")
+    for path, ours in (("/etc/ssl/certs/ca-certificates.crt", "known.pem"), ("/etc/pip.conf", "pip.conf")):
+        script = script.replace(path, ours)
+    env = {"MIRROR_CA": base64.b64encode(certificate.encode()).decode(), "PATH": "/usr/bin:/bin"}
+    subprocess.run(["sh", "-euc", script], cwd=tmp_path, env=env, check=True)  # noqa: S607
+    told = tmp_path / "pip.conf"
+    assert told.exists() == bool(certificate)
+    if certificate:
+        assert told.read_text(encoding="utf-8") == "[global]\ncert = /build/mirror.pem\n"
+        assert (tmp_path / "mirror.pem").read_text(encoding="utf-8") == f"known\n{certificate}"
 
 
 @pytest.mark.parametrize(("build", "wanted"), [("cpu", "+cpu"), ("cu130", "+cu130"), ("", "")])

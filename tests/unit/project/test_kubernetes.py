@@ -140,7 +140,7 @@ def test_workers_are_scaled_by_the_line_of_their_own_model() -> None:
     (scaler,) = of_kind("fleet", "ScaledObject").values()
     worker = of_kind("fleet", "Deployment")[scaler["spec"]["scaleTargetRef"]["name"]]
     assert "replicas" not in worker["spec"]
-    (trigger,) = scaler["spec"]["triggers"]
+    trigger, loading = scaler["spec"]["triggers"]
     model = environment("fleet", worker)["SIGHTLINE_WORKER__MODEL"]
     assert trigger["type"] == "prometheus"
     assert trigger["metadata"]["query"] == f'max(sightline_backlog{{model="{model}"}})'
@@ -148,8 +148,10 @@ def test_workers_are_scaled_by_the_line_of_their_own_model() -> None:
     text = of_kind("fleet", "ConfigMap")["models"]["data"]["models.toml"]
     (rows,) = re.findall(rf'id = "{model}"\n(?:.+\n)*?rows = (\d+)', text)
     assert int(trigger["metadata"]["threshold"]) == 2 * int(rows)
-    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    assert all(isinstance(value, str) for row in (trigger, loading) for value in row["metadata"].values())
+    assert f'model="{model}", state="loading"' in loading["metadata"]["query"]
     bounds = scaler["spec"]
+    assert bounds["minReplicaCount"] == 0
     assert bounds["minReplicaCount"] <= bounds["fallback"]["replicas"] <= bounds["maxReplicaCount"]
 
 
