@@ -32,6 +32,8 @@ def start(tmp_path: Path) -> Callable[..., Child]:
         command = Command("child", argv, {}, tmp_path, tmp_path / "child.log", grace_s, stdin)
         child = Child(command)
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, child.reap)
+        # It may have ended before there was a handler.
+        child.reap()
         return child
 
     return _start
