@@ -77,8 +77,8 @@ def _rotate(
 def _revoke(key: Key, url: Url = LOCAL, as_json: Json = False) -> None:
     """Revoke a key permanently."""
     revoked = called(url, "DELETE", f"{PATH}/{segment(key)}")
-    said = f"{revoked['id']} is revoked; API processes that know it forget it within a second"
-    show(revoked, as_json, lambda _: print(said))
+    sentence = f"{revoked['id']} is revoked; API processes that know it forget it within a second"
+    show(revoked, as_json, lambda _: print(sentence))
 
 
 def _row(key: dict[str, Any]) -> tuple[str, ...]:

@@ -58,8 +58,8 @@ def _add_change(change: str, text: str) -> None:
         called(url, "POST", f"{PATH}/{name}/{change}")
         status = called(url, "GET", f"/status/{name}")
         words = [state for state in ("paused", "draining") if status[state]] or ["not paused"]
-        said = f"{plain(model)} is {' and '.join(words)}; waiting: {status['queued']}"
-        show(status, as_json, lambda _: print(said))
+        sentence = f"{plain(model)} is {' and '.join(words)}; waiting: {status['queued']}"
+        show(status, as_json, lambda _: print(sentence))
 
 
 _add_change("pause", "Start none of a model's jobs; running ones finish.")
@@ -71,8 +71,8 @@ _add_change("drain", "Accept no new jobs for a model; queued ones continue.")
 def _remove(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
     """Stop serving a model; queued jobs fail."""
     called(url, "DELETE", f"{PATH}/{segment(model, safe='/')}")
-    said = f"{plain(model)} is removed; what waits for it fails with model_removed"
-    show({"id": model, "removed": True}, as_json, lambda _: print(said))
+    sentence = f"{plain(model)} is removed; what waits for it fails with model_removed"
+    show({"id": model, "removed": True}, as_json, lambda _: print(sentence))
 
 
 def _show_added(model: dict[str, Any]) -> None:

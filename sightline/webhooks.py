@@ -98,8 +98,8 @@ def _path(webhook: str, *more: str) -> str:
 
 def _send(path: str, url: str, as_json: bool) -> None:
     event = called(url, "POST", path)
-    said = f"{event['id']} ({event['type']}) is sent; `deliveries` says how it went"
-    show(event, as_json, lambda _: print(said))
+    sentence = f"{event['id']} ({event['type']}) is sent; `deliveries` says how it went"
+    show(event, as_json, lambda _: print(sentence))
 
 
 def _row(hook: dict[str, Any]) -> tuple[str, ...]:

@@ -26,18 +26,31 @@ def refusals(models: Sequence[Model]) -> dict[str, str]:
         return {}
     if sys.stderr.isatty():
         print("loading the models without their weights …", file=sys.stderr)
-    answers = _child("".join(f"{model.model_dump_json(exclude_unset=True)}\n" for model in models))
-    words = map(json.loads, answers.splitlines())
+    refused: list[str] = []
+    while len(refused) < len(models):
+        refused += _refusals(models[len(refused) :])
     return {
         model.id: refusal.removeprefix(f"model {model.id}: ")
-        for model, refusal in zip(models, words, strict=True)
+        for model, refusal in zip(models, refused, strict=True)
         if refusal
     }
 
 
-def _child(rows: str) -> str:
+def _refusals(models: Sequence[Model]) -> list[str]:
+    """What a worker would refuse of each, "" where nothing, up to one whose load ends the process."""
+    child = _child("".join(f"{model.model_dump_json(exclude_unset=True)}\n" for model in models))
+    refused: list[str] = [json.loads(line) for line in child.stdout.splitlines()]
+    if len(refused) == len(models):
+        return refused
+    if child.returncode >= 0:
+        last = (child.stderr.strip() or f"exit code {child.returncode}").splitlines()[-1]
+        raise UntriedError(last[:200])
+    return [*refused, f"a trial load ended its process with signal {-child.returncode}"]
+
+
+def _child(rows: str) -> "subprocess.CompletedProcess[str]":
     try:
-        child = subprocess.run(  # noqa: S603 - our own module
+        return subprocess.run(  # noqa: S603 - our own module
             COMMAND,
             input=rows,
             capture_output=True,
@@ -48,7 +61,3 @@ def _child(rows: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UntriedError(str(error)) from None
-    if child.returncode:
-        last = (child.stderr.strip() or f"exit code {child.returncode}").splitlines()[-1]
-        raise UntriedError(last[:200])
-    return child.stdout

@@ -111,6 +111,22 @@ def test_what_only_a_load_finds_is_found_before_it(tmp_path: Path) -> None:
     assert "its processor" in found["model org/wordless"].said
 
 
+DYING = """
+import json, os, signal, sys
+for line in sys.stdin:
+    if "dies" in line:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    print(json.dumps(""), flush=True)
+"""
+
+
+def test_a_row_whose_trial_load_dies_hides_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_load, "COMMAND", (sys.executable, "-c", DYING))
+    rows = [Model(id=id, source="org/m") for id in ("my/first", "org/dies", "my/last", "my/dies")]
+    words = "a trial load ended its process with signal 11"
+    assert dry_load.refusals(rows) == {"org/dies": words, "my/dies": words}
+
+
 def test_a_machine_without_memory_for_a_load_on_trial_is_no_broken_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -64,7 +64,7 @@ class PromptContent:
 
     Without `marks` nothing of the prompt is reused. Without `shown` its pictures cannot be told apart and are
     reused all together or not at all. `places` are its pictures' placeholders. It cannot be cut
-    within a range of `heard`, such as a sound.
+    within one of `sound_ranges`.
     """
 
     inputs: Any
@@ -72,7 +72,7 @@ class PromptContent:
     marks: tuple[Mark, ...] = ()
     shown: tuple[PictureTokens, ...] = ()
     places: Sequence[int] = ()
-    heard: Sequence[range] = ()
+    sound_ranges: Sequence[range] = ()
 
     def behind(self, start: int) -> tuple[Sequence[PictureTokens], int]:
         """The pictures that do not end within the first `start` tokens, and the other ones' placeholders."""
@@ -86,8 +86,8 @@ class PromptContent:
 
     def sounds_behind(self, start: int) -> dict[str, Any]:
         """The inputs of the sounds that do not end within the first `start` tokens."""
-        known = sum(sound.stop <= start for sound in self.heard)
-        if known == len(self.heard):
+        known = sum(sound.stop <= start for sound in self.sound_ranges)
+        if known == len(self.sound_ranges):
             return {}
         return {name: value[known:] for name, value in self.inputs.items() if name in SOUNDS}
 
@@ -120,10 +120,10 @@ class ContentReader:
         shown = self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
         owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
         owners = owners or ["+".join(digests)] * prompt.image_tokens
-        sound_owners, heard = self._heard(prompt, ids, sounds)
+        sound_owners, sound_ranges = self._sound_ranges(prompt, ids, sounds)
         named = {renderer.image_id: iter(owners), renderer.sound_input.id: iter(sound_owners)}
         places = [at for at, id_ in enumerate(ids) if id_ == renderer.image_id]
-        return PromptContent(prompt.inputs, scope, _marks(ids, named), shown, places, heard)
+        return PromptContent(prompt.inputs, scope, _marks(ids, named), shown, places, sound_ranges)
 
     def _shown(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
@@ -152,7 +152,7 @@ class ContentReader:
 
         Its digest says also how the picture was cut.
         """
-        tokens = self._loaded.renderer.tokens_of_each(prompt.inputs, count)
+        tokens = self._loaded.renderer.picture_token_counts(prompt.inputs, count)
         accepted = encoder_inputs(self._loaded.network)
         inputs = {name: value for name, value in sorted(prompt.inputs.items()) if name in accepted}
         own = {
@@ -167,7 +167,7 @@ class ContentReader:
             for part, each in zip(parts, tokens, strict=True)
         )
 
-    def _heard(
+    def _sound_ranges(
         self, prompt: Prompt, ids: Sequence[int], sounds: Sequence[Samples]
     ) -> tuple[list[str], list[range]]:
         """A name for each placeholder of a sound, and the tokens of each sound.

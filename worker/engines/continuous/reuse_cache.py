@@ -242,7 +242,7 @@ def _cuts(content: PromptContent, seams: CutPoints) -> Callable[[int], bool]:
     def allows(at: int) -> bool:
         if seams is CutPoints.NOWHERE or at < first:
             return False
-        if any(sound.start < at < sound.stop for sound in content.heard):
+        if any(sound.start < at < sound.stop for sound in content.sound_ranges):
             return False
         return seams is CutPoints.ANYWHERE or not inside[at]
 

@@ -217,7 +217,7 @@ class Renderer:
         self.mark = mark_of(processor)
         self._vocabulary = getattr(config.get_text_config(), "vocab_size", sys.maxsize)
         # Qwen's models count pictures by what stands before each.
-        self._bounded = hasattr(config, "vision_start_token_id")
+        self._adjacent_marks = not hasattr(config, "vision_start_token_id")
         templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, templates, self.placeholder_ids)
 
@@ -238,7 +238,7 @@ class Renderer:
         syntax, open_ = self.syntax_of(request), request.ends_open
         return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost)
 
-    def tokens_of_each(self, inputs: Any, pictures: int) -> list[int]:
+    def picture_token_counts(self, inputs: Any, pictures: int) -> list[int]:
         """The placeholders of each picture of a prompt with these inputs; empty if not told."""
         try:
             texts = [self._processor.replace_image_token(inputs, image_idx=at) for at in range(pictures)]
@@ -317,7 +317,7 @@ class Renderer:
                 f"The prompt has {self.mark!r} {typed} times, and the request {len(pictures)} pictures; "
                 "write it once for each, or nowhere: then the pictures come first."
             )
-        if self._bounded and self.mark * 2 in text:
+        if not self._adjacent_marks and self.mark * 2 in text:
             raise _refused(
                 f"This model takes no {self.mark!r} right behind another one; write a text between."
             )
