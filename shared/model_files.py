@@ -17,6 +17,13 @@ OBJECTS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", 
 TOKENIZERS = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
 # In the order in which transformers looks for them if the config names none; an index names shards.
 FORMATS = ("model.safetensors", "pytorch_model.bin")
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+"""Names of files that may be too large to be fetched before it is known that they are wanted."""
+# Of a repository on the hub: other frameworks' copies of the same weights.
+NOT_OURS = (
+    *("*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf", "*.pth", "original/*", "onnx/*"),
+    "consolidated*.safetensors",
+)
 HEAD_LIMIT = 100_000_000
 """Bytes of a safetensors header; the format's own readers refuse more."""
 SAMPLED = 3

@@ -16,7 +16,7 @@ from typer import Argument, Option
 
 from sightline.commands import LOCAL, Json, Limit, Url, commands
 from sightline.exits import CommandError, Exit, PassingError
-from sightline.progress import Bar
+from sightline.progress import Bar, tenths
 from sightline.serving.service import called, check, client_of, fetched, parsed, segment, speaking
 from sightline.terminal import moment_if_any, note, show, show_facts, show_json, show_table, span
 
@@ -251,20 +251,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _uploaded(client: httpx.Client, file: Path) -> str:
     with Bar("uploading", of_bytes=True) as bar:
-        return upload(client, file, _tenths() if bar.disable else bar.show)
-
-
-def _tenths() -> Callable[[int, int], None]:
-    """A callback that prints progress at each tenth of an upload."""
-    noted = {0}
-
-    def report(sent: int, size: int) -> None:
-        tenth = 10 * sent // size if size else 10
-        if tenth not in noted:
-            noted.add(tenth)
-            note(f"uploaded {10 * tenth} % of {size:,} bytes")
-
-    return report
+        return upload(client, file, tenths("uploaded") if bar.disable else bar.show)
 
 
 def _row(batch: Batch) -> tuple[str, ...]:

@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Argument, Option
 
 from sightline.commands import commands, examples
 from sightline.exits import Exit
 from sightline.serving.folder import typed_path
+from sightline.serving.model_argument import Wanted
+from sightline.serving.model_choice import Engine
 from sightline.serving.processes import become_api, become_courier, become_worker
 from sightline.serving.run import run
 
+MODEL = "a hub id, a folder, or an id of models.toml; without it all models of models.toml are served"
+WORKERS = "worker processes of each model (default: one, or one for each GPU where MODEL is named)"
 Port = Annotated[int, Option(min=1, max=65535, help="where the API listens")]
 app = commands()
 
@@ -18,21 +22,27 @@ app = commands()
 @app.command(
     "run",
     epilog=examples(
-        "sightline run --port 8080",
+        "sightline run Qwen/Qwen3-VL-4B-Instruct           a model of the Hugging Face hub",
+        "sightline run /models/my-vlm --workers 2          a folder, with two workers",
+        "sightline run --port 8080                         the models of models.toml",
         "sightline run --data /srv/sightline              with its jobs and pictures there",
         "SIGHTLINE_FETCH__ALLOW=127.0.0.1 sightline run   with webhooks to this machine",
     ),
 )
 def _run(
+    model: Annotated[str | None, Argument(help=MODEL)] = None,
+    engine: Annotated[Engine | None, Option(help="in place of the one that is chosen for MODEL")] = None,
+    workers: Annotated[int | None, Option(min=1, max=64, help=WORKERS)] = None,
     port: Port = 8000,
     data: Annotated[Path, Option(parser=typed_path, help="folder of jobs, pictures and logs")] = Path("data"),
 ) -> Exit:
-    """Start Valkey or Redis, the API, one worker per model and the courier.
+    """Start Valkey or Redis, the API, the workers of each model and the courier.
 
-    Asks a sample question, and serves on loopback until Ctrl-C. Accepted jobs are still there at the next
-    start.
+    For MODEL it looks at the device and its memory, chooses number format, engine and rows, says why, and
+    fetches what is missing. Then it asks a sample question, and serves on loopback until Ctrl-C. Accepted
+    jobs are still there at the next start.
     """
-    return run(port, data)
+    return run(port, data, Wanted(model, engine, workers))
 
 
 @app.command(

@@ -54,9 +54,10 @@ def not_ready(model: Model, state: ModelState) -> ServiceError:
     if state.standing == "paused":
         return paused(model)
     loading = state.standing == "loading"
+    standing = f"is starting, about {state.estimated_time:.0f} s" if loading else "has no worker"
     return Unavailable(
         "model_loading" if loading else "no_worker",
-        f"Model {model.id} {'is loading' if loading else 'has no worker'}.",
+        f"Model {model.id} {standing}.",
         retry_after=state.estimated_time,
         estimated_time=state.estimated_time,
         basis=state.basis,

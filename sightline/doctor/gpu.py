@@ -1,5 +1,6 @@
 """Checks the GPU through the driver's own program, since the command line does not import torch."""
 
+import re
 import runpy
 import shutil
 import subprocess
@@ -12,17 +13,18 @@ from shared.models import Model
 from sightline.doctor.check import Check, ok, problem, warning
 
 PROGRAM = "nvidia-smi"
-QUERY = ("--query-gpu=index,name,memory.free,memory.total", "--format=csv,noheader,nounits")
+QUERY = ("--query-gpu=index,name,memory.free,memory.total,compute_cap", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device; memory in MiB, None where the driver does not report it."""
+    """One device; memory in MiB, None where the driver does not report it. `capability` is CUDA's."""
 
     index: int
     name: str
     free_mb: int | None
     total_mb: int | None
+    capability: float | None = None
 
 
 class DriverError(Exception):
@@ -52,8 +54,12 @@ def there() -> bool:
 
 def _gpu(line: str) -> Gpu:
     """Devices that share the processor's memory report none of their own: `[N/A]`."""
-    index, *name, free, total = (cell.strip() for cell in line.split(","))
-    return Gpu(int(index), ", ".join(name), _mb(free), _mb(total))
+    index, *name, free, total, capability = (cell.strip() for cell in line.split(","))
+    return Gpu(int(index), ", ".join(name), _mb(free), _mb(total), _number(capability))
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if re.fullmatch(r"\d+\.\d+", cell) else None
 
 
 def _mb(cell: str) -> int | None:

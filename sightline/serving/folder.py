@@ -38,7 +38,7 @@ def try_writing(folder: Path) -> None:
 
 
 class DataFolder:
-    """Holds `redis/`, `blobs/`, `logs/` and a lock.
+    """Holds `redis/`, `blobs/`, `logs/`, the models file of `sightline run MODEL`, and a lock.
 
     The record server inherits the lock's descriptor, so the folder stays locked while that server or the
     supervisor lives: two servers never write one append-only file.
@@ -49,6 +49,7 @@ class DataFolder:
         self.redis = self.path / "redis"
         self.blobs = self.path / "blobs"
         self.logs = self.path / "logs"
+        self.models_file = self.path / "models.toml"
         self._lock = self.path / "lock"
         # A process id alone may also be another process's, in another container.
         self._mark = f"{os.getpid():<{PID_WIDTH}}{secrets.token_hex(8)}".encode()

@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +23,16 @@ OURS_ALONE = (ADMIN_KEY, "SIGHTLINE_METRICS__TOKEN")
 
 @dataclass(frozen=True)
 class Plan:
-    """One installation on this machine; `redis_url` is its record server, a given one or our own."""
+    """One installation on this machine; `redis_url` is its record server, a given one or our own.
+
+    `environments` has what each worker of a model gets besides the settings.
+    """
 
     settings: Settings
     data: DataFolder
     port: int
     redis_url: str
+    environments: Sequence[Mapping[str, str]] = ({},)
 
     @property
     def url(self) -> str:
@@ -37,8 +42,11 @@ class Plan:
     def api(self) -> Command:
         return self._command(processes.api(self.settings, "127.0.0.1", self.port), dict(os.environ))
 
-    def worker(self, model: Model) -> Command:
-        return self._command(processes.worker(self.settings, model), _without_keys())
+    def workers(self, model: Model) -> list[Command]:
+        return [
+            self._command(processes.worker(self.settings, model, number), _without_keys() | dict(more))
+            for number, more in enumerate(self.environments, 1)
+        ]
 
     def courier(self) -> Command:
         return self._command(processes.courier(self.settings), _without_keys())

@@ -57,10 +57,12 @@ def api(settings: Settings, host: str, port: int) -> Process:
     return Process("api", (*argv, *address, *logs, *LIMITS, *tls, *last), grace_s=10)
 
 
-def worker(settings: Settings, model: Model) -> Process:
+def worker(settings: Settings, model: Model, number: int = 1) -> Process:
+    """`number` tells several workers of a model on one machine apart."""
+    name = model.slug if number == 1 else f"{model.slug}-{number}"
     return Process(
-        f"worker-{model.slug}",
-        _celery(settings, "worker.app", model.slug, model.lane, model.threads),
+        f"worker-{name}",
+        _celery(settings, "worker.app", name, model.lane, model.threads),
         grace_s=settings.queue.drain_s + 5,
         env={
             "SIGHTLINE_WORKER__MODEL": model.id,

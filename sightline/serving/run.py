@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from sightline.exits import CommandError, Exit
 from sightline.serving.child import FEWEST, allow_files
 from sightline.serving.folder import DataFolder, DataFolderWatch, shown
 from sightline.serving.memory import check_memory
+from sightline.serving.model_argument import Wanted, write_models_file
 from sightline.serving.plan import Plan, own_server
 from sightline.serving.sample import Sample
 from sightline.serving.server import ROOM, check_kind, find_binary
@@ -38,7 +39,6 @@ POLL_S = 0.2
 RECORD_SERVER_S = 60.0
 # Longer than every child's own grace time: for the watchdog, and for waiting for an earlier service to end.
 LAST_GRACE_S = 60.0
-WORDS = {"no_worker": "its worker starts"}
 
 
 def say(line: str) -> None:
@@ -47,7 +47,7 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
-def run(port: int, data: Path) -> Exit:
+def run(port: int, data: Path, wanted: Wanted) -> Exit:
     """Check what can be checked, then start, answer one question, serve. Raises CommandError."""
     try:
         settings = load_settings()
@@ -57,13 +57,19 @@ def run(port: int, data: Path) -> Exit:
         raise CommandError(Exit.USAGE, str(error)) from None
     check_tls(settings.api)
     check_port(port)
-    check_memory(models.rows)
+    if wanted.model is None:
+        check_memory(models.rows)
     check_files()
     folder = DataFolder(data)
     lock_fd = folder.lock(LAST_GRACE_S)
+    if wanted.model is not None:
+        settings = settings.model_copy(update={"models_file": folder.models_file})
+        write_models_file(wanted.model, wanted.engine, models.rows, folder.models_file, say)
+        models = load_models(folder.models_file)
+        check_memory(models.rows)
     which = " (shipped: there is no models.toml here)" if settings.models_file == SHIPPED_MODELS else ""
     say(f"models   {shown(settings.models_file)}{which}")
-    asyncio.run(until_stopped(Runner(settings, models, folder, port, lock_fd), folder))
+    asyncio.run(until_stopped(Runner(settings, models, folder, port, lock_fd, wanted.environments()), folder))
     return Exit.OK
 
 
@@ -129,24 +135,34 @@ def _gone(data: DataFolder) -> CommandError:
 class Runner:
     """One start of the service."""
 
-    def __init__(self, settings: Settings, models: Models, data: DataFolder, port: int, lock_fd: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        data: DataFolder,
+        port: int,
+        lock_fd: int,
+        environments: Sequence[Mapping[str, str]] = ({},),
+    ) -> None:
         self._settings = settings
         self._models = models
         self._data = data
         self._port = port
         self._lock_fd = lock_fd
+        self._environments = environments
         self._own_server = "url" not in settings.redis.model_fields_set
 
     async def serve(self, supervisor: Supervisor) -> None:
         """Start everything and keep it running; never ends by itself. Raises CommandError."""
         url = await self._records(supervisor)
         store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
-        plan = Plan(self._settings, self._data, self._port, url)
+        plan = Plan(self._settings, self._data, self._port, url, self._environments)
         workers = Workers(supervisor, plan, Registry(self._models), store, say)
         await asyncio.to_thread(self._load_models, workers, store)
+        own = workers.start()
+        await asyncio.to_thread(_announce, workers)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
-        own = workers.start()
         supervisor.start(plan.courier())
         say("courier  fetches pictures and repairs the queue")
         keeping: asyncio.Task[None] | None = None
@@ -232,12 +248,18 @@ class Runner:
         shown = Readiness(ready=False, states={}, refusal="")
         while True:
             supervisor.check(spared=workers.failed())
+            await asyncio.to_thread(_announce, workers)
             if state := await readiness(client):
                 _print_changes(state, shown)
                 shown = state
             if shown.ready or (shown.states and workers.all_failed):
                 return shown.states
             await asyncio.sleep(POLL_S)
+
+
+def _announce(workers: Workers) -> None:
+    with contextlib.suppress(Unavailable):
+        workers.announce()
 
 
 def _own_server(url: str, name: str) -> Server:
@@ -262,7 +284,7 @@ def _print_changes(now: Readiness, shown: Readiness) -> None:
     for model, state in now.states.items():
         # Why one cannot be loaded is said where its worker's death is.
         if state not in (shown.states.get(model), "failed"):
-            say(f"model    {model}: {WORDS.get(state, state)}")
+            say(f"model    {model}: {state}")
 
 
 async def readiness(client: httpx.AsyncClient) -> Readiness | None:

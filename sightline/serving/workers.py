@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+from shared import ids
 from shared.errors import Unavailable
 from shared.fleet import Fleet
 from shared.models import Model
@@ -13,7 +14,7 @@ from shared.registry import Registry
 from shared.store.fleet import fleet
 from shared.store.models import registered
 from shared.store.script import Store
-from shared.store.workers import beat
+from shared.store.workers import State, beat
 from sightline.exits import CommandError
 from sightline.serving.child import Child
 from sightline.serving.memory import check_memory
@@ -21,6 +22,8 @@ from sightline.serving.plan import Plan
 from sightline.serving.supervisor import Supervisor
 
 LOOK_S = 1.0
+STARTING = {"load_passed_ms": "0"}
+"""What is reported of a load that begins."""
 OWN_EXITS = range(70, 76)
 """Exit codes of workers that reported why they end (docs/fleet.md)."""
 
@@ -36,9 +39,11 @@ class Workers:
         self._registry = registry
         self._store = store
         self._say = say
-        self._children: dict[str, tuple[Model, Child]] = {}
+        self._children: dict[str, tuple[Model, list[Child]]] = {}
         self._put_off: set[str] = set()
         self._reasons: dict[str, str] = {}
+        self._announced: dict[Child, str] = {}
+        self._reported: dict[Child, int] = {}
         self._reports: set[asyncio.Task[None]] = set()
 
     def refresh(self) -> None:
@@ -60,13 +65,18 @@ class Workers:
 
     def failed(self) -> list[Child]:
         """Workers that have ended, which ends no others; empty if no model is left that may be served."""
-        failed = [child for _, child in self._children.values() if child.exit_code is not None]
-        return failed if len(failed) < len(self._registry.models.rows) else []
+        failed = [child for child in self._all if child.exit_code is not None]
+        started = len(self._registry.models.rows) * len(self._plan.environments)
+        return failed if len(failed) < started else []
 
     @property
     def all_failed(self) -> bool:
         """Whether no worker is left of those started."""
-        return all(child.exit_code is not None for _, child in self._children.values())
+        return all(child.exit_code is not None for child in self._all)
+
+    @property
+    def _all(self) -> list[Child]:
+        return [child for _, children in self._children.values() for child in children]
 
     async def follow(self) -> None:
         """Keep starting and stopping workers as models change; never ends by itself."""
@@ -75,6 +85,7 @@ class Workers:
                 await asyncio.to_thread(self.refresh)
                 await self._stop_removed()
                 self._start_missing()
+                await asyncio.to_thread(self.announce)
             await asyncio.sleep(LOOK_S)
 
     def _start(self, model: Model) -> None:
@@ -84,8 +95,33 @@ class Workers:
             self._reports.add(task)
             task.add_done_callback(self._reports.discard)
 
-        self._children[model.lane] = model, self._supervisor.start(self._plan.worker(model), died)
-        self._say(f"worker   {model.id} ({model.engine})")
+        commands = self._plan.workers(model)
+        self._children[model.lane] = model, [self._supervisor.start(command, died) for command in commands]
+        count = f", {len(commands)} of them" if len(commands) > 1 else ""
+        self._say(f"worker   {model.id} ({model.engine}{count})")
+
+    def announce(self) -> None:
+        """Report as loading each worker whose process has not done so itself. Raises Unavailable.
+
+        A process takes seconds to come so far, after a crash up to half a minute, and callers would be told
+        that no worker serves the model.
+        """
+        for model, children in tuple(self._children.values()):
+            here = {
+                worker.pid for worker in self._fleet(model).workers if worker.host == socket.gethostname()
+            }
+            for child in children:
+                if child.pid in here:
+                    self._reported[child] = child.pid
+                # A process that hangs has reported itself, and is on its way no more.
+                if child.exit_code is not None or self._reported.get(child) != child.pid:
+                    worker = self._announced.setdefault(child, ids.worker_id())
+                    self._beat(model, worker, "loading", STARTING)
+                elif worker := self._announced.pop(child, ""):
+                    self._beat(model, worker, "gone", {})
+
+    def _beat(self, model: Model, worker: str, state: State, facts: dict[str, str]) -> None:
+        self._store.run(beat(self._plan.settings, worker=worker, lane=model.lane, state=state, facts=facts))
 
     def _report(self, model: Model, pid: int, exit_code: int, ending: str) -> None:
         """Tell callers, in place of a worker that died while it loaded, and the operator that it did."""
@@ -103,20 +139,18 @@ class Workers:
         here = socket.gethostname()
         for worker in self._fleet(model).workers:
             if (worker.pid, worker.host, worker.state) == (pid, here, "loading"):
-                facts = {"failed": f"{reason}; its log has more"}
-                call = beat(self._plan.settings, worker=worker.id, lane=model.lane, state="gone", facts=facts)
-                self._store.run(call)
+                self._beat(model, worker.id, "gone", {"failed": f"{reason}; its log has more"})
 
     def _fleet(self, model: Model) -> Fleet:
         return self._store.run(fleet(self._plan.settings, [model.lane]))[0]
 
     async def _stop_removed(self) -> None:
         """Stop workers of removed models, also of one that was added again with another row meanwhile."""
-        for lane, (model, child) in tuple(self._children.items()):
+        for lane, (model, children) in tuple(self._children.items()):
             if model not in self._registry.models.rows:
                 del self._children[lane]
-                self._say(f"{child.command.name} is stopped: its model was removed")
-                await self._supervisor.end(child)
+                self._say(f"{children[0].command.name} is stopped: its model was removed")
+                await asyncio.gather(*map(self._supervisor.end, children))
 
     def _start_missing(self) -> None:
         """A worker that cannot be started is tried again later, and ends no others."""

@@ -17,7 +17,7 @@ def ask_anew(api: Api) -> httpx.Response:
 
 def loading(api: Api) -> httpx.Response:
     """The refusal of a model that has begun to load."""
-    return until(lambda: (r := ask_anew(api)).status_code == 503 and "is loading" in r.text and r)
+    return until(lambda: (r := ask_anew(api)).status_code == 503 and "is starting" in r.text and r)
 
 
 def test_while_a_model_loads_callers_learn_when_to_come_back_and_jobs_are_kept(

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import httpx
@@ -21,6 +22,7 @@ import pytest
 from redis import Redis
 
 from tests.support.clients import until
+from tests.support.model_hub import model_hub
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.snippets import snippets
@@ -80,15 +82,14 @@ class Service:
 
 
 @contextmanager
-def service(data: Path, path: str = "", **settings: str) -> Iterator[Service]:
-    """Started, and at the end of the test killed with all its processes where it has not ended by itself.
-
-    `path` is where its processes import from, too.
-    """
+def service(
+    data: Path, *arguments: str, environ: Mapping[str, str] = MappingProxyType({}), **settings: str
+) -> Iterator[Service]:
+    """Started, and at the end of the test killed with all its processes where it has not ended by itself."""
     port, output = free_port(), data.with_suffix(f".{time.monotonic_ns()}.out")
-    argv = [sys.executable, "-m", "sightline", "run", "--port", str(port), "--data", str(data)]
+    argv = [sys.executable, "-m", "sightline", "run", *arguments, "--port", str(port), "--data", str(data)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-    env |= {f"SIGHTLINE_{name}": value for name, value in settings.items()} | {"PYTHONPATH": path}
+    env |= {f"SIGHTLINE_{name}": value for name, value in settings.items()} | dict(environ)
     with (
         output.open("wb") as out,
         subprocess.Popen(argv, cwd=ROOT, env=env, stdout=out, stderr=out) as process,
@@ -167,6 +168,23 @@ def test_the_first_start_answers_truly_and_the_next_has_its_job_beside_a_model_t
         stop(second)
 
 
+def test_a_model_of_the_hub_needs_no_file_and_has_as_many_workers_as_are_asked_for(tmp_path: Path) -> None:
+    with model_hub("org/tiny", ROOT / "models/tiny") as hub:
+        hub_only = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+        with service(tmp_path / "data", "org/tiny", "--workers", "2", environ=hub_only) as running:
+            shown = running.wait_for("serving on")
+            for line in (
+                "model    org/tiny: weights of 7 MB",
+                "device   the CPU",
+                "engine   auto, which batches",
+            ):
+                assert line in shown
+            assert re.search(r"answer +.*red circle", shown)
+            workers = [argv for argv in running.commands().values() if "worker.app" in argv]
+            assert len({argv[argv.index("-n") + 1] for argv in workers}) == 2
+            stop(running)
+
+
 def test_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(tmp_path: Path, echo: str) -> None:
     """What the page tells people to type, at a restored copy with its pictures and without them."""
     picture = base64.b64encode((ROOT / "examples/sample.png").read_bytes()).decode()
@@ -217,6 +235,8 @@ def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_ends_but_a_se
         assert client.info("keyspace").keys() == {"db2", "db3"}
 
 
+DYING_LOADS = {"PYTHONPATH": str(ROOT / "tests/support/dying_loads")}
+"""From where the processes import, too."""
 DYING = {
     "segv": "its process ended with SIGSEGV while it loaded",
     "kill": "its process ended with SIGKILL, as where memory runs out,",
@@ -231,7 +251,7 @@ def test_a_row_whose_load_dies_is_failed_for_its_callers_and_no_other_model_noti
     rows = [f'[[models]]\nid = "{name}"\nengine = "echo"\n' for name in ("dies/hang", "dies/segv", "my/echo")]
     models.write_text("".join(rows))
     env = {"MODELS_FILE": str(models), "WORKER__LOAD_LIMIT_S": "3"}
-    with service(tmp_path / "data", path=str(ROOT / "tests/support/dying_loads"), **env) as running:
+    with service(tmp_path / "data", environ=DYING_LOADS, **env) as running:
         printed = running.wait_for("serving on")
         assert f"dies/segv: cannot be loaded: {DYING['segv']}" in printed
         with httpx.Client(base_url=running.url, timeout=READY_S) as client:
@@ -256,14 +276,13 @@ def test_a_row_whose_load_dies_is_failed_for_its_callers_and_no_other_model_noti
 def test_a_model_that_was_added_is_served_where_all_rows_of_the_file_die(tmp_path: Path) -> None:
     models = tmp_path / "models.toml"
     models.write_text('[[models]]\nid = "dies/segv"\nengine = "echo"\noptions = { load_s = 0.1 }\n')
-    dying = str(ROOT / "tests/support/dying_loads")
     with service(tmp_path / "data", MODELS_FILE=str(models)) as running:
         running.wait_for("serving on")
         httpx.post(
             f"{running.url}/v1/admin/models", json={"id": "my/echo", "engine": "echo"}
         ).raise_for_status()
         stop(running)
-    with service(tmp_path / "data", path=dying, MODELS_FILE=str(models)) as running:
+    with service(tmp_path / "data", environ=DYING_LOADS, MODELS_FILE=str(models)) as running:
         running.wait_for("serving on")
         headers = {"x-wait-for-model": "true"}
         answer = httpx.post(

@@ -64,7 +64,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             "MODELS_FILE": str(models),
             "LOG_LEVEL": "debug",
         }
-        running = stack.enter_context(service(data, **settings))
+        running = stack.enter_context(service(data, environ={}, **settings))
         running.wait_for("serving on https://")
         trust = ssl.create_default_context(cafile=str(made.ca))
         url = running.url.replace("http:", "https:")

@@ -23,8 +23,12 @@ def driver(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("script", "state", "said"),
     [
-        ('echo "0, NVIDIA H200, 140000, 143771"', "ok", "0: NVIDIA H200, 140000 of 143771 MiB free"),
-        ('echo "0, NVIDIA GB10, [N/A], [N/A]"; echo "WARNING: infoROM is corrupted"', "ok", "0: NVIDIA GB10"),
+        ('echo "0, NVIDIA H200, 140000, 143771, 9.0"', "ok", "0: NVIDIA H200, 140000 of 143771 MiB free"),
+        (
+            'echo "0, NVIDIA GB10, [N/A], [N/A], 12.1"; echo "WARNING: infoROM is corrupted"',
+            "ok",
+            "0: NVIDIA GB10",
+        ),
         ("exit 15", "problem", "ended with 15"),
         ('echo "NVIDIA-SMI has failed: no driver"; exit 9', "problem", "has failed: no driver"),
     ],

@@ -161,7 +161,8 @@ async def test_a_start_that_waits_for_a_disk_says_once_what_it_waits_for(
     refused = httpx.Response(503, json={"error": "The record store takes no writes now; try again."})
     loading = httpx.Response(503, json={"models": {"org/m": "loading"}})
     ready = httpx.Response(200, json={"models": {"org/m": "ready"}})
-    calm: Any = SimpleNamespace(check=lambda **_: None, failed=list, all_failed=False)
+    parts = {"check": lambda **_: None, "failed": list, "all_failed": False, "announce": lambda: None}
+    calm: Any = SimpleNamespace(**parts)
     runner = Runner(Settings(), Models((ECHO,)), DataFolder(tmp_path), 8000, 0)
 
     async with answering(refused, refused, None, refused, loading, None, loading, ready) as client:
@@ -186,7 +187,7 @@ def test_a_given_server_that_takes_no_writes_is_one_sentence(
 
 def test_every_process_learns_where_records_models_and_pictures_are(tmp_path: Path) -> None:
     plan = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://:s@127.0.0.1:7000/0")
-    worker = plan.worker(Model(id="org/m", engine="echo", rows=8))
+    [worker] = plan.workers(Model(id="org/m", engine="echo", rows=8))
 
     for command in (plan.api(), worker, plan.courier()):
         assert command.env["SIGHTLINE_REDIS__URL"] == "redis://:s@127.0.0.1:7000/0"

@@ -2,18 +2,23 @@
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from shared.errors import Unavailable
 from shared.models import Model, Models
 from shared.registry import Registry
-from shared.settings import Settings
+from shared.settings import RedisSettings, Settings
+from shared.store.fleet import fleet
 from shared.store.models import Registered
+from shared.store.script import Store, connect
+from shared.store.workers import State, beat
 from sightline.exits import CommandError, Exit
 from sightline.serving import workers as module
 from sightline.serving.child import Command
@@ -21,9 +26,17 @@ from sightline.serving.folder import DataFolder
 from sightline.serving.plan import Plan
 from sightline.serving.workers import Workers
 from tests.support.clients import until_async
+from tests.support.redis_server import redis_server
 
 OWN, NEW = Model(id="org/own", engine="echo"), Model(id="org/new", engine="echo")
 OTHER = NEW.model_copy(update={"rows": 2})
+
+
+@dataclass(eq=False)
+class Process:
+    command: Command
+    pid: int = 0
+    exit_code: int | None = None
 
 
 @dataclass
@@ -41,13 +54,16 @@ class Stage:
         if self.refused and self.refused in command.name:
             raise CommandError(Exit.CHILD, "no more processes")
         self.running.append(command)
-        self.children.append(SimpleNamespace(command=command, exit_code=None))
+        self.children.append(Process(command))
         return self.children[-1]
 
     async def end(self, child: Any) -> None:
         self.running.remove(child.command)
 
-    def run(self, _call: object) -> Registered:
+    def run(self, call: Any) -> Registered:
+        """The store that has the models, and nothing to say of workers."""
+        if call.script.name != "models":
+            raise Unavailable("store_unavailable", "")
         rows = {model.lane: model.model_dump_json(exclude_defaults=True) for model in self.added}
         return Registered(rows, frozenset(model.lane for model in self.removed), {})
 
@@ -113,8 +129,46 @@ def test_the_longest_name_of_a_model_is_one_that_its_log_can_have(tmp_path: Path
     with pytest.raises(ValueError, match="fewer slashes"):
         Model(id="a/" * 99 + "a", engine="echo")
     longest = Model(id="a/" * 40 + "a" * 120, engine="echo")
-    log = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0").worker(longest).log
-    assert len(os.fsencode(f"{log.name}.1")) <= 255, "where it is put by"
+    [worker] = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0").workers(longest)
+    assert len(os.fsencode(f"{worker.log.name}.1")) <= 255, "where it is put by"
+
+
+def test_callers_of_a_model_whose_worker_is_on_its_way_are_told_that_it_starts(tmp_path: Path) -> None:
+    """Whether its process has not come so far yet, or is started again after a crash."""
+    stage = Stage()
+    with redis_server() as server:
+        settings = Settings(redis=RedisSettings(url=SecretStr(server.url())))
+        store = connect(settings.redis)
+        parts: tuple[Any, Any] = stage, store
+        plan = Plan(settings, DataFolder(tmp_path), 8000, server.url())
+        workers = Workers(parts[0], plan, Registry(Models((OWN,))), parts[1], stage.said.append)
+
+        def state() -> tuple[str, int]:
+            workers.announce()
+            [lane] = store.run(fleet(settings, [OWN.lane]))
+            return lane.lane.state, len(lane.workers)
+
+        workers.start()
+        [child] = stage.children
+        child.pid = 4711
+        assert state() == ("loading", 1)
+        report(settings, store, child.pid)
+        assert state() == ("ready", 1), "it has reported itself"
+        child.exit_code = -9
+        report(settings, store, child.pid, "gone")
+        assert state() == ("loading", 1), "it is started again"
+        child.pid, child.exit_code = 4712, None
+        assert state() == ("loading", 1)
+        report(settings, store, child.pid)
+        assert state() == ("ready", 1)
+        report(settings, store, child.pid, "gone")
+        assert state() == ("no_worker", 0), "a process that hangs is not on its way"
+
+
+def report(settings: Settings, store: Store, pid: int, state: State = "ready") -> None:
+    record = {"pid": str(pid), "host": socket.gethostname()}
+    call = beat(settings, worker=f"worker_{pid}", lane=OWN.lane, state=state, facts={}, record=record)
+    store.run(call)
 
 
 async def followed(workers: Workers, stage: Stage, *names: str) -> None:

@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from transformers import GenerationConfig, GenerationMixin
 
 from shared.errors import CallerError, ModelFailed
-from shared.model_files import description_faults, weight_faults
+from shared.model_files import NOT_OURS, description_faults, weight_faults
 from shared.models import Model
 from worker.engines.loading.devices import check_devices, check_places, warn_of_idle_gpu
 from worker.engines.loading.generation_defaults import check_defaults, settle
@@ -275,9 +275,6 @@ def _device(name: str) -> str:
 
 
 # Finds a model's files on this machine, or downloads them, and guesses how long loading takes.
-
-# Other frameworks' copies of the same weights.
-NOT_OURS = ("*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf", "*.pth", "original/*", "onnx/*")
 
 # Enough to tell a network disk from a local one, and little enough to take no time.
 SAMPLE_BYTES = 32 * 2**20

@@ -1,0 +1,213 @@
+"""How `sightline run MODEL` serves a model: its device, number format, engine and rows, and why."""
+
+import json
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from shared.models import Model
+from sightline.doctor.gpu import DriverError, Gpu, seen, without_cuda
+from sightline.exits import CommandError, Exit
+from sightline.serving.memory import free_mb
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Engine = Literal["auto", "continuous", "sequential", "vllm"]
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a number."""
+
+REQUEST_TOKENS = 4096
+"""Tokens of a request with a large picture and a long answer, by which rows are counted."""
+CACHE_SHARES = {"vllm": 0.9, "auto": 0.33}
+"""Of the memory beside the weights, the part that holds requests; ours moves them when they grow."""
+MOST_ROWS = {"vllm": 128, "auto": 64}
+MOST_CPU_ROWS = 16
+VLLM_MODELS = Path("model_executor/models/registry.py")
+BFLOAT16_CAPABILITY = 8.0
+"""CUDA's compute capability from which a device computes in bfloat16."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a model's files say: `size` in bytes, `dtype` None where they do not, or are quantised.
+
+    `token_bytes` is what a token takes in the cache in 16 bits, None where the config does not say.
+    """
+
+    size: int
+    dtype: Dtype | None
+    network: str
+    context_length: int | None
+    token_bytes: int | None
+
+    def in_format(self, dtype: Dtype) -> int:
+        """Bytes of the weights once they are loaded."""
+        if dtype == "auto" or self.dtype is None:
+            return self.size
+        return self.size * WIDTHS[dtype] // WIDTHS[self.dtype]
+
+
+def weights(folder: Path, size: int) -> Weights:
+    """Read `config.json`. Raises CommandError where it is none."""
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        text: dict[str, Any] = config.get("text_config") or config.get("llm_config") or config
+    except (OSError, ValueError, AttributeError) as error:
+        raise CommandError(Exit.USAGE, f"{folder} holds no model: config.json: {error}.") from None
+    named = (part.get(name) for part in (config, text) for name in ("dtype", "torch_dtype"))
+    quantised = "quantization_config" in config
+    dtype: Any = next((name for name in named if name in WIDTHS and not quantised), None)
+    networks = config.get("architectures") or ["?"]
+    return Weights(size, dtype, networks[0], text.get("max_position_embeddings"), _token_bytes(text))
+
+
+def _token_bytes(text: dict[str, Any]) -> int | None:
+    try:
+        heads = text["num_attention_heads"]
+        width = text.get("head_dim") or text["hidden_size"] // heads
+        return int(2 * 2 * text["num_hidden_layers"] * (text.get("num_key_value_heads") or heads) * width)
+    except (LookupError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a worker computes. `free` is bytes, None where unknown; `count` of them are there."""
+
+    name: str
+    free: int | None
+    count: int = 1
+    gpu: bool = True
+    bfloat16: bool = True
+    reason: str = ""
+
+
+def device() -> Device:
+    """The GPU with the least room, where torch can use it; else the CPU."""
+    cpu_mb = free_mb()
+    cpu = Device("the CPU", None if cpu_mb is None else int(cpu_mb * 2**20), gpu=False, bfloat16=False)
+    try:
+        gpus = usable_gpus()
+    except DriverError as error:
+        return _because(cpu, f"the driver of the GPU does not answer ({error})")
+    if not gpus:
+        return _because(cpu, "there is no NVIDIA GPU to use")
+    if without_cuda():
+        return _because(cpu, f"the torch that is installed cannot use the {gpus[0].name}")
+    least = min(gpus, key=lambda gpu: gpu.free_mb or 0)
+    free = cpu.free if least.free_mb is None else least.free_mb * 2**20
+    able = (least.capability or BFLOAT16_CAPABILITY) >= BFLOAT16_CAPABILITY
+    return Device(least.name, free, len(gpus), bfloat16=able)
+
+
+def _because(cpu: Device, reason: str) -> Device:
+    return Device(cpu.name, cpu.free, gpu=False, bfloat16=False, reason=reason)
+
+
+# Which GPUs may be used: nvidia-smi shows all, whatever the environment says.
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def usable_gpus() -> list[Gpu]:
+    """Raises DriverError."""
+    named = os.environ.get(VISIBLE)
+    names = [] if named is None else [name.strip() for name in named.split(",") if name.strip()]
+    # Names other than indexes are the driver's business.
+    known = named is not None and all(name.isdecimal() for name in names)
+    return [gpu for gpu in seen() if str(gpu.index) in names] if known else seen()
+
+
+def visible_devices(workers: int) -> list[dict[str, str]]:
+    """The environment of each of several workers of a model: one GPU each, in turns. Raises DriverError."""
+    gpus = usable_gpus() if workers > 1 else []
+    return [{VISIBLE: str(gpus[at % len(gpus)].index)} if gpus else {} for at in range(workers)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The row, and three lines that say what was chosen and why."""
+
+    row: Model
+    words: str
+
+
+def choose(id: str, source: str, files: Weights, place: Device, engine: Engine | None) -> Choice:
+    """Raises CommandError where the model does not fit."""
+    dtype, why_dtype = _dtype(files, place)
+    loaded = files.in_format(dtype)
+    _check_fits(id, loaded, place)
+    name, why_engine = (engine, "as asked") if engine else _engine(files, place)
+    rows, context, why_rows = _rows(files, loaded, place, name)
+    row = Model(id=id, source=source, engine=name, dtype=dtype, rows=rows, context_length=context)
+    shown = files.dtype or "their quantised format" if dtype == "auto" else dtype
+    free = "" if place.free is None else f" with {_amount(place.free)} free"
+    count = f"{place.count} of " if place.count > 1 else ""
+    because = f": {place.reason}" if place.reason else ""
+    return Choice(
+        row,
+        f"model    {id}: weights of {_amount(loaded)} in {shown}, {why_dtype}\n"
+        f"device   {count}{place.name}{free}{because}\n"
+        f"engine   {name}, {why_engine}; {rows} requests at once, {why_rows}",
+    )
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _dtype(files: Weights, place: Device) -> tuple[Dtype, str]:
+    own = files.dtype
+    if own is None:
+        return "auto", "as its files are"
+    if place.gpu and not place.bfloat16 and own != "float16":
+        return "float16", "since this GPU does not compute in bfloat16"
+    if place.gpu and own == "float32":
+        return "bfloat16", "half of what its files take"
+    if place.gpu:
+        return "auto", "as its files are"
+    if place.free is None or 2 * files.in_format("float32") <= place.free:
+        return "float32", "in which a CPU's answers do not depend on what is computed beside them"
+    return "bfloat16", "since float32 would take most of the memory"
+
+
+def _check_fits(id: str, loaded: int, place: Device) -> None:
+    if place.free is not None and loaded > place.free:
+        raise CommandError(
+            Exit.MEMORY,
+            f"{id} does not fit: its weights take {_amount(loaded)}, and {place.name} has "
+            f"{_amount(place.free)} free. Choose a smaller or quantised one, or spread it over GPUs by a row "
+            "in models.toml (docs/models.md).",
+        )
+
+
+def _engine(files: Weights, place: Device) -> tuple[Engine, str]:
+    spec = find_spec("vllm")
+    if spec is None or spec.origin is None:
+        return "auto", "which batches in flight where the model passes its check"
+    if not place.gpu:
+        return "auto", "since vLLM is for a GPU"
+    try:
+        known = (Path(spec.origin).parent / VLLM_MODELS).read_text(encoding="utf-8")
+    except OSError:
+        known = ""
+    if f'"{files.network}"' not in known:
+        return "auto", f"since the vLLM that is installed does not know {files.network}"
+    return "vllm", "which is installed and knows this model"
+
+
+def _rows(files: Weights, loaded: int, place: Device, engine: Engine) -> tuple[int, int | None, str]:
+    """The rows, a context length where the model's own has no room in vLLM, and why so many rows."""
+    kind = "vllm" if engine == "vllm" else "auto"
+    if engine == "sequential":
+        return 1, None, "one by one"
+    if place.free is None or not files.token_bytes:
+        return MOST_CPU_ROWS, None, "as no more is known"
+    most = MOST_ROWS[kind] if place.gpu else MOST_CPU_ROWS
+    tokens = int(CACHE_SHARES[kind] * (place.free - loaded)) // files.token_bytes
+    rows = max(1, min(most, tokens // REQUEST_TOKENS))
+    own = files.context_length
+    context = max(tokens // 1024 * 1024, 1024) if kind == "vllm" and own and tokens < own else None
+    fitting = f"as {REQUEST_TOKENS} tokens of each fit into the memory"
+    return rows, context, "as many as are of use" if rows == most else fitting
