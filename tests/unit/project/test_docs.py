@@ -79,6 +79,12 @@ def test_what_a_page_tells_people_to_type_exists(snippet: Snippet) -> None:
         assert (ROOT / path).exists()
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "benchmarks/README.md"], ids=_name)
+def test_the_version_of_torch_that_a_page_names_is_the_pinned_one(page: Path) -> None:
+    (pinned,) = re.findall(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\btorch==[\d.]+", page.read_text(encoding="utf-8"))) == {pinned}
+
+
 @pytest.mark.parametrize("snippet", list(snippets(*DATA)), ids=str)
 def test_a_file_that_a_page_shows_can_be_read(snippet: Snippet) -> None:
     if snippet.kind == "toml":
