@@ -156,10 +156,13 @@ def _bounds(steady: dict[str, Any]) -> list[Bound]:
 
 def _picture(loads: Mapping[str, Sequence[SimulatedJob]]) -> Figure:
     """The calibration plot: one panel for each load, jobs binned by their estimates."""
-    figure, panels = report.figure(len(loads), (4 * len(loads), 4), sharex=True, sharey=True)
-    for panel, (name, jobs) in zip(panels, loads.items(), strict=True):
+    figure, panels = report.figure(2, (9, 9), rows=-(-len(loads) // 2), sharex=True, sharey=True)
+    for panel, (name, jobs) in zip(panels.flat, loads.items(), strict=False):
         _draw_calibration(panel, name, jobs)
-    report.label(panels[0], "told (p50, p90), s", "waited, s", log=True)
+    report.label(panels.flat[0], log=True)
+    for panel in panels.flat:
+        panel.set_xlabel("estimated (p50, p90), s")
+        panel.set_ylabel("waited, s")
     return figure
 
 
@@ -172,7 +175,7 @@ def _draw_calibration(panel: Any, name: str, jobs: Sequence[SimulatedJob]) -> No
         estimates = [sum(getattr(one.estimate, share) for one in some) / len(some) for some in bins]
         label = f"{'half' if share == 'p50' else 'nine in ten'} began by then"
         panel.plot(estimates, [row[at] for row in waits], mark, label=label)
-    panel.axline((0.01, 0.01), (1, 1), color="black", linewidth=1, linestyle="--")
+    panel.axline((0.01, 0.01), (1, 1), color=report.GRAY, linewidth=1, linestyle="--")
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_title(name)

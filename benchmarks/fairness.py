@@ -146,7 +146,7 @@ def _picture(floods: Floods) -> Figure:
     figure, panels = report.figure(len(floods), (5.5 * len(floods), 4), sharey=True)
     for panel, (costs, both) in zip(panels, floods.items(), strict=True):
         for order, jobs in both.items():
-            for group, color in (("others", "tab:blue"), ("flood", "tab:gray")):
+            for group, color in (("others", report.SERIES[0]), ("flood", report.GRAY)):
                 style = {"linestyle": LINES[order], "color": color}
                 report.shares(panel, _waits(jobs, group), f"{group}, {order}", **style)
         panel.set_title(f"{costs} costs")

@@ -104,6 +104,7 @@ def _picture(laps: Laps) -> Figure:
     for side, some in laps.items():
         left.plot(range(1, len(some) + 1), [lap["per_s"] for lap in some], "o-", label=side)
         report.shares(right, [ms for lap in some for ms in lap["first_ms"]], side)
+    left.set_ylim(bottom=0)
     report.label(left, "round", f"events/s of {STREAMS} streams")
     report.label(right, "from asking until the first text, ms", "share of the streams")
     return figure

@@ -260,7 +260,7 @@ def _picture(outcome: Outcome) -> Figure:
     for batch, label in ((outcome.whole, "whole"), (outcome.cut, "cancelled at half")):
         left.plot([step.at - began for step in batch.steps], [step.done for step in batch.steps], label=label)
     for name, at in outcome.kills.items():
-        left.axvline(at - began, color="tab:red", alpha=0.5, linewidth=0.8)
+        left.axvline(at - began, color=report.SERIES[3], alpha=0.5, linewidth=0.8)
         left.annotate(f"{name} killed", (at - began, 0), rotation=90, fontsize=7, va="bottom")
     report.label(left, "s since the upload began", "lines done")
     for name, span in outcome.spans().items():

@@ -23,14 +23,7 @@ from benchmarks.frame.services import ROOT
 DECODING = "decoding"
 """Listed among the systems: the engine's steps compared with those of generate(), without any server."""
 QUICK_FOLDER = ROOT / "data" / "benchmarks"
-COLORS = {
-    "continuous": "tab:blue",
-    "wide": "tab:purple",
-    "sequential": "tab:cyan",
-    "serve": "tab:orange",
-    "vllm": "tab:green",
-}
-LINES = {1: "-", 2: "--"}
+COLORS = dict(zip(("continuous", "serve", "vllm", "sequential", "wide"), report.SERIES, strict=True))
 
 
 def main() -> int:
@@ -77,29 +70,28 @@ def _arguments() -> command.Options:
 
 
 def picture(parts: Sequence[dict[str, Any]]) -> Figure:
-    """Tokens a second over the number of callers, a panel for each model and number format."""
-    cases = list(product(MODELS, DTYPES))
-    figure, panels = report.figure(len(cases), (5 * len(cases), 4.5), sharex=True)
-    for panel, (model, dtype) in zip(panels, cases, strict=True):
+    """Tokens a second of the whole machine over the callers, a panel for each model and number format."""
+    cases, most = list(product(MODELS, DTYPES)), max(row["cores"] for row in parts)
+    figure, panels = report.figure(len(DTYPES), (10, 8), rows=len(MODELS), sharex=True)
+    for panel, (model, dtype) in zip(panels.flat, cases, strict=True):
         for row in parts:
-            if (row["model"], row["dtype"]) == (model, dtype):
+            if (row["model"], row["dtype"], row["cores"]) == (model, dtype, most):
                 _draw_line(panel, row)
         panel.set_title(f"{model}, {dtype}")
         panel.set_xscale("log", base=2)
         panel.set_ylim(bottom=0)
         panel.set_xlabel("callers at once")
-    panels[0].set_ylabel("tokens/s")
-    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4, fontsize=8)
+        panel.set_ylabel(f"tokens/s, {most} cores")
+    lines = {line.get_label(): line for panel in panels.flat for line in panel.get_lines()}
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=3)
     return figure
 
 
 def _draw_line(panel: Any, row: dict[str, Any]) -> None:
     points = sorted(row["points"].values(), key=lambda point: point["clients"])
-    cores = "1 core" if row["cores"] == 1 else f"{row['cores']} cores"
     rates = [[point[name] for point in points] for name in ("clients", "tokens_per_s")]
-    style = {"color": COLORS[row["system"]], "label": f"{SYSTEMS[row['system']].replace('`', '')}, {cores}"}
-    panel.plot(*rates, LINES[row["cores"]], marker="o", **style)
+    style = {"color": COLORS[row["system"]], "label": SYSTEMS[row["system"]].replace("`", "")}
+    panel.plot(*rates, marker="o", **style)
 
 
 if __name__ == "__main__":

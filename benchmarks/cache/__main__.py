@@ -59,12 +59,14 @@ def _picture(asked: Counter[str], hits: Counter[str]) -> Figure:
     names = sorted(asked, key=lambda field: (field != SAME, field), reverse=True)
     figure, panel = report.figure(size=(8, 0.18 * len(names) + 1))
     panel.barh(
-        names, [asked[name] for name in names], color="tab:gray", label="pairs that differ in this field"
+        names, [asked[name] for name in names], color=report.GRAY, label="pairs that differ in this field"
     )
-    panel.barh(names, [hits[name] for name in names], color="tab:red", label="answered from the cache")
+    panel.barh(names, [hits[name] for name in names], color=report.SERIES[0], label="answered from the cache")
     panel.set_xscale("symlog", linthresh=1)
+    panel.margins(y=0.01)
+    panel.grid(axis="y", visible=False)
     panel.tick_params(axis="y", labelsize=7)
-    report.label(panel, "pairs", loc="lower right")
+    report.label(panel, "pairs", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
 
 

@@ -198,9 +198,11 @@ def _picture(outcome: Outcome) -> Figure:
     report.counts(left, [story.ended_at for story in stories if story.ended_at], min(accepted), "ended")
     for fault in outcome.landed:
         if fault.name == "redis":
-            left.axvspan(fault.at - min(accepted), fault.until - min(accepted), color="tab:red", alpha=0.3)
-    report.label(left, "s since the first job was accepted (red: record store hit)", "jobs")
-    labels = ("no restart of the record store lately", "after a restart of the record store")
+            left.axvspan(
+                fault.at - min(accepted), fault.until - min(accepted), color=report.SERIES[3], alpha=0.3
+            )
+    report.label(left, "s since the first job was accepted (red: Redis hit)", "jobs")
+    labels = ("no restart of Redis lately", "after a restart of Redis")
     limits = (LEASE_S + ALLOWANCE_S, 2 * LEASE_S + ALLOWANCE_S)
     for seconds, label, limit in zip(_parted(outcome.recoveries.all), labels, limits, strict=True):
         line = report.shares(right, seconds, label, drawstyle="steps-post")

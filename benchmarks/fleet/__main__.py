@@ -49,7 +49,7 @@ ROOMY = 0.7
 """Below this share of its core the record server must not be what rows wait for."""
 FULL = 0.95
 """Above this share rows wait for this machine, which simulates workers that normally have their own."""
-COLORS = ("tab:blue", "tab:orange")
+COLORS = report.SERIES[:2]
 
 
 @dataclass(frozen=True)
@@ -213,17 +213,17 @@ def _bounds(fleets: Sequence[Fleet]) -> list[Bound]:
 
 
 def _picture(fleets: Sequence[Fleet], saturations: Sequence[Saturation]) -> Figure:
-    """Left the fleets, right the jobs a second that a whole core of the record server does."""
+    """Left the fleets, right the jobs a second that a whole core of Redis does."""
     figure, (left, right) = report.figure(2, width_ratios=(3, 1))
     for way, color in zip(WAYS, COLORS, strict=True):
         some = [row for row in fleets if row.way == way.name]
         sizes = [row.workers for row in some]
         left.plot(sizes, [row.efficiency for row in some], "o-", color=color, label=f"{way.name}: work")
-        left.plot(sizes, [row.redis for row in some], "s--", color=color, label=f"{way.name}: record server")
+        left.plot(sizes, [row.redis for row in some], "s--", color=color, label=f"{way.name}: Redis")
     left.set_ylim(0, 1.05)
     report.label(left, "workers", "share of the rows' time, share of a core", log=True)
     right.bar([row.way for row in saturations], [row.full_per_s for row in saturations], color=COLORS)
-    right.set_ylabel("jobs/s of one record server, its core full")
+    right.set_ylabel("jobs/s of one Redis, its core full")
     return figure
 
 

@@ -11,13 +11,35 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from cycler import cycler
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter, ScalarFormatter
 
 from benchmarks.frame.statistics import Bound, Ratio
 from sightline.serving.server import find_binary
 
 FOLDER = Path(__file__).parents[1] / "results"
+PAPER, INK, GRID = "#fffffe", "#30363d", "#d8dee4"
+"""Of what is no series: they change with the theme, and are no colour of anything else."""
+DARK = {PAPER: "#0d1117", INK: "#d1d7e0", GRID: "#3d444d"}
+SERIES = ("#3b82c4", "#c9742b", "#3f9a5f", "#c9526b", "#8a6cc8")
+"""At most five in a picture, each to be told from white and from the dark paper."""
+GRAY = "#7d8590"
+STYLE: Any = {
+    **{f"{part}.facecolor": PAPER for part in ("figure", "axes", "savefig")},
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "hatch.color"), INK),
+    "grid.color": GRID,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=SERIES),
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.hashsalt": "sightline",
+}
 PACKAGES = ("celery", "kombu", "fastapi", "uvicorn", "uvloop", "httptools", "redis", "hiredis")
 
 
@@ -93,15 +115,44 @@ def write(folder: Path, name: str, measured: dict[str, Any], picture: Figure) ->
     """<name>.json and <name>.svg."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    picture.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    pyplot.close(picture)
+    draw(folder / f"{name}.svg", picture)
     print(f"wrote {name}.json and {name}.svg")
 
 
-def figure(columns: int = 1, size: tuple[float, float] = (11, 4), **options: Any) -> tuple[Figure, Any]:
-    """A picture with panels side by side: an array of them where there are several."""
+def draw(file: Path, picture: Figure) -> None:
+    """An SVG that is read on white and on dark pages, with numbers that are written out."""
+    for panel in picture.axes:
+        for axis in (panel.xaxis, panel.yaxis):
+            if isinstance(axis.get_major_formatter(), (ScalarFormatter, LogFormatter)):
+                axis.set_major_formatter(FuncFormatter(_written_out))
+                axis.set_minor_formatter(NullFormatter())
+    picture.savefig(file, metadata={"Date": None}, bbox_inches="tight", pad_inches=0.15)
+    pyplot.close(picture)
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("</style>", f"{dark_rules()}</style>", 1), encoding="utf-8")
+
+
+def _written_out(value: float, _: int | None = None) -> str:
+    """1,000 and 0.01 instead of powers of ten."""
+    return f"{value:,.10g}"
+
+
+def dark_rules() -> str:
+    rules = "".join(
+        f'[style*="{use}: {light}"]{{{use}:{dark}!important}}'
+        for light, dark in DARK.items()
+        for use in ("fill", "stroke")
+    )
+    return f"@media(prefers-color-scheme:dark){{{rules}}}"
+
+
+def figure(
+    columns: int = 1, size: tuple[float, float] = (11, 4), *, rows: int = 1, **options: Any
+) -> tuple[Figure, Any]:
+    """A picture with panels side by side, in rows: an array of them where there are several."""
     pyplot.switch_backend("svg")
-    return pyplot.subplots(1, columns, figsize=size, layout="constrained", **options)
+    pyplot.rcParams.update(STYLE)
+    return pyplot.subplots(rows, columns, figsize=size, layout="constrained", **options)
 
 
 def shares(panel: Any, values: Sequence[float], label: str, **style: Any) -> Any:
@@ -121,7 +172,7 @@ def label(panel: Any, x: str = "", y: str = "", *, log: bool = False, **legend: 
     panel.set_ylabel(y)
     if log:
         panel.set_xscale("log")
-    panel.legend(**{"fontsize": 8, **legend})
+    panel.legend(**legend)
 
 
 def _cpu_model() -> str:

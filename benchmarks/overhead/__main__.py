@@ -97,13 +97,14 @@ def _picture(latency_ms: dict[str, dict[str, Any]], ratios: Sequence[Ratio]) -> 
     for key, height in (("p99", 0.7), ("p50", 0.4)):
         bars = left.barh(names, [latency_ms[name][key] for name in names], height, label=key)
         left.bar_label(bars, fmt="%.2f", padding=2)
-    report.label(left, "ms, idle queue")
+    left.margins(x=0.15)
+    report.label(left, "ms, idle queue", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     spread = [[r.value - r.low for r in ratios], [r.high - r.value for r in ratios]]
     labels = [f"{r.name}\nover {r.baseline}" for r in ratios]
-    bars = right.barh(labels, [r.value for r in ratios], xerr=spread, height=0.6)
-    right.bar_label(bars, fmt="%.2f", padding=2, label_type="center", color="white")
+    bars = right.barh(labels, [r.value for r in ratios], xerr=spread, height=0.6, ecolor=report.INK)
+    right.bar_label(bars, fmt="%.2f", padding=2, label_type="center", color=report.PAPER)
     for target in {r.at_least for r in ratios if r.at_least is not None}:
-        right.axvline(target, linestyle="--", color="black", linewidth=1)
+        right.axvline(target, linestyle="--", color=report.GRAY, linewidth=1)
     right.set_xlabel("requests/s, ours over the baseline (dashed: target)")
     return figure
 

@@ -104,7 +104,7 @@ def _picture(rows: dict[str, list[float]]) -> Figure:
     figure, panel = report.figure(size=(6, 3.5))
     for name, row in rows.items():
         report.shares(panel, row, f"to the {name}")
-    report.label(panel, "from the cancelling request, ms", "share of the cancelled jobs", log=True)
+    report.label(panel, "from the cancelling request, ms", "share of the cancelled jobs")
     return figure
 
 

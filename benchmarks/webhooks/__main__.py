@@ -220,7 +220,7 @@ def _picture(outcome: Outcome) -> Figure:
     report.counts(left, outcome.ended, outcome.began, "jobs ended")
     report.counts(left, [c.at for c in outcome.calls if c.status == 204], outcome.began, "calls taken")
     for at in outcome.kills:
-        left.axvline(at - outcome.began, color="tab:red", alpha=0.4, linewidth=0.8)
+        left.axvline(at - outcome.began, color=report.SERIES[3], alpha=0.4, linewidth=0.8)
     report.label(left, "s since the first job was submitted (red: courier killed)")
     for behaviour in BEHAVIOURS:
         if waits := delays(outcome.calls, behaviour):

@@ -5,10 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-COLOURS = (
-    *("#3b6fb6", "#d08a2e", "#3f8f5f", "#c2504c", "#7c5fb0", "#2f9aa8", "#a8577e", "#8a8f2f"),
-    *("#5b8def", "#b6763b", "#6fae87", "#8a8a8a"),
-)
+COLOURS = ("#3b6fb6", "#d08a2e", "#3f8f5f", "#c2504c", "#7c5fb0")
+"""As many lines are drawn in one chart: those that rise highest."""
 BLUE = "#1f5fa8"
 CHARACTER, LEGEND = 6.0, 13.0
 """About as wide is a character of a legend, and so high is one of its lines."""
@@ -72,9 +70,10 @@ def spelled(value: float, unit: str) -> str:
 
 def lines(box: Frame, series: Sequence[Series], unit: str, *, stacked: bool) -> Iterator[str]:
     """Over time, each in its colour, with their legend; what is 0 throughout is left out."""
-    named = [one for one in series if one.tells]
-    rows = _legend_rows([one.name for one in named], box.width - 20)
-    heights = _sums(series, box.moments) if stacked else [v for one in series for v in one.values.values()]
+    nonzero = [one for one in series if one.tells]
+    named = _highest(nonzero)
+    rows = _legend_rows([one.name for one in named], box.width - 20, len(nonzero) - len(named))
+    heights = _sums(named, box.moments) if stacked else [v for one in named for v in one.values.values()]
     step = _step(max(heights, default=0.0), unit)
     most = max(math.ceil(max(heights, default=0.0) / step), 1) * step
     frame = _inner(box, LEGEND * len(rows), most)
@@ -193,22 +192,31 @@ def _area(frame: Frame, one: Series, base: Mapping[float, float], colour: str) -
 
 
 def _colours(count: int) -> list[str]:
-    return [COLOURS[at % len(COLOURS)] for at in range(count)]
+    return list(COLOURS[:count])
 
 
-def _legend_rows(names: Sequence[str], width: float) -> list[list[tuple[str, str]]]:
+def _highest(series: Sequence[Series]) -> list[Series]:
+    """As many as there are colours, in their order."""
+    kept = sorted(series, key=lambda one: max(one.values.values()), reverse=True)[: len(COLOURS)]
+    return [one for one in series if one in kept]
+
+
+def _legend_rows(names: Sequence[str], width: float, left_out: int = 0) -> list[list[tuple[str, str]]]:
     """Names and their colours, as many in a line as fit, and the last line says how many more there are."""
     rows: list[list[tuple[str, str]]] = []
     left = 0.0
     for at, (name, colour) in enumerate(zip(names, _colours(len(names)), strict=True)):
         if not rows or _wide(name) > left:
             if len(rows) == LEGEND_LINES:
-                rows[-1].append((f"and {len(names) - at} more", "none"))
-                break
+                rows[-1].append((f"and {len(names) - at + left_out} more", "none"))
+                return rows
             rows.append([])
             left = width if len(rows) < LEGEND_LINES else width - _wide("and 99 more")
         rows[-1].append((name, colour))
         left -= _wide(name)
+    if left_out:
+        rows += [[]] if left < _wide("and 99 more") and len(rows) < LEGEND_LINES else []
+        rows[-1].append((f"and {left_out} more", "none"))
     return rows
 
 

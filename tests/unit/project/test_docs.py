@@ -16,6 +16,7 @@ import pytest
 from api.dialects.sampling import SPELLINGS
 from api.server.errors import OWN
 from docs.generate.pages import pages as generated
+from shared.models_file import load_models
 from shared.settings import CLIENT_KEY, Settings, known_names
 from shared.store.script import FOLDER
 from sightline.exits import Exit
@@ -78,6 +79,12 @@ def test_what_a_page_tells_people_to_type_exists(snippet: Snippet) -> None:
         assert (ROOT / path).exists()
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "benchmarks/README.md"], ids=_name)
+def test_the_version_of_torch_that_a_page_names_is_the_pinned_one(page: Path) -> None:
+    (pinned,) = re.findall(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\btorch==[\d.]+", page.read_text(encoding="utf-8"))) == {pinned}
+
+
 @pytest.mark.parametrize("snippet", list(snippets(*DATA)), ids=str)
 def test_a_file_that_a_page_shows_can_be_read(snippet: Snippet) -> None:
     if snippet.kind == "toml":
@@ -87,11 +94,9 @@ def test_a_file_that_a_page_shows_can_be_read(snippet: Snippet) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd on this machine")
-def test_systemd_reads_every_line_of_the_unit_that_the_page_shows(tmp_path: Path) -> None:
-    (shown,) = snippets("ini")
+def test_systemd_reads_every_line_of_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "sightline@api.service"
-    program = shutil.which("true") or ""
-    unit.write_text(shown.code.replace("/opt/sightline/.venv/bin/sightline", program), encoding="utf-8")
+    shutil.copy(ROOT / "deploy/systemd/sightline@.service", unit)
     done = subprocess.run(
         ["systemd-analyze", "verify", str(unit)],  # noqa: S607
         capture_output=True,
@@ -100,6 +105,17 @@ def test_systemd_reads_every_line_of_the_unit_that_the_page_shows(tmp_path: Path
     )
     assert str(unit) not in done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_the_files_for_systemd_name_settings_and_rights_that_exist() -> None:
+    folder = ROOT / "deploy/systemd"
+    rows = [row for file in folder.glob("*.env") for row in file.read_text(encoding="utf-8").splitlines()]
+    names = {row.partition("=")[0] for row in rows if row.startswith("SIGHTLINE_")}
+    assert names <= known_names()
+    (model,) = load_models(folder / "models.toml").rows
+    assert f"SIGHTLINE_WORKER__MODEL={model.id}" in rows
+    (user,) = re.findall(r"^# (user .*)$", (folder / "redis.conf").read_text(encoding="utf-8"), re.MULTILINE)
+    assert user in (ROOT / "examples/redis/users.acl").read_text(encoding="utf-8").splitlines()
 
 
 def test_a_second_back_up_of_one_machine_is_neither_lost_nor_hidden_in_the_first(tmp_path: Path) -> None:
