@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from sightline.commands import commands, examples
-from sightline.exits import Exit
+from sightline.exits import CommandError, Exit
 from sightline.serving.folder import typed_path
 from sightline.serving.model_argument import Wanted
 from sightline.serving.model_choice import Engine
@@ -42,6 +42,8 @@ def _run(
     fetches what is missing. Then it asks a sample question, and serves on loopback until Ctrl-C. Accepted
     jobs are still there at the next start.
     """
+    if engine and not model:
+        raise CommandError(Exit.USAGE, "--engine is for a MODEL; in models.toml each table names its own.")
     return run(port, data, Wanted(model, engine, workers))
 
 

@@ -23,6 +23,7 @@ SECTIONS = {
     "chaos": "What is lost when processes crash",
     "webhooks": "Whether every webhook is delivered",
     "streams": "Many streams through OpenAI's client",
+    "first_minute": "From nothing to the first answer",
     "pictures": "What large pictures cost to decode",
     "fairness": "Whether one caller's flood delays others (simulated)",
     "eta": "Whether jobs start when estimated (simulated)",

@@ -10,9 +10,8 @@ import tomli_w
 from shared.model_files import DamagedFileError
 from shared.model_files import weights as weight_files
 from shared.models import Model
-from sightline.doctor.gpu import DriverError
 from sightline.exits import CommandError, Exit
-from sightline.serving.model_choice import Engine, choose, device, usable_gpus, visible_devices, weights
+from sightline.serving.model_choice import Engine, choose, device, visible_devices, weights
 from sightline.serving.model_download import described
 
 HEAD = "# Written by `sightline run {}`: copy it to models.toml to change it (docs/models.md).\n\n"
@@ -27,10 +26,9 @@ class Wanted(NamedTuple):
 
     def environments(self) -> Sequence[Mapping[str, str]]:
         """What each worker of a model gets besides the settings: of several, a GPU of its own."""
-        try:
-            return visible_devices(self.workers or (max(1, len(usable_gpus())) if self.model else 1))
-        except DriverError:
-            return [{}] * (self.workers or 1)
+        place = device()
+        count = self.workers or (place.count if self.model else 1)
+        return visible_devices(count) if place.gpu else [{}] * count
 
 
 def write_models_file(

@@ -120,9 +120,11 @@ def usable_gpus() -> list[Gpu]:
 
 
 def visible_devices(workers: int) -> list[dict[str, str]]:
-    """The environment of each of several workers of a model: one GPU each, in turns. Raises DriverError."""
-    gpus = usable_gpus() if workers > 1 else []
-    return [{VISIBLE: str(gpus[at % len(gpus)].index)} if gpus else {} for at in range(workers)]
+    """The environment of each of several workers of a model: a usable GPU each, in turns."""
+    if workers == 1:
+        return [{}]
+    gpus = usable_gpus()
+    return [{VISIBLE: str(gpus[at % len(gpus)].index)} for at in range(workers)]
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def described(id: str) -> HubModel:
 
 def _snapshot(id: str, *, besides: Sequence[str] = (), **options: Any) -> Any:
     from huggingface_hub import snapshot_download
+
     # It warns of each try that it repeats.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     options.setdefault("tqdm_class", _meter(0, lambda _done, _total: None, threading.Event()))

@@ -57,8 +57,9 @@ def run(port: int, data: Path, wanted: Wanted) -> Exit:
         raise CommandError(Exit.USAGE, str(error)) from None
     check_tls(settings.api)
     check_port(port)
+    environments = wanted.environments()
     if wanted.model is None:
-        check_memory(models.rows)
+        check_memory(models.rows * len(environments))
     check_files()
     folder = DataFolder(data)
     lock_fd = folder.lock(LAST_GRACE_S)
@@ -66,10 +67,10 @@ def run(port: int, data: Path, wanted: Wanted) -> Exit:
         settings = settings.model_copy(update={"models_file": folder.models_file})
         write_models_file(wanted.model, wanted.engine, models.rows, folder.models_file, say)
         models = load_models(folder.models_file)
-        check_memory(models.rows)
+        check_memory(models.rows * len(environments))
     which = " (shipped: there is no models.toml here)" if settings.models_file == SHIPPED_MODELS else ""
     say(f"models   {shown(settings.models_file)}{which}")
-    asyncio.run(until_stopped(Runner(settings, models, folder, port, lock_fd, wanted.environments()), folder))
+    asyncio.run(until_stopped(Runner(settings, models, folder, port, lock_fd, environments), folder))
     return Exit.OK
 
 

@@ -39,6 +39,19 @@ def test_taken_port_is_found_before_anything_is_started(
     assert not (tmp_path / "data").exists()
 
 
+def test_an_engine_without_a_model_is_refused_rather_than_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--engine", "vllm"]) == Exit.USAGE
+    assert "--engine is for a MODEL" in capsys.readouterr().err
+
+
+def test_a_model_that_is_nothing_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["run", "no-such-model", "--port", str(free_port()), "--data", str(tmp_path)])
+    assert code == Exit.USAGE
+    assert "no-such-model is no id of the models file, no folder" in capsys.readouterr().err
+
+
 def test_free_port_passes() -> None:
     check_port(free_port())
 
