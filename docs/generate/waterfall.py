@@ -7,8 +7,8 @@ from typing import Protocol
 WIDTH, LEFT, ROW, TOP = 980, 330, 24, 34
 COLOURS = {"sightline-api": "#3b6fb6", "sightline-courier": "#b6763b", "sightline-worker": "#3f8f5f"}
 STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#222}.dim{fill:#777}.line{stroke:#ddd}"
-    "@media(prefers-color-scheme:dark){text{fill:#ddd}.dim{fill:#999}.line{stroke:#444}}"
+    "text{font:12px system-ui,sans-serif;fill:#222}.dim{fill:#666}.line{stroke:#ddd}.ground{fill:#fff}"
+    "@media(prefers-color-scheme:dark){text{fill:#ddd}.dim{fill:#999}.line{stroke:#444}.ground{fill:#0d1117}}"
 )
 
 
@@ -39,6 +39,7 @@ def draw(spans: Sequence[Span]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="A trace of {len(spans)} spans">',
         f"<style>{STYLE}</style>",
+        f'<rect class="ground" width="{WIDTH}" height="{height}"/>',
         *_axis(first, last, height),
     ]
     for row, (depth, span) in enumerate(_tree(spans)):

@@ -26,7 +26,10 @@ from tests.support.tls import Certificates, certificates, tls_front
 PAGE = ROOT / "docs/production.md"
 BIN = Path(sys.executable).parent
 LIMIT_S = 150
-pytestmark = pytest.mark.timeout(4 * LIMIT_S)
+pytestmark = [
+    pytest.mark.timeout(4 * LIMIT_S),
+    pytest.mark.skipif(sys.platform != "linux", reason="the page is about Linux's programs"),
+]
 STANDINS = ("apt-get", "certbot", "git", "journalctl")
 """What does nothing here."""
 FOLDERS = ("/etc/", "/var/lib/", "/backup/")

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from benchmarks.frame import report
+from docs.generate.charts import COLOURS, Frame, Series, lines
 from docs.generate.measured import RESULTS
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -46,6 +47,15 @@ def test_the_colours_are_seen_on_both_papers() -> None:
     assert _contrast(report.INK, report.PAPER) >= 7
     assert _contrast(report.DARK[report.INK], report.DARK[report.PAPER]) >= 7
     assert all(_apart(one, other) for one, other in combinations(report.SERIES, 2))
+
+
+def test_a_chart_of_the_board_shows_the_highest_lines_and_counts_the_others() -> None:
+    series = [Series(f"line {height}", {0.0: height, 1.0: height}) for height in range(1, 8)]
+    drawn = "".join(lines(Frame(0, 0, 400, 300, [0.0, 1.0]), series, "short", stacked=False))
+    assert drawn.count('class="curve"') == len(COLOURS) == MOST_SERIES
+    assert "and 2 more" in drawn
+    assert "line 3<" in drawn
+    assert "line 2<" not in drawn
 
 
 def _series(text: str) -> list[int]:
