@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import httpx
 from typer import Argument, Option
 
-from sightline.commands import LOCAL, Json, Model, Url, commands, examples
+from sightline.commands import Json, Model, Url, commands, examples
 from sightline.events import lines
 from sightline.exits import CommandError, Exit
 from sightline.progress import PlaceBar
@@ -34,7 +34,7 @@ def _ask(
     question: Annotated[str, Argument(help="what to ask")],
     picture: Annotated[str, Option(metavar="FILE|URL", help=PICTURE)],
     model: Model = None,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Send a question and a picture, and print the answer as it is generated."""

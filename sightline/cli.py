@@ -45,7 +45,8 @@ examples:
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_* environment variables, listed
 in docs/settings.md; the models are listed in models.toml. If the service requires API keys, commands send
-the one in SIGHTLINE_API_KEY.
+the one in SIGHTLINE_API_KEY. They call the service that `sightline run` started here, or the one that
+SIGHTLINE_URL or --url names.
 
 exit codes (make run ends with 2 for all but 0):
 """

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from sightline.ask import PICTURE, first_model, picture_url
-from sightline.commands import LOCAL, Json, Model, Url, commands, examples
+from sightline.commands import Json, Model, Url, commands, examples
 from sightline.jobs import expected
 from sightline.serving.service import client_of, fetched, speaking
 from sightline.terminal import show, show_facts
@@ -20,7 +20,7 @@ def _estimate(
     picture: Annotated[str | None, Option(metavar="FILE|URL", help=PICTURE)] = None,
     model: Model = None,
     max_tokens: Annotated[int | None, Option(help="maximum length of the answer")] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Predict what a submit would do; nothing is submitted or stored.
