@@ -20,6 +20,15 @@ Url = Annotated[
 ]
 Json = Annotated[bool, Option("--json", help="print JSON, one value a line")]
 Limit = Annotated[int, Option(min=1, max=100, help="how many")]
+Pictures = Annotated[
+    list[str] | None,
+    Option(
+        "--picture",
+        metavar="FILE|URL",
+        help="a PNG, JPEG, WebP or GIF file, or a URL that the service fetches; may be repeated",
+    ),
+]
+MaxTokens = Annotated[int | None, Option(min=1, help="maximum length of the answer")]
 Model = Annotated[str | None, Option(help="id of the model (default: the first one served)")]
 
 
