@@ -1,24 +1,26 @@
-"""`sightline ask`: one question about one picture, the answer printed as it is made."""
+"""`sightline ask`: a question about pictures, or a conversation, printed as it is generated."""
 
-import base64
-import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from contextlib import suppress
+from dataclasses import asdict
+from itertools import chain
+from typing import Annotated
 
-import httpx
 from typer import Argument, Option
 
-from sightline.commands import LOCAL, Json, Model, Url, commands, examples
-from sightline.events import lines
+from sightline.chat import Chat, picture_url
+from sightline.commands import Json, MaxTokens, Model, Pictures, Url, commands, examples
 from sightline.exits import CommandError, Exit
 from sightline.progress import PlaceBar
-from sightline.serving.service import check, check_stream, client_of, code, parsed, reason, speaking
-from sightline.terminal import show_json
+from sightline.serving.service import client_of
+from sightline.terminal import note, show_json
 
-PICTURE = "a PNG, JPEG, WebP or GIF file, or a URL that the service fetches"
+HELP = (
+    "/picture FILE|URL adds a picture to the next question, /picture alone drops those that were added; "
+    "Ctrl-C stops an answer, Ctrl-D ends"
+)
+NO_QUESTION = 'There is no question: type one, as in sightline ask "What is this?", or pipe it in.'
 app = commands()
 
 
@@ -26,134 +28,118 @@ app = commands()
     "ask",
     epilog=examples(
         'sightline ask "How many shapes are there?" --picture examples/sample.png',
-        'sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json',
+        'sightline ask "What has changed?" --picture before.jpg --picture https://example.com/after.jpg',
+        "sightline ask --picture street.jpg              a conversation",
+        'echo "What is a job?" | sightline ask --json',
         'sightline ask "What is it?" --picture a.jpg --url http://10.0.0.5:8000',
     ),
 )
 def _ask(
-    question: Annotated[str, Argument(help="what to ask")],
-    picture: Annotated[str, Option(metavar="FILE|URL", help=PICTURE)],
+    question: Annotated[str | None, Argument(help="what to ask", show_default=False)] = None,
+    picture: Pictures = None,
     model: Model = None,
-    url: Url = LOCAL,
+    max_tokens: MaxTokens = None,
+    interactive: Annotated[
+        bool, Option("--interactive", "-i", help="go on with follow-up questions, one a line")
+    ] = False,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Send a question and a picture, and print the answer as it is generated."""
-    with client_of(url) as client, PlaceBar("waiting") as bar:
-        emit: Callable[[str], object] = (lambda _: None) if as_json else bar.emit
-        answer = ask(client, Question(question, picture, model), emit, bar.show_place)
+    """Ask a question, with pictures or without, and print the answer as it is generated.
+
+    Without a question a conversation starts, where each question is sent with all before it. If standard
+    input is no terminal, it is read as the question.
+    """
+    if question is None and not (interactive or sys.stdin.isatty()):
+        question = _read(sys.stdin.read).strip()
+        if not question:
+            raise CommandError(Exit.USAGE, NO_QUESTION)
+    with client_of(url) as client:
+        chat = Chat(client, model, max_tokens, [picture_url(name) for name in picture or ()])
+        if interactive or question is None:
+            _converse(chat, question, as_json=as_json)
+        else:
+            _show_answer(chat, question, as_json=as_json)
+
+
+def _show_answer(chat: Chat, question: str, *, as_json: bool) -> None:
+    with PlaceBar("waiting") as bar:
+        try:
+            answer = chat.ask(question, (lambda _: None) if as_json else bar.emit, bar.show_place)
+        finally:
+            if bar.begun:
+                print()
     if as_json:
         show_json(asdict(answer))
-    else:
-        print()
 
 
-@dataclass(frozen=True)
-class Question:
-    """`picture` is a file, or an http(s) URL that the service fetches; `model` None: the first one served."""
-
-    text: str
-    picture: str
-    model: str | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The whole answer; `cache` is the service's word for where it came from."""
-
-    model: str
-    text: str
-    finish_reason: str | None
-    cache: str | None
-    job: str | None
+def _converse(chat: Chat, question: str | None, *, as_json: bool) -> None:
+    """Answer line by line until the input ends. A person may go on after a failure, a script does not."""
+    typed = sys.stdin.isatty()
+    if typed:
+        note(HELP)
+    for line in chain([question] if question else [], _lines(chat)):
+        try:
+            _answer_line(chat, line, as_json=as_json)
+        except KeyboardInterrupt:
+            if not typed:
+                raise
+            note("stopped")
+        except CommandError as error:
+            if not typed:
+                raise
+            note(str(error), "red")
 
 
-def ask(
-    client: httpx.Client,
-    question: Question,
-    emit: Callable[[str], object],
-    wait: Callable[[str], object] = lambda _: None,
-) -> Answer:
-    """Ask and call `emit` with each piece of the answer, `wait` with each comment. Raises CommandError.
-
-    Makes one request, which a key's quota counts; three where several models are served and none is named.
-    """
-    with speaking(client):
-        with _posted(client, question, question.model) as reply:
-            if question.model is not None or not _asks_for_a_model(reply):
-                return _answer(reply, emit, wait)
-        with _posted(client, question, first_model(client)) as reply:
-            return _answer(reply, emit, wait)
+def _answer_line(chat: Chat, line: str, *, as_json: bool) -> None:
+    match line.split(maxsplit=1):
+        case []:
+            pass
+        case ["/picture"]:
+            chat.pictures = []
+        case ["/picture", name]:
+            # A terminal quotes the name of a file that is dropped on it.
+            chat.pictures.append(picture_url(name.strip().strip("'\"")))
+        case [word, *_] if word.startswith("/"):
+            note(HELP)
+        case _:
+            _show_answer(chat, line, as_json=as_json)
 
 
-def _posted(
-    client: httpx.Client, question: Question, model: str | None
-) -> AbstractContextManager[httpx.Response]:
-    body = {"stream": True, "messages": [_message(question)]} | ({"model": model} if model else {})
-    # A person at a terminal waits while the model is still loading.
-    headers = {"x-wait-for-model": "true"}
-    return client.stream("POST", "/v1/chat/completions", json=body, headers=headers)
+def _lines(chat: Chat) -> Iterator[str]:
+    """What is typed or piped; the prompt says how many pictures the next question has."""
+    with suppress(ImportError):
+        # For `input`: lines can be edited, and earlier ones called back.
+        import readline  # noqa: F401
+    while True:
+        count = len(chat.pictures)
+        prompt = f"[{count} picture{'s' * (count > 1)}] > " if count else "> "
+        try:
+            line = _read(_typed, prompt)
+        except (EOFError, KeyboardInterrupt) as end:
+            if sys.stdin.isatty():
+                # The shell's own prompt begins a line.
+                print(file=sys.stderr)
+            if isinstance(end, KeyboardInterrupt):
+                raise
+            return
+        if line.strip() == "/quit":
+            return
+        yield line
 
 
-def _asks_for_a_model(reply: httpx.Response) -> bool:
-    """Whether the service refused because several models are served and none was named."""
-    return reply.status_code == httpx.codes.NOT_FOUND and code(reply.read()) == "model_not_found"
+def _typed(prompt: str) -> str:
+    """One line; the prompt is for a person, and not for the output of a script."""
+    if not sys.stdin.isatty():
+        return input()
+    if sys.stdout.isatty():
+        return input(prompt)
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return input()
 
 
-def _answer(reply: httpx.Response, emit: Callable[[str], object], wait: Callable[[str], object]) -> Answer:
-    check_stream(reply)
-    model, text, finish = _read(_events(reply, wait), emit)
-    return Answer(model, text, finish, reply.headers.get("x-cache"), reply.headers.get("x-job-id"))
-
-
-def first_model(client: httpx.Client) -> str:
-    """The first model served, for a question that names none. Raises CommandError."""
-    reply = client.get("/v1/models")
-    check(reply)
-    served = parsed(reply)["data"]
-    if not served:
-        raise CommandError(Exit.REFUSED, "No model is served there: see `sightline models add --help`.")
-    return str(served[0]["id"])
-
-
-def _message(question: Question) -> dict[str, Any]:
-    picture = {"type": "image_url", "image_url": {"url": picture_url(question.picture)}}
-    return {"role": "user", "content": [picture, {"type": "text", "text": question.text}]}
-
-
-def picture_url(picture: str) -> str:
-    """A URL unchanged, a file as a data: URI. Raises CommandError."""
-    if picture.startswith(("http://", "https://")):
-        return picture
+def _read(read: Callable[..., str], *prompt: str) -> str:
     try:
-        data = Path(picture).read_bytes()
-    except OSError as error:
-        raise CommandError(Exit.USAGE, f"The picture {picture} cannot be read: {error.strerror}.") from None
-    # The service tells a picture's kind by its bytes, whatever name it has.
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
-
-
-def _read(events: Iterator[str], emit: Callable[[str], object]) -> tuple[str, str, str | None]:
-    """The model, the text, why it ended. Only `[DONE]` is a clean end: a broken stream never looks whole."""
-    pieces: list[str] = []
-    model, finish = "", None
-    for data in events:
-        if data == "[DONE]":
-            return model, "".join(pieces), finish
-        chunk = json.loads(data)
-        if "error" in chunk:
-            raise CommandError(Exit.REFUSED, f"The answer broke off: {reason(data)}")
-        model = chunk["model"]
-        for choice in chunk["choices"]:
-            piece = choice["delta"].get("content") or ""
-            finish = choice.get("finish_reason") or finish
-            pieces.append(piece)
-            emit(piece)
-    raise CommandError(Exit.UNREACHABLE, "The answer broke off: the connection ended before it was complete.")
-
-
-def _events(reply: httpx.Response, wait: Callable[[str], object]) -> Iterator[str]:
-    for line in lines(reply.iter_text()):
-        if line.startswith(":"):
-            wait(line[1:].strip())
-        elif line.startswith("data:"):
-            yield line[5:].strip()
+        return read(*prompt)
+    except UnicodeDecodeError:
+        raise CommandError(Exit.USAGE, "Standard input is not written in UTF-8.") from None

@@ -14,7 +14,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 import httpx
 from typer import Argument, Option
 
-from sightline.commands import LOCAL, Json, Limit, Url, commands
+from sightline.commands import Json, Limit, Url, commands
 from sightline.exits import CommandError, Exit, PassingError
 from sightline.progress import Bar, tenths
 from sightline.serving.service import called, check, client_of, fetched, parsed, segment, speaking
@@ -171,7 +171,7 @@ def _create(
     endpoint: Annotated[Endpoint, Option(help="endpoint of the lines")] = "/v1/chat/completions",
     metadata: Annotated[list[str] | None, Option(metavar="KEY=VALUE", help="stored with the batch")] = None,
     awaited: Annotated[bool, Option("--wait", help="wait for its end")] = False,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Upload a file of requests, a JSON object a line, and run them within a day.
@@ -196,7 +196,7 @@ def _create(
 def _list(
     limit: Limit = 20,
     after: Annotated[str | None, Option(help="only batches older than this one")] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """List batches, newest first."""
@@ -204,13 +204,13 @@ def _list(
 
 
 @app.command("show")
-def _show(batch: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+def _show(batch: Id, url: Url = None, as_json: Json = False) -> None:
     """Show one batch: its state, counts and files."""
     show(called(url, "GET", path_of(batch)), as_json, _show_card)
 
 
 @app.command("wait")
-def _wait(batch: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+def _wait(batch: Id, url: Url = None, as_json: Json = False) -> None:
     """Wait for a batch's end, with its progress on standard error.
 
     Exits with 0 if it completed, even if some lines failed, and with 9 if it failed, expired or was
@@ -225,19 +225,19 @@ def _wait(batch: Id, url: Url = LOCAL, as_json: Json = False) -> None:
 
 
 @app.command("cancel")
-def _cancel(batch: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+def _cancel(batch: Id, url: Url = None, as_json: Json = False) -> None:
     """Cancel a batch; finished lines are kept."""
     show(called(url, "POST", f"{path_of(batch)}/cancel"), as_json, _show_card)
 
 
 @app.command("output")
-def _output(batch: Id, to: To = None, url: Url = LOCAL, as_json: Json = False) -> None:  # noqa: ARG001
+def _output(batch: Id, to: To = None, url: Url = None, as_json: Json = False) -> None:  # noqa: ARG001
     """Write an ended batch's answers to standard output, or to a file once they are complete."""
     _fetch(batch, to, url, "output_file_id", "no line succeeded")
 
 
 @app.command("errors")
-def _errors(batch: Id, to: To = None, url: Url = LOCAL, as_json: Json = False) -> None:  # noqa: ARG001
+def _errors(batch: Id, to: To = None, url: Url = None, as_json: Json = False) -> None:  # noqa: ARG001
     """Write the failed lines, with reasons, to standard output, or to a file once they are complete."""
     _fetch(batch, to, url, "error_file_id", "no line failed")
 
@@ -318,7 +318,7 @@ def _check_completed(batch: Batch) -> None:
         raise CommandError(Exit.JOB, f"The batch is {batch['status']}.{why}")
 
 
-def _fetch(id: str, to: Path | None, url: str, name: str, none: str) -> None:
+def _fetch(id: str, to: Path | None, url: str | None, name: str, none: str) -> None:
     with client_of(url) as client:
         batch = state(client, id)
         if batch["status"] not in ENDED:

@@ -17,7 +17,7 @@ from sightline.terminal import note
 NAME = "sightline"
 COMMANDS = {
     "run": ("process_commands", "start the whole service on this machine"),
-    "ask": ("ask", "ask a running service about a picture"),
+    "ask": ("ask", "ask a running service, about pictures too"),
     "estimate": ("estimate", "predict what a submit would do"),
     "jobs": ("jobs", "list, show, follow, cancel and retry jobs"),
     "batches": ("batches", "run a file of requests and download the answers"),
@@ -35,6 +35,7 @@ examples:
   sightline run                                    start everything, ask a first question, serve on port 8000
   sightline ask "How many shapes are there?" --picture examples/sample.png
   sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
+  sightline ask --picture street.jpg               start a conversation
   sightline jobs list --status failed              the last jobs that failed
   sightline jobs follow job_5f0c...                print a job's answer as it is generated
   sightline batches create questions.jsonl         run a file of requests within a day
@@ -45,7 +46,8 @@ examples:
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_* environment variables, listed
 in docs/settings.md; the models are listed in models.toml. If the service requires API keys, commands send
-the one in SIGHTLINE_API_KEY.
+the one in SIGHTLINE_API_KEY. They call the service that `sightline run` started here, or the one that
+SIGHTLINE_URL or --url names.
 
 exit codes (make run ends with 2 for all but 0):
 """

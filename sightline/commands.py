@@ -11,12 +11,24 @@ from sightline.terminal import is_terminal
 
 # A person reads help in colour and boxes, a script and a pager plain text.
 LAYOUT: Literal["rich"] | None = "rich" if is_terminal(sys.stdout) else None
-LOCAL = "http://127.0.0.1:8000"
 CODES = "Exit codes are listed by `sightline --help`."
 
-Url = Annotated[str, Option(help="the service")]
+# The name is CLIENT_URL of shared/settings, whose import takes longer than showing a help.
+Url = Annotated[
+    str | None,
+    Option(envvar="SIGHTLINE_URL", help="the service (default: what runs here, else port 8000)"),
+]
 Json = Annotated[bool, Option("--json", help="print JSON, one value a line")]
 Limit = Annotated[int, Option(min=1, max=100, help="how many")]
+Pictures = Annotated[
+    list[str] | None,
+    Option(
+        "--picture",
+        metavar="FILE|URL",
+        help="a PNG, JPEG, WebP or GIF file, or a URL that the service fetches; may be repeated",
+    ),
+]
+MaxTokens = Annotated[int | None, Option(min=1, help="maximum length of the answer")]
 Model = Annotated[str | None, Option(help="id of the model (default: the first one served)")]
 
 

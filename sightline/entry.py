@@ -17,7 +17,7 @@ def main() -> int:
 
         if sys.argv[1:2] in PROCESSES:
             stop_at_once()
-        _ready_output()
+        _ready_streams()
         from sightline.cli import main as typed
 
         return typed()
@@ -31,10 +31,10 @@ def _root() -> Path:
     return service if (service := package / "service").is_dir() else package.parent
 
 
-def _ready_output() -> None:
+def _ready_streams() -> None:
     """Python sets a closed stream to None, and fails at a character that the terminal's encoding lacks."""
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

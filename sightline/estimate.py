@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument
 
-from sightline.ask import PICTURE, first_model, picture_url
-from sightline.commands import LOCAL, Json, Model, Url, commands, examples
+from sightline.chat import first_model, picture_url
+from sightline.commands import Json, MaxTokens, Model, Pictures, Url, commands, examples
 from sightline.jobs import expected
 from sightline.serving.service import client_of, fetched, speaking
 from sightline.terminal import show, show_facts
@@ -17,10 +17,10 @@ app = commands()
 @app.command("estimate", epilog=examples('sightline estimate "What does the sign say?" --picture street.jpg'))
 def _estimate(
     question: Annotated[str, Argument(help="the question")],
-    picture: Annotated[str | None, Option(metavar="FILE|URL", help=PICTURE)] = None,
+    picture: Pictures = None,
     model: Model = None,
-    max_tokens: Annotated[int | None, Option(help="maximum length of the answer")] = None,
-    url: Url = LOCAL,
+    max_tokens: MaxTokens = None,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Predict what a submit would do; nothing is submitted or stored.
@@ -31,10 +31,9 @@ def _estimate(
     with client_of(url) as client:
         with speaking(client):
             model = model or first_model(client)
-        image = {"image": picture_url(picture)} if picture else {}
         body = {
             "model": model,
-            "input": {"prompt": question} | image,
+            "input": {"prompt": question, "images": [picture_url(name) for name in picture or ()]},
             "parameters": {"max_new_tokens": max_tokens},
         }
         forecast = fetched(client, "POST", "/v1/estimate", body=body)

@@ -8,7 +8,7 @@ import httpx
 from typer import Argument, Option
 
 from shared.job import Priority, Status
-from sightline.commands import LOCAL, Json, Limit, Url, commands
+from sightline.commands import Json, Limit, Url, commands
 from sightline.exits import CommandError, Exit
 from sightline.follow import PATH, Job, Reader, follow, path_of, texts
 from sightline.progress import PlaceBar
@@ -42,7 +42,7 @@ def _list(
     metadata: Annotated[list[str] | None, Option(metavar="KEY=VALUE", help="only jobs with it")] = None,
     limit: Limit = 20,
     after: Annotated[str | None, Option(help="the previous page's end, or a job: only older ones")] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first.
@@ -67,25 +67,25 @@ def _list(
 
 
 @app.command("show")
-def _show(job: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+def _show(job: Id, url: Url = None, as_json: Json = False) -> None:
     """Show one job: its state, attempts and answer."""
     show(called(url, "GET", path_of(job)), as_json, show_card)
 
 
 @app.command("cancel")
-def _cancel(job: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+def _cancel(job: Id, url: Url = None, as_json: Json = False) -> None:
     """Cancel a job."""
     show(called(url, "POST", f"{path_of(job)}/cancel"), as_json, _show_state)
 
 
 @app.command("retry")
-def _retry(job: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+def _retry(job: Id, url: Url = None, as_json: Json = False) -> None:
     """Submit an ended job again, as a new job."""
     show(called(url, "POST", f"{path_of(job)}/retry"), as_json, _show_state)
 
 
 @app.command("follow")
-def _follow(job: Id, url: Url = LOCAL, as_json: Json = False) -> None:
+def _follow(job: Id, url: Url = None, as_json: Json = False) -> None:
     """Print a job's answer as it is generated.
 
     Resumes after a lost connection; status goes to standard error. Exits with 0 only if the job succeeded,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from shared.api_keys import SCOPES
-from sightline.commands import LOCAL, Json, Url, commands
+from sightline.commands import Json, Url, commands
 from sightline.serving.service import called, segment
 from sightline.terminal import moment, show, show_secret, show_table
 
@@ -41,7 +41,7 @@ def _create(
     per_minute: Annotated[int | None, Option(help="requests a minute (default: unlimited)")] = None,
     max_queued: Annotated[int | None, Option(help="queued jobs for one model (default: the setting)")] = None,
     retain: Annotated[int | None, Option(help=RETAINED)] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Create a key and print its secret once; jobs, answers and quotas belong to its caller."""
@@ -59,14 +59,14 @@ def _create(
 
 
 @app.command("list")
-def _list(url: Url = LOCAL, as_json: Json = False) -> None:
+def _list(url: Url = None, as_json: Json = False) -> None:
     """List the keys, newest first."""
     show(called(url, "GET", PATH), as_json, lambda page: show_table(COLUMNS, map(_row, page["data"])))
 
 
 @app.command("rotate")
 def _rotate(
-    key: Key, grace: Annotated[int | None, Option(help=GRACE)] = None, url: Url = LOCAL, as_json: Json = False
+    key: Key, grace: Annotated[int | None, Option(help=GRACE)] = None, url: Url = None, as_json: Json = False
 ) -> None:
     """Replace a key's secret and print it once; the old one stays valid for a while."""
     made = called(url, "POST", f"{PATH}/{segment(key)}/rotate", body={"grace_s": grace})
@@ -74,7 +74,7 @@ def _rotate(
 
 
 @app.command("revoke")
-def _revoke(key: Key, url: Url = LOCAL, as_json: Json = False) -> None:
+def _revoke(key: Key, url: Url = None, as_json: Json = False) -> None:
     """Revoke a key permanently."""
     revoked = called(url, "DELETE", f"{PATH}/{segment(key)}")
     sentence = f"{revoked['id']} is revoked; API processes that know it forget it within a second"

@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from shared.models_file import load_models
 from shared.settings import SettingsError
-from sightline.commands import LOCAL, Json, Url, commands
+from sightline.commands import Json, Url, commands
 from sightline.exits import CommandError, Exit
 from sightline.serving.service import called, segment
 from sightline.terminal import plain, show, show_table
@@ -33,7 +33,7 @@ app = commands("List, add, pause, resume, drain and remove models.", EXAMPLES)
 
 
 @app.command("list")
-def _list(url: Url = LOCAL, as_json: Json = False) -> None:
+def _list(url: Url = None, as_json: Json = False) -> None:
     """List the served models and their state."""
     fleet = called(url, "GET", "/v1/admin/fleet")
     show(fleet, as_json, lambda _: show_table(COLUMNS, map(_row, fleet["models"])))
@@ -43,7 +43,7 @@ def _list(url: Url = LOCAL, as_json: Json = False) -> None:
 def _add(
     file: Annotated[Path, Argument(parser=Path, help="a file with tables like those of models.toml")],
     model: Annotated[str | None, Option(help="only the one with this id")] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Serve the models of a file like models.toml too, or one of them. Idempotent."""
@@ -53,7 +53,7 @@ def _add(
 
 def _add_change(change: str, text: str) -> None:
     @app.command(change, help=text)
-    def command(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
+    def command(model: Model, url: Url = None, as_json: Json = False) -> None:
         name = segment(model, safe="/")
         called(url, "POST", f"{PATH}/{name}/{change}")
         status = called(url, "GET", f"/status/{name}")
@@ -68,7 +68,7 @@ _add_change("drain", "Accept no new jobs for a model; queued ones continue.")
 
 
 @app.command("remove")
-def _remove(model: Model, url: Url = LOCAL, as_json: Json = False) -> None:
+def _remove(model: Model, url: Url = None, as_json: Json = False) -> None:
     """Stop serving a model; queued jobs fail."""
     called(url, "DELETE", f"{PATH}/{segment(model, safe='/')}")
     sentence = f"{plain(model)} is removed; what waits for it fails with model_removed"

@@ -49,6 +49,7 @@ class PlaceBar(Bar):
     """How far a job has come in the line, until its text begins."""
 
     _first = 0
+    begun = False
 
     def show_place(self, comment: str) -> None:
         """A comment of the stream, such as `queued 3 busy`."""
@@ -63,6 +64,7 @@ class PlaceBar(Bar):
 
     def emit(self, piece: str) -> None:
         self.stop()
+        self.begun = True
         show_piece(piece)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from sightline.commands import LOCAL, Json, Url, commands
+from sightline.commands import Json, Url, commands
 from sightline.serving.service import called, segment
 from sightline.terminal import moment, plain, show, show_secret, show_table
 
@@ -28,7 +28,7 @@ app = commands("Create, list, test and delete webhooks, and show their deliverie
 
 
 @app.command("list")
-def _list(url: Url = LOCAL, as_json: Json = False) -> None:
+def _list(url: Url = None, as_json: Json = False) -> None:
     """List the webhooks, newest first."""
     show(called(url, "GET", PATH), as_json, lambda page: show_table(COLUMNS, map(_row, page["data"])))
 
@@ -40,7 +40,7 @@ def _create(
         str | None, Option(help="job.*, job.succeeded, batch.* ..., separated by commas")
     ] = None,
     description: Annotated[str | None, Option(help="description")] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Register a webhook and print its secret once."""
@@ -53,7 +53,7 @@ def _create(
 def _rotate(
     webhook: Webhook,
     grace: Annotated[int | None, Option(help="seconds that the old one signs too (default: a day)")] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Replace a webhook's secret and print it once."""
@@ -62,13 +62,13 @@ def _rotate(
 
 
 @app.command("test")
-def _test(webhook: Webhook, url: Url = LOCAL, as_json: Json = False) -> None:
+def _test(webhook: Webhook, url: Url = None, as_json: Json = False) -> None:
     """Send a test event now."""
     _send(_path(webhook, "test"), url, as_json)
 
 
 @app.command("deliveries")
-def _deliveries(webhook: Webhook, url: Url = LOCAL, as_json: Json = False) -> None:
+def _deliveries(webhook: Webhook, url: Url = None, as_json: Json = False) -> None:
     """List the last deliveries, newest first."""
     page = called(url, "GET", _path(webhook, "deliveries"))
     show(page, as_json, lambda _: show_table(CALLS, map(_call, page["data"])))
@@ -78,7 +78,7 @@ def _deliveries(webhook: Webhook, url: Url = LOCAL, as_json: Json = False) -> No
 def _replay(
     webhook: Webhook,
     event: Annotated[str, Argument(help="the event's id, msg_...")],
-    url: Url = LOCAL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Send an event, again or for the first time."""
@@ -86,7 +86,7 @@ def _replay(
 
 
 @app.command("delete")
-def _delete(webhook: Webhook, url: Url = LOCAL, as_json: Json = False) -> None:
+def _delete(webhook: Webhook, url: Url = None, as_json: Json = False) -> None:
     """Delete a webhook."""
     called(url, "DELETE", _path(webhook))
     show({"id": webhook, "deleted": True}, as_json, lambda _: print(f"{plain(webhook)} is deleted"))
@@ -96,7 +96,7 @@ def _path(webhook: str, *more: str) -> str:
     return "/".join([PATH, segment(webhook), *more])
 
 
-def _send(path: str, url: str, as_json: bool) -> None:
+def _send(path: str, url: str | None, as_json: bool) -> None:
     event = called(url, "POST", path)
     sentence = f"{event['id']} ({event['type']}) is sent; `deliveries` says how it went"
     show(event, as_json, lambda _: print(sentence))

@@ -127,6 +127,8 @@ PREFIX = "SIGHTLINE_"
 BLOB_STORES = ("file", "s3", "gs", "az")
 CLIENT_KEY = "SIGHTLINE_API_KEY"
 """No setting: the API key that the command line sends."""
+CLIENT_URL = "SIGHTLINE_URL"
+"""No setting: the service that the command line calls."""
 
 
 class SettingsError(Exception):
@@ -384,7 +386,7 @@ def fields() -> Iterator[tuple[str, FieldInfo]]:
 
 def load_settings() -> Settings:
     """Read the environment. Raises SettingsError naming the variable; no message holds a value of redis.url or a key."""
-    names = known_names() | {CLIENT_KEY}
+    names = known_names() | {CLIENT_KEY, CLIENT_URL}
     unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in names)
     if unknown:
         near = get_close_matches(unknown[0].upper(), sorted(known_names()), n=1, cutoff=0.8)

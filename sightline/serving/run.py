@@ -28,6 +28,7 @@ from sightline.serving.folder import DataFolder, DataFolderWatch, shown
 from sightline.serving.memory import check_memory
 from sightline.serving.model_argument import Wanted, write_models_file
 from sightline.serving.plan import Plan, own_server
+from sightline.serving.running_services import recorded
 from sightline.serving.sample import Sample
 from sightline.serving.server import ROOM, check_kind, find_binary
 from sightline.serving.service import bearer
@@ -183,8 +184,9 @@ class Runner:
                     # An echo shows that the service runs, not that a model answers.
                     model = min(own, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
                     await Sample(self._settings.models_file, model).show(client, plan.url, say)
-                say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
-                await asyncio.gather(keeping, workers.follow())
+                with recorded(plan.url, self._data.path, say):
+                    say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
+                    await asyncio.gather(keeping, workers.follow())
             finally:
                 keeping.cancel()
 

@@ -10,18 +10,22 @@ from urllib.parse import quote
 
 import httpx
 
-from shared.settings import CLIENT_KEY
+from shared.settings import CLIENT_KEY, CLIENT_URL
 from sightline.exits import CommandError, Exit, PassingError
+from sightline.serving.running_services import LOCAL, service_url
 
 SILENCE_S = 60.0
 """Longest pause between bytes: the service sends a comment line at least every ten seconds."""
 
 
-def client_of(url: str) -> httpx.Client:
-    """A client that sends the key of SIGHTLINE_API_KEY, if any; as an argument all users could see it.
+def client_of(url: str | None) -> httpx.Client:
+    """A client of the service at `url`, else of the one that runs here.
+
+    It sends the key of SIGHTLINE_API_KEY, if any; as an argument all users could see it.
 
     Raises CommandError.
     """
+    url = service_url() if url is None else url
     key = os.environ.get(CLIENT_KEY)
     # A client with its own transport uses no proxy: none leads to this machine.
     direct = httpx.HTTPTransport() if is_loopback(_host(url)) else None
@@ -38,9 +42,9 @@ def _host(url: str) -> str:
     try:
         place = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise CommandError(Exit.USAGE, f"--url {url} is not a URL: {error}.") from None
+        raise CommandError(Exit.USAGE, f"--url {url} (or {CLIENT_URL}) is not a URL: {error}.") from None
     if place.scheme not in ("http", "https") or not place.host:
-        raise CommandError(Exit.USAGE, f"--url {url} is not a URL: write it like http://127.0.0.1:8000.")
+        raise CommandError(Exit.USAGE, f"--url {url} (or {CLIENT_URL}) is not a URL: write it like {LOCAL}.")
     return place.host
 
 
@@ -79,7 +83,7 @@ def unreachable(client: httpx.Client, error: httpx.TransportError) -> str:
         return f"{message}: SSL_CERT_FILE names a file with the authority of its certificate."
     if client.base_url.scheme == "http" and "Server disconnected" in str(error):
         return f"{message}: is it running? Where it has a certificate, --url begins with https://."
-    return f"{message}: is it running? `sightline run` starts it, --url names another address."
+    return f"{message}: is it running? `sightline run` starts it, --url or {CLIENT_URL} names another."
 
 
 def fetched(
@@ -98,7 +102,7 @@ def fetched(
     return parsed(reply) if reply.content else None
 
 
-def called(url: str, method: str, path: str, **call: Any) -> Any:
+def called(url: str | None, method: str, path: str, **call: Any) -> Any:
     """As `fetched`, of a command's only call."""
     with client_of(url) as client:
         return fetched(client, method, path, **call)

@@ -1,6 +1,7 @@
 """The story of a first start: one command, a true answer, Ctrl-C, and all still there the next time."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -83,16 +84,24 @@ class Service:
 
 @contextmanager
 def service(
-    data: Path, *arguments: str, environ: Mapping[str, str] = MappingProxyType({}), **settings: str
+    data: Path,
+    *arguments: str,
+    folder: str = str(ROOT),
+    environ: Mapping[str, str] = MappingProxyType({}),
+    **settings: str,
 ) -> Iterator[Service]:
-    """Started, and at the end of the test killed with all its processes where it has not ended by itself."""
+    """Started, and at the end of the test killed with all its processes where it has not ended by itself.
+
+    It is recorded beside its data.
+    """
     port, output = free_port(), data.with_suffix(f".{time.monotonic_ns()}.out")
     argv = [sys.executable, "-m", "sightline", "run", *arguments, "--port", str(port), "--data", str(data)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-    env |= {f"SIGHTLINE_{name}": value for name, value in settings.items()} | dict(environ)
+    env |= {f"SIGHTLINE_{name}": value for name, value in settings.items()}
+    env |= {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(data.parent / "state"), **environ}
     with (
         output.open("wb") as out,
-        subprocess.Popen(argv, cwd=ROOT, env=env, stdout=out, stderr=out) as process,
+        subprocess.Popen(argv, cwd=folder, env=env, stdout=out, stderr=out) as process,
     ):
         running = Service(process, output, f"http://127.0.0.1:{port}")
         try:
@@ -209,6 +218,36 @@ def test_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(tmp_path: 
         stop(restored)
 
 
+def test_commands_find_the_service_of_their_folder_on_any_port_and_guess_none_of_several(
+    tmp_path: Path, echo: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
+    env |= {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
+
+    def command(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+        argv = [sys.executable, "-m", "sightline", *words]
+        return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=READY_S)
+
+    with service(tmp_path / "data", MODELS_FILE=echo) as one:
+        one.wait_for("serving on")
+        asked = command(tmp_path, "ask", "one", "--picture", str(ROOT / "examples/sample.png"), "--json")
+        assert asked.returncode == 0, asked.stderr
+        job = json.loads(asked.stdout)["job"]
+        with service(tmp_path / "other", folder=str(elsewhere), MODELS_FILE=echo) as other:
+            other.wait_for("serving on")
+            assert job in command(ROOT, "jobs", "list").stdout
+            assert job not in command(elsewhere, "jobs", "list").stdout
+            refused = command(tmp_path, "jobs", "list")
+            assert refused.returncode == 2
+            assert one.url in refused.stderr
+            assert other.url in refused.stderr
+            stop(other)
+        assert job in command(elsewhere, "jobs", "list").stdout
+        stop(one)
+
+
 def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_ends_but_a_server_of_ones_own(
     tmp_path: Path, redis: RedisServer, echo: str
 ) -> None:
@@ -235,7 +274,7 @@ def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_ends_but_a_se
         assert client.info("keyspace").keys() == {"db2", "db3"}
 
 
-DYING_LOADS = {"PYTHONPATH": str(ROOT / "tests/support/dying_loads")}
+DYING_LOADS = {"PYTHONPATH": f"{ROOT / 'tests/support/dying_loads'}:{ROOT}"}
 """From where the processes import, too."""
 DYING = {
     "segv": "its process ended with SIGSEGV while it loaded",

@@ -50,6 +50,7 @@ class Installation:
         (packages / "beside.pth").write_text("\n".join(beside))
         foreign = ("SIGHTLINE_", "PYTHON", "PYTEST")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        self.env["XDG_STATE_HOME"] = str(folder / "state")
 
     def output(self, program: str, *argv: str, cwd: Path) -> str:
         """What a program of its `bin` prints; the test fails where the program does."""

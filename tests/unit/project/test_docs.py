@@ -17,7 +17,7 @@ from api.dialects.sampling import SPELLINGS
 from api.server.errors import OWN
 from docs.generate.pages import pages as generated
 from shared.models_file import load_models
-from shared.settings import CLIENT_KEY, Settings, known_names
+from shared.settings import CLIENT_KEY, CLIENT_URL, Settings, known_names
 from shared.store.script import FOLDER
 from sightline.exits import Exit
 from tests.support.snippets import BY_HAND, DATA, FENCE, KINDS, ROOT, Snippet, pages, snippets
@@ -150,7 +150,7 @@ def test_what_a_page_names_in_passing_is_there(page: Path) -> None:
 
     assert targets <= set(TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
     assert [f for f in files if not (ROOT / f).exists() and not (page.parent / f).exists()] == []
-    assert {span for span in spans if VARIABLE.fullmatch(span)} <= known_names() | {CLIENT_KEY}
+    assert {span for span in spans if VARIABLE.fullmatch(span)} <= known_names() | {CLIENT_KEY, CLIENT_URL}
 
 
 @pytest.mark.parametrize("page", pages(), ids=_name)

@@ -1,188 +1,224 @@
-"""`sightline ask`: what is sent, what is printed, and that a broken answer never looks whole."""
+"""`sightline ask` as people and scripts use it: one question, a pipe, a conversation that outlives Ctrl-C."""
 
-import base64
+import io
 import json
-from collections.abc import Callable
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
-import httpx
 import pytest
 
-from sightline.ask import Answer, Question, ask, picture_url
-from sightline.exits import CommandError, Exit
+from sightline.cli import main
+from sightline.exits import Exit
+from tests.support.service import ROOT
 
-PNG = b"\x89PNG\r\n"
-MODEL = "org/m"
-
-
-def client(handler: Callable[[httpx.Request], httpx.Response]) -> httpx.Client:
-    return httpx.Client(base_url="http://service", transport=httpx.MockTransport(handler))
+LIMIT_S = 30
 
 
-def stream(*events: str) -> httpx.Response:
-    text = ": waiting\n\n" + "".join(f"data: {event}\n\n" for event in events)
-    headers = {"content-type": "text/event-stream", "x-cache": "MISS", "x-job-id": "job_1"}
-    return httpx.Response(200, text=text, headers=headers)
+class Service(ThreadingHTTPServer):
+    """Answers with the question's text, word by word; after "slow" it waits until the caller has left."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.bodies: list[dict[str, Any]] = []
+        self.left = Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def questions(self) -> list[tuple[str, int]]:
+        """The text and number of pictures of each request's last message."""
+        contents = [body["messages"][-1]["content"] for body in self.bodies]
+        return [(content[-1]["text"], len(content) - 1) for content in contents]
 
 
-def chunk(content: str | None, reason: str | None = None) -> str:
-    delta = {} if content is None else {"content": content}
-    return json.dumps({"model": MODEL, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+class Handler(BaseHTTPRequestHandler):
+    server: Service
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.bodies.append(body)
+        text = body["messages"][-1]["content"][-1]["text"]
+        if text == "refused":
+            self.send_response(400)
+            self.end_headers()
+            self.wfile.write(b'{"error": "Ask otherwise."}')
+            return
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for word in text.split():
+            self._send(json.dumps({"model": "my/echo", "choices": [{"delta": {"content": f"{word} "}}]}))
+            if word == "slow":
+                self._wait()
+                return
+        self._send("[DONE]")
+
+    def _send(self, data: str) -> None:
+        self.wfile.write(f"data: {data}\n\n".encode())
+
+    def _wait(self) -> None:
+        for _ in range(10 * LIMIT_S):
+            try:
+                self.wfile.write(b": running\n\n")
+            except OSError:
+                self.server.left.set()
+                return
+            time.sleep(0.1)
 
 
-def test_answer_is_printed_piece_by_piece_and_returned_whole() -> None:
-    printed: list[str] = []
-    reply = stream(chunk(""), chunk("A red"), chunk(" circle."), chunk("", "stop"), "[DONE]")
-
-    waits: list[str] = []
-    question = Question("What?", "http://a/b.png", "org/m")
-    answer = ask(client(lambda _: reply), question, printed.append, waits.append)
-
-    assert waits == ["waiting"]
-    assert answer == Answer("org/m", "A red circle.", "stop", "MISS", "job_1")
-    assert [p for p in printed if p] == ["A red", " circle."]
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service() as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
 
 
-def test_a_question_costs_one_request_and_its_file_travels_as_bytes(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(PNG)
-    seen: list[httpx.Request] = []
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch, service: Service) -> Callable[..., int]:
+    """Runs the command with a text on its standard input; its exit code."""
 
-    def service(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        return stream(chunk("yes", "stop"), "[DONE]")
+    def run(text: bytes, *words: str) -> int:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
+        return main(["ask", *words, "--url", service.url])
 
-    answer = ask(client(service), Question("Is it?", str(picture)), print)
-
-    (request,) = seen
-    assert json.loads(request.content) == {
-        "stream": True,
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {
-                        "type": "image_url",
-                        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
-                    },
-                    {"type": "text", "text": "Is it?"},
-                ],
-            }
-        ],
-    }
-    assert request.headers["x-wait-for-model"] == "true"
-    assert answer.model == MODEL
+    return run
 
 
-def test_where_several_models_are_served_the_first_is_asked() -> None:
-    seen: list[str] = []
-
-    def service(request: httpx.Request) -> httpx.Response:
-        seen.append(request.url.path)
-        if request.url.path == "/v1/models":
-            return httpx.Response(200, json={"data": [{"id": MODEL}, {"id": "org/second"}]})
-        if json.loads(request.content).get("model") != MODEL:
-            return httpx.Response(404, json={"error": {"message": "Name one.", "code": "model_not_found"}})
-        return stream(chunk("yes", "stop"), "[DONE]")
-
-    assert ask(client(service), Question("Is it?", "http://a/b.png"), print).text == "yes"
-    assert seen == ["/v1/chat/completions", "/v1/models", "/v1/chat/completions"]
-    with pytest.raises(CommandError, match="Name one"):
-        ask(client(service), Question("Is it?", "http://a/b.png", "org/none"), print)
+def test_a_question_needs_no_picture_and_may_have_several(
+    piped: Callable[..., int], service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    pictures = ("--picture", str(tmp_path / "a.png"), "--picture", "http://a/b.png")
+    assert piped(b"", "one two") == Exit.OK
+    assert piped(b"", "three", *pictures, "--max-tokens", "7") == Exit.OK
+    assert capsys.readouterr().out == "one two \nthree \n"
+    assert service.questions == [("one two", 0), ("three", 2)]
+    assert [body.get("max_tokens") for body in service.bodies] == [None, 7]
 
 
-def test_a_service_without_models_says_how_to_add_one() -> None:
-    def service(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/v1/models":
-            return httpx.Response(200, json={"data": []})
-        return httpx.Response(404, json={"error": {"message": "None.", "code": "model_not_found"}})
-
-    with pytest.raises(CommandError, match="sightline models add"):
-        ask(client(service), Question("Is it?", "http://a/b.png"), print)
-
-
-def test_url_is_left_to_the_service_to_fetch() -> None:
-    bodies: list[bytes] = []
-
-    def service(request: httpx.Request) -> httpx.Response:
-        bodies.append(request.content)
-        return stream(chunk("x", "stop"), "[DONE]")
-
-    ask(client(service), Question("?", "https://example.com/a.jpg", "m"), print)
-
-    part = json.loads(bodies[0])["messages"][0]["content"][0]
-    assert part == {"type": "image_url", "image_url": {"url": "https://example.com/a.jpg"}}
+def test_a_question_can_be_piped(
+    piped: Callable[..., int], service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert piped(b"one\ntwo\n", "--json", "--picture", "http://a/b.png") == Exit.OK
+    assert json.loads(capsys.readouterr().out)["text"] == "one two "
+    assert service.questions == [("one\ntwo", 1)]
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ('{"error": {"message": "Not a picture.", "code": "invalid_image"}}', "Not a picture."),
-        ('{"error": "Not a picture."}', "Not a picture."),
-        ("<html>Bad gateway</html>", "<html>Bad gateway</html>"),
-        ("", "no reason given"),
-    ],
+    ("text", "sentence"), [(b" \n", "There is no question"), (b"caf\xe9", "not written in UTF-8")]
 )
-def test_refusal_is_one_sentence_with_the_service_s_own_words(body: str, reason: str) -> None:
-    with pytest.raises(CommandError) as caught:
-        ask(client(lambda _: httpx.Response(400, text=body)), Question("?", "http://a/b.png", "m"), print)
-
-    assert str(caught.value) == f"The service refused (400): {reason}"
-    assert caught.value.code is Exit.REFUSED
-
-
-def test_a_key_that_is_missing_is_asked_for_where_commands_look_for_it() -> None:
-    with pytest.raises(CommandError, match="SIGHTLINE_API_KEY"):
-        ask(client(lambda _: httpx.Response(401, text="")), Question("?", "http://a/b.png", "m"), print)
+def test_a_pipe_without_a_question_is_one_sentence_that_says_what_to_type(
+    text: bytes, sentence: str, piped: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert piped(text) == Exit.USAGE
+    assert sentence in capsys.readouterr().err
 
 
-def test_error_inside_the_stream_ends_the_command_with_its_message() -> None:
-    reply = stream(chunk("A red"), '{"error": {"message": "worker lost", "code": "stream_broken"}}')
+def test_a_script_has_a_conversation_line_by_line_and_ends_at_a_failure(
+    piped: Callable[..., int], service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = b"/picture http://a/b.png\ntwo\n\n/quit\nnever\n"
+    assert piped(lines, "one", "--interactive", "--json") == Exit.OK
+    printed = capsys.readouterr()
+    assert [json.loads(line)["text"] for line in printed.out.splitlines()] == ["one ", "two "]
+    assert printed.err == "", "what is for a person is not in a script's log"
+    assert service.questions == [("one", 0), ("two", 1)]
+    assert [m["role"] for m in service.bodies[1]["messages"]] == ["user", "assistant", "user"]
 
-    with pytest.raises(CommandError, match="The answer broke off: worker lost"):
-        ask(client(lambda _: reply), Question("?", "http://a/b.png", "m"), print)
-
-
-def test_stream_without_its_end_mark_is_not_taken_for_an_answer() -> None:
-    with pytest.raises(CommandError, match="before it was complete") as caught:
-        ask(client(lambda _: stream(chunk("A red"))), Question("?", "http://a/b.png", "m"), print)
-
-    assert caught.value.code is Exit.UNREACHABLE
-
-
-def test_service_that_does_not_run_is_one_sentence() -> None:
-    def nobody(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("Connection refused", request=request)
-
-    with pytest.raises(CommandError, match=r"Connection refused.*is it running.*--url") as caught:
-        ask(client(nobody), Question("?", "http://a/b.png"), print)
-
-    assert caught.value.code is Exit.UNREACHABLE
+    assert piped(b"refused\nnever\n", "-i") == Exit.REFUSED
+    assert service.questions[2:] == [("refused", 0)]
 
 
-def test_other_server_at_the_address_is_one_sentence() -> None:
-    with pytest.raises(CommandError, match="did not answer as this service does"):
-        ask(client(lambda _: httpx.Response(200, text="hello")), Question("?", "http://a/b.png"), print)
+class Terminal:
+    """The command at a terminal."""
+
+    def __init__(self, ours: int, child: "subprocess.Popen[bytes]") -> None:
+        self._ours = ours
+        self._child = child
+        self._shown = ""
+
+    def wait_for(self, text: str) -> None:
+        """Reads on until it is shown, after what was waited for before."""
+        while text not in self._shown:
+            self._shown += os.read(self._ours, 65536).decode()
+        self._shown = self._shown.partition(text)[2]
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def interrupt(self) -> None:
+        self._child.send_signal(signal.SIGINT)
+
+    def end(self) -> int:
+        return self._child.wait(LIMIT_S)
 
 
-def test_missing_picture_is_one_sentence() -> None:
-    with pytest.raises(CommandError, match=r"/no/picture.png cannot be read: No such file") as caught:
-        ask(client(lambda _: stream()), Question("?", "/no/picture.png", "m"), print)
+@contextmanager
+def terminal(words: Sequence[str]) -> Iterator[Terminal]:
+    ours, theirs = pty.openpty()
+    env = os.environ | {"TERM": "xterm", "NO_COLOR": "1"}
+    argv = [sys.executable, "-m", "sightline", "ask", *words]
+    child = subprocess.Popen(argv, cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        yield Terminal(ours, child)
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
 
-    assert caught.value.code is Exit.USAGE
+
+@pytest.mark.timeout(LIMIT_S)
+def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on_until_ctrl_d(service: Service) -> None:
+    with terminal(("--picture", "http://a/b.png", "--url", service.url)) as shown:
+        shown.wait_for("Ctrl-D ends")
+        shown.wait_for("[1 picture] > ")
+        shown.type("refused\n")
+        shown.wait_for("Ask otherwise.")
+        shown.wait_for("[1 picture] > ")
+        shown.type("slow one\n")
+        shown.wait_for("slow ")
+        shown.wait_for("slow ")
+        shown.interrupt()
+        shown.wait_for("stopped")
+        assert service.left.wait(LIMIT_S), "the service would go on with an answer that no one reads"
+        shown.wait_for("> ")
+        shown.type("/picture /no/such.png\n")
+        shown.wait_for("cannot be read")
+        shown.wait_for("> ")
+        shown.type("and now?\n")
+        shown.wait_for("and now? ")
+        shown.wait_for("> ")
+        shown.type("\x04")
+        assert shown.end() == Exit.OK
+    assert service.questions == [("refused", 1), ("slow one", 1), ("and now?", 0)]
+    assert service.bodies[2]["messages"][1] == {"role": "assistant", "content": "slow "}
 
 
-@pytest.mark.parametrize("name", ["pic", "pic.txt", "pic.mp3"])
-def test_a_picture_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(PNG)
-
-    assert picture_url(str(tmp_path / name)).startswith("data:image/")
-
-
-def test_signs_that_end_a_line_only_in_a_text_end_no_event() -> None:
-    odd = "one\u2028two\u2029three\x85four\x0bfive"
-    piece = json.dumps({"model": MODEL, "choices": [{"delta": {"content": odd}}]}, ensure_ascii=False)
-
-    answer = ask(client(lambda _: stream(piece, "[DONE]")), Question("?", "http://a/b.png", "m"), print)
-
-    assert answer.text == odd
+@pytest.mark.timeout(LIMIT_S)
+def test_ctrl_c_at_the_prompt_ends_the_conversation(service: Service) -> None:
+    with terminal(("one", "-i", "--url", service.url)) as shown:
+        shown.wait_for("one ")
+        shown.wait_for("> ")
+        shown.interrupt()
+        # Python's readline misses a signal that comes just before it waits for a key.
+        shown.type("\n")
+        assert shown.end() == 130

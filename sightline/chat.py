@@ -1,0 +1,137 @@
+"""A conversation with a model over HTTP: each question is sent with all that was said before it."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from sightline.events import lines
+from sightline.exits import CommandError, Exit
+from sightline.serving.folder import typed_path
+from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The whole answer; `cache` is the service's word for where it came from."""
+
+    model: str
+    text: str
+    finish_reason: str | None
+    cache: str | None
+    job: str | None
+
+
+@dataclass
+class Chat:
+    """`model` None: the first one served. `pictures` belong to the next question, as URLs."""
+
+    client: httpx.Client
+    model: str | None = None
+    max_tokens: int | None = None
+    pictures: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+
+    def ask(
+        self, text: str, emit: Callable[[str], object], wait: Callable[[str], object] = lambda _: None
+    ) -> Answer:
+        """Ask and call `emit` with each piece of the answer, `wait` with each comment. Raises CommandError.
+
+        Makes one request, which a key's quota counts; three if several models are served and none is named.
+        """
+        parts = [{"type": "image_url", "image_url": {"url": url}} for url in self.pictures]
+        question: Message = {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
+        pieces: list[str] = []
+
+        def take(piece: str) -> None:
+            pieces.append(piece)
+            emit(piece)
+
+        try:
+            with speaking(self.client):
+                return self._answer([*self.messages, question], take, wait)
+        finally:
+            # Of an answer that was stopped, a follow-up may ask about the part that was read. A question
+            # without one can be asked again: its pictures still wait.
+            if answer := "".join(pieces):
+                self.messages += [question, {"role": "assistant", "content": answer}]
+                self.pictures = []
+
+    def _answer(
+        self, messages: list[Message], emit: Callable[[str], object], wait: Callable[[str], object]
+    ) -> Answer:
+        with self._posted(messages) as reply:
+            if self.model is not None or not _asks_for_a_model(reply):
+                return _streamed(reply, emit, wait)
+        self.model = first_model(self.client)
+        with self._posted(messages) as reply:
+            return _streamed(reply, emit, wait)
+
+    def _posted(self, messages: list[Message]) -> AbstractContextManager[httpx.Response]:
+        options = {"model": self.model, "max_tokens": self.max_tokens}
+        body = {"stream": True, "messages": messages} | {k: v for k, v in options.items() if v is not None}
+        # A person at a terminal waits while the model is still loading.
+        headers = {"x-wait-for-model": "true"}
+        return self.client.stream("POST", "/v1/chat/completions", json=body, headers=headers)
+
+
+def _asks_for_a_model(reply: httpx.Response) -> bool:
+    """Whether the service refused because several models are served and none was named."""
+    return reply.status_code == httpx.codes.NOT_FOUND and code(reply.read()) == "model_not_found"
+
+
+def first_model(client: httpx.Client) -> str:
+    """The first model served, for a question that names none. Raises CommandError."""
+    reply = client.get("/v1/models")
+    check(reply)
+    served = parsed(reply)["data"]
+    if not served:
+        raise CommandError(Exit.REFUSED, "No model is served there: see `sightline models add --help`.")
+    return str(served[0]["id"])
+
+
+def picture_url(picture: str) -> str:
+    """A URL unchanged, a file as a data: URI. Raises CommandError."""
+    if picture.startswith(("http://", "https://")):
+        return picture
+    try:
+        data = typed_path(picture).read_bytes()
+    except OSError as error:
+        raise CommandError(Exit.USAGE, f"The picture {picture} cannot be read: {error.strerror}.") from None
+    # The service tells a picture's kind by its bytes, whatever name it has.
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def _streamed(reply: httpx.Response, emit: Callable[[str], object], wait: Callable[[str], object]) -> Answer:
+    """Only `[DONE]` is a clean end: a broken stream never looks whole."""
+    check_stream(reply)
+    pieces: list[str] = []
+    model, finish = "", None
+    for data in _events(reply, wait):
+        if data == "[DONE]":
+            headers = reply.headers
+            return Answer(model, "".join(pieces), finish, headers.get("x-cache"), headers.get("x-job-id"))
+        chunk = json.loads(data)
+        if "error" in chunk:
+            raise CommandError(Exit.REFUSED, f"The answer broke off: {reason(data)}")
+        model = chunk["model"]
+        for choice in chunk["choices"]:
+            piece = choice["delta"].get("content") or ""
+            finish = choice.get("finish_reason") or finish
+            pieces.append(piece)
+            emit(piece)
+    raise CommandError(Exit.UNREACHABLE, "The answer broke off: the connection ended before it was complete.")
+
+
+def _events(reply: httpx.Response, wait: Callable[[str], object]) -> Iterator[str]:
+    for line in lines(reply.iter_text()):
+        if line.startswith(":"):
+            wait(line[1:].strip())
+        elif line.startswith("data:"):
+            yield line[5:].strip()
