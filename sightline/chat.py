@@ -15,6 +15,8 @@ from sightline.serving.folder import typed_path
 from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
 
 Message = dict[str, Any]
+ASKED_AGAIN = ("model_not_found", "model_loading", "no_worker")
+"""Refusals of a call that names no model, and of one that does not wait: a person is told, and waits."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Chat:
     ) -> Answer:
         """Ask and call `emit` with each piece of the answer, `wait` with each comment. Raises CommandError.
 
-        Makes one request, which a key's quota counts; three if several models are served and none is named.
+        Makes one request, which a key's quota counts; two if the model is not there yet, and three if several
+        are served and none is named.
         """
         parts = [{"type": "image_url", "image_url": {"url": url}} for url in self.pictures]
         question: Message = {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
@@ -66,24 +69,22 @@ class Chat:
     def _answer(
         self, messages: list[Message], emit: Callable[[str], object], wait: Callable[[str], object]
     ) -> Answer:
-        with self._posted(messages) as reply:
-            if self.model is not None or not _asks_for_a_model(reply):
+        with self._posted(messages, waits="false") as reply:
+            refusal = None if reply.is_success else code(reply.read())
+            if refusal not in ASKED_AGAIN or (refusal == "model_not_found" and self.model is not None):
                 return _streamed(reply, emit, wait)
-        self.model = first_model(self.client)
-        with self._posted(messages) as reply:
+        if refusal == "model_not_found":
+            self.model = first_model(self.client)
+        else:
+            wait(reason(reply.text))
+        with self._posted(messages, waits="true") as reply:
             return _streamed(reply, emit, wait)
 
-    def _posted(self, messages: list[Message]) -> AbstractContextManager[httpx.Response]:
+    def _posted(self, messages: list[Message], *, waits: str) -> AbstractContextManager[httpx.Response]:
         options = {"model": self.model, "max_tokens": self.max_tokens}
         body = {"stream": True, "messages": messages} | {k: v for k, v in options.items() if v is not None}
-        # A person at a terminal waits while the model is still loading.
-        headers = {"x-wait-for-model": "true"}
+        headers = {"x-wait-for-model": waits}
         return self.client.stream("POST", "/v1/chat/completions", json=body, headers=headers)
-
-
-def _asks_for_a_model(reply: httpx.Response) -> bool:
-    """Whether the service refused because several models are served and none was named."""
-    return reply.status_code == httpx.codes.NOT_FOUND and code(reply.read()) == "model_not_found"
 
 
 def first_model(client: httpx.Client) -> str:

@@ -1,14 +1,17 @@
 """A job's story: whole, from any place on, and while nothing happens."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from api.answers.event_stream import keep_alive
 from tests.support.app import application, serving
 from tests.support.asgi_exchange import Exchange
 from tests.support.fake_service import Desk
 from tests.support.jobs import FIRST, QUESTION, SUCCEEDED
+from tests.support.views import QUEUED
 
 
 def blocks(body: bytes) -> list[dict[str, str]]:
@@ -85,6 +88,13 @@ async def test_a_bad_event_id_is_refused(query: str, headers: dict[str, str], pa
         response = await client.get(f"/v1/jobs/{FIRST}/events{query}", headers=headers)
 
     assert (response.status_code, response.json()["param"]) == (400, param)
+
+
+def test_a_waiting_reader_learns_how_long_a_model_takes_to_start() -> None:
+    assert (
+        keep_alive(replace(QUEUED, waiting_reason="model_loading", ahead=0))
+        == "queued 0 model_loading about 2 s"
+    )
 
 
 async def test_an_idle_event_stream_says_where_the_job_stands_in_comments() -> None:

@@ -70,7 +70,6 @@ def test_a_question_costs_one_request_and_its_file_travels_as_bytes(tmp_path: Pa
             }
         ],
     }
-    assert request.headers["x-wait-for-model"] == "true"
     assert answer.model == MODEL
 
 
@@ -89,6 +88,20 @@ def test_where_several_models_are_served_the_first_is_asked() -> None:
     assert seen == ["/v1/chat/completions", "/v1/models", "/v1/chat/completions"]
     with pytest.raises(CommandError, match="Name one"):
         Chat(client(service), "org/none").ask("Is it?", print)
+
+
+@pytest.mark.parametrize("state", ["model_loading", "no_worker"])
+def test_a_person_is_told_that_the_model_starts_and_for_how_long_and_gets_the_answer(state: str) -> None:
+    told: list[str] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        if request.headers["x-wait-for-model"] == "true":
+            return stream(chunk("yes", "stop"), "[DONE]")
+        words = {"message": "Model org/m is starting, about 12 s.", "code": state}
+        return httpx.Response(503, json={"error": words})
+
+    assert Chat(client(service), MODEL).ask("Is it?", print, told.append).text == "yes"
+    assert told[0] == "Model org/m is starting, about 12 s."
 
 
 def test_a_service_without_models_says_how_to_add_one() -> None:
