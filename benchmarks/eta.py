@@ -160,6 +160,8 @@ def _picture(loads: Mapping[str, Sequence[SimulatedJob]]) -> Figure:
     for panel, (name, jobs) in zip(panels.flat, loads.items(), strict=False):
         _draw_calibration(panel, name, jobs)
     report.label(panels.flat[0], log=True)
+    for panel in panels.flat[len(loads) :]:
+        panel.set_visible(False)
     for panel in panels.flat:
         panel.set_xlabel("estimated (p50, p90), s")
         panel.set_ylabel("waited, s")
