@@ -32,7 +32,8 @@ COMMANDS = {
 """The module with each command's `app`, and what it is for."""
 EXAMPLES = """\
 examples:
-  sightline run                                    start everything, ask a first question, serve on port 8000
+  sightline run                                    serve the models of models.toml on port 8000
+  sightline run Qwen/Qwen3-VL-4B-Instruct          serve a model of the Hugging Face hub
   sightline ask "How many shapes are there?" --picture examples/sample.png
   sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
   sightline ask --picture street.jpg               start a conversation
