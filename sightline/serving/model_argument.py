@@ -26,8 +26,10 @@ class Wanted(NamedTuple):
 
     def environments(self) -> Sequence[Mapping[str, str]]:
         """What each worker of a model gets besides the settings: of several, a GPU of its own."""
+        if not self.model and self.workers in (None, 1):
+            return [{}]
         place = device()
-        count = self.workers or (place.count if self.model else 1)
+        count = self.workers or place.count
         return visible_devices(count) if place.gpu else [{}] * count
 
 

@@ -141,7 +141,7 @@ def choose(id: str, source: str, files: Weights, place: Device, engine: Engine |
     loaded = files.in_format(dtype)
     _check_fits(id, loaded, place)
     name, why_engine = (engine, "as asked") if engine else _engine(files, place)
-    rows, context, why_rows = _rows(files, loaded, place, name)
+    rows, context, why_rows = _rows(files, dtype, place, name)
     row = Model(id=id, source=source, engine=name, dtype=dtype, rows=rows, context_length=context)
     shown = files.dtype or "their quantised format" if dtype == "auto" else dtype
     free = "" if place.free is None else f" with {_amount(place.free)} free"
@@ -199,7 +199,7 @@ def _engine(files: Weights, place: Device) -> tuple[Engine, str]:
     return "vllm", "which is installed and knows this model"
 
 
-def _rows(files: Weights, loaded: int, place: Device, engine: Engine) -> tuple[int, int | None, str]:
+def _rows(files: Weights, dtype: Dtype, place: Device, engine: Engine) -> tuple[int, int | None, str]:
     """The rows, a context length where the model's own has no room in vLLM, and why so many rows."""
     kind = "vllm" if engine == "vllm" else "auto"
     if engine == "sequential":
@@ -207,7 +207,8 @@ def _rows(files: Weights, loaded: int, place: Device, engine: Engine) -> tuple[i
     if place.free is None or not files.token_bytes:
         return MOST_CPU_ROWS, None, "as no more is known"
     most = MOST_ROWS[kind] if place.gpu else MOST_CPU_ROWS
-    tokens = int(CACHE_SHARES[kind] * (place.free - loaded)) // files.token_bytes
+    room = CACHE_SHARES[kind] * (place.free - files.in_format(dtype))
+    tokens = int(room) // (files.token_bytes * (2 if dtype == "float32" else 1))
     rows = max(1, min(most, tokens // REQUEST_TOKENS))
     own = files.context_length
     context = max(tokens // 1024 * 1024, 1024) if kind == "vllm" and own and tokens < own else None
