@@ -99,7 +99,7 @@ def first_model(client: httpx.Client) -> str:
 
 def picture_url(picture: str) -> str:
     """A URL unchanged, a file as a data: URI. Raises CommandError."""
-    if picture.startswith(("http://", "https://")):
+    if picture.lower().startswith(("http://", "https://", "data:")):
         return picture
     try:
         data = typed_path(picture).read_bytes()

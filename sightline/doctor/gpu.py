@@ -54,7 +54,10 @@ def there() -> bool:
 
 def _gpu(line: str) -> Gpu:
     """Devices that share the processor's memory report none of their own: `[N/A]`."""
-    index, *name, free, total, capability = (cell.strip() for cell in line.split(","))
+    cells = [cell.strip() for cell in line.split(",")]
+    if len(cells) < len(QUERY[0].split(",")):
+        raise DriverError(f"{PROGRAM}: {line[:200]}")
+    index, *name, free, total, capability = cells
     return Gpu(int(index), ", ".join(name), _mb(free), _mb(total), _number(capability))
 
 

@@ -2,18 +2,21 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 import tomli_w
 
-from shared.model_files import DamagedFileError
+from shared.model_files import DamagedFileError, description_faults
 from shared.model_files import weights as weight_files
 from shared.models import Model
 from sightline.exits import CommandError, Exit
 from sightline.serving.model_choice import Engine, choose, device, visible_devices, weights
 from sightline.serving.model_download import described
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 HEAD = "# Written by `sightline run {}`: copy it to models.toml to change it (docs/models.md).\n\n"
 
 
@@ -34,13 +37,16 @@ class Wanted(NamedTuple):
 
 
 def write_models_file(
-    model: str, engine: Engine | None, listed: Sequence[Model], file: Path, say: Callable[[str], None]
+    wanted: Wanted, workers: int, listed: Sequence[Model], file: Path, say: Callable[[str], None]
 ) -> None:
-    """Write a models file with this one model, one of those listed or another, its weights fetched.
+    """Write a models file with the one model, of those listed or another, its weights fetched.
 
     Raises CommandError.
     """
-    row = next((row for row in listed if row.id == model), None) or _chosen(model, engine, say)
+    model, engine = str(wanted.model), wanted.engine
+    if engine == "vllm" and find_spec("vllm") is None:
+        raise CommandError(Exit.USAGE, "--engine vllm: vLLM is not installed here (docs/vllm.md).")
+    row = next((row for row in listed if row.id == model), None) or _chosen(model, engine, workers, say)
     row = row.model_copy(update={"engine": engine} if engine else {})
     content = tomli_w.dumps({"models": [row.model_dump(mode="json", exclude_defaults=True)]})
     try:
@@ -49,25 +55,28 @@ def write_models_file(
         raise CommandError(Exit.DATA, f"{file} cannot be written: {error.strerror}.") from None
 
 
-def _chosen(model: str, engine: Engine | None, say: Callable[[str], None]) -> Model:
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        choice = choose(_id(folder), str(folder.resolve()), weights(folder, _size(folder)), device(), engine)
+def _chosen(model: str, engine: Engine | None, workers: int, say: Callable[[str], None]) -> Model:
+    folder, place = Path(model).expanduser(), device().shared_by(workers)
+    if model and folder.is_dir():
+        choice = choose(_id(folder), str(folder.resolve()), weights(folder, _size(folder)), place, engine)
         say(choice.words)
         return choice.row
-    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", model):
+    if not HUB_ID.fullmatch(model):
         message = f"{model} is no id of the models file, no folder, and no id of the Hugging Face hub"
         raise CommandError(Exit.USAGE, f"{message} (organisation/name).")
     hub = described(model)
-    choice = choose(model, str(hub.folder), weights(hub.folder, hub.weights), device(), engine)
+    choice = choose(model, str(hub.folder), weights(hub.folder, hub.weights), place, engine)
     say(choice.words)
+    for fault in description_faults(hub.folder):
+        raise CommandError(Exit.USAGE, f"{model} cannot be served with pictures: {fault}.")
     hub.download()
     return choice.row
 
 
 def _id(folder: Path) -> str:
     """The folder's name as an id, in which fewer characters may stand."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("._-") or "model"
+    name = normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-") or "model"
 
 
 def _size(folder: Path) -> int:

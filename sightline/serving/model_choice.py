@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -53,13 +53,14 @@ def weights(folder: Path, size: int) -> Weights:
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         text: dict[str, Any] = config.get("text_config") or config.get("llm_config") or config
-    except (OSError, ValueError, AttributeError) as error:
+        names = [str(part.get(name)) for part in (config, text) for name in ("dtype", "torch_dtype")]
+        network = str((config.get("architectures") or ["?"])[0])
+        longest, quantised = text.get("max_position_embeddings"), bool(config.get("quantization_config"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CommandError(Exit.USAGE, f"{folder} holds no model: config.json: {error}.") from None
-    named = (part.get(name) for part in (config, text) for name in ("dtype", "torch_dtype"))
-    quantised = "quantization_config" in config
-    dtype: Any = next((name for name in named if name in WIDTHS and not quantised), None)
-    networks = config.get("architectures") or ["?"]
-    return Weights(size, dtype, networks[0], text.get("max_position_embeddings"), _token_bytes(text))
+    known = (name.removeprefix("torch.") for name in names)
+    dtype: Any = next((name for name in known if name in WIDTHS and not quantised), None)
+    return Weights(size, dtype, network, longest if isinstance(longest, int) else None, _token_bytes(text))
 
 
 def _token_bytes(text: dict[str, Any]) -> int | None:
@@ -67,7 +68,7 @@ def _token_bytes(text: dict[str, Any]) -> int | None:
         heads = text["num_attention_heads"]
         width = text.get("head_dim") or text["hidden_size"] // heads
         return int(2 * 2 * text["num_hidden_layers"] * (text.get("num_key_value_heads") or heads) * width)
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, ArithmeticError):
         return None
 
 
@@ -81,6 +82,11 @@ class Device:
     gpu: bool = True
     bfloat16: bool = True
     reason: str = ""
+
+    def shared_by(self, workers: int) -> "Device":
+        """With the part of its memory that is there for each of the workers, which take turns at devices."""
+        each = -(-workers // self.count)
+        return replace(self, free=None if self.free is None else self.free // each)
 
 
 def device() -> Device:
@@ -111,20 +117,32 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def usable_gpus() -> list[Gpu]:
-    """Raises DriverError."""
+    """Those that the environment leaves; one where it names them by no index. Raises DriverError."""
+    names = _visible_names()
+    if names is None:
+        return seen()
+    if "-1" in names or not names:
+        return []
+    return [gpu for gpu in seen() if str(gpu.index) in names] if _indexes(names) else seen()[:1]
+
+
+def _visible_names() -> list[str] | None:
     named = os.environ.get(VISIBLE)
-    names = [] if named is None else [name.strip() for name in named.split(",") if name.strip()]
-    # Names other than indexes are the driver's business.
-    known = named is not None and all(name.isdecimal() for name in names)
-    return [gpu for gpu in seen() if str(gpu.index) in names] if known else seen()
+    return None if named is None else [name.strip() for name in named.split(",") if name.strip()]
+
+
+def _indexes(names: list[str]) -> bool:
+    return all(name.isdecimal() for name in names)
 
 
 def visible_devices(workers: int) -> list[dict[str, str]]:
     """The environment of each of several workers of a model: a usable GPU each, in turns."""
-    if workers == 1:
-        return [{}]
+    if workers == 1 or not _indexes(_visible_names() or []):
+        return [{}] * workers
     gpus = usable_gpus()
-    return [{VISIBLE: str(gpus[at % len(gpus)].index)} for at in range(workers)]
+    # nvidia-smi counts so, CUDA by default the fastest first.
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return [order | {VISIBLE: str(gpus[at % len(gpus)].index)} for at in range(workers)]
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ def choose(id: str, source: str, files: Weights, place: Device, engine: Engine |
     name, why_engine = (engine, "as asked") if engine else _engine(files, place)
     rows, context, why_rows = _rows(files, dtype, place, name)
     row = Model(id=id, source=source, engine=name, dtype=dtype, rows=rows, context_length=context)
-    shown = files.dtype or "their quantised format" if dtype == "auto" else dtype
+    shown = files.dtype or "their own format" if dtype == "auto" else dtype
     free = "" if place.free is None else f" with {_amount(place.free)} free"
     count = f"{place.count} of " if place.count > 1 else ""
     because = f": {place.reason}" if place.reason else ""

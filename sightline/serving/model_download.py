@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shared.model_files import NOT_OURS, WEIGHTS
+from shared.model_files import NOT_OURS, WEIGHTS, weights
 from sightline.exits import CommandError, Exit
 from sightline.progress import Bar, tenths
 
@@ -65,13 +65,13 @@ def described(id: str) -> HubModel:
             if isinstance(error.__cause__, RepositoryNotFoundError):
                 raise error.__cause__ from None
             folder = Path(_snapshot(id, revision="main", local_files_only=True))
-            return HubModel(id, folder.name, folder, _size(folder), 0)
+            return HubModel(id, folder.name, folder, _whole_size(folder), 0)
         commit = files[0].commit_hash
         folder = Path(_snapshot(id, revision=commit, besides=WEIGHTS))
-    weights = [file for file in files if any(Path(file.filename).match(pattern) for pattern in WEIGHTS)]
-    safe = [file for file in weights if file.filename.endswith(".safetensors")]
-    missing = sum(file.file_size for file in safe or weights if file.will_download)
-    return HubModel(id, commit, folder, sum(file.file_size for file in safe or weights), missing, bool(safe))
+    large = [file for file in files if any(Path(file.filename).match(pattern) for pattern in WEIGHTS)]
+    safe = [file for file in large if file.filename.endswith(".safetensors")]
+    missing = sum(file.file_size for file in safe or large if file.will_download)
+    return HubModel(id, commit, folder, sum(file.file_size for file in safe or large), missing, bool(safe))
 
 
 def _snapshot(id: str, *, besides: Sequence[str] = (), **options: Any) -> Any:
@@ -83,8 +83,14 @@ def _snapshot(id: str, *, besides: Sequence[str] = (), **options: Any) -> Any:
     return snapshot_download(id, ignore_patterns=[*NOT_OURS, *besides], **options)
 
 
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for pattern in WEIGHTS for file in folder.glob(pattern))
+def _whole_size(folder: Path) -> int:
+    """Bytes of the weights. Raises LocalEntryNotFoundError where some are not here."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    files = weights(folder)
+    if not files or not all(file.is_file() for file in files):
+        raise LocalEntryNotFoundError("An earlier download was not whole.")
+    return sum(file.stat().st_size for file in files)
 
 
 def _meter(total: int, show: Callable[[int, int], object], interrupted: threading.Event) -> type:

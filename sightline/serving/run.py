@@ -66,7 +66,7 @@ def run(port: int, data: Path, wanted: Wanted) -> Exit:
     lock_fd = folder.lock(LAST_GRACE_S)
     if wanted.model is not None:
         settings = settings.model_copy(update={"models_file": folder.models_file})
-        write_models_file(wanted.model, wanted.engine, models.rows, folder.models_file, say)
+        write_models_file(wanted, len(environments), models.rows, folder.models_file, say)
         models = load_models(folder.models_file)
         check_memory(models.rows * len(environments))
     which = " (shipped: there is no models.toml here)" if settings.models_file == SHIPPED_MODELS else ""
@@ -167,28 +167,29 @@ class Runner:
         say(f"api      {plan.url}")
         supervisor.start(plan.courier())
         say("courier  fetches pictures and repairs the queue")
-        keeping: asyncio.Task[None] | None = None
         key = self._settings.api.admin_key
         headers = bearer(None if key is None else key.get_secret_value())
-        async with httpx.AsyncClient(
+        client = httpx.AsyncClient(
             base_url=plan.url,
             timeout=10,
             trust_env=False,
             headers=headers,
             verify=trusting(self._settings.api),
-        ) as client:
-            states = await self._ready(supervisor, workers, client) if own else {}
-            keeping = asyncio.create_task(supervisor.keep())
-            try:
-                if "ready" in states.values():
-                    # An echo shows that the service runs, not that a model answers.
-                    model = min(own, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
-                    await Sample(self._settings.models_file, model).show(client, plan.url, say)
-                with recorded(plan.url, self._data.path, say):
+        )
+        # Recorded before a model is loaded: who asks here meanwhile means this service.
+        with recorded(plan.url, self._data.path, say):
+            async with client:
+                states = await self._ready(supervisor, workers, client) if own else {}
+                running = asyncio.gather(supervisor.keep(), workers.follow())
+                try:
+                    if "ready" in states.values():
+                        # An echo shows that the service runs, not that a model answers.
+                        model = min(own, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
+                        await Sample(self._settings.models_file, model).show(client, plan.url, say)
                     say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
-                    await asyncio.gather(keeping, workers.follow())
-            finally:
-                keeping.cancel()
+                    await running
+                finally:
+                    running.cancel()
 
     def _load_models(self, workers: Workers, store: Store) -> None:
         """Read which models are served, and drop what the store knows of an earlier start's workers.

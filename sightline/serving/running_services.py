@@ -84,8 +84,8 @@ def _alive(path: Path) -> RunningService | None:
             except BlockingIOError:
                 return RunningService(**json.load(file))
             path.unlink()
-    except FileNotFoundError:
-        # It has ended meanwhile.
+    except (OSError, ValueError, TypeError):
+        # It has ended meanwhile, or is another user's or another release's.
         pass
     return None
 

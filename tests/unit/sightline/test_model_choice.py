@@ -69,7 +69,7 @@ def test_a_model_that_cannot_fit_is_refused_with_both_sizes_before_anything_is_f
 def test_quantised_weights_stay_as_their_files_are() -> None:
     files = Weights(3 * GB, None, QWEN.network, None, None)
     assert chosen(files).row.dtype == "auto"
-    assert "3.0 GB in their quantised format" in chosen(files).words
+    assert "3.0 GB in their own format" in chosen(files).words
 
 
 def test_vllm_serves_what_it_knows_with_a_context_that_its_memory_holds(
@@ -109,8 +109,26 @@ def test_each_of_several_workers_has_a_gpu_of_those_that_may_be_used(monkeypatch
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 3")
     assert [env["CUDA_VISIBLE_DEVICES"] for env in visible_devices(3)] == ["1", "3", "1"]
     assert visible_devices(1) == [{}], "one sees what its environment says"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not device().gpu
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not device().gpu
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8a9b")
+    assert visible_devices(2) == [{}, {}], "what names them otherwise is not replaced"
+
+
+def test_workers_of_one_device_are_each_sized_for_their_part_of_it() -> None:
+    assert H100.shared_by(2).free == 39.5 * GB
+    with pytest.raises(CommandError, match="does not fit"):
+        chosen(sized(50 * GB), H100.shared_by(2))
+    two = Device("A100", 79 * GB, count=2)
+    assert two.shared_by(2) == two
+
+
+@pytest.mark.parametrize("config", ['{"dtype": {"": "x"}, "text_config": "x"}', "[]", '{"architectures": 4}'])
+def test_a_config_that_is_none_is_one_sentence(config: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(CommandError, match="holds no model"):
+        weights(tmp_path, 0)
 
 
 def test_the_shipped_models_files_are_understood() -> None:
