@@ -244,7 +244,8 @@ def _a_second_box_joins(
             _deployed(second)
             (second.folder / "etc/sightline").mkdir()
             (second.folder / "etc/sightline/ca.pem").write_bytes(made.ca.read_bytes())
-            second.types(steps()["A second box"][1])
+            (worker,) = re.findall(r"on >(\w+) ", user)
+            second.types(f"WORKER={worker}\n" + steps()["A second box"][1])
             sent = {"authorization": f"Bearer {operators}"}
             until(lambda: client.get("/status/sightline/tiny", headers=sent).json().get("workers") == 2)
             second.types("sudo systemctl stop sightline@gpu0")
