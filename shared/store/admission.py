@@ -86,7 +86,7 @@ class Placing:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What submit.lua answered: `view` with queued, intake and known, `missing` digests with pictures.
+    """What `submit` answered: `view` with queued, intake and known, `missing` digests with pictures.
 
     `trace` is the carrier (shared/telemetry/traces.py) of the run, where the job shares one with another job.
     """
@@ -203,7 +203,7 @@ def _line(line: LinePosition) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Prospect:
-    """What foretell.lua answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
+    """What `foretell` answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
 
     word: Literal["hit", "joins"] | Word
     lane: Lane

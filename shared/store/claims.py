@@ -242,7 +242,7 @@ def _place(piece: Piece) -> dict[str, int]:
 
 
 def _data(piece: Piece) -> str:
-    """`logprobs` come last: claim.lua looks for them there. The first piece tells the prompt's length."""
+    """`logprobs` come last: `claim` looks for them there. The first piece tells the prompt's length."""
     choice: dict[str, Any] = {} if piece.choice is None else {"choice": piece.choice}
     syntax = {} if piece.syntax is None else {"syntax": piece.syntax}
     told = {} if piece.logprobs is None else {"logprobs": piece.logprobs}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import redis
 
 from shared.errors import Unavailable
-from shared.store.keys import PREFIX
+from shared.store.models import registered
+from shared.store.script import Store, WritesRefused
 from shared.store.server import Server, probe
 
 PINGS = 9
@@ -35,10 +37,13 @@ def examine(url: str, *, now: Callable[[], float] = time.time, timeout_s: float 
     """Raises Unavailable `store_unavailable`; its message never holds the URL."""
     server = probe(url, timeout_s=timeout_s)
     try:
-        with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+        with redis.Redis.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, decode_responses=True
+        ) as client:
             told: Any = client.info()
-            # Raises where our user may not run scripts.
-            client.eval("return redis.call('EXISTS', KEYS[1])", 1, PREFIX)
+            # Raises where there are no functions, or our user may not load or call them.
+            with suppress(WritesRefused):
+                Store(client).run(registered())
             latency_ms = median(_ping_ms(client) for _ in range(PINGS))
             ahead_s = _ahead_s(client, now)
     except (redis.RedisError, OSError) as error:

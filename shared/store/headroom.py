@@ -14,7 +14,7 @@ from shared.log_throttle import LogThrottle
 from shared.settings import Settings
 from shared.store.holdings import holding
 from shared.store.memory import Eviction, Memory, memory
-from shared.store.script import AsyncStore, Script, ScriptCall
+from shared.store.script import AsyncStore, Script, ScriptCall, WritesRefused
 from shared.store.workers import watching
 
 log = logging.getLogger("shared.store")
@@ -26,8 +26,16 @@ SHARE = 8
 
 
 def writable(settings: Settings) -> ScriptCall[bool]:
-    """Whether the store takes writes. Where it hangs or does not answer, `run` raises as for every call."""
+    """A write that changes nothing: a store that takes no writes refuses it."""
     return ScriptCall(WRITABLE, watching(settings), bool)
+
+
+async def takes_writes(store: AsyncStore, settings: Settings) -> bool:
+    """Raises Unavailable where the store hangs or does not answer."""
+    try:
+        return await store.run(writable(settings))
+    except WritesRefused:
+        return False
 
 
 class Headroom:

@@ -6,6 +6,9 @@ from shared.settings import RedisSettings
 from shared.store.models import registered
 from shared.store.script import connect
 
+UNKNOWN_COMMAND = "unknown command"
+"""What a server without Redis Functions says of FCALL."""
+
 
 def refusal(redis: RedisSettings) -> str:
     """In the server's words; "" where it refuses nothing. Raises Unavailable."""

@@ -19,7 +19,7 @@ def pairs(flat: list[Any]) -> dict[str, str]:
 
 
 def lane(flat: list[Any]) -> Lane:
-    """The reply of lane.lua."""
+    """The reply of `lane`."""
     facts = pairs(flat)
     return Lane(
         ready=int(facts["ready"]),
@@ -82,7 +82,7 @@ def _number(facts: dict[str, str], name: str) -> float | None:
 
 
 def job(reply: list[Any] | None) -> JobView | None:
-    """The reply of view.lua."""
+    """The reply of `view`."""
     if not reply:
         return None
     job_id, record, run_fields, lane_fields, attempts, hook, deliveries = reply
@@ -92,7 +92,7 @@ def job(reply: list[Any] | None) -> JobView | None:
 
 
 def answer_bytes(reply: list[Any] | None) -> int:
-    """The size of the run's record, which holds the answer, in a reply of view.lua."""
+    """The size of the run's record, which holds the answer, in a reply of `view`."""
     return sum(map(len, reply[2])) if reply else 0
 
 
@@ -226,7 +226,8 @@ class Chapter:
     """A stretch of a job's event stream; `run_id` is None while its inputs are fetched.
 
     `newest` is the last id the stream holds now. `seen` is the event that the reader named as its last, None
-    where the stream does not hold it; `forgot` says that the store lost that one.
+    where the stream does not hold it; `forgot` says that the store lost that one. `unread` says that there is
+    text of which the run does not know that it is read.
     """
 
     events: tuple[Event, ...] = field(default=())
@@ -235,19 +236,22 @@ class Chapter:
     newest: int = 0
     seen: Event | None = None
     forgot: bool = False
+    unread: bool = False
 
 
 def chapter(reply: list[Any] | None) -> Chapter | None:
-    """The reply of follow.lua. A job that ended by itself gets its own last event behind its run's."""
+    """The reply of `follow`. A job that ended by itself gets its own last event behind its run's."""
     if not reply:
         return None
-    status, closing, newest, failure, run, ended, seen, entries, forgot = reply
+    status, closing, newest, failure, run, ended, seen, entries, forgot, unread = reply
     events = [_event(entry_id, pairs(fields)) for entry_id, fields in entries]
     if closing:
         events.append(Event(int(newest), status, json.loads(failure or "{}"), int(ended)))
     known = [_event(entry_id, pairs(fields)) for entry_id, fields in seen]
     before = known[0] if known else None
-    return Chapter(tuple(events), run or None, bool(status), int(newest), before, bool(forgot))
+    return Chapter(
+        tuple(events), run or None, bool(status), int(newest), before, bool(forgot), unread=bool(unread)
+    )
 
 
 def _event(entry_id: str, fields: dict[str, str]) -> Event:

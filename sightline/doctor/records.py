@@ -7,6 +7,7 @@ from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.examination import Examination, examine
 from shared.store.memory import memory
+from shared.store.rights import UNKNOWN_COMMAND
 from shared.store.script import connect
 from shared.store.server import Server, probe
 from sightline.doctor.check import Check, ok, problem, warning
@@ -56,6 +57,9 @@ def _unreached(why: str) -> Check:
     if why.startswith("NoPermissionError"):
         fix = "give it the rights that docs/transport.md lists, or name another user"
         return problem("redis", f"the user of {whose} may not do what we need ({why})", fix)
+    if UNKNOWN_COMMAND in why:
+        fix = "name a Redis 7.0 or newer, or a Valkey, that has FUNCTION and FCALL"
+        return problem("redis", f"the server of {whose} has no Redis Functions ({why})", fix)
     fix = f"start it, or correct {whose} (and _TLS_CA)"
     return problem("redis", f"the server of {whose} does not answer ({why})", fix)
 

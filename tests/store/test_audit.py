@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from shared.store.audit import Audited, audit, doom
-from shared.store.script import FOLDER
+from shared.store.library import FOLDER
+from tests.support.functions import sources
 from tests.support.store import LANE, Records
 
 PICTURE = "d" * 64
@@ -195,11 +196,10 @@ def test_a_key_nobody_knows_is_told_and_no_record_is_said_to_be_mended(records: 
 
 def test_every_key_of_the_scripts_is_known() -> None:
     """A healthy store would be said to hold what nobody knows."""
-    named = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua"))
     audit = (FOLDER / "audit.lua").read_text(encoding="utf-8")
     lasting = audit[audit.index("local LASTING") :].partition("}")[0]
     known = {*re.findall(r"(\w+) = 1\b", lasting), *re.findall(r"kind(?: or name\))? == '(\w+)'", audit)}
-    assert set(re.findall(r"P \.\. '([a-z]+):?'", named)) - known == {"wake"}, "which is a channel"
+    assert set(re.findall(r"P \.\. '([a-z]+):?'", sources())) - known == {"wake"}, "which is a channel"
 
 
 def test_a_caller_whose_turn_was_lost_can_submit(records: Records) -> None:

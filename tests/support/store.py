@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,7 +16,8 @@ from shared.store import admission, audit, claims, jobs, models, upkeep, webhook
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
-from shared.store.script import ScriptCall, Store
+from shared.store.script import ScriptCall, Store, WritesRefused
+from shared.store.views import Chapter
 
 T = TypeVar("T")
 READS: dict[str, Callable[[Any, str], Any]] = {
@@ -269,11 +271,19 @@ class Records:
         """All there is behind `after`, read as a stream reads: chapter by chapter."""
         found: list[Event] = []
         while True:
-            chapter = self.run(jobs.follow(caller, job, found[-1].id if found else after))
+            chapter = self._chapter(caller, job, found[-1].id if found else after)
             assert chapter is not None
             if not chapter.events:
                 return found
             found += chapter.events
+
+    def _chapter(self, caller: str, job: str, after: int) -> Chapter | None:
+        """As `EventReader` reads."""
+        chapter = self.run(jobs.follow(caller, job, after))
+        if chapter and chapter.unread:
+            with suppress(WritesRefused):
+                return self.run(jobs.follow(caller, job, after, first=True))
+        return chapter
 
     def story(self, job: str) -> list[str]:
         return [e.type for e in self.events(job)]

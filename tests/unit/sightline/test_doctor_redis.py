@@ -103,13 +103,19 @@ def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) ->
     assert found["redis"] == "problem"
 
 
+def test_a_server_without_functions_is_named_with_what_to_do() -> None:
+    with redis_server("--rename-command", "FCALL", "") as server:
+        (found,) = records.checks(settings(server))
+    assert (found.state, "has no Redis Functions" in found.said) == ("problem", True)
+
+
 def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:
     with cluster() as server:
         (found,) = records.checks(settings(server))
     assert (found.state, "is a cluster" in found.said) == ("problem", True)
 
 
-def test_a_user_who_may_not_run_scripts_is_named(server: RedisServer) -> None:
+def test_a_user_who_may_not_call_functions_is_named(server: RedisServer) -> None:
     with Redis(port=server.port) as client:
         client.acl_setuser(
             "reader", enabled=True, passwords="+swordfish", keys="*", commands=["+info", "+time"]
@@ -120,7 +126,7 @@ def test_a_user_who_may_not_run_scripts_is_named(server: RedisServer) -> None:
         finally:
             client.acl_deluser("reader")
     assert (found.about, found.state) == ("redis", "problem")
-    assert "eval" in found.said
+    assert "fcall" in found.said
 
 
 def test_a_record_store_that_is_not_there_is_named_without_its_password() -> None:

@@ -151,6 +151,16 @@ def test_a_cluster_is_one_sentence_and_no_process_that_dies_of_it(
     assert (said.count("\n"), said.count("a cluster, which is not supported.\n")) == (3, 3)
 
 
+def test_a_server_without_functions_is_one_sentence_and_no_process_that_dies_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with redis_server("--rename-command", "FCALL", "") as server:
+        monkeypatch.setenv("SIGHTLINE_REDIS__URL", server.url())
+        assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
+    said = capsys.readouterr().err
+    assert (said.count("\n"), said.count("has no Redis Functions")) == (3, 3)
+
+
 def test_a_user_who_may_do_too_little_is_one_sentence_and_no_process_that_dies_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,91 @@
+-- What every function starts from. This file comes first in the library; every other file is a block of its own, and what
+-- other files use of it stands in a table of the file's name (queue.lua: Queue).
+-- While a library loads, no Lua function is there but `redis.register_function`: files hold only definitions.
+local P = 'sl2:' -- the prefix of every key: PREFIX of shared/store/keys.py
+
+-- What one call is about: `a` its arguments, `text` a large text that is stored as it is, `now` Unix ms (tests set it
+-- in `a`), `memo` what was computed for it before.
+local call, a, text, now, memo
+
+local function clock()
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Registers a function of the library. Flags: `no-writes` also runs where the server takes no writes; `allow-oom` also
+-- where its memory is full, because it ends what was accepted, or frees memory.
+local function transition(name, flags, body)
+  redis.register_function({
+    function_name = '@NAME@_' .. name,
+    flags = flags,
+    callback = function(_, argv)
+      call, a, text, memo = redis.call, cjson.decode(argv[1]), argv[2], { ahead = {} }
+      now = a.now or clock()
+      return body()
+    end,
+  })
+end
+
+-- The records' version. It rises with every change that an older release cannot read: that release leaves such work to
+-- newer ones.
+local VERSION = 1
+
+local function is_newer(id)
+  return tonumber(call('HGET', P .. id, 'v') or 1) > VERSION
+end
+
+local function is_run(id)
+  return string.sub(id, 1, 4) == 'run_'
+end
+
+-- Whether this is a caller's job. The id may be anything a stranger typed: it must not reach our other keys.
+local function owned(job, caller)
+  return string.find(job, '^job_%x+$') and call('HGET', P .. job, 'caller') == caller
+end
+
+-- Some fields of a hash by their names; absent ones are nil.
+local function fields_at(key, names)
+  local values, found = call('HMGET', key, unpack(names)), {}
+  for i, name in ipairs(names) do
+    found[name] = values[i] or nil
+  end
+  return found
+end
+
+-- Adds a field that has a value to a flat list of names and values.
+local function add(fields, name, value)
+  if value then
+    table.insert(fields, name)
+    table.insert(fields, value)
+  end
+end
+
+-- A run with several answers takes a row for each. What the members of a set (running:<lane>, held:<worker>,
+-- queue:<lane>) take beyond one row each is counted under the set's name in extra; `sign` is 1 for a member that comes,
+-- -1 for one that goes.
+local function count_rows(set, rows, sign)
+  local more = tonumber(rows or 1) - 1
+  if more > 0 and call('HINCRBY', P .. 'extra', set, sign * more) <= 0 then
+    call('HDEL', P .. 'extra', set)
+  end
+end
+
+local function extra_rows(set)
+  return tonumber(call('HGET', P .. 'extra', set) or 0)
+end
+
+-- Work leaves its lease, however the attempt went.
+local function unlease(id, lane)
+  local worker, rows = unpack(call('HMGET', P .. id, 'worker', 'rows'))
+  for _, set in ipairs({ 'running:' .. lane, worker and 'held:' .. worker or nil }) do
+    if call('SREM', P .. set, id) == 1 then
+      count_rows(set, rows, -1)
+    end
+  end
+  call('ZREM', P .. 'lease', id)
+end
+
+-- Tells waiting API processes (and workers) that `id` changed; `kind` is text or state.
+local function wake(id, kind)
+  call('PUBLISH', P .. 'wake:' .. id, kind)
+end
