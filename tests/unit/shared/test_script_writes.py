@@ -1,4 +1,4 @@
-"""Functions: the header of each names what it writes, so that who changes a record finds who else does."""
+"""Functions: the header of each names what it writes, so that who changes a record finds the others."""
 
 import re
 
