@@ -1,7 +1,7 @@
 """The record store's code: one library of Redis Functions, sent to whichever server lacks it.
 
-Its name holds a digest of the code. Two releases on one server each have their own library, and of two processes
-that load the same one at once both are right.
+Its name holds a digest of the code. Two releases on one server each have their own library, and of two
+processes that load the same one at once both are right.
 """
 
 import hashlib

@@ -14,6 +14,7 @@ from shared.store.script import connect_async
 from tests.routes.conftest import Stage
 from tests.support.app import ROOT, client_of
 from tests.support.keys import ADMIN, KEYED, bearer, calling, code_of, customer, made
+from tests.support.stored import fields_of
 
 keyed = pytest.mark.parametrize("stage", [KEYED], indirect=True)
 MODEL = "sightline/tiny"
@@ -251,7 +252,7 @@ async def test_jobs_from_before_the_keys_are_the_operators(stage: Stage) -> None
     stage.hand.store.client.flushall()
     async with calling(stage.app, ADMIN) as operator:
         job = (await operator.post("/v1/jobs", json=JOB)).json()
-    assert stage.hand.store.client.hget(f"sl2:{job['id']}", "caller") == "local"
+    assert fields_of(stage.hand.store.client, job["id"])["caller"] == "local"
 
 
 @keyed

@@ -18,6 +18,7 @@ from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
 from tests.support.responses import PATH, begun
+from tests.support.stored import change
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "Tell."}}
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tell."}], "stream": True}
@@ -38,7 +39,8 @@ class PowerLoss:
 
     def strike(self) -> None:
         self._client.delete(self._run, f"{self._run}:events")
-        self._client.hset(self._run, mapping=self._record | {"server": "before"})
+        self._client.hset(self._run, mapping=self._record)
+        change(self._client, self._claim.id, server="before")
         for name, fields in self._events:
             self._client.xadd(f"{self._run}:events", fields, id=name)
         # As everybody is woken when the connection is there again.
@@ -160,7 +162,7 @@ async def test_a_reader_of_a_response_whose_first_words_the_store_forgot_with_it
     }
     async with client_of(stage.app) as client:
         response = await begun(stage.hand, client, input=[pictured])
-        stage.hand.store.client.hset(f"sl2:{response.replace('resp_', 'job_')}", "server", "before")
+        change(stage.hand.store.client, response.replace("resp_", "job_"), server="before")
         stage.hand.take_in()
         claim = stage.hand.take()
         stage.hand.say(claim, "A cat.")

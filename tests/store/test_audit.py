@@ -83,7 +83,7 @@ def test_running_work_without_a_lease_goes_on_if_its_worker_lives(records: Recor
 
 def test_a_run_for_nobody_ends(records: Records) -> None:
     view = records.submit()
-    records.client.delete(f"sl2:{view.run_id}:live", f"sl2:{view.id}")
+    records.client.delete(f"sl2:{view.id}")
     assert records.audit()["run_for_nobody"] == 1
     assert records.try_claim() is None
 
@@ -99,8 +99,7 @@ def test_a_job_whose_run_is_gone_fails_instead_of_waiting_for_ever(records: Reco
 
 def test_a_job_that_outlived_its_run_ends_as_it_did(records: Records) -> None:
     view = records.submit()
-    records.client.srem(f"sl2:{view.run_id}:live", view.id)
-    records.client.sadd(f"sl2:{view.run_id}:live", "job_0")
+    records.change(view.run_id, opener="job_0")
     records.settle(records.claim())
     assert records.audit()["job_outlived_run"] == 1
     assert records.view(view.id).status == "succeeded"

@@ -132,11 +132,11 @@ def test_a_new_model_that_starts_afresh_mixes_nothing(records: Records) -> None:
 
 def test_a_hit_keeps_the_answer_for_as_long_as_a_new_one(answered: Records) -> None:
     run = answered.submit("q").run_id
-    kept = [f"sl2:{run}{suffix}" for suffix in ("", ":events", ":attempts", ":holders")]
+    kept = [f"sl2:{run}{suffix}" for suffix in ("", ":events", ":holders")]
     for key in kept:
         answered.client.expire(key, 50)
     answered.submit("q")
-    assert [answered.client.ttl(key) for key in kept] == [answered.given(SETTINGS.retention.result_s)] * 4
+    assert [answered.client.ttl(key) for key in kept] == [answered.given(SETTINGS.retention.result_s)] * 3
 
 
 def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:

@@ -85,7 +85,7 @@ def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
 def test_work_that_ended_and_was_left_standing_stops_nobody(records: Records, stands: str) -> None:
     """Looked at for ever it would hold up the whole store, and only a kill would end that."""
     bad = records.submit_pending().id
-    records.client.hset(f"sl2:{bad}", "status", "failed")
+    records.change(bad, status="failed")
     if stands == "line":
         records.client.zrem("sl2:queue:intake", bad)
     good = records.submit_pending().id
@@ -105,7 +105,7 @@ def test_work_of_a_removed_model_that_stands_only_in_line_stops_nobody(records: 
 def test_a_run_whose_late_job_had_ended_is_not_looked_at_for_ever(records: Records) -> None:
     view = records.post(records.placing(), times=Times(start_by=records.now + 1000)).view
     assert view is not None
-    records.client.hset(f"sl2:{view.id}", "status", "failed")
+    records.change(view.id, status="failed")
     records.wait(1)
     assert records.claim().id == view.run_id
 
@@ -144,9 +144,9 @@ def test_others_reach_the_store_while_many_answers_are_copied(records: Records) 
 def test_work_of_a_newer_release_is_left_to_workers_who_can_read_it(records: Records) -> None:
     *newer, older = [records.submit().run_id for _ in range(4)]
     for run in newer:
-        records.client.hset(f"sl2:{run}", "v", 99)
+        records.change(run, v=99)
     assert records.claim().id == older
     assert records.try_claim() is None
     for run in newer:
-        records.client.hset(f"sl2:{run}", "v", 1)
+        records.change(run, v=1)
     assert [records.claim().id for _ in newer] == newer

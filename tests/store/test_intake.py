@@ -143,7 +143,7 @@ def test_a_purged_job_is_not_admitted(records: Records) -> None:
 def test_an_ended_intake_does_not_keep_the_request_for_days(records: Records) -> None:
     job = records.submit_pending().id
     records.fail_intake(records.claim_pending())
-    assert not records.client.hmget(f"sl2:{job}", "request")[0]
+    assert records.field(job, "request") is None
 
 
 def test_pictures_of_a_job_pass_to_its_run(records: Records) -> None:

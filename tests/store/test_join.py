@@ -92,7 +92,7 @@ def test_the_most_urgent_of_those_who_stay_decides(records: Records) -> None:
     hurried = records.submit("q", priority="interactive")
     records.cancel(hurried.id)
     records.submit(priority="batch")
-    assert records.client.hget(f"sl2:{slow.run_id}", "priority") == "normal"
+    assert records.field(slow.run_id, "priority") == "normal"
 
 
 def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(records: Records) -> None:
@@ -106,5 +106,5 @@ def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(record
 
 def test_a_question_of_a_newer_release_is_left_to_those_who_can_read_it(records: Records) -> None:
     newer = records.submit("q")
-    records.client.hset(f"sl2:{newer.run_id}", "v", 99)
+    records.change(newer.run_id, v=99)
     assert records.submit("q").run_id != newer.run_id

@@ -217,7 +217,7 @@ def test_a_claim_whose_reply_never_came_is_nobodys_death(records: Records) -> No
     records.renew()
     assert records.view(job).attempts[-1].outcome == "claim_lost"
     assert records.settle(claim) == "lost"
-    assert records.client.hget(f"sl2:{claim.id}", "deaths") == "0"
+    assert records.field(claim.id, "deaths") == "0"
     assert records.claim().attempt == 2
 
 
@@ -237,7 +237,7 @@ def test_a_clock_set_back_does_not_keep_dead_workers_leases(records: Records) ->
 def test_work_of_a_newer_release_is_rescued_by_couriers_who_can_read_it(records: Records) -> None:
     view = records.submit()
     records.claim()
-    records.client.hset(f"sl2:{view.run_id}", "v", 99)
+    records.change(view.run_id, v=99)
     assert records.lose_worker() == []
-    records.client.hset(f"sl2:{view.run_id}", "v", 1)
+    records.change(view.run_id, v=1)
     assert records.lose_worker() == [(view.run_id, LANE)]

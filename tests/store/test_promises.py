@@ -105,7 +105,7 @@ def test_what_a_caller_is_told_is_what_is_held_against_the_wait(records: Records
         assert view is not None
         assert view.estimate is not None
         told = view.estimate
-        kept = records.client.hmget(f"sl2:{placing.run}", "p50", "p90")
+        kept = (records.field(placing.run, name) or "" for name in ("p50", "p90"))
         assert [told.p50, told.p90] == pytest.approx([float(ms) / 1000 for ms in kept], abs=0.001)
 
 
@@ -134,7 +134,7 @@ def test_nine_in_ten_are_never_promised_to_begin_before_half(records: Records) -
     records.beat(facts={"rows": "1", "slots": "1"})
     records.client.hset(f"sl2:lane:{LANE}", mapping={"free_p50": 5, "free_p90": 1})
     run = records.submit().run_id
-    half, most = (float(ms) for ms in records.client.hmget(f"sl2:{run}", "p50", "p90"))
+    half, most = (float(ms) for ms in (records.field(run, name) or "" for name in ("p50", "p90")))
     assert half == most
 
 

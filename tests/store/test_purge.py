@@ -151,6 +151,7 @@ def test_a_deletion_holds_the_store_up_for_no_longer_the_more_have_asked(
     records = Records(real_store)
     job = records.submit("q")
     holders = f"sl2:{job.run_id}:holders"
+    records.change(job.run_id, held=1)
     records.client.sadd(holders, *(f"job_{number:032x}" for number in range(10**6, 10**6 + gone)))
     records.purge(job.id)
     assert records.client.exists(f"sl2:{job.run_id}") == left

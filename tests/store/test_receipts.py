@@ -124,7 +124,7 @@ def test_what_made_an_answer_is_told_by_its_receipt_and_stands_in_no_older_api_s
 
     assert [result and result.origin for result in results] == [origin, origin]
     for run in (first.run, records.view(later).run_id):
-        kept = json.loads(records.client.hget(f"sl2:{run}", "result"))
+        kept = json.loads(records.field(run, "result"))
         assert kept.keys() == {"choices", "usage", "fingerprint", "compute_s"}
 
 

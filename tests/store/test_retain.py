@@ -37,8 +37,6 @@ def test_a_job_and_all_of_its_run_are_kept_for_that_long(records: Records, retai
     of_run = [
         claim.id,
         f"{claim.id}:events",
-        f"{claim.id}:attempts",
-        f"{claim.id}:holders",
         f"blob:{PICTURE}",
     ]
     assert {name: left(records, name) for name in of_job + of_run} == {

@@ -70,7 +70,7 @@ def test_while_a_job_is_alive_what_it_needs_has_no_time_to_live(records: Records
     claim = records.claim()
     records.append(claim, 0, "text")
     needed = {f"sl2:{view.id}", f"sl2:join:{view.caller}:q", f"sl2:blob:{PICTURES[0]}", "sl2:lease"}
-    needed |= {f"sl2:{view.run_id}{suffix}" for suffix in ("", ":events", ":attempts", ":live", ":holders")}
+    needed |= {f"sl2:{view.run_id}{suffix}" for suffix in ("", ":events")}
     assert {records.client.ttl(key) for key in needed} == {-1}
 
 

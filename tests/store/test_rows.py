@@ -88,7 +88,7 @@ def test_a_wide_run_goes_back_with_all_its_rows(records: Records, how: str) -> N
 def test_one_answer_alone_leaves_no_trace_of_rows(records: Records) -> None:
     run = records.submit().run_id
     assert claimed(records).rows == 1
-    assert not records.client.hexists(f"sl2:{run}", "rows")
+    assert records.field(run, "rows") is None
     assert not records.client.exists("sl2:extra")
 
 

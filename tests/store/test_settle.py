@@ -70,8 +70,8 @@ def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
     records.settle(records.claim())
     ttl = records.client.ttl
     assert ttl(f"sl2:{view.id}") == records.given(SETTINGS.retention.job_s)
-    kept = [ttl(f"sl2:{view.run_id}{suffix}") for suffix in ("", ":events", ":attempts", ":holders")]
-    assert kept == [records.given(SETTINGS.retention.result_s)] * 4
+    kept = [ttl(f"sl2:{view.run_id}{suffix}") for suffix in ("", ":events")]
+    assert kept == [records.given(SETTINGS.retention.result_s)] * 2
 
 
 def test_a_job_outlives_its_result(records: Records) -> None:

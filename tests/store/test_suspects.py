@@ -8,7 +8,7 @@ from tests.support.store import LANE, SETTINGS, Records
 def die(records: Records, *held: Claim) -> None:
     """The workers of these claims are lost; the others go on."""
     others = [c for c in records_leased(records) if c not in {h.id for h in held}]
-    tokens = {work: records.client.hget(f"sl2:{work}", "token") for work in others}
+    tokens = {work: records.field(work, "token") for work in others}
     for _ in range(12):
         records.wait(1)
         for work, token in tokens.items():
@@ -83,7 +83,7 @@ def test_who_died_with_others_is_not_blamed_for_the_order_in_which_they_are_foun
     assert [work for work, _ in records.rescue()] == [early.run_id]
     records.wait(0.9)
     assert [work for work, _ in records.rescue()] == [late.run_id]
-    assert {records.client.hget(f"sl2:{v.run_id}", "deaths_alone") for v in (early, late)} == {"0"}
+    assert {records.field(v.run_id, "deaths_alone") for v in (early, late)} == {"0"}
 
 
 def test_what_breaks_one_device_after_the_other_is_found(records: Records) -> None:
@@ -205,8 +205,8 @@ def test_a_suspect_that_waits_too_long_empties_one_worker(records: Records) -> N
     other = records.claim(worker="worker_b")
     assert other.id not in suspects
     for work in records_leased(records):
-        if records.client.hget(f"sl2:{work}", "worker") == "worker_a":
-            token = records.client.hget(f"sl2:{work}", "token")
+        if records.field(work, "worker") == "worker_a":
+            token = records.field(work, "token")
             records.give_back(Claim(work, token, "", "", 1, 0, "anyone", False))
     assert records.claim(worker="worker_a").id in suspects
 

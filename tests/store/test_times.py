@@ -259,12 +259,12 @@ def test_who_joins_what_has_waited_long_may_wait_as_long_as_anybody(records: Rec
 def test_jobs_of_a_newer_release_keep_no_other_from_its_last_moment(records: Records) -> None:
     newer = [timed(records, start_by=1) for _ in range(100)]
     for job in newer:
-        records.client.hset(f"sl2:{job}", "v", 99)
+        records.change(job, v=99)
     job = timed(records, start_by=2)
     records.wait(5)
     assert records.expire() + records.expire() == [job]
     for other in newer:
-        records.client.hset(f"sl2:{other}", "v", 1)
+        records.change(other, v=1)
     records.wait(5)
     assert sorted(records.expire()) == sorted(newer), "couriers who can read them end them"
 

@@ -52,8 +52,14 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
     yield from (f"{work} is gone but stands in {where}" for work, where in places.items())
 
 
+def subscribers(run: str, dump: dict[str, Any]) -> set[str]:
+    joined: set[str] = dump.get(f"sl2:{run}:live", set())
+    opener = dump.get(f"sl2:{run}", {}).get("opener")
+    return joined | ({opener} if opener else set())
+
+
 def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
-    live = dump.get(f"sl2:{run}:live", set())
+    live = subscribers(run, dump)
     if record["state"] in ENDED:
         if where or live or "token" in record:
             yield f"{run} has ended but stands in {where}, with subscribers {live}"
@@ -80,7 +86,7 @@ def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dic
     waits_for_pictures = "run" not in record and "status" not in record
     if len(where) != int(waits_for_pictures):
         yield f"{job} stands in {where}: {record}"
-    if "run" in record and "status" not in record and job not in dump.get(f"sl2:{record['run']}:live", set()):
+    if "run" in record and "status" not in record and job not in subscribers(record["run"], dump):
         yield f"{job} has not ended but its run does not know it"
 
 

@@ -18,6 +18,7 @@ from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store, WritesRefused
 from shared.store.views import Chapter
+from tests.support.stored import change, fields_of, unpacked
 
 T = TypeVar("T")
 READS: dict[str, Callable[[Any, str], Any]] = {
@@ -299,4 +300,13 @@ class Records:
             pipe.type(key)
         for key, kind in zip(keys, pipe.execute(), strict=True):
             READS[kind](pipe, key)
-        return dict(zip(keys, pipe.execute(), strict=True))
+        found = dict(zip(keys, pipe.execute(), strict=True))
+        return {key: unpacked(value) if isinstance(value, dict) else value for key, value in found.items()}
+
+    def field(self, id: str | None, name: str) -> Any:
+        """Of a job's or a run's record."""
+        return fields_of(self.client, id).get(name)
+
+    def change(self, id: str | None, **fields: Any) -> None:
+        """Sets fields of a job's or a run's record; None removes one."""
+        change(self.client, id, **fields)

@@ -23,7 +23,7 @@ end
 local function cached(p)
   for _, print in ipairs(live_prints(p.lane, p.worker_ttl_s * 1000)) do
     local run = call('GET', P .. 'cache:' .. p.key .. ':' .. print)
-    if run and call('HGET', P .. run, 'state') == 'succeeded' then
+    if run and get(run, 'state') == 'succeeded' then
       return run
     end
   end
@@ -38,25 +38,25 @@ end
 
 local function subscribe_ended(job, run)
   let_go(job)
-  local seconds, answer = Runs.retention(job, a.result_s), fields_at(P .. run, Webhooks.RUN_TOLD)
+  local seconds = Runs.retention(job, a.result_s)
+  Files.hold_run(run, job)
   -- TTL rounds to seconds: a run that many ask for is not written anew for each.
   if call('TTL', P .. run) < seconds then
-    for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
+    for _, suffix in ipairs({ '', ':events', ':holders' }) do
       call('EXPIRE', P .. run .. suffix, seconds, 'GT')
     end
-    for digest in string.gmatch(call('HGET', P .. run, 'blobs') or '', '%S+') do
+    for digest in string.gmatch(get(run, 'blobs') or '', '%S+') do
       Files.prolong(digest, run, now + seconds * 1000)
     end
   end
-  Files.hold_run(run, job)
-  call('HSET', P .. job, 'run', run, 'cache', 'HIT')
-  Runs.end_job(job, 'succeeded', tonumber(answer.seq), false, nil, answer)
+  put(job, 'run', run, 'cache', 'HIT')
+  Runs.end_job(job, 'succeeded', get(run, 'seq'), false, nil)
 end
 
 local function joinable(p)
   local run = call('GET', P .. 'join:' .. p.key)
-  if run and call('SCARD', P .. run .. ':live') < SHARE_LIMIT and not Queue.superseded(run) then
-    local state = not is_newer(run) and call('HGET', P .. run, 'state')
+  if run and Runs.live_count(run) < SHARE_LIMIT and not Queue.superseded(run) then
+    local state = not is_newer(run) and get(run, 'state')
     if state == 'queued' or state == 'running' or state == 'retrying' then
       return run
     end
@@ -65,9 +65,9 @@ end
 
 -- A run is kept for as long as each of its jobs asks.
 local function keep_for(run, job)
-  local own, other = call('HGET', P .. run, 'retain_s'), call('HGET', P .. job, 'retain_s')
+  local own, other = get(run, 'retain_s'), get(job, 'retain_s')
   if own ~= other then
-    call('HSET', P .. run, 'retain_s', math.max(own or a.result_s, other or a.result_s))
+    put(run, 'retain_s', math.max(own or a.result_s, other or a.result_s))
   end
 end
 
@@ -75,12 +75,13 @@ local function join(job, run, p)
   let_go(job)
   keep_for(run, job)
   call('SADD', P .. run .. ':live', job)
+  put(run, 'joined', 1)
   Files.hold_run(run, job)
-  call('HSET', P .. job, 'run', run, 'cache', 'COALESCED', 'queued_at', now)
-  if Queue.rank(p.priority) < Queue.rank(call('HGET', P .. run, 'priority')) then
+  put(job, 'run', run, 'cache', 'COALESCED', 'queued_at', now)
+  if Queue.rank(p.priority) < Queue.rank(get(run, 'priority')) then
     Queue.reclass(run, p.lane, p.priority)
   end
-  if call('HEXISTS', P .. run, 'started') == 1 then
+  if get(run, 'started') then
     Webhooks.announce_beginning(job)
   end
 end
@@ -104,34 +105,29 @@ local function promise(run, lane)
   if ready == 0 or call('SISMEMBER', P .. 'paused', lane) == 1 then
     return
   end
-  local class, caller = unpack(call('HMGET', P .. run, 'priority', 'caller'))
+  local class, caller = fields(run, 'priority', 'caller')
   local own, pace = call('ZRANK', Queue.line_key(lane, class, caller), run), Estimates.pace_of(lane)
   memo.ahead[run] = Estimates.served_first(lane, class, caller, own)
   local wait, kind = Estimates.reckoned(lane, pace, ready, memo.ahead[run], 'slots')
   local half = wait * Estimates.factor(pace, kind, 'p50')
-  call('HSET', P .. run, 'reckoned', wait, 'kind', kind, 'p50', half,
+  put(run, 'reckoned', wait, 'kind', kind, 'p50', half,
     'p90', math.max(half, wait * Estimates.factor(pace, kind, 'p90')), 'epoch', Estimates.epoch(pace))
 end
 
 -- A job taken in by another server process may have had a run that this one has forgotten: its ids are skipped, too.
 local function open_run(job, p, request)
-  local record = { 'v', VERSION, 'job', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
-    'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now, 'cost', p.cost,
-    'generation', Queue.generation_of(p.lane), 'failures', 0, 'deaths', 0, 'seq', Events.server_changed(job) and Events.LEAP or 0,
-    'server', Events.this_server(), 'chars', 0 }
-  for name, value in pairs(fields_at(P .. job, { 'retain_s', 'unstored', 'request_id', 'trace' })) do
-    add(record, name, value)
-  end
-  add(record, 'join', p.key)
-  add(record, 'rows', p.rows)
-  call('HSET', P .. p.run, unpack(record))
+  local retain_s, unstored, request_id, trace = fields(job, 'retain_s', 'unstored', 'request_id', 'trace')
+  put(p.run, 'v', VERSION, 'job', job, 'opener', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane,
+    'priority', p.priority, 'hash', p.hash, 'blobs', p.blobs[1] and table.concat(p.blobs, ' '), 'request', request,
+    'created', now, 'cost', p.cost, 'rows', p.rows, 'join', p.key, 'generation', Queue.generation_of(p.lane),
+    'failures', 0, 'deaths', 0, 'chars', 0, 'seq', Events.server_changed(job) and Events.LEAP or 0,
+    'server', Events.this_server(), 'retain_s', retain_s, 'unstored', unstored, 'request_id', request_id, 'trace', trace)
   if p.key then
     call('SET', P .. 'join:' .. p.key, p.run)
   end
   take_over(p.blobs, job, p.run)
-  call('SADD', P .. p.run .. ':live', job)
   Files.hold_run(p.run, job)
-  call('HSET', P .. job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
+  put(job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
   Queue.enqueue(p.run, p.lane)
   promise(p.run, p.lane)
   Events.emit(p.run, 'queued', '{}')
@@ -152,7 +148,7 @@ local function unwritten(digests, run, sent, caller)
       local longest = call('ZREVRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '(' .. now, 'LIMIT', 0, 16)
       for _, holder in ipairs(longest) do
         written = written or string.sub(holder, 1, 7) ~= 'upload:'
-          and not (brought[digest] and call('HGET', P .. holder, 'caller') ~= caller)
+          and not (brought[digest] and Files.caller_of(holder) ~= caller)
       end
     end
     if not written or Files.is_missing(digest) then
@@ -263,7 +259,7 @@ local LONGEST_WAIT_S = 2764800
 --   events queued, where a new run waits
 transition('submit', {}, function()
   Upkeep.notice_gap()
-  if call('EXISTS', P .. a.job) == 1 then
+  if record(a.job) then
     return { 'known', Jobs.view(a.job) }
   end
   local earlier = known()
@@ -271,7 +267,7 @@ transition('submit', {}, function()
     return earlier
   end
   -- The webhook to copy went with the job to retry.
-  if a.retry_of and call('EXISTS', P .. a.retry_of) == 0 then
+  if a.retry_of and not record(a.retry_of) then
     return { 'gone' }
   end
   if a.line and Batches.line_passed(a.line) then
@@ -290,14 +286,10 @@ transition('submit', {}, function()
   if #missing > 0 then
     return { 'pictures', missing }
   end
-  local record = { 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane, 'priority', a.priority,
-    'metadata', a.metadata, 'created', now }
-  for _, name in ipairs({ 'paths', 'start_by', 'finish_by', 'schedule_at', 'retry_of', 'response', 'retain_s', 'unstored', 'request_id',
-    'trace' }) do
-    add(record, name, a[name])
-  end
-  add(record, 'quiet', a.quiet and 1)
-  call('HSET', P .. a.job, unpack(record))
+  put(a.job, 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane, 'priority', a.priority,
+    'metadata', a.metadata, 'created', now, 'paths', a.paths, 'start_by', a.start_by, 'finish_by', a.finish_by,
+    'schedule_at', a.schedule_at, 'retry_of', a.retry_of, 'response', a.response, 'retain_s', a.retain_s,
+    'unstored', a.unstored, 'request_id', a.request_id, 'trace', a.trace, 'quiet', a.quiet and 1)
   if a.line then
     Batches.take_line(a.line, a.job)
   end
@@ -318,14 +310,14 @@ transition('submit', {}, function()
     call('HSET', idem, 'digest', a.digest, 'job', a.job)
     call('EXPIRE', idem, a.idempotency_s)
     -- Two names: an older `purge` frees every `idem`, which is right for an unstored job only.
-    call('HSET', P .. a.job, a.unstored and 'idem' or 'keyed', a.idempotency)
+    put(a.job, a.unstored and 'idem' or 'keyed', a.idempotency)
   end
   if hit then
     subscribe_ended(a.job, hit)
   elseif run then
     join(a.job, run, a)
   elseif a.pending then
-    call('HSET', P .. a.job, 'lane', 'intake', 'request', text, 'terms', a.terms,
+    put(a.job, 'lane', 'intake', 'request', text, 'terms', a.terms,
       'blobs', table.concat(a.blobs, ' '), 'generation', Queue.generation_of(a.lane), 'failures', 0, 'deaths', 0,
       'server', Events.this_server())
     take_over(a.blobs, a.job, a.job)
@@ -344,44 +336,42 @@ transition('submit', {}, function()
     Runs.look_later(a.job)
   end
   local shared = hit or run
-  return { word or 'known', Jobs.view(a.job), shared and call('HGET', P .. shared, 'trace') or '' }
+  return { word or 'known', Jobs.view(a.job), shared and get(shared, 'trace') or '' }
 end)
 
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused.
 --   a      job, token (of the intake claim), removed (JSON, the job's error where its model was removed), the placing
 --          spec of this file (`p` above), failures (see runs.lua)
 --   text   the request with its pictures' digests
---   writes as `submit`; takes the job out of lease, and drops its <job>:attempts list
+--   writes as `submit`; takes the job out of lease
 --   returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim is another's)
 --   repeat with the same token after success: placed
 --   events queued, where a new run waits
 transition('admit', { 'allow-oom' }, function()
-  local key = P .. a.job
-  if call('HGET', key, 'admitted') == a.token then
+  if get(a.job, 'admitted') == a.token then
     return 'placed'
   end
-  if call('HGET', key, 'token') ~= a.token or call('HEXISTS', key, 'status') == 1 then
+  if get(a.job, 'token') ~= a.token or get(a.job, 'status') then
     return 'lost'
   end
   if call('SISMEMBER', P .. 'removed', a.lane) == 1 or Queue.superseded(a.job) then
-    call('HSET', key, 'admitted', a.token)
+    put(a.job, 'admitted', a.token)
     let_go(a.job)
     Runs.fail_work(a.job, a.removed)
     return 'placed'
   end
   if not Runs.leave_late(a.job, 'finish_by') then
-    call('HSET', key, 'admitted', a.token)
+    put(a.job, 'admitted', a.token)
     let_go(a.job)
     return 'placed'
   end
   unlease(a.job, 'intake')
-  for digest in string.gmatch(call('HGET', key, 'blobs') or '', '%S+') do
+  for digest in string.gmatch(get(a.job, 'blobs') or '', '%S+') do
     Files.release(digest, a.job)
   end
-  call('HDEL', key, 'token', 'worker', 'request', 'state', 'arrival', 'charged', 'terms', 'blobs',
+  remove(a.job, 'attempts', 'token', 'worker', 'request', 'state', 'arrival', 'charged', 'terms', 'blobs',
     'generation')
-  call('HSET', key, 'admitted', a.token, 'lane', a.lane)
-  call('DEL', key .. ':attempts')
+  put(a.job, 'admitted', a.token, 'lane', a.lane)
   local hit = a.key and cached(a)
   local run = a.key and not hit and joinable(a)
   if hit then
@@ -399,13 +389,12 @@ end)
 --   a       job, caller
 --   returns {status or '', request or '', metadata, priority, paths or '', unstored or ''}, nil where the caller has no such job
 transition('asked', { 'no-writes' }, function()
-  local key = P .. a.job
   if not owned(a.job, a.caller) then
     return nil
   end
   local status, run, metadata, priority, paths, unstored =
-    unpack(call('HMGET', key, 'status', 'run', 'metadata', 'priority', 'paths', 'unstored'))
-  local request = call('HGET', run and P .. run or status and key .. ':asked' or key, 'request')
+    fields(a.job, 'status', 'run', 'metadata', 'priority', 'paths', 'unstored')
+  local request = status and not run and call('HGET', P .. a.job .. ':asked', 'request') or get(run or a.job, 'request')
   return { status or '', request or '', metadata, priority, paths or '', unstored or '' }
 end)
 
@@ -434,7 +423,7 @@ transition('foretell', { 'no-writes' }, function()
 
   -- A run of a lower class rises to the class of a job that joins it.
   local function ahead_of_joined(run)
-    local class, caller, arrival = unpack(call('HMGET', P .. run, 'priority', 'caller', 'arrival'))
+    local class, caller, arrival = fields(run, 'priority', 'caller', 'arrival')
     if Queue.rank(a.priority) >= Queue.rank(class) or not call('ZSCORE', Queue.line_key(a.lane, class, caller), run) then
       return Jobs.ahead_of(run, a.lane)
     end
@@ -455,7 +444,7 @@ transition('foretell', { 'no-writes' }, function()
     return { word, facts, '' }
   end
   if run then
-    return { 'joins', ahead(ahead_of_joined(run)), call('HGET', P .. run, 'state') }
+    return { 'joins', ahead(ahead_of_joined(run)), get(run, 'state') }
   end
   local own = call('ZCARD', Queue.line_key(a.lane, a.priority, a.caller))
   return { 'queued', ahead(Estimates.served_first(a.lane, a.priority, a.caller, own)), '' }

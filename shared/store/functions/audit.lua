@@ -20,11 +20,11 @@ local function answer_lost_lines(batch)
   for i = 1, #lines, 2 do
     local line = cjson.decode(lines[i + 1])
     local job = call('HEXISTS', key .. ':answers', lines[i]) == 0 and line.job
-    local record = job and fields_at(P .. job, Webhooks.JOB_TOLD) or {}
+    local record = job and record(job) or {}
     if record.status then
       found('line_unanswered')
-      Batches.answer_line(job, record, Webhooks.answer_told(record).result)
-    elseif job and call('EXISTS', P .. job) == 0 then
+      Batches.answer_line(job, record)
+    elseif job and gone(job) then
       found('line_without_job')
       call('HSET', key .. ':answers', lines[i], cjson.encode({ status = 'failed', ended = now, error = a.failure }))
     end
@@ -58,7 +58,7 @@ local function look_at_taken(name)
     return
   end
   for _, job in ipairs(jobs) do
-    local caller, status = unpack(call('HMGET', P .. job, 'caller', 'status'))
+    local caller, status = fields(job, 'caller', 'status')
     if status or not caller then
       found('line_outlived_job')
       call('SREM', P .. name, job)
@@ -94,7 +94,7 @@ end
 -- Whether a call of a job's own webhook expired with the job's record; that of an unstored job does (runs.lua).
 local function is_over(delivery)
   local notice, job = string.match(delivery, '^((.+):%l+):own$')
-  return notice and gone(notice) and (gone(job) or call('HEXISTS', P .. job, 'unstored') == 1)
+  return notice and gone(notice) and (gone(job) or get(job, 'unstored'))
 end
 
 -- Takes out calls whose records are gone.
@@ -132,7 +132,7 @@ local function look_at_endpoint(id)
 end
 
 local function ended(id)
-  local status, state = unpack(call('HMGET', P .. id, 'status', 'state'))
+  local status, state = fields(id, 'status', 'state')
   return status or state == 'succeeded' or state == 'failed' or state == 'cancelled'
 end
 
@@ -144,7 +144,7 @@ local function stands(id, lane, state)
   if state == 'retrying' or state == 'scheduled' then
     return call('ZSCORE', P .. 'schedule', id)
   end
-  local class, caller = unpack(call('HMGET', P .. id, 'priority', 'caller'))
+  local class, caller = fields(id, 'priority', 'caller')
   local in_line = call('ZSCORE', Queue.line_key(lane, class, caller), id)
     and call('ZSCORE', Queue.turns_key(lane, class), caller)
   return call('ZSCORE', P .. 'queue:' .. lane, id)
@@ -154,11 +154,11 @@ end
 -- A record that names no lane is nothing that any function wrote; who looks for it finds it gone.
 local function drop_half(id)
   found('half_a_record')
-  call('DEL', P .. id)
+  delete(id)
 end
 
 local function put_back(id)
-  local lane, state = unpack(call('HMGET', P .. id, 'lane', 'state'))
+  local lane, state = fields(id, 'lane', 'state')
   if not lane then
     return drop_half(id)
   elseif stands(id, lane, state) then
@@ -178,21 +178,24 @@ end
 
 -- Jobs whose records are gone wait for nothing.
 local function drop_gone(run)
-  for _, job in ipairs(call('SMEMBERS', P .. run .. ':live')) do
+  for _, job in ipairs(Runs.live_jobs(run)) do
     if gone(job) then
-      call('SREM', P .. run .. ':live', job)
+      Runs.quit(run, job)
     end
   end
 end
 
 local function look_at_run(run)
+  if not get(run, 'lane') then
+    return drop_half(run)
+  end
   drop_gone(run)
   if ended(run) then
     if call('TTL', P .. run) == -1 then
       found('undying_run')
       Runs.expire_run(run)
     end
-  elseif call('SCARD', P .. run .. ':live') == 0 and call('HEXISTS', P .. run, 'lane') == 1 then
+  elseif Runs.live_count(run) == 0 then
     found('run_for_nobody')
     Runs.end_run(run, 'cancelled', nil)
   else
@@ -207,9 +210,10 @@ local function rejoin(job, run)
     Runs.end_job(job, 'failed', 0, true, a.failure)
   elseif ended(run) then
     found('job_outlived_run')
-    local state, seq, failure = unpack(call('HMGET', P .. run, 'state', 'seq', 'error'))
+    local state, seq, failure = fields(run, 'state', 'seq', 'error')
     Runs.end_job(job, state, tonumber(seq), false, failure)
-  elseif call('SADD', P .. run .. ':live', job) == 1 then
+  elseif get(run, 'opener') ~= job and call('SADD', P .. run .. ':live', job) == 1 then
+    put(run, 'joined', 1)
     found('job_unknown_to_run')
   end
 end
@@ -218,11 +222,11 @@ local function look_at_job(job)
   if ended(job) then
     if call('TTL', P .. job) == -1 and not Runs.untold(job) then
       found('undying_job')
-      Runs.expire_job(job, fields_at(P .. job, Webhooks.JOB_TOLD), true)
+      Runs.expire_job(job, record(job), true)
     end
     return
   end
-  local run = call('HGET', P .. job, 'run')
+  local run = get(job, 'run')
   if run then
     rejoin(job, run)
   else
@@ -283,7 +287,7 @@ local function look_at_extra()
     local ids = line and call('ZRANGE', P .. set, 0, OLDEST) or call('SMEMBERS', P .. set)
     local counted, more = extra_rows(set), 0
     for _, id in ipairs(ids) do
-      more = more + tonumber(call('HGET', P .. id, 'rows') or 1) - 1
+      more = more + tonumber(get(id, 'rows') or 1) - 1
     end
     if counted < more or counted > more and #ids <= OLDEST then
       found('rows_miscounted')
@@ -297,7 +301,7 @@ end
 
 local function look_at_line(lane)
   for _, id in ipairs(call('ZRANGE', P .. 'queue:' .. lane, 0, OLDEST - 1)) do
-    if call('HGET', P .. id, 'state') ~= 'queued' then
+    if get(id, 'state') ~= 'queued' then
       found('stray_in_line')
       Queue.withdraw(id, lane)
     end
@@ -307,7 +311,7 @@ end
 -- A line or the suspects of a lane: entries that do not wait there go.
 local function look_at_entries(name)
   for _, id in ipairs(call('ZRANGE', P .. name, 0, OLDEST - 1)) do
-    if call('HGET', P .. id, 'state') ~= 'queued' then
+    if get(id, 'state') ~= 'queued' then
       found('stray_in_line')
       call('ZREM', P .. name, id)
     end

@@ -12,26 +12,116 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- Registers a function of the library. Flags: `no-writes` also runs where the server takes no writes; `allow-oom` also
--- where its memory is full, because it ends what was accepted, or frees memory.
-local function transition(name, flags, body)
-  redis.register_function({
-    function_name = '@NAME@_' .. name,
-    flags = flags,
-    callback = function(_, argv)
-      call, a, text, memo = redis.call, cjson.decode(argv[1]), argv[2], { ahead = {} }
-      now = a.now or clock()
-      return body()
-    end,
-  })
-end
-
 -- The records' version. It rises with every change that an older release cannot read: that release leaves such work to
 -- newer ones.
 local VERSION = 1
 
+-- Records: a job (job_…) and a run (run_…) is a hash. Its field `r` holds all fields as one JSON object, but for texts that
+-- may be large, which stand beside it. A call reads a record once and writes it once, after its function.
+local TEXTS = { request = true, terms = true, result = true, bare = true, origin = true }
+
+-- The fields of a record; nil where there is none.
+local function record(id)
+  local known = memo.records[id]
+  if known == nil then
+    local json = call('HGET', P .. id, 'r')
+    known = json and cjson.decode(json)
+    memo.records[id] = known
+  end
+  return known or nil
+end
+
+-- Whether there is a record, without reading it.
+local function exists(id)
+  if memo.records[id] ~= nil then
+    return memo.records[id] and true
+  end
+  return call('EXISTS', P .. id) == 1
+end
+
+local function get(id, name)
+  if not TEXTS[name] then
+    local known = record(id)
+    return known and known[name]
+  end
+  local texts = memo.texts[id]
+  if texts and texts[name] ~= nil then
+    return texts[name] or nil
+  end
+  return memo.records[id] ~= false and call('HGET', P .. id, name) or nil
+end
+
+local function fields(id, name, ...)
+  if name then
+    return get(id, name), fields(id, ...)
+  end
+end
+
+-- Sets fields, names and values in turn; a value of nil removes the field.
+local function put(id, ...)
+  local known = record(id) or {}
+  memo.records[id], memo.changed[id] = known, true
+  for i = 1, select('#', ...), 2 do
+    local name, value = select(i, ...)
+    if TEXTS[name] then
+      memo.texts[id] = memo.texts[id] or {}
+      memo.texts[id][name] = value or false
+    else
+      known[name] = value
+    end
+  end
+end
+
+local function remove(id, ...)
+  for _, name in ipairs({ ... }) do
+    put(id, name, nil)
+  end
+end
+
+local function increase(id, name, by)
+  put(id, name, tonumber(get(id, name) or 0) + by)
+  return get(id, name)
+end
+
+-- Lets a record live for so many seconds from now on; false = until something ends it.
+local function expire(id, seconds)
+  memo.lives[id] = seconds
+end
+
+local function delete(id)
+  memo.records[id], memo.changed[id], memo.lives[id], memo.texts[id] = false, nil, nil, nil
+  call('DEL', P .. id)
+end
+
+local function save_texts(id)
+  local written = {}
+  for name, value in pairs(memo.texts[id] or {}) do
+    if value then
+      table.insert(written, name)
+      table.insert(written, value)
+    else
+      call('HDEL', P .. id, name)
+    end
+  end
+  return unpack(written)
+end
+
+-- Writes what a function has changed.
+local function save()
+  for id in pairs(memo.changed) do
+    call('HSET', P .. id, 'r', cjson.encode(memo.records[id]), save_texts(id))
+  end
+  for id, seconds in pairs(memo.lives) do
+    if seconds then
+      call('EXPIRE', P .. id, seconds)
+    else
+      call('PERSIST', P .. id)
+    end
+  end
+end
+
 local function is_newer(id)
-  return tonumber(call('HGET', P .. id, 'v') or 1) > VERSION
+  return tonumber(get(id, 'v') or 1) > VERSION
 end
 
 local function is_run(id)
@@ -40,7 +130,7 @@ end
 
 -- Whether this is a caller's job. The id may be anything a stranger typed: it must not reach our other keys.
 local function owned(job, caller)
-  return string.find(job, '^job_%x+$') and call('HGET', P .. job, 'caller') == caller
+  return string.find(job, '^job_%x+$') and get(job, 'caller') == caller
 end
 
 -- Some fields of a hash by their names; absent ones are nil.
@@ -76,7 +166,7 @@ end
 
 -- Work leaves its lease, however the attempt went.
 local function unlease(id, lane)
-  local worker, rows = unpack(call('HMGET', P .. id, 'worker', 'rows'))
+  local worker, rows = fields(id, 'worker', 'rows')
   for _, set in ipairs({ 'running:' .. lane, worker and 'held:' .. worker or nil }) do
     if call('SREM', P .. set, id) == 1 then
       count_rows(set, rows, -1)
@@ -88,4 +178,21 @@ end
 -- Tells waiting API processes (and workers) that `id` changed; `kind` is text or state.
 local function wake(id, kind)
   call('PUBLISH', P .. 'wake:' .. id, kind)
+end
+
+-- Registers a function of the library. Flags: `no-writes` also runs where the server takes no writes; `allow-oom` also
+-- where its memory is full, because it ends what was accepted, or frees memory.
+local function transition(name, flags, body)
+  redis.register_function({
+    function_name = '@NAME@_' .. name,
+    flags = flags,
+    callback = function(_, argv)
+      call, a, text, memo = redis.call, cjson.decode(argv[1]), argv[2],
+        { ahead = {}, records = {}, changed = {}, texts = {}, lives = {} }
+      now = a.now or clock()
+      local reply = body()
+      save()
+      return reply
+    end,
+  })
 end

@@ -72,24 +72,24 @@ end
 
 -- The step that admits a line's job also moves the batch on to the next line: no line is taken twice or left out.
 function Batches.take_line(line, job)
-  local caller, model, lane = unpack(call('HMGET', P .. job, 'caller', 'model', 'model_lane'))
+  local caller, model, lane = fields(job, 'caller', 'model', 'model_lane')
   move_on(line.batch, line.behind, line.number)
   call('HSET', P .. line.batch .. ':lines', line.number,
     cjson.encode({ custom_id = line.custom_id, job = job, model = model, created = now, at = line.at, behind = line.behind }))
-  call('HSET', P .. job, 'batch', line.batch, 'line', line.number)
+  put(job, 'batch', line.batch, 'line', line.number)
   call('SADD', taken_key(lane, ''), job)
   call('SADD', taken_key(lane, caller), job)
 end
 
 -- Keeps the end of a line's job, and its answer, with the batch until they are written down, whatever becomes of the
 -- records of job and run.
-function Batches.answer_line(job, record, result)
+function Batches.answer_line(job, record)
   local batch, number = P .. record.batch, record.line
   call('SREM', taken_key(record.model_lane, ''), job)
   call('SREM', taken_key(record.model_lane, record.caller), job)
   if call('HEXISTS', batch .. ':lines', number) == 1 then
     call('HSET', batch .. ':answers', number, cjson.encode({ status = record.status, ended = now,
-      result = record.status == 'succeeded' and result or nil, error = record.error, paths = record.paths }))
+      result = record.status == 'succeeded' and get(record.run, 'result') or nil, error = record.error, paths = record.paths }))
   end
 end
 

@@ -8,9 +8,9 @@ end
 
 local function claimed(id)
   local request, terms, attempt, chars, caller, mixed, unstored, model, class, since, request_id, trace, rows =
-    unpack(call('HMGET', P .. id, 'request', 'terms', 'attempt', 'chars', 'caller', 'mixed', 'unstored',
-      'model', 'priority', 'queued_at', 'request_id', 'trace', 'rows'))
-  return { id, request, terms or '', attempt, chars or '0', caller, mixed or '', unstored or '', model or '', class or '',
+    fields(id, 'request', 'terms', 'attempt', 'chars', 'caller', 'mixed', 'unstored',
+      'model', 'priority', 'queued_at', 'request_id', 'trace', 'rows')
+  return { id, request, terms or '', attempt, chars or 0, caller, mixed or '', unstored or '', model or '', class or '',
     since and math.max(now - since, 0) or 0, request_id or '', trace or '', tonumber(rows or 1) }
 end
 
@@ -42,9 +42,9 @@ end
 
 -- The run that meanwhile answered the same request under this worker's fingerprint.
 local function answered(id)
-  local join, chars = unpack(call('HMGET', P .. id, 'join', 'chars'))
-  local run = join and chars == '0' and call('GET', P .. 'cache:' .. join .. ':' .. a.print)
-  return run and call('HGET', P .. run, 'state') == 'succeeded' and run or nil
+  local join, chars = fields(id, 'join', 'chars')
+  local run = join and chars == 0 and call('GET', P .. 'cache:' .. join .. ':' .. a.print)
+  return run and get(run, 'state') == 'succeeded' and run or nil
 end
 
 -- Adds the data of a text event to the earlier data of the same answer.
@@ -90,18 +90,13 @@ end
 
 -- Ends a run with what another one answered.
 local function copy(id, from)
-  call('HSET', P .. id, 'print', a.print, 'from', from)
-  for _, name in ipairs({ 'result', 'bare', 'origin' }) do
-    local value = call('HGET', P .. from, name)
-    if value then
-      call('HSET', P .. id, name, value)
-    end
-  end
+  local result, bare, origin = fields(from, 'result', 'bare', 'origin')
+  put(id, 'print', a.print, 'from', from, 'result', result, 'bare', bare, 'origin', origin)
   for _, data in ipairs(whole_texts(from)) do
     Events.emit(id, 'text', data)
   end
-  for _, job in ipairs(call('SMEMBERS', P .. id .. ':live')) do
-    call('HSET', P .. job, 'cache', 'HIT')
+  for _, job in ipairs(Runs.live_jobs(id)) do
+    put(job, 'cache', 'HIT')
   end
   Runs.end_run(id, 'succeeded', nil)
 end
@@ -121,7 +116,7 @@ local STEPS = 100
 --          failures (see runs.lua), removed (JSON, the error of jobs whose model was removed), result_s, job_s,
 --          event_s, max_events
 --   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, extra and <work> hashes,
---          <work>:attempts list, claim:<token> string, emptying:<lane> string; text of another fingerprint that nobody
+--          claim:<token> string, emptying:<lane> string; text of another fingerprint that nobody
 --          has read is taken out of <run>:events
 --   returns {id, request, terms, attempt number, published characters, caller,
 --           mixed (1 = text was published under another fingerprint), unstored (1 = nothing of the run is to be kept),
@@ -133,7 +128,7 @@ local STEPS = 100
 transition('claim', { 'allow-oom' }, function()
   local again = call('GET', P .. 'claim:' .. a.token)
   if again then
-    return call('HGET', P .. again, 'token') == a.token and claimed(again) or nil
+    return get(again, 'token') == a.token and claimed(again) or nil
   end
   if call('SISMEMBER', P .. 'paused', a.lane) == 1 or call('SISMEMBER', P .. 'removed', a.lane) == 1
     or Claims.outdated() then
@@ -150,7 +145,7 @@ transition('claim', { 'allow-oom' }, function()
     if not suspect then
       return 'no'
     end
-    local class, since = unpack(call('HMGET', P .. suspect, 'priority', 'queued_at'))
+    local class, since = fields(suspect, 'priority', 'queued_at')
     if not class then
       Queue.withdraw(suspect, a.lane)
       return 'no'
@@ -196,29 +191,29 @@ transition('claim', { 'allow-oom' }, function()
   local function keep_company(id, rows)
     local held = call('SCARD', HELD)
     if held == 1 then
-      call('HSET', P .. call('SRANDMEMBER', HELD), 'company', 1)
+      put(call('SRANDMEMBER', HELD), 'company', 1)
     end
     if held > 0 then
-      call('HSET', P .. id, 'company', 1)
+      put(id, 'company', 1)
     end
     call('SADD', HELD, id)
     count_rows(OWN, rows, 1)
   end
 
   local function lease(id)
-    local key = P .. id
-    local attempt = call('HINCRBY', key, 'attempt', 1)
+    local attempt = increase(id, 'attempt', 1)
     if attempt == 1 then
       Estimates.score(id, a.lane)
     end
-    local print, chars, started, rows = unpack(call('HMGET', key, 'print', 'chars', 'started', 'rows'))
-    local record = { 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1, 'started', started or now }
+    local print, chars, started, rows = fields(id, 'print', 'chars', 'started', 'rows')
+    put(id, 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1, 'started', started or now)
     if is_run(id) then
-      add(record, 'print', a.print)
+      put(id, 'print', a.print)
       -- Text that a reader has must go on or fail; text that nobody has read is computed anew.
-      add(record, 'mixed', print and print ~= a.print and chars ~= '0' and not Events.unsay(id) and 1)
+      if print and print ~= a.print and chars ~= 0 and not Events.unsay(id) then
+        put(id, 'mixed', 1)
+      end
     end
-    call('HSET', key, unpack(record))
     call('ZADD', P .. 'lease', now + a.lease_ms, id)
     call('SADD', P .. 'running:' .. a.lane, id)
     count_rows('running:' .. a.lane, rows, 1)
@@ -228,7 +223,7 @@ transition('claim', { 'allow-oom' }, function()
     if is_run(id) then
       Events.emit(id, 'running', cjson.encode({ attempt = attempt }))
       if attempt == 1 then
-        for _, job in ipairs(call('SMEMBERS', key .. ':live')) do
+        for _, job in ipairs(Runs.live_jobs(id)) do
           Webhooks.announce_beginning(job)
         end
       end
@@ -248,7 +243,7 @@ transition('claim', { 'allow-oom' }, function()
     end
     local rows = 0
     for _, id in ipairs(call('SMEMBERS', HELD)) do
-      rows = rows + tonumber(call('HGET', P .. id, 'rows') or 1)
+      rows = rows + tonumber(get(id, 'rows') or 1)
     end
     return rows >= a.slots
   end
@@ -263,14 +258,14 @@ transition('claim', { 'allow-oom' }, function()
     if not id then
       break
     end
-    local state, version, rows = unpack(call('HMGET', P .. id, 'state', 'v', 'rows'))
+    local state, version, rows = fields(id, 'state', 'v', 'rows')
     if state == 'queued' and tonumber(version or 1) > VERSION then
       Queue.withdraw(id, a.lane)
       table.insert(newer, id)
     elseif state ~= 'queued' then
       take(id, turn, rows)
     elseif Queue.superseded(id) then
-      ends = ends + math.max(call('SCARD', P .. id .. ':live'), 1)
+      ends = ends + math.max(is_run(id) and Runs.live_count(id) or 1, 1)
       Runs.fail_work(id, a.removed)
       drop(id, turn)
     else
@@ -310,7 +305,7 @@ transition('renew', { 'allow-oom' }, function()
   local lost, named = {}, {}
   for _, claim in ipairs(a.claims) do
     named[claim[1]] = true
-    if call('HGET', P .. claim[1], 'token') == claim[2] then
+    if get(claim[1], 'token') == claim[2] then
       call('ZADD', P .. 'lease', now + a.lease_ms, claim[1])
     else
       table.insert(lost, claim[2])
@@ -336,9 +331,8 @@ end)
 --   repeat by the same claim answers settled
 --   events succeeded | failed
 transition('settle', { 'allow-oom' }, function()
-  local key = P .. a.id
   local token, by, lane, join, mixed, blobs =
-    unpack(call('HMGET', key, 'token', 'settled_by', 'lane', 'join', 'mixed', 'blobs'))
+    fields(a.id, 'token', 'settled_by', 'lane', 'join', 'mixed', 'blobs')
   if by == a.token then
     return 'settled'
   end
@@ -354,20 +348,17 @@ transition('settle', { 'allow-oom' }, function()
     end
   end
   if a.status == 'failed' then
-    call('HSET', key, 'settled_by', a.token)
+    put(a.id, 'settled_by', a.token)
     Runs.fail_work(a.id, text, true)
     return 'settled'
   end
-  local record = { 'settled_by', a.token, 'result', text }
-  add(record, 'bare', a.bare)
-  add(record, 'origin', a.origin)
+  put(a.id, 'settled_by', a.token, 'result', text, 'bare', a.bare, 'origin', a.origin)
   -- An answer begun under one fingerprint and ended under another is nobody's cached answer.
   if join and not mixed then
     local entry = P .. 'cache:' .. join .. ':' .. a.print
     call('SET', entry, a.id, 'EX', Runs.retention(a.id, a.result_s))
-    add(record, 'entry', entry)
+    put(a.id, 'entry', entry)
   end
-  call('HSET', key, unpack(record))
   local old = call('HGET', P .. 'lane:' .. lane, 'service_ms')
   if old then
     call('HSET', P .. 'lane:' .. lane, 'service_ms', 0.8 * old + 0.2 * a.took_ms)
@@ -390,7 +381,7 @@ end)
 --   returns {queued, lane} | {postponed} | {failed} | {lost}
 --   events requeued {reason} | failed
 transition('give_back', { 'allow-oom' }, function()
-  if call('HGET', P .. a.id, 'token') ~= a.token then
+  if get(a.id, 'token') ~= a.token then
     return { 'lost' }
   end
   for _, digest in ipairs(a.missing or {}) do
@@ -400,19 +391,19 @@ transition('give_back', { 'allow-oom' }, function()
     Runs.fail_work(a.id, a.poison)
     return { 'failed' }
   end
-  local failures = a.spend and call('HINCRBY', P .. a.id, 'failures', 1) or 0
+  local failures = a.spend and increase(a.id, 'failures', 1) or 0
   if a.spend and failures >= a.max_failures then
     Runs.fail_work(a.id, a.failure)
     return { 'failed' }
   end
   if a.spend and a.backoff_ms > 0 then
-    Queue.leave_lease(a.id, call('HGET', P .. a.id, 'lane'), a.reason)
+    Queue.leave_lease(a.id, get(a.id, 'lane'), a.reason)
     Queue.postpone(a.id, 'retrying', now + math.min(a.backoff_ms * 2 ^ (failures - 1), Queue.LONGEST_PAUSE_MS))
     return { 'postponed' }
   end
   if a.reason == 'queue_full' then
     -- The job found no place, and pays for its next turn again: free turns in vain would go before everybody's.
-    call('HDEL', P .. a.id, 'charged')
+    remove(a.id, 'charged')
   end
   return { 'queued', Queue.requeue(a.id, a.reason) }
 end)
@@ -422,14 +413,13 @@ end)
 --   writes <job> hash, lease zset
 --   returns settled | lost
 transition('fail_intake', { 'allow-oom' }, function()
-  local key = P .. a.id
-  if call('HGET', key, 'settled_by') == a.token then
+  if get(a.id, 'settled_by') == a.token then
     return 'settled'
   end
-  if call('HGET', key, 'token') ~= a.token then
+  if get(a.id, 'token') ~= a.token then
     return 'lost'
   end
-  call('HSET', key, 'settled_by', a.token)
+  put(a.id, 'settled_by', a.token)
   Runs.fail_work(a.id, a.failure)
   return 'settled'
 end)

@@ -114,8 +114,8 @@ end
 
 -- Scores the estimate of a run that begins for the first time, and learns from it.
 function Estimates.score(run, lane)
-  local wait, kind, p50, p90, since, promised_in = unpack(call('HMGET', P .. run, 'reckoned', 'kind', 'p50',
-    'p90', 'queued_at', 'epoch'))
+  local wait, kind, p50, p90, since, promised_in = fields(run, 'reckoned', 'kind', 'p50',
+    'p90', 'queued_at', 'epoch')
   local pace = wait and Estimates.pace_of(lane)
   if not wait or promised_in ~= Estimates.epoch(pace) then
     return

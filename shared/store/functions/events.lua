@@ -14,7 +14,7 @@ end
 
 -- Whether a run's last id, or a job whose run is still to be opened, is of another server process.
 function Events.server_changed(id)
-  local before = call('HGET', P .. id, 'server')
+  local before = get(id, 'server')
   return before and before ~= Events.this_server()
 end
 
@@ -22,15 +22,15 @@ end
 -- is a replica or a back-up. Their ids are skipped, so that none is given twice.
 function Events.leap(run)
   if Events.server_changed(run) then
-    call('HINCRBY', P .. run, 'seq', Events.LEAP)
-    call('HSET', P .. run, 'server', Events.this_server())
+    increase(run, 'seq', Events.LEAP)
+    put(run, 'server', Events.this_server())
   end
 end
 
 -- Appends one event to a run's stream under the next id, and wakes its readers.
 function Events.emit(run, kind, data)
   Events.leap(run)
-  local id = call('HINCRBY', P .. run, 'seq', 1)
+  local id = increase(run, 'seq', 1)
   call('XADD', P .. run .. ':events', id .. '-0', 'type', kind, 'data', data, 'at', now)
   wake(run, kind == 'text' and 'text' or 'state')
   return id
@@ -42,8 +42,8 @@ end
 -- Publishes a piece {start, size, choice (of several answers)}; false where it does not follow on what is there: the
 -- store forgot text in a crash, and the piece would splice the stream. One that is published already changes nothing.
 function Events.publish(run, piece, data)
-  local key, own = P .. run, piece.choice and 'chars:' .. piece.choice
-  local chars = tonumber(call('HGET', key, own or 'chars') or 0)
+  local own = piece.choice and 'chars:' .. piece.choice
+  local chars = get(run, own or 'chars') or 0
   if piece.start + piece.size <= chars then
     return true
   end
@@ -52,13 +52,13 @@ function Events.publish(run, piece, data)
   end
   if chars == 0 then
     -- A reader of one answer has read of the run, even before the other answers begin.
-    if call('HSETNX', key, 'first', now) == 1 then
-      call('HSET', key, 'unread', 1)
+    if not get(run, 'first') then
+      put(run, 'first', now, 'unread', 1)
     end
   end
-  call('HINCRBY', key, 'chars', piece.size)
+  increase(run, 'chars', piece.size)
   if own then
-    call('HINCRBY', key, own, piece.size)
+    increase(run, own, piece.size)
   end
   Events.emit(run, 'text', data)
   return true
@@ -66,8 +66,8 @@ end
 
 -- Takes back a run's text that nobody has read; false where somebody may have. The events' ids are not given again.
 function Events.unsay(run)
-  local key, events = P .. run, P .. run .. ':events'
-  if call('HEXISTS', key, 'unread') == 0 then
+  local events = P .. run .. ':events'
+  if not get(run, 'unread') then
     return false
   end
   for _, entry in ipairs(call('XRANGE', events, '-', '+')) do
@@ -75,13 +75,13 @@ function Events.unsay(run)
       call('XDEL', events, entry[1])
     end
   end
-  for _, name in ipairs(call('HKEYS', key)) do
+  for name in pairs(record(run)) do
     if string.sub(name, 1, 6) == 'chars:' then
-      call('HDEL', key, name)
+      remove(run, name)
     end
   end
-  call('HDEL', key, 'first', 'unread')
-  call('HSET', key, 'chars', 0)
+  remove(run, 'first', 'unread')
+  put(run, 'chars', 0)
   return true
 end
 
@@ -95,7 +95,7 @@ end
 --   events text {choice (of several answers), syntax (where calls may stand in it), prompt_tokens (in the first), start,
 --           text, ids, logprobs (where they are asked for)}
 transition('append', { 'allow-oom' }, function()
-  if call('HGET', P .. a.id, 'token') ~= a.token then
+  if get(a.id, 'token') ~= a.token then
     return 'lost'
   end
   return Events.publish(a.id, a, text) and 'ok' or 'lost'
@@ -130,14 +130,13 @@ local function has_text(entries)
 end
 
 local function follow()
-  local key = P .. a.job
   if not owned(a.job, a.caller) then
     return nil
   end
   local status, own, last, failure, run, ended =
-    unpack(call('HMGET', key, 'status', 'own', 'last', 'error', 'run', 'ended'))
+    fields(a.job, 'status', 'own', 'last', 'error', 'run', 'ended')
   if not status then
-    last = run and call('HGET', P .. run, 'seq')
+    last = run and get(run, 'seq')
   end
   last = tonumber(last or 0)
   local entries, whole, seen, lacks, unread = {}, true, {}, false, false
@@ -148,11 +147,11 @@ local function follow()
     seen = call('XRANGE', stream, after, after)
     -- An event that was read stays in its stream for as long as the stream exists.
     lacks = a.after > 0 and a.after <= last and #seen == 0 and call('EXISTS', stream) == 1
-    unread = has_text(entries) and call('HEXISTS', P .. run, 'unread') == 1
+    unread = has_text(entries) and get(run, 'unread')
   end
-  local newest = own == '1' and last + 1 or last
+  local newest = own == 1 and last + 1 or last
   -- A job outlives its run's events: its end is then told from its own record.
-  local untold = own == '1' or status and #entries == 0
+  local untold = own == 1 or status and #entries == 0
   local closing = untold and whole and a.after < newest
   local forgot = lacks or a.after > newest
   return { status or '', closing and 1 or 0, newest, failure or '', run or '', ended or '0', seen, entries, forgot and 1 or 0,
@@ -176,7 +175,7 @@ end)
 transition('follow_first', { 'allow-oom' }, function()
   local found = follow()
   if found and found[10] == 1 then
-    call('HDEL', P .. found[5], 'unread')
+    remove(found[5], 'unread')
   end
   return found
 end)

@@ -23,6 +23,11 @@ function Files.hold(digest, holder, till)
   outlive_holders(key)
 end
 
+-- A holder is a run, a job, a file or a batch.
+function Files.caller_of(holder)
+  return get(holder, 'caller') or call('HGET', P .. holder, 'caller')
+end
+
 -- A hold that ran out is not renewed: its picture may be gone.
 function Files.prolong(digest, holder, till)
   local held = tonumber(call('ZSCORE', P .. 'blob:' .. digest, holder) or 0)
@@ -67,20 +72,21 @@ function Files.doom(digest)
   return true
 end
 
--- Who may read a run's answer: <run>:holders set, jobs. Those whose records ran out are forgotten when met.
+-- Who may read a run's answer: the job that opened it (`holder` of the run), and where others are `held` the jobs of
+-- <run>:holders, a set. Those whose records ran out are forgotten when met.
 
 -- Looks, at a hundred jobs or so each, for one that is kept. Where none finds one, the rest is left to time.
 local LOOKS = 100
 
--- Every sixteenth new job looks at 32 others, two for each that came: so jobs whose records are gone do not outnumber
+-- Every fifteenth new job looks at 32 others, two for each that came: so jobs whose records are gone do not outnumber
 -- the rest.
-local EVERY, SOME = 16, 32
+local EVERY, SOME = 15, 32
 
 -- Takes out those of some jobs whose records are gone; returns how many are left.
 function Files.forget_gone(run, jobs)
   local left = #jobs
   for _, job in ipairs(jobs) do
-    if call('EXISTS', P .. job) == 0 then
+    if not exists(job) then
       call('SREM', P .. run .. ':holders', job)
       left = left - 1
     end
@@ -89,15 +95,40 @@ function Files.forget_gone(run, jobs)
 end
 
 function Files.hold_run(run, job)
+  if not get(run, 'holder') and not get(run, 'held') then
+    put(run, 'holder', job)
+    return
+  end
   local key = P .. run .. ':holders'
   call('SADD', key, job)
+  if not get(run, 'held') then
+    put(run, 'held', 1)
+    if get(run, 'ended') then
+      call('PEXPIRE', key, math.max(call('PTTL', P .. run), 1))
+    end
+  end
   if call('SCARD', key) % EVERY == 0 then
     Files.forget_gone(run, call('SRANDMEMBER', key, SOME))
   end
 end
 
+function Files.leave_run(run, job)
+  if get(run, 'holder') == job then
+    remove(run, 'holder')
+  elseif get(run, 'held') then
+    call('SREM', P .. run .. ':holders', job)
+  end
+end
+
 -- Whether a job still holds a run, or so many did that it cannot be told.
 function Files.held(run)
+  local holder = get(run, 'holder')
+  if holder and exists(holder) then
+    return true
+  end
+  if not get(run, 'held') then
+    return false
+  end
   -- Mostly the first job met is still kept.
   local one = call('SRANDMEMBER', P .. run .. ':holders')
   if one and Files.forget_gone(run, { one }) > 0 then

@@ -3,10 +3,6 @@
 -- Never its secret.
 local HOOK_FIELDS = { 'url', 'events', 'delivered' }
 
-local STATE_FIELDS = { 'state', 'started', 'seq', 'hash' }
-
-local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash', 'job', 'caller', 'created', 'first', 'ended', 'attempt', 'from', 'origin' }
-
 function Jobs.lane_view(lane)
   local fresh = Estimates.alive_since()
   local facts = call('HGETALL', P .. 'lane:' .. lane)
@@ -38,7 +34,7 @@ function Jobs.ahead_of(id, lane)
   if not call('ZSCORE', P .. 'queue:' .. lane, id) then
     return -1
   end
-  local class, caller = unpack(call('HMGET', P .. id, 'priority', 'caller'))
+  local class, caller = fields(id, 'priority', 'caller')
   local own = call('ZRANK', Queue.line_key(lane, class, caller), id)
   return own and Estimates.served_first(lane, class, caller, own) or call('ZRANK', P .. 'suspects:' .. lane, id)
 end
@@ -54,40 +50,27 @@ local function fields_of(key, names)
   return found
 end
 
--- `bare` = without the answer, which may be hundreds of times the rest.
+-- {job, its record, its run's record or '', result or '', origin or '', facts of its lane, its webhook, deliveries}; records
+-- are JSON texts. `bare` = without the answer, which may be hundreds of times the rest.
 function Jobs.view(job, bare)
-  local record = call('HGETALL', P .. job)
-  if #record == 0 then
+  local own = record(job)
+  if not own then
     return nil
   end
-  local fields = {}
-  for i = 1, #record, 2 do
-    fields[record[i]] = record[i + 1]
+  local run, result, origin, lane = own.run and record(own.run), nil, nil, {}
+  if run and not bare then
+    result, origin = fields(own.run, 'result', 'origin')
   end
-  -- Held while the job waits for its inputs or its time: no view shows it, and it may be thousands of times the rest.
-  if fields.request then
-    fields.request, fields.terms, record = nil, nil, {}
-    for name, value in pairs(fields) do
-      add(record, name, value)
-    end
-  end
-  local run, lane, attempts = {}, {}, {}
-  if fields.run then
-    run = fields_of(P .. fields.run, bare and STATE_FIELDS or RUN_FIELDS)
-    attempts = call('LRANGE', P .. fields.run .. ':attempts', 0, -1)
-  elseif fields.status then
-    attempts = call('LRANGE', P .. job .. ':attempts', 0, -1)
-  end
-  if not fields.status then
-    lane = Jobs.lane_view(fields.model_lane)
+  if not own.status then
+    lane = Jobs.lane_view(own.model_lane)
     table.insert(lane, 'ahead')
-    table.insert(lane, Jobs.ahead_of(fields.run or job, fields.model_lane))
+    table.insert(lane, Jobs.ahead_of(own.run or job, own.model_lane))
   end
   local hook, deliveries = fields_of(P .. job .. ':hook', HOOK_FIELDS), {}
   if #hook > 0 then
     deliveries = call('LRANGE', P .. job .. ':deliveries', 0, -1)
   end
-  return { job, record, run, lane, attempts, hook, deliveries }
+  return { job, cjson.encode(own), run and cjson.encode(run) or '', result or '', origin or '', lane, hook, deliveries }
 end
 
 -- The lists in which a job stands, newest last: jobs:<caller> zset, and pair:<caller>:<digest> zset for each pair of its
@@ -103,17 +86,10 @@ local function lists_of(caller, pairs)
   return keys
 end
 
--- Takes out those of some jobs whose records are gone. That is seldom, so one command first asks for all.
+-- Takes out those of some jobs whose records are gone.
 local function cut(key, jobs)
-  local records = {}
-  for i, job in ipairs(jobs) do
-    records[i] = P .. job
-  end
-  if call('EXISTS', unpack(records)) == #jobs then
-    return
-  end
-  for i, job in ipairs(jobs) do
-    if call('EXISTS', records[i]) == 0 then
+  for _, job in ipairs(jobs) do
+    if not exists(job) then
       call('ZREM', key, job)
     end
   end
@@ -139,13 +115,13 @@ function Jobs.list(job, caller, pairs, life_s)
     end
   end
   if #pairs > 0 then
-    call('HSET', P .. job, 'pairs', table.concat(pairs, ' '))
+    put(job, 'pairs', table.concat(pairs, ' '))
   end
 end
 
 local function unlist(job, caller)
   local pairs = {}
-  for digest in string.gmatch(call('HGET', P .. job, 'pairs') or '', '%S+') do
+  for digest in string.gmatch(get(job, 'pairs') or '', '%S+') do
     table.insert(pairs, digest)
   end
   for _, key in ipairs(lists_of(caller, pairs)) do
@@ -168,7 +144,7 @@ local STEP = 100
 -- Whether a job is wanted; nil where its record is gone.
 local function wanted(job)
   local model, priority, status, run, pairs =
-    unpack(call('HMGET', P .. job, 'model', 'priority', 'status', 'run', 'pairs'))
+    fields(job, 'model', 'priority', 'status', 'run', 'pairs')
   if not model then
     return nil
   end
@@ -178,7 +154,7 @@ local function wanted(job)
     end
   end
   if a.status and not status then
-    status = run and call('HEXISTS', P .. run, 'started') == 1 and 'running' or 'queued'
+    status = run and get(run, 'started') and 'running' or 'queued'
   end
   return (not a.model or a.model == model)
     and (not a.priority or a.priority == priority)
@@ -187,13 +163,7 @@ end
 
 -- The size of a job's record and of its run's, which holds the answer.
 local function bytes_of(found)
-  local sum = 0
-  for _, record in ipairs({ found[2], found[3] }) do
-    for _, word in ipairs(record) do
-      sum = sum + #word
-    end
-  end
-  return sum
+  return #found[2] + #found[3] + #found[4] + #found[5]
 end
 
 -- Reads a page of a caller's jobs, newest first.
@@ -296,7 +266,7 @@ end)
 transition('lane', { 'no-writes' }, function()
   local facts = Jobs.lane_view(a.lane)
   local first = call('ZRANGE', P .. 'queue:' .. a.lane, 0, 0)[1]
-  add(facts, 'first_queued_ms', first and call('HGET', P .. first, 'queued_at'))
+  add(facts, 'first_queued_ms', first and get(first, 'queued_at'))
   return facts
 end)
 
@@ -320,7 +290,7 @@ local REPEAT_MS = 60000
 -- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is told nothing more.
 --   a      job, caller, delivered (true = only where the job is unstored, has ended and no webhook is still to be told),
 --          result_s, job_s, event_s, max_events
---   writes <job> and <run> with all their keys, cache entry, jobs:<caller> and pair:<caller>:<digest> zsets,
+--   writes <job> and <run> with all their keys (<job>:hook, <job>:asked, …), cache entry, jobs:<caller> and pair:<caller>:<digest> zsets,
 --          blob:<digest> zset, holdings:<part> hash, idem:<caller>:<key>, doomed:<digest> and
 --          purged:<caller>:<job> strings
 --   repeat within a minute answers the same
@@ -332,7 +302,7 @@ transition('purge', { 'allow-oom' }, function()
     local before = call('GET', told)
     return before and cjson.decode(before) or nil
   end
-  local status, unstored, idem, keyed = unpack(call('HMGET', key, 'status', 'unstored', 'idem', 'keyed'))
+  local status, unstored, idem, keyed = fields(a.job, 'status', 'unstored', 'idem', 'keyed')
   if a.delivered and (not unstored or not status or Runs.untold(a.job)) then
     return nil
   end
@@ -343,18 +313,19 @@ transition('purge', { 'allow-oom' }, function()
   if keyed and call('HGET', P .. 'idem:' .. a.caller .. ':' .. keyed, 'job') == a.job then
     call('HSET', P .. 'idem:' .. a.caller .. ':' .. keyed, 'purged', 1)
   end
-  local run, names, cache, holding = unpack(call('HMGET', key, 'run', 'blobs', 'cache', 'holding'))
+  local run, names, cache, holding = fields(a.job, 'run', 'blobs', 'cache', 'holding')
   Webhooks.drop_notices(a.job)
   unlist(a.job, a.caller)
-  call('DEL', key, key .. ':attempts', key .. ':asked', key .. ':hook', key .. ':deliveries')
+  delete(a.job)
+  call('DEL', key .. ':asked', key .. ':hook', key .. ':deliveries')
   local holder = a.job
   if run then
-    call('SREM', P .. run .. ':holders', a.job)
+    Files.leave_run(run, a.job)
     if Files.held(run) then
       local opened = cache == 'MISS' or cache == 'BYPASS'
-      if opened and holding and call('EXISTS', P .. run) == 1 then
+      if opened and holding and record(run) then
         -- The job's holding counted the run as well, which is still there.
-        call('HSET', P .. run, 'holding', holding)
+        put(run, 'holding', holding)
       else
         Memory.give_back_holding(a.caller, holding)
       end
@@ -363,14 +334,13 @@ transition('purge', { 'allow-oom' }, function()
     end
     holder = run
     local entry, caller, of_run
-    names, entry, caller, of_run = unpack(call('HMGET', P .. run, 'blobs', 'entry', 'caller', 'holding'))
+    names, entry, caller, of_run = fields(run, 'blobs', 'entry', 'caller', 'holding')
     Memory.give_back_holding(caller, of_run)
     if entry and call('GET', entry) == run then
       call('DEL', entry)
     end
-    for _, suffix in ipairs({ '', ':events', ':attempts', ':holders', ':live' }) do
-      call('DEL', P .. run .. suffix)
-    end
+    delete(run)
+    call('DEL', P .. run .. ':events', P .. run .. ':holders', P .. run .. ':live')
   end
   Memory.give_back_holding(a.caller, holding)
   local orphans = {}

@@ -29,7 +29,7 @@ function Memory.count_holding(job, caller, bytes, life_s)
   local key = P .. 'holdings:' .. part
   call('HINCRBY', key, caller, bytes)
   call('EXPIRE', key, a.result_s * 2)
-  call('HSET', P .. job, 'holding', part .. ' ' .. bytes)
+  put(job, 'holding', part .. ' ' .. bytes)
 end
 
 -- Takes a `holding` back: what is purged is held no more. Where its part is gone already, nothing is left of it.

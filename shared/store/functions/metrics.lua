@@ -8,18 +8,18 @@ local REPORTS_S = 3600
 -- The time to live is renewed once in so many reports.
 local REPORTS_A_LOOK = 100
 
-function Metrics.report_end(job, record, answer)
+function Metrics.report_end(job, own)
   if call('EXISTS', P .. 'reading') == 0 then
     return
   end
-  local told = record.status == 'succeeded' and (answer.bare or answer.result)
+  local run, answer = own.run and record(own.run) or {}, Webhooks.answer_told(own)
   local waiting = call('RPUSH', P .. 'ended', cjson.encode({
-    job = job, status = record.status, caller = record.caller, model = record.model, class = record.priority,
-    created = record.created, ended = now, cache = record.cache, run = record.run, request_id = record.request_id,
-    placed = answer.created, started = answer.started, attempt = answer.attempt,
-    code = record.error and cjson.decode(record.error).code or nil,
+    job = job, status = own.status, caller = own.caller, model = own.model, class = own.priority,
+    created = own.created, ended = now, cache = own.cache, run = own.run, request_id = own.request_id,
+    placed = run.created, started = run.started, attempt = run.attempt,
+    code = own.error and cjson.decode(own.error).code or nil,
     -- Copied as written. Inside a text a quote has a backslash before it, so the pattern matches no text.
-    usage = told and string.match(told, '"usage":(%b{})') or nil,
+    usage = answer and string.match(answer, '"usage":(%b{})') or nil,
   }))
   if waiting > MOST_REPORTS then
     call('LTRIM', P .. 'ended', -MOST_REPORTS, -1)

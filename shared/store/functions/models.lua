@@ -82,7 +82,7 @@ transition('model_sweep', { 'allow-oom' }, function()
   end
 
   local function ends(id)
-    local lane, model_lane, state = unpack(call('HMGET', P .. id, 'lane', 'model_lane', 'state'))
+    local lane, model_lane, state = fields(id, 'lane', 'model_lane', 'state')
     if (model_lane or lane) ~= a.lane or is_newer(id) or state == 'running' or not (removed or Queue.superseded(id)) then
       return 0
     end

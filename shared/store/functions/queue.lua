@@ -1,20 +1,17 @@
--- A run's attempts: JSON rows {number, worker, started, ended, outcome}, times in Unix ms.
+-- A piece of work has its attempts: {number, worker, started, ended, outcome}, times in Unix ms.
 
 function Queue.open_attempt(id, number, worker)
-  call('RPUSH', P .. id .. ':attempts', cjson.encode({ number = number, worker = worker, started = now }))
+  local attempts = get(id, 'attempts') or {}
+  table.insert(attempts, { number = number, worker = worker, started = now })
+  put(id, 'attempts', attempts)
 end
 
 function Queue.close_attempt(id, outcome)
-  local key = P .. id .. ':attempts'
-  local row = call('LINDEX', key, -1)
-  if not row then
-    return
-  end
-  local attempt = cjson.decode(row)
-  if not attempt.ended then
-    attempt.ended = now
-    attempt.outcome = outcome
-    call('LSET', key, -1, cjson.encode(attempt))
+  local attempts = get(id, 'attempts') or {}
+  local attempt = attempts[#attempts]
+  if attempt and not attempt.ended then
+    attempt.ended, attempt.outcome = now, outcome
+    put(id, 'attempts', attempts)
   end
 end
 
@@ -27,7 +24,7 @@ end
 
 -- The lane of the work's model where that was removed since the work was taken in; else nil.
 function Queue.superseded(id)
-  local lane, model_lane, own = unpack(call('HMGET', P .. id, 'lane', 'model_lane', 'generation'))
+  local lane, model_lane, own = fields(id, 'lane', 'model_lane', 'generation')
   local model = model_lane or lane
   return own and own ~= Queue.generation_of(model) and model or nil
 end
@@ -48,7 +45,7 @@ Queue.PACE = { interactive = 1, normal = 4, batch = 16 }
 
 -- Work that was begun once is not charged for again.
 local function cost_of(id)
-  local cost, charged = unpack(call('HMGET', P .. id, 'cost', 'charged'))
+  local cost, charged = fields(id, 'cost', 'charged')
   return charged and 0 or tonumber(cost or 1)
 end
 
@@ -158,12 +155,12 @@ function Queue.rank(priority)
 end
 
 function Queue.is_suspect(id)
-  return tonumber(call('HGET', P .. id, 'deaths') or 0) >= SUSPECT_DEATHS
+  return tonumber(get(id, 'deaths') or 0) >= SUSPECT_DEATHS
 end
 
 function Queue.stand(id, lane)
   local class, caller, arrival, deaths, rows =
-    unpack(call('HMGET', P .. id, 'priority', 'caller', 'arrival', 'deaths', 'rows'))
+    fields(id, 'priority', 'caller', 'arrival', 'deaths', 'rows')
   if call('ZADD', P .. 'queue:' .. lane, string.format('%.0f', Queue.rank(class) * 1e14 + arrival), id) == 1 then
     count_rows('queue:' .. lane, rows, 1)
   end
@@ -184,7 +181,7 @@ function Queue.withdraw(id, lane)
   local waited = call('ZREM', P .. 'queue:' .. lane, id) == 1
   local suspect = call('ZREM', P .. 'suspects:' .. lane, id) == 1
   if waited then
-    local class, caller, rows = unpack(call('HMGET', P .. id, 'priority', 'caller', 'rows'))
+    local class, caller, rows = fields(id, 'priority', 'caller', 'rows')
     count_rows('queue:' .. lane, rows, -1)
     -- Where the record is gone the line is unknown; claim drops the entry there.
     if class and not suspect then
@@ -198,7 +195,7 @@ end
 
 function Queue.enqueue(id, lane)
   local arrival = call('INCR', P .. 'arrivals')
-  call('HSET', P .. id, 'state', 'queued', 'queued_at', now, 'arrival', arrival)
+  put(id, 'state', 'queued', 'queued_at', now, 'arrival', arrival)
   Queue.stand(id, lane)
 end
 
@@ -208,7 +205,7 @@ function Queue.reclass(id, lane, priority)
   if waiting then
     Queue.withdraw(id, lane)
   end
-  call('HSET', P .. id, 'priority', priority)
+  put(id, 'priority', priority)
   if waiting then
     Queue.stand(id, lane)
   end
@@ -216,7 +213,7 @@ end
 
 function Queue.leave_lease(id, lane, reason)
   unlease(id, lane)
-  call('HDEL', P .. id, 'token', 'worker', 'company')
+  remove(id, 'token', 'worker', 'company')
   Queue.close_attempt(id, reason)
   if is_run(id) then
     Events.emit(id, 'requeued', cjson.encode({ reason = reason }))
@@ -225,22 +222,22 @@ end
 
 -- Puts leased work back at its old place in the line.
 function Queue.requeue(id, reason)
-  local lane = call('HGET', P .. id, 'lane')
+  local lane = get(id, 'lane')
   Queue.leave_lease(id, lane, reason)
-  call('HSET', P .. id, 'state', 'queued', 'queued_at', now)
+  put(id, 'state', 'queued', 'queued_at', now)
   Queue.stand(id, lane)
   return lane
 end
 
 -- Keeps work out of the line until `due` (Unix ms).
 function Queue.postpone(id, state, due)
-  call('HSET', P .. id, 'state', state, 'queued_at', now)
+  put(id, 'state', state, 'queued_at', now)
   call('ZADD', P .. 'schedule', due, id)
 end
 
 -- Scheduled jobs count for their model and caller as if they waited: later:<lane> hash, '' is the sum.
 function Queue.count_later(job, step)
-  local lane, caller = unpack(call('HMGET', P .. job, 'model_lane', 'caller'))
+  local lane, caller = fields(job, 'model_lane', 'caller')
   for _, field in ipairs({ '', caller }) do
     if call('HINCRBY', P .. 'later:' .. lane, field, step) <= 0 then
       call('HDEL', P .. 'later:' .. lane, field)
@@ -252,9 +249,9 @@ end
 
 -- Counts one more worker that died on this work, alone with it or beside other claims. True where the budget is spent.
 function Queue.count_death(id)
-  call('HINCRBY', P .. id, 'deaths', 1)
-  local alone = call('HGET', P .. id, 'company') and 0 or 1
-  return call('HINCRBY', P .. id, 'deaths_alone', alone) >= a.max_deaths
+  increase(id, 'deaths', 1)
+  local alone = get(id, 'company') and 0 or 1
+  return increase(id, 'deaths_alone', alone) >= a.max_deaths
 end
 
 -- The longest pause between two attempts at a run; the settings bound the backoff alike.

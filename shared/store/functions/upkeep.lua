@@ -49,7 +49,7 @@ end
 -- clock, whatever it says.
 local function bring_attempts_forward(by)
   bring_forward(P .. 'schedule', function(id, at)
-    local state, since = unpack(call('HMGET', P .. id, 'state', 'queued_at'))
+    local state, since = fields(id, 'state', 'queued_at')
     return state == 'retrying' and at - too_late(since, by) or at
   end, now + by + Queue.LONGEST_PAUSE_MS)
 end
@@ -139,7 +139,7 @@ transition('rescue', { 'allow-oom' }, function()
   end
   local rescued = {}
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'LIMIT', 0, a.limit)) do
-    if call('EXISTS', P .. id) == 0 then
+    if not record(id) then
       call('ZREM', P .. 'lease', id)
     elseif is_newer(id) then
       -- Left to a courier who can read it.
@@ -163,12 +163,12 @@ transition('due', { 'allow-oom' }, function()
   local lanes = {}
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'schedule', '-inf', now, 'LIMIT', 0, a.limit)) do
     call('ZREM', P .. 'schedule', id)
-    local state, lane = unpack(call('HMGET', P .. id, 'state', 'lane'))
+    local state, lane = fields(id, 'state', 'lane')
     if is_newer(id) then
       -- Left to a courier who can read it.
       call('ZADD', P .. 'schedule', now + 5000, id)
     elseif state == 'retrying' then
-      call('HSET', P .. id, 'state', 'queued', 'queued_at', now)
+      put(id, 'state', 'queued', 'queued_at', now)
       Queue.stand(id, lane)
       table.insert(lanes, lane)
     elseif state == 'scheduled' then
@@ -189,7 +189,7 @@ end)
 transition('expire', { 'allow-oom' }, function()
   local ended = {}
   for _, job in ipairs(call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit)) do
-    local known, status = call('EXISTS', P .. job) == 1, call('HGET', P .. job, 'status')
+    local known, status = record(job), get(job, 'status')
     local which = known and not status and not is_newer(job) and Runs.passed(job)
     if which then
       Runs.leave(job, 'failed', a.failures[which])

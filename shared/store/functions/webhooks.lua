@@ -1,23 +1,17 @@
 -- Tells what happens to a job: to its own webhook, <job>:hook hash (url, host, events, secret; delivered, disabled), and
 -- unless the job is `quiet` to its caller's endpoints and log. Its notices are <job>:began and <job>:ended.
 
--- All fields of a job, and of the run that answered it, that anything told of its end needs: read once.
-Webhooks.JOB_TOLD = { 'caller', 'model', 'priority', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of',
-  'run', 'attempt', 'retain_s', 'unstored', 'idem', 'quiet', 'batch', 'line', 'model_lane', 'request_id',
-  'trace' }
-
-Webhooks.RUN_TOLD = { 'created', 'started', 'attempt', 'seq', 'result', 'bare' }
-
 -- The job's fields that a notice tells; `started` comes from its run.
 local SHOWN = { 'model', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'run' }
 
+-- A job's answer as it is told: without its logprobs.
 function Webhooks.answer_told(record)
-  return record.run and fields_at(P .. record.run, Webhooks.RUN_TOLD) or {}
+  return record.status == 'succeeded' and (get(record.run, 'bare') or get(record.run, 'result')) or nil
 end
 
 -- A job as it stands now, and its answer: either record may be gone when the notice is sent.
-local function seen(record, answer)
-  local facts = { started = answer.started }
+local function seen(record)
+  local facts = { started = record.run and get(record.run, 'started') }
   for _, name in ipairs(SHOWN) do
     facts[name] = record[name]
   end
@@ -25,7 +19,7 @@ local function seen(record, answer)
   add(fields, 'request_id', record.request_id)
   add(fields, 'trace', record.trace)
   add(fields, 'life_s', Notices.life_told(record.retain_s))
-  add(fields, 'result', record.status == 'succeeded' and (answer.bare or answer.result))
+  add(fields, 'result', Webhooks.answer_told(record))
   return fields
 end
 
@@ -33,8 +27,8 @@ function Webhooks.hook_of(job)
   return fields_at(P .. job .. ':hook', { 'host', 'events', 'disabled' })
 end
 
--- Tells what happened to a job to all who want to know; `answer` is what is told of its run, if read already.
-function Webhooks.announce(job, kind, status, record, hook, answer)
+-- Tells what happened to a job to all who want to know.
+function Webhooks.announce(job, kind, status, record, hook)
   local type = 'job.' .. status
   local targets = record.quiet and {} or Notices.targets_of(record.caller, type)
   if hook.host and not hook.disabled and Endpoints.names(hook.events, type) then
@@ -42,15 +36,14 @@ function Webhooks.announce(job, kind, status, record, hook, answer)
   end
   local logged = kind == 'ended' and not record.quiet
   if logged or next(targets) then
-    local fields = seen(record, answer or Webhooks.answer_told(record))
-    Notices.give_notice(job .. ':' .. kind, record.caller, type, fields, targets, logged, Notices.life_told(record.retain_s))
+    Notices.give_notice(job .. ':' .. kind, record.caller, type, seen(record), targets, logged, Notices.life_told(record.retain_s))
   end
 end
 
 -- A run may know of a job whose record is gone.
 function Webhooks.announce_beginning(job)
-  local record = fields_at(P .. job, Webhooks.JOB_TOLD)
-  if record.caller then
+  local record = record(job)
+  if record then
     Webhooks.announce(job, 'began', 'running', record, Webhooks.hook_of(job))
   end
 end
@@ -348,11 +341,11 @@ transition('told', { 'allow-oom' }, function()
   if moved then
     return 'moved'
   end
-  local record = job and fields_at(P .. job, Webhooks.JOB_TOLD) or {}
-  if record.status then
-    Runs.expire_job(job, record, true)
+  if not job or not get(job, 'status') then
+    return 'written'
   end
-  return record.status and record.unstored and not Runs.untold(job) and 'forget' or 'written'
+  Runs.expire_job(job, record(job), true)
+  return get(job, 'unstored') and not Runs.untold(job) and 'forget' or 'written'
 end)
 
 -- Keeps the body of a notice before it is first sent, so that every call of the notice sends the same bytes.
@@ -385,7 +378,7 @@ transition('replay', {}, function()
   if not owned(a.job, a.caller) then
     return nil
   end
-  local status, run, ended = unpack(call('HMGET', P .. a.job, 'status', 'run', 'ended'))
+  local status, run, ended = fields(a.job, 'status', 'run', 'ended')
   local notice, host = a.job .. ':ended', call('HGET', P .. a.job .. ':hook', 'host')
   if not host then
     return { 'unhooked' }
@@ -394,23 +387,22 @@ transition('replay', {}, function()
     return { 'unended' }
   end
   if call('EXISTS', P .. notice) == 0 then
-    if status == 'succeeded' and call('HEXISTS', P .. run, 'result') == 0 then
+    if status == 'succeeded' and not get(run, 'result') then
       return { 'expired' }
     end
-    local record = fields_at(P .. a.job, Webhooks.JOB_TOLD)
-    call('HSET', P .. notice, 'type', 'job.' .. status, 'caller', a.caller, 'at', ended, unpack(seen(record, Webhooks.answer_told(record))))
+    call('HSET', P .. notice, 'type', 'job.' .. status, 'caller', a.caller, 'at', ended, unpack(seen(record(a.job))))
   end
   Notices.tell_to(notice, 'own', a.caller, host)
   Notices.keep_notice(notice)
   call('HDEL', P .. a.job .. ':hook', 'disabled')
-  if call('HEXISTS', P .. a.job, 'unstored') == 1 then
+  if get(a.job, 'unstored') then
     local left = call('PTTL', P .. a.job)
     call('PEXPIRE', P .. notice, left)
     call('PEXPIRE', P .. notice .. ':own', left)
   else
-    for _, suffix in ipairs({ '', ':attempts', ':hook', ':deliveries' }) do
-      call('PERSIST', P .. a.job .. suffix)
-    end
+    expire(a.job, false)
+    call('PERSIST', P .. a.job .. ':hook')
+    call('PERSIST', P .. a.job .. ':deliveries')
   end
   return { 'queued', Jobs.view(a.job) }
 end)

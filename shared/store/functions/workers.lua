@@ -94,7 +94,7 @@ local function waiting(lane)
     local low, high = string.format('%.0f', Queue.rank(class) * 1e14), string.format('(%.0f', (Queue.rank(class) + 1) * 1e14)
     counts[i] = call('ZCOUNT', P .. 'queue:' .. lane, low, high)
     local first = call('ZRANGEBYSCORE', P .. 'queue:' .. lane, low, high, 'LIMIT', 0, 1)[1]
-    local since = first and tonumber(call('HGET', P .. first, 'created') or now)
+    local since = first and tonumber(get(first, 'created') or now)
     if since and (oldest == 0 or since < oldest) then
       oldest = since
     end
@@ -121,7 +121,7 @@ local function is_elsewhere(lane)
   for _, ids in ipairs({ fetched, call('ZRANGE', P .. 'queue:intake', 0, LOOKED_AT),
     call('ZRANGE', P .. 'schedule', 0, LOOKED_AT) }) do
     for _, id in ipairs(ids) do
-      local own, model_lane = unpack(call('HMGET', P .. id, 'lane', 'model_lane'))
+      local own, model_lane = fields(id, 'lane', 'model_lane')
       if (model_lane or own) == lane then
         return true
       end

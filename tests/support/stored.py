@@ -1,0 +1,27 @@
+"""The records of jobs and runs as they are stored, for tests that look at them or spoil them."""
+
+import json
+from typing import Any
+
+
+def fields_of(client: Any, id: str | None) -> dict[str, str]:
+    """All fields of a record, its texts included, as text; empty where there is none."""
+    return unpacked(client.hgetall(f"sl2:{id}"))
+
+
+def unpacked(stored: dict[str, str]) -> dict[str, str]:
+    """A hash as it was read; what is no job or run stays as it is."""
+    if "r" not in stored:
+        return stored
+    fields = json.loads(stored["r"])
+    texts = {name: text for name, text in stored.items() if name != "r"}
+    return texts | {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()
+    }
+
+
+def change(client: Any, id: str | None, **fields: Any) -> None:
+    """Sets fields of a record; None removes one."""
+    record = json.loads(client.hget(f"sl2:{id}", "r")) | fields
+    packed = json.dumps({name: value for name, value in record.items() if value is not None})
+    client.hset(f"sl2:{id}", "r", packed)
