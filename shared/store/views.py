@@ -88,16 +88,20 @@ def job(reply: list[Any] | None) -> JobView | None:
     """The reply of `view`."""
     if not reply:
         return None
-    job_id, record, run, result, origin, lane_fields, hook, deliveries = reply
+    job_id, record, run, progress, result, origin, lane_fields, hook, deliveries = reply
     facts = lane(lane_fields) if lane_fields else None
     answer = _result(result, origin) if result else None
-    seen = _view(job_id, json.loads(record), json.loads(run) if run else {}, facts, answer, len(result))
+    seen = _view(job_id, json.loads(record), _run(run, progress), facts, answer, len(result))
     return replace(seen, hook=_hook(pairs(hook), deliveries)) if hook else seen
+
+
+def _run(fields: str, progress: str) -> Record:
+    return (json.loads(fields) | json.loads(progress or "{}")) if fields else {}
 
 
 def answer_bytes(reply: list[Any] | None) -> int:
     """The size of the answer in a reply of `view`."""
-    return len(reply[3]) if reply else 0
+    return len(reply[4]) if reply else 0
 
 
 def _view(

@@ -114,6 +114,7 @@ def test_a_job_nobody_watches_is_watched_again(records: Records) -> None:
 
 def test_keys_whose_record_is_gone_go(records: Records) -> None:
     view = records.submit("q")
+    records.append(records.claim(), 0, "text")
     records.cancel(view.id)
     records.client.delete(f"sl2:{view.run_id}", f"sl2:{view.id}")
     records.client.set("sl2:join:anyone:x", "run_0")
@@ -127,7 +128,9 @@ def test_keys_whose_record_is_gone_go(records: Records) -> None:
 
 def test_what_has_ended_gets_an_end_of_its_life(records: Records) -> None:
     view = records.submit()
-    records.settle(records.claim())
+    claim = records.claim()
+    records.append(claim, 0, "text")
+    records.settle(claim)
     for key in (f"sl2:{view.id}", f"sl2:{view.run_id}", f"sl2:{view.run_id}:events"):
         records.client.persist(key)
     found = records.audit()

@@ -67,7 +67,9 @@ def test_a_cancelled_run_takes_no_result(records: Records) -> None:
 
 def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
     view = records.submit()
-    records.settle(records.claim())
+    claim = records.claim()
+    records.append(claim, 0, "A red")
+    records.settle(claim)
     ttl = records.client.ttl
     assert ttl(f"sl2:{view.id}") == records.given(SETTINGS.retention.job_s)
     kept = [ttl(f"sl2:{view.run_id}{suffix}") for suffix in ("", ":events")]

@@ -13,8 +13,8 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
     """A hash as it was read; what is no job or run stays as it is."""
     if "r" not in stored:
         return stored
-    fields = json.loads(stored["r"])
-    texts = {name: text for name, text in stored.items() if name != "r"}
+    fields = json.loads(stored["r"]) | json.loads(stored.get("t", "{}"))
+    texts = {name: text for name, text in stored.items() if name not in ("r", "t")}
     return texts | {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()
     }
@@ -22,6 +22,10 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
 
 def change(client: Any, id: str | None, **fields: Any) -> None:
     """Sets fields of a record; None removes one."""
-    record = json.loads(client.hget(f"sl2:{id}", "r")) | fields
-    packed = json.dumps({name: value for name, value in record.items() if value is not None})
-    client.hset(f"sl2:{id}", "r", packed)
+    stored = client.hgetall(f"sl2:{id}")
+    progress = json.loads(stored.get("t", "{}"))
+    for name, value in fields.items():
+        group = "t" if name in progress else "r"
+        record = json.loads(stored[group]) | {name: value}
+        stored[group] = json.dumps({name: value for name, value in record.items() if value is not None})
+        client.hset(f"sl2:{id}", group, stored[group])

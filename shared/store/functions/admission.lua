@@ -130,7 +130,7 @@ local function open_run(job, p, request)
   put(job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
   Queue.enqueue(p.run, p.lane)
   promise(p.run, p.lane)
-  Events.emit(p.run, 'queued', '{}')
+  put(p.run, 'queued_id', Events.number(p.run, 'queued'))
 end
 
 -- The pictures that no run or job holds, or that are missing: only an upload makes sure that they are there. A run in

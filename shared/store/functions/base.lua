@@ -16,17 +16,32 @@ end
 -- newer ones.
 local VERSION = 1
 
--- Records: a job (job_…) and a run (run_…) is a hash. Its field `r` holds all fields as one JSON object, but for texts that
--- may be large, which stand beside it. A call reads a record once and writes it once, after its function.
+-- Records: a job (job_…) and a run (run_…) is a hash. Its field `r` holds its fields as one JSON object, `t` those that
+-- change with each piece of text (PROGRESS). Texts that may be large stand beside them (TEXTS). A call reads a record once
+-- and writes it once, after its function.
+local PROGRESS = { token = true, seq = true, chars = true, choices = true, first = true, unread = true, server = true, streamed = true }
 local TEXTS = { request = true, terms = true, result = true, bare = true, origin = true }
 
--- The fields of a record; nil where there is none.
+-- The fields of a record without its progress; nil where there is none.
 local function record(id)
   local known = memo.records[id]
   if known == nil then
-    local json = call('HGET', P .. id, 'r')
+    local found = call('HMGET', P .. id, 'r', 't')
+    known = found[1] and cjson.decode(found[1])
+    memo.records[id], memo.json[id] = known, found[1]
+    if memo.progress[id] == nil then
+      memo.progress[id] = found[2] and cjson.decode(found[2])
+    end
+  end
+  return known or nil
+end
+
+local function progress(id)
+  local known = memo.progress[id]
+  if known == nil then
+    local json = call('HGET', P .. id, 't')
     known = json and cjson.decode(json)
-    memo.records[id] = known
+    memo.progress[id] = known
   end
   return known or nil
 end
@@ -39,16 +54,25 @@ local function exists(id)
   return call('EXISTS', P .. id) == 1
 end
 
-local function get(id, name)
-  if not TEXTS[name] then
-    local known = record(id)
-    return known and known[name]
-  end
+local function get_text(id, name)
   local texts = memo.texts[id]
   if texts and texts[name] ~= nil then
     return texts[name] or nil
   end
   return memo.records[id] ~= false and call('HGET', P .. id, name) or nil
+end
+
+local function get(id, name)
+  if TEXTS[name] then
+    return get_text(id, name)
+  end
+  local known
+  if PROGRESS[name] then
+    known = progress(id)
+  else
+    known = record(id)
+  end
+  return known and known[name]
 end
 
 local function fields(id, name, ...)
@@ -57,17 +81,26 @@ local function fields(id, name, ...)
   end
 end
 
+-- The fields of one kind (records or progress), to be changed.
+local function changing(kind, id, known)
+  memo[kind][id] = known or {}
+  memo.changed[id] = memo.changed[id] or {}
+  memo.changed[id][kind] = true
+  return memo[kind][id]
+end
+
 -- Sets fields, names and values in turn; a value of nil removes the field.
 local function put(id, ...)
-  local known = record(id) or {}
-  memo.records[id], memo.changed[id] = known, true
   for i = 1, select('#', ...), 2 do
     local name, value = select(i, ...)
     if TEXTS[name] then
+      memo.changed[id] = memo.changed[id] or {}
       memo.texts[id] = memo.texts[id] or {}
       memo.texts[id][name] = value or false
+    elseif PROGRESS[name] then
+      changing('progress', id, progress(id))[name] = value
     else
-      known[name] = value
+      changing('records', id, record(id))[name] = value
     end
   end
 end
@@ -79,8 +112,15 @@ local function remove(id, ...)
 end
 
 local function increase(id, name, by)
-  put(id, name, tonumber(get(id, name) or 0) + by)
+  put(id, name, (get(id, name) or 0) + by)
   return get(id, name)
+end
+
+-- A record as JSON: its fields, and its progress or ''.
+local function json_of(id)
+  local changed = memo.changed[id] or {}
+  local known, running = record(id), progress(id)
+  return changed.records and cjson.encode(known) or memo.json[id], running and cjson.encode(running) or ''
 end
 
 -- Lets a record live for so many seconds from now on; false = until something ends it.
@@ -89,12 +129,22 @@ local function expire(id, seconds)
 end
 
 local function delete(id)
-  memo.records[id], memo.changed[id], memo.lives[id], memo.texts[id] = false, nil, nil, nil
+  for _, kind in ipairs({ 'changed', 'lives', 'texts' }) do
+    memo[kind][id] = nil
+  end
+  memo.records[id], memo.progress[id] = false, false
   call('DEL', P .. id)
 end
 
-local function save_texts(id)
+-- What has changed of a record, as names and values.
+local function changes(id, changed)
   local written = {}
+  for kind, name in pairs({ records = 'r', progress = 't' }) do
+    if changed[kind] then
+      table.insert(written, name)
+      table.insert(written, cjson.encode(memo[kind][id]))
+    end
+  end
   for name, value in pairs(memo.texts[id] or {}) do
     if value then
       table.insert(written, name)
@@ -103,13 +153,16 @@ local function save_texts(id)
       call('HDEL', P .. id, name)
     end
   end
-  return unpack(written)
+  return written
 end
 
 -- Writes what a function has changed.
 local function save()
-  for id in pairs(memo.changed) do
-    call('HSET', P .. id, 'r', cjson.encode(memo.records[id]), save_texts(id))
+  for id, changed in pairs(memo.changed) do
+    local written = changes(id, changed)
+    if #written > 0 then
+      call('HSET', P .. id, unpack(written))
+    end
   end
   for id, seconds in pairs(memo.lives) do
     if seconds then
@@ -188,7 +241,7 @@ local function transition(name, flags, body)
     flags = flags,
     callback = function(_, argv)
       call, a, text, memo = redis.call, cjson.decode(argv[1]), argv[2],
-        { ahead = {}, records = {}, changed = {}, texts = {}, lives = {} }
+        { ahead = {}, records = {}, progress = {}, json = {}, changed = {}, texts = {}, lives = {} }
       now = a.now or clock()
       local reply = body()
       save()

@@ -221,8 +221,10 @@ transition('claim', { 'allow-oom' }, function()
     call('SET', P .. 'claim:' .. a.token, id, 'PX', 60000)
     Queue.open_attempt(id, attempt, a.worker)
     if is_run(id) then
-      Events.emit(id, 'running', cjson.encode({ attempt = attempt }))
-      if attempt == 1 then
+      if attempt > 1 then
+        Events.emit(id, 'running', cjson.encode({ attempt = attempt }))
+      else
+        put(id, 'running_id', Events.number(id, 'running'))
         for _, job in ipairs(Runs.live_jobs(id)) do
           Webhooks.announce_beginning(job)
         end

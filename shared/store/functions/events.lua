@@ -1,4 +1,5 @@
--- A run's stream. `seq` of its hash is the last id given, `server` the process of the record store that gave it.
+-- A run's events are numbered; `seq` is the last number given, `server` the process of the record store that gave it. Three
+-- kinds are read from the run's record: queued, the first running, and its end. The others are in a stream, <run>:events.
 
 -- More events of one run than a server can forget; LEAP of shared/job.py.
 Events.LEAP = 10000
@@ -22,43 +23,61 @@ end
 -- is a replica or a back-up. Their ids are skipped, so that none is given twice.
 function Events.leap(run)
   if Events.server_changed(run) then
-    increase(run, 'seq', Events.LEAP)
-    put(run, 'server', Events.this_server())
+    put(run, 'seq', get(run, 'seq') + Events.LEAP, 'server', Events.this_server())
   end
 end
 
--- Appends one event to a run's stream under the next id, and wakes its readers.
-function Events.emit(run, kind, data)
+-- Gives the next id, and wakes the run's readers.
+function Events.number(run, kind)
   Events.leap(run)
-  local id = increase(run, 'seq', 1)
-  call('XADD', P .. run .. ':events', id .. '-0', 'type', kind, 'data', data, 'at', now)
   wake(run, kind == 'text' and 'text' or 'state')
-  return id
+  return increase(run, 'seq', 1)
 end
 
--- A run's published text: `chars` of its hash counts the code points of all its answers, and chars:<choice> those of
--- one of several; `first` is the moment of the first, and `unread` stands until a reader is given some of it.
+-- Appends an event to a run's stream.
+function Events.emit(run, kind, data)
+  local id = Events.number(run, kind)
+  call('XADD', P .. run .. ':events', id .. '-0', 'type', kind, 'data', data, 'at', now)
+  put(run, 'streamed', 1)
+end
+
+local function add_event(found, id, kind, data, at, after, till)
+  if id and id > after and id <= till then
+    table.insert(found, { id .. '-0', { 'type', kind, 'data', data, 'at', string.format('%.0f', at) } })
+  end
+end
+
+-- The events that a run's record tells, behind one id and up to another: those before its stream, and its end.
+local function recorded(run, after, till)
+  local first, last, own = {}, {}, record(run)
+  add_event(first, own.queued_id, 'queued', '{}', own.created, after, till)
+  add_event(first, own.running_id, 'running', '{"attempt":1}', own.started or 0, after, till)
+  add_event(last, own.end_id, own.state, own.error or '{}', own.ended or 0, after, till)
+  return first, last
+end
+
+-- A run's published text: `chars` of its record counts the code points of all its answers, and `choices` those of each of
+-- several; `first` is the moment of the first, and `unread` stands until a reader is given some of it.
 
 -- Publishes a piece {start, size, choice (of several answers)}; false where it does not follow on what is there: the
 -- store forgot text in a crash, and the piece would splice the stream. One that is published already changes nothing.
 function Events.publish(run, piece, data)
-  local own = piece.choice and 'chars:' .. piece.choice
-  local chars = get(run, own or 'chars') or 0
+  local choices, own = get(run, 'choices') or {}, piece.choice and tostring(piece.choice)
+  local chars = own and (choices[own] or 0) or get(run, 'chars')
   if piece.start + piece.size <= chars then
     return true
   end
   if piece.start ~= chars then
     return false
   end
-  if chars == 0 then
-    -- A reader of one answer has read of the run, even before the other answers begin.
-    if not get(run, 'first') then
-      put(run, 'first', now, 'unread', 1)
-    end
+  -- A reader of one answer has read of the run, even before the other answers begin.
+  if chars == 0 and not get(run, 'first') then
+    put(run, 'first', now, 'unread', 1)
   end
   increase(run, 'chars', piece.size)
   if own then
-    increase(run, own, piece.size)
+    choices[own] = chars + piece.size
+    put(run, 'choices', choices)
   end
   Events.emit(run, 'text', data)
   return true
@@ -75,12 +94,7 @@ function Events.unsay(run)
       call('XDEL', events, entry[1])
     end
   end
-  for name in pairs(record(run)) do
-    if string.sub(name, 1, 6) == 'chars:' then
-      remove(run, name)
-    end
-  end
-  remove(run, 'first', 'unread')
+  remove(run, 'first', 'unread', 'choices')
   put(run, 'chars', 0)
   return true
 end
@@ -104,19 +118,30 @@ end)
 -- Events read at once: with logprobs these have hundreds of thousands of bytes.
 local STEP = 32
 
--- What the stream holds behind one id, and whether that is all of it.
-local function chapter(stream, after, till)
-  local found, bytes = {}, 0
+-- Adds what a run's stream holds behind one id; whether that is all of it.
+local function read_stream(run, found, after, till)
+  local stream, bytes = P .. run .. ':events', 0
+  till = till == math.huge and '+' or string.format('%.0f-0', till)
   repeat
-    local step = call('XRANGE', stream, '(' .. after, till, 'COUNT', STEP)
+    local step = call('XRANGE', stream, string.format('(%.0f-0', after), till, 'COUNT', STEP)
     for _, entry in ipairs(step) do
       table.insert(found, entry)
-      after, bytes = entry[1], bytes + #entry[2][4]
-      if #found == a.limit or bytes >= a.bytes then
-        return found, false
+      after, bytes = tonumber(string.match(entry[1], '%d+')), bytes + #entry[2][4]
+      if #found >= a.limit or bytes >= a.bytes then
+        return false
       end
     end
   until #step < STEP
+  return true
+end
+
+-- A run's events behind one id and up to another, and whether that is all of them.
+local function chapter(run, after, till)
+  local found, last = recorded(run, after, till)
+  if get(run, 'streamed') and not read_stream(run, found, after, till) then
+    return found, false
+  end
+  table.insert(found, last[1])
   return found, true
 end
 
@@ -133,20 +158,17 @@ local function follow()
   if not owned(a.job, a.caller) then
     return nil
   end
-  local status, own, last, failure, run, ended =
-    fields(a.job, 'status', 'own', 'last', 'error', 'run', 'ended')
+  local status, own, last, failure, run, ended = fields(a.job, 'status', 'own', 'last', 'error', 'run', 'ended')
   if not status then
     last = run and get(run, 'seq')
   end
-  last = tonumber(last or 0)
+  last = last or 0
   local entries, whole, seen, lacks, unread = {}, true, {}, false, false
-  if run then
-    local stream = P .. run .. ':events'
-    local after = string.format('%.0f-0', a.after)
-    entries, whole = chapter(stream, after, status and last .. '-0' or '+')
-    seen = call('XRANGE', stream, after, after)
-    -- An event that was read stays in its stream for as long as the stream exists.
-    lacks = a.after > 0 and a.after <= last and #seen == 0 and call('EXISTS', stream) == 1
+  if run and record(run) then
+    entries, whole = chapter(run, a.after, status and last or math.huge)
+    seen = a.after > 0 and (chapter(run, a.after - 1, a.after)) or {}
+    -- An event that was read is there for as long as its run's record.
+    lacks = a.after > 0 and a.after <= last and #seen == 0
     unread = has_text(entries) and get(run, 'unread')
   end
   local newest = own == 1 and last + 1 or last
@@ -154,7 +176,7 @@ local function follow()
   local untold = own == 1 or status and #entries == 0
   local closing = untold and whole and a.after < newest
   local forgot = lacks or a.after > newest
-  return { status or '', closing and 1 or 0, newest, failure or '', run or '', ended or '0', seen, entries, forgot and 1 or 0,
+  return { status or '', closing and 1 or 0, newest, failure or '', run or '', ended or 0, seen, entries, forgot and 1 or 0,
     unread and 1 or 0 }
 end
 

@@ -50,16 +50,19 @@ local function fields_of(key, names)
   return found
 end
 
--- {job, its record, its run's record or '', result or '', origin or '', facts of its lane, its webhook, deliveries}; records
--- are JSON texts. `bare` = without the answer, which may be hundreds of times the rest.
+-- {job, its record, its run's record and progress or '', result or '', origin or '', facts of its lane, its webhook,
+-- deliveries}; records are JSON texts. `bare` = without the answer, which may be hundreds of times the rest.
 function Jobs.view(job, bare)
   local own = record(job)
   if not own then
     return nil
   end
-  local run, result, origin, lane = own.run and record(own.run), nil, nil, {}
-  if run and not bare then
-    result, origin = fields(own.run, 'result', 'origin')
+  local run, going, result, origin, lane = '', '', nil, nil, {}
+  if own.run and record(own.run) then
+    run, going = json_of(own.run)
+    if not bare then
+      result, origin = fields(own.run, 'result', 'origin')
+    end
   end
   if not own.status then
     lane = Jobs.lane_view(own.model_lane)
@@ -70,7 +73,7 @@ function Jobs.view(job, bare)
   if #hook > 0 then
     deliveries = call('LRANGE', P .. job .. ':deliveries', 0, -1)
   end
-  return { job, cjson.encode(own), run and cjson.encode(run) or '', result or '', origin or '', lane, hook, deliveries }
+  return { job, (json_of(job)), run, going, result or '', origin or '', lane, hook, deliveries }
 end
 
 -- The lists in which a job stands, newest last: jobs:<caller> zset, and pair:<caller>:<digest> zset for each pair of its
@@ -163,7 +166,7 @@ end
 
 -- The size of a job's record and of its run's, which holds the answer.
 local function bytes_of(found)
-  return #found[2] + #found[3] + #found[4] + #found[5]
+  return #found[2] + #found[3] + #found[5] + #found[6]
 end
 
 -- Reads a page of a caller's jobs, newest first.

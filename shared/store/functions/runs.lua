@@ -88,7 +88,9 @@ function Runs.expire_run(run)
   local own, blobs = fields(run, 'retain_s', 'blobs')
   local seconds = tonumber(own or a.result_s)
   expire(run, seconds)
-  call('EXPIRE', P .. run .. ':events', seconds)
+  if get(run, 'streamed') then
+    call('EXPIRE', P .. run .. ':events', seconds)
+  end
   if get(run, 'held') then
     call('EXPIRE', P .. run .. ':holders', seconds)
   end
@@ -112,7 +114,8 @@ function Runs.end_run(run, status, failure, known)
     call('DEL', P .. 'join:' .. join)
   end
   Queue.close_attempt(run, status)
-  local last = Events.emit(run, status, failure or '{}')
+  local last = Events.number(run, status)
+  put(run, 'end_id', last, 'error', failure)
   for _, job in ipairs(Runs.live_jobs(run)) do
     Runs.end_job(job, status, last, false, failure)
   end
