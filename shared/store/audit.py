@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from shared.result import JobError
 from shared.settings import Settings
 from shared.store.keys import PREFIX
 from shared.store.lifetimes import lifetimes
@@ -11,7 +10,6 @@ from shared.store.script import Script, ScriptCall, Store, reaching
 from shared.store.views import pairs
 
 AUDIT, DOOM = Script("audit"), Script("doom")
-LOST = JobError(code="internal_error", message="The job's run was lost; submit it again.", retryable=True)
 
 
 class Audited(NamedTuple):
@@ -34,7 +32,6 @@ def audit(settings: Settings, names: Sequence[str]) -> ScriptCall[Audited]:
         "names": list(names),
         "lease_ms": round(settings.queue.lease_s * 1000),
         "wait_ms": settings.queue.start_by_s * 1000,
-        "failure": LOST.model_dump_json(),
         **lifetimes(settings),
     }
     return ScriptCall(AUDIT, arguments, _audited)

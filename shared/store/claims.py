@@ -20,7 +20,7 @@ from shared.store.workers import watching
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
-RESCUE_LIMIT = 100
+RESCUE_LIMIT = 50
 
 
 Again = Literal["again"]

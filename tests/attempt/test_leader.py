@@ -41,7 +41,7 @@ def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
     desk.ask("x")
     desk.attempt()
     assert leader(desk).run_once() == dict.fromkeys(
-        ("rescued", "due", "late", "removed", "mended", "collected", "nudged"), 0
+        ("rescued", "due", "late", "finished", "removed", "mended", "collected", "nudged"), 0
     )
 
 

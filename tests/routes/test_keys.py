@@ -178,7 +178,8 @@ async def test_what_is_made_with_a_key_is_kept_for_as_long_as_the_key_says(stage
     assert key["retain_s"] == 90
     store = stage.hand.store.client
     left = [store.ttl(f"sl2:{job}"), *(store.ttl(name) for name in store.keys("sl2:run_*"))]
-    assert [0 < seconds <= 90 for seconds in left] == [True] * len(left) == [True] * 3
+    assert [0 < seconds <= 90 for seconds in left] == [True] * len(left)
+    assert len(left) > 1
 
 
 @keyed

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.job import Times
+from shared.store.claims import Claim
 from shared.store.script import Store
 from tests.support.store import SETTINGS, Records
 
@@ -119,8 +120,11 @@ def test_others_reach_the_store_while_a_long_line_is_found_to_be_too_late(real_s
     records.wait(1)
     assert records.claim_within(8) == "again"
     ended = [job for job in jobs if job and records.view(job.id).ended]
-    assert len(ended) == 100
-    assert records.claim().id == fresh.run_id
+    assert 0 < len(ended) < 100
+    while (claim := records.claim_within(8)) == "again":
+        pass
+    assert isinstance(claim, Claim)
+    assert claim.id == fresh.run_id
 
 
 def test_a_claim_s_token_is_forgotten_within_minutes(records: Records) -> None:
@@ -131,14 +135,14 @@ def test_a_claim_s_token_is_forgotten_within_minutes(records: Records) -> None:
 
 
 def test_others_reach_the_store_while_many_answers_are_copied(records: Records) -> None:
-    """One answer copied may end 256 jobs."""
+    """An answer may be long."""
     jobs = []
     for _ in range(6):
         jobs.append(records.submit("q").id)
         records.client.delete("sl2:join:anyone:q")  # as where as many share it as may
     records.settle(records.claim())
     assert records.claim_within(8) == "again"
-    assert [records.view(job).status for job in jobs] == ["succeeded"] * 5 + ["queued"]
+    assert [records.view(job).status for job in jobs] == ["succeeded"] * 2 + ["queued"] * 4
 
 
 def test_work_of_a_newer_release_is_left_to_workers_who_can_read_it(records: Records) -> None:

@@ -392,8 +392,9 @@ transition('asked', { 'no-writes' }, function()
   if not owned(a.job, a.caller) then
     return nil
   end
+  local told = Jobs.as_told(a.job)
   local status, run, metadata, priority, paths, unstored =
-    fields(a.job, 'status', 'run', 'metadata', 'priority', 'paths', 'unstored')
+    told.status, told.run, told.metadata, told.priority, told.paths, told.unstored
   local request = status and not run and call('HGET', P .. a.job .. ':asked', 'request') or get(run or a.job, 'request')
   return { status or '', request or '', metadata, priority, paths or '', unstored or '' }
 end)

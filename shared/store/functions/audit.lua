@@ -26,7 +26,7 @@ local function answer_lost_lines(batch)
       Batches.answer_line(job, record)
     elseif job and gone(job) then
       found('line_without_job')
-      call('HSET', key .. ':answers', lines[i], cjson.encode({ status = 'failed', ended = now, error = a.failure }))
+      call('HSET', key .. ':answers', lines[i], cjson.encode({ status = 'failed', ended = now, error = Runs.LOST }))
     end
   end
 end
@@ -191,6 +191,10 @@ local function look_at_run(run)
   end
   drop_gone(run)
   if ended(run) then
+    if get(run, 'joined') and not call('LPOS', P .. 'ending', run) then
+      found('end_forgotten')
+      call('RPUSH', P .. 'ending', run)
+    end
     if call('TTL', P .. run) == -1 then
       found('undying_run')
       Runs.expire_run(run)
@@ -207,11 +211,12 @@ end
 local function rejoin(job, run)
   if gone(run) then
     found('job_without_run')
-    Runs.end_job(job, 'failed', 0, true, a.failure)
+    Runs.end_job(job, 'failed', 0, true, Runs.LOST)
   elseif ended(run) then
-    found('job_outlived_run')
-    local state, seq, failure = fields(run, 'state', 'seq', 'error')
-    Runs.end_job(job, state, tonumber(seq), false, failure)
+    if call('SISMEMBER', P .. run .. ':live', job) == 0 then
+      found('job_outlived_run')
+      Runs.catch_up(job)
+    end
   elseif get(run, 'opener') ~= job and call('SADD', P .. run .. ':live', job) == 1 then
     put(run, 'joined', 1)
     found('job_unknown_to_run')
@@ -243,7 +248,7 @@ local function look_beside(name, owner)
   if gone(owner) then
     found('key_without_owner')
     call('DEL', P .. name)
-  elseif call('TTL', P .. name) == -1 and call('TTL', P .. owner) ~= -1 then
+  elseif call('TTL', P .. name) == -1 and call('TTL', P .. owner) ~= -1 and not string.find(name, ':live$') then
     found('undying_key')
     call('PEXPIRE', P .. name, call('PTTL', P .. owner))
   end
@@ -346,7 +351,7 @@ end
 
 -- Keys of these kinds have a time to live, or there is only one of them, which stays.
 local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
-  purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1, removed = 1,
+  ending = 1, purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1, removed = 1,
   removing = 1, generations = 1, leader = 1, lease = 1, schedule = 1, deadlines = 1, watched = 1, spared = 1, gap = 1,
   outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1, rate = 1, worker = 1, hosts = 1,
   holdings = 1, notices = 1, endpoints = 1, batching = 1, batchers = 1, extra = 1, deeds = 1, counts = 1,
@@ -356,7 +361,7 @@ local NOTICES = { began = 1, ended = 1, sent = 1 }
 
 -- Looks at some keys for what no history should leave, and mends it: work that stands in no line or that nobody
 -- wants, pointers to what is gone, keys without an owner or an end.
---   a      names (keys without their prefix), lease_ms, wait_ms, failure (JSON), result_s, job_s, event_s, max_events
+--   a      names (keys without their prefix), lease_ms, wait_ms, result_s, job_s, event_s, max_events
 --   writes whatever it mends
 --   returns {a flat list: finding, count, …; the beginnings of keys that this version does not know, each once}
 --   events those of the ends that it makes up for

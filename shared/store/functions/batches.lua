@@ -88,7 +88,7 @@ function Batches.answer_line(job, record)
   call('SREM', taken_key(record.model_lane, ''), job)
   call('SREM', taken_key(record.model_lane, record.caller), job)
   if call('HEXISTS', batch .. ':lines', number) == 1 then
-    call('HSET', batch .. ':answers', number, cjson.encode({ status = record.status, ended = now,
+    call('HSET', batch .. ':answers', number, cjson.encode({ status = record.status, ended = record.ended,
       result = record.status == 'succeeded' and get(record.run, 'result') or nil, error = record.error, paths = record.paths }))
   end
 end

@@ -101,11 +101,11 @@ local function copy(id, from)
   Runs.end_run(id, 'succeeded', nil)
 end
 
--- Answers copied in one call at most: each may end 256 jobs.
-local COPIES = 4
+-- Answers copied in one call at most.
+local COPIES = 1
 
--- After so many other ends the function returns, so that others have their turn at the store; one step may end 256 jobs.
-local ENDS = 100
+-- After so many other ends the function returns, so that others have their turn at the store.
+local ENDS = 20
 
 -- Pieces of work of a newer release that are stepped over.
 local STEPS = 100
@@ -225,9 +225,7 @@ transition('claim', { 'allow-oom' }, function()
         Events.emit(id, 'running', cjson.encode({ attempt = attempt }))
       else
         put(id, 'running_id', Events.number(id, 'running'))
-        for _, job in ipairs(Runs.live_jobs(id)) do
-          Webhooks.announce_beginning(job)
-        end
+        Runs.announce_beginning(id)
       end
     end
     return claimed(id)
@@ -267,7 +265,7 @@ transition('claim', { 'allow-oom' }, function()
     elseif state ~= 'queued' then
       take(id, turn, rows)
     elseif Queue.superseded(id) then
-      ends = ends + math.max(is_run(id) and Runs.live_count(id) or 1, 1)
+      ends = ends + 1
       Runs.fail_work(id, a.removed)
       drop(id, turn)
     else

@@ -158,7 +158,8 @@ local function follow()
   if not owned(a.job, a.caller) then
     return nil
   end
-  local status, own, last, failure, run, ended = fields(a.job, 'status', 'own', 'last', 'error', 'run', 'ended')
+  local told = Jobs.as_told(a.job)
+  local status, own, last, failure, run, ended = told.status, told.own, told.last, told.error, told.run, told.ended
   if not status then
     last = run and get(run, 'seq')
   end

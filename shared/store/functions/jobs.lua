@@ -50,6 +50,21 @@ local function fields_of(key, names)
   return found
 end
 
+-- A job's record as it is told: with its run's end, where its own is still to be written.
+function Jobs.as_told(job)
+  local own = record(job)
+  if not Runs.is_ending(job) then
+    return own
+  end
+  local told = {}
+  for name, value in pairs(own) do
+    told[name] = value
+  end
+  told.own = 0
+  told.status, told.ended, told.last, told.error = fields(own.run, 'state', 'ended', 'end_id', 'error')
+  return told
+end
+
 -- {job, its record, its run's record and progress or '', result or '', origin or '', facts of its lane, its webhook,
 -- deliveries}; records are JSON texts. `bare` = without the answer, which may be hundreds of times the rest.
 function Jobs.view(job, bare)
@@ -57,6 +72,7 @@ function Jobs.view(job, bare)
   if not own then
     return nil
   end
+  own = Jobs.as_told(job)
   local run, going, result, origin, lane = '', '', nil, nil, {}
   if own.run and record(own.run) then
     run, going = json_of(own.run)
@@ -73,7 +89,7 @@ function Jobs.view(job, bare)
   if #hook > 0 then
     deliveries = call('LRANGE', P .. job .. ':deliveries', 0, -1)
   end
-  return { job, (json_of(job)), run, going, result or '', origin or '', lane, hook, deliveries }
+  return { job, own == record(job) and json_of(job) or cjson.encode(own), run, going, result or '', origin or '', lane, hook, deliveries }
 end
 
 -- The lists in which a job stands, newest last: jobs:<caller> zset, and pair:<caller>:<digest> zset for each pair of its
@@ -146,8 +162,7 @@ local STEP = 100
 
 -- Whether a job is wanted; nil where its record is gone.
 local function wanted(job)
-  local model, priority, status, run, pairs =
-    fields(job, 'model', 'priority', 'status', 'run', 'pairs')
+  local model, priority, status, run, pairs = fields(job, 'model', 'priority', 'status', 'run', 'pairs')
   if not model then
     return nil
   end
@@ -157,7 +172,7 @@ local function wanted(job)
     end
   end
   if a.status and not status then
-    status = run and get(run, 'started') and 'running' or 'queued'
+    status = Runs.is_ending(job) and get(run, 'state') or run and get(run, 'started') and 'running' or 'queued'
   end
   return (not a.model or a.model == model)
     and (not a.priority or a.priority == priority)

@@ -15,7 +15,7 @@ function Metrics.report_end(job, own)
   local run, answer = own.run and record(own.run) or {}, Webhooks.answer_told(own)
   local waiting = call('RPUSH', P .. 'ended', cjson.encode({
     job = job, status = own.status, caller = own.caller, model = own.model, class = own.priority,
-    created = own.created, ended = now, cache = own.cache, run = own.run, request_id = own.request_id,
+    created = own.created, ended = own.ended, cache = own.cache, run = own.run, request_id = own.request_id,
     placed = run.created, started = run.started, attempt = run.attempt,
     code = own.error and cjson.decode(own.error).code or nil,
     -- Copied as written. Inside a text a quote has a backslash before it, so the pattern matches no text.

@@ -65,15 +65,15 @@ end
 -- A job ends once, by its run's end or by its own; a run ends once.
 
 -- Writes a job's end. `last` is the newest run event that the job's stream replays; own = the job ended by itself, and
--- its stream gets one more event behind `last`.
-function Runs.end_job(job, status, last, own, failure)
+-- its stream gets one more event behind `last`. Returns how many targets are told of it, one at least.
+function Runs.end_job(job, status, last, own, failure, at)
   local record = record(job)
   if not record or record.status then
-    return
+    return 1
   end
-  put(job, 'status', status, 'ended', now, 'last', last, 'own', own and 1 or 0, 'error', failure)
+  put(job, 'status', status, 'ended', at or now, 'last', last, 'own', own and 1 or 0, 'error', failure)
   local hook = Webhooks.hook_of(job)
-  Webhooks.announce(job, 'ended', status, record, hook)
+  local told = Webhooks.announce(job, 'ended', status, record, hook)
   if record.batch then
     Batches.answer_line(job, record)
   end
@@ -81,6 +81,54 @@ function Runs.end_job(job, status, last, own, failure)
   Runs.expire_job(job, record, hook.host)
   call('ZREM', P .. 'deadlines', job)
   wake(job, 'state')
+  return 1 + told
+end
+
+-- The end of a run is the end of all its jobs. That of its opener is written with it; those of the jobs that joined it are
+-- read through the run until they are written, in pieces: ending, a list, has the runs whose jobs are still to be ended,
+-- and as <run>:began, a set of jobs, those whose beginning is still to be told.
+
+-- The error of a job whose run is gone.
+Runs.LOST = '{"code":"internal_error","message":"The job\'s run was lost; submit it again.","param":null,"retryable":true}'
+
+-- Jobs and targets told that one call may end beside openers.
+local PIECE = 32
+
+-- Whether a job's end is its run's, and still to be written.
+function Runs.is_ending(job)
+  local run = not get(job, 'status') and get(job, 'run')
+  return run and record(run) and get(run, 'ended') and true or false
+end
+
+-- Writes the end of a job whose run has ended.
+function Runs.catch_up(job)
+  local run = get(job, 'run')
+  Runs.quit(run, job)
+  if call('SREM', P .. run .. ':began', job) == 1 then
+    Webhooks.announce_beginning(job)
+  end
+  local status, last, failure, ended = fields(run, 'state', 'end_id', 'error', 'ended')
+  return Runs.end_job(job, status, last, false, failure, ended)
+end
+
+-- Ends jobs that joined a run until `budget` is spent; returns what is left of it, and whether all have ended.
+function Runs.end_joined(run, budget)
+  while budget > 0 do
+    local job = call('SRANDMEMBER', P .. run .. ':live')
+    if not job then
+      if record(run) then
+        remove(run, 'joined')
+      end
+      return budget, true
+    end
+    if record(job) and record(run) then
+      budget = budget - Runs.catch_up(job)
+    else
+      call('SREM', P .. run .. ':live', job)
+      budget = budget - Runs.end_job(job, 'failed', 0, true, Runs.LOST)
+    end
+  end
+  return budget, false
 end
 
 -- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that.
@@ -116,13 +164,17 @@ function Runs.end_run(run, status, failure, known)
   Queue.close_attempt(run, status)
   local last = Events.number(run, status)
   put(run, 'end_id', last, 'error', failure)
-  for _, job in ipairs(Runs.live_jobs(run)) do
-    Runs.end_job(job, status, last, false, failure)
+  if get(run, 'opener') then
+    Runs.end_job(get(run, 'opener'), status, last, false, failure)
+    remove(run, 'opener')
   end
   if get(run, 'joined') then
-    call('DEL', P .. run .. ':live')
+    local all
+    memo.piece, all = Runs.end_joined(run, memo.piece or PIECE)
+    if not all then
+      call('RPUSH', P .. 'ending', run)
+    end
   end
-  remove(run, 'opener', 'joined')
   Runs.expire_run(run)
   if worker and not known then
     wake(worker, 'state')
@@ -203,6 +255,10 @@ function Runs.leave(job, status, failure)
     return
   end
   local run = get(job, 'run')
+  if Runs.is_ending(job) then
+    Runs.catch_up(job)
+    return
+  end
   if not run then
     leave_intake(job, status)
     Runs.end_job(job, status, 0, true, failure)
@@ -241,3 +297,55 @@ function Runs.leave_late(id, name)
   local state, status = fields(id, 'state', 'status')
   return (state == 'queued' or state == 'running') and not status, left
 end
+
+-- Tells jobs of <run>:began that their run has begun; returns as end_joined.
+local function begin_joined(run, budget)
+  while budget > 0 do
+    local job = call('SRANDMEMBER', P .. run .. ':began')
+    if not job then
+      return budget, true
+    end
+    call('SREM', P .. run .. ':began', job)
+    budget = budget - 1 - Webhooks.announce_beginning(job)
+  end
+  return budget, false
+end
+
+-- Tells all jobs of a run that it has begun.
+function Runs.announce_beginning(run)
+  if get(run, 'opener') then
+    Webhooks.announce_beginning(get(run, 'opener'))
+  end
+  if get(run, 'joined') then
+    call('SUNIONSTORE', P .. run .. ':began', P .. run .. ':live')
+    local _, all = begin_joined(run, PIECE)
+    if not all then
+      call('RPUSH', P .. 'ending', run .. ':began')
+    end
+  end
+end
+
+-- Goes on with the ends of jobs that joined a run, and with telling that it has begun.
+--   a      budget (jobs and targets told), result_s, job_s, event_s, max_events
+--   writes ending list, <run>:live and <run>:began sets, <job> hash, and what the helpers here write
+--   returns how many runs are left in the list
+--   repeat harmless
+transition('finish', { 'allow-oom' }, function()
+  local budget = a.budget
+  while budget > 0 do
+    local entry = call('LINDEX', P .. 'ending', 0)
+    if not entry then
+      return 0
+    end
+    local run, all = string.match(entry, '^[^:]+'), nil
+    if run == entry then
+      budget, all = Runs.end_joined(run, budget)
+    else
+      budget, all = begin_joined(run, budget)
+    end
+    if all then
+      call('LPOP', P .. 'ending')
+    end
+  end
+  return call('LLEN', P .. 'ending')
+end)

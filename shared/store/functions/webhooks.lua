@@ -27,7 +27,7 @@ function Webhooks.hook_of(job)
   return fields_at(P .. job .. ':hook', { 'host', 'events', 'disabled' })
 end
 
--- Tells what happened to a job to all who want to know.
+-- Tells what happened to a job to all who want to know; returns how many.
 function Webhooks.announce(job, kind, status, record, hook)
   local type = 'job.' .. status
   local targets = record.quiet and {} or Notices.targets_of(record.caller, type)
@@ -38,14 +38,17 @@ function Webhooks.announce(job, kind, status, record, hook)
   if logged or next(targets) then
     Notices.give_notice(job .. ':' .. kind, record.caller, type, seen(record), targets, logged, Notices.life_told(record.retain_s))
   end
+  local count = 0
+  for _ in pairs(targets) do
+    count = count + 1
+  end
+  return count
 end
 
 -- A run may know of a job whose record is gone.
 function Webhooks.announce_beginning(job)
   local record = record(job)
-  if record then
-    Webhooks.announce(job, 'began', 'running', record, Webhooks.hook_of(job))
-  end
+  return record and Webhooks.announce(job, 'began', 'running', record, Webhooks.hook_of(job)) or 0
 end
 
 function Webhooks.drop_notices(job)
@@ -377,6 +380,9 @@ end)
 transition('replay', {}, function()
   if not owned(a.job, a.caller) then
     return nil
+  end
+  if Runs.is_ending(a.job) then
+    Runs.catch_up(a.job)
   end
   local status, run, ended = fields(a.job, 'status', 'run', 'ended')
   local notice, host = a.job .. ':ended', call('HGET', P .. a.job .. ':hook', 'host')

@@ -140,6 +140,7 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield upkeep.due()
     yield reports.ended()
     yield upkeep.expire(SETTINGS)
+    yield upkeep.finish(SETTINGS)
     yield admin_actions.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
     yield models.registered()
     yield admin_actions.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
