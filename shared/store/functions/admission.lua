@@ -117,7 +117,7 @@ end
 -- A job taken in by another server process may have had a run that this one has forgotten: its ids are skipped, too.
 local function open_run(job, p, request)
   local retain_s, unstored, request_id, trace = fields(job, 'retain_s', 'unstored', 'request_id', 'trace')
-  put(p.run, 'v', VERSION, 'job', job, 'opener', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane,
+  create(p.run, 'v', VERSION, 'job', job, 'opener', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane,
     'priority', p.priority, 'hash', p.hash, 'blobs', p.blobs[1] and table.concat(p.blobs, ' '), 'request', request,
     'created', now, 'cost', p.cost, 'rows', p.rows, 'join', p.key, 'generation', Queue.generation_of(p.lane),
     'failures', 0, 'deaths', 0, 'chars', 0, 'seq', Events.server_changed(job) and Events.LEAP or 0,
@@ -286,7 +286,7 @@ transition('submit', {}, function()
   if #missing > 0 then
     return { 'pictures', missing }
   end
-  put(a.job, 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane, 'priority', a.priority,
+  create(a.job, 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane, 'priority', a.priority,
     'metadata', a.metadata, 'created', now, 'paths', a.paths, 'start_by', a.start_by, 'finish_by', a.finish_by,
     'schedule_at', a.schedule_at, 'retry_of', a.retry_of, 'response', a.response, 'retain_s', a.retain_s,
     'unstored', a.unstored, 'request_id', a.request_id, 'trace', a.trace, 'quiet', a.quiet and 1)

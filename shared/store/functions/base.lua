@@ -22,25 +22,76 @@ local VERSION = 1
 local PROGRESS = { token = true, seq = true, chars = true, choices = true, first = true, unread = true, server = true, streamed = true }
 local TEXTS = { request = true, terms = true, result = true, bare = true, origin = true }
 
--- The fields of a record without its progress; nil where there is none.
+-- A record that cannot be read is put aside for so long, for somebody to look at.
+local ASIDE_S = 604800
+
+local NEEDED = { run = { 'v', 'caller', 'lane', 'priority', 'state' }, job = { 'v', 'caller', 'model_lane', 'created' } }
+
+-- Puts a record aside as <id> of aside:<id>, with the reason in bad, a hash: for everybody else it is gone, which ends the
+-- jobs that hang on it.
+local function set_aside(id, why)
+  memo.records[id], memo.progress[id], memo.changed[id] = false, false, nil
+  if memo.writes and redis.pcall('RENAME', P .. id, P .. 'aside:' .. id).ok then
+    call('EXPIRE', P .. 'aside:' .. id, ASIDE_S)
+    call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
+  end
+end
+
+local function decoded(json)
+  local ok, value = pcall(cjson.decode, json)
+  return ok and type(value) == 'table' and value or nil
+end
+
+-- What is wrong with a record as it was read; nil where nothing is.
+local function fault(id, found, known)
+  if found.err then
+    return found.err
+  elseif not found[1] then
+    return nil
+  elseif not known or found[2] and not decoded(found[2]) then
+    return 'its fields are no JSON object'
+  end
+  for _, name in ipairs(NEEDED[string.sub(id, 1, 3)] or {}) do
+    if known[name] == nil then
+      return 'it lacks ' .. name
+    end
+  end
+end
+
+-- The fields of a record without its progress; nil where there is none, or none that can be read.
 local function record(id)
   local known = memo.records[id]
   if known == nil then
-    local found = call('HMGET', P .. id, 'r', 't')
-    known = found[1] and cjson.decode(found[1])
+    local found = redis.pcall('HMGET', P .. id, 'r', 't')
+    known = found[1] and decoded(found[1]) or false
+    local why = fault(id, found, known)
+    if why then
+      set_aside(id, why)
+      return nil
+    end
     memo.records[id], memo.json[id] = known, found[1]
     if memo.progress[id] == nil then
-      memo.progress[id] = found[2] and cjson.decode(found[2])
+      memo.progress[id] = found[2] and decoded(found[2])
     end
   end
   return known or nil
 end
 
+-- Does something for each id; where that fails, the record is put aside and the rest goes on.
+local function each(ids, act)
+  for _, id in ipairs(ids) do
+    local ok, why = pcall(act, id)
+    if not ok then
+      set_aside(id, why)
+    end
+  end
+end
+
 local function progress(id)
   local known = memo.progress[id]
   if known == nil then
-    local json = call('HGET', P .. id, 't')
-    known = json and cjson.decode(json)
+    local json = redis.pcall('HGET', P .. id, 't')
+    known = type(json) == 'string' and decoded(json) or false
     memo.progress[id] = known
   end
   return known or nil
@@ -59,7 +110,8 @@ local function get_text(id, name)
   if texts and texts[name] ~= nil then
     return texts[name] or nil
   end
-  return memo.records[id] ~= false and call('HGET', P .. id, name) or nil
+  local found = memo.records[id] ~= false and redis.pcall('HGET', P .. id, name)
+  return type(found) == 'string' and found or nil
 end
 
 local function get(id, name)
@@ -89,8 +141,11 @@ local function changing(kind, id, known)
   return memo[kind][id]
 end
 
--- Sets fields, names and values in turn; a value of nil removes the field.
+-- Sets fields, names and values in turn; a value of nil removes the field. What is gone stays so.
 local function put(id, ...)
+  if not (memo.records[id] or memo.progress[id] or record(id)) then
+    return
+  end
   for i = 1, select('#', ...), 2 do
     local name, value = select(i, ...)
     if TEXTS[name] then
@@ -105,6 +160,12 @@ local function put(id, ...)
   end
 end
 
+-- Begins a record.
+local function create(id, ...)
+  memo.records[id] = {}
+  put(id, ...)
+end
+
 local function remove(id, ...)
   for _, name in ipairs({ ... }) do
     put(id, name, nil)
@@ -112,8 +173,9 @@ local function remove(id, ...)
 end
 
 local function increase(id, name, by)
-  put(id, name, (get(id, name) or 0) + by)
-  return get(id, name)
+  local sum = (get(id, name) or 0) + by
+  put(id, name, sum)
+  return sum
 end
 
 -- A record as JSON: its fields, and its progress or ''.
@@ -241,7 +303,7 @@ local function transition(name, flags, body)
     flags = flags,
     callback = function(_, argv)
       call, a, text, memo = redis.call, cjson.decode(argv[1]), argv[2],
-        { ahead = {}, records = {}, progress = {}, json = {}, changed = {}, texts = {}, lives = {} }
+        { writes = flags[1] ~= 'no-writes', ahead = {}, records = {}, progress = {}, json = {}, changed = {}, texts = {}, lives = {} }
       now = a.now or clock()
       local reply = body()
       save()

@@ -31,7 +31,7 @@ function Jobs.ahead_of(id, lane)
   if memo.ahead[id] then
     return memo.ahead[id]
   end
-  if not call('ZSCORE', P .. 'queue:' .. lane, id) then
+  if not record(id) or not call('ZSCORE', P .. 'queue:' .. lane, id) then
     return -1
   end
   local class, caller = fields(id, 'priority', 'caller')

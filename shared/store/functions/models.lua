@@ -82,6 +82,10 @@ transition('model_sweep', { 'allow-oom' }, function()
   end
 
   local function ends(id)
+    if not record(id) then
+      Queue.withdraw(id, a.lane)
+      return 0
+    end
     local lane, model_lane, state = fields(id, 'lane', 'model_lane', 'state')
     if (model_lane or lane) ~= a.lane or is_newer(id) or state == 'running' or not (removed or Queue.superseded(id)) then
       return 0

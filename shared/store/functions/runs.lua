@@ -264,6 +264,10 @@ function Runs.leave(job, status, failure)
     Runs.end_job(job, status, 0, true, failure)
     return
   end
+  if not record(run) then
+    Runs.end_job(job, status, 0, true, failure)
+    return
+  end
   -- The job's own end comes behind the run's last event.
   Events.leap(run)
   Runs.end_job(job, status, tonumber(get(run, 'seq')), true, failure)

@@ -138,7 +138,7 @@ transition('rescue', { 'allow-oom' }, function()
     call('ZADD', P .. 'lease', longest, id)
   end
   local rescued = {}
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'LIMIT', 0, a.limit)) do
+  each(call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'LIMIT', 0, a.limit), function(id)
     if not record(id) then
       call('ZREM', P .. 'lease', id)
     elseif is_newer(id) then
@@ -151,7 +151,7 @@ transition('rescue', { 'allow-oom' }, function()
     else
       table.insert(rescued, { id, Queue.requeue(id, 'worker_lost') })
     end
-  end
+  end)
   return rescued
 end)
 
@@ -161,7 +161,7 @@ end)
 --   returns the lane of each
 transition('due', { 'allow-oom' }, function()
   local lanes = {}
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'schedule', '-inf', now, 'LIMIT', 0, a.limit)) do
+  each(call('ZRANGEBYSCORE', P .. 'schedule', '-inf', now, 'LIMIT', 0, a.limit), function(id)
     call('ZREM', P .. 'schedule', id)
     local state, lane = fields(id, 'state', 'lane')
     if is_newer(id) then
@@ -176,7 +176,7 @@ transition('due', { 'allow-oom' }, function()
       Queue.enqueue(id, lane)
       table.insert(lanes, lane)
     end
-  end
+  end)
   return lanes
 end)
 
@@ -188,7 +188,7 @@ end)
 --   events failed (each job's own)
 transition('expire', { 'allow-oom' }, function()
   local ended = {}
-  for _, job in ipairs(call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit)) do
+  each(call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit), function(job)
     local known, status = record(job), get(job, 'status')
     local which = known and not status and not is_newer(job) and Runs.passed(job)
     if which then
@@ -202,7 +202,7 @@ transition('expire', { 'allow-oom' }, function()
     else
       call('ZREM', P .. 'deadlines', job)
     end
-  end
+  end)
   return ended
 end)
 
