@@ -9,7 +9,7 @@ from shared.store.lifetimes import lifetimes
 from shared.store.script import Script, ScriptCall, Store, reaching
 from shared.store.views import pairs
 
-AUDIT, DOOM = Script("audit"), Script("doom")
+AUDIT, DOOM, BAD = Script("audit"), Script("doom"), Script("bad")
 
 
 class Audited(NamedTuple):
@@ -46,3 +46,8 @@ def _audited(reply: list[Any]) -> Audited:
 def doom(digests: Sequence[str]) -> ScriptCall[list[str]]:
     """Which of these pictures nobody needs: delete them, then say so (`jobs.deleted`)."""
     return ScriptCall(DOOM, {"digests": list(digests)}, lambda reply: reply)
+
+
+def set_aside() -> ScriptCall[dict[str, str]]:
+    """The records that could not be read, with the reason of each."""
+    return ScriptCall(BAD, {}, pairs)

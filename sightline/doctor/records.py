@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
+from shared.store.audit import set_aside
 from shared.store.examination import Examination, examine
+from shared.store.keys import PREFIX
 from shared.store.memory import memory
 from shared.store.rights import UNKNOWN_COMMAND
 from shared.store.script import connect
@@ -41,6 +43,12 @@ def checks(
         yield _unreached(error.message)
         return
     yield _version(server)
+    if examination.former:
+        fix = "delete the keys that begin with sl2:, or name an empty database"
+        yield problem(
+            "layout", "it holds records of an earlier layout, which this version does not read", fix
+        )
+    yield from _set_aside(redis)
     yield _persistence(examination)
     yield _policy(examination)
     yield _memory(examination, redis.full_at, _promised(redis, lanes))
@@ -110,6 +118,20 @@ def _promised(redis: RedisSettings, lanes: Sequence[str]) -> int:
         return 0
     finally:
         store.client.close()
+
+
+def _set_aside(redis: RedisSettings) -> Iterator[Check]:
+    store = connect(redis)
+    try:
+        found = store.run(set_aside())
+    except Unavailable:
+        return
+    finally:
+        store.client.close()
+    if found:
+        id, why = next(iter(found.items()))
+        fix = f"look at {PREFIX}aside:{id}; redis-cli hdel {PREFIX}bad {id} ends this warning"
+        yield warning("records", f"{len(found)} could not be read and were set aside ({id}: {why})", fix)
 
 
 def _memory(examination: Examination, full_at: float, promised: int) -> Check:

@@ -84,7 +84,7 @@ def work(records: Records, admin: Any) -> None:
     records.run(memory())
     for maintenance in (records.due, records.expire, records.rescue):
         maintenance()
-    names = [key.removeprefix("sl2:") for key in admin.keys("sl2:*")]
+    names = [key.removeprefix("sl3:") for key in admin.keys("sl3:*")]
     assert records.run(audit.audit(records.settings, names)) == audit.Audited({})
 
 

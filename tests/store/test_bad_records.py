@@ -9,12 +9,12 @@ from tests.support.store import LANE, PRINT, Records
 
 Spoil = Callable[[Records, str], object]
 FAULTS: dict[str, Spoil] = {
-    "no JSON": lambda records, id: records.client.hset(f"sl2:{id}", "r", "{"),
-    "a list": lambda records, id: records.client.hset(f"sl2:{id}", "r", "[1]"),
+    "no JSON": lambda records, id: records.client.hset(f"sl3:{id}", "r", "{"),
+    "a list": lambda records, id: records.client.hset(f"sl3:{id}", "r", "[1]"),
     "no lane": lambda records, id: records.change(id, lane=None, model_lane=None),
     "another type": lambda records, id: (
-        records.client.delete(f"sl2:{id}"),
-        records.client.set(f"sl2:{id}", "x"),
+        records.client.delete(f"sl3:{id}"),
+        records.client.set(f"sl3:{id}", "x"),
     ),
 }
 spoilt = pytest.mark.parametrize("spoil", FAULTS.values(), ids=FAULTS)
@@ -31,10 +31,10 @@ def test_the_line_goes_on_behind_a_spoilt_run(records: Records, spoil: Spoil) ->
     bad, good = records.submit(), records.submit()
     spoil(records, str(bad.run_id))
     assert records.claim().id == good.run_id
-    assert list(records.client.hgetall("sl2:bad")) == [bad.run_id]
+    assert list(records.client.hgetall("sl3:bad")) == [bad.run_id]
     ends_typed(records, bad.id)
-    assert records.client.exists(f"sl2:aside:{bad.run_id}")
-    assert records.client.ttl(f"sl2:aside:{bad.run_id}") > 0
+    assert records.client.exists(f"sl3:aside:{bad.run_id}")
+    assert records.client.ttl(f"sl3:aside:{bad.run_id}") > 0
 
 
 @spoilt
@@ -59,7 +59,7 @@ def test_other_deadlines_are_kept(records: Records, spoil: Spoil) -> None:
     records.expire()
     assert records.view(good.id).status == "failed"
     records.audit()
-    assert records.client.zcard(f"sl2:queue:{LANE}") == 0, "a run for nobody waits"
+    assert records.client.zcard(f"sl3:queue:{LANE}") == 0, "a run for nobody waits"
 
 
 @spoilt

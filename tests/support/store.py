@@ -179,7 +179,7 @@ class Records:
 
     def audit(self) -> dict[str, int]:
         """One walk over every key: what was mended, and which keys are not known."""
-        names = sorted(key.removeprefix("sl2:") for key in self.key_names())
+        names = sorted(key.removeprefix("sl3:") for key in self.key_names())
         mended, strange = self.run(audit.audit(self.settings, names))
         return {**mended, **dict.fromkeys(strange, 1)}
 
@@ -290,7 +290,7 @@ class Records:
         return [e.type for e in self.events(job)]
 
     def key_names(self) -> set[str]:
-        return set(self.client.keys("sl2:*"))
+        return set(self.client.keys("sl3:*"))
 
     def dump(self) -> dict[str, Any]:
         """Everything in the store, to see that nothing changed."""

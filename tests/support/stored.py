@@ -6,7 +6,7 @@ from typing import Any
 
 def fields_of(client: Any, id: str | None) -> dict[str, str]:
     """All fields of a record, its texts included, as text; empty where there is none."""
-    return unpacked(client.hgetall(f"sl2:{id}"))
+    return unpacked(client.hgetall(f"sl3:{id}"))
 
 
 def unpacked(stored: dict[str, str]) -> dict[str, str]:
@@ -22,10 +22,10 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
 
 def change(client: Any, id: str | None, **fields: Any) -> None:
     """Sets fields of a record; None removes one."""
-    stored = client.hgetall(f"sl2:{id}")
+    stored = client.hgetall(f"sl3:{id}")
     progress = json.loads(stored.get("t", "{}"))
     for name, value in fields.items():
         group = "t" if name in progress else "r"
         record = json.loads(stored[group]) | {name: value}
         stored[group] = json.dumps({name: value for name, value in record.items() if value is not None})
-        client.hset(f"sl2:{id}", group, stored[group])
+        client.hset(f"sl3:{id}", group, stored[group])

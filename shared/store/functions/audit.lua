@@ -435,3 +435,10 @@ transition('audit', { 'allow-oom' }, function()
   end
   return { flat, strange }
 end)
+
+-- Reads which records were set aside because they could not be read.
+--   a       nothing
+--   returns ids and reasons, a flat list
+transition('bad', { 'no-writes' }, function()
+  return call('HGETALL', P .. 'bad')
+end)

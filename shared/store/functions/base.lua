@@ -1,7 +1,7 @@
 -- What every function starts from. This file comes first in the library; every other file is a block of its own, and what
 -- other files use of it stands in a table of the file's name (queue.lua: Queue).
 -- While a library loads, no Lua function is there but `redis.register_function`: files hold only definitions.
-local P = 'sl2:' -- the prefix of every key: PREFIX of shared/store/keys.py
+local P = 'sl3:' -- the prefix of every key: PREFIX of shared/store/keys.py
 
 -- What one call is about: `a` its arguments, `text` a large text that is stored as it is, `now` Unix ms (tests set it
 -- in `a`), `memo` what was computed for it before.

@@ -132,6 +132,7 @@ def of_claims() -> Iterator[ScriptCall]:
 def of_upkeep() -> Iterator[ScriptCall]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
+    yield audit.set_aside()
     yield memory.memory()
     yield headroom.writable(SETTINGS)
     yield holdings.holding("anyone", 1)

@@ -109,6 +109,26 @@ def test_a_server_without_functions_is_named_with_what_to_do() -> None:
     assert (found.state, "has no Redis Functions" in found.said) == ("problem", True)
 
 
+def test_records_of_an_earlier_layout_are_named(server: RedisServer) -> None:
+    with Redis(port=server.port) as client:
+        client.sadd("sl2:lanes", "model.m")
+        try:
+            found = states(records.checks(settings(server)))
+        finally:
+            client.delete("sl2:lanes")
+    assert found["layout"] == "problem"
+
+
+def test_records_that_were_set_aside_are_named(server: RedisServer) -> None:
+    with Redis(port=server.port) as client:
+        client.hset(f"{PREFIX}bad", "run_1", "it lacks lane")
+        try:
+            (found,) = (check for check in records.checks(settings(server)) if check.about == "records")
+        finally:
+            client.delete(f"{PREFIX}bad")
+    assert (found.state, "run_1: it lacks lane" in found.said) == ("warning", True)
+
+
 def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:
     with cluster() as server:
         (found,) = records.checks(settings(server))
