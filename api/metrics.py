@@ -77,7 +77,7 @@ class Metrics:
                 seen, sums, held = await asyncio.gather(
                     self._store.run(fleet(self._settings, lanes)),
                     self._store.run(counts()),
-                    self._store.run(memory(lanes)),
+                    self._store.run(memory()),
                 )
         except (Unavailable, TimeoutError):
             return list(gauges.store_down())

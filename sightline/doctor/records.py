@@ -1,7 +1,7 @@
 """Checks the record store: its version, persistence, memory, latency and clock."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
@@ -23,13 +23,8 @@ SKEWED_S, ASTRAY_S = 1.0, 60.0
 NARROW = 0.75
 
 
-def checks(
-    redis: RedisSettings, lanes: Sequence[str] = (), now: Callable[[], float] = time.time
-) -> Iterator[Check]:
-    """Room is reserved for what waits in `lanes`.
-
-    Where SIGHTLINE_REDIS__URL is not set, `sightline run` starts a server of its own.
-    """
+def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator[Check]:
+    """Where SIGHTLINE_REDIS__URL is not set, `sightline run` starts a server of its own."""
     if "url" not in redis.model_fields_set:
         yield _own_server()
         return
@@ -51,7 +46,7 @@ def checks(
     yield from _set_aside(redis)
     yield _persistence(examination)
     yield _policy(examination)
-    yield _memory(examination, redis.full_at, _promised(redis, lanes))
+    yield _memory(examination, redis.full_at, _promised(redis))
     yield _latency(examination)
     yield _clock(examination)
 
@@ -109,11 +104,11 @@ def _policy(examination: Examination) -> Check:
     return ok("eviction", "maxmemory-policy is noeviction")
 
 
-def _promised(redis: RedisSettings, lanes: Sequence[str]) -> int:
+def _promised(redis: RedisSettings) -> int:
     """Bytes; 0 where the server runs no script now, which the checks of its role and its disk name."""
     store = connect(redis)
     try:
-        return store.run(memory(lanes)).promised
+        return store.run(memory()).promised
     except Unavailable:
         return 0
     finally:
@@ -142,7 +137,7 @@ def _memory(examination: Examination, full_at: float, promised: int) -> Check:
     share = (examination.used_bytes + promised) / examination.max_bytes
     finding = f"{used_mb:.0f} of {examination.max_bytes / 2**20:.0f} MiB used"
     if promised:
-        finding += f", {promised / 2**20:.1f} MiB more reserved for what waits"
+        finding += f", {promised / 2**20:.1f} MiB more reserved for accepted work"
     fix = "raise maxmemory, or shorten SIGHTLINE_RETENTION__RESULT_S"
     if share >= full_at:
         return problem("memory", f"{finding}: new jobs are refused", fix)

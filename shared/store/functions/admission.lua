@@ -1,6 +1,6 @@
 -- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
 -- Spec `p`: run, lane, model, caller, priority, hash, key (reuse key; absent = neither hit nor join),
--- blobs (digests), cost, rows (that its answers take, where there are several), must_be_ready, patience_ms, max_queued,
+-- blobs (digests), cost, room (bytes that its answers may take, with their events), rows (that its answers take, where there are several), must_be_ready, patience_ms, max_queued,
 -- max_queued_caller, worker_ttl_s, result_s, job_s.
 -- Text: the request.
 
@@ -119,12 +119,14 @@ local function open_run(job, p, request)
   local retain_s, unstored, request_id, trace = fields(job, 'retain_s', 'unstored', 'request_id', 'trace')
   create(p.run, 'v', VERSION, 'job', job, 'opener', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane,
     'priority', p.priority, 'hash', p.hash, 'blobs', p.blobs[1] and table.concat(p.blobs, ' '), 'request', request,
-    'created', now, 'cost', p.cost, 'rows', p.rows, 'join', p.key, 'generation', Queue.generation_of(p.lane),
+    'created', now, 'cost', p.cost, 'rows', p.rows, 'size', #request, 'join', p.key, 'generation', Queue.generation_of(p.lane),
     'failures', 0, 'deaths', 0, 'chars', 0, 'seq', Events.server_changed(job) and Events.LEAP or 0,
     'server', Events.this_server(), 'retain_s', retain_s, 'unstored', unstored, 'request_id', request_id, 'trace', trace)
   if p.key then
     call('SET', P .. 'join:' .. p.key, p.run)
   end
+  Memory.reserve(p.run, p.room)
+  Memory.hold(p.run, Memory.RUN_BYTES + #request + (p.room or 0))
   take_over(p.blobs, job, p.run)
   Files.hold_run(p.run, job)
   put(job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
@@ -239,8 +241,9 @@ local LONGEST_WAIT_S = 2764800
 --          pending (inputs must be fetched first) and terms (the courier's, JSON text),
 --          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
 --          held), sent (digests of those that came with their bytes), start_by, finish_by and schedule_at (Unix ms),
---          retry_of, response (JSON text, what it tells as one of OpenAI's responses), hook (its webhook
---          {url, host, events, secret}; a retry has that of the job it tries again), cost, must_be_ready,
+--          retry_of, response (JSON text, what it tells as one of OpenAI's responses), room (see `p` above), spare (bytes
+--          that no record takes, as far as the caller knows; absent = no limit), hook (its webhook {url, host, events,
+--          secret}; a retry has that of the job it tries again), cost, must_be_ready,
 --          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, gap_ms, grace_ms, result_s, job_s,
 --          event_s, max_events, idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = the job is
 --          forgotten once its end was told, and stands in no list), request_id and trace (of the call; a carrier of
@@ -253,7 +256,7 @@ local LONGEST_WAIT_S = 2764800
 --          <job>:hook hash, jobs:<caller> and pair:<caller>:<digest> zsets, blob:<digest> zset, deadlines and
 --          schedule zsets, holdings:<part> hash
 --   returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) |
---           removed | draining | unready | paused | slow | full | crowded, {pictures, digests to upload first}, else
+--           removed | draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, else
 --           {queued | intake | known, view, trace of the run that it shares}
 --   repeat the same job id answers `known`
 --   events queued, where a new run waits
@@ -282,6 +285,9 @@ transition('submit', {}, function()
   if word then
     return { word }
   end
+  if not hit and not run and not Memory.fits(Memory.RUN_BYTES + #text + (a.room or 0)) then
+    return { 'memory' }
+  end
   local missing = (hit or a.uploaded) and {} or unwritten(a.blobs, run, a.sent, a.caller)
   if #missing > 0 then
     return { 'pictures', missing }
@@ -293,8 +299,7 @@ transition('submit', {}, function()
   if a.line then
     Batches.take_line(a.line, a.job)
   end
-  local of_run = (hit or run) and Memory.SHARED_BYTES or Memory.JOB_BYTES + #text
-  Memory.count_holding(a.job, a.caller, of_run + 2 * #a.metadata + #(a.response or ''), a.retain_s or a.result_s)
+  Memory.hold(a.job, Memory.of_job(a.job) + (a.pending and #text or 0))
   local hook = a.hook or {}
   for _, name in ipairs({ 'url', 'host', 'events', 'secret' }) do
     local value = hook[name] or a.retry_of and call('HGET', P .. a.retry_of .. ':hook', name)
@@ -320,6 +325,7 @@ transition('submit', {}, function()
     put(a.job, 'lane', 'intake', 'request', text, 'terms', a.terms,
       'blobs', table.concat(a.blobs, ' '), 'generation', Queue.generation_of(a.lane), 'failures', 0, 'deaths', 0,
       'server', Events.this_server())
+    Memory.reserve(a.job, a.room)
     take_over(a.blobs, a.job, a.job)
     if a.schedule_at and a.schedule_at > now then
       Queue.postpone(a.job, 'scheduled', a.schedule_at)
@@ -366,6 +372,8 @@ transition('admit', { 'allow-oom' }, function()
     return 'placed'
   end
   unlease(a.job, 'intake')
+  Memory.give_back_room(a.job)
+  Memory.hold(a.job, Memory.of_job(a.job))
   for digest in string.gmatch(get(a.job, 'blobs') or '', '%S+') do
     Files.release(digest, a.job)
   end

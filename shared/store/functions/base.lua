@@ -19,7 +19,8 @@ local VERSION = 1
 -- Records: a job (job_…) and a run (run_…) is a hash. Its field `r` holds its fields as one JSON object, `t` those that
 -- change with each piece of text (PROGRESS). Texts that may be large stand beside them (TEXTS). A call reads a record once
 -- and writes it once, after its function.
-local PROGRESS = { token = true, seq = true, chars = true, choices = true, first = true, unread = true, server = true, streamed = true }
+local PROGRESS = { token = true, seq = true, chars = true, choices = true, first = true, unread = true, server = true, streamed = true,
+  wrote = true }
 local TEXTS = { request = true, terms = true, result = true, bare = true, origin = true }
 
 -- A record that cannot be read is put aside for so long, for somebody to look at.

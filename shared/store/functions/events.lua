@@ -34,11 +34,14 @@ function Events.number(run, kind)
   return increase(run, 'seq', 1)
 end
 
+-- What the server takes for an event beside its text.
+local EVENT_BYTES = 40
+
 -- Appends an event to a run's stream.
 function Events.emit(run, kind, data)
   local id = Events.number(run, kind)
   call('XADD', P .. run .. ':events', id .. '-0', 'type', kind, 'data', data, 'at', now)
-  put(run, 'streamed', 1)
+  put(run, 'streamed', 1, 'wrote', (get(run, 'wrote') or 0) + #data + EVENT_BYTES)
 end
 
 local function add_event(found, id, kind, data, at, after, till)

@@ -331,7 +331,8 @@ transition('purge', { 'allow-oom' }, function()
   if keyed and call('HGET', P .. 'idem:' .. a.caller .. ':' .. keyed, 'job') == a.job then
     call('HSET', P .. 'idem:' .. a.caller .. ':' .. keyed, 'purged', 1)
   end
-  local run, names, cache, holding = fields(a.job, 'run', 'blobs', 'cache', 'holding')
+  local run, names = fields(a.job, 'run', 'blobs')
+  Memory.release(a.job)
   Webhooks.drop_notices(a.job)
   unlist(a.job, a.caller)
   delete(a.job)
@@ -340,27 +341,19 @@ transition('purge', { 'allow-oom' }, function()
   if run then
     Files.leave_run(run, a.job)
     if Files.held(run) then
-      local opened = cache == 'MISS' or cache == 'BYPASS'
-      if opened and holding and record(run) then
-        -- The job's holding counted the run as well, which is still there.
-        put(run, 'holding', holding)
-      else
-        Memory.give_back_holding(a.caller, holding)
-      end
       call('SET', told, '[]', 'PX', REPEAT_MS)
       return {}
     end
     holder = run
-    local entry, caller, of_run
-    names, entry, caller, of_run = fields(run, 'blobs', 'entry', 'caller', 'holding')
-    Memory.give_back_holding(caller, of_run)
+    local entry
+    names, entry = fields(run, 'blobs', 'entry')
+    Memory.release(run)
     if entry and call('GET', entry) == run then
       call('DEL', entry)
     end
     delete(run)
     call('DEL', P .. run .. ':events', P .. run .. ':holders', P .. run .. ':live')
   end
-  Memory.give_back_holding(a.caller, holding)
   local orphans = {}
   for digest in string.gmatch(names or '', '%S+') do
     Files.release(digest, holder)

@@ -7,37 +7,81 @@ local function server_memory()
     policy == 'noeviction' and 0 or 1 }
 end
 
--- What callers hold of the record store, about: bytes of what they had taken in, for as long as it is kept after its end,
--- or until it is purged.
+-- What accepted work will still need: reserved, a number of bytes. Each run that has not ended, and each job whose inputs
+-- are elsewhere, has its own part of it as `room`.
+
+function Memory.reserve(id, room)
+  if room and room > 0 then
+    call('INCRBY', P .. 'reserved', room)
+    put(id, 'room', room)
+  end
+end
+
+function Memory.give_back_room(id)
+  local room = get(id, 'room')
+  if room then
+    if call('DECRBY', P .. 'reserved', room) <= 0 then
+      call('DEL', P .. 'reserved')
+    end
+    remove(id, 'room')
+  end
+end
+
+-- Whether `bytes` more fit into what the caller of a function saw to be free (`spare`).
+function Memory.fits(bytes)
+  return not a.spare or (call('GET', P .. 'reserved') or 0) + bytes <= a.spare
+end
+
+-- What callers hold of the record store, in bytes, for as long as it is kept.
 --   holdings:<part>  hash  bytes by caller of what goes in this part of result_s; parts are counted from 1970 on
--- A job's own are its `holding`, `<part> <bytes>`. The call's `a` needs result_s.
+-- A record's own are its `holding`, `<part> <bytes>`. The call's `a` needs result_s.
 
 -- What has gone is counted for one part more at most.
 local PARTS = 24
 
--- Of a short job without its texts (docs/fleet.md), and of one that another's run answers.
-Memory.JOB_BYTES, Memory.SHARED_BYTES = 7400, 1600
+-- Of a job and of a run beside their texts, with their places in all lists.
+Memory.JOB_BYTES, Memory.RUN_BYTES = 900, 1400
 
 local function part_of(ms)
   return math.floor(ms / math.ceil(a.result_s * 1000 / PARTS))
 end
 
--- What is kept for longer than result_s from now on is counted for that: by its key's retain_s, or since it waits for
--- its time or in line for days, which max_queued_caller bounds.
-function Memory.count_holding(job, caller, bytes, life_s)
-  local part = string.format('%.0f', part_of(now + math.min(life_s, a.result_s) * 1000))
-  local key = P .. 'holdings:' .. part
-  call('HINCRBY', key, caller, bytes)
-  call('EXPIRE', key, a.result_s * 2)
-  put(job, 'holding', part .. ' ' .. bytes)
+local function add_holding(part, caller, bytes)
+  local sum = call('HINCRBY', P .. 'holdings:' .. part, caller, bytes)
+  if sum <= 0 then
+    call('HDEL', P .. 'holdings:' .. part, caller)
+  elseif sum == bytes then
+    call('EXPIRE', P .. 'holdings:' .. part, a.result_s * 2)
+  end
 end
 
--- Takes a `holding` back: what is purged is held no more. Where its part is gone already, nothing is left of it.
-function Memory.give_back_holding(caller, holding)
-  local part, bytes = string.match(holding or '', '^(%d+) (%d+)$')
-  if part and call('HINCRBY', P .. 'holdings:' .. part, caller, -bytes) <= 0 then
-    call('HDEL', P .. 'holdings:' .. part, caller)
+-- Takes a record's bytes back: what is purged is held no more. Where their part is gone already, nothing is left of it.
+function Memory.release(id)
+  local part, bytes = string.match(get(id, 'holding') or '', '^(%d+) (%d+)$')
+  if part then
+    add_holding(part, get(id, 'caller'), -bytes)
   end
+end
+
+-- Counts what a record holds, in place of what was counted before. What is kept for longer than result_s from now on is
+-- counted for that: by its key's retain_s, or since it waits for its time or in line for days.
+function Memory.hold(id, bytes)
+  local part = string.format('%.0f', part_of(now + math.min(Runs.retention(id, a.result_s), a.result_s) * 1000))
+  local former, counted = string.match(get(id, 'holding') or '', '^(%d+) (%d+)$')
+  if former ~= part then
+    Memory.release(id)
+    counted = 0
+  end
+  if bytes ~= tonumber(counted) then
+    add_holding(part, get(id, 'caller'), bytes - counted)
+    put(id, 'holding', part .. ' ' .. string.format('%.0f', bytes))
+  end
+end
+
+-- What a job holds beside its run: its notice has a copy of the answer.
+function Memory.of_job(job)
+  local metadata, response, quiet = fields(job, 'metadata', 'response', 'quiet')
+  return Memory.JOB_BYTES + #metadata + #(response or '') + (quiet and 0 or #(Webhooks.answer_told(record(job)) or ''))
 end
 
 local function holding_of(caller)
@@ -48,17 +92,13 @@ local function holding_of(caller)
   return bytes
 end
 
--- Reads how much memory the server uses, how much it may, whether it may evict records, and how much work will need more.
---   a       lanes {lane, …}
---   returns {used, limit, evicts, waiting}: as above; runs that wait in these lanes, scheduled
---           ones included
+-- Reads how much memory the server uses, how much it may, whether it may evict records, and how much accepted work will
+-- need more.
+--   a       nothing
+--   returns {used, limit, evicts, reserved}, as above
 transition('memory', { 'no-writes' }, function()
-  local found, waiting = server_memory(), 0
-  for _, lane in ipairs(a.lanes) do
-    waiting = waiting + call('ZCARD', P .. 'queue:' .. lane)
-      + tonumber(call('HGET', P .. 'later:' .. lane, '') or 0)
-  end
-  table.insert(found, waiting)
+  local found = server_memory()
+  table.insert(found, math.max(tonumber(call('GET', P .. 'reserved') or 0), 0))
   return found
 end)
 

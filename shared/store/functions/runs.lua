@@ -78,6 +78,7 @@ function Runs.end_job(job, status, last, own, failure, at)
     Batches.answer_line(job, record)
   end
   Metrics.report_end(job, record)
+  Memory.hold(job, Memory.of_job(job))
   Runs.expire_job(job, record, hook.host)
   call('ZREM', P .. 'deadlines', job)
   wake(job, 'state')
@@ -147,6 +148,16 @@ function Runs.expire_run(run)
   end
 end
 
+-- A run holds what it came to, and needs no room any more.
+local function settle_memory(run)
+  local bytes = Memory.RUN_BYTES + get(run, 'size') + (get(run, 'wrote') or 0)
+  for _, name in ipairs({ 'result', 'bare', 'origin' }) do
+    bytes = bytes + #(get(run, name) or '')
+  end
+  Memory.give_back_room(run)
+  Memory.hold(run, bytes)
+end
+
 -- Ends a run and every job still subscribed to it, and tells the run's worker, unless the end is `known` there. Result
 -- or error are written already.
 function Runs.end_run(run, status, failure, known)
@@ -158,6 +169,7 @@ function Runs.end_run(run, status, failure, known)
   end
   remove(run, 'token', 'worker', 'unread')
   put(run, 'state', status, 'ended', now)
+  settle_memory(run)
   if join and call('GET', P .. 'join:' .. join) == run then
     call('DEL', P .. 'join:' .. join)
   end
@@ -186,6 +198,7 @@ local function leave_intake(job, outcome)
   if get(job, 'state') == 'scheduled' then
     Queue.count_later(job, -1)
   end
+  Memory.give_back_room(job)
   Queue.withdraw(job, 'intake')
   call('ZREM', P .. 'schedule', job)
   unlease(job, 'intake')

@@ -109,7 +109,7 @@ def of_admission() -> Iterator[ScriptCall]:
         request_id="r",
         trace="t",
     )
-    yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True)
+    yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True, spare=1)
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)
