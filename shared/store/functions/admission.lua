@@ -95,14 +95,14 @@ local function take_over(digests, job, holder)
 end
 
 local function ready_workers(lane)
-  return call('ZCOUNT', P .. 'ready:' .. lane, Estimates.alive_since(), '+inf')
+  return once('ZCOUNT', P .. 'ready:' .. lane, Estimates.alive_since(), '+inf')
 end
 
 -- Writes down when a new run is expected to begin, so that the estimate can be scored. There is none without a ready
 -- worker.
 local function promise(run, lane)
   local ready = ready_workers(lane)
-  if ready == 0 or call('SISMEMBER', P .. 'paused', lane) == 1 then
+  if ready == 0 or once('SISMEMBER', P .. 'paused', lane) == 1 then
     return
   end
   local class, caller = fields(run, 'priority', 'caller')
@@ -172,7 +172,7 @@ end
 -- Why a request cannot be taken now: nil, draining, unready, paused, slow (a caller who waits would time out before the
 -- answer), full or crowded (by this caller's own work).
 local function refusal(p, joined)
-  if call('SISMEMBER', P .. 'draining', p.lane) == 1 then
+  if once('SISMEMBER', P .. 'draining', p.lane) == 1 then
     return 'draining'
   end
   if p.must_be_ready then
@@ -180,7 +180,7 @@ local function refusal(p, joined)
     if ready == 0 then
       return 'unready'
     end
-    if call('SISMEMBER', P .. 'paused', p.lane) == 1 then
+    if once('SISMEMBER', P .. 'paused', p.lane) == 1 then
       return 'paused'
     end
     if not joined and Estimates.answer_ms(p.lane, p.priority, p.caller, ready) > p.patience_ms then

@@ -111,7 +111,7 @@ local function get_text(id, name)
   if texts and texts[name] ~= nil then
     return texts[name] or nil
   end
-  local found = memo.records[id] ~= false and redis.pcall('HGET', P .. id, name)
+  local found = memo.records[id] ~= false and not memo.created[id] and redis.pcall('HGET', P .. id, name)
   return type(found) == 'string' and found or nil
 end
 
@@ -142,7 +142,7 @@ local function changing(kind, id, known)
   return memo[kind][id]
 end
 
--- Sets fields, names and values in turn; a value of nil removes the field. What is gone stays so.
+-- Sets fields, names and values in turn; a value of nil removes the field, but no text. What is gone stays so.
 local function put(id, ...)
   if not (memo.records[id] or memo.progress[id] or record(id)) then
     return
@@ -150,9 +150,11 @@ local function put(id, ...)
   for i = 1, select('#', ...), 2 do
     local name, value = select(i, ...)
     if TEXTS[name] then
-      memo.changed[id] = memo.changed[id] or {}
-      memo.texts[id] = memo.texts[id] or {}
-      memo.texts[id][name] = value or false
+      if value ~= nil then
+        memo.changed[id] = memo.changed[id] or {}
+        memo.texts[id] = memo.texts[id] or {}
+        memo.texts[id][name] = value
+      end
     elseif PROGRESS[name] then
       changing('progress', id, progress(id))[name] = value
     else
@@ -161,15 +163,19 @@ local function put(id, ...)
   end
 end
 
--- Begins a record.
+-- Begins a record, of which nothing is stored yet.
 local function create(id, ...)
-  memo.records[id] = {}
+  memo.records[id], memo.progress[id], memo.created[id] = {}, {}, true
   put(id, ...)
 end
 
 local function remove(id, ...)
   for _, name in ipairs({ ... }) do
-    put(id, name, nil)
+    if TEXTS[name] then
+      put(id, name, false)
+    else
+      put(id, name, nil)
+    end
   end
 end
 
@@ -291,6 +297,15 @@ local function unlease(id, lane)
   call('ZREM', P .. 'lease', id)
 end
 
+-- The reply of a command that reads what no function both changes and reads again: asked once in a call.
+local function once(...)
+  local words = table.concat({ ... }, ' ')
+  if memo.reads[words] == nil then
+    memo.reads[words] = call(...)
+  end
+  return memo.reads[words]
+end
+
 -- Tells waiting API processes (and workers) that `id` changed; `kind` is text or state.
 local function wake(id, kind)
   call('PUBLISH', P .. 'wake:' .. id, kind)
@@ -304,7 +319,7 @@ local function transition(name, flags, body)
     flags = flags,
     callback = function(_, argv)
       call, a, text, memo = redis.call, cjson.decode(argv[1]), argv[2],
-        { writes = flags[1] ~= 'no-writes', ahead = {}, records = {}, progress = {}, json = {}, changed = {}, texts = {}, lives = {} }
+        { writes = flags[1] ~= 'no-writes', ahead = {}, records = {}, progress = {}, created = {}, reads = {}, json = {}, changed = {}, texts = {}, lives = {} }
       now = a.now or clock()
       local reply = body()
       save()

@@ -7,8 +7,9 @@ function Claims.outdated()
 end
 
 local function claimed(id)
-  local request, terms, attempt, chars, caller, mixed, unstored, model, class, since, request_id, trace, rows =
-    fields(id, 'request', 'terms', 'attempt', 'chars', 'caller', 'mixed', 'unstored',
+  local terms = not is_run(id) and get(id, 'terms')
+  local request, attempt, chars, caller, mixed, unstored, model, class, since, request_id, trace, rows =
+    fields(id, 'request', 'attempt', 'chars', 'caller', 'mixed', 'unstored',
       'model', 'priority', 'queued_at', 'request_id', 'trace', 'rows')
   return { id, request, terms or '', attempt, chars or 0, caller, mixed or '', unstored or '', model or '', class or '',
     since and math.max(now - since, 0) or 0, request_id or '', trace or '', tonumber(rows or 1) }
@@ -331,6 +332,9 @@ end)
 --   repeat by the same claim answers settled
 --   events succeeded | failed
 transition('settle', { 'allow-oom' }, function()
+  if not record(a.id) then
+    return 'lost'
+  end
   local token, by, lane, join, mixed, blobs =
     fields(a.id, 'token', 'settled_by', 'lane', 'join', 'mixed', 'blobs')
   if by == a.token then

@@ -36,10 +36,14 @@ local FREE_MS = 3
 local FIRST_SERVICE_MS = 1000
 
 -- Callers of a class that are looked at; the others are taken to be like them.
-local LOOKED_AT = 64
+local LOOKED_AT = 8
 
 -- How many pieces of other callers of its class are served before the piece at `own` of a caller's line.
 local function others_first(lane, class, caller, own)
+  local all = call('ZCARD', Queue.turns_key(lane, class))
+  if own == 0 then
+    return call('ZSCORE', Queue.turns_key(lane, class), caller) and all - 1 or all
+  end
   local count, seen = 0, 0
   for _, other in ipairs(call('ZRANGE', Queue.turns_key(lane, class), 0, LOOKED_AT - 1)) do
     if other ~= caller then
@@ -47,7 +51,6 @@ local function others_first(lane, class, caller, own)
       count = count + math.min(call('ZCARD', Queue.line_key(lane, class, other)), own + 1)
     end
   end
-  local all = call('ZCARD', Queue.turns_key(lane, class))
   return seen == 0 and 0 or math.floor(count * math.max(all - 1, seen) / seen)
 end
 
@@ -79,7 +82,7 @@ end
 -- Running work counts by its rows; rows in excess turn back into pieces, because `service_ms` is that of a piece.
 function Estimates.reckoned(lane, pace, ready, first, places)
   local rows = ready * tonumber(pace.rows or 1)
-  local running = call('SCARD', P .. 'running:' .. lane)
+  local running = once('SCARD', P .. 'running:' .. lane)
   local taken = running + extra_rows('running:' .. lane)
   local over = taken - (places == 'slots' and ready * tonumber(pace.slots or 1) or rows)
   if first + over < 0 then
@@ -123,7 +126,7 @@ function Estimates.score(run, lane)
   local took = now - since
   local ratio = took / wait
   -- About the last thousand runs count.
-  Estimates.note(lane, kind .. '_p50', moved(Estimates.factor(pace, kind, 'p50'), ratio, 0.5),
+  call('HSET', P .. 'lane:' .. lane, kind .. '_p50', moved(Estimates.factor(pace, kind, 'p50'), ratio, 0.5),
     kind .. '_p90', moved(Estimates.factor(pace, kind, 'p90'), ratio, 0.9),
     'scored', 0.999 * tonumber(pace.scored or 0) + 1,
     'within_p50', 0.999 * tonumber(pace.within_p50 or 0) + (took <= tonumber(p50) and 1 or 0),
@@ -133,9 +136,9 @@ end
 -- A worker heard of since alive_since() is alive. upkeep.lua says which workers are spared after an outage.
 
 function Estimates.alive_since()
-  local gap = fields_at(P .. 'gap', { 'from', 'till' })
+  local from, till = unpack(once('HMGET', P .. 'gap', 'from', 'till'))
   -- After the clock was set back the gap may lie ahead of it.
-  local at = gap.till and now < tonumber(gap.till) and math.min(now, gap.from) or now
+  local at = till and now < tonumber(till) and math.min(now, from) or now
   return at - a.worker_ttl_s * 1000
 end
 

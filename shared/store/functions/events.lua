@@ -4,13 +4,15 @@
 -- More events of one run than a server can forget; LEAP of shared/job.py.
 Events.LEAP = 10000
 
--- The id of the server process that answers; '' where it does not say.
+local server
+
+-- The id of the server process that answers; '' where it does not say. The library is loaded anew in each process.
 function Events.this_server()
-  if not memo.server then
+  if not server then
     local told = redis.pcall('INFO', 'server')
-    memo.server = type(told) == 'string' and string.match(told, 'run_id:(%w+)') or ''
+    server = type(told) == 'string' and string.match(told, 'run_id:(%w+)') or ''
   end
-  return memo.server
+  return server
 end
 
 -- Whether a run's last id, or a job whose run is still to be opened, is of another server process.

@@ -7,20 +7,20 @@ function Jobs.lane_view(lane)
   local fresh = Estimates.alive_since()
   local facts = call('HGETALL', P .. 'lane:' .. lane)
   table.insert(facts, 'ready')
-  table.insert(facts, call('ZCOUNT', P .. 'ready:' .. lane, fresh, '+inf'))
+  table.insert(facts, once('ZCOUNT', P .. 'ready:' .. lane, fresh, '+inf'))
   table.insert(facts, 'loading')
   table.insert(facts, call('ZCOUNT', P .. 'loading:' .. lane, fresh, '+inf'))
   table.insert(facts, 'queued')
   table.insert(facts, call('ZCARD', P .. 'queue:' .. lane))
   table.insert(facts, 'running')
-  table.insert(facts, call('SCARD', P .. 'running:' .. lane))
+  table.insert(facts, once('SCARD', P .. 'running:' .. lane))
   local queued, running = unpack(call('HMGET', P .. 'extra', 'queue:' .. lane, 'running:' .. lane))
   add(facts, 'extra_queued', queued)
   add(facts, 'extra_running', running)
   table.insert(facts, 'paused')
-  table.insert(facts, call('SISMEMBER', P .. 'paused', lane))
+  table.insert(facts, once('SISMEMBER', P .. 'paused', lane))
   table.insert(facts, 'draining')
-  table.insert(facts, call('SISMEMBER', P .. 'draining', lane))
+  table.insert(facts, once('SISMEMBER', P .. 'draining', lane))
   table.insert(facts, 'now')
   table.insert(facts, now)
   return facts
@@ -76,7 +76,7 @@ function Jobs.view(job, bare)
   local run, going, result, origin, lane = '', '', nil, nil, {}
   if own.run and record(own.run) then
     run, going = json_of(own.run)
-    if not bare then
+    if not bare and get(own.run, 'ended') then
       result, origin = fields(own.run, 'result', 'origin')
     end
   end

@@ -19,7 +19,7 @@ end
 -- jobs whose inputs are elsewhere, remember theirs. Work that an older release took in has none, and belongs to any.
 
 function Queue.generation_of(lane)
-  return call('HGET', P .. 'generations', lane) or '0'
+  return once('HGET', P .. 'generations', lane) or '0'
 end
 
 -- The lane of the work's model where that was removed since the work was taken in; else nil.
