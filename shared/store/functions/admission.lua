@@ -305,6 +305,7 @@ transition('submit', {}, function()
     local value = hook[name] or a.retry_of and call('HGET', P .. a.retry_of .. ':hook', name)
     if value then
       call('HSET', P .. a.job .. ':hook', name, value)
+      put(a.job, 'hook', 1)
     end
   end
   if not a.unstored then

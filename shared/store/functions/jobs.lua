@@ -77,7 +77,7 @@ function Jobs.view(job, bare)
   if own.run and record(own.run) then
     run, going = json_of(own.run)
     if not bare and get(own.run, 'ended') then
-      result, origin = fields(own.run, 'result', 'origin')
+      result, origin = unpack(call('HMGET', P .. own.run, 'result', 'origin'))
     end
   end
   if not own.status then
@@ -85,8 +85,9 @@ function Jobs.view(job, bare)
     table.insert(lane, 'ahead')
     table.insert(lane, Jobs.ahead_of(own.run or job, own.model_lane))
   end
-  local hook, deliveries = fields_of(P .. job .. ':hook', HOOK_FIELDS), {}
-  if #hook > 0 then
+  local hook, deliveries = {}, {}
+  if own.hook then
+    hook = fields_of(P .. job .. ':hook', HOOK_FIELDS)
     deliveries = call('LRANGE', P .. job .. ':deliveries', 0, -1)
   end
   return { job, own == record(job) and json_of(job) or cjson.encode(own), run, going, result or '', origin or '', lane, hook, deliveries }

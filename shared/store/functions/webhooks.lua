@@ -1,5 +1,6 @@
--- Tells what happens to a job: to its own webhook, <job>:hook hash (url, host, events, secret; delivered, disabled), and
--- unless the job is `quiet` to its caller's endpoints and log. Its notices are <job>:began and <job>:ended.
+-- Tells what happens to a job: to its own webhook, where it has a `hook`, <job>:hook hash (url, host, events, secret;
+-- delivered, disabled), and unless the job is `quiet` to its caller's endpoints and log. Its notices are <job>:began and
+-- <job>:ended.
 
 -- The job's fields that a notice tells; `started` comes from its run.
 local SHOWN = { 'model', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'run' }
@@ -24,7 +25,7 @@ local function seen(record)
 end
 
 function Webhooks.hook_of(job)
-  return fields_at(P .. job .. ':hook', { 'host', 'events', 'disabled' })
+  return get(job, 'hook') and fields_at(P .. job .. ':hook', { 'host', 'events', 'disabled' }) or {}
 end
 
 -- Tells what happened to a job to all who want to know; returns how many.
