@@ -71,8 +71,16 @@ local function keep_for(run, job)
   end
 end
 
+-- A run knows whether any of its jobs has a time of its own: for the others nobody looks.
+local function note_times(job, run)
+  if get(job, 'start_by') or get(job, 'finish_by') then
+    put(run, 'timed', 1)
+  end
+end
+
 local function join(job, run, p)
   let_go(job)
+  note_times(job, run)
   keep_for(run, job)
   call('SADD', P .. run .. ':live', job)
   put(run, 'joined', 1)
@@ -125,6 +133,7 @@ local function open_run(job, p, request)
   if p.key then
     call('SET', P .. 'join:' .. p.key, p.run)
   end
+  note_times(job, p.run)
   Memory.reserve(p.run, p.room)
   Memory.hold(p.run, Memory.RUN_BYTES + #request + (p.room or 0))
   take_over(p.blobs, job, p.run)

@@ -303,7 +303,10 @@ function Runs.leave_late(id, name)
     return true, 0
   end
   local left = 0
-  local jobs = is_run(id) and Runs.live_jobs(id) or { id }
+  local jobs = { id }
+  if is_run(id) then
+    jobs = get(id, 'timed') and Runs.live_jobs(id) or {}
+  end
   for _, job in ipairs(jobs) do
     local limit = tonumber(get(job, name) or math.huge)
     if now >= limit and not get(job, 'status') then
