@@ -111,12 +111,13 @@ def settled(day: Day) -> None:
 def rescued(day: Day) -> None:
     day.shared_runs(2 * RUNS)
     claimed(day, 2 * RUNS)
-    last = int(day.client.time()[0] * 1000 + SETTINGS.queue.lease_s * 1000)
+    first = day.client.time()[0] * 1000
+    last = first + round(SETTINGS.queue.lease_s * 1000)
     call = claims.rescue(SETTINGS)
     # A clock that goes on second by second: a leap would be an outage, after which leases are spared.
     clock = [
         ScriptCall(call.script, {**call.arguments, "now": at}, call.parse)
-        for at in range(last - 12000, last + 6000, 1000)
+        for at in range(first, last + 6000, 1000)
     ]
     day.timed("rescue of shared runs", iter(clock))
 

@@ -266,8 +266,9 @@ local function look_at_pointer(name)
 end
 
 local function look_at_blob(digest)
-  for _, holder in ipairs(call('ZRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '+inf')) do
-    if gone(holder) or ended(holder) then
+  local key = P .. 'blob:' .. digest
+  for _, holder in ipairs(call('ZRANDMEMBER', key, OLDEST)) do
+    if call('ZSCORE', key, holder) == 'inf' and (gone(holder) or ended(holder)) then
       found('blob_held_by_nobody')
       Files.release(digest, holder)
     end

@@ -265,6 +265,7 @@ transition('claim', { 'allow-oom' }, function()
       table.insert(newer, id)
     elseif state ~= 'queued' then
       take(id, turn, rows)
+      ends = ends + 1
     elseif Queue.superseded(id) then
       ends = ends + 1
       Runs.fail_work(id, a.removed)
