@@ -127,7 +127,7 @@ local function open_run(job, p, request)
   local retain_s, unstored, request_id, trace = fields(job, 'retain_s', 'unstored', 'request_id', 'trace')
   create(p.run, 'v', VERSION, 'job', job, 'opener', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane,
     'priority', p.priority, 'hash', p.hash, 'blobs', p.blobs[1] and table.concat(p.blobs, ' '), 'request', request,
-    'created', now, 'cost', p.cost, 'rows', p.rows, 'size', #request, 'join', p.key, 'generation', Queue.generation_of(p.lane),
+    'created', now, 'cost', p.cost, 'due', p.cost, 'rows', p.rows, 'size', #request, 'join', p.key, 'generation', Queue.generation_of(p.lane),
     'failures', 0, 'deaths', 0, 'chars', 0, 'seq', Events.server_changed(job) and Events.LEAP or 0,
     'server', Events.this_server(), 'retain_s', retain_s, 'unstored', unstored, 'request_id', request_id, 'trace', trace)
   if p.key then
@@ -387,7 +387,7 @@ transition('admit', { 'allow-oom' }, function()
   for digest in string.gmatch(get(a.job, 'blobs') or '', '%S+') do
     Files.release(digest, a.job)
   end
-  remove(a.job, 'attempts', 'token', 'worker', 'request', 'state', 'arrival', 'charged', 'terms', 'blobs',
+  remove(a.job, 'attempts', 'token', 'worker', 'request', 'state', 'arrival', 'due', 'terms', 'blobs',
     'generation')
   put(a.job, 'admitted', a.token, 'lane', a.lane)
   local hit = a.key and cached(a)

@@ -12,16 +12,18 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- The records' version. It rises with every change that an older release cannot read: that release leaves such work to
--- newer ones.
+-- The records' version. Two releases may work on one store. Records are read, changed and written whole, so fields that a
+-- release does not know survive it: a new field needs no version. Where the meaning of a record changes, the version rises,
+-- and an older release leaves such work to newer ones. Where keys change, P does, and nobody reads the former records.
 local VERSION = 1
 
 -- Records: a job (job_…) and a run (run_…) is a hash. Its field `r` holds its fields as one JSON object, `t` those that
--- change with each piece of text (PROGRESS). Texts that may be large stand beside them (TEXTS). A call reads a record once
+-- change with each piece of text (PROGRESS). Texts that may be large stand beside them (TEXTS), and `due`, what a caller is
+-- charged for the next turn, which is read of work that a call does not touch. A call reads a record once
 -- and writes it once, after its function.
 local PROGRESS = { token = true, seq = true, chars = true, choices = true, first = true, unread = true, server = true, streamed = true,
   wrote = true }
-local TEXTS = { request = true, terms = true, result = true, bare = true, origin = true }
+local TEXTS = { request = true, terms = true, result = true, bare = true, origin = true, due = true }
 
 -- A record that cannot be read is put aside for so long, for somebody to look at.
 local ASIDE_S = 604800
@@ -147,8 +149,9 @@ local function put(id, ...)
   if not (memo.records[id] or memo.progress[id] or record(id)) then
     return
   end
+  local given, known, going = { ... }, nil, nil
   for i = 1, select('#', ...), 2 do
-    local name, value = select(i, ...)
+    local name, value = given[i], given[i + 1]
     if TEXTS[name] then
       if value ~= nil then
         memo.changed[id] = memo.changed[id] or {}
@@ -156,9 +159,11 @@ local function put(id, ...)
         memo.texts[id][name] = value
       end
     elseif PROGRESS[name] then
-      changing('progress', id, progress(id))[name] = value
+      going = going or changing('progress', id, progress(id))
+      going[name] = value
     else
-      changing('records', id, record(id))[name] = value
+      known = known or changing('records', id, record(id))
+      known[name] = value
     end
   end
 end
@@ -207,17 +212,20 @@ end
 
 -- What has changed of a record, as names and values.
 local function changes(id, changed)
-  local written = {}
-  for kind, name in pairs({ records = 'r', progress = 't' }) do
-    if changed[kind] then
-      table.insert(written, name)
-      table.insert(written, cjson.encode(memo[kind][id]))
-    end
+  local written, n = {}, 0
+  local function add_change(name, value)
+    written[n + 1], written[n + 2] = name, value
+    n = n + 2
+  end
+  if changed.records then
+    add_change('r', cjson.encode(memo.records[id]))
+  end
+  if changed.progress then
+    add_change('t', cjson.encode(memo.progress[id]))
   end
   for name, value in pairs(memo.texts[id] or {}) do
     if value then
-      table.insert(written, name)
-      table.insert(written, value)
+      add_change(name, value)
     else
       call('HDEL', P .. id, name)
     end

@@ -207,7 +207,7 @@ transition('claim', { 'allow-oom' }, function()
       Estimates.score(id, a.lane)
     end
     local print, chars, started, rows = fields(id, 'print', 'chars', 'started', 'rows')
-    put(id, 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1, 'started', started or now)
+    put(id, 'state', 'running', 'token', a.token, 'worker', a.worker, 'due', 0, 'started', started or now)
     if is_run(id) then
       put(id, 'print', a.print)
       -- Text that a reader has must go on or fail; text that nobody has read is computed anew.
@@ -408,7 +408,7 @@ transition('give_back', { 'allow-oom' }, function()
   end
   if a.reason == 'queue_full' then
     -- The job found no place, and pays for its next turn again: free turns in vain would go before everybody's.
-    remove(a.id, 'charged')
+    put(a.id, 'due', get(a.id, 'cost') or 1)
   end
   return { 'queued', Queue.requeue(a.id, a.reason) }
 end)

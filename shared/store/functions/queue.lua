@@ -45,8 +45,7 @@ Queue.PACE = { interactive = 1, normal = 4, batch = 16 }
 
 -- Work that was begun once is not charged for again.
 local function cost_of(id)
-  local cost, charged = fields(id, 'cost', 'charged')
-  return charged and 0 or tonumber(cost or 1)
+  return tonumber(get(id, 'due') or 1)
 end
 
 function Queue.line_key(lane, class, caller)
