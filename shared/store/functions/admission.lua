@@ -1,6 +1,7 @@
 -- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
 -- Spec `p`: run, lane, model, caller, priority, hash, key (reuse key; absent = neither hit nor join),
--- blobs (digests), cost, room (bytes that its answers may take, with their events), rows (that its answers take, where there are several), must_be_ready, patience_ms, max_queued,
+-- blobs (digests), cost, room (bytes that its answers may take, with their events), rows (that its answers take, where
+-- there are several), must_be_ready, patience_ms, max_queued,
 -- max_queued_caller, worker_ttl_s, result_s, job_s.
 -- Text: the request.
 
@@ -127,7 +128,8 @@ local function open_run(job, p, request)
   local retain_s, unstored, request_id, trace = fields(job, 'retain_s', 'unstored', 'request_id', 'trace')
   create(p.run, 'v', VERSION, 'job', job, 'opener', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane,
     'priority', p.priority, 'hash', p.hash, 'blobs', p.blobs[1] and table.concat(p.blobs, ' '), 'request', request,
-    'created', now, 'cost', p.cost, 'due', p.cost, 'rows', p.rows, 'size', #request, 'join', p.key, 'generation', Queue.generation_of(p.lane),
+    'created', now, 'cost', p.cost, 'due', p.cost, 'rows', p.rows, 'size', #request, 'join', p.key,
+    'generation', Queue.generation_of(p.lane),
     'failures', 0, 'deaths', 0, 'chars', 0, 'seq', Events.server_changed(job) and Events.LEAP or 0,
     'server', Events.this_server(), 'retain_s', retain_s, 'unstored', unstored, 'request_id', request_id, 'trace', trace)
   if p.key then

@@ -6,7 +6,8 @@ function ApiKeys.record(said)
   memo.outcome = said
   if a.by then
     call('XADD', P .. 'deeds', 'MAXLEN', a.max_admin_actions, '*', 'at', now, 'action', a.by.action,
-      'subject', a.by.subject, 'outcome', memo.outcome, 'key', a.by.key, 'name', a.by.name, 'address', a.by.address, 'request', a.by.request)
+      'subject', a.by.subject, 'outcome', memo.outcome, 'key', a.by.key, 'name', a.by.name,
+      'address', a.by.address, 'request', a.by.request)
   end
 end
 

@@ -18,12 +18,12 @@ end
 local VERSION = 1
 
 -- Records: a job (job_…) and a run (run_…) is a hash. Its field `r` holds its fields as one JSON object, `t` those that
--- change with each piece of text (PROGRESS). Texts that may be large stand beside them (TEXTS), and `due`, what a caller is
--- charged for the next turn, which is read of work that a call does not touch. A call reads a record once
--- and writes it once, after its function.
-local PROGRESS = { token = true, seq = true, chars = true, choices = true, first = true, unread = true, server = true, streamed = true,
-  wrote = true }
-local TEXTS = { request = true, terms = true, result = true, bare = true, origin = true, due = true }
+-- change with each piece of text (PROGRESS). Some stand beside them (SEPARATE): texts that may be large, and `due`, what a
+-- caller is charged for the next turn, which is also read of work that a call does not touch. A call reads a record once and
+-- writes it once, after its function.
+local PROGRESS = { token = true, seq = true, chars = true, choices = true, first = true, unread = true,
+  server = true, streamed = true, wrote = true }
+local SEPARATE = { request = true, terms = true, result = true, bare = true, origin = true, due = true }
 
 -- A record that cannot be read is put aside for so long, for somebody to look at.
 local ASIDE_S = 604800
@@ -34,10 +34,14 @@ local NEEDED = { run = { 'v', 'caller', 'lane', 'priority', 'state' }, job = { '
 -- jobs that hang on it.
 local function set_aside(id, why)
   memo.records[id], memo.progress[id], memo.changed[id] = false, false, nil
-  if memo.writes and redis.pcall('RENAME', P .. id, P .. 'aside:' .. id).ok then
-    call('EXPIRE', P .. 'aside:' .. id, ASIDE_S)
-    call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
+  if not memo.writes then
+    return
   end
+  -- What the audit cannot look at may also be the record of something else, which stays.
+  if string.find(id, '^%l%l%l_%x+$') and redis.pcall('RENAME', P .. id, P .. 'aside:' .. id).ok then
+    call('EXPIRE', P .. 'aside:' .. id, ASIDE_S)
+  end
+  call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
 end
 
 local function decoded(json)
@@ -118,7 +122,7 @@ local function get_text(id, name)
 end
 
 local function get(id, name)
-  if TEXTS[name] then
+  if SEPARATE[name] then
     return get_text(id, name)
   end
   local known
@@ -152,7 +156,7 @@ local function put(id, ...)
   local given, known, going = { ... }, nil, nil
   for i = 1, select('#', ...), 2 do
     local name, value = given[i], given[i + 1]
-    if TEXTS[name] then
+    if SEPARATE[name] then
       if value ~= nil then
         memo.changed[id] = memo.changed[id] or {}
         memo.texts[id] = memo.texts[id] or {}
@@ -176,7 +180,7 @@ end
 
 local function remove(id, ...)
   for _, name in ipairs({ ... }) do
-    if TEXTS[name] then
+    if SEPARATE[name] then
       put(id, name, false)
     else
       put(id, name, nil)
@@ -327,7 +331,8 @@ local function transition(name, flags, body)
     flags = flags,
     callback = function(_, argv)
       call, a, text, memo = redis.call, cjson.decode(argv[1]), argv[2],
-        { writes = flags[1] ~= 'no-writes', ahead = {}, records = {}, progress = {}, created = {}, reads = {}, json = {}, changed = {}, texts = {}, lives = {} }
+        { writes = flags[1] ~= 'no-writes', ahead = {}, records = {}, progress = {}, created = {}, reads = {},
+          json = {}, changed = {}, texts = {}, lives = {} }
       now = a.now or clock()
       local reply = body()
       save()

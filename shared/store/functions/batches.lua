@@ -140,7 +140,8 @@ transition('batch_create', {}, function()
     end
     call('HSET', key, 'v', VERSION, 'id', a.id, 'caller', a.caller, 'stage', 'validating', 'file', a.file,
       'digest', digest, 'size', size, 'endpoint', a.endpoint, 'window_s', a.window_s, 'metadata', a.metadata,
-      'life_s', a.life_s, 'kept_s', a.kept_s, 'created', now, 'expires', string.format('%.0f', now + a.window_s * 1000), 'at', 0, 'row', 0,
+      'life_s', a.life_s, 'kept_s', a.kept_s, 'created', now,
+      'expires', string.format('%.0f', now + a.window_s * 1000), 'at', 0, 'row', 0,
       'completed', 0, 'failed', 0, 'late', 0, 'input_tokens', 0, 'output_tokens', 0, 'cached_tokens', 0)
     for _, name in ipairs({ 'max_queued', 'retain_s', 'body' }) do
       if a[name] then

@@ -90,7 +90,8 @@ function Jobs.view(job, bare)
     hook = fields_of(P .. job .. ':hook', HOOK_FIELDS)
     deliveries = call('LRANGE', P .. job .. ':deliveries', 0, -1)
   end
-  return { job, own == record(job) and json_of(job) or cjson.encode(own), run, going, result or '', origin or '', lane, hook, deliveries }
+  local json = own == record(job) and json_of(job) or cjson.encode(own)
+  return { job, json, run, going, result or '', origin or '', lane, hook, deliveries }
 end
 
 -- The lists in which a job stands, newest last: jobs:<caller> zset, and pair:<caller>:<digest> zset for each pair of its
@@ -309,7 +310,8 @@ local REPEAT_MS = 60000
 -- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is told nothing more.
 --   a      job, caller, delivered (true = only where the job is unstored, has ended and no webhook is still to be told),
 --          result_s, job_s, event_s, max_events
---   writes <job> and <run> with all their keys (<job>:hook, <job>:asked, …), cache entry, jobs:<caller> and pair:<caller>:<digest> zsets,
+--   writes <job> and <run> with all their keys (<job>:hook, <job>:asked, …), cache entry,
+--          jobs:<caller> and pair:<caller>:<digest> zsets,
 --          blob:<digest> zset, holdings:<part> hash, idem:<caller>:<key>, doomed:<digest> and
 --          purged:<caller>:<job> strings
 --   repeat within a minute answers the same
