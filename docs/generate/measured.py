@@ -24,8 +24,6 @@ SECTIONS = {
     "webhooks": "Whether every webhook is delivered",
     "streams": "Many streams through OpenAI's client",
     "pictures": "What large pictures cost to decode",
-    "store": "What the record store's functions cost",
-    "worst": "How long one call holds the record store",
     "fairness": "Whether one caller's flood delays others (simulated)",
     "eta": "Whether jobs start when estimated (simulated)",
     "soak": "Whether anything is left behind",

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from shared.job import Times
+from shared.store import batches
+from shared.webhooks import Webhook
 from tests.support.store import LANE, PRINT, Records
 
 Spoil = Callable[[Records, str], object]
@@ -69,3 +71,25 @@ def test_a_spoilt_run_s_jobs_can_be_read_and_cancelled(records: Records, spoil: 
     assert records.view(job.id).status == "queued"
     records.cancel(job.id)
     assert records.view(job.id).ended
+
+
+def test_other_callers_webhooks_are_called(records: Records) -> None:
+    hook = Webhook("https://example.com/", host="example.com")
+    for caller in ("broken", "whole"):
+        records.post(records.placing(caller=caller), webhook=hook)
+        records.settle(records.claim())
+    for key in records.client.keys("sl3:calls:broken:*"):
+        records.client.delete(key)
+        records.client.set(key, "x")
+    delivery = records.errand()
+    assert delivery is not None
+    assert delivery.notice.job is not None
+    assert delivery.notice.job.caller == "whole"
+    assert list(records.client.hgetall("sl3:bad")) == ["calls:broken"]
+
+
+def test_other_batches_go_on(records: Records) -> None:
+    records.client.set("sl3:batch_0a", "x")
+    records.client.zadd("sl3:batching", {"batch_0a": 1})
+    assert records.run(batches.take(records.settings, records.token())) is None, "and no error"
+    assert not records.client.exists("sl3:batching")

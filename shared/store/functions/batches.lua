@@ -226,8 +226,8 @@ transition('batch_take', {}, function()
   local function next_batch()
     local chosen, longest_ago, seen = nil, math.huge, {}
     for _, batch in ipairs(call('ZRANGEBYSCORE', P .. 'batching', '-inf', now, 'LIMIT', 0, LOOKS)) do
-      local caller = call('HGET', P .. batch, 'caller')
-      if not caller then
+      local caller = redis.pcall('HGET', P .. batch, 'caller')
+      if type(caller) ~= 'string' then
         call('ZREM', P .. 'batching', batch)
       elseif not seen[caller] then
         if is_newer(batch) then

@@ -241,6 +241,18 @@ local function callers_due()
   return found
 end
 
+-- For so long a caller is passed over whose calls cannot be read.
+local BROKEN_PAUSE_MS = 60000
+
+local function due_of(caller)
+  take_back(caller)
+  local delivery = next_of(caller)
+  -- The end of a lease needs a look as well.
+  local at = math.min(first_time(P .. 'hosts:' .. caller), first_time(P .. 'busy:' .. caller))
+  set_time(P .. 'callers', caller, math.max(at, now))
+  return delivery
+end
+
 -- Takes the next call of a webhook that is due, under a lease: callers take turns, and so do the hosts of each.
 -- Hosts with enough calls under way are passed over, and the last threads of a courier are reserved for callers without
 -- a call under way: when one caller's receivers hang, the others' calls are still made.
@@ -257,12 +269,12 @@ transition('deliver', { 'allow-oom' }, function()
     return call('HGET', P .. again, 'token') == a.token and given(again) or nil
   end
   for _, caller in ipairs(callers_due()) do
-    take_back(caller)
-    local delivery = next_of(caller)
-    -- The end of a lease needs a look as well.
-    local at = math.min(first_time(P .. 'hosts:' .. caller), first_time(P .. 'busy:' .. caller))
-    set_time(P .. 'callers', caller, math.max(at, now))
-    if delivery then
+    local ok, delivery = pcall(function() return due_of(caller) end)
+    if not ok then
+      -- The other callers' webhooks are called all the same.
+      set_aside('calls:' .. caller, delivery)
+      call('ZADD', P .. 'callers', now + BROKEN_PAUSE_MS, caller)
+    elseif delivery then
       return given(delivery)
     end
   end
