@@ -26,7 +26,6 @@ from shared.models_file import load_models
 from shared.settings import Settings
 from shared.store.headroom import Headroom
 from shared.store.jobs import PAGE_BYTES
-from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, LoopStore, connect_async
 from shared.store.wakeups import Wakeups
@@ -95,7 +94,7 @@ async def open_context(settings: Settings) -> ProcessContext:
     wakeups = Wakeups(settings.redis)
     await wakeups.open()
     blobs = Blobs(settings.blobs)
-    headroom = Headroom(store, settings.redis.full_at, lambda: [*(m.lane for m in models.rows), INTAKE])
+    headroom = Headroom(store, settings.redis.full_at)
     jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs, headroom)
     serving = LiveModels(models, store)
     await serving.open()

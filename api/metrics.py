@@ -73,12 +73,11 @@ class Metrics:
             async with asyncio.timeout(READ_WITHIN_S):
                 # Not at the same time as the calls: that would need a connection of its own.
                 took_s = await round_trip_s(self._store)
-                if not await self._store.run(writable(self._settings)):
-                    return list(gauges.store_down())
+                await self._store.run(writable(self._settings))
                 seen, sums, held = await asyncio.gather(
                     self._store.run(fleet(self._settings, lanes)),
                     self._store.run(counts()),
-                    self._store.run(memory(lanes)),
+                    self._store.run(memory()),
                 )
         except (Unavailable, TimeoutError):
             return list(gauges.store_down())

@@ -283,7 +283,7 @@ class Sample:
 
 
 def kind(key: str) -> str:
-    """`run:events` for `sl2:run_0123:events`, `cache` for `sl2:cache:…`."""
+    """`run:events` for `sl3:run_0123:events`, `cache` for `sl3:cache:…`."""
     name = key.removeprefix(PREFIX)
     work = _WORK.match(name)
     return work[1] + (work[2] or "") if work else name.partition(":")[0]

@@ -3,7 +3,7 @@
 Loading: the model's last measured load time less what has passed. Never loaded: the weights' bytes over the
 measured read rate. Queued: the runs ahead over the rows that serve, at the measured service time of a run
 (of all its answers together), times two factors (for p50 and p90) that the store learns by scoring earlier
-estimates (`scripts/includes/outlook.lua`, which computes the same). Waiting work counts by runs, claimed work
+estimates (`functions/estimates.lua`, which computes the same). Waiting work counts by runs, claimed work
 by the rows that it takes.
 """
 

@@ -22,7 +22,7 @@ CacheWord = Literal["HIT", "MISS", "COALESCED", "BYPASS"]
 Priority = Literal["interactive", "normal", "batch"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 LEAP = 10_000
-"""Ids of events rise by so much more where the store may have lost some (`scripts/includes/events.lua`)."""
+"""Ids of events rise by so much more where the store may have lost some (`functions/events.lua`)."""
 
 
 @dataclass(frozen=True)

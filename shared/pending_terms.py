@@ -4,7 +4,7 @@ from shared import ids
 from shared.cache_key import request_hash, reuse_key
 from shared.job import Priority
 from shared.request import Frozen, Request
-from shared.store.admission import Placing
+from shared.store.admission import ROOM, Placing
 
 
 class PendingTerms(Frozen):
@@ -15,6 +15,7 @@ class PendingTerms(Frozen):
     priority: Priority
     cost: int
     rows: int = 1
+    room: int = ROOM
     reuse: bool
 
     def placing(
@@ -37,5 +38,6 @@ class PendingTerms(Frozen):
             blobs=request.digests,
             cost=self.cost,
             rows=self.rows,
+            room=self.room,
             request=request.model_dump_json(exclude_none=True),
         )

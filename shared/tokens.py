@@ -48,6 +48,21 @@ def answer_tokens(request: Request, model: Model) -> int:
     return each * (parameters.n or 1)
 
 
+BYTES_PER_ANSWERED = 60
+"""Of a token in a run's stream and in its answer; a piece of the stream has several tokens as a rule."""
+BYTES_PER_CANDIDATE = 120
+"""Of a token's likelihood, in the stream and in the answer."""
+BYTES_PER_ANSWER = 2048
+"""Of an answer of no token, with what it was made of."""
+
+
+def room(request: Request, model: Model) -> int:
+    """The bytes that the answers to a request may take in the record store with their events."""
+    candidates = request.parameters.logprobs
+    likelihoods = 0 if candidates is None else (candidates + 1) * BYTES_PER_CANDIDATE
+    return BYTES_PER_ANSWER + answer_tokens(request, model) * (BYTES_PER_ANSWERED + likelihoods)
+
+
 @dataclass(frozen=True)
 class TokenRule:
     """A question has `template` tokens around its text, each further turn `turn`, and the text one for each

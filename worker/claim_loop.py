@@ -1,10 +1,13 @@
-"""Lets the threads of a model worker claim runs, but no more than fit into its rows."""
+"""How workers claim: no more runs than fit into their rows, and also if no nudge comes."""
 
+import logging
+import random
 import threading
 from collections.abc import Callable, Iterator
 
 from shared.store.claims import Again, Claim, Full
 
+log = logging.getLogger("worker")
 RECHECK_S = 2.0
 """Waiting threads claim again after this: rows may get free elsewhere, as when a claim's reply was lost."""
 
@@ -41,7 +44,7 @@ class ClaimLoop:
             if claim == "again":
                 continue
             if claim != "full":
-                yield from self._counted(claim)
+                yield from self.counted(claim)
                 continue
             if not renudged:
                 self._renudge()
@@ -54,7 +57,8 @@ class ClaimLoop:
             self._changes += 1
             self._changed.notify_all()
 
-    def _counted(self, claim: Claim) -> Iterator[Claim]:
+    def counted(self, claim: Claim) -> Iterator[Claim]:
+        """Yield the claim, and count its rows until its attempt has ended."""
         self._count(claim.rows)
         try:
             yield claim
@@ -73,3 +77,59 @@ class ClaimLoop:
         """Wait for a change, which may already have come since `changes` was read."""
         with self._changed:
             self._changed.wait_for(lambda: self._changes != changes, RECHECK_S)
+
+
+POLL_S = 2.0
+"""An idle worker looks for work at least this often."""
+
+
+class IdlePoll:
+    """Looks for waiting work by itself, for when no nudge comes.
+
+    None is sent while the record store is full or the broker is away, and Celery's consumer may be deaf.
+    Each claim gets a thread of its own, up to `most` at once.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[], Claim | None],
+        work: Callable[[Claim], None],
+        most: int,
+        pause_s: float = POLL_S,
+    ) -> None:
+        """`take` claims the next work, `work` attempts it."""
+        self._take = take
+        self._work = work
+        self._most = most
+        self._pause_s = pause_s
+        self._at_work: list[threading.Thread] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="idle-poll", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more, and wait until what was found has ended."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for thread in self._at_work:
+            thread.join()
+
+    def look(self) -> None:
+        """Claim what waits, and attempt it in other threads."""
+        self._at_work = [thread for thread in self._at_work if thread.is_alive()]
+        while len(self._at_work) < self._most and (claim := self._take()) is not None:
+            thread = threading.Thread(target=self._work, args=(claim,), name="polled-work", daemon=True)
+            self._at_work.append(thread)
+            thread.start()
+
+    def _loop(self) -> None:
+        # Workers that were started together do not look together.
+        while not self._stopping.wait(self._pause_s * random.uniform(0.5, 1)):  # noqa: S311
+            try:
+                self.look()
+            except Exception:
+                # The outermost frame of a look: the next one may go well.
+                log.exception("a look for waiting work failed")

@@ -18,6 +18,7 @@ from shared.store.script import connect
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
 from worker.celery_app import make_app, start_or_exit
+from worker.claim_loop import IdlePoll
 from worker.fetching.intake import Intake
 from worker.heartbeat import Heartbeat
 from worker.lease import Leases
@@ -40,6 +41,7 @@ class Courier:
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
+        self.idle_poll = IdlePoll(self.intake.take, self.intake.attempt, slots)
         self.broker_watch = BrokerWatch(nudger, leases, lane=INTAKE, slots=slots)
         self.maintenance = MaintenanceLeader(config, store, nudger, blobs, worker)
         self.deliverer = Deliverer(config, store, blobs)
@@ -50,8 +52,10 @@ class Courier:
         self.heartbeat.watch(self.broker_watch, self.tally)
         self.maintenance.start()
         self.deliverer.start()
+        self.idle_poll.start()
 
     def close(self) -> None:
+        self.idle_poll.stop()
         self.deliverer.stop()
         self.maintenance.stop()
         self.heartbeat.stop({})

@@ -21,7 +21,7 @@ from shared.store.nudges import Nudger
 from shared.store.script import connect
 from worker.attempt import AttemptContext, attempt
 from worker.celery_app import Exit
-from worker.claim_loop import ClaimLoop
+from worker.claim_loop import ClaimLoop, IdlePoll
 from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.fair_share import FairSemaphore, prepare_concurrency
@@ -56,9 +56,11 @@ class ModelWorker:
     tally: CountReporter
     draining: threading.Event = field(default_factory=threading.Event, init=False)
     claim_loop: ClaimLoop = field(init=False)
+    idle_poll: IdlePoll = field(init=False)
 
     def __post_init__(self) -> None:
         self.claim_loop = ClaimLoop(self._claim, self._renudge, self.slots)
+        self.idle_poll = IdlePoll(self._take, self._attempt, self.slots)
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and repeat while any waits.
@@ -71,6 +73,16 @@ class ModelWorker:
         for claimed in self.claim_loop.claims():
             attempt(self.context, claimed)
             self.broker_watch.nudged()
+
+    def _take(self) -> Claim | None:
+        """The next run, where this worker has rows for it."""
+        while (found := self._claim()) == "again":
+            pass
+        return found if isinstance(found, Claim) else None
+
+    def _attempt(self, claimed: Claim) -> None:
+        for counted in self.claim_loop.counted(claimed):
+            attempt(self.context, counted)
 
     def _renudge(self) -> None:
         self.context.nudger.send(self.model.lane)
@@ -103,6 +115,7 @@ class ModelWorker:
         timer.start()
 
     def close(self) -> None:
+        self.idle_poll.stop()
         self.context.publisher.stop()
         self.heartbeat.stop({})
         self.context.picture_decoder.close()
@@ -143,7 +156,7 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
     broker_watch = BrokerWatch(nudger, leases, lane=model.lane, slots=slots)
     tally = start_reporting(settings.metrics, store)
     heartbeat.watch(broker_watch, tally)
-    return ModelWorker(
+    opened = ModelWorker(
         context=context,
         model=model,
         row=row,
@@ -153,6 +166,8 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
         broker_watch=broker_watch,
         tally=tally,
     )
+    opened.idle_poll.start()
+    return opened
 
 
 def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int | None) -> tuple[Engine, int]:

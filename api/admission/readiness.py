@@ -71,7 +71,7 @@ def idempotency_error(word: str) -> CallerError:
 
 
 def refusal(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceError:
-    """The error for a word of submit.lua other than those of the Idempotency-Key.
+    """The error for a word of `submit` other than those of the Idempotency-Key.
 
     `most_queued` of the caller's runs may wait.
     """

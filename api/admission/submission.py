@@ -29,12 +29,12 @@ from shared.request import Request
 from shared.settings import Settings
 from shared.store import jobs
 from shared.store.admission import NOW, JobTerms, Placing, Submitted, foretell, guess, known, submit
-from shared.store.headroom import Headroom
+from shared.store.headroom import Headroom, full
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
-from shared.tokens import cost
+from shared.tokens import cost, room
 from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
@@ -229,6 +229,8 @@ class Submission:
             return idempotency_error(word)
         if word == "passed":
             raise LinePassedError
+        if word == "memory":
+            return full()
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
         most_queued = terms.caller.max_queued or self._settings.queue.max_queued_caller
         return refusal(word, model, lane, most_queued)
@@ -239,7 +241,9 @@ class Submission:
         if checked.terms.synchronous and checked.request.media:
             forecast = foretell(placing, self._settings, pending=checked.pending, max_queued_caller=None)
             await self._storing.check_reading(forecast)
-        reply = await self._store.run(submit(placing, self._settings, terms, sent=checked.data))
+        reply = await self._store.run(
+            submit(placing, self._settings, terms, sent=checked.data, spare=self._headroom.spare)
+        )
         if reply.word != "pictures":
             return reply
         if not checked.data.keys() >= set(reply.missing):
@@ -297,6 +301,7 @@ def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pix
         priority=terms.schedule.priority,
         cost=cost(request, model, pixels),
         rows=request.parameters.rows(samples is not False),
+        room=room(request, model),
         reuse=reusable(request, use_cache=use_cache, samples_default=samples, hf=hf),
     )
 

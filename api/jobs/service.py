@@ -20,7 +20,7 @@ from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store import webhook_deliveries
 from shared.store.fleet import fleet as fleet_of
-from shared.store.headroom import writable
+from shared.store.headroom import takes_writes
 from shared.store.script import AsyncStore
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class Jobs:
 
     async def writable(self) -> bool:
         """Whether the record store accepts writes, and not only reads."""
-        return await self._store.run(writable(self._settings))
+        return await takes_writes(self._store, self._settings)
 
 
 def _require(reply: T | None) -> T:

@@ -4,12 +4,14 @@ Polling alone would be correct; wake-ups only make it quick."""
 
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.job import Event, JobView
 from shared.settings import Settings
 from shared.store import jobs
-from shared.store.script import AsyncStore
+from shared.store.script import AsyncStore, WritesRefused
+from shared.store.views import Chapter
 from shared.store.wakeups import Wakeups
 
 # Reads a job's event stream step by step, for one reader.
@@ -52,7 +54,7 @@ class EventReader:
         Raises CallerError `stream_rewound` where the store lost events that were read (the answer may have
         taken other words since), and as `missing`.
         """
-        chapter = await self._store.run(jobs.follow(self._view.caller, self._view.id, self._after))
+        chapter = await self._read()
         if chapter is None:
             raise await missing(self._store, self._view)
         if chapter.forgot or (self._seen is not None and chapter.seen != self._seen):
@@ -64,6 +66,15 @@ class EventReader:
         self.behind = bool(chapter.events) and chapter.newest > self._after
         self.source = chapter.run_id or self.source
         return chapter.events
+
+    async def _read(self) -> Chapter | None:
+        job = self._view.caller, self._view.id, self._after
+        chapter = await self._store.run(jobs.follow(*job))
+        if chapter and chapter.unread:
+            # A store that takes no writes now can still be read: the next read marks the run.
+            with suppress(WritesRefused):
+                return await self._store.run(jobs.follow(*job, first=True))
+        return chapter
 
 
 POLL_S = 2.0

@@ -190,10 +190,10 @@ async def _run(services: BatchServices, count: int, idle_s: int, say: command.Sa
 
 def _left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:
     """What ended batches should not leave in the record store: entries by key, empty ones left out."""
-    entries = {name: int(redis.zcard(f"sl2:{name}")) for name in WORK_KEYS}
-    entries["taken"] = sum(int(redis.scard(key)) for key in redis.keys("sl2:taken:*"))
+    entries = {name: int(redis.zcard(f"sl3:{name}")) for name in WORK_KEYS}
+    entries["taken"] = sum(int(redis.scard(key)) for key in redis.keys("sl3:taken:*"))
     for part in BATCH_KEYS:
-        entries[part] = int(redis.exists(*(f"sl2:{batch}:{part}" for batch in batches)))
+        entries[part] = int(redis.exists(*(f"sl3:{batch}:{part}" for batch in batches)))
     return {name: count for name, count in entries.items() if count}
 
 

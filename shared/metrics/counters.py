@@ -110,7 +110,7 @@ UPKEEP = counter(
     "Maintenance. `rescued`: work of lost workers; `due`: queued at its time; "
     "`late`: ended by a deadline; `removed`: with its model; `mended`: inconsistent records repaired; "
     "`collected`: files deleted; `nudged`: nudges sent again.",
-    Label("pass", ("rescued", "due", "late", "removed", "mended", "collected", "nudged")),
+    Label("pass", ("rescued", "due", "late", "finished", "removed", "mended", "collected", "nudged")),
 )
 
 

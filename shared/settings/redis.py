@@ -73,7 +73,7 @@ class RedisSettings(Group):
         gt=0,
         le=1,
         description="Share of the server's maxmemory at which new work is refused with 503, counting the "
-        "records and 6 KiB for each queued run. Without a "
+        "records and what accepted work may still need. Without a "
         "maxmemory nothing is refused.",
     )
 

@@ -23,6 +23,8 @@ SUBMIT, ADMIT, TOUCH, GUESS = Script("submit"), Script("admit"), Script("touch")
 KNOWN, FORETELL = Script("known"), Script("foretell")
 
 NOW = Times()
+ROOM = 6 * 2**10
+"""Bytes of an answer of about a hundred tokens with its events."""
 
 Word = Literal[
     "queued",
@@ -40,6 +42,7 @@ Word = Literal[
     "slow",
     "full",
     "crowded",
+    "memory",
     "pictures",
 ]
 
@@ -50,7 +53,8 @@ class Placing:
 
     `run` is the id a new run would get, `key` the reuse key (scope and request hash; None = neither hit nor
     join), `blobs` the digests of its pictures, `cost` what its caller is charged in line (shared/tokens.py),
-    `request` its JSON, `rows` how many its answers take (`Parameters.rows`).
+    `request` its JSON, `rows` how many its answers take (`Parameters.rows`), `room` the bytes that they may
+    take in the store (`shared.tokens.room`).
     """
 
     job: str
@@ -65,6 +69,7 @@ class Placing:
     cost: int
     request: str
     rows: int = 1
+    room: int = ROOM
 
     def arguments(self, settings: Settings) -> dict[str, Any]:
         return {
@@ -79,6 +84,7 @@ class Placing:
             "blobs": list(self.blobs),
             "cost": self.cost,
             "rows": self.rows if self.rows > 1 else None,
+            "room": self.room,
             "worker_ttl_s": settings.queue.worker_ttl_s,
             **lifetimes(settings),
         }
@@ -86,7 +92,7 @@ class Placing:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What submit.lua answered: `view` with queued, intake and known, `missing` digests with pictures.
+    """What `submit` answered: `view` with queued, intake and known, `missing` digests with pictures.
 
     `trace` is the carrier (shared/telemetry/traces.py) of the run, where the job shares one with another job.
     """
@@ -164,16 +170,18 @@ def submit(
     *,
     sent: Collection[str] = (),
     uploaded: bool = False,
+    spare: int | None = None,
 ) -> ScriptCall[Submitted]:
     """Admit a request or learn why not.
 
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
     those, submit again. A picture `sent` with its bytes is asked for unless its caller holds it already.
+    `spare` is `Headroom.spare`.
     """
     arguments = (
         placing.arguments(settings) | terms.arguments(settings) | _limits(settings) | watching(settings)
     )
-    arguments |= {"sent": list(sent) or None, "uploaded": uploaded or None}
+    arguments |= {"sent": list(sent) or None, "uploaded": uploaded or None, "spare": spare}
     return ScriptCall(SUBMIT, arguments, _submitted, placing.request, _size)
 
 
@@ -203,7 +211,7 @@ def _line(line: LinePosition) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Prospect:
-    """What foretell.lua answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
+    """What `foretell` answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
 
     word: Literal["hit", "joins"] | Word
     lane: Lane

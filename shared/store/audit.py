@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from shared.result import JobError
 from shared.settings import Settings
 from shared.store.keys import PREFIX
 from shared.store.lifetimes import lifetimes
 from shared.store.script import Script, ScriptCall, Store, reaching
 from shared.store.views import pairs
 
-AUDIT, DOOM = Script("audit"), Script("doom")
-LOST = JobError(code="internal_error", message="The job's run was lost; submit it again.", retryable=True)
+AUDIT, DOOM, BAD = Script("audit"), Script("doom"), Script("bad")
 
 
 class Audited(NamedTuple):
@@ -34,7 +32,6 @@ def audit(settings: Settings, names: Sequence[str]) -> ScriptCall[Audited]:
         "names": list(names),
         "lease_ms": round(settings.queue.lease_s * 1000),
         "wait_ms": settings.queue.start_by_s * 1000,
-        "failure": LOST.model_dump_json(),
         **lifetimes(settings),
     }
     return ScriptCall(AUDIT, arguments, _audited)
@@ -49,3 +46,8 @@ def _audited(reply: list[Any]) -> Audited:
 def doom(digests: Sequence[str]) -> ScriptCall[list[str]]:
     """Which of these pictures nobody needs: delete them, then say so (`jobs.deleted`)."""
     return ScriptCall(DOOM, {"digests": list(digests)}, lambda reply: reply)
+
+
+def set_aside() -> ScriptCall[dict[str, str]]:
+    """The records that could not be read, with the reason of each."""
+    return ScriptCall(BAD, {}, pairs)

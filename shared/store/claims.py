@@ -20,7 +20,7 @@ from shared.store.workers import watching
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
-RESCUE_LIMIT = 100
+RESCUE_LIMIT = 50
 
 
 Again = Literal["again"]
@@ -242,7 +242,7 @@ def _place(piece: Piece) -> dict[str, int]:
 
 
 def _data(piece: Piece) -> str:
-    """`logprobs` come last: claim.lua looks for them there. The first piece tells the prompt's length."""
+    """`logprobs` come last: `claim` looks for them there. The first piece tells the prompt's length."""
     choice: dict[str, Any] = {} if piece.choice is None else {"choice": piece.choice}
     syntax = {} if piece.syntax is None else {"syntax": piece.syntax}
     told = {} if piece.logprobs is None else {"logprobs": piece.logprobs}

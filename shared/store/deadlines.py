@@ -6,7 +6,7 @@ FAILURES = ("start_by", "finish_by")
 
 
 def failures() -> dict[str, str]:
-    """The argument that `includes/late.lua` reads."""
+    """The argument that `Runs.leave_late` reads."""
     return {name: _too_late(name).model_dump_json() for name in FAILURES}
 
 

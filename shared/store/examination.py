@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import redis
 
 from shared.errors import Unavailable
-from shared.store.keys import PREFIX
+from shared.store.models import registered
+from shared.store.rights import former_layout
+from shared.store.script import Store, WritesRefused
 from shared.store.server import Server, probe
 
 PINGS = 9
@@ -17,7 +20,8 @@ PINGS = 9
 
 @dataclass(frozen=True)
 class Examination:
-    """`max_bytes` is 0 without a limit. `writes` is false where its last write to its disk failed.
+    """`max_bytes` is 0 without a limit. `writes` is false where its last write to its disk failed,
+    `former` true where it has records of an earlier layout.
 
     `latency_ms` is the median of a few round trips, `ahead_s` how far its clock is ahead of ours.
     """
@@ -27,6 +31,7 @@ class Examination:
     max_bytes: int
     used_bytes: int
     writes: bool
+    former: bool
     latency_ms: float
     ahead_s: float
 
@@ -35,10 +40,14 @@ def examine(url: str, *, now: Callable[[], float] = time.time, timeout_s: float 
     """Raises Unavailable `store_unavailable`; its message never holds the URL."""
     server = probe(url, timeout_s=timeout_s)
     try:
-        with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+        with redis.Redis.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, decode_responses=True
+        ) as client:
             told: Any = client.info()
-            # Raises where our user may not run scripts.
-            client.eval("return redis.call('EXISTS', KEYS[1])", 1, PREFIX)
+            # Raises where there are no functions, or our user may not load or call them.
+            with suppress(WritesRefused):
+                Store(client).run(registered())
+            former = former_layout(client)
             latency_ms = median(_ping_ms(client) for _ in range(PINGS))
             ahead_s = _ahead_s(client, now)
     except (redis.RedisError, OSError) as error:
@@ -50,6 +59,7 @@ def examine(url: str, *, now: Callable[[], float] = time.time, timeout_s: float 
         max_bytes=int(told.get("maxmemory", 0)),
         used_bytes=int(told["used_memory"]),
         writes=all(state == "ok" for state in states),
+        former=former,
         latency_ms=latency_ms,
         ahead_s=ahead_s,
     )

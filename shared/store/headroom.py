@@ -7,14 +7,13 @@ writes at all, for reasons of its own.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
 
 from shared.errors import Unavailable
 from shared.log_throttle import LogThrottle
 from shared.settings import Settings
 from shared.store.holdings import holding
 from shared.store.memory import Eviction, Memory, memory
-from shared.store.script import AsyncStore, Script, ScriptCall
+from shared.store.script import AsyncStore, Script, ScriptCall, WritesRefused
 from shared.store.workers import watching
 
 log = logging.getLogger("shared.store")
@@ -26,17 +25,29 @@ SHARE = 8
 
 
 def writable(settings: Settings) -> ScriptCall[bool]:
-    """Whether the store takes writes. Where it hangs or does not answer, `run` raises as for every call."""
+    """A write that changes nothing: a store that takes no writes refuses it."""
     return ScriptCall(WRITABLE, watching(settings), bool)
+
+
+async def takes_writes(store: AsyncStore, settings: Settings) -> bool:
+    """Raises Unavailable where the store hangs or does not answer."""
+    try:
+        return await store.run(writable(settings))
+    except WritesRefused:
+        return False
+
+
+def full() -> Unavailable:
+    """The error of new work for which there is no room beside what accepted work may need."""
+    message = "The record store is nearly full; what was accepted goes on. Try again later."
+    return Unavailable("store_unavailable", message, retry_after=30)
 
 
 class Headroom:
     """What is left of the record store's memory, as one process knows it."""
 
-    def __init__(self, store: AsyncStore, full_at: float, lanes: Callable[[], Sequence[str]] = tuple) -> None:
-        """What waits in the `lanes` of now is given room to end."""
+    def __init__(self, store: AsyncStore, full_at: float) -> None:
         self._store = store
-        self._lanes = lanes
         self._full_at = full_at
         self._looked = -LOOKED_AT_S
         self._memory = Memory(0, 0, evicts=False)
@@ -60,15 +71,21 @@ class Headroom:
         await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
-        self._memory = await self._store.run(memory(self._lanes()))
+        self._memory = await self._store.run(memory())
         self._eviction.see(self._memory)
         self._looked = time.monotonic()
 
     async def check(self) -> None:
         """Raises Unavailable `store_unavailable` where accepted work needs the room that is left."""
         if not await self.left():
-            message = "The record store is nearly full; what was accepted goes on. Try again later."
-            raise Unavailable("store_unavailable", message, retry_after=30)
+            raise full()
+
+    @property
+    def spare(self) -> int | None:
+        """Bytes for records and reserves that were left at the last look; None without a limit."""
+        if not self._memory.limit:
+            return None
+        return int(self._full_at * self._memory.limit) - self._memory.used
 
     async def check_share(self, caller: str, result_s: int) -> None:
         """Raises Unavailable `caller_queue_full` where this caller must leave the remaining room to others.

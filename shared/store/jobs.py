@@ -13,7 +13,8 @@ from shared.store.lifetimes import lifetimes
 from shared.store.pairs import digests
 from shared.store.script import Script, ScriptCall
 
-VIEW, JOBS, FOLLOW = Script("view"), Script("jobs"), Script("follow")
+VIEW, JOBS = Script("view"), Script("jobs")
+FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
 CANCEL, PURGE, DELETED, LANE = Script("cancel"), Script("purge"), Script("deleted"), Script("lane")
 PURGED = Script("purged")
 ASKED = Script("asked")
@@ -69,8 +70,8 @@ def jobs(
     return ScriptCall(JOBS, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)
 
 
-def follow(caller: str, job: str, after: int) -> ScriptCall[views.Chapter | None]:
-    """A chapter of the events behind id `after`."""
+def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.Chapter | None]:
+    """A chapter of the events behind id `after`; `first` = the run is marked as read where it has text."""
     arguments = {
         "caller": caller,
         "job": job,
@@ -78,7 +79,7 @@ def follow(caller: str, job: str, after: int) -> ScriptCall[views.Chapter | None
         "limit": CHAPTER_LIMIT,
         "bytes": CHAPTER_BYTES,
     }
-    return ScriptCall(FOLLOW, arguments, views.chapter)
+    return ScriptCall(FOLLOW_FIRST if first else FOLLOW, arguments, views.chapter)
 
 
 def cancel(settings: Settings, caller: str, job: str) -> ScriptCall[JobView | None]:

@@ -1,6 +1,6 @@
 """The names of things in Redis. Scripts build their keys from the prefix; see the header of each."""
 
-PREFIX = "sl2:"
+PREFIX = "sl3:"
 """Ends in the schema's version: two releases that differ in it do not read each other's records."""
 
 INTAKE = "intake"

@@ -1,21 +1,18 @@
 """The memory of the record store's server: used, allowed, and whether it evicts when that is full."""
 
 import logging
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from shared.store.script import Script, ScriptCall
 
 log = logging.getLogger("shared.store")
 MEMORY = Script("memory")
-AT_ITS_END = 6 * 2**10
-"""Bytes by which a run's records grow until it has ended, with an answer of a hundred tokens."""
 
 
 class Memory(NamedTuple):
     """In bytes; a `limit` of 0 is none. `evicts` is true where records may vanish when it is full.
 
-    `promised` is what accepted work will take more until it has ended.
+    `promised` is what accepted work may take more until it has ended.
     """
 
     used: int
@@ -29,15 +26,9 @@ class Memory(NamedTuple):
         return (self.used + self.promised) / self.limit if self.limit else 0.0
 
 
-def read(reply: Sequence[int]) -> Memory:
-    """From the scripts' reply."""
-    used, limit, evicts, *waiting = reply
-    return Memory(used, limit, bool(evicts), sum(waiting) * AT_ITS_END)
-
-
-def memory(lanes: Sequence[str] = ()) -> ScriptCall[Memory]:
-    """Read the server's memory now, and what waits in these lanes."""
-    return ScriptCall(MEMORY, {"lanes": list(lanes)}, read)
+def memory() -> ScriptCall[Memory]:
+    """Read the server's memory now, and what is reserved of it."""
+    return ScriptCall(MEMORY, {}, lambda reply: Memory(reply[0], reply[1], bool(reply[2]), reply[3]))
 
 
 class Eviction:

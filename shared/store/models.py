@@ -11,8 +11,8 @@ from shared.store.views import pairs
 
 MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
 REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
-AT_ONCE = 50
-"""Pieces of work that one step ends: up to 256 jobs may wait for each."""
+AT_ONCE = 10
+"""Pieces of work that one step ends."""
 REMOVED = JobError(code="model_removed", message="The model was removed while this job waited for it.")
 
 

@@ -1,18 +1,14 @@
-"""A transition: one Lua script, its arguments, and how its reply is read. Written once, run from threads and
-from asyncio alike.
+"""A transition: a function of the library, its arguments, and how its reply is read. Written once, run from
+threads and from asyncio alike.
 
-Every script is safe to repeat, because replies get lost: the clients retry on a broken connection.
+Every function is safe to repeat, because replies get lost: the clients retry on a broken connection.
 """
 
 import asyncio
-import hashlib
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic_core import to_json
@@ -21,7 +17,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -29,19 +25,17 @@ from shared.errors import Unavailable
 from shared.offload import offload_if_large
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
-from shared.store.keys import PREFIX
+from shared.store.library import LIBRARY
 
 T = TypeVar("T")
-FOLDER = Path(__file__).parent / "scripts"
 LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
 
 # Errors of a server that cannot save (a full disk) or has too few replicas, and of one that is busy or has no
 # master; redis-py has no class of its own for these.
 UNWRITABLE = ("MISCONF", "NOREPLICAS")
 NOT_NOW = (*UNWRITABLE, "BUSY", "MASTERDOWN")
-_COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
-_CALLED = re.compile(r"\b(\w+)\(")
-_FUNCTION = re.compile(r"^local function (\w+)\(.*?^end\n", re.MULTILINE | re.DOTALL)
+UNKNOWN = "Function not found"
+LOADED = "already exists"
 LONGEST_CALL_S = 6.0
 """After this long a caller is told that the store hangs, whatever the client's own retries do.
 
@@ -50,45 +44,19 @@ It is counted in halves: if this process stands still, however long, the store l
 
 
 class Script:
-    """One Lua file with its includes in place."""
+    """One function of the library, by the name under which its server knows it."""
 
     def __init__(self, name: str) -> None:
+        """Raises KeyError where the library has no such function."""
+        if name not in LIBRARY.functions:
+            raise KeyError(name)
         self.name = name
-        self.source = _without_unused(_assembled(FOLDER / f"{name}.lua", set()))
-        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-
-def _assembled(path: Path, seen: set[str]) -> str:
-    """The file with each include in place where it is first asked for."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        name = line.removeprefix("-- @include ")
-        if name == line:
-            lines.append(line)
-        elif name not in seen:
-            seen.add(name)
-            lines.append(_assembled(FOLDER / "includes" / f"{name}.lua", seen))
-    return "\n".join(lines)
-
-
-def _without_unused(source: str) -> str:
-    """The source less the included functions that the script never calls.
-
-    Lua would make each anew at every call of the script: together they took a fifth of a cache hit's time.
-    """
-    code = _COMMENT.sub("", source)
-    named = Counter(_CALLED.findall(code))
-    for function in reversed(list(_FUNCTION.finditer(code))):
-        # The definition itself is one occurrence of the name.
-        if named[function[1]] == 1:
-            code = code[: function.start()] + code[function.end() :]
-            named -= Counter(_CALLED.findall(function[0]))
-    return code
+        self.function = f"{LIBRARY.name}_{name}"
 
 
 @dataclass(frozen=True)
 class ScriptCall(Generic[T]):
-    """One use of a script. Arguments that are None are left out; `text` is stored as it is.
+    """One use of a function. Arguments that are None are left out; `text` is stored as it is.
 
     `size` tells how many bytes of a reply are in records that may be large.
     """
@@ -113,13 +81,20 @@ class _Asked(NamedTuple):
     argv: tuple[bytes, str]
 
 
+class WritesRefused(Unavailable):
+    """The record store answers, but takes no writes now."""
+
+    def __init__(self) -> None:
+        # "Out of reach" would make operators look for the cause in the network.
+        message = "The record store takes no writes now; try again."
+        super().__init__("store_unavailable", message, retry_after=5)
+
+
 def _unavailable(error: RedisError) -> Unavailable:
     if isinstance(error, OutOfMemoryError):
         return Unavailable("store_unavailable", "The record store is full; try again later.", retry_after=30)
     if isinstance(error, ReadOnlyError) or any(word in str(error) for word in UNWRITABLE):
-        # It answers: "out of reach" would make operators look for the cause in the network.
-        message = "The record store takes no writes now; try again."
-        return Unavailable("store_unavailable", message, retry_after=5)
+        return WritesRefused()
     return Unavailable("store_unavailable", "The record store is out of reach; try again.", retry_after=5)
 
 
@@ -136,6 +111,20 @@ def reaching() -> Iterator[None]:
         raise
 
 
+def _is_unknown(reply: object) -> bool:
+    return isinstance(reply, ResponseError) and UNKNOWN in str(reply)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Around the loading of the library. Another process may have loaded it a moment ago."""
+    try:
+        yield
+    except ResponseError as error:
+        if LOADED not in str(error):
+            raise
+
+
 class Store:
     """Runs calls from threads."""
 
@@ -147,20 +136,28 @@ class Store:
         """Raises Unavailable `store_unavailable`."""
         with reaching():
             try:
-                reply = self.client.evalsha(call.script.sha, 1, PREFIX, *call.argv)
-            except NoScriptError:
-                reply = self.client.eval(call.script.source, 1, PREFIX, *call.argv)
+                reply = self._reply(call)
             except ReadOnlyError:
                 # A server that was demoted keeps its connections; new ones may lead to its successor.
                 self.client.connection_pool.disconnect(inuse_connections=False)
                 raise
         return call.parse(reply)
 
+    def _reply(self, call: ScriptCall[T]) -> Any:
+        try:
+            return self.client.fcall(call.script.function, 0, *call.argv)
+        except ResponseError as error:
+            if UNKNOWN not in str(error):
+                raise
+        with _loading():
+            self.client.function_load(LIBRARY.code)
+        return self.client.fcall(call.script.function, 0, *call.argv)
+
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
         pipeline = self.client.pipeline(transaction=False)
         for call in calls:
-            pipeline.evalsha(call.script.sha, 1, PREFIX, *call.argv)
+            pipeline.fcall(call.script.function, 0, *call.argv)
         with reaching():
             replies = pipeline.execute(raise_on_error=False)
         # A failed call is run again by itself, which is safe, and raises its own error.
@@ -198,22 +195,27 @@ class AsyncStore:
                 half.cancel()
 
     async def _exchange(self, calls: Sequence[_Asked]) -> Sequence[Any]:
-        pipeline = self.client.pipeline(transaction=False)
         try:
-            for call in calls:
-                pipeline.evalsha(call.script.sha, 1, PREFIX, *call.argv)
-            replies = await pipeline.execute(raise_on_error=False)
-            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            for at in unknown:
-                pipeline.eval(calls[at].script.source, 1, PREFIX, *calls[at].argv)
-            for at, reply in zip(unknown, await pipeline.execute(raise_on_error=False), strict=True):
-                replies[at] = reply
+            replies = await self._replies(calls)
+            unknown = [at for at, reply in enumerate(replies) if _is_unknown(reply)]
+            if unknown:
+                with _loading():
+                    await self.client.function_load(LIBRARY.code)
+                again = await self._replies([calls[at] for at in unknown])
+                for at, reply in zip(unknown, again, strict=True):
+                    replies[at] = reply
             if any(isinstance(reply, ReadOnlyError) for reply in replies):
                 # As in `Store.run`.
                 await self.client.connection_pool.disconnect(inuse_connections=False)
         except RedisError as error:
             return [error] * len(calls)
-        return cast("list[Any]", replies)
+        return replies
+
+    async def _replies(self, calls: Sequence[_Asked]) -> list[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.fcall(call.script.function, 0, *call.argv)
+        return cast("list[Any]", await pipeline.execute(raise_on_error=False))
 
 
 class Runs(Protocol):

@@ -1,13 +1,15 @@
-"""Maintenance's transitions beside rescue: due work goes into line, late jobs end; and pausing a lane."""
+"""Maintenance: due work goes into line, late jobs end, ends of shared runs are written; and pauses."""
 
 from shared.settings import Settings
 from shared.store.deadlines import failures
 from shared.store.lifetimes import lifetimes
 from shared.store.script import Script, ScriptCall
 
-EXPIRE, DUE, PAUSE = Script("expire"), Script("due"), Script("pause")
+EXPIRE, DUE, PAUSE, FINISH = Script("expire"), Script("due"), Script("pause"), Script("finish")
 AT_ONCE = 100
 """Jobs or runs that one round moves."""
+PIECE = 100
+"""Jobs ended, and targets told of it, in one call: under a millisecond of the store's thread."""
 
 
 def due() -> ScriptCall[list[str]]:
@@ -24,6 +26,11 @@ def expire(settings: Settings) -> ScriptCall[list[str]]:
         **lifetimes(settings),
     }
     return ScriptCall(EXPIRE, arguments, lambda reply: reply)
+
+
+def finish(settings: Settings) -> ScriptCall[int]:
+    """Write ends of jobs that joined a run, a piece of them; returns how many runs have more."""
+    return ScriptCall(FINISH, {"budget": PIECE, **lifetimes(settings)}, int)
 
 
 def pause(lane: str, *, paused: bool) -> ScriptCall[str]:

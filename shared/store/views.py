@@ -1,14 +1,17 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, cast
 
 from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
 from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
 
+Record = dict[str, Any]
+"""A job's or a run's fields."""
 UNFORESEEN = ("paused", "scheduled", "retrying")
 """Reasons without an estimate: the job waits in no line, and such waits are not measured."""
 
@@ -19,7 +22,7 @@ def pairs(flat: list[Any]) -> dict[str, str]:
 
 
 def lane(flat: list[Any]) -> Lane:
-    """The reply of lane.lua."""
+    """The reply of `lane`."""
     facts = pairs(flat)
     return Lane(
         ready=int(facts["ready"]),
@@ -82,29 +85,34 @@ def _number(facts: dict[str, str], name: str) -> float | None:
 
 
 def job(reply: list[Any] | None) -> JobView | None:
-    """The reply of view.lua."""
+    """The reply of `view`."""
     if not reply:
         return None
-    job_id, record, run_fields, lane_fields, attempts, hook, deliveries = reply
+    job_id, record, run, progress, result, origin, lane_fields, hook, deliveries = reply
     facts = lane(lane_fields) if lane_fields else None
-    seen = _view(job_id, pairs(record), pairs(run_fields), facts, attempts)
+    answer = _result(result, origin) if result else None
+    seen = _view(job_id, json.loads(record), _run(run, progress), facts, answer, len(result))
     return replace(seen, hook=_hook(pairs(hook), deliveries)) if hook else seen
 
 
+def _run(fields: str, progress: str) -> Record:
+    return (json.loads(fields) | json.loads(progress or "{}")) if fields else {}
+
+
 def answer_bytes(reply: list[Any] | None) -> int:
-    """The size of the run's record, which holds the answer, in a reply of view.lua."""
-    return sum(map(len, reply[2])) if reply else 0
+    """The size of the answer in a reply of `view`."""
+    return len(reply[4]) if reply else 0
 
 
 def _view(
-    job_id: str, job: dict[str, str], run: dict[str, str], facts: Lane | None, attempts: list[str]
+    job_id: str, job: Record, run: Record, facts: Lane | None, answer: Result | None, size: int
 ) -> JobView:
     status = _status(job, run)
-    tries = _tries(job, [_attempt(a) for a in attempts])
+    tries = _tries(job, [_attempt(row) for row in _attempts(job, run)])
     state = run.get("state") if "run" in job else job.get("state")
     waits = status == "queued" or state in ("queued", "retrying")
     reason = waiting_reason(facts, placed="run" in job, state=state) if facts and waits else None
-    result = _result(run) if status == "succeeded" else None
+    result = answer if status == "succeeded" else None
     return JobView(
         id=job_id,
         caller=job["caller"],
@@ -119,13 +127,13 @@ def _view(
         ahead=facts.served_first if facts and waits else None,
         estimate=estimate(facts) if facts and waits and reason not in UNFORESEEN else None,
         attempts=tries,
-        cache=job.get("cache"),  # type: ignore[arg-type]
+        cache=job.get("cache"),
         request_hash=run.get("hash"),
         result=result,
         computed=_computed(job, run) if result else None,
         error=job_error(job["error"], job.get("paths")) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
-        priority=job["priority"],  # type: ignore[arg-type]
+        priority=job["priority"],
         start_by_ms=integer(job, "start_by"),
         finish_by_ms=integer(job, "finish_by"),
         schedule_at_ms=integer(job, "schedule_at"),
@@ -134,27 +142,35 @@ def _view(
         stored="unstored" not in job,
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
         read_ms=facts.now_ms if facts else None,
-        bytes=len(run.get("result", "")),
+        bytes=size,
     )
 
 
-def _started(job: dict[str, str], tries: tuple[Attempt, ...]) -> int | None:
+def _attempts(job: Record, run: Record) -> list[Record]:
+    """Those at a job's inputs are shown once it has ended by them."""
+    found: list[Record] = []
+    if "run" in job:
+        found = run.get("attempts", [])
+    elif "status" in job:
+        found = job.get("attempts", [])
+    return found
+
+
+def _started(job: Record, tries: tuple[Attempt, ...]) -> int | None:
     """When the job started, no earlier than it was submitted: its run may have begun for other jobs."""
     if not tries or "run" not in job:
         return None
     return max(tries[0].started_ms, int(job["created"]))
 
 
-def _result(run: dict[str, str]) -> Result | None:
-    if "result" not in run:
-        return None
-    result = Result.model_validate_json(run["result"])
-    if "origin" not in run:
-        return result
-    return result.model_copy(update={"origin": Origin.model_validate_json(run["origin"])})
+def _result(result: str, origin: str) -> Result:
+    answer = Result.model_validate_json(result)
+    if not origin:
+        return answer
+    return answer.model_copy(update={"origin": Origin.model_validate_json(origin)})
 
 
-def _computed(job: dict[str, str], run: dict[str, str]) -> Computed:
+def _computed(job: Record, run: Record) -> Computed:
     if "from" in run:
         return Computed(run["from"])
     return Computed(
@@ -168,14 +184,14 @@ def _computed(job: dict[str, str], run: dict[str, str]) -> Computed:
     )
 
 
-def integer(fields: dict[str, str], name: str) -> int | None:
+def integer(fields: Mapping[str, Any], name: str) -> int | None:
     """A number in a record; None where the record has no such field."""
     return int(fields[name]) if name in fields else None
 
 
-def _status(job: dict[str, str], run: dict[str, str]) -> Status:
+def _status(job: Record, run: Record) -> Status:
     if "status" in job:
-        return job["status"]  # type: ignore[return-value]
+        return cast(Status, job["status"])
     return "running" if "started" in run else "queued"
 
 
@@ -189,8 +205,7 @@ def job_error(error: str, paths: str | None) -> JobError:
     return found.model_copy(update={"param": named.get(found.param or "", found.param) or None})
 
 
-def _attempt(row: str) -> Attempt:
-    raw = json.loads(row)
+def _attempt(raw: Record) -> Attempt:
     return Attempt(
         int(raw["number"]), raw["worker"], int(raw["started"]), raw.get("ended"), raw.get("outcome")
     )
@@ -206,12 +221,12 @@ def delivery(row: str) -> Delivery:
     return Delivery(raw["event"], int(raw["at"]), int(raw["ms"]), raw.get("status"), raw.get("error"))
 
 
-def _tries(job: dict[str, str], attempts: list[Attempt]) -> tuple[Attempt, ...]:
+def _tries(job: Record, attempts: list[Attempt]) -> tuple[Attempt, ...]:
     """The attempts as they stood when the job left its run, which may have gone on for others.
 
     A job that ended with its run ended after all attempts, even if the clock was set back in between.
     """
-    left = integer(job, "ended") if job.get("own") == "1" else None
+    left = integer(job, "ended") if job.get("own") else None
     if left is None:
         return tuple(attempts)
     return tuple(
@@ -226,7 +241,8 @@ class Chapter:
     """A stretch of a job's event stream; `run_id` is None while its inputs are fetched.
 
     `newest` is the last id the stream holds now. `seen` is the event that the reader named as its last, None
-    where the stream does not hold it; `forgot` says that the store lost that one.
+    where the stream does not hold it; `forgot` says that the store lost that one. `unread` says that there is
+    text of which the run does not know that it is read.
     """
 
     events: tuple[Event, ...] = field(default=())
@@ -235,19 +251,22 @@ class Chapter:
     newest: int = 0
     seen: Event | None = None
     forgot: bool = False
+    unread: bool = False
 
 
 def chapter(reply: list[Any] | None) -> Chapter | None:
-    """The reply of follow.lua. A job that ended by itself gets its own last event behind its run's."""
+    """The reply of `follow`. A job that ended by itself gets its own last event behind its run's."""
     if not reply:
         return None
-    status, closing, newest, failure, run, ended, seen, entries, forgot = reply
+    status, closing, newest, failure, run, ended, seen, entries, forgot, unread = reply
     events = [_event(entry_id, pairs(fields)) for entry_id, fields in entries]
     if closing:
         events.append(Event(int(newest), status, json.loads(failure or "{}"), int(ended)))
     known = [_event(entry_id, pairs(fields)) for entry_id, fields in seen]
     before = known[0] if known else None
-    return Chapter(tuple(events), run or None, bool(status), int(newest), before, bool(forgot))
+    return Chapter(
+        tuple(events), run or None, bool(status), int(newest), before, bool(forgot), unread=bool(unread)
+    )
 
 
 def _event(entry_id: str, fields: dict[str, str]) -> Event:

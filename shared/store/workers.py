@@ -17,7 +17,7 @@ GRACE_ROUNDS = 4
 
 
 def watching(settings: Settings) -> dict[str, Any]:
-    """The arguments that `includes/watch.lua` reads."""
+    """The arguments that `Upkeep.watch` reads."""
     return {
         "gap_ms": (GAP_ROUNDS * settings.queue.rescue_s + 1) * 1000,
         "grace_ms": round(GRACE_ROUNDS * settings.queue.renew_s * 1000),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.settings import ApiSettings, SettingsError, load_settings
-from shared.store.keys import INTAKE
 from shared.telemetry.traces import check_traces
 from sightline.doctor import gpu, machine, records, running, workers
 from sightline.doctor import models as model_checks
@@ -39,7 +38,7 @@ def examine(place: Place) -> Iterator[Check]:
     yield from checks
     with Api(settings.api, place.host, place.port) as api:
         fleet = api.fleet() if (health := api.health()) else None
-    yield from (record_checks := list(records.checks(settings.redis, [*(row.lane for row in rows), INTAKE])))
+    yield from (record_checks := list(records.checks(settings.redis)))
     # Models that a running service has loaded need no more memory.
     yield from model_checks.checks(rows, None if health else free_mb(), gpu=gpu.there())
     own_redis = "url" in settings.redis.model_fields_set

@@ -1,12 +1,15 @@
 """Checks the record store: its version, persistence, memory, latency and clock."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
+from shared.store.audit import set_aside
 from shared.store.examination import Examination, examine
+from shared.store.keys import PREFIX
 from shared.store.memory import memory
+from shared.store.rights import UNKNOWN_COMMAND
 from shared.store.script import connect
 from shared.store.server import Server, probe
 from sightline.doctor.check import Check, ok, problem, warning
@@ -20,13 +23,8 @@ SKEWED_S, ASTRAY_S = 1.0, 60.0
 NARROW = 0.75
 
 
-def checks(
-    redis: RedisSettings, lanes: Sequence[str] = (), now: Callable[[], float] = time.time
-) -> Iterator[Check]:
-    """Room is reserved for what waits in `lanes`.
-
-    Where SIGHTLINE_REDIS__URL is not set, `sightline run` starts a server of its own.
-    """
+def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator[Check]:
+    """Where SIGHTLINE_REDIS__URL is not set, `sightline run` starts a server of its own."""
     if "url" not in redis.model_fields_set:
         yield _own_server()
         return
@@ -40,9 +38,15 @@ def checks(
         yield _unreached(error.message)
         return
     yield _version(server)
+    if examination.former:
+        fix = "delete the keys that begin with sl2:, or name an empty database"
+        yield problem(
+            "layout", "it holds records of an earlier layout, which this version does not read", fix
+        )
+    yield from _set_aside(redis)
     yield _persistence(examination)
     yield _policy(examination)
-    yield _memory(examination, redis.full_at, _promised(redis, lanes))
+    yield _memory(examination, redis.full_at, _promised(redis))
     yield _latency(examination)
     yield _clock(examination)
 
@@ -56,6 +60,9 @@ def _unreached(why: str) -> Check:
     if why.startswith("NoPermissionError"):
         fix = "give it the rights that docs/transport.md lists, or name another user"
         return problem("redis", f"the user of {whose} may not do what we need ({why})", fix)
+    if UNKNOWN_COMMAND in why:
+        fix = "name a Redis 7.0 or newer, or a Valkey, that has FUNCTION and FCALL"
+        return problem("redis", f"the server of {whose} has no Redis Functions ({why})", fix)
     fix = f"start it, or correct {whose} (and _TLS_CA)"
     return problem("redis", f"the server of {whose} does not answer ({why})", fix)
 
@@ -97,15 +104,29 @@ def _policy(examination: Examination) -> Check:
     return ok("eviction", "maxmemory-policy is noeviction")
 
 
-def _promised(redis: RedisSettings, lanes: Sequence[str]) -> int:
+def _promised(redis: RedisSettings) -> int:
     """Bytes; 0 where the server runs no script now, which the checks of its role and its disk name."""
     store = connect(redis)
     try:
-        return store.run(memory(lanes)).promised
+        return store.run(memory()).promised
     except Unavailable:
         return 0
     finally:
         store.client.close()
+
+
+def _set_aside(redis: RedisSettings) -> Iterator[Check]:
+    store = connect(redis)
+    try:
+        found = store.run(set_aside())
+    except Unavailable:
+        return
+    finally:
+        store.client.close()
+    if found:
+        id, why = next(iter(found.items()))
+        fix = f"look at {PREFIX}aside:{id}; redis-cli hdel {PREFIX}bad {id} ends this warning"
+        yield warning("records", f"{len(found)} could not be read and were set aside ({id}: {why})", fix)
 
 
 def _memory(examination: Examination, full_at: float, promised: int) -> Check:
@@ -116,7 +137,7 @@ def _memory(examination: Examination, full_at: float, promised: int) -> Check:
     share = (examination.used_bytes + promised) / examination.max_bytes
     finding = f"{used_mb:.0f} of {examination.max_bytes / 2**20:.0f} MiB used"
     if promised:
-        finding += f", {promised / 2**20:.1f} MiB more reserved for what waits"
+        finding += f", {promised / 2**20:.1f} MiB more reserved for accepted work"
     fix = "raise maxmemory, or shorten SIGHTLINE_RETENTION__RESULT_S"
     if share >= full_at:
         return problem("memory", f"{finding}: new jobs are refused", fix)

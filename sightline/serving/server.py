@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from shared.settings import RedisSettings
-from shared.store.rights import refusal
+from shared.store.rights import UNKNOWN_COMMAND, holds_former_layout, refusal
 from shared.store.server import Server
 from sightline.exits import CommandError, Exit
 
@@ -72,10 +72,26 @@ def check_kind(server: Server) -> None:
 
 
 def check_rights(redis: RedisSettings) -> None:
-    """Raise CommandError where our user may do too little: an API would die of it. Raises Unavailable."""
-    if why := refusal(redis):
+    """Raise CommandError where our user may do too little, or an earlier version's records are there.
+
+    Raises Unavailable.
+    """
+    why = refusal(redis)
+    if UNKNOWN_COMMAND in why:
+        raise CommandError(
+            Exit.REDIS,
+            "The server of SIGHTLINE_REDIS__URL has no Redis Functions, which hold the queue's code: "
+            f"name a Redis >= 7.0 or a Valkey ({why}).",
+        )
+    if why:
         message = f"The user of SIGHTLINE_REDIS__URL may not do what we need ({why})"
         raise CommandError(Exit.REDIS, f"{message}: give it the rights that docs/transport.md lists.")
+    if holds_former_layout(redis):
+        raise CommandError(
+            Exit.REDIS,
+            "SIGHTLINE_REDIS__URL names a store with records of an earlier layout (sl2:), which this version "
+            "does not read: delete them, or name an empty database.",
+        )
 
 
 def _candidates() -> Iterator[tuple[Path, str]]:

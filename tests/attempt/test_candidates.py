@@ -8,6 +8,7 @@ from shared.errors import CallerError
 from shared.result import Piece, logprobs_of
 from shared.store.claims import append
 from tests.support.attempt_harness import MODEL, Workbench
+from tests.support.stored import fields_of
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.echo import EchoEngine
 
@@ -132,7 +133,7 @@ def test_a_job_that_is_cancelled_in_its_second_answer_tells_no_more(desk: Workbe
 def test_who_asks_for_one_answer_finds_no_trace_of_several(desk: Workbench) -> None:
     job = desk.ask("one two")
     desk.attempt()
-    records = desk.store.client.hgetall(f"sl2:{desk.job(job).run_id}")
+    records = fields_of(desk.store.client, desk.job(job).run_id)
     told = {frozenset(e.data) for e in desk.events(job) if e.type == "text"}
     assert told == {frozenset({"prompt_tokens", "start", "text", "ids"})}
     assert [name for name in records if name.startswith("chars")] == ["chars"]

@@ -15,7 +15,7 @@ from shared.store.claims import Again, Claim, Full, claim, settle, within
 from tests.support.attempt_harness import MODEL, Unsteady, Workbench
 from tests.support.clients import until
 from tests.support.store import answer
-from worker.claim_loop import ClaimLoop
+from worker.claim_loop import ClaimLoop, IdlePoll
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
 from worker.model_worker import ModelWorker
@@ -219,3 +219,23 @@ def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(
         desk.ask(f"question {number}")
     claims = [model_worker._claim() for _ in range(SLOTS)]
     assert [claim == "full" for claim in claims] == [number >= 1 + SPARE_THREADS for number in range(SLOTS)]
+
+
+def test_work_that_nobody_was_nudged_for_is_found(desk: Workbench) -> None:
+    """As while the record store is full, or where Celery's consumer has gone deaf."""
+    found, go_on = list[str](), threading.Event()
+
+    def work(claim: Claim) -> None:
+        found.append(claim.id)
+        assert go_on.wait(FOR_EVER_S)
+
+    poll = IdlePoll(desk.claim_if_any, work, most=2, pause_s=0.02)
+    for question in "abc":
+        desk.ask(question)
+    poll.start()
+    until(lambda: len(found) == 2)
+    desk.ask("d")
+    assert len(found) == 2, "no more than may be at work at once"
+    go_on.set()
+    until(lambda: len(found) == 4)
+    poll.stop()

@@ -41,7 +41,7 @@ def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
     desk.ask("x")
     desk.attempt()
     assert leader(desk).run_once() == dict.fromkeys(
-        ("rescued", "due", "late", "removed", "mended", "collected", "nudged"), 0
+        ("rescued", "due", "late", "finished", "removed", "mended", "collected", "nudged"), 0
     )
 
 
@@ -50,7 +50,7 @@ def test_keys_of_a_newer_version_ring_no_alarm(desk: Workbench, caplog: pytest.L
     maintenance = leader(desk)
     assert [maintenance.run_once()["mended"] for _ in range(3)] == [0, 0, 0]
     told = [record for record in caplog.records if record.name == "worker.maintenance"]
-    assert [(record.levelname, "sl2:stranger" in record.message) for record in told] == [("WARNING", True)]
+    assert [(record.levelname, "sl3:stranger" in record.message) for record in told] == [("WARNING", True)]
 
 
 def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> None:

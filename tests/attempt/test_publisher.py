@@ -9,10 +9,10 @@ import pytest
 
 from shared.result import Candidate, Choice, JobError, Piece, Result, TokenLogprob, Usage, logprobs_of
 from shared.store.claims import append, settle
-from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store
 from tests.support.attempt_harness import Unsteady, Workbench
 from tests.support.clients import until
+from tests.support.stored import change
 from worker import publisher as stream_of_workers
 from worker.lease import Lease
 from worker.publisher import Channel, Publisher
@@ -264,7 +264,7 @@ def test_a_text_that_the_store_forgot_in_between_is_not_ended_cleanly(desk: Work
     job = desk.ask("x")
     claim = desk.claim()
     assert desk.store.run(append(claim, Piece(0, "one", (0,)))) == "ok"
-    desk.store.client.hset(f"{PREFIX}{claim.id}", "chars", 0)
+    change(desk.store.client, claim.id, chars=0)
     answered = JobError(code="internal_error", message="x")
     rest = [Piece(3, " two", (1,))]
     assert desk.store.run(settle(desk.settings, claim, answered, fingerprint="f", rest=rest)) == "lost"

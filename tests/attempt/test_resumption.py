@@ -3,6 +3,7 @@
 from shared.result import Candidate, Piece, TokenLogprob, logprobs_of
 from shared.store.claims import append
 from tests.support.attempt_harness import Workbench
+from tests.support.stored import fields_of
 
 
 def test_the_next_attempt_goes_on_behind_what_readers_have(desk: Workbench) -> None:
@@ -36,7 +37,7 @@ def test_the_next_attempt_tells_the_logprobs_of_the_whole_answer(desk: Workbench
 def test_what_nobody_asked_for_is_not_kept(desk: Workbench) -> None:
     job = desk.ask("one two")
     desk.attempt()
-    records = desk.store.client.hgetall(f"sl2:{desk.job(job).run_id}")
+    records = fields_of(desk.store.client, desk.job(job).run_id)
     assert "logprobs" not in str((records, [e.data for e in desk.events(job)]))
 
 

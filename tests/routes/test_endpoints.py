@@ -1,6 +1,5 @@
 """Webhooks of a caller, and the log of events, at the door and over the real store."""
 
-from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -233,9 +232,9 @@ async def test_all_doors_of_a_process_share_one_look_at_how_full_the_store_is(
     monkeypatch.setattr(headroom, "LOOKED_AT_S", 30.0)
     looks = count()
 
-    def look(lanes: Sequence[str]) -> ScriptCall[Memory]:
+    def look() -> ScriptCall[Memory]:
         next(looks)
-        return memory(lanes)
+        return memory()
 
     monkeypatch.setattr(headroom, "memory", look)
     async with client_of(stage.app) as client:

@@ -202,4 +202,4 @@ async def test_lines_of_a_batch_for_a_removed_model_are_counted_as_failed(
 
 
 async def _waiting(stage: Stage, count: int) -> bool:
-    return bool(stage.hand.store.client.zcard(f"sl2:queue:{stage.hand.model.lane}") >= count)
+    return bool(stage.hand.store.client.zcard(f"sl3:queue:{stage.hand.model.lane}") >= count)

@@ -18,6 +18,7 @@ from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
 from tests.support.clients import until_async
 from tests.support.responses import PATH, begun
+from tests.support.stored import change
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "Tell."}}
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tell."}], "stream": True}
@@ -32,17 +33,18 @@ class PowerLoss:
     def __init__(self, stage: Stage, claim: Claim) -> None:
         self._client = stage.hand.store.client
         self._claim = claim
-        self._run = f"sl2:{claim.id}"
+        self._run = f"sl3:{claim.id}"
         self._record = self._client.hgetall(self._run)
         self._events = self._client.xrange(f"{self._run}:events")
 
     def strike(self) -> None:
         self._client.delete(self._run, f"{self._run}:events")
-        self._client.hset(self._run, mapping=self._record | {"server": "before"})
+        self._client.hset(self._run, mapping=self._record)
+        change(self._client, self._claim.id, server="before")
         for name, fields in self._events:
             self._client.xadd(f"{self._run}:events", fields, id=name)
         # As everybody is woken when the connection is there again.
-        self._client.publish(f"sl2:wake:{self._claim.id}", "state")
+        self._client.publish(f"sl3:wake:{self._claim.id}", "state")
 
 
 @asynccontextmanager
@@ -160,7 +162,7 @@ async def test_a_reader_of_a_response_whose_first_words_the_store_forgot_with_it
     }
     async with client_of(stage.app) as client:
         response = await begun(stage.hand, client, input=[pictured])
-        stage.hand.store.client.hset(f"sl2:{response.replace('resp_', 'job_')}", "server", "before")
+        change(stage.hand.store.client, response.replace("resp_", "job_"), server="before")
         stage.hand.take_in()
         claim = stage.hand.take()
         stage.hand.say(claim, "A cat.")
@@ -208,7 +210,7 @@ async def _waiting(
 
         await until_async(queued)
         claim = stage.hand.take()
-        channel, store = f"sl2:wake:{claim.id}", stage.hand.store.client
+        channel, store = f"sl3:wake:{claim.id}", stage.hand.store.client
         await until_async(lambda: _listened(store, channel))
         yield reader, (await client.get("/v1/jobs")).json()["data"][0]["id"]
         store.publish(channel, "state")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from shared.store.audit import Audited, audit, doom
-from shared.store.script import FOLDER
+from shared.store.library import FOLDER
+from tests.support.functions import sources
 from tests.support.store import LANE, Records
 
 PICTURE = "d" * 64
@@ -26,15 +27,15 @@ def test_healthy_records_are_left_alone(records: Records) -> None:
 
 
 def lose_place(records: Records) -> None:
-    records.client.delete(f"sl2:queue:{LANE}", f"sl2:line:{LANE}:normal:anyone", f"sl2:turns:{LANE}:normal")
+    records.client.delete(f"sl3:queue:{LANE}", f"sl3:line:{LANE}:normal:anyone", f"sl3:turns:{LANE}:normal")
 
 
 def lose_line(records: Records) -> None:
-    records.client.delete(f"sl2:line:{LANE}:normal:anyone", f"sl2:turns:{LANE}:normal")
+    records.client.delete(f"sl3:line:{LANE}:normal:anyone", f"sl3:turns:{LANE}:normal")
 
 
 def lose_turn(records: Records) -> None:
-    records.client.delete(f"sl2:turns:{LANE}:normal")
+    records.client.delete(f"sl3:turns:{LANE}:normal")
 
 
 @pytest.mark.parametrize("lose", [lose_place, lose_line, lose_turn])
@@ -51,7 +52,7 @@ def test_work_that_stands_nowhere_is_put_in_line_again(
 @pytest.mark.parametrize("kind", ["run", "job"])
 def test_half_a_record_holds_up_the_repair_of_no_other(records: Records, kind: str) -> None:
     """As a store that was cut off, or another program, leaves it."""
-    half = f"sl2:{kind}_{'0' * 32}"
+    half = f"sl3:{kind}_{'0' * 32}"
     records.client.hset(half, mapping={"state": "queued"})
     view = records.submit()
     lose_place(records)
@@ -65,7 +66,7 @@ def test_half_a_record_holds_up_the_repair_of_no_other(records: Records, kind: s
 def test_running_work_without_a_lease_is_rescued_if_its_worker_is_gone(records: Records) -> None:
     view = records.submit()
     records.claim()
-    records.client.delete("sl2:lease")
+    records.client.delete("sl3:lease")
     found = records.audit()
     assert found["work_nowhere"] == 1
     assert records.lose_worker() == [(view.run_id, LANE)]
@@ -74,7 +75,7 @@ def test_running_work_without_a_lease_is_rescued_if_its_worker_is_gone(records: 
 def test_running_work_without_a_lease_goes_on_if_its_worker_lives(records: Records) -> None:
     records.submit()
     claim = records.claim()
-    records.client.delete("sl2:lease")
+    records.client.delete("sl3:lease")
     records.audit()
     assert records.renew(claim) == []
     assert records.settle(claim) == "settled"
@@ -82,14 +83,14 @@ def test_running_work_without_a_lease_goes_on_if_its_worker_lives(records: Recor
 
 def test_a_run_for_nobody_ends(records: Records) -> None:
     view = records.submit()
-    records.client.delete(f"sl2:{view.run_id}:live", f"sl2:{view.id}")
+    records.client.delete(f"sl3:{view.id}")
     assert records.audit()["run_for_nobody"] == 1
     assert records.try_claim() is None
 
 
 def test_a_job_whose_run_is_gone_fails_instead_of_waiting_for_ever(records: Records) -> None:
     view = records.submit()
-    records.client.delete(f"sl2:{view.run_id}")
+    records.client.delete(f"sl3:{view.run_id}")
     records.audit()
     seen = records.view(view.id)
     assert (seen.status, seen.error and seen.error.code) == ("failed", "internal_error")
@@ -98,8 +99,7 @@ def test_a_job_whose_run_is_gone_fails_instead_of_waiting_for_ever(records: Reco
 
 def test_a_job_that_outlived_its_run_ends_as_it_did(records: Records) -> None:
     view = records.submit()
-    records.client.srem(f"sl2:{view.run_id}:live", view.id)
-    records.client.sadd(f"sl2:{view.run_id}:live", "job_0")
+    records.change(view.run_id, opener="job_0")
     records.settle(records.claim())
     assert records.audit()["job_outlived_run"] == 1
     assert records.view(view.id).status == "succeeded"
@@ -107,17 +107,18 @@ def test_a_job_that_outlived_its_run_ends_as_it_did(records: Records) -> None:
 
 def test_a_job_nobody_watches_is_watched_again(records: Records) -> None:
     view = records.submit()
-    records.client.delete("sl2:deadlines")
+    records.client.delete("sl3:deadlines")
     assert records.audit() == {"job_without_deadline": 1}
-    assert records.client.zscore("sl2:deadlines", view.id)
+    assert records.client.zscore("sl3:deadlines", view.id)
 
 
 def test_keys_whose_record_is_gone_go(records: Records) -> None:
     view = records.submit("q")
+    records.append(records.claim(), 0, "text")
     records.cancel(view.id)
-    records.client.delete(f"sl2:{view.run_id}", f"sl2:{view.id}")
-    records.client.set("sl2:join:anyone:x", "run_0")
-    records.client.persist(f"sl2:{view.run_id}:events")
+    records.client.delete(f"sl3:{view.run_id}", f"sl3:{view.id}")
+    records.client.set("sl3:join:anyone:x", "run_0")
+    records.client.persist(f"sl3:{view.run_id}:events")
     found = records.audit()
     assert found["pointer_to_nothing"] == 1
     assert found["key_without_owner"] >= 1
@@ -127,17 +128,19 @@ def test_keys_whose_record_is_gone_go(records: Records) -> None:
 
 def test_what_has_ended_gets_an_end_of_its_life(records: Records) -> None:
     view = records.submit()
-    records.settle(records.claim())
-    for key in (f"sl2:{view.id}", f"sl2:{view.run_id}", f"sl2:{view.run_id}:events"):
+    claim = records.claim()
+    records.append(claim, 0, "text")
+    records.settle(claim)
+    for key in (f"sl3:{view.id}", f"sl3:{view.run_id}", f"sl3:{view.run_id}:events"):
         records.client.persist(key)
     found = records.audit()
     assert (found["undying_job"], found["undying_run"]) == (1, 1)
-    assert records.client.ttl(f"sl2:{view.run_id}:events") > 0
+    assert records.client.ttl(f"sl3:{view.run_id}:events") > 0
 
 
 def test_a_picture_held_for_what_has_gone_is_given_up(records: Records) -> None:
     records.submit(blobs=(PICTURE,))
-    records.client.zadd(f"sl2:blob:{PICTURE}", {"run_0": "inf"})
+    records.client.zadd(f"sl3:blob:{PICTURE}", {"run_0": "inf"})
     assert records.audit() == {"blob_held_by_nobody": 1}
     assert records.run(doom([PICTURE])) == []
 
@@ -148,32 +151,32 @@ def test_only_pictures_that_nobody_holds_are_doomed(records: Records) -> None:
 
 
 def test_counts_of_work_that_is_not_claimed_are_mended(records: Records) -> None:
-    records.client.sadd(f"sl2:running:{LANE}", "run_0")
-    records.client.sadd("sl2:held:worker_0", "run_0")
+    records.client.sadd(f"sl3:running:{LANE}", "run_0")
+    records.client.sadd("sl3:held:worker_0", "run_0")
     assert records.audit() == {"claimed_without_lease": 2}
 
 
 def test_strays_do_not_count_as_waiting(records: Records) -> None:
-    records.client.zadd(f"sl2:queue:{LANE}", {"run_0": 1})
+    records.client.zadd(f"sl3:queue:{LANE}", {"run_0": 1})
     assert records.audit() == {"stray_in_line": 1}
-    assert not records.client.exists(f"sl2:queue:{LANE}")
+    assert not records.client.exists(f"sl3:queue:{LANE}")
 
 
 def test_what_the_audit_found_is_counted(records: Records) -> None:
-    records.client.sadd(f"sl2:running:{LANE}", "run_0")
+    records.client.sadd(f"sl3:running:{LANE}", "run_0")
     records.audit()
-    assert records.client.hgetall("sl2:audit") == {"claimed_without_lease": "1"}
+    assert records.client.hgetall("sl3:audit") == {"claimed_without_lease": "1"}
 
 
 def test_work_for_jobs_that_are_gone_is_not_computed(records: Records) -> None:
     view = records.submit()
-    records.client.delete(f"sl2:{view.id}")
+    records.client.delete(f"sl3:{view.id}")
     assert records.audit()["run_for_nobody"] == 1
 
 
 @pytest.mark.parametrize("kind", ["line", "turns", "suspects", "clock", "spent"])
 def test_what_is_left_of_a_line_goes(records: Records, kind: str) -> None:
-    key = f"sl2:{kind}:{LANE}" + {"line": ":normal:anyone", "turns": ":normal", "spent": ":normal"}.get(
+    key = f"sl3:{kind}:{LANE}" + {"line": ":normal:anyone", "turns": ":normal", "spent": ":normal"}.get(
         kind, ""
     )
     if kind == "clock":
@@ -186,20 +189,19 @@ def test_what_is_left_of_a_line_goes(records: Records, kind: str) -> None:
 
 def test_a_key_nobody_knows_is_told_and_no_record_is_said_to_be_mended(records: Records) -> None:
     for name in ("rubbish:a", "rubbish:b"):
-        records.client.set(f"sl2:{name}", "1")
+        records.client.set(f"sl3:{name}", "1")
     names = ("rubbish:a", "rubbish:b")
-    assert records.run(audit(records.settings, names)) == Audited({}, ("sl2:rubbish",))
-    assert not records.client.exists("sl2:audit")
-    assert records.client.exists("sl2:rubbish:a", "sl2:rubbish:b") == 2
+    assert records.run(audit(records.settings, names)) == Audited({}, ("sl3:rubbish",))
+    assert not records.client.exists("sl3:audit")
+    assert records.client.exists("sl3:rubbish:a", "sl3:rubbish:b") == 2
 
 
 def test_every_key_of_the_scripts_is_known() -> None:
     """A healthy store would be said to hold what nobody knows."""
-    named = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua"))
     audit = (FOLDER / "audit.lua").read_text(encoding="utf-8")
     lasting = audit[audit.index("local LASTING") :].partition("}")[0]
     known = {*re.findall(r"(\w+) = 1\b", lasting), *re.findall(r"kind(?: or name\))? == '(\w+)'", audit)}
-    assert set(re.findall(r"P \.\. '([a-z]+):?'", named)) - known == {"wake"}, "which is a channel"
+    assert set(re.findall(r"P \.\. '([a-z]+):?'", sources())) - known == {"wake"}, "which is a channel"
 
 
 def test_a_caller_whose_turn_was_lost_can_submit(records: Records) -> None:

@@ -97,7 +97,10 @@ def test_a_refused_line_is_taken_and_answered_in_one_step(records: Records) -> N
         assert records.dump() == before
     found = records.run(batches.answered(turn, 64))
     assert found is not None
-    assert [(line.number, line.custom_id, line.status, line.error) for line in found] == [
+    assert [
+        (line.number, line.custom_id, line.status, line.error)
+        for line in sorted(found, key=lambda line: line.number)
+    ] == [
         (1, "line 1", "refused", REFUSAL),
         (2, None, "refused", REFUSAL),
     ]

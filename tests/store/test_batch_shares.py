@@ -76,7 +76,7 @@ def test_lines_that_an_older_release_has_ended_leave_their_room_to_the_next(reco
     turn = begun(records)
     for number in (1, 2):
         submit(records, number)
-    counted = records.client.keys("sl2:taken:*")
+    counted = records.client.keys("sl3:taken:*")
     for key in counted:
         records.client.rename(key, f"kept:{key}")
     for _ in range(2):

@@ -159,9 +159,9 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     output = records.run(files.file("anyone", batch.output))
     assert output is not None
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
-    assert set(records.client.keys(f"sl2:{BATCH}*")) - {f"sl2:{BATCH}:ended"} == {f"sl2:{BATCH}"}
-    assert records.client.keys("sl2:batching") + records.client.keys("sl2:taken*") == []
-    assert records.client.ttl(f"sl2:{BATCH}") == records.given(3600)
+    assert set(records.client.keys(f"sl3:{BATCH}*")) - {f"sl3:{BATCH}:ended"} == {f"sl3:{BATCH}"}
+    assert records.client.keys("sl3:batching") + records.client.keys("sl3:taken*") == []
+    assert records.client.ttl(f"sl3:{BATCH}") == records.given(3600)
     assert records.run(audit.doom([GOOD, output.digest])) == [GOOD]
     assert records.run(batches.take(records.settings, records.token())) is None
 
@@ -219,7 +219,7 @@ def test_the_audit_finds_nothing_wrong_with_batches(records: Records) -> None:
 
 
 def audited(records: Records) -> dict[str, int]:
-    names = [key.removeprefix("sl2:") for key in records.client.keys("sl2:*")]
+    names = [key.removeprefix("sl3:") for key in records.client.keys("sl3:*")]
     found = records.run(audit.audit(records.settings, names))
     assert not found.strange
     return dict(found.mended)
@@ -229,14 +229,14 @@ def test_the_audit_takes_up_a_batch_that_nobody_would_and_a_line_whose_job_is_lo
     turn = begun(records)
     job = submit(records, 1)
     view = records.view(job)
-    records.client.delete("sl2:batching", f"sl2:{job}", f"sl2:{view.run_id}", f"sl2:{view.run_id}:live")
-    records.client.delete("sl2:queue:model.org--model", "sl2:deadlines")
+    records.client.delete("sl3:batching", f"sl3:{job}", f"sl3:{view.run_id}", f"sl3:{view.run_id}:live")
+    records.client.delete("sl3:queue:model.org--model", "sl3:deadlines")
     found = audited(records)
     assert (found["batch_nowhere"], found["line_without_job"]) == (1, 1)
     (line,) = records.run(batches.answered(turn, 64)) or []
     assert line.error is not None
     assert (line.status, line.error.code) == ("failed", "internal_error")
-    assert records.client.keys("sl2:taken*") == []
+    assert records.client.keys("sl3:taken*") == []
     assert take(records).batch.id == BATCH
 
 
@@ -245,11 +245,11 @@ def test_the_audit_hears_of_a_line_that_an_older_release_has_ended(records: Reco
     submit(records, 1)
     records.settle(records.claim(), answer("One."))
     # It writes the job's end, and knows of no batch.
-    records.client.delete(f"sl2:{BATCH}:answers")
+    records.client.delete(f"sl3:{BATCH}:answers")
     assert audited(records) == {"line_unanswered": 1}
     (line,) = records.run(batches.answered(turn, 64)) or []
     assert (line.status, line.result) == ("succeeded", answer("One."))
-    assert records.client.keys("sl2:taken*") == []
+    assert records.client.keys("sl3:taken*") == []
     assert audited(records) == {}
 
 
@@ -257,13 +257,13 @@ def test_the_audit_hears_of_a_line_that_an_older_release_has_ended(records: Reco
 def test_lines_that_releases_before_have_counted_hold_up_none(records: Records, name: str) -> None:
     begun(records)
     submit(records, 1)
-    records.client.delete(*records.client.keys("sl2:taken*"))
-    records.client.hset(f"sl2:{name}", mapping={"": 20_000, "anyone": 20_000})
+    records.client.delete(*records.client.keys("sl3:taken*"))
+    records.client.hset(f"sl3:{name}", mapping={"": 20_000, "anyone": 20_000})
     assert submit(records, 2).startswith("job_")
     for _ in range(2):
         records.settle(records.claim())
     assert audited(records) == {}
-    assert records.client.keys("sl2:taken*") == []
+    assert records.client.keys("sl3:taken*") == []
 
 
 def test_a_batch_does_not_end_before_its_last_line(records: Records) -> None:

@@ -8,7 +8,7 @@ from tests.support.clients import until
 from tests.support.store import BROKEN, FAILURE, SETTINGS, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
-KEY = f"sl2:blob:{PICTURE}"
+KEY = f"sl3:blob:{PICTURE}"
 
 
 def test_a_picture_nobody_holds_must_be_uploaded_first(records: Records) -> None:
@@ -116,7 +116,7 @@ def test_an_admission_that_needs_no_run_lets_go_of_what_was_fetched_for_it(recor
 def test_a_hit_keeps_the_pictures_for_as_long_as_the_answer(records: Records) -> None:
     run = answered(records)
     records.wait(60)
-    records.client.expire(f"sl2:{run}", 40)
+    records.client.expire(f"sl3:{run}", 40)
     assert records.submit("q").cache == "HIT"
     assert records.client.zscore(KEY, run) == records.now + SETTINGS.retention.result_s * 1000
     assert records.client.ttl(KEY) == records.given(SETTINGS.retention.result_s)
@@ -128,7 +128,7 @@ def test_a_hit_lets_no_picture_go_before_its_time(records: Records) -> None:
     run = answered(records)
     till = records.client.zscore(KEY, run)
     records.wait(-60)
-    records.client.expire(f"sl2:{run}", 40)
+    records.client.expire(f"sl3:{run}", 40)
     assert records.submit("q").cache == "HIT"
     assert records.client.zscore(KEY, run) == till
 
@@ -137,7 +137,7 @@ def test_a_hit_does_not_say_that_a_picture_is_there_which_nobody_held(records: R
     run = answered(records)
     records.wait(SETTINGS.retention.result_s)
     records.beat()
-    records.client.expire(f"sl2:{run}", 40)
+    records.client.expire(f"sl3:{run}", 40)
     assert records.submit("q").cache == "HIT"
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
 
@@ -190,7 +190,7 @@ def test_what_is_known_of_a_lost_picture_is_kept_no_longer_than_somebody_holds_i
     records.submit(blobs=(PICTURE,))
     claim = records.claim()
     records.give_back(claim, FAILURE, missing=(PICTURE, OTHER))
-    until(lambda: not records.client.exists(f"sl2:blob:{OTHER}"))
+    until(lambda: not records.client.exists(f"sl3:blob:{OTHER}"))
     records.settle(records.claim(), BROKEN)
     assert records.client.ttl(KEY) == records.given(SETTINGS.retention.result_s)
 

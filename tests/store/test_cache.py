@@ -35,7 +35,7 @@ def test_an_answered_question_is_answered_at_once(answered: Records) -> None:
     assert view.result is not None
     assert view.result.text == "A red square."
     assert answered.story(view.id) == ["queued", "running", "text", "succeeded"]
-    assert answered.client.zcard(f"sl2:queue:{LANE}") == 0
+    assert answered.client.zcard(f"sl3:queue:{LANE}") == 0
 
 
 def test_a_repeated_hit_whose_reply_was_lost_changes_nothing(answered: Records) -> None:
@@ -132,23 +132,23 @@ def test_a_new_model_that_starts_afresh_mixes_nothing(records: Records) -> None:
 
 def test_a_hit_keeps_the_answer_for_as_long_as_a_new_one(answered: Records) -> None:
     run = answered.submit("q").run_id
-    kept = [f"sl2:{run}{suffix}" for suffix in ("", ":events", ":attempts", ":holders")]
+    kept = [f"sl3:{run}{suffix}" for suffix in ("", ":events", ":holders")]
     for key in kept:
         answered.client.expire(key, 50)
     answered.submit("q")
-    assert [answered.client.ttl(key) for key in kept] == [answered.given(SETTINGS.retention.result_s)] * 4
+    assert [answered.client.ttl(key) for key in kept] == [answered.given(SETTINGS.retention.result_s)] * 3
 
 
 def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
     run = answered.submit("q").run_id
-    answered.client.expire(f"sl2:{run}", 5000)
+    answered.client.expire(f"sl3:{run}", 5000)
     answered.submit("q")
-    assert answered.client.ttl(f"sl2:{run}") == answered.given(5000)
+    assert answered.client.ttl(f"sl3:{run}") == answered.given(5000)
 
 
 def test_an_answer_no_longer_kept_is_computed_again(answered: Records) -> None:
     run = answered.submit("q").run_id
-    answered.client.delete(f"sl2:{run}")
+    answered.client.delete(f"sl3:{run}")
     assert answered.submit("q").cache == "MISS"
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.job import Times
+from shared.store.claims import Claim
 from shared.store.script import Store
 from tests.support.store import SETTINGS, Records
 
@@ -72,10 +73,10 @@ def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
     view = records.submit()
     claim = records.claim()
     lane = records.placing().lane
-    records.client.zadd(f"sl2:queue:{lane}", {"run_gone": 1, claim.id: 2})
-    records.client.zadd(f"sl2:line:{lane}:normal:anyone", {"run_gone": 1, claim.id: 2})
-    records.client.zadd(f"sl2:turns:{lane}:normal", {"anyone": 0})
-    records.client.zadd(f"sl2:suspects:{lane}", {"run_lost": 1})
+    records.client.zadd(f"sl3:queue:{lane}", {"run_gone": 1, claim.id: 2})
+    records.client.zadd(f"sl3:line:{lane}:normal:anyone", {"run_gone": 1, claim.id: 2})
+    records.client.zadd(f"sl3:turns:{lane}:normal", {"anyone": 0})
+    records.client.zadd(f"sl3:suspects:{lane}", {"run_lost": 1})
     other = records.submit()
     assert records.claim().id == other.run_id
     assert records.view(view.id).status == "running"
@@ -85,17 +86,17 @@ def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
 def test_work_that_ended_and_was_left_standing_stops_nobody(records: Records, stands: str) -> None:
     """Looked at for ever it would hold up the whole store, and only a kill would end that."""
     bad = records.submit_pending().id
-    records.client.hset(f"sl2:{bad}", "status", "failed")
+    records.change(bad, status="failed")
     if stands == "line":
-        records.client.zrem("sl2:queue:intake", bad)
+        records.client.zrem("sl3:queue:intake", bad)
     good = records.submit_pending().id
     assert records.claim_pending().id == good
-    assert records.client.zcard("sl2:queue:intake") == 0
+    assert records.client.zcard("sl3:queue:intake") == 0
 
 
 def test_work_of_a_removed_model_that_stands_only_in_line_stops_nobody(records: Records) -> None:
     bad = records.submit_pending().id
-    records.client.zrem("sl2:queue:intake", bad)
+    records.client.zrem("sl3:queue:intake", bad)
     records.remove_model()
     records.add_model()
     good = records.submit_pending().id
@@ -105,7 +106,7 @@ def test_work_of_a_removed_model_that_stands_only_in_line_stops_nobody(records: 
 def test_a_run_whose_late_job_had_ended_is_not_looked_at_for_ever(records: Records) -> None:
     view = records.post(records.placing(), times=Times(start_by=records.now + 1000)).view
     assert view is not None
-    records.client.hset(f"sl2:{view.id}", "status", "failed")
+    records.change(view.id, status="failed")
     records.wait(1)
     assert records.claim().id == view.run_id
 
@@ -119,34 +120,37 @@ def test_others_reach_the_store_while_a_long_line_is_found_to_be_too_late(real_s
     records.wait(1)
     assert records.claim_within(8) == "again"
     ended = [job for job in jobs if job and records.view(job.id).ended]
-    assert len(ended) == 100
-    assert records.claim().id == fresh.run_id
+    assert 0 < len(ended) < 100
+    while (claim := records.claim_within(8)) == "again":
+        pass
+    assert isinstance(claim, Claim)
+    assert claim.id == fresh.run_id
 
 
 def test_a_claim_s_token_is_forgotten_within_minutes(records: Records) -> None:
     records.submit()
     claim = records.claim()
-    assert 0 < records.client.pttl(f"sl2:claim:{claim.token}") <= 60_000
-    assert records.client.zscore("sl2:lease", claim.id) == records.now + SETTINGS.queue.lease_s * 1000
+    assert 0 < records.client.pttl(f"sl3:claim:{claim.token}") <= 60_000
+    assert records.client.zscore("sl3:lease", claim.id) == records.now + SETTINGS.queue.lease_s * 1000
 
 
 def test_others_reach_the_store_while_many_answers_are_copied(records: Records) -> None:
-    """One answer copied may end 256 jobs."""
+    """An answer may be long."""
     jobs = []
     for _ in range(6):
         jobs.append(records.submit("q").id)
-        records.client.delete("sl2:join:anyone:q")  # as where as many share it as may
+        records.client.delete("sl3:join:anyone:q")  # as where as many share it as may
     records.settle(records.claim())
     assert records.claim_within(8) == "again"
-    assert [records.view(job).status for job in jobs] == ["succeeded"] * 5 + ["queued"]
+    assert [records.view(job).status for job in jobs] == ["succeeded"] * 2 + ["queued"] * 4
 
 
 def test_work_of_a_newer_release_is_left_to_workers_who_can_read_it(records: Records) -> None:
     *newer, older = [records.submit().run_id for _ in range(4)]
     for run in newer:
-        records.client.hset(f"sl2:{run}", "v", 99)
+        records.change(run, v=99)
     assert records.claim().id == older
     assert records.try_claim() is None
     for run in newer:
-        records.client.hset(f"sl2:{run}", "v", 1)
+        records.change(run, v=1)
     assert [records.claim().id for _ in newer] == newer

@@ -281,7 +281,7 @@ def test_the_audit_leaves_endpoints_and_their_calls_alone(records: Records) -> N
 
 def test_the_audit_finds_an_endpoint_that_nobody_would_see(records: Records) -> None:
     id = endpoint(records)
-    records.client.delete("sl2:endpoints:anyone")
+    records.client.delete("sl3:endpoints:anyone")
     assert records.audit() == {"endpoint_nowhere": 1}
     assert [e.id for e in listed(records)] == [id]
 

@@ -121,7 +121,7 @@ def test_a_job_whose_pictures_cannot_be_had_tells_why_and_ends(records: Records)
 def test_the_end_of_a_job_is_told_after_its_events_are_gone(records: Records) -> None:
     job = records.submit()
     records.settle(records.claim(), BROKEN)
-    records.client.delete(f"sl2:{job.run_id}:events")
+    records.client.delete(f"sl3:{job.run_id}")
     assert records.story(job.id) == ["failed"]
     assert not _forgot(records, job.id, 1)
     last = records.events(job.id)[-1]
@@ -165,7 +165,7 @@ def test_what_an_older_release_wrote_of_a_run_counts_as_read(records: Records) -
     """It kept no account of readers."""
     run = records.submit().run_id
     records.append(records.claim(fingerprint=PRINT), 0, "eins ")
-    records.client.hdel(f"sl2:{run}", "unread")
+    records.change(run, unread=None)
     records.lose_worker()
     assert records.claim(fingerprint=OTHER_PRINT).mixed
 
@@ -228,7 +228,7 @@ def test_a_reader_of_what_the_store_forgot_is_not_taken_for_one_at_the_end_of_a_
     records = Records(real_store)
     left, stays = records.submit("q"), records.submit("q").id
     records.append(records.claim(), 0, "one")
-    records.client.hset(f"sl2:{left.run_id}", "server", "before")
+    records.change(left.run_id, server="before")
     records.cancel(left.id)
     assert [_forgot(records, left.id, after) for after in (3, 4)] == [False, True]
     last = records.events(left.id)[-1]

@@ -11,9 +11,9 @@ import pytest
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store import headroom as module
+from shared.store.admission import ROOM
 from shared.store.headroom import Headroom
 from shared.store.keys import PREFIX
-from shared.store.memory import AT_ITS_END
 from shared.store.script import AsyncStore, connect_async
 
 BALLAST = 16 * 2**20
@@ -49,10 +49,10 @@ async def test_a_store_with_room_takes_work(store: AsyncStore) -> None:
 async def test_what_waits_is_left_room_to_end(store: AsyncStore, wait: int) -> None:
     await store.client.setrange("ballast", BALLAST, "x")
     if wait:
-        await store.client.zadd(f"{PREFIX}queue:lane", {f"run_{number}": number for number in range(wait)})
+        await store.client.set(f"{PREFIX}reserved", wait * ROOM)
     used = int((await store.client.info("memory"))["used_memory"])
-    await store.client.config_set("maxmemory", int((used + 1000 * AT_ITS_END) / 0.9))
-    assert await Headroom(store, 0.9, lambda: ["other", "lane"]).left() is (not wait)
+    await store.client.config_set("maxmemory", int((used + 1000 * ROOM) / 0.9))
+    assert await Headroom(store, 0.9).left() is (not wait)
 
 
 async def test_a_store_without_a_limit_takes_work(store: AsyncStore) -> None:

@@ -101,7 +101,7 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_of_this_job(records: Recor
     records.tell(taken(records), 410, error="gone")
     records.settle(claim)
     assert records.errand() is None
-    assert records.client.ttl(f"sl2:{view.id}") > 0
+    assert records.client.ttl(f"sl3:{view.id}") > 0
 
 
 def test_a_hanging_host_holds_no_more_than_its_share(records: Records) -> None:
@@ -122,12 +122,12 @@ def test_what_a_webhook_is_told_outlives_the_answer_s_record(records: Records) -
     records.client.delete(*[key for key in records.key_names() if "run_" in key or "cache:" in key])
     errand = taken(records)
     assert job_of(errand).result == answer()
-    assert records.client.ttl(f"sl2:{view.id}") == -1
+    assert records.client.ttl(f"sl3:{view.id}") == -1
     assert records.audit() == {}
     records.tell(errand)
-    assert 0 < records.client.ttl(f"sl2:{view.id}") <= 1000
-    assert 0 < records.client.ttl(f"sl2:{view.id}:hook") <= 1000
-    assert 0 < records.client.ttl(f"sl2:{view.id}:deliveries") <= 1000
+    assert 0 < records.client.ttl(f"sl3:{view.id}") <= 1000
+    assert 0 < records.client.ttl(f"sl3:{view.id}:hook") <= 1000
+    assert 0 < records.client.ttl(f"sl3:{view.id}:deliveries") <= 1000
 
 
 def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
@@ -157,7 +157,7 @@ def test_a_replay_tells_the_end_again_under_the_same_id(records: Records) -> Non
     reply = records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     assert reply is not None
     assert reply[0] == "queued"
-    assert records.client.ttl(f"sl2:{view.id}") == -1
+    assert records.client.ttl(f"sl3:{view.id}") == -1
     again = taken(records)
     assert (again.notice.id, again.notice.at_ms, again.tries) == (first.notice.id, first.notice.at_ms, 0)
 
@@ -180,10 +180,10 @@ def test_what_cannot_be_told_again_is_said(records: Records) -> None:
     assert (word(unended.id), word(unended.id, "somebody"), word("job_0")) == ("unended", None, None)
     records.settle(records.claim())
     records.tell(taken(records))
-    records.client.delete(f"sl2:{unended.run_id}")
+    records.client.delete(f"sl3:{unended.run_id}")
     assert word(unended.id) == "queued", "the log has its answer"
     records.tell(taken(records))
-    records.client.delete(f"sl2:{unended.id}:ended")
+    records.client.delete(f"sl3:{unended.id}:ended")
     assert word(unended.id) == "expired"
     assert word(records.submit().id) == "unhooked"
 
@@ -219,30 +219,30 @@ def test_the_audit_leaves_calls_alone_that_wait_or_are_made(records: Records) ->
 
 def test_the_audit_finds_calls_that_would_never_be_made(records: Records) -> None:
     ended(records)
-    records.client.delete("sl2:calls:anyone:example.com")
+    records.client.delete("sl3:calls:anyone:example.com")
     assert records.audit() == {"call_nowhere": 1}
     assert records.errand() is not None
 
 
 def test_the_audit_finds_hosts_that_nobody_looks_at(records: Records) -> None:
     ended(records)
-    records.client.delete("sl2:callers")
+    records.client.delete("sl3:callers")
     assert records.audit() == {"host_without_turn": 1}
     assert records.errand() is not None
 
 
 def test_the_audit_drops_calls_of_nobody(records: Records) -> None:
-    records.client.zadd("sl2:calls:anyone:example.com", {"job_0:ended:wh_0": 1})
-    records.client.zadd("sl2:hosts:anyone", {"example.com": 1})
-    records.client.zadd("sl2:callers", {"anyone": 1})
+    records.client.zadd("sl3:calls:anyone:example.com", {"job_0:ended:wh_0": 1})
+    records.client.zadd("sl3:hosts:anyone", {"example.com": 1})
+    records.client.zadd("sl3:callers", {"anyone": 1})
     assert records.audit() == {"call_of_nobody": 1}
     assert records.errand() is None
-    assert not records.client.exists("sl2:hosts:anyone", "sl2:callers")
+    assert not records.client.exists("sl3:hosts:anyone", "sl3:callers")
 
 
 def test_the_audit_finds_that_a_stored_job_s_webhook_will_never_be_called(records: Records) -> None:
     job = ended(records).id
-    records.client.delete(f"sl2:{job}:ended", f"sl2:{job}:ended:own")
+    records.client.delete(f"sl3:{job}:ended", f"sl3:{job}:ended:own")
     assert records.audit()["call_of_nobody"] == 1
 
 
@@ -250,7 +250,7 @@ def test_the_log_of_calls_is_bounded(records: Records) -> None:
     view = ended(records)
     for _ in range(60):
         records.tell(taken(records), 500, error="no", delay_s=0)
-    rows = records.client.lrange(f"sl2:{view.id}:deliveries", 0, -1)
+    rows = records.client.lrange(f"sl3:{view.id}:deliveries", 0, -1)
     assert len(rows) == 50
     assert json.loads(rows[0]) == {
         "event": "job.succeeded",

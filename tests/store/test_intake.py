@@ -62,7 +62,7 @@ def test_an_admitted_job_gets_a_cached_answer(records: Records) -> None:
     view = records.view(job)
     assert (view.status, view.cache) == ("succeeded", "HIT")
     assert records.story(job)[-1] == "succeeded"
-    assert records.client.ttl(f"sl2:{job}") == records.given(SETTINGS.retention.job_s)
+    assert records.client.ttl(f"sl3:{job}") == records.given(SETTINGS.retention.job_s)
 
 
 def test_an_accepted_job_is_not_refused_by_a_line_that_filled_meanwhile(store: Store) -> None:
@@ -71,7 +71,7 @@ def test_an_accepted_job_is_not_refused_by_a_line_that_filled_meanwhile(store: S
     records.submit_pending()
     records.submit()
     assert records.admit(records.claim_pending()) == "queued"
-    assert records.client.zcard(f"sl2:queue:{LANE}") == 2
+    assert records.client.zcard(f"sl3:queue:{LANE}") == 2
 
 
 def test_pictures_that_cannot_be_had_end_the_job_once(records: Records) -> None:
@@ -143,12 +143,12 @@ def test_a_purged_job_is_not_admitted(records: Records) -> None:
 def test_an_ended_intake_does_not_keep_the_request_for_days(records: Records) -> None:
     job = records.submit_pending().id
     records.fail_intake(records.claim_pending())
-    assert not records.client.hmget(f"sl2:{job}", "request")[0]
+    assert records.field(job, "request") is None
 
 
 def test_pictures_of_a_job_pass_to_its_run(records: Records) -> None:
     job = records.submit_pending(blobs=(PICTURE,)).id
-    assert records.client.zrange(f"sl2:blob:{PICTURE}", 0, -1) == [job]
+    assert records.client.zrange(f"sl3:blob:{PICTURE}", 0, -1) == [job]
     claim = records.claim_pending()
     records.admit(claim, blobs=(PICTURE,))
-    assert records.client.zrange(f"sl2:blob:{PICTURE}", 0, -1) == [records.view(job).run_id]
+    assert records.client.zrange(f"sl3:blob:{PICTURE}", 0, -1) == [records.view(job).run_id]

@@ -6,7 +6,7 @@ from tests.support.store import LANE, Records
 def test_the_same_question_asked_twice_is_computed_once(records: Records) -> None:
     first, second = records.submit("q"), records.submit("q")
     assert (second.run_id, second.cache) == (first.run_id, "COALESCED")
-    assert records.client.zcard(f"sl2:queue:{LANE}") == 1
+    assert records.client.zcard(f"sl3:queue:{LANE}") == 1
     records.settle(records.claim())
     assert [records.view(v.id).status for v in (first, second)] == ["succeeded"] * 2
     assert records.view(first.id).result == records.view(second.id).result
@@ -92,7 +92,7 @@ def test_the_most_urgent_of_those_who_stay_decides(records: Records) -> None:
     hurried = records.submit("q", priority="interactive")
     records.cancel(hurried.id)
     records.submit(priority="batch")
-    assert records.client.hget(f"sl2:{slow.run_id}", "priority") == "normal"
+    assert records.field(slow.run_id, "priority") == "normal"
 
 
 def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(records: Records) -> None:
@@ -101,10 +101,10 @@ def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(record
     claim = records.claim()
     records.cancel(hurried.id)
     records.give_back(claim)
-    assert records.client.exists(f"sl2:line:{records.placing().lane}:batch:anyone")
+    assert records.client.exists(f"sl3:line:{records.placing().lane}:batch:anyone")
 
 
 def test_a_question_of_a_newer_release_is_left_to_those_who_can_read_it(records: Records) -> None:
     newer = records.submit("q")
-    records.client.hset(f"sl2:{newer.run_id}", "v", 99)
+    records.change(newer.run_id, v=99)
     assert records.submit("q").run_id != newer.run_id

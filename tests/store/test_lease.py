@@ -31,7 +31,7 @@ def test_a_lost_lease_cannot_be_renewed_to_life(records: Records) -> None:
     claim = records.claim()
     records.lose_worker()
     assert records.renew(claim) == [claim.token]
-    assert records.client.zcard("sl2:lease") == 0
+    assert records.client.zcard("sl3:lease") == 0
 
 
 def test_a_lost_worker_s_job_waits_again_but_its_status_does_not_go_back(records: Records) -> None:
@@ -143,10 +143,10 @@ def test_a_purged_run_s_lease_is_forgotten(records: Records) -> None:
     job = records.submit().id
     claim = records.claim()
     records.purge(job)
-    assert records.client.zcard("sl2:lease") == 0
-    records.client.zadd("sl2:lease", {claim.id: 1})
+    assert records.client.zcard("sl3:lease") == 0
+    records.client.zadd("sl3:lease", {claim.id: 1})
     assert records.rescue() == []
-    assert records.client.zcard("sl2:lease") == 0
+    assert records.client.zcard("sl3:lease") == 0
 
 
 def test_the_next_attempt_goes_on_where_the_readers_are(records: Records) -> None:
@@ -172,8 +172,8 @@ def test_after_an_outage_workers_have_time_to_renew(records: Records) -> None:
     assert records.rescue() == []
     records.wait(3)
     assert records.renew(claim) == []
-    records.client.pexpire("sl2:spared", 1)
-    until(lambda: not records.client.exists("sl2:spared"))
+    records.client.pexpire("sl3:spared", 1)
+    until(lambda: not records.client.exists("sl3:spared"))
     assert records.rescue() == []
 
 
@@ -192,7 +192,7 @@ def test_after_an_outage_the_work_of_who_died_in_it_is_returned(records: Records
     claim = records.claim()
     records.wait(60)
     assert records.rescue() == []
-    records.client.delete("sl2:spared")
+    records.client.delete("sl3:spared")
     assert records.rescue() == [(claim.id, LANE)]
 
 
@@ -217,7 +217,7 @@ def test_a_claim_whose_reply_never_came_is_nobodys_death(records: Records) -> No
     records.renew()
     assert records.view(job).attempts[-1].outcome == "claim_lost"
     assert records.settle(claim) == "lost"
-    assert records.client.hget(f"sl2:{claim.id}", "deaths") == "0"
+    assert records.field(claim.id, "deaths") == "0"
     assert records.claim().attempt == 2
 
 
@@ -237,7 +237,7 @@ def test_a_clock_set_back_does_not_keep_dead_workers_leases(records: Records) ->
 def test_work_of_a_newer_release_is_rescued_by_couriers_who_can_read_it(records: Records) -> None:
     view = records.submit()
     records.claim()
-    records.client.hset(f"sl2:{view.run_id}", "v", 99)
+    records.change(view.run_id, v=99)
     assert records.lose_worker() == []
-    records.client.hset(f"sl2:{view.run_id}", "v", 1)
+    records.change(view.run_id, v=1)
     assert records.lose_worker() == [(view.run_id, LANE)]

@@ -254,7 +254,7 @@ def test_a_model_removed_again_is_walked_for_anew(records: Records) -> None:
 
 def test_what_an_older_release_took_in_goes_on_where_its_model_comes_back(records: Records) -> None:
     job = records.submit("q")
-    records.client.hdel(f"sl2:{job.run_id}", "generation")
+    records.change(job.run_id, generation=None)
     records.remove_model()
     records.add_model()
     assert records.submit("q").cache == "COALESCED"

@@ -79,7 +79,7 @@ def test_an_event_is_what_its_webhook_is_told(records: Records) -> None:
 def test_an_event_stays_as_it_was_whatever_becomes_of_its_job(records: Records) -> None:
     view = finished(records)
     (before,) = page(records).notices
-    records.client.delete(f"sl2:{view.run_id}", f"sl2:{view.run_id}:attempts", f"sl2:{view.id}")
+    records.client.delete(f"sl3:{view.run_id}", f"sl3:{view.run_id}:attempts", f"sl3:{view.id}")
     (after,) = page(records).notices
     assert after == before
     assert after.job is not None
@@ -108,14 +108,14 @@ def test_an_error_is_told_under_the_caller_s_own_name(records: Records) -> None:
 def test_what_is_quiet_is_in_no_log(records: Records) -> None:
     view = finished(records, quiet=True)
     assert log(records) == []
-    assert not records.client.exists(f"sl2:{view.id}:ended")
+    assert not records.client.exists(f"sl3:{view.id}:ended")
 
 
 def test_events_are_forgotten_in_time(records: Records) -> None:
     short(records)
     first = finished(records)
-    assert 0 < records.client.ttl(f"sl2:{first.id}:ended") <= EVENT_S
-    assert 0 < records.client.ttl("sl2:notices:anyone") <= EVENT_S + 1
+    assert 0 < records.client.ttl(f"sl3:{first.id}:ended") <= EVENT_S
+    assert 0 < records.client.ttl("sl3:notices:anyone") <= EVENT_S + 1
     records.wait(EVENT_S + 1)
     second = finished(records)
     assert [notice.subject for notice in page(records).notices] == [second.id]
@@ -127,35 +127,35 @@ def test_the_log_outlives_its_events_where_more_end_than_it_has_moments(records:
     """Their places run ahead of the clock then, and the log lives on for all that may come up to there."""
     short(records)
     finished(records)
-    records.client.zadd("sl2:notices:anyone", {"job_0:ended": records.now + 599_999})
+    records.client.zadd("sl3:notices:anyone", {"job_0:ended": records.now + 599_999})
     finished(records)
-    assert records.client.ttl("sl2:notices:anyone") > EVENT_S + 500
+    assert records.client.ttl("sl3:notices:anyone") > EVENT_S + 500
 
 
 def test_an_event_lives_no_longer_than_its_caller_s_key_says(records: Records) -> None:
     view = finished(records, retain_s=50)
-    assert 0 < records.client.ttl(f"sl2:{view.id}:ended") <= 50
+    assert 0 < records.client.ttl(f"sl3:{view.id}:ended") <= 50
     endpoint(records, "job.succeeded")
     late = finished(records, retain_s=50)
-    assert records.client.ttl(f"sl2:{late.id}:ended") == -1
+    assert records.client.ttl(f"sl3:{late.id}:ended") == -1
     told_to(records)
-    assert 0 < records.client.ttl(f"sl2:{late.id}:ended") <= 50
+    assert 0 < records.client.ttl(f"sl3:{late.id}:ended") <= 50
 
 
 def test_a_replay_keeps_an_answer_no_longer_than_its_caller_s_key_says(records: Records) -> None:
     view = submit(records, retain_s=50)
     records.settle(records.claim())
-    records.client.delete(f"sl2:{view.id}:ended")
+    records.client.delete(f"sl3:{view.id}:ended")
     records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     told_to(records)
-    assert records.client.ttl(f"sl2:{view.id}:ended") <= 50
+    assert records.client.ttl(f"sl3:{view.id}:ended") <= 50
 
 
 def test_of_too_many_events_the_oldest_go(records: Records) -> None:
     short(records, max_events=3)
     jobs = [finished(records).id for _ in range(5)]
     assert [notice.subject for notice in page(records).notices] == jobs[2:]
-    assert not records.client.exists(f"sl2:{jobs[0]}:ended")
+    assert not records.client.exists(f"sl3:{jobs[0]}:ended")
 
 
 def test_what_is_still_to_be_told_outlives_the_log(records: Records) -> None:
@@ -164,11 +164,11 @@ def test_what_is_still_to_be_told_outlives_the_log(records: Records) -> None:
     records.settle(records.claim())
     records.tell(taken(records), 500, error="no", delay_s=2 * EVENT_S)
     finished(records)
-    assert records.client.ttl(f"sl2:{first.id}:ended") == -1
+    assert records.client.ttl(f"sl3:{first.id}:ended") == -1
     assert records.audit() == {}
     records.wait(2 * EVENT_S)
     assert told_to(records) == [(HOOK.url, "job.succeeded", first.id)]
-    assert not records.client.exists(f"sl2:{first.id}:ended")
+    assert not records.client.exists(f"sl3:{first.id}:ended")
 
 
 def test_a_deleted_job_is_gone_from_the_log_and_readers_go_on(records: Records) -> None:
@@ -180,7 +180,7 @@ def test_a_deleted_job_is_gone_from_the_log_and_readers_go_on(records: Records) 
 
 def test_a_long_stretch_of_other_types_is_read_through(records: Records) -> None:
     for number in range(1100):
-        records.client.zadd("sl2:notices:anyone", {f"job_{number}:ended": number})
+        records.client.zadd("sl3:notices:anyone", {f"job_{number}:ended": number})
     finished(records)
     assert log(records, "job.succeeded") == ["job.succeeded"]
 
@@ -197,9 +197,9 @@ def test_logprobs_are_left_out(records: Records) -> None:
 
 def test_the_audit_finds_notices_that_would_live_for_ever(records: Records) -> None:
     view = finished(records)
-    records.client.persist(f"sl2:{view.id}:ended")
+    records.client.persist(f"sl3:{view.id}:ended")
     assert records.audit() == {"undying_notice": 1}
-    assert records.client.ttl(f"sl2:{view.id}:ended") > 0
+    assert records.client.ttl(f"sl3:{view.id}:ended") > 0
 
 
 def test_an_id_and_a_key_name_the_same_notice() -> None:

@@ -27,7 +27,7 @@ def test_other_models_go_on(records: Records) -> None:
     records.pause()
     records.submit(lane="model.other")
     assert records.try_claim(lane="model.other") is not None
-    assert LANE in records.client.smembers("sl2:paused")
+    assert LANE in records.client.smembers("sl3:paused")
 
 
 def test_a_worker_s_claim_whose_reply_was_lost_survives_the_pause(records: Records) -> None:

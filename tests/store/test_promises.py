@@ -105,7 +105,7 @@ def test_what_a_caller_is_told_is_what_is_held_against_the_wait(records: Records
         assert view is not None
         assert view.estimate is not None
         told = view.estimate
-        kept = records.client.hmget(f"sl2:{placing.run}", "p50", "p90")
+        kept = (records.field(placing.run, name) or "" for name in ("p50", "p90"))
         assert [told.p50, told.p90] == pytest.approx([float(ms) / 1000 for ms in kept], abs=0.001)
 
 
@@ -132,9 +132,9 @@ def test_what_waited_through_an_outage_teaches_nothing(records: Records) -> None
 def test_nine_in_ten_are_never_promised_to_begin_before_half(records: Records) -> None:
     """However the two factors, each learnt by itself, have crossed."""
     records.beat(facts={"rows": "1", "slots": "1"})
-    records.client.hset(f"sl2:lane:{LANE}", mapping={"free_p50": 5, "free_p90": 1})
+    records.client.hset(f"sl3:lane:{LANE}", mapping={"free_p50": 5, "free_p90": 1})
     run = records.submit().run_id
-    half, most = (float(ms) for ms in records.client.hmget(f"sl2:{run}", "p50", "p90"))
+    half, most = (float(ms) for ms in (records.field(run, name) or "" for name in ("p50", "p90")))
     assert half == most
 
 
@@ -144,6 +144,6 @@ def test_no_run_of_bad_luck_takes_promises_where_they_cannot_come_back_from(
 ) -> None:
     records.beat(facts={"rows": "1", "slots": "1"})
     learnt = ("free_p50", "free_p90")
-    records.client.hset(f"sl2:lane:{LANE}", mapping=dict.fromkeys(learnt, factor))
+    records.client.hset(f"sl3:lane:{LANE}", mapping=dict.fromkeys(learnt, factor))
     serve(records, wait_s)
-    assert [float(f) for f in records.client.hmget(f"sl2:lane:{LANE}", *learnt)] == [factor] * 2
+    assert [float(f) for f in records.client.hmget(f"sl3:lane:{LANE}", *learnt)] == [factor] * 2

@@ -16,7 +16,7 @@ def remains(records: Records) -> set[str]:
     return {
         k
         for k in records.key_names()
-        if not k.startswith("sl2:purged:")
+        if not k.startswith("sl3:purged:")
         and any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:", "pair:"))
     }
 
@@ -139,8 +139,8 @@ def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> N
     records.settle(records.claim())
     for _ in range(30):
         hit = records.submit("q")
-        records.client.delete(f"sl2:{hit.id}")
-    assert records.client.scard(f"sl2:{run}:holders") < 15
+        records.client.delete(f"sl3:{hit.id}")
+    assert records.client.scard(f"sl3:{run}:holders") < 15
 
 
 @pytest.mark.parametrize(("gone", "left"), [(3_000, 0), (30_000, 1)])
@@ -150,10 +150,11 @@ def test_a_deletion_holds_the_store_up_for_no_longer_the_more_have_asked(
     """Of as many as an older release may have left the rest is forgotten by and by."""
     records = Records(real_store)
     job = records.submit("q")
-    holders = f"sl2:{job.run_id}:holders"
+    holders = f"sl3:{job.run_id}:holders"
+    records.change(job.run_id, held=1)
     records.client.sadd(holders, *(f"job_{number:032x}" for number in range(10**6, 10**6 + gone)))
     records.purge(job.id)
-    assert records.client.exists(f"sl2:{job.run_id}") == left
+    assert records.client.exists(f"sl3:{job.run_id}") == left
     before = records.client.scard(holders)
     assert before <= max(gone - 9_000, 0)
     records.audit()
@@ -167,7 +168,7 @@ def test_what_is_deleted_is_gone_although_the_record_of_another_job_of_it_ran_ou
     first, second, third = (records.submit("q", blobs=(PICTURE,)) for _ in range(3))
     records.settle(records.claim())
     # As at the end of `retention.job_s`.
-    records.client.delete(f"sl2:{first.id}")
+    records.client.delete(f"sl3:{first.id}")
     assert records.purge(second.id) == []
     assert records.view(third.id).result is not None
     assert records.purge(third.id) == [PICTURE]

@@ -18,7 +18,7 @@ def told(records: Records) -> dict[str, Report]:
 def test_nothing_is_kept_of_an_end_that_nobody_reads(records: Records) -> None:
     records.submit("a question")
     records.settle(records.claim())
-    assert "sl2:ended" not in records.key_names()
+    assert "sl3:ended" not in records.key_names()
     assert told(records) == {}
 
 
@@ -72,8 +72,8 @@ def test_what_nobody_comes_for_any_more_is_not_kept_for_ever(records: Records) -
     told(records)
     records.submit("a question")
     records.settle(records.claim())
-    assert 0 < records.client.ttl("sl2:ended") <= 3600
-    assert 0 < records.client.ttl("sl2:reading") <= reports.READING_S
+    assert 0 < records.client.ttl("sl3:ended") <= 3600
+    assert 0 < records.client.ttl("sl3:reading") <= reports.READING_S
 
 
 def test_a_worker_is_told_whose_call_it_answers_and_how_long_that_waited(records: Records) -> None:
@@ -123,8 +123,8 @@ def test_the_end_of_a_job_that_an_older_process_reports_is_logged_as_well(record
     told(records)
     records.submit("a question")
     records.settle(records.claim())
-    row = records.client.lindex("sl2:ended", 0)
+    row = records.client.lindex("sl3:ended", 0)
     old = {name: value for name, value in json.loads(row).items() if name != "placed"}
-    records.client.lset("sl2:ended", 0, json.dumps(old))
+    records.client.lset("sl3:ended", 0, json.dumps(old))
     (report,) = told(records).values()
     assert report.placed_ms == report.created_ms

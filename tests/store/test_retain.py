@@ -23,7 +23,7 @@ def ask(records: Records, question: str = "", *, retain_s: int | None, caller: s
 
 
 def left(records: Records, name: str) -> int:
-    return int(records.client.ttl(f"sl2:{name}"))
+    return int(records.client.ttl(f"sl3:{name}"))
 
 
 @pytest.mark.parametrize("retain_s", [30, 5000])
@@ -37,8 +37,6 @@ def test_a_job_and_all_of_its_run_are_kept_for_that_long(records: Records, retai
     of_run = [
         claim.id,
         f"{claim.id}:events",
-        f"{claim.id}:attempts",
-        f"{claim.id}:holders",
         f"blob:{PICTURE}",
     ]
     assert {name: left(records, name) for name in of_job + of_run} == {
@@ -58,8 +56,8 @@ def test_a_list_names_what_one_key_keeps_for_long_whatever_comes_by_another(reco
         page = records.listed(metadata=metadata)
         assert page is not None
         assert [view.id for view in page.views] == [short.id, long.id]
-    (pair,) = (name for name in records.key_names() if name.startswith("sl2:pair:"))
-    for name in ("jobs:anyone", pair.removeprefix("sl2:")):
+    (pair,) = (name for name in records.key_names() if name.startswith("sl3:pair:"))
+    for name in ("jobs:anyone", pair.removeprefix("sl3:")):
         assert left(records, name) > 3 * settings_life_s
 
 
@@ -68,11 +66,11 @@ def test_behind_what_lives_long_a_list_does_not_grow_by_what_is_gone(records: Re
         records.submit()
     for _ in range(100):
         records.wait(1)
-        records.client.delete(f"sl2:{records.submit().id}")
+        records.client.delete(f"sl3:{records.submit().id}")
     for _ in range(200):
         records.wait(1)
         records.submit()
-    assert records.client.zcard("sl2:jobs:anyone") < 2 + 20 + 200
+    assert records.client.zcard("sl3:jobs:anyone") < 2 + 20 + 200
 
 
 def test_without_one_the_settings_count(records: Records) -> None:
@@ -149,7 +147,7 @@ def test_what_a_caller_deletes_is_held_no_more(records: Records, *, ended: bool)
     assert held(records, "anyone") == held_before
     records.purge(stays.id)
     assert held(records, "anyone") == 0
-    assert not [name for name in records.key_names() if name.startswith("sl2:holdings:")]
+    assert not [name for name in records.key_names() if name.startswith("sl3:holdings:")]
 
 
 def test_an_unstored_job_is_held_until_its_end_was_told(records: Records) -> None:
@@ -163,7 +161,7 @@ def test_an_unstored_job_is_held_until_its_end_was_told(records: Records) -> Non
 
 def test_what_is_deleted_after_its_part_went_leaves_no_debt(records: Records) -> None:
     job = ask(records, retain_s=None)
-    (part,) = (name for name in records.key_names() if name.startswith("sl2:holdings:"))
+    (part,) = (name for name in records.key_names() if name.startswith("sl3:holdings:"))
     records.client.delete(part)
     records.purge(job.id)
     assert held(records, "anyone") == 0

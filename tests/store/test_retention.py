@@ -6,7 +6,7 @@ from tests.support.store import BROKEN, FAILURE, LANE, Records
 
 PICTURES = tuple(c * 64 for c in "def")
 # One small record per model the installation ever served, and one counter.
-FOR_EVER = {"sl2:arrivals", "sl2:lanes", "sl2:watched"}
+FOR_EVER = {"sl3:arrivals", "sl3:lanes", "sl3:watched"}
 
 
 def live_and_end(records: Records) -> None:
@@ -62,15 +62,15 @@ def test_after_the_last_job_s_end_every_key_has_a_time_to_live(records: Records)
     live_and_end(records)
     take_in_and_end(records)
     assert {key for key in records.key_names() if records.client.ttl(key) == -1} == FOR_EVER
-    assert records.client.smembers("sl2:lanes") == {INTAKE, LANE}
+    assert records.client.smembers("sl3:lanes") == {INTAKE, LANE}
 
 
 def test_while_a_job_is_alive_what_it_needs_has_no_time_to_live(records: Records) -> None:
     view = records.submit("q", blobs=PICTURES[:1])
     claim = records.claim()
     records.append(claim, 0, "text")
-    needed = {f"sl2:{view.id}", f"sl2:join:{view.caller}:q", f"sl2:blob:{PICTURES[0]}", "sl2:lease"}
-    needed |= {f"sl2:{view.run_id}{suffix}" for suffix in ("", ":events", ":attempts", ":live", ":holders")}
+    needed = {f"sl3:{view.id}", f"sl3:join:{view.caller}:q", f"sl3:blob:{PICTURES[0]}", "sl3:lease"}
+    needed |= {f"sl3:{view.run_id}{suffix}" for suffix in ("", ":events")}
     assert {records.client.ttl(key) for key in needed} == {-1}
 
 

@@ -88,8 +88,8 @@ def test_a_wide_run_goes_back_with_all_its_rows(records: Records, how: str) -> N
 def test_one_answer_alone_leaves_no_trace_of_rows(records: Records) -> None:
     run = records.submit().run_id
     assert claimed(records).rows == 1
-    assert not records.client.hexists(f"sl2:{run}", "rows")
-    assert not records.client.exists("sl2:extra")
+    assert records.field(run, "rows") is None
+    assert not records.client.exists("sl3:extra")
 
 
 def test_a_claim_of_a_full_worker_changes_nothing(records: Records) -> None:
@@ -142,18 +142,18 @@ def test_rows_that_were_miscounted_are_counted_anew(records: Records) -> None:
     records.submit(rows=8)
     records.submit(rows=2)
     claimed(records)
-    right = records.client.hgetall("sl2:extra")
+    right = records.client.hgetall("sl3:extra")
     assert right == {"held:worker_01": "7", f"running:{LANE}": "7", f"queue:{LANE}": "1"}
     assert records.audit() == {}
     wrong = {"held:worker_01": 99, "held:worker_gone": 7, f"queue:{LANE}": 3}
-    records.client.hset("sl2:extra", mapping=wrong)
+    records.client.hset("sl3:extra", mapping=wrong)
     assert records.audit() == {"rows_miscounted": 3}
-    assert records.client.hgetall("sl2:extra") == right
+    assert records.client.hgetall("sl3:extra") == right
 
 
 def test_a_worker_whose_rows_were_miscounted_is_not_sent_away_for_that(records: Records) -> None:
     for _ in range(2):
         records.submit()
     claimed(records)
-    records.client.hset("sl2:extra", "held:worker_01", 7)
+    records.client.hset("sl3:extra", "held:worker_01", 7)
     assert claimed(records).rows == 1

@@ -1,4 +1,4 @@
-"""Running scripts: a store that forgot them is told again; one out of reach says so in one way."""
+"""Calls of the library: a store that lost it is told again; one out of reach says so in one way."""
 
 import asyncio
 import threading
@@ -25,14 +25,14 @@ LIMIT_S = 60
 
 def test_a_store_that_forgot_its_scripts_is_told_them_again(records: Records) -> None:
     job = records.submit().id
-    records.client.script_flush()
+    records.client.function_flush()
     assert records.view(job).status == "queued"
 
 
 def test_one_call_in_a_round_trip_of_several_that_a_store_forgot_is_told_again(records: Records) -> None:
     ids = [records.submit(str(number)).id for number in range(3)]
     calls = [jobs.view(SETTINGS, "anyone", job) for job in ids]
-    records.client.script_flush()
+    records.client.function_flush()
     views = records.store.run_all([*calls, jobs.view(SETTINGS, "somebody else", ids[0])])
     assert [view and view.id for view in views] == [*ids, None]
 
@@ -46,7 +46,7 @@ async def test_threads_and_asyncio_read_the_same_records(redis_settings: RedisSe
         call = jobs.view(SETTINGS, "anyone", submitted.view.id)
         assert await tasks.run(call) == threads.run(call)
         tasks_client: Any = tasks.client
-        await tasks_client.script_flush()
+        await tasks_client.function_flush()
         assert await tasks.run(call) == threads.run(call)
     finally:
         threads.client.close()
@@ -132,7 +132,7 @@ class Waits:
     def pipeline(self, **_: Any) -> "Waits":
         return self
 
-    def evalsha(self, *_: Any) -> None:
+    def fcall(self, *_: Any) -> None:
         self._calls += 1
 
     async def execute(self, **_: Any) -> list[str]:
@@ -216,7 +216,7 @@ def test_a_store_that_answers_and_takes_no_writes_is_not_looked_for_on_the_netwo
     class Refuses:
         """Stands for a server whose disk is full, say, which cannot be had here."""
 
-        def evalsha(self, *_: Any) -> None:
+        def fcall(self, *_: Any) -> None:
             raise ResponseError(said)
 
     store = Store(cast(Redis, Refuses()))

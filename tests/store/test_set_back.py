@@ -71,10 +71,10 @@ def test_dead_workers_are_spared_no_longer_than_behind_an_outage(records: Record
     records.wait(AHEAD_S)
     assert records.rescue() == []
     # As the server's own clock, set back too, would have it.
-    records.client.expire("sl2:spared", AHEAD_S)
+    records.client.expire("sl3:spared", AHEAD_S)
     put_right(records)
-    assert 0 < records.client.pttl("sl2:spared") <= GRACE_MS
-    records.client.delete("sl2:spared")
+    assert 0 < records.client.pttl("sl3:spared") <= GRACE_MS
+    records.client.delete("sl3:spared")
     assert seconds_pass(records, SETTINGS.queue.lease_s + 2)
 
 
@@ -161,7 +161,7 @@ def test_a_clock_set_back_holds_the_store_up_for_no_longer_the_more_is_scheduled
 ) -> None:
     records = Records(real_store)
     due = records.now + due_s * 1000
-    records.client.zadd("sl2:schedule", {f"job_{number:032x}": due for number in range(12_000)})
+    records.client.zadd("sl3:schedule", {f"job_{number:032x}": due for number in range(12_000)})
     records.rescue()
     records.wait(-2)
     before = commands(records)

@@ -67,17 +67,19 @@ def test_a_cancelled_run_takes_no_result(records: Records) -> None:
 
 def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
     view = records.submit()
-    records.settle(records.claim())
+    claim = records.claim()
+    records.append(claim, 0, "A red")
+    records.settle(claim)
     ttl = records.client.ttl
-    assert ttl(f"sl2:{view.id}") == records.given(SETTINGS.retention.job_s)
-    kept = [ttl(f"sl2:{view.run_id}{suffix}") for suffix in ("", ":events", ":attempts", ":holders")]
-    assert kept == [records.given(SETTINGS.retention.result_s)] * 4
+    assert ttl(f"sl3:{view.id}") == records.given(SETTINGS.retention.job_s)
+    kept = [ttl(f"sl3:{view.run_id}{suffix}") for suffix in ("", ":events")]
+    assert kept == [records.given(SETTINGS.retention.result_s)] * 2
 
 
 def test_a_job_outlives_its_result(records: Records) -> None:
     view = records.submit()
     records.settle(records.claim())
-    for key in records.client.keys(f"sl2:{view.run_id}*"):
+    for key in records.client.keys(f"sl3:{view.run_id}*"):
         records.client.delete(key)
     ended = records.view(view.id)
     assert (ended.status, ended.result) == ("succeeded", None)
@@ -91,4 +93,4 @@ def test_how_long_answers_take_is_measured(records: Records) -> None:
         # It waited for a row longer than it was computed.
         records.wait(60)
         records.settle(claim, answer().model_copy(update={"compute_s": float(seconds)}))
-    assert float(records.client.hget(f"sl2:lane:{LANE}", "service_ms")) == 0.8 * 2000 + 0.2 * 4000
+    assert float(records.client.hget(f"sl3:lane:{LANE}", "service_ms")) == 0.8 * 2000 + 0.2 * 4000

@@ -32,7 +32,7 @@ def test_letters_of_any_script_take_no_more_than_their_own_bytes_in_the_record(r
     told = {"straße": "北京 😀"}
     view = records.post(records.placing(), metadata=told).view
     assert view is not None
-    assert records.client.hget(f"sl2:{view.id}", "metadata") == '{"straße":"北京 😀"}'
+    assert records.field(view.id, "metadata") == '{"straße":"北京 😀"}'
     assert records.view(view.id).metadata == told
 
 
@@ -108,7 +108,7 @@ def test_a_request_that_must_not_be_shared_bypasses_cache_and_join(records: Reco
     records.beat()
     first = records.submit("q", key=None)
     assert (first.cache, records.submit("q", key=None).cache) == ("BYPASS", "BYPASS")
-    assert records.client.zcard(f"sl2:queue:{LANE}") == 2
+    assert records.client.zcard(f"sl3:queue:{LANE}") == 2
     records.settle(records.claim())
     assert records.submit("q").cache == "MISS"
 
@@ -155,7 +155,7 @@ def test_pending_jobs_wait_in_the_intake_lane(records: Records) -> None:
         None,
         None,
     )
-    assert records.client.zscore(f"sl2:queue:{INTAKE}", view.id) is not None
+    assert records.client.zscore(f"sl3:queue:{INTAKE}", view.id) is not None
 
 
 def test_who_waits_is_refused_at_once_where_the_answer_would_come_too_late(records: Records) -> None:

@@ -8,17 +8,17 @@ from tests.support.store import LANE, SETTINGS, Records
 def die(records: Records, *held: Claim) -> None:
     """The workers of these claims are lost; the others go on."""
     others = [c for c in records_leased(records) if c not in {h.id for h in held}]
-    tokens = {work: records.client.hget(f"sl2:{work}", "token") for work in others}
+    tokens = {work: records.field(work, "token") for work in others}
     for _ in range(12):
         records.wait(1)
         for work, token in tokens.items():
-            records.client.zadd("sl2:lease", {work: records.now + 10_000})
+            records.client.zadd("sl3:lease", {work: records.now + 10_000})
             assert token
         records.rescue()
 
 
 def records_leased(records: Records) -> list[str]:
-    return list(records.client.zrange("sl2:lease", 0, -1))
+    return list(records.client.zrange("sl3:lease", 0, -1))
 
 
 def shared_deaths(records: Records, times: int) -> tuple[str, list[str]]:
@@ -83,7 +83,7 @@ def test_who_died_with_others_is_not_blamed_for_the_order_in_which_they_are_foun
     assert [work for work, _ in records.rescue()] == [early.run_id]
     records.wait(0.9)
     assert [work for work, _ in records.rescue()] == [late.run_id]
-    assert {records.client.hget(f"sl2:{v.run_id}", "deaths_alone") for v in (early, late)} == {"0"}
+    assert {records.field(v.run_id, "deaths_alone") for v in (early, late)} == {"0"}
 
 
 def test_what_breaks_one_device_after_the_other_is_found(records: Records) -> None:
@@ -105,7 +105,7 @@ def test_a_worker_that_becomes_empty_for_a_suspect_goes_on_doing_so(records: Rec
     records.wait(2.1)
     records.submit()
     assert records.try_claim(worker="worker_a") is None
-    key, lease_ms = f"sl2:emptying:{LANE}", round(records.settings.queue.lease_s * 1000)
+    key, lease_ms = f"sl3:emptying:{LANE}", round(records.settings.queue.lease_s * 1000)
     for go_on in (lambda: records.try_claim(worker="worker_a"), lambda: records.beat(worker="worker_a")):
         records.client.pexpire(key, lease_ms // 2)
         go_on()
@@ -121,10 +121,10 @@ def test_a_worker_that_stops_while_it_becomes_empty_for_a_suspect_is_not_waited_
     keep_emptying(records)
     records.wait(2.1)
     assert records.try_claim(worker="worker_a") is None
-    assert records.client.get(f"sl2:emptying:{LANE}") == "worker_a"
+    assert records.client.get(f"sl3:emptying:{LANE}") == "worker_a"
     records.beat(worker="worker_a", state="gone")
     assert records.try_claim(worker="worker_b") is None
-    assert records.client.get(f"sl2:emptying:{LANE}") == "worker_b"
+    assert records.client.get(f"sl3:emptying:{LANE}") == "worker_b"
 
 
 def test_a_worker_that_was_to_become_empty_takes_part_again_when_no_suspect_is_left(records: Records) -> None:
@@ -137,7 +137,7 @@ def test_a_worker_that_was_to_become_empty_takes_part_again_when_no_suspect_is_l
     for job in suspects:
         records.cancel(job)
     records.beat(worker="worker_a")
-    assert not records.client.exists(f"sl2:emptying:{LANE}")
+    assert not records.client.exists(f"sl3:emptying:{LANE}")
 
 
 def test_a_suspect_is_not_forgotten_when_the_clock_is_set_back(records: Records) -> None:
@@ -205,8 +205,8 @@ def test_a_suspect_that_waits_too_long_empties_one_worker(records: Records) -> N
     other = records.claim(worker="worker_b")
     assert other.id not in suspects
     for work in records_leased(records):
-        if records.client.hget(f"sl2:{work}", "worker") == "worker_a":
-            token = records.client.hget(f"sl2:{work}", "token")
+        if records.field(work, "worker") == "worker_a":
+            token = records.field(work, "token")
             records.give_back(Claim(work, token, "", "", 1, 0, "anyone", False))
     assert records.claim(worker="worker_a").id in suspects
 
@@ -239,5 +239,5 @@ def test_a_suspect_can_be_cancelled(records: Records) -> None:
     for job in jobs:
         records.cancel(job)
     assert records.try_claim() is None
-    assert records.client.zcard(f"sl2:queue:{LANE}") == 0
-    assert not records.client.exists(f"sl2:suspects:{LANE}")
+    assert records.client.zcard(f"sl3:queue:{LANE}") == 0
+    assert not records.client.exists(f"sl3:suspects:{LANE}")

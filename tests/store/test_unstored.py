@@ -32,7 +32,7 @@ def forget(records: Records, job: str) -> list[str] | None:
 def traces(records: Records, *words: str) -> list[str]:
     """Keys that hold one of these words, or are named after it; the marks of a deletion last for seconds."""
     dump = {key: repr(said) for key, said in records.dump().items()}
-    marks = ("sl2:purged:", "sl2:doomed:", "sl2:claim:")
+    marks = ("sl3:purged:", "sl3:doomed:", "sl3:claim:")
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
@@ -107,8 +107,8 @@ def test_where_nobody_is_told_it_is_gone_soon(records: Records) -> None:
     claim = records.claim()
     records.settle(claim)
     left = {key: records.client.ttl(key) for key in traces(records, job.id, claim.id)}
-    lines = {key for key in left if key.startswith(("sl2:calls:", "sl2:hosts:", "sl2:callers"))}
-    assert f"sl2:{job.id}:ended" in left
+    lines = {key for key in left if key.startswith(("sl3:calls:", "sl3:hosts:", "sl3:callers"))}
+    assert f"sl3:{job.id}:ended" in left
     assert {key: ttl for key, ttl in left.items() if key not in lines and not 0 < ttl <= 60} == {}
 
 

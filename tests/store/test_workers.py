@@ -106,9 +106,9 @@ def test_what_a_worker_said_of_its_model_is_kept_until_it_says_otherwise(records
 
 def test_what_is_known_of_a_model_is_kept_while_a_worker_serves_it(records: Records) -> None:
     records.beat(facts={"rows": "4"})
-    records.client.expire(f"sl2:lane:{LANE}", 100)
+    records.client.expire(f"sl3:lane:{LANE}", 100)
     records.beat()
-    assert records.client.ttl(f"sl2:lane:{LANE}") > 100
+    assert records.client.ttl(f"sl3:lane:{LANE}") > 100
 
 
 def test_a_model_that_cannot_load_says_so_until_it_is_loaded(records: Records) -> None:
@@ -144,9 +144,9 @@ def test_workers_that_died_leave_nothing_for_ever(records: Records) -> None:
     records.beat()
     records.beat(worker="worker_02", state="loading")
     ttl = records.client.ttl
-    assert 0 < ttl(f"sl2:ready:{LANE}") <= 86_400
-    assert 0 < ttl(f"sl2:loading:{LANE}") <= 86_400
-    assert 0 < ttl(f"sl2:prints:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl3:ready:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl3:loading:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl3:prints:{LANE}") <= 86_400
 
 
 def test_a_repeated_beat_changes_nothing(records: Records) -> None:
@@ -168,8 +168,8 @@ def test_one_courier_leads_until_it_stops_asking(records: Records) -> None:
     assert lead(records.store, "courier_1", 60_000)
     assert not lead(records.store, "courier_2", 60_000)
     assert lead(records.store, "courier_1", 60_000)
-    assert 0 < records.client.pttl("sl2:leader") <= 60_000
-    records.client.delete("sl2:leader")
+    assert 0 < records.client.pttl("sl3:leader") <= 60_000
+    records.client.delete("sl3:leader")
     assert lead(records.store, "courier_2", 60_000)
     assert not lead(records.store, "courier_1", 60_000)
 

@@ -217,7 +217,7 @@ class Workbench:
         self.store.run(jobs.cancel(self.settings, CALLER, job))
 
     def events(self, job: str) -> list[Event]:
-        chapter = self.store.run(jobs.follow(CALLER, job, 0))
+        chapter = self.store.run(jobs.follow(CALLER, job, 0, first=True))
         assert chapter is not None
         return list(chapter.events)
 

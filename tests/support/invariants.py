@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.job import ENDED, Event, JobView
 
-RUN, JOB = re.compile(r"^sl2:(run_[0-9a-f]+)$"), re.compile(r"^sl2:(job_[0-9a-f]+)$")
+RUN, JOB = re.compile(r"^sl3:(run_[0-9a-f]+)$"), re.compile(r"^sl3:(job_[0-9a-f]+)$")
 RANK = {"queued": 0, "running": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
 
 
@@ -41,7 +41,7 @@ def misplaced(dump: dict[str, Any]) -> Iterator[str]:
 def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
     places: dict[str, list[str]] = {}
     for key, entries in dump.items():
-        if key in ("sl2:lease", "sl2:schedule") or key.startswith("sl2:queue:"):
+        if key in ("sl3:lease", "sl3:schedule") or key.startswith("sl3:queue:"):
             for work, _ in entries:
                 places.setdefault(work, []).append(key)
     for key, record in dump.items():
@@ -52,16 +52,22 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
     yield from (f"{work} is gone but stands in {where}" for work, where in places.items())
 
 
+def subscribers(run: str, dump: dict[str, Any]) -> set[str]:
+    joined: set[str] = dump.get(f"sl3:{run}:live", set())
+    opener = dump.get(f"sl3:{run}", {}).get("opener")
+    return joined | ({opener} if opener else set())
+
+
 def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
-    live = dump.get(f"sl2:{run}:live", set())
+    live = subscribers(run, dump)
     if record["state"] in ENDED:
         if where or live or "token" in record:
             yield f"{run} has ended but stands in {where}, with subscribers {live}"
         return
-    expected = {"queued": f"sl2:queue:{record['lane']}", "retrying": "sl2:schedule"}.get(
-        record["state"], "sl2:lease"
+    expected = {"queued": f"sl3:queue:{record['lane']}", "retrying": "sl3:schedule"}.get(
+        record["state"], "sl3:lease"
     )
-    claimed = run in dump.get(f"sl2:running:{record['lane']}", set())
+    claimed = run in dump.get(f"sl3:running:{record['lane']}", set())
     if claimed != (record["state"] == "running"):
         yield f"{run} is {record['state']} but counted otherwise"
     if where != [expected]:
@@ -71,7 +77,7 @@ def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dic
     if not live:
         yield f"{run} is {record['state']} for nobody"
     for job in live:
-        subscriber = dump.get(f"sl2:{job}", {})
+        subscriber = dump.get(f"sl3:{job}", {})
         if "status" in subscriber or subscriber.get("run") != run:
             yield f"{run} has the subscriber {job}, which is {subscriber}"
 
@@ -80,7 +86,7 @@ def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dic
     waits_for_pictures = "run" not in record and "status" not in record
     if len(where) != int(waits_for_pictures):
         yield f"{job} stands in {where}: {record}"
-    if "run" in record and "status" not in record and job not in dump.get(f"sl2:{record['run']}:live", set()):
+    if "run" in record and "status" not in record and job not in subscribers(record["run"], dump):
         yield f"{job} has not ended but its run does not know it"
 
 
@@ -88,7 +94,7 @@ def _out_of_line(dump: dict[str, Any]) -> Iterator[str]:
     """Waiting work must also stand in its caller's line or among the suspects; every line has its turn."""
     lines, turns, waiting = list[str](), set[str](), set[str]()
     for key, entries in dump.items():
-        kind, _, rest = key.removeprefix("sl2:").partition(":")
+        kind, _, rest = key.removeprefix("sl3:").partition(":")
         if kind == "queue":
             waiting |= {f"{rest} {work}" for work, _ in entries}
         elif kind == "turns":
@@ -97,11 +103,11 @@ def _out_of_line(dump: dict[str, Any]) -> Iterator[str]:
             lines += [f"{rest} {work}" for work, _ in entries]
         elif kind == "line":
             lines += [f"{rest.rsplit(':', 2)[0]} {work}" for work, _ in entries]
-            if rest not in turns and f"sl2:turns:{rest.rsplit(':', 1)[0]}" not in dump:
+            if rest not in turns and f"sl3:turns:{rest.rsplit(':', 1)[0]}" not in dump:
                 yield f"the line {rest} has no turn"
     if sorted(lines) != sorted(waiting):
         yield f"{waiting} wait, in line stand {lines}"
-    yield from (f"{turn} has a turn and no line" for turn in turns if f"sl2:line:{turn}" not in dump)
+    yield from (f"{turn} has a turn and no line" for turn in turns if f"sl3:line:{turn}" not in dump)
 
 
 def untold(view: JobView, events: list[Event]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,7 +16,9 @@ from shared.store import admission, audit, claims, jobs, models, upkeep, webhook
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
-from shared.store.script import ScriptCall, Store
+from shared.store.script import ScriptCall, Store, WritesRefused
+from shared.store.views import Chapter
+from tests.support.stored import change, fields_of, unpacked
 
 T = TypeVar("T")
 READS: dict[str, Callable[[Any, str], Any]] = {
@@ -176,7 +179,7 @@ class Records:
 
     def audit(self) -> dict[str, int]:
         """One walk over every key: what was mended, and which keys are not known."""
-        names = sorted(key.removeprefix("sl2:") for key in self.key_names())
+        names = sorted(key.removeprefix("sl3:") for key in self.key_names())
         mended, strange = self.run(audit.audit(self.settings, names))
         return {**mended, **dict.fromkeys(strange, 1)}
 
@@ -269,17 +272,25 @@ class Records:
         """All there is behind `after`, read as a stream reads: chapter by chapter."""
         found: list[Event] = []
         while True:
-            chapter = self.run(jobs.follow(caller, job, found[-1].id if found else after))
+            chapter = self._chapter(caller, job, found[-1].id if found else after)
             assert chapter is not None
             if not chapter.events:
                 return found
             found += chapter.events
 
+    def _chapter(self, caller: str, job: str, after: int) -> Chapter | None:
+        """As `EventReader` reads."""
+        chapter = self.run(jobs.follow(caller, job, after))
+        if chapter and chapter.unread:
+            with suppress(WritesRefused):
+                return self.run(jobs.follow(caller, job, after, first=True))
+        return chapter
+
     def story(self, job: str) -> list[str]:
         return [e.type for e in self.events(job)]
 
     def key_names(self) -> set[str]:
-        return set(self.client.keys("sl2:*"))
+        return set(self.client.keys("sl3:*"))
 
     def dump(self) -> dict[str, Any]:
         """Everything in the store, to see that nothing changed."""
@@ -289,4 +300,13 @@ class Records:
             pipe.type(key)
         for key, kind in zip(keys, pipe.execute(), strict=True):
             READS[kind](pipe, key)
-        return dict(zip(keys, pipe.execute(), strict=True))
+        found = dict(zip(keys, pipe.execute(), strict=True))
+        return {key: unpacked(value) if isinstance(value, dict) else value for key, value in found.items()}
+
+    def field(self, id: str | None, name: str) -> Any:
+        """Of a job's or a run's record."""
+        return fields_of(self.client, id).get(name)
+
+    def change(self, id: str | None, **fields: Any) -> None:
+        """Sets fields of a job's or a run's record; None removes one."""
+        change(self.client, id, **fields)

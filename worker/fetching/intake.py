@@ -72,14 +72,18 @@ class Intake:
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
-        claimed = self._claim()
-        if claimed is None:
-            return
+        claimed = self.take()
+        if claimed is not None:
+            self.attempt(claimed)
+
+    def attempt(self, claimed: Claim) -> None:
+        """Fetch a claimed job's inputs, and admit it."""
         with self.leases.hold(claimed) as lease, log_attempt(claimed) as entry:
             self._attempt(lease, entry)
             INTAKES.labels(counted_outcome(entry.outcome)).inc()
 
-    def _claim(self) -> Claim | None:
+    def take(self) -> Claim | None:
+        """Claim the next job that waits for its inputs."""
         call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
         try:
             return take(self.store, call)

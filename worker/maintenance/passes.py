@@ -13,7 +13,7 @@ from shared.store.nudges import Nudger
 from shared.store.reports import AT_ONCE as REPORTS_AT_ONCE
 from shared.store.reports import Report, ended
 from shared.store.script import Store
-from shared.store.upkeep import AT_ONCE, due, expire
+from shared.store.upkeep import AT_ONCE, due, expire, finish
 from shared.store.workers import backlog
 from shared.telemetry.logs import fields
 from worker.maintenance.collect import BlobCollector
@@ -84,6 +84,7 @@ def passes(settings: Settings, store: Store, nudger: Nudger, blobs: Blobs) -> di
         "rescued": lambda: rescue_lost(settings, store, nudger),
         "due": lambda: start_due(store, nudger),
         "late": lambda: end_late(settings, store),
+        "finished": lambda: finish_ends(settings, store),
         "removed": ModelRemoval(settings, store).end_waiting,
         "mended": Audit(settings, store).walk,
         "collected": BlobCollector(store, blobs).collect,
@@ -119,6 +120,14 @@ def start_due(store: Store, nudger: Nudger) -> int:
 def end_late(settings: Settings, store: Store) -> int:
     """End work whose deadline has passed."""
     return _until_done(lambda: len(store.run(expire(settings))))
+
+
+def finish_ends(settings: Settings, store: Store) -> int:
+    """Write the ends of jobs that share a run, in pieces that let others at the store; returns the pieces."""
+    pieces, end = 0, time.monotonic() + LONGEST_S
+    while store.run(finish(settings)) and time.monotonic() < end:
+        pieces += 1
+    return pieces
 
 
 def _until_done(move: Pass) -> int:

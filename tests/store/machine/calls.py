@@ -109,7 +109,7 @@ class Calls(Base):
         """When calls that nobody waits for are forgotten is left to the store."""
         book = self.model.book
         void = [call for call in book.calls if book.is_void(call)]
-        book.lose([call for call in void if not self.records.client.exists(f"sl2:{call}")])
+        book.lose([call for call in void if not self.records.client.exists(f"sl3:{call}")])
 
     def tell(self, errand: DueDelivery, how: str, *, again: bool = False) -> None:
         status = {"taken": 200, "gone": 410}.get(how, 500)

@@ -8,7 +8,7 @@ from tests.store.machine.turns import Ledger
 from tests.store.machine.work import CLASSES, Work
 
 PATIENCE_MS = 2_000
-COPIES = 4
+COPIES = 1
 
 
 def expected_claim(

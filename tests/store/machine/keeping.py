@@ -132,8 +132,8 @@ class Upkeep(Moves):
     def another_release_writes(self, place: str, at: int) -> None:
         """A worker of this release leaves it alone."""
         work = self.some([w for w in self.model.waiting(LANE) if not w.suspect], at)
-        self.records.client.hset(f"sl2:{work.id}", "v", 2)
+        self.records.change(work.id, v=2)
         work.newer = True
         self.claim(place)
-        self.records.client.hset(f"sl2:{work.id}", "v", 1)
+        self.records.change(work.id, v=1)
         work.newer = False

@@ -88,7 +88,7 @@ class Moves(Calls):
         return claim
 
     def _ended(self, work: str) -> bool:
-        state, status = self.records.client.hmget(f"sl2:{work}", "state", "status")
+        state, status = (self.records.field(work, name) for name in ("state", "status"))
         return status is not None or state in ENDED
 
     def publish(self, claim: Claim, text: str = "a", back: int = 0, *, again: bool = False) -> None:

@@ -18,8 +18,8 @@ from api.server.errors import OWN
 from docs.generate.pages import pages as generated
 from shared.models_file import load_models
 from shared.settings import CLIENT_KEY, CLIENT_URL, Settings, known_names
-from shared.store.script import FOLDER
 from sightline.exits import Exit
+from tests.support.functions import functions
 from tests.support.snippets import BY_HAND, DATA, FENCE, KINDS, ROOT, Snippet, pages, snippets
 from worker.celery_app import Exit as WorkerExit
 
@@ -42,7 +42,7 @@ VARIABLE = re.compile(r"SIGHTLINE_[A-Z_]+")
 TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 FENCE_LINE = re.compile(r"^[ \t>]*(?:```|~~~)", re.MULTILINE)
 BIN = Path(sys.executable).parent
-# What puts work into another state, in the scripts' own lines.
+# What puts work into another state, in the functions' own lines.
 TRANSITION = re.compile(
     r"\b(?:open_run|enqueue|requeue|postpone|stand|end_run|fail_work|leave)\(|'state', 'running'"
 )
@@ -186,10 +186,10 @@ def test_an_index_names_every_page_of_its_folder(index: Path) -> None:
     assert set(index.parent.glob("*.md")) - {index} - named == set()
 
 
-def test_the_pictures_of_a_life_name_every_script_that_moves_work() -> None:
+def test_the_pictures_of_a_life_name_every_function_that_moves_work() -> None:
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     drawn = {name for edge in EDGE.findall(text) for name in edge.split(", ")}
-    moving = {path.stem for path in FOLDER.glob("*.lua") if TRANSITION.search(_code(path))}
+    moving = {name for name, function in functions().items() if TRANSITION.search(function.own)}
 
     assert drawn == moving
 
@@ -204,10 +204,6 @@ def _succeeds(program: str, *arguments: str) -> None:
     argv = [str(shutil.which(program)), *arguments]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def _code(path: Path) -> str:
-    return "\n".join(line.split("--")[0] for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def test_the_lines_for_nginx_let_pass_whatever_the_service_takes(tmp_path: Path) -> None:

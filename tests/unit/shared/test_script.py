@@ -1,9 +1,10 @@
-"""Scripts: every file is whole, says what it takes, and takes what it is given."""
+"""Functions: each one says what it takes, and takes what it is given."""
 
 import json
 import re
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -37,14 +38,15 @@ from shared.store import (
 )
 from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
-from shared.store.script import FOLDER, Script, ScriptCall, Store, T
+from shared.store.library import FOLDER, LIBRARY, Library
+from shared.store.script import Script, ScriptCall, Store, T
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Endpoint, EndpointUpdate, Notice, Webhook
+from tests.support.functions import code, functions, helpers
 from tests.support.store import answer
 from tests.support.views import QUEUED
 
-NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
-INCLUDES = {path.stem for path in (FOLDER / "includes").glob("*.lua")}
+NAMES = sorted(functions())
 SETTINGS = Settings()
 PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2)
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
@@ -107,7 +109,7 @@ def of_admission() -> Iterator[ScriptCall]:
         request_id="r",
         trace="t",
     )
-    yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True)
+    yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True, spare=1)
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)
@@ -130,6 +132,7 @@ def of_claims() -> Iterator[ScriptCall]:
 def of_upkeep() -> Iterator[ScriptCall]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
+    yield audit.set_aside()
     yield memory.memory()
     yield headroom.writable(SETTINGS)
     yield holdings.holding("anyone", 1)
@@ -138,6 +141,7 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield upkeep.due()
     yield reports.ended()
     yield upkeep.expire(SETTINGS)
+    yield upkeep.finish(SETTINGS)
     yield admin_actions.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
     yield models.registered()
     yield admin_actions.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
@@ -151,6 +155,7 @@ def of_jobs() -> Iterator[ScriptCall]:
     yield jobs.view(SETTINGS, "anyone", "job_1")
     yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER, results=False)
     yield jobs.follow("anyone", "job_1", 0)
+    yield jobs.follow("anyone", "job_1", 0, first=True)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
     yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True)
     yield jobs.purged("anyone", "job_1")
@@ -218,72 +223,51 @@ def of_workers() -> Iterator[ScriptCall]:
     yield from taken.calls
 
 
-def code(source: str) -> str:
-    """The source without its comments."""
-    return "\n".join(line.split("--")[0] for line in source.splitlines())
-
-
 def used(source: str) -> set[str]:
     """The arguments a script reads; `now` is the tests' own. Placing reads them as `p`."""
     return set(re.findall(r"\b[ap]\.(\w+)", code(source))) - {"now"}
 
 
-def header(name: str) -> str:
-    """A file's leading comment, and what it refers to."""
-    lines = (FOLDER / f"{name}.lua").read_text(encoding="utf-8").splitlines()
-    own = "\n".join(line for line in lines[: next(i for i, x in enumerate(lines) if not x.startswith("--"))])
-    return own + (header("submit") if name == "admit" else "")
+def test_every_function_of_a_file_is_called() -> None:
+    called = {"clock", "save", "changes", "add_change"}  # with which every call begins and ends
+    for function in functions().values():
+        called |= set(re.findall(r"(?<![\w:])(?:[A-Z]\w*\.)?(\w+)\(", function.source))
+    assert {name.rpartition(".")[2] for _, name in helpers()} - called == {"transition"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_include_is_in_place_once(name: str) -> None:
-    source = Script(name).source
-    assert "@include" not in source
-    included = re.findall(r"^-- @include (\w+)$", (FOLDER / f"{name}.lua").read_text(encoding="utf-8"), re.M)
-    assert included[0] == "base"
-    assert len(included) == len(set(included))
-    assert set(included) <= INCLUDES
+def test_the_library_is_named_by_its_code(tmp_path: Path) -> None:
+    for path in FOLDER.glob("*.lua"):
+        (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert Library(tmp_path).name == LIBRARY.name
+    (tmp_path / "queue.lua").write_text("-- nothing\n", encoding="utf-8")
+    assert Library(tmp_path).name != LIBRARY.name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_script_has_the_functions_that_it_calls_and_no_other(name: str) -> None:
-    source = Script(name).source
-    made = re.findall(r"^ *local function (\w+)\(", source, re.M)
-    everywhere = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua"))
-    known = set(re.findall(r"^local function (\w+)\(", everywhere, re.M))
-    called = set(re.findall(r"(?<![\w.:])(\w+)\(", re.sub(r"function \w+\(", "", source)))
-    assert called & known == set(made) & known
-    assert len(made) == len(set(made))
-
-
-def test_no_include_is_left_over() -> None:
-    sources = [path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua")]
-    assert {name for source in sources for name in re.findall(r"@include (\w+)", source)} == INCLUDES
-
-
-def test_a_missing_script_stops_the_start_and_not_the_first_request() -> None:
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_function_stops_the_start_and_not_the_first_request() -> None:
+    with pytest.raises(KeyError):
         Script("nothing")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_script_s_header_says_what_it_does_takes_and_returns(name: str) -> None:
-    said = header(name)
+def test_a_function_s_header_says_what_it_does_takes_and_returns(name: str) -> None:
+    said = functions()[name].header
+    said += functions()["submit"].header if name in ("admit", "foretell") else ""
+    said += functions()["follow"].header if name == "follow_first" else ""
     assert re.search(r"^--   a +\S", said, re.M)
     assert re.search(r"^--   returns \S", said, re.M)
-    assert used((FOLDER / f"{name}.lua").read_text(encoding="utf-8")) <= set(re.findall(r"\w+", said))
+    assert used(functions()[name].body) <= set(re.findall(r"\w+", said))
 
 
 @pytest.mark.parametrize("call", list(calls()), ids=lambda call: call.script.name)
-def test_a_script_is_given_what_it_reads(call: ScriptCall) -> None:
+def test_a_function_is_given_what_it_reads(call: ScriptCall) -> None:
     given = set(json.loads(call.argv[0]))
     # Admitted work was accepted before: what may refuse it is not asked.
     refusing = {"must_be_ready", "patience_ms", "max_queued", "max_queued_caller", "pending"}
     never_asked = refusing if call.script.name == "admit" else set()
-    assert used(call.script.source) - never_asked - given == set()
+    assert used(functions()[call.script.name].source) - never_asked - given == set()
 
 
-def test_every_script_has_its_transition() -> None:
+def test_every_function_has_its_transition() -> None:
     assert sorted(call.script.name for call in calls()) == NAMES
 
 

@@ -1,23 +1,22 @@
-"""Scripts: the header of each names what it writes, so that whoever changes a record finds who else does."""
+"""Functions: the header of each names what it writes, so that who changes a record finds the others."""
 
 import re
 
 import pytest
 
-from shared.store.script import FOLDER
+from tests.support.functions import functions
 
-# Of what stands in the file itself; what its includes write is said by their names.
+# Of what stands in the function itself; what its helpers write is said by their names.
 WRITE = re.compile(
-    r"redis\.call\('(?:SET|DEL|INCR|P?EXPIRE|H(?:SET|DEL|INCRBY)|[ZS](?:ADD|REM)\w*|[LR]PUSH|XADD)', "
+    r"call\('(?:SET|DEL|INCR|P?EXPIRE|H(?:SET|DEL|INCRBY)|[ZS](?:ADD|REM)\w*|[LR]PUSH|XADD)', "
     r"(?:P \.\. '(\w+)|key \.\. ':(\w+)')"
 )
 # The audit mends whatever there is.
-NAMES = sorted(path.stem for path in FOLDER.glob("*.lua") if path.stem != "audit")
+NAMES = sorted(functions().keys() - {"audit"})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_script_s_header_names_the_records_that_it_writes(name: str) -> None:
-    source = (FOLDER / f"{name}.lua").read_text(encoding="utf-8")
-    said = re.search(r"^--   writes (.*?)^--(?:   \w| @)", source, re.DOTALL | re.MULTILINE)
-    written = {key or suffix for key, suffix in WRITE.findall(source)}
+def test_a_function_s_header_names_the_records_that_it_writes(name: str) -> None:
+    said = re.search(r"^--   writes (.*?)(?:^--   \w|\Z)", functions()[name].header, re.DOTALL | re.MULTILINE)
+    written = {key or suffix for key, suffix in WRITE.findall(functions()[name].body)}
     assert written <= set(re.findall(r"\w+", said[1] if said else ""))

@@ -9,7 +9,6 @@ from redis import Redis
 
 from shared.settings import RedisSettings
 from shared.store.keys import PREFIX
-from shared.store.memory import AT_ITS_END
 from sightline.doctor import records
 from sightline.doctor.check import Check, State
 from tests.support.clients import until
@@ -81,16 +80,15 @@ def test_who_sees_new_jobs_refused_is_told_how_much_is_reserved_for_those_that_w
     server: RedisServer, configured: Callable[..., None]
 ) -> None:
     configured(maxmemory="500mb")
-    waiting = 500 * 2**20 // AT_ITS_END
     with Redis(port=server.port) as client:
-        client.zadd(f"{PREFIX}queue:org/a", {f"run_{number}": number for number in range(waiting)})
+        client.set(f"{PREFIX}reserved", 500 * 2**20)
         try:
-            checks = list(records.checks(settings(server), ["org/a"]))
+            checks = list(records.checks(settings(server)))
         finally:
-            client.delete(f"{PREFIX}queue:org/a")
+            client.delete(f"{PREFIX}reserved")
     (found,) = (check for check in checks if check.about == "memory")
     assert found.state == "problem"
-    assert "500.0 MiB more reserved for what waits: new jobs are refused" in found.said
+    assert "500.0 MiB more reserved for accepted work: new jobs are refused" in found.said
 
 
 def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) -> None:
@@ -103,13 +101,39 @@ def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) ->
     assert found["redis"] == "problem"
 
 
+def test_a_server_without_functions_is_named_with_what_to_do() -> None:
+    with redis_server("--rename-command", "FCALL", "") as server:
+        (found,) = records.checks(settings(server))
+    assert (found.state, "has no Redis Functions" in found.said) == ("problem", True)
+
+
+def test_records_of_an_earlier_layout_are_named(server: RedisServer) -> None:
+    with Redis(port=server.port) as client:
+        client.sadd("sl2:lanes", "model.m")
+        try:
+            found = states(records.checks(settings(server)))
+        finally:
+            client.delete("sl2:lanes")
+    assert found["layout"] == "problem"
+
+
+def test_records_that_were_set_aside_are_named(server: RedisServer) -> None:
+    with Redis(port=server.port) as client:
+        client.hset(f"{PREFIX}bad", "run_1", "it lacks lane")
+        try:
+            (found,) = (check for check in records.checks(settings(server)) if check.about == "records")
+        finally:
+            client.delete(f"{PREFIX}bad")
+    assert (found.state, "run_1: it lacks lane" in found.said) == ("warning", True)
+
+
 def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:
     with cluster() as server:
         (found,) = records.checks(settings(server))
     assert (found.state, "is a cluster" in found.said) == ("problem", True)
 
 
-def test_a_user_who_may_not_run_scripts_is_named(server: RedisServer) -> None:
+def test_a_user_who_may_not_call_functions_is_named(server: RedisServer) -> None:
     with Redis(port=server.port) as client:
         client.acl_setuser(
             "reader", enabled=True, passwords="+swordfish", keys="*", commands=["+info", "+time"]
@@ -120,7 +144,7 @@ def test_a_user_who_may_not_run_scripts_is_named(server: RedisServer) -> None:
         finally:
             client.acl_deluser("reader")
     assert (found.about, found.state) == ("redis", "problem")
-    assert "eval" in found.said
+    assert "fcall" in found.said
 
 
 def test_a_record_store_that_is_not_there_is_named_without_its_password() -> None:

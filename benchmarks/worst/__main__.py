@@ -1,0 +1,190 @@
+"""How long one function holds the record store on its worst day: two minutes.
+
+Runs that 256 jobs share, callers with 16 endpoints, a removed model, lost leases, answers that are copied, a
+picture that thousands hold, records that cannot be read. Each figure is the longest single call by the
+server's own clock, and how many calls all of the work took.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.frame import command, report
+from benchmarks.frame.command import Options, Say
+from benchmarks.frame.report import Findings
+from benchmarks.frame.statistics import Bound
+from benchmarks.store.probe import ANSWER, LANE, PRINT, SETTINGS, Probe, served
+from shared.store import admission, audit, claims, jobs, models, upkeep, webhook_endpoints
+from shared.store.script import ScriptCall
+from shared.webhooks import Endpoint
+
+RUNS, JOINED, ENDPOINTS = 50, 256, 16
+CALLER = "caller-0"
+HOLDERS = 3000
+LIMIT_MS = 50.0
+"""Callers of other models wait no longer for one call."""
+
+
+class Day:
+    """A server, and the longest call of each kind."""
+
+    def __init__(self, client: Any) -> None:
+        self.probe = Probe(client, callers=1)
+        self.client, self.found = client, dict[str, dict[str, float]]()
+        client.config_set("slowlog-max-len", 4000)
+
+    def timed(self, name: str, calls: Iterator[ScriptCall[Any]]) -> list[Any]:
+        """Runs calls one by one."""
+        self.client.config_set("slowlog-log-slower-than", 100)
+        self.client.slowlog_reset()
+        replies = [self.probe.store.run(call) for call in calls]
+        took = [
+            entry["duration"]
+            for entry in self.client.slowlog_get(4000)
+            if b"FCALL" in entry["command"].upper()
+        ]
+        self.client.config_set("slowlog-log-slower-than", -1)
+        longest = round(max(took, default=100) / 1000, 2)
+        self.found[name] = {"longest_ms": longest, "calls": len(replies)}
+        return replies
+
+    def until(self, name: str, call: ScriptCall[Any], over: Callable[[Any], bool]) -> None:
+        """The same call, until its reply says that nothing is left."""
+
+        replies: list[Any] = []
+
+        def keep(reply: Any) -> Any:
+            replies.append(call.parse(reply))
+            return replies[-1]
+
+        def calls() -> Iterator[ScriptCall[Any]]:
+            while not replies or not over(replies[-1]):
+                yield ScriptCall(call.script, call.arguments, keep)
+
+        self.timed(name, calls())
+
+    def shared_runs(self, count: int) -> None:
+        """Runs that so many jobs of one caller share."""
+        for _ in range(count):
+            first, *_ = self.probe.placings(1)
+            joined = [
+                type(first)(**{**vars(first), "job": f"job_{secrets.token_hex(16)}"}) for _ in range(JOINED)
+            ]
+            self.probe.store.run_all(self.probe.submits(joined))
+
+    def endpoints(self) -> None:
+        for number in range(ENDPOINTS):
+            endpoint = Endpoint(f"wh_{number:x}", "https://example.com/", ("job.*",), "", 1)
+            self.probe.store.run(webhook_endpoints.create(CALLER, endpoint, "example.com", "s"))
+
+
+def measure(_: Options, say: Say) -> Findings:
+    found = served(lambda client: worst(client, say))
+    limits = [Bound(name, figures["longest_ms"], LIMIT_MS, "ms") for name, figures in found.items()]
+    return Findings({"longest": found}, picture(found), limits)
+
+
+def worst(client: Any, say: Say) -> dict[str, dict[str, float]]:
+    day = Day(client)
+    for part in (settled, rescued, removed, copied, held, spoilt, paged):
+        say(part.__name__)
+        client.flushall()
+        day.endpoints()
+        day.probe.beat()
+        part(day)
+    return day.found
+
+
+def claimed(day: Day, count: int) -> list[Any]:
+    return [day.probe.store.run(call) for call in day.probe.claims(count)]
+
+
+def settled(day: Day) -> None:
+    day.shared_runs(RUNS)
+    taken = day.timed("claim of a shared run", iter(day.probe.claims(RUNS)))
+    day.timed("settle of a shared run", iter(day.probe.settles(taken)))
+    day.until("finish: ends of shared runs, with endpoints", upkeep.finish(SETTINGS), lambda left: not left)
+
+
+def rescued(day: Day) -> None:
+    day.shared_runs(2 * RUNS)
+    claimed(day, 2 * RUNS)
+    first = day.client.time()[0] * 1000
+    last = first + round(SETTINGS.queue.lease_s * 1000)
+    call = claims.rescue(SETTINGS)
+    # A clock that goes on second by second: a leap would be an outage, after which leases are spared.
+    clock = [
+        ScriptCall(call.script, {**call.arguments, "now": at}, call.parse)
+        for at in range(first, last + 6000, 1000)
+    ]
+    # A beat long ago looks like an outage, too.
+    day.probe.store.run(clock[0])
+    day.client.delete("sl3:spared")
+    day.timed("rescue of shared runs", iter(clock))
+
+
+def removed(day: Day) -> None:
+    day.shared_runs(RUNS)
+    day.probe.store.run(models.remove(LANE))
+    day.until("sweep of a removed model", models.end_waiting(SETTINGS, LANE), lambda swept: not swept.ended)
+    day.until("finish: ends of a removed model", upkeep.finish(SETTINGS), lambda left: not left)
+
+
+def copied(day: Day) -> None:
+    """Runs of one question that could not be joined, answered while they waited."""
+    first, *_ = day.probe.placings(1)
+    for _ in range(RUNS):
+        run = {"job": f"job_{secrets.token_hex(16)}", "run": f"run_{secrets.token_hex(16)}"}
+        day.probe.store.run_all(day.probe.submits([type(first)(**{**vars(first), **run})]))
+        day.client.delete(f"sl3:join:{first.key}")
+    (taken,) = claimed(day, 1)
+    day.probe.store.run(claims.settle(SETTINGS, taken, ANSWER, fingerprint=PRINT))
+    day.timed("claim that copies an answer", iter(claims.within(8, call) for call in day.probe.claims(RUNS)))
+
+
+def held(day: Day) -> None:
+    picture = secrets.token_hex(32)
+    for _ in range(HOLDERS // 500):
+        placings = day.probe.placings(500)
+        day.probe.store.run_all(
+            [
+                admission.submit(
+                    type(placing)(**{**vars(placing), "blobs": (picture,)}), SETTINGS, uploaded=True
+                )
+                for placing in placings
+            ]
+        )
+    day.timed("audit of a picture that thousands hold", iter([audit.audit(SETTINGS, [f"blob:{picture}"])]))
+    names = [key.removeprefix("sl3:") for key in day.client.keys("sl3:*")]
+    steps = (names[at : at + 50] for at in range(0, len(names), 50))
+    day.timed("audit of fifty keys", (audit.audit(SETTINGS, step) for step in steps))
+
+
+def spoilt(day: Day) -> None:
+    placings = day.probe.placings(1000)
+    day.probe.store.run_all(day.probe.submits(placings))
+    for placing in placings:
+        day.client.hset(f"sl3:{placing.run}", "r", "{")
+    day.timed("claim over a thousand broken records", iter(claims.within(8, c) for c in day.probe.claims(60)))
+
+
+def paged(day: Day) -> None:
+    placings = day.probe.placings(400)
+    day.probe.store.run_all(day.probe.submits(placings))
+    day.probe.store.run_all(day.probe.settles(claimed(day, 200)))
+    page = jobs.jobs(SETTINGS, CALLER, after=None, limit=100)
+    day.timed("page of 100 queued jobs", iter([page] * 5))
+
+
+def picture(found: dict[str, dict[str, float]]) -> Figure:
+    figure, panel = report.figure(size=(9, 4))
+    names = list(found)
+    panel.barh(names, [found[name]["longest_ms"] for name in names])
+    panel.set_xlabel("longest call, ms")
+    return figure
+
+
+if __name__ == "__main__":
+    command.main("worst", __doc__, measure)

@@ -1,0 +1,95 @@
+"""A record that cannot be read hurts nobody but the jobs that hang on it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from shared.job import Times
+from shared.store import batches
+from shared.webhooks import Webhook
+from tests.support.store import LANE, PRINT, Records
+
+Spoil = Callable[[Records, str], object]
+FAULTS: dict[str, Spoil] = {
+    "no JSON": lambda records, id: records.client.hset(f"sl3:{id}", "r", "{"),
+    "a list": lambda records, id: records.client.hset(f"sl3:{id}", "r", "[1]"),
+    "no lane": lambda records, id: records.change(id, lane=None, model_lane=None),
+    "another type": lambda records, id: (
+        records.client.delete(f"sl3:{id}"),
+        records.client.set(f"sl3:{id}", "x"),
+    ),
+}
+spoilt = pytest.mark.parametrize("spoil", FAULTS.values(), ids=FAULTS)
+
+
+def ends_typed(records: Records, job: str) -> None:
+    records.audit()
+    seen = records.view(job)
+    assert (seen.status, seen.error and seen.error.code) == ("failed", "internal_error")
+
+
+@spoilt
+def test_the_line_goes_on_behind_a_spoilt_run(records: Records, spoil: Spoil) -> None:
+    bad, good = records.submit(), records.submit()
+    spoil(records, str(bad.run_id))
+    assert records.claim().id == good.run_id
+    assert list(records.client.hgetall("sl3:bad")) == [bad.run_id]
+    ends_typed(records, bad.id)
+    assert records.client.exists(f"sl3:aside:{bad.run_id}")
+    assert records.client.ttl(f"sl3:aside:{bad.run_id}") > 0
+
+
+@spoilt
+def test_other_leases_are_looked_after(records: Records, spoil: Spoil) -> None:
+    bad, good = records.submit(), records.submit()
+    for _ in range(2):
+        records.claim()
+    spoil(records, str(bad.run_id))
+    records.lose_worker()
+    assert records.claim(fingerprint=PRINT).id == good.run_id
+    ends_typed(records, bad.id)
+
+
+@spoilt
+def test_other_deadlines_are_kept(records: Records, spoil: Spoil) -> None:
+    times = Times(finish_by=records.now + 1000)
+    bad, good = (records.post(records.placing(), times=times).view for _ in range(2))
+    assert bad is not None
+    assert good is not None
+    spoil(records, bad.id)
+    records.wait(2)
+    records.expire()
+    assert records.view(good.id).status == "failed"
+    records.audit()
+    assert records.client.zcard(f"sl3:queue:{LANE}") == 0, "a run for nobody waits"
+
+
+@spoilt
+def test_a_spoilt_run_s_jobs_can_be_read_and_cancelled(records: Records, spoil: Spoil) -> None:
+    job = records.submit()
+    spoil(records, str(job.run_id))
+    assert records.view(job.id).status == "queued"
+    records.cancel(job.id)
+    assert records.view(job.id).ended
+
+
+def test_other_callers_webhooks_are_called(records: Records) -> None:
+    hook = Webhook("https://example.com/", host="example.com")
+    for caller in ("broken", "whole"):
+        records.post(records.placing(caller=caller), webhook=hook)
+        records.settle(records.claim())
+    for key in records.client.keys("sl3:calls:broken:*"):
+        records.client.delete(key)
+        records.client.set(key, "x")
+    delivery = records.errand()
+    assert delivery is not None
+    assert delivery.notice.job is not None
+    assert delivery.notice.job.caller == "whole"
+    assert list(records.client.hgetall("sl3:bad")) == ["calls:broken"]
+
+
+def test_other_batches_go_on(records: Records) -> None:
+    records.client.set("sl3:batch_0a", "x")
+    records.client.zadd("sl3:batching", {"batch_0a": 1})
+    assert records.run(batches.take(records.settings, records.token())) is None, "and no error"
+    assert not records.client.exists("sl3:batching")

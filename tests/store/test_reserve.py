@@ -1,0 +1,90 @@
+"""Accepted work has room to end: reserved from what it may answer, then settled to what it does hold."""
+
+from dataclasses import replace
+
+from shared.store import admission, claims
+from shared.store.admission import Submitted
+from shared.store.holdings import holding
+from shared.store.memory import memory
+from shared.store.script import Store
+from tests.support.store import PRINT, SETTINGS, Records, answer
+
+LONG = answer("x" * 30_000)
+ROOM = 150_000
+
+
+def ask(records: Records, question: str = "", spare: int | None = None) -> Submitted:
+    placing = replace(records.placing(question), room=ROOM)
+    return records.run(admission.submit(placing, records.settings, uploaded=True, spare=spare))
+
+
+def reserved(records: Records) -> int:
+    return int(records.client.get("sl3:reserved") or 0)
+
+
+def held(records: Records) -> int:
+    return records.run(holding("anyone", SETTINGS.retention.result_s))
+
+
+def test_room_is_reserved_until_the_end_and_joined_questions_need_none(records: Records) -> None:
+    for number in range(2):
+        ask(records, question="q")
+        waiting = ask(records, question=f"other {number}").view
+    assert waiting is not None
+    assert reserved(records) == 3 * ROOM
+    records.settle(records.claim())
+    assert reserved(records) == 2 * ROOM
+    records.cancel(str(waiting.id))
+    assert reserved(records) == ROOM
+    records.settle(records.claim(), LONG)
+    assert reserved(records) == 0
+
+
+def test_a_job_whose_inputs_are_fetched_has_its_room_from_the_start(records: Records) -> None:
+    records.submit_pending()
+    assert reserved(records) == admission.ROOM
+    records.admit(records.claim_pending())
+    assert reserved(records) == admission.ROOM
+    records.submit_pending()
+    records.fail_intake(records.claim_pending())
+    assert reserved(records) == admission.ROOM
+
+
+def test_work_that_finds_no_room_is_refused_whole(records: Records) -> None:
+    assert ask(records, spare=3 * ROOM, question="q").word == "queued"
+    assert ask(records, spare=3 * ROOM).word == "queued"
+    before = records.dump()
+    assert ask(records, spare=3 * ROOM).word == "memory"
+    assert records.dump() == before
+    assert ask(records, spare=3 * ROOM, question="q").word == "known", "what is computed anyway needs no more"
+
+
+def test_a_caller_is_charged_what_its_answers_hold(records: Records) -> None:
+    ask(records)
+    assert held(records) > ROOM
+    claim = records.claim()
+    records.append(claim, 0, "x" * 10_000)
+    records.settle(claim, LONG)
+    assert 70_000 < held(records) < 80_000
+
+
+def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(real_store: Store) -> None:
+    records, limit = Records(real_store), 24 * 2**20
+    records.client.config_set("maxmemory", limit)
+    try:
+        accepted = 0
+        while True:
+            used, *_ = records.run(memory())
+            if ask(records, spare=int(0.9 * limit) - used).word == "memory":
+                break
+            accepted += 1
+        highest = 0
+        for _ in range(accepted):
+            claim = records.claim()
+            records.append(claim, 0, "x" * 30_000)
+            assert records.run(claims.settle(records.settings, claim, LONG, fingerprint=PRINT)) == "settled"
+            highest = max(highest, records.run(memory()).used)
+        assert accepted > 100
+        assert highest < limit
+    finally:
+        records.client.config_set("maxmemory", 0)

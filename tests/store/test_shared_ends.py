@@ -1,0 +1,82 @@
+"""A run that hundreds of jobs share ends at once for whoever reads it, and in pieces for the store."""
+
+import pytest
+
+from shared.store import upkeep, webhook_endpoints
+from shared.store.script import Store
+from shared.webhooks import Endpoint
+from tests.support.store import BROKEN, Records, answer
+
+JOINED = 100
+
+
+@pytest.fixture
+def shared(records: Records) -> list[str]:
+    """A settled run whose ends one call could not all write."""
+    jobs = [records.submit("q").id for _ in range(JOINED)]
+    claim = records.claim()
+    finish(records)
+    records.settle(claim)
+    assert records.client.llen("sl3:ending") == 1
+    return jobs
+
+
+def finish(records: Records) -> int:
+    """Writes all ends; how many calls it took."""
+    calls = 1
+    while records.run(upkeep.finish(records.settings)):
+        calls += 1
+    return calls
+
+
+def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: list[str]) -> None:
+    before = [records.view(job) for job in shared]
+    assert {view.status for view in before} == {"succeeded"}
+    assert {records.story(job)[-1] for job in shared} == {"succeeded"}
+    assert {view.result for view in before} == {answer()}
+    listed = records.listed(limit=200, status="succeeded")
+    assert listed is not None
+    assert len(listed.views) == JOINED
+    assert not records.listed(limit=200, status="running").views  # type: ignore[union-attr]
+    finish(records)
+    assert [records.view(job) for job in shared] == before
+    assert records.client.llen("sl3:ending") == 0
+    assert records.audit() == {}
+
+
+def test_an_end_that_is_still_to_be_written_is_not_changed_by_a_cancel(
+    records: Records, shared: list[str]
+) -> None:
+    for job in shared:
+        records.cancel(job)
+    assert {records.view(job).status for job in shared} == {"succeeded"}
+    finish(records)
+    assert {records.view(job).status for job in shared} == {"succeeded"}
+
+
+def test_each_end_is_told_once_whoever_goes_on(real_store: Store) -> None:
+    records = Records(real_store)
+    for number in range(16):
+        endpoint = Endpoint(f"wh_{number}", "https://example.com/", ("job.*",), "", 1)
+        records.run(webhook_endpoints.create("anyone", endpoint, "example.com", "s"))
+    jobs = [records.submit("q").id for _ in range(JOINED)]
+    records.settle(records.claim(), BROKEN)
+    assert finish(records) > 5, "in pieces"
+    assert records.client.zcard("sl3:calls:anyone:example.com") == JOINED * 16 * 2, "their beginning, too"
+    assert records.client.zcard("sl3:notices:anyone") == JOINED
+    assert {records.view(job).error for job in jobs} == {BROKEN}
+
+
+def test_a_list_of_ends_that_was_lost_is_made_anew(records: Records, shared: list[str]) -> None:
+    records.client.delete("sl3:ending")
+    assert records.audit() == {"end_forgotten": 1}
+    finish(records)
+    assert {records.field(job, "status") for job in shared} == {"succeeded"}
+
+
+def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, shared: list[str]) -> None:
+    records.client.delete(f"sl3:{records.view(shared[0]).run_id}")
+    finish(records)
+    lost = [records.view(job) for job in shared if records.view(job).status == "failed"]
+    assert lost
+    assert {view.error and view.error.code for view in lost} == {"internal_error"}
