@@ -9,14 +9,18 @@ from sightline.cli import COMMANDS
 from tests.support.snippets import FENCE, ROOT, pages
 from tests.support.typed import helps
 
-MOST_WORDS = 55_000
+MOST_WORDS = 46_000
+WORD = re.compile(r"\w")
 ODD = re.compile(r"\b(?:told|anew|for ever|read over|nobody)\b", re.IGNORECASE)
 CODE_SPAN = re.compile(r"`[^`\n]*`")
 
 
 def test_all_pages_together_can_be_read_in_an_afternoon() -> None:
-    words = sum(len(page.read_text(encoding="utf-8").split()) for page in pages())
-    assert words <= MOST_WORDS, "cut a page before you add another"
+    """The bars of a table are no words."""
+    words = [
+        word for page in pages() for word in page.read_text(encoding="utf-8").split() if WORD.search(word)
+    ]
+    assert len(words) <= MOST_WORDS, "cut a page before you add another"
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
