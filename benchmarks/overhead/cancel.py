@@ -20,9 +20,10 @@ from benchmarks.frame.statistics import Bound, percentiles
 from benchmarks.overhead.latency import Listener
 from benchmarks.overhead.services import TINY_MODEL, OverheadServices
 from shared.store import upkeep
-from shared.store.keys import PREFIX, channel
+from shared.store.keys import channel
 from shared.store.nudges import Nudger
 from shared.store.script import connect
+from tests.support.stored import fields_of
 
 SAMPLES = 100
 LIMIT_MS = 500.0
@@ -42,13 +43,13 @@ class Cancellations:
 
 def measure(services: OverheadServices, samples: int) -> Cancellations:
     """Cancel that many jobs in mid-generation, one after the other. Needs the tiny model's worker."""
-    redis, caller = services.records.client(), Caller(services.api_port, LIMIT_S)
+    redis, caller = services.records.client(decode_responses=True), Caller(services.api_port, LIMIT_S)
     settings = services.records.settings
     store, jobs = connect(settings), {}
     store.run(upkeep.pause(TINY_MODEL.lane, paused=True))
     for number in range(WARM_UP + samples + SPARE):
         job = caller.call("POST", "/v1/jobs", _endless(number))["id"]
-        jobs[redis.hget(f"{PREFIX}{job}", "run").decode()] = job
+        jobs[fields_of(redis, job)["run"]] = job
     # Not earlier: runs that enter the queue are announced, too.
     cancellations, begun = Cancellations(), set[str]()
     with closing(Listener(services, pattern=channel("run_*"))) as events:
