@@ -101,10 +101,10 @@ def _environment() -> Mapping[str, str]:
 def _picture(seconds: Mapping[str, Seconds]) -> Figure:
     figure, axes = report.figure(size=(11, 2.5))
     for row, phases in enumerate(seconds.values()):
-        left = 0.0
+        begin_s = 0.0
         for number, (phase, taken) in enumerate(list(phases.items())[:2]):
-            axes.barh(row, taken, 0.6, left, color=f"C{number}", label=phase if not row else None)
-            left += taken
+            axes.barh(row, taken, 0.6, begin_s, color=f"C{number}", label=phase if not row else None)
+            begin_s += taken
     axes.set_yticks(range(len(seconds)), [*seconds])
     report.label(axes, "seconds from an empty environment to the first answer")
     return figure

@@ -81,14 +81,14 @@ class Day:
 
 
 def measure(_: Options, say: Say) -> Findings:
-    found = served(lambda client: worst(client, say))
-    limits = [Bound(name, figures["longest_ms"], LIMIT_MS, "ms") for name, figures in found.items()]
-    return Findings({"longest": found}, picture(found), limits)
+    longest = served(lambda client: worst(client, say))
+    limits = [Bound(name, figures["longest_ms"], LIMIT_MS, "ms") for name, figures in longest.items()]
+    return Findings({"longest": longest}, picture(longest), limits)
 
 
 def worst(client: Any, say: Say) -> dict[str, dict[str, float]]:
     day = Day(client)
-    for part in (settled, rescued, removed, copied, held, spoilt, paged):
+    for part in (shared_runs, rescue, removal, cached_answers, picture_holders, broken_records, pages):
         say(part.__name__)
         client.flushall()
         day.endpoints()
@@ -97,20 +97,20 @@ def worst(client: Any, say: Say) -> dict[str, dict[str, float]]:
     return day.found
 
 
-def claimed(day: Day, count: int) -> list[Any]:
+def claims_of(day: Day, count: int) -> list[Any]:
     return [day.probe.store.run(call) for call in day.probe.claims(count)]
 
 
-def settled(day: Day) -> None:
+def shared_runs(day: Day) -> None:
     day.shared_runs(RUNS)
     taken = day.timed("claim of a shared run", iter(day.probe.claims(RUNS)))
     day.timed("settle of a shared run", iter(day.probe.settles(taken)))
     day.until("finish: ends of shared runs, with endpoints", upkeep.finish(SETTINGS), lambda left: not left)
 
 
-def rescued(day: Day) -> None:
+def rescue(day: Day) -> None:
     day.shared_runs(2 * RUNS)
-    claimed(day, 2 * RUNS)
+    claims_of(day, 2 * RUNS)
     first = day.client.time()[0] * 1000
     last = first + round(SETTINGS.queue.lease_s * 1000)
     call = claims.rescue(SETTINGS)
@@ -125,26 +125,26 @@ def rescued(day: Day) -> None:
     day.timed("rescue of shared runs", iter(clock))
 
 
-def removed(day: Day) -> None:
+def removal(day: Day) -> None:
     day.shared_runs(RUNS)
     day.probe.store.run(models.remove(LANE))
     day.until("sweep of a removed model", models.end_waiting(SETTINGS, LANE), lambda swept: not swept.ended)
     day.until("finish: ends of a removed model", upkeep.finish(SETTINGS), lambda left: not left)
 
 
-def copied(day: Day) -> None:
+def cached_answers(day: Day) -> None:
     """Runs of one question that could not be joined, answered while they waited."""
     first, *_ = day.probe.placings(1)
     for _ in range(RUNS):
         run = {"job": f"job_{secrets.token_hex(16)}", "run": f"run_{secrets.token_hex(16)}"}
         day.probe.store.run_all(day.probe.submits([type(first)(**{**vars(first), **run})]))
         day.client.delete(f"sl3:join:{first.key}")
-    (taken,) = claimed(day, 1)
+    (taken,) = claims_of(day, 1)
     day.probe.store.run(claims.settle(SETTINGS, taken, ANSWER, fingerprint=PRINT))
     day.timed("claim that copies an answer", iter(claims.within(8, call) for call in day.probe.claims(RUNS)))
 
 
-def held(day: Day) -> None:
+def picture_holders(day: Day) -> None:
     picture = secrets.token_hex(32)
     for _ in range(HOLDERS // 500):
         placings = day.probe.placings(500)
@@ -162,7 +162,7 @@ def held(day: Day) -> None:
     day.timed("audit of fifty keys", (audit.audit(SETTINGS, step) for step in steps))
 
 
-def spoilt(day: Day) -> None:
+def broken_records(day: Day) -> None:
     placings = day.probe.placings(1000)
     day.probe.store.run_all(day.probe.submits(placings))
     for placing in placings:
@@ -170,10 +170,10 @@ def spoilt(day: Day) -> None:
     day.timed("claim over a thousand broken records", iter(claims.within(8, c) for c in day.probe.claims(60)))
 
 
-def paged(day: Day) -> None:
+def pages(day: Day) -> None:
     placings = day.probe.placings(400)
     day.probe.store.run_all(day.probe.submits(placings))
-    day.probe.store.run_all(day.probe.settles(claimed(day, 200)))
+    day.probe.store.run_all(day.probe.settles(claims_of(day, 200)))
     page = jobs.jobs(SETTINGS, CALLER, after=None, limit=100)
     day.timed("page of 100 queued jobs", iter([page] * 5))
 

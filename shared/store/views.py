@@ -91,8 +91,8 @@ def job(reply: list[Any] | None) -> JobView | None:
     job_id, record, run, progress, result, origin, lane_fields, hook, deliveries = reply
     facts = lane(lane_fields) if lane_fields else None
     answer = _result(result, origin) if result else None
-    seen = _view(job_id, json.loads(record), _run(run, progress), facts, answer, len(result))
-    return replace(seen, hook=_hook(pairs(hook), deliveries)) if hook else seen
+    job = _view(job_id, json.loads(record), _run(run, progress), facts, answer, len(result))
+    return replace(job, hook=_hook(pairs(hook), deliveries)) if hook else job
 
 
 def _run(fields: str, progress: str) -> Record:
@@ -226,13 +226,13 @@ def _tries(job: Record, attempts: list[Attempt]) -> tuple[Attempt, ...]:
 
     A job that ended with its run ended after all attempts, even if the clock was set back in between.
     """
-    left = integer(job, "ended") if job.get("own") else None
-    if left is None:
+    own_end_ms = integer(job, "ended") if job.get("own") else None
+    if own_end_ms is None:
         return tuple(attempts)
     return tuple(
-        a if a.ended_ms is not None and a.ended_ms <= left else replace(a, ended_ms=None, outcome=None)
+        a if a.ended_ms is not None and a.ended_ms <= own_end_ms else replace(a, ended_ms=None, outcome=None)
         for a in attempts
-        if a.started_ms <= left
+        if a.started_ms <= own_end_ms
     )
 
 

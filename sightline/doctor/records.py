@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
@@ -10,7 +11,7 @@ from shared.store.examination import Examination, examine
 from shared.store.keys import PREFIX
 from shared.store.memory import memory
 from shared.store.rights import UNKNOWN_COMMAND
-from shared.store.script import connect
+from shared.store.script import ScriptCall, connect
 from shared.store.server import Server, probe
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.exits import CommandError
@@ -21,6 +22,7 @@ FAR_MS = 5.0
 SKEWED_S, ASTRAY_S = 1.0, 60.0
 """Clock differences: deadlines are off by as much, and webhook receivers refuse signatures minutes old."""
 NARROW = 0.75
+T = TypeVar("T")
 
 
 def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator[Check]:
@@ -104,29 +106,28 @@ def _policy(examination: Examination) -> Check:
     return ok("eviction", "maxmemory-policy is noeviction")
 
 
-def _promised(redis: RedisSettings) -> int:
-    """Bytes; 0 where the server runs no script now, which the checks of its role and its disk name."""
+def _read(redis: RedisSettings, call: ScriptCall[T]) -> T | None:
+    """None where the server runs no function now, which the checks of its role and its disk name."""
     store = connect(redis)
     try:
-        return store.run(memory()).promised
+        return store.run(call)
     except Unavailable:
-        return 0
+        return None
     finally:
         store.client.close()
+
+
+def _promised(redis: RedisSettings) -> int:
+    """Bytes."""
+    reading = _read(redis, memory())
+    return reading.promised if reading else 0
 
 
 def _set_aside(redis: RedisSettings) -> Iterator[Check]:
-    store = connect(redis)
-    try:
-        found = store.run(set_aside())
-    except Unavailable:
-        return
-    finally:
-        store.client.close()
-    if found:
-        id, why = next(iter(found.items()))
+    if reasons := _read(redis, set_aside()):
+        id, why = next(iter(reasons.items()))
         fix = f"look at {PREFIX}aside:{id}; redis-cli hdel {PREFIX}bad {id} ends this warning"
-        yield warning("records", f"{len(found)} could not be read and were set aside ({id}: {why})", fix)
+        yield warning("records", f"{len(reasons)} could not be read and were set aside ({id}: {why})", fix)
 
 
 def _memory(examination: Examination, full_at: float, promised: int) -> Check:

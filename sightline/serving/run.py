@@ -17,7 +17,7 @@ from shared.errors import Unavailable
 from shared.models import Models
 from shared.models_file import load_models
 from shared.registry import Registry
-from shared.settings import SHIPPED_MODELS, Settings, SettingsError, load_settings
+from shared.settings import SHIPPED_MODELS, RedisSettings, Settings, SettingsError, load_settings
 from shared.store.script import Store, connect
 from shared.store.server import Server, make_room, probe
 from shared.store.workers import forget
@@ -30,7 +30,7 @@ from sightline.serving.model_argument import Wanted, write_models_file
 from sightline.serving.plan import Plan, own_server
 from sightline.serving.running_services import recorded
 from sightline.serving.sample import Sample
-from sightline.serving.server import ROOM, check_kind, find_binary
+from sightline.serving.server import ROOM, check_kind, check_rights, find_binary
 from sightline.serving.service import bearer
 from sightline.serving.supervisor import Supervisor
 from sightline.serving.workers import Workers
@@ -157,10 +157,11 @@ class Runner:
     async def serve(self, supervisor: Supervisor) -> None:
         """Start everything and keep it running; never ends by itself. Raises CommandError."""
         url = await self._records(supervisor)
-        store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
+        redis = self._settings.redis.model_copy(update={"url": SecretStr(url)})
+        store = connect(redis)
         plan = Plan(self._settings, self._data, self._port, url, self._environments)
         workers = Workers(supervisor, plan, Registry(self._models), store, say)
-        await asyncio.to_thread(self._load_models, workers, store)
+        await asyncio.to_thread(self._load_models, workers, store, redis)
         own = workers.start()
         await asyncio.to_thread(_announce, workers)
         supervisor.start(plan.api())
@@ -191,12 +192,13 @@ class Runner:
                 finally:
                     running.cancel()
 
-    def _load_models(self, workers: Workers, store: Store) -> None:
+    def _load_models(self, workers: Workers, store: Store, redis: RedisSettings) -> None:
         """Read which models are served, and drop what the store knows of an earlier start's workers.
 
-        Raises CommandError.
+        Raises CommandError, also where the store holds what this version does not read.
         """
         try:
+            check_rights(redis)
             workers.refresh()
             for model in self._models.rows:
                 forget(store, model.lane, presence=self._own_server)

@@ -89,8 +89,8 @@ def check_rights(redis: RedisSettings) -> None:
     if holds_former_layout(redis):
         raise CommandError(
             Exit.REDIS,
-            "SIGHTLINE_REDIS__URL names a store with records of an earlier layout (sl2:), which this version "
-            "does not read: delete them, or name an empty database.",
+            "The record store holds records of an earlier layout (sl2:), which this version does not read: "
+            "delete them, or name another data folder or an empty database.",
         )
 
 

@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -78,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
             except OSError:
                 self.server.left.set()
                 return
-            time.sleep(0.1)
+            self.server.left.wait(0.1)
 
 
 @pytest.fixture
