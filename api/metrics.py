@@ -15,11 +15,11 @@ from shared.metrics.gauges import Server
 from shared.metrics.reporter import CountReporter
 from shared.models import Models
 from shared.settings import Settings
-from shared.store.counts import counts, round_trip_s
 from shared.store.fleet import fleet
 from shared.store.headroom import writable
 from shared.store.keys import INTAKE
 from shared.store.memory import memory
+from shared.store.metrics import counts, round_trip_s
 from shared.store.script import AsyncStore
 
 KEPT_S = 1.0

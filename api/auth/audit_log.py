@@ -9,7 +9,7 @@ from fastapi import Request
 from api.auth.callers import caller_of
 from api.server.reply import reply_of
 from shared.api_keys import AdminAction, Operator
-from shared.store import admin_actions
+from shared.store import api_keys
 from shared.store.script import AsyncStore, ScriptCall, T
 
 log = logging.getLogger("api.auth")
@@ -36,12 +36,12 @@ class AdminActions:
 
     async def do(self, operator: Operator, action: str, subject: str, call: ScriptCall[T]) -> T:
         """Make a transition as this operator. Raises Unavailable."""
-        outcome, reply = await self._store.run(admin_actions.by(operator, action, subject, call))
+        outcome, reply = await self._store.run(api_keys.by(operator, action, subject, call))
         entry = {"action": action, "subject": subject, "outcome": outcome, **asdict(operator)}
         log.info("admin %s", json.dumps(entry))
         return reply
 
     async def list(self, after: str | None, limit: int) -> tuple[list[AdminAction], bool]:
         """A page of them, newest first, and whether there are more."""
-        actions = await self._store.run(admin_actions.page(after, limit + 1))
+        actions = await self._store.run(api_keys.page(after, limit + 1))
         return actions[:limit], len(actions) > limit

@@ -23,7 +23,7 @@ from shared import ids
 from shared.errors import Unavailable
 from shared.metrics.declared import COUNTED, REGISTRY
 from shared.settings import MetricsSettings
-from shared.store.counts import MOST, count
+from shared.store.metrics import MOST, count
 from shared.store.script import Runs
 
 log = logging.getLogger("shared.metrics")

@@ -1,16 +1,25 @@
-"""The API keys' transitions and reads. Secrets never come here, only their digests."""
+"""The API keys' transitions and reads, and the log of what operators did.
 
-from dataclasses import dataclass
+Secrets never come here, only their digests. An act is logged in the step that does it: neither exists alone.
+"""
+
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from shared.api_keys import ApiKey, Scope
-from shared.store.script import Script, ScriptCall
+from shared.api_keys import AdminAction, ApiKey, Operator, Outcome, Scope
+from shared.store.script import Script, ScriptCall, T
 from shared.store.views import pairs
 
 CREATE, LIST = Script("key_create"), Script("key_list")
 USE, ROTATE, REVOKE = Script("key_use"), Script("key_rotate"), Script("key_revoke")
+ADMIN_ACTIONS = Script("admin_actions")
 KEPT_S = 30 * 86_400
 """How long a key that is revoked or has expired is still listed."""
+MOST_FORMER = 16
+"""Former secrets in force at most; those that end soonest go first."""
+MOST_ACTIONS = 10_000
+"""Acts that are kept; the oldest go first."""
+LONGEST_SUBJECT = 200
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ def rotate(id: str, digest: str, grace_s: int) -> ScriptCall[ApiKey | None]:
 
     None where no such key is in force.
     """
-    return ScriptCall(ROTATE, {"id": id, "digest": digest, "grace_s": grace_s}, _known)
+    arguments = {"id": id, "digest": digest, "grace_s": grace_s, "most": MOST_FORMER}
+    return ScriptCall(ROTATE, arguments, _known)
 
 
 def revoke(id: str) -> ScriptCall[ApiKey | None]:
@@ -92,4 +102,35 @@ def _key(flat: list[Any]) -> ApiKey:
         requests_per_minute=numbers.get("rate"),
         max_queued=numbers.get("max_queued"),
         retain_s=numbers.get("retain_s"),
+    )
+
+
+def by(operator: Operator, action: str, subject: str, call: ScriptCall[T]) -> ScriptCall[tuple[Outcome, T]]:
+    """The same transition, logged as this operator's action on a key or model, with its outcome."""
+    # The subject may be anything that was typed.
+    record = {
+        "by": {"action": action, "subject": subject[:LONGEST_SUBJECT], **asdict(operator)},
+        "max_admin_actions": MOST_ACTIONS,
+    }
+
+    def parse(reply: list[Any]) -> tuple[Outcome, T]:
+        # Lua's lists end before a nil.
+        outcome, *answer = reply
+        return outcome, call.parse(answer[0] if answer else None)
+
+    return ScriptCall(call.script, {**call.arguments, **record}, parse, call.text)
+
+
+def page(after: str | None, limit: int) -> ScriptCall[list[AdminAction]]:
+    """Newest first, behind the act with the id `after`."""
+    return ScriptCall(
+        ADMIN_ACTIONS, {"after": after, "limit": limit}, lambda reply: [_admin_action(*row) for row in reply]
+    )
+
+
+def _admin_action(id: str, flat: list[Any]) -> AdminAction:
+    fields = pairs(flat)
+    operator = Operator(fields["key"], fields["name"], fields["address"], fields["request"])
+    return AdminAction(
+        id, int(fields["at"]), fields["action"], fields["subject"], cast(Outcome, fields["outcome"]), operator
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 from shared.settings import Settings
 from shared.store.lifetimes import lifetimes
 from shared.store.script import Script, ScriptCall
-from shared.store.views import delivery, pairs
+from shared.store.views import delivery
 from shared.store.webhook_events import notice
 from shared.webhooks import MOST, MOST_FORMER, DeliveryAttempt, Endpoint, EndpointUpdate, Notice, Why
 
@@ -30,7 +30,7 @@ def create(caller: str, new: Endpoint, host: str, secret: str) -> ScriptCall[End
         "description": new.description,
         "most": MOST,
     }
-    return ScriptCall(CREATE, arguments, lambda reply: _endpoint(reply[1]) if reply[0] == "made" else None)
+    return ScriptCall(CREATE, arguments, _known)
 
 
 def endpoints(caller: str) -> ScriptCall[list[Endpoint]]:
@@ -103,15 +103,16 @@ def _known(reply: list[Any] | None) -> Endpoint | None:
     return None if reply is None else _endpoint(reply)
 
 
-def _endpoint(flat: list[Any]) -> Endpoint:
-    said = pairs(flat)
+def _endpoint(values: list[Any]) -> Endpoint:
+    """Of what `shown` in endpoints.lua gives."""
+    id, url, events, description, created, disabled, disabled_at, former_until = values
     return Endpoint(
-        id=said["id"],
-        url=said["url"],
-        events=tuple(said["events"].split()),
-        description=said["description"],
-        created_ms=int(said["created"]),
-        disabled=cast(Why, said["disabled"]) if "disabled" in said else None,
-        disabled_ms=int(said["disabled_at"]) if "disabled_at" in said else None,
-        former_until_ms=int(said["former_until"]) if "former_until" in said else None,
+        id=id,
+        url=url,
+        events=tuple(events.split()),
+        description=description,
+        created_ms=int(created),
+        disabled=cast(Why | None, disabled),
+        disabled_ms=int(disabled_at) if disabled_at else None,
+        former_until_ms=int(former_until) if former_until else None,
     )

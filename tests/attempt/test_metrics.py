@@ -4,7 +4,7 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.metrics.reporter import CountReporter
-from shared.store.counts import counts
+from shared.store.metrics import counts
 from tests.support.attempt_harness import FAIL, MODEL, STALL, Unsteady, Workbench
 from tests.support.clients import PATIENCE_S, until
 from tests.support.metrics import counted

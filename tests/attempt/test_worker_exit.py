@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from shared.metrics.reporter import CountReporter
 from shared.store import jobs
-from shared.store.counts import counts
+from shared.store.metrics import counts
 from tests.support.attempt_harness import MODEL, Workbench
 from tests.support.clients import PATIENCE_S
 from worker.celery_app import Exit

@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from shared.api_keys import ApiKey, Operator
 from shared.settings import RedisSettings
-from shared.store import admin_actions, api_keys, audit, webhook_deliveries
+from shared.store import api_keys, audit, webhook_deliveries
 from shared.store.memory import memory
 from shared.store.nudges import Nudger
 from shared.store.script import connect
@@ -77,9 +77,9 @@ def work(records: Records, admin: Any) -> None:
     records.tell(errand)
     records.purge(job.id)
     for call in (api_keys.create(KEY, "one"), api_keys.rotate(KEY.id, "two", 60), api_keys.revoke(KEY.id)):
-        assert records.run(admin_actions.by(OPERATOR, "key", KEY.id, call))[1] is not None
+        assert records.run(api_keys.by(OPERATOR, "key", KEY.id, call))[1] is not None
         records.run(api_keys.use("two"))
-    assert len(records.run(admin_actions.page(None, 10))) == 3
+    assert len(records.run(api_keys.page(None, 10))) == 3
     records.run(api_keys.keys())
     records.run(memory())
     for maintenance in (records.due, records.expire, records.rescue):

@@ -3,8 +3,8 @@
 import pytest
 
 from shared.api_keys import ApiKey, Operator
-from shared.store import admin_actions, api_keys, upkeep
-from shared.store.admin_actions import by
+from shared.store import api_keys, upkeep
+from shared.store.api_keys import by
 from tests.support.store import LANE, START_MS, Records
 
 ANNE = Operator("key_0a", "Anne", "192.0.2.7", "req_1")
@@ -13,7 +13,7 @@ KEY = ApiKey("key_0b", "shop", "shop", ("read",), START_MS)
 
 def said(records: Records, after: str | None = None, limit: int = 100) -> list[tuple[str, str, str]]:
     """Newest first."""
-    return [(d.action, d.subject, d.outcome) for d in records.run(admin_actions.page(after, limit))]
+    return [(d.action, d.subject, d.outcome) for d in records.run(api_keys.page(after, limit))]
 
 
 def test_each_act_is_written_down_as_it_went(records: Records) -> None:
@@ -37,7 +37,7 @@ def test_each_act_is_written_down_as_it_went(records: Records) -> None:
         ("key.rotate", KEY.id, "not_found"),
         ("key.revoke", "key_ff", "not_found"),
     ]
-    (newest,) = records.run(admin_actions.page(None, 1))
+    (newest,) = records.run(api_keys.page(None, 1))
     assert (newest.operator, newest.at_ms) == (ANNE, records.now)
 
 
@@ -54,8 +54,8 @@ def test_an_act_that_is_asked_for_again_because_its_answer_was_lost_is_written_d
 def test_pages_follow_each_other(records: Records) -> None:
     for number in range(5):
         records.run(by(ANNE, "key.revoke", f"key_{number}", api_keys.revoke(f"key_{number}")))
-    first = records.run(admin_actions.page(None, 2))
-    rest = records.run(admin_actions.page(first[-1].id, 10))
+    first = records.run(api_keys.page(None, 2))
+    rest = records.run(api_keys.page(first[-1].id, 10))
     assert [d.subject for d in (*first, *rest)] == [f"key_{number}" for number in (4, 3, 2, 1, 0)]
 
 
@@ -66,7 +66,7 @@ def test_who_pages_on_from_before_the_first_act_gets_an_empty_page(records: Reco
 
 
 def test_the_log_does_not_grow_without_end(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_actions, "MOST", 3)
+    monkeypatch.setattr(api_keys, "MOST_ACTIONS", 3)
     for number in range(5):
         records.run(by(ANNE, "key.revoke", f"key_{number}", api_keys.revoke(f"key_{number}")))
     assert [subject for _, subject, _ in said(records)] == ["key_4", "key_3", "key_2"]
@@ -74,7 +74,7 @@ def test_the_log_does_not_grow_without_end(records: Records, monkeypatch: pytest
 
 def test_what_was_typed_is_cut(records: Records) -> None:
     records.run(by(ANNE, "key.revoke", "x" * 50_000, api_keys.revoke("x" * 50_000)))
-    assert len(said(records)[0][1]) == admin_actions.LONGEST
+    assert len(said(records)[0][1]) == api_keys.LONGEST_SUBJECT
 
 
 def test_a_check_of_all_records_leaves_the_log_alone(records: Records) -> None:

@@ -8,10 +8,10 @@ import pytest
 from shared.metrics.gauges import Server, families
 from shared.metrics.reporter import CountReporter
 from shared.settings import Settings
-from shared.store.counts import count, counts
 from shared.store.fleet import fleet
 from shared.store.keys import INTAKE
 from shared.store.memory import memory
+from shared.store.metrics import count, counts
 from shared.store.script import Store
 
 REQUESTS, RUNS = '["requests","total"]', '["runs","total"]'
@@ -75,7 +75,7 @@ def test_a_process_whose_counts_find_no_room_says_so_once(
     real_store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("shared.metrics.reporter.CounterDeltas.fresh", lambda _: [(REQUESTS, 1)])
-    monkeypatch.setattr("shared.store.counts.MOST", 0)
+    monkeypatch.setattr("shared.store.metrics.MOST", 0)
     reporter = CountReporter(real_store)
     reporter.report()
     reporter.report()

@@ -279,13 +279,6 @@ def test_the_audit_leaves_endpoints_and_their_calls_alone(records: Records) -> N
     assert records.dump() == before
 
 
-def test_the_audit_finds_an_endpoint_that_nobody_would_see(records: Records) -> None:
-    id = endpoint(records)
-    records.client.delete("sl3:endpoints:anyone")
-    assert records.audit() == {"endpoint_nowhere": 1}
-    assert [e.id for e in listed(records)] == [id]
-
-
 def test_an_endpoint_is_not_told_of_what_ended_before_it_was_made(records: Records) -> None:
     endpoint(records, "job.succeeded")
     job = submit(records, webhook=HOOK)

@@ -1,18 +1,17 @@
 """Each end of a job is told the log once, whoever ended it, while somebody reads it."""
 
-import json
 import logging
 
 import pytest
 
-from shared.store import reports
-from shared.store.reports import Report
+from shared.store import metrics
+from shared.store.metrics import Report
 from tests.support.store import BROKEN, LANE, MODEL, Records
 from worker.maintenance.passes import log_ends
 
 
 def told(records: Records) -> dict[str, Report]:
-    return {report.job: report for report in records.run(reports.ended())}
+    return {report.job: report for report in records.run(metrics.ended())}
 
 
 def test_nothing_is_kept_of_an_end_that_nobody_reads(records: Records) -> None:
@@ -73,7 +72,7 @@ def test_what_nobody_comes_for_any_more_is_not_kept_for_ever(records: Records) -
     records.submit("a question")
     records.settle(records.claim())
     assert 0 < records.client.ttl("sl3:ended") <= 3600
-    assert 0 < records.client.ttl("sl3:reading") <= reports.READING_S
+    assert 0 < records.client.ttl("sl3:reading") <= metrics.READING_S
 
 
 def test_a_worker_is_told_whose_call_it_answers_and_how_long_that_waited(records: Records) -> None:
@@ -117,14 +116,3 @@ def test_what_keeps_a_job_out_of_the_line_is_no_wait_in_line(
         job: (2, 1),
         cancelled: (0, 0),
     }
-
-
-def test_the_end_of_a_job_that_an_older_process_reports_is_logged_as_well(records: Records) -> None:
-    told(records)
-    records.submit("a question")
-    records.settle(records.claim())
-    row = records.client.lindex("sl3:ended", 0)
-    old = {name: value for name, value in json.loads(row).items() if name != "placed"}
-    records.client.lset("sl3:ended", 0, json.dumps(old))
-    (report,) = told(records).values()
-    assert report.placed_ms == report.created_ms

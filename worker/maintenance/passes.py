@@ -8,10 +8,10 @@ from shared.blobs import Blobs
 from shared.settings import Settings
 from shared.store.audit import audit, scan
 from shared.store.claims import rescue
+from shared.store.metrics import AT_ONCE as REPORTS_AT_ONCE
+from shared.store.metrics import Report, ended
 from shared.store.models import Registered, end_earlier, end_waiting, places, registered
 from shared.store.nudges import Nudger
-from shared.store.reports import AT_ONCE as REPORTS_AT_ONCE
-from shared.store.reports import Report, ended
 from shared.store.script import Store
 from shared.store.upkeep import AT_ONCE, due, expire, finish
 from shared.store.workers import backlog

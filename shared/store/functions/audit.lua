@@ -123,14 +123,6 @@ local function look_at_busy(name)
   drop_gone_calls(name, -1)
 end
 
-local function look_at_endpoint(id)
-  local caller, created = unpack(call('HMGET', P .. id, 'caller', 'created'))
-  if not call('ZSCORE', P .. 'endpoints:' .. caller, id) then
-    found('endpoint_nowhere')
-    call('ZADD', P .. 'endpoints:' .. caller, created, id)
-  end
-end
-
 local function ended(id)
   local status, state = fields(id, 'status', 'state')
   return status or state == 'succeeded' or state == 'failed' or state == 'cancelled'
@@ -383,8 +375,6 @@ transition('audit', { 'allow-oom' }, function()
       look_beside(name, id)
     elseif notice then
       look_at_call(name, notice)
-    elseif string.find(name, '^wh_%x+$') then
-      look_at_endpoint(name)
     elseif string.find(name, '^run_%x+$') then
       look_at_run(name)
     elseif string.find(name, '^job_%x+$') then
@@ -415,7 +405,8 @@ transition('audit', { 'allow-oom' }, function()
       look_at_batch(name)
     elseif kind == 'jobs' or kind == 'pair' or kind == 'files' or kind == 'batches' then
       look_at_list(name)
-    elseif not (LASTING[kind or name] or string.find(name, '^file%-%x+$')) then
+    elseif not (LASTING[kind or name] or string.find(name, '^file%-%x+$')
+      or string.find(name, '^wh_%x+$')) then
       strangers[string.match(name, '^%l*')] = true
     end
   end

@@ -1,32 +1,20 @@
--- The ends of jobs, for a courier's log: ended list of JSON rows, written while somebody reads them (`ended`).
+-- The ends of jobs, for a courier's log: ended list of JSON rows, written while somebody reads them (`reading`).
 
 -- At most so many reports wait for a reader, and for at most so long.
-local MOST_REPORTS = 20000
+local MOST_REPORTS, REPORTS_S = 20000, 3600
 
-local REPORTS_S = 3600
-
--- The time to live is renewed once in so many reports.
-local REPORTS_A_LOOK = 100
-
-function Metrics.report_end(job, own)
-  if call('EXISTS', P .. 'reading') == 0 then
-    return
-  end
-  local run, answer = own.run and record(own.run) or {}, Webhooks.answer_told(own)
-  local waiting = call('RPUSH', P .. 'ended', cjson.encode({
-    job = job, status = own.status, caller = own.caller, model = own.model, class = own.priority,
-    created = own.created, ended = own.ended, cache = own.cache, run = own.run, request_id = own.request_id,
+-- Takes the fields of a job that has ended and of its run (nil where it has none), and the usage as JSON text or nil.
+function Metrics.report_end(id, job, run, usage)
+  if call('EXISTS', P .. 'reading') == 0 then return end
+  run = run or {}
+  call('RPUSH', P .. 'ended', cjson.encode({
+    job = id, status = job.status, caller = job.caller, model = job.model, class = job.priority,
+    created = job.created, ended = job.ended, cache = job.cache, run = job.run, request_id = job.request_id,
     placed = run.created, started = run.started, attempt = run.attempt,
-    code = own.error and cjson.decode(own.error).code or nil,
-    -- Copied as written. Inside a text a quote has a backslash before it, so the pattern matches no text.
-    usage = answer and string.match(answer, '"usage":(%b{})') or nil,
+    code = job.error and cjson.decode(job.error).code or nil, usage = usage,
   }))
-  if waiting > MOST_REPORTS then
-    call('LTRIM', P .. 'ended', -MOST_REPORTS, -1)
-  end
-  if waiting % REPORTS_A_LOOK == 1 then
-    call('EXPIRE', P .. 'ended', REPORTS_S)
-  end
+  call('LTRIM', P .. 'ended', -MOST_REPORTS, -1)
+  call('EXPIRE', P .. 'ended', REPORTS_S)
 end
 
 -- Adds what a process has counted since its last news to the sums of all processes.

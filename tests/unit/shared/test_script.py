@@ -15,21 +15,19 @@ from shared.job import Delivery, Filter, Times
 from shared.result import Candidate, Choice, JobError, Origin, Piece, TokenLogprob
 from shared.settings import Settings
 from shared.store import (
-    admin_actions,
     admission,
     api_keys,
     audit,
     batches,
     claims,
-    counts,
     files,
     fleet,
     headroom,
     holdings,
     jobs,
     memory,
+    metrics,
     models,
-    reports,
     upkeep,
     webhook_deliveries,
     webhook_endpoints,
@@ -136,19 +134,19 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield memory.memory()
     yield headroom.writable(SETTINGS)
     yield holdings.holding("anyone", 1)
-    yield counts.count("process", 1, [("series", 1.0)])
-    yield counts.counts()
+    yield metrics.count("process", 1, [("series", 1.0)])
+    yield metrics.counts()
     yield upkeep.due()
-    yield reports.ended()
+    yield metrics.ended()
     yield upkeep.expire(SETTINGS)
     yield upkeep.finish(SETTINGS)
-    yield admin_actions.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
+    yield api_keys.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
     yield models.registered()
-    yield admin_actions.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
-    yield admin_actions.by(OPERATOR, "model.drain", "m", models.drain("model.m"))
-    yield admin_actions.by(OPERATOR, "model.remove", "m", models.remove("model.m"))
+    yield api_keys.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
+    yield api_keys.by(OPERATOR, "model.drain", "m", models.drain("model.m"))
+    yield api_keys.by(OPERATOR, "model.remove", "m", models.remove("model.m"))
     yield models.end_earlier(SETTINGS, "model.m", "schedule", "0", "1")
-    yield admin_actions.page("1-0", 1)
+    yield api_keys.page("1-0", 1)
 
 
 def of_jobs() -> Iterator[ScriptCall]:
@@ -206,11 +204,11 @@ def of_batches() -> Iterator[ScriptCall]:
 
 
 def of_keys() -> Iterator[ScriptCall]:
-    yield admin_actions.by(OPERATOR, "key.create", "key_1", api_keys.create(KEY, "d"))
+    yield api_keys.by(OPERATOR, "key.create", "key_1", api_keys.create(KEY, "d"))
     yield api_keys.use("d")
     yield api_keys.keys()
-    yield admin_actions.by(OPERATOR, "key.rotate", "key_1", api_keys.rotate("key_1", "d", 60))
-    yield admin_actions.by(OPERATOR, "key.revoke", "key_1", api_keys.revoke("key_1"))
+    yield api_keys.by(OPERATOR, "key.rotate", "key_1", api_keys.rotate("key_1", "d", 60))
+    yield api_keys.by(OPERATOR, "key.revoke", "key_1", api_keys.revoke("key_1"))
 
 
 def of_workers() -> Iterator[ScriptCall]:
