@@ -284,7 +284,7 @@ class Submission:
         if lane is None or time.monotonic() - read_at > LANE_FACTS_S:
             lane = await self._store.run(jobs.lane(self._settings, model.lane))
             if lane.load_guess_ms is None:
-                await self._store.run(guess(model.lane, model.folder.load_guess_s))
+                await guess(self._store, model.lane, model.folder.load_guess_s)
             read_at = time.monotonic()
             self._lanes[model.lane] = read_at, lane
         return lane, lane.now_ms + int((time.monotonic() - read_at) * 1000)

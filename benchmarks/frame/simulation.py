@@ -23,7 +23,8 @@ T = TypeVar("T")
 MODEL = "bench/simulated"
 LANE = jobs.lane_of(MODEL)
 START_MS = 1_760_000_000_000
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 1.0
+"""As `renew_s`: a record server that hears of nobody for longer takes it for an outage."""
 CLAIM_MEDIAN_S, CLAIM_SPREAD = 0.003, 0.3
 """From a nudge to its claim, as `overhead` measures it on an idle queue; lognormal."""
 

@@ -12,14 +12,15 @@ from shared.job import JobView, Priority, Times
 from shared.settings import Settings
 from shared.store import views
 from shared.store.deadlines import failures
+from shared.store.keys import PREFIX
 from shared.store.lifetimes import lifetimes
 from shared.store.models import REMOVED
 from shared.store.pairs import digests
-from shared.store.script import Script, ScriptCall
+from shared.store.script import AsyncStore, Script, ScriptCall, reaching
 from shared.store.workers import watching
 from shared.webhooks import Webhook
 
-SUBMIT, ADMIT, TOUCH, GUESS = Script("submit"), Script("admit"), Script("touch"), Script("guess")
+SUBMIT, ADMIT, TOUCH = Script("submit"), Script("admit"), Script("touch")
 KNOWN, FORETELL = Script("known"), Script("foretell")
 
 NOW = Times()
@@ -265,11 +266,18 @@ def admit(
     return ScriptCall(ADMIT, arguments, lambda reply: reply, placing.request)
 
 
-def guess(lane: str, load_s: float) -> ScriptCall[str]:
-    """Say how long a model's first load may take, until a worker knows better."""
-    return ScriptCall(GUESS, {"lane": lane, "load_ms": round(load_s * 1000)}, str)
+async def guess(store: AsyncStore, lane: str, load_s: float) -> None:
+    """Say how long a model's first load may take; what a worker or an earlier guess said stays."""
+    with reaching():
+        pipeline = store.client.pipeline(transaction=False)
+        pipeline.hsetnx(f"{PREFIX}lane:{lane}", "load_guess_ms", str(round(load_s * 1000)))
+        pipeline.hsetnx(f"{PREFIX}lane:{lane}", "load_basis", "guess")
+        pipeline.expire(f"{PREFIX}lane:{lane}", LANE_LIFE_S)
+        await pipeline.execute()
 
 
+LANE_LIFE_S = 2592000
+"""As in `estimates.lua`."""
 DELETION_POLL_S = 0.02
 """Pause before touching again a picture that is being deleted."""
 HOLD_S = 3600

@@ -54,6 +54,47 @@ def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(rea
     assert begun[1] >= 255
 
 
+def wave(records: Records, jobs: int, wait_s: float) -> list[JobView]:
+    """Jobs that come together, and begin together after so long."""
+    records.beat()
+    views = [records.submit() for _ in range(jobs)]
+    records.wait(wait_s)
+    records.beat()
+    for claim in [records.claim() for _ in views]:
+        records.settle(claim)
+    return views
+
+
+def test_half_begin_by_p50_and_nine_in_ten_by_p90_where_they_come_in_bursts_and_miss_together(
+    real_store: Store,
+) -> None:
+    records = Records(real_store)
+    records.beat(facts={"rows": "1", "slots": "100"})
+    dice = random.Random(4)  # noqa: S311
+    begun, jobs = [0, 0], 0
+    for _ in range(100):
+        wait_s = dice.lognormvariate(-2, 0.7)
+        for view in wave(records, dice.randrange(1, 20), wait_s):
+            assert view.estimate is not None
+            jobs += 1
+            begun[0] += wait_s <= view.estimate.p50
+            begun[1] += wait_s <= view.estimate.p90
+    assert 0.45 <= begun[0] / jobs <= 0.55
+    assert 0.85 <= begun[1] / jobs <= 0.95
+
+
+def test_many_who_waited_long_together_do_not_lengthen_promises_beyond_what_they_waited(
+    real_store: Store,
+) -> None:
+    records = Records(real_store)
+    records.beat(facts={"rows": "1", "slots": "1000"})
+    wave(records, 500, 1.0)
+    told = records.submit().estimate
+    assert told is not None
+    assert 0.9 < told.p50 < 1.2
+    assert 0.9 < told.p90 < 1.2
+
+
 def test_the_service_publishes_how_its_promises_did(records: Records) -> None:
     records.beat(facts={"rows": "1", "slots": "1"})
     assert lane(records).calibration is None

@@ -135,7 +135,7 @@ def test_a_caller_is_not_promised_a_row_that_another_s_answers_take(records: Rec
     records.beat(worker=OTHER, facts=facts)
     told = records.submit(caller="other").estimate
     assert told is not None
-    assert told.p50 == 0.003, "another worker has rows to spare"
+    assert told.p50 <= 0.003, "another worker has rows to spare"
 
 
 def test_rows_that_were_miscounted_are_counted_anew(records: Records) -> None:

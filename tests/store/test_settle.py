@@ -93,4 +93,4 @@ def test_how_long_answers_take_is_measured(records: Records) -> None:
         # It waited for a row longer than it was computed.
         records.wait(60)
         records.settle(claim, answer().model_copy(update={"compute_s": float(seconds)}))
-    assert float(records.client.hget(f"sl3:lane:{LANE}", "service_ms")) == 0.8 * 2000 + 0.2 * 4000
+    assert float(records.client.hget(f"sl3:lane:{LANE}", "service_ms")) == 0.9 * 2000 + 0.1 * 4000

@@ -115,12 +115,10 @@ local function promise(run, lane)
     return
   end
   local class, caller = fields(run, 'priority', 'caller')
-  local own, pace = call('ZRANK', Queue.line_key(lane, class, caller), run), Estimates.pace_of(lane)
-  memo.ahead[run] = Estimates.served_first(lane, class, caller, own)
-  local wait, kind = Estimates.reckoned(lane, pace, ready, memo.ahead[run], 'slots')
-  local half = wait * Estimates.factor(pace, kind, 'p50')
-  put(run, 'reckoned', wait, 'kind', kind, 'p50', half,
-    'p90', math.max(half, wait * Estimates.factor(pace, kind, 'p90')), 'epoch', Estimates.epoch(pace))
+  memo.ahead[run] = Queue.ahead(lane, class, caller, call('ZRANK', Queue.line_key(lane, class, caller), run))
+  local own = {}
+  Estimates.promise(own, Queue.lane(lane), memo.ahead[run], ready)
+  put(run, 'reckoned', own.reckoned, 'kind', own.kind, 'p50', own.p50, 'p90', own.p90, 'epoch', own.epoch)
 end
 
 -- A job taken in by another server process may have had a run that this one has forgotten: its ids are skipped, too.
@@ -194,7 +192,9 @@ local function refusal(p, joined)
     if once('SISMEMBER', P .. 'paused', p.lane) == 1 then
       return 'paused'
     end
-    if not joined and Estimates.answer_ms(p.lane, p.priority, p.caller, ready) > p.patience_ms then
+    local own = call('ZCARD', Queue.line_key(p.lane, p.priority, p.caller))
+    local first = not joined and Queue.ahead(p.lane, p.priority, p.caller, own)
+    if first and Estimates.answer_ms(Queue.lane(p.lane), first, ready) > p.patience_ms then
       return 'slow'
     end
   end
@@ -449,7 +449,7 @@ transition('foretell', { 'no-writes' }, function()
       return Jobs.ahead_of(run, a.lane)
     end
     local own = call('ZCOUNT', Queue.line_key(a.lane, a.priority, caller), '-inf', '(' .. arrival)
-    return Estimates.served_first(a.lane, a.priority, caller, own)
+    return Queue.ahead(a.lane, a.priority, caller, own)
   end
 
   if call('SISMEMBER', P .. 'removed', a.lane) == 1 then
@@ -468,5 +468,5 @@ transition('foretell', { 'no-writes' }, function()
     return { 'joins', ahead(ahead_of_joined(run)), get(run, 'state') }
   end
   local own = call('ZCARD', Queue.line_key(a.lane, a.priority, a.caller))
-  return { 'queued', ahead(Estimates.served_first(a.lane, a.priority, a.caller, own)), '' }
+  return { 'queued', ahead(Queue.ahead(a.lane, a.priority, a.caller, own)), '' }
 end)

@@ -347,7 +347,7 @@ local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading
   ending = 1, reserved = 1, aside = 1, bad = 1,
   purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1, removed = 1,
   removing = 1, generations = 1, leader = 1, lease = 1, schedule = 1, deadlines = 1, watched = 1, spared = 1, gap = 1,
-  outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1, rate = 1, worker = 1, hosts = 1,
+  callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1, rate = 1, worker = 1, hosts = 1,
   holdings = 1, notices = 1, endpoints = 1, batching = 1, batchers = 1, extra = 1, deeds = 1, counts = 1,
   counted = 1, ended = 1, reading = 1 }
 

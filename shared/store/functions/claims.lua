@@ -204,7 +204,11 @@ transition('claim', { 'allow-oom' }, function()
   local function lease(id)
     local attempt = increase(id, 'attempt', 1)
     if attempt == 1 then
-      Estimates.score(id, a.lane)
+      local run = record(id)
+      local changed = run and Estimates.score(run, Queue.lane(a.lane)) or {}
+      if #changed > 0 then
+        call('HSET', P .. 'lane:' .. a.lane, unpack(changed))
+      end
     end
     local print, chars, started, rows = fields(id, 'print', 'chars', 'started', 'rows')
     put(id, 'state', 'running', 'token', a.token, 'worker', a.worker, 'due', 0, 'started', started or now)
@@ -365,11 +369,7 @@ transition('settle', { 'allow-oom' }, function()
     put(a.id, 'entry', entry)
   end
   local old = call('HGET', P .. 'lane:' .. lane, 'service_ms')
-  if old then
-    call('HSET', P .. 'lane:' .. lane, 'service_ms', 0.8 * old + 0.2 * a.took_ms)
-  else
-    Estimates.note(lane, 'service_ms', a.took_ms)
-  end
+  Estimates.note(lane, 'service_ms', Estimates.service_ms(tonumber(old), a.took_ms))
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
   for digest in string.gmatch(blobs or '', '%S+') do
     Files.regain(digest)

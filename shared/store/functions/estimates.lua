@@ -1,5 +1,4 @@
--- What is known of one model: its last load, its pace, what its workers said. Kept for a month, in case workers come
--- back.
+-- What is known of one model: its last load, its pace, what its workers said. Where all are gone it is kept for a month.
 Estimates.LANE_LIFE_S = 2592000
 
 function Estimates.note(lane, ...)
@@ -11,145 +10,101 @@ end
 function Estimates.forget(lane)
   local epoch = call('HGET', P .. 'lane:' .. lane, 'epoch')
   call('DEL', P .. 'lane:' .. lane)
-  if epoch then
-    Estimates.note(lane, 'epoch', epoch)
-  end
+  Estimates.note(lane, 'epoch', epoch or 0)
 end
 
--- Begins a new epoch of a lane: estimates from before are not scored by what follows.
+-- Begins a new epoch: what was promised before a pause, an outage or the first worker of a lane is not scored.
 function Estimates.begin_epoch(lane)
   call('HINCRBY', P .. 'lane:' .. lane, 'epoch', 1)
   call('EXPIRE', P .. 'lane:' .. lane, Estimates.LANE_LIFE_S)
 end
 
--- When work of a lane will begin, estimated from what was measured; shared/estimate.py does the same.
+-- When work begins, as shared/estimate.py tells it: the wait is reckoned from what was measured, and two factors of it
+-- are promised, p50 and p90, learnt apart for when a row is free and when all are busy. FIRST is assumed before.
+local FIRST = { p50 = 1, p90 = 3, service_ms = 1000 }
+local SHARE = { p50 = 0.5, p90 = 0.9 }
 
--- Until a lane's estimates are scored: half of the waits are at most as reckoned, nine in ten at most three times that.
-local FIRST_GUESS = { p50 = 1, p90 = 3 }
-
--- How fast the two factors follow what is seen.
-local STEP = 0.1
+-- How far a score moves a factor; the first ones move it further. In a burst many promises rest on the same factors and
+-- miss together, so a factor aims higher by AMENDS times the share that too few were kept, of about the last thousand.
+local STEP, AMENDS, MEMORY = 0.05, 5, 0.999
 
 -- How long a claim takes where a row is free; the factors learn the true value.
 local FREE_MS = 3
 
-local FIRST_SERVICE_MS = 1000
-
--- Callers of a class that are looked at; the others are taken to be like them.
-local LOOKED_AT = 8
-
--- How many pieces of other callers of its class are served before the piece at `own` of a caller's line.
-local function others_first(lane, class, caller, own)
-  local all = call('ZCARD', Queue.turns_key(lane, class))
-  if own == 0 then
-    return call('ZSCORE', Queue.turns_key(lane, class), caller) and all - 1 or all
-  end
-  local count, seen = 0, 0
-  for _, other in ipairs(call('ZRANGE', Queue.turns_key(lane, class), 0, LOOKED_AT - 1)) do
-    if other ~= caller then
-      seen = seen + 1
-      count = count + math.min(call('ZCARD', Queue.line_key(lane, class, other)), own + 1)
-    end
-  end
-  return seen == 0 and 0 or math.floor(count * math.max(all - 1, seen) / seen)
-end
-
--- How many pieces of a lane will be begun before the one at `own` of a caller's line: every caller at this one's
--- pace, every class at its own.
-function Estimates.served_first(lane, class, caller, own)
-  local count = own + others_first(lane, class, caller, own)
+-- How many pieces are begun before one with `own` of its caller's before it: every caller at this one's pace, every class
+-- at its own. `waiting` (pieces by class) and `callers` (those of its class with work) count the piece itself.
+function Estimates.ahead(waiting, class, own, callers)
+  local count = own + math.min((callers - 1) * (own + 1), math.max(waiting[class] - own - 1, 0))
   local mine = count + 1
-  for at, other in ipairs(Queue.CLASSES) do
+  for _, other in ipairs(Queue.CLASSES) do
     if other ~= class then
-      local low, high = (at - 1) * 1e14, at * 1e14
-      local waiting = call('ZCOUNT', P .. 'queue:' .. lane, low, '(' .. string.format('%.0f', high))
-      count = count + math.min(waiting, math.floor(mine * Queue.PACE[class] / Queue.PACE[other]))
+      count = count + math.min(waiting[other], math.floor(mine * Queue.PACE[class] / Queue.PACE[other]))
     end
   end
   return count
 end
 
--- What is known of a lane's pace, and of how good its estimates were.
-local PACE_TOLD = { 'rows', 'slots', 'service_ms', 'free_p50', 'free_p90', 'busy_p50', 'busy_p90', 'epoch', 'scored', 'within_p50',
-  'within_p90' }
-
-function Estimates.pace_of(lane)
-  return fields_at(P .. 'lane:' .. lane, PACE_TOLD)
-end
-
 -- Milliseconds until one of `places` is free for work with `first` pieces before it, and whether one is free now.
 -- Workers claim a few more than they have rows: `slots` counts places to begin in, `rows` places to compute in.
 -- Running work counts by its rows; rows in excess turn back into pieces, because `service_ms` is that of a piece.
-function Estimates.reckoned(lane, pace, ready, first, places)
-  local rows = ready * tonumber(pace.rows or 1)
-  local running = once('SCARD', P .. 'running:' .. lane)
-  local taken = running + extra_rows('running:' .. lane)
-  local over = taken - (places == 'slots' and ready * tonumber(pace.slots or 1) or rows)
+local function reckon(lane, first, ready, places)
+  local running, taken = lane.running, lane.running_rows
+  local over = taken - ready * (lane[places] or 1)
   if first + over < 0 then
     return FREE_MS, 'free'
   end
   over = first + (over > 0 and over * running / taken or over)
   -- What is being computed counts as half done.
-  return (over + (running > 0 and 0.5 or 1)) / rows * tonumber(pace.service_ms or FIRST_SERVICE_MS), 'busy'
+  local turns = (over + (running > 0 and 0.5 or 1)) / (ready * (lane.rows or 1))
+  return turns * (lane.service_ms or FIRST.service_ms), 'busy'
 end
 
-function Estimates.factor(pace, kind, share)
-  return tonumber(pace[kind .. '_' .. share] or FIRST_GUESS[share])
+local function factor(lane, kind, name)
+  return lane[kind .. '_' .. name] or FIRST[name]
 end
 
--- Milliseconds until a new run of a caller would have ended, for a caller who waits for the answer.
-function Estimates.answer_ms(lane, class, caller, ready)
-  local own, pace = call('ZCARD', Queue.line_key(lane, class, caller)), Estimates.pace_of(lane)
-  local wait = Estimates.reckoned(lane, pace, ready, Estimates.served_first(lane, class, caller, own), 'rows')
-  return wait + tonumber(pace.service_ms or 0)
+-- Notes in a new run when it is expected to begin. There is no estimate without a ready worker.
+function Estimates.promise(run, lane, first, ready)
+  run.reckoned, run.kind = reckon(lane, first, ready, 'slots')
+  run.p50 = run.reckoned * factor(lane, run.kind, 'p50')
+  run.p90 = math.max(run.p50, run.reckoned * factor(lane, run.kind, 'p90'))
+  run.epoch = lane.epoch or 0
 end
 
--- Changes with every event that no estimate foresees: a pause, an outage, the first worker of a lane.
-function Estimates.epoch(pace)
-  return (pace.epoch or '0') .. ' ' .. (call('GET', P .. 'outages') or '0')
+-- Milliseconds until a new run would have ended, for a caller who waits for the answer.
+function Estimates.answer_ms(lane, first, ready)
+  return reckon(lane, first, ready, 'rows') + (lane.service_ms or 0)
 end
 
--- A factor moves up or down so that in the long run a share q of the ratios lies below it (Robbins and Monro 1951).
-local function moved(value, ratio, q)
-  local step = ratio <= value and STEP * (q - 1) or STEP * q
-  return math.min(math.max(value * math.exp(step), 0.01), 1000)
-end
-
--- Scores the estimate of a run that begins for the first time, and learns from it.
+-- Scores the estimate of a run that begins for the first time: names and values that change in the lane. A factor moves
+-- so that in the long run the share aimed at lies below it (Robbins and Monro 1951; Gibbs and Candès 2021 for the aim).
 function Estimates.score(run, lane)
-  local wait, kind, p50, p90, since, promised_in = fields(run, 'reckoned', 'kind', 'p50',
-    'p90', 'queued_at', 'epoch')
-  local pace = wait and Estimates.pace_of(lane)
-  if not wait or promised_in ~= Estimates.epoch(pace) then
-    return
+  local changed, scored = {}, lane.scored or 0
+  if not run.reckoned or run.epoch ~= (lane.epoch or 0) then
+    return changed
   end
-  local took = now - since
-  local ratio = took / wait
-  -- About the last thousand runs count.
-  call('HSET', P .. 'lane:' .. lane, kind .. '_p50', moved(Estimates.factor(pace, kind, 'p50'), ratio, 0.5),
-    kind .. '_p90', moved(Estimates.factor(pace, kind, 'p90'), ratio, 0.9),
-    'scored', 0.999 * tonumber(pace.scored or 0) + 1,
-    'within_p50', 0.999 * tonumber(pace.within_p50 or 0) + (took <= tonumber(p50) and 1 or 0),
-    'within_p90', 0.999 * tonumber(pace.within_p90 or 0) + (took <= tonumber(p90) and 1 or 0))
+  local took, step = now - run.queued_at, math.max(STEP, 1 / (scored + 1))
+  for name, share in pairs(SHARE) do
+    local kept, own = lane['within_' .. name] or 0, factor(lane, run.kind, name)
+    local aim = share + AMENDS * (share * scored - kept) / math.max(scored, 100)
+    aim = math.min(math.max(aim, 0.02), 0.98)
+    local below = took <= run.reckoned * own and 1 or 0
+    add(changed, run.kind .. '_' .. name, math.min(math.max(own * math.exp(step * (aim - below)), 0.01), 1000))
+    add(changed, 'within_' .. name, MEMORY * kept + (took <= run[name] and 1 or 0))
+  end
+  add(changed, 'scored', MEMORY * scored + 1)
+  return changed
 end
 
--- A worker heard of since alive_since() is alive. upkeep.lua says which workers are spared after an outage.
+-- The measured service time, now that one more run took `took_ms`.
+function Estimates.service_ms(before, took_ms)
+  return before and 0.9 * before + 0.1 * took_ms or took_ms
+end
 
+-- A worker heard of since then is alive. upkeep.lua says which workers are spared after an outage.
 function Estimates.alive_since()
   local from, till = unpack(once('HMGET', P .. 'gap', 'from', 'till'))
   -- After the clock was set back the gap may lie ahead of it.
   local at = till and now < tonumber(till) and math.min(now, from) or now
   return at - a.worker_ttl_s * 1000
 end
-
--- Keeps a guess of how long a model's first load may take, until a worker knows better.
---   a      lane, load_ms
---   writes lane:<lane> hash (load_guess_ms, load_basis)
---   returns OK
---   repeat harmless; what a worker or an earlier guess said stays
-transition('guess', {}, function()
-  if call('HEXISTS', P .. 'lane:' .. a.lane, 'load_guess_ms') == 0 then
-    Estimates.note(a.lane, 'load_guess_ms', a.load_ms, 'load_basis', 'guess')
-  end
-  return 'OK'
-end)

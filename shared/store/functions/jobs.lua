@@ -36,7 +36,7 @@ function Jobs.ahead_of(id, lane)
   end
   local class, caller = fields(id, 'priority', 'caller')
   local own = call('ZRANK', Queue.line_key(lane, class, caller), id)
-  return own and Estimates.served_first(lane, class, caller, own) or call('ZRANK', P .. 'suspects:' .. lane, id)
+  return own and Queue.ahead(lane, class, caller, own) or call('ZRANK', P .. 'suspects:' .. lane, id)
 end
 
 local function fields_of(key, names)

@@ -255,3 +255,30 @@ end
 
 -- The longest pause between two attempts at a run; the settings bound the backoff alike.
 Queue.LONGEST_PAUSE_MS = 60000
+
+-- What estimates.lua asks of a lane: fields of its hash, as numbers, and the runs claimed with the rows that they take.
+local LANE = { 'rows', 'slots', 'service_ms', 'free_p50', 'free_p90', 'busy_p50', 'busy_p90', 'epoch', 'scored', 'within_p50',
+  'within_p90' }
+
+function Queue.lane(lane)
+  local known = {}
+  for name, value in pairs(fields_at(P .. 'lane:' .. lane, LANE)) do
+    known[name] = tonumber(value)
+  end
+  known.running = once('SCARD', P .. 'running:' .. lane)
+  known.running_rows = known.running + extra_rows('running:' .. lane)
+  return known
+end
+
+-- How many pieces are begun before the one that has or would have `own` pieces of its caller's before it.
+function Queue.ahead(lane, class, caller, own)
+  local waiting = {}
+  for i, other in ipairs(Queue.CLASSES) do
+    waiting[other] = call('ZCOUNT', P .. 'queue:' .. lane, (i - 1) * 1e14, '(' .. string.format('%.0f', i * 1e14))
+  end
+  local line, callers = call('ZCARD', Queue.line_key(lane, class, caller)), call('ZCARD', Queue.turns_key(lane, class))
+  if line <= own then
+    waiting[class] = waiting[class] + 1
+  end
+  return Estimates.ahead(waiting, class, own, line == 0 and callers + 1 or callers)
+end

@@ -117,7 +117,9 @@ function Upkeep.watch()
   call('SET', P .. 'watched', now)
   if gone then
     call('SET', P .. 'spared', 1, 'PX', a.grace_ms)
-    call('INCR', P .. 'outages')
+    for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
+      Estimates.begin_epoch(lane)
+    end
   end
   return call('EXISTS', P .. 'spared') == 1
 end

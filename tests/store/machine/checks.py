@@ -13,7 +13,7 @@ from tests.support.invariants import Watch, misplaced, untold
 from tests.support.store import Records
 
 CALL, NOTICE = re.compile(r"^sl3:job_\w+:\w+:\w+$"), re.compile(r"^sl3:job_\w+:(began|ended)$")
-LASTING = {"sl3:arrivals", "sl3:lanes", "sl3:watched", "sl3:gap", "sl3:outages"}
+LASTING = {"sl3:arrivals", "sl3:lanes", "sl3:watched", "sl3:gap"}
 LASTING |= {"sl3:removing", "sl3:generations"}
 
 

@@ -112,7 +112,6 @@ def of_admission() -> Iterator[ScriptCall]:
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)
     yield admission.touch(("d",), "job_1")
-    yield admission.guess("model.m", 1.0)
 
 
 def of_claims() -> Iterator[ScriptCall]:
