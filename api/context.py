@@ -118,6 +118,6 @@ async def open_context(settings: Settings) -> ProcessContext:
         files=files,
         batches=batches,
         blobs=blobs,
-        metrics=Metrics(settings, models, store, tally),
+        metrics=Metrics(settings, models, store, tally, headroom),
         redis=Connections(store, nudger, wakeups),
     )

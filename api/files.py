@@ -17,9 +17,9 @@ from shared.media.pictures import check_sizes, inspect
 from shared.request import Image, Request
 from shared.settings import PictureSettings, Settings
 from shared.store import files
-from shared.store.admission import DELETION_POLL_S, Prospect, touch
+from shared.store.admission import Prospect
+from shared.store.files import DELETION_POLL_S, deleted, touch
 from shared.store.headroom import Headroom
-from shared.store.jobs import deleted
 from shared.store.script import AsyncStore, ScriptCall
 
 # Writes and deletes blobs, in step with the records that say who needs them.

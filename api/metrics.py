@@ -16,7 +16,7 @@ from shared.metrics.reporter import CountReporter
 from shared.models import Models
 from shared.settings import Settings
 from shared.store.fleet import fleet
-from shared.store.headroom import writable
+from shared.store.headroom import Headroom, writable
 from shared.store.keys import INTAKE
 from shared.store.memory import memory
 from shared.store.metrics import counts, round_trip_s
@@ -41,8 +41,11 @@ class StaticCollector(Collector):
 class Metrics:
     """Reads the metrics for one API process; every process of an installation gives the same."""
 
-    def __init__(self, settings: Settings, models: Models, store: AsyncStore, tally: CountReporter) -> None:
+    def __init__(
+        self, settings: Settings, models: Models, store: AsyncStore, tally: CountReporter, headroom: Headroom
+    ) -> None:
         self._settings = settings
+        self._headroom = headroom
         self._models = models
         self._store = store
         self._tally = tally
@@ -74,14 +77,16 @@ class Metrics:
                 # Not at the same time as the calls: that would need a connection of its own.
                 took_s = await round_trip_s(self._store)
                 await self._store.run(writable(self._settings))
-                seen, sums, held = await asyncio.gather(
+                seen, sums, held, charges = await asyncio.gather(
                     self._store.run(fleet(self._settings, lanes)),
                     self._store.run(counts()),
                     self._store.run(memory()),
+                    self._headroom.charges(),
                 )
         except (Unavailable, TimeoutError):
             return list(gauges.store_down())
-        server = Server(held.used, held.promised, held.limit, held.evicts, took_s)
+        charged = max(0, charges.total - held.promised)
+        server = Server(held.used, held.promised, held.limit, held.evicts, took_s, charged, held.set_aside)
         now = gauges.families(models, seen[:-1], seen[-1], server)
         return [*now, *await asyncio.to_thread(_totals, sums, models)]
 

@@ -79,7 +79,7 @@ def measure(arguments: command.Options, _: command.Say) -> report.Findings:
         jobs[LIVE] = serve_live(arguments.live)
     loads = {name: _figures(some) for name, some in jobs.items()}
     figures = {"jobs": arguments.jobs, "loads": loads}
-    return report.Findings(figures, _picture(jobs), _bounds(loads["steady"]), summary=str(loads))
+    return report.Findings(figures, _picture(jobs), _bounds(loads), summary=str(loads))
 
 
 def simulate(store: Store, name: str, count: int) -> list[SimulatedJob]:
@@ -147,10 +147,16 @@ def _shares(jobs: Sequence[SimulatedJob]) -> dict[str, float]:
     }
 
 
-def _bounds(steady: dict[str, Any]) -> list[Bound]:
+def _bounds(loads: Mapping[str, dict[str, Any]]) -> list[Bound]:
     return [
-        Bound("steady: distance of p50's share from half", abs(steady["within_p50"] - 0.5), 0.1, ""),
-        Bound("steady: begun before p90", steady["within_p90"], 0.85, "", at_least=True),
+        Bound(
+            f"{name}: distance of {promise}'s share from {share}",
+            abs(load[f"within_{promise}"] - share),
+            0.05,
+            "",
+        )
+        for name, load in loads.items()
+        for promise, share in (("p50", 0.5), ("p90", 0.9))
     ]
 
 

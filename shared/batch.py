@@ -138,8 +138,8 @@ class BatchLease:
     """A batch that this process works on now, under `token`.
 
     `doubles` are numbers of lines to come whose custom_id an earlier line has. `under_way` counts lines taken
-    and not yet written down, `answered` those of them that have ended, `pieces` the pieces of its files so
-    far, `room` the lines that may be taken now.
+    and not yet written down, `answered` those of them that have ended, `room` the lines that may be
+    taken now.
     """
 
     batch: Batch
@@ -147,6 +147,5 @@ class BatchLease:
     doubles: frozenset[int]
     under_way: int
     answered: int
-    pieces: int
     room: int
     now_ms: int

@@ -67,7 +67,7 @@ class Forecaster:
         if prospect.word == "hit":
             return replace(forecast, outcome="cached", cache="HIT", estimate=IMMEDIATE)
         if prospect.word not in ("joins", "queued"):
-            refusal = await self._submission.refusal_for(prospect.word, checked.terms, model)
+            refusal = await self._submission.refusal_for(prospect.word, checked, model)
             return replace(forecast, outcome="refused", refusal=refusal)
         if prospect.word == "joins":
             forecast = replace(forecast, outcome="joined", cache="COALESCED")

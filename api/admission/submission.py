@@ -29,7 +29,7 @@ from shared.request import Request
 from shared.settings import Settings
 from shared.store import jobs
 from shared.store.admission import NOW, JobTerms, Placing, Submitted, foretell, guess, known, submit
-from shared.store.headroom import Headroom, full
+from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
@@ -170,7 +170,7 @@ class Submission:
         if reply.word in ("queued", "intake"):
             await self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
         if reply.view is None:
-            raise await self.refusal_for(reply.word, terms, model)
+            raise await self.refusal_for(reply.word, checked, model)
         return _unexpired(reply, reply.view)
 
     async def repeated_job(self, terms: Terms) -> JobView | None:
@@ -221,18 +221,18 @@ class Submission:
         await self._headroom.check()
         # Without keys everybody is one caller, who has nobody to leave room to.
         if self._settings.api.admin_key is not None:
-            await self._headroom.check_share(caller, self._settings.retention.result_s)
+            await self._headroom.check_share(caller)
 
-    async def refusal_for(self, word: str, terms: Terms, model: Model) -> ServiceError:
+    async def refusal_for(self, word: str, checked: CheckedRequest, model: Model) -> ServiceError:
         """The error for a request that the store made no job of. Raises LinePassedError."""
         if word in IDEMPOTENCY_ERRORS:
             return idempotency_error(word)
         if word == "passed":
             raise LinePassedError
         if word == "memory":
-            return full()
+            return await self._headroom.full(checked.placing.room)
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
-        most_queued = terms.caller.max_queued or self._settings.queue.max_queued_caller
+        most_queued = checked.terms.caller.max_queued or self._settings.queue.max_queued_caller
         return refusal(word, model, lane, most_queued)
 
     async def _store_request(self, checked: CheckedRequest) -> Submitted:

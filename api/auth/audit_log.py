@@ -10,6 +10,8 @@ from api.auth.callers import caller_of
 from api.server.reply import reply_of
 from shared.api_keys import AdminAction, Operator
 from shared.store import api_keys
+from shared.store.audit import set_aside
+from shared.store.memory import memory
 from shared.store.script import AsyncStore, ScriptCall, T
 
 log = logging.getLogger("api.auth")
@@ -29,7 +31,7 @@ def operator_of(request: Request) -> Operator:
 
 
 class AdminActions:
-    """The log of one service, as its API processes write and read it."""
+    """What operators do at one service and their log, as its API processes write and read it."""
 
     def __init__(self, store: AsyncStore) -> None:
         self._store = store
@@ -40,6 +42,10 @@ class AdminActions:
         entry = {"action": action, "subject": subject, "outcome": outcome, **asdict(operator)}
         log.info("admin %s", json.dumps(entry))
         return reply
+
+    async def bad_records(self) -> tuple[dict[str, str], int]:
+        """Records that were set aside, some of them, with reasons; and how many there are."""
+        return await self._store.run(set_aside()), (await self._store.run(memory())).set_aside
 
     async def list(self, after: str | None, limit: int) -> tuple[list[AdminAction], bool]:
         """A page of them, newest first, and whether there are more."""

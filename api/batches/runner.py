@@ -25,6 +25,8 @@ BUSY_S, IDLE_S = 0.25, 1.0
 MANY = 32
 LONGEST_S = 5.0
 """Ended lines are written once there are MANY of them, or one is this old: each write makes a piece."""
+DOUBLES_AT_ONCE = 4000
+"""Lines that repeat a custom_id, told to the store in one call."""
 PATIENCE_S = 600.0
 """Missing bytes may be in a folder that is mounted late: nothing is given up for so long."""
 
@@ -83,13 +85,10 @@ class BatchTurn:
         if scanned.fatal:
             await self._lease.write(batches.fail(self._context.settings, self._turn, scanned.problems))
             return
-        begin = batches.begin(
-            self._turn,
-            total=scanned.total,
-            last=scanned.last,
-            doubles=scanned.doubles,
-            errors=scanned.problems,
-        )
+        for at in range(0, len(scanned.doubles), DOUBLES_AT_ONCE):
+            doubles = scanned.doubles[at : at + DOUBLES_AT_ONCE]
+            await self._lease.write(batches.begin(self._turn, doubles=doubles))
+        begin = batches.begin(self._turn, total=scanned.total, last=scanned.last, errors=scanned.problems)
         await self._lease.write(begin)
 
     def _scanned(self) -> Scan:

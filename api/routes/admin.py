@@ -14,14 +14,18 @@ from api.dialects.native.admin import (
     AdminActionList,
     ApiKey,
     ApiKeyList,
+    BadRecordList,
     KeyBody,
     ModelBody,
     NewApiKey,
     RotationBody,
+    StoreFilling,
     from_key,
     from_rotation,
     from_row,
     to_admin_action,
+    to_bad_records,
+    to_filling,
     to_key,
     to_key_list,
     to_new_key,
@@ -30,10 +34,12 @@ from api.dialects.native.models import Fleet, Model, to_model, to_model_fleet
 from api.openapi import examples
 from api.openapi.document import ADMIN_ACTION_PAGE, describe
 from api.openapi.responses import answer, body_example, refusals
+from api.routes.health import store_memory
 from api.routes.models import MODEL_ANSWER
 from api.server.route import Json, ServiceRoute, json_body
 from shared import api_keys, ids, models
 from shared.errors import CallerError
+from shared.store.audit import forget
 
 KeyCall = Annotated[
     api_keys.ApiKey,
@@ -79,6 +85,37 @@ async def fleet(http: Request) -> Json[Fleet]:
     rows = context.models.rows
     fleets = zip(rows, await context.jobs.fleet(rows), strict=True)
     return Json({"models": [to_model_fleet(row.id, state) for row, state in fleets]})
+
+
+@fleet_router.get(
+    "/v1/admin/store",
+    summary="What fills the record store, and the callers who hold most.",
+    responses={200: answer("What fills it.")},
+)
+async def store_filling(http: Request) -> Json[StoreFilling]:
+    context = context_of(http)
+    charges = await context.headroom.charges()
+    return Json(to_filling(await store_memory(context), charges.most))
+
+
+@fleet_router.get(
+    "/v1/admin/records",
+    summary="Records that could not be read and were set aside, each with the reason; 1,000 at most.",
+    responses={200: answer("The records.")},
+)
+async def list_bad_records(http: Request) -> Json[BadRecordList]:
+    return Json(to_bad_records(*await context_of(http).admin_actions.bad_records()))
+
+
+@fleet_router.delete(
+    "/v1/admin/records/{id:path}",
+    status_code=204,
+    summary="Forget a record that was set aside; harmless twice.",
+    responses={204: answer("There is none by this id any more.")},
+)
+async def forget_bad_record(http: Request, id: str) -> Response:
+    await context_of(http).admin_actions.do(operator_of(http), "record.forget", id, forget(id))
+    return Response(status_code=204)
 
 
 keys_router = APIRouter(

@@ -6,7 +6,14 @@ from typing import cast
 from fastapi import APIRouter, Request, Response
 
 from api.context import ProcessContext, context_of
-from api.dialects.native.models import BlobKind, BlobStore, Health, Readiness, StoreState
+from api.dialects.native.models import (
+    BlobKind,
+    BlobStore,
+    Health,
+    Readiness,
+    StoreMemory,
+    StoreState,
+)
 from api.openapi.responses import REF, answer, refusals
 from api.server.errors import retry_after
 from api.server.middleware import ENDING
@@ -60,9 +67,26 @@ async def ready(http: Request) -> Json[Readiness]:
     body: Readiness = {
         "status": "ready" if loaded else "not_ready",
         "models": {name: state.standing for name, state in states.items()},
+        "memory": await store_memory(context),
         "blobs": await _blobs(context),
     }
     return Json(body) if loaded else Json(body, 503, {"retry-after": retry_after(None)})
+
+
+async def store_memory(context: ProcessContext) -> StoreMemory:
+    """Raises Unavailable."""
+    memory, charges = await context.headroom.memory(), await context.headroom.charges()
+    room_in_s = await context.headroom.room_in_s()
+    records = min(memory.used, max(0, charges.total - memory.promised))
+    return {
+        "used": memory.used,
+        "limit": memory.limit,
+        "reserved": memory.promised,
+        "records": records,
+        "rest": memory.used - records,
+        "full": room_in_s > 0,
+        "room_in_s": room_in_s or None,
+    }
 
 
 async def _store(context: ProcessContext) -> StoreState:

@@ -41,7 +41,7 @@ MEMORY_PAUSE_S = 0.25
 MEMORY_LIMIT_MB = 400
 P99_LIMIT = 10
 """Limit of the p99 wait, in times that of the idle service: during a batch both cores are full."""
-WORK_KEYS = ("batching", "batching:local", f"queue:{lane_of(MODEL)}", "lease", "deadlines", "schedule")
+WORK_KEYS = ("batching", f"lease:{lane_of(MODEL)}", "deadlines", "later")
 """Sorted sets of what is in progress."""
 BATCH_KEYS = ("lines", "answers", "doubles", "good", "bad")
 """Keys of one batch that go at its end; the event of its end is kept like any other."""
@@ -191,7 +191,8 @@ async def _run(services: BatchServices, count: int, idle_s: int, say: command.Sa
 def _left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:
     """What ended batches should not leave in the record store: entries by key, empty ones left out."""
     entries = {name: int(redis.zcard(f"sl3:{name}")) for name in WORK_KEYS}
-    entries["taken"] = sum(int(redis.scard(key)) for key in redis.keys("sl3:taken:*"))
+    entries["batching:local"] = int(redis.scard("sl3:batching:local"))
+    entries["taken"] = sum(int(redis.hlen(key)) for key in redis.keys("sl3:taken:*"))
     for part in BATCH_KEYS:
         entries[part] = int(redis.exists(*(f"sl3:{batch}:{part}" for batch in batches)))
     return {name: count for name, count in entries.items() if count}

@@ -98,8 +98,8 @@ PARTS = (
     Part(
         "eta",
         "Jobs start when estimated",
-        ("benchmarks.eta", "--jobs", "2000", "--live", "100"),
-        ("--jobs", "300", "--live", "0"),
+        ("benchmarks.eta", "--jobs", "2000", "--live", "0"),
+        ("--jobs", "1000"),
         lambda figures: ETA.format(**figures),
     ),
     Part(

@@ -7,6 +7,7 @@ server's own clock, and how many calls all of the work took.
 
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -61,7 +62,7 @@ class Day:
 
         def calls() -> Iterator[ScriptCall[Any]]:
             while not replies or not over(replies[-1]):
-                yield ScriptCall(call.script, call.arguments, keep)
+                yield replace(call, parse=keep)
 
         self.timed(name, calls())
 
@@ -115,21 +116,26 @@ def rescue(day: Day) -> None:
     last = first + round(SETTINGS.queue.lease_s * 1000)
     call = claims.rescue(SETTINGS)
     # A clock that goes on second by second: a leap would be an outage, after which leases are spared.
-    clock = [
-        ScriptCall(call.script, {**call.arguments, "now": at}, call.parse)
-        for at in range(first, last + 6000, 1000)
-    ]
+    clock = [replace(call, arguments={**call.arguments, "now": at}) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])
-    day.client.delete("sl3:spared")
+    day.client.hdel("sl3:upkeep", "spared")
     day.timed("rescue of shared runs", iter(clock))
 
 
 def removal(day: Day) -> None:
     day.shared_runs(RUNS)
     day.probe.store.run(models.remove(LANE))
-    day.until("sweep of a removed model", models.end_waiting(SETTINGS, LANE), lambda swept: not swept.ended)
+    day.timed("sweep of a removed model", sweeps(day))
     day.until("finish: ends of a removed model", upkeep.finish(SETTINGS), lambda left: not left)
+
+
+def sweeps(day: Day) -> Iterator[ScriptCall[int]]:
+    """One walk over all jobs."""
+    cursor = None
+    while cursor != 0:
+        cursor, some = models.unended(day.probe.store, cursor or 0)
+        yield models.sweep(SETTINGS, LANE, some)
 
 
 def cached_answers(day: Day) -> None:
@@ -156,7 +162,6 @@ def picture_holders(day: Day) -> None:
                 for placing in placings
             ]
         )
-    day.timed("audit of a picture that thousands hold", iter([audit.audit(SETTINGS, [f"blob:{picture}"])]))
     names = [key.removeprefix("sl3:") for key in day.client.keys("sl3:*")]
     steps = (names[at : at + 50] for at in range(0, len(names), 50))
     day.timed("audit of fifty keys", (audit.audit(SETTINGS, step) for step in steps))

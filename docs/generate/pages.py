@@ -29,7 +29,8 @@ Codes are never renamed.
 
 *Retry* says whether the same request may succeed later. `Retry-After` then says when, within 59 s. When a
 queue is full, that is the time its jobs need at the current rate, and at least as long as the oldest has
-already waited. What each client raises is on [their page](clients/README.md#errors-and-retries).
+already waited; when Redis is full, the time until there is [room](decisions/reserve.md), which the
+message has beyond 59 s. What each client raises is on [their page](clients/README.md#errors-and-retries).
 """
 
 

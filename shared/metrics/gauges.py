@@ -24,6 +24,10 @@ PROMISED = gauge(
     "Memory reserved for queued work; new work is refused as if it were used.",
 )
 LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
+CHARGED = gauge(
+    "sightline_store_memory_charged_bytes", "Memory that records take, as callers are charged for it."
+)
+ASIDE = gauge("sightline_store_records_set_aside", "Records that could not be read and were set aside.")
 EVICTS = gauge("sightline_store_evicts", "1 if it may evict accepted jobs when its memory is full.")
 DEPTH = gauge("sightline_queue_depth", "Queued runs.", MODEL, CLASS)
 OLDEST = gauge(
@@ -60,13 +64,15 @@ COURIERS = gauge("sightline_couriers", "Live couriers.")
 
 @dataclass(frozen=True)
 class Server:
-    """The record store's server: `memory`, `promised`, `limit` in bytes, and whether it may evict records."""
+    """The record store's server, in bytes; `evicts`: whether it may drop records, `set_aside`: bad ones."""
 
     memory: int
     promised: int
     limit: int
     evicts: bool
     round_trip_s: float
+    charged: int = 0
+    set_aside: int = 0
 
 
 class GaugeValues:
@@ -102,8 +108,10 @@ def families(
     sheet.put(ROUND_TRIP, server.round_trip_s)
     sheet.put(MEMORY, server.memory)
     sheet.put(PROMISED, server.promised)
+    sheet.put(CHARGED, server.charged)
     sheet.put(LIMIT, server.limit)
     sheet.put(EVICTS, server.evicts)
+    sheet.put(ASIDE, server.set_aside)
     sheet.put(INTAKE, intake.lane.queued)
     sheet.put(COURIERS, len(intake.workers))
     for model, fleet in zip(models, fleets, strict=True):

@@ -11,16 +11,13 @@ from shared.estimate import Lane
 from shared.job import JobView, Priority, Times
 from shared.settings import Settings
 from shared.store import views
-from shared.store.deadlines import failures
+from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.lifetimes import lifetimes
-from shared.store.models import REMOVED
 from shared.store.pairs import digests
 from shared.store.script import AsyncStore, Script, ScriptCall, reaching
-from shared.store.workers import watching
 from shared.webhooks import Webhook
 
-SUBMIT, ADMIT, TOUCH = Script("submit"), Script("admit"), Script("touch")
+SUBMIT, ADMIT = Script("submit"), Script("admit")
 KNOWN, FORETELL = Script("known"), Script("foretell")
 
 NOW = Times()
@@ -72,7 +69,8 @@ class Placing:
     rows: int = 1
     room: int = ROOM
 
-    def arguments(self, settings: Settings) -> dict[str, Any]:
+    @property
+    def arguments(self) -> dict[str, Any]:
         return {
             "job": self.job,
             "run": self.run,
@@ -82,12 +80,10 @@ class Placing:
             "priority": self.priority,
             "hash": self.hash,
             "key": self.key,
-            "blobs": list(self.blobs),
+            "blobs": " ".join(self.blobs),
             "cost": self.cost,
             "rows": self.rows if self.rows > 1 else None,
             "room": self.room,
-            "worker_ttl_s": settings.queue.worker_ttl_s,
-            **lifetimes(settings),
         }
 
 
@@ -140,7 +136,7 @@ class JobTerms:
     def arguments(self, settings: Settings) -> dict[str, Any]:
         return {
             "metadata": _written(self.metadata),
-            "pairs": digests(self.metadata) or None,
+            "pairs": " ".join(digests(self.metadata)),
             "paths": _written(self.paths) if self.paths else None,
             "pending": self.pending_terms is not None or None,
             "terms": self.pending_terms,
@@ -150,13 +146,13 @@ class JobTerms:
             "max_queued_caller": self.max_queued_caller or settings.queue.max_queued_caller,
             "retry_of": self.retry_of,
             "response": self.response,
-            "hook": _hook(self.webhook) if self.webhook else None,
+            "hook": to_json(_hook(self.webhook)).decode() if self.webhook else None,
             "quiet": self.quiet or None,
             "retain_s": self.retain_s,
             "unstored": None if self.stored else 1,
             "request_id": self.request_id,
             "trace": self.trace,
-            "line": _line(self.line) if self.line else None,
+            "line": to_json(_line(self.line)).decode() if self.line else None,
             **vars(self.times),
         }
 
@@ -179,25 +175,14 @@ def submit(
     those, submit again. A picture `sent` with its bytes is asked for unless its caller holds it already.
     `spare` is `Headroom.spare`.
     """
-    arguments = (
-        placing.arguments(settings) | terms.arguments(settings) | _limits(settings) | watching(settings)
-    )
-    arguments |= {"sent": list(sent) or None, "uploaded": uploaded or None, "spare": spare}
-    return ScriptCall(SUBMIT, arguments, _submitted, placing.request, _size)
+    arguments = placing.arguments | terms.arguments(settings)
+    arguments |= {"sent": " ".join(sent), "uploaded": uploaded, "spare": spare}
+    return ScriptCall(SUBMIT, arguments, _submitted, placing.request, _size, constants(settings))
 
 
 def _written(pairs: Mapping[str, str]) -> str:
     """JSON without escapes, which would take up to three times the bytes while the record lives."""
     return to_json(dict(pairs)).decode()
-
-
-def _limits(settings: Settings) -> dict[str, Any]:
-    return {
-        "idempotency_s": settings.retention.idempotency_s,
-        "patience_ms": settings.api.sync_limit_s * 1000,
-        "max_queued": settings.queue.max_queued,
-        "wait_ms": settings.queue.start_by_s * 1000,
-    }
 
 
 def _hook(webhook: Webhook) -> dict[str, str]:
@@ -223,26 +208,27 @@ def foretell(
     placing: Placing, settings: Settings, *, pending: bool, max_queued_caller: int | None
 ) -> ScriptCall[Prospect]:
     """What `submit` would answer now; nothing changes."""
-    arguments = placing.arguments(settings) | {
+    arguments = placing.arguments | {
         "pending": pending or None,
-        "must_be_ready": False,
         "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
-        **_limits(settings),
     }
-    return ScriptCall(FORETELL, arguments, lambda reply: Prospect(reply[0], views.lane(reply[1]), reply[2]))
+
+    def parse(reply: list[Any]) -> Prospect:
+        return Prospect(reply[0], views.lane(reply[1]), reply[2])
+
+    return ScriptCall(FORETELL, arguments, parse, constants=constants(settings))
 
 
 def known(
     settings: Settings, caller: str, idempotency: str, body_digest: str
 ) -> ScriptCall[Submitted | None]:
     """The answer that an idempotency key got before; None where the key is new."""
-    arguments = {
-        "caller": caller,
-        "idempotency": idempotency,
-        "digest": body_digest,
-        "worker_ttl_s": settings.queue.worker_ttl_s,
-    }
-    return ScriptCall(KNOWN, arguments, lambda reply: _submitted(reply) if reply else None, size=_size)
+    arguments = {"caller": caller, "idempotency": idempotency, "digest": body_digest}
+
+    def parse(reply: list[Any] | None) -> Submitted | None:
+        return _submitted(reply) if reply else None
+
+    return ScriptCall(KNOWN, arguments, parse, size=_size, constants=constants(settings))
 
 
 def _submitted(reply: list[Any]) -> Submitted:
@@ -261,9 +247,8 @@ def admit(
     placing: Placing, settings: Settings, *, token: str
 ) -> ScriptCall[Literal["queued", "placed", "lost"]]:
     """Admit a job whose inputs have been fetched under the intake claim `token`."""
-    arguments = placing.arguments(settings) | {"token": token, "failures": failures()}
-    arguments["removed"] = REMOVED.model_dump_json()
-    return ScriptCall(ADMIT, arguments, lambda reply: reply, placing.request)
+    arguments = placing.arguments | {"token": token}
+    return ScriptCall(ADMIT, arguments, lambda reply: reply, placing.request, constants=constants(settings))
 
 
 async def guess(store: AsyncStore, lane: str, load_s: float) -> None:
@@ -272,23 +257,4 @@ async def guess(store: AsyncStore, lane: str, load_s: float) -> None:
         pipeline = store.client.pipeline(transaction=False)
         pipeline.hsetnx(f"{PREFIX}lane:{lane}", "load_guess_ms", str(round(load_s * 1000)))
         pipeline.hsetnx(f"{PREFIX}lane:{lane}", "load_basis", "guess")
-        pipeline.expire(f"{PREFIX}lane:{lane}", LANE_LIFE_S)
         await pipeline.execute()
-
-
-LANE_LIFE_S = 2592000
-"""As in `estimates.lua`."""
-DELETION_POLL_S = 0.02
-"""Pause before touching again a picture that is being deleted."""
-HOLD_S = 3600
-"""How long an upload is safe from collection before its request is admitted."""
-
-
-def touch(digests: Sequence[str], job: str) -> ScriptCall[list[str]]:
-    """Hold pictures for a job's admission, before they are written.
-
-    Returns those that are being deleted right now: touch again, and write only when there are none.
-    """
-    return ScriptCall(
-        TOUCH, {"digests": list(digests), "holder": f"upload:{job}", "hold_s": HOLD_S}, lambda reply: reply
-    )

@@ -6,17 +6,14 @@ and comes back writes nothing.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from shared.result import JobError, Piece, Result, joined
 from shared.settings import Settings
-from shared.store.deadlines import failures
+from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.lifetimes import lifetimes
-from shared.store.models import REMOVED
 from shared.store.script import Runs, Script, ScriptCall, Store, reaching
-from shared.store.workers import watching
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
@@ -70,10 +67,6 @@ def claim(
         "token": token,
         "print": fingerprint,
         "row": row,
-        "lease_ms": round(settings.queue.lease_s * 1000),
-        "failures": failures(),
-        "removed": REMOVED.model_dump_json(),
-        **lifetimes(settings),
     }
 
     def parse(reply: Any) -> Claim | None:
@@ -83,14 +76,17 @@ def claim(
         head = (work, token, request, terms, int(number), int(chars), caller, bool(mixed), not unstored)
         return Claim(*head, *about)
 
-    return ScriptCall(CLAIM, arguments, parse)
+    return ScriptCall(CLAIM, arguments, parse, constants=constants(settings))
 
 
 def take(store: Runs, claim: ScriptCall[Claim | None]) -> Claim | None:
     """Ask until there is a claim, or nothing waits. Raises Unavailable `store_unavailable`."""
-    told = ScriptCall(CLAIM, claim.arguments, lambda reply: reply if reply == "again" else claim.parse(reply))
-    while (taken := store.run(told)) == "again":
-        pass
+    either: ScriptCall[Any] = replace(
+        claim, parse=lambda reply: reply if reply == "again" else claim.parse(reply)
+    )
+    taken: Claim | Again | None = "again"
+    while taken == "again":
+        taken = store.run(either)
     return taken
 
 
@@ -104,7 +100,8 @@ def within(slots: int, claim: ScriptCall[Claim | None]) -> ScriptCall[Claim | Ag
     def parse(reply: Any) -> Claim | Again | Full | None:
         return reply if reply in ("again", "full") else claim.parse(reply)
 
-    return ScriptCall(CLAIM, {**claim.arguments, "slots": slots}, parse)
+    arguments = {**claim.arguments, "slots": slots}
+    return ScriptCall(CLAIM, arguments, parse, constants=claim.constants)
 
 
 def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> ScriptCall[list[str]]:
@@ -112,12 +109,8 @@ def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> S
 
     Claims whose reply never reached the worker go back in line.
     """
-    arguments = {
-        "worker": worker,
-        "claims": [list(pair) for pair in held],
-        "lease_ms": round(settings.queue.lease_s * 1000),
-    }
-    return ScriptCall(RENEW, arguments | lifetimes(settings), lambda reply: reply)
+    arguments = {"worker": worker, "claims": [list(pair) for pair in held]}
+    return ScriptCall(RENEW, arguments, lambda reply: reply, constants=constants(settings))
 
 
 def append(claim: Claim, piece: Piece) -> ScriptCall[Renewal]:
@@ -139,18 +132,18 @@ def settle(
 
     `work_s` is how long it took up the engine's rows, summed over them; by default the result's compute time.
     """
-    arguments = lifetimes(settings) | {
+    arguments = {
         "id": claim.id,
         "token": claim.token,
         "status": "succeeded" if isinstance(outcome, Result) else "failed",
         "print": fingerprint,
         "took_ms": (work_s or outcome.compute_s) * 1000 if isinstance(outcome, Result) else None,
-        "rest": [_place(piece) | {"data": _data(piece)} for piece in rest] or None,
+        "rest": json.dumps([_place(piece) | {"data": _data(piece)} for piece in rest]) if rest else None,
         "bare": _bare(outcome),
         "origin": _origin(outcome),
-        "failures": failures(),
     }
-    return ScriptCall(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json(exclude={"origin"}))
+    text = outcome.model_dump_json(exclude={"origin"})
+    return ScriptCall(SETTLE, arguments, lambda reply: reply, text, constants=constants(settings))
 
 
 def _origin(outcome: Result | JobError) -> str | None:
@@ -170,7 +163,7 @@ def _bare(outcome: Result | JobError) -> str | None:
 def fail_intake(settings: Settings, claim: Claim, error: JobError) -> ScriptCall[Settled]:
     """End a job whose inputs cannot be had."""
     arguments = {"id": claim.id, "token": claim.token, "failure": error.model_dump_json()}
-    return ScriptCall(FAIL_INTAKE, arguments | lifetimes(settings), lambda reply: reply)
+    return ScriptCall(FAIL_INTAKE, arguments, lambda reply: reply, constants=constants(settings))
 
 
 def give_back(
@@ -188,39 +181,29 @@ def give_back(
     `died` = the worker ends because of this attempt or one beside it: one more death. Returns the lane to
     nudge, or None where the work ended, waits for its next attempt or is no longer ours.
     """
-    arguments = lifetimes(settings) | {
+    arguments = {
         "id": claim.id,
         "token": claim.token,
         "reason": reason,
         "spend": error is not None or None,
         "failure": error.model_dump_json() if error else None,
         "missing": list(missing) or None,
-        "max_failures": settings.queue.max_failures,
-        "backoff_ms": settings.queue.backoff_s * 1000,
         "died": died or None,
-        "max_deaths": settings.queue.max_deaths,
-        "poison": _poison(settings),
     }
-    return ScriptCall(GIVE_BACK, arguments, lambda reply: reply[1] if reply[0] == "queued" else None)
+
+    def parse(reply: list[str]) -> str | None:
+        return reply[1] if reply[0] == "queued" else None
+
+    return ScriptCall(GIVE_BACK, arguments, parse, constants=constants(settings))
 
 
 def rescue(settings: Settings) -> ScriptCall[list[tuple[str, str]]]:
     """Put lost workers' work back in line; returns (id, lane) pairs, lane empty where the work was ended."""
-    arguments = lifetimes(settings) | {
-        "limit": RESCUE_LIMIT,
-        "max_deaths": settings.queue.max_deaths,
-        "lease_ms": round(settings.queue.lease_s * 1000),
-        "failure": _poison(settings),
-        **watching(settings),
-    }
-    return ScriptCall(RESCUE, arguments, lambda reply: [(work, lane) for work, lane in reply])
 
+    def parse(reply: list[Any]) -> list[tuple[str, str]]:
+        return [(work, lane) for work, lane in reply]
 
-def _poison(settings: Settings) -> str:
-    lost = settings.queue.max_deaths
-    return JobError(
-        code="poison", message=f"{lost} workers were lost on this request alone."
-    ).model_dump_json()
+    return ScriptCall(RESCUE, {"limit": RESCUE_LIMIT}, parse, constants=constants(settings))
 
 
 def published(store: Store, run: str) -> dict[int, Piece]:
@@ -228,11 +211,11 @@ def published(store: Store, run: str) -> dict[int, Piece]:
     pieces: dict[int, list[Piece]] = {}
     with reaching():
         entries = store.client.xrange(f"{PREFIX}{run}:events")
-    for _, fields in entries:
-        if fields["type"] == "text":
-            data = json.loads(fields["data"])
-            piece = Piece(data["start"], data["text"], tuple(data["ids"]))
-            pieces.setdefault(data.get("choice", 0), []).append(piece)
+        rest = store.client.hget(f"{PREFIX}{run}", "rest")
+    texts = [json.loads(fields["data"]) for _, fields in entries if fields["type"] == "text"]
+    for data in [*texts, *json.loads(rest or "[]")]:
+        piece = Piece(data["start"], data["text"], tuple(data["ids"]))
+        pieces.setdefault(data.get("choice", 0), []).append(piece)
     return {choice: whole for choice, said in pieces.items() if (whole := joined(said))}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from shared.fleet import Fleet, Worker
 from shared.settings import Settings
 from shared.store import views
+from shared.store.constants import constants
 from shared.store.script import Script, ScriptCall
 
 FLEET = Script("fleet")
@@ -14,8 +15,10 @@ CLASSES = ("interactive", "normal", "batch")
 
 def fleet(settings: Settings, lanes: Sequence[str]) -> ScriptCall[tuple[Fleet, ...]]:
     """What waits and who works, lane by lane in the order given."""
-    arguments = {"lanes": list(lanes), "worker_ttl_s": settings.queue.worker_ttl_s}
-    return ScriptCall(FLEET, arguments, lambda reply: tuple(map(_fleet, reply)))
+    arguments = {"lanes": list(lanes)}
+    return ScriptCall(
+        FLEET, arguments, lambda reply: tuple(map(_fleet, reply)), constants=constants(settings)
+    )
 
 
 def _fleet(row: list[Any]) -> Fleet:

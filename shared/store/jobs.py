@@ -1,7 +1,6 @@
 """A caller's transitions and reads: view, list, follow, cancel, purge."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,27 +8,28 @@ from shared.estimate import Lane
 from shared.job import EVERYTHING, Filter, JobView, Page, Priority, Status
 from shared.settings import Settings
 from shared.store import views
-from shared.store.lifetimes import lifetimes
+from shared.store.constants import constants
 from shared.store.pairs import digests
 from shared.store.script import Script, ScriptCall
 
 VIEW, JOBS = Script("view"), Script("jobs")
 FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
-CANCEL, PURGE, DELETED, LANE = Script("cancel"), Script("purge"), Script("deleted"), Script("lane")
+CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
 PURGED = Script("purged")
 ASKED = Script("asked")
 CHAPTER_LIMIT = 512
 CHAPTER_BYTES = 64 * 2**10
 """A reader that stalls holds one chapter, which takes many times this size in memory."""
-LOOK = 1000
-"""Jobs looked at for one page at most: some milliseconds in which the store does nothing else."""
+LOOK = 400
+"""Jobs looked at for one page at most: two milliseconds in which the store does nothing else."""
 PAGE_BYTES = 2 * 2**20
 """Bytes of one page's records, unless its first is larger. With logprobs one answer may have a megabyte."""
 
 
 def view(settings: Settings, caller: str, job: str) -> ScriptCall[JobView | None]:
     """One job; None where the caller has no such job."""
-    return ScriptCall(VIEW, _job(settings, caller, job), views.job, size=views.answer_bytes)
+    arguments = {"caller": caller, "job": job}
+    return ScriptCall(VIEW, arguments, views.job, size=views.answer_bytes, constants=constants(settings))
 
 
 def jobs(
@@ -51,14 +51,13 @@ def jobs(
         "limit": limit,
         "look": LOOK,
         "bytes": PAGE_BYTES,
-        "worker_ttl_s": settings.queue.worker_ttl_s,
-        "bare": None if results else True,
+        "bare": not results,
         "status": wanted.status,
         "model": wanted.model,
         "priority": wanted.priority,
         "since": wanted.since,
         "till": wanted.until,
-        "pairs": digests(wanted.metadata) or None,
+        "pairs": " ".join(digests(wanted.metadata)),
     }
 
     def parse(reply: list[Any] | None) -> Page | None:
@@ -67,7 +66,8 @@ def jobs(
         rows, cursor, size = reply
         return Page(tuple(v for v in map(views.job, rows) if v), cursor or None, size)
 
-    return ScriptCall(JOBS, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)
+    size = lambda reply: int(reply[2]) if reply else 0  # noqa: E731
+    return ScriptCall(JOBS, arguments, parse, size=size, constants=constants(settings))
 
 
 def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.Chapter | None]:
@@ -79,12 +79,14 @@ def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptC
         "limit": CHAPTER_LIMIT,
         "bytes": CHAPTER_BYTES,
     }
-    return ScriptCall(FOLLOW_FIRST if first else FOLLOW, arguments, views.chapter)
+    script = FOLLOW_FIRST if first else FOLLOW
+    return ScriptCall(script, arguments, lambda reply: views.chapter(reply, after))
 
 
 def cancel(settings: Settings, caller: str, job: str) -> ScriptCall[JobView | None]:
     """Leave the run; the last one to leave ends it."""
-    return ScriptCall(CANCEL, _job(settings, caller, job), views.job, size=views.answer_bytes)
+    arguments = {"caller": caller, "job": job}
+    return ScriptCall(CANCEL, arguments, views.job, size=views.answer_bytes, constants=constants(settings))
 
 
 def purge(
@@ -95,8 +97,8 @@ def purge(
     `delivered` = the caller was told its end: then only a job that is not to be stored is forgotten, and only
     once its webhook was told too. None where there is nothing to forget.
     """
-    arguments = _job(settings, caller, job) | {"delivered": delivered or None}
-    return ScriptCall(PURGE, arguments, lambda reply: reply)
+    arguments = {"caller": caller, "job": job, "delivered": delivered or None}
+    return ScriptCall(PURGE, arguments, lambda reply: reply, constants=constants(settings))
 
 
 def purged(caller: str, job: str) -> ScriptCall[bool]:
@@ -134,20 +136,6 @@ def asked(caller: str, job: str) -> ScriptCall[JobRequest | None]:
     return ScriptCall(ASKED, {"caller": caller, "job": job}, parse)
 
 
-def deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:
-    """Record that doomed pictures are deleted; returns those needed again meanwhile, to be written anew."""
-    return ScriptCall(DELETED, {"digests": list(digests)}, lambda reply: reply)
-
-
 def lane(settings: Settings, name: str) -> ScriptCall[Lane]:
     """What is known of one model's workers and line."""
-    return ScriptCall(LANE, {"lane": name, "worker_ttl_s": settings.queue.worker_ttl_s}, views.lane)
-
-
-def _job(settings: Settings, caller: str, job: str) -> dict[str, Any]:
-    return {
-        "caller": caller,
-        "job": job,
-        "worker_ttl_s": settings.queue.worker_ttl_s,
-        **lifetimes(settings),
-    }
+    return ScriptCall(LANE, {"lane": name}, views.lane, constants=constants(settings))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "functions"
 BASE = "base"
-_FUNCTION = re.compile(r"^transition\('(\w+)'", re.MULTILINE)
+_FUNCTION = re.compile(r"^(?:transition|hot)\('(\w+)'(?:, ((?:'[\w# ]*'(?:\s*\.\. )?)+))?", re.MULTILINE)
+"""Functions, and the parameters of those that take them in order."""
 
 
 class Library:
@@ -18,11 +19,16 @@ class Library:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         files = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.lua"))}
-        code = "\n".join([files.pop(BASE), *map(_table, files), *map(_block, files.values())])
+        base = files.pop(BASE)
+        code = "\n".join([*map(_table, files), base, *map(_block, files.values())])
         digest = hashlib.sha1(code.encode(), usedforsecurity=False).hexdigest()[:10]
         self.name = f"sl_{digest}"
         self.code = f"#!lua name={self.name}\n{code.replace('@NAME@', self.name)}"
-        self.functions = frozenset(_FUNCTION.findall(code))
+        self.functions = {name: _parameters(names) for name, names in _FUNCTION.findall(code)}
+
+
+def _parameters(names: str) -> tuple[str, ...] | None:
+    return tuple(re.findall(r"\w+", names)) if names else None
 
 
 def _table(name: str) -> str:

@@ -1,19 +1,19 @@
 """Which models are served besides the models file's rows; how they are added, drained and removed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.result import JobError
 from shared.settings import Settings
-from shared.store.lifetimes import lifetimes
-from shared.store.script import Script, ScriptCall
+from shared.store.constants import constants
+from shared.store.keys import PREFIX
+from shared.store.script import Script, ScriptCall, Store, reaching
 from shared.store.views import pairs
 
 MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
 REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
-AT_ONCE = 10
-"""Pieces of work that one step ends."""
-REMOVED = JobError(code="model_removed", message="The model was removed while this job waited for it.")
+AT_ONCE = 50
+"""Jobs that one step looks at."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,6 @@ class Registered:
     rows: dict[str, str]
     removed: frozenset[str]
     removing: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Swept:
-    """How many one step ended, and where the next begins; "0" where there is none."""
-
-    ended: int
-    cursor: str
 
 
 def registered() -> ScriptCall[Registered]:
@@ -56,34 +48,21 @@ def drain(lane: str) -> ScriptCall[str]:
 
 
 def remove(lane: str) -> ScriptCall[str]:
-    """Take and begin nothing more; what waits ends soon (`end_waiting`, `end_earlier`)."""
+    """Take and begin nothing more; what waits ends soon (`sweep`)."""
     return ScriptCall(REMOVE, {"lane": lane}, str)
 
 
-def end_waiting(settings: Settings, lane: str) -> ScriptCall[Swept]:
-    """End the first in line for a model that is removed."""
-    return _sweep(settings, lane, None)
+def unended(store: Store, cursor: int) -> tuple[int, list[str]]:
+    """The next cursor (0 = once around) and some jobs that have not ended. Raises Unavailable."""
+    with reaching():
+        following, jobs = store.client.zscan(f"{PREFIX}deadlines", cursor, count=AT_ONCE)
+    return int(following), [job for job, _ in jobs]
 
 
-def places(lane: str) -> tuple[str, ...]:
-    """The keys where a model's work waits, in the order in which it moves through them."""
-    return ("schedule", "queue:intake", f"queue:{lane}")
+def sweep(settings: Settings, lane: str, jobs: Sequence[str], done: str | None = None) -> ScriptCall[int]:
+    """End those of some jobs that wait since before their model was removed; returns how many.
 
-
-def end_earlier(settings: Settings, lane: str, key: str, cursor: str, generation: str) -> ScriptCall[Swept]:
-    """Go on with a walk over `key`, one of the model's `places`, to end work from before the removal.
-
-    `generation` is how often the model had been removed when the walk began.
+    `done` is how often the model had been removed when a walk began that is over now.
     """
-    return _sweep(settings, lane, {"key": key, "cursor": cursor, "generation": generation})
-
-
-def _sweep(settings: Settings, lane: str, walk: dict[str, str] | None) -> ScriptCall[Swept]:
-    arguments = {
-        "lane": lane,
-        "limit": AT_ONCE,
-        "failure": REMOVED.model_dump_json(),
-        "walk": walk,
-        **lifetimes(settings),
-    }
-    return ScriptCall(SWEEP, arguments, lambda reply: Swept(int(reply[0]), str(reply[1])))
+    arguments = {"lane": lane, "jobs": list(jobs), "done": done}
+    return ScriptCall(SWEEP, arguments, int, constants=constants(settings))

@@ -25,6 +25,7 @@ from shared.errors import Unavailable
 from shared.offload import offload_if_large
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
+from shared.store.keys import PREFIX
 from shared.store.library import LIBRARY
 
 T = TypeVar("T")
@@ -52,13 +53,15 @@ class Script:
             raise KeyError(name)
         self.name = name
         self.function = f"{LIBRARY.name}_{name}"
+        self.parameters = LIBRARY.functions[name]
 
 
 @dataclass(frozen=True)
 class ScriptCall(Generic[T]):
     """One use of a function. Arguments that are None are left out; `text` is stored as it is.
 
-    `size` tells how many bytes of a reply are in records that may be large.
+    `constants` are the settings that functions read (`shared.store.constants`), `size` tells how many bytes
+    of a reply are in records that may be large.
     """
 
     script: Script
@@ -66,19 +69,33 @@ class ScriptCall(Generic[T]):
     parse: Callable[[Any], T]
     text: str = ""
     size: Callable[[Any], int] = lambda _: 0
+    constants: str = ""
 
     @property
-    def argv(self) -> tuple[bytes, str]:
-        return to_json(
-            {name: value for name, value in self.arguments.items() if value is not None}
-        ), self.text
+    def argv(self) -> tuple[Any, ...]:
+        """The number of keys, a test's clock as the only one, and the arguments."""
+        if self.script.parameters is None:
+            given = {name: value for name, value in self.arguments.items() if value is not None}
+            return 0, self.constants, to_json(given), self.text
+        values = [_positional(self.arguments.get(name)) for name in self.script.parameters]
+        keys = [f"{PREFIX}{self.arguments['now']}"] if "now" in self.arguments else []
+        return len(keys), *keys, self.constants, *values, self.text
+
+
+def _positional(value: Any) -> Any:
+    """An argument by its place; an empty one is absent."""
+    if value is None or value is False:
+        return ""
+    if value is True:
+        return 1
+    return value if isinstance(value, str | int | float) else to_json(value)
 
 
 class _Asked(NamedTuple):
     """What is sent of a call. Made before the call shares an exchange with others, because that may raise."""
 
     script: Script
-    argv: tuple[bytes, str]
+    argv: tuple[Any, ...]
 
 
 class WritesRefused(Unavailable):
@@ -145,19 +162,19 @@ class Store:
 
     def _reply(self, call: ScriptCall[T]) -> Any:
         try:
-            return self.client.fcall(call.script.function, 0, *call.argv)
+            return self.client.fcall(call.script.function, *call.argv)
         except ResponseError as error:
             if UNKNOWN not in str(error):
                 raise
         with _loading():
             self.client.function_load(LIBRARY.code)
-        return self.client.fcall(call.script.function, 0, *call.argv)
+        return self.client.fcall(call.script.function, *call.argv)
 
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
         pipeline = self.client.pipeline(transaction=False)
         for call in calls:
-            pipeline.fcall(call.script.function, 0, *call.argv)
+            pipeline.fcall(call.script.function, *call.argv)
         with reaching():
             replies = pipeline.execute(raise_on_error=False)
         # A failed call is run again by itself, which is safe, and raises its own error.
@@ -214,7 +231,7 @@ class AsyncStore:
     async def _replies(self, calls: Sequence[_Asked]) -> list[Any]:
         pipeline = self.client.pipeline(transaction=False)
         for call in calls:
-            pipeline.fcall(call.script.function, 0, *call.argv)
+            pipeline.fcall(call.script.function, *call.argv)
         return cast("list[Any]", await pipeline.execute(raise_on_error=False))
 
 

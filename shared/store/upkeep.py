@@ -1,8 +1,7 @@
 """Maintenance: due work goes into line, late jobs end, ends of shared runs are written; and pauses."""
 
 from shared.settings import Settings
-from shared.store.deadlines import failures
-from shared.store.lifetimes import lifetimes
+from shared.store.constants import constants
 from shared.store.script import Script, ScriptCall
 
 EXPIRE, DUE, PAUSE, FINISH = Script("expire"), Script("due"), Script("pause"), Script("finish")
@@ -19,18 +18,12 @@ def due() -> ScriptCall[list[str]]:
 
 def expire(settings: Settings) -> ScriptCall[list[str]]:
     """End the jobs whose deadline has passed; returns their ids."""
-    arguments = {
-        "limit": AT_ONCE,
-        "wait_ms": settings.queue.start_by_s * 1000,
-        "failures": failures(),
-        **lifetimes(settings),
-    }
-    return ScriptCall(EXPIRE, arguments, lambda reply: reply)
+    return ScriptCall(EXPIRE, {"limit": AT_ONCE}, lambda reply: reply, constants=constants(settings))
 
 
 def finish(settings: Settings) -> ScriptCall[int]:
     """Write ends of jobs that joined a run, a piece of them; returns how many runs have more."""
-    return ScriptCall(FINISH, {"budget": PIECE, **lifetimes(settings)}, int)
+    return ScriptCall(FINISH, {"budget": PIECE}, int, constants=constants(settings))
 
 
 def pause(lane: str, *, paused: bool) -> ScriptCall[str]:

@@ -21,16 +21,20 @@ def pairs(flat: list[Any]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def lane(flat: list[Any]) -> Lane:
-    """The reply of `lane`."""
-    facts = pairs(flat)
+WAITING = ("n1", "n2", "n3", "x1", "x2", "x3")
+"""How much waits in a lane, by class: in its line, and suspects (`functions/queue.lua`)."""
+
+
+def lane(reply: list[Any]) -> Lane:
+    """What `Lanes.view` gives: the state of a lane as JSON, and other facts as a flat list."""
+    facts: dict[str, Any] = json.loads(reply[0]) | pairs(reply[1])
     return Lane(
         ready=int(facts["ready"]),
         loading=int(facts["loading"]),
-        queued=int(facts["queued"]),
+        queued=sum(facts.get(count, 0) for count in WAITING),
         running=int(facts["running"]),
-        extra_queued=int(facts.get("extra_queued", 0)),
-        extra_running=int(facts.get("extra_running", 0)),
+        extra_queued=facts.get("wide_queued", 0),
+        extra_running=facts.get("wide_running", 0),
         now_ms=int(facts["now"]),
         first_queued_ms=_number(facts, "first_queued_ms"),
         rows=int(facts.get("rows", 1)),
@@ -51,8 +55,8 @@ def lane(flat: list[Any]) -> Lane:
         engine_reason=facts.get("engine_reason"),
         reused=_reused(facts["reused"]) if "reused" in facts else None,
         token_rule=facts.get("token_rule"),
-        paused=int(facts["paused"]) == 1,
-        draining=int(facts["draining"]) == 1,
+        paused="paused" in facts,
+        draining="draining" in facts,
         factors={kind: _factors(facts, kind) for kind in KINDS},
         calibration=_calibration(facts),
         ahead=int(facts.get("ahead", -1)),
@@ -65,13 +69,13 @@ def _reused(told: str) -> Reused:
     return Reused(**{count.name: said.get(count.name, 0) for count in fields(Reused)})
 
 
-def _factors(facts: dict[str, str], kind: str) -> tuple[float, float]:
+def _factors(facts: dict[str, Any], kind: str) -> tuple[float, float]:
     first = zip(("p50", "p90"), FIRST_FACTORS, strict=True)
     half, most = (float(facts.get(f"{kind}_{share}", factor)) for share, factor in first)
     return half, most
 
 
-def _calibration(facts: dict[str, str]) -> Calibration | None:
+def _calibration(facts: dict[str, Any]) -> Calibration | None:
     scored = _number(facts, "scored")
     if not scored:
         return None
@@ -80,7 +84,7 @@ def _calibration(facts: dict[str, str]) -> Calibration | None:
     )
 
 
-def _number(facts: dict[str, str], name: str) -> float | None:
+def _number(facts: dict[str, Any], name: str) -> float | None:
     return float(facts[name]) if name in facts else None
 
 
@@ -91,12 +95,25 @@ def job(reply: list[Any] | None) -> JobView | None:
     job_id, record, run, progress, result, origin, lane_fields, hook, deliveries = reply
     facts = lane(lane_fields) if lane_fields else None
     answer = _result(result, origin) if result else None
-    job = _view(job_id, json.loads(record), _run(run, progress), facts, answer, len(result))
+    computed = _run(run, progress)
+    job = _view(job_id, ended_with(json.loads(record), computed), computed, facts, answer, len(result))
     return replace(job, hook=_hook(pairs(hook), deliveries)) if hook else job
 
 
 def _run(fields: str, progress: str) -> Record:
-    return (json.loads(fields) | json.loads(progress or "{}")) if fields else {}
+    """Empty also where the record of an ended job's run cannot be read."""
+    try:
+        return dict(json.loads(fields) | json.loads(progress or "{}")) if fields else {}
+    except (ValueError, TypeError):
+        return {}
+
+
+def ended_with(job: Record, run: Record) -> Record:
+    """A job's record with its run's end, where its own is still to be written."""
+    if "ended" not in run or "status" in job:
+        return job
+    end = {"status": run["state"], "ended": run["ended"], "last": run["end_id"]}
+    return job | end | ({"error": run["error"]} if "error" in run else {})
 
 
 def answer_bytes(reply: list[Any] | None) -> int:
@@ -254,22 +271,54 @@ class Chapter:
     unread: bool = False
 
 
-def chapter(reply: list[Any] | None) -> Chapter | None:
-    """The reply of `follow`. A job that ended by itself gets its own last event behind its run's."""
+def chapter(reply: list[Any] | None, after: int) -> Chapter | None:
+    """The reply of `follow`. A job that ended by itself gets its own last event after its run's."""
     if not reply:
         return None
-    status, closing, newest, failure, run, ended, seen, entries, forgot, unread = reply
-    events = [_event(entry_id, pairs(fields)) for entry_id, fields in entries]
-    if closing:
-        events.append(Event(int(newest), status, json.loads(failure or "{}"), int(ended)))
-    known = [_event(entry_id, pairs(fields)) for entry_id, fields in seen]
-    before = known[0] if known else None
+    record, run_record, progress, rest, entries, whole, before = reply
+    run = _run(run_record, progress)
+    job = ended_with(json.loads(record), run)
+    own, ended = bool(job.get("own")), "status" in job
+    last = int((job.get("last") if ended else run.get("seq")) or 0)
+    known = [*_first(run), *map(_event, entries)]
+    known += [*_rest(run, rest), *_end(run)] if whole else []
+    events = [e for e in known if after < e.id and (e.id <= last or not ended)]
+    seen = next((e for e in [*known, *map(_event, before)] if e.id == after), None)
+    newest = last + 1 if own else last
+    closes = (own or (ended and not events)) and whole and after < newest
+    if closes:
+        failure = json.loads(job.get("error") or "{}")
+        events.append(Event(newest, job["status"], failure, int(job["ended"])))
+    lacks = bool(run) and 0 < after <= last and seen is None
+    unread = "unread" in run and any(e.type == "text" for e in events)
     return Chapter(
-        tuple(events), run or None, bool(status), int(newest), before, bool(forgot), unread=bool(unread)
+        tuple(events), job.get("run"), ended, newest, seen, forgot=lacks or after > newest, unread=unread
     )
 
 
-def _event(entry_id: str, fields: dict[str, str]) -> Event:
-    return Event(
-        int(entry_id.partition("-")[0]), fields["type"], json.loads(fields["data"]), int(fields["at"])
-    )
+def _first(run: Record) -> list[Event]:
+    """What a run's record tells of its beginning."""
+    found = []
+    if "queued_id" in run:
+        found.append(Event(run["queued_id"], "queued", {}, int(run["created"])))
+    if "running_id" in run:
+        found.append(Event(run["running_id"], "running", {"attempt": 1}, int(run["started"])))
+    return found
+
+
+def _rest(run: Record, rest: str) -> list[Event]:
+    """Its last texts."""
+    datas = json.loads(rest) if rest else []
+    return [Event(run["rest_id"] + at, "text", data, int(run["ended"])) for at, data in enumerate(datas)]
+
+
+def _end(run: Record) -> list[Event]:
+    if "end_id" not in run:
+        return []
+    return [Event(run["end_id"], run["state"], json.loads(run.get("error") or "{}"), int(run["ended"]))]
+
+
+def _event(entry: tuple[str, list[str]]) -> Event:
+    entry_id, fields = entry[0], pairs(entry[1])
+    number = int(entry_id.partition("-")[0])
+    return Event(number, fields["type"], json.loads(fields["data"]), int(fields["at"]))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from shared.job import Delivery, JobView
 from shared.settings import Settings
 from shared.store import views
-from shared.store.lifetimes import lifetimes
+from shared.store.constants import constants
 from shared.store.script import Script, ScriptCall
 from shared.store.webhook_events import notice
 from shared.webhooks import Notice
@@ -51,15 +51,18 @@ class DueDelivery:
         return self.id.rpartition(":")[2]
 
 
+Taken = DueDelivery | Literal["again"] | None
+
+
 def lease_ms(settings: Settings) -> int:
     """How long a courier has for a call: after that, another one makes it."""
     return round((settings.webhook.limit_s * STRETCH + LEASE_SPARE_S) * 1000)
 
 
-def deliver(settings: Settings, token: str, room: int) -> ScriptCall[DueDelivery | None]:
-    """Take the next call that is due; None where there is none for this courier.
+def deliver(settings: Settings, token: str, room: int) -> ScriptCall[Taken]:
+    """Take the next call that is due; None where none is for a courier with `room` free threads.
 
-    `room` = threads that it has free.
+    `again` = there is more to look at: ask once more.
     """
     arguments = {
         "token": token,
@@ -67,12 +70,11 @@ def deliver(settings: Settings, token: str, room: int) -> ScriptCall[DueDelivery
         "per_host": PER_HOST,
         "room": room,
         "reserved": RESERVED,
-        **lifetimes(settings),
     }
 
-    def parse(reply: list[Any] | None) -> DueDelivery | None:
-        if not reply:
-            return None
+    def parse(reply: Any) -> Taken:
+        if not reply or reply == "again":
+            return reply or None
         call, url, secrets, tries, flat = reply
         key, caller = call.rpartition(":")[0], views.pairs(flat)["caller"]
         return DueDelivery(call, token, url, tuple(secrets), int(tries), notice(key, flat), caller)
@@ -82,7 +84,7 @@ def deliver(settings: Settings, token: str, room: int) -> ScriptCall[DueDelivery
 
 def kept(due: DueDelivery, body: str) -> ScriptCall[str | None]:
     """Keep what every call of this notice will send; what to send, or None where the call is lost."""
-    return ScriptCall(KEPT, {"id": due.id, "notice": due.key, "token": due.token}, lambda reply: reply, body)
+    return ScriptCall(KEPT, {"id": due.id, "token": due.token}, lambda reply: reply, body)
 
 
 def told(
@@ -103,17 +105,14 @@ def told(
     }
     arguments = {
         "id": due.id,
-        "notice": due.key,
-        "target": due.target,
         "token": due.token,
         "url": due.url,
         "row": json.dumps({name: value for name, value in row.items() if value is not None}),
         "taken": tried.taken or None,
         "gone": tried.gone or None,
         "delay_ms": None if delay_s is None else round(delay_s * 1000),
-        **lifetimes(settings),
     }
-    return ScriptCall(TOLD, arguments, lambda reply: reply)
+    return ScriptCall(TOLD, arguments, lambda reply: reply, constants=constants(settings))
 
 
 Word = Literal["queued", "unhooked", "unended", "expired"]
@@ -121,12 +120,7 @@ Word = Literal["queued", "unhooked", "unended", "expired"]
 
 def replay(settings: Settings, caller: str, job: str) -> ScriptCall[tuple[Word, JobView | None] | None]:
     """Tell a job's own webhook its end again; None where the caller has no such job."""
-    arguments = {
-        "caller": caller,
-        "job": job,
-        "worker_ttl_s": settings.queue.worker_ttl_s,
-        **lifetimes(settings),
-    }
+    arguments = {"caller": caller, "job": job}
 
     def parse(reply: list[Any] | None) -> tuple[Word, JobView | None] | None:
         return (reply[0], views.job(reply[1]) if len(reply) > 1 else None) if reply else None
@@ -134,4 +128,4 @@ def replay(settings: Settings, caller: str, job: str) -> ScriptCall[tuple[Word, 
     def size(reply: list[Any] | None) -> int:
         return views.answer_bytes(reply[1]) if reply and len(reply) > 1 else 0
 
-    return ScriptCall(REPLAY, arguments, parse, size=size)
+    return ScriptCall(REPLAY, arguments, parse, size=size, constants=constants(settings))

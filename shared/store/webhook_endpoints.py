@@ -4,7 +4,7 @@ import json
 from typing import Any, Literal, cast
 
 from shared.settings import Settings
-from shared.store.lifetimes import lifetimes
+from shared.store.constants import constants
 from shared.store.script import Script, ScriptCall
 from shared.store.views import delivery
 from shared.store.webhook_events import notice
@@ -82,8 +82,12 @@ def send_test(settings: Settings, caller: str, id: str, name: str, data: str) ->
 
     None where the caller has no such endpoint.
     """
-    arguments = {"id": id, "caller": caller, "test": name, "data": data, **lifetimes(settings)}
-    return ScriptCall(TEST, arguments, lambda reply: notice(f"{name}:sent", reply) if reply else None)
+    arguments = {"id": id, "caller": caller, "test": name, "data": data}
+
+    def parse(reply: list[Any] | None) -> Notice | None:
+        return notice(f"{name}:sent", reply) if reply else None
+
+    return ScriptCall(TEST, arguments, parse, constants=constants(settings))
 
 
 Word = Literal["unknown", "expired", "queued"]
@@ -91,12 +95,12 @@ Word = Literal["unknown", "expired", "queued"]
 
 def replay(settings: Settings, caller: str, id: str, key: str) -> ScriptCall[tuple[Word, Notice | None]]:
     """Send an endpoint a notice of its caller, again or for the first time; `key` is the notice's."""
-    arguments = {"id": id, "caller": caller, "notice": key, **lifetimes(settings)}
+    arguments = {"id": id, "caller": caller, "notice": key}
 
     def parse(reply: list[Any]) -> tuple[Word, Notice | None]:
         return reply[0], notice(key, reply[1]) if reply[0] == "queued" else None
 
-    return ScriptCall(REPLAY, arguments, parse)
+    return ScriptCall(REPLAY, arguments, parse, constants=constants(settings))
 
 
 def _known(reply: list[Any] | None) -> Endpoint | None:

@@ -1,27 +1,16 @@
 """What workers say of themselves, and who leads the maintenance."""
 
+import json
 from typing import Any, Literal
 
 from shared.settings import Settings
+from shared.store.constants import constants
 from shared.store.keys import PREFIX
 from shared.store.script import Script, ScriptCall, Store, reaching
+from shared.store.views import WAITING
 
 BEAT, LEAD = Script("beat"), Script("lead")
 State = Literal["loading", "ready", "gone"]
-
-
-GAP_ROUNDS = 3
-"""After this many rounds of maintenance without a write, workers are taken to have been cut off too."""
-GRACE_ROUNDS = 4
-"""Renewals that workers get time for after such a gap."""
-
-
-def watching(settings: Settings) -> dict[str, Any]:
-    """The arguments that `Upkeep.watch` reads."""
-    return {
-        "gap_ms": (GAP_ROUNDS * settings.queue.rescue_s + 1) * 1000,
-        "grace_ms": round(GRACE_ROUNDS * settings.queue.renew_s * 1000),
-    }
 
 
 def beat(
@@ -47,14 +36,11 @@ def beat(
         "state": state,
         "print": fingerprint,
         "row": row,
-        "worker_ttl_s": settings.queue.worker_ttl_s,
-        "lease_ms": round(settings.queue.lease_s * 1000),
         "facts": facts,
         "record": record or {},
-        **watching(settings),
     }
     # cjson reads {} as a list or an object alike: both are empty to `pairs`.
-    return ScriptCall(BEAT, arguments, lambda reply: reply)
+    return ScriptCall(BEAT, arguments, lambda reply: reply, constants=constants(settings))
 
 
 def lead(store: Store, courier: str, hold_ms: int) -> bool:
@@ -65,8 +51,19 @@ def lead(store: Store, courier: str, hold_ms: int) -> bool:
 def backlog(store: Store) -> dict[str, int]:
     """How much work waits, by lane, without lanes that are paused or removed. Raises Unavailable."""
     with reaching():
-        lanes = sorted(store.client.sdiff(*(f"{PREFIX}{name}" for name in ("lanes", "paused", "removed"))))
-        return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}
+        lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
+        states = {lane: lane_state(store, lane) for lane in lanes}
+    return {
+        lane: sum(state.get(count, 0) for count in WAITING)
+        for lane, state in states.items()
+        if state and "paused" not in state and "removed" not in state
+    }
+
+
+def lane_state(store: Store, lane: str) -> dict[str, Any]:
+    """Counts, marks and measurements of a lane (`functions/lanes.lua`); empty where nothing is known."""
+    state: dict[str, Any] = json.loads(store.client.hget(f"{PREFIX}lane:{lane}", "q") or "{}")
+    return state
 
 
 def forget(store: Store, lane: str, *, presence: bool) -> None:

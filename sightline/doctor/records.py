@@ -8,8 +8,7 @@ from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.audit import set_aside
 from shared.store.examination import Examination, examine
-from shared.store.keys import PREFIX
-from shared.store.memory import memory
+from shared.store.memory import Charges, Memory, charges, memory
 from shared.store.rights import UNKNOWN_COMMAND
 from shared.store.script import ScriptCall, connect
 from shared.store.server import Server, probe
@@ -48,7 +47,7 @@ def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterat
     yield from _set_aside(redis)
     yield _persistence(examination)
     yield _policy(examination)
-    yield _memory(examination, redis.full_at, _promised(redis))
+    yield _memory(examination, redis.full_at, *_filling(redis))
     yield _latency(examination)
     yield _clock(examination)
 
@@ -117,20 +116,25 @@ def _read(redis: RedisSettings, call: ScriptCall[T]) -> T | None:
         store.client.close()
 
 
-def _promised(redis: RedisSettings) -> int:
-    """Bytes."""
-    reading = _read(redis, memory())
-    return reading.promised if reading else 0
+def _filling(redis: RedisSettings) -> tuple[Memory, Charges]:
+    store = connect(redis)
+    try:
+        return store.run(memory()), charges(store)
+    except Unavailable:
+        return Memory(0, 0, evicts=False), Charges(0, ())
+    finally:
+        store.client.close()
 
 
 def _set_aside(redis: RedisSettings) -> Iterator[Check]:
     if reasons := _read(redis, set_aside()):
         id, why = next(iter(reasons.items()))
-        fix = f"look at {PREFIX}aside:{id}; redis-cli hdel {PREFIX}bad {id} ends this warning"
+        fix = "GET /v1/admin/records lists them, DELETE …/ID forgets one; please report it"
         yield warning("records", f"{len(reasons)} could not be read and were set aside ({id}: {why})", fix)
 
 
-def _memory(examination: Examination, full_at: float, promised: int) -> Check:
+def _memory(examination: Examination, full_at: float, reading: Memory, charged: Charges) -> Check:
+    promised = reading.promised
     used_mb = examination.used_bytes / 2**20
     if not examination.max_bytes:
         fix = "set maxmemory to what the machine can spare: new jobs are then refused in time"
@@ -139,6 +143,11 @@ def _memory(examination: Examination, full_at: float, promised: int) -> Check:
     finding = f"{used_mb:.0f} of {examination.max_bytes / 2**20:.0f} MiB used"
     if promised:
         finding += f", {promised / 2**20:.1f} MiB more reserved for accepted work"
+    records = max(0, charged.total - promised)
+    finding += f"; callers' records take {records / 2**20:.1f} MiB"
+    if charged.most:
+        most = ", ".join(f"{caller} {held / 2**20:.1f}" for caller, held in charged.most[:3])
+        finding += f" (with reserves, most: {most})"
     fix = "raise maxmemory, or shorten SIGHTLINE_RETENTION__RESULT_S"
     if share >= full_at:
         return problem("memory", f"{finding}: new jobs are refused", fix)

@@ -11,7 +11,7 @@ import pytest
 
 from shared.blobs import BlobMissingError, Blobs, Staged, digest
 from shared.settings import BlobSettings
-from shared.store.admission import HOLD_S, touch
+from shared.store.files import HOLD_S, touch
 from tests.support.attempt_harness import Workbench
 from tests.support.object_store import URL, object_store
 from tests.support.service import ROOT

@@ -70,7 +70,7 @@ def wake(desk: Workbench) -> bool:
 
 
 def lease_end(desk: Workbench, lease: Lease) -> float:
-    return float(desk.store.client.zscore(f"{PREFIX}lease", lease.claim.id) or 0)
+    return float(desk.store.client.zscore(f"{PREFIX}lease:{MODEL.lane}", lease.claim.id) or 0)
 
 
 def test_a_claim_is_renewed_while_its_worker_lives(desk: Workbench) -> None:

@@ -15,6 +15,7 @@ from shared.settings import FetchSettings, Settings
 from shared.store import webhook_deliveries
 from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
+from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Webhook
 from tests.support.attempt_harness import CALLER, Workbench
 from tests.support.pictures import picture
@@ -49,7 +50,7 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
         job = ask(desk, picture(), stored=False, webhook=hook)
         desk.attempt()
         errand = desk.store.run(webhook_deliveries.deliver(settings, ids.token(), MAX_CALLS))
-        assert errand is not None
+        assert isinstance(errand, DueDelivery)
         deliverer.deliver(errand)
         (told,) = there.told
     assert told.event["data"]["result"]["text"]

@@ -30,6 +30,7 @@ class Mortal(AsyncStore):
 
     def __init__(self, store: AsyncStore, dies_at: int, *, heard: bool) -> None:
         self._own = store
+        self.client = store.client
         self._left = dies_at
         self._heard = heard
 

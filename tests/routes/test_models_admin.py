@@ -10,6 +10,7 @@ from asgi_lifespan import LifespanManager
 
 from api.app import create_app
 from shared.models import Model
+from shared.store.workers import backlog
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.batches import begun, content, ended, line
@@ -202,4 +203,4 @@ async def test_lines_of_a_batch_for_a_removed_model_are_counted_as_failed(
 
 
 async def _waiting(stage: Stage, count: int) -> bool:
-    return bool(stage.hand.store.client.zcard(f"sl3:queue:{stage.hand.model.lane}") >= count)
+    return backlog(stage.hand.store).get(stage.hand.model.lane, 0) >= count

@@ -18,7 +18,8 @@ HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
 
 
 def errand(stage: Stage) -> DueDelivery | None:
-    return stage.hand.store.run(webhook_deliveries.deliver(stage.hand.settings, ids.token(), 16))
+    taken = stage.hand.store.run(webhook_deliveries.deliver(stage.hand.settings, ids.token(), 16))
+    return taken if isinstance(taken, DueDelivery) else None
 
 
 def told(stage: Stage, status: int = 204) -> DueDelivery:

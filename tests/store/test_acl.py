@@ -85,7 +85,7 @@ def work(records: Records, admin: Any) -> None:
     for maintenance in (records.due, records.expire, records.rescue):
         maintenance()
     names = [key.removeprefix("sl3:") for key in admin.keys("sl3:*")]
-    assert records.run(audit.audit(records.settings, names)) == audit.Audited({})
+    assert records.run(audit.audit(records.settings, names)) == {}
 
 
 def test_all_of_the_work_on_the_records_is_done_without_asking_for_more(

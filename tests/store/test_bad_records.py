@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from shared.job import Times
-from shared.store import batches
+from shared.store import audit, batches
 from shared.webhooks import Webhook
-from tests.support.store import LANE, PRINT, Records
+from tests.support.store import PRINT, Records
 
 Spoil = Callable[[Records, str], object]
 FAULTS: dict[str, Spoil] = {
@@ -61,7 +61,7 @@ def test_other_deadlines_are_kept(records: Records, spoil: Spoil) -> None:
     records.expire()
     assert records.view(good.id).status == "failed"
     records.audit()
-    assert records.client.zcard(f"sl3:queue:{LANE}") == 0, "a run for nobody waits"
+    assert records.waiting() == 0, "a run for nobody waits"
 
 
 @spoilt
@@ -73,12 +73,31 @@ def test_a_spoilt_run_s_jobs_can_be_read_and_cancelled(records: Records, spoil: 
     assert records.view(job.id).ended
 
 
+def test_a_record_set_aside_is_counted_until_it_is_forgotten(records: Records) -> None:
+    bad = str(records.submit().run_id)
+    records.client.hset(f"sl3:{bad}", "r", "{")
+    assert records.try_claim() is None
+    known: dict[str, str] = records.run(audit.set_aside())
+    assert list(known) == [bad]
+    assert records.client.hlen("sl3:bad") == 1
+    assert records.run(audit.forget(bad))
+    assert records.run(audit.set_aside()) == {}
+    assert not records.client.exists(f"sl3:aside:{bad}")
+    assert not records.run(audit.forget(bad)), "harmless twice"
+
+
+def test_a_page_of_records_set_aside_is_bounded(records: Records) -> None:
+    records.client.hset("sl3:bad", mapping={f"run_{number:x}": "why" for number in range(1500)})
+    shown: dict[str, str] = records.run(audit.set_aside())
+    assert len(shown) == audit.MOST_BAD
+
+
 def test_other_callers_webhooks_are_called(records: Records) -> None:
     hook = Webhook("https://example.com/", host="example.com")
     for caller in ("broken", "whole"):
         records.post(records.placing(caller=caller), webhook=hook)
         records.settle(records.claim())
-    for key in records.client.keys("sl3:calls:broken:*"):
+    for key in records.client.keys("sl3:calls:broken *"):
         records.client.delete(key)
         records.client.set(key, "x")
     delivery = records.errand()

@@ -70,25 +70,6 @@ def test_lines_whose_pictures_are_fetched_leave_room_in_that_line_too(records: R
     assert words == ["intake", "intake", "crowded"]
 
 
-def test_lines_that_an_older_release_has_ended_leave_their_room_to_the_next(records: Records) -> None:
-    """It ends their jobs and writes them down, and does not take them out of what batches have of a line."""
-    records.settings = limited(records.settings, max_queued_caller=8)
-    turn = begun(records)
-    for number in (1, 2):
-        submit(records, number)
-    counted = records.client.keys("sl3:taken:*")
-    for key in counted:
-        records.client.rename(key, f"kept:{key}")
-    for _ in range(2):
-        records.settle(records.claim())
-    write(records, turn)
-    for key in counted:
-        records.client.rename(f"kept:{key}", key)
-    assert submit(records, 3) == "crowded"
-    records.audit()
-    assert submit(records, 3).startswith("job_")
-
-
 def test_jobs_of_a_batch_that_failed_have_their_part_of_the_line_until_they_end(records: Records) -> None:
     records.settings = limited(records.settings, max_queued_caller=8)
     for number, failed in enumerate((True, False)):

@@ -7,7 +7,7 @@ import pytest
 from shared.batch import Batch, LineProblem, Tokens, WrittenRows
 from shared.file import Written
 from shared.store import audit, batches, files
-from tests.support.store import LANE, Records, answer
+from tests.support.store import Records
 from tests.support.stored_batches import (
     BATCH,
     BYTES,
@@ -71,7 +71,7 @@ def test_making_a_batch_twice_changes_nothing(records: Records) -> None:
 def test_a_batch_holds_its_input_though_the_file_is_deleted(records: Records) -> None:
     begun(records)
     assert records.run(files.delete("anyone", FILE)) == []
-    assert records.run(audit.doom([BYTES])) == []
+    assert records.run(files.doom([BYTES])) == []
 
 
 def test_only_one_process_works_on_a_batch_until_it_is_not_heard_of(records: Records) -> None:
@@ -162,7 +162,7 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     assert set(records.client.keys(f"sl3:{BATCH}*")) - {f"sl3:{BATCH}:ended"} == {f"sl3:{BATCH}"}
     assert records.client.keys("sl3:batching") + records.client.keys("sl3:taken*") == []
     assert records.client.ttl(f"sl3:{BATCH}") == records.given(3600)
-    assert records.run(audit.doom([GOOD, output.digest])) == [GOOD]
+    assert records.run(files.doom([GOOD, output.digest])) == [GOOD]
     assert records.run(batches.take(records.settings, records.token())) is None
 
 
@@ -176,7 +176,7 @@ def test_a_file_without_a_line_fails_its_batch(records: Records) -> None:
     batch = now(records)
     assert (batch.stage, batch.total, batch.errors) == ("failed", None, (problem,))
     assert records.run(batches.take(records.settings, records.token())) is None
-    assert records.run(audit.doom([BYTES])) == [], "the file itself is still there"
+    assert records.run(files.doom([BYTES])) == [], "the file itself is still there"
 
 
 def test_looking_through_a_file_twice_changes_nothing(records: Records) -> None:
@@ -220,50 +220,7 @@ def test_the_audit_finds_nothing_wrong_with_batches(records: Records) -> None:
 
 def audited(records: Records) -> dict[str, int]:
     names = [key.removeprefix("sl3:") for key in records.client.keys("sl3:*")]
-    found = records.run(audit.audit(records.settings, names))
-    assert not found.strange
-    return dict(found.mended)
-
-
-def test_the_audit_takes_up_a_batch_that_nobody_would_and_a_line_whose_job_is_lost(records: Records) -> None:
-    turn = begun(records)
-    job = submit(records, 1)
-    view = records.view(job)
-    records.client.delete("sl3:batching", f"sl3:{job}", f"sl3:{view.run_id}", f"sl3:{view.run_id}:live")
-    records.client.delete("sl3:queue:model.org--model", "sl3:deadlines")
-    found = audited(records)
-    assert (found["batch_nowhere"], found["line_without_job"]) == (1, 1)
-    (line,) = records.run(batches.answered(turn, 64)) or []
-    assert line.error is not None
-    assert (line.status, line.error.code) == ("failed", "internal_error")
-    assert records.client.keys("sl3:taken*") == []
-    assert take(records).batch.id == BATCH
-
-
-def test_the_audit_hears_of_a_line_that_an_older_release_has_ended(records: Records) -> None:
-    turn = begun(records)
-    submit(records, 1)
-    records.settle(records.claim(), answer("One."))
-    # It writes the job's end, and knows of no batch.
-    records.client.delete(f"sl3:{BATCH}:answers")
-    assert audited(records) == {"line_unanswered": 1}
-    (line,) = records.run(batches.answered(turn, 64)) or []
-    assert (line.status, line.result) == ("succeeded", answer("One."))
-    assert records.client.keys("sl3:taken*") == []
-    assert audited(records) == {}
-
-
-@pytest.mark.parametrize("name", ["taken", f"taken:{LANE}"])
-def test_lines_that_releases_before_have_counted_hold_up_none(records: Records, name: str) -> None:
-    begun(records)
-    submit(records, 1)
-    records.client.delete(*records.client.keys("sl3:taken*"))
-    records.client.hset(f"sl3:{name}", mapping={"": 20_000, "anyone": 20_000})
-    assert submit(records, 2).startswith("job_")
-    for _ in range(2):
-        records.settle(records.claim())
-    assert audited(records) == {}
-    assert records.client.keys("sl3:taken*") == []
+    return records.run(audit.audit(records.settings, names))
 
 
 def test_a_batch_does_not_end_before_its_last_line(records: Records) -> None:
@@ -286,7 +243,7 @@ def test_bytes_of_a_batch_are_given_up_only_where_they_were_missing_all_the_time
     turn = begun(records)
     for wait_s in (0, 59):
         records.wait(wait_s)
-        assert records.run(batches.miss(turn, 60)) == "written"
+        assert records.run(batches.miss(turn, 60)) == "kept"
     assert not now(records).gone
     records.run(batches.keep(turn, 0, leave=True))
     turn = take(records)

@@ -243,12 +243,11 @@ def test_an_event_is_sent_again_as_it_was(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     finished(records)
     first = taken(records)
-    records.run(webhook_deliveries.kept(first, "the body"))
     records.tell(first, 500, error="no")
     word, notice = records.run(webhook_endpoints.replay(records.settings, "anyone", id, first.key))
     assert (word, notice and notice.id) == ("queued", first.notice.id)
     again = taken(records)
-    assert (again.notice.id, again.notice.body, again.tries) == (first.notice.id, "the body", 0)
+    assert (again.notice, again.tries) == (first.notice, 0)
 
 
 def test_an_event_from_before_an_endpoint_can_be_sent_to_it(records: Records) -> None:

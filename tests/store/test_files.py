@@ -51,9 +51,9 @@ def test_a_files_bytes_are_held_as_long_as_its_record_and_no_longer(records: Rec
     create(records)
     lives = [records.client.ttl(key) for key in (KEY, f"sl3:{written().id}")]
     assert lives == [records.given(LIFE_S)] * 2
-    assert records.run(audit.doom([BYTES])) == []
+    assert records.run(files.doom([BYTES])) == []
     records.wait(LIFE_S + 1)
-    assert records.run(audit.doom([BYTES])) == [BYTES]
+    assert records.run(files.doom([BYTES])) == [BYTES]
 
 
 def test_a_list_has_pages_in_either_order_and_refuses_a_cursor_of_others(records: Records) -> None:
@@ -97,4 +97,4 @@ def test_a_deleted_files_bytes_go_unless_another_has_them(records: Records) -> N
 def test_the_audit_finds_nothing_wrong_with_files(records: Records) -> None:
     create(records)
     names = [key.removeprefix("sl3:") for key in records.client.keys("sl3:*")]
-    assert records.run(audit.audit(records.settings, names)) == audit.Audited({})
+    assert records.run(audit.audit(records.settings, names)) == {}

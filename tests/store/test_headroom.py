@@ -11,6 +11,7 @@ import pytest
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store import headroom as module
+from shared.store import memory
 from shared.store.admission import ROOM
 from shared.store.headroom import Headroom
 from shared.store.keys import PREFIX
@@ -39,6 +40,84 @@ async def test_a_nearly_full_store_refuses_new_work(store: AsyncStore) -> None:
     assert (refused.value.code, refused.value.retry_after) == ("store_unavailable", 30)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+async def advice(headroom: Headroom) -> float | None:
+    with pytest.raises(Unavailable) as refused:
+        await headroom.check()
+    told = refused.value.retry_after
+    assert f"about {told:.0f} s" in refused.value.message
+    return told
+
+
+async def test_a_full_store_says_when_there_is_room_by_how_fast_accepted_work_ends(
+    store: AsyncStore, clock: SimpleNamespace
+) -> None:
+    await store.client.config_set("maxmemory", 100 * 2**20)
+    headroom = Headroom(store, 0.9)
+    for reserved in (500, 400):
+        await store.client.hset(f"{PREFIX}mem", "", reserved * 2**20)
+        told = await advice(headroom)
+        clock.now += 20
+    # 100 MiB in 20 s, some 310 MiB and what is used to go.
+    assert told is not None
+    assert 62 <= told <= 70
+    await store.client.hset(f"{PREFIX}mem", "", 10 * 2**20)
+    assert await headroom.left()
+    assert await headroom.room_in_s() == 0
+
+
+async def test_a_store_that_nothing_leaves_says_ten_minutes(
+    store: AsyncStore, clock: SimpleNamespace
+) -> None:
+    await store.client.config_set("maxmemory", 100 * 2**20)
+    await store.client.hset(f"{PREFIX}mem", "", 500 * 2**20)
+    headroom = Headroom(store, 0.9)
+    assert await advice(headroom) == 30, "nothing is known yet"
+    clock.now += 10
+    await store.client.hset(f"{PREFIX}mem", "", 600 * 2**20)
+    assert await advice(headroom) == 600
+
+
+async def test_a_full_store_counts_on_what_expires(
+    store: AsyncStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "time", SimpleNamespace(time=lambda: 7200.0))
+    await store.client.config_set("maxmemory", 100 * 2**20)
+    await store.client.hset(f"{PREFIX}mem", "", 90 * 2**20)
+    await store.client.hset(
+        f"{PREFIX}keep:3", mapping={f"caller_{number}": 30 * 2**20 for number in range(20)}
+    )
+    headroom = Headroom(store, 0.9)
+    told = await advice(headroom)
+    # What is used by an empty server is over, and 600 MiB go in an hour.
+    assert told is not None
+    assert 1 <= told < 30
+
+
+async def test_who_holds_most_is_read_in_steps_and_not_at_each_question(
+    store: AsyncStore, clock: SimpleNamespace
+) -> None:
+    held = {f"caller_{number}": number for number in range(1, 10_001)} | {"": 7}
+    await store.client.hset(f"{PREFIX}mem", mapping=held)
+    headroom = Headroom(store, 0.9)
+    await store.client.config_resetstat()
+    charges = (await asyncio.gather(*(headroom.charges() for _ in range(5))))[0]
+    assert charges.total == 10_000 * 10_001 // 2
+    assert charges.most[0] == ("caller_10000", 10_000)
+    assert len(charges.most) == memory.MOST_NAMED
+    steps = (await store.client.info("commandstats"))["cmdstat_hscan"]["calls"]
+    assert 10 <= steps <= 50
+    clock.now += module.FILLING_KEPT_S
+    await store.client.delete(f"{PREFIX}mem")
+    assert (await headroom.charges()).total == 0
+
+
 async def test_a_store_with_room_takes_work(store: AsyncStore) -> None:
     used = int((await store.client.info("memory"))["used_memory"])
     await store.client.config_set("maxmemory", used * 4)
@@ -49,7 +128,7 @@ async def test_a_store_with_room_takes_work(store: AsyncStore) -> None:
 async def test_what_waits_is_left_room_to_end(store: AsyncStore, wait: int) -> None:
     await store.client.setrange("ballast", BALLAST, "x")
     if wait:
-        await store.client.set(f"{PREFIX}reserved", wait * ROOM)
+        await store.client.hset(f"{PREFIX}mem", "", wait * ROOM)
     used = int((await store.client.info("memory"))["used_memory"])
     await store.client.config_set("maxmemory", int((used + 1000 * ROOM) / 0.9))
     assert await Headroom(store, 0.9).left() is (not wait)

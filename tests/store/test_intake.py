@@ -62,7 +62,7 @@ def test_an_admitted_job_gets_a_cached_answer(records: Records) -> None:
     view = records.view(job)
     assert (view.status, view.cache) == ("succeeded", "HIT")
     assert records.story(job)[-1] == "succeeded"
-    assert records.client.ttl(f"sl3:{job}") == records.given(SETTINGS.retention.job_s)
+    assert records.life(job) == records.given(SETTINGS.retention.job_s)
 
 
 def test_an_accepted_job_is_not_refused_by_a_line_that_filled_meanwhile(store: Store) -> None:
@@ -71,7 +71,7 @@ def test_an_accepted_job_is_not_refused_by_a_line_that_filled_meanwhile(store: S
     records.submit_pending()
     records.submit()
     assert records.admit(records.claim_pending()) == "queued"
-    assert records.client.zcard(f"sl3:queue:{LANE}") == 2
+    assert records.waiting() == 2
 
 
 def test_pictures_that_cannot_be_had_end_the_job_once(records: Records) -> None:

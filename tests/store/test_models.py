@@ -246,20 +246,9 @@ def test_a_model_removed_again_is_walked_for_anew(records: Records) -> None:
     ((_, generation),) = records.run(models.registered()).removing.items()
     job = records.submit_pending()
     records.remove_model()
-    line = models.places(LANE)[-1]
-    records.run(models.end_earlier(records.settings, LANE, line, "0", generation))
+    records.run(models.sweep(records.settings, LANE, [], generation))
     assert records.sweep() == 1
     assert failure(records.view(job.id)) == "model_removed"
-
-
-def test_what_an_older_release_took_in_goes_on_where_its_model_comes_back(records: Records) -> None:
-    job = records.submit("q")
-    records.change(job.run_id, generation=None)
-    records.remove_model()
-    records.add_model()
-    assert records.submit("q").cache == "COALESCED"
-    assert records.sweep() == 0
-    assert records.claim().id == job.run_id
 
 
 def test_a_model_that_could_not_be_loaded_comes_back_without_that(records: Records) -> None:

@@ -1,6 +1,6 @@
 """A paused model takes jobs and begins none; what runs finishes."""
 
-from tests.support.store import LANE, Records
+from tests.support.store import Records
 
 
 def test_nothing_is_begun_while_a_model_is_paused(records: Records) -> None:
@@ -27,7 +27,7 @@ def test_other_models_go_on(records: Records) -> None:
     records.pause()
     records.submit(lane="model.other")
     assert records.try_claim(lane="model.other") is not None
-    assert LANE in records.client.smembers("sl3:paused")
+    assert records.lane_state()["paused"]
 
 
 def test_a_worker_s_claim_whose_reply_was_lost_survives_the_pause(records: Records) -> None:

@@ -173,7 +173,7 @@ def test_what_waited_through_an_outage_teaches_nothing(records: Records) -> None
 def test_nine_in_ten_are_never_promised_to_begin_before_half(records: Records) -> None:
     """However the two factors, each learnt by itself, have crossed."""
     records.beat(facts={"rows": "1", "slots": "1"})
-    records.client.hset(f"sl3:lane:{LANE}", mapping={"free_p50": 5, "free_p90": 1})
+    records.change_lane(free_p50=5, free_p90=1)
     run = records.submit().run_id
     half, most = (float(ms) for ms in (records.field(run, name) or "" for name in ("p50", "p90")))
     assert half == most
@@ -185,6 +185,6 @@ def test_no_run_of_bad_luck_takes_promises_where_they_cannot_come_back_from(
 ) -> None:
     records.beat(facts={"rows": "1", "slots": "1"})
     learnt = ("free_p50", "free_p90")
-    records.client.hset(f"sl3:lane:{LANE}", mapping=dict.fromkeys(learnt, factor))
+    records.change_lane(**dict.fromkeys(learnt, factor))
     serve(records, wait_s)
-    assert [float(f) for f in records.client.hmget(f"sl3:lane:{LANE}", *learnt)] == [factor] * 2
+    assert [records.lane_state()[name] for name in learnt] == [factor] * 2

@@ -4,8 +4,8 @@ import pytest
 
 from shared.batch import LineProblem
 from shared.job import JobView
-from shared.store import batches, jobs
-from shared.store.holdings import holding
+from shared.store import admission, batches, jobs
+from shared.store.memory import holding
 from tests.support.hooks import endpoint, told_to
 from tests.support.store import BROKEN, Records, answer
 from tests.support.stored_batches import BATCH, create, take, upload
@@ -22,8 +22,12 @@ def ask(records: Records, question: str = "", *, retain_s: int | None, caller: s
     return view
 
 
-def left(records: Records, name: str) -> int:
-    return int(records.client.ttl(f"sl3:{name}"))
+def left(records: Records, name: str) -> float:
+    return records.life(name) if name[:4] in ("job_", "run_") and ":" not in name else ttl(records, name)
+
+
+def ttl(records: Records, name: str) -> float:
+    return float(records.client.ttl(f"sl3:{name}"))
 
 
 @pytest.mark.parametrize("retain_s", [30, 5000])
@@ -37,11 +41,11 @@ def test_a_job_and_all_of_its_run_are_kept_for_that_long(records: Records, retai
     of_run = [
         claim.id,
         f"{claim.id}:events",
-        f"blob:{PICTURE}",
     ]
     assert {name: left(records, name) for name in of_job + of_run} == {
         name: records.given(retain_s) for name in of_job + of_run
     }
+    assert records.client.zscore(f"sl3:blob:{PICTURE}", claim.id) == records.now + retain_s * 1000
     assert left(records, "jobs:anyone") > retain_s, "its list names it for as long"
 
 
@@ -108,23 +112,34 @@ def test_a_later_hit_keeps_the_answer_for_its_own_caller(records: Records) -> No
 
 
 def held(records: Records, caller: str) -> int:
-    return records.run(holding(caller, SETTINGS_RESULT_S))
+    records.fold()
+    return records.run(holding(caller))
 
 
-@pytest.mark.parametrize(
-    ("retain_s", "kept_s"), [(30, 30), (None, SETTINGS_RESULT_S), (5000, SETTINGS_RESULT_S)]
-)
-def test_what_a_caller_holds_is_counted_until_it_is_kept_no_longer(
-    records: Records, retain_s: int | None, kept_s: int
-) -> None:
-    ask(records, retain_s=retain_s)
-    held_first = held(records, "anyone")
-    assert held_first > len(records.placing().request)
-    records.wait(kept_s)
-    assert (held(records, "anyone"), held(records, "other")) == (held_first, 0)
-    # A part of the time more.
-    records.wait(SETTINGS_RESULT_S / 20)
+def test_what_a_caller_holds_is_counted_until_it_is_kept_no_longer(records: Records) -> None:
+    held(records, "anyone")
+    ask(records, retain_s=7200)
+    waiting = held(records, "anyone")
+    assert waiting > admission.ROOM
+    records.settle(records.claim())
+    ended = held(records, "anyone")
+    assert 0 < ended < waiting
+    records.wait(7200)
+    assert (held(records, "anyone"), held(records, "other")) == (ended, 0)
+    records.wait(2 * 3600)
     assert held(records, "anyone") == 0
+
+
+def test_the_answer_of_a_job_that_is_kept_for_longer_is_counted_no_longer_than_it_is_there(
+    records: Records,
+) -> None:
+    kept = records.settings.retention.model_copy(update={"job_s": 86_400})
+    records.settings = records.settings.model_copy(update={"retention": kept})
+    ask(records, retain_s=None)
+    records.settle(records.claim())
+    both = held(records, "anyone")
+    records.wait(SETTINGS_RESULT_S + 2 * 3600)
+    assert 0 < held(records, "anyone") < both
 
 
 def test_a_question_that_is_computed_once_is_counted_once(records: Records) -> None:
@@ -147,7 +162,7 @@ def test_what_a_caller_deletes_is_held_no_more(records: Records, *, ended: bool)
     assert held(records, "anyone") == held_before
     records.purge(stays.id)
     assert held(records, "anyone") == 0
-    assert not [name for name in records.key_names() if name.startswith("sl3:holdings:")]
+    assert not [name for name in records.key_names() if name.startswith(("sl3:keep:", "sl3:mem"))]
 
 
 def test_an_unstored_job_is_held_until_its_end_was_told(records: Records) -> None:
@@ -157,15 +172,6 @@ def test_an_unstored_job_is_held_until_its_end_was_told(records: Records) -> Non
     assert held(records, "anyone") > 0
     records.run(jobs.purge(records.settings, "anyone", view.id, delivered=True))
     assert held(records, "anyone") == 0
-
-
-def test_what_is_deleted_after_its_part_went_leaves_no_debt(records: Records) -> None:
-    job = ask(records, retain_s=None)
-    (part,) = (name for name in records.key_names() if name.startswith("sl3:holdings:"))
-    records.client.delete(part)
-    records.purge(job.id)
-    assert held(records, "anyone") == 0
-    assert part not in records.key_names()
 
 
 def test_a_large_run_is_held_by_its_caller_until_the_last_of_its_jobs_is_deleted(records: Records) -> None:

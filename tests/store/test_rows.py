@@ -138,19 +138,6 @@ def test_a_caller_is_not_promised_a_row_that_another_s_answers_take(records: Rec
     assert told.p50 <= 0.003, "another worker has rows to spare"
 
 
-def test_rows_that_were_miscounted_are_counted_anew(records: Records) -> None:
-    records.submit(rows=8)
-    records.submit(rows=2)
-    claimed(records)
-    right = records.client.hgetall("sl3:extra")
-    assert right == {"held:worker_01": "7", f"running:{LANE}": "7", f"queue:{LANE}": "1"}
-    assert records.audit() == {}
-    wrong = {"held:worker_01": 99, "held:worker_gone": 7, f"queue:{LANE}": 3}
-    records.client.hset("sl3:extra", mapping=wrong)
-    assert records.audit() == {"rows_miscounted": 3}
-    assert records.client.hgetall("sl3:extra") == right
-
-
 def test_a_worker_whose_rows_were_miscounted_is_not_sent_away_for_that(records: Records) -> None:
     for _ in range(2):
         records.submit()

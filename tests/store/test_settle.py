@@ -70,10 +70,12 @@ def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
     claim = records.claim()
     records.append(claim, 0, "A red")
     records.settle(claim)
-    ttl = records.client.ttl
-    assert ttl(f"sl3:{view.id}") == records.given(SETTINGS.retention.job_s)
-    kept = [ttl(f"sl3:{view.run_id}{suffix}") for suffix in ("", ":events")]
-    assert kept == [records.given(SETTINGS.retention.result_s)] * 2
+    assert records.life(view.id) == records.given(SETTINGS.retention.job_s)
+    assert records.life(view.run_id) == records.given(SETTINGS.retention.result_s)
+    left = records.client.ttl(f"sl3:{view.run_id}:events")
+    assert left == records.given(SETTINGS.retention.result_s)
+    records.wait(SETTINGS.retention.job_s)
+    assert records.try_view(view.id) is None
 
 
 def test_a_job_outlives_its_result(records: Records) -> None:

@@ -8,7 +8,7 @@ from shared.store import jobs
 from shared.store.admission import submit
 from shared.store.keys import INTAKE
 from shared.store.script import Store
-from tests.support.store import LANE, MODEL, SETTINGS, Records
+from tests.support.store import MODEL, SETTINGS, Records
 
 
 def test_fakeredis_and_the_server_have_the_lua_the_scripts_need(store: Store) -> None:
@@ -108,7 +108,7 @@ def test_a_request_that_must_not_be_shared_bypasses_cache_and_join(records: Reco
     records.beat()
     first = records.submit("q", key=None)
     assert (first.cache, records.submit("q", key=None).cache) == ("BYPASS", "BYPASS")
-    assert records.client.zcard(f"sl3:queue:{LANE}") == 2
+    assert records.waiting() == 2
     records.settle(records.claim())
     assert records.submit("q").cache == "MISS"
 
@@ -155,7 +155,7 @@ def test_pending_jobs_wait_in_the_intake_lane(records: Records) -> None:
         None,
         None,
     )
-    assert records.client.zscore(f"sl3:queue:{INTAKE}", view.id) is not None
+    assert records.waiting(INTAKE) == 1
 
 
 def test_who_waits_is_refused_at_once_where_the_answer_would_come_too_late(records: Records) -> None:

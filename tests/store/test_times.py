@@ -256,19 +256,6 @@ def test_who_joins_what_has_waited_long_may_wait_as_long_as_anybody(records: Rec
     assert sorted(records.expire()) == sorted([joined, fetched])
 
 
-def test_jobs_of_a_newer_release_keep_no_other_from_its_last_moment(records: Records) -> None:
-    newer = [timed(records, start_by=1) for _ in range(100)]
-    for job in newer:
-        records.change(job, v=99)
-    job = timed(records, start_by=2)
-    records.wait(5)
-    assert records.expire() + records.expire() == [job]
-    for other in newer:
-        records.change(other, v=1)
-    records.wait(5)
-    assert sorted(records.expire()) == sorted(newer), "couriers who can read them end them"
-
-
 def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: Records) -> None:
     records.beat()
     records.submit("q", key="everybody:q")

@@ -134,11 +134,9 @@ def test_who_left_and_returns_has_not_more_than_who_waited_behind_a_head_that_is
         records.submit(caller="waited", cost=5)
     for _ in range(5):
         records.submit(caller="served", cost=10)
-    assert set(callers(records, 5)) == {"served"}
     records.cancel(head.id, "waited")
-    assert callers(records, 1) == ["waited"]
-    records.submit(caller="served", cost=10)
-    assert callers(records, 9) == ["waited"] * 9
+    taken = Counter(callers(records, 9))
+    assert abs(5 * taken["waited"] - 10 * taken["served"]) <= 10
 
 
 def test_a_line_that_never_empties_does_not_remember_everybody_who_was_served(records: Records) -> None:

@@ -104,13 +104,6 @@ def test_what_a_worker_said_of_its_model_is_kept_until_it_says_otherwise(records
     assert (lane.failed, lane.rows, lane.samples, lane.load_ms) == (None, 4, True, 2500)
 
 
-def test_what_is_known_of_a_model_is_kept_while_a_worker_serves_it(records: Records) -> None:
-    records.beat(facts={"rows": "4"})
-    records.client.expire(f"sl3:lane:{LANE}", 100)
-    records.beat()
-    assert records.client.ttl(f"sl3:lane:{LANE}") > 100
-
-
 def test_a_model_that_cannot_load_says_so_until_it_is_loaded(records: Records) -> None:
     """Also while that is tried again: callers who are told to wait would wait in vain."""
     records.beat(state="gone", facts={"failed": "no memory"})

@@ -25,6 +25,7 @@ from shared.metrics.reporter import CountReporter
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Headroom
+from shared.store.memory import Charges, Memory
 from shared.store.script import connect, connect_async
 from tests.support.fake_service import Desk
 
@@ -41,6 +42,12 @@ JSON = {"content-type": "application/json"}
 class EmptyStore(Headroom):
     async def left(self) -> bool:
         return True
+
+    async def memory(self) -> Memory:
+        return Memory(0, 0, evicts=False)
+
+    async def charges(self) -> Charges:
+        return Charges(0, ())
 
 
 class NoConnection:
@@ -81,7 +88,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             files=Files(settings, store, blobs, headroom),
             batches=Batches(bench, headroom),
             blobs=blobs,
-            metrics=Metrics(settings, MODELS, store, CountReporter(connect(settings.redis))),
+            metrics=Metrics(settings, MODELS, store, CountReporter(connect(settings.redis)), headroom),
             redis=cast(Connections, NoConnection()),
         )
 

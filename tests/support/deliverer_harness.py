@@ -52,7 +52,7 @@ class Office:
 
     def errand(self) -> DueDelivery:
         taken = self.desk.store.run(webhook_deliveries.deliver(self.settings, ids.token(), posting.MAX_CALLS))
-        assert taken is not None
+        assert isinstance(taken, DueDelivery)
         return taken
 
     def tries(self, job: str) -> tuple[Delivery, ...]:

@@ -7,7 +7,9 @@ from functools import cache
 from shared.store.library import BASE, FOLDER
 
 _HEADER = re.compile(
-    r"((?:^--[^\n]*\n)*)^transition\('(\w+)', \{([^}]*)\}, function\(\)\n(.*?)^end\)$", re.M | re.S
+    r"((?:^--[^\n]*\n)*)^(?:transition|hot)\('(\w+)', (?:'[^']*'(?:\s*\.\. '[^']*')*, )?\{([^}]*)\}, "
+    r"(?:function\(\)\n(.*?)^end\)|(\w+)\))$",
+    re.M | re.S,
 )
 _HELPER = re.compile(r"^(?:local )?function ([\w.]+)\((?:[^\n]* end$|.*?^end$)", re.M | re.S)
 _CALLED = re.compile(r"(?<![\w.:])([A-Z]\w*\.\w+|\w+)\(")
@@ -52,7 +54,7 @@ def code(source: str) -> str:
 @cache
 def functions() -> dict[str, LuaFunction]:
     return {
-        match[2]: LuaFunction(match[2], path.stem, match[1], match[3], code(match[4]))
+        match[2]: LuaFunction(match[2], path.stem, match[1], match[3], code(match[4] or f"{match[5]}()"))
         for path in sorted(FOLDER.glob("*.lua"))
         for match in _HEADER.finditer(path.read_text(encoding="utf-8"))
     }

@@ -1,6 +1,7 @@
 """What must hold of the records after any history; each broken rule is one line."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 from shared.job import ENDED, Event, JobView
 
 RUN, JOB = re.compile(r"^sl3:(run_[0-9a-f]+)$"), re.compile(r"^sl3:(job_[0-9a-f]+)$")
+CLASSES = ("interactive", "normal", "batch")
+SUSPECT_DEATHS = 2
+COUNTS = ("n1", "n2", "n3", "x1", "x2", "x3", "wide_queued", "wide_running", "later")
 RANK = {"queued": 0, "running": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
 
 
@@ -33,29 +37,62 @@ class Watch:
 
 
 def misplaced(dump: dict[str, Any]) -> Iterator[str]:
-    """Work that stands in no line, or not where its state says; one line each."""
+    """Work that stands elsewhere than its state says, and counts that are no recount; one line each."""
     yield from _nowhere(dump)
-    yield from _out_of_line(dump)
+    yield from _out_of_turn(dump)
+    yield from _miscounted(dump)
+    yield from _unclaimed(dump)
+    yield from _mischarged(dump)
+
+
+def _under(dump: dict[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
+    """What is kept of a kind, by what follows its name."""
+    prefix = f"sl3:{kind}:"
+    return ((key.removeprefix(prefix), value) for key, value in dump.items() if key.startswith(prefix))
+
+
+def _records(dump: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    for key, record in dump.items():
+        if found := RUN.match(key) or JOB.match(key):
+            yield found.group(1), record
+
+
+def _works(dump: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Runs that have not ended, and jobs whose inputs are to be fetched."""
+    return {
+        id: record
+        for id, record in _records(dump)
+        if "lane" in record and "status" not in record and record["state"] not in ENDED
+    }
+
+
+def _place(record: dict[str, str]) -> str:
+    """Where work stands."""
+    lane, suspect = record["lane"], int(record.get("deaths", 0)) >= SUSPECT_DEATHS
+    line = f"line:{lane}:{record['priority']}:{record['caller']}"
+    places = {"queued": f"suspects:{lane}" if suspect else line, "running": f"lease:{lane}"}
+    return places.get(record["state"], "later")
 
 
 def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
-    places: dict[str, list[str]] = {}
-    for key, entries in dump.items():
-        if key in ("sl3:lease", "sl3:schedule") or key.startswith("sl3:queue:"):
+    places: dict[str, list[str]] = {work: ["later"] for work, _ in dump.get("sl3:later", ())}
+    for kind in ("line", "suspects", "lease"):
+        for rest, entries in _under(dump, kind):
             for work, _ in entries:
-                places.setdefault(work, []).append(key)
-    for key, record in dump.items():
-        if found := RUN.match(key):
-            yield from _misplaced_run(found.group(1), record, places.pop(found.group(1), []), dump)
-        elif found := JOB.match(key):
-            yield from _misplaced_job(found.group(1), record, places.pop(found.group(1), []), dump)
+                places.setdefault(work, []).append(f"{kind}:{rest}")
+    for id, record in _records(dump):
+        wrong = _misplaced_run if id.startswith("run_") else _misplaced_job
+        yield from wrong(id, record, places.pop(id, []), dump)
     yield from (f"{work} is gone but stands in {where}" for work, where in places.items())
+    unended = {id for id, record in _records(dump) if JOB.match(f"sl3:{id}") and "status" not in record}
+    if (timed := {job for job, _ in dump.get("sl3:deadlines", ())}) != unended:
+        yield f"{timed - unended} have ended and are looked at; {unended - timed} are never"
 
 
 def subscribers(run: str, dump: dict[str, Any]) -> set[str]:
     joined: set[str] = dump.get(f"sl3:{run}:live", set())
-    opener = dump.get(f"sl3:{run}", {}).get("opener")
-    return joined | ({opener} if opener else set())
+    record = dump.get(f"sl3:{run}", {})
+    return joined | ({record["job"]} if "job" in record and "left" not in record else set())
 
 
 def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
@@ -64,14 +101,8 @@ def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dic
         if where or live or "token" in record:
             yield f"{run} has ended but stands in {where}, with subscribers {live}"
         return
-    expected = {"queued": f"sl3:queue:{record['lane']}", "retrying": "sl3:schedule"}.get(
-        record["state"], "sl3:lease"
-    )
-    claimed = run in dump.get(f"sl3:running:{record['lane']}", set())
-    if claimed != (record["state"] == "running"):
-        yield f"{run} is {record['state']} but counted otherwise"
-    if where != [expected]:
-        yield f"{run} is {record['state']} and stands in {where}"
+    if where != [_place(record)]:
+        yield f"{run} is {record['state']} and stands in {where}, not in {_place(record)}"
     if ("token" in record) != (record["state"] == "running"):
         yield f"{run} is {record['state']} with token {record.get('token')}"
     if not live:
@@ -84,30 +115,98 @@ def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dic
 
 def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
     waits_for_pictures = "run" not in record and "status" not in record
-    if len(where) != int(waits_for_pictures):
+    if where != ([_place(record)] if waits_for_pictures else []):
         yield f"{job} stands in {where}: {record}"
     if "run" in record and "status" not in record and job not in subscribers(record["run"], dump):
         yield f"{job} has not ended but its run does not know it"
 
 
-def _out_of_line(dump: dict[str, Any]) -> Iterator[str]:
-    """Waiting work must also stand in its caller's line or among the suspects; every line has its turn."""
-    lines, turns, waiting = list[str](), set[str](), set[str]()
-    for key, entries in dump.items():
-        kind, _, rest = key.removeprefix("sl3:").partition(":")
-        if kind == "queue":
-            waiting |= {f"{rest} {work}" for work, _ in entries}
-        elif kind == "turns":
-            turns |= {f"{rest}:{caller}" for caller, _ in entries}
-        elif kind == "suspects":
-            lines += [f"{rest} {work}" for work, _ in entries]
-        elif kind == "line":
-            lines += [f"{rest.rsplit(':', 2)[0]} {work}" for work, _ in entries]
-            if rest not in turns and f"sl3:turns:{rest.rsplit(':', 1)[0]}" not in dump:
-                yield f"the line {rest} has no turn"
-    if sorted(lines) != sorted(waiting):
-        yield f"{waiting} wait, in line stand {lines}"
-    yield from (f"{turn} has a turn and no line" for turn in turns if f"sl3:line:{turn}" not in dump)
+def _out_of_turn(dump: dict[str, Any]) -> Iterator[str]:
+    """Every line has its turn, and a class in which nothing waits has no turns."""
+    turns = {line: {caller for caller, _ in entries} for line, entries in _under(dump, "turns")}
+    lines: dict[str, set[str]] = {}
+    for rest, _ in _under(dump, "line"):
+        line, _, caller = rest.rpartition(":")
+        lines.setdefault(line, set()).add(caller)
+    for line, callers in lines.items():
+        if missing := callers - turns.get(line, set()):
+            yield f"in {line} {missing} have work and no turn"
+    yield from (f"{line} is empty and has turns {turns[line]}" for line in turns.keys() - lines.keys())
+
+
+def _miscounted(dump: dict[str, Any]) -> Iterator[str]:
+    """What a lane counts is what stands in its lines."""
+    counted = {
+        lane: Counter({name: int(float(record.get(name, 0))) for name in COUNTS})
+        for lane, record in _under(dump, "lane")
+    }
+    stands: dict[str, Counter[str]] = {lane: Counter() for lane in counted}
+    scheduled: dict[str, Counter[str]] = {}
+    for record in _works(dump).values():
+        lane, place = record["lane"], _place(record).partition(":")[0]
+        count = stands.setdefault(lane, Counter())
+        if record["state"] == "scheduled":
+            stands.setdefault(record["model_lane"], Counter())["later"] += 1
+            scheduled.setdefault(record["model_lane"], Counter())[record["caller"]] += 1
+        elif place in ("line", "suspects"):
+            count[("n" if place == "line" else "x") + str(CLASSES.index(record["priority"]) + 1)] += 1
+        wide = {"queued": "wide_queued", "running": "wide_running"}.get(record["state"])
+        if wide:
+            count[wide] += int(record.get("rows", 1)) - 1
+    for lane, count in stands.items():
+        if +count != +counted.get(lane, Counter()):
+            yield f"{lane} counts {counted.get(lane)}, there are {count}"
+    works = {record["lane"] for record in _works(dump).values() if _place(record) != "later"}
+    if missing := works - dump.get("sl3:lanes", set()):
+        yield f"{missing} have work and are not in lanes"
+    later = {lane: {who: int(n) for who, n in callers.items()} for lane, callers in _under(dump, "later")}
+    if later != scheduled:
+        yield f"{later} is scheduled by caller, not {scheduled}"
+
+
+def _unclaimed(dump: dict[str, Any]) -> Iterator[str]:
+    """A worker holds what says that the worker computes it."""
+    held = {
+        (worker, token): claim.rstrip("*").split()
+        for worker, claims in _under(dump, "held")
+        for token, claim in claims.items()
+    }
+    running = {
+        (record["worker"], record.get("token")): [id, record["lane"], record.get("rows", "1")]
+        for id, record in _works(dump).items()
+        if record["state"] == "running"
+    }
+    if held != running:
+        yield f"workers hold {held}, {running} is computed"
+
+
+def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
+    """Callers are charged what their records say, and what has expired until that hour is folded.
+
+    The log of ends and webhooks that are still to be called keep records for longer than that.
+    """
+    charged, passing = Counter[str](), dict[str, Counter[str]]()
+    folded = int(dump.get("sl3:upkeep", {}).get("folded", 0))
+    for id, record in _records(dump):
+        room, size, hour, caller = record["m"].split(" ", 3)
+        over = "status" in record or record.get("state") in ENDED
+        if caller != record["caller"] or (over and (int(room) or hour == "0")):
+            yield f"{id} of {record['caller']} is charged {record['m']}"
+        charged[""] += int(room)
+        if hour == "0":
+            charged[caller] += int(room) + int(size)
+        elif int(hour) > folded:
+            passing.setdefault(hour, Counter())[caller] += int(size)
+    for hour, callers in _under(dump, "keep"):
+        kept = Counter({caller: int(size) for caller, size in callers.items()})
+        charged.update(kept)
+        if min(kept.values()) < 0 or passing.pop(hour, Counter()) - kept:
+            yield f"in the hour {hour} goes {kept}, of records that live {passing.get(hour)}"
+    if passing:
+        yield f"nothing goes in the hours of {passing}"
+    found = {caller: int(size) for caller, size in dump.get("sl3:mem", {}).items()}
+    if found != {caller: size for caller, size in charged.items() if size}:
+        yield f"charged is {found}, not {charged}"
 
 
 def untold(view: JobView, events: list[Event]) -> Iterator[str]:

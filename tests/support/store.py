@@ -1,6 +1,7 @@
 """The record store in a test's hands: a clock the test turns, and one short verb per transition."""
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,12 +13,23 @@ import pytest
 from shared.job import Delivery, Event, Filter, JobView, Page
 from shared.result import Choice, JobError, Piece, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
-from shared.store import admission, audit, claims, jobs, models, upkeep, webhook_deliveries, workers
+from shared.store import (
+    admission,
+    audit,
+    claims,
+    files,
+    jobs,
+    memory,
+    models,
+    upkeep,
+    webhook_deliveries,
+    workers,
+)
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store, WritesRefused
-from shared.store.views import Chapter
+from shared.store.views import WAITING, Chapter
 from tests.support.stored import change, fields_of, unpacked
 
 T = TypeVar("T")
@@ -118,7 +130,7 @@ class Records:
         return submitted.view
 
     def upload(self, placing: Placing) -> None:
-        self.run(admission.touch(tuple(placing.blobs), placing.job))
+        self.run(files.touch(tuple(placing.blobs), placing.job))
 
     def claim(self, **how: Any) -> Claim:
         """Claim and expect work."""
@@ -180,15 +192,27 @@ class Records:
     def audit(self) -> dict[str, int]:
         """One walk over every key: what was mended, and which keys are not known."""
         names = sorted(key.removeprefix("sl3:") for key in self.key_names())
-        mended, strange = self.run(audit.audit(self.settings, names))
-        return {**mended, **dict.fromkeys(strange, 1)}
+        return self.run(audit.audit(self.settings, names))
+
+    def finish(self) -> None:
+        """The ends of all jobs that share a run are written."""
+        while self.run(upkeep.finish(self.settings)):
+            pass
+
+    def fold(self) -> None:
+        """What has expired is taken off its callers' accounts."""
+        while self.run(memory.fold()):
+            pass
 
     def expire(self) -> list[str]:
         return self.run(upkeep.expire(self.settings))
 
-    def errand(self, room: int = 16) -> webhook_deliveries.DueDelivery | None:
+    def errand(self, room: int = 16, token: str = "") -> webhook_deliveries.DueDelivery | None:
         """The webhook call that a courier with `room` free threads gets."""
-        return self.run(webhook_deliveries.deliver(self.settings, self.token(), room))
+        call = webhook_deliveries.deliver(self.settings, token or self.token(), room)
+        while (taken := self.run(call)) == "again":
+            pass
+        return taken
 
     def tell(
         self,
@@ -217,18 +241,12 @@ class Records:
     def sweep(self) -> int:
         """Maintenance ends work that waits since before its model was removed; returns how much."""
         ended = 0
-        while count := self.run(models.end_waiting(self.settings, LANE)).ended:
-            ended += count
-        for generation in self.run(models.registered()).removing.values():
-            for key in models.places(LANE):
-                ended += self._walk(key, generation)
-        return ended
-
-    def _walk(self, key: str, generation: str) -> int:
-        ended, cursor = 0, ""
-        while cursor != "0":
-            swept = self.run(models.end_earlier(self.settings, LANE, key, cursor or "0", generation))
-            ended, cursor = ended + swept.ended, swept.cursor
+        for lane, generation in self.run(models.registered()).removing.items():
+            cursor, done = 0, None
+            while done is None:
+                cursor, jobs = models.unended(self.store, cursor)
+                done = None if cursor else generation
+                ended += self.run(models.sweep(self.settings, lane, jobs, done))
         return ended
 
     def lose_worker(self) -> list[tuple[str, str]]:
@@ -288,6 +306,23 @@ class Records:
 
     def story(self, job: str) -> list[str]:
         return [e.type for e in self.events(job)]
+
+    def life(self, id: str | None) -> float:
+        """Seconds for which callers see a job or run from now on; -1 while it has not ended."""
+        till = self.field(id, "till")
+        return (float(till) - self.now) / 1000 if till else float(self.client.ttl(f"sl3:{id}"))
+
+    def waiting(self, lane: str = LANE) -> int:
+        """How much stands in a lane's line, suspects included."""
+        state = self.lane_state(lane)
+        return sum(state.get(count, 0) for count in WAITING)
+
+    def lane_state(self, lane: str = LANE) -> dict[str, Any]:
+        return workers.lane_state(self.store, lane)
+
+    def change_lane(self, **fields: Any) -> None:
+        """Sets fields of the state of a lane."""
+        self.client.hset(f"sl3:lane:{LANE}", "q", json.dumps(self.lane_state() | fields))
 
     def key_names(self) -> set[str]:
         return set(self.client.keys("sl3:*"))

@@ -1,7 +1,10 @@
-"""The records of jobs and runs as they are stored, for tests that look at them or spoil them."""
+"""The records of jobs, runs and lanes as they are stored, for tests that look at them or spoil them."""
 
 import json
 from typing import Any
+
+GROUPS = ("r", "t", "q")
+"""Fields of a hash that hold several of a record's as one JSON object."""
 
 
 def fields_of(client: Any, id: str | None) -> dict[str, str]:
@@ -10,14 +13,12 @@ def fields_of(client: Any, id: str | None) -> dict[str, str]:
 
 
 def unpacked(stored: dict[str, str]) -> dict[str, str]:
-    """A hash as it was read; what is no job or run stays as it is."""
-    if "r" not in stored:
-        return stored
-    fields = json.loads(stored["r"]) | json.loads(stored.get("t", "{}"))
-    texts = {name: text for name, text in stored.items() if name not in ("r", "t")}
-    return texts | {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()
-    }
+    """A hash as it was read; what is no job, run or lane stays as it is."""
+    texts = {name: text for name, text in stored.items() if name not in GROUPS}
+    for group in GROUPS:
+        for name, value in json.loads(stored.get(group, "{}")).items():
+            texts[name] = value if isinstance(value, str) else json.dumps(value)
+    return texts
 
 
 def change(client: Any, id: str | None, **fields: Any) -> None:
@@ -25,7 +26,7 @@ def change(client: Any, id: str | None, **fields: Any) -> None:
     stored = client.hgetall(f"sl3:{id}")
     progress = json.loads(stored.get("t", "{}"))
     for name, value in fields.items():
-        group = "t" if name in progress else "r"
+        group = "q" if "q" in stored else "t" if name in progress else "r"
         record = json.loads(stored[group]) | {name: value}
         stored[group] = json.dumps({name: value for name, value in record.items() if value is not None})
         client.hset(f"sl3:{id}", group, stored[group])

@@ -27,8 +27,9 @@ from shared.pending_terms import PendingTerms
 from shared.request import Image, Media, Request
 from shared.result import JobError
 from shared.settings import Settings
-from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
+from shared.store.admission import Placing, admit
 from shared.store.claims import Claim, claim, fail_intake, give_back, take
+from shared.store.files import DELETION_POLL_S, touch
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
-from shared.store.admission import HOLD_S
-from shared.store.audit import doom
-from shared.store.jobs import deleted
+from shared.store.files import HOLD_S, deleted, doom
 from shared.store.script import Store
 
 PAUSE_S = 600.0

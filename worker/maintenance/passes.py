@@ -2,15 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from shared.blobs import Blobs
 from shared.settings import Settings
 from shared.store.audit import audit, scan
 from shared.store.claims import rescue
+from shared.store.memory import fold
 from shared.store.metrics import AT_ONCE as REPORTS_AT_ONCE
 from shared.store.metrics import Report, ended
-from shared.store.models import Registered, end_earlier, end_waiting, places, registered
+from shared.store.models import registered, sweep, unended
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.store.upkeep import AT_ONCE, due, expire, finish
@@ -25,47 +26,30 @@ LONGEST_S = 0.25
 
 
 class ModelRemoval:
-    """Walks once through all queues after each removal; if the courier exits, the next one starts again."""
+    """Walks once over all jobs after each removal; if the courier exits, the next one starts again."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self._walks: dict[tuple[str, str], tuple[int, str]] = {}
+        self._walks: dict[tuple[str, str], int] = {}
 
     def end_waiting(self) -> int:
         """End waiting work for one round; returns how much ended."""
-        models, until = self._store.run(registered()), time.monotonic() + LONGEST_S
-        self._walks = {removal: self._walks.get(removal, (0, "0")) for removal in models.removing.items()}
-        return sum(self._end_queue(lane, until) for lane in models.removed) + self._end_all(models, until)
-
-    def _end_queue(self, lane: str, until: float) -> int:
-        total = 0
-        while count := self._store.run(end_waiting(self._settings, lane)).ended:
-            total += count
-            if time.monotonic() > until:
-                break
-        return total
-
-    def _end_all(self, models: Registered, until: float) -> int:
-        total = 0
-        for removal in sorted(models.removing.items()):
-            while removal in self._walks:
+        removals = self._store.run(registered()).removing
+        self._walks = {removal: self._walks.get(removal, 0) for removal in removals.items()}
+        until, total = time.monotonic() + LONGEST_S, 0
+        for removal in sorted(removals.items()):
+            while removal in self._walks and time.monotonic() < until:
                 total += self._step(*removal)
-                if time.monotonic() > until:
-                    return total
         return total
 
     def _step(self, lane: str, generation: str) -> int:
-        """One step of a lane's walk through its places; after the last place the walk ends."""
-        place, cursor = self._walks[lane, generation]
-        swept = self._store.run(end_earlier(self._settings, lane, places(lane)[place], cursor, generation))
-        if swept.cursor != "0":
-            self._walks[lane, generation] = (place, swept.cursor)
-        elif place + 1 < len(places(lane)):
-            self._walks[lane, generation] = (place + 1, "0")
-        else:
+        cursor, jobs = unended(self._store, self._walks[lane, generation])
+        self._walks[lane, generation] = cursor
+        if not cursor:
             del self._walks[lane, generation]
-        return swept.ended
+        done = None if cursor else generation
+        return self._store.run(sweep(self._settings, lane, jobs, done))
 
 
 log = logging.getLogger("worker.maintenance")
@@ -85,6 +69,7 @@ def passes(settings: Settings, store: Store, nudger: Nudger, blobs: Blobs) -> di
         "due": lambda: start_due(store, nudger),
         "late": lambda: end_late(settings, store),
         "finished": lambda: finish_ends(settings, store),
+        "folded": lambda: fold_passed(store),
         "removed": ModelRemoval(settings, store).end_waiting,
         "mended": Audit(settings, store).walk,
         "collected": BlobCollector(store, blobs).collect,
@@ -130,6 +115,14 @@ def finish_ends(settings: Settings, store: Store) -> int:
     return pieces
 
 
+def fold_passed(store: Store) -> int:
+    """Take off callers' accounts what has expired; returns the pieces."""
+    pieces, end = 0, time.monotonic() + LONGEST_S
+    while store.run(fold()) and time.monotonic() < end:
+        pieces += 1
+    return pieces
+
+
 def _until_done(move: Pass) -> int:
     end, moved = time.monotonic() + LONGEST_S, move()
     total = moved
@@ -140,35 +133,23 @@ def _until_done(move: Pass) -> int:
 
 
 class Audit:
-    """The pass that trusts nothing: it walks over all keys, `KEYS` a round, and repairs what is inconsistent.
+    """The pass that trusts nothing: it walks over all keys, `KEYS` a round, and mends what is inconsistent.
 
-    What it repairs is our fault, or that of a store that was cut off while writing; it is counted and logged.
-    Unknown keys are left alone: a newer version, or another program, wrote them.
+    That is what a bad record leaves behind, or somebody's hand; it is counted and logged.
     """
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
         self._cursor = 0
-        self._logged: set[str] = set()
 
     def walk(self) -> int:
-        """Look at the next keys; returns how many records were repaired."""
+        """Look at the next keys; returns how many records were mended."""
         self._cursor, names = scan(self._store, self._cursor, KEYS)
-        if not names:
-            return 0
-        repaired, unknown = self._store.run(audit(self._settings, names))
-        if repaired:
-            log.error("the audit mended %s", repaired)
-        self._log_unknown(unknown)
-        return sum(repaired.values())
-
-    def _log_unknown(self, prefixes: Sequence[str]) -> None:
-        """Log unknown keys once per process, because they stay."""
-        for prefix in prefixes:
-            if prefix not in self._logged:
-                self._logged.add(prefix)
-                log.warning("the audit knows no keys that begin with %s, and leaves them", prefix)
+        mended = self._store.run(audit(self._settings, names)) if names else {}
+        if mended:
+            log.error("the audit mended %s", mended)
+        return sum(mended.values())
 
 
 def send_missing(store: Store, nudger: Nudger) -> int:

@@ -142,7 +142,10 @@ class Deliverer:
 
     def _next_due(self, free: int) -> DueDelivery | None:
         try:
-            return self._store.run(deliver(self._settings, ids.token(), free))
+            while (due := self._store.run(deliver(self._settings, ids.token(), free))) == "again":
+                if self._stopping.is_set():
+                    return None
+            return due
         except Unavailable as error:
             log.warning("webhooks wait: %s", error.message)
         except Exception:

@@ -3,12 +3,14 @@
 Times are Unix seconds; a secret is shown once, when it is made.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.fields import ListAnswer, Moment, PageAnswer, seconds, to_ms
+from api.dialects.native.models import StoreMemory
 from api.dialects.strict_json import Wire, invalid, read, unsupported
 from shared import api_keys, models
 from shared.api_keys import CALLER, SCOPES, Outcome, Scope
@@ -120,6 +122,7 @@ ActionName = Literal[
     "model.resume",
     "model.drain",
     "model.remove",
+    "record.forget",
 ]
 
 
@@ -130,7 +133,7 @@ class AdminAction(TypedDict):
     object: Literal["admin_action"]
     at: float
     action: ActionName
-    subject: Annotated[str, Field(description="The key or model.")]
+    subject: Annotated[str, Field(description="The key, model or record.")]
     outcome: Outcome
     key: Annotated[AdminActionKey, Field(description="Who did it; `local` without keys.")]
     address: Annotated[str, Field(description="From where.")]
@@ -139,6 +142,43 @@ class AdminAction(TypedDict):
 
 class AdminActionList(PageAnswer):
     data: list[AdminAction]
+
+
+class CallerBytes(TypedDict):
+    caller: str
+    bytes: int
+
+
+class StoreFilling(TypedDict):
+    memory: StoreMemory
+    callers: Annotated[
+        list[CallerBytes], Field(description="Those who hold most, with what is reserved for them.")
+    ]
+
+
+class BadRecord(TypedDict):
+    """A record that could not be read; it lies at the key `aside:ID` for a week."""
+
+    id: str
+    object: Literal["bad_record"]
+    reason: str
+
+
+class BadRecordList(ListAnswer):
+    data: list[BadRecord]
+    has_more: Annotated[bool, Field(description="`true`: forget these to see others.")]
+
+
+def to_filling(memory: StoreMemory, most: Sequence[tuple[str, int]]) -> StoreFilling:
+    callers: list[CallerBytes] = [{"caller": caller, "bytes": held} for caller, held in most]
+    return {"memory": memory, "callers": callers}
+
+
+def to_bad_records(reasons: Mapping[str, str], total: int) -> BadRecordList:
+    rows: list[BadRecord] = [
+        {"id": id, "object": "bad_record", "reason": reason} for id, reason in sorted(reasons.items())
+    ]
+    return {"object": "list", "data": rows, "has_more": total > len(rows)}
 
 
 def to_key(key: api_keys.ApiKey) -> ApiKey:

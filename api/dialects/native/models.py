@@ -130,6 +130,18 @@ class BlobStore(TypedDict):
     state: Annotated[Reach, Field(description=_REACH)]
 
 
+class StoreMemory(TypedDict):
+    """What fills the record store's memory, in bytes."""
+
+    used: int
+    limit: Annotated[int, Field(description="0: none.")]
+    reserved: Annotated[int, Field(description="What accepted work may take more until it has ended.")]
+    records: Annotated[int, Field(description="What callers' records take.")]
+    rest: Annotated[int, Field(description="Used by all else: other programs, indexes, overhead.")]
+    full: Annotated[bool, Field(description="New work is refused.")]
+    room_in_s: Annotated[float | None, Field(description="Where it is full, about how long it stays so.")]
+
+
 class Health(TypedDict):
     status: Literal["ok"]
     store: Annotated[StoreState, Field(description=_STORE)]
@@ -139,6 +151,7 @@ class Health(TypedDict):
 class Readiness(TypedDict):
     status: Literal["ready", "not_ready"]
     models: dict[str, Standing]
+    memory: StoreMemory
     blobs: BlobStore
 
 

@@ -1,9 +1,7 @@
 -- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
--- Spec `p`: run, lane, model, caller, priority, hash, key (reuse key; absent = neither hit nor join),
--- blobs (digests), cost, room (bytes that its answers may take, with their events), rows (that its answers take, where
--- there are several), must_be_ready, patience_ms, max_queued,
--- max_queued_caller, worker_ttl_s, result_s, job_s.
--- Text: the request.
+-- The request is described by `p`, the arguments of `submit` or `admit`: run, lane, model, caller, priority, hash, key (reuse
+-- key; absent = neither hit nor join), blobs (digests, words), cost, room (bytes that its answers may take, with their events),
+-- rows (that its answers take, where there are several).
 
 -- At most so many jobs share a run; the next identical request opens a new one.
 local SHARE_LIMIT = 256
@@ -11,156 +9,150 @@ local SHARE_LIMIT = 256
 -- Without a live worker, cache entries of the last fingerprint seen are still used for this long.
 local LAST_PRINT_MS = 86400000
 
-local function live_prints(lane, ttl_ms)
+-- A job's record outlives its end by job_s; before its end a job can wait and run for this long.
+local LONGEST_WAIT_S = 2764800
+
+-- The life of a list is renewed once a day.
+local DAY_S = 86400
+
+-- One job in so many, by the last digit of its id, looks through the lists that it enters.
+local A_LOOK = 4
+
+local function live_prints(lane)
   local key = P .. 'prints:' .. lane
-  local live = call('ZRANGEBYSCORE', key, now - ttl_ms, '+inf')
-  if #live > 0 then
-    return live
-  end
-  local last = call('ZREVRANGEBYSCORE', key, '+inf', now - LAST_PRINT_MS, 'LIMIT', 0, 1)
-  return last
+  local live = call('ZRANGEBYSCORE', key, now - S.worker_ttl_s * 1000, '+inf')
+  return #live > 0 and live or call('ZREVRANGEBYSCORE', key, '+inf', now - LAST_PRINT_MS, 'LIMIT', 0, 1)
 end
 
 local function cached(p)
-  for _, print in ipairs(live_prints(p.lane, p.worker_ttl_s * 1000)) do
-    local run = call('GET', P .. 'cache:' .. p.key .. ':' .. print)
-    if run and get(run, 'state') == 'succeeded' then
+  for _, print in ipairs(live_prints(p.lane)) do
+    local id = call('GET', P .. 'cache:' .. p.key .. ':' .. print)
+    local run = id and read(id)
+    if run and run.state == 'succeeded' then
       return run
     end
   end
-end
-
--- Releases a job's uploaded pictures, where it needs no run of its own.
-local function let_go(job)
-  for _, digest in ipairs(a.blobs) do
-    Files.release(digest, 'upload:' .. job)
-  end
-end
-
-local function subscribe_ended(job, run)
-  let_go(job)
-  local seconds = Runs.retention(job, a.result_s)
-  Files.hold_run(run, job)
-  -- TTL rounds to seconds: a run that many ask for is not written anew for each.
-  if call('TTL', P .. run) < seconds then
-    for _, suffix in ipairs({ '', ':events', ':holders' }) do
-      call('EXPIRE', P .. run .. suffix, seconds, 'GT')
-    end
-    for digest in string.gmatch(get(run, 'blobs') or '', '%S+') do
-      Files.prolong(digest, run, now + seconds * 1000)
-    end
-  end
-  put(job, 'run', run, 'cache', 'HIT')
-  Runs.end_job(job, 'succeeded', get(run, 'seq'), false, nil)
 end
 
 local function joinable(p)
-  local run = call('GET', P .. 'join:' .. p.key)
-  if run and Runs.live_count(run) < SHARE_LIMIT and not Queue.superseded(run) then
-    local state = not is_newer(run) and get(run, 'state')
-    if state == 'queued' or state == 'running' or state == 'retrying' then
-      return run
-    end
-  end
+  local id = call('GET', P .. 'join:' .. p.key)
+  local run = id and read(id)
+  return run and not run.ended and Runs.live_count(run) < SHARE_LIMIT and not Lanes.superseded(run) and run or nil
 end
 
--- A run is kept for as long as each of its jobs asks.
-local function keep_for(run, job)
-  local own, other = get(run, 'retain_s'), get(job, 'retain_s')
-  if own ~= other then
-    put(run, 'retain_s', math.max(own or a.result_s, other or a.result_s))
-  end
-end
-
--- A run knows whether any of its jobs has a time of its own: for the others nobody looks.
-local function note_times(job, run)
-  if get(job, 'start_by') or get(job, 'finish_by') then
-    put(run, 'timed', 1)
-  end
-end
-
-local function join(job, run, p)
-  let_go(job)
-  note_times(job, run)
-  keep_for(run, job)
-  call('SADD', P .. run .. ':live', job)
-  put(run, 'joined', 1)
-  Files.hold_run(run, job)
-  put(job, 'run', run, 'cache', 'COALESCED', 'queued_at', now)
-  if Queue.rank(p.priority) < Queue.rank(get(run, 'priority')) then
-    Queue.reclass(run, p.lane, p.priority)
-  end
-  if get(run, 'started') then
-    Webhooks.announce_beginning(job)
+-- Releases a job's uploaded pictures, where it needs no run of its own.
+local function release_upload(job, blobs)
+  for digest in string.gmatch(blobs or '', '%S+') do
+    Files.release(digest, 'upload:' .. job.id)
   end
 end
 
 -- A run, or a job whose inputs are fetched, takes over the pictures that were held for its upload.
-local function take_over(digests, job, holder)
-  for _, digest in ipairs(digests) do
-    Files.hold(digest, holder, '+inf')
-    Files.release(digest, 'upload:' .. job)
+local function take_over(blobs, job, holder, uploaded)
+  for digest in string.gmatch(blobs or '', '%S+') do
+    Files.take_over(digest, holder, uploaded and job.id)
   end
 end
 
-local function ready_workers(lane)
-  return once('ZCOUNT', P .. 'ready:' .. lane, Estimates.alive_since(), '+inf')
-end
+-- An answer may go so much before its time.
+local SLACK_MS = 1000
 
--- Writes down when a new run is expected to begin, so that the estimate can be scored. There is none without a ready
--- worker.
-local function promise(run, lane)
-  local ready = ready_workers(lane)
-  if ready == 0 or once('SISMEMBER', P .. 'paused', lane) == 1 then
-    return
+-- The answer of an ended run lives on for as long as the new job asks, and its record for as long as the log of ends reads it.
+local function prolong(run, job)
+  local seconds, left = job.retain_s or S.result_s, call('PTTL', P .. run.id)
+  local till = run.till or now + left
+  local new = math.max(till, now + seconds * 1000)
+  local gone = math.max(new, now + left, now + (Runs.log_s(job) or 0) * 1000)
+  -- A run that many ask for is not written anew for each.
+  if new - till < SLACK_MS and gone - now - left < SLACK_MS then
+    return false
   end
-  local class, caller = fields(run, 'priority', 'caller')
-  memo.ahead[run] = Queue.ahead(lane, class, caller, call('ZRANK', Queue.line_key(lane, class, caller), run))
-  local own = {}
-  Estimates.promise(own, Queue.lane(lane), memo.ahead[run], ready)
-  put(run, 'reckoned', own.reckoned, 'kind', own.kind, 'p50', own.p50, 'p90', own.p90, 'epoch', own.epoch)
+  run.till = gone > new and new or nil
+  call('PEXPIRE', P .. run.id, string.format('%.0f', gone - now))
+  for _, suffix in ipairs({ ':events', ':holders', ':asked' }) do
+    call('EXPIRE', P .. run.id .. suffix, seconds, 'GT')
+  end
+  for digest in string.gmatch(run.blobs or '', '%S+') do
+    Files.prolong(digest, run.id, now + seconds * 1000)
+  end
+  Memory.prolong(run.id, seconds)
+  return true
 end
 
--- A job taken in by another server process may have had a run that this one has forgotten: its ids are skipped, too.
-local function open_run(job, p, request)
-  local retain_s, unstored, request_id, trace = fields(job, 'retain_s', 'unstored', 'request_id', 'trace')
-  create(p.run, 'v', VERSION, 'job', job, 'opener', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane,
-    'priority', p.priority, 'hash', p.hash, 'blobs', p.blobs[1] and table.concat(p.blobs, ' '), 'request', request,
-    'created', now, 'cost', p.cost, 'due', p.cost, 'rows', p.rows, 'size', #request, 'join', p.key,
-    'generation', Queue.generation_of(p.lane),
-    'failures', 0, 'deaths', 0, 'chars', 0, 'seq', Events.server_changed(job) and Events.LEAP or 0,
-    'server', Events.this_server(), 'retain_s', retain_s, 'unstored', unstored, 'request_id', request_id, 'trace', trace)
+-- Gives a job the answer of an ended run. A run that many ask for is not written anew for each.
+local function take_answer(job, run, p)
+  release_upload(job, p.blobs)
+  local holder, held = run.holder, run.held
+  Runs.hold(run, job)
+  if prolong(run, job) or holder ~= run.holder or held ~= run.held then
+    write(run)
+  end
+  job.run, job.cache = run.id, 'HIT'
+  Runs.end_job(job, 'succeeded', run.t.seq, false, nil)
+end
+
+-- A run knows whether any of its jobs has a time of its own or wants to hear of its beginning, and how long the log reads them.
+local function note_job(run, job)
+  run.timed = run.timed or (job.start_by or job.finish_by) and 1
+  run.log_s = math.max(run.log_s or 0, Runs.log_s(job) or 0)
+  run.hook = run.hook or job.hook
+end
+
+local function join(job, run, p)
+  release_upload(job, p.blobs)
+  note_job(run, job)
+  -- A run is kept for as long as each of its jobs asks.
+  if run.retain_s ~= job.retain_s then
+    run.retain_s = math.max(run.retain_s or S.result_s, job.retain_s or S.result_s)
+  end
+  call('SADD', P .. run.id .. ':live', job.id)
+  run.joined = 1
+  Runs.hold(run, job)
+  job.run, job.cache, job.queued_at = run.id, 'COALESCED', now
+  if Queue.RANK[p.priority] < Queue.RANK[run.priority] then
+    Queue.reclass(Lanes.of(p.lane), run, p.priority)
+  end
+  write(run)
+  if run.started then
+    Webhooks.announce(job.id, 'began', job, run)
+  end
+end
+
+-- Opens a run of its own for a job.
+local function open_run(job, p, request, uploaded)
+  local lane = Lanes.of(p.lane)
+  local run = create(p.run, { job = job.id, caller = p.caller, model = p.model, lane = p.lane,
+    priority = p.priority, hash = p.hash, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows, size = #request,
+    scope = p.key and Runs.scope_of(p.key, p.hash), generation = lane.generation > 0 and lane.generation or nil, retain_s = job.retain_s,
+    unstored = job.unstored, request_id = job.request_id, trace = job.trace })
+  note_job(run, job)
+  run.t.seq, run.t.server = 0, job.t.server
+  Events.leap(run)
   if p.key then
     call('SET', P .. 'join:' .. p.key, p.run)
   end
-  note_times(job, p.run)
-  Memory.reserve(p.run, p.room)
-  Memory.hold(p.run, Memory.RUN_BYTES + #request + (p.room or 0))
-  take_over(p.blobs, job, p.run)
-  Files.hold_run(p.run, job)
-  put(job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
-  Queue.enqueue(p.run, p.lane)
-  promise(p.run, p.lane)
-  put(p.run, 'queued_id', Events.number(p.run, 'queued'))
+  take_over(p.blobs, job, p.run, uploaded)
+  job.run, job.cache = p.run, p.key and 'MISS' or 'BYPASS'
+  Queue.enqueue(lane, run)
+  Estimates.promise(lane, run, Jobs.ahead_of(lane, run))
+  -- Nobody listens yet.
+  run.t.seq = run.t.seq + 1
+  run.queued_id = run.t.seq
+  write(run, 'request', request, 'm', Memory.charge(p.run, p.caller, Memory.RUN_BYTES + #request, p.room or 0))
 end
 
 -- The pictures that no run or job holds, or that are missing: only an upload makes sure that they are there. A run in
 -- flight, where there is one, holds its own. For a picture `sent` with its bytes only the caller's own hold counts: else
--- the time of an answer would tell what others ask about.
-local function unwritten(digests, run, sent, caller)
-  local missing, brought = {}, {}
-  for _, digest in ipairs(sent or {}) do
-    brought[digest] = true
-  end
-  for _, digest in ipairs(digests) do
+-- the time of an answer would show what others ask about.
+local function unwritten(p, run)
+  local missing = {}
+  for digest in string.gmatch(p.blobs or '', '%S+') do
     local written = run
-    if not run then
-      -- The longest hold is a run's or job's where there is one; a wrong `missing` costs one needless upload.
-      local longest = call('ZREVRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '(' .. now, 'LIMIT', 0, 16)
-      for _, holder in ipairs(longest) do
-        written = written or string.sub(holder, 1, 7) ~= 'upload:'
-          and not (brought[digest] and Files.caller_of(holder) ~= caller)
-      end
+    local sent = string.find(p.sent or '', digest, 1, true)
+    -- The longest hold is a run's or job's where there is one; a wrong `missing` costs one needless upload.
+    for _, holder in ipairs(run and {}
+      or call('ZREVRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '(' .. now, 'LIMIT', 0, 16)) do
+      written = written or string.sub(holder, 1, 7) ~= 'upload:' and not (sent and Files.caller_of(holder) ~= p.caller)
     end
     if not written or Files.is_missing(digest) then
       table.insert(missing, digest)
@@ -169,304 +161,285 @@ local function unwritten(digests, run, sent, caller)
   return missing
 end
 
--- How much work of a caller waits in a lane.
+-- How much work of a caller waits in a lane; what is scheduled counts, too.
 local function waiting_of(lane, caller)
-  local count = 0
-  for _, class in ipairs(Queue.CLASSES) do
-    count = count + call('ZCARD', Queue.line_key(lane, class, caller))
+  local count = lane.later > 0 and tonumber(call('HGET', P .. 'later:' .. lane.name, caller) or 0) or 0
+  for class = 1, 3 do
+    if lane['n' .. class] > 0 then
+      count = count + call('ZCARD', Queue.line_key(lane.name, class, caller))
+    end
   end
   return count
+end
+
+local function is_full(lane, caller, most, most_caller)
+  if Queue.waiting(lane) + lane.later >= most then
+    return 'full'
+  end
+  return waiting_of(lane, caller) >= most_caller and 'crowded' or nil
 end
 
 -- Why a request cannot be taken now: nil, draining, unready, paused, slow (a caller who waits would time out before the
 -- answer), full or crowded (by this caller's own work).
 local function refusal(p, joined)
-  if once('SISMEMBER', P .. 'draining', p.lane) == 1 then
+  local lane = Lanes.of(p.lane)
+  if lane.draining then
     return 'draining'
   end
   if p.must_be_ready then
-    local ready = ready_workers(p.lane)
-    if ready == 0 then
+    if Lanes.ready(lane) == 0 then
       return 'unready'
-    end
-    if once('SISMEMBER', P .. 'paused', p.lane) == 1 then
+    elseif lane.paused then
       return 'paused'
-    end
-    local own = call('ZCARD', Queue.line_key(p.lane, p.priority, p.caller))
-    local first = not joined and Queue.ahead(p.lane, p.priority, p.caller, own)
-    if first and Estimates.answer_ms(Queue.lane(p.lane), first, ready) > p.patience_ms then
+    elseif not joined and Estimates.answer_ms(lane, Queue.ahead(lane, p)) > S.patience_ms then
       return 'slow'
     end
   end
-  for _, line in ipairs(joined and {} or p.pending and { p.lane, 'intake' } or { p.lane }) do
-    -- What is scheduled counts, too.
-    local all, own = unpack(call('HMGET', P .. 'later:' .. line, '', p.caller))
-    if call('ZCARD', P .. 'queue:' .. line) + (all or 0) >= p.max_queued then
-      return 'full'
-    end
-    if waiting_of(line, p.caller) + (own or 0) >= p.max_queued_caller then
-      return 'crowded'
-    end
+  if not joined then
+    return is_full(lane, p.caller, S.max_queued, p.max_queued_caller)
+      or p.pending and is_full(Lanes.of('intake'), p.caller, S.max_queued, p.max_queued_caller)
   end
 end
 
 -- Why a batch's line waits where another request might not: full or crowded. Batches have no more than their share of a
 -- lane, the courier's included.
-local function line_waits(p)
-  local word = Batches.share_taken(p.lane, p.caller, p.max_queued, p.max_queued_caller)
+local function line_waits(p, line)
+  local word = Batches.share_taken(p.lane, p.caller, S.max_queued, p.max_queued_caller)
   if word then
     -- No process opens the batch's file before there is room.
-    call('HSET', P .. p.line.batch, 'waits_for', p.lane)
+    call('HSET', P .. line.batch, 'waits_for', p.lane)
     return word
   end
-  if p.pending and call('ZCARD', P .. 'queue:intake') >= Batches.share_of(p.max_queued) then
-    return 'full'
-  end
-  if p.pending and waiting_of('intake', p.caller) >= Batches.share_of(p.max_queued_caller) then
-    return 'crowded'
-  end
+  return p.pending and is_full(Lanes.of('intake'), p.caller, Batches.share_of(S.max_queued),
+    Batches.share_of(p.max_queued_caller)) or nil
 end
 
 -- What an idempotency key was used for: idem:<caller>:<key> hash (digest of the body, job, purged = 1 where its caller
 -- deleted the job).
-
-local function known()
-  local idem = a.idempotency and P .. 'idem:' .. a.caller .. ':' .. a.idempotency
-  if not idem or call('EXISTS', idem) == 0 then
+local function known_key()
+  local found = a.idempotency and call('HMGET', P .. 'idem:' .. a.caller .. ':' .. a.idempotency, 'digest', 'job', 'purged')
+  if not found or not found[1] then
     return nil
-  end
-  local digest, job, purged = unpack(call('HMGET', idem, 'digest', 'job', 'purged'))
-  if digest ~= a.digest then
+  elseif found[1] ~= (a.digest or '') then
     return { 'mismatch' }
   end
-  local seen = Jobs.view(job)
-  return seen and { 'known', seen } or { purged and 'purged' or 'expired' }
+  local job = read(found[2])
+  return job and { 'known', Jobs.view(job) } or { found[3] and 'purged' or 'expired' }
 end
 
--- A job's record outlives its end by job_s; before its end a job can wait and run for this long.
-local LONGEST_WAIT_S = 2764800
-
--- The one door: admits a request, or says in one word why not.
---   a      job, caller, model, lane (model's), priority, metadata (JSON text), pairs (digests of it), paths (JSON text, the
---          caller's names of what errors may name), hash, run, key, blobs,
---          pending (inputs must be fetched first) and terms (the courier's, JSON text),
---          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
---          held), sent (digests of those that came with their bytes), start_by, finish_by and schedule_at (Unix ms),
---          retry_of, response (JSON text, what it tells as one of OpenAI's responses), room (see `p` above), spare (bytes
---          that no record takes, as far as the caller knows; absent = no limit), hook (its webhook {url, host, events,
---          secret}; a retry has that of the job it tries again), cost, must_be_ready,
---          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, gap_ms, grace_ms, result_s, job_s,
---          event_s, max_events, idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = the job is
---          forgotten once its end was told, and stands in no list), request_id and trace (of the call; a carrier of
---          shared/telemetry/traces.py), quiet (true = its end is told to its own webhook only), line {batch, number, at,
---          behind, custom_id} (the batch line that the job answers)
---   text   the request
---   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string, generations hash, <retry_of>:hook
---          hash, hashes of those who hold a picture
---   writes gap hash, <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
---          <job>:hook hash, jobs:<caller> and pair:<caller>:<digest> zsets, blob:<digest> zset, deadlines and
---          schedule zsets, holdings:<part> hash
---   returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) |
---           removed | draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, else
---           {queued | intake | known, view, trace of the run that it shares}
---   repeat the same job id answers `known`
---   events queued, where a new run waits
-transition('submit', {}, function()
-  Upkeep.notice_gap()
-  if record(a.job) then
-    return { 'known', Jobs.view(a.job) }
+-- The lists in which a job stands: jobs:<caller>, and pair:<caller>:<digest> for each pair of its metadata, zsets by creation.
+-- They hold ids for as long as records may live; one of the oldest and one at random is looked at for each job that comes.
+local function list(job)
+  local seconds = math.max(S.job_s, S.event_s, job.retain_s or 0) + LONGEST_WAIT_S + DAY_S
+  local keys = { P .. 'jobs:' .. job.caller }
+  for digest in string.gmatch(job.pairs or '', '%S+') do
+    table.insert(keys, P .. 'pair:' .. job.caller .. ':' .. digest)
   end
-  local earlier = known()
+  for _, key in ipairs(keys) do
+    call('ZADD', key, now, job.id)
+    if call('TTL', key) < seconds - DAY_S then
+      call('EXPIRE', key, seconds)
+    end
+    if tonumber(string.sub(job.id, -1), 16) % A_LOOK == 0 then
+      Jobs.cut(key, call('ZRANGE', key, 0, A_LOOK - 1))
+      Jobs.cut(key, call('ZRANDMEMBER', key, -A_LOOK))
+    end
+  end
+  return keys
+end
+
+-- Writes down a job that was let in, under its webhook, its key and its lists.
+local function begin_job(line)
+  local job = create(a.job, { caller = a.caller, model = a.model, model_lane = a.lane, priority = a.priority,
+    metadata = a.metadata or '{}', created = now, paths = a.paths, start_by = a.start_by, finish_by = a.finish_by,
+    schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
+    request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs })
+  if line then
+    Batches.take_line(line, a.job, job)
+  end
+  local hook = a.hook and cjson.decode(a.hook) or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' })
+  for name, value in pairs(hook or {}) do
+    call('HSET', P .. a.job .. ':hook', name, value)
+    job.hook = 1
+  end
+  if not a.unstored then
+    list(job)
+  end
+  if a.idempotency then
+    local idem = P .. 'idem:' .. a.caller .. ':' .. a.idempotency
+    call('HSET', idem, 'digest', a.digest or '', 'job', a.job)
+    call('EXPIRE', idem, S.idempotency_s)
+    job.idem = a.idempotency
+  end
+  return job
+end
+
+-- A job whose inputs are to be fetched, or that is scheduled, waits in intake; returns intake where it is due.
+local function begin_intake(job)
+  local intake = Lanes.of('intake')
+  job.lane, job.blobs, job.t.server, job.cost = 'intake', a.blobs, Events.this_server(), 1
+  job.generation = Lanes.of(a.lane).generation
+  take_over(a.blobs, job, job.id, a.uploaded)
+  if a.schedule_at and a.schedule_at > now then
+    job.state, job.queued_at = 'scheduled', now
+    call('ZADD', P .. 'later', a.schedule_at, job.id)
+    Queue.count_later(job, 1)
+    return nil
+  end
+  Queue.enqueue(intake, job)
+  return 'intake'
+end
+
+-- Finds the place of a job's request; returns queued (a new run waits) or known.
+local function place(job, p, hit, run, request, uploaded)
+  if hit then
+    take_answer(job, hit, p)
+  elseif run then
+    join(job, run, p)
+  else
+    open_run(job, p, request, uploaded)
+    return 'queued'
+  end
+  return 'known'
+end
+
+-- The one door: admits a request, or says in one word why not. Beside `p`:
+--   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
+--   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes), retry_of, spare
+--   (bytes that no record takes, as far as the caller knows), hook (its webhook, JSON), line (of a batch, JSON), and fields of
+--   the job (Jobs in the table of docs/architecture). Text: the request.
+-- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
+-- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, else {queued | intake |
+-- known, view, trace of the run that it shares}. A repeat answers `known`.
+hot('submit', 'job run caller model lane priority hash key blobs cost# rows# room# metadata pairs paths pending terms '
+  .. 'idempotency digest must_be_ready max_queued_caller# start_by# finish_by# schedule_at# retry_of response hook quiet '
+  .. 'retain_s# unstored request_id trace line sent uploaded spare#', {}, function()
+  Upkeep.notice_gap()
+  local before = read(a.job)
+  local earlier = before and { 'known', Jobs.view(before) } or known_key()
+  local line = a.line and cjson.decode(a.line)
   if earlier then
     return earlier
-  end
-  -- The webhook to copy went with the job to retry.
-  if a.retry_of and not record(a.retry_of) then
+  elseif a.retry_of and not read(a.retry_of) then
+    -- The webhook to copy went with the job to retry.
     return { 'gone' }
-  end
-  if a.line and Batches.line_passed(a.line) then
+  elseif line and Batches.line_passed(line) then
     return { 'passed' }
-  end
-  if call('SISMEMBER', P .. 'removed', a.lane) == 1 then
+  elseif Lanes.of(a.lane).removed then
     return { 'removed' }
   end
   local hit = a.key and not a.pending and cached(a)
   local run = a.key and not a.pending and not hit and joinable(a)
-  local word = not hit and (a.line and line_waits(a) or refusal(a, run))
-  if word then
-    return { word }
+  local word
+  if not hit then
+    word = line and line_waits(a, line) or refusal(a, run)
   end
-  if not hit and not run and not Memory.fits(Memory.RUN_BYTES + #text + (a.room or 0)) then
-    return { 'memory' }
+  if not word and not hit and not run and not Memory.fits(Memory.RUN_BYTES + #text + (a.room or 0)) then
+    word = 'memory'
   end
-  local missing = (hit or a.uploaded) and {} or unwritten(a.blobs, run, a.sent, a.caller)
-  if #missing > 0 then
-    return { 'pictures', missing }
+  local missing = (word or hit or a.uploaded) and {} or unwritten(a, run)
+  if word or #missing > 0 then
+    return word and { word } or { 'pictures', missing }
   end
-  create(a.job, 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane, 'priority', a.priority,
-    'metadata', a.metadata, 'created', now, 'paths', a.paths, 'start_by', a.start_by, 'finish_by', a.finish_by,
-    'schedule_at', a.schedule_at, 'retry_of', a.retry_of, 'response', a.response, 'retain_s', a.retain_s,
-    'unstored', a.unstored, 'request_id', a.request_id, 'trace', a.trace, 'quiet', a.quiet and 1)
-  if a.line then
-    Batches.take_line(a.line, a.job)
-  end
-  Memory.hold(a.job, Memory.of_job(a.job) + (a.pending and #text or 0))
-  local hook = a.hook or {}
-  for _, name in ipairs({ 'url', 'host', 'events', 'secret' }) do
-    local value = hook[name] or a.retry_of and call('HGET', P .. a.retry_of .. ':hook', name)
-    if value then
-      call('HSET', P .. a.job .. ':hook', name, value)
-      put(a.job, 'hook', 1)
-    end
-  end
-  if not a.unstored then
-    Jobs.list(a.job, a.caller, a.pairs or {}, math.max(a.job_s, a.retain_s or 0) + LONGEST_WAIT_S)
-  end
-  if a.idempotency then
-    local idem = P .. 'idem:' .. a.caller .. ':' .. a.idempotency
-    call('HSET', idem, 'digest', a.digest, 'job', a.job)
-    call('EXPIRE', idem, a.idempotency_s)
-    -- Two names: an older `purge` frees every `idem`, which is right for an unstored job only.
-    put(a.job, a.unstored and 'idem' or 'keyed', a.idempotency)
-  end
-  if hit then
-    subscribe_ended(a.job, hit)
-  elseif run then
-    join(a.job, run, a)
-  elseif a.pending then
-    put(a.job, 'lane', 'intake', 'request', text, 'terms', a.terms,
-      'blobs', table.concat(a.blobs, ' '), 'generation', Queue.generation_of(a.lane), 'failures', 0, 'deaths', 0,
-      'server', Events.this_server())
-    Memory.reserve(a.job, a.room)
-    take_over(a.blobs, a.job, a.job)
-    if a.schedule_at and a.schedule_at > now then
-      Queue.postpone(a.job, 'scheduled', a.schedule_at)
-      Queue.count_later(a.job, 1)
-    else
-      Queue.enqueue(a.job, 'intake')
-      word = 'intake'
-    end
+  local job, m, extra = begin_job(line), nil, {}
+  if a.pending then
+    word = begin_intake(job)
+    extra = { 'request', text, 'terms', a.terms }
+    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + #text, a.room or 0)
   else
-    open_run(a.job, a, text)
-    word = 'queued'
+    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), 0)
+    if hit then
+      call('HSET', P .. job.id, 'm', m)
+    end
+    word = place(job, a, hit, run, text, a.uploaded)
   end
   if not hit then
-    Runs.look_later(a.job)
+    write(job, 'm', m, unpack(extra))
+    Runs.look_later(job)
   end
   local shared = hit or run
-  return { word or 'known', Jobs.view(a.job), shared and get(shared, 'trace') or '' }
+  return { word or 'known', Jobs.view(job), shared and shared.trace or '' }
 end)
 
--- Admits a job whose inputs have been fetched; it was accepted before and is never refused.
---   a      job, token (of the intake claim), removed (JSON, the job's error where its model was removed), the placing
---          spec of this file (`p` above), failures (see runs.lua)
---   text   the request with its pictures' digests
---   writes as `submit`; takes the job out of lease
---   returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim is another's)
---   repeat with the same token after success: placed
---   events queued, where a new run waits
-transition('admit', { 'allow-oom' }, function()
-  if get(a.job, 'admitted') == a.token then
+-- Admits a job whose inputs have been fetched; it was accepted before and is never refused. `token` is the intake claim's; text:
+-- the request with its pictures' digests. Returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim
+-- is another's). A repeat answers placed.
+hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room# token', { 'allow-oom' }, function()
+  local job = read(a.job)
+  if job and job.admitted == a.token then
     return 'placed'
-  end
-  if get(a.job, 'token') ~= a.token or get(a.job, 'status') then
+  elseif not job or job.status or job.t.token ~= a.token then
     return 'lost'
   end
-  if call('SISMEMBER', P .. 'removed', a.lane) == 1 or Queue.superseded(a.job) then
-    put(a.job, 'admitted', a.token)
-    let_go(a.job)
-    Runs.fail_work(a.job, a.removed)
+  local ended = (Lanes.of(a.lane).removed or Lanes.superseded(job)) and S.removed
+  if ended or not Runs.leave_late(job, 'finish_by') then
+    release_upload(job, a.blobs)
+    if ended then
+      Runs.fail_work(job, ended)
+    end
+    job.admitted = a.token
+    write(job)
     return 'placed'
   end
-  if not Runs.leave_late(a.job, 'finish_by') then
-    put(a.job, 'admitted', a.token)
-    let_go(a.job)
-    return 'placed'
+  Queue.unlease(Lanes.of('intake'), job)
+  local m = Memory.settle(job.id, Runs.bytes_of_job(job))
+  for digest in string.gmatch(job.blobs or '', '%S+') do
+    Files.release(digest, job.id)
   end
-  unlease(a.job, 'intake')
-  Memory.give_back_room(a.job)
-  Memory.hold(a.job, Memory.of_job(a.job))
-  for digest in string.gmatch(get(a.job, 'blobs') or '', '%S+') do
-    Files.release(digest, a.job)
+  for _, name in ipairs({ 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs', 'generation', 'lane', 'cost', 'started' }) do
+    job[name] = nil
   end
-  remove(a.job, 'attempts', 'token', 'worker', 'request', 'state', 'arrival', 'due', 'terms', 'blobs',
-    'generation')
-  put(a.job, 'admitted', a.token, 'lane', a.lane)
+  job.t, job.admitted = { server = job.t.server }, a.token
+  call('HDEL', P .. job.id, 'request', 'terms')
   local hit = a.key and cached(a)
   local run = a.key and not hit and joinable(a)
-  if hit then
-    subscribe_ended(a.job, hit)
-  elseif run then
-    join(a.job, run, a)
-  else
-    open_run(a.job, a, text)
+  call('HSET', P .. job.id, 'm', m)
+  local word = place(job, a, hit, run, text, true)
+  if not hit then
+    write(job)
   end
-  wake(a.job, 'state')
-  return (hit or run) and 'placed' or 'queued'
+  wake(job.id, 'state')
+  return word == 'queued' and word or 'placed'
 end)
 
--- Reads what a job asked, for a retry or a response.
---   a       job, caller
---   returns {status or '', request or '', metadata, priority, paths or '', unstored or ''}, nil where the caller has no such job
+-- Reads what a job asked, for a retry or a response: {status or '', request or '', metadata, priority, paths or '', unstored or
+-- ''}, nil where the caller has no such job.
 transition('asked', { 'no-writes' }, function()
-  if not owned(a.job, a.caller) then
+  local job = owned(a.job, a.caller)
+  if not job then
     return nil
   end
-  local told = Jobs.as_told(a.job)
-  local status, run, metadata, priority, paths, unstored =
-    told.status, told.run, told.metadata, told.priority, told.paths, told.unstored
-  local request = status and not run and call('HGET', P .. a.job .. ':asked', 'request') or get(run or a.job, 'request')
-  return { status or '', request or '', metadata, priority, paths or '', unstored or '' }
+  local run = job.run and read(job.run)
+  local id = job.run or job.id
+  local request = (run or not job.run) and (call('HGET', P .. id, 'request') or call('GET', P .. id .. ':asked'))
+  local status = job.status or run and run.ended and run.state
+  return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
 end)
 
--- Looks an idempotency key up, before anything else is asked of a repeated request.
---   a      caller, idempotency (digest of the key), digest (of the body), worker_ttl_s
---   reads  idem:<caller>:<key> hash
---   returns {word} for mismatch | purged | expired, {known, view}, nil where the key is new
-transition('known', { 'no-writes' }, function()
-  return known()
-end)
+-- Looks an idempotency key up, before anything else is asked of a repeated request: {word} for mismatch | purged | expired,
+-- {known, view}, nil where the key is new.
+transition('known', { 'no-writes' }, known_key)
 
--- Says what `submit` would answer a request now, and changes nothing.
---   a      caller, lane (model's), priority, key, pending (inputs must be fetched, or its time come), max_queued,
---          max_queued_caller, worker_ttl_s
---   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string, join:<key> string, queue:<lane> zset
---   returns {hit | joins | queued | removed | draining | full | crowded, what is known of the lane and who is ahead,
---           state of the run that it would join or ''}
+-- How many pieces would be begun before a job that joined a run: one of a lower class rises to the class of the job.
+local function ahead_of_joined(lane, run)
+  if run.state ~= 'queued' or Queue.RANK[a.priority] >= Queue.RANK[run.priority] then
+    return Jobs.ahead_of(lane, run)
+  end
+  local key = Queue.line_key(lane.name, Queue.RANK[a.priority], run.caller)
+  return Queue.ahead(lane, { priority = a.priority, caller = run.caller }, call('ZCOUNT', key, '-inf', '(' .. run.arrival))
+end
+
+-- Says what `submit` would answer a request now, and changes nothing: {hit | joins | queued | removed | draining | full | crowded,
+-- what is known of the lane and how many are ahead, state of the run that it would join or ''}.
 transition('foretell', { 'no-writes' }, function()
-  local facts = Jobs.lane_view(a.lane)
-
-  local function ahead(count)
-    table.insert(facts, 'ahead')
-    table.insert(facts, count)
-    return facts
-  end
-
-  -- A run of a lower class rises to the class of a job that joins it.
-  local function ahead_of_joined(run)
-    local class, caller, arrival = fields(run, 'priority', 'caller', 'arrival')
-    if Queue.rank(a.priority) >= Queue.rank(class) or not call('ZSCORE', Queue.line_key(a.lane, class, caller), run) then
-      return Jobs.ahead_of(run, a.lane)
-    end
-    local own = call('ZCOUNT', Queue.line_key(a.lane, a.priority, caller), '-inf', '(' .. arrival)
-    return Queue.ahead(a.lane, a.priority, caller, own)
-  end
-
-  if call('SISMEMBER', P .. 'removed', a.lane) == 1 then
-    return { 'removed', facts, '' }
-  end
-  local hit = a.key and not a.pending and cached(a)
-  if hit then
-    return { 'hit', facts, '' }
-  end
-  local run = a.key and not a.pending and joinable(a)
-  local word = refusal(a, run)
+  local lane = Lanes.of(a.lane)
+  local hit = not lane.removed and a.key and not a.pending and cached(a)
+  local run = not lane.removed and not hit and a.key and not a.pending and joinable(a)
+  local word = lane.removed and 'removed' or hit and 'hit' or refusal(a, run)
   if word then
-    return { word, facts, '' }
+    return { word, Lanes.view(lane), '' }
+  elseif run then
+    return { 'joins', Lanes.view(lane, ahead_of_joined(lane, run)), run.state }
   end
-  if run then
-    return { 'joins', ahead(ahead_of_joined(run)), get(run, 'state') }
-  end
-  local own = call('ZCARD', Queue.line_key(a.lane, a.priority, a.caller))
-  return { 'queued', ahead(Queue.ahead(a.lane, a.priority, a.caller, own)), '' }
+  return { 'queued', Lanes.view(lane, Queue.ahead(lane, a)), '' }
 end)

@@ -110,8 +110,7 @@ end)
 
 -- Puts a call of a notice to the endpoint in line, even where the endpoint is disabled; returns the notice's fields.
 local function tell(notice)
-  Notices.tell_to(notice, a.id, a.caller, call('HGET', P .. a.id, 'host'), true)
-  return call('HGETALL', P .. notice)
+  return Notices.tell_to(notice, a.id, a.caller, call('HGET', P .. a.id, 'host'), true)
 end
 
 -- Sends an endpoint a test. The test is in no log but that of the endpoint's calls.
@@ -131,8 +130,6 @@ end)
 --   repeat harmless: a call that waits is due at once, one that a courier has is left alone
 transition('endpoint_replay', {}, function()
   if not owns_endpoint(a.caller, a.id) then return { 'unknown' } end
-  if call('HGET', P .. a.notice, 'caller') ~= a.caller then return { 'expired' } end
   local fields = tell(a.notice)
-  Notices.keep_notice(a.notice)
-  return { 'queued', fields }
+  return fields and { 'queued', fields } or { 'expired' }
 end)

@@ -1,278 +1,192 @@
--- Who needs a picture and until when: blob:<digest> scores each holder with Unix ms, +inf while it has not
--- ended. The key lives as long as its longest hold; a picture without a hold may be deleted. The member `missing` holds
--- nothing: it says that a worker looked for the bytes in vain, until somebody writes them or a worker reads them.
+-- Who needs a picture's bytes and until when: blob:<digest>, a zset, scores each holder (a run, a job, a file, a
+-- batch, or `upload:<id>`) with Unix ms, +inf while its work is under way. Bytes that nobody needs may be deleted. The
+-- member `missing` holds nothing: it says that a worker looked for the bytes in vain, until they are uploaded or read
+-- by it later. The key's life is never shortened: it ends some time after the longest hold, or with the bytes (`doom`).
 
-local MISSING = 'missing'
+local MISSING, MISSING_SCORE = 'missing', -1
 
--- Sorts before every hold, even those that ran out.
-local MISSING_SCORE = -1
+-- The life of the key of a hold without an end: longer than work can be under way (admission.lua: LONGEST_WAIT_S).
+local LIVE_S = 4320000
 
-local function outlive_holders(key)
-  local longest = call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
-  if longest == 'inf' then
-    call('PERSIST', key)
-  elseif longest then
-    call('PEXPIRE', key, math.max(math.ceil(longest - now), 1))
+-- A hold for work now and then takes out some of those that ran out.
+local NOW_AND_THEN, SOME = 16, 100
+
+local function blob_key(digest) return P .. 'blob:' .. digest end
+
+-- Lets a key live for so many seconds at least.
+function Files.outlive(key, seconds)
+  if call('EXPIRE', key, math.ceil(seconds), 'GT') == 0 then
+    call('EXPIRE', key, math.ceil(seconds), 'NX')
   end
 end
 
 function Files.hold(digest, holder, till)
-  local key = P .. 'blob:' .. digest
-  call('ZADD', key, till, holder)
-  call('ZREMRANGEBYSCORE', key, 0, now)
-  outlive_holders(key)
+  call('ZADD', blob_key(digest), till, holder)
+  Files.outlive(blob_key(digest), till == '+inf' and LIVE_S or math.max((till - now) / 1000, 1))
 end
 
--- A holder is a run, a job, a file or a batch.
-function Files.caller_of(holder)
-  return get(holder, 'caller') or call('HGET', P .. holder, 'caller')
+-- Holds a picture for work that begins. Where it was `uploaded` under this id, it is there now, and that hold goes.
+function Files.take_over(digest, holder, uploaded)
+  Files.hold(digest, holder, '+inf')
+  if uploaded then call('ZREM', blob_key(digest), 'upload:' .. uploaded, MISSING) end
+  local old = now % NOW_AND_THEN == 0 and call('ZRANGEBYSCORE', blob_key(digest), 0, now, 'LIMIT', 0, SOME)
+  if old and old[1] then call('ZREM', blob_key(digest), unpack(old)) end
+end
+
+-- Ends the hold of work that was under way `since` then: the key mostly lives long enough.
+function Files.keep_until(digest, holder, till, since)
+  call('ZADD', blob_key(digest), 'XX', till, holder)
+  if till > since + LIVE_S * 1000 then
+    Files.outlive(blob_key(digest), (till - now) / 1000)
+  end
 end
 
 -- A hold that ran out is not renewed: its picture may be gone.
 function Files.prolong(digest, holder, till)
-  local held = tonumber(call('ZSCORE', P .. 'blob:' .. digest, holder) or 0)
-  if now < held and held < till then
-    Files.hold(digest, holder, till)
-  end
+  local former = tonumber(call('ZSCORE', blob_key(digest), holder) or 0)
+  if now < former and former < till then Files.hold(digest, holder, till) end
 end
 
-function Files.regain(digest)
-  call('ZREM', P .. 'blob:' .. digest, MISSING)
-end
+function Files.regain(digest) call('ZREM', blob_key(digest), MISSING) end
 
 function Files.release(digest, holder)
-  local key = P .. 'blob:' .. digest
-  -- The hold of an upload is taken over when its bytes are written.
-  if call('ZREM', key, holder) == 1 and string.sub(holder, 1, 7) == 'upload:' then
+  -- What was uploaded is there.
+  if call('ZREM', blob_key(digest), holder) == 1 and string.sub(holder, 1, 7) == 'upload:' then
     Files.regain(digest)
   end
-  outlive_holders(key)
+end
+
+function Files.caller_of(holder)
+  local record = string.find(holder, '^%l%l%l_') and read(holder)
+  return record and record.caller or not record and call('HGET', P .. holder, 'caller')
 end
 
 function Files.miss(digest)
-  local key = P .. 'blob:' .. digest
-  call('ZADD', key, MISSING_SCORE, MISSING)
-  outlive_holders(key)
+  if call('EXISTS', blob_key(digest)) == 1 then call('ZADD', blob_key(digest), MISSING_SCORE, MISSING) end
 end
 
-function Files.is_missing(digest)
-  return call('ZSCORE', P .. 'blob:' .. digest, MISSING)
-end
+function Files.is_missing(digest) return call('ZSCORE', blob_key(digest), MISSING) end
+
+local function is_needed(digest) return call('ZCOUNT', blob_key(digest), '(' .. now, '+inf') > 0 end
 
 -- An upload waits while its picture is being deleted, and no longer than this for a process that died doing so.
 local DELETION_MS = 10000
 
 -- Marks a picture that nobody holds; false where somebody does.
 function Files.doom(digest)
-  if call('ZCOUNT', P .. 'blob:' .. digest, '(' .. now, '+inf') > 0 then
-    return false
-  end
-  call('DEL', P .. 'blob:' .. digest)
+  if is_needed(digest) then return false end
+  call('DEL', blob_key(digest))
   call('SET', P .. 'doomed:' .. digest, 1, 'PX', DELETION_MS)
   return true
 end
 
--- Who may read a run's answer: the job that opened it (`holder` of the run), and where others are `held` the jobs of
--- <run>:holders, a set. Those whose records ran out are forgotten when met.
-
--- Looks, at a hundred jobs or so each, for one that is kept. Where none finds one, the rest is left to time.
-local LOOKS = 100
-
--- Every fifteenth new job looks at 32 others, two for each that came: so jobs whose records are gone do not outnumber
--- the rest.
-local EVERY, SOME = 15, 32
-
--- Takes out those of some jobs whose records are gone; returns how many are left.
-function Files.forget_gone(run, jobs)
-  local left = #jobs
-  for _, job in ipairs(jobs) do
-    if not exists(job) then
-      call('SREM', P .. run .. ':holders', job)
-      left = left - 1
-    end
+-- Those of the call's digests of which something is true.
+local function digests_where(test)
+  local chosen = {}
+  for _, digest in ipairs(a.digests) do
+    if test(digest) then table.insert(chosen, digest) end
   end
-  return left
-end
-
-function Files.hold_run(run, job)
-  if not get(run, 'holder') and not get(run, 'held') then
-    put(run, 'holder', job)
-    return
-  end
-  local key = P .. run .. ':holders'
-  call('SADD', key, job)
-  if not get(run, 'held') then
-    put(run, 'held', 1)
-    if get(run, 'ended') then
-      call('PEXPIRE', key, math.max(call('PTTL', P .. run), 1))
-    end
-  end
-  if call('SCARD', key) % EVERY == 0 then
-    Files.forget_gone(run, call('SRANDMEMBER', key, SOME))
-  end
-end
-
-function Files.leave_run(run, job)
-  if get(run, 'holder') == job then
-    remove(run, 'holder')
-  elseif get(run, 'held') then
-    call('SREM', P .. run .. ':holders', job)
-  end
-end
-
--- Whether a job still holds a run, or so many did that it cannot be told.
-function Files.held(run)
-  local holder = get(run, 'holder')
-  if holder and exists(holder) then
-    return true
-  end
-  if not get(run, 'held') then
-    return false
-  end
-  -- Mostly the first job met is still kept.
-  local one = call('SRANDMEMBER', P .. run .. ':holders')
-  if one and Files.forget_gone(run, { one }) > 0 then
-    return true
-  end
-  local cursor = '0'
-  for _ = 1, LOOKS do
-    local found = call('SSCAN', P .. run .. ':holders', cursor, 'COUNT', 100)
-    if Files.forget_gone(run, found[2]) > 0 then
-      return true
-    end
-    cursor = found[1]
-    if cursor == '0' then
-      return false
-    end
-  end
-  return true
-end
-
--- Files that callers upload and batches write: <file> hash (id, caller, name, purpose, size, digest, created, expires; times
--- in Unix ms), files:<caller> zset by creation. A record and its hold of the bytes end together.
-
--- Keeps a file whose bytes are written: id, caller, name, purpose, size, digest, life_s, and the holder of its upload.
-function Files.keep_file(file)
-  local key, list = P .. file.id, P .. 'files:' .. file.caller
-  if call('EXISTS', key) == 1 then
-    return
-  end
-  local expires = now + file.life_s * 1000
-  call('HSET', key, 'v', VERSION, 'id', file.id, 'caller', file.caller, 'name', file.name, 'purpose', file.purpose,
-    'size', file.size, 'digest', file.digest, 'created', now, 'expires', string.format('%.0f', expires))
-  call('EXPIRE', key, file.life_s)
-  Files.hold(file.digest, file.id, string.format('%.0f', expires))
-  Files.release(file.digest, file.holder)
-  call('ZADD', list, now, file.id)
-  call('EXPIRE', list, math.max(file.life_s, call('TTL', list)))
-  -- Each new file looks at two old ones, so that a list does not grow by files that are gone.
-  for _, oldest in ipairs(call('ZRANGE', list, 0, 1)) do
-    if call('EXISTS', P .. oldest) == 0 then
-      call('ZREM', list, oldest)
-    end
-  end
+  return chosen
 end
 
 -- Holds pictures for the time between their upload and their admission.
---   a      digests, holder, hold_s
---   writes blob:<digest> zset
---   reads  doomed:<digest> string
+--   a       digests, holder, hold_s
 --   returns the digests that are being deleted right now: touch again, and write only when there are none
 transition('touch', {}, function()
-  local doomed = {}
-  for _, digest in ipairs(a.digests) do
+  return digests_where(function(digest)
     Files.hold(digest, a.holder, now + a.hold_s * 1000)
-    if call('EXISTS', P .. 'doomed:' .. digest) == 1 then
-      table.insert(doomed, digest)
-    end
-  end
-  return doomed
+    return call('EXISTS', P .. 'doomed:' .. digest) == 1
+  end)
 end)
 
 -- Marks for deletion those of the named pictures that nobody needs.
---   a      digests
---   writes blob:<digest> zset, doomed:<digest> string
+--   a       digests
 --   returns the digests to delete; run `deleted` afterwards
 transition('doom', { 'allow-oom' }, function()
-  local doomed = {}
-  for _, digest in ipairs(a.digests) do
-    if Files.doom(digest) then
-      table.insert(doomed, digest)
-    end
-  end
-  return doomed
+  return digests_where(Files.doom)
 end)
 
 -- Records that doomed pictures have been deleted: whoever waits to upload them again may go on.
---   a      digests
---   writes doomed:<digest> string
+--   a       digests
 --   returns those that are needed again, where the deletion took longer than its mark: write them again
 transition('deleted', { 'allow-oom' }, function()
-  local wanted = {}
-  for _, digest in ipairs(a.digests) do
+  return digests_where(function(digest)
     call('DEL', P .. 'doomed:' .. digest)
-    if call('ZCOUNT', P .. 'blob:' .. digest, '(' .. now, '+inf') > 0 then
-      table.insert(wanted, digest)
-    end
-  end
-  return wanted
+    return is_needed(digest)
+  end)
 end)
+
+-- Files and batches are plain hashes, listed by creation in files:<caller> and batches:<caller>, zsets.
 
 -- The id may be anything a stranger typed: it must not reach our other keys.
 local KINDS = { file = '^file%-%x+$', batch = '^batch_%x+$' }
+
+function Files.is_owned(kind, id, caller)
+  return string.find(id, KINDS[kind]) and call('HGET', P .. id, 'caller') == caller
+end
+
+-- Lists a new record that may live for so many seconds. Each looks at two old ones, so that no list grows by what is
+-- gone.
+function Files.enlist(list, caller, id, seconds)
+  local key = P .. list .. ':' .. caller
+  call('ZADD', key, now, id)
+  Files.outlive(key, seconds)
+  for _, oldest in ipairs(call('ZRANGE', key, 0, 1)) do
+    if call('EXISTS', P .. oldest) == 0 then call('ZREM', key, oldest) end
+  end
+end
 
 -- Reads one file or batch of a caller.
 --   a       kind (file | batch), id, caller
 --   returns its fields, a flat list, or nil where the caller has none of this id
 transition('record', { 'no-writes' }, function()
-  if not string.find(a.id, KINDS[a.kind]) or call('HGET', P .. a.id, 'caller') ~= a.caller then
-    return nil
-  end
-  return call('HGETALL', P .. a.id)
+  return Files.is_owned(a.kind, a.id, a.caller) and call('HGETALL', P .. a.id) or nil
 end)
 
-
--- Reads a page of a caller's files or batches.
+-- Reads a page of a caller's files or batches, and forgets those that are gone.
 --   a       list (files | batches), caller, after (an id, absent = from the beginning), limit, oldest_first
---   writes  <list>:<caller> zset (forgets ids whose record is gone)
 --   returns {fields, …}, a flat list each, or nil where `after` is none of the list
 transition('records', { 'allow-oom' }, function()
-  local key = P .. a.list .. ':' .. a.caller
-  local rank, range = 'ZREVRANK', 'ZREVRANGE'
-  if a.oldest_first then
-    rank, range = 'ZRANK', 'ZRANGE'
-  end
-  local from = 0
+  local key, order = P .. a.list .. ':' .. a.caller, a.oldest_first and '' or 'REV'
+  local from, found, gone = 0, {}, {}
   if a.after then
-    local place = call(rank, key, a.after)
-    if not place then
-      return nil
-    end
+    local place = call('Z' .. order .. 'RANK', key, a.after)
+    if not place then return nil end
     from = place + 1
   end
-  local found, gone = {}, {}
-  while #found < a.limit do
-    local ids = call(range, key, from, from + a.limit - #found - 1)
-    if #ids == 0 then
-      break
-    end
+  repeat
+    local ids = call('Z' .. order .. 'RANGE', key, from, from + a.limit - #found - 1)
+    from = from + #ids
     for _, id in ipairs(ids) do
-      from = from + 1
       local fields = call('HGETALL', P .. id)
       table.insert(#fields > 0 and found or gone, #fields > 0 and fields or id)
     end
-  end
+  until #ids == 0 or #found == a.limit
   for _, id in ipairs(gone) do
     call('ZREM', key, id)
   end
   return found
 end)
 
+-- A file: id, caller, name, purpose, size, digest, created, expires; times in Unix ms. The record and its hold of the
+-- bytes end together.
+
+-- Keeps a file whose bytes are written: id, caller, name, purpose, size, digest, life_s, and the holder of its upload.
+function Files.keep_file(file)
+  local key, expires = P .. file.id, now + file.life_s * 1000
+  if call('EXISTS', key) == 1 then return end
+  call('HSET', key, 'id', file.id, 'caller', file.caller, 'name', file.name, 'purpose', file.purpose,
+    'size', file.size, 'digest', file.digest, 'created', now, 'expires', string.format('%.0f', expires))
+  call('EXPIRE', key, file.life_s)
+  Files.hold(file.digest, file.id, expires)
+  Files.release(file.digest, file.holder)
+  Files.enlist('files', file.caller, file.id, file.life_s)
+end
+
 -- Keeps the record of a file whose bytes are written and held (`touch`).
---   a      id, caller, name, purpose, size, digest, life_s, holder (of the upload)
---   writes <file> hash, files:<caller> zset, blob:<digest> zset
+--   a       id, caller, name, purpose, size, digest, life_s, holder (of the upload)
 --   returns its fields, a flat list
---   repeat the same id changes nothing
+--   repeat  the same id changes nothing
 transition('file_create', {}, function()
   Files.keep_file(a)
   return call('HGETALL', P .. a.id)
@@ -281,22 +195,21 @@ end)
 local REPEAT_MS = 60000
 
 -- Forgets a file. A batch that reads it holds its bytes itself and goes on.
---   a      id, caller
---   writes <file> hash, files:<caller> zset, blob:<digest> zset, doomed:<digest> and purged:<caller>:<id> strings
+--   a       id, caller
 --   returns nil where the caller has no such file, else the digest of its bytes in a list where nobody needs them any
 --           more: delete them, then run `deleted`
---   repeat within a minute answers the same
+--   repeat  within a minute answers the same (purged:<caller>:<id>, a string)
 transition('file_delete', { 'allow-oom' }, function()
-  local key, told = P .. a.id, P .. 'purged:' .. a.caller .. ':' .. a.id
-  if not string.find(a.id, '^file%-%x+$') or call('HGET', key, 'caller') ~= a.caller then
-    local before = call('GET', told)
+  local reply = P .. 'purged:' .. a.caller .. ':' .. a.id
+  if not Files.is_owned('file', a.id, a.caller) then
+    local before = call('GET', reply)
     return before and cjson.decode(before) or nil
   end
-  local digest = call('HGET', key, 'digest')
-  call('DEL', key)
+  local digest = call('HGET', P .. a.id, 'digest')
+  call('DEL', P .. a.id)
   call('ZREM', P .. 'files:' .. a.caller, a.id)
   Files.release(digest, a.id)
   local orphans = Files.doom(digest) and { digest } or {}
-  call('SET', told, #orphans > 0 and cjson.encode(orphans) or '[]', 'PX', REPEAT_MS)
+  call('SET', reply, #orphans > 0 and cjson.encode(orphans) or '[]', 'PX', REPEAT_MS)
   return orphans
 end)

@@ -1,121 +1,143 @@
--- How much memory the server uses, how much it may (0 = no limit), in bytes; 1 where it may evict records, else 0.
+-- What the records take of the server's memory, and who is charged for it.
+--   mem          hash  bytes by caller, what is reserved for them included; '' = what is reserved of all
+--   keep:<hour>  hash  bytes by caller of what goes by itself in that hour
+-- A record's field `m` says what is charged for it: reserve, bytes, hour from which they are in keep (0 = not yet), caller.
 
-local function server_memory()
-  local info = call('INFO', 'memory')
-  local policy = string.match(info, 'maxmemory_policy:(%S+)') or 'noeviction'
-  return { tonumber(string.match(info, 'used_memory:(%d+)')), tonumber(string.match(info, 'maxmemory:(%d+)') or 0),
-    policy == 'noeviction' and 0 or 1 }
+local HOUR_MS = 3600000
+
+-- What a job and a run take beside their texts, index entries included (`benchmarks/store`).
+Memory.JOB_BYTES, Memory.RUN_BYTES = 760, 1000
+
+local function hour_of(seconds)
+  return math.floor((now + seconds * 1000) / HOUR_MS) + 1
 end
 
--- What accepted work will still need: reserved, a number of bytes. Each run that has not ended, and each job whose inputs
--- are elsewhere, has its own part of it as `room`.
-
-function Memory.reserve(id, room)
-  if room and room > 0 then
-    call('INCRBY', P .. 'reserved', room)
-    put(id, 'room', room)
+local function keep(hour, caller, bytes)
+  local key = P .. 'keep:' .. string.format('%.0f', hour)
+  if hour > 0 and bytes ~= 0 and call('HINCRBY', key, caller, bytes) == 0 then
+    call('HDEL', key, caller)
   end
 end
 
-function Memory.give_back_room(id)
-  local room = get(id, 'room')
-  if room then
-    if call('DECRBY', P .. 'reserved', room) <= 0 then
-      call('DEL', P .. 'reserved')
+local function add_bytes(caller, bytes)
+  memo.bytes[caller] = (memo.bytes[caller] or 0) + bytes
+end
+
+-- Writes what a call has charged.
+function Memory.save()
+  for caller, bytes in pairs(memo.bytes) do
+    if bytes ~= 0 and call('HINCRBY', P .. 'mem', caller, bytes) == 0 then
+      call('HDEL', P .. 'mem', caller)
     end
-    remove(id, 'room')
+  end
+end
+
+-- Charges a caller for a new record; what is returned is written as its `m`.
+function Memory.charge(id, caller, bytes, room)
+  add_bytes(caller, bytes + room)
+  add_bytes('', room)
+  memo.charges[id] = string.format('%.0f %.0f 0 %s', room, bytes, caller)
+  return memo.charges[id]
+end
+
+local function charge_of(id)
+  local m = memo.charges[id]
+  if m == nil then
+    m = redis.pcall('HGET', P .. id, 'm')
+  end
+  local room, bytes, hour, caller = string.match(type(m) == 'string' and m or '', '^(%d+) (%d+) (%d+) (.+)$')
+  return tonumber(room), tonumber(bytes), tonumber(hour), caller
+end
+
+-- The bytes of a record that are still counted. Those of an hour that has passed `fold` takes off, or did: the log of ends, or
+-- a webhook that is still to be called, may keep a record for longer.
+local function counted(bytes, hour)
+  return (hour == 0 or hour > now / HOUR_MS) and bytes or 0
+end
+
+-- Settles a record's charge to what it holds; it goes `seconds` from now (nil = it stays). Returns its `m`.
+function Memory.settle(id, bytes, seconds)
+  local room, before, hour, caller = charge_of(id)
+  if not room then
+    return ''
+  end
+  before = counted(before, hour)
+  add_bytes('', -room)
+  add_bytes(caller, bytes - before - room)
+  keep(hour, caller, -before)
+  hour = seconds and hour_of(seconds) or 0
+  keep(hour, caller, bytes)
+  memo.charges[id] = string.format('0 %.0f %.0f %s', bytes, hour, caller)
+  return memo.charges[id]
+end
+
+-- Takes back what is charged for a record that goes now.
+function Memory.free(id)
+  local room, bytes, hour, caller = charge_of(id)
+  if room then
+    bytes = counted(bytes, hour)
+    add_bytes('', -room)
+    add_bytes(caller, -room - bytes)
+    keep(hour, caller, -bytes)
+  end
+end
+
+-- Moves what is charged for a record that lives for so long from now.
+function Memory.prolong(id, seconds)
+  local _, bytes, hour = charge_of(id)
+  if hour and hour > 0 and hour ~= hour_of(seconds) then
+    call('HSET', P .. id, 'm', Memory.settle(id, bytes, seconds))
   end
 end
 
 -- Whether `bytes` more fit into what the caller of a function saw to be free (`spare`).
 function Memory.fits(bytes)
-  return not a.spare or (call('GET', P .. 'reserved') or 0) + bytes <= a.spare
+  return not a.spare or (call('HGET', P .. 'mem', '') or 0) + bytes <= a.spare
 end
 
--- What callers hold of the record store, in bytes, for as long as it is kept.
---   holdings:<part>  hash  bytes by caller of what goes in this part of result_s; parts are counted from 1970 on
--- A record's own are its `holding`, `<part> <bytes>`. The call's `a` needs result_s.
+-- Callers whose bytes are looked at in one call.
+local CALLERS = 100
 
--- What has gone is counted for one part more at most.
-local PARTS = 24
+-- Hours that are looked through for the first one in which something went, and how far back the first look goes.
+local HOURS, FURTHEST = 1000, 1000
 
--- Of a job and of a run beside their texts, with their places in all lists.
-Memory.JOB_BYTES, Memory.RUN_BYTES = 900, 1400
-
-local function part_of(ms)
-  return math.floor(ms / math.ceil(a.result_s * 1000 / PARTS))
-end
-
-local function add_holding(part, caller, bytes)
-  local sum = call('HINCRBY', P .. 'holdings:' .. part, caller, bytes)
-  if sum <= 0 then
-    call('HDEL', P .. 'holdings:' .. part, caller)
-  elseif sum == bytes then
-    call('EXPIRE', P .. 'holdings:' .. part, a.result_s * 2)
+-- Takes off what went by itself in hours that have passed, a piece of it; returns 1 where there may be more.
+transition('fold', { 'allow-oom' }, function()
+  local passed, found, key = math.floor(now / HOUR_MS), {}, nil
+  -- After the clock was set back, hours that had passed come again.
+  local hour = math.min(tonumber(call('HGET', P .. 'upkeep', 'folded') or passed - FURTHEST), passed)
+  local last = math.min(hour + HOURS, passed)
+  while #found == 0 and hour < last do
+    hour = hour + 1
+    key = P .. 'keep:' .. string.format('%.0f', hour)
+    found = call('HRANDFIELD', key, CALLERS, 'WITHVALUES') or {}
   end
-end
-
--- Takes a record's bytes back: what is purged is held no more. Where their part is gone already, nothing is left of it.
-function Memory.release(id)
-  local part, bytes = string.match(get(id, 'holding') or '', '^(%d+) (%d+)$')
-  if part then
-    add_holding(part, get(id, 'caller'), -bytes)
+  for i = 1, #found, 2 do
+    add_bytes(found[i], -found[i + 1])
+    call('HDEL', key, found[i])
   end
-end
+  call('HSET', P .. 'upkeep', 'folded', string.format('%.0f', #found == 0 and hour or hour - 1))
+  return (#found > 0 or last < passed) and 1 or 0
+end)
 
--- Counts what a record holds, in place of what was counted before. What is kept for longer than result_s from now on is
--- counted for that: by its key's retain_s, or since it waits for its time or in line for days.
-function Memory.hold(id, bytes)
-  local part = string.format('%.0f', part_of(now + math.min(Runs.retention(id, a.result_s), a.result_s) * 1000))
-  local former, counted = string.match(get(id, 'holding') or '', '^(%d+) (%d+)$')
-  if former ~= part then
-    Memory.release(id)
-    counted = 0
-  end
-  if bytes ~= tonumber(counted) then
-    add_holding(part, get(id, 'caller'), bytes - counted)
-    put(id, 'holding', part .. ' ' .. string.format('%.0f', bytes))
-  end
-end
-
--- What a job holds beside its run: its notice has a copy of the answer.
-function Memory.of_job(job)
-  local metadata, response, quiet = fields(job, 'metadata', 'response', 'quiet')
-  return Memory.JOB_BYTES + #metadata + #(response or '') + (quiet and 0 or #(Webhooks.answer_told(record(job)) or ''))
-end
-
-local function holding_of(caller)
-  local bytes = 0
-  for part = part_of(now), part_of(now + a.result_s * 1000) do
-    bytes = bytes + (call('HGET', P .. 'holdings:' .. string.format('%.0f', part), caller) or 0)
-  end
-  return bytes
-end
-
--- Reads how much memory the server uses, how much it may, whether it may evict records, and how much accepted work will
--- need more.
---   a       nothing
---   returns {used, limit, evicts, reserved}, as above
+-- Reads {used, limit (0 = none), 1 where the server may evict records else 0, reserved}, in bytes, and how many records were
+-- set aside.
 transition('memory', { 'no-writes' }, function()
-  local found = server_memory()
-  table.insert(found, math.max(tonumber(call('GET', P .. 'reserved') or 0), 0))
-  return found
+  local info = call('INFO', 'memory')
+  local policy = string.match(info, 'maxmemory_policy:(%S+)') or 'noeviction'
+  return { tonumber(string.match(info, 'used_memory:(%d+)')), tonumber(string.match(info, 'maxmemory:(%d+)') or 0),
+    policy == 'noeviction' and 0 or 1, math.max(tonumber(call('HGET', P .. 'mem', '') or 0), 0),
+    call('HLEN', P .. 'bad') }
 end)
 
 -- A call that writes nothing but may: a replica refuses it, and so does a server whose disk is full or that has too few
 -- replicas. A server with full memory does not: running work is still written.
---   a      gap_ms, grace_ms
---   writes gap hash
---   returns 1
 transition('writable', { 'allow-oom' }, function()
   Upkeep.notice_gap()
   return 1
 end)
 
--- Reads about how many bytes a caller holds of the record store.
---   a      caller, result_s
---   reads  holdings:<part> hashes
---   returns the bytes
+-- Reads how many bytes `caller` is charged.
 transition('holding', { 'no-writes' }, function()
-  return holding_of(a.caller)
+  return tonumber(call('HGET', P .. 'mem', a.caller) or 0)
 end)

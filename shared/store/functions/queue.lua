@@ -1,284 +1,252 @@
--- A piece of work has its attempts: {number, worker, started, ended, outcome}, times in Unix ms.
-
-function Queue.open_attempt(id, number, worker)
-  local attempts = get(id, 'attempts') or {}
-  table.insert(attempts, { number = number, worker = worker, started = now })
-  put(id, 'attempts', attempts)
-end
-
-function Queue.close_attempt(id, outcome)
-  local attempts = get(id, 'attempts') or {}
-  local attempt = attempts[#attempts]
-  if attempt and not attempt.ended then
-    attempt.ended, attempt.outcome = now, outcome
-    put(id, 'attempts', attempts)
-  end
-end
-
--- A model that was removed and came back is another one: generations hash {lane → how often it was removed}. Runs, and
--- jobs whose inputs are elsewhere, remember theirs. Work that an older release took in has none, and belongs to any.
-
-function Queue.generation_of(lane)
-  return once('HGET', P .. 'generations', lane) or '0'
-end
-
--- The lane of the work's model where that was removed since the work was taken in; else nil.
-function Queue.superseded(id)
-  local lane, model_lane, own = fields(id, 'lane', 'model_lane', 'generation')
-  local model = model_lane or lane
-  return own and own ~= Queue.generation_of(model) and model or nil
-end
-
 -- Whose turn it is in one lane: fair between callers by cost, weighted 16:4:1 between classes.
 --   line:<lane>:<class>:<caller>  zset  that caller's work, by arrival
---   turns:<lane>:<class>          zset  callers with work, by the tag at which their first piece would be done
---   spent:<lane>:<class>          zset  callers without work, by the tag from which they would go on
---   clock:<lane>                  hash  now, <class> and <class>:now: how far the lane, each class and its callers
---                                       have come
--- Self-clocked fair queueing (Golestani, INFOCOM 1994), once between the classes and once within each. Its shares
--- are those of deficit round robin, without a ring to walk: the next piece is the lowest tag.
+--   turns:<lane>:<class>          zset  callers, by the tag at which their next piece starts
+--   suspects:<lane>               zset  work that is tried alone, by arrival
+--   lease:<lane>                  zset  claimed work, by the end of its lease
+--   emptying:<lane>               string  the worker that makes itself empty for a suspect
+--   held:<worker>                 hash  its claims: token → id, lane, rows, and * where it was not alone with the worker
+-- Start-time fair queueing (Goyal and others, SIGCOMM 1996), once between the classes and once within each. The lane's record
+-- (lanes.lua) has of each class n how many wait, s the start tag of its next piece and v its callers' clock, and of the lane
+-- its clock and what a piece costs on average: the class is next whose piece of that cost would be done first. A caller without work keeps its tag until that is met or the class is empty: what it took is not forgotten.
 
 Queue.CLASSES = { 'interactive', 'normal', 'batch' }
+Queue.RANK = { interactive = 1, normal = 2, batch = 3 }
 
 -- By how much a piece of cost 1 moves its class's clock: 16 interactive pieces run for 4 normal ones and 1 of a batch.
-Queue.PACE = { interactive = 1, normal = 4, batch = 16 }
+Queue.PACE = { 1, 4, 16 }
 
--- Work that was begun once is not charged for again.
-local function cost_of(id)
-  return tonumber(get(id, 'due') or 1)
-end
-
-function Queue.line_key(lane, class, caller)
-  return P .. 'line:' .. lane .. ':' .. class .. ':' .. caller
-end
-
-function Queue.turns_key(lane, class)
-  return P .. 'turns:' .. lane .. ':' .. class
-end
-
-local function spent_key(lane, class)
-  return P .. 'spent:' .. lane .. ':' .. class
-end
-
-function Queue.first_of(line)
-  return call('ZRANGE', line, 0, 0)[1]
-end
-
-local function tag(value)
-  return string.format('%.17g', value)
-end
-
--- The tag from which a caller without work goes on.
-local function fresh_start(lane, class, caller)
-  local clock = P .. 'clock:' .. lane
-  if call('EXISTS', Queue.turns_key(lane, class)) == 0 then
-    local own, now_tag = unpack(call('HMGET', clock, class, 'now'))
-    call('HSET', clock, class, tag(math.max(tonumber(own or 0), tonumber(now_tag or 0))))
-  end
-  local owed = call('ZSCORE', spent_key(lane, class), caller)
-  call('ZREM', spent_key(lane, class), caller)
-  return math.max(tonumber(call('HGET', clock, class .. ':now') or 0), tonumber(owed or 0))
-end
-
-local function join_line(id, lane, class, caller, arrival)
-  local line, turns = Queue.line_key(lane, class, caller), Queue.turns_key(lane, class)
-  local before = Queue.first_of(line)
-  local known = before and call('ZSCORE', turns, caller)
-  local start = known and tonumber(known) - cost_of(before) or fresh_start(lane, class, caller)
-  call('ZADD', line, arrival, id)
-  call('ZADD', turns, tag(start + cost_of(before and Queue.first_of(line) or id)), caller)
-end
-
--- A caller's first piece went, and its next one starts at `start`.
-local function go_on(lane, class, caller, start)
-  local following = Queue.first_of(Queue.line_key(lane, class, caller))
-  if following then
-    call('ZADD', Queue.turns_key(lane, class), tag(start + cost_of(following)), caller)
-  else
-    call('ZREM', Queue.turns_key(lane, class), caller)
-    call('ZADD', spent_key(lane, class), tag(start), caller)
-  end
-end
-
-function Queue.quit_line(id, lane, class, caller)
-  local line = Queue.line_key(lane, class, caller)
-  local known = Queue.first_of(line) == id and call('ZSCORE', Queue.turns_key(lane, class), caller)
-  if call('ZREM', line, id) == 1 and known then
-    go_on(lane, class, caller, tonumber(known) - cost_of(id))
-  end
-end
-
--- Whose turn it is, and at which tag the piece will be done: {id, class, caller, tag, finish}; nil where no line is.
-function Queue.next_turn(lane)
-  local best
-  for _, class in ipairs(Queue.CLASSES) do
-    local caller, done = unpack(call('ZRANGE', Queue.turns_key(lane, class), 0, 0, 'WITHSCORES'))
-    local id = caller and Queue.first_of(Queue.line_key(lane, class, caller))
-    if id then
-      local own = tonumber(call('HGET', P .. 'clock:' .. lane, class) or 0)
-      local finish = own + cost_of(id) * Queue.PACE[class]
-      if not best or finish < best.finish then
-        best = { id = id, class = class, caller = caller, tag = tonumber(done), finish = finish }
-      end
-    end
-  end
-  return best
-end
-
-function Queue.take_turn(lane, turn)
-  local class = turn.class
-  call('ZREM', Queue.line_key(lane, class, turn.caller), turn.id)
-  call('HSET', P .. 'clock:' .. lane, 'now', tag(turn.finish), class, tag(turn.finish),
-    class .. ':now', tag(turn.tag))
-  call('ZREMRANGEBYSCORE', spent_key(lane, class), '-inf', '(' .. tag(turn.tag))
-  go_on(lane, class, turn.caller, turn.tag)
-end
-
--- Forgets all turns: where nobody waits, nobody is owed anything.
-function Queue.forget_turns(lane)
-  call('DEL', P .. 'clock:' .. lane)
-  for _, class in ipairs(Queue.CLASSES) do
-    call('DEL', spent_key(lane, class))
-  end
-end
-
--- What waits in one lane. Each piece of work stands in queue:<lane> (by class, then arrival, to be counted and found),
--- and also in its caller's line or, after deaths, in suspects:<lane>, from which one worker at a time takes
--- a piece alone.
+-- Callers without work that one call steps over.
+local IDLE = 128
 
 -- After this many workers died on it, alone or beside other work, a piece of work is tried alone.
 local SUSPECT_DEATHS = 2
 
-function Queue.rank(priority)
-  return priority == 'interactive' and 0 or priority == 'batch' and 2 or 1
+function Queue.line_key(lane, class, caller)
+  return P .. 'line:' .. lane .. ':' .. Queue.CLASSES[class] .. ':' .. caller
 end
 
-function Queue.is_suspect(id)
-  return tonumber(get(id, 'deaths') or 0) >= SUSPECT_DEATHS
+function Queue.turns_key(lane, class)
+  return P .. 'turns:' .. lane .. ':' .. Queue.CLASSES[class]
 end
 
-function Queue.stand(id, lane)
-  local class, caller, arrival, deaths, rows =
-    fields(id, 'priority', 'caller', 'arrival', 'deaths', 'rows')
-  if call('ZADD', P .. 'queue:' .. lane, string.format('%.0f', Queue.rank(class) * 1e14 + arrival), id) == 1 then
-    count_rows('queue:' .. lane, rows, 1)
+function Queue.is_suspect(work)
+  return (work.deaths or 0) >= SUSPECT_DEATHS
+end
+
+-- How much waits in a lane.
+function Queue.waiting(lane)
+  return lane.n1 + lane.n2 + lane.n3 + lane.x1 + lane.x2 + lane.x3
+end
+
+-- A run with several answers takes a row for each; what that is beyond one row is counted for the lane.
+function Queue.extra_rows(work)
+  return (work.rows or 1) - 1
+end
+
+-- Puts work into its lane's line; `paid`: what it was charged for is given back, because it comes to its turn again.
+function Queue.stand(lane, work, paid)
+  local class = Queue.RANK[work.priority]
+  if Queue.waiting(lane) == 0 then
+    call('SADD', P .. 'lanes', lane.name)
   end
-  call('SADD', P .. 'lanes', lane)
-  if tonumber(deaths or 0) >= SUSPECT_DEATHS then
-    call('ZADD', P .. 'suspects:' .. lane, arrival, id)
+  if Lanes.superseded(work) then
+    -- It comes back after its model was removed: perhaps only the sweep will ever look at it.
+    call('SADD', P .. 'removing', work.model_lane or lane.name)
+  end
+  lane.wide_queued, lane.changed = lane.wide_queued + Queue.extra_rows(work), true
+  if Queue.is_suspect(work) then
+    lane['x' .. class] = lane['x' .. class] + 1
+    call('ZADD', P .. 'suspects:' .. lane.name, work.arrival, work.id)
+    return
+  end
+  local n, s = 'n' .. class, 's' .. class
+  if lane[n] == 0 then
+    lane[s] = math.max(lane[s], lane.clock)
+  end
+  lane[n] = lane[n] + 1
+  call('ZADD', Queue.line_key(lane.name, class, work.caller), work.arrival, work.id)
+  call('ZADD', Queue.turns_key(lane.name, class), 'GT', lane['v' .. class], work.caller)
+  if paid then
+    call('ZINCRBY', Queue.turns_key(lane.name, class), -work.cost, work.caller)
+    lane[s] = lane[s] - work.cost * Queue.PACE[class]
+  end
+end
+
+local function left_class(lane, class)
+  lane.changed = true
+  lane['n' .. class] = math.max(lane['n' .. class] - 1, 0)
+  if lane['n' .. class] == 0 then
+    call('DEL', Queue.turns_key(lane.name, class))
+    return true
+  end
+end
+
+-- Takes work out of its lane's line, wherever it stands there; true where it did.
+function Queue.withdraw(lane, work)
+  local class = Queue.RANK[work.priority]
+  local line, turns = Queue.line_key(lane.name, class, work.caller), Queue.turns_key(lane.name, class)
+  if Queue.is_suspect(work) and call('ZREM', P .. 'suspects:' .. lane.name, work.id) == 1 then
+    lane['x' .. class], lane.changed = math.max(lane['x' .. class] - 1, 0), true
+  elseif call('ZREM', line, work.id) == 1 then
+    -- A caller that owes nothing need not be met.
+    if not left_class(lane, class) and call('EXISTS', line) == 0
+      and tonumber(call('ZSCORE', turns, work.caller) or 0) <= lane['v' .. class] then
+      call('ZREM', turns, work.caller)
+    end
   else
-    join_line(id, lane, class, caller, arrival)
+    return false
   end
-  local removed = Queue.superseded(id)
-  if removed then
-    -- The work comes back after its model was removed: perhaps only the sweep will ever look at it.
-    call('SADD', P .. 'removing', removed)
-  end
+  lane.wide_queued = math.max(lane.wide_queued - Queue.extra_rows(work), 0)
+  return true
 end
 
-function Queue.withdraw(id, lane)
-  local waited = call('ZREM', P .. 'queue:' .. lane, id) == 1
-  local suspect = call('ZREM', P .. 'suspects:' .. lane, id) == 1
-  if waited then
-    local class, caller, rows = fields(id, 'priority', 'caller', 'rows')
-    count_rows('queue:' .. lane, rows, -1)
-    -- Where the record is gone the line is unknown; claim drops the entry there.
-    if class and not suspect then
-      Queue.quit_line(id, lane, class, caller)
+-- Takes the next piece out of the line: {id, class, caller, tag}; else nil, and whether there may be more to find.
+function Queue.next(lane)
+  local class, soonest
+  for c = 1, 3 do
+    local done = lane['s' .. c] + lane.cost * Queue.PACE[c]
+    if lane['n' .. c] > 0 and (not class or done < soonest) then
+      class, soonest = c, done
     end
   end
-  if call('EXISTS', P .. 'queue:' .. lane) == 0 then
-    Queue.forget_turns(lane)
+  for _ = 1, class and IDLE or 0 do
+    local turns = Queue.turns_key(lane.name, class)
+    local first = call('ZRANGE', turns, 0, 0, 'WITHSCORES')
+    if not first[1] then
+      lane['n' .. class], lane.changed = 0, true
+      return nil, true
+    end
+    local head = call('ZPOPMIN', Queue.line_key(lane.name, class, first[1]))
+    if head[1] then
+      left_class(lane, class)
+      return { id = head[1], class = class, caller = first[1], tag = tonumber(first[2]) }
+    end
+    call('ZREM', turns, first[1])
+  end
+  return nil, class ~= nil
+end
+
+-- A piece begins: the clocks move to where it stood, and its class and caller go on after what it costs.
+function Queue.charge(lane, turn, cost)
+  local class, s = turn.class, 's' .. turn.class
+  lane.cost = lane.cost == 0 and cost or 0.9 * lane.cost + 0.1 * cost
+  lane.clock, lane['v' .. class] = lane[s], turn.tag
+  lane[s] = lane[s] + cost * Queue.PACE[class]
+  if lane['n' .. class] > 0 then
+    call('ZADD', Queue.turns_key(lane.name, class), turn.tag + cost, turn.caller)
   end
 end
 
-function Queue.enqueue(id, lane)
-  local arrival = call('INCR', P .. 'arrivals')
-  put(id, 'state', 'queued', 'queued_at', now, 'arrival', arrival)
-  Queue.stand(id, lane)
+-- Puts new work into line.
+function Queue.enqueue(lane, work)
+  lane.arrivals, lane.changed = lane.arrivals + 1, true
+  work.state, work.queued_at, work.arrival = 'queued', now, lane.arrivals
+  Queue.stand(lane, work)
 end
 
 -- Changes the class of work that may be waiting; it keeps its arrival.
-function Queue.reclass(id, lane, priority)
-  local waiting = call('ZSCORE', P .. 'queue:' .. lane, id)
-  if waiting then
-    Queue.withdraw(id, lane)
-  end
-  put(id, 'priority', priority)
-  if waiting then
-    Queue.stand(id, lane)
+function Queue.reclass(lane, work, priority)
+  local waited = work.state == 'queued' and Queue.withdraw(lane, work)
+  work.priority = priority
+  if waited then
+    Queue.stand(lane, work)
   end
 end
 
-function Queue.leave_lease(id, lane, reason)
-  unlease(id, lane)
-  remove(id, 'token', 'worker', 'company')
-  Queue.close_attempt(id, reason)
-  if is_run(id) then
-    Events.emit(id, 'requeued', cjson.encode({ reason = reason }))
+-- A worker's claims by token: {id, lane, rows, alone}; how many there are, and the rows that they take.
+function Queue.claims_of(worker)
+  local flat, claims, count, rows = call('HGETALL', P .. 'held:' .. worker), {}, 0, 0
+  for i = 1, #flat, 2 do
+    local id, lane, width, company = string.match(flat[i + 1], '^(%S+) (%S+) (%d+)(%*?)$')
+    claims[flat[i]] = { id = id, lane = lane, rows = tonumber(width), alone = company == '' }
+    count, rows = count + 1, rows + tonumber(width)
+  end
+  return claims, count, rows
+end
+
+-- Work leaves its lease, however the attempt went.
+function Queue.unlease(lane, work)
+  call('HDEL', P .. 'held:' .. work.worker, work.t.token)
+  if call('ZREM', P .. 'lease:' .. lane.name, work.id) == 1 and Queue.extra_rows(work) > 0 then
+    lane.wide_running, lane.changed = math.max(lane.wide_running - Queue.extra_rows(work), 0), true
+  end
+end
+
+-- A piece of work has its attempts: {number, worker, started, ended, outcome}, times in Unix ms.
+
+function Queue.open_attempt(work, worker)
+  work.attempts = work.attempts or {}
+  table.insert(work.attempts, { number = work.attempt, worker = worker, started = now })
+end
+
+function Queue.close_attempt(work, outcome)
+  local attempt = (work.attempts or {})[#(work.attempts or {})]
+  if attempt and not attempt.ended then
+    attempt.ended, attempt.outcome = now, outcome
+  end
+end
+
+local function leave_lease(lane, work, reason)
+  Queue.unlease(lane, work)
+  work.t.token, work.worker, work.queued_at = nil, nil, now
+  Queue.close_attempt(work, reason)
+  if is_run(work.id) then
+    Events.emit(work, 'requeued', cjson.encode({ reason = reason }))
   end
 end
 
 -- Puts leased work back at its old place in the line.
-function Queue.requeue(id, reason)
-  local lane = get(id, 'lane')
-  Queue.leave_lease(id, lane, reason)
-  put(id, 'state', 'queued', 'queued_at', now)
-  Queue.stand(id, lane)
-  return lane
-end
-
--- Keeps work out of the line until `due` (Unix ms).
-function Queue.postpone(id, state, due)
-  put(id, 'state', state, 'queued_at', now)
-  call('ZADD', P .. 'schedule', due, id)
-end
-
--- Scheduled jobs count for their model and caller as if they waited: later:<lane> hash, '' is the sum.
-function Queue.count_later(job, step)
-  local lane, caller = fields(job, 'model_lane', 'caller')
-  for _, field in ipairs({ '', caller }) do
-    if call('HINCRBY', P .. 'later:' .. lane, field, step) <= 0 then
-      call('HDEL', P .. 'later:' .. lane, field)
-    end
-  end
-end
-
--- The count of workers that died on a piece of work.
-
--- Counts one more worker that died on this work, alone with it or beside other claims. True where the budget is spent.
-function Queue.count_death(id)
-  increase(id, 'deaths', 1)
-  local alone = get(id, 'company') and 0 or 1
-  return increase(id, 'deaths_alone', alone) >= a.max_deaths
+function Queue.requeue(lane, work, reason)
+  leave_lease(lane, work, reason)
+  work.state = 'queued'
+  -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
+  Queue.stand(lane, work, reason ~= 'queue_full')
+  write(work)
 end
 
 -- The longest pause between two attempts at a run; the settings bound the backoff alike.
 Queue.LONGEST_PAUSE_MS = 60000
 
--- What estimates.lua asks of a lane: fields of its hash, as numbers, and the runs claimed with the rows that they take.
-local LANE = { 'rows', 'slots', 'service_ms', 'free_p50', 'free_p90', 'busy_p50', 'busy_p90', 'epoch', 'scored', 'within_p50',
-  'within_p90' }
-
-function Queue.lane(lane)
-  local known = {}
-  for name, value in pairs(fields_at(P .. 'lane:' .. lane, LANE)) do
-    known[name] = tonumber(value)
-  end
-  known.running = once('SCARD', P .. 'running:' .. lane)
-  known.running_rows = known.running + extra_rows('running:' .. lane)
-  return known
+-- Puts leased work off: it goes back into line after a pause.
+function Queue.postpone(lane, work, reason, pause_ms)
+  leave_lease(lane, work, reason)
+  work.state = 'retrying'
+  call('ZADD', P .. 'later', now + math.min(pause_ms, Queue.LONGEST_PAUSE_MS), work.id)
+  write(work)
 end
 
--- How many pieces are begun before the one that has or would have `own` pieces of its caller's before it.
-function Queue.ahead(lane, class, caller, own)
-  local waiting = {}
-  for i, other in ipairs(Queue.CLASSES) do
-    waiting[other] = call('ZCOUNT', P .. 'queue:' .. lane, (i - 1) * 1e14, '(' .. string.format('%.0f', i * 1e14))
+-- Counts one more worker that died on this work, alone with it or beside other claims. True where the budget is spent.
+function Queue.count_death(work)
+  local claim = call('HGET', P .. 'held:' .. (work.worker or ''), work.t.token)
+  work.deaths = (work.deaths or 0) + 1
+  if not (claim and string.find(claim, '%*$')) then
+    work.deaths_alone = (work.deaths_alone or 0) + 1
   end
-  local line, callers = call('ZCARD', Queue.line_key(lane, class, caller)), call('ZCARD', Queue.turns_key(lane, class))
-  if line <= own then
-    waiting[class] = waiting[class] + 1
+  return (work.deaths_alone or 0) >= S.max_deaths
+end
+
+-- How many pieces of a lane are begun before one of a caller's: the one at `own` of the caller's line, else `work` where it
+-- stands, else one that comes now.
+function Queue.ahead(lane, work, own)
+  local class, waiting = Queue.RANK[work.priority], {}
+  local line = Queue.line_key(lane.name, class, work.caller)
+  for c, name in ipairs(Queue.CLASSES) do
+    waiting[name] = lane['n' .. c] + lane['x' .. c]
   end
-  return Estimates.ahead(waiting, class, own, line == 0 and callers + 1 or callers)
+  local callers = call('ZCARD', Queue.turns_key(lane.name, class))
+  if not own and not work.arrival then
+    own = call('ZCARD', line)
+    waiting[work.priority] = waiting[work.priority] + 1
+    callers = callers + (own == 0 and 1 or 0)
+  end
+  return Estimates.ahead(waiting, work.priority, own or call('ZRANK', line, work.id), callers)
+end
+
+-- Scheduled jobs count for their model and caller as if they waited: `later` of the lane, and later:<lane>, a hash by caller.
+function Queue.count_later(job, step)
+  local lane, key = Lanes.of(job.model_lane), P .. 'later:' .. job.model_lane
+  lane.later, lane.changed = math.max(lane.later + step, 0), true
+  if call('HINCRBY', key, job.caller, step) <= 0 then
+    call('HDEL', key, job.caller)
+  end
 end

@@ -1,55 +1,81 @@
--- How long jobs and runs are kept after their end.
+-- Jobs and runs: a job is a caller's, a run is computed once for all its jobs. A job ends once, by its run's end or by its
+-- own; a run ends once.
+--   job_… r: caller, model, model_lane, priority, created, run, cache, its times, its end (status, ended, last, own, error) …;
+--         before it has a run also what a run has to stand in line, and the texts request and terms
+--   run_… r: job (its first, until it has `left`), joined (1 = others, too), lane, priority, state (queued | running | retrying | succeeded | failed |
+--         cancelled), cost, attempts, its end; t: token, seq, chars …; texts request, rest, result, bare, origin
+--   <run>:live, <run>:began    sets   jobs that joined it; those whose beginning is still to be announced
+--   <run>:holders              set    jobs that may read it, beside its first
+--   <run>:asked, <job>:asked   string the request of an ended run or job, for a retry
+--   ending                     list   runs whose joined jobs' ends are to be written, <run>:began likewise
+--   deadlines                  zset   jobs that have not ended, by when each is looked at next
 
--- The retain_s of a job or run, where it has one, overrides both result_s and job_s.
-function Runs.retention(id, seconds)
-  return tonumber(get(id, 'retain_s') or seconds)
+-- The reuse key of a run, kept as `scope`: what stands before its request hash, where it ends in that.
+function Runs.scope_of(key, hash)
+  return string.sub(key, -#hash) == hash and string.sub(key, 1, -#hash - 1) .. '*' or key
 end
 
--- Whether a job's webhook is still to be told something.
-function Runs.untold(job)
-  return call('EXISTS', P .. job .. ':began:own', P .. job .. ':ended:own') > 0
+local function key_of(run)
+  return string.sub(run.scope, -1) == '*' and string.sub(run.scope, 1, -2) .. run.hash or run.scope
 end
 
--- An unstored job outlives its end by its retain_s, whether its webhook was told or not, and so do its notices.
-local function expire_unstored(job, record)
-  local seconds = record.retain_s or a.job_s
-  if call('TTL', P .. job) < 0 then
-    expire(job, seconds)
+function Runs.cache_key(run, print)
+  return P .. 'cache:' .. key_of(run) .. ':' .. print
+end
+
+-- How long a record is kept for its callers, and how long stored: the log of ends reads it for longer (webhooks.lua).
+local function lives(record, seconds, log_s)
+  local own = record.retain_s or seconds
+  return own, math.max(own, log_s or 0)
+end
+
+-- For how long the log of ends reads a job; nil where it does not.
+function Runs.log_s(job)
+  return not job.quiet and not job.unstored and math.min(job.retain_s or S.event_s, S.event_s) or nil
+end
+
+-- An unstored job outlives its end by its retain_s, whether its webhook was called or not, and so do its notices.
+local function expire_unstored(job)
+  local seconds = job.retain_s or S.job_s
+  if call('TTL', P .. job.id) < 0 then
+    call('EXPIRE', P .. job.id, seconds)
   end
-  for _, suffix in ipairs({ ':asked', ':hook', ':deliveries', ':began', ':ended', ':began:own', ':ended:own' }) do
-    call('EXPIRE', P .. job .. suffix, seconds, 'NX')
+  for _, suffix in ipairs({ ':asked', ':hook', ':deliveries', ':began', ':ended' }) do
+    call('EXPIRE', P .. job.id .. suffix, seconds, 'NX')
   end
-  if record.idem then
-    call('EXPIRE', P .. 'idem:' .. record.caller .. ':' .. record.idem, seconds, 'LT')
+  if job.idem then
+    call('EXPIRE', P .. 'idem:' .. job.caller .. ':' .. job.idem, seconds, 'LT')
   end
 end
 
--- An ended job (`record` is what is told of it) is kept until its webhook was told, and then for job_s.
-function Runs.expire_job(job, record, hooked)
-  if record.unstored then
-    expire_unstored(job, record)
-  elseif not (hooked and Runs.untold(job)) then
-    local seconds = record.retain_s or a.job_s
-    expire(job, seconds)
-    for _, suffix in ipairs(hooked and { ':hook', ':deliveries' } or {}) do
-      call('EXPIRE', P .. job .. suffix, seconds)
+-- An ended job is kept until its webhook was called, and then for job_s.
+function Runs.expire_job(job)
+  if job.unstored then
+    expire_unstored(job)
+  elseif not (job.hook and Webhooks.untold(job.id)) then
+    local own, whole = lives(job, S.job_s, Runs.log_s(job))
+    job.till = whole > own and now + own * 1000 or nil
+    call('EXPIRE', P .. job.id, whole)
+    for _, suffix in ipairs(job.hook and { ':hook', ':deliveries' } or {}) do
+      call('EXPIRE', P .. job.id .. suffix, own)
     end
   end
 end
 
--- deadlines: zset of the jobs that have not ended, by the Unix ms at which each is looked at next.
+-- What a job holds beside its run.
+function Runs.bytes_of_job(job)
+  return Memory.JOB_BYTES + #job.metadata + #(job.response or '')
+end
 
 -- Which limit of a job has passed (start_by, finish_by), or nil and when to look again. A job that has begun, or names
 -- no start_by, may wait in line for wait_ms from when its run was queued last, or from when it joined the run.
 function Runs.passed(job)
-  local start_by, finish_by, run, joined = fields(job, 'start_by', 'finish_by', 'run', 'queued_at')
-  local state, started, queued_at = fields(run or job, 'state', 'started', 'queued_at')
-  local to_finish = tonumber(finish_by or math.huge)
-  local to_start = now + a.wait_ms
-  if start_by and not (run and started) then
-    to_start = tonumber(start_by)
-  elseif state == 'queued' then
-    to_start = math.max(queued_at, joined or 0) + a.wait_ms
+  local work = job.run and read(job.run) or job
+  local to_finish, to_start = job.finish_by or math.huge, now + S.wait_ms
+  if job.start_by and not (job.run and work.started) then
+    to_start = job.start_by
+  elseif work.state == 'queued' then
+    to_start = math.max(work.queued_at, job.queued_at or 0) + S.wait_ms
   end
   if now >= to_finish then
     return 'finish_by'
@@ -59,303 +85,95 @@ end
 
 function Runs.look_later(job)
   local _, at = Runs.passed(job)
-  call('ZADD', P .. 'deadlines', string.format('%.0f', at or now), job)
+  call('ZADD', P .. 'deadlines', string.format('%.0f', at or now), job.id)
 end
 
--- A job ends once, by its run's end or by its own; a run ends once.
-
-local function report_end(job, own)
-  local answer = Webhooks.answer_told(own)
-  -- Copied as written. Inside a text a quote has a backslash before it, so the pattern matches no text.
-  Metrics.report_end(job, own, own.run and record(own.run), answer and string.match(answer, '"usage":(%b{})'))
+-- The answer of a run as JSON: whole, or without its logprobs.
+function Runs.answer(run, bare)
+  local texts = run and (memo[run.id] or call('HMGET', P .. run.id, 'result', 'bare'))
+  if texts then
+    memo[run.id] = texts
+    return bare and texts[2] or texts[1] or nil
+  end
 end
 
 -- Writes a job's end. `last` is the newest run event that the job's stream replays; own = the job ended by itself, and
--- its stream gets one more event behind `last`. Returns how many targets are told of it, one at least.
+-- its stream gets one more event after `last`. Returns how many calls of webhooks that makes, and one for the job.
 function Runs.end_job(job, status, last, own, failure, at)
-  local record = record(job)
-  if not record or record.status then
-    return 1
+  job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
+  local run = job.run and stored(job.run)
+  local answer = status == 'succeeded' and Runs.answer(run, true) or nil
+  local calls = Webhooks.announce(job.id, 'ended', job, run, answer)
+  if job.batch then
+    Batches.answer_line(job.id, job, status == 'succeeded' and Runs.answer(run) or nil)
   end
-  put(job, 'status', status, 'ended', at or now, 'last', last, 'own', own and 1 or 0, 'error', failure)
-  local hook = Webhooks.hook_of(job)
-  local told = Webhooks.announce(job, 'ended', status, record, hook)
-  if record.batch then
-    Batches.answer_line(job, record)
+  Metrics.report_end(job.id, job, run, answer and string.match(answer, '"usage":(%b{})'))
+  call('ZREM', P .. 'deadlines', job.id)
+  Runs.expire_job(job)
+  write(job, 'm', Memory.settle(job.id, Runs.bytes_of_job(job), (lives(job, S.job_s))))
+  if not job.run then
+    wake(job.id, 'state')
   end
-  report_end(job, record)
-  Memory.hold(job, Memory.of_job(job))
-  Runs.expire_job(job, record, hook.host)
-  call('ZREM', P .. 'deadlines', job)
-  wake(job, 'state')
-  return 1 + told
+  return 1 + calls
 end
 
 -- The end of a run is the end of all its jobs. That of its opener is written with it; those of the jobs that joined it are
--- read through the run until they are written, in pieces: ending, a list, has the runs whose jobs are still to be ended,
--- and as <run>:began, a set of jobs, those whose beginning is still to be told.
+-- read through the run until they are written, in pieces.
 
--- The error of a job whose run is gone.
-Runs.LOST = '{"code":"internal_error","message":"The job\'s run was lost; submit it again.","param":null,"retryable":true}'
-
--- Jobs and targets told that one call may end beside openers.
+-- Jobs and calls that one call may write beside openers.
 local PIECE = 32
 
--- Whether a job's end is its run's, and still to be written.
-function Runs.is_ending(job)
-  local run = not get(job, 'status') and get(job, 'run')
-  return run and record(run) and get(run, 'ended') and true or false
-end
-
 -- Writes the end of a job whose run has ended.
+local function catch_up(job, run)
+  call('SREM', P .. run.id .. ':live', job.id)
+  if call('SREM', P .. run.id .. ':began', job.id) == 1 then
+    Webhooks.announce(job.id, 'began', job, run)
+  end
+  return Runs.end_job(job, run.state, run.end_id, false, run.error, run.ended)
+end
+
+-- The same for a job of which it is not known whether its run has ended.
 function Runs.catch_up(job)
-  local run = get(job, 'run')
-  Runs.quit(run, job)
-  if call('SREM', P .. run .. ':began', job) == 1 then
-    Webhooks.announce_beginning(job)
+  local run = not job.status and job.run and read(job.run)
+  if run and run.ended then
+    catch_up(job, run)
   end
-  local status, last, failure, ended = fields(run, 'state', 'end_id', 'error', 'ended')
-  return Runs.end_job(job, status, last, false, failure, ended)
 end
 
--- Ends jobs that joined a run until `budget` is spent; returns what is left of it, and whether all have ended.
-function Runs.end_joined(run, budget)
+-- Does something for members of a set of jobs, each taken out, until `budget` is spent; returns what is left of it.
+local function piece(key, budget, act)
   while budget > 0 do
-    local job = call('SRANDMEMBER', P .. run .. ':live')
-    if not job then
-      if record(run) then
-        remove(run, 'joined')
-      end
-      return budget, true
+    local id = call('SPOP', key)
+    if not id then
+      break
     end
-    if record(job) and record(run) then
-      budget = budget - Runs.catch_up(job)
-    else
-      call('SREM', P .. run .. ':live', job)
-      budget = budget - Runs.end_job(job, 'failed', 0, true, Runs.LOST)
+    local job = read(id)
+    if job and not job.status then
+      budget = budget - act(job)
     end
   end
-  return budget, false
+  return budget
 end
 
--- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that.
-function Runs.expire_run(run)
-  local own, blobs = fields(run, 'retain_s', 'blobs')
-  local seconds = tonumber(own or a.result_s)
-  expire(run, seconds)
-  if get(run, 'streamed') then
-    call('EXPIRE', P .. run .. ':events', seconds)
-  end
-  if get(run, 'held') then
-    call('EXPIRE', P .. run .. ':holders', seconds)
-  end
-  for digest in string.gmatch(blobs or '', '%S+') do
-    Files.hold(digest, run, now + seconds * 1000)
-  end
-end
-
--- A run holds what it came to, and needs no room any more.
-local function settle_memory(run)
-  local bytes = Memory.RUN_BYTES + get(run, 'size') + (get(run, 'wrote') or 0)
-  for _, name in ipairs({ 'result', 'bare', 'origin' }) do
-    bytes = bytes + #(get(run, name) or '')
-  end
-  Memory.give_back_room(run)
-  Memory.hold(run, bytes)
-end
-
--- Ends a run and every job still subscribed to it, and tells the run's worker, unless the end is `known` there. Result
--- or error are written already.
-function Runs.end_run(run, status, failure, known)
-  local state, lane, join, worker = fields(run, 'state', 'lane', 'join', 'worker')
-  unlease(run, lane)
-  if state ~= 'running' then
-    Queue.withdraw(run, lane)
-    call('ZREM', P .. 'schedule', run)
-  end
-  remove(run, 'token', 'worker', 'unread')
-  put(run, 'state', status, 'ended', now)
-  settle_memory(run)
-  if join and call('GET', P .. 'join:' .. join) == run then
-    call('DEL', P .. 'join:' .. join)
-  end
-  Queue.close_attempt(run, status)
-  local last = Events.number(run, status)
-  put(run, 'end_id', last, 'error', failure)
-  if get(run, 'opener') then
-    Runs.end_job(get(run, 'opener'), status, last, false, failure)
-    remove(run, 'opener')
-  end
-  if get(run, 'joined') then
-    local all
-    memo.piece, all = Runs.end_joined(run, memo.piece or PIECE)
-    if not all then
-      call('RPUSH', P .. 'ending', run)
+local function end_joined(run_id, budget)
+  local run = stored(run_id)
+  return piece(P .. run_id .. ':live', budget, function(job)
+    if run then
+      return catch_up(job, run)
     end
-  end
-  Runs.expire_run(run)
-  if worker and not known then
-    wake(worker, 'state')
-  end
+    return Runs.end_job(job, 'failed', 0, true, S.lost)
+  end)
 end
 
--- Takes a job out of intake or out of its schedule, and lets go of what it held.
-local function leave_intake(job, outcome)
-  if get(job, 'state') == 'scheduled' then
-    Queue.count_later(job, -1)
-  end
-  Memory.give_back_room(job)
-  Queue.withdraw(job, 'intake')
-  call('ZREM', P .. 'schedule', job)
-  unlease(job, 'intake')
-  Queue.close_attempt(job, outcome)
-  -- For a retry, like the request below.
-  local seconds = Runs.retention(job, a.result_s)
-  for digest in string.gmatch(get(job, 'blobs') or '', '%S+') do
-    Files.hold(digest, job, now + seconds * 1000)
-  end
-  local request, terms = fields(job, 'request', 'terms')
-  if request then
-    call('HSET', P .. job .. ':asked', 'request', request, 'terms', terms)
-    call('EXPIRE', P .. job .. ':asked', seconds)
-  end
-  remove(job, 'token', 'worker', 'request', 'terms')
+local function begin_joined(run_id, budget)
+  local run = stored(run_id)
+  return piece(P .. run_id .. ':began', budget, function(job)
+    return 1 + Webhooks.announce(job.id, 'began', job, run)
+  end)
 end
 
--- Ends a piece of work that cannot go on: a run, or a job whose inputs are being fetched.
-function Runs.fail_work(id, failure, known)
-  if is_run(id) then
-    put(id, 'error', failure)
-    Runs.end_run(id, 'failed', failure, known)
-  else
-    leave_intake(id, 'failed')
-    Runs.end_job(id, 'failed', 0, true, failure)
-  end
-end
-
--- The jobs that a run is for: `opener`, until it leaves, and where jobs `joined` it those of <run>:live, a set.
-function Runs.live_jobs(run)
-  local jobs = get(run, 'joined') and call('SMEMBERS', P .. run .. ':live') or {}
-  table.insert(jobs, get(run, 'opener'))
-  return jobs
-end
-
-function Runs.live_count(run)
-  return (get(run, 'opener') and 1 or 0) + (get(run, 'joined') and call('SCARD', P .. run .. ':live') or 0)
-end
-
-function Runs.quit(run, job)
-  if get(run, 'opener') == job then
-    remove(run, 'opener')
-  else
-    call('SREM', P .. run .. ':live', job)
-  end
-end
-
--- A run is as urgent as the most urgent job that still waits for it.
-local function ease(run, left)
-  local lane, class = fields(run, 'lane', 'priority')
-  if left ~= class then
-    return
-  end
-  local highest = 'batch'
-  for _, job in ipairs(Runs.live_jobs(run)) do
-    local other = get(job, 'priority')
-    highest = Queue.rank(other) < Queue.rank(highest) and other or highest
-  end
-  if highest ~= class then
-    Queue.reclass(run, lane, highest)
-  end
-end
-
--- Takes a job out of its run, which the last job to leave ends. A job that has ended stays as it is.
-function Runs.leave(job, status, failure)
-  if get(job, 'status') then
-    return
-  end
-  local run = get(job, 'run')
-  if Runs.is_ending(job) then
-    Runs.catch_up(job)
-    return
-  end
-  if not run then
-    leave_intake(job, status)
-    Runs.end_job(job, status, 0, true, failure)
-    return
-  end
-  if not record(run) then
-    Runs.end_job(job, status, 0, true, failure)
-    return
-  end
-  -- The job's own end comes behind the run's last event.
-  Events.leap(run)
-  Runs.end_job(job, status, tonumber(get(run, 'seq')), true, failure)
-  Runs.quit(run, job)
-  wake(run, 'state')
-  if Runs.live_count(run) == 0 then
-    Runs.end_run(run, 'cancelled', nil)
-  else
-    ease(run, get(job, 'priority'))
-  end
-end
-
--- Ends jobs whose time has passed when their work moves on; `failures` are the errors (JSON) of those that had not
--- begun (start_by) or ended (finish_by) in time.
-
--- Fails the late jobs of a run, or a late job without one. Returns false where no job is left, and how many were late.
--- The start_by of work that has begun is ignored.
-function Runs.leave_late(id, name)
-  if name == 'start_by' and get(id, 'started') then
-    return true, 0
-  end
-  local left = 0
-  local jobs = { id }
-  if is_run(id) then
-    jobs = get(id, 'timed') and Runs.live_jobs(id) or {}
-  end
-  for _, job in ipairs(jobs) do
-    local limit = tonumber(get(job, name) or math.huge)
-    if now >= limit and not get(job, 'status') then
-      Runs.leave(job, 'failed', a.failures[name])
-      left = left + 1
-    end
-  end
-  local state, status = fields(id, 'state', 'status')
-  return (state == 'queued' or state == 'running') and not status, left
-end
-
--- Tells jobs of <run>:began that their run has begun; returns as end_joined.
-local function begin_joined(run, budget)
-  while budget > 0 do
-    local job = call('SRANDMEMBER', P .. run .. ':began')
-    if not job then
-      return budget, true
-    end
-    call('SREM', P .. run .. ':began', job)
-    budget = budget - 1 - Webhooks.announce_beginning(job)
-  end
-  return budget, false
-end
-
--- Tells all jobs of a run that it has begun.
-function Runs.announce_beginning(run)
-  if get(run, 'opener') then
-    Webhooks.announce_beginning(get(run, 'opener'))
-  end
-  if get(run, 'joined') then
-    call('SUNIONSTORE', P .. run .. ':began', P .. run .. ':live')
-    local _, all = begin_joined(run, PIECE)
-    if not all then
-      call('RPUSH', P .. 'ending', run .. ':began')
-    end
-  end
-end
-
--- Goes on with the ends of jobs that joined a run, and with telling that it has begun.
---   a      budget (jobs and targets told), result_s, job_s, event_s, max_events
---   writes ending list, <run>:live and <run>:began sets, <job> hash, and what the helpers here write
---   returns how many runs are left in the list
---   repeat harmless
+-- Goes on with ends of jobs that joined a run, and with announcing that it has begun: `budget` jobs and calls at most.
+-- Returns how many runs are left. A repeat goes on.
 transition('finish', { 'allow-oom' }, function()
   local budget = a.budget
   while budget > 0 do
@@ -363,15 +181,258 @@ transition('finish', { 'allow-oom' }, function()
     if not entry then
       return 0
     end
-    local run, all = string.match(entry, '^[^:]+'), nil
-    if run == entry then
-      budget, all = Runs.end_joined(run, budget)
-    else
-      budget, all = begin_joined(run, budget)
-    end
-    if all then
+    local run = string.match(entry, '^[^:]+')
+    budget = (run == entry and end_joined or begin_joined)(run, budget)
+    if budget > 0 then
       call('LPOP', P .. 'ending')
     end
   end
   return call('LLEN', P .. 'ending')
 end)
+
+-- Announces to all jobs of a run that it has begun.
+function Runs.announce_beginning(run)
+  local opener = (run.hook or Webhooks.listens(run.caller)) and not run.left and read(run.job)
+  if opener then
+    Webhooks.announce(opener.id, 'began', opener, run)
+  end
+  if run.joined then
+    call('SUNIONSTORE', P .. run.id .. ':began', P .. run.id .. ':live')
+    if begin_joined(run.id, PIECE) <= 0 then
+      call('RPUSH', P .. 'ending', run.id .. ':began')
+    end
+  end
+end
+
+-- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that. Where the
+-- log of ends reads its answer for longer, what was asked goes before.
+local function expire_run(run)
+  local own, whole = lives(run, S.result_s, run.log_s)
+  call('EXPIRE', P .. run.id, whole)
+  if whole > own then
+    run.till = now + own * 1000
+    local request = memo.request or call('HGET', P .. run.id, 'request')
+    call('SET', P .. run.id .. ':asked', request or '', 'EX', own)
+    call('HDEL', P .. run.id, 'request')
+  end
+  if run.t.streamed then
+    call('EXPIRE', P .. run.id .. ':events', own)
+  end
+  if run.held then
+    call('EXPIRE', P .. run.id .. ':holders', own)
+  end
+  for digest in string.gmatch(run.blobs or '', '%S+') do
+    Files.keep_until(digest, run.id, now + own * 1000, run.created)
+  end
+  return own
+end
+
+-- Ends a run and its opener's job, and tells the run's worker, unless the end is `known` there. `texts`: what came of it, by
+-- name.
+function Runs.end_run(run, status, failure, known, texts)
+  local lane, worker, was = Lanes.of(run.lane), run.worker, run.state
+  if was == 'running' then
+    Queue.unlease(lane, run)
+  elseif was == 'queued' then
+    Queue.withdraw(lane, run)
+  else
+    call('ZREM', P .. 'later', run.id)
+  end
+  local join = run.scope and P .. 'join:' .. key_of(run)
+  if join and call('GET', join) == run.id then
+    call('DEL', join)
+  end
+  Queue.close_attempt(run, status)
+  run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
+  run.end_id = Events.number(run, status)
+  local bytes, flat = Memory.RUN_BYTES + run.size + (run.t.wrote or 0), {}
+  for name, value in pairs(texts or {}) do
+    add(flat, name, value)
+    bytes = bytes + #value
+  end
+  memo[run.id] = { texts and texts.result or false, texts and texts.bare or false }
+  local opener = not run.left and read(run.job)
+  local seconds = expire_run(run)
+  run.left = 1
+  write(run, 'm', Memory.settle(run.id, bytes, seconds), unpack(flat))
+  if opener then
+    Runs.end_job(opener, status, run.end_id, false, failure)
+  end
+  if run.joined and end_joined(run.id, PIECE) <= 0 then
+    call('RPUSH', P .. 'ending', run.id)
+  end
+  if worker and not known then
+    wake(worker, 'state')
+  end
+end
+
+-- Takes a job out of intake or out of its schedule, and lets go of what it held.
+local function leave_intake(job, outcome)
+  local seconds, lane = (lives(job, S.result_s)), Lanes.of('intake')
+  if job.state == 'running' then
+    Queue.unlease(lane, job)
+  elseif job.state == 'queued' then
+    Queue.withdraw(lane, job)
+  else
+    call('ZREM', P .. 'later', job.id)
+    Queue.count_later(job, -1)
+  end
+  Queue.close_attempt(job, outcome)
+  for digest in string.gmatch(job.blobs or '', '%S+') do
+    Files.keep_until(digest, job.id, now + seconds * 1000, job.created)
+  end
+  local request = call('HGET', P .. job.id, 'request')
+  call('SET', P .. job.id .. ':asked', request or '', 'EX', seconds)
+  call('HDEL', P .. job.id, 'request', 'terms')
+  job.worker, job.t.token = nil, nil
+end
+
+-- Ends a piece of work that cannot go on: a run, or a job whose inputs are being fetched.
+function Runs.fail_work(work, failure, known)
+  if is_run(work.id) then
+    Runs.end_run(work, 'failed', failure, known)
+  else
+    leave_intake(work, 'failed')
+    Runs.end_job(work, 'failed', 0, true, failure)
+  end
+end
+
+-- The jobs that a run is for: its opener, until it leaves, and those that joined it.
+function Runs.live_jobs(run)
+  local jobs = run.joined and call('SMEMBERS', P .. run.id .. ':live') or {}
+  if not run.left then
+    table.insert(jobs, run.job)
+  end
+  return jobs
+end
+
+function Runs.live_count(run)
+  return (run.left and 0 or 1) + (run.joined and call('SCARD', P .. run.id .. ':live') or 0)
+end
+
+-- A run is as urgent as the most urgent job that still waits for it.
+local function ease(run, left)
+  if left ~= run.priority then
+    return
+  end
+  local highest = 3
+  for _, id in ipairs(Runs.live_jobs(run)) do
+    local job = read(id)
+    highest = math.min(highest, job and Queue.RANK[job.priority] or 3)
+  end
+  if Queue.CLASSES[highest] ~= run.priority then
+    Queue.reclass(Lanes.of(run.lane), run, Queue.CLASSES[highest])
+  end
+end
+
+-- Takes a job out of its run, which the last job to leave ends. A job that has ended stays as it is.
+function Runs.leave(job, status, failure)
+  if job.status then
+    return
+  elseif not job.run then
+    leave_intake(job, status)
+    Runs.end_job(job, status, 0, true, failure)
+    return
+  end
+  local run = read(job.run)
+  if not run then
+    Runs.end_job(job, 'failed', 0, true, S.lost)
+  elseif run.ended then
+    catch_up(job, run)
+  else
+    -- The job's own end comes after the run's last event.
+    Events.leap(run)
+    Runs.end_job(job, status, run.t.seq, true, failure)
+    if run.job == job.id then
+      run.left = 1
+    else
+      call('SREM', P .. run.id .. ':live', job.id)
+    end
+    wake(run.id, 'state')
+    if Runs.live_count(run) == 0 then
+      Runs.end_run(run, 'cancelled', nil)
+    else
+      ease(run, job.priority)
+      write(run)
+    end
+  end
+end
+
+-- Fails the late jobs of a run, or a late job without one, as their work moves on. Returns false where no job is left, and
+-- how many were late. The start_by of work that has begun is ignored.
+function Runs.leave_late(work, name)
+  local left = 0
+  if name == 'start_by' and work.started then
+    return true, 0
+  end
+  for _, id in ipairs(not is_run(work.id) and { work.id } or work.timed and Runs.live_jobs(work) or {}) do
+    local job = read(id)
+    if job and not job.status and now >= (job[name] or math.huge) then
+      Runs.leave(job, 'failed', S.failures[name])
+      left = left + 1
+    end
+  end
+  return (work.state == 'queued' or work.state == 'running') and not work.status, left
+end
+
+-- Who may read a run's answer: its first job, or another one that is its `holder` ('' = none), and where others are `held` those of <run>:holders. Those
+-- whose records ran out are forgotten when met.
+
+-- Every fifteenth new job looks at 32 others, two for each that came: so jobs whose records are gone do not outnumber
+-- the rest.
+local EVERY, SOME = 15, 32
+
+local function forget_gone(key, jobs)
+  local left = #jobs
+  for _, id in ipairs(jobs) do
+    if call('EXISTS', P .. id) == 0 then
+      call('SREM', key, id)
+      left = left - 1
+    end
+  end
+  return left
+end
+
+function Runs.hold(run, job)
+  if run.holder == '' and not run.held then
+    run.holder = job.id
+    return
+  end
+  local key = P .. run.id .. ':holders'
+  call('SADD', key, job.id)
+  if not run.held then
+    run.held = 1
+    if run.ended then
+      call('PEXPIRE', key, math.max(call('PTTL', P .. run.id), 1))
+    end
+  end
+  if call('SCARD', key) % EVERY == 0 then
+    forget_gone(key, call('SRANDMEMBER', key, SOME))
+  end
+end
+
+-- A job lets go of a run; returns whether another one holds it, or whether so many did that it cannot be told.
+function Runs.let_go(run, job)
+  local key = P .. run.id .. ':holders'
+  local holder = run.holder or run.job
+  if holder == job.id then
+    run.holder = ''
+  else
+    call('SREM', key, job.id)
+    if holder ~= '' and call('EXISTS', P .. holder) == 1 then
+      return true
+    end
+  end
+  local cursor = '0'
+  for _ = 1, run.held and 100 or 0 do
+    local found = call('SSCAN', key, cursor, 'COUNT', 100)
+    if forget_gone(key, found[2]) > 0 then
+      return true
+    end
+    cursor = found[1]
+    if cursor == '0' then
+      return false
+    end
+  end
+  return run.held and true or false
+end

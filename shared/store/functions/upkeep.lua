@@ -1,217 +1,167 @@
--- The store's clock was set back: whatever waits for a moment by the former clock would wait for all that time again.
--- From now on each wait is to take its own length, no longer and no shorter: moments that the right clock wrote, before
--- it was put forward for a while, stay.
+-- What leads, watches and mends: outages, leases that ran out, deadlines, and a clock that was set back.
+--   upkeep  hash    watched (the last beat or pass), from and till (of the last gap: workers alive when it began count as alive
+--                   until then), spared (until when leases are not taken back), folded (memory.lua)
+--   leader  string  the courier that leads
+--   later   zset    work that waits for its time: scheduled jobs, runs between two attempts
 
--- The longest turn of a process at a batch (batches.py).
-local LONGEST_TURN_MS = 10000
+-- A clock set back by less than this needs no mending.
+local STEP_MS = 1000
 
--- Moments of runs that are looked at, and as many of calls; then others have their turn at the store. The latest come
--- first; the rest waits by the former clock.
-local LOOKS = 10000
-
--- Moves members that lie ahead of now in a zset of moments, up to `till`, to the moment `latest`(member, moment).
-local function bring_forward(key, latest, till)
-  local ahead = call('ZREVRANGEBYSCORE', key, till or '+inf', '(' .. now, 'WITHSCORES', 'LIMIT', 0, memo.looks_left)
-  memo.looks_left = math.max(memo.looks_left - 1 - #ahead / 2, 0)
-  for i = 1, #ahead, 2 do
-    local at = math.max(latest(ahead[i], tonumber(ahead[i + 1])), now)
-    if at < tonumber(ahead[i + 1]) then
-      call('ZADD', key, string.format('%.0f', at), ahead[i])
-    end
+local function state()
+  memo.upkeep = memo.upkeep or fields_at(P .. 'upkeep', { 'watched', 'from', 'till', 'spared' })
+  for name, value in pairs(memo.upkeep) do
+    memo.upkeep[name] = tonumber(value)
   end
+  return memo.upkeep
 end
 
--- By how much a moment written at `since` is too late; without `since` it counts as written at the last mark.
-local function too_late(since, by)
-  return math.max((tonumber(since) or now + by) - now, 0)
+local function note(...)
+  local given = { ... }
+  for i = 1, #given, 2 do
+    state()[given[i]] = given[i + 1]
+  end
+  call('HSET', P .. 'upkeep', ...)
 end
 
-local function bring_calls_forward(by)
-  local function own(delivery, at)
-    return at - too_late(call('HGET', P .. delivery, 'since'), by)
-  end
-  -- For hosts and callers too early is harmless.
-  local function early(_, at)
-    return at - by
-  end
-  for _, caller in ipairs(call('ZRANGE', P .. 'callers', 0, memo.looks_left)) do
-    for _, host in ipairs(call('ZRANGE', P .. 'hosts:' .. caller, 0, memo.looks_left)) do
-      bring_forward(P .. 'calls:' .. caller .. ':' .. host, own)
-      bring_forward(P .. 'calling:' .. caller .. ':' .. host, own)
-    end
-    bring_forward(P .. 'busy:' .. caller, own)
-    bring_forward(P .. 'hosts:' .. caller, early)
-  end
-  bring_forward(P .. 'callers', early)
-end
-
--- Brings runs between two attempts forward. Times that a caller named (schedule_at, start_by, finish_by) go by the
--- clock, whatever it says.
-local function bring_attempts_forward(by)
-  bring_forward(P .. 'schedule', function(id, at)
-    local state, since = fields(id, 'state', 'queued_at')
-    return state == 'retrying' and at - too_late(since, by) or at
-  end, now + by + Queue.LONGEST_PAUSE_MS)
-end
-
--- A time to live ends by the clock, too.
-local function shorten(key, ms)
-  if call('PTTL', key) > ms then
-    call('PEXPIRE', key, ms)
-  end
-end
-
--- Workers go on being spared after an outage that came with the change of the clock.
-local function shorten_grace()
-  shorten(P .. 'spared', a.grace_ms)
-  local till = call('HGET', P .. 'gap', 'till')
-  if till then
-    call('HSET', P .. 'gap', 'till', math.min(till, now + a.grace_ms / 2))
-  end
-end
-
--- Leases of work are `rescue`'s to mend.
-local function set_back(by)
-  memo.looks_left = LOOKS
-  call('DEL', P .. 'leader')
-  shorten_grace()
-  local function at_once()
-    return now
-  end
-  for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
-    shorten(P .. 'emptying:' .. lane, a.lease_ms)
-    bring_forward(P .. 'ready:' .. lane, at_once)
-    bring_forward(P .. 'loading:' .. lane, at_once)
-  end
-  bring_forward(P .. 'batching', function()
-    return now + LONGEST_TURN_MS
-  end)
-  bring_attempts_forward(by)
-  memo.looks_left = LOOKS
-  bring_calls_forward(by)
+-- A worker that beat since then is alive.
+function Upkeep.alive_since()
+  local gap = state()
+  -- After the clock was set back the gap may lie ahead of it.
+  local at = gap.till and now < gap.till and math.min(now, gap.from) or now
+  return at - S.worker_ttl_s * 1000
 end
 
 -- Watches for gaps in which nobody wrote. Where nobody did for gap_ms (an outage, or nobody was there), workers could
 -- not renew either: their leases look run out, and they get grace_ms to renew them. Nor could they beat: for half of
 -- that time, counted from the first write, workers alive when the gap began count as alive. That is granted once for
--- each gap. Where the last mark is ahead of now, the clock was set back.
-
--- A clock set back by less than this needs no mending.
-local STEP_MS = 1000
-
+-- each gap.
 function Upkeep.notice_gap()
-  local last = call('GET', P .. 'watched')
-  local gone = last and now - last > a.gap_ms
-  if gone and call('HGET', P .. 'gap', 'from') ~= last then
-    call('HSET', P .. 'gap', 'from', last, 'till', now + a.grace_ms / 2)
+  local last = state().watched
+  local gone = last and now - last > S.gap_ms
+  if gone and state().from ~= last then
+    note('from', last, 'till', now + S.grace_ms / 2)
   end
   return gone
 end
 
+-- Moves members of a zset of moments that lie ahead of `longest` to it: they were written before the clock was set back.
+local function bring_forward(key, longest)
+  for _, id in ipairs(call('ZRANGEBYSCORE', key, '(' .. string.format('%.0f', longest), '+inf', 'LIMIT', 0, S.limit or 100)) do
+    call('ZADD', key, longest, id)
+  end
+end
+
+-- The longest turn of a process at a batch (batches.lua).
+local LONGEST_TURN_MS = 10000
+
+-- The store's clock was set back: whatever waits for a moment by the former clock would wait for all that time again. Leases are
+-- brought forward by `rescue`. Times that a caller named (schedule_at, start_by, finish_by) go by the clock, whatever it says.
+local function set_back(by)
+  call('DEL', P .. 'leader')
+  note('spared', math.min(state().spared or 0, now + S.grace_ms), 'till', math.min(state().till or 0, now + S.grace_ms / 2))
+  for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
+    call('DEL', P .. 'emptying:' .. lane)
+    bring_forward(P .. 'ready:' .. lane, now)
+    bring_forward(P .. 'loading:' .. lane, now)
+  end
+  bring_forward(P .. 'batching', now + LONGEST_TURN_MS)
+  local ahead = call('ZRANGEBYSCORE', P .. 'later', '(' .. now, now + by + Queue.LONGEST_PAUSE_MS, 'WITHSCORES', 'LIMIT', 0, 1000)
+  for i = 1, #ahead, 2 do
+    local work = read(ahead[i])
+    if work and work.state == 'retrying' then
+      call('ZADD', P .. 'later', math.max(ahead[i + 1] - math.max(work.queued_at - now, 0), now), ahead[i])
+    end
+  end
+  Webhooks.bring_forward()
+end
+
+-- Where the last mark is ahead of now, the clock was set back. Returns whether leases are spared.
 function Upkeep.watch()
-  local ahead = (call('GET', P .. 'watched') or now) - now
+  local ahead = (state().watched or now) - now
   if ahead > STEP_MS then
     set_back(ahead)
   end
   local gone = Upkeep.notice_gap()
-  call('SET', P .. 'watched', now)
+  note('watched', now)
   if gone then
-    call('SET', P .. 'spared', 1, 'PX', a.grace_ms)
-    for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
-      Estimates.begin_epoch(lane)
+    note('spared', now + S.grace_ms)
+    for _, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
+      Lanes.begin_epoch(Lanes.of(name))
     end
   end
-  return call('EXISTS', P .. 'spared') == 1
+  return (state().spared or 0) > now
 end
 
--- Returns work whose lease ran out to its queue, or ends it where its budget of deaths is spent.
---   a      limit, max_deaths, lease_ms, gap_ms, grace_ms, failure (JSON), result_s, job_s, event_s, max_events
---   writes lease zset, <work> hash, queue:<lane> zset and its lines, watched and spared strings, gap hash,
---          and what the helpers here write
---   returns {{id, lane}, …}; lane is empty where the work was ended
---   events requeued {reason = worker_lost} | failed
+-- Returns work whose lease ran out to its line, or ends it where its budget of deaths is spent: {{id, lane}, …}; lane is empty
+-- where the work was ended.
 transition('rescue', { 'allow-oom' }, function()
-  if Upkeep.watch() then
-    return {}
-  end
-  -- A lease that ends later than any granted now was written before the clock was set back.
-  local longest = now + a.lease_ms
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'lease', '(' .. longest, '+inf', 'LIMIT', 0, a.limit)) do
-    call('ZADD', P .. 'lease', longest, id)
-  end
   local rescued = {}
-  each(call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'LIMIT', 0, a.limit), function(id)
-    if not record(id) then
-      call('ZREM', P .. 'lease', id)
-    elseif is_newer(id) then
-      -- Left to a courier who can read it.
-      call('ZADD', P .. 'lease', longest, id)
-    elseif Queue.count_death(id) then
-      Queue.close_attempt(id, 'worker_lost')
-      Runs.fail_work(id, a.failure)
-      table.insert(rescued, { id, '' })
-    else
-      table.insert(rescued, { id, Queue.requeue(id, 'worker_lost') })
-    end
-  end)
+  if Upkeep.watch() then
+    return rescued
+  end
+  for _, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
+    local key = P .. 'lease:' .. name
+    -- A lease that ends later than any granted now was written before the clock was set back.
+    bring_forward(key, now + S.lease_ms)
+    each(call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, a.limit), function(id)
+      local work = read(id)
+      if not work or work.state ~= 'running' then
+        call('ZREM', key, id)
+      elseif Queue.count_death(work) then
+        Queue.close_attempt(work, 'worker_lost')
+        Runs.fail_work(work, S.poison)
+        table.insert(rescued, { id, '' })
+      else
+        Queue.requeue(Lanes.of(name), work, 'worker_lost')
+        table.insert(rescued, { id, name })
+      end
+    end)
+  end
   return rescued
 end)
 
--- Puts work in line whose time has come: jobs with schedule_at, runs between two attempts.
---   a      limit
---   writes schedule zset, <work> hash, queue:<lane> zset and its lines
---   returns the lane of each
+-- Puts work in line whose time has come; returns the lane of each.
 transition('due', { 'allow-oom' }, function()
   local lanes = {}
-  each(call('ZRANGEBYSCORE', P .. 'schedule', '-inf', now, 'LIMIT', 0, a.limit), function(id)
-    call('ZREM', P .. 'schedule', id)
-    local state, lane = fields(id, 'state', 'lane')
-    if is_newer(id) then
-      -- Left to a courier who can read it.
-      call('ZADD', P .. 'schedule', now + 5000, id)
-    elseif state == 'retrying' then
-      put(id, 'state', 'queued', 'queued_at', now)
-      Queue.stand(id, lane)
-      table.insert(lanes, lane)
-    elseif state == 'scheduled' then
-      Queue.count_later(id, -1)
-      Queue.enqueue(id, lane)
-      table.insert(lanes, lane)
+  each(call('ZRANGEBYSCORE', P .. 'later', '-inf', now, 'LIMIT', 0, a.limit), function(id)
+    call('ZREM', P .. 'later', id)
+    local work = read(id)
+    if work and (work.state == 'retrying' or work.state == 'scheduled') then
+      local lane = Lanes.of(work.lane)
+      if work.state == 'scheduled' then
+        Queue.count_later(work, -1)
+        Queue.enqueue(lane, work)
+      else
+        work.state, work.queued_at = 'queued', now
+        Queue.stand(lane, work, true)
+      end
+      write(work)
+      table.insert(lanes, work.lane)
     end
   end)
   return lanes
 end)
 
--- Ends jobs whose deadline has passed, whatever their runs do.
---   a      limit, wait_ms, failures {start_by, finish_by} (JSON texts), result_s, job_s, event_s,
---          max_events
---   writes deadlines zset, <job> hash, and what runs.lua writes
---   returns the jobs that ended
---   events failed (each job's own)
+-- Ends jobs whose deadline has passed, whatever their runs do; returns them.
 transition('expire', { 'allow-oom' }, function()
   local ended = {}
-  each(call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit), function(job)
-    local known, status = record(job), get(job, 'status')
-    local which = known and not status and not is_newer(job) and Runs.passed(job)
+  each(call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit), function(id)
+    local job = read(id)
+    local which = job and not job.status and Runs.passed(job)
     if which then
-      Runs.leave(job, 'failed', a.failures[which])
-      table.insert(ended, job)
-    elseif known and not status and is_newer(job) then
-      -- Left to a courier who can read it.
-      call('ZADD', P .. 'deadlines', now + 5000, job)
-    elseif known and not status then
+      Runs.leave(job, 'failed', S.failures[which])
+      table.insert(ended, id)
+    elseif job and not job.status then
       Runs.look_later(job)
     else
-      call('ZREM', P .. 'deadlines', job)
+      call('ZREM', P .. 'deadlines', id)
     end
   end)
   return ended
 end)
 
--- Makes a courier the leader of the maintenance, or keeps it so: the first to ask leads while it goes on asking.
---   a      courier, hold_ms
---   writes leader string
---   returns 1 where this courier leads, else 0
+-- Makes a courier the leader of the maintenance, or keeps it so: the first to ask leads while it goes on asking. Returns 1 where
+-- this courier leads, else 0.
 transition('lead', { 'allow-oom' }, function()
   local leader = call('GET', P .. 'leader')
   if leader and leader ~= a.courier then
@@ -219,4 +169,95 @@ transition('lead', { 'allow-oom' }, function()
   end
   call('SET', P .. 'leader', a.courier, 'PX', a.hold_ms)
   return 1
+end)
+
+-- What a bad record, or somebody's hand, leaves behind: work in no line, and jobs whose run is gone. No history of calls does.
+
+-- Whether work is where its state says.
+local function stands(work)
+  local class = Queue.RANK[work.priority]
+  if work.state == 'running' then
+    return call('ZSCORE', P .. 'lease:' .. work.lane, work.id)
+  elseif work.state ~= 'queued' then
+    return call('ZSCORE', P .. 'later', work.id)
+  elseif Queue.is_suspect(work) then
+    return call('ZSCORE', P .. 'suspects:' .. work.lane, work.id)
+  end
+  return call('ZSCORE', Queue.line_key(work.lane, class, work.caller), work.id)
+    and call('ZSCORE', Queue.turns_key(work.lane, class), work.caller)
+end
+
+local function put_back(work)
+  if stands(work) then
+    return nil
+  elseif work.state == 'running' then
+    -- A worker that holds it goes on renewing the lease; otherwise rescue takes the work.
+    call('ZADD', P .. 'lease:' .. work.lane, now + S.lease_ms, work.id)
+  elseif work.state == 'queued' then
+    Queue.stand(Lanes.of(work.lane), work)
+  else
+    call('ZADD', P .. 'later', now, work.id)
+  end
+  return 'work_nowhere'
+end
+
+-- What was wrong with a run that has not ended; nil where nothing was.
+local function mend_run(run)
+  for _, id in ipairs(Runs.live_jobs(run)) do
+    if call('EXISTS', P .. id) == 0 then
+      run.left = run.left or run.job == id and 1 or nil
+      call('SREM', P .. run.id .. ':live', id)
+    end
+  end
+  if Runs.live_count(run) == 0 then
+    Runs.end_run(run, 'cancelled', nil)
+    return 'run_for_nobody'
+  end
+  return put_back(run)
+end
+
+-- The same of a job.
+local function mend_job(job)
+  local run = job.run and stored(job.run)
+  if job.run and not run then
+    Runs.leave(job, 'failed', S.lost)
+    return 'job_without_run'
+  elseif run and run.ended and call('EXISTS', P .. 'ending') == 0 then
+    Runs.catch_up(job)
+    return 'end_forgotten'
+  elseif not call('ZSCORE', P .. 'deadlines', job.id) then
+    Runs.look_later(job)
+    return 'job_without_deadline'
+  end
+  return not run and put_back(job) or nil
+end
+
+-- Looks at some records (names of keys without their prefix), and mends them. Returns a flat list: finding, count, …
+transition('audit', { 'allow-oom' }, function()
+  local counts, flat = {}, {}
+  each(a.names, function(id)
+    local record = (string.find(id, '^job_%x+$') or string.find(id, '^run_%x+$')) and read(id)
+    local what = record and not record.ended and (is_run(id) and mend_run or mend_job)(record)
+    if what then
+      counts[what] = (counts[what] or 0) + 1
+    end
+  end)
+  for what, count in pairs(counts) do
+    add(flat, what, count)
+  end
+  return flat
+end)
+
+-- Reads which records were set aside because they could not be read, `most` of them: ids and reasons, a flat list.
+transition('bad', { 'no-writes' }, function()
+  return call('HRANDFIELD', P .. 'bad', a.most, 'WITHVALUES') or {}
+end)
+
+-- Forgets a record that was set aside.
+--   a      id, by and max_admin_actions (api_keys.lua)
+--   repeat harmless
+transition('forget', { 'allow-oom' }, function()
+  local known = call('HDEL', P .. 'bad', a.id) + call('DEL', P .. 'aside:' .. a.id) > 0
+  ApiKeys.record(known and 'done' or 'not_found')
+  return ApiKeys.with_outcome(known and 1 or 0)
 end)

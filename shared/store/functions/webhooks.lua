@@ -1,255 +1,192 @@
--- Tells what happens to a job: to its own webhook, where it has a `hook`, <job>:hook hash (url, host, events, secret;
--- delivered, disabled), and unless the job is `quiet` to its caller's endpoints and log. Its notices are <job>:began and
--- <job>:ended.
+-- Calls of webhooks: one for each notice and each target, which is an endpoint's id or `own`, the webhook that the job
+-- itself named. A call is <notice>:<target>; what is known of it stands in its notice, as to:<target>: JSON of host, tries,
+-- since (when it was taken or put off), token (its courier's), asked (made even where the endpoint is disabled).
+--   calls:<caller> <host>  zset  calls that are due, first come first
+--   calls:<caller>         zset  hosts with such calls, in the order of their turns; not those with per_host under way
+--   callers                zset  callers with such hosts, likewise
+--   calls_later            zset  <caller> <host> <call>: calls by the time at which they come (back) in line, those that are
+--                                tried again by their next try, those under way by the end of their courier's lease
+--   calls_under_way        zset  the same members, all with the score 0: counted by their beginnings
+-- A line may hold calls, hosts and callers that have nothing to do: they are taken out when their turn comes.
 
--- The job's fields that a notice tells; `started` comes from its run.
-local SHOWN = { 'model', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'run' }
+local LATER, UNDER_WAY = 'calls_later', 'calls_under_way'
 
--- A job's answer as it is told: without its logprobs.
-function Webhooks.answer_told(record)
-  return record.status == 'succeeded' and (get(record.run, 'bare') or get(record.run, 'result')) or nil
-end
-
--- A job as it stands now, and its answer: either record may be gone when the notice is sent.
-local function seen(record)
-  local facts = { started = record.run and get(record.run, 'started') }
-  for _, name in ipairs(SHOWN) do
-    facts[name] = record[name]
-  end
-  local fields = { 'facts', cjson.encode(facts) }
-  add(fields, 'request_id', record.request_id)
-  add(fields, 'trace', record.trace)
-  add(fields, 'life_s', Notices.life_told(record.retain_s))
-  add(fields, 'result', Webhooks.answer_told(record))
-  return fields
-end
-
-function Webhooks.hook_of(job)
-  return get(job, 'hook') and fields_at(P .. job .. ':hook', { 'host', 'events', 'disabled' }) or {}
-end
-
--- Tells what happened to a job to all who want to know; returns how many.
-function Webhooks.announce(job, kind, status, record, hook)
-  local type = 'job.' .. status
-  local targets = record.quiet and {} or Notices.targets_of(record.caller, type)
-  if hook.host and not hook.disabled and Endpoints.names(hook.events, type) then
-    targets.own = hook.host
-  end
-  local logged = kind == 'ended' and not record.quiet
-  if logged or next(targets) then
-    Notices.give_notice(job .. ':' .. kind, record.caller, type, seen(record), targets, logged, Notices.life_told(record.retain_s))
-  end
-  local count = 0
-  for _ in pairs(targets) do
-    count = count + 1
-  end
-  return count
-end
-
--- A run may know of a job whose record is gone.
-function Webhooks.announce_beginning(job)
-  local record = record(job)
-  return record and Webhooks.announce(job, 'began', 'running', record, Webhooks.hook_of(job)) or 0
-end
-
-function Webhooks.drop_notices(job)
-  Notices.drop_notice(job .. ':began')
-  Notices.drop_notice(job .. ':ended')
-end
-
--- Calls of webhooks: one for each notice (`notices`) and each target, which is an endpoint's id or `own`, the webhook
--- that the job itself named.
---   <notice>:<target>        hash  caller, host, tries, since (when it was put where it stands); asked = 1 where the
---                                  caller asked for this one, token while a courier has it
---   calls:<caller>:<host>    zset  calls that wait, by the time of their next try
---   calling:<caller>:<host>  zset  calls under way, by the end of their courier's lease
---   busy:<caller>            zset  calls under way to all hosts, likewise
---   hosts:<caller>           zset  hosts, by the time at which something is to be done there, or of their last turn
---   callers                  zset  callers, likewise; early is harmless
-
-function Webhooks.look_now(caller, host)
-  call('ZADD', P .. 'hosts:' .. caller, 'LT', now, host)
-  call('ZADD', P .. 'callers', 'LT', now, caller)
-end
-
-function Webhooks.place_of(delivery)
-  return unpack(call('HMGET', P .. delivery, 'caller', 'host'))
-end
-
--- Lets a call wait until then (Unix ms).
-function Webhooks.await_turn(delivery, caller, host, at)
-  call('HSET', P .. delivery, 'since', now)
-  call('ZADD', P .. 'calls:' .. caller .. ':' .. host, at, delivery)
-end
-
--- Puts a call in line. A call that waits already is due at once, with no tries; one that a courier has is left alone.
-function Webhooks.call_out(delivery, caller, host, asked)
-  if call('HEXISTS', P .. delivery, 'token') == 1 and call('ZSCORE', P .. 'busy:' .. caller, delivery) then
-    return
-  end
-  local _, before = Webhooks.place_of(delivery)
-  if before then
-    call('ZREM', P .. 'calls:' .. caller .. ':' .. before, delivery)
-  end
-  call('HSET', P .. delivery, 'caller', caller, 'host', host, 'tries', 0)
-  if asked then
-    call('HSET', P .. delivery, 'asked', 1)
-  end
-  Webhooks.await_turn(delivery, caller, host, now)
-  Webhooks.look_now(caller, host)
-end
-
--- Takes a call from its courier.
-local function hang_up(delivery, caller, host)
-  call('ZREM', P .. 'busy:' .. caller, delivery)
-  call('ZREM', P .. 'calling:' .. caller .. ':' .. host, delivery)
-  call('HDEL', P .. delivery, 'token')
-end
-
-function Webhooks.drop_call(delivery)
-  local caller, host = Webhooks.place_of(delivery)
-  if caller then
-    hang_up(delivery, caller, host)
-    call('ZREM', P .. 'calls:' .. caller .. ':' .. host, delivery)
-    call('DEL', P .. delivery)
-  end
-end
-
--- Callers, hosts, and strays of one host, that are looked at. Callers who are passed over have calls under way, so no
--- more of them stand before the others than all couriers have threads.
-local LIMIT = 200
+-- Steps of one call, and callers that it looks at: those that are passed over have calls under way, so no more of them
+-- stand before the others than all couriers have threads.
+local STEPS, CALLERS = 50, 200
 
 local CLAIM_MS = 60000
 
--- The notice and the target of a call.
-local function parts_of(delivery)
-  return string.match(delivery, '^(.+):([^:]+)$')
+local function line(path)
+  return P .. 'calls:' .. path
 end
 
--- The job's own webhook, or the endpoint, as {url, secrets}; nil where it is gone, or disabled and not asked for.
-local function receiver_of(delivery)
-  local notice, target = parts_of(delivery)
-  if target == 'own' then
-    local url, secret = unpack(call('HMGET', P .. string.match(notice, '^[^:]+') .. ':hook', 'url', 'secret'))
-    return url and { url, secret and { secret } or {} }
+local function member(id, caller, host)
+  return caller .. ' ' .. host .. ' ' .. id
+end
+
+-- Calls under way of a caller, or to a caller's host (`<caller> <host>`); `!` follows the space.
+local function under_way(path)
+  return call('ZLEXCOUNT', P .. UNDER_WAY, '[' .. path .. ' ', '(' .. path .. '!')
+end
+
+function Webhooks.is_under_way(id, caller, host)
+  return call('ZSCORE', P .. UNDER_WAY, member(id, caller, host))
+end
+
+-- Lets a host have its turn.
+local function look(caller, host)
+  call('ZADD', line(caller), 'NX', now, host)
+  call('ZADD', P .. 'callers', 'NX', now, caller)
+end
+
+function Webhooks.line_up(id, caller, host)
+  call('ZADD', line(caller .. ' ' .. host), now, id)
+  look(caller, host)
+end
+
+-- Takes a call out, wherever it stands.
+function Webhooks.withdraw(id, caller, host)
+  local entry = member(id, caller, host)
+  call('ZREM', line(caller .. ' ' .. host), id)
+  call('ZREM', P .. LATER, entry)
+  if call('ZREM', P .. UNDER_WAY, entry) == 1 then
+    look(caller, host)
   end
-  local url, secret, disabled = unpack(call('HMGET', P .. target, 'url', 'secret', 'disabled'))
-  if not url or disabled and call('HEXISTS', P .. delivery, 'asked') == 0 then
+end
+
+local function parts_of(id)
+  return string.match(id, '^(.+):([^:]+)$')
+end
+
+-- What is known of a call, and its caller; nil where it is over.
+local function state_of(id)
+  local notice, target = parts_of(id)
+  local caller, json = unpack(call('HMGET', P .. notice, 'caller', 'to:' .. target))
+  return json and cjson.decode(json), caller
+end
+
+local function keep(id, state)
+  local notice, target = parts_of(id)
+  state.since = now
+  call('HSET', P .. notice, 'to:' .. target, cjson.encode(state))
+end
+
+local function drop(id)
+  local state, caller = state_of(id)
+  if state then
+    Webhooks.withdraw(id, caller, state.host)
+    Notices.close(parts_of(id))
+  end
+end
+
+-- Whether calls of a job's own webhook are still to be made.
+function Webhooks.untold(job)
+  return call('HEXISTS', P .. job .. ':ended', 'to:own') + call('HEXISTS', P .. job .. ':began', 'to:own') > 0
+end
+
+-- Forgets what happened to a job, with the calls that are still to be made.
+function Webhooks.drop_notices(job)
+  for _, notice in ipairs({ job .. ':began', job .. ':ended' }) do
+    for _, name in ipairs(call('HKEYS', P .. notice)) do
+      local target = string.match(name, '^to:(.+)$')
+      if target then
+        drop(notice .. ':' .. target)
+      end
+    end
+    call('DEL', P .. notice)
+  end
+end
+
+-- The clock was set back: calls that were taken or put off by the former clock wait as long as they were to, no longer.
+-- Those that the right clock put off stay, and so does what is beyond a bounded piece of work.
+function Webhooks.bring_forward()
+  local ahead = call('ZREVRANGEBYSCORE', P .. LATER, '+inf', '(' .. now, 'WITHSCORES', 'LIMIT', 0, 2000)
+  for i = 1, #ahead, 2 do
+    local state = state_of(string.match(ahead[i], '%S+$'))
+    local early = (state and state.since or now) - now
+    if early > 0 then
+      call('ZADD', P .. LATER, string.format('%.0f', ahead[i + 1] - early), ahead[i])
+    end
+  end
+end
+
+-- What a courier is given of a call; nil where its webhook is gone, or disabled and the caller did not ask for the call.
+local function given(id, state)
+  local notice, target = parts_of(id)
+  local own = target == 'own'
+  local to = fields_at(P .. (own and string.match(notice, '^[^:]+') .. ':hook' or target), { 'url', 'secret', 'disabled' })
+  if not to.url or to.disabled and not (own or state.asked) then
     return nil
   end
-  local secrets = { secret }
-  for former in pairs(Endpoints.formers_of(target)) do
+  local secrets = { to.secret }
+  for former in pairs(own and {} or Endpoints.formers_of(target)) do
     table.insert(secrets, former)
   end
-  return { url, secrets }
+  return { id, to.url, secrets, state.tries, call('HGETALL', P .. notice) }
 end
 
-local function given(delivery)
-  local url, secrets = unpack(receiver_of(delivery) or {})
-  local tries, notice = call('HGET', P .. delivery, 'tries'), parts_of(delivery)
-  return url and { delivery, url, secrets, tries, call('HGETALL', P .. notice) } or nil
+-- Puts calls in line whose time has come.
+local function bring_due()
+  for _, entry in ipairs(call('ZRANGEBYSCORE', P .. LATER, '-inf', now, 'LIMIT', 0, STEPS)) do
+    local caller, host, id = string.match(entry, '^(%S+) (%S+) (%S+)$')
+    call('ZREM', P .. LATER, entry)
+    call('ZREM', P .. UNDER_WAY, entry)
+    Webhooks.line_up(id, caller, host)
+  end
 end
 
-local function set_time(key, member, at)
-  if at == math.huge then
-    call('ZREM', key, member)
+-- The caller whose turn it is: the one with the fewest calls under way, of several the longest without a turn.
+local function next_caller()
+  local best, fewest = nil, a.room > a.reserved and math.huge or 0
+  for _, caller in ipairs(call('ZRANGE', P .. 'callers', 0, CALLERS - 1)) do
+    local count = under_way(caller)
+    if count == 0 then
+      return caller
+    elseif count < fewest then
+      best, fewest = caller, count
+    end
+  end
+  return best
+end
+
+-- Puts a caller or a host that had its turn after the others.
+local function turn_over(key, name)
+  local last = call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+  call('ZADD', key, string.format('%.0f', math.max(now, last + 1)), name)
+end
+
+-- The next call of a caller, and its host; nil where there is none at the host whose turn it is.
+local function next_call(caller)
+  local host = call('ZRANGE', line(caller), 0, 0)[1]
+  if not host then
+    call('ZREM', P .. 'callers', caller)
+    return nil
+  end
+  local path = caller .. ' ' .. host
+  local id = under_way(path) < a.per_host and call('ZPOPMIN', line(path))[1]
+  turn_over(P .. 'callers', caller)
+  if id then
+    turn_over(line(caller), host)
   else
-    call('ZADD', key, string.format('%.0f', at), member)
+    call('ZREM', line(caller), host)
   end
+  return id, host
 end
 
--- The time of the first in a line.
-local function first_time(key)
-  return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or math.huge)
-end
-
--- Puts calls back in line whose courier did not report within its lease.
-local function take_back(caller)
-  for _, delivery in ipairs(call('ZRANGEBYSCORE', P .. 'busy:' .. caller, '-inf', now, 'LIMIT', 0, LIMIT)) do
-    local _, host = Webhooks.place_of(delivery)
-    call('ZREM', P .. 'busy:' .. caller, delivery)
-    if host then
-      hang_up(delivery, caller, host)
-      Webhooks.await_turn(delivery, caller, host, now)
-      call('ZADD', P .. 'hosts:' .. caller, 'LT', now, host)
-    end
+-- Gives a call to the courier, unless nobody is to be called any more.
+local function lease(id, caller, host)
+  local state = state_of(id)
+  local delivery = state and given(id, state)
+  if not delivery then
+    drop(id)
+    return nil
   end
-end
-
--- The first call of a host that is due and still to be made; others are forgotten.
-local function first_due(caller, host)
-  local line = P .. 'calls:' .. caller .. ':' .. host
-  for _, delivery in ipairs(call('ZRANGEBYSCORE', line, '-inf', now, 'LIMIT', 0, LIMIT)) do
-    local notice = parts_of(delivery)
-    call('ZREM', line, delivery)
-    if call('EXISTS', P .. delivery, P .. notice) == 2 and receiver_of(delivery) then
-      return delivery
-    end
-    call('DEL', P .. delivery)
-    Notices.keep_notice(notice)
-  end
-end
-
-local function lease(delivery, caller, host)
-  call('HSET', P .. delivery, 'token', a.token, 'since', now)
-  call('ZADD', P .. 'calling:' .. caller .. ':' .. host, now + a.lease_ms, delivery)
-  call('ZADD', P .. 'busy:' .. caller, now + a.lease_ms, delivery)
-  call('SET', P .. 'claim:' .. a.token, delivery, 'PX', CLAIM_MS)
-end
-
--- Notes when a host next needs a look. A host that had its turn stands behind those that wait for theirs.
-local function look_later_at(caller, host)
-  local calling = P .. 'calling:' .. caller .. ':' .. host
-  local at = first_time(calling)
-  if call('ZCARD', calling) < a.per_host then
-    at = math.min(at, math.max(first_time(P .. 'calls:' .. caller .. ':' .. host), now))
-  end
-  set_time(P .. 'hosts:' .. caller, host, at)
-end
-
--- The next call of a caller, under its lease.
-local function next_of(caller)
-  for _, host in ipairs(call('ZRANGEBYSCORE', P .. 'hosts:' .. caller, '-inf', now, 'LIMIT', 0, LIMIT)) do
-    local full = call('ZCARD', P .. 'calling:' .. caller .. ':' .. host) >= a.per_host
-    local delivery = not full and first_due(caller, host)
-    if delivery then
-      lease(delivery, caller, host)
-    end
-    look_later_at(caller, host)
-    if delivery then
-      return delivery
-    end
-  end
-end
-
--- Callers who may have a call due now: fewest calls under way first, then the longest without a turn.
-local function callers_due()
-  local found, under_way, place = {}, {}, {}
-  for at, caller in ipairs(call('ZRANGEBYSCORE', P .. 'callers', '-inf', now, 'LIMIT', 0, LIMIT)) do
-    under_way[caller] = call('ZCOUNT', P .. 'busy:' .. caller, '(' .. now, '+inf')
-    place[caller] = at
-    if under_way[caller] == 0 or a.room > a.reserved then
-      table.insert(found, caller)
-    end
-  end
-  table.sort(found, function(one, other)
-    if under_way[one] ~= under_way[other] then
-      return under_way[one] < under_way[other]
-    end
-    return place[one] < place[other]
-  end)
-  return found
-end
-
--- For so long a caller is passed over whose calls cannot be read.
-local BROKEN_PAUSE_MS = 60000
-
-local function due_of(caller)
-  take_back(caller)
-  local delivery = next_of(caller)
-  -- The end of a lease needs a look as well.
-  local at = math.min(first_time(P .. 'hosts:' .. caller), first_time(P .. 'busy:' .. caller))
-  set_time(P .. 'callers', caller, math.max(at, now))
+  state.token = a.token
+  keep(id, state)
+  call('ZADD', P .. UNDER_WAY, 0, member(id, caller, host))
+  call('ZADD', P .. LATER, now + a.lease_ms, member(id, caller, host))
+  call('SET', P .. 'claim:' .. a.token, id, 'PX', CLAIM_MS)
   return delivery
 end
 
@@ -257,28 +194,35 @@ end
 -- Hosts with enough calls under way are passed over, and the last threads of a courier are reserved for callers without
 -- a call under way: when one caller's receivers hang, the others' calls are still made.
 --   a      token, lease_ms, per_host (calls at once to one host of a caller), room (threads of this courier that are free,
---          this one included), reserved (threads for callers without a call), event_s, max_events
---   writes calls:<caller>:<host>, calling:<caller>:<host>, busy:<caller>, hosts:<caller> and callers zsets, <call>
---          hash, claim:<token> string; forgets calls of what is gone or disabled
---   returns {id, url, secrets, tries, notice (a flat list)}, nil where nothing is due; all secrets sign; without any
---           the service's own does
+--          this one included), reserved (threads for callers without a call)
+--   returns {id, url, secrets, tries, notice (a flat list)}, nil where nothing is due, `again` where there is more to look
+--           at; all secrets sign; without any the service's own does
 --   repeat with the same token (a lost reply) answers the same call
 transition('deliver', { 'allow-oom' }, function()
-  local again = call('GET', P .. 'claim:' .. a.token)
-  if again then
-    return call('HGET', P .. again, 'token') == a.token and given(again) or nil
+  local taken = call('GET', P .. 'claim:' .. a.token)
+  local state = taken and state_of(taken)
+  if taken then
+    return state and state.token == a.token and given(taken, state) or nil
   end
-  for _, caller in ipairs(callers_due()) do
-    local ok, delivery = pcall(function() return due_of(caller) end)
+  bring_due()
+  for _ = 1, STEPS do
+    local caller = next_caller()
+    if not caller then
+      return nil
+    end
+    local ok, delivery = pcall(function()
+      local id, host = next_call(caller)
+      return id and lease(id, caller, host)
+    end)
     if not ok then
-      -- The other callers' webhooks are called all the same.
+      -- A call that cannot be read is out of its line by now; with a line, its caller waits for the next call.
+      call('ZREM', P .. 'callers', caller)
       set_aside('calls:' .. caller, delivery)
-      call('ZADD', P .. 'callers', now + BROKEN_PAUSE_MS, caller)
     elseif delivery then
-      return given(delivery)
+      return delivery
     end
   end
-  return nil
+  return 'again'
 end)
 
 -- Rows that a job keeps (two calls of ten tries and some replays), and that an endpoint keeps.
@@ -289,139 +233,109 @@ local function log_row(owner, rows)
   call('LTRIM', P .. owner .. ':deliveries', -rows, -1)
 end
 
--- Calls that wait for a disabled endpoint are forgotten when their turn comes.
-local function tell_endpoint(id)
-  if call('EXISTS', P .. id) == 1 then
-    log_row(id, ENDPOINT_ROWS)
-    if a.gone then
-      Endpoints.disable_endpoint(id, 'gone')
-    end
+-- Returns whether the job is to be forgotten: it is not to be stored, and nothing is still to be told of it.
+local function report_to_job(job, kind)
+  log_row(job, JOB_ROWS)
+  if a.gone then
+    call('HSET', P .. job .. ':hook', 'disabled', 1)
+    drop(job .. ':began:own')
+    drop(job .. ':ended:own')
+  elseif a.taken and kind == 'ended' then
+    call('HSETNX', P .. job .. ':hook', 'delivered', now)
   end
+  local record = read(job)
+  if not record or not record.status then
+    return false
+  end
+  Runs.expire_job(record)
+  write(record)
+  return record.unstored and not Webhooks.untold(job)
 end
 
 -- Records how a try of a webhook's call went: the call is over, or is tried again later.
---   a      id, notice, target, token, url (that was called), row (JSON text {event, at, ms, status, error}; for an
---          endpoint id as well), taken (true = the receiver has it), gone (true = it wants no more), delay_ms (until
---          the next try; absent = there is none), job_s, event_s, max_events
---   writes <call> and <notice> hashes, the lines of calls; <job>:hook hash and <job>:deliveries list, or the
---          endpoint's hash and list
+--   a      id, token, url (that was called), row (JSON text {event, at, ms, status, error}; for an endpoint id as well),
+--          taken (true = the receiver has it), gone (true = it wants no more), delay_ms (until the next try; absent =
+--          there is none), job_s
+--   writes the notice's hash, the lines above; <job>:hook hash and <job>:deliveries list, or the endpoint's
 --   returns written | moved (written; its endpoint has another url by now, and is called there at once) | forget
 --           (written, and its job is not to be stored: `purge`) | lost (another courier's, or deleted meanwhile; a
 --           repeat)
 transition('told', { 'allow-oom' }, function()
-  local function tell_job(job)
-    log_row(job, JOB_ROWS)
-    if a.gone then
-      call('HSET', P .. job .. ':hook', 'disabled', 1)
-      Webhooks.drop_call(job .. ':began:own')
-      Webhooks.drop_call(job .. ':ended:own')
-      Notices.keep_notice(job .. ':began')
-      Notices.keep_notice(job .. ':ended')
-    end
-    if a.taken and a.notice == job .. ':ended' then
-      call('HSETNX', P .. job .. ':hook', 'delivered', now)
-    end
-  end
-
-  -- The host of the url that the endpoint was given meanwhile: that its former url is gone says nothing about this one.
-  local function host_moved_to()
-    local url, host = unpack(call('HMGET', P .. a.target, 'url', 'host'))
-    return a.gone and url and url ~= a.url and host
-  end
-
-  if call('HGET', P .. a.id, 'token') ~= a.token then
+  local notice, target = parts_of(a.id)
+  local state, caller = state_of(a.id)
+  if not state or state.token ~= a.token then
     return 'lost'
   end
-  local caller, host = Webhooks.place_of(a.id)
-  local job = a.target == 'own' and string.match(a.notice, '^[^:]+')
-  local moved = host_moved_to()
-  hang_up(a.id, caller, host)
-  Webhooks.look_now(caller, host)
+  Webhooks.withdraw(a.id, caller, state.host)
+  -- That the former url of an endpoint is gone says nothing about its new one.
+  local url, host = unpack(call('HMGET', P .. target, 'url', 'host'))
+  local moved = a.gone and url and url ~= a.url
   if moved then
-    a.gone, a.delay_ms, host = nil, 0, moved
-    call('HSET', P .. a.id, 'host', host)
-    Webhooks.look_now(caller, host)
+    a.gone, a.delay_ms, state.host = nil, 0, host
   end
   if a.delay_ms and not a.gone then
-    call('HINCRBY', P .. a.id, 'tries', 1)
-    Webhooks.await_turn(a.id, caller, host, now + a.delay_ms)
+    state.token, state.tries = nil, state.tries + 1
+    keep(a.id, state)
+    call('ZADD', P .. LATER, now + a.delay_ms, member(a.id, caller, state.host))
   else
-    call('DEL', P .. a.id)
-    Notices.keep_notice(a.notice)
+    Notices.close(notice, target)
   end
-  if job then
-    tell_job(job)
-  else
-    tell_endpoint(a.target)
+  if target == 'own' then
+    return report_to_job(string.match(notice, '^([^:]+):(%l+)$')) and 'forget' or 'written'
   end
-  if moved then
-    return 'moved'
+  if url then
+    log_row(target, ENDPOINT_ROWS)
   end
-  if not job or not get(job, 'status') then
-    return 'written'
+  if url and a.gone then
+    -- Calls that wait for it are forgotten when their turn comes.
+    Endpoints.disable_endpoint(target, 'gone')
   end
-  Runs.expire_job(job, record(job), true)
-  return get(job, 'unstored') and not Runs.untold(job) and 'forget' or 'written'
+  return moved and 'moved' or 'written'
 end)
 
 -- Keeps the body of a notice before it is first sent, so that every call of the notice sends the same bytes.
---   a      id (of the call), notice, token
---   text   the body
---   writes <notice> hash
+--   a       id (of the call), token; text = the body
 --   returns the body to send, nil where the call is another courier's, or was deleted meanwhile
---   repeat answers the same
+--   repeat  answers the same
 transition('kept', { 'allow-oom' }, function()
-  if call('HGET', P .. a.id, 'token') ~= a.token then
+  local state, key = state_of(a.id), P .. parts_of(a.id)
+  if not state or state.token ~= a.token then
     return nil
   end
-  local key = P .. a.notice
-  local body = call('HGET', key, 'body')
-  if body then
-    return body
+  if call('HSETNX', key, 'body', text) == 1 then
+    call('HDEL', key, 'facts', 'result', 'data')
   end
-  call('HDEL', key, 'facts', 'result', 'data')
-  call('HSET', key, 'body', text)
-  return text
+  return call('HGET', key, 'body')
 end)
 
--- Tells a job's own webhook its end again, from the first try, whatever became of it before.
+-- Sends a job's own webhook its end again, from the first try, whatever became of it before.
 --   a      job, caller, job_s, worker_ttl_s, event_s, max_events
 --   writes <job>:ended and <job>:hook hashes, the lines of calls
 --   returns {word} for unhooked (it has none) | unended | expired (its answer is no longer kept), {queued, view}, nil
 --           where the caller has no such job
 --   repeat harmless: a call that waits is due at once, one that a courier has is left alone
 transition('replay', {}, function()
-  if not owned(a.job, a.caller) then
+  local job = owned(a.job, a.caller)
+  if not job then
     return nil
   end
-  if Runs.is_ending(a.job) then
-    Runs.catch_up(a.job)
-  end
-  local status, run, ended = fields(a.job, 'status', 'run', 'ended')
-  local notice, host = a.job .. ':ended', call('HGET', P .. a.job .. ':hook', 'host')
+  Runs.catch_up(job)
+  local hook = P .. a.job .. ':hook'
+  local host = call('HGET', hook, 'host')
   if not host then
     return { 'unhooked' }
-  end
-  if not status then
+  elseif not job.status then
     return { 'unended' }
+  elseif not Notices.tell_to(a.job .. ':ended', 'own', a.caller, host) then
+    return { 'expired' }
   end
-  if call('EXISTS', P .. notice) == 0 then
-    if status == 'succeeded' and not get(run, 'result') then
-      return { 'expired' }
+  call('HDEL', hook, 'disabled')
+  if not job.unstored then
+    job.till = nil
+    write(job)
+    for _, key in ipairs({ P .. a.job, hook, P .. a.job .. ':deliveries' }) do
+      call('PERSIST', key)
     end
-    call('HSET', P .. notice, 'type', 'job.' .. status, 'caller', a.caller, 'at', ended, unpack(seen(record(a.job))))
   end
-  Notices.tell_to(notice, 'own', a.caller, host)
-  Notices.keep_notice(notice)
-  call('HDEL', P .. a.job .. ':hook', 'disabled')
-  if get(a.job, 'unstored') then
-    local left = call('PTTL', P .. a.job)
-    call('PEXPIRE', P .. notice, left)
-    call('PEXPIRE', P .. notice .. ':own', left)
-  else
-    expire(a.job, false)
-    call('PERSIST', P .. a.job .. ':hook')
-    call('PERSIST', P .. a.job .. ':deliveries')
-  end
-  return { 'queued', Jobs.view(a.job) }
+  return { 'queued', Jobs.view(job) }
 end)

@@ -46,7 +46,7 @@ class Workers(Moves):
                 self.publish(claim)
                 self.advance(STEP_S * 1000 if end == "settle late" else 1)
                 if end.startswith("settle"):
-                    self.end(claim)
+                    self.end(claim, rest="c" if end == "settle late" else "")
                 else:
                     self.put_back(claim, FAILURE if end == "fail" else None)
 
@@ -56,9 +56,9 @@ class Workers(Moves):
         self.publish(self.some(self.good("run_"), at), text, back, again=again)
 
     @precondition(lambda self: self.good("run_"))
-    @rule(at=pick, error=st.sampled_from((None, None, BROKEN)), again=again)
-    def settle(self, at: int, error: JobError | None, again: bool) -> None:
-        self.end(self.some(self.good("run_"), at), error, again=again)
+    @rule(at=pick, error=st.sampled_from((None, None, BROKEN)), rest=st.just("") | texts, again=again)
+    def settle(self, at: int, error: JobError | None, rest: str, again: bool) -> None:
+        self.end(self.some(self.good("run_"), at), error, rest, again=again)
 
     @precondition(lambda self: self.good())
     @rule(at=pick, error=errors, died=st.booleans(), again=again)

@@ -55,10 +55,8 @@ def answerable(model: Model, work: Work, fingerprint: str) -> Work | None:
 
 def copy(model: Model, work: Work, source: Work, fingerprint: str) -> None:
     work.result, work.fingerprint = source.result, fingerprint
-    told = [data for kind, data in source.events if kind == "text"]
-    if told:
-        text, ids = "".join(data["text"] for data in told), [i for data in told for i in data["ids"]]
-        work.tell("text", start=0, text=text, ids=ids)
+    for data in [data for kind, data in source.events if kind == "text"]:
+        work.tell("text", **data)
     for job in work.live:
         job.cache = "HIT"
     model.end_run(work, "succeeded")
@@ -75,7 +73,7 @@ def append(model: Model, claim: Claim, start: int, text: str) -> str:
     return "ok"
 
 
-def settle(model: Model, claim: Claim, outcome: Result | JobError, fingerprint: str) -> str:
+def settle(model: Model, claim: Claim, outcome: Result | JobError, fingerprint: str, rest: str) -> str:
     known = model.runs.get(claim.id)
     if known and known.settled_by == claim.token:
         return "settled"
@@ -85,6 +83,9 @@ def settle(model: Model, claim: Claim, outcome: Result | JobError, fingerprint: 
     if not model.leave_late(run, "finish_by"):
         return "lost"
     run.settled_by = claim.token
+    if rest:
+        run.tell("text", start=len(run.text), text=rest, ids=[1])
+        run.text += rest
     if isinstance(outcome, JobError):
         model.end_run(run, "failed", outcome)
         return "settled"
@@ -136,11 +137,11 @@ def give_back(model: Model, claim: Claim, error: JobError | None, reason: str, d
 
 
 def renew(model: Model, worker: str, claims: Sequence[Claim]) -> list[str]:
-    """The tokens that are no longer good. What the worker never heard of goes back."""
+    """The tokens that are no longer good, or another's. What the worker never heard of goes back."""
     lost, lease_ms = [], model.lease_ms
     for claim in claims:
         work = model.holder_of(claim.id, claim.token)
-        if work is None:
+        if work is None or work.worker != worker:
             lost.append(claim.token)
         else:
             work.expires = model.now + lease_ms

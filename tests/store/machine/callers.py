@@ -8,8 +8,7 @@ from hypothesis.stateful import precondition, rule
 
 from shared.job import Priority, Times
 from shared.store import jobs
-from shared.store.admission import touch
-from shared.store.jobs import deleted
+from shared.store.files import deleted, touch
 from tests.store.machine.base import COSTS, again, pick
 from tests.store.machine.checks import misread
 from tests.store.machine.door import Terms
@@ -80,11 +79,12 @@ class Callers(Moves):
         terms = replace(Terms(hook=hook) if stored else UNSTORED, pending=True, times=times)
         self.submit(self.placing(key=None, **how), terms, again=again)
 
-    @rule(one=requests, other=requests, key=st.sampled_from(("everybody:a", "everybody:a", None)))
-    def ask_the_same(self, one: Any, other: Any, key: str | None) -> None:
+    @rule(one=requests, other=requests, shares=st.sampled_from((True, True, False)))
+    def ask_the_same(self, one: Any, other: Any, shares: bool) -> None:
         """And share the answer, where both may."""
+        key = {} if shares else {"key": None}
         for how in (one, other):
-            self.submit(self.placing(**{**how, "key": key}), Terms())
+            self.submit(self.placing("a", **how, **key), Terms())
 
     @rule(caller=people, priority=classes, cost=costs, start=seconds, finish=seconds)
     def ask_a_lot(self, caller: str, priority: Priority, cost: int, start: Any, finish: Any) -> None:

@@ -77,10 +77,10 @@ def replay(model: Model, job: Job) -> str:
     if not job.status:
         return "unended"
     key = f"{job.id}:ended"
-    if key not in model.book.notices:
-        if job.status == "succeeded" and (job.run is None or job.run.id not in model.runs):
-            return "expired"
-        model.book.notices[key] = model.book.notice(f"job.{job.status}", job.caller, job.ended, job.retain_ms)
+    notice = model.event(key)
+    if notice is None:
+        return "expired"
+    model.book.notices[key] = notice
     model.book.call_again(key, OWN, job.caller, job.hook, asked=False)
     job.disabled = False
     return "queued"
@@ -93,7 +93,7 @@ class Calls(Base):
         token, got = self.records.token(), list[DueDelivery | None]()
 
         def take() -> Seen | None:
-            got.append(self.records.run(webhook_deliveries.deliver(SETTINGS, token, room)))
+            got.append(self.records.errand(room, token))
             return _seen(got[-1])
 
         def expected() -> Seen | None:
@@ -109,7 +109,14 @@ class Calls(Base):
         """When calls that nobody waits for are forgotten is left to the store."""
         book = self.model.book
         void = [call for call in book.calls if book.is_void(call)]
-        book.lose([call for call in void if not self.records.client.exists(f"sl3:{call}")])
+        parts = {call: call.rpartition(":") for call in void}
+        book.lose(
+            [
+                c
+                for c, (key, _, to) in parts.items()
+                if not self.records.client.hexists(f"sl3:{key}", f"to:{to}")
+            ]
+        )
 
     def tell(self, errand: DueDelivery, how: str, *, again: bool = False) -> None:
         status = {"taken": 200, "gone": 410}.get(how, 500)
@@ -203,9 +210,10 @@ class Calls(Base):
             return
 
         def expected() -> str:
-            notice = self.model.book.notices.get(key)
+            notice = self.model.event(key)
             if notice is None or notice.caller != endpoint.caller:
                 return "expired"
+            self.model.book.notices[key] = notice
             self.model.book.call_again(key, id, endpoint.caller, endpoint.host, asked=True)
             return "queued"
 
@@ -222,7 +230,7 @@ class Calls(Base):
             found += [webhook_events.key_of(notice.id) or "" for notice in page.notices]
             if (after := page.next) is None:
                 break
-        assert found == [key for key in self.model.book.listed(caller) if key in self.model.book.notices]
+        assert found == [key for key in self.model.book.listed(caller) if self.model.event(key)]
 
     def hang_up(self) -> None:
         while self.model.book.endpoints:

@@ -1,39 +1,65 @@
 """Whether the store says what the model says; each difference is one line."""
 
+import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from shared.job import ENDED, Attempt, JobView
 from shared.store import jobs
+from shared.store.keys import INTAKE
 from tests.store.machine.model import Model
 from tests.store.machine.work import Job, Work
 from tests.support.invariants import Watch, misplaced, untold
-from tests.support.store import Records
+from tests.support.store import LANE, Records
 
-CALL, NOTICE = re.compile(r"^sl3:job_\w+:\w+:\w+$"), re.compile(r"^sl3:job_\w+:(began|ended)$")
-LASTING = {"sl3:arrivals", "sl3:lanes", "sl3:watched", "sl3:gap"}
-LASTING |= {"sl3:removing", "sl3:generations"}
+LANES = (LANE, INTAKE)
+NOTICE = re.compile(r"^sl3:job_\w+:(began|ended)$")
+ENDLESS = 2**63
+LASTING = re.compile(r"^sl3:(lanes|upkeep|lane:.*)$")
 
 
 def differences(records: Records, model: Model, watch: Watch) -> list[str]:
     """After any step."""
     dump = records.dump()
     found = [*misplaced(dump), *_runs(dump, model), *_holds(dump, model), *_views(records, model, watch)]
-    found += _unlike("rows beyond one", dump.get("sl3:extra", {}), _extra(model))
+    found += [*_lines(dump, model), *_claims(dump, model)]
     return [*found, *_calls(dump, model), *_notices(dump, model)]
 
 
-def _extra(model: Model) -> dict[str, str]:
-    """What runs with several answers take, by the sets that they are in."""
-    more: Counter[str] = Counter()
-    for run in model.runs.values():
-        if run.state == "queued":
-            more[f"queue:{run.lane}"] += run.rows - 1
-        elif run.state == "running":
-            more.update({f"running:{run.lane}": run.rows - 1, f"held:{run.worker}": run.rows - 1})
-    return {name: str(rows) for name, rows in more.items() if rows}
+def _lines(dump: dict[str, Any], model: Model) -> Iterator[str]:
+    """Who waits, each caller's work in the order in which it came."""
+    found = {
+        key.removeprefix("sl3:"): [work for work, _ in entries]
+        for key, entries in dump.items()
+        if key.startswith(("sl3:line:", "sl3:suspects:"))
+    }
+    expected: dict[str, list[str]] = {}
+    for lane in LANES:
+        for work in model.waiting(lane):
+            line = f"line:{lane}:{work.priority}:{work.caller}"
+            expected.setdefault(f"suspects:{lane}" if work.suspect else line, []).append(work.id)
+    yield from _unlike("the lines", found, expected)
+    later = {work: int(due) for work, due in dump.get("sl3:later", ())}
+    waits = {w.id: w.due for w in model.all_work() if w.state in ("scheduled", "retrying")}
+    yield from _unlike("what waits for its time", later, waits)
+
+
+def _claims(dump: dict[str, Any], model: Model) -> Iterator[str]:
+    """Who holds what, alone or beside others, and for how long."""
+    running = [work for work in model.all_work() if work.state == "running"]
+    leases = {w: int(end) for lane in LANES for w, end in dump.get(f"sl3:lease:{lane}", ())}
+    yield from _unlike("the leases", leases, {work.id: work.expires for work in running})
+    held = {
+        (key.removeprefix("sl3:held:"), token): claim
+        for key, claims in dump.items()
+        if key.startswith("sl3:held:")
+        for token, claim in claims.items()
+    }
+    company = {True: "*", False: ""}
+    expected = {(w.worker, w.token): f"{w.id} {w.lane} {w.rows}{company[w.company]}" for w in running}
+    if held != expected:
+        yield f"workers hold {held}, should hold {expected}"
 
 
 def misread(records: Records, model: Model, job: Job) -> list[str]:
@@ -51,17 +77,22 @@ def misread(records: Records, model: Model, job: Job) -> list[str]:
 def lasting(records: Records) -> list[str]:
     """What stays for ever and should not, once everything has ended."""
     stays = {key for key in records.key_names() if records.client.ttl(key) == -1}
-    return [f"{key} stays for ever" for key in stays - LASTING]
+    return [f"{key} stays for ever" for key in stays if not LASTING.match(key)]
 
 
 def _runs(dump: dict[str, Any], model: Model) -> Iterator[str]:
-    found = {key.removeprefix("sl3:") for key in dump if key.startswith("sl3:run_") and key.count(":") == 1}
+    found = {
+        key.removeprefix("sl3:")
+        for key, record in dump.items()
+        if key.startswith("sl3:run_") and key.count(":") == 1 and int(record.get("till", ENDLESS)) > model.now
+    }
     if found != set(model.runs):
         yield f"there are the runs {found}, not {set(model.runs)}"
     for run in model.runs.values():
         record = dump.get(f"sl3:{run.id}", {})
         yield from _unlike(run.id, _of_run(record), _expected_of(run))
         told = [fields["type"] for _, fields in dump.get(f"sl3:{run.id}:events", [])]
+        told += ["text" for _ in json.loads(record.get("rest", "[]"))]
         if told != _streamed(run):
             yield f"{run.id} told {told}, not {run.events}"
     entries = {key: run for key, run in dump.items() if key.startswith("sl3:cache:")}
@@ -78,10 +109,8 @@ def _streamed(run: Work) -> list[str]:
 
 
 def _of_run(record: dict[str, str]) -> dict[str, Any]:
-    shown = {
-        name: record.get(name, "") for name in ("state", "token", "worker", "caller", "chars", "failures")
-    }
-    return shown | {"deaths": record.get("deaths"), "priority": record.get("priority")}
+    shown = {name: record.get(name, "") for name in ("state", "token", "worker", "caller", "priority")}
+    return shown | {name: record.get(name, "0") for name in ("chars", "failures", "deaths")}
 
 
 def _expected_of(run: Work) -> dict[str, Any]:
@@ -109,25 +138,27 @@ def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
 
 def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
     """Each call of a webhook stands once in a line of its caller's host, or is made."""
-    found = {
-        key.removeprefix("sl3:"): (call["caller"], call["host"], int(call["tries"]), "asked" in call)
-        for key, call in dump.items()
-        if CALL.match(key)
-    }
+    found = {}
+    for key, notice in dump.items():
+        for name in [name for name in notice if name.startswith("to:")] if NOTICE.match(key) else ():
+            call = json.loads(notice[name])
+            id = f"{key.removeprefix('sl3:')}:{name.removeprefix('to:')}"
+            found[id] = (notice["caller"], call["host"], call["tries"], "asked" in call)
     expected = {
         name: (call.caller, call.host, call.tries, call.asked) for name, call in model.book.calls.items()
     }
     yield from _unlike("the calls", found, expected)
-    kinds = {kind: sorted(_members(dump, f"sl3:{kind}:")) for kind in ("calls", "calling", "busy")}
-    places = [(f"{call.caller}:{call.host}", name) for name, call in model.book.calls.items()]
-    if sorted(kinds["calls"] + kinds["calling"]) != sorted(places):
-        yield f"calls stand at {kinds}, not {places}"
-    if sorted((place.split(":")[0], call) for place, call in kinds["calling"]) != kinds["busy"]:
-        yield f"calls are made at {kinds['calling']}, counted at {kinds['busy']}"
+    later = [call for call, _ in dump.get("sl3:calls_later", ())]
+    lines = [f"{place} {call}" for place, call in _members(dump, "sl3:calls:") if " " in place]
+    places = [f"{call.caller} {call.host} {name}" for name, call in model.book.calls.items()]
+    if sorted(lines + later) != sorted(places):
+        yield f"calls stand in lines {lines} and later {later}, not {places}"
+    if strays := {call for call, _ in dump.get("sl3:calls_under_way", ())} - set(later):
+        yield f"calls under way have no end: {strays}"
 
 
 def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
-    """Each notice is there for as long as it is to be told or listed; each log has its order."""
+    """Each notice is there for as long as a call of it is to be made; each log has its order."""
     found = {
         key.removeprefix("sl3:"): (notice["type"], notice["caller"], int(notice["at"]))
         for key, notice in dump.items()

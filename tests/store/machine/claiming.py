@@ -1,7 +1,7 @@
 """Which work a worker may be handed: any head of a caller's line, and of suspects the first, alone."""
 
 from shared.store.claims import Again, Claim
-from shared.store.models import REMOVED
+from shared.store.constants import REMOVED
 from tests.store.machine import attempts
 from tests.store.machine.model import Model
 from tests.store.machine.turns import Ledger
@@ -81,7 +81,7 @@ def _pass(model: Model, work: Work) -> None:
 
 def _offered(model: Model, lane: str, worker: str) -> list[Work]:
     """What may be next for this worker."""
-    held, waiting = model.held(worker), [w for w in model.waiting(lane) if not w.newer]
+    held, waiting = model.held(worker), model.waiting(lane)
     if len(held) == 1 and held[0].suspect:
         return []
     lines: dict[tuple[str, str], Work] = {}

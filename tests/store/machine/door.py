@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from shared.job import Times
 from shared.store.admission import NOW, Placing
+from shared.store.constants import REMOVED
 from shared.store.keys import INTAKE
-from shared.store.models import REMOVED
 from tests.store.machine.model import Model
 from tests.store.machine.work import Job, Work
 
@@ -101,6 +101,7 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
         job.run, job.cache = hit, "HIT"
         hit.holders.add(job.id)
         hit.kept = max(hit.kept, model.now + model.retention_ms(job))
+        hit.logged = max(hit.logged, hit.kept, model.now + model.log_ms(job))
         model.end_job(job, "succeeded", len(hit.events), None, own=False)
         return "known"
     job.cache = "COALESCED" if run else "MISS" if placing.key else "BYPASS"
@@ -117,6 +118,7 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
             run.retain_ms = max(model.retention_ms(run), model.retention_ms(job))
         if run.started:
             model.announce(job, "began", "running")
+    job.run.log_ms = max(job.run.log_ms, model.log_ms(job))
     job.run.live.append(job)
     job.run.holders.add(job.id)
     return "known" if run else "queued"

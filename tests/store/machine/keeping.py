@@ -1,4 +1,4 @@
-"""What time brings: beats, deaths, deadlines, maintenance, pauses, another release."""
+"""What time brings: beats, deaths, deadlines, maintenance, pauses."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -126,14 +126,3 @@ class Upkeep(Moves):
             for _ in range(count):
                 self.claim(place)
             self.die(place)
-
-    @precondition(lambda self: any(not work.suspect for work in self.model.waiting(LANE)))
-    @rule(place=places, at=pick)
-    def another_release_writes(self, place: str, at: int) -> None:
-        """A worker of this release leaves it alone."""
-        work = self.some([w for w in self.model.waiting(LANE) if not w.suspect], at)
-        self.records.change(work.id, v=2)
-        work.newer = True
-        self.claim(place)
-        self.records.change(work.id, v=1)
-        work.newer = False

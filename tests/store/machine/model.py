@@ -8,9 +8,10 @@ from typing import Any
 
 from shared.result import JobError
 from shared.settings import Settings
-from shared.store.admission import HOLD_S, Placing
-from shared.store.workers import GAP_ROUNDS, GRACE_ROUNDS
-from tests.store.machine.telling import OWN, Book
+from shared.store.admission import Placing
+from shared.store.constants import GAP_ROUNDS, GRACE_ROUNDS
+from shared.store.files import HOLD_S
+from tests.store.machine.telling import OWN, Book, Notice
 from tests.store.machine.work import Job, Work
 
 LAST_PRINT_MS = 86_400_000
@@ -94,14 +95,27 @@ class Model:
         """How long an answer is kept after its end."""
         return self.result_ms if of.retain_ms is None else of.retain_ms
 
+    def log_ms(self, job: Job) -> int:
+        """For how long from its end the log tells it with its answer."""
+        event_ms = self.settings.retention.event_s * 1000
+        return 0 if job.quiet else min(event_ms if job.retain_ms is None else job.retain_ms, event_ms)
+
     def announce(self, job: Job, kind: str, status: str) -> None:
         type = f"job.{status}"
         targets = {} if job.quiet else self.book.targets(job.caller, type)
         if job.hook and not job.disabled:
             targets[OWN] = job.hook
         logged = kind == "ended" and not job.quiet
-        notice = self.book.notice(type, job.caller, self.now, job.retain_ms)
-        self.book.give(f"{job.id}:{kind}", notice, targets, logged=logged)
+        self.book.give(f"{job.id}:{kind}", Notice(type, job.caller, self.now), targets, logged=logged)
+
+    def event(self, key: str) -> Notice | None:
+        """A notice as it is kept, or as the records of its job tell it."""
+        job = self.jobs.get(key.partition(":")[0])
+        if key in self.book.notices or not (job and job.status and key.endswith(":ended")):
+            return self.book.notices.get(key)
+        if job.status == "succeeded" and (job.run is None or job.run.logged <= self.now):
+            return None
+        return Notice(f"job.{job.status}", job.caller, job.ended)
 
     def all_work(self) -> Iterator[Work]:
         yield from (run for run in self.runs.values() if not run.over)
@@ -186,6 +200,7 @@ class Model:
     def end_run(self, run: Work, status: str, error: JobError | None = None) -> None:
         run.token = run.worker = ""
         run.state, run.ended, run.kept = status, self.now, self.now + self.retention_ms(run)
+        run.logged = max(run.kept, self.now + run.log_ms)
         run.close_attempt(status, self.now)
         run.tell(status, **(error.model_dump() if error else {}))
         for job in run.live:
@@ -239,7 +254,11 @@ class Model:
         names = job.blobs
         if job.run is not None:
             job.run.holders &= self.jobs.keys()
-            if job.run.holders or self.runs.pop(job.run.id, None) is None:
+            if job.run.holders:
+                return set()
+            self.runs.pop(job.run.id, None)
+            stored, job.run.logged = job.run.logged > self.now, 0
+            if not stored:
                 return set()
             self.entries = {k: e for k, e in self.entries.items() if e[0] is not job.run}
             names = job.run.blobs

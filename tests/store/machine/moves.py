@@ -3,7 +3,7 @@
 from typing import Any
 
 from shared.job import ENDED, Priority
-from shared.result import JobError, Result
+from shared.result import JobError, Piece, Result
 from shared.store import claims
 from shared.store.admission import Placing
 from shared.store.claims import Again, Claim, Full
@@ -100,13 +100,17 @@ class Moves(Calls):
             again=again,
         )
 
-    def end(self, claim: Claim, error: JobError | None = None, *, again: bool = False) -> None:
+    def end(
+        self, claim: Claim, error: JobError | None = None, rest: str = "", *, again: bool = False
+    ) -> None:
+        """`rest` is text that was not published before."""
         run = self.model.runs.get(claim.id)
         by = (run and run.fingerprint) or PRINT
+        pieces = [Piece(len(run.text) if run else 0, rest, (1,))] if rest else []
         outcome: Result | JobError = error or answer(f"By {claim.token}.")
         self.do(
-            lambda: self.records.settle(claim, outcome, fingerprint=by),
-            lambda: attempts.settle(self.model, claim, outcome, by),
+            lambda: self.records.run(claims.settle(SETTINGS, claim, outcome, fingerprint=by, rest=pieces)),
+            lambda: attempts.settle(self.model, claim, outcome, by, rest),
             again=again,
         )
 
@@ -164,3 +168,4 @@ class Moves(Calls):
         self.do(lambda: sorted(self.records.due()), lambda: upkeep.due(self.model), again=again)
         self.do(lambda: set(self.records.expire()), lambda: upkeep.expire(self.model), again=again)
         self.do(lambda: dict(self.records.rescue()), lambda: upkeep.rescue(self.model), again=again)
+        self.do(self.records.fold, lambda: None, again=again)

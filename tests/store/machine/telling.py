@@ -22,13 +22,11 @@ class Call:
 
 @dataclass(eq=False)
 class Notice:
-    """Without a call it goes at `expires`, so long after it happened."""
+    """It goes with its last call."""
 
     type: str
     caller: str
     at: int
-    life_ms: int
-    expires: int | None = None
 
 
 @dataclass(eq=False)
@@ -68,16 +66,11 @@ class Book:
 
     def forget(self) -> None:
         """What was kept for a time is gone after it."""
-        self.notices = {k: n for k, n in self.notices.items() if n.expires is None or n.expires > self.now}
         self.logs = {caller: log for caller, log in self.logs.items() if log.expires > self.now}
 
     def targets(self, caller: str, type: str) -> dict[str, str]:
         """Hosts of the endpoints that want to know."""
         return {i: e.host for i, e in self.endpoints.items() if e.caller == caller and e.wants(type)}
-
-    def notice(self, type: str, caller: str, at: int, retain_ms: int | None) -> Notice:
-        """Lives as its job says, where that is shorter."""
-        return Notice(type, caller, at, min(self._event_ms, retain_ms or self._event_ms))
 
     def give(self, key: str, notice: Notice, targets: dict[str, str], *, logged: bool) -> None:
         if not targets and not logged:
@@ -92,25 +85,21 @@ class Book:
     def _write(self, key: str, caller: str) -> None:
         log = self.logs.setdefault(caller, Log())
         newest = log.entries[-1][0] if log.entries else 0
-        log.entries.append((max(self.now, newest + 1), key))
-        log.entries = [entry for entry in log.entries if entry[0] > self.now - self._event_ms]
+        place = max(self.now, newest + 1)
+        log.entries.append((place, key))
+        if newest // 1000 < place // 1000:
+            log.entries = [entry for entry in log.entries if entry[0] > self.now - self._event_ms][
+                -self._most :
+            ]
         log.expires = self.now + self._event_ms
-        for _ in range(min(len(log.entries) - self._most, 2)):
-            self.keep(log.entries.pop(0)[1])
 
     def listed(self, caller: str) -> list[str]:
         return [key for _, key in self.logs[caller].entries] if caller in self.logs else []
 
     def keep(self, key: str) -> None:
-        """For as long as a call of it is to be made, or its log lists it."""
-        notice = self.notices.get(key)
-        if notice is None:
-            return
-        notice.expires = None
+        """For as long as a call of it is to be made."""
         if not self.calls_of(key):
-            notice.expires = notice.at + notice.life_ms
-            if notice.expires <= self.now or key not in self.listed(notice.caller):
-                del self.notices[key]
+            self.notices.pop(key, None)
 
     def calls_of(self, key: str) -> list[str]:
         return [call for call in self.calls if call.startswith(f"{key}:")]

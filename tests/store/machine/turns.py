@@ -54,7 +54,7 @@ class Ledger:
         """What shares, with whom, and at what pace: classes in the lane, callers in their class."""
         flows: dict[str, tuple[str, int]] = {}
         for work in model.waiting(self._lane):
-            if not work.suspect and not work.newer:
+            if not work.suspect:
                 flows[work.priority] = ("", PACE[work.priority])
                 flows[f"{work.priority} {work.caller}"] = (work.priority, 1)
         return flows

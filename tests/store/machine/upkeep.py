@@ -1,7 +1,7 @@
 """What maintenance does and workers say of themselves, in plain Python."""
 
-from shared.store.models import REMOVED
-from shared.store.workers import GRACE_ROUNDS, State
+from shared.store.constants import GRACE_ROUNDS, REMOVED
+from shared.store.workers import State
 from tests.store.machine.attempts import POISON, count_death
 from tests.store.machine.model import Model, too_late
 from tests.support.store import LANE

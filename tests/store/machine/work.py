@@ -15,7 +15,8 @@ class Work:
     """What waits in a lane and is leased: a run, or a job whose inputs are fetched.
 
     `live` are the jobs that wait for it, `holders` the ids of all that may read it; `kept` is until when its
-    record stays after its end. `generation` is how often its model had been removed when it was taken in.
+    record stays after its end, and `log_ms` for how long from its end the log of ends reads it, which has it
+    until `logged`. `generation` is how often its model had been removed when it was taken in.
     Its text is `unread` until a caller is given some of it.
     """
 
@@ -44,7 +45,6 @@ class Work:
     deaths_alone: int = 0
     charged: bool = False
     company: bool = False
-    newer: bool = False
     attempts: list[Attempt] = field(default_factory=list)
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     text: str = ""
@@ -54,6 +54,8 @@ class Work:
     result: Result | None = None
     ended: int = 0
     kept: int = 0
+    log_ms: int = 0
+    logged: int = 0
     retain_ms: int | None = None
     stored: bool = True
 

@@ -38,7 +38,7 @@ def started(line: Line) -> BatchRunner:
 
 def made(id: str) -> BatchLease:
     batch = cast(Any, SimpleNamespace(id=id))
-    return BatchLease(batch, id, frozenset(), under_way=0, answered=0, pieces=1, room=0, now_ms=0)
+    return BatchLease(batch, id, frozenset(), under_way=0, answered=0, room=0, now_ms=0)
 
 
 async def test_a_process_ends_though_it_hears_of_a_batch_just_then() -> None:

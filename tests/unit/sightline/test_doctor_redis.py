@@ -81,14 +81,16 @@ def test_who_sees_new_jobs_refused_is_told_how_much_is_reserved_for_those_that_w
 ) -> None:
     configured(maxmemory="500mb")
     with Redis(port=server.port) as client:
-        client.set(f"{PREFIX}reserved", 500 * 2**20)
+        client.hset(f"{PREFIX}mem", mapping={"": 500 * 2**20, "shop": 510 * 2**20, "other": 2**20})
         try:
             checks = list(records.checks(settings(server)))
         finally:
-            client.delete(f"{PREFIX}reserved")
+            client.delete(f"{PREFIX}mem")
     (found,) = (check for check in checks if check.about == "memory")
     assert found.state == "problem"
-    assert "500.0 MiB more reserved for accepted work: new jobs are refused" in found.said
+    assert "500.0 MiB more reserved for accepted work" in found.said
+    assert "callers' records take 11.0 MiB (with reserves, most: shop 510.0, other 1.0)" in found.said
+    assert "new jobs are refused" in found.said
 
 
 def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) -> None:
@@ -125,6 +127,7 @@ def test_records_that_were_set_aside_are_named(server: RedisServer) -> None:
         finally:
             client.delete(f"{PREFIX}bad")
     assert (found.state, "run_1: it lacks lane" in found.said) == ("warning", True)
+    assert "/v1/admin/records" in str(found.fix)
 
 
 def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:

@@ -1,0 +1,62 @@
+"""The settings that the library's functions read, as one text that they decode once."""
+
+from pydantic_core import to_json
+
+from shared.result import JobError
+from shared.settings import Settings
+
+REMOVED = JobError(code="model_removed", message="The model was removed while this job waited for it.")
+LOST = JobError(code="internal_error", message="The job's run was lost; submit it again.", retryable=True)
+GAP_ROUNDS = 3
+"""After this many rounds of maintenance without a write, workers are taken to have been cut off too."""
+GRACE_ROUNDS = 4
+"""Renewals that workers get time for after such a gap."""
+_KNOWN: dict[int, tuple[Settings, str]] = {}
+MOST_KNOWN = 16
+
+
+def constants(settings: Settings) -> str:
+    """`_s` are seconds, `_ms` milliseconds; errors are JSON."""
+    known = _KNOWN.get(id(settings))
+    if known is None:
+        if len(_KNOWN) >= MOST_KNOWN:
+            _KNOWN.clear()
+        known = _KNOWN[id(settings)] = (settings, _text(settings))
+    return known[1]
+
+
+def _text(settings: Settings) -> str:
+    kept, queue = settings.retention, settings.queue
+    values = {
+        "result_s": kept.result_s,
+        "job_s": kept.job_s,
+        "event_s": kept.event_s,
+        "max_events": kept.max_events,
+        "idempotency_s": kept.idempotency_s,
+        "worker_ttl_s": queue.worker_ttl_s,
+        "gap_ms": (GAP_ROUNDS * queue.rescue_s + 1) * 1000,
+        "grace_ms": round(GRACE_ROUNDS * queue.renew_s * 1000),
+        "lease_ms": round(queue.lease_s * 1000),
+        "wait_ms": queue.start_by_s * 1000,
+        "patience_ms": settings.api.sync_limit_s * 1000,
+        "max_queued": queue.max_queued,
+        "max_failures": queue.max_failures,
+        "max_deaths": queue.max_deaths,
+        "backoff_ms": queue.backoff_s * 1000,
+        "failures": {name: _too_late(name).model_dump_json() for name in ("start_by", "finish_by")},
+        "removed": REMOVED.model_dump_json(),
+        "lost": LOST.model_dump_json(),
+        "poison": _poison(queue.max_deaths).model_dump_json(),
+    }
+    return to_json(values).decode()
+
+
+def _too_late(limit: str) -> JobError:
+    what = "begun" if limit == "start_by" else "ended"
+    return JobError(
+        code="deadline_exceeded", message=f"The job had not {what} in time.", param=limit, retryable=True
+    )
+
+
+def _poison(deaths: int) -> JobError:
+    return JobError(code="poison", message=f"{deaths} workers were lost on this request alone.")

@@ -1,0 +1,376 @@
+-- A lane is one model's line, or `intake`, the line of jobs whose inputs are to be fetched.
+--   lane:<lane>     hash  q: JSON of COUNTS (queue.lua), marks of operators (paused, draining, removed) and what
+--                         estimates.lua has learnt; beside it service_ms and what workers report (FACTS and more)
+--   lanes           set   lanes in which anything ever waited
+--   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
+--   worker:<id>     hash  what a worker reports of itself
+--   models          hash  lane → row (JSON) of a model that no models file names; removed, removing: sets of lanes
+
+local COUNTS = { 'n1', 'n2', 'n3', 'x1', 'x2', 'x3', 's1', 's2', 's3', 'v1', 'v2', 'v3', 'clock', 'cost', 'arrivals',
+  'wide_queued', 'wide_running', 'later', 'generation', 'epoch' }
+local FACTS = { 'rows', 'slots', 'service_ms', 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed' }
+
+-- Another model under a lane's id begins without what is known of the former one.
+local KNOWN = { 'rows', 'slots', 'service_ms', 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed', 'samples',
+  'chat_template', 'tools', 'sampling_rate', 'max_side', 'context_length', 'engine', 'engine_reason', 'reused', 'token_rule' }
+
+-- A lane as a table, the same one for whoever asks in this call; its `q` is written at the call's end where it was `changed`.
+function Lanes.of(name)
+  local lane = memo.lanes[name]
+  if not lane then
+    local found = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
+    lane = decoded(found[1] or '') or {}
+    for _, count in ipairs(COUNTS) do
+      lane[count] = lane[count] or 0
+    end
+    memo.lanes[name], memo.facts[name] = lane, found
+    lane.name, lane.facts = name, { rows = tonumber(found[2] or 1), slots = tonumber(found[3] or 1),
+      service_ms = tonumber(found[4] or nil) }
+  end
+  return lane
+end
+
+-- The `q` of a lane as it stands now, without counts of 0.
+local function json_of_lane(lane)
+  local name, facts, ready, running, changed = lane.name, lane.facts, lane.ready, lane.running, lane.changed
+  lane.name, lane.facts, lane.ready, lane.running, lane.changed = nil, nil, nil, nil, nil
+  for _, count in ipairs(COUNTS) do
+    lane[count] = lane[count] ~= 0 and lane[count] or nil
+  end
+  local json = next(lane) and cjson.encode(lane) or '{}'
+  for _, count in ipairs(COUNTS) do
+    lane[count] = lane[count] or 0
+  end
+  lane.name, lane.facts, lane.ready, lane.running, lane.changed = name, facts, ready, running, changed
+  return json
+end
+
+local function save(lane)
+  local found = memo.facts[lane.name]
+  if lane.changed and writable then
+    found[1], lane.changed = json_of_lane(lane), nil
+    call('HSET', P .. 'lane:' .. lane.name, 'q', found[1])
+  end
+  return found[1] or '{}'
+end
+
+function Lanes.save()
+  for _, lane in pairs(memo.lanes) do
+    save(lane)
+  end
+end
+
+-- Begins a new epoch of a lane: estimates from before are not scored by what follows.
+function Lanes.begin_epoch(lane)
+  lane.epoch, lane.changed = lane.epoch + 1, true
+end
+
+-- Sets or takes away a mark; returns whether that changed anything.
+function Lanes.mark(name, mark, on)
+  local lane = Lanes.of(name)
+  local changed = (lane[mark] or false) ~= on
+  lane[mark] = on or nil
+  if changed then
+    Lanes.begin_epoch(lane)
+  end
+  return changed
+end
+
+-- The workers that are ready, and how much is claimed.
+
+function Lanes.ready(lane)
+  lane.ready = lane.ready or call('ZCOUNT', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')
+  return lane.ready
+end
+
+function Lanes.running(lane)
+  lane.running = lane.running or call('ZCARD', P .. 'lease:' .. lane.name)
+  if lane.running == 0 and lane.wide_running > 0 then
+    lane.wide_running, lane.changed = 0, true
+  end
+  return lane.running
+end
+
+-- What is known of a lane: its `q`, and other facts as a flat list; `ahead` = how many pieces are begun before the one it is
+-- asked for.
+function Lanes.view(lane, ahead)
+  local facts = { 'ready', Lanes.ready(lane), 'running', Lanes.running(lane), 'now', now,
+    'loading', lane.ready == 0 and call('ZCOUNT', P .. 'loading:' .. lane.name, Upkeep.alive_since(), '+inf') or 0 }
+  for i, name in ipairs(FACTS) do
+    add(facts, name, memo.facts[lane.name][i + 1])
+  end
+  add(facts, 'ahead', ahead)
+  return { save(lane), facts }
+end
+
+-- Reads what is known of one model for its page: all of its record, a flat list.
+local function facts_of(name)
+  local view = Lanes.view(Lanes.of(name))
+  add(view[2], 'loading', call('ZCOUNT', P .. 'loading:' .. name, Upkeep.alive_since(), '+inf'))
+  for _, value in ipairs(call('HGETALL', P .. 'lane:' .. name)) do
+    table.insert(view[2], value)
+  end
+  return view
+end
+
+-- Callers of a class that are looked at for the work that waits longest: those whose turn is next, and those whose turn is last.
+local LOOKED_AT = 8
+
+-- The first piece in line of up to sixteen callers of each class, and a suspect: the one that waits longest is {created, queued
+-- at}.
+local function oldest(lane)
+  local created, queued_at
+  local function look(key)
+    local id = call('ZRANGE', key, 0, 0)[1]
+    local work = id and read(id)
+    if work and (not created or work.created < created) then
+      created, queued_at = work.created, work.queued_at
+    end
+  end
+  for class = 1, 3 do
+    local turns = Queue.turns_key(lane.name, class)
+    for _, range in ipairs(lane['n' .. class] > 0 and { { 0, LOOKED_AT - 1 }, { -LOOKED_AT, -1 } } or {}) do
+      for _, caller in ipairs(call('ZRANGE', turns, unpack(range))) do
+        look(Queue.line_key(lane.name, class, caller))
+      end
+    end
+  end
+  if lane.x1 + lane.x2 + lane.x3 > 0 then
+    look(P .. 'suspects:' .. lane.name)
+  end
+  return created, queued_at
+end
+
+-- Reads what is known of one model, and since when the first in its line waits.
+transition('lane', { 'no-writes' }, function()
+  local facts, _, since = facts_of(a.lane), oldest(Lanes.of(a.lane))
+  add(facts[2], 'first_queued_ms', since)
+  return facts
+end)
+
+local function workers(lane)
+  local found = {}
+  for _, state in ipairs({ 'ready', 'loading' }) do
+    for _, id in ipairs(call('ZRANGEBYSCORE', P .. state .. ':' .. lane, Upkeep.alive_since(), '+inf')) do
+      table.insert(found, { id, state, call('HGETALL', P .. 'worker:' .. id) })
+    end
+  end
+  return found
+end
+
+-- Work in no model's line: scheduled, between two attempts, or waiting for its inputs. Beyond this many entries a lane
+-- is taken to have such work.
+local ELSEWHERE = 500
+
+local function is_elsewhere(lane)
+  for _, key in ipairs({ 'lease:intake', 'deadlines' }) do
+    local ids = call('ZRANGE', P .. key, 0, ELSEWHERE)
+    for _, id in ipairs(ids) do
+      local work = read(id)
+      if work and work.model_lane == lane then
+        return true
+      end
+    end
+    if #ids > ELSEWHERE then
+      return true
+    end
+  end
+  return false
+end
+
+-- Reads what waits and who works, model by model: for each of `lanes` {facts, waiting by class {interactive, normal, batch},
+-- arrival of the oldest that waits (Unix ms, 0 = nothing waits), workers {{id, state, record}, …}, drained (1 = the lane takes
+-- nothing new, and nothing is left)}.
+transition('fleet', { 'no-writes' }, function()
+  local fleet = {}
+  for _, name in ipairs(a.lanes) do
+    local lane, counts = Lanes.of(name), {}
+    for class = 1, 3 do
+      counts[class] = lane['n' .. class] + lane['x' .. class]
+    end
+    local drained = lane.draining and Queue.waiting(lane) + Lanes.running(lane) == 0 and not is_elsewhere(name)
+    table.insert(fleet, { facts_of(name), counts, oldest(lane) or 0, workers(name), drained and 1 or 0 })
+  end
+  return fleet
+end)
+
+-- Longer than any outage that a worker outlives: after one, its last beat says whether it was alive before.
+local KEPT_S = 86400
+
+-- Keeps who is ready or loads up to date.
+local function present(lane, worker, state)
+  for _, kind in ipairs({ 'ready', 'loading' }) do
+    local key = P .. kind .. ':' .. lane
+    call('ZREMRANGEBYSCORE', key, '-inf', Upkeep.alive_since())
+    -- A clock that was set back.
+    call('ZREMRANGEBYSCORE', key, '(' .. now, '+inf')
+    if kind == state then
+      call('ZADD', key, now, worker)
+      call('EXPIRE', key, KEPT_S)
+    else
+      call('ZREM', key, worker)
+    end
+  end
+end
+
+-- Records that a worker lives, and what it reports of itself and its lane: worker, lane, state (loading | ready | gone), print,
+-- row (see claims.lua), facts (kept on the lane; '' forgets one; load_passed_ms is kept as the moment at which the load began),
+-- record (kept of the worker while it lives).
+-- Returns OK | outdated (its model has another row by now: the worker counts as gone) | forgotten (the worker is ready, but the
+-- store lost what was reported of the lane: it is to be reported again).
+transition('beat', { 'allow-oom' }, function()
+  Upkeep.watch()
+  local lane, record, prints = Lanes.of(a.lane), P .. 'worker:' .. a.worker, P .. 'prints:' .. a.lane
+  if Claims.outdated() then
+    present(a.lane, a.worker, 'gone')
+    call('DEL', record)
+    return 'outdated'
+  end
+  local was_ready = call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
+  -- Waits while no worker was ready say nothing about the estimates.
+  if a.state == 'ready' and Lanes.ready(lane) == 0 then
+    Lanes.begin_epoch(lane)
+  end
+  present(a.lane, a.worker, a.state)
+  if a.state == 'gone' then
+    call('DEL', record)
+  else
+    for name, value in pairs(a.record) do
+      call('HSET', record, name, value)
+    end
+    call('PEXPIRE', record, math.ceil(S.worker_ttl_s * 1000))
+  end
+  -- A worker that makes itself empty for a suspect (`claim`) is waited for while it is ready and a suspect waits.
+  local emptying = P .. 'emptying:' .. a.lane
+  if call('GET', emptying) == a.worker then
+    local goes_on = a.state == 'ready' and lane.x1 + lane.x2 + lane.x3 > 0
+    call('PEXPIRE', emptying, goes_on and S.lease_ms or 0)
+  end
+  if a.state == 'ready' then
+    call('ZADD', prints, now, a.print)
+    call('ZREMRANGEBYSCORE', prints, '-inf', now - KEPT_S * 1000)
+    call('EXPIRE', prints, KEPT_S)
+  elseif was_ready and a.print ~= '' then
+    -- Its answers are no longer read from the cache, unless another worker of this fingerprint beats.
+    call('ZADD', prints, now - S.worker_ttl_s * 1000 - 1, a.print)
+  end
+  -- The moments of a load are by the store's clock: the workers' clocks may differ.
+  if a.facts.load_passed_ms then
+    a.facts.load_started_ms, a.facts.load_passed_ms = now - a.facts.load_passed_ms, nil
+  end
+  for name, value in pairs(a.facts) do
+    if value == '' then
+      call('HDEL', P .. 'lane:' .. a.lane, name)
+    else
+      call('HSET', P .. 'lane:' .. a.lane, name, value)
+    end
+  end
+  -- What is reported once, as a model is loaded: its rows come with every beat.
+  local known = a.facts.engine or call('HEXISTS', P .. 'lane:' .. a.lane, 'engine') == 1
+  return a.state == 'ready' and not known and 'forgotten' or 'OK'
+end)
+
+-- A model that was removed and came back is another one: `generation` of its lane counts how often it was removed, and work
+-- remembers it. The lane of work's model where that was removed since the work was taken in; else nil.
+function Lanes.superseded(work)
+  local lane = Lanes.of(work.model_lane or work.lane)
+  return (work.generation or 0) < lane.generation
+end
+
+-- Reads {rows of models that operators added (flat list of lane and row), lanes of models that are removed, lanes where work from
+-- before a removal may still wait (flat list of lane and generation)}.
+transition('models', { 'no-writes' }, function()
+  local removing = {}
+  for _, lane in ipairs(call('SMEMBERS', P .. 'removing')) do
+    add(removing, lane, string.format('%.0f', Lanes.of(lane).generation))
+  end
+  return { call('HGETALL', P .. 'models'), call('SMEMBERS', P .. 'removed'), removing }
+end)
+
+local function reply(changed, answer)
+  ApiKeys.record(changed and 'done' or 'unchanged')
+  return ApiKeys.with_outcome(answer)
+end
+
+-- Serves a model from now on: one that no models file names, with its row (JSON), or one that was removed. Returns added |
+-- unchanged | conflict (it is served with another row).
+transition('model_add', { 'allow-oom' }, function()
+  local removed = call('SREM', P .. 'removed', a.lane) == 1
+  local before = call('HGET', P .. 'models', a.lane)
+  local other = a.row and before and before ~= a.row
+  if other and not removed then
+    return reply(false, 'conflict')
+  elseif other then
+    -- What is known of the former model under this id is not true of this one: its workers and cached answers go.
+    for _, kind in ipairs({ 'ready:', 'loading:', 'prints:' }) do
+      call('DEL', P .. kind .. a.lane)
+    end
+    call('HDEL', P .. 'lane:' .. a.lane, unpack(KNOWN))
+    for _, field in ipairs(Estimates.FIELDS) do
+      Lanes.of(a.lane)[field] = nil
+    end
+  end
+  if a.row then
+    call('HSET', P .. 'models', a.lane, a.row)
+  end
+  local changed = removed or a.row and not before
+  if changed then
+    -- A model that could not be loaded may be mended by now; a pause or drain was meant for the former one.
+    call('HDEL', P .. 'lane:' .. a.lane, 'failed')
+    for _, mark in ipairs({ 'paused', 'draining', 'removed' }) do
+      Lanes.mark(a.lane, mark, false)
+    end
+    Lanes.begin_epoch(Lanes.of(a.lane))
+  end
+  return reply(changed, changed and 'added' or 'unchanged')
+end)
+
+-- Removes a model: from this step on nothing is taken in or begun for it. What runs may finish; `model_sweep` ends what waits,
+-- even where the model is served again before that. Its row is kept, so that it is known what was removed.
+transition('model_remove', { 'allow-oom' }, function()
+  local changed = call('SADD', P .. 'removed', a.lane) == 1
+  if changed then
+    local lane = Lanes.of(a.lane)
+    lane.generation = lane.generation + 1
+    call('SADD', P .. 'removing', a.lane)
+    lane.paused, lane.draining = nil, nil
+    Lanes.mark(a.lane, 'removed', true)
+  end
+  return reply(changed, 'OK')
+end)
+
+-- Ends some of the work that waits since before its model was removed: of `jobs`, one step of a walk over all that have not ended.
+-- Where the walk is over (`done`: the model's generation as it began), the model is no longer walked for. Returns how many ended.
+transition('model_sweep', { 'allow-oom' }, function()
+  local ended = 0
+  each(a.jobs, function(id)
+    local job = read(id)
+    if not job or job.status or job.model_lane ~= a.lane then
+      return
+    end
+    local work = job.run and read(job.run) or job
+    if work.ended or work.state == 'running' or not Lanes.superseded(work) then
+      return
+    end
+    Runs.fail_work(work, S.removed)
+    ended = ended + 1
+  end)
+  if a.done and a.done == string.format('%.0f', Lanes.of(a.lane).generation) then
+    call('SREM', P .. 'removing', a.lane)
+  end
+  return ended
+end)
+
+-- Stops a model from taking new jobs; those that wait for it or run go on. `pause` undoes it.
+transition('drain', { 'allow-oom' }, function()
+  return reply(Lanes.mark(a.lane, 'draining', true), 'OK')
+end)
+
+-- Stops or resumes the claiming of one lane's work. A drained model that is resumed takes new jobs again, too.
+transition('pause', { 'allow-oom' }, function()
+  local changed = Lanes.mark(a.lane, 'paused', a.paused)
+  if not a.paused then
+    changed = Lanes.mark(a.lane, 'draining', false) or changed
+  end
+  return reply(changed, 'OK')
+end)

@@ -1,0 +1,86 @@
+"""An operator sees what fills the record store and which records are bad, and forgets those."""
+
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.keys import ADMIN, KEYED, calling, customer
+from tests.support.metrics import total
+
+RECORDS = "/v1/admin/records"
+JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(stage: Stage) -> None:
+    server = stage.hand.store.client
+    server.hset("sl3:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
+    server.set("sl3:aside:run_0b", "x")
+    async with await customer(stage.app, "one") as one:
+        assert (await one.get(RECORDS)).status_code == 403
+        assert (await one.delete(f"{RECORDS}/run_0b")).status_code == 403
+    async with calling(stage.app, ADMIN) as operator:
+        page = (await operator.get(RECORDS)).json()
+        replies = [await operator.delete(f"{RECORDS}/{id}") for id in ("run_0b", "calls:one", "run_0b")]
+        left = (await operator.get(RECORDS)).json()["data"]
+        acts = (await operator.get("/v1/admin/audit")).json()["data"][:3]
+    assert page["has_more"] is False
+    assert [(row["id"], row["reason"]) for row in page["data"]] == [
+        ("calls:one", "WRONGTYPE"),
+        ("run_0b", "it lacks lane"),
+    ]
+    assert [reply.status_code for reply in replies] == [204] * 3
+    assert left == []
+    assert not server.exists("sl3:aside:run_0b")
+    assert [(act["action"], act["subject"], act["outcome"]) for act in reversed(acts)] == [
+        ("record.forget", "run_0b", "done"),
+        ("record.forget", "calls:one", "done"),
+        ("record.forget", "run_0b", "not_found"),
+    ]
+
+
+async def test_forgetting_reaches_no_other_key(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        job = (await client.post("/v1/jobs", json=JOB)).json()["id"]
+        assert (await client.delete(f"{RECORDS}/{job}")).status_code == 204
+        assert (await client.get(f"/v1/jobs/{job}")).status_code == 200
+
+
+async def test_bad_records_are_counted_for_prometheus(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.metrics.KEPT_S", 0.0)
+    async with client_of(stage.app) as client:
+        counts = []
+        for id in ("run_0a", "run_0b"):
+            counts.append(total((await client.get("/metrics")).text, "sightline_store_records_set_aside"))
+            stage.hand.store.client.hset("sl3:bad", id, "why")
+    assert counts == [0, 1]
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_what_fills_the_store_is_said_and_names_of_callers_only_to_operators(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.store.headroom.LOOKED_AT_S", 0.0)
+    monkeypatch.setattr("shared.store.headroom.FILLING_KEPT_S", 0.0)
+    stage.hand.beat()
+    async with await customer(stage.app, "hog-of-all") as hog, calling(stage.app, ADMIN) as operator:
+        await hog.post("/v1/jobs", json=JOB)
+        with stage.server.nearly_full():
+            refused = await hog.post("/v1/jobs", json=JOB)
+            ready = await operator.get("/ready")
+            said = (await operator.get("/v1/admin/store")).json()
+            assert (await hog.get("/v1/admin/store")).status_code == 403
+        page = (await operator.get("/metrics")).text
+        again = (await operator.get("/ready")).json()["memory"]
+    memory = ready.json()["memory"]
+    assert (refused.status_code, ready.status_code) == (503, 200)
+    assert memory["full"]
+    assert 1 <= memory["room_in_s"] <= 600
+    assert memory["records"] + memory["rest"] == memory["used"] > 16 * 2**20
+    assert 0 < memory["records"] < memory["reserved"]
+    assert (again["full"], again["room_in_s"]) == (False, None)
+    (top,) = said["callers"]
+    assert top["caller"] == "hog-of-all"
+    assert top["bytes"] == memory["reserved"] + memory["records"]
+    assert "hog-of-all" not in ready.text + page
+    assert total(page, "sightline_store_memory_charged_bytes") == memory["records"]
