@@ -57,8 +57,8 @@ FAILURE = JobError(code="attempts_exhausted", message="It failed.", retryable=Tr
 ANSWER = jobs.answer("A red square.", tokens=3)
 _WORK = re.compile(r"^(job|run)_[0-9a-f]+(:.+)?$")
 LASTING = frozenset({"lanes", "lane", "prints", "upkeep", "mem", "keep"})
-"""Keys that outlive every job: the known lanes, what was measured of each, the fingerprints seen (a day), when
-maintenance looked last, and what callers are charged, which is taken off by the hour."""
+"""Keys that outlive every job: the known lanes, what was measured of each, the fingerprints seen (a day),
+when maintenance looked last, and what callers are charged, which is taken off by the hour."""
 
 
 class Soak:

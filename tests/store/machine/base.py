@@ -70,7 +70,7 @@ class Base(RuleBasedStateMachine):
     def do(self, transition: Callable[[], T], expected: Callable[[], T], *, again: bool = False) -> T:
         """One transition on the store and on the model, at a time of its own.
 
-        `again` = its reply was lost, and it is made once more.
+        `again` = its reply was lost, and it is made once more; what says so itself would go on.
         """
         self._sound = False
         self.advance(1)
@@ -78,10 +78,16 @@ class Base(RuleBasedStateMachine):
         self.records.finish()
         self._same(reply, expected())
         self._follow_order()
-        if again:
+        if again and reply != "again":
             before = self._kept()
             self._same(transition(), expected())
-            assert self._kept() == before, "once more changed something"
+            after = self._kept()
+            changed = [
+                f"once more {key} turns from {before.get(key)} to {after.get(key)}"
+                for key in after.keys() | before.keys()
+                if after.get(key) != before.get(key)
+            ]
+            assert not changed, "\n".join(changed)
         return reply
 
     def _follow_order(self) -> None:

@@ -15,6 +15,8 @@ from tests.store.machine.telling import OWN, Book, Notice
 from tests.store.machine.work import Job, Work
 
 LAST_PRINT_MS = 86_400_000
+BEATS_MS = 86_400_000
+"""So long after the last beat of all it is still known who was alive then."""
 
 
 def too_late(name: str) -> JobError:
@@ -37,6 +39,7 @@ class Model:
         self.prints: dict[str, int] = {}
         self.ready: dict[str, int] = {}
         self.loading: dict[str, int] = {}
+        self.beaten = {"ready": 0, "loading": 0}
         self.paused = self.draining = self.removed = False
         self.generation = 0
         self.told: dict[str, set[str]] = {}
@@ -86,6 +89,9 @@ class Model:
         self.named = {k: n for k, n in self.named.items() if n[2] > self.now}
         self.uploads = {k: till for k, till in self.uploads.items() if till > self.now}
         self.emptying = {k: e for k, e in self.emptying.items() if e[1] > self.now}
+        for known, word in ((self.ready, "ready"), (self.loading, "loading")):
+            if self.beaten[word] + BEATS_MS <= self.now:
+                known.clear()
 
     def _kept(self, job: Job, job_ms: int) -> bool:
         kept_ms = job_ms if job.retain_ms is None else job.retain_ms

@@ -62,7 +62,7 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
         for name in [n for n, beaten in known.items() if n == worker or beaten <= model.alive_since]:
             del known[name]
         if state == word:
-            known[worker] = model.now
+            known[worker] = model.beaten[word] = model.now
     if state == "ready":
         model.prints[fingerprint] = model.now
     elif was_ready:
