@@ -232,10 +232,17 @@ local function mend_job(job)
   return not run and put_back(job) or nil
 end
 
+-- Entries of a caller's list that one call looks at.
+local LOOKED_AT = 50
+
 -- Looks at some records (names of keys without their prefix), and mends them. Returns a flat list: finding, count, …
 transition('audit', { 'allow-oom' }, function()
   local counts, flat = {}, {}
   each(a.names, function(id)
+    if string.find(id, '^jobs:') or string.find(id, '^pair:') then
+      -- A caller that comes no more would leave the names of its jobs for long.
+      Jobs.cut(P .. id, call('ZRANGE', P .. id, 0, LOOKED_AT - 1))
+    end
     local record = (string.find(id, '^job_%x+$') or string.find(id, '^run_%x+$')) and read(id)
     local what = record and not record.ended and (is_run(id) and mend_run or mend_job)(record)
     if what then
