@@ -17,7 +17,7 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
     texts = {name: text for name, text in stored.items() if name not in GROUPS}
     for group in GROUPS:
         for name, value in json.loads(stored.get(group, "{}")).items():
-            texts[name] = value if isinstance(value, str) else json.dumps(value)
+            texts[name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return texts
 
 
