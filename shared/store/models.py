@@ -12,7 +12,7 @@ from shared.store.views import pairs
 
 MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
 REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
-AT_ONCE = 50
+AT_ONCE = 20
 """Jobs that one step looks at."""
 
 

@@ -7,7 +7,7 @@ from shared.store.script import Script, ScriptCall
 EXPIRE, DUE, PAUSE, FINISH = Script("expire"), Script("due"), Script("pause"), Script("finish")
 AT_ONCE = 100
 """Jobs or runs that one round moves."""
-PIECE = 100
+PIECE = 40
 """Jobs ended, and targets told of it, in one call: under a millisecond of the store's thread."""
 
 

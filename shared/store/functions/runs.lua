@@ -258,8 +258,11 @@ function Runs.end_run(run, status, failure, known, texts)
   if opener then
     Runs.end_job(opener, status, run.end_id, false, failure)
   end
-  if run.joined and end_joined(run.id, PIECE) <= 0 then
-    call('RPUSH', P .. 'ending', run.id)
+  if run.joined then
+    memo.budget = end_joined(run.id, memo.budget or PIECE)
+    if memo.budget <= 0 then
+      call('RPUSH', P .. 'ending', run.id)
+    end
   end
   if worker and not known then
     wake(worker, 'state')
