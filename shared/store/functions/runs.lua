@@ -278,7 +278,9 @@ local function leave_intake(job, outcome)
     Queue.withdraw(lane, job)
   else
     call('ZREM', P .. 'later', job.id)
-    Queue.count_later(job, -1)
+    if job.state == 'scheduled' then
+      Queue.count_later(job, -1)
+    end
   end
   Queue.close_attempt(job, outcome)
   for digest in string.gmatch(job.blobs or '', '%S+') do
