@@ -77,6 +77,8 @@ class Base(RuleBasedStateMachine):
         reply = transition()
         self.records.finish()
         self._same(reply, expected())
+        for ledger in self.ledgers.values():
+            ledger.look(self.model)
         self._follow_order()
         if again and reply != "again":
             before = self._kept()

@@ -95,8 +95,8 @@ def _offered(model: Model, lane: str, worker: str) -> list[Work]:
     patient = model.now - suspect.queued_at <= PATIENCE_MS
     if not held:
         own = CLASSES.index(suspect.priority)
-        urgent = [w for w in heads if patient and CLASSES.index(w.priority) < own]
-        return urgent if urgent and len(urgent) == len(heads) else [suspect, *urgent]
+        urgent = any(CLASSES.index(w.priority) < own for w in heads)
+        return heads if patient and urgent else [suspect]
     return [] if _empties(model, lane, worker, patient) else heads
 
 
