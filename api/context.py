@@ -45,7 +45,7 @@ class Connections:
     async def aclose(self) -> None:
         await self.wakeups.aclose()
         await self.nudger.aclose()
-        await self.store.client.aclose()
+        await self.store.aclose()
 
 
 @dataclass(frozen=True)

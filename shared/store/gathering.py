@@ -21,13 +21,24 @@ class Gathering(Generic[T, R]):
         self._exchange = exchange
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._sender: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def ask(self, item: T) -> R:
+        """Raises CancelledError once this is closed."""
+        if self._closed:
+            raise asyncio.CancelledError
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send())
         return await answer
+
+    async def aclose(self) -> None:
+        """Ends the exchange under way: a thread may ask until its loop is gone."""
+        self._closed = True
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait([self._sender])
 
     async def _send(self) -> None:
         batch: list[tuple[T, asyncio.Future[R]]] = []
@@ -39,7 +50,7 @@ class Gathering(Generic[T, R]):
                     _resolve(answer, reply)
         finally:
             self._sender = None
-            # Only where the process is stopping: nobody is left to answer them.
+            # Only where the process is stopping.
             for _, answer in (*batch, *self._waiting):
                 answer.cancel()
 

@@ -154,4 +154,5 @@ class AsyncNudger:
         await pipeline.execute()
 
     async def aclose(self) -> None:
+        await self._gathering.aclose()
         await self._client.aclose()

@@ -191,8 +191,13 @@ class AsyncStore:
         self.client: Any = client
         self._gathering: Gathering[_Asked, Any] = Gathering(self._exchange)
 
+    async def aclose(self) -> None:
+        """End calls under way, which are cancelled, and close the connections."""
+        await self._gathering.aclose()
+        await self.client.aclose()
+
     async def run(self, call: ScriptCall[T]) -> T:
-        """Raises Unavailable `store_unavailable`."""
+        """Raises Unavailable `store_unavailable`, CancelledError where this is closed."""
         asked = _Asked(call.script, call.argv)
         with reaching():
             try:

@@ -206,7 +206,7 @@ async def test_made_up_keys_do_not_fill_the_memory(stage: Stage, monkeypatch: py
         with pytest.raises(CallerError):
             await keyring.use(new_secret(), "192.0.2.7")
     assert len(keyring._known) <= 3
-    await store.client.aclose()
+    await store.aclose()
 
 
 @keyed

@@ -17,7 +17,7 @@ from shared.store.script import AsyncStore, connect_async
 async def opened(redis_settings: RedisSettings) -> AsyncIterator[AsyncStore]:
     store = connect_async(redis_settings)
     yield store
-    await store.client.aclose()
+    await store.aclose()
 
 
 async def test_the_cache_answers_the_same_question_and_no_other(opened: AsyncStore) -> None:

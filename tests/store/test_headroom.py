@@ -26,7 +26,7 @@ async def store(redis_settings: RedisSettings) -> AsyncIterator[AsyncStore]:
     yield opened
     await opened.client.config_set("maxmemory", 0)
     await opened.client.config_set("maxmemory-policy", "noeviction")
-    await opened.client.aclose()
+    await opened.aclose()
 
 
 async def test_a_nearly_full_store_refuses_new_work(store: AsyncStore) -> None:

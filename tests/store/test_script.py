@@ -50,7 +50,7 @@ async def test_threads_and_asyncio_read_the_same_records(redis_settings: RedisSe
         assert await tasks.run(call) == threads.run(call)
     finally:
         threads.client.close()
-        await tasks.client.aclose()
+        await tasks.aclose()
 
 
 async def test_a_thread_reads_the_same_records_through_the_loop(redis_settings: RedisSettings) -> None:
@@ -61,7 +61,7 @@ async def test_a_thread_reads_the_same_records_through_the_loop(redis_settings: 
             (await asyncio.to_thread(store.run, call)).state == (await tasks.run(call)).state == "no_worker"
         )
     finally:
-        await tasks.client.aclose()
+        await tasks.aclose()
 
 
 def test_a_thread_whose_loop_ends_is_told_that_there_is_no_store() -> None:
@@ -95,6 +95,19 @@ def test_a_thread_that_asks_when_its_loop_is_over_is_told_so_too() -> None:
         asyncio.run(process()).run(jobs.lane(SETTINGS, "model.m"))
 
 
+async def test_a_thread_that_asks_while_its_process_stops_leaves_nothing_to_a_closed_loop(
+    redis_settings: RedisSettings,
+) -> None:
+    tasks = connect_async(redis_settings)
+    store, call = LoopStore(tasks), jobs.lane(SETTINGS, "model.m")
+    await asyncio.to_thread(store.run, call)
+    await tasks.aclose()
+
+    with pytest.raises(Unavailable, match="ending"):
+        await asyncio.to_thread(store.run, call)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 def nowhere() -> Store:
     return Store(Redis(port=free_port(), retry=Retry(NoBackoff(), 0), decode_responses=True))
 
@@ -119,7 +132,7 @@ async def test_asyncio_callers_learn_it_too() -> None:
     store = connect_async(RedisSettings.model_validate({"url": f"redis://127.0.0.1:{free_port()}/0"}))
     with pytest.raises(Unavailable):
         await store.run(jobs.lane(SETTINGS, "model.m"))
-    await store.client.aclose()
+    await store.aclose()
 
 
 class Waits:

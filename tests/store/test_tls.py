@@ -49,7 +49,7 @@ async def by_asyncio(redis: RedisSettings) -> bool:
         return await nudger.send([LANE])
     finally:
         await nudger.aclose()
-        await store.client.aclose()
+        await store.aclose()
 
 
 async def hears(redis: RedisSettings) -> bool:

@@ -130,5 +130,5 @@ async def opened(server: RedisServer, folder: Path) -> AsyncIterator[Shop]:
     hand = Hand(settings, threads, MODELS.rows[0])
     yield Shop(settings, store, hand, nudger, Blobs(settings.blobs))
     await nudger.aclose()
-    await store.client.aclose()
+    await store.aclose()
     threads.client.close()

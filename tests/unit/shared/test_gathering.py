@@ -101,3 +101,19 @@ async def test_nobody_waits_for_ever_on_an_exchange_that_broke() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await Gathering(broken).ask(1)
+
+
+async def test_a_process_that_stops_leaves_no_exchange_under_way_and_begins_none() -> None:
+    exchange = Exchange()
+    gathering = Gathering(exchange)
+    asked = asyncio.create_task(gathering.ask(1))
+    await under_way(exchange)
+
+    await gathering.aclose()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    with pytest.raises(asyncio.CancelledError):
+        await gathering.ask(2)
+    assert exchange.batches == [[1]]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
