@@ -1,7 +1,7 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
@@ -25,17 +25,34 @@ WAITING = ("n1", "n2", "n3", "x1", "x2", "x3")
 """How much waits in a lane, by class: in its line, and suspects (`functions/queue.lua`)."""
 
 
+LANE_FACTS = (
+    "rows",
+    "slots",
+    "service_ms",
+    "load_started_ms",
+    "load_ms",
+    "load_guess_ms",
+    "load_basis",
+    "failed",
+    *("free_p50", "free_p90", "busy_p50", "busy_p90", "scored", "within_p50", "within_p90"),
+)
+"""FACTS of `functions/lanes.lua`."""
+
+
 def lane(reply: list[Any]) -> Lane:
-    """What `Lanes.view` gives: the state of a lane as JSON, and other facts as a flat list."""
-    facts: dict[str, Any] = json.loads(reply[0]) | pairs(reply[1])
+    """What `Lanes.view` gives; the page of a model has all other facts, too."""
+    ready, loading, running, now_ms, ahead, (state, *values), *more = reply
+    facts: dict[str, Any] = json.loads(state or "{}")
+    facts |= {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
+    facts |= pairs(more[0]) if more else {}
     return Lane(
-        ready=int(facts["ready"]),
-        loading=int(facts["loading"]),
+        ready=ready,
+        loading=loading,
         queued=sum(facts.get(count, 0) for count in WAITING),
-        running=int(facts["running"]),
+        running=running,
         extra_queued=facts.get("wide_queued", 0),
         extra_running=facts.get("wide_running", 0),
-        now_ms=int(facts["now"]),
+        now_ms=now_ms,
         first_queued_ms=_number(facts, "first_queued_ms"),
         rows=int(facts.get("rows", 1)),
         slots=int(facts.get("slots", 1)),
@@ -59,7 +76,7 @@ def lane(reply: list[Any]) -> Lane:
         draining="draining" in facts,
         factors={kind: _factors(facts, kind) for kind in KINDS},
         calibration=_calibration(facts),
-        ahead=int(facts.get("ahead", -1)),
+        ahead=ahead,
     )
 
 
@@ -92,18 +109,26 @@ def job(reply: list[Any] | None) -> JobView | None:
     """The reply of `view`."""
     if not reply:
         return None
-    job_id, record, run, progress, result, origin, lane_fields, hook, deliveries = reply
+    job_id, *texts, result, origin, lane_fields, hook, deliveries = reply
     facts = lane(lane_fields) if lane_fields else None
     answer = _result(result, origin) if result else None
-    computed = _run(run, progress)
-    job = _view(job_id, ended_with(json.loads(record), computed), computed, facts, answer, len(result))
+    computed = _run(texts[2:])
+    job = _view(job_id, ended_with(record(texts[:2]), computed), computed, facts, answer, len(result))
     return replace(job, hook=_hook(pairs(hook), deliveries)) if hook else job
 
 
-def _run(fields: str, progress: str) -> Record:
+def record(texts: Iterable[str]) -> Record:
+    """The fields of a job or run: JSON objects, of which later ones change what earlier ones say."""
+    fields: Record = {}
+    for text in filter(None, texts):
+        fields |= json.loads(text)
+    return fields
+
+
+def _run(texts: Iterable[str]) -> Record:
     """Empty also where the record of an ended job's run cannot be read."""
     try:
-        return dict(json.loads(fields) | json.loads(progress or "{}")) if fields else {}
+        return record(texts)
     except (ValueError, TypeError):
         return {}
 
@@ -118,7 +143,7 @@ def ended_with(job: Record, run: Record) -> Record:
 
 def answer_bytes(reply: list[Any] | None) -> int:
     """The size of the answer in a reply of `view`."""
-    return len(reply[4]) if reply else 0
+    return len(reply[6]) if reply else 0
 
 
 def _view(
@@ -275,9 +300,9 @@ def chapter(reply: list[Any] | None, after: int) -> Chapter | None:
     """The reply of `follow`. A job that ended by itself gets its own last event after its run's."""
     if not reply:
         return None
-    record, run_record, progress, rest, entries, whole, before = reply
-    run = _run(run_record, progress)
-    job = ended_with(json.loads(record), run)
+    *texts, rest, entries, whole, before = reply
+    run = _run(texts[2:])
+    job = ended_with(record(texts[:2]), run)
     own, ended = bool(job.get("own")), "status" in job
     last = int((job.get("last") if ended else run.get("seq")) or 0)
     known = [*_first(run), *map(_event, entries)]

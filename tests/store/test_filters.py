@@ -148,14 +148,15 @@ def test_the_lists_of_pairs_go_with_the_records_that_they_name(records: Records)
 def test_a_list_of_a_pair_is_cut_where_it_is_read_and_where_it_grows(records: Records) -> None:
     gone = [ask(records, {"shop": "7"}) for _ in range(4)]
     records.client.delete(*(f"sl3:{job}" for job in gone[:2]))
-    # One in four looks after the list.
-    for _ in range(4):
+    # One in sixteen looks after the list.
+    for _ in range(300):
         ask(records, {"shop": "7"})
     (key,) = pair_keys(records)
-    assert records.client.zcard(key) == 6
+    assert records.client.zcard(key) == 302
     records.client.delete(f"sl3:{gone[2]}")
-    assert len(shown(records, metadata={"shop": "7"})) == 5
-    assert records.client.zcard(key) == 5
+    found = records.listed(limit=400, metadata={"shop": "7"})
+    assert found is not None and len(found.views) == 301
+    assert records.client.zcard(key) == 301
 
 
 def test_a_cursor_names_no_other_caller_s_jobs(records: Records) -> None:

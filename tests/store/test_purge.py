@@ -170,3 +170,25 @@ def test_what_is_deleted_is_gone_although_the_record_of_another_job_of_it_ran_ou
     assert records.purge(third.id) == [PICTURE]
     assert not any(kind in key for key in remains(records) for kind in ("run_", "cache:", "blob:"))
     assert records.submit("q").cache == "MISS"
+
+
+def test_a_shared_answer_stays_until_the_last_of_many_jobs_is_deleted(records: Records) -> None:
+    jobs = [records.submit("q") for _ in range(40)]
+    records.settle(records.claim())
+    records.finish()
+    for job in jobs[:-1]:
+        records.purge(job.id)
+    assert records.view(jobs[-1].id).result is not None
+    records.purge(jobs[-1].id)
+    assert not records.client.exists(f"sl3:{jobs[0].run_id}")
+
+
+def test_who_holds_an_answer_is_forgotten_with_it_also_after_all_others_were_deleted(
+    records: Records,
+) -> None:
+    records.beat()
+    first, second = records.submit("q"), records.submit("q")
+    records.settle(records.claim())
+    records.purge(second.id)
+    assert records.submit("q").cache == "HIT"
+    assert records.client.ttl(f"sl3:{first.run_id}:holders") > 0

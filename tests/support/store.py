@@ -29,7 +29,7 @@ from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store, WritesRefused
-from shared.store.views import WAITING, Chapter
+from shared.store.views import LANE_FACTS, WAITING, Chapter
 from tests.support.stored import change, fields_of, unpacked
 
 T = TypeVar("T")
@@ -321,8 +321,10 @@ class Records:
         return workers.lane_state(self.store, lane)
 
     def change_lane(self, **fields: Any) -> None:
-        """Sets fields of the state of a lane."""
-        self.client.hset(f"sl3:lane:{LANE}", "q", json.dumps(self.lane_state() | fields))
+        """Sets counts and facts of a lane."""
+        facts = {name: fields.pop(name) for name in list(fields) if name in LANE_FACTS}
+        counts = json.dumps(self.lane_state() | fields)
+        self.client.hset(f"sl3:lane:{LANE}", mapping=facts | {"q": counts})
 
     def key_names(self) -> set[str]:
         return set(self.client.keys("sl3:*"))

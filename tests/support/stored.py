@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-GROUPS = ("r", "t", "q")
+GROUPS = ("r", "s", "t", "q")
 """Fields of a hash that hold several of a record's as one JSON object."""
 
 
@@ -24,9 +24,12 @@ def unpacked(stored: dict[str, str]) -> dict[str, str]:
 def change(client: Any, id: str | None, **fields: Any) -> None:
     """Sets fields of a record; None removes one."""
     stored = client.hgetall(f"sl3:{id}")
-    progress = json.loads(stored.get("t", "{}"))
+    records = {group: json.loads(stored[group]) for group in GROUPS if group in stored}
     for name, value in fields.items():
-        group = "q" if "q" in stored else "t" if name in progress else "r"
-        record = json.loads(stored[group]) | {name: value}
-        stored[group] = json.dumps({name: value for name, value in record.items() if value is not None})
-        client.hset(f"sl3:{id}", group, stored[group])
+        group = next(
+            (group for group in ("t", "s") if name in records.get(group, {})), "q" if "q" in stored else "r"
+        )
+        records[group][name] = value
+    for group, record in records.items():
+        kept = {name: value for name, value in record.items() if value is not None}
+        client.hset(f"sl3:{id}", group, json.dumps(kept))

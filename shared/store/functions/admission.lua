@@ -15,8 +15,9 @@ local LONGEST_WAIT_S = 2764800
 -- The life of a list is renewed once a day.
 local DAY_S = 86400
 
--- One job in so many, by the last digit of its id, looks through the lists that it enters.
-local A_LOOK = 4
+-- One job in so many, by the last digit of its id, looks at as many of the oldest jobs in the lists that it enters, and at as many
+-- at random.
+local A_LOOK = 16
 
 local function live_prints(lane)
   local key = P .. 'prints:' .. lane
@@ -67,8 +68,12 @@ local function prolong(run, job)
   if new - till < SLACK_MS and gone - now - left < SLACK_MS then
     return false
   end
-  run.till = gone > new and new or nil
-  call('PEXPIRE', P .. run.id, string.format('%.0f', gone - now))
+  if gone > new then
+    run.till = new
+  else
+    unset(run, 'till')
+  end
+  call('PEXPIRE', P .. run.id, gone - now)
   for _, suffix in ipairs({ ':events', ':holders', ':asked' }) do
     call('EXPIRE', P .. run.id .. suffix, seconds, 'GT')
   end
@@ -122,7 +127,7 @@ end
 local function open_run(job, p, request, uploaded)
   local lane = Lanes.of(p.lane)
   local run = create(p.run, { job = job.id, caller = p.caller, model = p.model, lane = p.lane,
-    priority = p.priority, hash = p.hash, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows, size = #request,
+    priority = p.priority, hash = p.hash, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows,
     scope = p.key and Runs.scope_of(p.key, p.hash), generation = lane.generation > 0 and lane.generation or nil, retain_s = job.retain_s,
     unstored = job.unstored, request_id = job.request_id, trace = job.trace })
   note_job(run, job)
@@ -228,7 +233,7 @@ local function known_key()
 end
 
 -- The lists in which a job stands: jobs:<caller>, and pair:<caller>:<digest> for each pair of its metadata, zsets by creation.
--- They hold ids for as long as records may live; one of the oldest and one at random is looked at for each job that comes.
+-- They hold ids for as long as records may live.
 local function list(job)
   local seconds = math.max(S.job_s, S.event_s, job.retain_s or 0) + LONGEST_WAIT_S + DAY_S
   local keys = { P .. 'jobs:' .. job.caller }
@@ -240,12 +245,11 @@ local function list(job)
     if call('TTL', key) < seconds - DAY_S then
       call('EXPIRE', key, seconds)
     end
-    if tonumber(string.sub(job.id, -1), 16) % A_LOOK == 0 then
+    if string.sub(job.id, -1) == '0' then
       Jobs.cut(key, call('ZRANGE', key, 0, A_LOOK - 1))
       Jobs.cut(key, call('ZRANDMEMBER', key, -A_LOOK))
     end
   end
-  return keys
 end
 
 -- Writes down a job that was let in, under its webhook, its key and its lists.
@@ -387,7 +391,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room
     Files.release(digest, job.id)
   end
   for _, name in ipairs({ 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs', 'generation', 'lane', 'cost', 'started' }) do
-    job[name] = nil
+    unset(job, name)
   end
   job.t, job.admitted = { server = job.t.server }, a.token
   call('HDEL', P .. job.id, 'request', 'terms')

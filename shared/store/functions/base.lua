@@ -45,9 +45,9 @@ local function add(fields, name, value)
   end
 end
 
--- Records: a job (job_…) and a run (run_…) is a hash. Its field `r` holds its fields as one JSON object; a run's `t` those
--- that change with each piece of text, `m` what its caller is charged (memory.lua); large texts stand beside them. A call
--- reads a record once and writes it once.
+-- Records: a job (job_…) and a run (run_…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
+-- a run's `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua), and large texts.
+-- A call reads a record once and writes it once.
 local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' }, job = { 'caller', 'model_lane', 'created' } }
 
 -- A record that cannot be read is put aside for so long, for somebody to look at.
@@ -77,10 +77,11 @@ local function each(ids, act)
   end
 end
 
-local function fault(id, found, record, t)
+-- Why a record cannot be read; nil where it can.
+local function fault(id, found, record)
   if found.err then
     return found.err
-  elseif not record or not t then
+  elseif not record then
     return 'its fields are no JSON object'
   end
   for _, name in ipairs(NEEDED[string.sub(id, 1, 3)] or {}) do
@@ -90,30 +91,35 @@ local function fault(id, found, record, t)
   end
 end
 
+-- One table of what a record was created with and what has changed; only changes are in the table itself.
+local function parsed(id, r, s, t)
+  local created, changes, progress = decoded(r or ''), decoded(s or '{}'), decoded(t or '{}')
+  if created and changes and progress then
+    created.id, created.t, created.queued_at = id, progress, created.queued_at or created.created
+    return setmetatable(changes, { __index = created })
+  end
+end
+
 -- A record as it is stored: a table of its fields, the same one for whoever asks in this call, with its `id` and its
 -- progress `t`; and the texts asked for. nil where there is none, or none that can be read.
 local function stored(id, ...)
   local record = memo.records[id]
   if record == nil or ... then
-    local found = redis.pcall('HMGET', P .. id, 'r', 't', 'm', ...)
+    local found = redis.pcall('HMGET', P .. id, 'r', 's', 't', 'm', ...)
     if record == nil then
-      local t, why
-      record = false
-      if found.err or found[1] then
-        record, t = decoded(found[1] or ''), decoded(found[2] or '{}')
-        why = fault(id, found, record, t)
-      end
+      local exists = found.err or found[1] or found[2]
+      record = exists and not found.err and parsed(id, found[1], found[2], found[3])
+      local why = exists and fault(id, found, record)
       if why then
         set_aside(id, why)
         record = false
-      elseif record then
-        record.id, record.t = id, t
-        memo.json[id], memo.charges[id] = { found[1], found[2] or '' }, found[3]
       end
+      record = record or false
+      memo.json[id], memo.charges[id] = { found[1], found[2] or '', found[3] or '' }, found[4]
       memo.records[id] = record
     end
     if record and ... then
-      return record, unpack(found, 4, 3 + select('#', ...))
+      return record, unpack(found, 5, 4 + select('#', ...))
     end
   end
   return record or nil
@@ -127,33 +133,32 @@ local function read(id, ...)
   end
 end
 
--- The JSON texts of a record and of its progress, and the texts asked for, without a look into them; nil where there is none, or
--- it is seen no longer.
-local function read_raw(id, ...)
-  if memo.records[id] == nil then
-    local found = redis.pcall('HMGET', P .. id, 'r', 't', ...)
-    local till = not found.err and found[1] and string.match(found[1], '"till":(%d+)')
-    if not found.err and found[1] and not (till and now >= tonumber(till)) then
-      return found[1], found[2] or '', unpack(found, 3, 2 + select('#', ...))
-    end
-    return nil
-  end
-  local found = { read(id, ...) }
-  if found[1] then
-    return memo.json[id][1], memo.json[id][2], unpack(found, 2, 1 + select('#', ...))
-  end
+-- The JSON texts {r, s, t} of a record, as they were read or written last.
+local function json_of(record)
+  return memo.json[record.id]
 end
 
--- The JSON texts of a record and of its progress, as they were read or written last.
-local function json_of(record)
-  local json = memo.json[record.id]
-  return json[1], json[2]
+-- The same without a look into them, and the texts asked for; nil where there is none, or it is seen no longer.
+local function read_raw(id, ...)
+  if memo.records[id] ~= nil then
+    local found = { read(id, ...) }
+    return found[1] and json_of(found[1]), unpack(found, 2, 1 + select('#', ...))
+  end
+  local found = redis.pcall('HMGET', P .. id, 'r', 's', 't', ...)
+  if found.err or not found[1] then
+    return nil
+  end
+  local json = { found[1], found[2] or '', found[3] or '' }
+  local till = string.match(json[2], '"till":(%d+)') or string.match(json[1], '"till":(%d+)')
+  if not (till and now >= tonumber(till)) then
+    return json, unpack(found, 4, 3 + select('#', ...))
+  end
 end
 
 -- Begins a record: a table of its fields.
 local function create(id, record)
   record.id, record.t = id, {}
-  memo.records[id] = record
+  memo.records[id], memo.json[id] = record, { '', '', '' }
   return record
 end
 
@@ -162,18 +167,47 @@ local function delete(id)
   call('DEL', P .. id)
 end
 
+-- The table with what a record was created with; the record itself where this call creates it.
+local function created_of(record)
+  local meta = getmetatable(record)
+  return meta and meta.__index or record
+end
+
+-- Takes away a field, whenever it was written.
+local function unset(record, name)
+  local created = created_of(record)
+  record[name] = nil
+  if created[name] ~= nil then
+    created[name], memo.json[record.id][1] = nil, ''
+  end
+end
+
+-- Work was queued when it was created, where its record does not say otherwise: a number costs more than it seems.
+local function encode_created(record)
+  local id, t, queued_at = record.id, record.t, record.queued_at
+  record.id, record.t, record.queued_at = nil, nil, queued_at ~= record.created and queued_at or nil
+  local json = cjson.encode(record)
+  record.id, record.t, record.queued_at = id, t, queued_at
+  return json
+end
+
 -- Writes a record, with texts as names and values in turn.
 local function write(record, ...)
-  local id, t = record.id, record.t
-  record.id, record.t = nil, nil
-  local json, progress = cjson.encode(record), next(t) and cjson.encode(t) or memo.json[id] and '{}'
-  record.id, record.t = id, t
-  memo.json[id] = { json, progress or '' }
-  if progress then
-    call('HSET', P .. id, 'r', json, 't', progress, ...)
-  else
-    call('HSET', P .. id, 'r', json, ...)
+  local id, t, created = record.id, record.t, created_of(record)
+  local json, fields = memo.json[id], { ... }
+  if created == record or json[1] == '' then
+    json[1] = encode_created(created)
+    add(fields, 'r', json[1])
   end
+  if created ~= record then
+    json[2] = cjson.encode(record)
+    add(fields, 's', json[2])
+  end
+  if next(t) or json[3] ~= '' then
+    json[3] = next(t) and cjson.encode(t) or '{}'
+    add(fields, 't', json[3])
+  end
+  call('HSET', P .. id, unpack(fields))
 end
 
 local function is_run(id)
@@ -189,10 +223,11 @@ end
 -- Settings come as one JSON text, the same one in almost every call.
 local settings = { text = '', value = nil }
 
-local function set_up(flags, given)
-  call, memo, writable = redis.call, { records = {}, json = {}, charges = {}, bytes = {}, lanes = {}, facts = {} }, flags[1] ~= 'no-writes'
-  if given ~= settings.text then
-    settings.text, settings.value = given, given ~= '' and cjson.decode(given) or nil
+local function set_up(flags, constants)
+  call, writable = redis.call, flags[1] ~= 'no-writes'
+  memo = { records = {}, json = {}, charges = {}, bytes = {}, lanes = {} }
+  if constants ~= settings.text then
+    settings.text, settings.value = constants, constants ~= '' and cjson.decode(constants) or nil
   end
   S = settings.value
 end
@@ -225,27 +260,34 @@ local function transition(name, flags, body)
   end)
 end
 
+-- Arguments by name: `places` of the function's names in its `values`; that of a number is negative.
+local places, values
+local arguments = { __index = function(own, name)
+  local place = places[name]
+  local value = place and values[math.abs(place)]
+  if value and value ~= '' then
+    own[name] = place < 0 and tonumber(value) or value
+    return own[name]
+  end
+end }
+
 -- The same for functions that every job passes: {settings, arguments in the order of their names, text}, where '' is absent and
 -- a name with # a number. A test's clock comes as a key: <prefix><Unix ms>.
 local function hot(name, names, flags, body)
-  local order
+  local own
   register(name, flags, function(keys, argv)
     set_up(flags, argv[1])
     now = keys[1] and tonumber(string.sub(keys[1], #P + 1)) or clock()
-    if not order then
-      order = {}
+    if not own then
+      own = {}
+      local place = 1
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
-        table.insert(order, { word, number == '#' })
+        place = place + 1
+        own[word] = number == '#' and -place or place
       end
     end
-    a = {}
-    for i, parameter in ipairs(order) do
-      local value = argv[i + 1]
-      if value ~= '' then
-        a[parameter[1]] = parameter[2] and tonumber(value) or value
-      end
-    end
-    text = argv[#order + 2]
+    places, values = own, argv
+    a, text = setmetatable({}, arguments), argv[#argv]
     return finished(pcall(body))
   end)
 end

@@ -265,7 +265,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
     call('SET', Runs.cache_key(run, a.print), run.id, 'EX', run.retain_s or S.result_s)
   end
   local lane = Lanes.of(run.lane)
-  call('HSET', P .. 'lane:' .. lane.name, 'service_ms', Estimates.service_ms(lane.facts.service_ms, a.took_ms))
+  Lanes.note(lane, 'service_ms', Estimates.service_ms(Lanes.fact(lane, 'service_ms'), a.took_ms))
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
   for digest in string.gmatch(run.missed and run.blobs or '', '%S+') do
     Files.regain(digest)

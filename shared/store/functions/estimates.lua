@@ -1,7 +1,5 @@
 -- When work begins, as shared/estimate.py tells it: the wait is reckoned from what was measured, and two factors of it
 -- are promised, p50 and p90, learnt apart for when a row is free and when all are busy. FIRST is assumed before.
-Estimates.FIELDS = { 'free_p50', 'free_p90', 'busy_p50', 'busy_p90', 'scored', 'within_p50', 'within_p90' }
-
 local FIRST = { p50 = 1, p90 = 3, service_ms = 1000 }
 local SHARE = { p50 = 0.5, p90 = 0.9 }
 
@@ -13,14 +11,13 @@ local STEP, AMENDS, MEMORY = 0.05, 3, 0.999
 local FREE_MS = 3
 
 -- How many pieces are begun before one with `own` of its caller's before it: every caller at this one's pace, every class
--- at its own. `waiting` (pieces by class) and `callers` (those of its class with work) count the piece itself.
+-- at its own. `waiting` (pieces by rank of class) and `callers` (those of its class with work) count the piece itself.
 function Estimates.ahead(waiting, class, own, callers)
   local count = own + math.min((callers - 1) * (own + 1), math.max(waiting[class] - own - 1, 0))
   local mine = count + 1
-  for _, other in ipairs(Queue.CLASSES) do
-    if other ~= class then
-      count = count + math.min(waiting[other],
-        math.floor(mine * Queue.PACE[Queue.RANK[class]] / Queue.PACE[Queue.RANK[other]]))
+  for other = 1, 3 do
+    if other ~= class and waiting[other] > 0 then
+      count = count + math.min(waiting[other], math.floor(mine * Queue.PACE[class] / Queue.PACE[other]))
     end
   end
   return count
@@ -32,52 +29,55 @@ end
 local function reckon(lane, first, ready, places)
   local running = Lanes.running(lane)
   local taken = running + lane.wide_running
-  local over = taken - ready * lane.facts[places]
+  local over = taken - ready * (Lanes.fact(lane, places) or 1)
   if first + over < 0 then
     return FREE_MS, 'free'
   end
   over = first + (over > 0 and over * running / taken or over)
   -- What is being computed counts as half done.
-  local turns = (over + (running > 0 and 0.5 or 1)) / (ready * lane.facts.rows)
-  return turns * (lane.facts.service_ms or FIRST.service_ms), 'busy'
+  local turns = (over + (running > 0 and 0.5 or 1)) / (ready * (Lanes.fact(lane, 'rows') or 1))
+  return turns * (Lanes.fact(lane, 'service_ms') or FIRST.service_ms), 'busy'
 end
 
 local function factor(lane, kind, name)
-  return lane[kind .. '_' .. name] or FIRST[name]
+  return Lanes.fact(lane, kind .. '_' .. name) or FIRST[name]
 end
 
--- Notes in a new run when it is expected to begin. There is no estimate without a ready worker.
+-- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, and the lane's epoch.
+-- There is no estimate without a ready worker.
 function Estimates.promise(lane, run, first)
   local ready = Lanes.ready(lane)
   if ready == 0 or lane.paused then
     return
   end
-  run.reckoned, run.kind = reckon(lane, first, ready, 'slots')
-  run.p50 = run.reckoned * factor(lane, run.kind, 'p50')
-  run.p90 = math.max(run.p50, run.reckoned * factor(lane, run.kind, 'p90'))
-  run.epoch = lane.epoch or 0
+  local ms, kind = reckon(lane, first, ready, 'slots')
+  local p50, p90 = ms * factor(lane, kind, 'p50'), ms * factor(lane, kind, 'p90')
+  run.promise = string.format('%s %d %d %d %d', kind, ms, p50, math.max(p50, p90), lane.epoch)
 end
 
 -- Milliseconds until a new run would have ended, for a caller who waits for the answer.
 function Estimates.answer_ms(lane, first)
-  return reckon(lane, first, Lanes.ready(lane), 'rows') + (lane.facts.service_ms or 0)
+  return reckon(lane, first, Lanes.ready(lane), 'rows') + (Lanes.fact(lane, 'service_ms') or 0)
 end
 
 -- Scores the estimate of a run that begins for the first time, and learns from it. A factor moves so that in the long run the
 -- share aimed at lies below it (Robbins and Monro 1951; Gibbs and Candès 2021 for the aim).
 function Estimates.score(lane, run)
-  local kind, reckoned, scored = run.kind, run.reckoned, lane.scored or 0
+  local kind, ms, p50, p90, epoch = string.match(run.promise or '', '(%S+) (%d+) (%d+) (%d+) (%d+)')
+  if tonumber(epoch) ~= lane.epoch then
+    return
+  end
+  local promised, scored, learnt = { p50 = tonumber(p50), p90 = tonumber(p90) }, Lanes.fact(lane, 'scored') or 0, {}
   local took, step = now - run.queued_at, math.max(STEP, 10 / (scored + 10))
-  for name, share in pairs(reckoned and run.epoch == lane.epoch and SHARE or {}) do
-    local kept, own = lane['within_' .. name] or 0, factor(lane, kind, name)
+  for name, share in pairs(SHARE) do
+    local kept, own = Lanes.fact(lane, 'within_' .. name) or 0, factor(lane, kind, name)
     local aim = share + AMENDS * (share * scored - kept) / math.max(scored, 100)
     aim = math.min(math.max(aim, 0.02), 0.98)
-    local below = took <= reckoned * own and 1 or 0
-    lane[kind .. '_' .. name] = math.min(math.max(own * math.exp(step * (aim - below)), 0.01), 1000)
-    lane['within_' .. name] = MEMORY * kept + (took <= run[name] and 1 or 0)
-    lane.scored, lane.changed = MEMORY * scored + 1, true
+    local below = took <= ms * own and 1 or 0
+    add(learnt, kind .. '_' .. name, math.min(math.max(own * math.exp(step * (aim - below)), 0.01), 1000))
+    add(learnt, 'within_' .. name, MEMORY * kept + (took <= promised[name] and 1 or 0))
   end
-  run.kind, run.reckoned, run.p50, run.p90, run.epoch = nil, nil, nil, nil, nil
+  Lanes.note(lane, 'scored', MEMORY * scored + 1, unpack(learnt))
 end
 
 -- The measured service time, now that one more run took `took_ms`.

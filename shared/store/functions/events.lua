@@ -142,7 +142,7 @@ local function stretch(run, after)
   return found, 1
 end
 
--- Reads a job's events after one id: {job's record, run's record or '', its progress, rest or '', entries of the stream, 1
+-- Reads a job's events after one id: {job's r and s, run's r, s and t, rest or '', entries of the stream, 1
 -- where that is all of it, the stream's entry `after`}; nil where the caller has no such job.
 local function follow()
   local job = owned(a.job, a.caller)
@@ -159,11 +159,8 @@ local function follow()
     local id = string.format('%.0f-0', a.after)
     before = a.after > 0 and call('XRANGE', P .. run.id .. ':events', id, id) or {}
   end
-  local run_json, t_json = '', ''
-  if run then
-    run_json, t_json = json_of(run)
-  end
-  return { (json_of(job)), run_json, t_json, rest or '', entries, whole, before }
+  local json, run_json = json_of(job), run and json_of(run) or { '', '', '' }
+  return { json[1], json[2], run_json[1], run_json[2], run_json[3], rest or '', entries, whole, before }
 end
 
 -- As above.

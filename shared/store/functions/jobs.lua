@@ -13,31 +13,34 @@ function Jobs.ahead_of(lane, work)
   return memo.ahead[work.id]
 end
 
--- {job, its record, its run's record and progress or '', result or '', origin or '', facts of its lane, its webhook (never its
--- secret), deliveries}; records are JSON texts. `bare` = without the answer, which may be hundreds of times the rest.
+-- {job, its record's r and s, its run's r, s and t, result, origin, facts of its lane, its webhook (never its secret),
+-- deliveries}; '' where there is none. `bare` = without the answer, which may be hundreds of times the rest.
 function Jobs.view(job, bare)
-  local run_json, t_json, result, origin, lane = '', '', nil, nil, {}
+  local run_json, result, origin, lane = nil, nil, nil, ''
   if job.run and not bare then
-    run_json, t_json, result, origin = read_raw(job.run, 'result', 'origin')
+    run_json, result, origin = read_raw(job.run, 'result', 'origin')
   elseif job.run then
-    run_json, t_json = read_raw(job.run)
+    run_json = read_raw(job.run)
   end
-  if not job.status and not (run_json and string.find(run_json, '"end_id":', 1, true)) then
+  if not job.status and not (run_json and string.find(run_json[2], '"end_id":', 1, true)) then
     local run = job.run and read(job.run)
     local own = Lanes.of(job.model_lane)
     lane = Lanes.view(own, Jobs.ahead_of(own, run or not job.run and job.lane == own.name and job))
   end
-  local hook, deliveries = {}, {}
+  local hook, deliveries = '', ''
   if job.hook then
+    hook = {}
     for name, value in pairs(fields_at(P .. job.id .. ':hook', { 'url', 'events', 'delivered' })) do
       add(hook, name, value)
     end
     deliveries = call('LRANGE', P .. job.id .. ':deliveries', 0, -1)
   end
-  return { job.id, (json_of(job)), run_json or '', t_json or '', result or '', origin or '', lane, hook, deliveries }
+  local json = json_of(job)
+  run_json = run_json or { '', '', '' }
+  return { job.id, json[1], json[2], run_json[1], run_json[2], run_json[3], result or '', origin or '', lane, hook, deliveries }
 end
 
--- Takes out of a list those of some jobs whose records are gone.
+-- Takes out of a list those of some jobs whose records are gone. One that this call creates is not written yet.
 function Jobs.cut(key, jobs)
   for _, id in ipairs(jobs) do
     if not memo.records[id] and call('EXISTS', P .. id) == 0 then
@@ -158,7 +161,7 @@ hot('jobs', 'caller after limit# look# bytes# bare status model priority since# 
   end
   local cursor = walk(source, from, function(job)
     local view = #views < a.limit and Jobs.view(job, a.bare)
-    local more = view and #view[2] + #view[3] + #view[5] + #view[6]
+    local more = view and #table.concat(view, '', 2, 8)
     if not view or #views > 0 and bytes + more > a.bytes then
       return false
     end

@@ -6,52 +6,55 @@
 --   worker:<id>     hash  what a worker reports of itself
 --   models          hash  lane → row (JSON) of a model that no models file names; removed, removing: sets of lanes
 
-local COUNTS = { 'n1', 'n2', 'n3', 'x1', 'x2', 'x3', 's1', 's2', 's3', 'v1', 'v2', 'v3', 'clock', 'cost', 'arrivals',
-  'wide_queued', 'wide_running', 'later', 'generation', 'epoch' }
-local FACTS = { 'rows', 'slots', 'service_ms', 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed' }
+local FACTS = { 'rows', 'slots', 'service_ms', 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed',
+  'free_p50', 'free_p90', 'busy_p50', 'busy_p90', 'scored', 'within_p50', 'within_p90' }
+local PLACE = {}
+for i = 1, #FACTS do
+  PLACE[FACTS[i]] = i + 1
+end
 
--- Another model under a lane's id begins without what is known of the former one.
-local KNOWN = { 'rows', 'slots', 'service_ms', 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed', 'samples',
-  'chat_template', 'tools', 'sampling_rate', 'max_side', 'context_length', 'engine', 'engine_reason', 'reused', 'token_rule' }
+-- Another model under a lane's id begins without these, either.
+local KNOWN = { 'samples', 'chat_template', 'tools', 'sampling_rate', 'max_side', 'context_length', 'engine', 'engine_reason',
+  'reused', 'token_rule' }
 
--- A lane as a table, the same one for whoever asks in this call; its `q` is written at the call's end where it was `changed`.
+local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0, v3 = 0, clock = 0, cost = 0,
+  arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, generation = 0, epoch = 0 }
+local zeros = { __index = ZEROS }
+
+-- A lane as a table, the same one for whoever asks in this call: counts, which are 0 where they are absent, and marks. It is
+-- written at the call's end where it was `changed`.
 function Lanes.of(name)
   local lane = memo.lanes[name]
   if not lane then
-    local found = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
-    lane = decoded(found[1] or '') or {}
-    for _, count in ipairs(COUNTS) do
-      lane[count] = lane[count] or 0
-    end
-    memo.lanes[name], memo.facts[name] = lane, found
-    lane.name, lane.facts = name, { rows = tonumber(found[2] or 1), slots = tonumber(found[3] or 1),
-      service_ms = tonumber(found[4] or nil) }
+    local values = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
+    lane = setmetatable(decoded(values[1] or '') or {}, { __index = setmetatable({ name = name, facts = values }, zeros) })
+    memo.lanes[name] = lane
   end
   return lane
 end
 
--- The `q` of a lane as it stands now, without counts of 0.
-local function json_of_lane(lane)
-  local name, facts, ready, running, changed = lane.name, lane.facts, lane.ready, lane.running, lane.changed
-  lane.name, lane.facts, lane.ready, lane.running, lane.changed = nil, nil, nil, nil, nil
-  for _, count in ipairs(COUNTS) do
-    lane[count] = lane[count] ~= 0 and lane[count] or nil
-  end
-  local json = next(lane) and cjson.encode(lane) or '{}'
-  for _, count in ipairs(COUNTS) do
-    lane[count] = lane[count] or 0
-  end
-  lane.name, lane.facts, lane.ready, lane.running, lane.changed = name, facts, ready, running, changed
-  return json
+-- A number among the facts of a lane; nil where it is absent.
+function Lanes.fact(lane, name)
+  return tonumber(lane.facts[PLACE[name]] or nil)
+end
+
+-- Writes facts of a lane, names and numbers in turn, for the calls after this one.
+function Lanes.note(lane, ...)
+  call('HSET', P .. 'lane:' .. lane.name, ...)
 end
 
 local function save(lane)
-  local found = memo.facts[lane.name]
   if lane.changed and writable then
-    found[1], lane.changed = json_of_lane(lane), nil
-    call('HSET', P .. 'lane:' .. lane.name, 'q', found[1])
+    lane.changed = nil
+    for name, value in pairs(lane) do
+      if value == 0 then
+        lane[name] = nil
+      end
+    end
+    lane.facts[1] = next(lane) and cjson.encode(lane) or '{}'
+    call('HSET', P .. 'lane:' .. lane.name, 'q', lane.facts[1])
   end
-  return found[1] or '{}'
+  return lane.facts[1] or '{}'
 end
 
 function Lanes.save()
@@ -79,37 +82,37 @@ end
 -- The workers that are ready, and how much is claimed.
 
 function Lanes.ready(lane)
-  lane.ready = lane.ready or call('ZCOUNT', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')
-  return lane.ready
+  local facts = lane.facts
+  facts.ready = facts.ready or call('ZCOUNT', P .. 'ready:' .. lane.name, Upkeep.alive_since(), '+inf')
+  return facts.ready
 end
 
 function Lanes.running(lane)
-  lane.running = lane.running or call('ZCARD', P .. 'lease:' .. lane.name)
-  if lane.running == 0 and lane.wide_running > 0 then
+  local facts = lane.facts
+  facts.running = facts.running or call('ZCARD', P .. 'lease:' .. lane.name)
+  if facts.running == 0 and lane.wide_running > 0 then
     lane.wide_running, lane.changed = 0, true
   end
-  return lane.running
+  return facts.running
 end
 
--- What is known of a lane: its `q`, and other facts as a flat list; `ahead` = how many pieces are begun before the one it is
--- asked for.
+local function loading(lane)
+  return call('ZCOUNT', P .. 'loading:' .. lane.name, Upkeep.alive_since(), '+inf')
+end
+
+-- What is known of a lane: workers that are ready and that load (only looked at where none is ready), how much runs, now, how many
+-- pieces are begun before the one it is asked for (`ahead`, -1 = none), and its `q` and FACTS in their order.
 function Lanes.view(lane, ahead)
-  local facts = { 'ready', Lanes.ready(lane), 'running', Lanes.running(lane), 'now', now,
-    'loading', lane.ready == 0 and call('ZCOUNT', P .. 'loading:' .. lane.name, Upkeep.alive_since(), '+inf') or 0 }
-  for i, name in ipairs(FACTS) do
-    add(facts, name, memo.facts[lane.name][i + 1])
-  end
-  add(facts, 'ahead', ahead)
-  return { save(lane), facts }
+  save(lane)
+  local ready = Lanes.ready(lane)
+  return { ready, ready == 0 and loading(lane) or 0, Lanes.running(lane), now, ahead or -1, lane.facts }
 end
 
--- Reads what is known of one model for its page: all of its record, a flat list.
+-- Reads what is known of one model for its page: as above, and all of its record, a flat list.
 local function facts_of(name)
-  local view = Lanes.view(Lanes.of(name))
-  add(view[2], 'loading', call('ZCOUNT', P .. 'loading:' .. name, Upkeep.alive_since(), '+inf'))
-  for _, value in ipairs(call('HGETALL', P .. 'lane:' .. name)) do
-    table.insert(view[2], value)
-  end
+  local lane = Lanes.of(name)
+  local view = Lanes.view(lane)
+  view[2], view[7] = loading(lane), call('HGETALL', P .. 'lane:' .. name)
   return view
 end
 
@@ -144,7 +147,7 @@ end
 -- Reads what is known of one model, and since when the first in its line waits.
 transition('lane', { 'no-writes' }, function()
   local facts, _, since = facts_of(a.lane), oldest(Lanes.of(a.lane))
-  add(facts[2], 'first_queued_ms', since)
+  add(facts[7], 'first_queued_ms', since)
   return facts
 end)
 
@@ -306,9 +309,7 @@ transition('model_add', { 'allow-oom' }, function()
       call('DEL', P .. kind .. a.lane)
     end
     call('HDEL', P .. 'lane:' .. a.lane, unpack(KNOWN))
-    for _, field in ipairs(Estimates.FIELDS) do
-      Lanes.of(a.lane)[field] = nil
-    end
+    call('HDEL', P .. 'lane:' .. a.lane, unpack(FACTS))
   end
   if a.row then
     call('HSET', P .. 'models', a.lane, a.row)

@@ -12,22 +12,26 @@ local function hour_of(seconds)
   return math.floor((now + seconds * 1000) / HOUR_MS) + 1
 end
 
-local function keep(hour, caller, bytes)
-  local key = P .. 'keep:' .. string.format('%.0f', hour)
-  if hour > 0 and bytes ~= 0 and call('HINCRBY', key, caller, bytes) == 0 then
-    call('HDEL', key, caller)
-  end
+-- Adds to what a call charges a caller, in mem or in keep:<hour>.
+local function add_bytes(caller, bytes, hour)
+  local key = hour and P .. 'keep:' .. hour or P .. 'mem'
+  memo.bytes[key] = memo.bytes[key] or {}
+  memo.bytes[key][caller] = (memo.bytes[key][caller] or 0) + bytes
 end
 
-local function add_bytes(caller, bytes)
-  memo.bytes[caller] = (memo.bytes[caller] or 0) + bytes
+local function keep(hour, caller, bytes)
+  if hour > 0 then
+    add_bytes(caller, bytes, hour)
+  end
 end
 
 -- Writes what a call has charged.
 function Memory.save()
-  for caller, bytes in pairs(memo.bytes) do
-    if bytes ~= 0 and call('HINCRBY', P .. 'mem', caller, bytes) == 0 then
-      call('HDEL', P .. 'mem', caller)
+  for key, callers in pairs(memo.bytes) do
+    for caller, bytes in pairs(callers) do
+      if bytes ~= 0 and call('HINCRBY', key, caller, bytes) == 0 then
+        call('HDEL', key, caller)
+      end
     end
   end
 end
@@ -36,7 +40,7 @@ end
 function Memory.charge(id, caller, bytes, room)
   add_bytes(caller, bytes + room)
   add_bytes('', room)
-  memo.charges[id] = string.format('%.0f %.0f 0 %s', room, bytes, caller)
+  memo.charges[id] = string.format('%d %d 0 %s', room, bytes, caller)
   return memo.charges[id]
 end
 
@@ -47,6 +51,12 @@ local function charge_of(id)
   end
   local room, bytes, hour, caller = string.match(type(m) == 'string' and m or '', '^(%d+) (%d+) (%d+) (.+)$')
   return tonumber(room), tonumber(bytes), tonumber(hour), caller
+end
+
+-- What a record takes that has not ended, without its reserve.
+function Memory.bytes_of(id)
+  local _, bytes = charge_of(id)
+  return bytes or Memory.RUN_BYTES
 end
 
 -- The bytes of a record that are still counted. Those of an hour that has passed `fold` takes off, or did: the log of ends, or
@@ -67,7 +77,7 @@ function Memory.settle(id, bytes, seconds)
   keep(hour, caller, -before)
   hour = seconds and hour_of(seconds) or 0
   keep(hour, caller, bytes)
-  memo.charges[id] = string.format('0 %.0f %.0f %s', bytes, hour, caller)
+  memo.charges[id] = string.format('0 %d %d %s', bytes, hour, caller)
   return memo.charges[id]
 end
 
@@ -109,14 +119,14 @@ transition('fold', { 'allow-oom' }, function()
   local last = math.min(hour + HOURS, passed)
   while #found == 0 and hour < last do
     hour = hour + 1
-    key = P .. 'keep:' .. string.format('%.0f', hour)
+    key = P .. 'keep:' .. hour
     found = call('HRANDFIELD', key, CALLERS, 'WITHVALUES') or {}
   end
   for i = 1, #found, 2 do
     add_bytes(found[i], -found[i + 1])
     call('HDEL', key, found[i])
   end
-  call('HSET', P .. 'upkeep', 'folded', string.format('%.0f', #found == 0 and hour or hour - 1))
+  call('HSET', P .. 'upkeep', 'folded', #found == 0 and hour or hour - 1)
   return (#found > 0 or last < passed) and 1 or 0
 end)
 

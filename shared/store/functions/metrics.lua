@@ -3,15 +3,18 @@
 -- At most so many reports wait for a reader, and for at most so long.
 local MOST_REPORTS, REPORTS_S = 20000, 3600
 
--- Takes the fields of a job that has ended and of its run (nil where it has none), and the usage as JSON text or nil.
-function Metrics.report_end(id, job, run, usage)
-  if call('EXISTS', P .. 'reading') == 0 then return end
+-- Takes the fields of a job that has ended and of its run (nil where it has none), and its answer as JSON text or nil.
+function Metrics.report_end(id, job, run, answer)
+  if call('EXISTS', P .. 'reading') == 0 then
+    return
+  end
   run = run or {}
   call('RPUSH', P .. 'ended', cjson.encode({
     job = id, status = job.status, caller = job.caller, model = job.model, class = job.priority,
     created = job.created, ended = job.ended, cache = job.cache, run = job.run, request_id = job.request_id,
     placed = run.created, started = run.started, attempt = run.attempt,
-    code = job.error and cjson.decode(job.error).code or nil, usage = usage,
+    code = job.error and cjson.decode(job.error).code or nil,
+    usage = answer and string.match(answer, '"usage":(%b{})'),
   }))
   call('LTRIM', P .. 'ended', -MOST_REPORTS, -1)
   call('EXPIRE', P .. 'ended', REPORTS_S)

@@ -228,18 +228,15 @@ end
 -- How many pieces of a lane are begun before one of a caller's: the one at `own` of the caller's line, else `work` where it
 -- stands, else one that comes now.
 function Queue.ahead(lane, work, own)
-  local class, waiting = Queue.RANK[work.priority], {}
-  local line = Queue.line_key(lane.name, class, work.caller)
-  for c, name in ipairs(Queue.CLASSES) do
-    waiting[name] = lane['n' .. c] + lane['x' .. c]
-  end
+  local class = Queue.RANK[work.priority]
+  local waiting = { lane.n1 + lane.x1, lane.n2 + lane.x2, lane.n3 + lane.x3 }
   local callers = call('ZCARD', Queue.turns_key(lane.name, class))
   if not own and not work.arrival then
-    own = call('ZCARD', line)
-    waiting[work.priority] = waiting[work.priority] + 1
+    own = call('ZCARD', Queue.line_key(lane.name, class, work.caller))
+    waiting[class] = waiting[class] + 1
     callers = callers + (own == 0 and 1 or 0)
   end
-  return Estimates.ahead(waiting, work.priority, own or call('ZRANK', line, work.id), callers)
+  return Estimates.ahead(waiting, class, own or call('ZRANK', Queue.line_key(lane.name, class, work.caller), work.id), callers)
 end
 
 -- Scheduled jobs count for their model and caller as if they waited: `later` of the lane, and later:<lane>, a hash by caller.

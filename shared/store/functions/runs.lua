@@ -54,7 +54,11 @@ function Runs.expire_job(job)
     expire_unstored(job)
   elseif not (job.hook and Webhooks.untold(job.id)) then
     local own, whole = lives(job, S.job_s, Runs.log_s(job))
-    job.till = whole > own and now + own * 1000 or nil
+    if whole > own then
+      job.till = now + own * 1000
+    else
+      unset(job, 'till')
+    end
     call('EXPIRE', P .. job.id, whole)
     for _, suffix in ipairs(job.hook and { ':hook', ':deliveries' } or {}) do
       call('EXPIRE', P .. job.id .. suffix, own)
@@ -85,7 +89,7 @@ end
 
 function Runs.look_later(job)
   local _, at = Runs.passed(job)
-  call('ZADD', P .. 'deadlines', string.format('%.0f', at or now), job.id)
+  call('ZADD', P .. 'deadlines', at or now, job.id)
 end
 
 -- The answer of a run as JSON: whole, or without its logprobs.
@@ -107,7 +111,7 @@ function Runs.end_job(job, status, last, own, failure, at)
   if job.batch then
     Batches.answer_line(job.id, job, status == 'succeeded' and Runs.answer(run) or nil)
   end
-  Metrics.report_end(job.id, job, run, answer and string.match(answer, '"usage":(%b{})'))
+  Metrics.report_end(job.id, job, run, answer)
   call('ZREM', P .. 'deadlines', job.id)
   Runs.expire_job(job)
   write(job, 'm', Memory.settle(job.id, Runs.bytes_of_job(job), (lives(job, S.job_s))))
@@ -245,7 +249,7 @@ function Runs.end_run(run, status, failure, known, texts)
   Queue.close_attempt(run, status)
   run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
   run.end_id = Events.number(run, status)
-  local bytes, flat = Memory.RUN_BYTES + run.size + (run.t.wrote or 0), {}
+  local bytes, flat = Memory.bytes_of(run.id) + (run.t.wrote or 0), {}
   for name, value in pairs(texts or {}) do
     add(flat, name, value)
     bytes = bytes + #value
@@ -390,7 +394,8 @@ local EVERY, SOME = 15, 32
 local function forget_gone(key, jobs)
   local left = #jobs
   for _, id in ipairs(jobs) do
-    if call('EXISTS', P .. id) == 0 then
+    -- A job that this call creates is not written yet.
+    if not memo.records[id] and call('EXISTS', P .. id) == 0 then
       call('SREM', key, id)
       left = left - 1
     end
@@ -405,11 +410,9 @@ function Runs.hold(run, job)
   end
   local key = P .. run.id .. ':holders'
   call('SADD', key, job.id)
-  if not run.held then
-    run.held = 1
-    if run.ended then
-      call('PEXPIRE', key, math.max(call('PTTL', P .. run.id), 1))
-    end
+  run.held = 1
+  if run.ended then
+    call('PEXPIRE', key, math.max(call('PTTL', P .. run.id), 1), 'NX')
   end
   if call('SCARD', key) % EVERY == 0 then
     forget_gone(key, call('SRANDMEMBER', key, SOME))

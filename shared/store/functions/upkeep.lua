@@ -8,9 +8,10 @@
 local STEP_MS = 1000
 
 local function state()
-  memo.upkeep = memo.upkeep or fields_at(P .. 'upkeep', { 'watched', 'from', 'till', 'spared' })
-  for name, value in pairs(memo.upkeep) do
-    memo.upkeep[name] = tonumber(value)
+  if not memo.upkeep then
+    local marks = call('HMGET', P .. 'upkeep', 'watched', 'from', 'till', 'spared')
+    memo.upkeep = { watched = tonumber(marks[1] or nil), from = tonumber(marks[2] or nil), till = tonumber(marks[3] or nil),
+      spared = tonumber(marks[4] or nil) }
   end
   return memo.upkeep
 end
@@ -46,7 +47,7 @@ end
 
 -- Moves members of a zset of moments that lie ahead of `longest` to it: they were written before the clock was set back.
 local function bring_forward(key, longest)
-  for _, id in ipairs(call('ZRANGEBYSCORE', key, '(' .. string.format('%.0f', longest), '+inf', 'LIMIT', 0, S.limit or 100)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', key, '(' .. longest, '+inf', 'LIMIT', 0, S.limit or 100)) do
     call('ZADD', key, longest, id)
   end
 end

@@ -331,7 +331,7 @@ transition('replay', {}, function()
   end
   call('HDEL', hook, 'disabled')
   if not job.unstored then
-    job.till = nil
+    unset(job, 'till')
     write(job)
     for _, key in ipairs({ P .. a.job, hook, P .. a.job .. ':deliveries' }) do
       call('PERSIST', key)
