@@ -3,31 +3,21 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from shared.batch import (
-    WINDOW_S,
-    Batch,
-    BatchLease,
-    LineAnswer,
-    LinePosition,
-    LineProblem,
-    Stage,
-    Tokens,
-    WrittenRows,
-)
+from pydantic import TypeAdapter
+
+from shared.batch import WINDOW_S, Batch, BatchLease, LineAnswer, LinePosition, LineProblem, WrittenRows
 from shared.file import Written
 from shared.result import JobError, Result
 from shared.settings import Settings
 from shared.store.constants import constants
-from shared.store.files import record, records
+from shared.store.records import RecordKind, flat
 from shared.store.script import Script, ScriptCall
-from shared.store.views import integer, job_error, pairs
+from shared.store.views import job_error, pairs
 
-CREATE, CANCEL, TAKE, KEEP, BEGIN = (
-    Script(f"batch_{verb}") for verb in ("create", "cancel", "take", "keep", "begin")
-)
-READ, REFUSE, WROTE, END = (Script(f"batch_{verb}") for verb in ("read", "refuse", "wrote", "end"))
+CREATE, CANCEL, TAKE, KEEP = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take", "keep"))
+ADD, WROTE, READ, END = (Script(f"batch_{verb}") for verb in ("add", "wrote", "read", "end"))
 
 WINDOW = 256
 """Lines of one batch on their way at once."""
@@ -36,6 +26,24 @@ MOST = 100
 LEASE_S = 10.0
 """A batch whose process is silent for this long goes to another process."""
 Outcome = Literal["written", "kept", "lost"]
+Command = tuple[Any, ...]
+"""A command of a step: its name, the end of the key behind the batch's, its further arguments."""
+_BATCH = TypeAdapter(Batch)
+
+
+def _batch(fields: dict[str, Any]) -> Batch:
+    ends = {
+        end: {name.removesuffix(end): fields[name] for name in fields if name.endswith(end)}
+        for end in ("_at", "_tokens")
+    }
+    problems = json.loads(fields.get("errors", "[]"))
+    parts = {"metadata": json.loads(fields["metadata"]), "errors": problems}
+    return _BATCH.validate_python(fields | parts | {"stages_ms": ends["_at"], "tokens": ends["_tokens"]})
+
+
+BATCHES = RecordKind("batches", _batch)
+batch = BATCHES.record
+batches = BATCHES.page
 
 
 def create(
@@ -45,38 +53,26 @@ def create(
 
     `body` is the digest of the request's body where the id stands for an idempotency key.
     """
+    kept_s = batch.retain_s or max(batch.life_s, settings.retention.job_s)
+    metadata = json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":"))
+    names = ("caller", "stage", "file", "endpoint", "max_queued", "retain_s", "life_s", "at", "row")
+    fields = {name: getattr(batch, name) for name in names}
     arguments = {
         "id": batch.id,
         "caller": batch.caller,
         "file": batch.file,
-        "endpoint": batch.endpoint,
-        "window_s": WINDOW_S,
-        "metadata": json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":")),
-        "max_queued": batch.max_queued,
-        "retain_s": batch.retain_s,
-        "life_s": batch.life_s,
-        "kept_s": batch.retain_s or max(batch.life_s, settings.retention.job_s),
-        "most": MOST,
         "body": body,
+        "window_s": WINDOW_S,
+        "kept_s": kept_s,
+        "most": MOST,
+        "fields": flat(**fields, metadata=metadata, kept_s=kept_s, body=body),
     }
-    return ScriptCall(
-        CREATE, arguments, lambda reply: (reply[0], _batch(reply[1]) if len(reply) > 1 else None)
-    )
-
-
-def batch(caller: str, id: str) -> ScriptCall[Batch | None]:
-    """One batch; None where the caller has no such batch."""
-    return record("batch", caller, id, _batch)
-
-
-def batches(caller: str, *, after: str | None, limit: int) -> ScriptCall[list[Batch] | None]:
-    """A page, newest first; None where `after` is not one of the caller's batches."""
-    return records("batches", caller, _batch, after=after, limit=limit)
+    return ScriptCall(CREATE, arguments, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1])))
 
 
 def cancel(caller: str, id: str) -> ScriptCall[Batch | None]:
     """Take no more lines; what was done is kept. None where the caller has no such batch."""
-    return ScriptCall(CANCEL, {"id": id, "caller": caller}, lambda reply: _batch(reply) if reply else None)
+    return ScriptCall(CANCEL, {"id": id, "caller": caller}, BATCHES.known)
 
 
 def take(settings: Settings, token: str) -> ScriptCall[BatchLease | float | None]:
@@ -96,19 +92,19 @@ def take(settings: Settings, token: str) -> ScriptCall[BatchLease | float | None
         if reply[0] == "none":
             return None if reply[1] == "" else float(reply[1]) / 1000
         fields, doubles, *counts = reply[1:]
-        return BatchLease(_batch(fields), token, frozenset(map(int, doubles)), *map(int, counts))
+        return BatchLease(BATCHES.parse(fields), token, frozenset(map(int, doubles)), *map(int, counts))
 
     return ScriptCall(TAKE, arguments, parse)
 
 
 def keep(turn: BatchLease, seconds: float, *, leave: bool = False) -> ScriptCall[Outcome]:
     """Hold a batch for `seconds`; with `leave` give it up, and let it be taken again after `seconds`."""
-    return _step(KEEP, turn, ms=round(seconds * 1000), leave=leave or None)
+    return _leased(KEEP, turn, ms=round(seconds * 1000), leave=leave)
 
 
 def miss(turn: BatchLease, patience_s: float) -> ScriptCall[Outcome]:
     """Record that bytes of the batch are missing; after `patience_s` they are given up."""
-    return _step(KEEP, turn, patience_ms=round(patience_s * 1000))
+    return _leased(KEEP, turn, patience_ms=round(patience_s * 1000))
 
 
 def begin(
@@ -123,18 +119,40 @@ def begin(
 
     Of many doubles some thousand are given at a time, before that.
     """
-    return _step(BEGIN, turn, total=total, last=last, doubles=list(doubles), errors=_errors(errors))
-
-
-def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
-    """End a batch of which no line, or no further line, can be taken."""
-    return replace(_step(END, turn, errors=_errors(errors)), constants=constants(settings))
+    commands: list[Command] = [("ZADD", ":doubles", number, number) for number in doubles]
+    if total is not None:
+        commands.append(
+            ("HSET", "", *flat(total=total, last=last, errors=_errors(errors) if errors else None))
+        )
+    return _step(ADD, turn, ("HEXISTS", "", "total", 0), commands)
 
 
 def refuse(turn: BatchLease, place: LinePosition, error: JobError) -> ScriptCall[Outcome]:
     """Answer the next line with an error: it becomes no job."""
-    numbers = {name: str(getattr(place, name)) for name in ("number", "at", "behind")}
-    return _step(REFUSE, turn, **numbers, custom_id=place.custom_id or None, error=error.model_dump_json())
+    answer = {"status": "refused", "error": error.model_dump_json()}
+    commands = [
+        ("HSET", ":lines", place.number, json.dumps({"custom_id": place.custom_id})),
+        ("HSET", ":answers", place.number, json.dumps(answer)),
+        _move(place.behind, place.number),
+    ]
+    return _step(ADD, turn, _stands(place.at), commands)
+
+
+def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
+    """Count lines whose answers are written down; they are no longer under way."""
+    counts = {name: getattr(wrote, name) for name in ("completed", "failed", "late")}
+    counts |= {f"{kind}_tokens": count for kind, count in vars(wrote.tokens).items()}
+    commands: list[Command] = [("HINCRBY", "", name, count) for name, count in counts.items()]
+    commands.append(("HSET", "", "wrote_ms", turn.now_ms))
+    pieces = {":good": wrote.good, ":bad": wrote.bad}
+    commands += [("RPUSH", list, piece) for list, piece in pieces.items() if piece]
+    if undone := wrote.undone:
+        guard = _stands(undone.at)
+        commands.append(_move(undone.behind, undone.row))
+    else:
+        guard = ("HEXISTS", ":lines", wrote.numbers[0], 1)
+        commands += [("HDEL", part, *wrote.numbers) for part in (":lines", ":answers")]
+    return _step(WROTE, turn, guard, commands, [piece for piece in pieces.values() if piece])
 
 
 def answered(turn: BatchLease, limit: int) -> ScriptCall[list[LineAnswer] | None]:
@@ -143,7 +161,7 @@ def answered(turn: BatchLease, limit: int) -> ScriptCall[list[LineAnswer] | None
     def parse(reply: list[Any] | None) -> list[LineAnswer] | None:
         return None if reply is None else [_answer(*row) for row in zip(*reply, strict=True)]
 
-    return _step(READ, turn, parse, answers=limit)
+    return _leased(READ, turn, parse, answers=limit)
 
 
 def under_way(turn: BatchLease) -> ScriptCall[list[str] | None]:
@@ -155,81 +173,57 @@ def under_way(turn: BatchLease) -> ScriptCall[list[str] | None]:
         ended = set(reply[1])
         return [json.loads(line)["job"] for number, line in pairs(reply[0]).items() if number not in ended]
 
-    return _step(READ, turn, parse)
-
-
-def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
-    """Count lines whose answers are written down; they are no longer under way."""
-    counts = {name: getattr(wrote, name) for name in ("completed", "failed", "late")}
-    counts |= {f"{kind}_tokens": count for kind, count in vars(wrote.tokens).items()}
-    return _step(
-        WROTE,
-        turn,
-        numbers=[str(number) for number in wrote.numbers],
-        undone=wrote.undone and {name: str(value) for name, value in vars(wrote.undone).items()},
-        counts=counts,
-        good=wrote.good,
-        bad=wrote.bad,
-        upload=turn.token,
-    )
+    return _leased(READ, turn, parse)
 
 
 def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
     """The digests of both files' pieces, output before errors; None where the batch is another process's."""
-    return _step(READ, turn, lambda reply: None if reply is None else (reply[2], reply[3]))
+    return _leased(READ, turn, lambda reply: None if reply is None else (reply[2], reply[3]))
+
+
+def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
+    """End a batch of which no line, or no further line, can be taken."""
+    call = _leased(END, turn, failed=True, files=[], fields=flat(errors=_errors(errors)))
+    return replace(call, constants=constants(settings))
 
 
 def end(
     settings: Settings, turn: BatchLease, *, output: Written | None, error: Written | None
 ) -> ScriptCall[Outcome]:
     """End a batch whose lines are all written down, with the records of its files."""
-    files = {"output": output, "error": error}
-    kept = {kind: file and {**vars(file), "caller": turn.batch.caller} for kind, file in files.items()}
-    return replace(_step(END, turn, **kept), constants=constants(settings))
+    files = [{**vars(file), "caller": turn.batch.caller} for file in (output, error) if file]
+    fields = flat(output=output and output.id, error=error and error.id)
+    return replace(_leased(END, turn, files=files, fields=fields), constants=constants(settings))
 
 
-def _step(
+def _leased(
     script: Script, turn: BatchLease, parse: Callable[[Any], Any] = lambda reply: reply, /, **arguments: Any
 ) -> ScriptCall[Any]:
-    """A step of the process that holds the lease."""
+    """What the process does that holds the lease."""
     return ScriptCall(script, {"id": turn.batch.id, "token": turn.token, **arguments}, parse)
 
 
-def _errors(errors: Sequence[LineProblem]) -> str | None:
-    return json.dumps([asdict(error) for error in errors]) if errors else None
+def _step(
+    script: Script, turn: BatchLease, guard: Command, commands: list[Command], pieces: Sequence[str] = ()
+) -> ScriptCall[Outcome]:
+    """Commands that are done in one step, unless the reply to the guard is not its last member.
+
+    The batch takes over the hold of `pieces`.
+    """
+    return _leased(script, turn, guard=guard, commands=commands, pieces=list(pieces), upload=turn.token)
 
 
-def _batch(flat: list[Any]) -> Batch:
-    fields = pairs(flat)
-    stages = {name.removesuffix("_at"): int(ms) for name, ms in fields.items() if name.endswith("_at")}
-    return Batch(
-        id=fields["id"],
-        caller=fields["caller"],
-        stage=cast(Stage, fields["stage"]),
-        file=fields["file"],
-        digest=fields["digest"],
-        endpoint=fields["endpoint"],
-        created_ms=int(fields["created"]),
-        expires_ms=int(fields["expires"]),
-        life_s=int(fields["life_s"]),
-        metadata=json.loads(fields["metadata"]),
-        stages_ms=stages,
-        max_queued=integer(fields, "max_queued"),
-        retain_s=integer(fields, "retain_s"),
-        at=int(fields["at"]),
-        row=int(fields["row"]),
-        last=integer(fields, "last"),
-        total=integer(fields, "total"),
-        completed=int(fields["completed"]),
-        failed=int(fields["failed"]),
-        late=int(fields["late"]),
-        wrote_ms=integer(fields, "wrote"),
-        tokens=Tokens(*(int(fields[f"{kind}_tokens"]) for kind in ("input", "output", "cached"))),
-        errors=tuple(LineProblem(**problem) for problem in json.loads(fields.get("errors", "[]"))),
-        output=fields.get("output"),
-        error=fields.get("error"),
-        gone="gone" in fields,
-    )
+def _stands(at: int) -> Command:
+    """The guard of a step that moves the batch on from there."""
+    return "HGET", "", "at", str(at)
+
+
+def _move(behind: int, row: int) -> Command:
+    return "HSET", "", "at", behind, "row", row, "waits_for", ""
+
+
+def _errors(errors: Sequence[LineProblem]) -> str:
+    return json.dumps([asdict(error) for error in errors])
 
 
 def _answer(number: str, line: str, answer: str) -> LineAnswer:
