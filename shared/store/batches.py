@@ -13,11 +13,11 @@ from shared.result import JobError, Result
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.records import RecordKind, flat
-from shared.store.script import Script, ScriptCall
+from shared.store.script import Script, ScriptCall, T
 from shared.store.views import job_error, pairs
 
-CREATE, CANCEL, TAKE, KEEP = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take", "keep"))
-ADD, WROTE, READ, END = (Script(f"batch_{verb}") for verb in ("add", "wrote", "read", "end"))
+CREATE, CANCEL, TAKE = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take"))
+ADD, STEP, READ, END = (Script(f"batch_{verb}") for verb in ("add", "step", "read", "end"))
 
 WINDOW = 256
 """Lines of one batch on their way at once."""
@@ -25,10 +25,10 @@ MOST = 100
 """Batches that one caller may have under way at once: they take turns, and each turn may be long."""
 LEASE_S = 10.0
 """A batch whose process is silent for this long goes to another process."""
-Outcome = Literal["written", "kept", "lost"]
+Outcome = Literal["written", "lost"]
 Command = tuple[Any, ...]
 """A command of a step: its name, the end of the key behind the batch's, its further arguments."""
-_BATCH = TypeAdapter(Batch)
+_BATCH, _ANSWER = TypeAdapter(Batch), TypeAdapter(LineAnswer)
 
 
 def _batch(fields: dict[str, Any]) -> Batch:
@@ -99,12 +99,16 @@ def take(settings: Settings, token: str) -> ScriptCall[BatchLease | float | None
 
 def keep(turn: BatchLease, seconds: float, *, leave: bool = False) -> ScriptCall[Outcome]:
     """Hold a batch for `seconds`; with `leave` give it up, and let it be taken again after `seconds`."""
-    return _leased(KEEP, turn, ms=round(seconds * 1000), leave=leave)
+    # A turn that came to its end found all bytes that it needed.
+    commands: list[Command] = [("HDEL", "", "token", "missing_ms")] if leave else []
+    return _step(STEP, turn, commands, seconds=seconds)
 
 
 def miss(turn: BatchLease, patience_s: float) -> ScriptCall[Outcome]:
     """Record that bytes of the batch are missing; after `patience_s` they are given up."""
-    return _leased(KEEP, turn, patience_ms=round(patience_s * 1000))
+    now, since = turn.now_ms, turn.batch.missing_ms or turn.now_ms
+    gone = now - since >= patience_s * 1000
+    return _step(STEP, turn, [("HSET", "", "gone", 1) if gone else ("HSETNX", "", "missing_ms", now)])
 
 
 def begin(
@@ -121,21 +125,16 @@ def begin(
     """
     commands: list[Command] = [("ZADD", ":doubles", number, number) for number in doubles]
     if total is not None:
-        commands.append(
-            ("HSET", "", *flat(total=total, last=last, errors=_errors(errors) if errors else None))
-        )
-    return _step(ADD, turn, ("HEXISTS", "", "total", 0), commands)
+        commands.append(("HSET", "", *flat(total=total, last=last, errors=_errors(errors))))
+    return _step(ADD, turn, commands, guard=("HEXISTS", "", "total"), expected=0)
 
 
 def refuse(turn: BatchLease, place: LinePosition, error: JobError) -> ScriptCall[Outcome]:
     """Answer the next line with an error: it becomes no job."""
-    answer = {"status": "refused", "error": error.model_dump_json()}
-    commands = [
-        ("HSET", ":lines", place.number, json.dumps({"custom_id": place.custom_id})),
-        ("HSET", ":answers", place.number, json.dumps(answer)),
-        _move(place.behind, place.number),
-    ]
-    return _step(ADD, turn, _stands(place.at), commands)
+    line = json.dumps({"custom_id": place.custom_id})
+    answer = json.dumps({"line": line, "status": "refused", "error": error.model_dump_json()})
+    commands = [("HSET", ":lines", place.number, line), ("HSET", ":answers", place.number, answer)]
+    return _step(ADD, turn, [*commands, _move(place.behind, place.number)], **_stands(place.at))
 
 
 def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
@@ -147,43 +146,37 @@ def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
     pieces = {":good": wrote.good, ":bad": wrote.bad}
     commands += [("RPUSH", list, piece) for list, piece in pieces.items() if piece]
     if undone := wrote.undone:
-        guard = _stands(undone.at)
+        first = _stands(undone.at)
         commands.append(_move(undone.behind, undone.row))
     else:
-        guard = ("HEXISTS", ":lines", wrote.numbers[0], 1)
+        first = {"guard": ("HEXISTS", ":lines", wrote.numbers[0]), "expected": 1}
         commands += [("HDEL", part, *wrote.numbers) for part in (":lines", ":answers")]
-    return _step(WROTE, turn, guard, commands, [piece for piece in pieces.values() if piece])
+    return _step(STEP, turn, commands, pieces=[piece for piece in pieces.values() if piece], **first)
 
 
 def answered(turn: BatchLease, limit: int) -> ScriptCall[list[LineAnswer] | None]:
     """Lines that have ended and are not written down yet; None where the batch is another process's."""
-
-    def parse(reply: list[Any] | None) -> list[LineAnswer] | None:
-        return None if reply is None else [_answer(*row) for row in zip(*reply, strict=True)]
-
-    return _leased(READ, turn, parse, answers=limit)
+    commands = [("HRANDFIELD", ":answers", limit, "WITHVALUES")]
+    return _read(turn, commands, lambda some: [_answer(*row) for row in pairs(some or []).items()])
 
 
 def under_way(turn: BatchLease) -> ScriptCall[list[str] | None]:
     """The jobs of lines that have not ended; None where the batch is another process's."""
 
-    def parse(reply: list[Any] | None) -> list[str] | None:
-        if reply is None:
-            return None
-        ended = set(reply[1])
-        return [json.loads(line)["job"] for number, line in pairs(reply[0]).items() if number not in ended]
+    def parse(lines: list[str], ended: list[str]) -> list[str]:
+        return [json.loads(line)["job"] for number, line in pairs(lines).items() if number not in ended]
 
-    return _leased(READ, turn, parse)
+    return _read(turn, [("HGETALL", ":lines"), ("HKEYS", ":answers")], parse)
 
 
 def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
     """The digests of both files' pieces, output before errors; None where the batch is another process's."""
-    return _leased(READ, turn, lambda reply: None if reply is None else (reply[2], reply[3]))
+    return _read(turn, [("LRANGE", list, 0, -1) for list in (":good", ":bad")], lambda *lists: lists)
 
 
 def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
     """End a batch of which no line, or no further line, can be taken."""
-    call = _leased(END, turn, failed=True, files=[], fields=flat(errors=_errors(errors)))
+    call = _leased(END, turn, stage="failed", files=[], fields=flat(errors=_errors(errors)))
     return replace(call, constants=constants(settings))
 
 
@@ -191,31 +184,47 @@ def end(
     settings: Settings, turn: BatchLease, *, output: Written | None, error: Written | None
 ) -> ScriptCall[Outcome]:
     """End a batch whose lines are all written down, with the records of its files."""
-    files = [{**vars(file), "caller": turn.batch.caller} for file in (output, error) if file]
+    batch = turn.batch
+    stage = "cancelled" if batch.stage == "cancelling" else "expired" if batch.late else "completed"
+    files = [{**vars(file), "caller": batch.caller} for file in (output, error) if file]
     fields = flat(output=output and output.id, error=error and error.id)
-    return replace(_leased(END, turn, files=files, fields=fields), constants=constants(settings))
-
-
-def _leased(
-    script: Script, turn: BatchLease, parse: Callable[[Any], Any] = lambda reply: reply, /, **arguments: Any
-) -> ScriptCall[Any]:
-    """What the process does that holds the lease."""
-    return ScriptCall(script, {"id": turn.batch.id, "token": turn.token, **arguments}, parse)
+    call = _leased(END, turn, stage=stage, files=files, fields=fields)
+    return replace(call, constants=constants(settings))
 
 
 def _step(
-    script: Script, turn: BatchLease, guard: Command, commands: list[Command], pieces: Sequence[str] = ()
+    script: Script,
+    turn: BatchLease,
+    commands: Sequence[Command],
+    *,
+    guard: Command = ("HEXISTS", "", "caller"),
+    expected: int | str = 1,
+    pieces: Sequence[str] = (),
+    seconds: float = LEASE_S,
 ) -> ScriptCall[Outcome]:
-    """Commands that are done in one step, unless the reply to the guard is not its last member.
+    """Commands that are done together, unless the reply to the guard says that they were done before.
 
-    The batch takes over the hold of `pieces`.
+    The batch takes over the hold of `pieces`, and is the process's for `seconds` more.
     """
-    return _leased(script, turn, guard=guard, commands=commands, pieces=list(pieces), upload=turn.token)
+    first = {"guard": guard, "expected": expected}
+    held = {"pieces": pieces, "upload": turn.token, "ms": round(seconds * 1000)}
+    return _leased(script, turn, commands=commands, **held, **first)
 
 
-def _stands(at: int) -> Command:
+def _read(turn: BatchLease, commands: Sequence[Command], parse: Callable[..., T]) -> ScriptCall[T | None]:
+    """The replies to commands; None where the batch is another process's."""
+    call = _leased(READ, turn, commands=commands)
+    return replace(call, parse=lambda replies: None if replies is None else parse(*replies))
+
+
+def _leased(script: Script, turn: BatchLease, **arguments: Any) -> ScriptCall[Any]:
+    """What the process does that holds the lease."""
+    return ScriptCall(script, {"id": turn.batch.id, "token": turn.token, **arguments}, lambda reply: reply)
+
+
+def _stands(at: int) -> dict[str, Any]:
     """The guard of a step that moves the batch on from there."""
-    return "HGET", "", "at", str(at)
+    return {"guard": ("HGET", "", "at"), "expected": str(at)}
 
 
 def _move(behind: int, row: int) -> Command:
@@ -226,19 +235,14 @@ def _errors(errors: Sequence[LineProblem]) -> str:
     return json.dumps([asdict(error) for error in errors])
 
 
-def _answer(number: str, line: str, answer: str) -> LineAnswer:
-    taken, ended = json.loads(line), json.loads(answer)
-    result, error = ended.get("result"), ended.get("error")
-    return LineAnswer(
-        number=int(number),
-        custom_id=taken["custom_id"] or None,
-        status=ended["status"],
-        job=taken.get("job"),
-        model=taken.get("model", ""),
-        created_ms=int(taken.get("created", 0)),
-        ended_ms=int(ended.get("ended", 0)),
-        at=int(taken.get("at", 0)),
-        behind=int(taken.get("behind", 0)),
-        result=Result.model_validate_json(result) if result else None,
-        error=job_error(error, ended.get("paths")) if error else None,
-    )
+def _answer(number: str, answer: str) -> LineAnswer:
+    ended = json.loads(answer)
+    taken = json.loads(ended.pop("line"))
+    result, error = ended.pop("result", None), ended.pop("error", None)
+    parts = {
+        "number": number,
+        "custom_id": taken.pop("custom_id") or None,
+        "result": Result.model_validate_json(result) if result else None,
+        "error": job_error(error, ended.get("paths")) if error else None,
+    }
+    return _ANSWER.validate_python({**taken, **ended, **parts})

@@ -1,10 +1,9 @@
 -- Batches: the lines of a file as jobs, in a window that moves over it. A batch is a plain record (records.lua).
 --   <batch>           hash  what the class Batch has, <stage>_at for each stage that it came to, token counts under *_tokens; kept_s
 --                           (its life from its end on), body (digest of the request under an idempotency key), waits_for (lane of
---                           the next line, while others take batches' whole share), missing (since when bytes are), token
---                           while a process works on it
---   <batch>:lines     hash  number → JSON {custom_id, job, model, created, at, behind}: taken and not yet written down
---   <batch>:answers   hash  number → JSON {status, ended, result, error, paths}: how those of them ended that have
+--                           the next line, while others take batches' whole share), token while a process works on it
+--   <batch>:lines     hash  number → JSON {custom_id, job, model, created_ms, at, behind}: taken and not yet written down
+--   <batch>:answers   hash  number → JSON {line, status, ended_ms, result, error, paths}: how those of them ended that have
 --   <batch>:doubles   zset  numbers of lines whose custom_id stands in an earlier one, by themselves
 --   <batch>:good      list  digests of the pieces of its output file, :bad of its error file
 --   batching          zset  batches that have not ended, by when a process may take each up
@@ -47,22 +46,24 @@ function Batches.take_line(line, id, job)
   job.batch, job.line = line.batch, line.number
   call('HSET', P .. line.batch, 'at', line.behind, 'row', line.number, 'waits_for', '')
   call('HSET', P .. line.batch .. ':lines', line.number, cjson.encode({ custom_id = line.custom_id, job = id,
-    model = job.model, created = now, at = line.at, behind = line.behind }))
+    model = job.model, created_ms = now, at = line.at, behind = line.behind }))
   count_taken(job.model_lane, job.caller, 1)
 end
 
 -- Keeps the end of a line's job, and its answer (JSON text or nil), with the batch until they are written down: the
 -- records of job and run may go before. Call it once, in the step that ends the job.
 function Batches.answer_line(_, job, result)
-  local batch = P .. job.batch
   count_taken(job.model_lane, job.caller, -1)
-  if call('HEXISTS', batch .. ':lines', job.line) == 1 then
-    call('HSET', batch .. ':answers', job.line, cjson.encode({ status = job.status, ended = job.ended, result = result,
-      error = job.error, paths = job.paths }))
+  local line = call('HGET', P .. job.batch .. ':lines', job.line)
+  if line then
+    call('HSET', P .. job.batch .. ':answers', job.line, cjson.encode({ line = line, status = job.status,
+      ended_ms = job.ended, result = result, error = job.error, paths = job.paths }))
   end
 end
 
-local function come_to(batch, stage) call('HSET', P .. batch, 'stage', stage, stage .. '_at', now) end
+local function come_to(batch, stage, ...)
+  call('HSET', P .. batch, 'stage', stage, stage .. '_at', now, ...)
+end
 
 -- Begins a batch with `fields`, a flat list, over a `file` of its caller: id, caller, window_s, kept_s, body (absent = none), most
 -- (batches that a caller may have under way). Returns {missing} where the caller has no such file, {purpose} where the
@@ -98,33 +99,27 @@ transition('batch_cancel', { 'allow-oom' }, function()
   return stage and Records.fields(a.id) or nil
 end)
 
--- Due batches that are looked at; those behind them come nearer with each turn.
-local LOOKS = 1000
-
--- Callers whose last turn is remembered; a caller without one comes first.
-local REMEMBERED, FORGOTTEN_S = 1000, 3600
+-- Due batches that are looked at, and callers whose last turn is remembered; a caller without one comes first.
+local LOOKS, REMEMBERED = 1000, 1000
 
 -- The longest due batch of the caller whose last turn is longest ago.
 local function next_batch()
   local chosen, whose, longest_ago = nil, nil, math.huge
   for _, batch in ipairs(call('ZRANGEBYSCORE', P .. 'batching', '-inf', now, 'LIMIT', 0, LOOKS)) do
     local caller = redis.pcall('HGET', P .. batch, 'caller')
-    if type(caller) ~= 'string' then
+    local turn = type(caller) == 'string' and tonumber(call('ZSCORE', P .. 'batchers', caller) or 0)
+    if not turn then
       call('ZREM', P .. 'batching', batch)
-    else
-      local turn = tonumber(call('ZSCORE', P .. 'batchers', caller) or 0)
-      if turn < longest_ago then
-        chosen, whose, longest_ago = batch, caller, turn
-      end
+    elseif turn < longest_ago then
+      chosen, whose, longest_ago = batch, caller, turn
     end
   end
   return chosen, whose
 end
 
--- Gives a process a batch to work on, under a lease: callers take turns, and then the batches of each. A repeat after a lost reply
--- may take another; `window` is how many lines of a batch may be on their way. Returns {none, ms until one may be taken
--- or ''}, else {taken, fields, doubles among the next lines, lines on their way, how many of them have ended, lines for
--- which there is room, now}.
+-- Gives a process a batch to work on, under a lease: callers take turns, and then the batches of each. `window`: how many lines of
+-- a batch may be on their way. A repeat may take another. Returns {none, ms until one may be taken or ''}, else {taken,
+-- fields, doubles among the next lines, lines on their way, how many of them have ended, for how many lines there is room, now}.
 transition('batch_take', {}, function()
   local batch, caller = next_batch()
   if not batch then
@@ -136,100 +131,80 @@ transition('batch_take', {}, function()
   call('HSET', key, 'token', a.token)
   call('ZADD', batchers, (call('ZREVRANGE', batchers, 0, 0, 'WITHSCORES')[2] or 0) + 1, caller)
   call('ZREMRANGEBYRANK', batchers, 0, -REMEMBERED - 1)
-  call('EXPIRE', batchers, FORGOTTEN_S)
   local row, own, lane = unpack(call('HMGET', key, 'row', 'max_queued', 'waits_for'))
-  local on_their_way = call('HLEN', key .. ':lines')
-  local waits = (lane or '') ~= ''
-    and Batches.share_taken(lane, caller, a.max_queued, tonumber(own) or a.max_queued_caller)
-  return { 'taken', Records.fields(batch),
-    -- A process takes no more lines in one turn than the window.
-    call('ZRANGEBYSCORE', key .. ':doubles', '(' .. row, '+inf', 'LIMIT', 0, a.window),
-    on_their_way, call('HLEN', key .. ':answers'), waits and 0 or math.max(0, a.window - on_their_way), now }
+  local on_their_way, room = call('HLEN', key .. ':lines'), 0
+  if not Batches.share_taken(lane or '', caller, a.max_queued, tonumber(own) or a.max_queued_caller) then
+    room = math.max(0, a.window - on_their_way)
+  end
+  -- A process takes no more lines in one turn than the window.
+  local doubles = call('ZRANGEBYSCORE', key .. ':doubles', '(' .. row, '+inf', 'LIMIT', 0, a.window)
+  return { 'taken', Records.fields(batch), doubles, on_their_way, call('HLEN', key .. ':answers'), room, now }
 end)
 
 -- What the process does that works on a batch `id` under a `token`: each function answers lost (nil where it reads) where the batch
--- is another process's by now, or has ended.
+-- is another process's by now, or has ended. `commands`: {name, key behind the batch's, further arguments} each.
 
 local function works_on() return call('HGET', P .. a.id, 'token') == a.token end
 
--- Says for how many `ms` the process keeps the batch, or with `leave` when it may be taken up again; or that its bytes are missing,
--- and given up where they were for patience_ms: their folder may come back. Returns kept | lost.
-transition('batch_keep', { 'allow-oom' }, function()
-  local key = P .. a.id
-  if not works_on() then return 'lost' end
-  if a.ms then call('ZADD', P .. 'batching', now + a.ms, a.id) end
-  if a.leave then
-    -- A turn that came to its end found all bytes that it needed.
-    call('HDEL', key, 'token', 'missing')
-  elseif a.patience_ms then
-    call('HSETNX', key, 'missing', now)
-    if now - call('HGET', key, 'missing') >= a.patience_ms then call('HSET', key, 'gone', 1) end
+local function replies_to(commands)
+  local replies = {}
+  for at, command in ipairs(commands) do
+    replies[at] = call(command[1], P .. a.id .. command[2], unpack(command, 3))
   end
-  return 'kept'
-end)
+  return replies
+end
 
--- One step: `commands` {name, key behind the batch's, further arguments}, and `pieces` that the batch holds from now on instead of
--- the `upload`. Where the step was done before, the reply to the command `guard` is not its last member. Returns written | lost.
+-- Does `commands` in one step, and takes over the hold of `pieces` from the `upload`. The step was done before where `guard`, a
+-- command, is not answered by `expected`. Another process may take the batch up in `ms`. Returns written | lost.
 local function step()
-  local key, guard = P .. a.id, a.guard
   if not works_on() then
     return 'lost'
-  elseif call(guard[1], key .. guard[2], guard[3]) ~= guard[4] then
+  elseif replies_to({ a.guard })[1] ~= a.expected then
     return 'written'
   end
-  for _, command in ipairs(a.commands) do call(command[1], key .. command[2], unpack(command, 3)) end
+  replies_to(a.commands)
   for _, piece in ipairs(a.pieces) do Files.take_over(piece, a.id, a.upload) end
-  local stage, total, at, last = unpack(call('HMGET', key, 'stage', 'total', 'at', 'last'))
+  call('ZADD', P .. 'batching', now + a.ms, a.id)
+  local stage, total, at, last = unpack(call('HMGET', P .. a.id, 'stage', 'total', 'at', 'last'))
   if stage == 'validating' and total then
     come_to(a.id, 'in_progress')
-  elseif stage == 'in_progress' and at == last and call('EXISTS', key .. ':lines') == 0 then
+  elseif stage == 'in_progress' and at == last and call('EXISTS', P .. a.id .. ':lines') == 0 then
     come_to(a.id, 'finalizing')
   end
   return 'written'
 end
 
--- Records what a look through the batch's file found, or answers a line that becomes no job.
+-- A step that may need memory: what a look through the file found, and the next line, which becomes no job.
 transition('batch_add', {}, step)
 
--- Records that answers are written down.
-transition('batch_wrote', { 'allow-oom' }, step)
+-- Any other step.
+transition('batch_step', { 'allow-oom' }, step)
 
--- Reads how `answers` of the lines on their way have ended: {numbers, lines, answers}; or, without a limit, {lines by number, a
--- flat list; numbers of those that have ended; digests of the output file's pieces; of the error file's}.
+-- Reads the replies to `commands`.
 transition('batch_read', { 'no-writes' }, function()
-  local key = P .. a.id
-  if not works_on() then return nil end
-  local ended = call('HKEYS', key .. ':answers')
-  if not a.answers then
-    return { call('HGETALL', key .. ':lines'), ended, call('LRANGE', key .. ':good', 0, -1),
-      call('LRANGE', key .. ':bad', 0, -1) }
-  end
-  local some = { unpack(ended, 1, math.min(#ended, a.answers)) }
-  return some[1] and { some, call('HMGET', key .. ':lines', unpack(some)), call('HMGET', key .. ':answers', unpack(some)) } or {}
+  return works_on() and replies_to(a.commands) or nil
 end)
 
--- Ends a batch, of which only the record is left, with `fields`, a flat list: all its lines are written down, and `files` (as
--- file_create takes them) are kept with this step; or it `failed`, and jobs of lines taken before go on by themselves.
+-- Ends a batch with `fields`, a flat list, as `stage` says; only the record is left. Its lines are all written down, and `files` (as
+-- file_create takes them) are kept with this step; or it failed, and jobs of lines taken before go on by themselves.
 -- Returns written | lost, also where lines are still to be answered. Needs event_s and max_events.
 transition('batch_end', { 'allow-oom' }, function()
   local key = P .. a.id
-  local batch = fields_at(key, { 'stage', 'at', 'last', 'late', 'caller', 'digest', 'kept_s', 'retain_s' })
-  if not works_on() or not a.failed and (batch.at ~= batch.last or call('EXISTS', key .. ':lines') == 1) then
+  local batch = fields_at(key, { 'at', 'last', 'caller', 'digest', 'kept_s', 'retain_s' })
+  if not works_on() or a.stage ~= 'failed' and (batch.at ~= batch.last or call('EXISTS', key .. ':lines') == 1) then
     return 'lost'
   end
-  local outcome = a.failed and 'failed' or batch.stage == 'cancelling' and 'cancelled'
-    or tonumber(batch.late or 0) > 0 and 'expired' or 'completed'
   for _, file in ipairs(a.files) do Files.create(file) end
-  call('HSET', key, 'stage', outcome, outcome .. '_at', now, unpack(a.fields))
-  call('HDEL', key, 'token')
-  call('ZREM', P .. 'batching', a.id)
-  call('SREM', P .. 'batching:' .. batch.caller, a.id)
   Files.release(batch.digest, a.id)
   for _, list in ipairs({ ':good', ':bad' }) do
     for _, piece in ipairs(call('LRANGE', key .. list, 0, -1)) do Files.release(piece, a.id) end
   end
   call('DEL', key .. ':lines', key .. ':answers', key .. ':doubles', key .. ':good', key .. ':bad')
+  come_to(a.id, a.stage, unpack(a.fields))
+  call('HDEL', key, 'token')
   call('EXPIRE', key, batch.kept_s)
-  Notices.tell_end(a.id, batch.caller, 'batch.' .. outcome, cjson.encode({ id = a.id }), batch.retain_s)
+  call('ZREM', P .. 'batching', a.id)
+  call('SREM', P .. 'batching:' .. batch.caller, a.id)
+  Notices.tell_end(a.id, batch.caller, 'batch.' .. a.stage, cjson.encode({ id = a.id }), batch.retain_s)
   return 'written'
 end)
