@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 from shared.store.script import Script, ScriptCall
 from shared.store.views import pairs
 
-RECORD, RECORDS, ROTATE = Script("record"), Script("records"), Script("secret_rotate")
+RECORD, RECORDS = Script("record"), Script("records")
+CREATE, ROTATE = Script("record_create"), Script("secret_rotate")
 T = TypeVar("T")
 
 
@@ -26,6 +27,14 @@ class RecordKind(Generic[T]):
     def known(self, reply: list[Any] | None) -> T | None:
         """The same, None where there is no such record."""
         return self.parse(reply) if reply else None
+
+    def create(
+        self, owner: str, id: str, secret: str, fields: list[Any], **terms: Any
+    ) -> ScriptCall[T | None]:
+        """Begin a record that has a secret; None where the owner has as many as may be."""
+        which = {"kind": self.name, "owner": owner, "id": id, "secret": secret}
+        fields = [*fields, "secret", secret]
+        return ScriptCall(CREATE, {**which, **terms, "fields": fields}, self.known)
 
     def record(self, owner: str, id: str) -> ScriptCall[T | None]:
         """One record; None where the owner has none of this id."""

@@ -13,7 +13,7 @@ from shared.store.views import delivery
 from shared.store.webhook_events import notice
 from shared.webhooks import MOST, MOST_FORMER, DeliveryAttempt, Endpoint, EndpointUpdate, Notice
 
-CREATE, CHANGE, DELETE = Script("endpoint_create"), Script("endpoint_change"), Script("endpoint_delete")
+CHANGE, DELETE = Script("endpoint_change"), Script("endpoint_delete")
 LOG, TELL = Script("endpoint_log"), Script("endpoint_tell")
 _ENDPOINT = TypeAdapter(Endpoint)
 
@@ -33,10 +33,9 @@ def create(caller: str, new: Endpoint, host: str, secret: str) -> ScriptCall[End
 
     None where the caller has as many as may be.
     """
-    events, own = " ".join(new.events), {"caller": caller, "host": host, "secret": secret}
-    fields = flat(url=new.url, events=events, description=new.description, **own)
-    arguments = {"id": new.id, "caller": caller, "fields": fields, "most": MOST}
-    return ScriptCall(CREATE, arguments, ENDPOINTS.known)
+    events = " ".join(new.events)
+    fields = flat(caller=caller, url=new.url, host=host, events=events, description=new.description)
+    return ENDPOINTS.create(caller, new.id, secret, fields, most=MOST)
 
 
 def endpoints(caller: str) -> ScriptCall[list[Endpoint]]:

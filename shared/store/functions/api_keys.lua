@@ -36,20 +36,6 @@ function ApiKeys.index(id, digest, till)
   end
 end
 
--- Keeps a new API key: id, fields (a flat list), digest (of its secret), expires_ms, kept_s (how long it is listed after its
--- end). Returns its fields. The same id again changes nothing.
-transition('key_create', {}, function()
-  if call('EXISTS', P .. a.id) == 0 then
-    Records.create('keys', '', a.id, a.fields)
-    ApiKeys.index(a.id, a.digest, a.expires_ms)
-    if a.expires_ms then
-      call('PEXPIRE', P .. a.id, a.expires_ms - now + a.kept_s * 1000)
-    end
-    ApiKeys.record('done')
-  end
-  return ApiKeys.with_outcome(Records.fields(a.id))
-end)
-
 -- Ends an API key for good, its former secrets too; it is listed for kept_s more. Returns its fields, nil where there is none.
 transition('key_revoke', { 'allow-oom' }, function()
   local secret, formers = Records.owned('keys', '', a.id, 'secret', 'formers')

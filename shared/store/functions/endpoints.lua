@@ -24,18 +24,6 @@ function Endpoints.disable_endpoint(id, reason)
   end
 end
 
--- Keeps a new endpoint with `fields`, a flat list. Returns its fields, nil where the caller has `most`. The same id again
--- changes nothing.
-transition('endpoint_create', {}, function()
-  if call('EXISTS', P .. a.id) == 0 then
-    if #Endpoints.endpoints_of(a.caller) >= a.most then
-      return nil
-    end
-    Records.create('endpoints', a.caller, a.id, a.fields)
-  end
-  return Records.fields(a.id)
-end)
-
 -- Changes fields of an endpoint (a flat list), and whether it is `enabled` (absent = it stays as it is). Calls that wait go to
 -- its new URL. Returns its fields, nil where the caller has no such endpoint.
 transition('endpoint_change', {}, function()

@@ -91,6 +91,23 @@ local function replace_secret(id, secret, last, most)
   return ends
 end
 
+-- Begins an endpoint or an API key with `fields`, a flat list; a key that has an end is listed for kept_s after it. Returns the
+-- fields, nil where the owner has `most` already. The same id again changes nothing.
+transition('record_create', {}, function()
+  if call('EXISTS', P .. a.id) == 0 then
+    if a.most and call('ZCARD', P .. a.kind .. ':' .. a.owner) >= a.most then
+      return nil
+    end
+    Records.create(a.kind, a.owner, a.id, a.fields)
+    ApiKeys.index(a.id, a.secret, a.expires_ms)
+    if a.expires_ms then
+      call('PEXPIRE', P .. a.id, a.expires_ms - now + a.kept_s * 1000)
+    end
+    ApiKeys.record('done')
+  end
+  return ApiKeys.with_outcome(Records.fields(a.id))
+end)
+
 -- Gives an endpoint or an API key in force another secret; the former one goes on for grace_s. Returns the fields, nil where
 -- there is none. The same secret again changes nothing.
 transition('secret_rotate', { 'allow-oom' }, function()
