@@ -12,7 +12,7 @@ from shared.file import Written
 from shared.result import JobError, Result
 from shared.settings import Settings
 from shared.store.constants import constants
-from shared.store.records import RecordKind, flat
+from shared.store.records import NOW, Command, RecordKind, flat
 from shared.store.script import Script, ScriptCall, T
 from shared.store.views import job_error, pairs
 
@@ -26,8 +26,6 @@ MOST = 100
 LEASE_S = 10.0
 """A batch whose process is silent for this long goes to another process."""
 Outcome = Literal["written", "lost"]
-Command = tuple[Any, ...]
-"""A command of a step: its name, the end of the key behind the batch's, its further arguments."""
 _BATCH, _ANSWER = TypeAdapter(Batch), TypeAdapter(LineAnswer)
 
 
@@ -106,9 +104,8 @@ def keep(turn: BatchLease, seconds: float, *, leave: bool = False) -> ScriptCall
 
 def miss(turn: BatchLease, patience_s: float) -> ScriptCall[Outcome]:
     """Record that bytes of the batch are missing; after `patience_s` they are given up."""
-    now, since = turn.now_ms, turn.batch.missing_ms or turn.now_ms
-    gone = now - since >= patience_s * 1000
-    return _step(STEP, turn, [("HSET", "", "gone", 1) if gone else ("HSETNX", "", "missing_ms", now)])
+    gone = turn.now_ms - (turn.batch.missing_ms or turn.now_ms) >= patience_s * 1000
+    return _step(STEP, turn, [("HSET", "", "gone", 1) if gone else ("HSETNX", "", "missing_ms", NOW)])
 
 
 def begin(
@@ -142,7 +139,7 @@ def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
     counts = {name: getattr(wrote, name) for name in ("completed", "failed", "late")}
     counts |= {f"{kind}_tokens": count for kind, count in vars(wrote.tokens).items()}
     commands: list[Command] = [("HINCRBY", "", name, count) for name, count in counts.items()]
-    commands.append(("HSET", "", "wrote_ms", turn.now_ms))
+    commands.append(("HSET", "", "wrote_ms", NOW))
     pieces = {":good": wrote.good, ":bad": wrote.bad}
     commands += [("RPUSH", list, piece) for list, piece in pieces.items() if piece]
     if undone := wrote.undone:

@@ -9,9 +9,14 @@ from typing import Any, Generic, TypeVar
 from shared.store.script import Script, ScriptCall
 from shared.store.views import pairs
 
-RECORD, RECORDS = Script("record"), Script("records")
-CREATE, ROTATE = Script("record_create"), Script("secret_rotate")
+CREATE, READ, CHANGE = Script("record_create"), Script("record_read"), Script("record_change")
+PAGE, ROTATE = Script("records"), Script("secret_rotate")
+Command = tuple[Any, ...]
+"""A command on a record: its name, the end of the key behind the record's, its further arguments."""
+NOW = True
+"""In a command: the store's time, Unix ms."""
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class RecordKind(Generic[T]):
@@ -32,24 +37,30 @@ class RecordKind(Generic[T]):
         self, owner: str, id: str, secret: str, fields: list[Any], **terms: Any
     ) -> ScriptCall[T | None]:
         """Begin a record that has a secret; None where the owner has as many as may be."""
-        which = {"kind": self.name, "owner": owner, "id": id, "secret": secret}
         fields = [*fields, "secret", secret]
-        return ScriptCall(CREATE, {**which, **terms, "fields": fields}, self.known)
+        return self._call(CREATE, owner, self.known, id=id, secret=secret, fields=fields, **terms)
 
     def record(self, owner: str, id: str) -> ScriptCall[T | None]:
         """One record; None where the owner has none of this id."""
-        return ScriptCall(RECORD, {"kind": self.name, "owner": owner, "id": id}, self.known)
+        return self.read(owner, id, ("HGETALL", ""), self.known)
+
+    def read(self, owner: str, id: str, command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
+        """The reply to a command; what None becomes is told of a record that the owner has not."""
+        return self._call(READ, owner, parse, id=id, command=command)
 
     def page(
         self, owner: str, *, after: str | None, limit: int, oldest_first: bool = False
     ) -> ScriptCall[list[T] | None]:
         """A page by creation, newest first; None where `after` is none of the owner's."""
-        order = {"after": after, "limit": limit, "oldest_first": oldest_first}
 
         def parse(reply: list[Any] | None) -> list[T] | None:
             return None if reply is None else [self.parse(row) for row in reply]
 
-        return ScriptCall(RECORDS, {"kind": self.name, "owner": owner, **order}, parse)
+        return self._call(PAGE, owner, parse, after=after, limit=limit, oldest_first=oldest_first)
+
+    def change(self, owner: str, id: str, *commands: Command) -> ScriptCall[T | None]:
+        """Run commands on a record; None where the owner has none of this id, or it is gone by now."""
+        return self._call(CHANGE, owner, self.known, id=id, commands=commands)
 
     def rotate(self, owner: str, id: str, secret: str, grace_s: int, most: int) -> ScriptCall[T | None]:
         """Give a record another secret; the former one goes on for `grace_s`.
@@ -57,8 +68,12 @@ class RecordKind(Generic[T]):
         Earlier ones go on no longer than they had; of more than `most` those that end soonest go. None where
         the owner has no such record.
         """
-        which = {"kind": self.name, "owner": owner, "id": id}
-        return ScriptCall(ROTATE, {**which, "secret": secret, "grace_s": grace_s, "most": most}, self.known)
+        return self._call(ROTATE, owner, self.known, id=id, secret=secret, grace_s=grace_s, most=most)
+
+    def _call(
+        self, script: Script, owner: str, parse: Callable[[Any], R], /, **arguments: Any
+    ) -> ScriptCall[R]:
+        return ScriptCall(script, {"kind": self.name, "owner": owner, **arguments}, parse)
 
 
 def flat(**fields: Any) -> list[Any]:

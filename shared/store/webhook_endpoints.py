@@ -1,20 +1,20 @@
 """A caller's transitions of endpoints: make, list, change, rotate, delete, test; and how their calls went."""
 
 import json
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter
 
 from shared.settings import Settings
 from shared.store.constants import constants
-from shared.store.records import RecordKind, flat
+from shared.store.records import NOW, Command, RecordKind, flat
 from shared.store.script import Script, ScriptCall
 from shared.store.views import delivery
 from shared.store.webhook_events import notice
 from shared.webhooks import MOST, MOST_FORMER, DeliveryAttempt, Endpoint, EndpointUpdate, Notice
 
-CHANGE, DELETE = Script("endpoint_change"), Script("endpoint_delete")
-LOG, TELL = Script("endpoint_log"), Script("endpoint_tell")
+TELL = Script("endpoint_tell")
 _ENDPOINT = TypeAdapter(Endpoint)
 
 
@@ -47,9 +47,13 @@ def endpoints(caller: str) -> ScriptCall[list[Endpoint]]:
 def change(caller: str, id: str, to: EndpointUpdate) -> ScriptCall[Endpoint | None]:
     """None where the caller has no such endpoint."""
     events = None if to.events is None else " ".join(to.events)
-    fields = flat(url=to.url, host=to.host, events=events, description=to.description)
-    arguments = {"id": id, "caller": caller, "fields": fields, "enabled": to.enabled}
-    return ScriptCall(CHANGE, arguments, ENDPOINTS.known)
+    fields = flat(id=id, url=to.url, host=to.host, events=events, description=to.description)
+    commands: list[Command] = [("HSET", "", *fields)]
+    if to.enabled:
+        commands.append(("HDEL", "", "disabled", "disabled_ms"))
+    elif to.enabled is not None:
+        commands += [("HSETNX", "", "disabled", "caller"), ("HSETNX", "", "disabled_ms", NOW)]
+    return ENDPOINTS.change(caller, id, *commands)
 
 
 def rotate(caller: str, id: str, secret: str, grace_s: int) -> ScriptCall[Endpoint | None]:
@@ -59,7 +63,8 @@ def rotate(caller: str, id: str, secret: str, grace_s: int) -> ScriptCall[Endpoi
 
 def delete(caller: str, id: str) -> ScriptCall[Literal["deleted"] | None]:
     """None where the caller has no such endpoint."""
-    return ScriptCall(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
+    call = ENDPOINTS.change(caller, id, ("DEL", ""), ("DEL", ":deliveries"))
+    return replace(call, parse=lambda reply: None if reply is None else "deleted")
 
 
 def tries(caller: str, id: str) -> ScriptCall[list[DeliveryAttempt] | None]:
@@ -70,7 +75,7 @@ def tries(caller: str, id: str) -> ScriptCall[list[DeliveryAttempt] | None]:
             return None
         return [DeliveryAttempt(json.loads(row)["id"], delivery(row)) for row in reversed(reply)]
 
-    return ScriptCall(LOG, {"id": id, "caller": caller}, parse)
+    return ENDPOINTS.read(caller, id, ("LRANGE", ":deliveries", 0, -1), parse)
 
 
 Word = Literal["unknown", "expired", "queued"]

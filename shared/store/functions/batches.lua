@@ -142,27 +142,19 @@ transition('batch_take', {}, function()
 end)
 
 -- What the process does that works on a batch `id` under a `token`: each function answers lost (nil where it reads) where the batch
--- is another process's by now, or has ended. `commands`: {name, key behind the batch's, further arguments} each.
+-- is another process's by now, or has ended.
 
 local function works_on() return call('HGET', P .. a.id, 'token') == a.token end
-
-local function replies_to(commands)
-  local replies = {}
-  for at, command in ipairs(commands) do
-    replies[at] = call(command[1], P .. a.id .. command[2], unpack(command, 3))
-  end
-  return replies
-end
 
 -- Does `commands` in one step, and takes over the hold of `pieces` from the `upload`. The step was done before where `guard`, a
 -- command, is not answered by `expected`. Another process may take the batch up in `ms`. Returns written | lost.
 local function step()
   if not works_on() then
     return 'lost'
-  elseif replies_to({ a.guard })[1] ~= a.expected then
+  elseif Records.replies({ a.guard })[1] ~= a.expected then
     return 'written'
   end
-  replies_to(a.commands)
+  Records.replies(a.commands)
   for _, piece in ipairs(a.pieces) do Files.take_over(piece, a.id, a.upload) end
   call('ZADD', P .. 'batching', now + a.ms, a.id)
   local stage, total, at, last = unpack(call('HMGET', P .. a.id, 'stage', 'total', 'at', 'last'))
@@ -182,7 +174,7 @@ transition('batch_step', { 'allow-oom' }, step)
 
 -- Reads the replies to `commands`.
 transition('batch_read', { 'no-writes' }, function()
-  return works_on() and replies_to(a.commands) or nil
+  return works_on() and Records.replies(a.commands) or nil
 end)
 
 -- Ends a batch with `fields`, a flat list, as `stage` says; only the record is left. Its lines are all written down, and `files` (as

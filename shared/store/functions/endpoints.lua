@@ -24,37 +24,6 @@ function Endpoints.disable_endpoint(id, reason)
   end
 end
 
--- Changes fields of an endpoint (a flat list), and whether it is `enabled` (absent = it stays as it is). Calls that wait go to
--- its new URL. Returns its fields, nil where the caller has no such endpoint.
-transition('endpoint_change', {}, function()
-  if not Records.owned('endpoints', a.caller, a.id, 'id') then
-    return nil
-  end
-  call('HSET', P .. a.id, 'id', a.id, unpack(a.fields))
-  if a.enabled then
-    call('HDEL', P .. a.id, 'disabled', 'disabled_ms')
-  elseif a.enabled == false then
-    Endpoints.disable_endpoint(a.id, 'caller')
-  end
-  return Records.fields(a.id)
-end)
-
--- Forgets an endpoint; calls that wait for it are forgotten when their turn comes. Returns deleted, nil where the caller has
--- no such endpoint.
-transition('endpoint_delete', { 'allow-oom' }, function()
-  if not Records.owned('endpoints', a.caller, a.id, 'id') then
-    return nil
-  end
-  call('DEL', P .. a.id, P .. a.id .. ':deliveries')
-  call('ZREM', P .. 'endpoints:' .. a.caller, a.id)
-  return 'deleted'
-end)
-
--- Reads how the calls of an endpoint went, the oldest first; nil where the caller has no such endpoint.
-transition('endpoint_log', { 'no-writes' }, function()
-  return Records.owned('endpoints', a.caller, a.id, 'id') and call('LRANGE', P .. a.id .. ':deliveries', 0, -1) or nil
-end)
-
 -- Tells an endpoint a notice of its caller, again or for the first time, even where it is disabled; a test, which is in no log
 -- but that of the endpoint's calls, brings its `data` (JSON text). A call that waits is due at once, one that a courier has
 -- is left alone. Returns {unknown} (endpoint) | {expired} (the notice is no longer kept) | {queued, fields of the notice}.

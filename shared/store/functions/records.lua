@@ -30,9 +30,35 @@ function Records.fields(id)
   return fields
 end
 
--- Reads one record of an owner; nil where the owner has none of this id.
-transition('record', { 'no-writes' }, function()
-  return Records.owned(a.kind, a.owner, a.id, 'id') and Records.fields(a.id) or nil
+-- The replies to commands on the keys of the call's record: {name, key behind the record's, further arguments} each, where true
+-- stands for the time.
+function Records.replies(commands)
+  local replies = {}
+  for at, command in ipairs(commands) do
+    for place, value in ipairs(command) do
+      command[place] = value == true and now or value
+    end
+    replies[at] = call(command[1], P .. a.id .. command[2], unpack(command, 3))
+  end
+  return replies
+end
+
+-- The reply to a `command` on one record of an owner; nil where the owner has none of this id.
+transition('record_read', { 'no-writes' }, function()
+  return Records.owned(a.kind, a.owner, a.id, 'id') and Records.replies({ a.command })[1] or nil
+end)
+
+-- Changes a record by `commands`; one that has no fields then is gone. Returns its fields, nil where the owner has none of this id.
+transition('record_change', { 'allow-oom' }, function()
+  if not Records.owned(a.kind, a.owner, a.id, 'id') then
+    return nil
+  end
+  Records.replies(a.commands)
+  local fields = Records.fields(a.id)
+  if not fields[1] then
+    call('ZREM', P .. a.kind .. ':' .. a.owner, a.id)
+  end
+  return fields
 end)
 
 -- Reads a page of an owner's records, newest first unless `oldest_first`, behind the one with the id `after` (absent = from
@@ -70,27 +96,6 @@ function Records.formers(json)
   return formers
 end
 
--- Makes `secret` the newest. The former one goes on until `last`, earlier ones no longer than they would have: where a rotation's
--- answer was lost and it is repeated, the deployed secret is one before the former. Of more than `most` those that end
--- soonest go. Returns all that were in force: {secret, until when}, ….
-local function replace_secret(id, secret, last, most)
-  local current, json = unpack(call('HMGET', P .. id, 'secret', 'formers'))
-  local ends, formers = { { current, last } }, {}
-  for former, till in pairs(Records.formers(json)) do
-    table.insert(ends, { former, math.min(till, last) })
-  end
-  table.sort(ends, function(one, other) return one[2] > other[2] end)
-  for at, former in ipairs(ends) do
-    if at > most then
-      former[2] = now
-    else
-      formers[former[1]] = former[2]
-    end
-  end
-  call('HSET', P .. id, 'secret', secret, 'formers', cjson.encode(formers), 'former_until_ms', last)
-  return ends
-end
-
 -- Begins an endpoint or an API key with `fields`, a flat list; a key that has an end is listed for kept_s after it. Returns the
 -- fields, nil where the owner has `most` already. The same id again changes nothing.
 transition('record_create', {}, function()
@@ -108,19 +113,27 @@ transition('record_create', {}, function()
   return ApiKeys.with_outcome(Records.fields(a.id))
 end)
 
--- Gives an endpoint or an API key in force another secret; the former one goes on for grace_s. Returns the fields, nil where
--- there is none. The same secret again changes nothing.
+-- Gives an endpoint or an API key in force another secret. The former one goes on for grace_s, earlier ones no longer than they
+-- would have: where a rotation's answer was lost and it is repeated, the deployed secret is one before the former. Of more
+-- than `most` those that end soonest go. Returns the fields, nil where there is none. The same secret changes nothing.
 transition('secret_rotate', { 'allow-oom' }, function()
-  local current, expires, revoked = Records.owned(a.kind, a.owner, a.id, 'secret', 'expires_ms', 'revoked_ms')
+  local current, json, expires, revoked =
+    Records.owned(a.kind, a.owner, a.id, 'secret', 'formers', 'expires_ms', 'revoked_ms')
   if not current or revoked or now >= tonumber(expires or math.huge) then
     ApiKeys.record('not_found')
     return ApiKeys.with_outcome(nil)
-  end
-  if current ~= a.secret then
-    local last = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge))
-    for _, former in ipairs(replace_secret(a.id, a.secret, last, a.most)) do
-      ApiKeys.index(a.id, former[1], former[2])
+  elseif current ~= a.secret then
+    local last, formers = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge)), {}
+    local ends = { { current, last } }
+    for former, till in pairs(Records.formers(json)) do
+      table.insert(ends, { former, math.min(till, last) })
     end
+    table.sort(ends, function(one, other) return one[2] > other[2] end)
+    for at, former in ipairs(ends) do
+      formers[former[1]] = at <= a.most and former[2] or nil
+      ApiKeys.index(a.id, former[1], formers[former[1]] or now)
+    end
+    call('HSET', P .. a.id, 'secret', a.secret, 'formers', cjson.encode(formers), 'former_until_ms', last)
     ApiKeys.index(a.id, a.secret, expires)
     ApiKeys.record('done')
   end
