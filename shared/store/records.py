@@ -3,7 +3,7 @@
 They stand in lists of their owners (`functions/records.lua`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from shared.store.script import Script, ScriptCall
@@ -45,7 +45,7 @@ class RecordKind(Generic[T]):
         return self.read(owner, id, ("HGETALL", ""), self.known)
 
     def read(self, owner: str, id: str, command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
-        """The reply to a command; what None becomes is told of a record that the owner has not."""
+        """The reply to a command, None where the owner has none of this id, as `parse` reads it."""
         return self._call(READ, owner, parse, id=id, command=command)
 
     def page(
@@ -58,9 +58,11 @@ class RecordKind(Generic[T]):
 
         return self._call(PAGE, owner, parse, after=after, limit=limit, oldest_first=oldest_first)
 
-    def change(self, owner: str, id: str, *commands: Command) -> ScriptCall[T | None]:
-        """Run commands on a record; None where the owner has none of this id, or it is gone by now."""
-        return self._call(CHANGE, owner, self.known, id=id, commands=commands)
+    def change(
+        self, owner: str, id: str, commands: Sequence[Command], parse: Callable[[Any], R]
+    ) -> ScriptCall[R]:
+        """Run commands on a record. `parse` reads its fields, or None where the owner has none of this id."""
+        return self._call(CHANGE, owner, parse, id=id, commands=commands)
 
     def rotate(self, owner: str, id: str, secret: str, grace_s: int, most: int) -> ScriptCall[T | None]:
         """Give a record another secret; the former one goes on for `grace_s`.

@@ -1,7 +1,6 @@
 """A caller's transitions of endpoints: make, list, change, rotate, delete, test; and how their calls went."""
 
 import json
-from dataclasses import replace
 from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter
@@ -53,7 +52,7 @@ def change(caller: str, id: str, to: EndpointUpdate) -> ScriptCall[Endpoint | No
         commands.append(("HDEL", "", "disabled", "disabled_ms"))
     elif to.enabled is not None:
         commands += [("HSETNX", "", "disabled", "caller"), ("HSETNX", "", "disabled_ms", NOW)]
-    return ENDPOINTS.change(caller, id, *commands)
+    return ENDPOINTS.change(caller, id, commands, ENDPOINTS.known)
 
 
 def rotate(caller: str, id: str, secret: str, grace_s: int) -> ScriptCall[Endpoint | None]:
@@ -63,8 +62,8 @@ def rotate(caller: str, id: str, secret: str, grace_s: int) -> ScriptCall[Endpoi
 
 def delete(caller: str, id: str) -> ScriptCall[Literal["deleted"] | None]:
     """None where the caller has no such endpoint."""
-    call = ENDPOINTS.change(caller, id, ("DEL", ""), ("DEL", ":deliveries"))
-    return replace(call, parse=lambda reply: None if reply is None else "deleted")
+    commands = [("DEL", ""), ("DEL", ":deliveries")]
+    return ENDPOINTS.change(caller, id, commands, lambda reply: None if reply is None else "deleted")
 
 
 def tries(caller: str, id: str) -> ScriptCall[list[DeliveryAttempt] | None]:
