@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -55,17 +55,10 @@ def create(
     metadata = json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":"))
     names = ("caller", "stage", "file", "endpoint", "max_queued", "retain_s", "life_s", "at", "row")
     fields = {name: getattr(batch, name) for name in names}
-    arguments = {
-        "id": batch.id,
-        "caller": batch.caller,
-        "file": batch.file,
-        "body": body,
-        "window_s": WINDOW_S,
-        "kept_s": kept_s,
-        "most": MOST,
-        "fields": flat(**fields, metadata=metadata, kept_s=kept_s, body=body),
-    }
-    return ScriptCall(CREATE, arguments, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1])))
+    which = {"id": batch.id, "caller": batch.caller, "file": batch.file, "body": body}
+    terms: dict[str, Any] = {"window_s": WINDOW_S, "kept_s": kept_s, "most": MOST}
+    terms["fields"] = flat(**fields, metadata=metadata, kept_s=kept_s, body=body)
+    return ScriptCall(CREATE, which | terms, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1])))
 
 
 def cancel(caller: str, id: str) -> ScriptCall[Batch | None]:
@@ -173,8 +166,8 @@ def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
 
 def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
     """End a batch of which no line, or no further line, can be taken."""
-    call = _leased(END, turn, stage="failed", files=[], fields=flat(errors=_errors(errors)))
-    return replace(call, constants=constants(settings))
+    fields = flat(errors=_errors(errors))
+    return _leased(END, turn, constants=constants(settings), stage="failed", files=[], fields=fields)
 
 
 def end(
@@ -185,8 +178,7 @@ def end(
     stage = "cancelled" if batch.stage == "cancelling" else "expired" if batch.late else "completed"
     files = [{**vars(file), "caller": batch.caller} for file in (output, error) if file]
     fields = flat(output=output and output.id, error=error and error.id)
-    call = _leased(END, turn, stage=stage, files=files, fields=fields)
-    return replace(call, constants=constants(settings))
+    return _leased(END, turn, constants=constants(settings), stage=stage, files=files, fields=fields)
 
 
 def _step(
@@ -203,20 +195,27 @@ def _step(
 
     The batch takes over the hold of `pieces`, and is the process's for `seconds` more.
     """
-    first = {"guard": guard, "expected": expected}
-    held = {"pieces": pieces, "upload": turn.token, "ms": round(seconds * 1000)}
-    return _leased(script, turn, commands=commands, **held, **first)
+    first: dict[str, Any] = {"guard": guard, "expected": expected, "ms": round(seconds * 1000)}
+    return _leased(script, turn, commands=commands, pieces=pieces, upload=turn.token, **first)
 
 
 def _read(turn: BatchLease, commands: Sequence[Command], parse: Callable[..., T]) -> ScriptCall[T | None]:
     """The replies to commands; None where the batch is another process's."""
-    call = _leased(READ, turn, commands=commands)
-    return replace(call, parse=lambda replies: None if replies is None else parse(*replies))
+    return _leased(
+        READ, turn, lambda replies: None if replies is None else parse(*replies), commands=commands
+    )
 
 
-def _leased(script: Script, turn: BatchLease, **arguments: Any) -> ScriptCall[Any]:
+def _leased(
+    script: Script,
+    turn: BatchLease,
+    parse: Callable[[Any], Any] = lambda reply: reply,
+    constants: str = "",
+    **arguments: Any,
+) -> ScriptCall[Any]:
     """What the process does that holds the lease."""
-    return ScriptCall(script, {"id": turn.batch.id, "token": turn.token, **arguments}, lambda reply: reply)
+    arguments |= {"id": turn.batch.id, "token": turn.token}
+    return ScriptCall(script, arguments, parse, constants=constants)
 
 
 def _stands(at: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 -- Batches: the lines of a file as jobs, in a window that moves over it. A batch is a plain record (records.lua).
---   <batch>           hash  what the class Batch has, <stage>_at for each stage that it came to, token counts under *_tokens; kept_s
---                           (its life from its end on), body (digest of the request under an idempotency key), waits_for (lane of
---                           the next line, while others take batches' whole share), token while a process works on it
+--   <batch>           hash  what the class Batch has, <stage>_at for each stage that it came to, token counts (*_tokens),
+--                           kept_s (its life from its end on), body (digest of the request under an idempotency key),
+--                           waits_for (lane of the next line, while others take batches' whole share, or ''), token
+--                           while a process works on it
 --   <batch>:lines     hash  number → JSON {custom_id, job, model, created_ms, at, behind}: taken and not yet written down
 --   <batch>:answers   hash  number → JSON {line, status, ended_ms, result, error, paths}: how those of them ended that have
 --   <batch>:doubles   zset  numbers of lines whose custom_id stands in an earlier one, by themselves
@@ -65,9 +66,9 @@ local function come_to(batch, stage, ...)
   call('HSET', P .. batch, 'stage', stage, stage .. '_at', now, ...)
 end
 
--- Begins a batch with `fields`, a flat list, over a `file` of its caller: id, caller, window_s, kept_s, body (absent = none), most
--- (batches that a caller may have under way). Returns {missing} where the caller has no such file, {purpose} where the
--- file is not for batches, {many}, {mismatch} where the id is another body's, else {created, fields}; so does a repeat.
+-- Begins a batch with `fields`, a flat list, over a `file` of its caller, who may have `most` under way. Returns {missing} where
+-- the caller has no such file, {purpose} where the file is not for batches, {many}, {mismatch} where the id is another
+-- body's, else {created, fields}; so does a repeat.
 transition('batch_create', {}, function()
   local key, own = P .. a.id, P .. 'batching:' .. a.caller
   local purpose, digest = Records.owned('files', a.caller, a.file, 'purpose', 'digest')
@@ -88,8 +89,8 @@ transition('batch_create', {}, function()
   return { 'created', Records.fields(a.id) }
 end)
 
--- Asks that a batch takes no more lines; what was done is kept, and one that only writes its files still, or has ended, stays as
--- it is. Returns its fields, nil where the caller has no such batch.
+-- Asks that a batch takes no more lines; what was done is kept, and one that only writes its files still, or has ended, stays
+-- as it is. Returns its fields, nil where the caller has no such batch.
 transition('batch_cancel', { 'allow-oom' }, function()
   local stage, token = Records.owned('batches', a.caller, a.id, 'stage', 'token')
   if stage == 'validating' or stage == 'in_progress' then
@@ -117,9 +118,9 @@ local function next_batch()
   return chosen, whose
 end
 
--- Gives a process a batch to work on, under a lease: callers take turns, and then the batches of each. `window`: how many lines of
--- a batch may be on their way. A repeat may take another. Returns {none, ms until one may be taken or ''}, else {taken,
--- fields, doubles among the next lines, lines on their way, how many of them have ended, for how many lines there is room, now}.
+-- Gives a process a batch to work on, under a lease: callers take turns, and then the batches of each. `window`: how many lines
+-- of a batch may be on their way. A repeat may take another. Returns {none, ms until one may be taken or ''}, else {taken,
+-- fields, doubles among the next lines, lines on their way, how many of them have ended, room for lines, now}.
 transition('batch_take', {}, function()
   local batch, caller = next_batch()
   if not batch then
@@ -141,13 +142,13 @@ transition('batch_take', {}, function()
   return { 'taken', Records.fields(batch), doubles, on_their_way, call('HLEN', key .. ':answers'), room, now }
 end)
 
--- What the process does that works on a batch `id` under a `token`: each function answers lost (nil where it reads) where the batch
--- is another process's by now, or has ended.
+-- What the process does that works on a batch `id` under a `token`: each function answers lost (nil where it reads) where the
+-- batch is another process's by now, or has ended.
 
 local function works_on() return call('HGET', P .. a.id, 'token') == a.token end
 
--- Does `commands` in one step, and takes over the hold of `pieces` from the `upload`. The step was done before where `guard`, a
--- command, is not answered by `expected`. Another process may take the batch up in `ms`. Returns written | lost.
+-- Runs `commands` in one step, and takes over the hold of `pieces` from the `upload`. The step was done before where `guard`,
+-- a command, is not answered by `expected`. Another process may take the batch up in `ms`. Returns written | lost.
 local function step()
   if not works_on() then
     return 'lost'
@@ -177,9 +178,9 @@ transition('batch_read', { 'no-writes' }, function()
   return works_on() and Records.replies(a.commands) or nil
 end)
 
--- Ends a batch with `fields`, a flat list, as `stage` says; only the record is left. Its lines are all written down, and `files` (as
--- file_create takes them) are kept with this step; or it failed, and jobs of lines taken before go on by themselves.
--- Returns written | lost, also where lines are still to be answered. Needs event_s and max_events.
+-- Ends a batch with `fields`, a flat list, as `stage` says; only the record is left. Its lines are all written down, and `files`
+-- (as file_create takes them) are kept with this step; or it failed, and jobs of lines taken before go on by themselves.
+-- Returns written | lost, also where lines are still to be answered.
 transition('batch_end', { 'allow-oom' }, function()
   local key = P .. a.id
   local batch = fields_at(key, { 'at', 'last', 'caller', 'digest', 'kept_s', 'retain_s' })

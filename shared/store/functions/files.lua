@@ -89,8 +89,8 @@ local function digests_where(test)
   return chosen
 end
 
--- Holds pictures for hold_s, between their upload and their admission. Returns those that are being deleted right now: touch
--- again, and write only when there are none.
+-- Holds pictures for hold_s, between their upload and their admission. Returns those that are being deleted right now:
+-- touch again, and write only when there are none.
 transition('touch', {}, function()
   return digests_where(function(digest)
     Files.hold(digest, a.holder, now + a.hold_s * 1000)
@@ -103,8 +103,8 @@ transition('doom', { 'allow-oom' }, function()
   return digests_where(Files.doom)
 end)
 
--- Records that doomed pictures were deleted: whoever waits to upload them again may go on. Returns those that are needed again,
--- where the deletion took longer than its mark: write them again.
+-- Records that doomed pictures were deleted: whoever waits to upload them again may go on. Returns those that are needed
+-- again, where the deletion took longer than its mark: write them again.
 transition('deleted', { 'allow-oom' }, function()
   return digests_where(function(digest)
     call('DEL', P .. 'doomed:' .. digest)
@@ -112,8 +112,8 @@ transition('deleted', { 'allow-oom' }, function()
   end)
 end)
 
--- Begins a file whose bytes are written, and held by `holder`. The record and its hold of the bytes end together; the same id again
--- changes nothing.
+-- Begins a file whose bytes are written, and held by `holder`. The record and its hold of the bytes end together. The same id
+-- again changes nothing.
 function Files.create(file)
   local expires = now + file.life_s * 1000
   if call('EXISTS', P .. file.id) == 0 then
@@ -133,9 +133,9 @@ end)
 
 local REPEAT_S = 60
 
--- Forgets a file. A batch that reads it holds its bytes itself and goes on. Returns nil where the caller has no such file, else the
--- digest of its bytes in a list where nobody needs them any more: delete them, then run `deleted`. Within a minute
--- a repeat knows the digest: gone:<caller>:<id>, a string.
+-- Forgets a file. A batch that reads it holds its bytes itself and goes on. Returns nil where the caller has no such file, else
+-- the digest of its bytes in a list where nobody needs them any more: delete them, then run `deleted`. A repeat within a
+-- minute knows the digest: gone:<caller>:<id>, a string.
 transition('file_delete', { 'allow-oom' }, function()
   local key = P .. 'gone:' .. a.caller .. ':' .. a.id
   local digest = Records.owned('files', a.caller, a.id, 'digest') or call('GET', key)

@@ -30,8 +30,8 @@ function Records.fields(id)
   return fields
 end
 
--- The replies to commands on the keys of the call's record: {name, key behind the record's, further arguments} each, where true
--- stands for the time.
+-- The replies to commands on the keys of the call's record: {name, key behind the record's, further arguments} each, where
+-- true stands for the time.
 function Records.replies(commands)
   local replies = {}
   for at, command in ipairs(commands) do
@@ -48,7 +48,7 @@ transition('record_read', { 'no-writes' }, function()
   return Records.owned(a.kind, a.owner, a.id, 'id') and Records.replies({ a.command })[1] or nil
 end)
 
--- Changes a record by `commands`; one that has no fields then is gone. Returns its fields, nil where the owner has none of this id.
+-- Changes a record by `commands`; without fields it is gone. Returns its fields, nil where the owner has none of this id.
 transition('record_change', { 'allow-oom' }, function()
   if not Records.owned(a.kind, a.owner, a.id, 'id') then
     return nil
@@ -84,8 +84,8 @@ transition('records', { 'no-writes' }, function()
   return page
 end)
 
--- Secrets of an API key or an endpoint: `secret` is the newest; `formers`, a JSON object, those from before rotations, by secret
--- until when each goes on; former_until_ms the last of these times.
+-- Secrets of an API key or an endpoint: `secret` is the newest; `formers`, a JSON object, those from before rotations, by
+-- secret until when each goes on; former_until_ms the last of these times.
 
 -- The former secrets that still go on.
 function Records.formers(json)
