@@ -93,6 +93,14 @@ def test_a_deleted_files_bytes_go_unless_another_has_them(records: Records) -> N
     assert page(records) == []
 
 
+def test_the_repeat_of_a_deletion_spares_bytes_that_are_needed_again(records: Records) -> None:
+    create(records, 1)
+    assert records.run(files.delete("anyone", written(1).id)) == [BYTES]
+    create(records, 2)
+    assert records.run(files.delete("anyone", written(1).id)) == []
+    assert records.run(files.file("anyone", written(2).id)) is not None
+
+
 def test_the_audit_finds_nothing_wrong_with_files(records: Records) -> None:
     create(records)
     names = [key.removeprefix("sl3:") for key in records.client.keys("sl3:*")]
