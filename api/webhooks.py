@@ -67,7 +67,7 @@ class Endpoints:
         await self._headroom.check()
         data = json.dumps({"id": id, "object": "webhook"}, separators=(",", ":"))
         call = webhook_endpoints.send_test(self._settings, caller, id, ids.test_id(), data)
-        return _require(await self._store.run(call))
+        return _require((await self._store.run(call))[1])
 
     async def replay(self, caller: str, id: str, event_id: str) -> Notice:
         """Send the endpoint one of its caller's events, again or for the first time.

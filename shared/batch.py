@@ -45,7 +45,8 @@ class Batch:
     `total` is None until its lines were counted. `at` is the byte behind the last line that was taken and
     `row` that line's number, `last` the byte behind the last line of the file. `late` of the `failed` lines
     were not done when the window closed. `max_queued` and `retain_s` are those of the API key that made it;
-    `wrote_ms` is when lines were written down last.
+    `wrote_ms` is when lines were written down last, `missing_ms` since when its bytes are missing; they are
+    `gone` where they were given up.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Batch:
     errors: tuple[LineProblem, ...] = ()
     output: str | None = None
     error: str | None = None
+    missing_ms: int | None = None
     gone: bool = False
 
 

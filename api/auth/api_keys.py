@@ -144,7 +144,10 @@ class Keyring:
     async def list(self) -> list[ApiKey]:
         """Newest first. Raises CallerError `keys_off`."""
         self._check_on()
-        return await self._store.run(api_keys.keys())
+        keys: list[ApiKey] = []
+        while page := await self._store.run(api_keys.keys(keys[-1].id if keys else None)):
+            keys += page
+        return keys
 
     def _check_on(self) -> None:
         """Without keys anybody could make one, to use once keys are on. Raises CallerError `keys_off`."""

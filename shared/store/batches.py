@@ -2,32 +2,22 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from typing import Any, Literal, cast
+from dataclasses import asdict
+from typing import Any, Literal
 
-from shared.batch import (
-    WINDOW_S,
-    Batch,
-    BatchLease,
-    LineAnswer,
-    LinePosition,
-    LineProblem,
-    Stage,
-    Tokens,
-    WrittenRows,
-)
+from pydantic import TypeAdapter
+
+from shared.batch import WINDOW_S, Batch, BatchLease, LineAnswer, LinePosition, LineProblem, WrittenRows
 from shared.file import Written
 from shared.result import JobError, Result
 from shared.settings import Settings
 from shared.store.constants import constants
-from shared.store.files import record, records
-from shared.store.script import Script, ScriptCall
-from shared.store.views import integer, job_error, pairs
+from shared.store.records import NOW, Command, RecordKind, flat
+from shared.store.script import Script, ScriptCall, T
+from shared.store.views import job_error, pairs
 
-CREATE, CANCEL, TAKE, KEEP, BEGIN = (
-    Script(f"batch_{verb}") for verb in ("create", "cancel", "take", "keep", "begin")
-)
-READ, REFUSE, WROTE, END = (Script(f"batch_{verb}") for verb in ("read", "refuse", "wrote", "end"))
+CREATE, CANCEL, TAKE = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take"))
+ADD, STEP, READ, END = (Script(f"batch_{verb}") for verb in ("add", "step", "read", "end"))
 
 WINDOW = 256
 """Lines of one batch on their way at once."""
@@ -35,7 +25,23 @@ MOST = 100
 """Batches that one caller may have under way at once: they take turns, and each turn may be long."""
 LEASE_S = 10.0
 """A batch whose process is silent for this long goes to another process."""
-Outcome = Literal["written", "kept", "lost"]
+Outcome = Literal["written", "lost"]
+_BATCH, _ANSWER = TypeAdapter(Batch), TypeAdapter(LineAnswer)
+
+
+def _batch(fields: dict[str, Any]) -> Batch:
+    ends = {
+        end: {name.removesuffix(end): fields[name] for name in fields if name.endswith(end)}
+        for end in ("_at", "_tokens")
+    }
+    problems = json.loads(fields.get("errors", "[]"))
+    parts = {"metadata": json.loads(fields["metadata"]), "errors": problems}
+    return _BATCH.validate_python(fields | parts | {"stages_ms": ends["_at"], "tokens": ends["_tokens"]})
+
+
+BATCHES = RecordKind("batches", _batch)
+batch = BATCHES.record
+batches = BATCHES.page
 
 
 def create(
@@ -45,38 +51,19 @@ def create(
 
     `body` is the digest of the request's body where the id stands for an idempotency key.
     """
-    arguments = {
-        "id": batch.id,
-        "caller": batch.caller,
-        "file": batch.file,
-        "endpoint": batch.endpoint,
-        "window_s": WINDOW_S,
-        "metadata": json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":")),
-        "max_queued": batch.max_queued,
-        "retain_s": batch.retain_s,
-        "life_s": batch.life_s,
-        "kept_s": batch.retain_s or max(batch.life_s, settings.retention.job_s),
-        "most": MOST,
-        "body": body,
-    }
-    return ScriptCall(
-        CREATE, arguments, lambda reply: (reply[0], _batch(reply[1]) if len(reply) > 1 else None)
-    )
-
-
-def batch(caller: str, id: str) -> ScriptCall[Batch | None]:
-    """One batch; None where the caller has no such batch."""
-    return record("batch", caller, id, _batch)
-
-
-def batches(caller: str, *, after: str | None, limit: int) -> ScriptCall[list[Batch] | None]:
-    """A page, newest first; None where `after` is not one of the caller's batches."""
-    return records("batches", caller, _batch, after=after, limit=limit)
+    kept_s = batch.retain_s or max(batch.life_s, settings.retention.job_s)
+    metadata = json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":"))
+    names = ("caller", "stage", "file", "endpoint", "max_queued", "retain_s", "life_s", "at", "row")
+    fields = {name: getattr(batch, name) for name in names}
+    which = {"id": batch.id, "caller": batch.caller, "file": batch.file, "body": body}
+    terms: dict[str, Any] = {"window_s": WINDOW_S, "kept_s": kept_s, "most": MOST}
+    terms["fields"] = flat(**fields, metadata=metadata, kept_s=kept_s, body=body)
+    return ScriptCall(CREATE, which | terms, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1])))
 
 
 def cancel(caller: str, id: str) -> ScriptCall[Batch | None]:
     """Take no more lines; what was done is kept. None where the caller has no such batch."""
-    return ScriptCall(CANCEL, {"id": id, "caller": caller}, lambda reply: _batch(reply) if reply else None)
+    return ScriptCall(CANCEL, {"id": id, "caller": caller}, BATCHES.known)
 
 
 def take(settings: Settings, token: str) -> ScriptCall[BatchLease | float | None]:
@@ -96,19 +83,22 @@ def take(settings: Settings, token: str) -> ScriptCall[BatchLease | float | None
         if reply[0] == "none":
             return None if reply[1] == "" else float(reply[1]) / 1000
         fields, doubles, *counts = reply[1:]
-        return BatchLease(_batch(fields), token, frozenset(map(int, doubles)), *map(int, counts))
+        return BatchLease(BATCHES.parse(fields), token, frozenset(map(int, doubles)), *map(int, counts))
 
     return ScriptCall(TAKE, arguments, parse)
 
 
 def keep(turn: BatchLease, seconds: float, *, leave: bool = False) -> ScriptCall[Outcome]:
     """Hold a batch for `seconds`; with `leave` give it up, and let it be taken again after `seconds`."""
-    return _step(KEEP, turn, ms=round(seconds * 1000), leave=leave or None)
+    # A turn that came to its end found all bytes that it needed.
+    commands: list[Command] = [("HDEL", "", "token", "missing_ms")] if leave else []
+    return _step(STEP, turn, commands, seconds=seconds)
 
 
 def miss(turn: BatchLease, patience_s: float) -> ScriptCall[Outcome]:
     """Record that bytes of the batch are missing; after `patience_s` they are given up."""
-    return _step(KEEP, turn, patience_ms=round(patience_s * 1000))
+    gone = turn.now_ms - (turn.batch.missing_ms or turn.now_ms) >= patience_s * 1000
+    return _step(STEP, turn, [("HSET", "", "gone", 1) if gone else ("HSETNX", "", "missing_ms", NOW)])
 
 
 def begin(
@@ -123,128 +113,132 @@ def begin(
 
     Of many doubles some thousand are given at a time, before that.
     """
-    return _step(BEGIN, turn, total=total, last=last, doubles=list(doubles), errors=_errors(errors))
-
-
-def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
-    """End a batch of which no line, or no further line, can be taken."""
-    return replace(_step(END, turn, errors=_errors(errors)), constants=constants(settings))
+    commands: list[Command] = [("ZADD", ":doubles", number, number) for number in doubles]
+    if total is not None:
+        commands.append(("HSET", "", *flat(total=total, last=last, errors=_errors(errors))))
+    return _step(ADD, turn, commands, guard=("HEXISTS", "", "total"), expected=0)
 
 
 def refuse(turn: BatchLease, place: LinePosition, error: JobError) -> ScriptCall[Outcome]:
     """Answer the next line with an error: it becomes no job."""
-    numbers = {name: str(getattr(place, name)) for name in ("number", "at", "behind")}
-    return _step(REFUSE, turn, **numbers, custom_id=place.custom_id or None, error=error.model_dump_json())
-
-
-def answered(turn: BatchLease, limit: int) -> ScriptCall[list[LineAnswer] | None]:
-    """Lines that have ended and are not written down yet; None where the batch is another process's."""
-
-    def parse(reply: list[Any] | None) -> list[LineAnswer] | None:
-        return None if reply is None else [_answer(*row) for row in zip(*reply, strict=True)]
-
-    return _step(READ, turn, parse, answers=limit)
-
-
-def under_way(turn: BatchLease) -> ScriptCall[list[str] | None]:
-    """The jobs of lines that have not ended; None where the batch is another process's."""
-
-    def parse(reply: list[Any] | None) -> list[str] | None:
-        if reply is None:
-            return None
-        ended = set(reply[1])
-        return [json.loads(line)["job"] for number, line in pairs(reply[0]).items() if number not in ended]
-
-    return _step(READ, turn, parse)
+    line = json.dumps({"custom_id": place.custom_id})
+    answer = json.dumps({"line": line, "status": "refused", "error": error.model_dump_json()})
+    commands = [("HSET", ":lines", place.number, line), ("HSET", ":answers", place.number, answer)]
+    return _step(ADD, turn, [*commands, _move(place.behind, place.number)], **_stands(place.at))
 
 
 def wrote(turn: BatchLease, wrote: WrittenRows) -> ScriptCall[Outcome]:
     """Count lines whose answers are written down; they are no longer under way."""
     counts = {name: getattr(wrote, name) for name in ("completed", "failed", "late")}
     counts |= {f"{kind}_tokens": count for kind, count in vars(wrote.tokens).items()}
-    return _step(
-        WROTE,
-        turn,
-        numbers=[str(number) for number in wrote.numbers],
-        undone=wrote.undone and {name: str(value) for name, value in vars(wrote.undone).items()},
-        counts=counts,
-        good=wrote.good,
-        bad=wrote.bad,
-        upload=turn.token,
-    )
+    commands: list[Command] = [("HINCRBY", "", name, count) for name, count in counts.items()]
+    commands.append(("HSET", "", "wrote_ms", NOW))
+    pieces = {":good": wrote.good, ":bad": wrote.bad}
+    commands += [("RPUSH", list, piece) for list, piece in pieces.items() if piece]
+    if undone := wrote.undone:
+        first = _stands(undone.at)
+        commands.append(_move(undone.behind, undone.row))
+    else:
+        first = {"guard": ("HEXISTS", ":lines", wrote.numbers[0]), "expected": 1}
+        commands += [("HDEL", part, *wrote.numbers) for part in (":lines", ":answers")]
+    return _step(STEP, turn, commands, pieces=[piece for piece in pieces.values() if piece], **first)
+
+
+def answered(turn: BatchLease, limit: int) -> ScriptCall[list[LineAnswer] | None]:
+    """Lines that have ended and are not written down yet; None where the batch is another process's."""
+    commands = [("HRANDFIELD", ":answers", limit, "WITHVALUES")]
+    return _read(turn, commands, lambda some: [_answer(*row) for row in pairs(some or []).items()])
+
+
+def under_way(turn: BatchLease) -> ScriptCall[list[str] | None]:
+    """The jobs of lines that have not ended; None where the batch is another process's."""
+
+    def parse(lines: list[str], ended: list[str]) -> list[str]:
+        return [json.loads(line)["job"] for number, line in pairs(lines).items() if number not in ended]
+
+    return _read(turn, [("HGETALL", ":lines"), ("HKEYS", ":answers")], parse)
 
 
 def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
     """The digests of both files' pieces, output before errors; None where the batch is another process's."""
-    return _step(READ, turn, lambda reply: None if reply is None else (reply[2], reply[3]))
+    return _read(turn, [("LRANGE", list, 0, -1) for list in (":good", ":bad")], lambda *lists: lists)
+
+
+def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
+    """End a batch of which no line, or no further line, can be taken."""
+    fields = flat(errors=_errors(errors))
+    return _leased(END, turn, constants=constants(settings), stage="failed", files=[], fields=fields)
 
 
 def end(
     settings: Settings, turn: BatchLease, *, output: Written | None, error: Written | None
 ) -> ScriptCall[Outcome]:
     """End a batch whose lines are all written down, with the records of its files."""
-    files = {"output": output, "error": error}
-    kept = {kind: file and {**vars(file), "caller": turn.batch.caller} for kind, file in files.items()}
-    return replace(_step(END, turn, **kept), constants=constants(settings))
+    batch = turn.batch
+    stage = "cancelled" if batch.stage == "cancelling" else "expired" if batch.late else "completed"
+    files = [{**vars(file), "caller": batch.caller} for file in (output, error) if file]
+    fields = flat(output=output and output.id, error=error and error.id)
+    return _leased(END, turn, constants=constants(settings), stage=stage, files=files, fields=fields)
 
 
 def _step(
-    script: Script, turn: BatchLease, parse: Callable[[Any], Any] = lambda reply: reply, /, **arguments: Any
+    script: Script,
+    turn: BatchLease,
+    commands: Sequence[Command],
+    *,
+    guard: Command = ("HEXISTS", "", "caller"),
+    expected: int | str = 1,
+    pieces: Sequence[str] = (),
+    seconds: float = LEASE_S,
+) -> ScriptCall[Outcome]:
+    """Commands that are done together, unless the reply to the guard says that they were done before.
+
+    The batch takes over the hold of `pieces`, and is the process's for `seconds` more.
+    """
+    first: dict[str, Any] = {"guard": guard, "expected": expected, "ms": round(seconds * 1000)}
+    return _leased(script, turn, commands=commands, pieces=pieces, upload=turn.token, **first)
+
+
+def _read(turn: BatchLease, commands: Sequence[Command], parse: Callable[..., T]) -> ScriptCall[T | None]:
+    """The replies to commands; None where the batch is another process's."""
+    return _leased(
+        READ, turn, lambda replies: None if replies is None else parse(*replies), commands=commands
+    )
+
+
+def _leased(
+    script: Script,
+    turn: BatchLease,
+    parse: Callable[[Any], Any] = lambda reply: reply,
+    constants: str = "",
+    **arguments: Any,
 ) -> ScriptCall[Any]:
-    """A step of the process that holds the lease."""
-    return ScriptCall(script, {"id": turn.batch.id, "token": turn.token, **arguments}, parse)
+    """What the process does that holds the lease."""
+    arguments |= {"id": turn.batch.id, "token": turn.token}
+    return ScriptCall(script, arguments, parse, constants=constants)
 
 
-def _errors(errors: Sequence[LineProblem]) -> str | None:
-    return json.dumps([asdict(error) for error in errors]) if errors else None
+def _stands(at: int) -> dict[str, Any]:
+    """The guard of a step that moves the batch on from there."""
+    return {"guard": ("HGET", "", "at"), "expected": str(at)}
 
 
-def _batch(flat: list[Any]) -> Batch:
-    fields = pairs(flat)
-    stages = {name.removesuffix("_at"): int(ms) for name, ms in fields.items() if name.endswith("_at")}
-    return Batch(
-        id=fields["id"],
-        caller=fields["caller"],
-        stage=cast(Stage, fields["stage"]),
-        file=fields["file"],
-        digest=fields["digest"],
-        endpoint=fields["endpoint"],
-        created_ms=int(fields["created"]),
-        expires_ms=int(fields["expires"]),
-        life_s=int(fields["life_s"]),
-        metadata=json.loads(fields["metadata"]),
-        stages_ms=stages,
-        max_queued=integer(fields, "max_queued"),
-        retain_s=integer(fields, "retain_s"),
-        at=int(fields["at"]),
-        row=int(fields["row"]),
-        last=integer(fields, "last"),
-        total=integer(fields, "total"),
-        completed=int(fields["completed"]),
-        failed=int(fields["failed"]),
-        late=int(fields["late"]),
-        wrote_ms=integer(fields, "wrote"),
-        tokens=Tokens(*(int(fields[f"{kind}_tokens"]) for kind in ("input", "output", "cached"))),
-        errors=tuple(LineProblem(**problem) for problem in json.loads(fields.get("errors", "[]"))),
-        output=fields.get("output"),
-        error=fields.get("error"),
-        gone="gone" in fields,
-    )
+def _move(behind: int, row: int) -> Command:
+    return "HSET", "", "at", behind, "row", row, "waits_for", ""
 
 
-def _answer(number: str, line: str, answer: str) -> LineAnswer:
-    taken, ended = json.loads(line), json.loads(answer)
-    result, error = ended.get("result"), ended.get("error")
-    return LineAnswer(
-        number=int(number),
-        custom_id=taken["custom_id"] or None,
-        status=ended["status"],
-        job=taken.get("job"),
-        model=taken.get("model", ""),
-        created_ms=int(taken.get("created", 0)),
-        ended_ms=int(ended.get("ended", 0)),
-        at=int(taken.get("at", 0)),
-        behind=int(taken.get("behind", 0)),
-        result=Result.model_validate_json(result) if result else None,
-        error=job_error(error, ended.get("paths")) if error else None,
-    )
+def _errors(errors: Sequence[LineProblem]) -> str:
+    return json.dumps([asdict(error) for error in errors])
+
+
+def _answer(number: str, answer: str) -> LineAnswer:
+    ended = json.loads(answer)
+    taken = json.loads(ended.pop("line"))
+    result, error = ended.pop("result", None), ended.pop("error", None)
+    parts = {
+        "number": number,
+        "custom_id": taken.pop("custom_id") or None,
+        "result": Result.model_validate_json(result) if result else None,
+        "error": job_error(error, ended.get("paths")) if error else None,
+    }
+    return _ANSWER.validate_python({**taken, **ended, **parts})

@@ -3,16 +3,29 @@
 import json
 from typing import Any, Literal, cast
 
+from pydantic import TypeAdapter
+
 from shared.settings import Settings
 from shared.store.constants import constants
+from shared.store.records import NOW, Command, RecordKind, flat
 from shared.store.script import Script, ScriptCall
 from shared.store.views import delivery
 from shared.store.webhook_events import notice
-from shared.webhooks import MOST, MOST_FORMER, DeliveryAttempt, Endpoint, EndpointUpdate, Notice, Why
+from shared.webhooks import MOST, MOST_FORMER, DeliveryAttempt, Endpoint, EndpointUpdate, Notice
 
-CREATE, LIST, CHANGE = Script("endpoint_create"), Script("endpoint_list"), Script("endpoint_change")
-ROTATE, DELETE, LOG = Script("endpoint_rotate"), Script("endpoint_delete"), Script("endpoint_log")
-TEST, REPLAY = Script("endpoint_test"), Script("endpoint_replay")
+TELL = Script("endpoint_tell")
+_ENDPOINT = TypeAdapter(Endpoint)
+
+
+def _endpoint(fields: dict[str, Any]) -> Endpoint:
+    if int(fields.get("former_until_ms", 0)) <= int(fields["now_ms"]):
+        fields["former_until_ms"] = None
+    # An error of a field that cannot be read must show no secret.
+    shown = {name: value for name, value in fields.items() if name not in ("secret", "formers")}
+    return _ENDPOINT.validate_python(shown | {"events": fields["events"].split()})
+
+
+ENDPOINTS = RecordKind("endpoints", _endpoint)
 
 
 def create(caller: str, new: Endpoint, host: str, secret: str) -> ScriptCall[Endpoint | None]:
@@ -20,50 +33,38 @@ def create(caller: str, new: Endpoint, host: str, secret: str) -> ScriptCall[End
 
     None where the caller has as many as may be.
     """
-    arguments = {
-        "id": new.id,
-        "caller": caller,
-        "url": new.url,
-        "host": host,
-        "events": " ".join(new.events),
-        "secret": secret,
-        "description": new.description,
-        "most": MOST,
-    }
-    return ScriptCall(CREATE, arguments, _known)
+    events = " ".join(new.events)
+    fields = flat(caller=caller, url=new.url, host=host, events=events, description=new.description)
+    return ENDPOINTS.create(caller, new.id, secret, fields, most=MOST)
 
 
 def endpoints(caller: str) -> ScriptCall[list[Endpoint]]:
     """All of a caller's, newest first."""
-    return ScriptCall(LIST, {"caller": caller}, lambda reply: [_endpoint(row) for row in reply])
+    # There always is a first page.
+    return cast(ScriptCall[list[Endpoint]], ENDPOINTS.page(caller, after=None, limit=MOST))
 
 
 def change(caller: str, id: str, to: EndpointUpdate) -> ScriptCall[Endpoint | None]:
     """None where the caller has no such endpoint."""
-    arguments = {
-        "id": id,
-        "caller": caller,
-        "url": to.url,
-        "host": to.host,
-        "events": None if to.events is None else " ".join(to.events),
-        "description": to.description,
-        "enabled": to.enabled,
-    }
-    return ScriptCall(CHANGE, arguments, _known)
+    events = None if to.events is None else " ".join(to.events)
+    fields = flat(id=id, url=to.url, host=to.host, events=events, description=to.description)
+    commands: list[Command] = [("HSET", "", *fields)]
+    if to.enabled:
+        commands.append(("HDEL", "", "disabled", "disabled_ms"))
+    elif to.enabled is not None:
+        commands += [("HSETNX", "", "disabled", "caller"), ("HSETNX", "", "disabled_ms", NOW)]
+    return ENDPOINTS.change(caller, id, commands, ENDPOINTS.known)
 
 
 def rotate(caller: str, id: str, secret: str, grace_s: int) -> ScriptCall[Endpoint | None]:
-    """Give an endpoint another secret; the former one signs as well for `grace_s`.
-
-    None where the caller has no such endpoint.
-    """
-    arguments = {"id": id, "caller": caller, "secret": secret, "grace_s": grace_s, "most": MOST_FORMER}
-    return ScriptCall(ROTATE, arguments, _known)
+    """Give an endpoint another secret; the former one signs as well for `grace_s`."""
+    return ENDPOINTS.rotate(caller, id, secret, grace_s, MOST_FORMER)
 
 
 def delete(caller: str, id: str) -> ScriptCall[Literal["deleted"] | None]:
     """None where the caller has no such endpoint."""
-    return ScriptCall(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
+    commands = [("DEL", ""), ("DEL", ":deliveries")]
+    return ENDPOINTS.change(caller, id, commands, lambda reply: None if reply is None else "deleted")
 
 
 def tries(caller: str, id: str) -> ScriptCall[list[DeliveryAttempt] | None]:
@@ -74,49 +75,26 @@ def tries(caller: str, id: str) -> ScriptCall[list[DeliveryAttempt] | None]:
             return None
         return [DeliveryAttempt(json.loads(row)["id"], delivery(row)) for row in reversed(reply)]
 
-    return ScriptCall(LOG, {"id": id, "caller": caller}, parse)
-
-
-def send_test(settings: Settings, caller: str, id: str, name: str, data: str) -> ScriptCall[Notice | None]:
-    """Send an endpoint a test; `name` is the test's id, `data` (JSON) what it is told.
-
-    None where the caller has no such endpoint.
-    """
-    arguments = {"id": id, "caller": caller, "test": name, "data": data}
-
-    def parse(reply: list[Any] | None) -> Notice | None:
-        return notice(f"{name}:sent", reply) if reply else None
-
-    return ScriptCall(TEST, arguments, parse, constants=constants(settings))
+    return ENDPOINTS.read(caller, id, ("LRANGE", ":deliveries", 0, -1), parse)
 
 
 Word = Literal["unknown", "expired", "queued"]
 
 
-def replay(settings: Settings, caller: str, id: str, key: str) -> ScriptCall[tuple[Word, Notice | None]]:
+def replay(
+    settings: Settings, caller: str, id: str, key: str, data: str | None = None
+) -> ScriptCall[tuple[Word, Notice | None]]:
     """Send an endpoint a notice of its caller, again or for the first time; `key` is the notice's."""
-    arguments = {"id": id, "caller": caller, "notice": key}
+    arguments = {"id": id, "caller": caller, "notice": key, "data": data}
 
     def parse(reply: list[Any]) -> tuple[Word, Notice | None]:
         return reply[0], notice(key, reply[1]) if reply[0] == "queued" else None
 
-    return ScriptCall(REPLAY, arguments, parse, constants=constants(settings))
+    return ScriptCall(TELL, arguments, parse, constants=constants(settings))
 
 
-def _known(reply: list[Any] | None) -> Endpoint | None:
-    return None if reply is None else _endpoint(reply)
-
-
-def _endpoint(values: list[Any]) -> Endpoint:
-    """Of what `shown` in endpoints.lua gives."""
-    id, url, events, description, created, disabled, disabled_at, former_until = values
-    return Endpoint(
-        id=id,
-        url=url,
-        events=tuple(events.split()),
-        description=description,
-        created_ms=int(created),
-        disabled=cast(Why | None, disabled),
-        disabled_ms=int(disabled_at) if disabled_at else None,
-        former_until_ms=int(former_until) if former_until else None,
-    )
+def send_test(
+    settings: Settings, caller: str, id: str, name: str, data: str
+) -> ScriptCall[tuple[Word, Notice | None]]:
+    """Send an endpoint a test; `name` is the test's id, `data` (JSON) what it is told."""
+    return replay(settings, caller, id, f"{name}:sent", data)

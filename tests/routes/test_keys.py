@@ -111,7 +111,7 @@ async def test_a_rotated_key_has_a_new_secret_and_the_former_one_for_the_grace_t
 async def test_an_expired_key_stops_working(stage: Stage) -> None:
     key = await made(stage.app, "one", expires_at=time.time() + 3600)
     # As an hour later.
-    stage.hand.store.client.hset(f"sl3:key:{key['id']}", "expires", 1)
+    stage.hand.store.client.hset(f"sl3:{key['id']}", "expires_ms", 1)
     async with calling(stage.app, key["secret"]) as one:
         assert (await one.get("/v1/jobs")).status_code == 401
 

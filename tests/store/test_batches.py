@@ -84,12 +84,12 @@ def test_only_one_process_works_on_a_batch_until_it_is_not_heard_of(records: Rec
     other = take(records)
     assert records.run(batches.keep(turn, 10)) == "lost"
     assert records.run(batches.begin(turn, total=1, last=1)) == "lost"
-    assert records.run(batches.keep(other, 10)) == "kept"
+    assert records.run(batches.keep(other, 10)) == "written"
 
 
 def test_a_batch_that_is_left_is_taken_up_again_after_its_pause(records: Records) -> None:
     turn = begun(records)
-    assert records.run(batches.keep(turn, 1, leave=True)) == "kept"
+    assert records.run(batches.keep(turn, 1, leave=True)) == "written"
     assert records.run(batches.take(records.settings, records.token())) == 1.0
     records.wait(1)
     assert take(records).batch.stage == "in_progress"
@@ -240,16 +240,14 @@ def test_no_line_is_taken_when_the_window_has_closed(records: Records) -> None:
 
 
 def test_bytes_of_a_batch_are_given_up_only_where_they_were_missing_all_the_time(records: Records) -> None:
+    def miss(after_s: float) -> bool:
+        records.wait(after_s)
+        assert records.run(batches.miss(take(records), 60)) == "written"
+        return now(records).gone
+
     turn = begun(records)
-    for wait_s in (0, 59):
-        records.wait(wait_s)
-        assert records.run(batches.miss(turn, 60)) == "kept"
-    assert not now(records).gone
     records.run(batches.keep(turn, 0, leave=True))
-    turn = take(records)
-    records.wait(59)
-    records.run(batches.miss(turn, 60))
-    assert not now(records).gone
-    records.wait(60)
-    records.run(batches.miss(turn, 60))
-    assert now(records).gone
+    assert [miss(after_s) for after_s in (0, 59)] == [False, False]
+    records.wait(batches.LEASE_S)
+    records.run(batches.keep(take(records), 0, leave=True))
+    assert [miss(after_s) for after_s in (0, 59, 60)] == [False, False, True]

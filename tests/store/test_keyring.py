@@ -39,13 +39,25 @@ def test_a_lost_reply_asked_for_again_makes_one_key(records: Records) -> None:
     assert records.run(api_keys.keys()) == [first]
 
 
+def test_keys_have_pages_newest_first(records: Records) -> None:
+    for number in "abc":
+        records.run(api_keys.create(replace(KEY, id=f"key_0{number}"), number * 64))
+        records.wait(1)
+    first = records.run(api_keys.keys(limit=2))
+    assert first is not None
+    rest = records.run(api_keys.keys(first[-1].id, limit=2))
+    assert [key.id for key in (*first, *(rest or []))] == ["key_0c", "key_0b", "key_0a"]
+    assert records.run(api_keys.keys("key_0a")) == []
+    assert records.run(api_keys.keys("key_ff")) is None
+
+
 def test_a_key_ends_when_it_expires_and_is_still_listed(records: Records) -> None:
     records.run(api_keys.create(replace(KEY, expires_ms=START_MS + 5_000_000), FIRST))
     records.wait(4999.9)
     assert left(records) is not None
     records.wait(0.1)
     assert left(records) is None
-    assert len(records.run(api_keys.keys())) == 1
+    assert len(records.run(api_keys.keys()) or []) == 1
     assert records.run(api_keys.rotate(KEY.id, SECOND, 60)) is None, "an expired key came to life"
 
 

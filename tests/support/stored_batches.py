@@ -80,4 +80,6 @@ def now(records: Records) -> Batch:
 
 def end(records: Records, turn: BatchLease) -> str:
     output = Written("file-" + "9" * 32, "out.jsonl", "batch_output", 5, "c" * 64, 3600, "upload:9")
-    return records.run(batches.end(records.settings, turn, output=output, error=None))
+    known = records.run(batches.batch(turn.batch.caller, turn.batch.id))
+    assert known is not None
+    return records.run(batches.end(records.settings, replace(turn, batch=known), output=output, error=None))

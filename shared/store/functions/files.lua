@@ -6,7 +6,7 @@
 local MISSING, MISSING_SCORE = 'missing', -1
 
 -- The life of the key of a hold without an end: longer than work can be under way (admission.lua: LONGEST_WAIT_S).
-local LIVE_S = 4320000
+Files.LIVE_S = 4320000
 
 -- A hold for work now and then takes out some of those that ran out.
 local NOW_AND_THEN, SOME = 16, 100
@@ -22,7 +22,7 @@ end
 
 function Files.hold(digest, holder, till)
   call('ZADD', blob_key(digest), till, holder)
-  Files.outlive(blob_key(digest), till == '+inf' and LIVE_S or math.max((till - now) / 1000, 1))
+  Files.outlive(blob_key(digest), till == '+inf' and Files.LIVE_S or math.max((till - now) / 1000, 1))
 end
 
 -- Holds a picture for work that begins. Where it was `uploaded` under this id, it is there now, and that hold goes.
@@ -36,7 +36,7 @@ end
 -- Ends the hold of work that was under way `since` then: the key mostly lives long enough.
 function Files.keep_until(digest, holder, till, since)
   call('ZADD', blob_key(digest), 'XX', till, holder)
-  if till > since + LIVE_S * 1000 then
+  if till > since + Files.LIVE_S * 1000 then
     Files.outlive(blob_key(digest), (till - now) / 1000)
   end
 end
@@ -89,9 +89,8 @@ local function digests_where(test)
   return chosen
 end
 
--- Holds pictures for the time between their upload and their admission.
---   a       digests, holder, hold_s
---   returns the digests that are being deleted right now: touch again, and write only when there are none
+-- Holds pictures for hold_s, between their upload and their admission. Returns those that are being deleted right now:
+-- touch again, and write only when there are none.
 transition('touch', {}, function()
   return digests_where(function(digest)
     Files.hold(digest, a.holder, now + a.hold_s * 1000)
@@ -99,16 +98,13 @@ transition('touch', {}, function()
   end)
 end)
 
--- Marks for deletion those of the named pictures that nobody needs.
---   a       digests
---   returns the digests to delete; run `deleted` afterwards
+-- Marks for deletion those of the pictures that nobody needs, and returns them; run `deleted` after they were deleted.
 transition('doom', { 'allow-oom' }, function()
   return digests_where(Files.doom)
 end)
 
--- Records that doomed pictures have been deleted: whoever waits to upload them again may go on.
---   a       digests
---   returns those that are needed again, where the deletion took longer than its mark: write them again
+-- Records that doomed pictures were deleted: whoever waits to upload them again may go on. Returns those that are needed
+-- again, where the deletion took longer than its mark: write them again.
 transition('deleted', { 'allow-oom' }, function()
   return digests_where(function(digest)
     call('DEL', P .. 'doomed:' .. digest)
@@ -116,100 +112,39 @@ transition('deleted', { 'allow-oom' }, function()
   end)
 end)
 
--- Files and batches are plain hashes, listed by creation in files:<caller> and batches:<caller>, zsets.
-
--- The id may be anything a stranger typed: it must not reach our other keys.
-local KINDS = { file = '^file%-%x+$', batch = '^batch_%x+$' }
-
-function Files.is_owned(kind, id, caller)
-  return string.find(id, KINDS[kind]) and call('HGET', P .. id, 'caller') == caller
-end
-
--- Lists a new record that may live for so many seconds. Each looks at two old ones, so that no list grows by what is
--- gone.
-function Files.enlist(list, caller, id, seconds)
-  local key = P .. list .. ':' .. caller
-  call('ZADD', key, now, id)
-  Files.outlive(key, seconds)
-  for _, oldest in ipairs(call('ZRANGE', key, 0, 1)) do
-    if call('EXISTS', P .. oldest) == 0 then call('ZREM', key, oldest) end
+-- Begins a file whose bytes are written, and held by `holder`. The record and its hold of the bytes end together. The same id
+-- again changes nothing.
+function Files.create(file)
+  local expires = now + file.life_s * 1000
+  if call('EXISTS', P .. file.id) == 0 then
+    Records.create('files', file.caller, file.id, { 'caller', file.caller, 'name', file.name, 'purpose', file.purpose,
+      'size', file.size, 'digest', file.digest, 'expires_ms', expires }, file.life_s)
+    call('EXPIRE', P .. file.id, file.life_s)
+    Files.hold(file.digest, file.id, expires)
+    Files.release(file.digest, file.holder)
   end
 end
 
--- Reads one file or batch of a caller.
---   a       kind (file | batch), id, caller
---   returns its fields, a flat list, or nil where the caller has none of this id
-transition('record', { 'no-writes' }, function()
-  return Files.is_owned(a.kind, a.id, a.caller) and call('HGETALL', P .. a.id) or nil
-end)
-
--- Reads a page of a caller's files or batches, and forgets those that are gone.
---   a       list (files | batches), caller, after (an id, absent = from the beginning), limit, oldest_first
---   returns {fields, …}, a flat list each, or nil where `after` is none of the list
-transition('records', { 'allow-oom' }, function()
-  local key, order = P .. a.list .. ':' .. a.caller, a.oldest_first and '' or 'REV'
-  local from, found, gone = 0, {}, {}
-  if a.after then
-    local place = call('Z' .. order .. 'RANK', key, a.after)
-    if not place then return nil end
-    from = place + 1
-  end
-  repeat
-    local ids = call('Z' .. order .. 'RANGE', key, from, from + a.limit - #found - 1)
-    from = from + #ids
-    for _, id in ipairs(ids) do
-      local fields = call('HGETALL', P .. id)
-      table.insert(#fields > 0 and found or gone, #fields > 0 and fields or id)
-    end
-  until #ids == 0 or #found == a.limit
-  for _, id in ipairs(gone) do
-    call('ZREM', key, id)
-  end
-  return found
-end)
-
--- A file: id, caller, name, purpose, size, digest, created, expires; times in Unix ms. The record and its hold of the
--- bytes end together.
-
--- Keeps a file whose bytes are written: id, caller, name, purpose, size, digest, life_s, and the holder of its upload.
-function Files.keep_file(file)
-  local key, expires = P .. file.id, now + file.life_s * 1000
-  if call('EXISTS', key) == 1 then return end
-  call('HSET', key, 'id', file.id, 'caller', file.caller, 'name', file.name, 'purpose', file.purpose,
-    'size', file.size, 'digest', file.digest, 'created', now, 'expires', string.format('%.0f', expires))
-  call('EXPIRE', key, file.life_s)
-  Files.hold(file.digest, file.id, expires)
-  Files.release(file.digest, file.holder)
-  Files.enlist('files', file.caller, file.id, file.life_s)
-end
-
--- Keeps the record of a file whose bytes are written and held (`touch`).
---   a       id, caller, name, purpose, size, digest, life_s, holder (of the upload)
---   returns its fields, a flat list
---   repeat  the same id changes nothing
+-- Keeps a file: id, caller, name, purpose, size, digest, life_s, holder. Returns its fields.
 transition('file_create', {}, function()
-  Files.keep_file(a)
-  return call('HGETALL', P .. a.id)
+  Files.create(a)
+  return Records.fields(a.id)
 end)
 
-local REPEAT_MS = 60000
+local REPEAT_S = 60
 
--- Forgets a file. A batch that reads it holds its bytes itself and goes on.
---   a       id, caller
---   returns nil where the caller has no such file, else the digest of its bytes in a list where nobody needs them any
---           more: delete them, then run `deleted`
---   repeat  within a minute answers the same (purged:<caller>:<id>, a string)
+-- Forgets a file. A batch that reads it holds its bytes itself and goes on. Returns nil where the caller has no such file, else
+-- the digest of its bytes in a list where nobody needs them any more: delete them, then run `deleted`. A repeat within a
+-- minute knows the digest: gone:<caller>:<id>, a string.
 transition('file_delete', { 'allow-oom' }, function()
-  local reply = P .. 'purged:' .. a.caller .. ':' .. a.id
-  if not Files.is_owned('file', a.id, a.caller) then
-    local before = call('GET', reply)
-    return before and cjson.decode(before) or nil
+  local key = P .. 'gone:' .. a.caller .. ':' .. a.id
+  local digest = Records.owned('files', a.caller, a.id, 'digest') or call('GET', key)
+  if not digest then
+    return nil
   end
-  local digest = call('HGET', P .. a.id, 'digest')
   call('DEL', P .. a.id)
   call('ZREM', P .. 'files:' .. a.caller, a.id)
   Files.release(digest, a.id)
-  local orphans = Files.doom(digest) and { digest } or {}
-  call('SET', reply, #orphans > 0 and cjson.encode(orphans) or '[]', 'PX', REPEAT_MS)
-  return orphans
+  call('SET', key, digest, 'EX', REPEAT_S)
+  return Files.doom(digest) and { digest } or {}
 end)

@@ -1,0 +1,141 @@
+-- Plain records: files, batches, API keys and endpoints.
+--   <id>            hash  its fields, by the names of its class in Python; times in Unix ms
+--   <kind>:<owner>  zset  an owner's records, by creation; kind: files, batches, endpoints, or keys, whose owner is ''
+-- A record is its owner's where it stands in the owner's list: an id may be anything that a stranger typed.
+
+-- Some fields of an owner's record by their names; nothing where the owner has none of this id.
+function Records.owned(kind, owner, id, ...)
+  if call('ZSCORE', P .. kind .. ':' .. owner, id) then
+    return unpack(call('HMGET', P .. id, ...))
+  end
+end
+
+-- Begins a record with `fields`, a flat list; `seconds`: how long it may live, where it does not live for ever.
+-- Some of the others are looked at each time, so that no list grows by what is gone.
+function Records.create(kind, owner, id, fields, seconds)
+  local key = P .. kind .. ':' .. owner
+  call('HSET', P .. id, 'id', id, 'created_ms', now, unpack(fields))
+  call('ZADD', key, now, id)
+  if seconds then
+    Files.outlive(key, seconds)
+  end
+  Jobs.cut(key, call('ZRANGE', key, 0, 1))
+  Jobs.cut(key, call('ZRANDMEMBER', key, -2))
+end
+
+-- A record's fields, a flat list, and the time; empty where it is gone.
+function Records.fields(id)
+  local fields = call('HGETALL', P .. id)
+  add(fields, 'now_ms', fields[1] and now)
+  return fields
+end
+
+-- The replies to commands on the keys of the call's record: {name, key behind the record's, further arguments} each, where
+-- true stands for the time.
+function Records.replies(commands)
+  local replies = {}
+  for at, command in ipairs(commands) do
+    for place, value in ipairs(command) do
+      command[place] = value == true and now or value
+    end
+    replies[at] = call(command[1], P .. a.id .. command[2], unpack(command, 3))
+  end
+  return replies
+end
+
+-- The reply to a `command` on one record of an owner; nil where the owner has none of this id.
+transition('record_read', { 'no-writes' }, function()
+  return Records.owned(a.kind, a.owner, a.id, 'id') and Records.replies({ a.command })[1] or nil
+end)
+
+-- Changes a record by `commands`; without fields it is gone. Returns its fields, nil where the owner has none of this id.
+transition('record_change', { 'allow-oom' }, function()
+  if not Records.owned(a.kind, a.owner, a.id, 'id') then
+    return nil
+  end
+  Records.replies(a.commands)
+  local fields = Records.fields(a.id)
+  if not fields[1] then
+    call('ZREM', P .. a.kind .. ':' .. a.owner, a.id)
+  end
+  return fields
+end)
+
+-- Reads a page of an owner's records, newest first unless `oldest_first`, behind the one with the id `after` (absent = from
+-- the beginning). Returns {fields, …}, nil where `after` is none of the list.
+transition('records', { 'no-writes' }, function()
+  local key, order = P .. a.kind .. ':' .. a.owner, a.oldest_first and '' or 'REV'
+  local from, page = 0, {}
+  if a.after then
+    local place = call('Z' .. order .. 'RANK', key, a.after)
+    if not place then
+      return nil
+    end
+    from = place + 1
+  end
+  repeat
+    local ids = call('Z' .. order .. 'RANGE', key, from, from + a.limit - #page - 1)
+    from = from + #ids
+    for _, id in ipairs(ids) do
+      local fields = Records.fields(id)
+      page[#page + 1] = fields[1] and fields or nil
+    end
+  until #ids == 0 or #page == a.limit
+  return page
+end)
+
+-- Secrets of an API key or an endpoint: `secret` is the newest; `formers`, a JSON object, those from before rotations, by
+-- secret until when each goes on; former_until_ms the last of these times.
+
+-- The former secrets that still go on.
+function Records.formers(json)
+  local formers = {}
+  for secret, till in pairs(cjson.decode(json or '{}')) do
+    formers[secret] = till > now and till or nil
+  end
+  return formers
+end
+
+-- Begins an endpoint or an API key with `fields`, a flat list; a key that has an end is listed for kept_s after it. Returns the
+-- fields, nil where the owner has `most` already. The same id again changes nothing.
+transition('record_create', {}, function()
+  if call('EXISTS', P .. a.id) == 0 then
+    if a.most and call('ZCARD', P .. a.kind .. ':' .. a.owner) >= a.most then
+      return nil
+    end
+    Records.create(a.kind, a.owner, a.id, a.fields)
+    ApiKeys.index(a.id, a.secret, a.expires_ms)
+    if a.expires_ms then
+      call('PEXPIRE', P .. a.id, a.expires_ms - now + a.kept_s * 1000)
+    end
+    ApiKeys.record('done')
+  end
+  return ApiKeys.with_outcome(Records.fields(a.id))
+end)
+
+-- Gives an endpoint or an API key in force another secret. The former one goes on for grace_s, earlier ones no longer than they
+-- would have: where a rotation's answer was lost and it is repeated, the deployed secret is one before the former. Of more
+-- than `most` those that end soonest go. Returns the fields, nil where there is none. The same secret changes nothing.
+transition('secret_rotate', { 'allow-oom' }, function()
+  local current, json, expires, revoked =
+    Records.owned(a.kind, a.owner, a.id, 'secret', 'formers', 'expires_ms', 'revoked_ms')
+  if not current or revoked or now >= tonumber(expires or math.huge) then
+    ApiKeys.record('not_found')
+    return ApiKeys.with_outcome(nil)
+  elseif current ~= a.secret then
+    local last, formers = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge)), {}
+    local ends = { { current, last } }
+    for former, till in pairs(Records.formers(json)) do
+      table.insert(ends, { former, math.min(till, last) })
+    end
+    table.sort(ends, function(one, other) return one[2] > other[2] end)
+    for at, former in ipairs(ends) do
+      formers[former[1]] = at <= a.most and former[2] or nil
+      ApiKeys.index(a.id, former[1], formers[former[1]] or now)
+    end
+    call('HSET', P .. a.id, 'secret', a.secret, 'formers', cjson.encode(formers), 'former_until_ms', last)
+    ApiKeys.index(a.id, a.secret, expires)
+    ApiKeys.record('done')
+  end
+  return ApiKeys.with_outcome(Records.fields(a.id))
+end)

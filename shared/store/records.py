@@ -1,0 +1,83 @@
+"""Plain records: files, batches, API keys and endpoints, each a hash by the names of its class.
+
+They stand in lists of their owners (`functions/records.lua`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from shared.store.script import Script, ScriptCall
+from shared.store.views import pairs
+
+CREATE, READ, CHANGE = Script("record_create"), Script("record_read"), Script("record_change")
+PAGE, ROTATE = Script("records"), Script("secret_rotate")
+Command = tuple[Any, ...]
+"""A command on a record: its name, the end of the key behind the record's, its further arguments."""
+NOW = True
+"""In a command: the store's time, Unix ms."""
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class RecordKind(Generic[T]):
+    """One kind: the name of its lists, and how a record is read from its fields."""
+
+    def __init__(self, name: str, read: Callable[[dict[str, Any]], T]) -> None:
+        self.name = name
+        self._read = read
+
+    def parse(self, reply: list[Any]) -> T:
+        return self._read(pairs(reply))
+
+    def known(self, reply: list[Any] | None) -> T | None:
+        """The same, None where there is no such record."""
+        return self.parse(reply) if reply else None
+
+    def create(
+        self, owner: str, id: str, secret: str, fields: list[Any], **terms: Any
+    ) -> ScriptCall[T | None]:
+        """Begin a record that has a secret; None where the owner has as many as may be."""
+        fields = [*fields, "secret", secret]
+        return self._call(CREATE, owner, self.known, id=id, secret=secret, fields=fields, **terms)
+
+    def record(self, owner: str, id: str) -> ScriptCall[T | None]:
+        """One record; None where the owner has none of this id."""
+        return self.read(owner, id, ("HGETALL", ""), self.known)
+
+    def read(self, owner: str, id: str, command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
+        """The reply to a command, None where the owner has none of this id, as `parse` reads it."""
+        return self._call(READ, owner, parse, id=id, command=command)
+
+    def page(
+        self, owner: str, *, after: str | None, limit: int, oldest_first: bool = False
+    ) -> ScriptCall[list[T] | None]:
+        """A page by creation, newest first; None where `after` is none of the owner's."""
+
+        def parse(reply: list[Any] | None) -> list[T] | None:
+            return None if reply is None else [self.parse(row) for row in reply]
+
+        return self._call(PAGE, owner, parse, after=after, limit=limit, oldest_first=oldest_first)
+
+    def change(
+        self, owner: str, id: str, commands: Sequence[Command], parse: Callable[[Any], R]
+    ) -> ScriptCall[R]:
+        """Run commands on a record. `parse` reads its fields, or None where the owner has none of this id."""
+        return self._call(CHANGE, owner, parse, id=id, commands=commands)
+
+    def rotate(self, owner: str, id: str, secret: str, grace_s: int, most: int) -> ScriptCall[T | None]:
+        """Give a record another secret; the former one goes on for `grace_s`.
+
+        Earlier ones go on no longer than they had; of more than `most` those that end soonest go. None where
+        the owner has no such record.
+        """
+        return self._call(ROTATE, owner, self.known, id=id, secret=secret, grace_s=grace_s, most=most)
+
+    def _call(
+        self, script: Script, owner: str, parse: Callable[[Any], R], /, **arguments: Any
+    ) -> ScriptCall[R]:
+        return ScriptCall(script, {"kind": self.name, "owner": owner, **arguments}, parse)
+
+
+def flat(**fields: Any) -> list[Any]:
+    """[name, value, name, value, …] of those fields that have a value."""
+    return [part for name, value in fields.items() if value is not None for part in (name, value)]
