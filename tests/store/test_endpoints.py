@@ -52,8 +52,8 @@ def test_every_call_of_a_notice_sends_the_same_bytes(records: Records) -> None:
     endpoint(records, "job.succeeded")
     ended(records)
     first, second = taken(records), taken(records)
-    assert records.run(webhook_deliveries.kept(first, "the body")) == "the body"
-    assert records.run(webhook_deliveries.kept(second, "another rendering")) == "the body"
+    assert records.run(webhook_deliveries.delivery_body(first, "the body")) == "the body"
+    assert records.run(webhook_deliveries.delivery_body(second, "another rendering")) == "the body"
 
 
 def test_what_is_quiet_is_told_to_its_own_webhook_only(records: Records) -> None:

@@ -41,7 +41,7 @@ def test_the_beginning_is_told_where_it_was_asked_for(records: Records) -> None:
 
 def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(records: Records) -> None:
     ended(records)
-    call = webhook_deliveries.deliver(records.settings, "t", 16)
+    call = webhook_deliveries.next_delivery(records.settings, "t", 16)
     first = records.run(call)
     assert first is not None
     assert records.run(call) == first
@@ -51,14 +51,14 @@ def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(re
 def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records: Records) -> None:
     ended(records)
     first = taken(records)
-    assert records.run(webhook_deliveries.kept(first, "the body")) == "the body"
+    assert records.run(webhook_deliveries.delivery_body(first, "the body")) == "the body"
     records.wait(34)
     assert records.errand() is None
     records.wait(2)
     second = taken(records)
     assert (second.notice.id, second.notice.body, second.tries) == (first.notice.id, "the body", 0)
     assert records.tell(first) == "lost"
-    assert records.run(webhook_deliveries.kept(first, "another")) is None
+    assert records.run(webhook_deliveries.delivery_body(first, "another")) is None
     assert records.tell(second) == "written"
     assert records.tell(second) == "lost"
     assert records.errand() is None
@@ -145,7 +145,7 @@ def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> No
     errand = taken(records)
     records.purge(view.id)
     assert records.tell(errand) == "lost"
-    assert records.run(webhook_deliveries.kept(errand, "{}")) is None
+    assert records.run(webhook_deliveries.delivery_body(errand, "{}")) is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
     records.wait(60)
     assert records.errand() is None
