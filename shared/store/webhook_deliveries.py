@@ -1,7 +1,7 @@
-"""The courier's transitions: deliveries of webhooks that are due, and how they went; and a caller's replay."""
+"""A courier's transitions: deliveries that are due, and how they went; and a caller's replay."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from shared.job import Delivery, JobView
@@ -22,8 +22,6 @@ LEASE_SPARE_S = 5
 """What a delivery may take beside the exchange itself."""
 STRETCH = 1.5
 """An exchange takes at most this many times its limit: one wait, however long, counts as half of it."""
-OWN = "own"
-"""The target of a delivery to the webhook of its job; others are endpoints."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,6 @@ class DueDelivery:
     def key(self) -> str:
         """Of the notice."""
         return self.id.rpartition(":")[0]
-
-    @property
-    def target(self) -> str:
-        """`OWN`, or the id of an endpoint."""
-        return self.id.rpartition(":")[2]
 
 
 def lease_ms(settings: Settings) -> int:
@@ -102,16 +95,10 @@ def delivery_result(
     `moved` = the next try is made at once: the endpoint has another URL by now than the one that is gone.
     `forget` = the job is not to be stored, and no delivery to its own webhook is left.
     """
-    row = {"event": tried.event, "at": tried.at_ms, "ms": tried.took_ms}
-    more = {
-        "id": None if due.target == OWN else due.notice.id,
-        "status": tried.status,
-        "error": tried.error,
-    }
     arguments = {
         "lease": due.lease,
         "url": due.url,
-        "row": json.dumps(row | {name: value for name, value in more.items() if value is not None}),
+        "row": json.dumps({"id": due.notice.id} | asdict(tried)),
         "taken": tried.taken or None,
         "gone": tried.gone or None,
         "delay_ms": None if delay_s is None else round(delay_s * 1000),

@@ -147,7 +147,7 @@ def test_a_deleted_endpoint_is_told_nothing_and_leaves_nothing(records: Records)
     finished(records)
     records.run(webhook_endpoints.delete("anyone", id))
     assert told_to(records) == []
-    assert not [key for key in records.key_names() if "wh_" in key or "calls" in key or "callers" in key]
+    assert not [key for key in records.key_names() if "wh_" in key or "deliveries" in key]
     assert not [key for key in records.key_names() if key.endswith(":began")]
     assert records.audit() == {}
 

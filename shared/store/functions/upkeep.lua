@@ -65,7 +65,6 @@ local function set_back(by)
     bring_forward(P .. 'loading:' .. lane, now)
   end
   bring_forward(P .. 'batching', now + LONGEST_TURN_MS)
-  bring_forward(P .. 'deliveries_under_way', now)
   local ahead = call('ZRANGEBYSCORE', P .. 'later', '(' .. now, now + by + Queue.LONGEST_PAUSE_MS, 'WITHSCORES', 'LIMIT', 0, 1000)
   for i = 1, #ahead, 2 do
     local work = read(ahead[i])

@@ -43,9 +43,13 @@ end
 
 -- Puts deliveries of a notice in line: hosts by target.
 local function line_up(notice, caller, hosts)
-  local turns = {}
+  local lines, turns = {}, {}
   for target, host in pairs(hosts) do
-    call('ZADD', line(' ' .. caller .. ' ' .. host), now, notice .. ':' .. target)
+    lines[host] = lines[host] or {}
+    add(lines[host], now, notice .. ':' .. target)
+  end
+  for host, ids in pairs(lines) do
+    call('ZADD', line(' ' .. caller .. ' ' .. host), unpack(ids))
     add(turns, now, host)
   end
   call('ZADD', line(' ' .. caller), 'NX', unpack(turns))
@@ -73,8 +77,8 @@ function Webhooks.send(notice, caller, fields, hosts, asked)
     if before and not withdraw(notice .. ':' .. target, before.path) then
       hosts[target] = nil
     else
-      asked = asked or before and before.asked
-      deliveries[target] = { path = ' ' .. caller .. ' ' .. host, tries = 0, asked = asked }
+      local path = ' ' .. caller .. ' ' .. host
+      deliveries[target] = { path = path, tries = 0, asked = asked or before and before.asked }
       count = count + 1
     end
   end
@@ -102,9 +106,12 @@ function Webhooks.drop_notices(job)
   end
 end
 
--- The clock was set back: what was put off by the former clock waits as long as it was to, no longer. What is beyond a bounded
--- piece of work stays.
+-- The clock was set back: what was taken or put off by the former clock waits as long as it was to, no longer. What is beyond
+-- a bounded piece of work stays.
 function Webhooks.bring_forward()
+  for _, entry in ipairs(call('ZRANGEBYSCORE', UNDER_WAY, '(' .. now, '+inf')) do
+    call('ZADD', UNDER_WAY, now, entry)
+  end
   for _, entry in ipairs(call('ZREVRANGEBYSCORE', LATER, '+inf', '(' .. now, 'LIMIT', 0, 2000)) do
     local notice, target = string.match(entry, '(%S+):(%S+)$')
     local delivery = deliveries_of(notice)[target]

@@ -56,15 +56,15 @@ def told(model: Model, errand: DueDelivery, how: str) -> str:
     if how == "gone":
         _gone(model, errand)
     job = model.jobs.get(errand.notice.subject)
-    if errand.target == OWN and job and job.status and not book.owes(job.id):
+    if _target(errand) == OWN and job and job.status and not book.owes(job.id):
         job.kept_from = model.now
     return "written"
 
 
 def _gone(model: Model, errand: DueDelivery) -> None:
-    if errand.target != OWN:
-        if errand.target in model.book.endpoints:
-            model.book.endpoints[errand.target].disabled = True
+    if _target(errand) != OWN:
+        if _target(errand) in model.book.endpoints:
+            model.book.endpoints[_target(errand)].disabled = True
         return
     model.book.gone.add(errand.notice.subject)
 
@@ -239,6 +239,10 @@ class Calls(Base):
         # Hosts are forgotten when nothing is found there any more.
         self.advance(LEASE_MS + PAUSE_S * 1000)
         assert self.take_call() is None
+
+
+def _target(errand: DueDelivery) -> str:
+    return errand.id.rpartition(":")[2]
 
 
 def _seen(errand: DueDelivery | None) -> Seen | None:
