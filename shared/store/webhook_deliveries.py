@@ -44,12 +44,8 @@ class DueDelivery:
 
     @property
     def id(self) -> str:
+        """The notice's key and the target."""
         return self.lease.split()[2]
-
-    @property
-    def key(self) -> str:
-        """Of the notice."""
-        return self.id.rpartition(":")[0]
 
 
 def lease_ms(settings: Settings) -> int:

@@ -244,7 +244,9 @@ def test_an_event_is_sent_again_as_it_was(records: Records) -> None:
     finished(records)
     first = taken(records)
     records.tell(first, 500, error="no")
-    word, notice = records.run(webhook_endpoints.replay(records.settings, "anyone", id, first.key))
+    word, notice = records.run(
+        webhook_endpoints.replay(records.settings, "anyone", id, key_of(first.notice.id) or "")
+    )
     assert (word, notice and notice.id) == ("queued", first.notice.id)
     again = taken(records)
     assert (again.notice, again.tries) == (first.notice, 0)

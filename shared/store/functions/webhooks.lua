@@ -1,7 +1,7 @@
 -- Deliveries of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook
--- that the job itself named. Its id is <notice>:<target>. The notice's `deliveries`, a JSON object by target, has of each: path
--- (of its line), tries, asked (made even where the endpoint is disabled), token (of the courier that had it last), delay (ms for
--- which it was put off). Its entry, ` <caller> <host> <id>`, is its line's path and its id. It stands in one of these:
+-- that the job itself named. Its id is <notice>:<target>, its entry ` <caller> <host> <id>`. The notice's `deliveries`, a JSON
+-- object by target, has of each: path (` <caller> <host>`), tries, asked (made even where the endpoint is disabled), delay (ms
+-- for which it was put off). It stands in one of these:
 --   deliveries <caller> <host>  zset  the line: ids that are due, first come first
 --   deliveries_later            zset  entries that are tried again, by when
 --   deliveries_under_way        zset  entries that couriers have, each with its courier's token, by when they were taken
@@ -149,8 +149,6 @@ local function lease(entry)
     save(notice, deliveries)
     return nil
   end
-  delivery.token = a.token
-  save(notice, deliveries)
   call('ZADD', UNDER_WAY, 'NX', now, entry)
   local secrets = { webhook.secret }
   for former in pairs(Endpoints.formers_of(id)) do
@@ -233,26 +231,19 @@ transition('delivery', { 'allow-oom' }, function()
   return 'again'
 end)
 
--- The line, notice and target of the delivery that the courier has, and the notice's deliveries; nil where it is another
--- courier's by now, or was deleted.
-local function leased()
-  local path, notice, target, token = string.match(a.lease, '^(.*) (%S+):(%S+) (%S+)$')
-  local deliveries = deliveries_of(notice)
-  if deliveries[target] and deliveries[target].token == token then
-    return path, notice, target, deliveries
-  end
-end
-
 -- Keeps the body of a notice before it is first sent, so that all its deliveries send the same bytes.
 --   a       lease; text = the body
---   returns the body to send, nil where the delivery is another courier's, or was deleted meanwhile
+--   returns the body to send, nil where the lease has ended, or the delivery was deleted
 --   repeat  answers the same
 transition('delivery_body', { 'allow-oom' }, function()
-  local _, notice = leased()
-  if notice and call('HSETNX', P .. notice, 'body', text) == 1 then
+  local notice, target = string.match(a.lease, '(%S+):(%S+) %S+$')
+  if not call('ZSCORE', UNDER_WAY, a.lease) or not deliveries_of(notice)[target] then
+    return nil
+  end
+  if call('HSETNX', P .. notice, 'body', text) == 1 then
     call('HDEL', P .. notice, 'result', 'data')
   end
-  return notice and call('HGET', P .. notice, 'body')
+  return call('HGET', P .. notice, 'body')
 end)
 
 -- Keeps a job as long as its webhook needs it. Returns whether it is to be forgotten: it is not to be stored, and no deliveries
@@ -268,30 +259,27 @@ local function keep_job(id)
 end
 
 -- Records how a try of a delivery went: it is over, or is tried again later.
---   a      lease, url (that was called), row (JSON text {event, at, ms, status, error}; for an endpoint id as well), taken
---          (true = the receiver has it), gone (true = it wants no more: other deliveries to it are forgotten when their turn
---          comes), delay_ms (until the next try; absent = there is none), job_s
---   returns written | moved (written; its endpoint has another url by now, and is called there at once) | forget
---           (written, and its job is not to be stored: `purge`) | lost (another courier's, or deleted meanwhile; a
---           repeat)
+--   a      lease, url (that was called), row (JSON text of the try), taken (true = the receiver has it), gone (true = it wants no
+--          more: other deliveries to it are forgotten when their turn comes), delay_ms (until the next try; absent = none), job_s
+--   writes the notice, <job>:hook hash and <job>:deliveries list, or the endpoint's
+--   returns written | moved (written; its endpoint has another url by now, and is called there at once) | forget (written, and
+--           its job is not to be stored: `purge`) | lost (its lease has ended, or it was deleted; a repeat)
 transition('delivery_result', { 'allow-oom' }, function()
-  local late = call('ZREM', UNDER_WAY, a.lease) == 0
-  local path, notice, target, deliveries = leased()
-  if not notice then
+  local path, id, notice, target = string.match(a.lease, '^(.*) ((%S+):(%S+)) %S+$')
+  local deliveries = deliveries_of(notice)
+  local delivery = deliveries[target]
+  if call('ZREM', UNDER_WAY, a.lease) == 0 or not delivery then
     return 'lost'
   end
-  local id, delivery, webhook = notice .. ':' .. target, deliveries[target], webhook_of(notice, target)
+  local webhook = webhook_of(notice, target)
   local url, host = unpack(call('HMGET', P .. webhook, 'url', 'host'))
-  if late then
-    withdraw(id, path)
-  end
   -- That the former url of an endpoint is gone says nothing about its new one.
   local moved = a.gone and url and url ~= a.url
   if moved then
     a.gone, a.delay_ms, path = nil, 0, string.match(path, '^ %S+ ') .. host
   end
-  delivery.path, delivery.tries, delivery.token, delivery.delay = path, delivery.tries + 1, nil, a.delay_ms
   if a.delay_ms then
+    delivery.path, delivery.tries, delivery.delay = path, delivery.tries + 1, a.delay_ms
     call('ZADD', LATER, now + a.delay_ms, path .. ' ' .. id)
   else
     deliveries[target] = nil
@@ -304,7 +292,7 @@ transition('delivery_result', { 'allow-oom' }, function()
   end
   if url and a.gone then
     Endpoints.disable_endpoint(webhook, 'gone')
-  elseif url and own and a.taken and id == owner .. ':ended:own' then
+  elseif url and a.taken and id == owner .. ':ended:own' then
     call('HSETNX', P .. webhook, 'delivered', now)
   end
   return moved and 'moved' or own and keep_job(owner) and 'forget' or 'written'

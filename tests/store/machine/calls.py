@@ -52,7 +52,7 @@ def told(model: Model, errand: DueDelivery, how: str) -> str:
         call.tries, call.due, call.token = call.tries + 1, model.now + PAUSE_S * 1000, ""
     else:
         del book.calls[errand.id]
-        book.keep(errand.key)
+        book.keep(errand.id.rpartition(":")[0])
     if how == "gone":
         _gone(model, errand)
     job = model.jobs.get(errand.notice.subject)
