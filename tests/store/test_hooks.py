@@ -250,3 +250,32 @@ def test_a_receiver_that_is_gone_by_the_end_is_not_told_the_beginning_again(reco
     records.wait(6)
     assert records.errand() is None
     assert not [key for key in records.key_names() if key.endswith((":began", ":own"))]
+
+
+def test_a_job_whose_receiver_is_gone_is_kept_for_no_delivery_that_waits(records: Records) -> None:
+    view = submit(records, webhook=ALL)
+    claim = records.claim()
+    records.tell(taken(records), 500, error="no", delay_s=5000)
+    records.settle(claim)
+    assert records.client.ttl(f"sl3:{view.id}") == -1
+    records.tell(taken(records), 410, error="gone")
+    assert records.client.ttl(f"sl3:{view.id}") > 0
+
+
+def test_the_call_of_a_purged_job_counts_until_its_courier_reports(records: Records) -> None:
+    jobs = [ended(records).id for _ in range(PER_HOST + 1)]
+    made = [taken(records) for _ in range(PER_HOST)]
+    records.purge(made[0].notice.subject)
+    assert records.errand() is None
+    assert records.tell(made[0]) == "lost"
+    assert taken(records).notice.subject in jobs
+
+
+def test_a_report_after_the_lease_has_ended_is_another_courier_s_to_make(records: Records) -> None:
+    view = ended(records)
+    late = taken(records)
+    records.wait(60)
+    again = taken(records)
+    assert records.tell(late) == "lost"
+    assert not records.view(view.id).hook.deliveries  # type: ignore[union-attr]
+    assert records.tell(again) == "written"
