@@ -260,7 +260,8 @@ def _hook(hook: dict[str, str], deliveries: list[str]) -> Hook:
 
 def delivery(row: str) -> Delivery:
     raw = json.loads(row)
-    return Delivery(raw["event"], int(raw["at"]), int(raw["ms"]), raw.get("status"), raw.get("error"))
+    del raw["id"]
+    return Delivery(**raw)
 
 
 def _tries(job: Record, attempts: list[Attempt]) -> tuple[Attempt, ...]:

@@ -1,7 +1,7 @@
-"""The courier's transitions: calls of webhooks that are due, and how they went; and a caller's replay."""
+"""A courier's transitions: deliveries that are due, and how they went; and a caller's replay."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from shared.job import Delivery, JobView
@@ -12,55 +12,51 @@ from shared.store.script import Script, ScriptCall
 from shared.store.webhook_events import notice
 from shared.webhooks import Notice
 
-DELIVER, KEPT, TOLD, REPLAY = Script("deliver"), Script("kept"), Script("told"), Script("replay")
+DELIVERY, REPLAY = Script("delivery"), Script("replay")
+BODY, RESULT = Script("delivery_body"), Script("delivery_result")
 PER_HOST = 4
-"""Calls at once to one host of a caller, by all couriers together: a hanging host holds no more threads."""
+"""Deliveries at once to one host of a caller, by all couriers: a hanging host holds no more threads."""
 RESERVED = 4
-"""Threads that each courier reserves for callers without a call under way."""
+"""Threads that each courier reserves for callers without a delivery under way."""
 LEASE_SPARE_S = 5
-"""What a call may take beside the exchange itself."""
+"""What a delivery may take beside the exchange itself."""
 STRETCH = 1.5
 """An exchange takes at most this many times its limit: one wait, however long, counts as half of it."""
-OWN = "own"
-"""The target of a call that is for the webhook of its job; others are endpoints."""
 
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """A call that a courier has taken; `tries` counts failures.
+    """A delivery that a courier has leased; `tries` counts failures.
 
     All `secrets` sign: an endpoint's own and those from before a rotation. Without any, the service's signs.
     """
 
-    id: str
-    token: str
+    lease: str
+    """Caller, host, id and the courier's token."""
     url: str
     secrets: tuple[str, ...] = field(repr=False)
     tries: int
     notice: Notice
-    caller: str = ""
 
     @property
-    def key(self) -> str:
-        """Of the notice."""
-        return self.id.rpartition(":")[0]
+    def caller(self) -> str:
+        return self.lease.split()[0]
 
     @property
-    def target(self) -> str:
-        """`OWN`, or the id of an endpoint."""
-        return self.id.rpartition(":")[2]
-
-
-Taken = DueDelivery | Literal["again"] | None
+    def id(self) -> str:
+        """The notice's key and the target."""
+        return self.lease.split()[2]
 
 
 def lease_ms(settings: Settings) -> int:
-    """How long a courier has for a call: after that, another one makes it."""
+    """How long a courier has for a delivery: after that, another one makes it."""
     return round((settings.webhook.limit_s * STRETCH + LEASE_SPARE_S) * 1000)
 
 
-def deliver(settings: Settings, token: str, room: int) -> ScriptCall[Taken]:
-    """Take the next call that is due; None where none is for a courier with `room` free threads.
+def next_delivery(
+    settings: Settings, token: str, room: int
+) -> ScriptCall[DueDelivery | Literal["again"] | None]:
+    """Lease the next delivery that is due; None where none is for a courier with `room` free threads.
 
     `again` = there is more to look at: ask once more.
     """
@@ -72,54 +68,45 @@ def deliver(settings: Settings, token: str, room: int) -> ScriptCall[Taken]:
         "reserved": RESERVED,
     }
 
-    def parse(reply: Any) -> Taken:
+    def parse(reply: Any) -> DueDelivery | Literal["again"] | None:
         if not reply or reply == "again":
             return reply or None
-        call, url, secrets, tries, flat = reply
-        key, caller = call.rpartition(":")[0], views.pairs(flat)["caller"]
-        return DueDelivery(call, token, url, tuple(secrets), int(tries), notice(key, flat), caller)
+        lease, url, secrets, tries, flat = reply
+        key = lease.split()[2].rpartition(":")[0]
+        return DueDelivery(lease, url, tuple(secrets), int(tries), notice(key, flat))
 
-    return ScriptCall(DELIVER, arguments, parse)
-
-
-def kept(due: DueDelivery, body: str) -> ScriptCall[str | None]:
-    """Keep what every call of this notice will send; what to send, or None where the call is lost."""
-    return ScriptCall(KEPT, {"id": due.id, "token": due.token}, lambda reply: reply, body)
+    return ScriptCall(DELIVERY, arguments, parse)
 
 
-def told(
+def delivery_body(due: DueDelivery, body: str) -> ScriptCall[str | None]:
+    """Keep what all deliveries of this notice will send; what to send, or None where the delivery is lost."""
+    return ScriptCall(BODY, {"lease": due.lease}, lambda reply: reply, body)
+
+
+def delivery_result(
     settings: Settings, due: DueDelivery, tried: Delivery, *, delay_s: float | None
 ) -> ScriptCall[Literal["written", "moved", "forget", "lost"]]:
     """Record a try; `delay_s` is the time until the next one, None where there is none.
 
     `moved` = the next try is made at once: the endpoint has another URL by now than the one that is gone.
-    `forget` = the job is not to be stored, and no webhook is still to be told of it.
+    `forget` = the job is not to be stored, and no delivery to its own webhook is left.
     """
-    row = {
-        "id": None if due.target == OWN else due.notice.id,
-        "event": tried.event,
-        "at": tried.at_ms,
-        "ms": tried.took_ms,
-        "status": tried.status,
-        "error": tried.error,
-    }
     arguments = {
-        "id": due.id,
-        "token": due.token,
+        "lease": due.lease,
         "url": due.url,
-        "row": json.dumps({name: value for name, value in row.items() if value is not None}),
+        "row": json.dumps({"id": due.notice.id} | asdict(tried)),
         "taken": tried.taken or None,
         "gone": tried.gone or None,
         "delay_ms": None if delay_s is None else round(delay_s * 1000),
     }
-    return ScriptCall(TOLD, arguments, lambda reply: reply, constants=constants(settings))
+    return ScriptCall(RESULT, arguments, lambda reply: reply, constants=constants(settings))
 
 
 Word = Literal["queued", "unhooked", "unended", "expired"]
 
 
 def replay(settings: Settings, caller: str, job: str) -> ScriptCall[tuple[Word, JobView | None] | None]:
-    """Tell a job's own webhook its end again; None where the caller has no such job."""
+    """Send a job's own webhook its end again; None where the caller has no such job."""
     arguments = {"caller": caller, "job": job}
 
     def parse(reply: list[Any] | None) -> tuple[Word, JobView | None] | None:

@@ -33,38 +33,37 @@ def key_of(id: str) -> str | None:
 
 def notice(key: str, flat: list[Any]) -> Notice:
     """One record."""
-    said = pairs(flat)
+    fields = pairs(flat)
     subject = key.partition(":")[0]
     return Notice(
         id=message_id(key),
-        type=said["type"],
-        at_ms=int(said["at"]),
+        type=fields["type"],
+        at_ms=int(fields["at"]),
         subject=subject,
-        job=_job(subject, said) if "facts" in said else None,
-        data=said.get("data"),
-        body=said.get("body"),
-        request_id=said.get("request_id", ""),
-        trace=said.get("trace", ""),
+        job=_job(subject, fields) if "model" in fields else None,
+        data=fields.get("data"),
+        body=fields.get("body"),
+        request_id=fields.get("request_id", ""),
+        trace=fields.get("trace", ""),
     )
 
 
-def _job(id: str, said: dict[str, str]) -> JobView:
-    facts: dict[str, str] = json.loads(said["facts"])
-    created = int(facts["created"])
+def _job(id: str, fields: dict[str, str]) -> JobView:
+    status, created = fields["type"].partition(".")[2], int(fields["created"])
     return JobView(
         id=id,
-        caller=said["caller"],
-        model=facts["model"],
-        status=facts.get("status", "running"),  # type: ignore[arg-type]
+        caller=fields["caller"],
+        model=fields["model"],
+        status=status,  # type: ignore[arg-type]
         created_ms=created,
-        started_ms=max(int(facts["started"]), created) if "started" in facts else None,
-        ended_ms=int(facts["ended"]) if "ended" in facts else None,
-        cache=facts.get("cache"),  # type: ignore[arg-type]
-        result=Result.model_validate_json(said["result"]) if "result" in said else None,
-        error=job_error(facts["error"], facts.get("paths")) if "error" in facts else None,
-        metadata=json.loads(facts["metadata"]),
-        retry_of=facts.get("retry_of"),
-        bytes=len(said.get("result", "")),
+        started_ms=max(int(fields["started"]), created) if "started" in fields else None,
+        ended_ms=None if status == "running" else int(fields["at"]),
+        cache=fields.get("cache"),  # type: ignore[arg-type]
+        result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
+        error=job_error(fields["error"], fields.get("paths")) if "error" in fields else None,
+        metadata=json.loads(fields["metadata"]),
+        retry_of=fields.get("retry_of"),
+        bytes=len(fields.get("result", "")),
     )
 
 

@@ -22,7 +22,7 @@ SETTINGS = Settings(fetch=LOOPBACK, webhook=WebhookSettings(limit_s=PATIENCE_S))
 
 def errand(url: str, secret: str = SECRET) -> DueDelivery:
     notice = Notice("msg_1_ended", "job.succeeded", 1_700_000_000_750, "job_1", job=succeeded())
-    return DueDelivery("job_1:ended:own", "t", url, (secret,) if secret else (), 0, notice)
+    return DueDelivery("anyone example.com job_1:ended:own t", url, (secret,) if secret else (), 0, notice)
 
 
 def called(url: str, settings: Settings = SETTINGS) -> Outcome:

@@ -110,7 +110,9 @@ def test_a_receiver_that_is_gone_is_called_once(office: Office) -> None:
         office.answered(Webhook(there.url))
         office.deliverer.deliver(office.errand())
         assert (
-            office.desk.store.run(webhook_deliveries.deliver(office.settings, ids.token(), posting.MAX_CALLS))
+            office.desk.store.run(
+                webhook_deliveries.next_delivery(office.settings, ids.token(), posting.MAX_CALLS)
+            )
             is None
         )
         assert len(there.told) == 1
@@ -123,10 +125,12 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: s
         before = time.time()
         office.deliverer.deliver(office.errand())
     assert (
-        office.desk.store.run(webhook_deliveries.deliver(office.settings, ids.token(), posting.MAX_CALLS))
+        office.desk.store.run(
+            webhook_deliveries.next_delivery(office.settings, ids.token(), posting.MAX_CALLS)
+        )
         is None
     )
-    ((_, due),) = office.desk.store.client.zrange("sl3:calls_later", 0, -1, withscores=True)
+    ((_, due),) = office.desk.store.client.zrange("sl3:deliveries_later", 0, -1, withscores=True)
     assert due / 1000 >= before + least_s - 1
 
 
@@ -139,7 +143,7 @@ def test_calls_that_failed_together_do_not_come_back_together(desk: Workbench, r
             office.answered(Webhook(there.url))
             office.deliverer.deliver(office.errand())
         after = time.time()
-    line = office.desk.store.client.zrange("sl3:calls_later", 0, -1, withscores=True)
+    line = office.desk.store.client.zrange("sl3:deliveries_later", 0, -1, withscores=True)
     due = [score / 1000 for _, score in line]
     assert len(due) == calls
     assert before + pause_s - 1 <= min(due) <= max(due) <= after + pause_s * 1.1 + 1
@@ -167,7 +171,7 @@ def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(o
         with pytest.raises(Unavailable):
             Deliverer(office.settings, cut_off, office.desk.context.blobs).deliver(first)
         assert len(there.told) == 1
-    call = webhook_deliveries.deliver(office.settings, ids.token(), posting.MAX_CALLS)
+    call = webhook_deliveries.next_delivery(office.settings, ids.token(), posting.MAX_CALLS)
     later = office.desk.store.client.time()[0] * 1000 + 2000 * PATIENCE_S
     again = office.desk.store.run(replace(call, arguments={**call.arguments, "now": later}))
     assert isinstance(again, DueDelivery)

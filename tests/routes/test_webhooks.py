@@ -18,7 +18,7 @@ HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
 
 
 def errand(stage: Stage) -> DueDelivery | None:
-    taken = stage.hand.store.run(webhook_deliveries.deliver(stage.hand.settings, ids.token(), 16))
+    taken = stage.hand.store.run(webhook_deliveries.next_delivery(stage.hand.settings, ids.token(), 16))
     return taken if isinstance(taken, DueDelivery) else None
 
 
@@ -27,7 +27,7 @@ def told(stage: Stage, status: int = 204) -> DueDelivery:
     taken = errand(stage)
     assert taken is not None
     tried = Delivery(taken.notice.type, taken.notice.at_ms + 10, 5, status)
-    stage.hand.store.run(webhook_deliveries.told(stage.hand.settings, taken, tried, delay_s=None))
+    stage.hand.store.run(webhook_deliveries.delivery_result(stage.hand.settings, taken, tried, delay_s=None))
     return taken
 
 

@@ -73,7 +73,7 @@ def work(records: Records, admin: Any) -> None:
     records.settle(claim)
     errand = records.errand()
     assert errand is not None
-    records.run(webhook_deliveries.kept(errand, ENDED))
+    records.run(webhook_deliveries.delivery_body(errand, ENDED))
     records.tell(errand)
     records.purge(job.id)
     for call in (api_keys.create(KEY, "one"), api_keys.rotate(KEY.id, "two", 60), api_keys.revoke(KEY.id)):

@@ -97,14 +97,14 @@ def test_other_callers_webhooks_are_called(records: Records) -> None:
     for caller in ("broken", "whole"):
         records.post(records.placing(caller=caller), webhook=hook)
         records.settle(records.claim())
-    for key in records.client.keys("sl3:calls:broken *"):
+    for key in records.client.keys("sl3:deliveries broken *"):
         records.client.delete(key)
         records.client.set(key, "x")
     delivery = records.errand()
     assert delivery is not None
     assert delivery.notice.job is not None
     assert delivery.notice.job.caller == "whole"
-    assert list(records.client.hgetall("sl3:bad")) == ["calls:broken"]
+    assert list(records.client.hgetall("sl3:bad")) == ["deliveries broken"]
 
 
 def test_other_batches_go_on(records: Records) -> None:

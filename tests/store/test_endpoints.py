@@ -52,8 +52,8 @@ def test_every_call_of_a_notice_sends_the_same_bytes(records: Records) -> None:
     endpoint(records, "job.succeeded")
     ended(records)
     first, second = taken(records), taken(records)
-    assert records.run(webhook_deliveries.kept(first, "the body")) == "the body"
-    assert records.run(webhook_deliveries.kept(second, "another rendering")) == "the body"
+    assert records.run(webhook_deliveries.delivery_body(first, "the body")) == "the body"
+    assert records.run(webhook_deliveries.delivery_body(second, "another rendering")) == "the body"
 
 
 def test_what_is_quiet_is_told_to_its_own_webhook_only(records: Records) -> None:
@@ -145,7 +145,7 @@ def test_a_deleted_endpoint_is_told_nothing_and_leaves_nothing(records: Records)
     finished(records)
     records.run(webhook_endpoints.delete("anyone", id))
     assert told_to(records) == []
-    assert not [key for key in records.key_names() if "wh_" in key or "calls" in key or "callers" in key]
+    assert not [key for key in records.key_names() if "wh_" in key or "deliveries" in key]
     assert not [key for key in records.key_names() if key.endswith(":began")]
     assert records.audit() == {}
 
@@ -242,7 +242,9 @@ def test_an_event_is_sent_again_as_it_was(records: Records) -> None:
     finished(records)
     first = taken(records)
     records.tell(first, 500, error="no")
-    word, notice = records.run(webhook_endpoints.replay(records.settings, "anyone", id, first.key))
+    word, notice = records.run(
+        webhook_endpoints.replay(records.settings, "anyone", id, key_of(first.notice.id) or "")
+    )
     assert (word, notice and notice.id) == ("queued", first.notice.id)
     again = taken(records)
     assert (again.notice, again.tries) == (first.notice, 0)

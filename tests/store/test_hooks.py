@@ -4,6 +4,7 @@ import json
 
 from shared.store import webhook_deliveries
 from shared.store.webhook_deliveries import PER_HOST
+from shared.store.webhook_events import message_id
 from shared.webhooks import Webhook
 from tests.support.hooks import ALL, HOOK, SECRET, ended, job_of, submit, taken
 from tests.support.store import START_MS, Records, answer
@@ -41,7 +42,7 @@ def test_the_beginning_is_told_where_it_was_asked_for(records: Records) -> None:
 
 def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(records: Records) -> None:
     ended(records)
-    call = webhook_deliveries.deliver(records.settings, "t", 16)
+    call = webhook_deliveries.next_delivery(records.settings, "t", 16)
     first = records.run(call)
     assert first is not None
     assert records.run(call) == first
@@ -51,14 +52,14 @@ def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(re
 def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records: Records) -> None:
     ended(records)
     first = taken(records)
-    assert records.run(webhook_deliveries.kept(first, "the body")) == "the body"
+    assert records.run(webhook_deliveries.delivery_body(first, "the body")) == "the body"
     records.wait(34)
     assert records.errand() is None
     records.wait(2)
     second = taken(records)
     assert (second.notice.id, second.notice.body, second.tries) == (first.notice.id, "the body", 0)
     assert records.tell(first) == "lost"
-    assert records.run(webhook_deliveries.kept(first, "another")) is None
+    assert records.run(webhook_deliveries.delivery_body(first, "another")) is None
     assert records.tell(second) == "written"
     assert records.tell(second) == "lost"
     assert records.errand() is None
@@ -136,8 +137,7 @@ def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
         records.purge(job.id)
     assert records.errand() is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
-    lines = {"calls", "calls_later", "calls_under_way", "callers"}
-    assert not lines & {key.split(":")[1] for key in records.key_names()}
+    assert not [key for key in records.key_names() if key.startswith("sl3:deliveries")]
 
 
 def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> None:
@@ -145,7 +145,7 @@ def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> No
     errand = taken(records)
     records.purge(view.id)
     assert records.tell(errand) == "lost"
-    assert records.run(webhook_deliveries.kept(errand, "{}")) is None
+    assert records.run(webhook_deliveries.delivery_body(errand, "{}")) is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
     records.wait(60)
     assert records.errand() is None
@@ -224,9 +224,10 @@ def test_the_log_of_calls_is_bounded(records: Records) -> None:
     rows = records.client.lrange(f"sl3:{view.id}:deliveries", 0, -1)
     assert len(rows) == 50
     assert json.loads(rows[0]) == {
+        "id": message_id(f"{view.id}:ended"),
         "event": "job.succeeded",
-        "at": records.now,
-        "ms": 7,
+        "at_ms": records.now,
+        "took_ms": 7,
         "status": 500,
         "error": "no",
     }
@@ -249,3 +250,32 @@ def test_a_receiver_that_is_gone_by_the_end_is_not_told_the_beginning_again(reco
     records.wait(6)
     assert records.errand() is None
     assert not [key for key in records.key_names() if key.endswith((":began", ":own"))]
+
+
+def test_a_job_whose_receiver_is_gone_is_kept_for_no_delivery_that_waits(records: Records) -> None:
+    view = submit(records, webhook=ALL)
+    claim = records.claim()
+    records.tell(taken(records), 500, error="no", delay_s=5000)
+    records.settle(claim)
+    assert records.client.ttl(f"sl3:{view.id}") == -1
+    records.tell(taken(records), 410, error="gone")
+    assert records.client.ttl(f"sl3:{view.id}") > 0
+
+
+def test_the_call_of_a_purged_job_counts_until_its_courier_reports(records: Records) -> None:
+    jobs = [ended(records).id for _ in range(PER_HOST + 1)]
+    made = [taken(records) for _ in range(PER_HOST)]
+    records.purge(made[0].notice.subject)
+    assert records.errand() is None
+    assert records.tell(made[0]) == "lost"
+    assert taken(records).notice.subject in jobs
+
+
+def test_a_report_after_the_lease_has_ended_is_another_courier_s_to_make(records: Records) -> None:
+    view = ended(records)
+    late = taken(records)
+    records.wait(60)
+    again = taken(records)
+    assert records.tell(late) == "lost"
+    assert not records.view(view.id).hook.deliveries  # type: ignore[union-attr]
+    assert records.tell(again) == "written"

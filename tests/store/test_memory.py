@@ -129,5 +129,5 @@ def test_a_webhook_is_told_what_ended_on_a_full_memory(records: Records) -> None
         assert [e and e.notice.type for e in told] == ["job.running", "job.succeeded"]
         for errand in told:
             assert errand is not None
-            assert records.run(webhook_deliveries.kept(errand, "{}")) == "{}"
+            assert records.run(webhook_deliveries.delivery_body(errand, "{}")) == "{}"
             assert records.tell(errand) == "written"

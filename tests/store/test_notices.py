@@ -72,7 +72,7 @@ def test_an_event_is_what_its_webhook_is_told(records: Records) -> None:
     (listed,) = page(records).notices
     errand = taken(records)
     assert (listed.id, body_of(listed)) == (errand.notice.id, body_of(errand.notice))
-    records.run(webhook_deliveries.kept(errand, '{"as":"it was"}'))
+    records.run(webhook_deliveries.delivery_body(errand, '{"as":"it was"}'))
     assert body_of(page(records).notices[0]) == '{"as":"it was"}'
 
 

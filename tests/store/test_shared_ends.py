@@ -62,7 +62,9 @@ def test_each_end_is_told_once_whoever_goes_on(real_store: Store) -> None:
     jobs = [records.submit("q").id for _ in range(JOINED)]
     records.settle(records.claim(), BROKEN)
     assert finish(records) > 5, "in pieces"
-    assert records.client.zcard("sl3:calls:anyone example.com") == JOINED * 16 * 2, "their beginning, too"
+    assert records.client.zcard("sl3:deliveries anyone example.com") == JOINED * 16 * 2, (
+        "their beginning, too"
+    )
     assert records.client.zcard("sl3:notices:anyone") == JOINED
     assert {records.view(job).error for job in jobs} == {BROKEN}
 

@@ -109,7 +109,7 @@ def test_where_nobody_is_told_it_is_gone_soon(records: Records) -> None:
     left = {key: records.client.ttl(key) for key in traces(records, job.id, claim.id)}
     # The key of a picture goes with its bytes, once nothing holds them.
     assert records.client.zscore(f"sl3:blob:{PICTURE}", claim.id) <= records.now + 60_000
-    others = ("sl3:calls:", "sl3:hosts:", "sl3:callers", "sl3:blob:")
+    others = ("sl3:deliveries", "sl3:blob:")
     lines = {key for key in left if key.startswith(others)}
     assert f"sl3:{job.id}:ended" in left
     assert {key: ttl for key, ttl in left.items() if key not in lines and not 0 < ttl <= 60} == {}

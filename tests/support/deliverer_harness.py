@@ -51,7 +51,9 @@ class Office:
         return job
 
     def errand(self) -> DueDelivery:
-        taken = self.desk.store.run(webhook_deliveries.deliver(self.settings, ids.token(), posting.MAX_CALLS))
+        taken = self.desk.store.run(
+            webhook_deliveries.next_delivery(self.settings, ids.token(), posting.MAX_CALLS)
+        )
         assert isinstance(taken, DueDelivery)
         return taken
 

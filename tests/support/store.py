@@ -209,7 +209,7 @@ class Records:
 
     def errand(self, room: int = 16, token: str = "") -> webhook_deliveries.DueDelivery | None:
         """The webhook call that a courier with `room` free threads gets."""
-        call = webhook_deliveries.deliver(self.settings, token or self.token(), room)
+        call = webhook_deliveries.next_delivery(self.settings, token or self.token(), room)
         while (taken := self.run(call)) == "again":
             pass
         return taken
@@ -224,7 +224,7 @@ class Records:
     ) -> str:
         """Report a call; with an error it failed, and is tried again after `delay_s` where that is given."""
         tried = Delivery(errand.notice.type, self.now, 7, status, error)
-        return self.run(webhook_deliveries.told(self.settings, errand, tried, delay_s=delay_s))
+        return self.run(webhook_deliveries.delivery_result(self.settings, errand, tried, delay_s=delay_s))
 
     def pause(self, *, paused: bool = True) -> None:
         self.run(upkeep.pause(LANE, paused=paused))

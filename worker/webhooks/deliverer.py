@@ -20,7 +20,7 @@ from shared.metrics.counters import CALL_SECONDS, CALLS
 from shared.settings import Settings
 from shared.store.jobs import purge
 from shared.store.script import Store
-from shared.store.webhook_deliveries import DueDelivery, deliver, kept, told
+from shared.store.webhook_deliveries import DueDelivery, delivery_body, delivery_result, next_delivery
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
 from shared.webhooks import body_of
@@ -64,12 +64,12 @@ class Deliverer:
 
         Raises Unavailable: the call is then made again when its lease ends.
         """
-        body = due.notice.body or self._store.run(kept(due, body_of(due.notice)))
+        body = due.notice.body or self._store.run(delivery_body(due, body_of(due.notice)))
         if body is None:
             return None
         outcome = self._traced_call(due, body)
         delay_s = self._delay_s(due, outcome)
-        status = self._store.run(told(self._settings, due, outcome.tried, delay_s=delay_s))
+        status = self._store.run(delivery_result(self._settings, due, outcome.tried, delay_s=delay_s))
         again = delay_s is not None or status == "moved"
         _count(outcome.tried, again=again)
         if not outcome.tried.taken and not again:
@@ -142,7 +142,7 @@ class Deliverer:
 
     def _next_due(self, free: int) -> DueDelivery | None:
         try:
-            while (due := self._store.run(deliver(self._settings, ids.token(), free))) == "again":
+            while (due := self._store.run(next_delivery(self._settings, ids.token(), free))) == "again":
                 if self._stopping.is_set():
                     return None
             return due

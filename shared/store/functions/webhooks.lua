@@ -1,223 +1,229 @@
--- Calls of webhooks: one for each notice and each target, which is an endpoint's id or `own`, the webhook that the job
--- itself named. A call is <notice>:<target>; what is known of it stands in its notice, as to:<target>: JSON of host, tries,
--- since (when it was taken or put off), token (its courier's), asked (made even where the endpoint is disabled).
---   calls:<caller> <host>  zset  calls that are due, first come first
---   calls:<caller>         zset  hosts with such calls, in the order of their turns; not those with per_host under way
---   callers                zset  callers with such hosts, likewise
---   calls_later            zset  <caller> <host> <call>: calls by the time at which they come (back) in line, those that are
---                                tried again by their next try, those under way by the end of their courier's lease
---   calls_under_way        zset  the same members, all with the score 0: counted by their beginnings
--- A line may hold calls, hosts and callers that have nothing to do: they are taken out when their turn comes.
+-- Deliveries of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook
+-- that the job itself named. Its id is <notice>:<target>, its entry ` <caller> <host> <id>`. The notice's `deliveries`, a JSON
+-- object by target, has of each: path (` <caller> <host>`), tries, asked (made even where the endpoint is disabled), delay (ms
+-- for which it was put off). It stands in one of these:
+--   deliveries <caller> <host>  zset  the line: ids that are due, first come first
+--   deliveries_later            zset  entries that are tried again, by when
+--   deliveries_under_way        zset  entries that couriers have, each with its courier's token, by when they were taken
+-- Whose turn it is; some may have nothing in line any more:
+--   deliveries                  zset  callers, by their turns
+--   deliveries <caller>         zset  its hosts, likewise
 
-local LATER, UNDER_WAY = 'calls_later', 'calls_under_way'
+local LATER, UNDER_WAY = P .. 'deliveries_later', P .. 'deliveries_under_way'
 
--- Steps of one call, and callers that it looks at: those that are passed over have calls under way, so no more of them
--- stand before the others than all couriers have threads.
-local STEPS, CALLERS = 50, 200
+-- Deliveries that one call looks at, in lines and of those that are tried again.
+local STEPS = 50
 
-local CLAIM_MS = 60000
+-- Rows that a job keeps (two deliveries of ten tries and some replays), and that an endpoint keeps.
+local JOB_ROWS, ENDPOINT_ROWS = 50, 200
 
 local function line(path)
-  return P .. 'calls:' .. path
+  return P .. 'deliveries' .. path
 end
 
-local function member(id, caller, host)
-  return caller .. ' ' .. host .. ' ' .. id
+-- The id of the webhook that a delivery is for.
+local function webhook_of(notice, target)
+  return target == 'own' and string.match(notice, '^[^:]+') .. ':hook' or target
 end
 
--- Calls under way of a caller, or to a caller's host (`<caller> <host>`); `!` follows the space.
-local function under_way(path)
-  return call('ZLEXCOUNT', P .. UNDER_WAY, '[' .. path .. ' ', '(' .. path .. '!')
+local function deliveries_of(notice)
+  return cjson.decode(call('HGET', P .. notice, 'deliveries') or '{}')
 end
 
-function Webhooks.is_under_way(id, caller, host)
-  return call('ZSCORE', P .. UNDER_WAY, member(id, caller, host))
-end
-
--- Lets a host have its turn.
-local function look(caller, host)
-  call('ZADD', line(caller), 'NX', now, host)
-  call('ZADD', P .. 'callers', 'NX', now, caller)
-end
-
-function Webhooks.line_up(id, caller, host)
-  call('ZADD', line(caller .. ' ' .. host), now, id)
-  look(caller, host)
-end
-
--- Takes a call out, wherever it stands.
-function Webhooks.withdraw(id, caller, host)
-  local entry = member(id, caller, host)
-  call('ZREM', line(caller .. ' ' .. host), id)
-  call('ZREM', P .. LATER, entry)
-  if call('ZREM', P .. UNDER_WAY, entry) == 1 then
-    look(caller, host)
+-- Writes the deliveries of a notice. With the last one the notice goes, unless the log needs it.
+local function save(notice, deliveries)
+  if next(deliveries) then
+    call('HSET', P .. notice, 'deliveries', cjson.encode(deliveries))
+  else
+    local till = call('HGET', P .. notice, 'till')
+    call('HDEL', P .. notice, 'deliveries')
+    call('PEXPIRE', P .. notice, string.format('%.0f', (till or now) - now))
   end
 end
 
-local function parts_of(id)
-  return string.match(id, '^(.+):([^:]+)$')
-end
-
--- What is known of a call, and its caller; nil where it is over.
-local function state_of(id)
-  local notice, target = parts_of(id)
-  local caller, json = unpack(call('HMGET', P .. notice, 'caller', 'to:' .. target))
-  return json and cjson.decode(json), caller
-end
-
-local function keep(id, state)
-  local notice, target = parts_of(id)
-  state.since = now
-  call('HSET', P .. notice, 'to:' .. target, cjson.encode(state))
-end
-
-local function drop(id)
-  local state, caller = state_of(id)
-  if state then
-    Webhooks.withdraw(id, caller, state.host)
-    Notices.close(parts_of(id))
+-- Puts deliveries of a notice in line: hosts by target.
+local function line_up(notice, caller, hosts)
+  local lines, turns = {}, {}
+  for target, host in pairs(hosts) do
+    lines[host] = lines[host] or {}
+    add(lines[host], now, notice .. ':' .. target)
   end
+  for host, ids in pairs(lines) do
+    call('ZADD', line(' ' .. caller .. ' ' .. host), unpack(ids))
+    add(turns, now, host)
+  end
+  call('ZADD', line(' ' .. caller), 'NX', unpack(turns))
+  call('ZADD', line(''), 'NX', now, caller)
 end
 
--- Whether calls of a job's own webhook are still to be made.
+-- Puts a delivery back in line that stands elsewhere.
+local function line_up_again(key, entry)
+  local caller, host, notice, target = string.match(entry, '^ (%S+) (%S+) (%S+):([^: ]+)')
+  call('ZREM', key, entry)
+  line_up(notice, caller, { [target] = host })
+end
+
+-- Takes out a delivery that waits; false where it does not.
+local function withdraw(id, path)
+  return call('ZREM', line(path), id) + call('ZREM', LATER, path .. ' ' .. id) > 0
+end
+
+-- Writes a notice, and puts deliveries of it in line, from the first try: hosts by target. One that a courier makes now is left
+-- alone. `asked` = the caller asked for them. Returns how many there are.
+function Webhooks.send(notice, caller, fields, hosts, asked)
+  local deliveries, count = cjson.decode(fields.deliveries or '{}'), 0
+  for target, host in pairs(hosts) do
+    local before = deliveries[target]
+    if before and not withdraw(notice .. ':' .. target, before.path) then
+      hosts[target] = nil
+    else
+      local path = ' ' .. caller .. ' ' .. host
+      deliveries[target] = { path = path, tries = 0, asked = asked or before and before.asked }
+      count = count + 1
+    end
+  end
+  if count > 0 then
+    fields.deliveries = cjson.encode(deliveries)
+    line_up(notice, caller, hosts)
+  end
+  call('HSET', P .. notice, unpack(Notices.flat(fields)))
+  return count
+end
+
+-- Whether deliveries to a job's own webhook are still to be made.
 function Webhooks.untold(job)
-  return call('HEXISTS', P .. job .. ':ended', 'to:own') + call('HEXISTS', P .. job .. ':began', 'to:own') > 0
+  local own = deliveries_of(job .. ':ended').own or deliveries_of(job .. ':began').own
+  return own and call('HEXISTS', P .. job .. ':hook', 'disabled') == 0
 end
 
--- Forgets what happened to a job, with the calls that are still to be made.
+-- Forgets what happened to a job, with the deliveries that wait. One under way counts until its courier reports.
 function Webhooks.drop_notices(job)
   for _, notice in ipairs({ job .. ':began', job .. ':ended' }) do
-    for _, name in ipairs(call('HKEYS', P .. notice)) do
-      local target = string.match(name, '^to:(.+)$')
-      if target then
-        drop(notice .. ':' .. target)
-      end
+    for target, delivery in pairs(deliveries_of(notice)) do
+      withdraw(notice .. ':' .. target, delivery.path)
     end
     call('DEL', P .. notice)
   end
 end
 
--- The clock was set back: calls that were taken or put off by the former clock wait as long as they were to, no longer.
--- Those that the right clock put off stay, and so does what is beyond a bounded piece of work.
+-- The clock was set back: what was taken or put off by the former clock waits as long as it was to, no longer. What is beyond
+-- a bounded piece of work stays.
 function Webhooks.bring_forward()
-  local ahead = call('ZREVRANGEBYSCORE', P .. LATER, '+inf', '(' .. now, 'WITHSCORES', 'LIMIT', 0, 2000)
-  for i = 1, #ahead, 2 do
-    local state = state_of(string.match(ahead[i], '%S+$'))
-    local early = (state and state.since or now) - now
-    if early > 0 then
-      call('ZADD', P .. LATER, string.format('%.0f', ahead[i + 1] - early), ahead[i])
+  for _, entry in ipairs(call('ZRANGEBYSCORE', UNDER_WAY, '(' .. now, '+inf')) do
+    call('ZADD', UNDER_WAY, now, entry)
+  end
+  for _, entry in ipairs(call('ZREVRANGEBYSCORE', LATER, '+inf', '(' .. now, 'LIMIT', 0, 2000)) do
+    local notice, target = string.match(entry, '(%S+):(%S+)$')
+    local delivery = deliveries_of(notice)[target]
+    call('ZADD', LATER, 'LT', now + (delivery and delivery.delay or 0), entry)
+  end
+end
+
+-- Counts deliveries under way: in all (the path ''), by caller, and by host. Those whose lease has ended are put back in line.
+-- Returns also the one that was taken with this token.
+local function count_under_way()
+  local counts, repeated = {}, nil
+  local entries = call('ZRANGE', UNDER_WAY, 0, -1, 'WITHSCORES')
+  for i = 1, #entries, 2 do
+    local entry, path, caller, token = entries[i], string.match(entries[i], '^(( %S+) %S+) %S+ (%S+)$')
+    if entries[i + 1] + a.lease_ms <= now then
+      line_up_again(UNDER_WAY, entry)
+    else
+      repeated = token == a.token and entry or repeated
+      for _, place in ipairs({ '', caller, path }) do
+        counts[place] = (counts[place] or 0) + 1
+      end
     end
   end
+  return counts, repeated
 end
 
--- What a courier is given of a call; nil where its webhook is gone, or disabled and the caller did not ask for the call.
-local function given(id, state)
-  local notice, target = parts_of(id)
-  local own = target == 'own'
-  local to = fields_at(P .. (own and string.match(notice, '^[^:]+') .. ':hook' or target), { 'url', 'secret', 'disabled' })
-  if not to.url or to.disabled and not (own or state.asked) then
+-- What a courier is given of a delivery that it takes; nil where the delivery is over, or its webhook is gone, or disabled and
+-- the caller did not ask for the delivery.
+local function lease(entry)
+  local notice, target = string.match(entry, '(%S+):(%S+) %S+$')
+  local deliveries, id = deliveries_of(notice), webhook_of(notice, target)
+  local delivery, webhook = deliveries[target], fields_at(P .. id, { 'url', 'secret', 'disabled' })
+  if not delivery or not webhook.url or webhook.disabled and not delivery.asked then
+    deliveries[target] = nil
+    save(notice, deliveries)
     return nil
   end
-  local secrets = { to.secret }
-  for former in pairs(own and {} or Endpoints.formers_of(target)) do
+  call('ZADD', UNDER_WAY, 'NX', now, entry)
+  local secrets = { webhook.secret }
+  for former in pairs(Endpoints.formers_of(id)) do
     table.insert(secrets, former)
   end
-  return { id, to.url, secrets, state.tries, call('HGETALL', P .. notice) }
+  return { entry, webhook.url, secrets, delivery.tries, call('HGETALL', P .. notice) }
 end
 
--- Puts calls in line whose time has come.
-local function bring_due()
-  for _, entry in ipairs(call('ZRANGEBYSCORE', P .. LATER, '-inf', now, 'LIMIT', 0, STEPS)) do
-    local caller, host, id = string.match(entry, '^(%S+) (%S+) (%S+)$')
-    call('ZREM', P .. LATER, entry)
-    call('ZREM', P .. UNDER_WAY, entry)
-    Webhooks.line_up(id, caller, host)
-  end
-end
-
--- The caller whose turn it is: the one with the fewest calls under way, of several the longest without a turn.
-local function next_caller()
-  local best, fewest = nil, a.room > a.reserved and math.huge or 0
-  for _, caller in ipairs(call('ZRANGE', P .. 'callers', 0, CALLERS - 1)) do
-    local count = under_way(caller)
-    if count == 0 then
-      return caller
-    elseif count < fewest then
-      best, fewest = caller, count
+-- The path of the caller, or of a caller's host, whose turn it is: with the fewest deliveries under way, of several the longest
+-- without a turn; nil where all have `limit`. Those that are passed over have some, so no more are looked at than there are.
+local function next_turn(path, counts, limit)
+  local best, fewest = nil, limit
+  for _, name in ipairs(call('ZRANGE', line(path), 0, counts[path] or 0)) do
+    local place = path .. ' ' .. name
+    if (counts[place] or 0) < fewest then
+      best, fewest = place, counts[place] or 0
     end
   end
   return best
 end
 
--- Puts a caller or a host that had its turn after the others.
-local function turn_over(key, name)
-  local last = call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
-  call('ZADD', key, string.format('%.0f', math.max(now, last + 1)), name)
+-- Puts a host and its caller after the others, or takes them out where they have nothing in line.
+local function end_turn(path)
+  while path ~= '' do
+    local above, name = string.match(path, '^(.*) (%S+)$')
+    if call('EXISTS', line(path)) == 0 then
+      call('ZREM', line(above), name)
+    else
+      local last = call('ZREVRANGE', line(above), 0, 0, 'WITHSCORES')[2]
+      call('ZADD', line(above), string.format('%.0f', math.max(now, last + 1)), name)
+    end
+    path = above
+  end
 end
 
--- The next call of a caller, and its host; nil where there is none at the host whose turn it is.
-local function next_call(caller)
-  local host = call('ZRANGE', line(caller), 0, 0)[1]
+-- Takes the next delivery of a caller; one without a host for it is passed over from now on.
+local function take(caller, counts)
+  local host = next_turn(caller, counts, a.per_host)
   if not host then
-    call('ZREM', P .. 'callers', caller)
+    counts[caller] = math.huge
     return nil
   end
-  local path = caller .. ' ' .. host
-  local id = under_way(path) < a.per_host and call('ZPOPMIN', line(path))[1]
-  turn_over(P .. 'callers', caller)
-  if id then
-    turn_over(line(caller), host)
-  else
-    call('ZREM', line(caller), host)
-  end
-  return id, host
+  local id = call('ZPOPMIN', line(host))[1]
+  end_turn(host)
+  return id and lease(host .. ' ' .. id .. ' ' .. a.token)
 end
 
--- Gives a call to the courier, unless nobody is to be called any more.
-local function lease(id, caller, host)
-  local state = state_of(id)
-  local delivery = state and given(id, state)
-  if not delivery then
-    drop(id)
-    return nil
-  end
-  state.token = a.token
-  keep(id, state)
-  call('ZADD', P .. UNDER_WAY, 0, member(id, caller, host))
-  call('ZADD', P .. LATER, now + a.lease_ms, member(id, caller, host))
-  call('SET', P .. 'claim:' .. a.token, id, 'PX', CLAIM_MS)
-  return delivery
-end
-
--- Takes the next call of a webhook that is due, under a lease: callers take turns, and so do the hosts of each.
--- Hosts with enough calls under way are passed over, and the last threads of a courier are reserved for callers without
--- a call under way: when one caller's receivers hang, the others' calls are still made.
---   a      token, lease_ms, per_host (calls at once to one host of a caller), room (threads of this courier that are free,
---          this one included), reserved (threads for callers without a call)
---   returns {id, url, secrets, tries, notice (a flat list)}, nil where nothing is due, `again` where there is more to look
+-- Takes the next delivery that is due, under a lease: callers take turns, and so do the hosts of each. Hosts with enough
+-- deliveries under way are passed over, and the last threads of a courier are reserved for callers without one under way:
+-- when one caller's receivers hang, the others' are still called.
+--   a      token, lease_ms, per_host (deliveries at once to one host of a caller), room (threads of this courier that are
+--          free, this one included), reserved (threads for callers without a delivery)
+--   returns {lease, url, secrets, tries, notice (a flat list)}, nil where nothing is due, `again` where there is more to look
 --           at; all secrets sign; without any the service's own does
---   repeat with the same token (a lost reply) answers the same call
-transition('deliver', { 'allow-oom' }, function()
-  local taken = call('GET', P .. 'claim:' .. a.token)
-  local state = taken and state_of(taken)
-  if taken then
-    return state and state.token == a.token and given(taken, state) or nil
+--   repeat with the same token (a lost reply) answers the same delivery
+transition('delivery', { 'allow-oom' }, function()
+  local counts, repeated = count_under_way()
+  if repeated then
+    return lease(repeated)
   end
-  bring_due()
+  for _, entry in ipairs(call('ZRANGEBYSCORE', LATER, '-inf', now, 'LIMIT', 0, STEPS)) do
+    line_up_again(LATER, entry)
+  end
   for _ = 1, STEPS do
-    local caller = next_caller()
+    local caller = next_turn('', counts, a.room > a.reserved and math.huge or 1)
     if not caller then
       return nil
     end
     local ok, delivery = pcall(function()
-      local id, host = next_call(caller)
-      return id and lease(id, caller, host)
+      return take(caller, counts)
     end)
     if not ok then
-      -- A call that cannot be read is out of its line by now; with a line, its caller waits for the next call.
-      call('ZREM', P .. 'callers', caller)
-      set_aside('calls:' .. caller, delivery)
+      -- A delivery that cannot be read is out of its line by now; with a line, its caller waits for the next one.
+      call('ZREM', line(''), string.sub(caller, 2))
+      set_aside('deliveries' .. caller, delivery)
     elseif delivery then
       return delivery
     end
@@ -225,95 +231,78 @@ transition('deliver', { 'allow-oom' }, function()
   return 'again'
 end)
 
--- Rows that a job keeps (two calls of ten tries and some replays), and that an endpoint keeps.
-local JOB_ROWS, ENDPOINT_ROWS = 50, 200
-
-local function log_row(owner, rows)
-  call('RPUSH', P .. owner .. ':deliveries', a.row)
-  call('LTRIM', P .. owner .. ':deliveries', -rows, -1)
-end
-
--- Returns whether the job is to be forgotten: it is not to be stored, and nothing is still to be told of it.
-local function report_to_job(job, kind)
-  log_row(job, JOB_ROWS)
-  if a.gone then
-    call('HSET', P .. job .. ':hook', 'disabled', 1)
-    drop(job .. ':began:own')
-    drop(job .. ':ended:own')
-  elseif a.taken and kind == 'ended' then
-    call('HSETNX', P .. job .. ':hook', 'delivered', now)
-  end
-  local record = read(job)
-  if not record or not record.status then
-    return false
-  end
-  Runs.expire_job(record)
-  write(record)
-  return record.unstored and not Webhooks.untold(job)
-end
-
--- Records how a try of a webhook's call went: the call is over, or is tried again later.
---   a      id, token, url (that was called), row (JSON text {event, at, ms, status, error}; for an endpoint id as well),
---          taken (true = the receiver has it), gone (true = it wants no more), delay_ms (until the next try; absent =
---          there is none), job_s
---   writes the notice's hash, the lines above; <job>:hook hash and <job>:deliveries list, or the endpoint's
---   returns written | moved (written; its endpoint has another url by now, and is called there at once) | forget
---           (written, and its job is not to be stored: `purge`) | lost (another courier's, or deleted meanwhile; a
---           repeat)
-transition('told', { 'allow-oom' }, function()
-  local notice, target = parts_of(a.id)
-  local state, caller = state_of(a.id)
-  if not state or state.token ~= a.token then
-    return 'lost'
-  end
-  Webhooks.withdraw(a.id, caller, state.host)
-  -- That the former url of an endpoint is gone says nothing about its new one.
-  local url, host = unpack(call('HMGET', P .. target, 'url', 'host'))
-  local moved = a.gone and url and url ~= a.url
-  if moved then
-    a.gone, a.delay_ms, state.host = nil, 0, host
-  end
-  if a.delay_ms and not a.gone then
-    state.token, state.tries = nil, state.tries + 1
-    keep(a.id, state)
-    call('ZADD', P .. LATER, now + a.delay_ms, member(a.id, caller, state.host))
-  else
-    Notices.close(notice, target)
-  end
-  if target == 'own' then
-    return report_to_job(string.match(notice, '^([^:]+):(%l+)$')) and 'forget' or 'written'
-  end
-  if url then
-    log_row(target, ENDPOINT_ROWS)
-  end
-  if url and a.gone then
-    -- Calls that wait for it are forgotten when their turn comes.
-    Endpoints.disable_endpoint(target, 'gone')
-  end
-  return moved and 'moved' or 'written'
-end)
-
--- Keeps the body of a notice before it is first sent, so that every call of the notice sends the same bytes.
---   a       id (of the call), token; text = the body
---   returns the body to send, nil where the call is another courier's, or was deleted meanwhile
+-- Keeps the body of a notice before it is first sent, so that all its deliveries send the same bytes.
+--   a       lease; text = the body
+--   returns the body to send, nil where the lease has ended, or the delivery was deleted
 --   repeat  answers the same
-transition('kept', { 'allow-oom' }, function()
-  local state, key = state_of(a.id), P .. parts_of(a.id)
-  if not state or state.token ~= a.token then
+transition('delivery_body', { 'allow-oom' }, function()
+  local notice, target = string.match(a.lease, '(%S+):(%S+) %S+$')
+  if not call('ZSCORE', UNDER_WAY, a.lease) or not deliveries_of(notice)[target] then
     return nil
   end
-  if call('HSETNX', key, 'body', text) == 1 then
-    call('HDEL', key, 'facts', 'result', 'data')
+  if call('HSETNX', P .. notice, 'body', text) == 1 then
+    call('HDEL', P .. notice, 'result', 'data')
   end
-  return call('HGET', key, 'body')
+  return call('HGET', P .. notice, 'body')
+end)
+
+-- Keeps a job as long as its webhook needs it. Returns whether it is to be forgotten: it is not to be stored, and no deliveries
+-- to its own webhook are left.
+local function keep_job(id)
+  local job = read(id)
+  if not job or not job.status then
+    return false
+  end
+  Runs.expire_job(job)
+  write(job)
+  return job.unstored and not Webhooks.untold(id)
+end
+
+-- Records how a try of a delivery went: it is over, or is tried again later.
+--   a      lease, url (that was called), row (JSON text of the try), taken (true = the receiver has it), gone (true = it wants no
+--          more: other deliveries to it are forgotten when their turn comes), delay_ms (until the next try; absent = none), job_s
+--   writes the notice, <job>:hook hash and <job>:deliveries list, or the endpoint's
+--   returns written | moved (written; its endpoint has another url by now, and is called there at once) | forget (written, and
+--           its job is not to be stored: `purge`) | lost (its lease has ended, or it was deleted; a repeat)
+transition('delivery_result', { 'allow-oom' }, function()
+  local path, id, notice, target = string.match(a.lease, '^(.*) ((%S+):(%S+)) %S+$')
+  local deliveries = deliveries_of(notice)
+  local delivery = deliveries[target]
+  if call('ZREM', UNDER_WAY, a.lease) == 0 or not delivery then
+    return 'lost'
+  end
+  local webhook = webhook_of(notice, target)
+  local url, host = unpack(call('HMGET', P .. webhook, 'url', 'host'))
+  -- That the former url of an endpoint is gone says nothing about its new one.
+  local moved = a.gone and url and url ~= a.url
+  if moved then
+    a.gone, a.delay_ms, path = nil, 0, string.match(path, '^ %S+ ') .. host
+  end
+  if a.delay_ms then
+    delivery.path, delivery.tries, delivery.delay = path, delivery.tries + 1, a.delay_ms
+    call('ZADD', LATER, now + a.delay_ms, path .. ' ' .. id)
+  else
+    deliveries[target] = nil
+  end
+  save(notice, deliveries)
+  local owner, own = string.match(webhook, '^[^:]+'), target == 'own'
+  if url then
+    call('RPUSH', P .. owner .. ':deliveries', a.row)
+    call('LTRIM', P .. owner .. ':deliveries', own and -JOB_ROWS or -ENDPOINT_ROWS, -1)
+  end
+  if url and a.gone then
+    Endpoints.disable_endpoint(webhook, 'gone')
+  elseif url and a.taken and id == owner .. ':ended:own' then
+    call('HSETNX', P .. webhook, 'delivered', now)
+  end
+  return moved and 'moved' or own and keep_job(owner) and 'forget' or 'written'
 end)
 
 -- Sends a job's own webhook its end again, from the first try, whatever became of it before.
 --   a      job, caller, job_s, worker_ttl_s, event_s, max_events
---   writes <job>:ended and <job>:hook hashes, the lines of calls
 --   returns {word} for unhooked (it has none) | unended | expired (its answer is no longer kept), {queued, view}, nil
 --           where the caller has no such job
---   repeat harmless: a call that waits is due at once, one that a courier has is left alone
+--   repeat harmless: a delivery that waits is due at once, one that a courier has is left alone
 transition('replay', {}, function()
   local job = owned(a.job, a.caller)
   if not job then
@@ -329,7 +318,7 @@ transition('replay', {}, function()
   elseif not Notices.tell_to(a.job .. ':ended', 'own', a.caller, host) then
     return { 'expired' }
   end
-  call('HDEL', hook, 'disabled')
+  call('HDEL', hook, 'disabled', 'disabled_at')
   if not job.unstored then
     unset(job, 'till')
     write(job)

@@ -1,5 +1,7 @@
 """Webhooks: what is told, by whom, and what a courier that dies leaves to the next."""
 
+import json
+
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -44,31 +46,27 @@ def deliver(model: Model, token: str, room: int, got: str | None) -> Seen | None
 def told(model: Model, errand: DueDelivery, how: str) -> str:
     book = model.book
     call = book.calls.get(errand.id)
-    if call is None or call.token != errand.token:
+    if call is None or call.token != errand.lease.split()[3]:
         return "lost"
     if how == "fails":
         call.tries, call.due, call.token = call.tries + 1, model.now + PAUSE_S * 1000, ""
     else:
         del book.calls[errand.id]
-        book.keep(errand.key)
+        book.keep(errand.id.rpartition(":")[0])
     if how == "gone":
         _gone(model, errand)
     job = model.jobs.get(errand.notice.subject)
-    if errand.target == OWN and job and job.status and not book.owes(job.id):
+    if _target(errand) == OWN and job and job.status and not book.owes(job.id):
         job.kept_from = model.now
     return "written"
 
 
 def _gone(model: Model, errand: DueDelivery) -> None:
-    if errand.target != OWN:
-        if errand.target in model.book.endpoints:
-            model.book.endpoints[errand.target].disabled = True
+    if _target(errand) != OWN:
+        if _target(errand) in model.book.endpoints:
+            model.book.endpoints[_target(errand)].disabled = True
         return
-    model.jobs[errand.notice.subject].disabled = True
-    for kind in ("began", "ended"):
-        key = f"{errand.notice.subject}:{kind}"
-        model.book.calls.pop(f"{key}:{OWN}", None)
-        model.book.keep(key)
+    model.book.gone.add(errand.notice.subject)
 
 
 def replay(model: Model, job: Job) -> str:
@@ -82,7 +80,7 @@ def replay(model: Model, job: Job) -> str:
         return "expired"
     model.book.notices[key] = notice
     model.book.call_again(key, OWN, job.caller, job.hook, asked=False)
-    job.disabled = False
+    model.book.gone.discard(job.id)
     return "queued"
 
 
@@ -109,14 +107,11 @@ class Calls(Base):
         """When calls that nobody waits for are forgotten is left to the store."""
         book = self.model.book
         void = [call for call in book.calls if book.is_void(call)]
-        parts = {call: call.rpartition(":") for call in void}
-        book.lose(
-            [
-                c
-                for c, (key, _, to) in parts.items()
-                if not self.records.client.hexists(f"sl3:{key}", f"to:{to}")
-            ]
-        )
+        book.lose([call for call in void if not self._stands(call)])
+
+    def _stands(self, call: str) -> bool:
+        key, _, target = call.rpartition(":")
+        return target in json.loads(self.records.client.hget(f"sl3:{key}", "deliveries") or "{}")
 
     def tell(self, errand: DueDelivery, how: str, *, again: bool = False) -> None:
         status = {"taken": 200, "gone": 410}.get(how, 500)
@@ -244,6 +239,10 @@ class Calls(Base):
         # Hosts are forgotten when nothing is found there any more.
         self.advance(LEASE_MS + PAUSE_S * 1000)
         assert self.take_call() is None
+
+
+def _target(errand: DueDelivery) -> str:
+    return errand.id.rpartition(":")[2]
 
 
 def _seen(errand: DueDelivery | None) -> Seen | None:

@@ -137,24 +137,26 @@ def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
 
 
 def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
-    """Each call of a webhook stands once in a line of its caller's host, or is made."""
+    """Each delivery stands once in the line of its caller's host, or is put off, or is made."""
     found = {}
     for key, notice in dump.items():
-        for name in [name for name in notice if name.startswith("to:")] if NOTICE.match(key) else ():
-            call = json.loads(notice[name])
-            id = f"{key.removeprefix('sl3:')}:{name.removeprefix('to:')}"
-            found[id] = (notice["caller"], call["host"], call["tries"], "asked" in call)
+        known = json.loads(notice.get("deliveries", "{}")) if NOTICE.match(key) else {}
+        for target, delivery in known.items():
+            id = f"{key.removeprefix('sl3:')}:{target}"
+            caller, host = delivery["path"].split()
+            found[id] = (caller, host, delivery["tries"], "asked" in delivery)
     expected = {
         name: (call.caller, call.host, call.tries, call.asked) for name, call in model.book.calls.items()
     }
-    yield from _unlike("the calls", found, expected)
-    later = [call for call, _ in dump.get("sl3:calls_later", ())]
-    lines = [f"{place} {call}" for place, call in _members(dump, "sl3:calls:") if " " in place]
-    places = [f"{call.caller} {call.host} {name}" for name, call in model.book.calls.items()]
-    if sorted(lines + later) != sorted(places):
-        yield f"calls stand in lines {lines} and later {later}, not {places}"
-    if strays := {call for call, _ in dump.get("sl3:calls_under_way", ())} - set(later):
-        yield f"calls under way have no end: {strays}"
+    yield from _unlike("the deliveries", found, expected)
+    lines = _members(dump, "sl3:deliveries ")
+    standing = [f" {place} {id}" for place, id in lines if " " in place]
+    standing += [entry for entry, _ in dump.get("sl3:deliveries_later", ())]
+    standing += [entry.rpartition(" ")[0] for entry, _ in dump.get("sl3:deliveries_under_way", ())]
+    places = [f" {call.caller} {call.host} {name}" for name, call in model.book.calls.items()]
+    # One whose job was deleted under way is there until its courier reports, or its lease ends.
+    if set(places) - set(standing) or len(standing) != len(set(standing)):
+        yield f"deliveries stand at {standing}, not {places}"
 
 
 def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:

@@ -109,7 +109,7 @@ class Model:
     def announce(self, job: Job, kind: str, status: str) -> None:
         type = f"job.{status}"
         targets = {} if job.quiet else self.book.targets(job.caller, type)
-        if job.hook and not job.disabled:
+        if job.hook and job.id not in self.book.gone:
             targets[OWN] = job.hook
         logged = kind == "ended" and not job.quiet
         self.book.give(f"{job.id}:{kind}", Notice(type, job.caller, self.now), targets, logged=logged)

@@ -60,6 +60,8 @@ class Book:
         self.notices: dict[str, Notice] = {}
         self.calls: dict[str, Call] = {}
         self.endpoints: dict[str, Endpoint] = {}
+        self.gone = set[str]()
+        """Jobs whose own webhook wants no more."""
         self.logs: dict[str, Log] = {}
         self._event_ms = settings.retention.event_s * 1000
         self._most = settings.retention.max_events
@@ -111,7 +113,9 @@ class Book:
 
     def owes(self, job: str) -> bool:
         """Whether a job's own webhook is still to be told something."""
-        return any(f"{job}:{kind}:{OWN}" in self.calls for kind in ("began", "ended"))
+        return job not in self.gone and any(
+            f"{job}:{kind}:{OWN}" in self.calls for kind in ("began", "ended")
+        )
 
     def call_again(self, key: str, target: str, caller: str, host: str, *, asked: bool) -> None:
         """From the first try, at once; what a courier has is left alone."""
@@ -125,9 +129,11 @@ class Book:
 
     def is_void(self, call: str) -> bool:
         """Nobody is there to be told any more: it is forgotten when its turn comes."""
-        target = call.rpartition(":")[2]
+        subject, _, target = call.split(":")
+        if target == OWN:
+            return subject in self.gone
         endpoint = self.endpoints.get(target)
-        return target != OWN and (endpoint is None or (endpoint.disabled and not self.calls[call].asked))
+        return endpoint is None or (endpoint.disabled and not self.calls[call].asked)
 
     def lose(self, calls: list[str]) -> None:
         """Void calls whose turn has come."""

@@ -126,7 +126,6 @@ class Job:
     own: bool = False
     error: JobError | None = None
     hook: str | None = None
-    disabled: bool = False
     quiet: bool = False
     unstored: bool = False
     retain_ms: int | None = None

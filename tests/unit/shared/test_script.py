@@ -48,7 +48,7 @@ SETTINGS = Settings()
 PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2)
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
 NOTICE = Notice("msg_1_ended", "job.failed", 1, "job_1", job=QUEUED)
-ERRAND = DueDelivery("job_1:ended:own", "t", "https://example.com/", (), 0, NOTICE)
+ERRAND = DueDelivery("anyone example.com job_1:ended:own t", "https://example.com/", (), 0, NOTICE)
 LOGPROBS = answer().model_copy(
     update={
         "choices": (
@@ -163,9 +163,9 @@ def of_jobs() -> Iterator[ScriptCall]:
 
 
 def of_hooks() -> Iterator[ScriptCall]:
-    yield webhook_deliveries.deliver(SETTINGS, "t", 1)
-    yield webhook_deliveries.kept(ERRAND, "{}")
-    yield webhook_deliveries.told(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
+    yield webhook_deliveries.next_delivery(SETTINGS, "t", 1)
+    yield webhook_deliveries.delivery_body(ERRAND, "{}")
+    yield webhook_deliveries.delivery_result(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
     yield webhook_deliveries.replay(SETTINGS, "anyone", "job_1")
     yield webhook_events.page("anyone", after="job_1:ended", types=("job.*",), limit=1)
 
