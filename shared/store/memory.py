@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from shared.store.keys import PREFIX
-from shared.store.script import AsyncStore, Script, ScriptCall, Store, reaching
+from shared.store.script import AsyncStore, Script, ScriptCall, Store, store_errors
 
 log = logging.getLogger("shared.store")
 MEMORY, HOLDING, FOLD = Script("memory"), Script("holding"), Script("fold")
@@ -57,13 +57,13 @@ class Charges(NamedTuple):
 
 def charges(store: Store) -> Charges:
     """Raises Unavailable."""
-    with reaching():
+    with store_errors():
         return _charges(store.client.hscan_iter(f"{PREFIX}mem", count=AT_ONCE))
 
 
 async def read_charges(store: AsyncStore) -> Charges:
     """Raises Unavailable."""
-    with reaching():
+    with store_errors():
         return _charges([row async for row in store.client.hscan_iter(f"{PREFIX}mem", count=AT_ONCE)])
 
 
@@ -93,7 +93,7 @@ class Expiring(NamedTuple):
 async def read_expiring(store: AsyncStore) -> Expiring:
     """Raises Unavailable."""
     hour, passed_s = divmod(time.time(), HOUR_S)
-    with reaching():
+    with store_errors():
         now, then = [
             _charges([row async for row in store.client.hscan_iter(f"{PREFIX}keep:{at}", count=AT_ONCE)])
             for at in (int(hour) + 1, int(hour) + 2)

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.result import Usage
 from shared.store import views
-from shared.store.script import AsyncStore, Script, ScriptCall, reaching
+from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
 
 COUNT, COUNTS, ENDED = Script("count"), Script("counts"), Script("ended")
 MOST = 20_000
@@ -44,7 +44,7 @@ def counts() -> ScriptCall[Mapping[str, float]]:
 async def round_trip_s(store: AsyncStore) -> float:
     """How long the record store takes to answer at all. Raises Unavailable."""
     began = time.perf_counter()
-    with reaching():
+    with store_errors():
         await store.client.ping()
     return time.perf_counter() - began
 

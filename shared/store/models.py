@@ -7,7 +7,7 @@ from typing import Any, Literal
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Script, ScriptCall, Store, reaching
+from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
 MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
@@ -54,7 +54,7 @@ def remove(lane: str) -> ScriptCall[str]:
 
 def unended(store: Store, cursor: int) -> tuple[int, list[str]]:
     """The next cursor (0 = once around) and some jobs that have not ended. Raises Unavailable."""
-    with reaching():
+    with store_errors():
         following, jobs = store.client.zscan(f"{PREFIX}deadlines", cursor, count=AT_ONCE)
     return int(following), [job for job, _ in jobs]
 

@@ -6,7 +6,7 @@ from redis.exceptions import ResponseError
 
 from shared.settings import RedisSettings
 from shared.store.models import registered
-from shared.store.script import connect, reaching
+from shared.store.script import connect, store_errors
 
 UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
@@ -33,7 +33,7 @@ def former_layout(client: Any) -> bool:
 
     Raises Unavailable.
     """
-    with reaching():
+    with store_errors():
         try:
             return bool(client.exists(f"{FORMER}lanes", f"{FORMER}watched"))
         except ResponseError:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Script, ScriptCall, Store, reaching
+from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import WAITING
 
 BEAT, LEAD = Script("beat"), Script("lead")
@@ -50,7 +50,7 @@ def lead(store: Store, courier: str, hold_ms: int) -> bool:
 
 def backlog(store: Store) -> dict[str, int]:
     """How much work waits, by lane, without lanes that are paused or removed. Raises Unavailable."""
-    with reaching():
+    with store_errors():
         lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
         states = {lane: lane_state(store, lane) for lane in lanes}
     return {
@@ -71,7 +71,7 @@ def forget(store: Store, lane: str, *, presence: bool) -> None:
 
     Only a caller that knows that no other worker lives may forget presence.
     """
-    with reaching():
+    with store_errors():
         store.client.hdel(f"{PREFIX}lane:{lane}", "failed")
         if presence:
             store.client.delete(f"{PREFIX}ready:{lane}", f"{PREFIX}loading:{lane}")

@@ -140,7 +140,7 @@ class Records:
 
     def try_claim(self, **how: Any) -> Claim | None:
         """Claim, asking again where the store says so, as workers do."""
-        return claims.take(self, self.claiming(**how))
+        return claims.take(self.run, self.claiming(**how))
 
     def claim_within(self, slots: int, **how: Any) -> Claim | Again | Full | None:
         """Claim as a model worker whose claims may take `slots` rows."""

@@ -35,8 +35,7 @@ from shared.store import (
 )
 from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
-from shared.store.library import FOLDER, LIBRARY, Library
-from shared.store.script import Script, ScriptCall, Store, T
+from shared.store.script import FOLDER, LIBRARY, Library, Script, ScriptCall, Store, T
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Endpoint, EndpointUpdate, Notice, Webhook
 from tests.support.functions import code, functions, helpers, sources
@@ -284,4 +283,4 @@ def test_every_function_has_its_transition() -> None:
 
 def test_arguments_left_out_are_not_sent_as_null() -> None:
     call = claims.give_back(SETTINGS, CLAIM, reason="r", error=None)
-    assert {"spend", "failure"} & set(json.loads(call.argv[2])) == set()
+    assert {"spend", "failure"} & set(json.loads(call.command[3])) == set()
