@@ -1,4 +1,4 @@
-"""Which models are served besides the models file's rows; how they are added, drained and removed."""
+"""Which models are served besides the models file's rows; how they are added, paused, drained and removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from shared.store.keys import PREFIX
 from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
-MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
-REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
+MODELS, ADD, PAUSE = Script("models"), Script("model_add"), Script("pause")
+DRAIN, REMOVE, SWEEP = Script("drain"), Script("model_remove"), Script("model_sweep")
 AT_ONCE = 20
 """Jobs that one step looks at."""
 
@@ -42,8 +42,13 @@ def add(lane: str, row: str | None) -> ScriptCall[Literal["added", "unchanged", 
     return ScriptCall(ADD, {"lane": lane, "row": row}, lambda reply: reply)
 
 
+def pause(lane: str, *, paused: bool) -> ScriptCall[str]:
+    """Stop the claiming of a model's work, or let it go on. What runs finishes."""
+    return ScriptCall(PAUSE, {"lane": lane, "paused": paused}, str)
+
+
 def drain(lane: str) -> ScriptCall[str]:
-    """Take no new jobs; `upkeep.pause(paused=False)` undoes it."""
+    """Take no new jobs; `pause(paused=False)` undoes it."""
     return ScriptCall(DRAIN, {"lane": lane}, str)
 
 

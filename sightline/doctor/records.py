@@ -7,7 +7,7 @@ from typing import TypeVar
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.audit import set_aside
-from shared.store.memory import Charges, Memory, charges, memory
+from shared.store.headroom import Charges, Memory, charges, memory
 from shared.store.script import ScriptCall, connect
 from shared.store.server import UNKNOWN_COMMAND, Examination, Server, examine, probe
 from sightline.doctor.check import Check, ok, problem, warning

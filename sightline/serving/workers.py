@@ -11,10 +11,9 @@ from shared.errors import Unavailable
 from shared.fleet import Fleet
 from shared.models import Model
 from shared.registry import Registry
-from shared.store.fleet import fleet
 from shared.store.models import registered
 from shared.store.script import Store
-from shared.store.workers import State, beat
+from shared.store.workers import State, beat, fleet
 from sightline.exits import CommandError
 from sightline.serving.child import Child
 from sightline.serving.memory import check_memory

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shared.job import JobView, Times
-from shared.store import fleet, jobs, models, upkeep, workers
+from shared.store import jobs, maintenance, models, workers
 from shared.store.keys import INTAKE
 from shared.store.script import Store
 from tests.support.store import FAILURE, LANE, MODEL, OTHER_PRINT, Records
@@ -31,7 +31,7 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
     """Its workers are stopped then, and it is removed."""
 
     def drained() -> bool:
-        (known,) = records.run(fleet.fleet(records.settings, [LANE]))
+        (known,) = records.run(workers.fleet(records.settings, [LANE]))
         return known.drained
 
     queue = records.settings.queue.model_copy(update={"backoff_s": 50})
@@ -51,7 +51,7 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
     records.fail_intake(fetched)
     assert not drained()
     records.wait(60)
-    records.run(upkeep.due())
+    records.run(maintenance.due())
     records.settle(records.claim())
     assert not drained()
     for _ in range(2):
@@ -126,7 +126,7 @@ def test_nothing_is_taken_in_for_a_removed_model_and_no_nudge_is_sent(records: R
     records.remove_model()
     assert records.post(records.placing()).word == "removed"
     assert records.try_claim() is None
-    assert LANE not in workers.backlog(records.store)
+    assert LANE not in maintenance.backlog(records.store)
 
 
 def test_other_models_keep_their_jobs(records: Records) -> None:
@@ -210,7 +210,7 @@ def test_what_waited_for_a_removed_model_is_told_so_also_where_it_is_served_agai
     if how == "sweep":
         assert records.sweep() == 3
     records.wait(1)
-    records.run(upkeep.due())
+    records.run(maintenance.due())
     assert (records.claim(row=row).id, records.claim_pending().id) == (late[0].run_id, late[1].id)
     assert (records.try_claim(row=row), records.try_claim(lane=INTAKE)) == (None, None)
     assert {failure(records.view(job.id)) for job in early} == {"model_removed"}

@@ -11,7 +11,7 @@ from redis.retry import Retry
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
-from shared.store import jobs, workers
+from shared.store import jobs, maintenance
 from shared.store.admission import submit
 from shared.store.claims import published
 from shared.store.script import AsyncStore, Script, ScriptCall, Store, connect, connect_async
@@ -59,8 +59,8 @@ def nowhere() -> Store:
     "use",
     [
         lambda store: store.run(jobs.lane(SETTINGS, "model.m")),
-        lambda store: workers.lead(store, "courier_1", 1000),
-        workers.backlog,
+        lambda store: store.run(maintenance.lead("courier_1", 1000)),
+        maintenance.backlog,
         lambda store: published(store, "run_1"),
     ],
 )

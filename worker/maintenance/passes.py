@@ -8,14 +8,13 @@ from shared.blobs import Blobs
 from shared.settings import Settings
 from shared.store.audit import audit, scan
 from shared.store.claims import rescue
-from shared.store.memory import fold
+from shared.store.headroom import fold
+from shared.store.maintenance import AT_ONCE, backlog, due, expire, finish
 from shared.store.metrics import AT_ONCE as REPORTS_AT_ONCE
 from shared.store.metrics import Report, ended
 from shared.store.models import registered, sweep, unended
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from shared.store.upkeep import AT_ONCE, due, expire, finish
-from shared.store.workers import backlog
 from shared.telemetry.logs import fields
 from worker.maintenance.collect import BlobCollector
 

@@ -15,10 +15,9 @@ from shared.errors import Unavailable
 from shared.models import Model, Models
 from shared.registry import Registry
 from shared.settings import RedisSettings, Settings
-from shared.store.fleet import fleet
 from shared.store.models import Registered
 from shared.store.script import Store, connect
-from shared.store.workers import State, beat
+from shared.store.workers import State, beat, fleet
 from sightline.exits import CommandError, Exit
 from sightline.serving import workers as module
 from sightline.serving.child import Command
