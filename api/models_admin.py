@@ -68,9 +68,9 @@ class LiveModels:
         await self._refresh()
 
     async def _refresh(self) -> None:
-        registered = await self._store.run(transitions.registered())
+        registrations = await self._store.run(transitions.registrations())
         # It may read the folders of new models.
-        await asyncio.to_thread(self._registry.take, registered)
+        await asyncio.to_thread(self._registry.take, registrations)
 
     async def _poll(self) -> None:
         while True:

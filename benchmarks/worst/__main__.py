@@ -136,7 +136,7 @@ def sweeps(day: Day) -> Iterator[ScriptCall[int]]:
     """One walk over all jobs."""
     cursor = None
     while cursor != 0:
-        cursor, some = models.unended(day.probe.store, cursor or 0)
+        cursor, some = models.open_jobs(day.probe.store, cursor or 0)
         yield models.sweep(SETTINGS, LANE, some)
 
 

@@ -38,7 +38,7 @@ async def round_trip_s(store: AsyncStore) -> float:
     return time.perf_counter() - began
 
 
-class Report(BaseModel, frozen=True):
+class JobEnd(BaseModel, frozen=True):
     """How a job ended; times in Unix ms. `attempt` is the last one of its run, 0 where it has none.
 
     `placed_ms` is when its run came into line, which may be before the job did; None where it has no run.
@@ -61,7 +61,7 @@ class Report(BaseModel, frozen=True):
     usage: Json[Usage] | None = None
 
 
-def ended() -> ScriptCall[list[Report]]:
+def job_ends() -> ScriptCall[list[JobEnd]]:
     """The next at most `AT_ONCE` jobs that ended, each reported once."""
     arguments = {"limit": AT_ONCE, "reading_ms": READING_S * 1000}
-    return ScriptCall(ENDED, arguments, lambda reply: [Report.model_validate_json(row) for row in reply])
+    return ScriptCall(ENDED, arguments, lambda reply: [JobEnd.model_validate_json(row) for row in reply])

@@ -17,7 +17,7 @@ AT_ONCE = 20
 
 
 @dataclass(frozen=True)
-class Registered:
+class Registrations:
     """`rows` (JSON, by lane) of models that no file names.
 
     `removed` are the lanes of removed models. `removing` has, by lane, how often a model was removed whose
@@ -29,10 +29,10 @@ class Registered:
     removing: dict[str, str]
 
 
-def registered() -> ScriptCall[Registered]:
-    def parse(reply: list[Any]) -> Registered:
+def registrations() -> ScriptCall[Registrations]:
+    def parse(reply: list[Any]) -> Registrations:
         rows, removed, removing = reply
-        return Registered(pairs(rows), frozenset(removed), pairs(removing))
+        return Registrations(pairs(rows), frozenset(removed), pairs(removing))
 
     return ScriptCall(MODELS, {}, parse)
 
@@ -57,7 +57,7 @@ def remove(lane: str) -> ScriptCall[str]:
     return ScriptCall(REMOVE, {"lane": lane}, str)
 
 
-def unended(store: Store, cursor: int) -> tuple[int, list[str]]:
+def open_jobs(store: Store, cursor: int) -> tuple[int, list[str]]:
     """The next cursor (0 = once around) and some jobs that have not ended. Raises Unavailable."""
     with store_errors():
         following, jobs = store.client.zscan(f"{PREFIX}deadlines", cursor, count=AT_ONCE)

@@ -12,7 +12,8 @@ import json
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -62,16 +63,15 @@ def envelope(lane: str) -> str:
     return _template(lane).replace(_ID, str(uuid.uuid4()))
 
 
-def _render_first() -> None:
-    """Called where a process starts: rendering imports modules, and later it may be unable to open files."""
-    _template(INTAKE)
-
-
 def _push(pipeline: Any, lanes: Mapping[str, int]) -> Any:
     """Workers take from the other end; nudges are alike, so the oldest can go."""
     for lane, count in lanes.items():
         pipeline.lpush(lane, *(envelope(lane) for _ in range(count))).ltrim(lane, 0, MOST - 1)
     return pipeline
+
+
+# Once more where the server was demoted: a connection made then may lead to its successor.
+_RETRY: Any = (NoBackoff(), 1, (ReadOnlyError,))
 
 
 class _UnsentLog:
@@ -80,35 +80,34 @@ class _UnsentLog:
     def __init__(self) -> None:
         self._throttle = LogThrottle()
 
-    def write(self, error: Exception) -> None:
-        if not self._throttle.due():
-            return
-        if isinstance(error, Unavailable):
-            log.warning("nudges wait: %s", error.message)
-        else:
-            log.error("a nudge could not be sent", exc_info=error)
-
-
-# Once more where the server was demoted: a connection made then may lead to its successor.
-_RETRY: Any = (NoBackoff(), 1, (ReadOnlyError,))
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        try:
+            with store_errors():
+                yield
+        except Exception as error:
+            if not self._throttle.due():
+                return
+            if isinstance(error, Unavailable):
+                log.warning("nudges wait: %s", error.message)
+            else:
+                log.exception("a nudge could not be sent")
 
 
 class Nudger:
     """Sends nudges from threads. Maintenance makes good a lost one, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        _render_first()
+        # Rendering imports modules, and later this process may be unable to open files.
+        _template(INTAKE)
         self._client: Any = Redis.from_url(redis.broker_url, retry=Retry(*_RETRY), **CONNECTION)
         self._log = _UnsentLog()
 
     def send(self, lane: str, count: int = 1) -> bool:
-        try:
-            with store_errors():
-                _push(self._client.pipeline(transaction=False), {lane: count}).execute()
-        except Exception as error:
-            self._log.write(error)
-            return False
-        return True
+        with self._log.guard():
+            _push(self._client.pipeline(transaction=False), {lane: count}).execute()
+            return True
+        return False
 
     def listed(self, lane: str) -> int:
         """Nudges of a lane that no worker has taken.
@@ -125,7 +124,8 @@ class AsyncNudger:
     """Sends nudges from asyncio. Maintenance makes good a lost one, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        _render_first()
+        # As in `Nudger`.
+        _template(INTAKE)
         self._client: Any = AsyncRedis.from_url(redis.broker_url, retry=AsyncRetry(*_RETRY), **CONNECTION)
         self._log = _UnsentLog()
         self._pipelining: Pipelining[Sequence[str], bool] = Pipelining(self._exchange)
@@ -134,13 +134,11 @@ class AsyncNudger:
         return await self._pipelining.send(lanes)
 
     async def _exchange(self, batch: Sequence[Sequence[str]]) -> Sequence[bool]:
-        try:
-            with store_errors():
-                await _push(self._client.pipeline(transaction=False), Counter(chain(*batch))).execute()
-        except Exception as error:
-            self._log.write(error)
-            return [False] * len(batch)
-        return [True] * len(batch)
+        sent = False
+        with self._log.guard():
+            await _push(self._client.pipeline(transaction=False), Counter(chain(*batch))).execute()
+            sent = True
+        return [sent] * len(batch)
 
     async def aclose(self) -> None:
         await self._pipelining.aclose()

@@ -276,12 +276,9 @@ class AsyncStore:
 
     async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         replies = await self._replies(commands)
-        unknown = [at for at, reply in enumerate(replies) if _is_unknown(reply)]
-        if unknown:
+        if any(map(_is_unknown, replies)):
             await self.client.function_load(LIBRARY.code, replace=True)
-            again = await self._replies([commands[at] for at in unknown])
-            for at, reply in zip(unknown, again, strict=True):
-                replies[at] = reply
+            replies = await self._replies(commands)
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             # A server that was demoted keeps its connections; new ones may lead to its successor.
             await self.client.connection_pool.disconnect(inuse_connections=False)

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
-from shared.store.models import registered
+from shared.store.models import registrations
 from shared.store.script import Store, WritesRefused, connect, store_errors
 
 PARTS = ("server", "persistence", "memory", "replication", "cluster")
@@ -100,23 +100,18 @@ def make_room(url: str, times: float) -> int | None:
         return wanted
 
 
-class Access(NamedTuple):
-    """Why the server refuses our functions, in its words, "" where it does not; whether records of the former
-    layout are there.
+def access(redis: RedisSettings) -> tuple[str, bool]:
+    """Whether a process can begin. Raises Unavailable.
+
+    Why the server refuses our functions, in its words ("" where it does not), and whether it has records of
+    the former layout.
     """
-
-    refusal: str
-    former: bool
-
-
-def access(redis: RedisSettings) -> Access:
-    """Whether a process can begin. Raises Unavailable."""
     store = connect(redis)
     try:
-        store.run(registered())
-        return Access("", _former(store.client))
+        store.run(registrations())
+        return "", _former(store.client)
     except ResponseError as error:
-        return Access(str(error), former=False)
+        return str(error), False
     finally:
         store.client.close()
 
@@ -140,7 +135,7 @@ def examine(url: str, *, now: Callable[[], float] = time.time) -> Examination:
     """Whether jobs may rely on a server. Raises Unavailable, also where we may not load or call functions."""
     with _client(url) as client:
         with suppress(WritesRefused):
-            Store(client).run(registered())
+            Store(client).run(registrations())
         former = _former(client)
         trips = [_round_trip(client, now) for _ in range(PINGS)]
     latency_ms = median(seconds for seconds, _ in trips) * 1000

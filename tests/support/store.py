@@ -241,10 +241,10 @@ class Records:
     def sweep(self) -> int:
         """Maintenance ends work that waits since before its model was removed; returns how much."""
         ended = 0
-        for lane, generation in self.run(models.registered()).removing.items():
+        for lane, generation in self.run(models.registrations()).removing.items():
             cursor, done = 0, None
             while done is None:
-                cursor, jobs = models.unended(self.store, cursor)
+                cursor, jobs = models.open_jobs(self.store, cursor)
                 done = None if cursor else generation
                 ended += self.run(models.sweep(self.settings, lane, jobs, done))
         return ended
