@@ -108,7 +108,7 @@ def charges(store: Store) -> Charges:
         return _charges(store.client.hscan_iter(f"{PREFIX}mem", count=AT_ONCE))
 
 
-async def _read_charges(store: AsyncStore, name: str) -> Charges:
+async def _charges_by_hash(store: AsyncStore, name: str) -> Charges:
     """Raises Unavailable."""
     with store_errors():
         return _charges([row async for row in store.client.hscan_iter(f"{PREFIX}{name}", count=AT_ONCE)])
@@ -140,7 +140,7 @@ class Expiring(NamedTuple):
 async def _read_expiring(store: AsyncStore) -> Expiring:
     """Raises Unavailable."""
     hour, passed_s = divmod(time.time(), HOUR_S)
-    now, then = [(await _read_charges(store, f"keep:{int(hour) + ahead}")).total for ahead in (1, 2)]
+    now, then = [(await _charges_by_hash(store, f"keep:{int(hour) + ahead}")).total for ahead in (1, 2)]
     return Expiring(max(now, 0), max(then, 0), HOUR_S - passed_s)
 
 
@@ -228,7 +228,7 @@ class Headroom:
         return self._last
 
     async def _read_charges(self) -> tuple[Charges, Expiring]:
-        return await _read_charges(self._store, "mem"), await _read_expiring(self._store)
+        return await _charges_by_hash(self._store, "mem"), await _read_expiring(self._store)
 
     async def left(self) -> bool:
         """Whether there is room beyond what accepted work needs. Raises Unavailable."""

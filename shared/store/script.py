@@ -9,11 +9,11 @@ get lost: the clients retry on a broken connection.
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from pydantic_core import to_json
 from redis import Redis
@@ -147,6 +147,13 @@ def _is_unknown(reply: object) -> bool:
     return isinstance(reply, ResponseError) and UNKNOWN in str(reply)
 
 
+def _pipeline(client: Any, commands: Iterable[tuple[Any, ...]]) -> Any:
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.fcall(*command)
+    return pipeline
+
+
 class Store:
     """Runs calls from threads."""
 
@@ -169,9 +176,7 @@ class Store:
 
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
-        pipeline = self.client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.fcall(*call.command)
+        pipeline = _pipeline(self.client, (call.command for call in calls))
         with store_errors():
             replies = pipeline.execute(raise_on_error=False)
         # A failed call is run again by itself, which is safe, and raises its own error.
@@ -275,20 +280,14 @@ class AsyncStore:
         raise RedisTimeoutError("the record store hangs")
 
     async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
-        replies = await self._replies(commands)
+        replies: list[Any] = await _pipeline(self.client, commands).execute(raise_on_error=False)
         if any(map(_is_unknown, replies)):
             await self.client.function_load(LIBRARY.code, replace=True)
-            replies = await self._replies(commands)
+            replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             # A server that was demoted keeps its connections; new ones may lead to its successor.
             await self.client.connection_pool.disconnect(inuse_connections=False)
         return replies
-
-    async def _replies(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.fcall(*command)
-        return cast("list[Any]", await pipeline.execute(raise_on_error=False))
 
 
 CONNECTION: dict[str, Any] = {
