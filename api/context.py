@@ -27,7 +27,7 @@ from shared.settings import Settings
 from shared.store.headroom import Headroom
 from shared.store.jobs import PAGE_BYTES
 from shared.store.nudges import AsyncNudger
-from shared.store.script import AsyncStore, connect, connect_async
+from shared.store.script import AsyncStore, LoopStore, connect_async
 from shared.store.wakeups import Wakeups
 
 PAGES_AT_ONCE = 8
@@ -35,7 +35,7 @@ PAGES_AT_ONCE = 8
 
 
 class Connections:
-    """The record store's connections of one process's event loop: calls, nudges, wake-ups."""
+    """The record store's three connections of one process: calls, nudges, wake-ups."""
 
     def __init__(self, store: AsyncStore, nudger: AsyncNudger, wakeups: Wakeups) -> None:
         self.store = store
@@ -101,7 +101,7 @@ async def open_context(settings: Settings) -> ProcessContext:
     submission = Submission(settings, models, store, nudger, blobs, files, headroom)
     batches = Batches(BatchContext(settings, store, blobs, FileWriter(store, blobs), submission), headroom)
     batches.open()
-    tally = start_reporting(settings.metrics, connect(settings.redis))
+    tally = start_reporting(settings.metrics, LoopStore(store))
     return ProcessContext(
         settings=settings,
         models=models,

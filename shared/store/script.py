@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -288,6 +289,31 @@ class AsyncStore:
             # A server that was demoted keeps its connections; new ones may lead to its successor.
             await self.client.connection_pool.disconnect(inuse_connections=False)
         return replies
+
+
+class LoopStore:
+    """Runs threads' calls on the event loop's store, and thus on its connection."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        """To be made in that loop."""
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+
+    def run(self, call: ScriptCall[T]) -> T:
+        """Raises Unavailable `store_unavailable`, also where the loop ends before the answer is there."""
+        ending = Unavailable("store_unavailable", "This process is ending.", retry_after=5)
+        coroutine = self._store.run(call)
+        try:
+            answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            # The loop was closed a moment ago, and did not take the call.
+            coroutine.close()
+            raise ending from None
+        try:
+            # The loop may also be closed without cancelling the call.
+            return answer.result(2 * LONGEST_CALL_S)
+        except (CancelledError, TimeoutError):
+            raise ending from None
 
 
 CONNECTION: dict[str, Any] = {
