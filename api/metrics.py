@@ -15,12 +15,11 @@ from shared.metrics.gauges import Server
 from shared.metrics.reporter import CountReporter
 from shared.models import Models
 from shared.settings import Settings
-from shared.store.fleet import fleet
-from shared.store.headroom import Headroom, writable
+from shared.store.headroom import Headroom, memory, writable
 from shared.store.keys import INTAKE
-from shared.store.memory import memory
 from shared.store.metrics import counts, round_trip_s
 from shared.store.script import AsyncStore
+from shared.store.workers import fleet
 
 KEPT_S = 1.0
 """A second scrape within this time gets the same numbers."""

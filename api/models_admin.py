@@ -11,7 +11,6 @@ from shared.models import Model, Models
 from shared.registry import Registry
 from shared.store import models as transitions
 from shared.store.script import AsyncStore
-from shared.store.upkeep import pause
 
 log = logging.getLogger("api")
 LOOK_S = 1.0
@@ -55,7 +54,7 @@ class LiveModels:
     async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
         """Start none of a model's jobs, or resume and take new ones. Raises CallerError, Unavailable."""
         model, action = self._registry.models.resolve(name), "model.pause" if paused else "model.resume"
-        await self._admin_actions.do(operator, action, model.id, pause(model.lane, paused=paused))
+        await self._admin_actions.do(operator, action, model.id, transitions.pause(model.lane, paused=paused))
 
     async def drain(self, operator: Operator, name: str) -> None:
         """Take no new jobs for a model. Raises CallerError, Unavailable."""
@@ -69,9 +68,9 @@ class LiveModels:
         await self._refresh()
 
     async def _refresh(self) -> None:
-        registered = await self._store.run(transitions.registered())
+        registrations = await self._store.run(transitions.registrations())
         # It may read the folders of new models.
-        await asyncio.to_thread(self._registry.take, registered)
+        await asyncio.to_thread(self._registry.take, registrations)
 
     async def _poll(self) -> None:
         while True:

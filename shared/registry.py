@@ -10,10 +10,10 @@ from shared.errors import CallerError
 from shared.models import Model, Models, read_row
 from shared.models_file import load_models
 from shared.settings import Settings
-from shared.store.models import Registered, registered
+from shared.store.models import Registrations, registrations
 from shared.store.script import connect
 
-NOTHING = Registered({}, frozenset(), {})
+NOTHING = Registrations({}, frozenset(), {})
 
 
 class Registry:
@@ -25,17 +25,17 @@ class Registry:
         self._own = models.rows
         self._found = NOTHING
 
-    def take(self, registered: Registered) -> None:
+    def take(self, registrations: Registrations) -> None:
         """Take over what the record store says; reads the folders of new models."""
-        if registered == self._found:
+        if registrations == self._found:
             return
-        if registered.rows != self._found.rows:
+        if registrations.rows != self._found.rows:
             own = {model.lane for model in self._own}
-            more = (model for model in added(registered).rows if model.lane not in own)
+            more = (model for model in added(registrations).rows if model.lane not in own)
             self.all.replace((*self._own, *more))
-        removed = tuple(model for model in self.all.rows if model.lane in registered.removed)
+        removed = tuple(model for model in self.all.rows if model.lane in registrations.removed)
         self.models.replace(tuple(model for model in self.all.rows if model not in removed), removed)
-        self._found = registered
+        self._found = registrations
 
     def removed_rows(self) -> tuple[Model, ...]:
         """Rows of the models file that operators removed: nobody serves them."""
@@ -56,9 +56,9 @@ class Registry:
         return _row(same_lane) == _row(model)
 
 
-def added(registered: Registered) -> Models:
+def added(registrations: Registrations) -> Models:
     """The models with rows in the record store, sorted by id; removed ones, too."""
-    rows = (read_row(row) for row in registered.rows.values())
+    rows = (read_row(row) for row in registrations.rows.values())
     return Models(tuple(sorted((model for model in rows if model), key=lambda model: model.id)))
 
 
@@ -74,7 +74,7 @@ def chosen(settings: Settings) -> tuple[Model, str | None]:
     except CallerError:
         store = connect(settings.redis)
         try:
-            rows = store.run(registered())
+            rows = store.run(registrations())
             model = added(rows).chosen(settings.worker.model)
             return model, rows.rows[model.lane]
         finally:

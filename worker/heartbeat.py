@@ -25,7 +25,7 @@ from shared.models import SPARE_THREADS
 from shared.settings import Settings
 from shared.store.claims import give_back, renew
 from shared.store.script import Store
-from shared.store.worker_wakeup import WorkerWakeup
+from shared.store.wakeups import WorkerWakeup
 from shared.store.workers import State, beat
 from worker.celery_app import Exit
 from worker.lease import Lease, Leases

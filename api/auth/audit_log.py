@@ -11,7 +11,7 @@ from api.server.reply import reply_of
 from shared.api_keys import AdminAction, Operator
 from shared.store import api_keys
 from shared.store.audit import set_aside
-from shared.store.memory import memory
+from shared.store.headroom import memory
 from shared.store.script import AsyncStore, ScriptCall, T
 
 log = logging.getLogger("api.auth")

@@ -19,9 +19,9 @@ from shared.request import Image, Request
 from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store import webhook_deliveries
-from shared.store.fleet import fleet as fleet_of
 from shared.store.headroom import takes_writes
 from shared.store.script import AsyncStore
+from shared.store.workers import fleet as fleet_of
 
 T = TypeVar("T")
 log = logging.getLogger("api.jobs")

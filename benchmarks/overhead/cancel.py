@@ -19,7 +19,7 @@ from benchmarks.frame.services import opened
 from benchmarks.frame.statistics import Bound, percentiles
 from benchmarks.overhead.latency import Listener
 from benchmarks.overhead.services import TINY_MODEL, OverheadServices
-from shared.store import upkeep
+from shared.store import models
 from shared.store.keys import channel
 from shared.store.nudges import Nudger
 from shared.store.script import connect
@@ -46,14 +46,14 @@ def measure(services: OverheadServices, samples: int) -> Cancellations:
     redis, caller = services.records.client(decode_responses=True), Caller(services.api_port, LIMIT_S)
     settings = services.records.settings
     store, jobs = connect(settings), {}
-    store.run(upkeep.pause(TINY_MODEL.lane, paused=True))
+    store.run(models.pause(TINY_MODEL.lane, paused=True))
     for number in range(WARM_UP + samples + SPARE):
         job = caller.call("POST", "/v1/jobs", _endless(number))["id"]
         jobs[fields_of(redis, job)["run"]] = job
     # Not earlier: runs that enter the queue are announced, too.
     cancellations, begun = Cancellations(), set[str]()
     with closing(Listener(services, pattern=channel("run_*"))) as events:
-        store.run(upkeep.pause(TINY_MODEL.lane, paused=False))
+        store.run(models.pause(TINY_MODEL.lane, paused=False))
         Nudger(settings).send(TINY_MODEL.lane, len(jobs))
         for _ in range(WARM_UP + samples):
             _cancel_one(events, caller, jobs, begun, cancellations)

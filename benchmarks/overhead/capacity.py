@@ -24,7 +24,7 @@ from benchmarks.overhead.services import (
     noise,
 )
 from shared.settings import Settings
-from shared.store import upkeep
+from shared.store import models
 from shared.store.jobs import lane
 from shared.store.keys import channel
 from shared.store.nudges import MOST, Nudger
@@ -68,12 +68,12 @@ def drain(services: OverheadServices, jobs: int) -> Drain:
     """
     redis, settings = services.records.settings, Settings()
     store, usage = connect(redis), Usage([services[WIDE.name].pid])
-    store.run(upkeep.pause(WIDE.lane, paused=True))
+    store.run(models.pause(WIDE.lane, paused=True))
     waiting = 0
     while waiting < jobs:
         shot = Shot(distinct_jobs(model=WIDE.id), 202)
         waiting += run(shot, services.api_port, seconds=SUBMIT_S, connections=CONNECTIONS).count
-    store.run(upkeep.pause(WIDE.lane, paused=False))
+    store.run(models.pause(WIDE.lane, paused=False))
     Nudger(redis).send(WIDE.lane, MOST)
     began, busy = 0.0, 0.0
     deadline = time.monotonic() + DRAIN_LIMIT_S

@@ -17,7 +17,7 @@ from benchmarks.frame.command import Options, Say
 from benchmarks.frame.report import Findings
 from benchmarks.frame.statistics import Bound
 from benchmarks.store.probe import ANSWER, LANE, PRINT, SETTINGS, Probe, served
-from shared.store import admission, audit, claims, jobs, models, upkeep, webhook_endpoints
+from shared.store import admission, audit, claims, jobs, maintenance, models, webhook_endpoints
 from shared.store.script import ScriptCall
 from shared.webhooks import Endpoint
 
@@ -106,7 +106,9 @@ def shared_runs(day: Day) -> None:
     day.shared_runs(RUNS)
     taken = day.timed("claim of a shared run", iter(day.probe.claims(RUNS)))
     day.timed("settle of a shared run", iter(day.probe.settles(taken)))
-    day.until("finish: ends of shared runs, with endpoints", upkeep.finish(SETTINGS), lambda left: not left)
+    day.until(
+        "finish: ends of shared runs, with endpoints", maintenance.finish(SETTINGS), lambda left: not left
+    )
 
 
 def rescue(day: Day) -> None:
@@ -127,14 +129,14 @@ def removal(day: Day) -> None:
     day.shared_runs(RUNS)
     day.probe.store.run(models.remove(LANE))
     day.timed("sweep of a removed model", sweeps(day))
-    day.until("finish: ends of a removed model", upkeep.finish(SETTINGS), lambda left: not left)
+    day.until("finish: ends of a removed model", maintenance.finish(SETTINGS), lambda left: not left)
 
 
 def sweeps(day: Day) -> Iterator[ScriptCall[int]]:
     """One walk over all jobs."""
     cursor = None
     while cursor != 0:
-        cursor, some = models.unended(day.probe.store, cursor or 0)
+        cursor, some = models.open_jobs(day.probe.store, cursor or 0)
         yield models.sweep(SETTINGS, LANE, some)
 
 

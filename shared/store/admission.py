@@ -12,9 +12,8 @@ from shared.job import JobView, Priority, Times
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
-from shared.store.keys import PREFIX
-from shared.store.pairs import digests
-from shared.store.script import AsyncStore, Script, ScriptCall, reaching
+from shared.store.keys import PREFIX, digests
+from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
 from shared.webhooks import Webhook
 
 SUBMIT, ADMIT = Script("submit"), Script("admit")
@@ -253,7 +252,7 @@ def admit(
 
 async def guess(store: AsyncStore, lane: str, load_s: float) -> None:
     """Say how long a model's first load may take; what a worker or an earlier guess said stays."""
-    with reaching():
+    with store_errors():
         pipeline = store.client.pipeline(transaction=False)
         pipeline.hsetnx(f"{PREFIX}lane:{lane}", "load_guess_ms", str(round(load_s * 1000)))
         pipeline.hsetnx(f"{PREFIX}lane:{lane}", "load_basis", "guess")

@@ -6,7 +6,7 @@ from typing import Any
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Script, ScriptCall, Store, reaching
+from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
 AUDIT, BAD, FORGET = Script("audit"), Script("bad"), Script("forget")
@@ -15,7 +15,7 @@ MOST_BAD = 1000
 
 def scan(store: Store, cursor: int, count: int) -> tuple[int, list[str]]:
     """The next cursor (0 = once around) and the names of about `count` keys. Raises Unavailable."""
-    with reaching():
+    with store_errors():
         following, keys = store.client.scan(cursor, match=f"{PREFIX}*", count=count)
     return int(following), [key.removeprefix(PREFIX) for key in keys]
 

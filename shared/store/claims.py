@@ -5,7 +5,7 @@ and comes back writes nothing.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from shared.result import JobError, Piece, Result, joined
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Runs, Script, ScriptCall, Store, reaching
+from shared.store.script import Script, ScriptCall, Store, store_errors
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
@@ -79,14 +79,14 @@ def claim(
     return ScriptCall(CLAIM, arguments, parse, constants=constants(settings))
 
 
-def take(store: Runs, claim: ScriptCall[Claim | None]) -> Claim | None:
-    """Ask until there is a claim, or nothing waits. Raises Unavailable `store_unavailable`."""
+def take(run: Callable[[ScriptCall[Any]], Any], claim: ScriptCall[Claim | None]) -> Claim | None:
+    """`run` the claim until there is one, or nothing waits. Raises Unavailable `store_unavailable`."""
     either: ScriptCall[Any] = replace(
         claim, parse=lambda reply: reply if reply == "again" else claim.parse(reply)
     )
     taken: Claim | Again | None = "again"
     while taken == "again":
-        taken = store.run(either)
+        taken = run(either)
     return taken
 
 
@@ -209,7 +209,7 @@ def rescue(settings: Settings) -> ScriptCall[list[tuple[str, str]]]:
 def published(store: Store, run: str) -> dict[int, Piece]:
     """The text that a run has published, by choice. Raises Unavailable `store_unavailable`."""
     pieces: dict[int, list[Piece]] = {}
-    with reaching():
+    with store_errors():
         entries = store.client.xrange(f"{PREFIX}{run}:events")
         rest = store.client.hget(f"{PREFIX}{run}", "rest")
     texts = [json.loads(fields["data"]) for _, fields in entries if fields["type"] == "text"]

@@ -11,18 +11,17 @@ GAP_ROUNDS = 3
 """After this many rounds of maintenance without a write, workers are taken to have been cut off too."""
 GRACE_ROUNDS = 4
 """Renewals that workers get time for after such a gap."""
-_KNOWN: dict[int, tuple[Settings, str]] = {}
-MOST_KNOWN = 16
+_LATEST: dict[int, tuple[Settings, str]] = {}
+"""The text of the settings used last, by their id, with the object itself: then no other one has that id."""
 
 
 def constants(settings: Settings) -> str:
     """`_s` are seconds, `_ms` milliseconds; errors are JSON."""
-    known = _KNOWN.get(id(settings))
-    if known is None:
-        if len(_KNOWN) >= MOST_KNOWN:
-            _KNOWN.clear()
-        known = _KNOWN[id(settings)] = (settings, _text(settings))
-    return known[1]
+    latest = _LATEST.get(id(settings))
+    if latest is None:
+        _LATEST.clear()
+        latest = _LATEST[id(settings)] = (settings, _text(settings))
+    return latest[1]
 
 
 def _text(settings: Settings) -> str:

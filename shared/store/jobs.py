@@ -9,7 +9,7 @@ from shared.job import EVERYTHING, Filter, JobView, Page, Priority, Status
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
-from shared.store.pairs import digests
+from shared.store.keys import digests
 from shared.store.script import Script, ScriptCall
 
 VIEW, JOBS = Script("view"), Script("jobs")

@@ -1,5 +1,8 @@
 """The names of things in Redis. Scripts build their keys from the prefix; see the header of each."""
 
+import hashlib
+from collections.abc import Mapping
+
 PREFIX = "sl3:"
 """Ends in the schema's version: two releases that differ in it do not read each other's records."""
 
@@ -10,3 +13,11 @@ INTAKE = "intake"
 def channel(name: str) -> str:
     """The channel that says that a job, run or worker changed."""
     return f"{PREFIX}wake:{name}"
+
+
+def digests(metadata: Mapping[str, str]) -> list[str]:
+    """A digest for each pair of metadata, different from every other pair's: it names a list of jobs."""
+    return [
+        hashlib.sha256(f"{len(name)} {name}{value}".encode()).hexdigest()[:32]
+        for name, value in metadata.items()
+    ]

@@ -1,14 +1,13 @@
 """Sums of what all processes count, in one record of bounded size; the ends of jobs, for the log."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+
+from pydantic import BaseModel, Field, Json
 
 from shared.result import Usage
 from shared.store import views
-from shared.store.script import AsyncStore, Script, ScriptCall, reaching
+from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
 
 COUNT, COUNTS, ENDED = Script("count"), Script("counts"), Script("ended")
 MOST = 20_000
@@ -22,35 +21,24 @@ READING_S = 60
 
 def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> ScriptCall[str]:
     """Add what a process has counted since its last news; `number` tells these from a repeat."""
-    arguments = {
-        "process": process,
-        "number": number,
-        "news": [list(one) for one in news],
-        "most": MOST,
-        "life_s": REMEMBERED_S,
-    }
+    arguments = {"process": process, "number": number, "news": news, "most": MOST, "life_s": REMEMBERED_S}
     return ScriptCall(COUNT, arguments, str)
 
 
 def counts() -> ScriptCall[Mapping[str, float]]:
     """All sums by the series' names."""
-
-    def parse(reply: list[str]) -> Mapping[str, float]:
-        return {name: float(value) for name, value in views.pairs(reply).items()}
-
-    return ScriptCall(COUNTS, {}, parse)
+    return ScriptCall(COUNTS, {}, lambda reply: {k: float(v) for k, v in views.pairs(reply).items()})
 
 
 async def round_trip_s(store: AsyncStore) -> float:
     """How long the record store takes to answer at all. Raises Unavailable."""
     began = time.perf_counter()
-    with reaching():
+    with store_errors():
         await store.client.ping()
     return time.perf_counter() - began
 
 
-@dataclass(frozen=True)
-class Report:
+class JobEnd(BaseModel, frozen=True):
     """How a job ended; times in Unix ms. `attempt` is the last one of its run, 0 where it has none.
 
     `placed_ms` is when its run came into line, which may be before the job did; None where it has no run.
@@ -60,40 +48,20 @@ class Report:
     status: str
     caller: str
     model: str
-    priority: str
-    created_ms: int
-    ended_ms: int
-    placed_ms: int | None
-    started_ms: int | None
-    run: str | None
-    attempt: int
-    cache: str | None
-    request_id: str | None
-    code: str | None
-    usage: Usage | None
+    priority: str = Field(alias="class")
+    created_ms: int = Field(alias="created")
+    ended_ms: int = Field(alias="ended")
+    placed_ms: int | None = Field(None, alias="placed")
+    started_ms: int | None = Field(None, alias="started")
+    run: str | None = None
+    attempt: int = 0
+    cache: str | None = None
+    request_id: str | None = None
+    code: str | None = None
+    usage: Json[Usage] | None = None
 
 
-def ended() -> ScriptCall[list[Report]]:
-    """The next at most `AT_ONCE` jobs that ended, each told once."""
+def job_ends() -> ScriptCall[list[JobEnd]]:
+    """The next at most `AT_ONCE` jobs that ended, each reported once."""
     arguments = {"limit": AT_ONCE, "reading_ms": READING_S * 1000}
-    return ScriptCall(ENDED, arguments, lambda reply: [_report(json.loads(row)) for row in reply])
-
-
-def _report(row: dict[str, Any]) -> Report:
-    return Report(
-        job=row["job"],
-        status=row["status"],
-        caller=row["caller"],
-        model=row["model"],
-        priority=row["class"],
-        created_ms=int(row["created"]),
-        ended_ms=int(row["ended"]),
-        placed_ms=views.integer(row, "placed"),
-        started_ms=views.integer(row, "started"),
-        run=row.get("run"),
-        attempt=int(row.get("attempt", 0)),
-        cache=row.get("cache"),
-        request_id=row.get("request_id"),
-        code=row.get("code"),
-        usage=Usage.model_validate_json(row["usage"]) if "usage" in row else None,
-    )
+    return ScriptCall(ENDED, arguments, lambda reply: [JobEnd.model_validate_json(row) for row in reply])

@@ -1,4 +1,4 @@
-"""Which models are served besides the models file's rows; how they are added, drained and removed."""
+"""Which models are served besides the models file's rows; how they are added, paused, drained and removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Any, Literal
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Script, ScriptCall, Store, reaching
+from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
-MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
-REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
+MODELS, ADD, PAUSE = Script("models"), Script("model_add"), Script("pause")
+DRAIN, REMOVE, SWEEP = Script("drain"), Script("model_remove"), Script("model_sweep")
 AT_ONCE = 20
 """Jobs that one step looks at."""
 
 
 @dataclass(frozen=True)
-class Registered:
+class Registrations:
     """`rows` (JSON, by lane) of models that no file names.
 
     `removed` are the lanes of removed models. `removing` has, by lane, how often a model was removed whose
@@ -29,10 +29,10 @@ class Registered:
     removing: dict[str, str]
 
 
-def registered() -> ScriptCall[Registered]:
-    def parse(reply: list[Any]) -> Registered:
+def registrations() -> ScriptCall[Registrations]:
+    def parse(reply: list[Any]) -> Registrations:
         rows, removed, removing = reply
-        return Registered(pairs(rows), frozenset(removed), pairs(removing))
+        return Registrations(pairs(rows), frozenset(removed), pairs(removing))
 
     return ScriptCall(MODELS, {}, parse)
 
@@ -42,8 +42,13 @@ def add(lane: str, row: str | None) -> ScriptCall[Literal["added", "unchanged", 
     return ScriptCall(ADD, {"lane": lane, "row": row}, lambda reply: reply)
 
 
+def pause(lane: str, *, paused: bool) -> ScriptCall[str]:
+    """Stop the claiming of a model's work, or let it go on. What runs finishes."""
+    return ScriptCall(PAUSE, {"lane": lane, "paused": paused}, str)
+
+
 def drain(lane: str) -> ScriptCall[str]:
-    """Take no new jobs; `upkeep.pause(paused=False)` undoes it."""
+    """Take no new jobs; `pause(paused=False)` undoes it."""
     return ScriptCall(DRAIN, {"lane": lane}, str)
 
 
@@ -52,9 +57,9 @@ def remove(lane: str) -> ScriptCall[str]:
     return ScriptCall(REMOVE, {"lane": lane}, str)
 
 
-def unended(store: Store, cursor: int) -> tuple[int, list[str]]:
+def open_jobs(store: Store, cursor: int) -> tuple[int, list[str]]:
     """The next cursor (0 = once around) and some jobs that have not ended. Raises Unavailable."""
-    with reaching():
+    with store_errors():
         following, jobs = store.client.zscan(f"{PREFIX}deadlines", cursor, count=AT_ONCE)
     return int(following), [job for job, _ in jobs]
 

@@ -12,22 +12,26 @@ import json
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from celery import Celery
 from kombu import Connection, Queue  # type: ignore[attr-defined]
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError
+from redis.retry import Retry
 
 from shared.errors import Unavailable
 from shared.log_throttle import LogThrottle
 from shared.settings import RedisSettings
-from shared.store.gathering import Gathering
 from shared.store.keys import INTAKE
-from shared.store.script import CONNECTION, reaching
+from shared.store.script import CONNECTION, Pipelining, store_errors
 
 log = logging.getLogger("shared.store")
 TASK = "sightline.claim"
@@ -59,100 +63,83 @@ def envelope(lane: str) -> str:
     return _template(lane).replace(_ID, str(uuid.uuid4()))
 
 
-def _push(pipeline: Any, lane: str, count: int) -> Any:
+def _push(pipeline: Any, lanes: Mapping[str, int]) -> Any:
     """Workers take from the other end; nudges are alike, so the oldest can go."""
-    pipeline.lpush(lane, *(envelope(lane) for _ in range(count)))
-    return pipeline.ltrim(lane, 0, MOST - 1)
+    for lane, count in lanes.items():
+        pipeline.lpush(lane, *(envelope(lane) for _ in range(count))).ltrim(lane, 0, MOST - 1)
+    return pipeline
 
 
-def _render_first() -> None:
-    """Called where a process starts: rendering imports modules, and later it may be unable to open files."""
-    _template(INTAKE)
+# Once more where the server was demoted: a connection made then may lead to its successor.
+_RETRY: Any = (NoBackoff(), 1, (ReadOnlyError,))
 
 
-class _Unsent:
+class _UnsentLog:
     """Says that nudges cannot be sent. The work behind them is on record, so their callers get no error."""
 
     def __init__(self) -> None:
-        self._log_throttle = LogThrottle()
+        self._throttle = LogThrottle()
 
-    def say(self, error: Exception) -> None:
-        if not self._log_throttle.due():
-            return
-        if isinstance(error, Unavailable):
-            log.warning("nudges wait: %s", error.message)
-        else:
-            log.error("a nudge could not be sent", exc_info=error)
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        try:
+            with store_errors():
+                yield
+        except Exception as error:
+            if not self._throttle.due():
+                return
+            if isinstance(error, Unavailable):
+                log.warning("nudges wait: %s", error.message)
+            else:
+                log.exception("a nudge could not be sent")
 
 
 class Nudger:
     """Sends nudges from threads. Maintenance makes good a lost one, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        _render_first()
-        self._client: Any = Redis.from_url(redis.broker_url, **CONNECTION)
-        self._unsent = _Unsent()
+        # Rendering imports modules, and later this process may be unable to open files.
+        _template(INTAKE)
+        self._client: Any = Redis.from_url(redis.broker_url, retry=Retry(*_RETRY), **CONNECTION)
+        self._log = _UnsentLog()
 
     def send(self, lane: str, count: int = 1) -> bool:
-        try:
-            with reaching():
-                self._exchange(lambda pipeline: _push(pipeline, lane, count))
-        except Exception as error:
-            self._unsent.say(error)
-            return False
-        return True
+        with self._log.guard():
+            _push(self._client.pipeline(transaction=False), {lane: count}).execute()
+            return True
+        return False
 
     def listed(self, lane: str) -> int:
         """Nudges of a lane that no worker has taken.
 
         Raises Unavailable, also where the server could hand none out because it takes no writes.
         """
-        with reaching():
-            # Pushes nothing, as there is no such list, but fails where no writes are taken or memory is full.
-            return int(self._exchange(lambda pipeline: pipeline.lpushx(f"{lane}:none", "").llen(lane))[1])
-
-    def _exchange(self, ask: Callable[[Any], Any]) -> Any:
-        """Try again where the server was demoted: a connection made now may lead to its successor."""
-        try:
-            return ask(self._client.pipeline(transaction=False)).execute()
-        except ReadOnlyError:
-            self._client.connection_pool.disconnect(inuse_connections=False)
-            return ask(self._client.pipeline(transaction=False)).execute()
+        # Pushes nothing, as there is no such list, but fails where no writes are taken or memory is full.
+        pipeline = self._client.pipeline(transaction=False).lpushx(f"{lane}:none", "").llen(lane)
+        with store_errors():
+            return int(pipeline.execute()[1])
 
 
 class AsyncNudger:
     """Sends nudges from asyncio. Maintenance makes good a lost one, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        _render_first()
-        self._client: Any = AsyncRedis.from_url(redis.broker_url, **CONNECTION)
-        self._unsent = _Unsent()
-        self._gathering: Gathering[Sequence[str], bool] = Gathering(self._exchange)
+        # As in `Nudger`.
+        _template(INTAKE)
+        self._client: Any = AsyncRedis.from_url(redis.broker_url, retry=AsyncRetry(*_RETRY), **CONNECTION)
+        self._log = _UnsentLog()
+        self._pipelining: Pipelining[Sequence[str], bool] = Pipelining(self._exchange)
 
     async def send(self, lanes: Sequence[str]) -> bool:
-        return await self._gathering.ask(lanes)
+        return await self._pipelining.send(lanes)
 
-    async def _exchange(self, asked: Sequence[Sequence[str]]) -> Sequence[bool]:
-        lanes = Counter(lane for each in asked for lane in each)
-        try:
-            with reaching():
-                try:
-                    await self._push(lanes)
-                except ReadOnlyError:
-                    # As in `Nudger`.
-                    await self._client.connection_pool.disconnect(inuse_connections=False)
-                    await self._push(lanes)
-        except Exception as error:
-            self._unsent.say(error)
-            return [False] * len(asked)
-        return [True] * len(asked)
-
-    async def _push(self, lanes: Mapping[str, int]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for lane, count in lanes.items():
-            _push(pipeline, lane, count)
-        await pipeline.execute()
+    async def _exchange(self, batch: Sequence[Sequence[str]]) -> Sequence[bool]:
+        sent = False
+        with self._log.guard():
+            await _push(self._client.pipeline(transaction=False), Counter(chain(*batch))).execute()
+            sent = True
+        return [sent] * len(batch)
 
     async def aclose(self) -> None:
-        await self._gathering.aclose()
+        await self._pipelining.aclose()
         await self._client.aclose()

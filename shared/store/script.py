@@ -1,15 +1,20 @@
 """A transition: a function of the library, its arguments, and how its reply is read. Written once, run from
 threads and from asyncio alike.
 
-Every function is safe to repeat, because replies get lost: the clients retry on a broken connection.
+The library is one of Redis Functions, sent to whichever server lacks it. Its name holds a digest of the
+code, so two releases on one server each have their own. Every function is safe to repeat, because replies
+get lost: the clients retry on a broken connection.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from pydantic_core import to_json
 from redis import Redis
@@ -24,11 +29,14 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 from shared.offload import offload_if_large
 from shared.settings import RedisSettings
-from shared.store.gathering import Gathering
 from shared.store.keys import PREFIX
-from shared.store.library import LIBRARY
 
 T = TypeVar("T")
+R = TypeVar("R")
+FOLDER = Path(__file__).parent / "functions"
+BASE = "base"
+_FUNCTION = re.compile(r"^(?:transition|hot)\('(\w+)'(?:, ((?:'[\w# ]*'(?:\s*\.\. )?)+))?", re.MULTILINE)
+"""Functions, and the parameters of those that take them in order."""
 LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
 
 # Errors of a server that cannot save (a full disk) or has too few replicas, and of one that is busy or has no
@@ -36,7 +44,6 @@ LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError
 UNWRITABLE = ("MISCONF", "NOREPLICAS")
 NOT_NOW = (*UNWRITABLE, "BUSY", "MASTERDOWN")
 UNKNOWN = "Function not found"
-LOADED = "already exists"
 LONGEST_CALL_S = 6.0
 """After this long a caller is told that the store hangs, whatever the client's own retries do.
 
@@ -44,16 +51,33 @@ It is counted in halves: if this process stands still, however long, the store l
 """
 
 
+class Library:
+    """The files of a folder as one library: `base` first, each other one a block with a table of its name."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        files = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.lua"))}
+        base = files.pop(BASE)
+        tables = (f"local {name.title().replace('_', '')} = {{}}" for name in files)
+        code = "\n".join([*tables, base, *(f"do\n{block}end" for block in files.values())])
+        digest = hashlib.sha1(code.encode(), usedforsecurity=False).hexdigest()[:10]
+        self.name = f"sl_{digest}"
+        self.code = f"#!lua name={self.name}\n{code.replace('@NAME@', self.name)}"
+        self.functions = {
+            name: re.findall(r"\w+", parameters) or None for name, parameters in _FUNCTION.findall(code)
+        }
+
+
+LIBRARY = Library()
+
+
 class Script:
     """One function of the library, by the name under which its server knows it."""
 
     def __init__(self, name: str) -> None:
         """Raises KeyError where the library has no such function."""
-        if name not in LIBRARY.functions:
-            raise KeyError(name)
+        self.parameters = LIBRARY.functions[name]
         self.name = name
         self.function = f"{LIBRARY.name}_{name}"
-        self.parameters = LIBRARY.functions[name]
 
 
 @dataclass(frozen=True)
@@ -72,14 +96,15 @@ class ScriptCall(Generic[T]):
     constants: str = ""
 
     @property
-    def argv(self) -> tuple[Any, ...]:
-        """The number of keys, a test's clock as the only one, and the arguments."""
-        if self.script.parameters is None:
+    def command(self) -> tuple[Any, ...]:
+        """The function, the number of keys, a test's clock as the only one, and the arguments."""
+        function, parameters = self.script.function, self.script.parameters
+        if parameters is None:
             given = {name: value for name, value in self.arguments.items() if value is not None}
-            return 0, self.constants, to_json(given), self.text
-        values = [_positional(self.arguments.get(name)) for name in self.script.parameters]
+            return function, 0, self.constants, to_json(given), self.text
+        values = [_positional(self.arguments.get(name)) for name in parameters]
         keys = [f"{PREFIX}{self.arguments['now']}"] if "now" in self.arguments else []
-        return len(keys), *keys, self.constants, *values, self.text
+        return function, len(keys), *keys, self.constants, *values, self.text
 
 
 def _positional(value: Any) -> Any:
@@ -89,13 +114,6 @@ def _positional(value: Any) -> Any:
     if value is True:
         return 1
     return value if isinstance(value, str | int | float) else to_json(value)
-
-
-class _Asked(NamedTuple):
-    """What is sent of a call. Made before the call shares an exchange with others, because that may raise."""
-
-    script: Script
-    argv: tuple[Any, ...]
 
 
 class WritesRefused(Unavailable):
@@ -116,14 +134,12 @@ def _unavailable(error: RedisError) -> Unavailable:
 
 
 @contextmanager
-def reaching() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """Around commands of the record store. Raises Unavailable where it is away, full or takes no writes."""
     try:
         yield
-    except LOST as error:
-        raise _unavailable(error) from error
-    except ResponseError as error:
-        if any(word in str(error) for word in NOT_NOW):
+    except RedisError as error:
+        if isinstance(error, LOST) or any(word in str(error) for word in NOT_NOW):
             raise _unavailable(error) from error
         raise
 
@@ -132,14 +148,11 @@ def _is_unknown(reply: object) -> bool:
     return isinstance(reply, ResponseError) and UNKNOWN in str(reply)
 
 
-@contextmanager
-def _loading() -> Iterator[None]:
-    """Around the loading of the library. Another process may have loaded it a moment ago."""
-    try:
-        yield
-    except ResponseError as error:
-        if LOADED not in str(error):
-            raise
+def _pipeline(client: Any, commands: Iterable[tuple[Any, ...]]) -> Any:
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.fcall(*command)
+    return pipeline
 
 
 class Store:
@@ -151,31 +164,21 @@ class Store:
 
     def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
-        with reaching():
+        command = call.command
+        with store_errors():
             try:
-                reply = self._reply(call)
-            except ReadOnlyError:
-                # A server that was demoted keeps its connections; new ones may lead to its successor.
-                self.client.connection_pool.disconnect(inuse_connections=False)
-                raise
+                reply = self.client.fcall(*command)
+            except ResponseError as error:
+                if not _is_unknown(error):
+                    raise
+                self.client.function_load(LIBRARY.code, replace=True)
+                reply = self.client.fcall(*command)
         return call.parse(reply)
-
-    def _reply(self, call: ScriptCall[T]) -> Any:
-        try:
-            return self.client.fcall(call.script.function, *call.argv)
-        except ResponseError as error:
-            if UNKNOWN not in str(error):
-                raise
-        with _loading():
-            self.client.function_load(LIBRARY.code)
-        return self.client.fcall(call.script.function, *call.argv)
 
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
-        pipeline = self.client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.fcall(call.script.function, *call.argv)
-        with reaching():
+        pipeline = _pipeline(self.client, (call.command for call in calls))
+        with store_errors():
             replies = pipeline.execute(raise_on_error=False)
         # A failed call is run again by itself, which is safe, and raises its own error.
         return [
@@ -184,70 +187,108 @@ class Store:
         ]
 
 
+class Pipelining(Generic[T, R]):
+    """Sends items that come during an exchange with Redis together, in the next one.
+
+    An exchange costs the calling process more, in system calls and bookkeeping, than most commands cost the
+    server: a busy process pays once for many, and no item waits longer than for the exchange before its own.
+    """
+
+    LARGEST = 64
+
+    def __init__(self, exchange: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]]) -> None:
+        """`exchange` answers a batch in its order; an exception among the answers is that of its item."""
+        self._exchange = exchange
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._sender: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def send(self, item: T) -> "asyncio.Future[R]":
+        """The answer to come; cancelled where this is closed."""
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            answer.cancel()
+            return answer
+        self._waiting.append((item, answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return answer
+
+    async def aclose(self) -> None:
+        """End the exchange under way, and begin no other."""
+        self._closed = True
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait([self._sender])
+
+    async def _send(self) -> None:
+        batch: list[tuple[T, asyncio.Future[R]]] = []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self.LARGEST], self._waiting[self.LARGEST :]
+                try:
+                    replies = await self._exchange([item for item, _ in batch])
+                except Exception as error:
+                    # That of every item in this exchange, but not of those that wait for the next.
+                    replies = [error] * len(batch)
+                for (_, answer), reply in zip(batch, replies, strict=True):
+                    _resolve(answer, reply)
+        finally:
+            self._sender = None
+            # Only where the process is stopping.
+            for _, answer in (*batch, *self._waiting):
+                answer.cancel()
+
+
+def _resolve(answer: "asyncio.Future[R]", reply: R | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(reply, Exception):
+        answer.set_exception(reply)
+    else:
+        answer.set_result(reply)
+
+
 class AsyncStore:
     """Runs calls from asyncio; simultaneous ones share a round trip."""
 
     def __init__(self, client: AsyncRedis) -> None:
         self.client: Any = client
-        self._gathering: Gathering[_Asked, Any] = Gathering(self._exchange)
+        self._pipelining: Pipelining[tuple[Any, ...], Any] = Pipelining(self._exchange)
 
     async def aclose(self) -> None:
         """End calls under way, which are cancelled, and close the connections."""
-        await self._gathering.aclose()
+        await self._pipelining.aclose()
         await self.client.aclose()
 
     async def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`, CancelledError where this is closed."""
-        asked = _Asked(call.script, call.argv)
-        with reaching():
-            try:
-                reply = await self._reply(asked)
-            except TimeoutError:
-                raise RedisTimeoutError("the record store hangs") from None
+        # Made before the call shares an exchange with others, because that may raise.
+        command = call.command
+        with store_errors():
+            reply = await self._reply(command)
         return await offload_if_large(lambda: call.parse(reply), call.size(reply))
 
-    async def _reply(self, asked: _Asked) -> Any:
-        """Raises TimeoutError."""
-        loop, half_s = asyncio.get_running_loop(), LONGEST_CALL_S / 2
-        async with asyncio.timeout(LONGEST_CALL_S) as limit:
-            half = loop.call_later(half_s, lambda: limit.reschedule(loop.time() + half_s))
-            try:
-                return await self._gathering.ask(asked)
-            finally:
-                half.cancel()
-
-    async def _exchange(self, calls: Sequence[_Asked]) -> Sequence[Any]:
+    async def _reply(self, command: tuple[Any, ...]) -> Any:
+        answer = self._pipelining.send(command)
         try:
-            replies = await self._replies(calls)
-            unknown = [at for at, reply in enumerate(replies) if _is_unknown(reply)]
-            if unknown:
-                with _loading():
-                    await self.client.function_load(LIBRARY.code)
-                again = await self._replies([calls[at] for at in unknown])
-                for at, reply in zip(unknown, again, strict=True):
-                    replies[at] = reply
-            if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                # As in `Store.run`.
-                await self.client.connection_pool.disconnect(inuse_connections=False)
-        except RedisError as error:
-            return [error] * len(calls)
+            for _ in range(2):
+                await asyncio.wait([answer], timeout=LONGEST_CALL_S / 2)
+                if answer.done():
+                    return answer.result()
+        finally:
+            answer.cancel()
+        raise RedisTimeoutError("the record store hangs")
+
+    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        replies: list[Any] = await _pipeline(self.client, commands).execute(raise_on_error=False)
+        if any(map(_is_unknown, replies)):
+            await self.client.function_load(LIBRARY.code, replace=True)
+            replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            # A server that was demoted keeps its connections; new ones may lead to its successor.
+            await self.client.connection_pool.disconnect(inuse_connections=False)
         return replies
-
-    async def _replies(self, calls: Sequence[_Asked]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.fcall(call.script.function, *call.argv)
-        return cast("list[Any]", await pipeline.execute(raise_on_error=False))
-
-
-class Runs(Protocol):
-    """Whatever runs calls for a thread."""
-
-    def run(self, call: ScriptCall[T]) -> T: ...
-
-
-LOOP_LOOKED_AT_S = 1.0
-"""How often a thread that waits for the event loop looks whether the loop still runs."""
 
 
 class LoopStore:
@@ -261,26 +302,18 @@ class LoopStore:
     def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`, also where the loop ends before the answer is there."""
         ending = Unavailable("store_unavailable", "This process is ending.", retry_after=5)
-        running = self._store.run(call)
+        coroutine = self._store.run(call)
         try:
-            return self._answer(asyncio.run_coroutine_threadsafe(running, self._loop))
-        except CancelledError:
-            raise ending from None
+            answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:
-            if not self._loop.is_closed():
-                raise
             # The loop was closed a moment ago, and did not take the call.
-            running.close()
+            coroutine.close()
             raise ending from None
-
-    def _answer(self, asked: "Future[T]") -> T:
-        """Raises CancelledError, also where the loop was closed without cancelling the call."""
-        while True:
-            try:
-                return asked.result(LOOP_LOOKED_AT_S)
-            except TimeoutError:
-                if self._loop.is_closed():
-                    raise CancelledError from None
+        try:
+            # The loop may also be closed without cancelling the call.
+            return answer.result(2 * LONGEST_CALL_S)
+        except (CancelledError, TimeoutError):
+            raise ending from None
 
 
 CONNECTION: dict[str, Any] = {
@@ -290,16 +323,17 @@ CONNECTION: dict[str, Any] = {
     "socket_keepalive": True,
     "health_check_interval": 5,
 }
+BACKOFF = ExponentialBackoff(cap=0.5, base=0.05)
+"""Scripts are safe to repeat, so a lost reply is asked for again, three times."""
 
 
 def connect(redis: RedisSettings) -> Store:
-    """A client for threads. Scripts are safe to repeat, so a lost reply is asked for again."""
-    retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
-    return Store(Redis.from_url(redis.store_url, retry=retry, **CONNECTION))
+    """A client for threads. Where the server was demoted it connects again, as its successor may answer."""
+    options = CONNECTION | {"retry": Retry(BACKOFF, 3), "retry_on_error": [ReadOnlyError]}
+    return Store(Redis.from_url(redis.store_url, **options))
 
 
 def connect_async(redis: RedisSettings) -> AsyncStore:
-    """A client for asyncio. Scripts are safe to repeat, so a lost reply is asked for again."""
-    retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 3)
-    client = AsyncRedis.from_url(redis.store_url, retry=retry, max_connections=512, **CONNECTION)
-    return AsyncStore(client)
+    """A client for asyncio."""
+    options = CONNECTION | {"retry": AsyncRetry(BACKOFF, 3), "max_connections": 512}
+    return AsyncStore(AsyncRedis.from_url(redis.store_url, **options))

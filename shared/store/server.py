@@ -1,69 +1,151 @@
-"""What server a Redis URL leads to: asked at start, so that a wrong one is named before jobs rely on it."""
+"""What server a Redis URL leads to, and what it lets us do: asked before jobs rely on it."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
-import redis
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
 
 from shared.errors import Unavailable
+from shared.settings import RedisSettings
+from shared.store.models import registrations
+from shared.store.script import Store, WritesRefused, connect, store_errors
 
 PARTS = ("server", "persistence", "memory", "replication", "cluster")
+TIMEOUT_S = 2.0
+PINGS = 9
+UNKNOWN_COMMAND = "unknown command"
+"""What a server without Redis Functions says of FCALL."""
+FORMER = "sl2:"
+"""The prefix of the layout before this one, which nobody reads any more."""
 
 
 @dataclass(frozen=True)
 class Server:
     """`compatible` is the Redis version whose commands it speaks; a Valkey also has a version of its own.
 
-    `keeps` is false where accepted jobs may be lost at any restart (no append-only file), `evicts` is true
-    where records may vanish when memory is full. A `replica` takes no writes of ours at all.
+    `keeps` is false where accepted jobs may be lost at any restart (no append-only file), `writes` where its
+    last write to its disk failed. A `replica` takes no writes of ours at all. `max_bytes` is 0 without a
+    limit.
     """
 
     name: str
     version: str
     compatible: tuple[int, ...]
     keeps: bool
-    evicts: bool
+    policy: str
     cluster: bool
     replica: bool
+    writes: bool = True
+    max_bytes: int = 0
+    used_bytes: int = 0
+
+    @property
+    def evicts(self) -> bool:
+        """Whether records may vanish when memory is full."""
+        return self.policy != "noeviction"
 
 
-def probe(url: str, *, timeout_s: float = 2) -> Server:
-    """Ask the server what it is. Raises Unavailable `store_unavailable`; the message never holds the URL."""
+@contextmanager
+def _client(url: str) -> Iterator[Any]:
+    """Raises Unavailable `store_unavailable`; its message never holds the URL."""
+    limits = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
     try:
-        with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
-            told = [client.info(part) for part in PARTS]
-            info = {name: value for part in told for name, value in part.items()}
-    except (redis.RedisError, ValueError, OSError) as error:
+        with Redis.from_url(url, decode_responses=True, **limits) as client:
+            yield client
+    except (RedisError, ValueError, OSError) as error:
         raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None
+
+
+def probe(url: str) -> Server:
+    """Ask the server what it is. Raises Unavailable `store_unavailable`."""
+    with _client(url) as client:
+        info = {name: value for part in PARTS for name, value in client.info(part).items()}
     if info.get("loading"):
         # A server that loads answers INFO, but nothing else yet.
         raise Unavailable("store_unavailable", "It is loading what it keeps.")
     if "redis_version" not in info:
         raise Unavailable("store_unavailable", "It does not tell its version by INFO.")
     spoken = str(info["redis_version"])
+    written = ("aof_last_write_status", "rdb_last_bgsave_status")
     return Server(
         name="Valkey" if "valkey_version" in info else "Redis",
         version=str(info.get("valkey_version", spoken)),
         compatible=tuple(int(p) for p in spoken.split(".")[:2]),
         keeps=bool(info.get("aof_enabled", True)),
-        evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
+        policy=str(info.get("maxmemory_policy", "noeviction")),
         cluster=bool(info.get("cluster_enabled")),
         replica=info.get("role") == "slave",
+        writes=all(info.get(name, "ok") == "ok" for name in written),
+        max_bytes=int(info.get("maxmemory", 0)),
+        used_bytes=int(info.get("used_memory", 0)),
     )
 
 
-def make_room(url: str, times: float, *, timeout_s: float = 2) -> int | None:
+def make_room(url: str, times: float) -> int | None:
     """Raise the server's memory limit to `times` what it uses, where that is more; the new limit in bytes.
 
-    Raises Unavailable `store_unavailable`, as `probe` does.
+    Raises Unavailable `store_unavailable`.
     """
+    with _client(url) as client:
+        memory = client.info("memory")
+        wanted = int(memory["used_memory"] * times)
+        if not 0 < memory["maxmemory"] < wanted:
+            return None
+        client.config_set("maxmemory", wanted)
+        return wanted
+
+
+def access(redis: RedisSettings) -> tuple[str, bool]:
+    """Whether a process can begin. Raises Unavailable.
+
+    Why the server refuses our functions, in its words ("" where it does not), and whether it has records of
+    the former layout.
+    """
+    store = connect(redis)
     try:
-        with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
-            memory: Any = client.info("memory")
-            wanted = int(memory["used_memory"] * times)
-            if not 0 < memory["maxmemory"] < wanted:
-                return None
-            client.config_set("maxmemory", wanted)
-            return wanted
-    except (redis.RedisError, OSError) as error:
-        raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None
+        store.run(registrations())
+        return "", _former(store.client)
+    except ResponseError as error:
+        return str(error), False
+    finally:
+        store.client.close()
+
+
+def _former(client: Any) -> bool:
+    """Whether there are records of the former layout; a user that may not look sees none."""
+    with store_errors(), suppress(ResponseError):
+        return bool(client.exists(f"{FORMER}lanes", f"{FORMER}watched"))
+    return False
+
+
+class Examination(NamedTuple):
+    """`latency_ms` is the median of a few round trips, `ahead_s` how far its clock is ahead of ours."""
+
+    former: bool
+    latency_ms: float
+    ahead_s: float
+
+
+def examine(url: str, *, now: Callable[[], float] = time.time) -> Examination:
+    """Whether jobs may rely on a server. Raises Unavailable, also where we may not load or call functions."""
+    with _client(url) as client:
+        with suppress(WritesRefused):
+            Store(client).run(registrations())
+        former = _former(client)
+        trips = [_round_trip(client, now) for _ in range(PINGS)]
+    latency_ms = median(seconds for seconds, _ in trips) * 1000
+    # By the quickest one: one that was held up says nothing about the clock.
+    return Examination(former, latency_ms, min(trips)[1])
+
+
+def _round_trip(client: Any, now: Callable[[], float]) -> tuple[float, float]:
+    """How long one took, and how far ahead the server's clock was in its middle; seconds."""
+    before = now()
+    seconds, micros = client.time()
+    after = now()
+    return after - before, seconds + micros / 1e6 - (before + after) / 2

@@ -1,8 +1,8 @@
 """Wake-ups: one subscription connection per API process, whatever the number of waiting callers.
 
-The order is subscribe, then read, then wait: what changes between the read and the wait has already been
-heard. A wake-up may be lost (a dropped connection), so whoever waits reads again after a while all the same;
-after a reconnect everybody is woken once.
+The order is subscribe, then read, then wait: what changes between the read and the wait ends the wait at
+once. A wake-up may be lost (a dropped connection), so a caller that waits reads again after a while all the
+same; after a reconnect everybody is woken once.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -34,33 +35,33 @@ NOBODY = channel("nobody")
 
 
 class Listener:
-    """One caller's ear on one job or run; see `Wakeups.listen`."""
+    """What one caller learns of one job or run; see `Wakeups.listen`."""
 
     def __init__(self) -> None:
-        self._heard = asyncio.Event()
+        self._news = asyncio.Event()
         self._ends_only = False
 
     def notify(self, kind: str) -> None:
         if kind != "text" or not self._ends_only:
-            self._heard.set()
+            self._news.set()
 
     def ignore_text(self) -> None:
         """Sleep through text events: only a change of state matters to this caller."""
         self._ends_only = True
 
     def forget(self) -> None:
-        """Drop what was heard before the caller's first read: it tells the caller nothing."""
-        self._heard.clear()
+        """Drop what came before the caller's first read: it says nothing more than that."""
+        self._news.clear()
 
     async def wait(self, timeout_s: float) -> None:
-        """Until something was heard since the last call, or the time is over."""
+        """Until something came since the last call, or the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._heard.wait()
-        self._heard.clear()
+                await self._news.wait()
+        self._news.clear()
 
 
-class _Channel:
+class _Subscription:
     """Who listens on one channel, and how far its subscription has come."""
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class _Channel:
         self.confirmed = asyncio.Event()
 
 
-def _standing(error: RedisError) -> str:
+def _refusal(error: RedisError) -> str:
     """Why the store does not serve us: a refusal is not to be looked for in the network."""
     if isinstance(error, AuthenticationError):
         return "refuses our password, or wants one"
@@ -84,17 +85,15 @@ class Wakeups:
     def __init__(self, redis: RedisSettings) -> None:
         # A lost connection must be seen, not mended behind our back: its listeners have to be woken. Without
         # supported errors the client does not reconnect by itself.
-        options = CONNECTION | {
-            "socket_timeout": None,
-            "retry": AsyncRetry(NoBackoff(), 0, supported_errors=()),
-        }
+        retry = AsyncRetry(NoBackoff(), 0, supported_errors=())
+        options = CONNECTION | {"socket_timeout": None, "retry": retry}
         self._client: Any = AsyncRedis.from_url(redis.store_url, **options)
         self._pubsub: PubSub | None = None
-        self._channels: dict[str, _Channel] = {}
+        self._subscriptions: dict[str, _Subscription] = {}
         # SUBSCRIBE and UNSUBSCRIBE of one channel must leave in the order in which they were decided.
         self._sending = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
-        self._told_away = ""
+        self._warning = ""
 
     async def open(self) -> None:
         self._reader = asyncio.create_task(self._read())
@@ -108,34 +107,34 @@ class Wakeups:
 
     @asynccontextmanager
     async def listen(self, name: str) -> AsyncIterator[Listener]:
-        """Hear changes of one job or run. Inside, read first, then wait."""
+        """Learn of changes of one job or run. Inside, read first, then wait."""
         address, listener = channel(name), Listener()
-        heard_on = self._channels.setdefault(address, _Channel())
-        heard_on.listeners.add(listener)
+        subscription = self._subscriptions.setdefault(address, _Subscription())
+        subscription.listeners.add(listener)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CONFIRM_S):
                     await self._subscribe(address)
-                    await heard_on.confirmed.wait()
+                    await subscription.confirmed.wait()
             listener.forget()
             yield listener
         finally:
-            heard_on.listeners.discard(listener)
-            if not heard_on.listeners:
-                del self._channels[address]
+            subscription.listeners.discard(listener)
+            if not subscription.listeners:
+                del self._subscriptions[address]
                 await self._unsubscribe(address)
 
     async def _subscribe(self, address: str) -> None:
         async with self._sending:
-            wanted = self._channels.get(address)
-            if self._pubsub and wanted and not wanted.sent:
+            subscription = self._subscriptions.get(address)
+            if self._pubsub and subscription and not subscription.sent:
                 with suppress(RedisError):
                     await self._pubsub.subscribe(address)
-                    wanted.sent = True
+                    subscription.sent = True
 
     async def _unsubscribe(self, address: str) -> None:
         async with self._sending:
-            if self._pubsub and address not in self._channels:
+            if self._pubsub and address not in self._subscriptions:
                 with suppress(RedisError):
                     await self._pubsub.unsubscribe(address)
 
@@ -143,9 +142,9 @@ class Wakeups:
         while True:
             pubsub = self._client.pubsub()
             try:
-                await self._hear(pubsub)
+                await self._receive(pubsub)
             except RedisError as error:
-                self._tell_away(_standing(error))
+                self._warn(_refusal(error))
             except Exception:
                 # The outermost frame of this task: were it to end, this process would only poll from then on.
                 log.exception("the subscription connection failed")
@@ -153,11 +152,11 @@ class Wakeups:
                 await self._close(pubsub)
             await asyncio.sleep(RECONNECT_S)
 
-    def _tell_away(self, standing: str) -> None:
-        """Warn once per outage, not at each try."""
-        if standing != self._told_away:
-            log.warning("wake-ups wait: the record store %s", standing)
-        self._told_away = standing
+    def _warn(self, refusal: str) -> None:
+        """Once per outage, not at each try."""
+        if refusal != self._warning:
+            log.warning("wake-ups wait: the record store %s", refusal)
+        self._warning = refusal
 
     async def _close(self, pubsub: PubSub) -> None:
         async with self._sending:
@@ -165,30 +164,50 @@ class Wakeups:
             with suppress(RedisError):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
 
-    async def _hear(self, pubsub: PubSub) -> None:
+    async def _receive(self, pubsub: PubSub) -> None:
         async with self._sending:
-            wanted = dict(self._channels)
-            await pubsub.subscribe(NOBODY, *wanted)
-            for found in wanted.values():
-                found.sent = True
+            subscriptions = dict(self._subscriptions)
+            await pubsub.subscribe(NOBODY, *subscriptions)
+            for subscription in subscriptions.values():
+                subscription.sent = True
             self._pubsub = pubsub
-        heard = time.monotonic()
-        while time.monotonic() - heard < 2 * PING_S:
+        last = time.monotonic()
+        while time.monotonic() - last < 2 * PING_S:
             message = await pubsub.get_message(timeout=PING_S)
             if message is None:
                 async with self._sending:
                     await pubsub.ping()
             else:
-                heard, self._told_away = time.monotonic(), ""
+                last, self._warning = time.monotonic(), ""
                 self._deliver(message)
         raise RedisConnectionError("the subscription connection is silent")
 
     def _deliver(self, message: dict[str, Any]) -> None:
-        found = self._channels.get(message["channel"])
-        if found is None or message["type"] not in ("subscribe", "message"):
+        subscription = self._subscriptions.get(message["channel"])
+        if subscription is None or message["type"] not in ("subscribe", "message"):
             return
-        subscribed = message["type"] == "subscribe"
-        if subscribed:
-            found.confirmed.set()
-        for listener in found.listeners:
-            listener.notify("state" if subscribed else message["data"])
+        kind = message["data"]
+        if message["type"] == "subscribe":
+            subscription.confirmed.set()
+            kind = "state"
+        for listener in subscription.listeners:
+            listener.notify(kind)
+
+
+class WorkerWakeup:
+    """A worker thread's own subscription: a cancelled run is known at once, not at the next renewal."""
+
+    def __init__(self, redis: RedisSettings, worker: str) -> None:
+        self._address = channel(worker)
+        client: Any = Redis.from_url(redis.store_url, **CONNECTION)
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until a message came or the time is over; False at once where the store is out of reach."""
+        try:
+            if not self._pubsub.subscribed:
+                self._pubsub.subscribe(self._address)
+            self._pubsub.get_message(timeout=timeout_s)
+        except RedisError:
+            return False
+        return True

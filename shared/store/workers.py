@@ -1,16 +1,21 @@
-"""What workers say of themselves, and who leads the maintenance."""
+"""What workers report of themselves, and a read of all lines with their workers."""
 
-import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
+from shared.fleet import Fleet, Worker
 from shared.settings import Settings
+from shared.store import views
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
-from shared.store.script import Script, ScriptCall, Store, reaching
-from shared.store.views import WAITING
+from shared.store.script import Script, ScriptCall, Store, store_errors
 
-BEAT, LEAD = Script("beat"), Script("lead")
+BEAT, FLEET = Script("beat"), Script("fleet")
 State = Literal["loading", "ready", "gone"]
+CLASSES = ("interactive", "normal", "batch")
+_WORKER = TypeAdapter(Worker)
 
 
 def beat(
@@ -43,35 +48,31 @@ def beat(
     return ScriptCall(BEAT, arguments, lambda reply: reply, constants=constants(settings))
 
 
-def lead(store: Store, courier: str, hold_ms: int) -> bool:
-    """Whether this courier leads the maintenance passes for the next `hold_ms`. Raises Unavailable."""
-    return store.run(ScriptCall(LEAD, {"courier": courier, "hold_ms": hold_ms}, bool))
-
-
-def backlog(store: Store) -> dict[str, int]:
-    """How much work waits, by lane, without lanes that are paused or removed. Raises Unavailable."""
-    with reaching():
-        lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
-        states = {lane: lane_state(store, lane) for lane in lanes}
-    return {
-        lane: sum(state.get(count, 0) for count in WAITING)
-        for lane, state in states.items()
-        if state and "paused" not in state and "removed" not in state
-    }
-
-
-def lane_state(store: Store, lane: str) -> dict[str, Any]:
-    """Counts, marks and measurements of a lane (`functions/lanes.lua`); empty where nothing is known."""
-    state: dict[str, Any] = json.loads(store.client.hget(f"{PREFIX}lane:{lane}", "q") or "{}")
-    return state
-
-
 def forget(store: Store, lane: str, *, presence: bool) -> None:
     """Forget, before a lane's workers start anew, that a load failed, and with `presence` who was there.
 
     Only a caller that knows that no other worker lives may forget presence.
     """
-    with reaching():
+    with store_errors():
         store.client.hdel(f"{PREFIX}lane:{lane}", "failed")
         if presence:
             store.client.delete(f"{PREFIX}ready:{lane}", f"{PREFIX}loading:{lane}")
+
+
+def fleet(settings: Settings, lanes: Sequence[str]) -> ScriptCall[tuple[Fleet, ...]]:
+    """What waits and who works, lane by lane in the order given."""
+    arguments = {"lanes": list(lanes)}
+    return ScriptCall(
+        FLEET, arguments, lambda reply: tuple(map(_fleet, reply)), constants=constants(settings)
+    )
+
+
+def _fleet(row: list[Any]) -> Fleet:
+    lane, counts, oldest, rows, drained = row
+    waiting = dict(zip(CLASSES, counts, strict=True))
+    workers = tuple(_worker(*row) for row in rows)
+    return Fleet(views.lane(lane), waiting, oldest or None, workers, drained=bool(drained))
+
+
+def _worker(name: str, state: str, record: list[str]) -> Worker:
+    return _WORKER.validate_python(views.pairs(record) | {"id": name, "state": state})

@@ -7,11 +7,9 @@ from typing import TypeVar
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.audit import set_aside
-from shared.store.examination import Examination, examine
-from shared.store.memory import Charges, Memory, charges, memory
-from shared.store.rights import UNKNOWN_COMMAND
+from shared.store.headroom import Charges, Memory, charges, memory
 from shared.store.script import ScriptCall, connect
-from shared.store.server import Server, probe
+from shared.store.server import UNKNOWN_COMMAND, Examination, Server, examine, probe
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.exits import CommandError
 from sightline.serving.server import FLOOR, find_binary
@@ -45,9 +43,9 @@ def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterat
             "layout", "it holds records of an earlier layout, which this version does not read", fix
         )
     yield from _set_aside(redis)
-    yield _persistence(examination)
-    yield _policy(examination)
-    yield _memory(examination, redis.full_at, *_filling(redis))
+    yield _persistence(server)
+    yield _policy(server)
+    yield _memory(server, redis.full_at, *_filling(redis))
     yield _latency(examination)
     yield _clock(examination)
 
@@ -88,20 +86,20 @@ def _version(server: Server) -> Check:
     return ok("redis", f"{named} answers, and so does the broker's database")
 
 
-def _persistence(examination: Examination) -> Check:
-    if not examination.writes:
+def _persistence(server: Server) -> Check:
+    if not server.writes:
         fix = "look at the server's log; as a rule its disk is full"
         return problem("persistence", "its last write to its disk failed", fix)
-    if not examination.server.keeps:
+    if not server.keeps:
         fix = "redis-cli config set appendonly yes, and in the server's configuration"
         return warning("persistence", "no append-only file: a restart of the server loses jobs", fix)
     return ok("persistence", "it keeps an append-only file")
 
 
-def _policy(examination: Examination) -> Check:
-    if examination.server.evicts:
+def _policy(server: Server) -> Check:
+    if server.evicts:
         fix = "redis-cli config set maxmemory-policy noeviction, and in the server's configuration"
-        return problem("eviction", f"maxmemory-policy is {examination.policy}: accepted jobs may vanish", fix)
+        return problem("eviction", f"maxmemory-policy is {server.policy}: accepted jobs may vanish", fix)
     return ok("eviction", "maxmemory-policy is noeviction")
 
 
@@ -133,14 +131,14 @@ def _set_aside(redis: RedisSettings) -> Iterator[Check]:
         yield warning("records", f"{len(reasons)} could not be read and were set aside ({id}: {why})", fix)
 
 
-def _memory(examination: Examination, full_at: float, reading: Memory, charged: Charges) -> Check:
+def _memory(server: Server, full_at: float, reading: Memory, charged: Charges) -> Check:
     promised = reading.promised
-    used_mb = examination.used_bytes / 2**20
-    if not examination.max_bytes:
+    used_mb = server.used_bytes / 2**20
+    if not server.max_bytes:
         fix = "set maxmemory to what the machine can spare: new jobs are then refused in time"
         return warning("memory", f"{used_mb:.0f} MiB used, without a limit", fix)
-    share = (examination.used_bytes + promised) / examination.max_bytes
-    finding = f"{used_mb:.0f} of {examination.max_bytes / 2**20:.0f} MiB used"
+    share = (server.used_bytes + promised) / server.max_bytes
+    finding = f"{used_mb:.0f} of {server.max_bytes / 2**20:.0f} MiB used"
     if promised:
         finding += f", {promised / 2**20:.1f} MiB more reserved for accepted work"
     records = max(0, charged.total - promised)

@@ -9,9 +9,9 @@ import httpx
 from shared.errors import Unavailable
 from shared.models import Model
 from shared.settings import CLIENT_KEY, ApiSettings, Settings
-from shared.store.fleet import fleet
 from shared.store.keys import INTAKE
 from shared.store.script import connect
+from shared.store.workers import fleet
 from sightline.doctor.check import Check, problem, warning
 from sightline.serving.service import bearer
 from sightline.tls import trusting

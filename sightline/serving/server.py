@@ -12,8 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from shared.settings import RedisSettings
-from shared.store.rights import UNKNOWN_COMMAND, holds_former_layout, refusal
-from shared.store.server import Server
+from shared.store.server import UNKNOWN_COMMAND, Server, access
 from sightline.exits import CommandError, Exit
 
 FLOOR = (7, 0)
@@ -76,7 +75,7 @@ def check_rights(redis: RedisSettings) -> None:
 
     Raises Unavailable.
     """
-    why = refusal(redis)
+    why, former = access(redis)
     if UNKNOWN_COMMAND in why:
         raise CommandError(
             Exit.REDIS,
@@ -86,7 +85,7 @@ def check_rights(redis: RedisSettings) -> None:
     if why:
         message = f"The user of SIGHTLINE_REDIS__URL may not do what we need ({why})"
         raise CommandError(Exit.REDIS, f"{message}: give it the rights that docs/transport.md lists.")
-    if holds_former_layout(redis):
+    if former:
         raise CommandError(
             Exit.REDIS,
             "The record store holds records of an earlier layout (sl2:), which this version does not read: "

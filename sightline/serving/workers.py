@@ -11,10 +11,9 @@ from shared.errors import Unavailable
 from shared.fleet import Fleet
 from shared.models import Model
 from shared.registry import Registry
-from shared.store.fleet import fleet
-from shared.store.models import registered
+from shared.store.models import registrations
 from shared.store.script import Store
-from shared.store.workers import State, beat
+from shared.store.workers import State, beat, fleet
 from sightline.exits import CommandError
 from sightline.serving.child import Child
 from sightline.serving.memory import check_memory
@@ -48,7 +47,7 @@ class Workers:
 
     def refresh(self) -> None:
         """Read which models operators added and removed. Raises Unavailable."""
-        self._registry.take(self._store.run(registered()))
+        self._registry.take(self._store.run(registrations()))
 
     def start(self) -> tuple[Model, ...]:
         """Start workers for the models of the models file; returns those models. Raises CommandError.

@@ -7,8 +7,8 @@ import pytest
 
 from shared.settings import QueueSettings
 from shared.store.keys import PREFIX
+from shared.store.maintenance import lead
 from shared.store.nudges import MOST
-from shared.store.workers import lead
 from tests.support.attempt_harness import MODEL, Workbench, workbench
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
@@ -95,8 +95,8 @@ def test_after_an_outage_of_the_record_store_workers_have_time_to_renew(redis: R
 
 def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisServer) -> None:
     with workbench(redis, rescue_s=0.02) as desk:
-        assert lead(desk.store, "worker_gone", 60_000)
-        assert not lead(desk.store, "worker_next", 60_000)
+        assert desk.store.run(lead("worker_gone", 60_000))
+        assert not desk.store.run(lead("worker_next", 60_000))
         desk.store.client.pexpire(f"{PREFIX}leader", 1)
         desk.ask("x")
         next_one = leader(desk, "worker_next")

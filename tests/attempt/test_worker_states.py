@@ -11,9 +11,9 @@ from shared.errors import ModelFailed, Unavailable
 from shared.estimate import Lane
 from shared.models import Model
 from shared.store import jobs
-from shared.store.fleet import fleet as lanes
 from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store
+from shared.store.workers import fleet as lanes
 from tests.support.attempt_harness import MODEL, Workbench
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine

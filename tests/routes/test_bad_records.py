@@ -60,8 +60,8 @@ async def test_bad_records_are_counted_for_prometheus(stage: Stage, monkeypatch:
 async def test_what_fills_the_store_is_said_and_names_of_callers_only_to_operators(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.store.headroom.LOOKED_AT_S", 0.0)
-    monkeypatch.setattr("shared.store.headroom.FILLING_KEPT_S", 0.0)
+    monkeypatch.setattr("shared.store.headroom.MEMORY_LIFE_S", 0.0)
+    monkeypatch.setattr("shared.store.headroom.CHARGES_LIFE_S", 0.0)
     stage.hand.beat()
     async with await customer(stage.app, "hog-of-all") as hog, calling(stage.app, ADMIN) as operator:
         await hog.post("/v1/jobs", json=JOB)

@@ -5,7 +5,7 @@ from typing import Any
 import openai
 import pytest
 
-from shared.store import workers
+from shared.store import maintenance
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.batches import answers, asked, begun, content, ended, line, serving
@@ -94,7 +94,7 @@ async def test_a_batch_goes_on_though_its_file_and_its_lines_jobs_are_deleted(
     made = await begun(client, [line("1", "one"), line("2", "two")])
 
     async def two() -> bool:
-        lane = workers.backlog(stage.hand.store)
+        lane = maintenance.backlog(stage.hand.store)
         return sum(lane.values()) == 2
 
     await until_async(two)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.store import headroom
-from shared.store.memory import Memory, memory
+from shared.store.headroom import Memory, memory
 from shared.store.script import ScriptCall
 from shared.webhooks import key_of
 from tests.routes.conftest import Stage
@@ -209,7 +209,7 @@ async def test_tests_of_webhooks_do_not_take_the_room_of_accepted_work(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = stage.hand.store.client
-    monkeypatch.setattr(headroom, "LOOKED_AT_S", 0.0)
+    monkeypatch.setattr(headroom, "MEMORY_LIFE_S", 0.0)
     async with client_of(stage.app) as client:
         hook = (await endpoint(client))["id"]
         server.config_set("maxmemory", int(server.info("memory")["used_memory"] * 1.06))
@@ -229,7 +229,7 @@ async def test_tests_of_webhooks_do_not_take_the_room_of_accepted_work(
 async def test_all_doors_of_a_process_share_one_look_at_how_full_the_store_is(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(headroom, "LOOKED_AT_S", 30.0)
+    monkeypatch.setattr(headroom, "MEMORY_LIFE_S", 30.0)
     looks = count()
 
     def look() -> ScriptCall[Memory]:

@@ -23,7 +23,7 @@ def job(prompt: str = "What is this?") -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _no_limit_stays(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(headroom, "LOOKED_AT_S", 0.0)
+    monkeypatch.setattr(headroom, "MEMORY_LIFE_S", 0.0)
     yield
     stage.hand.store.client.config_set("maxmemory", 0)
 

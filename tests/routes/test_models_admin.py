@@ -10,7 +10,7 @@ from asgi_lifespan import LifespanManager
 
 from api.app import create_app
 from shared.models import Model
-from shared.store.workers import backlog
+from shared.store.maintenance import backlog
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.batches import begun, content, ended, line

@@ -12,11 +12,11 @@ from redis.exceptions import NoPermissionError, ResponseError
 from shared.api_keys import ApiKey, Operator
 from shared.settings import RedisSettings
 from shared.store import api_keys, audit, webhook_deliveries
-from shared.store.memory import memory
+from shared.store.headroom import memory
 from shared.store.nudges import Nudger
 from shared.store.script import connect
 from shared.store.server import probe
-from shared.store.worker_wakeup import WorkerWakeup
+from shared.store.wakeups import WorkerWakeup
 from shared.webhooks import Webhook
 from tests.store.test_retention import live_and_end, take_in_and_end
 from tests.support.functions import sources

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.api_keys import ApiKey, Operator
-from shared.store import api_keys, upkeep
+from shared.store import api_keys, models
 from shared.store.api_keys import by
 from tests.support.store import LANE, START_MS, Records
 
@@ -18,8 +18,8 @@ def said(records: Records, after: str | None = None, limit: int = 100) -> list[t
 
 def test_each_act_is_written_down_as_it_went(records: Records) -> None:
     for _ in range(2):
-        records.run(by(ANNE, "model.pause", "org/model", upkeep.pause(LANE, paused=True)))
-    records.run(by(ANNE, "model.resume", "org/model", upkeep.pause(LANE, paused=False)))
+        records.run(by(ANNE, "model.pause", "org/model", models.pause(LANE, paused=True)))
+    records.run(by(ANNE, "model.resume", "org/model", models.pause(LANE, paused=False)))
     records.run(by(ANNE, "key.create", KEY.id, api_keys.create(KEY, "digest")))
     records.run(by(ANNE, "key.rotate", KEY.id, api_keys.rotate(KEY.id, "other", 60)))
     for _ in range(2):

@@ -8,11 +8,11 @@ import pytest
 from shared.metrics.gauges import Server, families
 from shared.metrics.reporter import CountReporter
 from shared.settings import Settings
-from shared.store.fleet import fleet
+from shared.store.headroom import memory
 from shared.store.keys import INTAKE
-from shared.store.memory import memory
 from shared.store.metrics import count, counts
 from shared.store.script import Store
+from shared.store.workers import fleet
 
 REQUESTS, RUNS = '["requests","total"]', '["runs","total"]'
 

@@ -1,6 +1,6 @@
 """Who looks at the fleet sees what waits, since when, and who works; nothing that has gone."""
 
-from shared.store.fleet import fleet
+from shared.store.workers import fleet
 from tests.support.store import LANE, Records
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store import headroom as module
-from shared.store import memory
 from shared.store.admission import ROOM
 from shared.store.headroom import Headroom
 from shared.store.keys import PREFIX
@@ -43,7 +43,7 @@ async def test_a_nearly_full_store_refuses_new_work(store: AsyncStore) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now, time=time.time))
     return clock
 
 
@@ -87,7 +87,7 @@ async def test_a_store_that_nothing_leaves_says_ten_minutes(
 async def test_a_full_store_counts_on_what_expires(
     store: AsyncStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "time", SimpleNamespace(time=lambda: 7200.0))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, time=lambda: 7200.0))
     await store.client.config_set("maxmemory", 100 * 2**20)
     await store.client.hset(f"{PREFIX}mem", "", 90 * 2**20)
     await store.client.hset(
@@ -110,10 +110,10 @@ async def test_who_holds_most_is_read_in_steps_and_not_at_each_question(
     charges = (await asyncio.gather(*(headroom.charges() for _ in range(5))))[0]
     assert charges.total == 10_000 * 10_001 // 2
     assert charges.most[0] == ("caller_10000", 10_000)
-    assert len(charges.most) == memory.MOST_NAMED
+    assert len(charges.most) == module.MOST_NAMED
     steps = (await store.client.info("commandstats"))["cmdstat_hscan"]["calls"]
     assert 10 <= steps <= 50
-    clock.now += module.FILLING_KEPT_S
+    clock.now += module.CHARGES_LIFE_S
     await store.client.delete(f"{PREFIX}mem")
     assert (await headroom.charges()).total == 0
 
@@ -141,7 +141,7 @@ async def test_a_store_without_a_limit_takes_work(store: AsyncStore) -> None:
 async def test_an_operator_reads_once_that_the_store_may_evict_accepted_jobs(
     store: AsyncStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "LOOKED_AT_S", 0.0)
+    monkeypatch.setattr(module, "MEMORY_LIFE_S", 0.0)
     headroom = Headroom(store, 0.9)
     for policy, told in (("noeviction", 0), ("allkeys-lru", 1), ("allkeys-lru", 1), ("volatile-ttl", 1)):
         await store.client.config_set("maxmemory-policy", policy)
@@ -152,7 +152,7 @@ async def test_an_operator_reads_once_that_the_store_may_evict_accepted_jobs(
 async def test_the_store_is_not_asked_at_every_submission(
     store: AsyncStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOKED_AT_S", 3600.0)
+    monkeypatch.setattr(module, "MEMORY_LIFE_S", 3600.0)
     headroom = Headroom(store, 0.9)
     await headroom.check()
     await store.client.config_set("maxmemory", 1)
@@ -204,7 +204,7 @@ async def test_a_reading_that_fails_when_all_have_hung_up_is_no_traceback_in_the
     leaver.cancel()
     await asyncio.gather(leaver, return_exceptions=True)
     away.set()
-    reading = headroom._reading
+    reading = headroom._memory.task
     assert reading is not None
     await asyncio.wait([reading])
     del headroom, leaver, reading

@@ -10,8 +10,8 @@ from shared.job import JobView
 from shared.store import webhook_deliveries
 from shared.store.claims import Claim
 from shared.store.headroom import writable
+from shared.store.maintenance import lead
 from shared.store.script import Store
-from shared.store.workers import lead
 from shared.webhooks import EVENTS, Webhook
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
 
@@ -114,8 +114,8 @@ def test_fetched_pictures_are_taken_in_and_failed(records: Records) -> None:
 def test_workers_and_the_maintenance_leader_stay_known(records: Records) -> None:
     with full_memory(records):
         records.beat()
-        assert lead(records.store, "courier_1", 60_000)
-        assert lead(records.store, "courier_1", 60_000)
+        assert records.store.run(lead("courier_1", 60_000))
+        assert records.store.run(lead("courier_1", 60_000))
     records.wait(SETTINGS.queue.worker_ttl_s - 1)
     assert records.post(records.placing(), must_be_ready=True).word == "queued"
 

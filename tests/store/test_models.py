@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shared.job import JobView, Times
-from shared.store import fleet, jobs, models, upkeep, workers
+from shared.store import jobs, maintenance, models, workers
 from shared.store.keys import INTAKE
 from shared.store.script import Store
 from tests.support.store import FAILURE, LANE, MODEL, OTHER_PRINT, Records
@@ -31,7 +31,7 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
     """Its workers are stopped then, and it is removed."""
 
     def drained() -> bool:
-        (known,) = records.run(fleet.fleet(records.settings, [LANE]))
+        (known,) = records.run(workers.fleet(records.settings, [LANE]))
         return known.drained
 
     queue = records.settings.queue.model_copy(update={"backoff_s": 50})
@@ -51,7 +51,7 @@ def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(recor
     records.fail_intake(fetched)
     assert not drained()
     records.wait(60)
-    records.run(upkeep.due())
+    records.run(maintenance.due())
     records.settle(records.claim())
     assert not drained()
     for _ in range(2):
@@ -126,7 +126,7 @@ def test_nothing_is_taken_in_for_a_removed_model_and_no_nudge_is_sent(records: R
     records.remove_model()
     assert records.post(records.placing()).word == "removed"
     assert records.try_claim() is None
-    assert LANE not in workers.backlog(records.store)
+    assert LANE not in maintenance.backlog(records.store)
 
 
 def test_other_models_keep_their_jobs(records: Records) -> None:
@@ -135,7 +135,7 @@ def test_other_models_keep_their_jobs(records: Records) -> None:
     records.remove_model()
     assert records.sweep() == 0
     assert [records.view(job.id).status for job in (other, pending)] == ["queued", "queued"]
-    assert records.run(models.registered()).removing == {}, "it is looked for again and again"
+    assert records.run(models.registrations()).removing == {}, "it is looked for again and again"
 
 
 def test_a_model_that_comes_back_serves_at_once_and_without_its_pause(records: Records) -> None:
@@ -153,10 +153,10 @@ def test_a_row_is_kept_and_another_one_under_the_same_id_is_refused(records: Rec
     assert records.add_model(ROW) == "added"
     assert records.add_model(ROW) == "unchanged"
     assert records.add_model(other) == "conflict"
-    assert records.run(models.registered()).rows == {LANE: ROW}
+    assert records.run(models.registrations()).rows == {LANE: ROW}
     records.remove_model()
     assert records.add_model(other) == "added"
-    assert records.run(models.registered()).rows == {LANE: other}
+    assert records.run(models.registrations()).rows == {LANE: other}
 
 
 def test_a_worker_of_the_row_before_serves_nothing_of_the_row_that_came_after(records: Records) -> None:
@@ -210,13 +210,13 @@ def test_what_waited_for_a_removed_model_is_told_so_also_where_it_is_served_agai
     if how == "sweep":
         assert records.sweep() == 3
     records.wait(1)
-    records.run(upkeep.due())
+    records.run(maintenance.due())
     assert (records.claim(row=row).id, records.claim_pending().id) == (late[0].run_id, late[1].id)
     assert (records.try_claim(row=row), records.try_claim(lane=INTAKE)) == (None, None)
     assert {failure(records.view(job.id)) for job in early} == {"model_removed"}
     assert records.audit() == {}
     records.sweep()
-    assert records.run(models.registered()).removing == {}
+    assert records.run(models.registrations()).removing == {}
 
 
 def test_pictures_that_come_when_the_model_is_another_begin_nothing(records: Records) -> None:
@@ -243,7 +243,7 @@ def test_a_model_removed_again_is_walked_for_anew(records: Records) -> None:
     """Else what came behind the walk for the first removal would wait for ever."""
     records.remove_model()
     records.add_model()
-    ((_, generation),) = records.run(models.registered()).removing.items()
+    ((_, generation),) = records.run(models.registrations()).removing.items()
     job = records.submit_pending()
     records.remove_model()
     records.run(models.sweep(records.settings, LANE, [], generation))

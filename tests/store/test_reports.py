@@ -5,13 +5,13 @@ import logging
 import pytest
 
 from shared.store import metrics
-from shared.store.metrics import Report
+from shared.store.metrics import JobEnd
 from tests.support.store import BROKEN, LANE, MODEL, Records
 from worker.maintenance.passes import log_ends
 
 
-def told(records: Records) -> dict[str, Report]:
-    return {report.job: report for report in records.run(metrics.ended())}
+def told(records: Records) -> dict[str, JobEnd]:
+    return {report.job: report for report in records.run(metrics.job_ends())}
 
 
 def test_nothing_is_kept_of_an_end_that_nobody_reads(records: Records) -> None:

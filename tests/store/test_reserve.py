@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from shared.store import admission, claims
 from shared.store.admission import Submitted
-from shared.store.memory import holding, memory
+from shared.store.headroom import holding, memory
 from shared.store.script import Store
 from tests.support.store import PRINT, Records, answer
 

@@ -5,7 +5,7 @@ import pytest
 from shared.batch import LineProblem
 from shared.job import JobView
 from shared.store import admission, batches, jobs
-from shared.store.memory import holding
+from shared.store.headroom import holding
 from tests.support.hooks import endpoint, told_to
 from tests.support.store import BROKEN, Records, answer
 from tests.support.stored_batches import BATCH, create, take, upload

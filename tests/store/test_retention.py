@@ -1,7 +1,7 @@
 """Nothing stays for ever: after a whole life of jobs every key has a time to live, or a reason."""
 
 from shared.store.keys import INTAKE, channel
-from shared.store.workers import lead
+from shared.store.maintenance import lead
 from tests.support.store import BROKEN, FAILURE, LANE, Records
 
 PICTURES = tuple(c * 64 for c in "def")
@@ -12,7 +12,7 @@ FOR_EVER = {"sl3:lanes", "sl3:upkeep", f"sl3:lane:{LANE}", f"sl3:lane:{INTAKE}"}
 def live_and_end(records: Records) -> None:
     """Every way a job can come in and end."""
     records.beat()
-    lead(records.store, "courier_1", 60_000)
+    records.store.run(lead("courier_1", 60_000))
     keyed = {"idempotency": "key", "body_digest": "body"}
     records.post(records.placing("first"), **keyed)
     succeeded = records.claim()

@@ -4,7 +4,7 @@ import pytest
 
 from shared.store import jobs
 from shared.store.claims import Claim, within
-from shared.store.fleet import fleet
+from shared.store.workers import fleet
 from tests.support.store import LANE, Records
 
 SLOTS = 6

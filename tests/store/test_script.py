@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
-from shared.store import jobs, workers
+from shared.store import jobs, maintenance
 from shared.store.admission import submit
 from shared.store.claims import published
 from shared.store.script import AsyncStore, LoopStore, Script, ScriptCall, Store, connect, connect_async
@@ -116,8 +116,8 @@ def nowhere() -> Store:
     "use",
     [
         lambda store: store.run(jobs.lane(SETTINGS, "model.m")),
-        lambda store: workers.lead(store, "courier_1", 1000),
-        workers.backlog,
+        lambda store: store.run(maintenance.lead("courier_1", 1000)),
+        maintenance.backlog,
         lambda store: published(store, "run_1"),
     ],
 )

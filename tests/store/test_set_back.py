@@ -6,7 +6,7 @@ from shared.api_keys import ApiKey
 from shared.estimate import Lane
 from shared.job import Times
 from shared.settings import QueueSettings
-from shared.store import api_keys, batches, jobs, webhook_deliveries, workers
+from shared.store import api_keys, batches, jobs, maintenance, webhook_deliveries, workers
 from shared.store.constants import GRACE_ROUNDS
 from shared.store.script import Store
 from tests.support.hooks import ended, taken
@@ -59,9 +59,9 @@ def hesitant(store: Store) -> Records:
 
 
 def test_a_courier_that_is_gone_does_not_lead_until_the_former_clock_comes_by(records: Records) -> None:
-    assert workers.lead(records.store, "courier_1", AHEAD_S * 1000)
+    assert records.store.run(maintenance.lead("courier_1", AHEAD_S * 1000))
     put_right(records)
-    assert workers.lead(records.store, "courier_2", 3000)
+    assert records.store.run(maintenance.lead("courier_2", 3000))
 
 
 def test_dead_workers_are_spared_no_longer_than_behind_an_outage(records: Records) -> None:

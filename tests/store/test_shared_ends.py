@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.store import upkeep, webhook_endpoints
+from shared.store import maintenance, webhook_endpoints
 from shared.store.script import Store
 from shared.webhooks import Endpoint
 from tests.support.store import BROKEN, Records, answer
@@ -24,7 +24,7 @@ def shared(records: Records) -> list[str]:
 def finish(records: Records) -> int:
     """Writes all ends; how many calls it took."""
     calls = 1
-    while records.run(upkeep.finish(records.settings)):
+    while records.run(maintenance.finish(records.settings)):
         calls += 1
     return calls
 

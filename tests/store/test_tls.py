@@ -14,8 +14,7 @@ from shared.store import jobs
 from shared.store.nudges import AsyncNudger, Nudger
 from shared.store.script import connect, connect_async
 from shared.store.server import probe
-from shared.store.wakeups import Wakeups
-from shared.store.worker_wakeup import WorkerWakeup
+from shared.store.wakeups import Wakeups, WorkerWakeup
 from tests.support.redis_server import RedisServer
 from tests.support.store import LANE
 from tests.support.tls import Certificates, certificates, tls_front

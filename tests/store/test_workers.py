@@ -9,8 +9,9 @@ from shared.settings import QueueSettings
 from shared.store import jobs
 from shared.store.headroom import writable
 from shared.store.keys import INTAKE
+from shared.store.maintenance import backlog, lead
 from shared.store.script import Store
-from shared.store.workers import backlog, beat, lead
+from shared.store.workers import beat
 from tests.support.clock import Clock
 from tests.support.store import LANE, PRINT, SETTINGS, Records
 
@@ -158,13 +159,13 @@ def test_a_repeated_beat_changes_nothing(records: Records) -> None:
 
 
 def test_one_courier_leads_until_it_stops_asking(records: Records) -> None:
-    assert lead(records.store, "courier_1", 60_000)
-    assert not lead(records.store, "courier_2", 60_000)
-    assert lead(records.store, "courier_1", 60_000)
+    assert records.store.run(lead("courier_1", 60_000))
+    assert not records.store.run(lead("courier_2", 60_000))
+    assert records.store.run(lead("courier_1", 60_000))
     assert 0 < records.client.pttl("sl3:leader") <= 60_000
     records.client.delete("sl3:leader")
-    assert lead(records.store, "courier_2", 60_000)
-    assert not lead(records.store, "courier_1", 60_000)
+    assert records.store.run(lead("courier_2", 60_000))
+    assert not records.store.run(lead("courier_1", 60_000))
 
 
 def test_the_backlog_counts_every_lane(records: Records) -> None:

@@ -24,8 +24,7 @@ from shared.blobs import Blobs
 from shared.metrics.reporter import CountReporter
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
-from shared.store.headroom import Headroom
-from shared.store.memory import Charges, Memory
+from shared.store.headroom import Charges, Headroom, Memory
 from shared.store.script import connect, connect_async
 from tests.support.fake_service import Desk
 

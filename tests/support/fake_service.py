@@ -21,7 +21,7 @@ from shared.job import EVERYTHING, CacheWord, Event, Filter, JobView, Page
 from shared.models import Model
 from shared.request import Request
 from shared.result import Choice, JobError, Result, Usage
-from shared.store.fleet import CLASSES
+from shared.store.workers import CLASSES
 
 CREATED_MS = 1_760_000_000_000
 IDLE = Lane(ready=0, loading=0, queued=0, running=0, now_ms=0)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from shared.store.library import BASE, FOLDER
+from shared.store.script import BASE, FOLDER
 
 _HEADER = re.compile(
     r"((?:^--[^\n]*\n)*)^(?:transition|hot)\('(\w+)', (?:'[^']*'(?:\s*\.\. '[^']*')*, )?\{([^}]*)\}, "

@@ -6,7 +6,7 @@ from shared import ids
 from shared.models import Model
 from shared.result import Choice, JobError, Piece, Result, Usage
 from shared.settings import Settings
-from shared.store import claims, jobs, upkeep, workers
+from shared.store import claims, jobs, maintenance, workers
 from shared.store.admission import Placing, admit
 from shared.store.keys import INTAKE
 from shared.store.script import Store
@@ -93,7 +93,7 @@ class Hand:
     def let_pass(self, seconds: float) -> None:
         """Act as maintenance that much later: due jobs begin, late ones end."""
         later = self.store.client.time()[0] * 1000 + round(seconds * 1000)
-        for call in (upkeep.due(), upkeep.expire(self.settings)):
+        for call in (maintenance.due(), maintenance.expire(self.settings)):
             self.store.run(replace(call, arguments={**call.arguments, "now": later}))
 
     def fail(self, claim: claims.Claim, code: str, message: str, param: str | None = None) -> str:

@@ -18,10 +18,10 @@ from shared.store import (
     audit,
     claims,
     files,
+    headroom,
     jobs,
-    memory,
+    maintenance,
     models,
-    upkeep,
     webhook_deliveries,
     workers,
 )
@@ -140,7 +140,7 @@ class Records:
 
     def try_claim(self, **how: Any) -> Claim | None:
         """Claim, asking again where the store says so, as workers do."""
-        return claims.take(self, self.claiming(**how))
+        return claims.take(self.run, self.claiming(**how))
 
     def claim_within(self, slots: int, **how: Any) -> Claim | Again | Full | None:
         """Claim as a model worker whose claims may take `slots` rows."""
@@ -187,7 +187,7 @@ class Records:
         return self.run(claims.rescue(self.settings))
 
     def due(self) -> list[str]:
-        return self.run(upkeep.due())
+        return self.run(maintenance.due())
 
     def audit(self) -> dict[str, int]:
         """One walk over every key: what was mended, and which keys are not known."""
@@ -196,16 +196,16 @@ class Records:
 
     def finish(self) -> None:
         """The ends of all jobs that share a run are written."""
-        while self.run(upkeep.finish(self.settings)):
+        while self.run(maintenance.finish(self.settings)):
             pass
 
     def fold(self) -> None:
         """What has expired is taken off its callers' accounts."""
-        while self.run(memory.fold()):
+        while self.run(headroom.fold()):
             pass
 
     def expire(self) -> list[str]:
-        return self.run(upkeep.expire(self.settings))
+        return self.run(maintenance.expire(self.settings))
 
     def errand(self, room: int = 16, token: str = "") -> webhook_deliveries.DueDelivery | None:
         """The webhook call that a courier with `room` free threads gets."""
@@ -227,7 +227,7 @@ class Records:
         return self.run(webhook_deliveries.delivery_result(self.settings, errand, tried, delay_s=delay_s))
 
     def pause(self, *, paused: bool = True) -> None:
-        self.run(upkeep.pause(LANE, paused=paused))
+        self.run(models.pause(LANE, paused=paused))
 
     def drain(self) -> None:
         self.run(models.drain(LANE))
@@ -241,10 +241,10 @@ class Records:
     def sweep(self) -> int:
         """Maintenance ends work that waits since before its model was removed; returns how much."""
         ended = 0
-        for lane, generation in self.run(models.registered()).removing.items():
+        for lane, generation in self.run(models.registrations()).removing.items():
             cursor, done = 0, None
             while done is None:
-                cursor, jobs = models.unended(self.store, cursor)
+                cursor, jobs = models.open_jobs(self.store, cursor)
                 done = None if cursor else generation
                 ended += self.run(models.sweep(self.settings, lane, jobs, done))
         return ended
@@ -318,7 +318,7 @@ class Records:
         return sum(state.get(count, 0) for count in WAITING)
 
     def lane_state(self, lane: str = LANE) -> dict[str, Any]:
-        return workers.lane_state(self.store, lane)
+        return maintenance.lane_state(self.store, lane)
 
     def change_lane(self, **fields: Any) -> None:
         """Sets counts and facts of a lane."""

@@ -87,7 +87,7 @@ class Intake:
         """Claim the next job that waits for its inputs."""
         call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
         try:
-            return take(self.store, call)
+            return take(self.store.run, call)
         except Unavailable as error:
             # Waiting jobs are nudged for again.
             log.warning("fetches wait: %s", error.message)

@@ -13,10 +13,10 @@ from shared.errors import Unavailable
 from shared.log_throttle import LogThrottle
 from shared.metrics.counters import UPKEEP
 from shared.settings import Settings
-from shared.store.memory import Eviction, memory
+from shared.store.headroom import EvictionWarning, memory
+from shared.store.maintenance import lead
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from shared.store.workers import lead
 from worker.maintenance.passes import Pass, log_ends, passes
 
 log = logging.getLogger("worker.maintenance")
@@ -35,7 +35,7 @@ class MaintenanceLeader:
         # An object store may hang.
         collect = partial(self._guarded, "collected", self._passes["collected"])
         self._passes["collected"] = BackgroundPass("collected", collect)
-        self._eviction = Eviction()
+        self._eviction_warning = EvictionWarning()
         self._throttles = defaultdict[str, LogThrottle](LogThrottle)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="upkeep", daemon=True)
@@ -57,7 +57,7 @@ class MaintenanceLeader:
     def _loop(self) -> None:
         hold_ms = int(HOLD_ROUNDS * self._pause_s * 1000)
         while not self._stopping.wait(self._pause_s):
-            if self._guarded("lead", lambda: lead(self._store, self._courier, hold_ms)):
+            if self._guarded("lead", lambda: self._store.run(lead(self._courier, hold_ms))):
                 counts = {name: count for name, count in self.run_once().items() if count}
                 if counts:
                     log.info("maintenance: %s", counts)
@@ -65,7 +65,7 @@ class MaintenanceLeader:
                 self._guarded("memory", self._check_memory)
 
     def _check_memory(self) -> int:
-        self._eviction.see(self._store.run(memory()))
+        self._eviction_warning.check(self._store.run(memory()))
         return 0
 
     def _guarded(self, name: str, run: Pass) -> int:

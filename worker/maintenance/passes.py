@@ -8,14 +8,13 @@ from shared.blobs import Blobs
 from shared.settings import Settings
 from shared.store.audit import audit, scan
 from shared.store.claims import rescue
-from shared.store.memory import fold
+from shared.store.headroom import fold
+from shared.store.maintenance import AT_ONCE, backlog, due, expire, finish
 from shared.store.metrics import AT_ONCE as REPORTS_AT_ONCE
-from shared.store.metrics import Report, ended
-from shared.store.models import registered, sweep, unended
+from shared.store.metrics import JobEnd, job_ends
+from shared.store.models import open_jobs, registrations, sweep
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from shared.store.upkeep import AT_ONCE, due, expire, finish
-from shared.store.workers import backlog
 from shared.telemetry.logs import fields
 from worker.maintenance.collect import BlobCollector
 
@@ -35,7 +34,7 @@ class ModelRemoval:
 
     def end_waiting(self) -> int:
         """End waiting work for one round; returns how much ended."""
-        removals = self._store.run(registered()).removing
+        removals = self._store.run(registrations()).removing
         self._walks = {removal: self._walks.get(removal, 0) for removal in removals.items()}
         until, total = time.monotonic() + LONGEST_S, 0
         for removal in sorted(removals.items()):
@@ -44,7 +43,7 @@ class ModelRemoval:
         return total
 
     def _step(self, lane: str, generation: str) -> int:
-        cursor, jobs = unended(self._store, self._walks[lane, generation])
+        cursor, jobs = open_jobs(self._store, self._walks[lane, generation])
         self._walks[lane, generation] = cursor
         if not cursor:
             del self._walks[lane, generation]
@@ -176,7 +175,7 @@ def log_ends(store: Store) -> int:
         return 0
     total = 0
     for _ in range(REPORT_CALLS):
-        reports = store.run(ended())
+        reports = store.run(job_ends())
         for report in reports:
             _log_end(report)
         total += len(reports)
@@ -185,7 +184,7 @@ def log_ends(store: Store) -> int:
     return total
 
 
-def _log_end(report: Report) -> None:
+def _log_end(report: JobEnd) -> None:
     usage = report.usage
     # A run that serves several jobs may have begun before this one was created.
     began_ms = report.ended_ms if report.started_ms is None else max(report.started_ms, report.created_ms)

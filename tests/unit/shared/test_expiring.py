@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from shared.store.headroom import LEAST_S, UNKNOWN_S, Trend
-from shared.store.memory import HOUR_S, Expiring
+from shared.store.headroom import HOUR_S, LEAST_S, UNKNOWN_S, Expiring, Trend
 
 
 @pytest.mark.parametrize(

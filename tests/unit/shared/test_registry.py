@@ -8,14 +8,14 @@ import pytest
 from shared.errors import CallerError
 from shared.models import Model, Models
 from shared.registry import Registry, added
-from shared.store.models import Registered
+from shared.store.models import Registrations
 
 FIRST, SECOND, NEW = (Model(id=f"org/{name}", engine="echo") for name in ("first", "second", "new"))
 
 
-def found(*rows: Model, removed: tuple[Model, ...] = ()) -> Registered:
+def found(*rows: Model, removed: tuple[Model, ...] = ()) -> Registrations:
     written = {row.lane: row.model_dump_json(exclude_defaults=True) for row in rows}
-    return Registered(written, frozenset(model.lane for model in removed), {})
+    return Registrations(written, frozenset(model.lane for model in removed), {})
 
 
 @pytest.fixture

@@ -21,13 +21,11 @@ from shared.store import (
     batches,
     claims,
     files,
-    fleet,
     headroom,
     jobs,
-    memory,
+    maintenance,
     metrics,
     models,
-    upkeep,
     webhook_deliveries,
     webhook_endpoints,
     webhook_events,
@@ -35,8 +33,7 @@ from shared.store import (
 )
 from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
-from shared.store.library import FOLDER, LIBRARY, Library
-from shared.store.script import Script, ScriptCall, Store, T
+from shared.store.script import FOLDER, LIBRARY, Library, Script, ScriptCall
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Endpoint, EndpointUpdate, Notice, Webhook
 from tests.support.functions import code, functions, helpers, sources
@@ -68,17 +65,6 @@ PROBLEM = LineProblem("empty_file", "m", 1, "p")
 OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
 FILTER = Filter("failed", "m", "batch", since=1, until=2, metadata={"k": "v"})
 KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=3, max_queued=4, retain_s=5)
-
-
-class Taken(Store):
-    """Keeps calls instead of running them."""
-
-    def __init__(self) -> None:
-        self.calls: list[ScriptCall] = []
-
-    def run(self, call: ScriptCall[T]) -> T:
-        self.calls.append(call)
-        return call.parse("")
 
 
 def calls() -> Iterator[ScriptCall]:
@@ -130,18 +116,18 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield files.doom(["d"])
     yield audit.set_aside()
     yield api_keys.by(OPERATOR, "record.forget", "run_1", audit.forget("run_1"))
-    yield memory.memory()
+    yield headroom.memory()
     yield headroom.writable(SETTINGS)
-    yield memory.holding("anyone")
-    yield memory.fold()
+    yield headroom.holding("anyone")
+    yield headroom.fold()
     yield metrics.count("process", 1, [("series", 1.0)])
     yield metrics.counts()
-    yield upkeep.due()
-    yield metrics.ended()
-    yield upkeep.expire(SETTINGS)
-    yield upkeep.finish(SETTINGS)
-    yield api_keys.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
-    yield models.registered()
+    yield maintenance.due()
+    yield metrics.job_ends()
+    yield maintenance.expire(SETTINGS)
+    yield maintenance.finish(SETTINGS)
+    yield api_keys.by(OPERATOR, "model.pause", "m", models.pause("model.m", paused=True))
+    yield models.registrations()
     yield api_keys.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
     yield api_keys.by(OPERATOR, "model.drain", "m", models.drain("model.m"))
     yield api_keys.by(OPERATOR, "model.remove", "m", models.remove("model.m"))
@@ -215,10 +201,8 @@ def of_workers() -> Iterator[ScriptCall]:
     yield workers.beat(
         SETTINGS, worker="w", lane="model.m", state="ready", row="{}", facts={}, record={"host": "h"}
     )
-    yield fleet.fleet(SETTINGS, ["model.m"])
-    taken = Taken()
-    workers.lead(taken, "courier_1", 1000)
-    yield from taken.calls
+    yield workers.fleet(SETTINGS, ["model.m"])
+    yield maintenance.lead("courier_1", 1000)
 
 
 def used(source: str) -> set[str]:
@@ -284,4 +268,4 @@ def test_every_function_has_its_transition() -> None:
 
 def test_arguments_left_out_are_not_sent_as_null() -> None:
     call = claims.give_back(SETTINGS, CLAIM, reason="r", error=None)
-    assert {"spend", "failure"} & set(json.loads(call.argv[2])) == set()
+    assert {"spend", "failure"} & set(json.loads(call.command[3])) == set()

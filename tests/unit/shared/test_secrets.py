@@ -10,7 +10,7 @@ from shared.settings import Settings, fields
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect
 from shared.store.server import probe
-from shared.store.worker_wakeup import WorkerWakeup
+from shared.store.wakeups import WorkerWakeup
 from tests.support.ports import free_port
 from worker.celery_app import make_app
 

@@ -106,11 +106,11 @@ def server(
     *,
     compatible: tuple[int, ...] = (7, 0),
     keeps: bool = True,
-    evicts: bool = False,
+    policy: str = "noeviction",
     cluster: bool = False,
     replica: bool = False,
 ) -> Server:
-    return Server("Redis", ".".join(map(str, compatible)), compatible, keeps, evicts, cluster, replica)
+    return Server("Redis", ".".join(map(str, compatible)), compatible, keeps, policy, cluster, replica)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_server_that_cannot_hold_the_queue_is_refused(given: Server, reason: str
 
 
 def test_server_that_may_lose_jobs_is_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
-    check_server(server(keeps=False, evicts=True))
+    check_server(server(keeps=False, policy="allkeys-lru"))
 
     lines = capsys.readouterr().out.splitlines()
     assert ["appendonly yes" in lines[0], "noeviction" in lines[1]] == [True, True]

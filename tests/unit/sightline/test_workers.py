@@ -15,10 +15,9 @@ from shared.errors import Unavailable
 from shared.models import Model, Models
 from shared.registry import Registry
 from shared.settings import RedisSettings, Settings
-from shared.store.fleet import fleet
-from shared.store.models import Registered
+from shared.store.models import Registrations
 from shared.store.script import Store, connect
-from shared.store.workers import State, beat
+from shared.store.workers import State, beat, fleet
 from sightline.exits import CommandError, Exit
 from sightline.serving import workers as module
 from sightline.serving.child import Command
@@ -60,12 +59,12 @@ class Stage:
     async def end(self, child: Any) -> None:
         self.running.remove(child.command)
 
-    def run(self, call: Any) -> Registered:
+    def run(self, call: Any) -> Registrations:
         """The store that has the models, and nothing to say of workers."""
         if call.script.name != "models":
             raise Unavailable("store_unavailable", "")
         rows = {model.lane: model.model_dump_json(exclude_defaults=True) for model in self.added}
-        return Registered(rows, frozenset(model.lane for model in self.removed), {})
+        return Registrations(rows, frozenset(model.lane for model in self.removed), {})
 
     def names(self) -> list[str]:
         return [command.name for command in self.running]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.store.gathering import LARGEST, Gathering
+from shared.store.script import Pipelining
 
 
 class Exchange:
@@ -30,10 +30,10 @@ async def under_way(exchange: Exchange) -> None:
 
 async def test_callers_that_come_during_an_exchange_share_the_next_one_and_get_their_own_answers() -> None:
     exchange = Exchange()
-    gathering = Gathering(exchange)
-    first = asyncio.create_task(gathering.ask(1))
+    pipelining = Pipelining(exchange)
+    first = pipelining.send(1)
     await under_way(exchange)
-    others = [asyncio.create_task(gathering.ask(n)) for n in (2, 3, 4)]
+    others = [pipelining.send(n) for n in (2, 3, 4)]
     await asyncio.sleep(0)
     exchange.go.set()
 
@@ -44,8 +44,8 @@ async def test_callers_that_come_during_an_exchange_share_the_next_one_and_get_t
 async def test_one_callers_error_is_not_its_neighbours() -> None:
     exchange = Exchange(2)
     exchange.go.set()
-    gathering = Gathering(exchange)
-    answers = await asyncio.gather(*(gathering.ask(n) for n in (1, 2, 3)), return_exceptions=True)
+    pipelining = Pipelining(exchange)
+    answers = await asyncio.gather(*(pipelining.send(n) for n in (1, 2, 3)), return_exceptions=True)
 
     assert [answers[0], answers[2]] == [10, 30]
     with pytest.raises(ValueError, match="2"):
@@ -54,14 +54,14 @@ async def test_one_callers_error_is_not_its_neighbours() -> None:
 
 async def test_a_caller_who_hangs_up_leaves_the_others_their_answers() -> None:
     exchange = Exchange()
-    gathering = Gathering(exchange)
-    leaving, staying = asyncio.create_task(gathering.ask(1)), asyncio.create_task(gathering.ask(2))
+    pipelining = Pipelining(exchange)
+    leaving, staying = pipelining.send(1), pipelining.send(2)
     await under_way(exchange)
     leaving.cancel()
     exchange.go.set()
 
     assert await staying == 20
-    assert await gathering.ask(3) == 30
+    assert await pipelining.send(3) == 30
 
 
 async def test_an_exchange_that_fails_costs_nobody_who_waits_for_the_next_one() -> None:
@@ -73,10 +73,10 @@ async def test_an_exchange_that_fails_costs_nobody_who_waits_for_the_next_one() 
             raise ArithmeticError("nobody thought of it")
         return replies
 
-    gathering = Gathering(at_first_broken)
-    first = asyncio.create_task(gathering.ask(1))
+    pipelining = Pipelining(at_first_broken)
+    first = pipelining.send(1)
     await under_way(exchange)
-    later = asyncio.create_task(gathering.ask(2))
+    later = pipelining.send(2)
     await asyncio.sleep(0)
     exchange.go.set()
 
@@ -88,11 +88,15 @@ async def test_an_exchange_that_fails_costs_nobody_who_waits_for_the_next_one() 
 async def test_a_crowd_is_sent_in_exchanges_of_a_bounded_size() -> None:
     exchange = Exchange()
     exchange.go.set()
-    gathering = Gathering(exchange)
-    crowd = range(2 * LARGEST + 1)
+    pipelining = Pipelining(exchange)
+    crowd = range(2 * Pipelining.LARGEST + 1)
 
-    assert await asyncio.gather(*(gathering.ask(n) for n in crowd)) == [10 * n for n in crowd]
-    assert [len(batch) for batch in exchange.batches] == [LARGEST, LARGEST, 1]
+    assert await asyncio.gather(*(pipelining.send(n) for n in crowd)) == [10 * n for n in crowd]
+    assert [len(batch) for batch in exchange.batches] == [
+        Pipelining.LARGEST,
+        Pipelining.LARGEST,
+        1,
+    ]
 
 
 async def test_nobody_waits_for_ever_on_an_exchange_that_broke() -> None:
@@ -100,20 +104,20 @@ async def test_nobody_waits_for_ever_on_an_exchange_that_broke() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await Gathering(broken).ask(1)
+        await Pipelining(broken).send(1)
 
 
 async def test_a_process_that_stops_leaves_no_exchange_under_way_and_begins_none() -> None:
     exchange = Exchange()
-    gathering = Gathering(exchange)
-    asked = asyncio.create_task(gathering.ask(1))
+    pipelining = Pipelining(exchange)
+    asked = pipelining.send(1)
     await under_way(exchange)
 
-    await gathering.aclose()
+    await pipelining.aclose()
 
     with pytest.raises(asyncio.CancelledError):
         await asked
     with pytest.raises(asyncio.CancelledError):
-        await gathering.ask(2)
+        await pipelining.send(2)
     assert exchange.batches == [[1]]
     assert asyncio.all_tasks() == {asyncio.current_task()}

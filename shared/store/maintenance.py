@@ -1,0 +1,54 @@
+"""Maintenance: who leads it, due work goes into line, late jobs end, ends of shared runs are written."""
+
+import json
+from typing import Any
+
+from shared.settings import Settings
+from shared.store.constants import constants
+from shared.store.keys import PREFIX
+from shared.store.script import Script, ScriptCall, Store, store_errors
+from shared.store.views import WAITING
+
+LEAD, DUE, EXPIRE, FINISH = Script("lead"), Script("due"), Script("expire"), Script("finish")
+AT_ONCE = 100
+"""Jobs or runs that one round moves."""
+PIECE = 40
+"""Jobs ended, and targets told of it, in one call: under a millisecond of the store's thread."""
+
+
+def lead(courier: str, hold_ms: int) -> ScriptCall[bool]:
+    """Whether this courier leads the maintenance passes for the next `hold_ms`."""
+    return ScriptCall(LEAD, {"courier": courier, "hold_ms": hold_ms}, bool)
+
+
+def due() -> ScriptCall[list[str]]:
+    """Put work in line whose time has come; returns the lanes to nudge."""
+    return ScriptCall(DUE, {"limit": AT_ONCE}, lambda reply: reply)
+
+
+def expire(settings: Settings) -> ScriptCall[list[str]]:
+    """End the jobs whose deadline has passed; returns their ids."""
+    return ScriptCall(EXPIRE, {"limit": AT_ONCE}, lambda reply: reply, constants=constants(settings))
+
+
+def finish(settings: Settings) -> ScriptCall[int]:
+    """Write ends of jobs that joined a run, a piece of them; returns how many runs have more."""
+    return ScriptCall(FINISH, {"budget": PIECE}, int, constants=constants(settings))
+
+
+def backlog(store: Store) -> dict[str, int]:
+    """How much work waits, by lane, without lanes that are paused or removed. Raises Unavailable."""
+    with store_errors():
+        lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
+        states = {lane: lane_state(store, lane) for lane in lanes}
+    return {
+        lane: sum(state.get(count, 0) for count in WAITING)
+        for lane, state in states.items()
+        if state and "paused" not in state and "removed" not in state
+    }
+
+
+def lane_state(store: Store, lane: str) -> dict[str, Any]:
+    """Counts, marks and measurements of a lane (`functions/lanes.lua`); empty where nothing is known."""
+    state: dict[str, Any] = json.loads(store.client.hget(f"{PREFIX}lane:{lane}", "q") or "{}")
+    return state
