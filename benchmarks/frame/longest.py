@@ -1,7 +1,7 @@
 """Measure: how long one call of each function held the record store, by the server's own slow log.
 
-The server counts wall-clock time: on a busy machine it includes the time in which other processes had the core.
-Its histograms of latency are exact, but know all functions as one command.
+The server counts wall-clock time: on a busy machine that includes the time in which other processes had the
+core. Its histograms of latency know all functions as one command.
 """
 
 import re
@@ -49,4 +49,6 @@ def _read(client: Any) -> list[Mapping[str, Any]]:
 
 def table(ms: Mapping[str, float]) -> str:
     """For a person, a line each."""
-    return "\n".join([f"{'longest call of a function':32}{'ms':>8}", *(f"{n:32}{x:8.2f}" for n, x in ms.items())])
+    return "\n".join(
+        [f"{'longest call of a function':32}{'ms':>8}", *(f"{n:32}{x:8.2f}" for n, x in ms.items())]
+    )
