@@ -24,19 +24,23 @@ PAUSE_S = 0.2
 PATIENCE_S = 90.0
 """Deliveries are waited for until none arrived for so long: more than a courier's lease of a call."""
 BREAK = """
-local unended = redis.call('ZRANGE', 'sl3:deadlines', 0, -1)
-if #unended == 0 then return false end
-local victim = tonumber(ARGV[1])
-local target = unended[victim % #unended + 1]
-local jobs, run = {target}, cjson.decode(redis.call('HGET', 'sl3:' .. target, 'r') or '{}').run
+local function record(id)
+  local ok, fields = pcall(cjson.decode, redis.call('HGET', 'sl3:' .. id, 'r') or '{}')
+  return ok and fields or {}
+end
+local unended, victim = redis.call('ZRANGE', 'sl3:deadlines', 0, -1), tonumber(ARGV[1])
+local target = unended[victim % math.max(#unended, 1) + 1]
+if not target then return false end
+local jobs, run = {target}, record(target).run
 if run and victim % 2 == 1 then
   target = run
-  for _, kind in ipairs({':live', ':holders'}) do
-    for _, job in ipairs(redis.call('SMEMBERS', 'sl3:' .. run .. kind)) do table.insert(jobs, job) end
+  table.insert(jobs, record(run).job)
+  for _, set in ipairs({':live', ':holders'}) do
+    for _, job in ipairs(redis.call('SMEMBERS', 'sl3:' .. run .. set)) do table.insert(jobs, job) end
   end
-  table.insert(jobs, cjson.decode(redis.call('HGET', 'sl3:' .. run, 'r') or '{}').job or '')
 end
 local fields = redis.call('HKEYS', 'sl3:' .. target)
+if #fields == 0 then return false end
 table.sort(fields)
 local field = fields[math.floor(victim / 2) % #fields + 1]
 redis.call('HSET', 'sl3:' .. target, field, '{')
