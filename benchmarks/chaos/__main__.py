@@ -11,7 +11,7 @@ import secrets
 import textwrap
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +95,7 @@ async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: co
         ):
             await saboteur.run(plan(seed, jobs, LEASE_S), all_asked)
             say(f"the last fault has passed; {history.open} questions have no answer yet")
-            await _while_any_ends(asyncio.gather(asking, *operations.polls), history)
+            await _while_any_ends([asking, *operations.polls], history)
             say("the last deliveries")
             await operations.until_told()
         say("the last reading")
@@ -147,14 +147,14 @@ async def _ask_all(
         all_asked.set()
 
 
-async def _while_any_ends(asking: asyncio.Future[Any], history: History) -> None:
+async def _while_any_ends(asking: Collection[asyncio.Task[None]], history: History) -> None:
     """Until all have their answers, or none came for PATIENCE_S; questions without one are stuck."""
-    before = history.open + 1
-    while not asking.done() and history.open < before:
+    before, waiting = history.open + 1, set(asking)
+    while waiting and history.open < before:
         before = history.open
-        await asyncio.wait({asking}, timeout=PATIENCE_S)
-    if asking.done():
-        asking.result()
+        _, waiting = await asyncio.wait(waiting, timeout=PATIENCE_S)
+    for task in set(asking) - waiting:
+        task.result()
 
 
 async def _report(history: History, saboteur: Saboteur, say: command.Say) -> None:

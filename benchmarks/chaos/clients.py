@@ -236,11 +236,13 @@ class Client:
         return self._story.missing
 
     def _has_failed(self, reply: httpx.Response) -> bool:
-        """Whether the job of a call that waits ended with an error that a fault may cause."""
+        """Whether a call's job ended with an error that a fault may cause, or its record is gone."""
         error = _error_of(reply)
-        if failed := error.get("code") in FAILURES:
-            self._story.ends.add(End("failed", f"{error['code']}: {error['message']}"))
-        return failed
+        code = error.get("code")
+        if code in FAILURES:
+            self._story.ends.add(End("failed", f"{code}: {error['message']}"))
+        self._story.missing |= code == "result_expired"
+        return code in FAILURES or self._story.missing
 
     def _flaw(self, reply: httpx.Response) -> None:
         self._story.flaws.append(f"answered {reply.status_code} {reply.text[:200]}")

@@ -1,5 +1,7 @@
 """`make chaos` in small: the same processes, faults, clients and checker."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.chaos import services as chaos_services
@@ -38,7 +40,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_process_s_death_loses_doubles_or_strands_a_job_or_tears_a_stream() -> None:
     outcome = run(JOBS, PER_S, SEED, print)
     verdict = outcome.verdict
-    expected = {"model_removed": verdict.model_removed, "record_lost": verdict.record_lost}
-    assert verdict == Verdict(jobs=JOBS + round(JOBS * BURST_SHARE), **expected)
+    jobs = JOBS + round(JOBS * BURST_SHARE)
+    assert replace(verdict, model_removed=0, record_lost=0) == Verdict(jobs=jobs)
     assert {"submit", "claim", "settle"} <= outcome.longest_ms.keys()
     assert {fault.kind for fault in outcome.landed} == set(DECK)
