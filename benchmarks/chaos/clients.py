@@ -60,6 +60,13 @@ class Reading:
         self.last, self.text, self.over = 0, "", False
 
 
+def note_failure(story: Story, error: dict[str, Any]) -> bool:
+    """Whether this is an error with which a fault may end a job; then it is the story's end."""
+    if failed := error.get("code") in FAILURES:
+        story.ends.add(End("failed", f"{error['code']}: {error['message']}"))
+    return failed
+
+
 class Events(Reading):
     """A job's events, over several streams, each of which goes on after the last event."""
 
@@ -100,9 +107,11 @@ class Chat(Reading):
         async for event in events:
             if event.name == "error":
                 self._story.resumed += 1
+                self.over = note_failure(self._story, event.data.get("error", {}))
                 break
             if event.data == DONE:
                 self.over = True
+                self._story.ends.add(End("succeeded", self.text))
             else:
                 self.text += "".join(choice["delta"].get("content") or "" for choice in event.data["choices"])
         else:
@@ -136,12 +145,14 @@ class Client:
         self._story.ended_at = time.time()
 
     async def submit(self) -> str:
-        """Until it is accepted: the job."""
+        """Until it is accepted: the job, also one whose record was lost before its answer arrived."""
         question = self._story.question
         prompt = {"prompt": question.prompt} | ({"image": self._picture} if question.picture else {})
         async for reply in self._tries("POST", "/v1/jobs", json={"model": MODEL, "input": prompt}):
             if reply.status_code == 202:
                 return str(reply.json()["id"])
+            if self._has_failed(reply):
+                return next(iter(self._story.ids), "")
             self._flaw(reply)
         raise AssertionError
 
@@ -202,7 +213,6 @@ class Client:
             except httpx.TransportError:
                 self._story.resumed += 1
             if chat.over:
-                self._story.ends.add(End("succeeded", chat.text))
                 return
             await self._pause()
 
@@ -238,11 +248,8 @@ class Client:
     def _has_failed(self, reply: httpx.Response) -> bool:
         """Whether a call's job ended with an error that a fault may cause, or its record is gone."""
         error = _error_of(reply)
-        code = error.get("code")
-        if code in FAILURES:
-            self._story.ends.add(End("failed", f"{code}: {error['message']}"))
-        self._story.missing |= code == "result_expired"
-        return code in FAILURES or self._story.missing
+        self._story.missing |= error.get("code") == "result_expired"
+        return note_failure(self._story, error) or self._story.missing
 
     def _flaw(self, reply: httpx.Response) -> None:
         self._story.flaws.append(f"answered {reply.status_code} {reply.text[:200]}")

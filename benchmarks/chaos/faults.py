@@ -264,11 +264,17 @@ def _limit_memory(client: Any, kind: str) -> str:
     return str(before)
 
 
-def explain(stories: Iterable[Story], landed: Iterable[Landed]) -> None:
-    """Notes at each story which faults may have failed its job."""
+def explain(stories: Sequence[Story], landed: Iterable[Landed]) -> None:
+    """Notes at each story which faults may have failed its job.
+
+    One whose job's record was lost before an answer named it owns a broken one that nobody else owns.
+    """
     broken = {job for fault in landed for job in fault.jobs}
+    unowned = broken.difference(*(story.ids for story in stories))
     removals = [fault for fault in landed if fault.kind == "model_removed"]
     for story in stories:
+        if story.missing and not story.ids and unowned:
+            story.ids.add(unowned.pop())
         story.broken = story.ids & broken
         if story.life is not None:
             created, ended = story.life

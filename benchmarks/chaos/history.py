@@ -224,7 +224,7 @@ def _doubled(story: Story) -> str:
 
 
 def _stuck(story: Story) -> str:
-    if story.accepted_at is None:
+    if story.accepted_at is None and not story.missing:
         return "was never accepted"
     return "" if story.ends or story.missing else f"{sorted(story.ids)} did not end"
 

@@ -107,6 +107,23 @@ def test_a_fault_explains_failures_of_its_own_jobs_and_of_those_that_waited_at_i
     assert [story.removed for story in (hit, waited, later, early)] == [False, True, False, False]
 
 
+async def test_a_streamed_answer_whose_job_a_fault_failed_ends_with_its_error() -> None:
+    story = right()
+    story.ends, story.removed = set(), True
+    chat = Chat(story)
+    failure = {"error": {"code": "model_removed", "message": "gone"}}
+    await chat.read(sent([chunk("one two"), SentEvent(0, "error", failure)]))
+    assert (chat.over, counts(story)) == (True, {"model_removed": 1})
+
+
+def test_a_job_whose_record_was_lost_before_an_answer_named_it_is_not_stuck() -> None:
+    broken = Landed("record_broken", "job_7 r", None, 1.0, 1.0, frozenset({"job_7"}))
+    first, second = Story(QUESTION, missing=True), Story(QUESTION, missing=True)
+    explain([first, second], [broken])
+    assert counts(first, set()) == {"record_lost": 1}
+    assert counts(second, set()) == {"lost": 1}
+
+
 def test_the_longest_call_of_each_function_is_known_by_its_plain_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
