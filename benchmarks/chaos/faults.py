@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from benchmarks.chaos.history import Attempt, Story
+from benchmarks.chaos.history import Attempt, End, Story
 from benchmarks.chaos.operations import Operations
 from benchmarks.chaos.services import MODEL, ChaosServices
 from benchmarks.frame.longest import LongestCalls
@@ -71,6 +71,8 @@ ROOM_BYTES = 2**16
 """What a nearly full store may still take."""
 LOG_READ_S = 1.0
 """How often the record server's slow log is read."""
+ANSWER_LOST = End("succeeded", "")
+"""How a list shows a job that had ended when its run's record was lost; read alone it is 410."""
 REPORT = "chaos: "
 """How a line begins that a worker writes for the benchmark."""
 SUPERVISOR_S = 0.5
@@ -276,6 +278,9 @@ def explain(stories: Sequence[Story], landed: Iterable[Landed]) -> None:
         if story.missing and not story.ids and unowned:
             story.ids.add(unowned.pop())
         story.broken = story.ids & broken
+        if story.broken and ANSWER_LOST in story.ends:
+            story.ends.remove(ANSWER_LOST)
+            story.missing = True
         if story.life is not None:
             created, ended = story.life
             story.removed = any(

@@ -24,19 +24,15 @@ PAUSE_S = 0.2
 PATIENCE_S = 90.0
 """Deliveries are waited for until none arrived for so long: more than a courier's lease of a call."""
 BREAK = """
-local function record(id)
-  local ok, fields = pcall(cjson.decode, redis.call('HGET', 'sl3:' .. id, 'r') or '{}')
-  return ok and fields or {}
-end
 local unended, victim = redis.call('ZRANGE', 'sl3:deadlines', 0, -1), tonumber(ARGV[1])
 local target = unended[victim % math.max(#unended, 1) + 1]
 if not target then return false end
-local jobs, run = {target}, record(target).run
+local ok, job = pcall(cjson.decode, redis.call('HGET', 'sl3:' .. target, 'r') or '{}')
+local jobs, run = {target}, ok and job.run
 if run and victim % 2 == 1 then
-  target = run
-  table.insert(jobs, record(run).job)
-  for _, set in ipairs({':live', ':holders'}) do
-    for _, job in ipairs(redis.call('SMEMBERS', 'sl3:' .. run .. set)) do table.insert(jobs, job) end
+  target, jobs = run, {}
+  for _, id in ipairs(redis.call('ZRANGE', 'sl3:jobs:' .. job.caller, 0, -1)) do
+    if string.find(redis.call('HGET', 'sl3:' .. id, 'r') or '', run, 1, true) then table.insert(jobs, id) end
   end
 end
 local fields = redis.call('HKEYS', 'sl3:' .. target)

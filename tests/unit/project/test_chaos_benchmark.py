@@ -124,6 +124,14 @@ def test_a_job_whose_record_was_lost_before_an_answer_named_it_is_not_stuck() ->
     assert counts(second, set()) == {"lost": 1}
 
 
+def test_an_answer_lost_after_its_end_is_no_second_end() -> None:
+    story = right()
+    story.ends.add(End("succeeded", ""))
+    assert counts(story) == {"lost": 1, "doubled": 1}
+    explain([story], [Landed("record_broken", "run_1 r", None, 1.0, 1.0, frozenset({"job_1"}))])
+    assert counts(story) == {"record_lost": 1}
+
+
 def test_the_longest_call_of_each_function_is_known_by_its_plain_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
