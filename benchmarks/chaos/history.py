@@ -24,8 +24,14 @@ PICTURE_SIZE = (32, 24)
 PICTURE_WORD = "[32x24]"
 BURST_WORDS = 100
 """Words of a burst's question: long enough for its jobs to meet while it runs."""
-FAILURES = {"model_removed": "model_removed", "internal_error": "record_lost"}
-"""Errors with which a job may end if a fault hit its model or its record, and how such ends are counted."""
+FAILURES = {
+    "model_removed": "model_removed",
+    "internal_error": "record_lost",
+    "attempts_exhausted": "record_lost",
+}
+"""Errors with which a job may end if a fault hit its model or its record, and how such ends are counted. The
+last one is that of a request that no worker can read.
+"""
 EXAMPLES = 10
 """Findings that are quoted."""
 
@@ -93,8 +99,8 @@ class Story:
     @property
     def failures(self) -> set[End]:
         """Its ends with an error that a fault explains."""
-        causes = {"model_removed": self.removed, "internal_error": bool(self.broken)}
-        return {end for end in self.ends if causes.get(end.code)}
+        causes = {"model_removed": self.removed, "record_lost": bool(self.broken)}
+        return {end for end in self.ends if causes.get(FAILURES.get(end.code, ""))}
 
     def accept(self, reply: httpx.Response) -> None:
         """An answer may name the job."""
