@@ -46,7 +46,7 @@ FUNCTIONS = {
     "settle": "store_settle",
     "read, ended": "store_read",
 }
-WORST_ROUNDS, WORST_RUNS, SCALE_CALLS = 5, 2, 20
+WORST_ROUNDS, WORST_RUNS, SCALE_CALLS = 3, 2, 20
 WORST = {
     "claim of a shared run": "worst_claim",
     "settle of a shared run": "worst_settle",

@@ -69,6 +69,8 @@ OPERATIONS = ("record_broken", "model_removed", "burst")
 """Faults that hit no process: see `benchmarks.chaos.operations`."""
 ROOM_BYTES = 2**16
 """What a nearly full store may still take."""
+BREAK_TRIES, BREAK_PAUSE_S = 50, 0.1
+"""How often a job is looked for whose record can be broken, and how long between two looks."""
 LOG_READ_S = 1.0
 """How often the record server's slow log is read."""
 ANSWER_LOST = End("succeeded", "")
@@ -220,13 +222,22 @@ class Saboteur:
         elif fault.kind == "burst":
             await self._operations.burst()
         else:
-            async with self._store_is_hit:
-                at, broken = time.time(), await asyncio.to_thread(self._operations.break_record, fault.victim)
+            broken = await self._break_record(fault.victim)
             if broken is None:
                 self.missed += 1
                 return
             name, jobs = broken
         self.landed.append(Landed(fault.kind, name, None, at, time.time(), jobs))
+
+    async def _break_record(self, victim: int) -> tuple[str, frozenset[str]] | None:
+        """Of the first job that has not ended; None where none came for some seconds."""
+        for _ in range(BREAK_TRIES):
+            async with self._store_is_hit:
+                broken = await asyncio.to_thread(self._operations.break_record, victim)
+            if broken is not None:
+                return broken
+            await asyncio.sleep(BREAK_PAUSE_S)
+        return None
 
     async def _strike_store(self, kind: str, for_s: float) -> None:
         if kind == "redis_killed":

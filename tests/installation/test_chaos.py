@@ -13,7 +13,7 @@ from benchmarks.frame import services
 from sightline.serving.server import configuration
 from tests.support.ports import free_port
 
-JOBS, PER_S, SEED = 220, 12, 1
+JOBS, PER_S, SEED = 288, 12, 1
 """Long enough for every kind of fault once: one strikes each second."""
 
 
