@@ -25,6 +25,8 @@ from benchmarks.frame.statistics import ratio, stretches
 from benchmarks.frame.usage import CoreUsage
 from benchmarks.overhead import capacity, latency, throughput
 from benchmarks.overhead.services import WIDE, OverheadServices
+from benchmarks.store.probe import REQUEST, Probe, Samples, served, thread_s
+from benchmarks.worst.__main__ import Day, removal, shared_runs
 from shared.result import Piece
 from shared.store import admission, claims
 from shared.store.admission import Placing
@@ -38,6 +40,21 @@ CLAIMS = 150
 DRAINS, DRAINED = 3, 500
 STEP_ROUNDS, ROWS, TOKENS = 7, "8", "64"
 STORE_ROUNDS, STORE_JOBS, STORE_SETS = 7, 200, 2000
+FUNCTIONS = {
+    "submit": "store_submit",
+    "claim": "store_claim",
+    "settle": "store_settle",
+    "read, ended": "store_read",
+}
+WORST_ROUNDS, WORST_RUNS, SCALE_CALLS = 3, 2, 20
+WORST = {
+    "claim of a shared run": "worst_claim",
+    "settle of a shared run": "worst_settle",
+    "finish: ends of shared runs, with endpoints": "worst_finish",
+    "sweep of a removed model": "worst_sweep",
+    "finish: ends of a removed model": "worst_removal",
+}
+SCALE = "for at = 1, 1000 do redis.call('SET', 'plain' .. at, at) end"
 WORKER = "worker_01"
 ANSWER = jobs.answer("A red square.", tokens=4)
 
@@ -89,6 +106,10 @@ def measure(say: Say) -> list[Figure]:
     say("the engine's steps")
     figures.append(store_job())
     say("the store's jobs")
+    figures += served(store_functions)
+    say("the store's functions")
+    figures += served(worst_calls)
+    say("the store's longest calls")
     return figures
 
 
@@ -142,6 +163,44 @@ def store_job() -> Figure:
             bare = _redis_us(store, STORE_SETS, lambda: store.client.set("plain", next(drawn).request))
             rounds.append((ours, bare))
     return figure("store_job", "plain_set", "us", *zip(*rounds[1:], strict=True))
+
+
+def store_functions(client: Any) -> list[Figure]:
+    """Time of the record server's main thread for one call, many in an exchange; for a hundred plain SETs."""
+    probe, samples, sets = Probe(client), Samples(), []
+    for _ in range(STORE_ROUNDS + 1):
+        probe.round(samples, STORE_JOBS, pieces=0)
+        sets.append(_sets_us(client))
+    # The first round loads the library.
+    ours = {name: [us for us, _ in samples[name][1:]] for name in FUNCTIONS}
+    return [figure(FUNCTIONS[name], "hundred_sets", "us", us, sets[1:]) for name, us in ours.items()]
+
+
+def _sets_us(client: Any) -> float:
+    """Of a hundred."""
+    exchange = client.pipeline(transaction=False)
+    for number in range(STORE_SETS):
+        exchange.set(f"plain:{number % STORE_JOBS}", REQUEST)
+    began = thread_s(client)
+    exchange.execute()
+    return (thread_s(client) - began) / STORE_SETS * 100e6
+
+
+def worst_calls(client: Any) -> list[Figure]:
+    """The longest call where 256 jobs share a run, with 16 endpoints; of a script with a thousand SETs."""
+    day, rounds = Day(client, WORST_RUNS), []
+    scale = client.register_script(SCALE)
+    for _ in range(WORST_ROUNDS):
+        for part in (shared_runs, removal):
+            day.begin()
+            part(day)
+        rounds.append({name: row["longest_ms"] for name, row in day.found.items()})
+        rounds[-1]["scale"] = day.longest_ms(b"EVALSHA", lambda: [scale() for _ in range(SCALE_CALLS)])
+    bare = [row["scale"] for row in rounds]
+    return [
+        figure(short, "thousand_sets", "ms", [row[name] for row in rounds], bare)
+        for name, short in WORST.items()
+    ]
 
 
 def _put_through(store: Store, placing: Placing) -> None:

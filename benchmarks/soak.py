@@ -1,7 +1,8 @@
 """Whether anything is left behind: six minutes, more where other work runs.
 
 20,000 jobs with lives of some seconds, in three legs. After each leg nothing is submitted until everything
-that can expire has expired: the rest has leaked.
+that can expire has expired: the rest has leaked. It also prints the longest call of each function of the
+record store; on a busy machine that includes the time in which other processes had the core.
 """
 
 import itertools
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from matplotlib.figure import Figure
 from redis import Redis
 
-from benchmarks.frame import command, jobs, report
+from benchmarks.frame import command, jobs, longest, report
 from benchmarks.frame.services import record_server, temporary_folder
 from benchmarks.frame.statistics import Bound
 from shared.blobs import Blobs
@@ -78,8 +79,10 @@ class Soak:
         self.after_legs: list[Sample] = []
         self.repairs = 0
         self.submitted = 0
+        self.longest = longest.LongestCalls()
         self.traffic = Traffic(self.store, self.settings)
         self._broker = Redis.from_url(redis.broker_url)
+        self._slow_log = Redis.from_url(redis.store_url)
         blobs = Blobs(self.settings.blobs)
         self._maintenance = MaintenanceLeader(self.settings, self.store, Nudger(redis), blobs, "courier")
         self._began = time.monotonic()
@@ -95,6 +98,7 @@ class Soak:
             self._broker.delete(LANE, INTAKE)
         if self._is_due(SAMPLE_S):
             at_s = time.monotonic() - self._began
+            self.longest.collect(self._slow_log)
             self.samples.append(sample_store(self.store.client, at_s, self.submitted))
         self.traffic.work()
 
@@ -339,8 +343,9 @@ def measure(arguments: command.Options, _: command.Say) -> report.Findings:
         "after_each_leg": [asdict(sample) for sample in soak.after_legs],
         "keys_of_a_job": [round(x, 2) for x in keys_of_a_job(soak.samples)],
         "survivors": leaks,
+        "longest_ms": soak.longest.figures,
     }
-    summary = f"left over after each leg: {leaks}"
+    summary = f"{longest.table(soak.longest.figures)}\nleft over after each leg: {leaks}"
     return report.Findings(figures, _picture(soak.samples), _bounds(figures), summary=summary)
 
 

@@ -1,15 +1,17 @@
 """What is lost when things die: ten minutes, longer where the machine has other work.
 
 Questions are asked at a rate while a fault strikes every second: processes are killed, paused, hung, cut off
-from the record server, and that is killed, paused and filled. Then every answer is held against the only
-right one.
+from the record server; that is killed, paused, filled and nearly filled; records of jobs are overwritten, the
+busy model is removed and comes back, a caller with sixteen webhook endpoints submits a burst of equal jobs.
+Then every answer is held against the only right one, or against the failure that a fault explains.
 """
 
 import asyncio
 import secrets
+import textwrap
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,18 +22,21 @@ from matplotlib.figure import Figure
 from benchmarks.chaos import services
 from benchmarks.chaos.clients import Client, read_all
 from benchmarks.chaos.faults import (
+    DECK,
     REPORT,
     Landed,
     Recoveries,
     Recovery,
     Saboteur,
     attempts_of_runs,
+    explain,
     plan,
     recoveries,
 )
 from benchmarks.chaos.history import History, Story, Verdict, judge, questions
+from benchmarks.chaos.operations import Operations
 from benchmarks.chaos.services import ChaosServices
-from benchmarks.frame import command, report
+from benchmarks.frame import command, longest, report
 from benchmarks.frame.services import opened as opened_services
 from benchmarks.frame.statistics import Bound, percentiles
 
@@ -46,6 +51,8 @@ TIMEOUT = httpx.Timeout(30, connect=5)
 LEASE_S = services.QUEUE["lease_s"]
 ALLOWANCE_S = 3.0
 """What recovery may take beyond the lease."""
+FLAWS = ("lost", "doubled", "stuck", "torn", "untold")
+"""What no job may be."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,15 @@ class Outcome:
     verdict: Verdict
     landed: Sequence[Landed]
     missed: int
+    longest_ms: dict[str, float]
     recoveries: Recoveries
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     outcome = run(arguments.jobs, RATE, arguments.seed, say)
     figures = _figures(outcome) | {"seed": arguments.seed}
-    return report.Findings(figures, _picture(outcome), _bounds(figures), summary=str(figures))
+    summary = f"{longest.table(outcome.longest_ms)}\n{figures}"
+    return report.Findings(figures, _picture(outcome), _bounds(figures), summary=summary)
 
 
 def run(jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
@@ -72,28 +81,40 @@ def run(jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
 
 async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: command.Say) -> Outcome:
     # Between faults no connection is kept, whose other end may have been killed.
-    async with _http(0) as http, _http(IDLE_CONNECTIONS) as quiet:
-        history = History([Story(question) for question in questions(seed, jobs)])
-        saboteur, all_asked = Saboteur(opened), asyncio.Event()
-        questioning = _ask_all(http, opened, history, rate, all_asked)
-        async with _background(questioning) as asking, _background(_report(history, saboteur, say)):
+    async with _http(0) as http, _http(0) as caller, _http(IDLE_CONNECTIONS) as quiet:
+        asked = [Story(question) for question in questions(seed, jobs)]
+        history, all_asked = History(asked.copy()), asyncio.Event()
+        operations = Operations(opened, http, caller, history)
+        await operations.register()
+        saboteur = Saboteur(opened, operations)
+        questioning = _ask_all(http, opened, asked, rate, all_asked)
+        async with (
+            _background(questioning) as asking,
+            _background(_report(history, saboteur, say)),
+            _background(saboteur.read_slow_log()),
+        ):
             await saboteur.run(plan(seed, jobs, LEASE_S), all_asked)
             say(f"the last fault has passed; {history.open} questions have no answer yet")
-            await _while_any_ends(asking, history)
+            await _while_any_ends([asking, *operations.polls], history)
+            say("the last deliveries")
+            await operations.until_told()
         say("the last reading")
-        await read_all(quiet, opened.urls, history)
+        await read_all([quiet, caller], opened.urls, history)
+    explain(history.stories, saboteur.landed)
     return Outcome(
         history=history,
         verdict=judge(history),
         landed=tuple(saboteur.landed),
         missed=saboteur.missed,
+        longest_ms=saboteur.longest.figures,
         recoveries=recoveries(history.stories, saboteur.landed, _pids(opened), LEASE_S),
     )
 
 
 def _http(idle: int) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=idle)
-    return httpx.AsyncClient(limits=limits, timeout=TIMEOUT, trust_env=False)
+    headers = {"authorization": f"Bearer {services.ADMIN_KEY}"}
+    return httpx.AsyncClient(limits=limits, timeout=TIMEOUT, headers=headers, trust_env=False)
 
 
 @asynccontextmanager
@@ -108,13 +129,17 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.
 
 
 async def _ask_all(
-    http: httpx.AsyncClient, opened: ChaosServices, history: History, rate: float, all_asked: asyncio.Event
+    http: httpx.AsyncClient,
+    opened: ChaosServices,
+    stories: list[Story],
+    rate: float,
+    all_asked: asyncio.Event,
 ) -> None:
     """Asks at a rate, and slower while too many questions are open."""
     places = asyncio.Semaphore(OPEN_AT_ONCE)
     name, began = secrets.token_hex(4), time.monotonic()
     async with asyncio.TaskGroup() as clients:
-        for number, story in enumerate(history.stories):
+        for number, story in enumerate(stories):
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
             await places.acquire()
             client = clients.create_task(Client(http, opened.urls, story, name, opened.picture).run())
@@ -122,14 +147,14 @@ async def _ask_all(
         all_asked.set()
 
 
-async def _while_any_ends(asking: asyncio.Task[None], history: History) -> None:
+async def _while_any_ends(asking: Collection[asyncio.Task[None]], history: History) -> None:
     """Until all have their answers, or none came for PATIENCE_S; questions without one are stuck."""
-    before = history.open + 1
-    while not asking.done() and history.open < before:
+    before, waiting = history.open + 1, set(asking)
+    while waiting and history.open < before:
         before = history.open
-        await asyncio.wait({asking}, timeout=PATIENCE_S)
-    if asking.done():
-        asking.result()
+        _, waiting = await asyncio.wait(waiting, timeout=PATIENCE_S)
+    for task in set(asking) - waiting:
+        task.result()
 
 
 async def _report(history: History, saboteur: Saboteur, say: command.Say) -> None:
@@ -163,12 +188,13 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "retries": sum(story.retries for story in stories),
         "streams_resumed": sum(story.resumed for story in stories),
         "settings": services.QUEUE,
+        "longest_ms": outcome.longest_ms,
         "findings": outcome.verdict.findings,
     }
 
 
 def _bounds(figures: dict[str, Any]) -> list[Bound]:
-    none = [Bound(name, figures[name], 0, "jobs") for name in ("lost", "doubled", "stuck", "torn")]
+    none = [Bound(name, figures[name], 0, "jobs") for name in FLAWS]
     limits = (
         ("recovery_p99_s", LEASE_S + ALLOWANCE_S),
         ("recovery_after_restart_p99_s", 2 * LEASE_S + ALLOWANCE_S),
@@ -213,4 +239,5 @@ def _picture(outcome: Outcome) -> Figure:
 
 if __name__ == "__main__":
     seed = (SEED, "of the questions and the faults")
-    command.main("chaos", __doc__, measure, jobs=(JOBS, "questions asked"), seed=seed)
+    faults = textwrap.fill(f"The faults: {', '.join(DECK)}.", 110)
+    command.main("chaos", f"{__doc__}\n{faults}\n", measure, jobs=(JOBS, "questions asked"), seed=seed)

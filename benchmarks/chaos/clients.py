@@ -8,12 +8,12 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 import httpx
 
-from benchmarks.chaos.history import Attempt, End, History, Story, end_of
+from benchmarks.chaos.history import FAILURES, Attempt, End, History, Story, end_of
 from benchmarks.chaos.services import MODEL
 from shared.job import LEAP
 
@@ -60,6 +60,13 @@ class Reading:
         self.last, self.text, self.over = 0, "", False
 
 
+def note_failure(story: Story, error: dict[str, Any]) -> bool:
+    """Whether this is an error with which a fault may end a job; then it is the story's end."""
+    if failed := error.get("code") in FAILURES:
+        story.ends.add(End("failed", f"{error['code']}: {error['message']}"))
+    return failed
+
+
 class Events(Reading):
     """A job's events, over several streams, each of which goes on after the last event."""
 
@@ -100,9 +107,11 @@ class Chat(Reading):
         async for event in events:
             if event.name == "error":
                 self._story.resumed += 1
+                self.over = note_failure(self._story, event.data.get("error", {}))
                 break
             if event.data == DONE:
                 self.over = True
+                self._story.ends.add(End("succeeded", self.text))
             else:
                 self.text += "".join(choice["delta"].get("content") or "" for choice in event.data["choices"])
         else:
@@ -130,21 +139,25 @@ class Client:
             case "chat_stream":
                 await self._chat_stream()
             case "poll":
-                await self._poll(await self._submit())
+                await self.poll(await self.submit())
             case "follow":
-                await self._follow(await self._submit())
+                await self._follow(await self.submit())
         self._story.ended_at = time.time()
 
-    async def _submit(self) -> str:
+    async def submit(self) -> str:
+        """Until it is accepted: the job, also one whose record was lost before its answer arrived."""
         question = self._story.question
         prompt = {"prompt": question.prompt} | ({"image": self._picture} if question.picture else {})
         async for reply in self._tries("POST", "/v1/jobs", json={"model": MODEL, "input": prompt}):
             if reply.status_code == 202:
                 return str(reply.json()["id"])
+            if self._has_failed(reply):
+                return next(iter(self._story.ids), "")
             self._flaw(reply)
         raise AssertionError
 
-    async def _poll(self, job: str) -> None:
+    async def poll(self, job: str) -> None:
+        """Until it has ended."""
         async for reply in self._tries("GET", f"/v1/jobs/{job}", params={"wait": LONG_POLL_S}):
             if self._is_missing(reply):
                 return
@@ -176,6 +189,8 @@ class Client:
             if reply.status_code == 200:
                 self._story.ends.add(End("succeeded", reply.json()["choices"][0]["message"]["content"]))
                 return
+            if self._has_failed(reply):
+                return
             self._flaw(reply)
 
     async def _chat_stream(self) -> None:
@@ -189,13 +204,15 @@ class Client:
                     self._story.accept(reply)
                     if reply.status_code == 200:
                         await chat.read(sent_events(reply))
-                    elif reply.status_code not in RETRYABLE:
+                    else:
                         await reply.aread()
-                        self._flaw(reply)
+                        if self._has_failed(reply):
+                            return
+                        if not is_refused_for_now(reply):
+                            self._flaw(reply)
             except httpx.TransportError:
                 self._story.resumed += 1
             if chat.over:
-                self._story.ends.add(End("succeeded", chat.text))
                 return
             await self._pause()
 
@@ -206,7 +223,7 @@ class Client:
             try:
                 reply = await self._http.request(method, f"{self._url()}{path}", headers=headers, **options)
                 self._story.accept(reply)
-                if reply.status_code not in RETRYABLE:
+                if not is_refused_for_now(reply):
                     yield reply
                     if reply.status_code == 200 and method == "GET":
                         continue
@@ -228,21 +245,42 @@ class Client:
         self._story.missing |= reply.status_code in (404, 410)
         return self._story.missing
 
+    def _has_failed(self, reply: httpx.Response) -> bool:
+        """Whether a call's job ended with an error that a fault may cause, or its record is gone."""
+        error = _error_of(reply)
+        self._story.missing |= error.get("code") == "result_expired"
+        return note_failure(self._story, error) or self._story.missing
+
     def _flaw(self, reply: httpx.Response) -> None:
         self._story.flaws.append(f"answered {reply.status_code} {reply.text[:200]}")
 
 
-async def read_all(http: httpx.AsyncClient, urls: list[str], history: History) -> None:
-    """Every API lists all jobs, and every stream is replayed: adds what is reported now to the history."""
+def is_refused_for_now(reply: httpx.Response) -> bool:
+    """Whether to ask again: also where a fault has removed the model, which comes back."""
+    return reply.status_code in RETRYABLE or _error_of(reply).get("code") == "model_not_found"
+
+
+def _error_of(reply: httpx.Response) -> dict[str, Any]:
+    if reply.status_code < 400:
+        return {}
+    body: dict[str, Any] = reply.json()
+    error: dict[str, Any] = body.get("error") or body
+    return error
+
+
+async def read_all(callers: Sequence[httpx.AsyncClient], urls: list[str], history: History) -> None:
+    """Every API lists all callers' jobs, and every stream of the first caller's is replayed: adds what is
+    reported now to the history.
+    """
     for url in urls:
-        jobs = await _list(http, url)
+        jobs = {id: job for http in callers for id, job in (await _list(http, url)).items()}
         history.listed |= jobs.keys()
         for story in history.stories:
             for job in story.ids:
                 _compare(story, jobs.get(job))
     places = asyncio.Semaphore(REPLAYS_AT_ONCE)
     streamed = [story for story in history.stories if story.question.way in STREAMED]
-    await asyncio.gather(*(_replay(http, urls, story, places) for story in streamed))
+    await asyncio.gather(*(_replay(callers[0], urls, story, places) for story in streamed))
 
 
 async def _list(http: httpx.AsyncClient, url: str) -> dict[str, dict[str, Any]]:
@@ -263,6 +301,7 @@ def _compare(story: Story, job: dict[str, Any] | None) -> None:
     names = ("number", "worker", "started_at", "ended_at", "outcome")
     story.attempts = tuple(Attempt(*(row[name] for name in names)) for row in job["attempts"])
     if job["ended_at"]:
+        story.life = (job["created_at"], job["ended_at"])
         story.ends.add(end_of(job))
 
 

@@ -7,13 +7,18 @@ import signal
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeVar
 
-from benchmarks.chaos.history import Attempt, Story
-from benchmarks.chaos.services import ChaosServices
+from benchmarks.chaos.history import Attempt, End, Story
+from benchmarks.chaos.operations import Operations
+from benchmarks.chaos.services import MODEL, ChaosServices
+from benchmarks.frame.longest import LongestCalls
 from benchmarks.frame.services import Process
+
+T = TypeVar("T")
 
 PERIOD_S, FIRST_S = 1.0, 2.0
 DECK = {
@@ -31,8 +36,12 @@ DECK = {
     "redis_killed": 1,
     "redis_paused": 1,
     "redis_full": 1,
+    "redis_nearly_full": 1,
+    "record_broken": 2,
+    "model_removed": 1,
+    "burst": 1,
 }
-"""One round: every forty-nine faults have each kind this many times, in random order."""
+"""One round: every fifty-four faults have each kind this many times, in random order."""
 DURATIONS = {
     "worker_paused": (1.2, 2.0),
     "courier_paused": (1.0, 6.0),
@@ -40,6 +49,8 @@ DURATIONS = {
     "redis_killed": (0.0, 1.5),
     "redis_paused": (1.0, 6.0),
     "redis_full": (1.5, 3.5),
+    "redis_nearly_full": (2.0, 4.0),
+    "model_removed": (0.5, 2.0),
 }
 """Shortest and longest in seconds; in leases for a paused worker, which must lose its own."""
 SIGNALS = {
@@ -54,6 +65,16 @@ SIGNALS = {
 LINE_FAULTS = {"worker_cut_off": "cut", "replies_lost": "lose"}
 AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off", "worker_deaf", "replies_lost")
 """Faults that seek a worker that serves."""
+OPERATIONS = ("record_broken", "model_removed", "burst")
+"""Faults that hit no process: see `benchmarks.chaos.operations`."""
+ROOM_BYTES = 2**16
+"""What a nearly full store may still take."""
+BREAK_TRIES, BREAK_PAUSE_S = 50, 0.1
+"""How often a job is looked for whose record can be broken, and how long between two looks."""
+LOG_READ_S = 1.0
+"""How often the record server's slow log is read."""
+ANSWER_LOST = End("succeeded", "")
+"""How a list shows a job that had ended when its run's record was lost; read alone it is 410."""
 REPORT = "chaos: "
 """How a line begins that a worker writes for the benchmark."""
 SUPERVISOR_S = 0.5
@@ -78,13 +99,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Landed:
-    """A fault that struck; times in Unix seconds. `pid` is None where the record server was hit."""
+    """A fault that struck; times in Unix seconds. `pid` is None where no process of the service was hit.
+    `jobs` are those that hang on a record that was overwritten.
+    """
 
     kind: str
     name: str
     pid: int | None
     at: float
     until: float
+    jobs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -135,10 +159,11 @@ def serves(worker: Process) -> bool:
 class Saboteur:
     """One run's faults. `landed` grows while it runs; `missed` counts those that found nobody alive."""
 
-    def __init__(self, services: ChaosServices) -> None:
+    def __init__(self, services: ChaosServices, operations: Operations) -> None:
         self.landed: list[Landed] = []
         self.missed = 0
-        self._services = services
+        self.longest = LongestCalls()
+        self._services, self._operations = services, operations
         self._records = services.records
         self._store_is_hit = asyncio.Lock()
 
@@ -160,6 +185,8 @@ class Saboteur:
                 at = time.time()
                 await self._strike_store(fault.kind, fault.for_s)
                 self.landed.append(Landed(fault.kind, "redis", None, at, time.time()))
+        elif fault.kind in OPERATIONS:
+            await self._operate(fault)
         elif victim := self._victim(fault):
             at, pid = time.time(), victim.pid
             await self._strike_process(fault, victim)
@@ -188,21 +215,88 @@ class Saboteur:
             if victim.pid == pid:
                 victim.send(signal.SIGCONT)
 
+    async def _operate(self, fault: Fault) -> None:
+        at, name, jobs = time.time(), MODEL, frozenset[str]()
+        if fault.kind == "model_removed":
+            await self._operations.remove_model(fault.for_s)
+        elif fault.kind == "burst":
+            await self._operations.burst()
+        else:
+            broken = await self._break_record(fault.victim)
+            if broken is None:
+                self.missed += 1
+                return
+            name, jobs = broken
+        self.landed.append(Landed(fault.kind, name, None, at, time.time(), jobs))
+
+    async def _break_record(self, victim: int) -> tuple[str, frozenset[str]] | None:
+        """Of the first job that has not ended; None where none came for some seconds."""
+        for _ in range(BREAK_TRIES):
+            async with self._store_is_hit:
+                broken = await asyncio.to_thread(self._operations.break_record, victim)
+            if broken is not None:
+                return broken
+            await asyncio.sleep(BREAK_PAUSE_S)
+        return None
+
     async def _strike_store(self, kind: str, for_s: float) -> None:
-        """A full one has a memory limit below what it holds: every write that needs memory is refused."""
         if kind == "redis_killed":
+            await self._with_client(self.longest.collect)
             self._records.kill()
             await asyncio.sleep(SUPERVISOR_S + for_s)
             await self._services.restart_records()
         elif kind == "redis_paused":
+            await self._with_client(self.longest.collect)
             self._records.send(signal.SIGSTOP)
             await asyncio.sleep(for_s)
             self._records.send(signal.SIGCONT)
+            # A call that was under way seems to have lasted as long.
+            await self._with_client(self.longest.discard)
         else:
-            with self._records.client() as client:
-                await asyncio.to_thread(client.config_set, "maxmemory", 1)
-                await asyncio.sleep(for_s)
-                await asyncio.to_thread(client.config_set, "maxmemory", 0)
+            before = await self._with_client(lambda client: _limit_memory(client, kind))
+            await asyncio.sleep(for_s)
+            await self._with_client(lambda client: client.config_set("maxmemory", before))
+
+    async def read_slow_log(self) -> None:
+        """Again and again, between the faults of the record server."""
+        while True:
+            async with self._store_is_hit:
+                await self._with_client(self.longest.collect)
+            await asyncio.sleep(LOG_READ_S)
+
+    async def _with_client(self, act: Callable[[Any], T]) -> T:
+        with self._records.client() as client:
+            return await asyncio.to_thread(act, client)
+
+
+def _limit_memory(client: Any, kind: str) -> str:
+    """The limit so far. Below what the server holds, every write that needs memory is refused; just above it,
+    some still pass."""
+    before, used = client.config_get("maxmemory")["maxmemory"], client.info("memory")["used_memory"]
+    client.config_set("maxmemory", used + ROOM_BYTES if kind == "redis_nearly_full" else 1)
+    return str(before)
+
+
+def explain(stories: Sequence[Story], landed: Iterable[Landed]) -> None:
+    """Notes at each story which faults may have failed its job.
+
+    One whose job's record was lost before an answer named it owns a broken one that nobody else owns.
+    """
+    broken = {job for fault in landed for job in fault.jobs}
+    unowned = broken.difference(*(story.ids for story in stories))
+    removals = [fault for fault in landed if fault.kind == "model_removed"]
+    for story in stories:
+        if story.missing and not story.ids and unowned:
+            story.ids.add(unowned.pop())
+        story.broken = story.ids & broken
+        if story.broken and ANSWER_LOST in story.ends:
+            story.ends.remove(ANSWER_LOST)
+            story.missing = True
+        if story.life is not None:
+            created, ended = story.life
+            story.removed = any(
+                created <= fault.until + SLACK_S and fault.at - SLACK_S <= ended for fault in removals
+            )
 
 
 def recoveries(

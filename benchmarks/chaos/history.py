@@ -22,6 +22,16 @@ PICTURE_SHARE = 0.04
 """Share of the polled and followed jobs with a picture that the courier has to fetch."""
 PICTURE_SIZE = (32, 24)
 PICTURE_WORD = "[32x24]"
+BURST_WORDS = 100
+"""Words of a burst's question: long enough for its jobs to meet while it runs."""
+FAILURES = {
+    "model_removed": "model_removed",
+    "internal_error": "record_lost",
+    "attempts_exhausted": "record_lost",
+}
+"""Errors with which a job may end if a fault hit its model or its record, and how such ends are counted. The
+last one is that of a request that no worker can read.
+"""
 EXAMPLES = 10
 """Findings that are quoted."""
 
@@ -56,13 +66,19 @@ class End:
     status: str
     text: str
 
+    @property
+    def code(self) -> str:
+        return self.text.partition(":")[0] if self.status == "failed" else ""
+
 
 @dataclass
 class Story:
     """One question from its first submission on.
 
     `ids` is every job that an answer named for this question's key, `ends` every end that an answer reported,
-    `flaws` what was wrong in a stream or an answer, in words.
+    `flaws` what was wrong in a stream or an answer, in words. `life` is when its job was created and ended.
+    `broken` are its jobs whose record a fault overwrote, `removed` says whether one removed its model
+    meanwhile. `reports` are the ends that webhook endpoints were told, by their hosts.
     """
 
     question: Question
@@ -75,6 +91,16 @@ class Story:
     retries: int = 0
     resumed: int = 0
     attempts: tuple[Attempt, ...] = ()
+    life: tuple[float, float] | None = None
+    broken: set[str] = field(default_factory=set)
+    removed: bool = False
+    reports: dict[str, set[str]] | None = None
+
+    @property
+    def failures(self) -> set[End]:
+        """Its ends with an error that a fault explains."""
+        causes = {"model_removed": self.removed, "record_lost": bool(self.broken)}
+        return {end for end in self.ends if causes.get(FAILURES.get(end.code, ""))}
 
     def accept(self, reply: httpx.Response) -> None:
         """An answer may name the job."""
@@ -98,12 +124,15 @@ class History:
 
 @dataclass
 class Verdict:
-    """Counts of jobs. All but `jobs` should be 0; `findings` quotes the first ones.
+    """Counts of jobs. `findings` quotes the first that must not be.
 
-    lost     accepted, and then unknown, ended otherwise than succeeded, or with another text
-    doubled  a key with two jobs, a job with two ends or two successful attempts, or one that nobody asked for
-    stuck    never accepted, or accepted and not ended when the time was over
-    torn     a stream with a gap, a repeat, another text, or a clean end before its end
+    lost           accepted, and then unknown, ended otherwise than succeeded, or with another text
+    doubled        a key with two jobs, a job with two ends or successful attempts, one that nobody asked for
+    stuck          never accepted, or accepted and not ended when the time was over
+    torn           a stream with a gap, a repeat, another text, or a clean end before its end
+    untold         an end of a burst that an endpoint was not told, or was told otherwise
+    model_removed  failed because a fault had removed the model: expected
+    record_lost    failed or unknown because a fault had overwritten its record: expected
     """
 
     jobs: int
@@ -111,6 +140,9 @@ class Verdict:
     doubled: int = 0
     stuck: int = 0
     torn: int = 0
+    untold: int = 0
+    model_removed: int = 0
+    record_lost: int = 0
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -132,6 +164,12 @@ def questions(seed: int, count: int) -> list[Question]:
     return drawn
 
 
+def equal_questions(first: int, count: int) -> list[Question]:
+    """A burst: the same question again and again."""
+    prompt = " ".join(f"q{first}w{place}" for place in range(BURST_WORDS))
+    return [Question(first + at, "poll", prompt, picture=False) for at in range(count)]
+
+
 def end_of(job: dict[str, Any]) -> End:
     """From a job as the interface shows it."""
     error = job.get("error") or {}
@@ -148,11 +186,14 @@ def judge(history: History) -> Verdict:
             "doubled": _doubled(story),
             "stuck": _stuck(story),
             "torn": "; ".join(story.flaws),
+            "untold": _untold(story),
         }
         for kind, finding in faults.items():
             if finding:
                 setattr(verdict, kind, getattr(verdict, kind) + 1)
                 verdict.findings.append(f"{kind}: question {story.question.number}: {finding}")
+        if failure := _expected(story):
+            setattr(verdict, failure, getattr(verdict, failure) + 1)
     answered = {job for story in history.stories for job in story.ids}
     # A story that was never answered may own one of them.
     unanswered = sum(not story.ids for story in history.stories)
@@ -163,24 +204,39 @@ def judge(history: History) -> Verdict:
     return verdict
 
 
+def _expected(story: Story) -> str:
+    """How a failure is counted that a fault explains."""
+    codes = {end.code for end in story.failures}
+    return "record_lost" if story.missing and story.broken else FAILURES[min(codes)] if codes else ""
+
+
 def _lost(story: Story) -> str:
-    if story.missing:
+    if story.missing and not story.broken:
         return f"{sorted(story.ids)} is not known any more"
     right = End("succeeded", story.question.answer)
-    wrong = sorted(f"{end.status}: {end.text!r}" for end in story.ends if end != right)
+    wrong = sorted(f"{end.status}: {end.text!r}" for end in story.ends - story.failures if end != right)
     return f"ended {'; '.join(wrong)}" if wrong else ""
 
 
 def _doubled(story: Story) -> str:
-    if len(story.ids) > 1:
+    """A caller whose job's record was lost is asked to submit again, and then has a second job."""
+    if len(story.ids - story.broken) > 1:
         return f"one key, jobs {sorted(story.ids)}"
-    if len(story.ends) > 1:
-        return f"{len(story.ends)} different ends"
+    ends = story.ends - story.failures if len(story.ids) > 1 else story.ends
+    if len(ends) > 1:
+        return f"{len(ends)} different ends"
     succeeded = Counter(attempt.outcome for attempt in story.attempts)["succeeded"]
     return f"{succeeded} attempts succeeded" if succeeded > 1 else ""
 
 
 def _stuck(story: Story) -> str:
-    if story.accepted_at is None:
+    if story.accepted_at is None and not story.missing:
         return "was never accepted"
     return "" if story.ends or story.missing else f"{sorted(story.ids)} did not end"
+
+
+def _untold(story: Story) -> str:
+    """Each endpoint is told the end at least once, and never another one."""
+    right = {end.status for end in story.ends}
+    wrong = {host: statuses for host, statuses in (story.reports or {}).items() if statuses != right}
+    return f"ended {right or 'never'}, endpoints were told {wrong}" if wrong and not story.missing else ""

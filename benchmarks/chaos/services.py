@@ -1,8 +1,9 @@
-"""Start: a record server, two API processes, three workers, each behind a proxy, and two couriers."""
+"""Start: a record server, two APIs, three workers behind proxies, two couriers, a receiver of webhooks."""
 
 import asyncio
 import contextlib
 import json
+import secrets
 import sys
 from pathlib import Path
 
@@ -19,10 +20,16 @@ STEP_S = 0.02
 PICTURE = "picture.png"
 QUEUE = {"lease_s": 5.0, "renew_s": 0.5, "rescue_s": 0.2, "stall_s": 1.5, "drain_s": 1.0, "worker_ttl_s": 5.0}
 """Shorter than the defaults, so that many recoveries fit into a run; the rest is as shipped."""
+ADMIN_KEY = secrets.token_hex(32)
 ENVIRONMENT = {
-    "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    "SIGHTLINE_API__ADMIN_KEY": ADMIN_KEY,
+    "SIGHTLINE_FETCH__ALLOW": "127.0.0.0/8",
+    "SIGHTLINE_WEBHOOK__LIMIT_S": "5",
+    "SIGHTLINE_WEBHOOK__DELAYS_S": "0.5,1,2,4,8,8,8",
     **{f"SIGHTLINE_QUEUE__{key.upper()}": f"{value:g}" for key, value in QUEUE.items()},
 }
+ROW = {"id": MODEL, "engine": "echo", "rows": ROWS, "options": {"step_s": STEP_S}}
+"""As the models file has it, and as an operator adds it again."""
 MODELS = f"""
 [[models]]
 id = "{MODEL}"
@@ -39,7 +46,9 @@ class ChaosServices(Installation):
         super().__init__(folder, MODELS, ENVIRONMENT)
         self._api_ports = [free_port() for _ in range(APIS)]
         self._proxy_ports = [free_port() for _ in range(WORKERS)]
-        self._web_port = free_port()
+        self._web_port, self.hook_port = free_port(), free_port()
+        self.calls = folder / "calls.jsonl"
+        """Where the receiver of webhooks records what it got."""
         self.urls = [f"http://127.0.0.1:{port}" for port in self._api_ports]
 
     @property
@@ -53,6 +62,9 @@ class ChaosServices(Installation):
         ports = map(str, (self.records.port, *self._proxy_ports))
         self.run("proxy", sys.executable, "-m", "benchmarks.chaos.proxy", *ports, commands=True)
         self._start_web()
+        self.calls.touch()
+        argv = ("-m", "benchmarks.chaos.receiver", str(self.calls), str(self.hook_port))
+        self.run("receiver", sys.executable, *argv)
         for number, port in enumerate(self._api_ports, 1):
             self.api(port, f"api-{number}", restarts=True)
         for number, port in enumerate(self._proxy_ports, 1):
@@ -61,7 +73,7 @@ class ChaosServices(Installation):
         for number in range(COURIERS):
             self.courier(f"courier-{number + 1}", restarts=True)
         for url in self.urls:
-            self.wait_until(f"{url}/status/{MODEL}", serves=_has_all_workers)
+            self.wait_until(f"{url}/status/{MODEL}", serves=_has_all_workers, key=ADMIN_KEY)
 
     def of_kind(self, kind: str) -> list[Process]:
         return [process for name, process in self.processes.items() if name.startswith(f"{kind}-")]

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeVar, cast
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from redis import Redis
 
@@ -231,11 +231,14 @@ class Services:
         url: str,
         limit_s: float = START_LIMIT_S,
         serves: Callable[[bytes], bool] = lambda _: True,
+        key: str = "",
     ) -> None:
         """Until `url` answers 200 with a body that `serves` accepts. Raises NotStartedError."""
 
+        question = Request(url, headers={"authorization": f"Bearer {key}"} if key else {})  # noqa: S310
+
         def answers() -> bool:
-            with suppress(OSError), urlopen(url, timeout=5) as answer:  # noqa: S310
+            with suppress(OSError), urlopen(question, timeout=5) as answer:  # noqa: S310
                 return serves(answer.read())
             return False
 

@@ -9,6 +9,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,18 +46,26 @@ def read(path: Path) -> list[Received]:
 
 
 class Receiver:
-    """One port, at both addresses."""
+    """One port, at some addresses."""
 
-    def __init__(self, behaviour: str, port: int, dice: random.Random, out: IO[str]) -> None:
+    def __init__(
+        self,
+        behaviour: str,
+        port: int,
+        dice: random.Random,
+        out: IO[str],
+        hosts: Sequence[str] = HOSTS,
+    ) -> None:
         self._behaviour = behaviour
         self._port = port
         self._dice = dice
         self._out = out
+        self._hosts = hosts
         self._open: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> None:
         while True:
-            server = await asyncio.start_server(self._answer, HOSTS, self._port)
+            server = await asyncio.start_server(self._answer, self._hosts, self._port)
             if self._behaviour != "restarts":
                 await server.serve_forever()
             await asyncio.sleep(UP_S)

@@ -29,27 +29,29 @@ LIMIT_MS = 50.0
 
 
 class Day:
-    """A server, and the longest call of each kind."""
+    """A server, and the longest call of each kind; `runs` are those that many jobs share."""
 
-    def __init__(self, client: Any) -> None:
-        self.probe = Probe(client, callers=1)
+    def __init__(self, client: Any, runs: int = RUNS) -> None:
+        self.probe, self.runs = Probe(client, callers=1), runs
         self.client, self.found = client, dict[str, dict[str, float]]()
         client.config_set("slowlog-max-len", 4000)
 
     def timed(self, name: str, calls: Iterator[ScriptCall[Any]]) -> list[Any]:
         """Runs calls one by one."""
-        self.client.config_set("slowlog-log-slower-than", 100)
-        self.client.slowlog_reset()
-        replies = [self.probe.store.run(call) for call in calls]
-        took = [
-            entry["duration"]
-            for entry in self.client.slowlog_get(4000)
-            if b"FCALL" in entry["command"].upper()
-        ]
-        self.client.config_set("slowlog-log-slower-than", -1)
-        longest = round(max(took, default=100) / 1000, 2)
+        replies: list[Any] = []
+        longest = self.longest_ms(b"FCALL", lambda: replies.extend(map(self.probe.store.run, calls)))
         self.found[name] = {"longest_ms": longest, "calls": len(replies)}
         return replies
+
+    def longest_ms(self, command: bytes, act: Callable[[], object]) -> float:
+        """The longest use of a command meanwhile."""
+        self.client.config_set("slowlog-log-slower-than", 100)
+        self.client.slowlog_reset()
+        act()
+        entries = self.client.slowlog_get(4000)
+        self.client.config_set("slowlog-log-slower-than", -1)
+        took = [entry["duration"] for entry in entries if entry["command"].upper().startswith(command)]
+        return round(max(took, default=100) / 1000, 2)
 
     def until(self, name: str, call: ScriptCall[Any], over: Callable[[Any], bool]) -> None:
         """The same call, until its reply says that nothing is left."""
@@ -75,10 +77,13 @@ class Day:
             ]
             self.probe.store.run_all(self.probe.submits(joined))
 
-    def endpoints(self) -> None:
+    def begin(self) -> None:
+        """An empty server, a caller with endpoints and a worker."""
+        self.client.flushall()
         for number in range(ENDPOINTS):
             endpoint = Endpoint(f"wh_{number:x}", "https://example.com/", ("job.*",), "", 1)
             self.probe.store.run(webhook_endpoints.create(CALLER, endpoint, "example.com", "s"))
+        self.probe.beat()
 
 
 def measure(_: Options, say: Say) -> Findings:
@@ -91,9 +96,7 @@ def worst(client: Any, say: Say) -> dict[str, dict[str, float]]:
     day = Day(client)
     for part in (shared_runs, rescue, removal, cached_answers, picture_holders, broken_records, pages):
         say(part.__name__)
-        client.flushall()
-        day.endpoints()
-        day.probe.beat()
+        day.begin()
         part(day)
     return day.found
 
@@ -103,8 +106,8 @@ def claims_of(day: Day, count: int) -> list[Any]:
 
 
 def shared_runs(day: Day) -> None:
-    day.shared_runs(RUNS)
-    taken = day.timed("claim of a shared run", iter(day.probe.claims(RUNS)))
+    day.shared_runs(day.runs)
+    taken = day.timed("claim of a shared run", iter(day.probe.claims(day.runs)))
     day.timed("settle of a shared run", iter(day.probe.settles(taken)))
     day.until(
         "finish: ends of shared runs, with endpoints", maintenance.finish(SETTINGS), lambda left: not left
@@ -126,7 +129,7 @@ def rescue(day: Day) -> None:
 
 
 def removal(day: Day) -> None:
-    day.shared_runs(RUNS)
+    day.shared_runs(day.runs)
     day.probe.store.run(models.remove(LANE))
     day.timed("sweep of a removed model", sweeps(day))
     day.until("finish: ends of a removed model", maintenance.finish(SETTINGS), lambda left: not left)

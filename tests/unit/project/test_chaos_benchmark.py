@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.chaos.clients import DONE, Chat, Events, SentEvent
-from benchmarks.chaos.faults import DECK, Landed, Recovery, plan, recoveries
+from benchmarks.chaos.faults import DECK, Landed, Recovery, explain, plan, recoveries
 from benchmarks.chaos.history import Attempt, End, History, Question, Story, judge
+from benchmarks.frame import longest
 from shared.job import LEAP
 
 QUESTION = Question(1, "follow", "one two three", picture=False)
@@ -47,6 +48,102 @@ def test_two_ends_of_one_job_are_seen() -> None:
     story = right()
     story.ends.add(End("failed", ""))
     assert counts(story) == {"lost": 1, "doubled": 1}
+
+
+REMOVED, LOST_RUN = End("failed", "model_removed: gone"), End("failed", "internal_error: gone")
+
+
+def test_the_failures_that_a_fault_explains_are_counted_apart() -> None:
+    story = right()
+    story.ends, story.removed = {REMOVED}, True
+    assert counts(story) == {"model_removed": 1}
+    story.ends, story.broken = {LOST_RUN}, {"job_1"}
+    assert counts(story) == {"record_lost": 1}
+    story.ends, story.missing = set(), True
+    assert counts(story) == {"record_lost": 1}
+
+
+def test_the_failures_of_another_job_s_fault_are_lost() -> None:
+    story = right()
+    story.ends, story.removed = {LOST_RUN}, True
+    assert counts(story) == {"lost": 1}
+    story.ends, story.broken, story.removed = {REMOVED}, {"job_1"}, False
+    assert counts(story) == {"lost": 1}
+
+
+def test_a_job_that_failed_by_a_fault_and_succeeded_as_well_has_two_ends() -> None:
+    story = right()
+    story.ends.add(LOST_RUN)
+    story.broken = {"job_1"}
+    assert counts(story) == {"doubled": 1, "record_lost": 1}
+
+
+def test_the_job_after_one_whose_record_was_lost_is_not_doubled() -> None:
+    story = right()
+    story.ends.add(LOST_RUN)
+    story.ids.add("job_0")
+    story.broken = {"job_0"}
+    assert counts(story) == {"record_lost": 1}
+
+
+@pytest.mark.parametrize("reports", [set(), {"failed"}, {"failed", "succeeded"}])
+def test_an_end_that_an_endpoint_was_not_told_is_seen(reports: set[str]) -> None:
+    story = right()
+    story.reports = {"one": {"succeeded"}, "other": {"succeeded"}}
+    assert counts(story) == {}
+    story.reports["other"] = reports
+    assert counts(story) == {"untold": 1}
+
+
+def test_a_fault_explains_failures_of_its_own_jobs_and_of_those_that_waited_at_its_time() -> None:
+    hit, waited, later, early = right(), right(), right(), right()
+    waited.ids, waited.life = {"job_2"}, (4.0, 6.5)
+    later.ids, later.life = {"job_3"}, (8.0, 9.0)
+    early.ids, early.life = {"job_4"}, (3.0, 4.0)
+    broken = Landed("record_broken", "run_1 r", None, 1.0, 1.0, frozenset({"job_1"}))
+    removed = Landed("model_removed", "m", None, 5.0, 6.0)
+    explain([hit, waited, later, early], [broken, removed])
+    assert [story.broken for story in (hit, waited, later, early)] == [{"job_1"}, set(), set(), set()]
+    assert [story.removed for story in (hit, waited, later, early)] == [False, True, False, False]
+
+
+async def test_a_streamed_answer_whose_job_a_fault_failed_ends_with_its_error() -> None:
+    story = right()
+    story.ends, story.removed = set(), True
+    chat = Chat(story)
+    failure = {"error": {"code": "model_removed", "message": "gone"}}
+    await chat.read(sent([chunk("one two"), SentEvent(0, "error", failure)]))
+    assert (chat.over, counts(story)) == (True, {"model_removed": 1})
+
+
+def test_a_job_whose_record_was_lost_before_an_answer_named_it_is_not_stuck() -> None:
+    broken = Landed("record_broken", "job_7 r", None, 1.0, 1.0, frozenset({"job_7"}))
+    first, second = Story(QUESTION, missing=True), Story(QUESTION, missing=True)
+    explain([first, second], [broken])
+    assert counts(first, set()) == {"record_lost": 1}
+    assert counts(second, set()) == {"lost": 1}
+
+
+def test_an_answer_lost_after_its_end_is_no_second_end() -> None:
+    story = right()
+    story.ends.add(End("succeeded", ""))
+    assert counts(story) == {"lost": 1, "doubled": 1}
+    explain([story], [Landed("record_broken", "run_1 r", None, 1.0, 1.0, frozenset({"job_1"}))])
+    assert counts(story) == {"record_lost": 1}
+
+
+def test_the_longest_call_of_each_function_is_known_by_its_plain_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = [(b"FCALL sl_0a1b2c3d4e_claim 0 {}", 1500), (b"fcall sl_0a1b2c3d4e_claim 0 {}", 900)]
+    calls += [(b"FCALL sl_ffff_follow_first 0", 2500), (b"CONFIG SET maxmemory 1", 9000)]
+    logs = iter([calls, [(b"FCALL sl_0a1b2c3d4e_claim 0 {}", 1200)]])
+    read = lambda _: [{"command": text, "duration": us} for text, us in next(logs)]  # noqa: E731
+    monkeypatch.setattr(longest, "_read", read)
+    known = longest.LongestCalls()
+    for _ in range(2):
+        known.collect(None)
+    assert list(known.figures.items()) == [("follow_first", 2.5), ("claim", 1.5)]
 
 
 def test_two_jobs_for_one_key_are_seen() -> None:
