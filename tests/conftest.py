@@ -4,6 +4,7 @@ Hypothesis gives an example 0.2 s, and all drawing 1 s, which a busy machine mis
 draws and `assume` then refuses it takes no fifty before ten good ones, which the dice miss at times.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,9 @@ from tests.support.random_draws import decided_by_seed
 
 ONE_SERVICE = ("tests/contract", "tests/safety")
 """Folders of one service, started by each process that runs some of them. tests/e2e is too long for one."""
+
+# Read when torch is imported: processes with a thread for each processor would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "patient",
