@@ -4,6 +4,7 @@ Hypothesis gives an example 0.2 s, and all drawing 1 s, which a busy machine mis
 draws and `assume` then refuses it takes no fifty before ten good ones, which the dice miss at times.
 """
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.random_draws import decided_by_seed
 
-ONE_SERVICE = ("tests/contract", "tests/safety")
-"""Folders of one service, started by each process that runs some of them. tests/e2e is too long for one."""
+ONE_SERVICE = ("tests/contract", "tests/e2e", "tests/safety")
+"""Folders of one service, started by each process that runs some of them."""
 
 # Read when torch is imported: processes with a thread for each processor would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +30,14 @@ settings.register_profile(
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
 )
 settings.load_profile("patient")
+
+# A quarter of the time of collecting tests goes into searching modules for garbage; there is none.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
