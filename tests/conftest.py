@@ -16,8 +16,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.random_draws import decided_by_seed
 
-ONE_SERVICE = ("tests/contract", "tests/e2e", "tests/safety")
-"""Folders of one service, started by each process that runs some of them."""
+ONE_PROCESS = ("tests/contract/", "tests/e2e/", "tests/engines/test_families", "tests/safety/")
+"""Files that share a service or models, which each process that runs some of them would start or make."""
 
 # Read when torch is imported: processes with a thread for each processor would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -54,15 +54,14 @@ def hangup_heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-class FolderScheduling(LoadFileScheduling):  # type: ignore[misc]
-    """File by file, as `--dist loadfile` does; a folder that shares a service goes to one process."""
+class SharedScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """File by file, as `--dist loadfile` does; those that share something go to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
-        folder = file.rpartition("/")[0]
-        return folder if folder in ONE_SERVICE else file
+        return next((shared for shared in ONE_PROCESS if file.startswith(shared)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling | None:
-    return FolderScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedScheduling | None:
+    return SharedScheduling(config, log) if config.getoption("dist") == "loadfile" else None
