@@ -4,6 +4,8 @@ Hypothesis gives an example 0.2 s, and all drawing 1 s, which a busy machine mis
 draws and `assume` then refuses it takes no fifty before ten good ones, which the dice miss at times.
 """
 
+import gc
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +16,11 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.random_draws import decided_by_seed
 
-ONE_SERVICE = ("tests/contract", "tests/safety")
-"""Folders of one service, started by each process that runs some of them. tests/e2e is too long for one."""
+ONE_PROCESS = ("tests/contract/", "tests/e2e/", "tests/engines/test_families", "tests/safety/")
+"""Files that share a service or models, which each process that runs some of them would start or make."""
+
+# Read when torch is imported: processes with a thread for each processor would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "patient",
@@ -25,6 +30,14 @@ settings.register_profile(
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
 )
 settings.load_profile("patient")
+
+# A quarter of the time of collecting tests goes into searching modules for garbage; there is none.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,15 +54,14 @@ def hangup_heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-class FolderScheduling(LoadFileScheduling):  # type: ignore[misc]
-    """File by file, as `--dist loadfile` does; a folder that shares a service goes to one process."""
+class SharedScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """File by file, as `--dist loadfile` does; those that share something go to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
-        folder = file.rpartition("/")[0]
-        return folder if folder in ONE_SERVICE else file
+        return next((shared for shared in ONE_PROCESS if file.startswith(shared)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling | None:
-    return FolderScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedScheduling | None:
+    return SharedScheduling(config, log) if config.getoption("dist") == "loadfile" else None

@@ -51,7 +51,10 @@ def test_a_driver_that_fails_is_no_problem_where_nobody_wants_it(
     assert found.state == "warning"
 
 
-def test_weights_that_a_gpu_takes_need_no_room_beside_it() -> None:
+def test_weights_that_a_gpu_takes_need_no_room_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A load on trial would take seconds.
+    monkeypatch.setattr(models, "refusals", lambda _: {})
+
     def state(device: str, *, gpu: bool) -> list[State]:
         model = Model(id="org/m", source=str(TINY), device=device)
         return [check.state for check in models.checks([model], 0.5, gpu=gpu)]

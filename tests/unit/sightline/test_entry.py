@@ -61,6 +61,14 @@ sys.exit(main())
 FULL = Path("/dev/full")
 
 
+@pytest.fixture
+def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of which the doctor loads nothing on trial."""
+    models = tmp_path / "models.toml"
+    models.write_text('[[models]]\nid = "org/m"\nengine = "echo"\n', encoding="utf-8")
+    monkeypatch.setenv("SIGHTLINE_MODELS_FILE", str(models))
+
+
 def typed(command: str, **env: str) -> subprocess.CompletedProcess[str]:
     """By a shell, whose redirections are what is tried."""
     line = f"{sys.executable} -m sightline {command}"
@@ -87,21 +95,18 @@ def test_a_worker_or_courier_that_is_stopped_while_it_starts_is_no_failure_to_it
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.usefixtures("echo")
 @pytest.mark.parametrize("command", ["worker", "courier"])
 def test_a_worker_or_courier_that_is_stopped_between_its_two_programs_is_no_failure_either(
     command: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "models.toml").write_text('[[models]]\nid = "org/m"\nengine = "echo"\n', encoding="utf-8")
-    env = {
-        "SIGHTLINE_REDIS__URL": "redis://127.0.0.1:1/0",
-        "SIGHTLINE_BLOBS__URL": str(tmp_path / "blobs"),
-        "SIGHTLINE_MODELS_FILE": str(tmp_path / "models.toml"),
-    }
+    env = {"SIGHTLINE_REDIS__URL": "redis://127.0.0.1:1/0", "SIGHTLINE_BLOBS__URL": str(tmp_path / "blobs")}
     argv = [sys.executable, "-c", BECOMING, command]
     done = subprocess.run(argv, cwd=ROOT, env=os.environ | env, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.usefixtures("echo")
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is full")
 def test_a_full_disk_is_one_sentence() -> None:
     done = typed(f"doctor > {FULL}")
@@ -125,6 +130,7 @@ def test_a_fault_of_ours_is_not_blamed_on_the_arguments(monkeypatch: pytest.Monk
         main(["run"])
 
 
+@pytest.mark.usefixtures("echo")
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
 def test_output_that_is_closed_leaves_the_exit_code_as_it_is(closed: str) -> None:
     done = typed(f"jobs list --url nonsense {closed}")
