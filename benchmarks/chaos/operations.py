@@ -24,22 +24,24 @@ PAUSE_S = 0.2
 PATIENCE_S = 90.0
 """Deliveries are waited for until none arrived for so long: more than a courier's lease of a call."""
 BREAK = """
-local unended, victim = redis.call('ZRANGE', 'sl3:deadlines', 0, -1), tonumber(ARGV[1])
+local unended, victim = redis.call('ZRANGE', 'sl4:deadlines', 0, -1), tonumber(ARGV[1])
 local target = unended[victim % math.max(#unended, 1) + 1]
 if not target then return false end
-local ok, job = pcall(cjson.decode, redis.call('HGET', 'sl3:' .. target, 'r') or '{}')
-local jobs, run = {target}, ok and job.run
+local function texts(id)
+  return table.concat(redis.call('HVALS', 'sl4:' .. id), ' ')
+end
+local jobs, run = {target}, string.match(texts(target), 'run_%x+')
 if run and victim % 2 == 1 then
   target, jobs = run, {}
-  for _, id in ipairs(redis.call('ZRANGE', 'sl3:jobs:' .. job.caller, 0, -1)) do
-    if string.find(redis.call('HGET', 'sl3:' .. id, 'r') or '', run, 1, true) then table.insert(jobs, id) end
+  for _, id in ipairs(unended) do
+    if string.find(texts(id), run, 1, true) then table.insert(jobs, id) end
   end
 end
-local fields = redis.call('HKEYS', 'sl3:' .. target)
+local fields = redis.call('HKEYS', 'sl4:' .. target)
 if #fields == 0 then return false end
 table.sort(fields)
 local field = fields[math.floor(victim / 2) % #fields + 1]
-redis.call('HSET', 'sl3:' .. target, field, '{')
+redis.call('HSET', 'sl4:' .. target, field, '{')
 return {target, field, jobs}
 """
 """Overwrites a field of a job that has not ended, or of its run; returns which, and the jobs that need it."""
@@ -109,7 +111,7 @@ class Operations:
         """Until no delivery waits, or none came for PATIENCE_S; notes at each job what was told."""
         calls, size, left_s = self._services.calls, -1, PATIENCE_S
         with self._services.records.client() as redis:
-            while left_s > 0 and await asyncio.to_thread(redis.exists, "sl3:callers", "sl3:calls_later"):
+            while left_s > 0 and await asyncio.to_thread(redis.exists, "sl4:callers", "sl4:calls_later"):
                 left_s = left_s - PAUSE_S if calls.stat().st_size == size else PATIENCE_S
                 size = calls.stat().st_size
                 await asyncio.sleep(PAUSE_S)

@@ -124,7 +124,7 @@ def rescue(day: Day) -> None:
     clock = [replace(call, arguments={**call.arguments, "now": at}) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])
-    day.client.hdel("sl3:upkeep", "spared")
+    day.client.hdel("sl4:upkeep", "spared")
     day.timed("rescue of shared runs", iter(clock))
 
 
@@ -149,7 +149,7 @@ def cached_answers(day: Day) -> None:
     for _ in range(RUNS):
         run = {"job": f"job_{secrets.token_hex(16)}", "run": f"run_{secrets.token_hex(16)}"}
         day.probe.store.run_all(day.probe.submits([type(first)(**{**vars(first), **run})]))
-        day.client.delete(f"sl3:join:{first.key}")
+        day.client.delete(f"sl4:join:{first.key}")
     (taken,) = claims_of(day, 1)
     day.probe.store.run(claims.settle(SETTINGS, taken, ANSWER, fingerprint=PRINT))
     day.timed("claim that copies an answer", iter(claims.within(8, call) for call in day.probe.claims(RUNS)))
@@ -167,7 +167,7 @@ def picture_holders(day: Day) -> None:
                 for placing in placings
             ]
         )
-    names = [key.removeprefix("sl3:") for key in day.client.keys("sl3:*")]
+    names = [key.removeprefix("sl4:") for key in day.client.keys("sl4:*")]
     steps = (names[at : at + 50] for at in range(0, len(names), 50))
     day.timed("audit of fifty keys", (audit.audit(SETTINGS, step) for step in steps))
 
@@ -176,7 +176,7 @@ def broken_records(day: Day) -> None:
     placings = day.probe.placings(1000)
     day.probe.store.run_all(day.probe.submits(placings))
     for placing in placings:
-        day.client.hset(f"sl3:{placing.run}", "r", "{")
+        day.client.hset(f"sl4:{placing.run}", "r", "{")
     day.timed("claim over a thousand broken records", iter(claims.within(8, c) for c in day.probe.claims(60)))
 
 

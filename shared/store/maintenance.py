@@ -1,6 +1,7 @@
 """Maintenance: who leads it, due work goes into line, late jobs end, ends of shared runs are written."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from shared.settings import Settings
@@ -50,5 +51,6 @@ def backlog(store: Store) -> dict[str, int]:
 
 def lane_state(store: Store, lane: str) -> dict[str, Any]:
     """Counts, marks and measurements of a lane (`functions/lanes.lua`); empty where nothing is known."""
-    state: dict[str, Any] = json.loads(store.client.hget(f"{PREFIX}lane:{lane}", "q") or "{}")
-    return state
+    with suppress(ValueError):  # the next call that reads the lane counts it anew
+        return dict(json.loads(store.client.hget(f"{PREFIX}lane:{lane}", "q") or "{}"))
+    return {}

@@ -220,6 +220,9 @@ class Pipelining(Generic[T, R]):
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.wait([self._sender])
+        # A sender that was cancelled before its first step has cancelled none.
+        for _, answer in self._waiting:
+            answer.cancel()
 
     async def _send(self) -> None:
         batch: list[tuple[T, asyncio.Future[R]]] = []
@@ -282,9 +285,13 @@ class AsyncStore:
 
     async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         replies: list[Any] = await _pipeline(self.client, commands).execute(raise_on_error=False)
-        if any(map(_is_unknown, replies)):
+        if unknown := [at for at, reply in enumerate(replies) if _is_unknown(reply)]:
             await self.client.function_load(LIBRARY.code, replace=True)
-            replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
+            again = await _pipeline(self.client, [commands[at] for at in unknown]).execute(
+                raise_on_error=False
+            )
+            for at, reply in zip(unknown, again, strict=True):
+                replies[at] = reply
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             # A server that was demoted keeps its connections; new ones may lead to its successor.
             await self.client.connection_pool.disconnect(inuse_connections=False)

@@ -20,8 +20,8 @@ TIMEOUT_S = 2.0
 PINGS = 9
 UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
-FORMER = "sl2:"
-"""The prefix of the layout before this one, which nobody reads any more."""
+FORMER = ("sl2:", "sl3:")
+"""Prefixes of earlier layouts, which nobody reads any more."""
 
 
 @dataclass(frozen=True)
@@ -100,33 +100,33 @@ def make_room(url: str, times: float) -> int | None:
         return wanted
 
 
-def access(redis: RedisSettings) -> tuple[str, bool]:
+def access(redis: RedisSettings) -> tuple[str, str]:
     """Whether a process can begin. Raises Unavailable.
 
-    Why the server refuses our functions, in its words ("" where it does not), and whether it has records of
-    the former layout.
+    Why the server refuses our functions, in its words, and the prefix of records of an earlier layout; ""
+    where there is no such thing.
     """
     store = connect(redis)
     try:
         store.run(registrations())
         return "", _former(store.client)
     except ResponseError as error:
-        return str(error), False
+        return str(error), ""
     finally:
         store.client.close()
 
 
-def _former(client: Any) -> bool:
-    """Whether there are records of the former layout; a user that may not look sees none."""
+def _former(client: Any) -> str:
+    """The prefix of records of an earlier layout; a user that may not look sees none."""
     with store_errors(), suppress(ResponseError):
-        return bool(client.exists(f"{FORMER}lanes", f"{FORMER}watched"))
-    return False
+        return next((prefix for prefix in FORMER if client.exists(f"{prefix}lanes")), "")
+    return ""
 
 
 class Examination(NamedTuple):
     """`latency_ms` is the median of a few round trips, `ahead_s` how far its clock is ahead of ours."""
 
-    former: bool
+    former: str
     latency_ms: float
     ahead_s: float
 

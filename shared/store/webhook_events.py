@@ -16,7 +16,7 @@ NOTICES = Script("notices")
 PAGE_BYTES = 2 * 2**20
 """A page whose records have this many bytes is full."""
 # Other keys than those of notices begin with ids as well, and not all of them are hashes.
-_KEY = re.compile(r"[a-z]+_[0-9a-f]+:(began|ended|sent)")
+_KEY = re.compile(r"(?!run_)[a-z]+_[0-9a-f]+:(began|ended|sent)")
 
 
 def message_id(key: str) -> str:

@@ -38,7 +38,7 @@ def checks(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterat
         return
     yield _version(server)
     if examination.former:
-        fix = "delete the keys that begin with sl2:, or name an empty database"
+        fix = f"delete the keys that begin with {examination.former}, or name an empty database"
         yield problem(
             "layout", "it holds records of an earlier layout, which this version does not read", fix
         )

@@ -88,8 +88,8 @@ def check_rights(redis: RedisSettings) -> None:
     if former:
         raise CommandError(
             Exit.REDIS,
-            "The record store holds records of an earlier layout (sl2:), which this version does not read: "
-            "delete them, or name another data folder or an empty database.",
+            f"The record store holds records of an earlier layout ({former}), which this version does not "
+            "read: delete them, or name another data folder or an empty database.",
         )
 
 

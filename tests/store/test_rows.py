@@ -89,7 +89,7 @@ def test_one_answer_alone_leaves_no_trace_of_rows(records: Records) -> None:
     run = records.submit().run_id
     assert claimed(records).rows == 1
     assert records.field(run, "rows") is None
-    assert not records.client.exists("sl3:extra")
+    assert not records.client.exists("sl4:extra")
 
 
 def test_a_claim_of_a_full_worker_changes_nothing(records: Records) -> None:
@@ -142,5 +142,5 @@ def test_a_worker_whose_rows_were_miscounted_is_not_sent_away_for_that(records: 
     for _ in range(2):
         records.submit()
     claimed(records)
-    records.client.hset("sl3:extra", "held:worker_01", 7)
+    records.client.hset("sl4:extra", "held:worker_01", 7)
     assert claimed(records).rows == 1

@@ -70,6 +70,8 @@ class Deliverer:
         outcome = self._traced_call(due, body)
         delay_s = self._delay_s(due, outcome)
         status = self._store.run(delivery_result(self._settings, due, outcome.tried, delay_s=delay_s))
+        if status == "lost":
+            return None
         again = delay_s is not None or status == "moved"
         _count(outcome.tried, again=again)
         if not outcome.tried.taken and not again:

@@ -80,7 +80,7 @@ local function prolong(run, job)
   for digest in string.gmatch(run.blobs or '', '%S+') do
     Files.prolong(digest, run.id, now + seconds * 1000)
   end
-  Memory.prolong(run.id, seconds)
+  Memory.prolong(run.id, (gone - now) / 1000)
   return true
 end
 
@@ -170,7 +170,7 @@ end
 local function waiting_of(lane, caller)
   local count = lane.later > 0 and tonumber(call('HGET', P .. 'later:' .. lane.name, caller) or 0) or 0
   for class = 1, 3 do
-    if lane['n' .. class] > 0 then
+    if lane[Queue.WAITING[class]] > 0 then
       count = count + call('ZCARD', Queue.line_key(lane.name, class, caller))
     end
   end
@@ -385,7 +385,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room
     write(job)
     return 'placed'
   end
-  Queue.unlease(Lanes.of('intake'), job)
+  Queue.unlease(job)
   local m = Memory.settle(job.id, Runs.bytes_of_job(job))
   for digest in string.gmatch(job.blobs or '', '%S+') do
     Files.release(digest, job.id)
@@ -393,7 +393,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room
   for _, name in ipairs({ 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs', 'generation', 'lane', 'cost', 'started' }) do
     unset(job, name)
   end
-  job.t, job.admitted = { server = job.t.server }, a.token
+  job.t.token, job.admitted = nil, a.token
   call('HDEL', P .. job.id, 'request', 'terms')
   local hit = a.key and cached(a)
   local run = a.key and not hit and joinable(a)

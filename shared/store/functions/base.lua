@@ -6,7 +6,7 @@
 -- and written whole, so fields that a release does not know survive it; a new field needs nothing more, as long as its
 -- absence means what held before. Where the meaning of a field changes, it gets another name. Where keys change, P does:
 -- start and doctor refuse a store of the former prefix, and nobody reads or mends former records.
-local P = 'sl3:' -- the prefix of every key: PREFIX of shared/store/keys.py
+local P = 'sl4:' -- the prefix of every key: PREFIX of shared/store/keys.py
 
 -- What one call is about: `a` its arguments, `S` the settings, `text` a large text that is stored as it is, `now` Unix ms.
 local call, a, S, text, now
@@ -48,7 +48,7 @@ end
 -- Records: a job (job_…) and a run (run_…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
 -- a run's `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua), and large texts.
 -- A call reads a record once and writes it once.
-local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' }, job = { 'caller', 'model_lane', 'created' } }
+local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' }, job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
 
 -- A record that cannot be read is put aside for so long, for somebody to look at.
 local ASIDE_S = 604800
@@ -63,7 +63,11 @@ local function set_aside(id, why)
     Memory.free(id)
     call('RENAME', P .. id, P .. 'aside:' .. id)
     call('EXPIRE', P .. 'aside:' .. id, ASIDE_S)
+    for _, suffix in ipairs({ ':live', ':began', ':holders', ':events' }) do
+      call('EXPIRE', P .. id .. suffix, ASIDE_S)
+    end
   end
+  memo.records[id] = false
   call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
 end
 
@@ -173,6 +177,12 @@ local function created_of(record)
   return meta and meta.__index or record
 end
 
+-- Whether this call has created a record.
+local function is_new(id)
+  local record = memo.records[id]
+  return record and created_of(record) == record
+end
+
 -- Takes away a field, whenever it was written.
 local function unset(record, name)
   local created = created_of(record)
@@ -226,10 +236,10 @@ local settings = { text = '', value = nil }
 local function set_up(flags, constants)
   call, writable = redis.call, flags[1] ~= 'no-writes'
   memo = { records = {}, json = {}, charges = {}, bytes = {}, lanes = {} }
-  if constants ~= settings.text then
-    settings.text, settings.value = constants, constants ~= '' and cjson.decode(constants) or nil
+  if constants ~= '' and constants ~= settings.text then
+    settings.text, settings.value = constants, cjson.decode(constants)
   end
-  S = settings.value
+  S = constants ~= '' and settings.value or nil
 end
 
 -- The counts of lanes and what callers are charged is written at the end of a call, also of one that fails: an error takes no write back.

@@ -213,7 +213,10 @@ hot('renew', 'worker claims', { 'allow-oom' }, function()
   end
   for token, claim in pairs(claims) do
     local till = not named[token] and call('ZSCORE', P .. 'lease:' .. claim.lane, claim.id)
-    if till and now - (till - S.lease_ms) > UNHEARD_MS then
+    if not named[token] and not till then
+      -- Its record could not be read when its lease was taken.
+      call('HDEL', P .. 'held:' .. a.worker, token)
+    elseif till and now - (till - S.lease_ms) > UNHEARD_MS then
       local work = read(claim.id)
       if work and work.t.token == token then
         Queue.requeue(Lanes.of(claim.lane), work, 'claim_lost')
@@ -264,8 +267,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   if run.scope and not run.mixed then
     call('SET', Runs.cache_key(run, a.print), run.id, 'EX', run.retain_s or S.result_s)
   end
-  local lane = Lanes.of(run.lane)
-  Lanes.note(lane, 'service_ms', Estimates.service_ms(Lanes.fact(lane, 'service_ms'), a.took_ms))
+  Estimates.learn_service(run.lane, a.took_ms)
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
   for digest in string.gmatch(run.missed and run.blobs or '', '%S+') do
     Files.regain(digest)
@@ -296,7 +298,7 @@ transition('give_back', { 'allow-oom' }, function()
     Runs.fail_work(work, a.failure)
     return { 'failed' }
   elseif a.spend and S.backoff_ms > 0 then
-    Queue.postpone(lane, work, a.reason, S.backoff_ms * 2 ^ (work.failures - 1))
+    Queue.postpone(work, a.reason, S.backoff_ms * 2 ^ (work.failures - 1))
     return { 'postponed' }
   end
   Queue.requeue(lane, work, a.reason)

@@ -77,10 +77,12 @@ function Estimates.score(lane, run)
     add(learnt, kind .. '_' .. name, math.min(math.max(own * math.exp(step * (aim - below)), 0.01), 1000))
     add(learnt, 'within_' .. name, MEMORY * kept + (took <= promised[name] and 1 or 0))
   end
-  Lanes.note(lane, 'scored', MEMORY * scored + 1, unpack(learnt))
+  add(learnt, 'scored', MEMORY * scored + 1)
+  lane.facts.learnt, lane.changed = learnt, true
 end
 
--- The measured service time, now that one more run took `took_ms`.
-function Estimates.service_ms(before, took_ms)
-  return before and 0.9 * before + 0.1 * took_ms or took_ms
+-- Learns how long a run of a lane takes.
+function Estimates.learn_service(lane, took_ms)
+  local before = call('HGET', P .. 'lane:' .. lane, 'service_ms')
+  call('HSET', P .. 'lane:' .. lane, 'service_ms', before and 0.9 * before + 0.1 * took_ms or took_ms)
 end

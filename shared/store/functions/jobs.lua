@@ -17,7 +17,7 @@ end
 -- deliveries}; '' where there is none. `bare` = without the answer, which may be hundreds of times the rest.
 function Jobs.view(job, bare)
   local run_json, result, origin, lane = nil, nil, nil, ''
-  if job.run and not bare then
+  if job.run and not bare and not is_new(job.run) then
     run_json, result, origin = read_raw(job.run, 'result', 'origin')
   elseif job.run then
     run_json = read_raw(job.run)

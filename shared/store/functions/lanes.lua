@@ -1,6 +1,6 @@
 -- A lane is one model's line, or `intake`, the line of jobs whose inputs are to be fetched.
---   lane:<lane>     hash  q: JSON of COUNTS (queue.lua), marks of operators (paused, draining, removed) and what
---                         estimates.lua has learnt; beside it service_ms and what workers report (FACTS and more)
+--   lane:<lane>     hash  q: JSON of counts and clocks (queue.lua) and marks of operators (paused, draining, removed);
+--                         beside it what estimates.lua has learnt and what workers report (FACTS and more)
 --   lanes           set   lanes in which anything ever waited
 --   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
 --   worker:<id>     hash  what a worker reports of itself
@@ -21,13 +21,28 @@ local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, 
   arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, generation = 0, epoch = 0 }
 local zeros = { __index = ZEROS }
 
+-- The counts of a lane whose own cannot be read. Its clocks begin anew, and suspects count for the first class.
+local function recounted(name)
+  local lane = { changed = true, x1 = call('ZCARD', P .. 'suspects:' .. name) }
+  for class = 1, 3 do
+    local count = 0
+    for _, caller in ipairs(call('ZRANGE', Queue.turns_key(name, class), 0, -1)) do
+      count = count + call('ZCARD', Queue.line_key(name, class, caller))
+    end
+    lane[Queue.WAITING[class]] = count
+  end
+  set_aside('lane:' .. name, 'its counts were no JSON object, and were counted anew')
+  return lane
+end
+
 -- A lane as a table, the same one for whoever asks in this call: counts, which are 0 where they are absent, and marks. It is
 -- written at the call's end where it was `changed`.
 function Lanes.of(name)
   local lane = memo.lanes[name]
   if not lane then
     local values = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
-    lane = setmetatable(decoded(values[1] or '') or {}, { __index = setmetatable({ name = name, facts = values }, zeros) })
+    lane = decoded(values[1] or '{}') or recounted(name)
+    setmetatable(lane, { __index = setmetatable({ name = name, facts = values }, zeros) })
     memo.lanes[name] = lane
   end
   return lane
@@ -36,11 +51,6 @@ end
 -- A number among the facts of a lane; nil where it is absent.
 function Lanes.fact(lane, name)
   return tonumber(lane.facts[PLACE[name]] or nil)
-end
-
--- Writes facts of a lane, names and numbers in turn, for the calls after this one.
-function Lanes.note(lane, ...)
-  call('HSET', P .. 'lane:' .. lane.name, ...)
 end
 
 local function save(lane)
@@ -52,9 +62,8 @@ local function save(lane)
       end
     end
     lane.facts[1] = next(lane) and cjson.encode(lane) or '{}'
-    call('HSET', P .. 'lane:' .. lane.name, 'q', lane.facts[1])
+    call('HSET', P .. 'lane:' .. lane.name, 'q', lane.facts[1], unpack(lane.facts.learnt or {}))
   end
-  return lane.facts[1] or '{}'
 end
 
 function Lanes.save()
@@ -132,7 +141,7 @@ local function oldest(lane)
   end
   for class = 1, 3 do
     local turns = Queue.turns_key(lane.name, class)
-    for _, range in ipairs(lane['n' .. class] > 0 and { { 0, LOOKED_AT - 1 }, { -LOOKED_AT, -1 } } or {}) do
+    for _, range in ipairs(lane[Queue.WAITING[class]] > 0 and { { 0, LOOKED_AT - 1 }, { -LOOKED_AT, -1 } } or {}) do
       for _, caller in ipairs(call('ZRANGE', turns, unpack(range))) do
         look(Queue.line_key(lane.name, class, caller))
       end
@@ -189,7 +198,7 @@ transition('fleet', { 'no-writes' }, function()
   for _, name in ipairs(a.lanes) do
     local lane, counts = Lanes.of(name), {}
     for class = 1, 3 do
-      counts[class] = lane['n' .. class] + lane['x' .. class]
+      counts[class] = lane[Queue.WAITING[class]] + lane[Queue.SUSPECTS[class]]
     end
     local drained = lane.draining and Queue.waiting(lane) + Lanes.running(lane) == 0 and not is_elsewhere(name)
     table.insert(fleet, { facts_of(name), counts, oldest(lane) or 0, workers(name), drained and 1 or 0 })

@@ -59,8 +59,8 @@ function Memory.bytes_of(id)
   return bytes or Memory.RUN_BYTES
 end
 
--- The bytes of a record that are still counted. Those of an hour that has passed `fold` takes off, or did: the log of ends, or
--- a webhook that is still to be called, may keep a record for longer.
+-- The bytes of a record that are still counted. Those of an hour that has passed `fold` takes off, or did: a webhook that is
+-- still to be called may keep a record for longer.
 local function counted(bytes, hour)
   return (hour == 0 or hour > now / HOUR_MS) and bytes or 0
 end

@@ -12,6 +12,10 @@
 Queue.CLASSES = { 'interactive', 'normal', 'batch' }
 Queue.RANK = { interactive = 1, normal = 2, batch = 3 }
 
+-- The lane's fields of each class, by its rank.
+Queue.WAITING, Queue.SUSPECTS = { 'n1', 'n2', 'n3' }, { 'x1', 'x2', 'x3' }
+local WAITING, SUSPECTS, START, CLOCK = Queue.WAITING, Queue.SUSPECTS, { 's1', 's2', 's3' }, { 'v1', 'v2', 'v3' }
+
 -- By how much a piece of cost 1 moves its class's clock: 16 interactive pieces run for 4 normal ones and 1 of a batch.
 Queue.PACE = { 1, 4, 16 }
 
@@ -55,17 +59,17 @@ function Queue.stand(lane, work, paid)
   end
   lane.wide_queued, lane.changed = lane.wide_queued + Queue.extra_rows(work), true
   if Queue.is_suspect(work) then
-    lane['x' .. class] = lane['x' .. class] + 1
+    lane[SUSPECTS[class]] = lane[SUSPECTS[class]] + 1
     call('ZADD', P .. 'suspects:' .. lane.name, work.arrival, work.id)
     return
   end
-  local n, s = 'n' .. class, 's' .. class
+  local n, s = WAITING[class], START[class]
   if lane[n] == 0 then
     lane[s] = math.max(lane[s], lane.clock)
   end
   lane[n] = lane[n] + 1
   call('ZADD', Queue.line_key(lane.name, class, work.caller), work.arrival, work.id)
-  call('ZADD', Queue.turns_key(lane.name, class), 'GT', lane['v' .. class], work.caller)
+  call('ZADD', Queue.turns_key(lane.name, class), 'GT', lane[CLOCK[class]], work.caller)
   if paid then
     call('ZINCRBY', Queue.turns_key(lane.name, class), -work.cost, work.caller)
     lane[s] = lane[s] - work.cost * Queue.PACE[class]
@@ -74,8 +78,8 @@ end
 
 local function left_class(lane, class)
   lane.changed = true
-  lane['n' .. class] = math.max(lane['n' .. class] - 1, 0)
-  if lane['n' .. class] == 0 then
+  lane[WAITING[class]] = math.max(lane[WAITING[class]] - 1, 0)
+  if lane[WAITING[class]] == 0 then
     call('DEL', Queue.turns_key(lane.name, class))
     return true
   end
@@ -86,11 +90,11 @@ function Queue.withdraw(lane, work)
   local class = Queue.RANK[work.priority]
   local line, turns = Queue.line_key(lane.name, class, work.caller), Queue.turns_key(lane.name, class)
   if Queue.is_suspect(work) and call('ZREM', P .. 'suspects:' .. lane.name, work.id) == 1 then
-    lane['x' .. class], lane.changed = math.max(lane['x' .. class] - 1, 0), true
+    lane[SUSPECTS[class]], lane.changed = math.max(lane[SUSPECTS[class]] - 1, 0), true
   elseif call('ZREM', line, work.id) == 1 then
     -- A caller that owes nothing need not be met.
     if not left_class(lane, class) and call('EXISTS', line) == 0
-      and tonumber(call('ZSCORE', turns, work.caller) or 0) <= lane['v' .. class] then
+      and tonumber(call('ZSCORE', turns, work.caller) or 0) <= lane[CLOCK[class]] then
       call('ZREM', turns, work.caller)
     end
   else
@@ -104,8 +108,8 @@ end
 function Queue.next(lane)
   local class, soonest
   for c = 1, 3 do
-    local done = lane['s' .. c] + lane.cost * Queue.PACE[c]
-    if lane['n' .. c] > 0 and (not class or done < soonest) then
+    local done = lane[START[c]] + lane.cost * Queue.PACE[c]
+    if lane[WAITING[c]] > 0 and (not class or done < soonest) then
       class, soonest = c, done
     end
   end
@@ -113,7 +117,7 @@ function Queue.next(lane)
     local turns = Queue.turns_key(lane.name, class)
     local first = call('ZRANGE', turns, 0, 0, 'WITHSCORES')
     if not first[1] then
-      lane['n' .. class], lane.changed = 0, true
+      lane[WAITING[class]], lane.changed = 0, true
       return nil, true
     end
     local head = call('ZPOPMIN', Queue.line_key(lane.name, class, first[1]))
@@ -128,11 +132,11 @@ end
 
 -- A piece begins: the clocks move to where it stood, and its class and caller go on after what it costs.
 function Queue.charge(lane, turn, cost)
-  local class, s = turn.class, 's' .. turn.class
+  local class, s = turn.class, START[turn.class]
   lane.cost = lane.cost == 0 and cost or 0.9 * lane.cost + 0.1 * cost
-  lane.clock, lane['v' .. class] = lane[s], turn.tag
+  lane.clock, lane[CLOCK[class]] = lane[s], turn.tag
   lane[s] = lane[s] + cost * Queue.PACE[class]
-  if lane['n' .. class] > 0 then
+  if lane[WAITING[class]] > 0 then
     call('ZADD', Queue.turns_key(lane.name, class), turn.tag + cost, turn.caller)
   end
 end
@@ -165,9 +169,10 @@ function Queue.claims_of(worker)
 end
 
 -- Work leaves its lease, however the attempt went.
-function Queue.unlease(lane, work)
+function Queue.unlease(work)
   call('HDEL', P .. 'held:' .. work.worker, work.t.token)
-  if call('ZREM', P .. 'lease:' .. lane.name, work.id) == 1 and Queue.extra_rows(work) > 0 then
+  if call('ZREM', P .. 'lease:' .. work.lane, work.id) == 1 and Queue.extra_rows(work) > 0 then
+    local lane = Lanes.of(work.lane)
     lane.wide_running, lane.changed = math.max(lane.wide_running - Queue.extra_rows(work), 0), true
   end
 end
@@ -186,8 +191,8 @@ function Queue.close_attempt(work, outcome)
   end
 end
 
-local function leave_lease(lane, work, reason)
-  Queue.unlease(lane, work)
+local function leave_lease(work, reason)
+  Queue.unlease(work)
   work.t.token, work.worker, work.queued_at = nil, nil, now
   Queue.close_attempt(work, reason)
   if is_run(work.id) then
@@ -197,7 +202,7 @@ end
 
 -- Puts leased work back at its old place in the line.
 function Queue.requeue(lane, work, reason)
-  leave_lease(lane, work, reason)
+  leave_lease(work, reason)
   work.state = 'queued'
   -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
   Queue.stand(lane, work, reason ~= 'queue_full')
@@ -208,8 +213,8 @@ end
 Queue.LONGEST_PAUSE_MS = 60000
 
 -- Puts leased work off: it goes back into line after a pause.
-function Queue.postpone(lane, work, reason, pause_ms)
-  leave_lease(lane, work, reason)
+function Queue.postpone(work, reason, pause_ms)
+  leave_lease(work, reason)
   work.state = 'retrying'
   call('ZADD', P .. 'later', now + math.min(pause_ms, Queue.LONGEST_PAUSE_MS), work.id)
   write(work)

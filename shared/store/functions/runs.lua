@@ -114,11 +114,17 @@ function Runs.end_job(job, status, last, own, failure, at)
   Metrics.report_end(job.id, job, run, answer)
   call('ZREM', P .. 'deadlines', job.id)
   Runs.expire_job(job)
-  write(job, 'm', Memory.settle(job.id, Runs.bytes_of_job(job), (lives(job, S.job_s))))
+  local _, seconds = lives(job, S.job_s, Runs.log_s(job))
+  write(job, 'm', Memory.settle(job.id, Runs.bytes_of_job(job), seconds))
   if not job.run then
     wake(job.id, 'state')
   end
   return 1 + calls
+end
+
+-- Ends a job whose run is lost, and with it the number of its last event: the time is after any that a reader has seen.
+local function end_without_run(job)
+  return Runs.end_job(job, 'failed', now, true, S.lost)
 end
 
 -- The end of a run is the end of all its jobs. That of its opener is written with it; those of the jobs that joined it are
@@ -165,7 +171,7 @@ local function end_joined(run_id, budget)
     if run then
       return catch_up(job, run)
     end
-    return Runs.end_job(job, 'failed', 0, true, S.lost)
+    return end_without_run(job)
   end)
 end
 
@@ -209,7 +215,7 @@ function Runs.announce_beginning(run)
 end
 
 -- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that. Where the
--- log of ends reads its answer for longer, what was asked goes before.
+-- log of ends reads its answer for longer, what was asked goes before. Returns for how long the record is stored.
 local function expire_run(run)
   local own, whole = lives(run, S.result_s, run.log_s)
   call('EXPIRE', P .. run.id, whole)
@@ -228,17 +234,17 @@ local function expire_run(run)
   for digest in string.gmatch(run.blobs or '', '%S+') do
     Files.keep_until(digest, run.id, now + own * 1000, run.created)
   end
-  return own
+  return whole
 end
 
 -- Ends a run and its opener's job, and tells the run's worker, unless the end is `known` there. `texts`: what came of it, by
 -- name.
 function Runs.end_run(run, status, failure, known, texts)
-  local lane, worker, was = Lanes.of(run.lane), run.worker, run.state
+  local worker, was = run.worker, run.state
   if was == 'running' then
-    Queue.unlease(lane, run)
+    Queue.unlease(run)
   elseif was == 'queued' then
-    Queue.withdraw(lane, run)
+    Queue.withdraw(Lanes.of(run.lane), run)
   else
     call('ZREM', P .. 'later', run.id)
   end
@@ -275,11 +281,11 @@ end
 
 -- Takes a job out of intake or out of its schedule, and lets go of what it held.
 local function leave_intake(job, outcome)
-  local seconds, lane = (lives(job, S.result_s)), Lanes.of('intake')
+  local seconds = (lives(job, S.result_s))
   if job.state == 'running' then
-    Queue.unlease(lane, job)
+    Queue.unlease(job)
   elseif job.state == 'queued' then
-    Queue.withdraw(lane, job)
+    Queue.withdraw(Lanes.of('intake'), job)
   else
     call('ZREM', P .. 'later', job.id)
     if job.state == 'scheduled' then
@@ -345,7 +351,7 @@ function Runs.leave(job, status, failure)
   end
   local run = read(job.run)
   if not run then
-    Runs.end_job(job, 'failed', 0, true, S.lost)
+    end_without_run(job)
   elseif run.ended then
     catch_up(job, run)
   else

@@ -47,7 +47,7 @@ end
 
 -- Moves members of a zset of moments that lie ahead of `longest` to it: they were written before the clock was set back.
 local function bring_forward(key, longest)
-  for _, id in ipairs(call('ZRANGEBYSCORE', key, '(' .. longest, '+inf', 'LIMIT', 0, S.limit or 100)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', key, '(' .. longest, '+inf', 'LIMIT', 0, 100)) do
     call('ZADD', key, longest, id)
   end
 end
