@@ -7,7 +7,8 @@ import pytest
 from shared.job import Times
 from shared.store import audit, batches
 from shared.webhooks import Webhook
-from tests.support.store import PRINT, Records
+from tests.support.hooks import submit
+from tests.support.store import LANE, PRINT, Records
 
 Spoil = Callable[[Records, str], object]
 FAULTS: dict[str, Spoil] = {
@@ -112,3 +113,45 @@ def test_other_batches_go_on(records: Records) -> None:
     records.client.zadd("sl4:batching", {"batch_0a": 1})
     assert records.run(batches.take(records.settings, records.token())) is None, "and no error"
     assert not records.client.exists("sl4:batching")
+
+
+def test_a_worker_s_slot_is_free_again_after_a_run_that_cannot_be_read(records: Records) -> None:
+    records.submit()
+    claim = records.claim_within(1)
+    assert claim is not None
+    records.client.hset(f"sl4:{claim.id}", "s", "{")
+    records.lose_worker()
+    records.audit()
+    good = records.submit()
+    records.wait(100)
+    records.renew()
+    assert records.claim().id == good.run_id
+    assert len(records.client.hkeys("sl4:held:worker_01")) == 1
+
+
+def test_a_reader_of_a_run_that_cannot_be_read_gets_the_end_of_its_job(records: Records) -> None:
+    job = records.submit()
+    records.append(records.claim(), 0, "one")
+    last = records.events(job.id)[-1].id
+    records.client.hset(f"sl4:{job.run_id}", "t", "{")
+    records.audit()
+    assert [event.type for event in records.events(job.id, last)] == ["failed"]
+
+
+def test_a_line_whose_counts_cannot_be_read_goes_on(records: Records) -> None:
+    runs = [records.submit().run_id for _ in range(2)]
+    records.client.hset(f"sl4:lane:{LANE}", "q", "{")
+    assert [records.claim().id for _ in runs] == runs
+    assert f"lane:{LANE}" in records.client.hgetall("sl4:bad")
+    assert records.waiting() == 0
+
+
+def test_other_webhooks_are_called_beside_a_notice_that_cannot_be_read(records: Records) -> None:
+    bad, good = submit(records, "one"), submit(records, "two")
+    for _ in range(2):
+        records.settle(records.claim())
+    records.client.hset(f"sl4:{bad.id}:ended", "deliveries", "{")
+    subjects = [due.notice.subject for due in (records.errand() for _ in range(4)) if due]
+    assert good.id in subjects
+    records.purge(bad.id)
+    assert not records.client.exists(f"sl4:{bad.id}")

@@ -209,3 +209,30 @@ def test_the_event_of_a_batch_is_listed_no_longer_than_the_batch_is_kept(
     records.run(batches.fail(records.settings, take(records), [LineProblem("empty_file", "m")]))
     assert [type for _, type, _ in told_to(records)] == ["batch.failed"] * told
     assert 0 < left(records, f"{BATCH}:ended") <= 30
+
+
+def test_what_the_log_of_ends_reads_is_charged_for_as_long_as_it_is_stored(records: Records) -> None:
+    log = records.settings.retention.model_copy(update={"event_s": 86_400})
+    records.settings = records.settings.model_copy(update={"retention": log})
+    records.beat()
+    job = ask(records, retain_s=None)
+    records.settle(records.claim())
+    records.beat()
+    records.wait(SETTINGS_RESULT_S + 2 * 3600)
+    records.fold()
+    assert records.client.exists(f"sl4:{job.run_id}")
+    assert held(records, "anyone") > 0
+
+
+def test_a_hit_does_not_shorten_what_an_answer_kept_for_long_is_charged(records: Records) -> None:
+    records.beat()
+    job = ask(records, retain_s=10 * 86_400)
+    records.settle(records.claim())
+    before = held(records, "anyone")
+    records.wait(5)
+    records.beat()
+    ask(records, retain_s=None)
+    records.wait(SETTINGS_RESULT_S + 2 * 3600)
+    records.fold()
+    assert records.client.exists(f"sl4:{job.run_id}")
+    assert held(records, "anyone") >= before / 2

@@ -121,3 +121,10 @@ async def test_a_process_that_stops_leaves_no_exchange_under_way_and_begins_none
         await pipelining.send(2)
     assert exchange.batches == [[1]]
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_nobody_waits_for_a_pipeline_that_is_closed_before_it_began() -> None:
+    pipelining = Pipelining(Exchange())
+    answer = pipelining.send(1)
+    await pipelining.aclose()
+    assert answer.cancelled()
