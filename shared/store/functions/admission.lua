@@ -119,7 +119,7 @@ local function join(job, run, p)
   end
   write(run)
   if run.started then
-    Webhooks.announce(job.id, 'began', job, run)
+    Webhooks.announce('began', job, run)
   end
 end
 
@@ -128,8 +128,8 @@ local function open_run(job, p, request, uploaded)
   local lane = Lanes.of(p.lane)
   local run = create(p.run, { job = job.id, caller = p.caller, model = p.model, lane = p.lane,
     priority = p.priority, hash = p.hash, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows,
-    scope = p.key and Runs.scope_of(p.key, p.hash), generation = lane.generation > 0 and lane.generation or nil, retain_s = job.retain_s,
-    unstored = job.unstored, request_id = job.request_id, trace = job.trace })
+    scope = p.key and Runs.scope_of(p.key, p.hash), generation = lane.generation > 0 and lane.generation or nil,
+    retain_s = job.retain_s, unstored = job.unstored, request_id = job.request_id, trace = job.trace })
   note_job(run, job)
   run.t.seq, run.t.server = 0, job.t.server
   Events.leap(run)
@@ -236,11 +236,7 @@ end
 -- They hold ids for as long as records may live.
 local function list(job)
   local seconds = math.max(S.job_s, S.event_s, job.retain_s or 0) + LONGEST_WAIT_S + DAY_S
-  local keys = { P .. 'jobs:' .. job.caller }
-  for digest in string.gmatch(job.pairs or '', '%S+') do
-    table.insert(keys, P .. 'pair:' .. job.caller .. ':' .. digest)
-  end
-  for _, key in ipairs(keys) do
+  for _, key in ipairs(Jobs.lists_of(job.caller, job.pairs)) do
     call('ZADD', key, now, job.id)
     if call('TTL', key) < seconds - DAY_S then
       call('EXPIRE', key, seconds)
@@ -259,9 +255,10 @@ local function begin_job(line)
     schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
     request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs })
   if line then
-    Batches.take_line(line, a.job, job)
+    Batches.take_line(line, job)
   end
-  local hook = a.hook and cjson.decode(a.hook) or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' })
+  local hook = a.hook and cjson.decode(a.hook)
+    or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' })
   for name, value in pairs(hook or {}) do
     call('HSET', P .. a.job .. ':hook', name, value)
     job.hook = 1
@@ -365,6 +362,9 @@ hot('submit', 'job run caller model lane priority hash key blobs cost# rows# roo
   return { word or 'known', Jobs.view(job), shared and shared.trace or '' }
 end)
 
+-- What a job has only while it waits in intake.
+local OF_INTAKE = { 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs', 'generation', 'lane', 'cost', 'started' }
+
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused. `token` is the intake claim's; text:
 -- the request with its pictures' digests. Returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim
 -- is another's). A repeat answers placed.
@@ -390,7 +390,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room
   for digest in string.gmatch(job.blobs or '', '%S+') do
     Files.release(digest, job.id)
   end
-  for _, name in ipairs({ 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs', 'generation', 'lane', 'cost', 'started' }) do
+  for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
   end
   job.t.token, job.admitted = nil, a.token

@@ -48,7 +48,8 @@ end
 -- Records: a job (job_…) and a run (run_…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
 -- a run's `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua), and large texts.
 -- A call reads a record once and writes it once.
-local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' }, job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
+local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' },
+  job = { 'caller', 'model_lane', 'created', 'metadata', 'priority' } }
 
 -- A record that cannot be read is put aside for so long, for somebody to look at.
 local ASIDE_S = 604800
@@ -192,7 +193,7 @@ local function unset(record, name)
   end
 end
 
--- Work was queued when it was created, where its record does not say otherwise: a number costs more than it seems.
+-- Work was queued when it was created, where its record does not say otherwise: cjson takes long to write a number.
 local function encode_created(record)
   local id, t, queued_at = record.id, record.t, record.queued_at
   record.id, record.t, record.queued_at = nil, nil, queued_at ~= record.created and queued_at or nil
@@ -242,7 +243,8 @@ local function set_up(flags, constants)
   S = constants ~= '' and settings.value or nil
 end
 
--- The counts of lanes and what callers are charged is written at the end of a call, also of one that fails: an error takes no write back.
+-- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
+-- before its error stays written.
 local function finished(ok, reply)
   if writable then
     Lanes.save()

@@ -43,17 +43,17 @@ function Batches.line_passed(line)
 end
 
 -- The step that admits a line's job also moves the batch on to the next line: no line is taken twice or left out.
-function Batches.take_line(line, id, job)
+function Batches.take_line(line, job)
   job.batch, job.line = line.batch, line.number
   call('HSET', P .. line.batch, 'at', line.behind, 'row', line.number, 'waits_for', '')
-  call('HSET', P .. line.batch .. ':lines', line.number, cjson.encode({ custom_id = line.custom_id, job = id,
+  call('HSET', P .. line.batch .. ':lines', line.number, cjson.encode({ custom_id = line.custom_id, job = job.id,
     model = job.model, created_ms = now, at = line.at, behind = line.behind }))
   count_taken(job.model_lane, job.caller, 1)
 end
 
 -- Keeps the end of a line's job, and its answer (JSON text or nil), with the batch until they are written down: the
 -- records of job and run may go before. Call it once, in the step that ends the job.
-function Batches.answer_line(_, job, result)
+function Batches.answer_line(job, result)
   count_taken(job.model_lane, job.caller, -1)
   local line = call('HGET', P .. job.batch .. ':lines', job.line)
   if line then

@@ -50,7 +50,7 @@ function Jobs.cut(key, jobs)
 end
 
 -- The lists in which jobs of a caller with these pairs of metadata (digests, words) stand.
-local function lists_of(caller, pairs)
+function Jobs.lists_of(caller, pairs)
   local keys = { P .. 'jobs:' .. caller }
   for digest in string.gmatch(pairs or '', '%S+') do
     table.insert(keys, P .. 'pair:' .. caller .. ':' .. digest)
@@ -98,7 +98,7 @@ end
 -- The shortest list that holds all wanted jobs; the rest of the filter is looked up in the records.
 local function shortest_list()
   local source, fewest = nil, math.huge
-  for _, key in ipairs(lists_of(a.caller, a.pairs)) do
+  for _, key in ipairs(Jobs.lists_of(a.caller, a.pairs)) do
     local size = call('ZCARD', key)
     if size <= fewest then
       source, fewest = key, size
@@ -220,7 +220,7 @@ transition('purge', { 'allow-oom' }, function()
     end
   end
   Webhooks.drop_notices(job.id)
-  for _, key in ipairs(lists_of(job.caller, job.pairs)) do
+  for _, key in ipairs(Jobs.lists_of(job.caller, job.pairs)) do
     call('ZREM', key, job.id)
   end
   Memory.free(job.id)

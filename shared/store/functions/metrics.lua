@@ -4,13 +4,13 @@
 local MOST_REPORTS, REPORTS_S = 20000, 3600
 
 -- Takes the fields of a job that has ended and of its run (nil where it has none), and its answer as JSON text or nil.
-function Metrics.report_end(id, job, run, answer)
+function Metrics.report_end(job, run, answer)
   if call('EXISTS', P .. 'reading') == 0 then
     return
   end
   run = run or {}
   call('RPUSH', P .. 'ended', cjson.encode({
-    job = id, status = job.status, caller = job.caller, model = job.model, class = job.priority,
+    job = job.id, status = job.status, caller = job.caller, model = job.model, class = job.priority,
     created = job.created, ended = job.ended, cache = job.cache, run = job.run, request_id = job.request_id,
     placed = run.created, started = run.started, attempt = run.attempt,
     code = job.error and cjson.decode(job.error).code or nil,

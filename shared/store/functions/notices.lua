@@ -88,11 +88,11 @@ end
 -- unless the job is `quiet` to its caller's endpoints and log.
 --   kind    began | ended
 --   job     its fields, status and ended included; `run` its run's, or nil; `answer` JSON text without logprobs, or nil
---   returns how many deliveries are to be made. `a` needs event_s and max_events.
-function Webhooks.announce(id, kind, job, run, answer)
-  local type, notice = 'job.' .. (job.status or 'running'), id .. ':' .. kind
+--   returns how many deliveries are to be made
+function Webhooks.announce(kind, job, run, answer)
+  local type, notice = 'job.' .. (job.status or 'running'), job.id .. ':' .. kind
   local hosts = job.quiet and {} or hosts_of(job.caller, type)
-  hosts.own = job.hook and host_of(id .. ':hook', type)
+  hosts.own = job.hook and host_of(job.id .. ':hook', type)
   if kind == 'ended' and not job.quiet then
     write_log(notice, job.caller)
   end
@@ -104,7 +104,6 @@ end
 --   type      what happened to it (batch.completed, …)
 --   data      JSON text: `data` of the event, as it is sent
 --   retain_s  how long things made with the caller's API key are kept, where the key says so
--- `a` needs event_s and max_events.
 function Notices.tell_end(subject, caller, type, data, retain_s)
   local notice, life_ms = subject .. ':ended', math.min(tonumber(retain_s or S.event_s), S.event_s) * 1000
   local fields = { type = type, caller = caller, at = now, data = data, till = string.format('%.0f', now + life_ms) }

@@ -7,7 +7,8 @@
 --   held:<worker>                 hash  its claims: token → id, lane, rows, and * where it was not alone with the worker
 -- Start-time fair queueing (Goyal and others, SIGCOMM 1996), once between the classes and once within each. The lane's record
 -- (lanes.lua) has of each class n how many wait, s the start tag of its next piece and v its callers' clock, and of the lane
--- its clock and what a piece costs on average: the class is next whose piece of that cost would be done first. A caller without work keeps its tag until that is met or the class is empty: what it took is not forgotten.
+-- its clock and what a piece costs on average: the class is next whose piece of that cost would be done first.
+-- A caller without work keeps its tag until that is met or the class is empty: what it took is not forgotten.
 
 Queue.CLASSES = { 'interactive', 'normal', 'batch' }
 Queue.RANK = { interactive = 1, normal = 2, batch = 3 }

@@ -1,9 +1,10 @@
 -- Jobs and runs: a job is a caller's, a run is computed once for all its jobs. A job ends once, by its run's end or by its
 -- own; a run ends once.
---   job_… r: caller, model, model_lane, priority, created, run, cache, its times, its end (status, ended, last, own, error) …;
+--   job_… r, s: caller, model, model_lane, priority, created, run, cache, its times, its end (status, ended, last, own, error) …;
 --         before it has a run also what a run has to stand in line, and the texts request and terms
---   run_… r: job (its first, until it has `left`), joined (1 = others, too), lane, priority, state (queued | running | retrying | succeeded | failed |
---         cancelled), cost, attempts, its end; t: token, seq, chars …; texts request, rest, result, bare, origin
+--   run_… r, s: job (its first, until it has `left`), joined (1 = others, too), lane, priority, state (queued | running |
+--         retrying | succeeded | failed | cancelled), cost, attempts, its end; t: token, seq, chars …; texts request, rest,
+--         result, bare, origin
 --   <run>:live, <run>:began    sets   jobs that joined it; those whose beginning is still to be announced
 --   <run>:holders              set    jobs that may read it, beside its first
 --   <run>:asked, <job>:asked   string the request of an ended run or job, for a retry
@@ -107,11 +108,11 @@ function Runs.end_job(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
   local run = job.run and stored(job.run)
   local answer = status == 'succeeded' and Runs.answer(run, true) or nil
-  local calls = Webhooks.announce(job.id, 'ended', job, run, answer)
+  local calls = Webhooks.announce('ended', job, run, answer)
   if job.batch then
-    Batches.answer_line(job.id, job, status == 'succeeded' and Runs.answer(run) or nil)
+    Batches.answer_line(job, status == 'succeeded' and Runs.answer(run) or nil)
   end
-  Metrics.report_end(job.id, job, run, answer)
+  Metrics.report_end(job, run, answer)
   call('ZREM', P .. 'deadlines', job.id)
   Runs.expire_job(job)
   local _, seconds = lives(job, S.job_s, Runs.log_s(job))
@@ -137,7 +138,7 @@ local PIECE = 32
 local function catch_up(job, run)
   call('SREM', P .. run.id .. ':live', job.id)
   if call('SREM', P .. run.id .. ':began', job.id) == 1 then
-    Webhooks.announce(job.id, 'began', job, run)
+    Webhooks.announce('began', job, run)
   end
   return Runs.end_job(job, run.state, run.end_id, false, run.error, run.ended)
 end
@@ -178,7 +179,7 @@ end
 local function begin_joined(run_id, budget)
   local run = stored(run_id)
   return piece(P .. run_id .. ':began', budget, function(job)
-    return 1 + Webhooks.announce(job.id, 'began', job, run)
+    return 1 + Webhooks.announce('began', job, run)
   end)
 end
 
@@ -204,7 +205,7 @@ end)
 function Runs.announce_beginning(run)
   local opener = (run.hook or Webhooks.listens(run.caller)) and not run.left and read(run.job)
   if opener then
-    Webhooks.announce(opener.id, 'began', opener, run)
+    Webhooks.announce('began', opener, run)
   end
   if run.joined then
     call('SUNIONSTORE', P .. run.id .. ':began', P .. run.id .. ':live')
@@ -390,8 +391,8 @@ function Runs.leave_late(work, name)
   return (work.state == 'queued' or work.state == 'running') and not work.status, left
 end
 
--- Who may read a run's answer: its first job, or another one that is its `holder` ('' = none), and where others are `held` those of <run>:holders. Those
--- whose records ran out are forgotten when met.
+-- Who may read a run's answer: its first job, or another one that is its `holder` ('' = none), and where others are `held`
+-- those of <run>:holders. Those whose records ran out are forgotten when met.
 
 -- Every fifteenth new job looks at 32 others, two for each that came: so jobs whose records are gone do not outnumber
 -- the rest.

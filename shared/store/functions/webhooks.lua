@@ -78,7 +78,7 @@ function Webhooks.send(notice, caller, fields, hosts, asked)
       hosts[target] = nil
     else
       local path = ' ' .. caller .. ' ' .. host
-      deliveries[target] = { path = path, tries = 0, asked = asked or before and before.asked }
+      deliveries[target] = { path = path, tries = 0, asked = asked }
       count = count + 1
     end
   end
@@ -260,7 +260,7 @@ end
 
 -- Records how a try of a delivery went: it is over, or is tried again later.
 --   a      lease, url (that was called), row (JSON text of the try), taken (true = the receiver has it), gone (true = it wants no
---          more: other deliveries to it are forgotten when their turn comes), delay_ms (until the next try; absent = none), job_s
+--          more: other deliveries to it are forgotten when their turn comes), delay_ms (until the next try; absent = none)
 --   writes the notice, <job>:hook hash and <job>:deliveries list, or the endpoint's
 --   returns written | moved (written; its endpoint has another url by now, and is called there at once) | forget (written, and
 --           its job is not to be stored: `purge`) | lost (its lease has ended, or it was deleted; a repeat)
@@ -299,7 +299,7 @@ transition('delivery_result', { 'allow-oom' }, function()
 end)
 
 -- Sends a job's own webhook its end again, from the first try, whatever became of it before.
---   a      job, caller, job_s, worker_ttl_s, event_s, max_events
+--   a      job, caller
 --   returns {word} for unhooked (it has none) | unended | expired (its answer is no longer kept), {queued, view}, nil
 --           where the caller has no such job
 --   repeat harmless: a delivery that waits is due at once, one that a courier has is left alone
@@ -318,7 +318,7 @@ transition('replay', {}, function()
   elseif not Notices.tell_to(a.job .. ':ended', 'own', a.caller, host) then
     return { 'expired' }
   end
-  call('HDEL', hook, 'disabled', 'disabled_at')
+  call('HDEL', hook, 'disabled', 'disabled_ms')
   if not job.unstored then
     unset(job, 'till')
     write(job)
