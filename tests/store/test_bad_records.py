@@ -6,6 +6,7 @@ import pytest
 
 from shared.job import Times
 from shared.store import audit, batches
+from shared.store.headroom import holding
 from shared.webhooks import Webhook
 from tests.support.store import PRINT, Records
 
@@ -112,3 +113,13 @@ def test_other_batches_go_on(records: Records) -> None:
     records.client.zadd("sl3:batching", {"batch_0a": 1})
     assert records.run(batches.take(records.settings, records.token())) is None, "and no error"
     assert not records.client.exists("sl3:batching")
+
+
+def test_no_caller_is_charged_for_a_record_set_aside(records: Records) -> None:
+    job = records.submit()
+    assert records.run(holding("anyone")) > 0
+    records.client.hset(f"sl3:{job.run_id}", "r", "{")
+    assert records.try_claim() is None
+    records.audit()
+    records.purge(job.id)
+    assert records.run(holding("anyone")) == 0

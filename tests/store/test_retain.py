@@ -209,3 +209,23 @@ def test_the_event_of_a_batch_is_listed_no_longer_than_the_batch_is_kept(
     records.run(batches.fail(records.settings, take(records), [LineProblem("empty_file", "m")]))
     assert [type for _, type, _ in told_to(records)] == ["batch.failed"] * told
     assert 0 < left(records, f"{BATCH}:ended") <= 30
+
+
+def test_a_later_hit_keeps_the_question_for_a_retry_of_its_own(records: Records) -> None:
+    records.beat()
+    ask(records, "same", retain_s=None)
+    claim = records.claim()
+    records.settle(claim)
+    assert ask(records, "same", retain_s=5000).cache == "HIT"
+    assert left(records, f"{claim.id}:asked") == records.given(5000)
+
+
+def test_what_many_callers_hold_is_counted_for_none_of_them_when_it_is_gone(records: Records) -> None:
+    callers = [f"caller_{number}" for number in range(250)]
+    for caller in callers:
+        records.submit(caller=caller)
+        records.settle(records.claim())
+    assert held(records, callers[0]) > 0
+    records.wait(3 * 3600)
+    records.fold()
+    assert {caller: held(records, caller) for caller in callers} == dict.fromkeys(callers, 0)
