@@ -165,7 +165,7 @@ def test_an_empty_lane_remembers_no_turns(records: Records) -> None:
     records.cancel(job, "one")
     records.claim()
     kinds = {name.split(":")[1] for name in records.key_names()}
-    assert not kinds & {"clock", "turns", "spent", "line", "suspects"}
+    assert not kinds & {"turns", "line", "suspects"}
 
 
 def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:

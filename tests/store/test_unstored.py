@@ -32,7 +32,7 @@ def forget(records: Records, job: str) -> list[str] | None:
 def traces(records: Records, *words: str) -> list[str]:
     """Keys that hold one of these words, or are named after it; the marks of a deletion last for seconds."""
     dump = {key: repr(said) for key, said in records.dump().items()}
-    marks = ("sl3:purged:", "sl3:doomed:", "sl3:claim:")
+    marks = ("sl3:purged:", "sl3:doomed:")
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
