@@ -14,8 +14,8 @@ JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 @pytest.mark.parametrize("stage", [KEYED], indirect=True)
 async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(stage: Stage) -> None:
     server = stage.hand.store.client
-    server.hset("sl3:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
-    server.set("sl3:aside:run_0b", "x")
+    server.hset("sl4:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
+    server.set("sl4:aside:run_0b", "x")
     async with await customer(stage.app, "one") as one:
         assert (await one.get(RECORDS)).status_code == 403
         assert (await one.delete(f"{RECORDS}/run_0b")).status_code == 403
@@ -31,7 +31,7 @@ async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(stage: Stage
     ]
     assert [reply.status_code for reply in replies] == [204] * 3
     assert left == []
-    assert not server.exists("sl3:aside:run_0b")
+    assert not server.exists("sl4:aside:run_0b")
     assert [(act["action"], act["subject"], act["outcome"]) for act in reversed(acts)] == [
         ("record.forget", "run_0b", "done"),
         ("record.forget", "calls:one", "done"),
@@ -52,7 +52,7 @@ async def test_bad_records_are_counted_for_prometheus(stage: Stage, monkeypatch:
         counts = []
         for id in ("run_0a", "run_0b"):
             counts.append(total((await client.get("/metrics")).text, "sightline_store_records_set_aside"))
-            stage.hand.store.client.hset("sl3:bad", id, "why")
+            stage.hand.store.client.hset("sl4:bad", id, "why")
     assert counts == [0, 1]
 
 

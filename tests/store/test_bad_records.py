@@ -12,12 +12,12 @@ from tests.support.store import PRINT, Records
 
 Spoil = Callable[[Records, str], object]
 FAULTS: dict[str, Spoil] = {
-    "no JSON": lambda records, id: records.client.hset(f"sl3:{id}", "r", "{"),
-    "a list": lambda records, id: records.client.hset(f"sl3:{id}", "r", "[1]"),
+    "no JSON": lambda records, id: records.client.hset(f"sl4:{id}", "r", "{"),
+    "a list": lambda records, id: records.client.hset(f"sl4:{id}", "r", "[1]"),
     "no lane": lambda records, id: records.change(id, lane=None, model_lane=None),
     "another type": lambda records, id: (
-        records.client.delete(f"sl3:{id}"),
-        records.client.set(f"sl3:{id}", "x"),
+        records.client.delete(f"sl4:{id}"),
+        records.client.set(f"sl4:{id}", "x"),
     ),
 }
 spoilt = pytest.mark.parametrize("spoil", FAULTS.values(), ids=FAULTS)
@@ -34,10 +34,10 @@ def test_the_line_goes_on_behind_a_spoilt_run(records: Records, spoil: Spoil) ->
     bad, good = records.submit(), records.submit()
     spoil(records, str(bad.run_id))
     assert records.claim().id == good.run_id
-    assert list(records.client.hgetall("sl3:bad")) == [bad.run_id]
+    assert list(records.client.hgetall("sl4:bad")) == [bad.run_id]
     ends_typed(records, bad.id)
-    assert records.client.exists(f"sl3:aside:{bad.run_id}")
-    assert records.client.ttl(f"sl3:aside:{bad.run_id}") > 0
+    assert records.client.exists(f"sl4:aside:{bad.run_id}")
+    assert records.client.ttl(f"sl4:aside:{bad.run_id}") > 0
 
 
 @spoilt
@@ -76,19 +76,19 @@ def test_a_spoilt_run_s_jobs_can_be_read_and_cancelled(records: Records, spoil: 
 
 def test_a_record_set_aside_is_counted_until_it_is_forgotten(records: Records) -> None:
     bad = str(records.submit().run_id)
-    records.client.hset(f"sl3:{bad}", "r", "{")
+    records.client.hset(f"sl4:{bad}", "r", "{")
     assert records.try_claim() is None
     known: dict[str, str] = records.run(audit.set_aside())
     assert list(known) == [bad]
-    assert records.client.hlen("sl3:bad") == 1
+    assert records.client.hlen("sl4:bad") == 1
     assert records.run(audit.forget(bad))
     assert records.run(audit.set_aside()) == {}
-    assert not records.client.exists(f"sl3:aside:{bad}")
+    assert not records.client.exists(f"sl4:aside:{bad}")
     assert not records.run(audit.forget(bad)), "harmless twice"
 
 
 def test_a_page_of_records_set_aside_is_bounded(records: Records) -> None:
-    records.client.hset("sl3:bad", mapping={f"run_{number:x}": "why" for number in range(1500)})
+    records.client.hset("sl4:bad", mapping={f"run_{number:x}": "why" for number in range(1500)})
     shown: dict[str, str] = records.run(audit.set_aside())
     assert len(shown) == audit.MOST_BAD
 
@@ -98,27 +98,27 @@ def test_other_callers_webhooks_are_called(records: Records) -> None:
     for caller in ("broken", "whole"):
         records.post(records.placing(caller=caller), webhook=hook)
         records.settle(records.claim())
-    for key in records.client.keys("sl3:deliveries broken *"):
+    for key in records.client.keys("sl4:deliveries broken *"):
         records.client.delete(key)
         records.client.set(key, "x")
     delivery = records.errand()
     assert delivery is not None
     assert delivery.notice.job is not None
     assert delivery.notice.job.caller == "whole"
-    assert list(records.client.hgetall("sl3:bad")) == ["deliveries broken"]
+    assert list(records.client.hgetall("sl4:bad")) == ["deliveries broken"]
 
 
 def test_other_batches_go_on(records: Records) -> None:
-    records.client.set("sl3:batch_0a", "x")
-    records.client.zadd("sl3:batching", {"batch_0a": 1})
+    records.client.set("sl4:batch_0a", "x")
+    records.client.zadd("sl4:batching", {"batch_0a": 1})
     assert records.run(batches.take(records.settings, records.token())) is None, "and no error"
-    assert not records.client.exists("sl3:batching")
+    assert not records.client.exists("sl4:batching")
 
 
 def test_no_caller_is_charged_for_a_record_set_aside(records: Records) -> None:
     job = records.submit()
     assert records.run(holding("anyone")) > 0
-    records.client.hset(f"sl3:{job.run_id}", "r", "{")
+    records.client.hset(f"sl4:{job.run_id}", "r", "{")
     assert records.try_claim() is None
     records.audit()
     records.purge(job.id)

@@ -93,7 +93,7 @@ def test_a_rotation_without_grace_ends_every_former_secret_at_once(records: Reco
     records.run(api_keys.rotate(KEY.id, SECOND, 60))
     records.run(api_keys.rotate(KEY.id, THIRD, 0))
     assert (left(records, FIRST), left(records, SECOND), left(records, THIRD)) == (None, None, 0)
-    assert not records.client.exists(f"sl3:keyof:{FIRST}", f"sl3:keyof:{SECOND}")
+    assert not records.client.exists(f"sl4:keyof:{FIRST}", f"sl4:keyof:{SECOND}")
 
 
 def test_a_revoked_key_ends_with_all_its_secrets_for_good(records: Records) -> None:
@@ -106,7 +106,7 @@ def test_a_revoked_key_ends_with_all_its_secrets_for_good(records: Records) -> N
     records.wait(1)
     assert records.run(api_keys.revoke(KEY.id)) == revoked
     assert (left(records, FIRST), left(records, SECOND)) == (None, None)
-    assert not records.client.exists(f"sl3:keyof:{FIRST}", f"sl3:keyof:{SECOND}")
+    assert not records.client.exists(f"sl4:keyof:{FIRST}", f"sl4:keyof:{SECOND}")
     assert records.run(api_keys.rotate(KEY.id, THIRD, 60)) is None
     assert records.run(api_keys.keys()) == [revoked]
 
@@ -187,7 +187,7 @@ def test_the_store_holds_no_more_than_a_minute_of_requests(records: Records) -> 
     for _ in range(100):
         left(records)
         records.wait(1)
-    assert len(json.loads(records.client.get("sl3:rate:key_0a"))) <= 60
+    assert len(json.loads(records.client.get("sl4:rate:key_0a"))) <= 60
 
 
 def test_the_audit_leaves_keys_alone(records: Records) -> None:

@@ -32,7 +32,7 @@ def forget(records: Records, job: str) -> list[str] | None:
 def traces(records: Records, *words: str) -> list[str]:
     """Keys that hold one of these words, or are named after it; the marks of a deletion last for seconds."""
     dump = {key: repr(said) for key, said in records.dump().items()}
-    marks = ("sl3:purged:", "sl3:doomed:")
+    marks = ("sl4:purged:", "sl4:doomed:")
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
@@ -108,10 +108,10 @@ def test_where_nobody_is_told_it_is_gone_soon(records: Records) -> None:
     records.settle(claim)
     left = {key: records.client.ttl(key) for key in traces(records, job.id, claim.id)}
     # The key of a picture goes with its bytes, once nothing holds them.
-    assert records.client.zscore(f"sl3:blob:{PICTURE}", claim.id) <= records.now + 60_000
-    others = ("sl3:deliveries", "sl3:blob:")
+    assert records.client.zscore(f"sl4:blob:{PICTURE}", claim.id) <= records.now + 60_000
+    others = ("sl4:deliveries", "sl4:blob:")
     lines = {key for key in left if key.startswith(others)}
-    assert f"sl3:{job.id}:ended" in left
+    assert f"sl4:{job.id}:ended" in left
     assert {key: ttl for key, ttl in left.items() if key not in lines and not 0 < ttl <= 60} == {}
 
 
@@ -219,4 +219,4 @@ def test_its_idempotency_key_is_good_for_no_longer_than_any_other(records: Recor
     view = records.post(records.placing(key=None), idempotency="key", body_digest="body", **longer).view
     assert view is not None
     records.settle(records.claim())
-    assert 0 < records.client.ttl("sl3:idem:anyone:key") <= records.settings.retention.idempotency_s
+    assert 0 < records.client.ttl("sl4:idem:anyone:key") <= records.settings.retention.idempotency_s

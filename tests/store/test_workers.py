@@ -138,9 +138,9 @@ def test_workers_that_died_leave_nothing_for_ever(records: Records) -> None:
     records.beat()
     records.beat(worker="worker_02", state="loading")
     ttl = records.client.ttl
-    assert 0 < ttl(f"sl3:ready:{LANE}") <= 86_400
-    assert 0 < ttl(f"sl3:loading:{LANE}") <= 86_400
-    assert 0 < ttl(f"sl3:prints:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl4:ready:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl4:loading:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl4:prints:{LANE}") <= 86_400
 
 
 def test_a_repeated_beat_changes_nothing(records: Records) -> None:
@@ -162,8 +162,8 @@ def test_one_courier_leads_until_it_stops_asking(records: Records) -> None:
     assert records.store.run(lead("courier_1", 60_000))
     assert not records.store.run(lead("courier_2", 60_000))
     assert records.store.run(lead("courier_1", 60_000))
-    assert 0 < records.client.pttl("sl3:leader") <= 60_000
-    records.client.delete("sl3:leader")
+    assert 0 < records.client.pttl("sl4:leader") <= 60_000
+    records.client.delete("sl4:leader")
     assert records.store.run(lead("courier_2", 60_000))
     assert not records.store.run(lead("courier_1", 60_000))
 
