@@ -81,3 +81,13 @@ def test_a_check_of_all_records_leaves_the_log_alone(records: Records) -> None:
     records.run(by(ANNE, "key.revoke", "key_1", api_keys.revoke("key_1")))
     assert records.audit() == {}
     assert len(said(records)) == 1
+
+
+def test_the_resumption_of_a_drained_model_is_written_down_as_a_change(records: Records) -> None:
+    records.drain()
+    for _ in range(2):
+        records.run(by(ANNE, "model.resume", "org/model", models.pause(LANE, paused=False)))
+    assert said(records) == [
+        ("model.resume", "org/model", "unchanged"),
+        ("model.resume", "org/model", "done"),
+    ]

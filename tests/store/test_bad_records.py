@@ -6,6 +6,7 @@ import pytest
 
 from shared.job import Times
 from shared.store import audit, batches
+from shared.store.headroom import holding
 from shared.webhooks import Webhook
 from tests.support.hooks import submit
 from tests.support.store import LANE, PRINT, Records
@@ -154,3 +155,13 @@ def test_other_webhooks_are_called_beside_a_notice_that_cannot_be_read(records: 
     assert good.id in subjects
     records.purge(bad.id)
     assert not records.client.exists(f"sl4:{bad.id}")
+
+
+def test_no_caller_is_charged_for_a_record_set_aside(records: Records) -> None:
+    job = records.submit()
+    assert records.run(holding("anyone")) > 0
+    records.client.hset(f"sl4:{job.run_id}", "r", "{")
+    assert records.try_claim() is None
+    records.audit()
+    records.purge(job.id)
+    assert records.run(holding("anyone")) == 0

@@ -9,6 +9,7 @@ from shared.file import Written
 from shared.store import audit, batches, files
 from tests.support.store import Records
 from tests.support.stored_batches import (
+    BAD,
     BATCH,
     BYTES,
     FILE,
@@ -251,3 +252,20 @@ def test_bytes_of_a_batch_are_given_up_only_where_they_were_missing_all_the_time
     records.wait(batches.LEASE_S)
     records.run(batches.keep(take(records), 0, leave=True))
     assert [miss(after_s) for after_s in (0, 59, 60)] == [False, False, True]
+
+
+def test_a_cancelled_batch_stays_with_the_process_that_works_on_it(records: Records) -> None:
+    turn = begun(records)
+    records.run(batches.cancel("anyone", BATCH))
+    assert records.run(batches.take(records.settings, records.token())) == batches.LEASE_S
+    assert records.run(batches.keep(turn, 10)) == "written"
+
+
+def test_the_pieces_of_an_error_file_are_held_no_longer_than_the_batch(records: Records) -> None:
+    turn = begun(records, 1)
+    submit(records, 1)
+    records.settle(records.claim(), REFUSAL)
+    assert write(records, turn, completed=0, failed=1, good=None, bad=BAD) == "written"
+    assert records.run(files.doom([BAD])) == []
+    assert end(records, turn) == "written"
+    assert records.run(files.doom([BAD])) == [BAD]

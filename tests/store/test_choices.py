@@ -110,3 +110,30 @@ def test_an_answer_takes_up_as_many_rows_as_were_asked_for(records: Records) -> 
     result = answer().model_copy(update={"compute_s": 2.0})
     records.run(settle(records.settings, claim, result, fingerprint=PRINT, work_s=8.0))
     assert records.run(jobs.lane(records.settings, LANE)).service_ms == 8000
+
+
+def test_a_beginning_of_one_answer_that_nobody_has_read_is_told_by_the_next_model_alone(
+    records: Records,
+) -> None:
+    job = records.submit().id
+    say(records, records.claim(), 1, 0, "old", 1)
+    records.lose_worker()
+    second = records.claim(fingerprint=OTHER_PRINT)
+    assert not second.mixed
+    assert say(records, second, 1, 0, "new", 2) == "ok"
+    assert texts(records, job) == [(1, 0, "new")]
+
+
+def test_who_reads_an_answer_copied_from_another_run_goes_on_behind_each_of_its_texts(
+    records: Records,
+) -> None:
+    records.beat()
+    views = [records.submit("q") for _ in range(257)]
+    claim = records.claim()
+    rest = [Piece(0, "one", (1,), choice=0), Piece(0, "two", (2,), choice=1), Piece(3, "!", (3,), choice=1)]
+    records.run(settle(records.settings, claim, answer(), fingerprint=PRINT, rest=rest))
+    assert records.try_claim() is None
+    events = records.events(views[-1].id)
+    assert [e.type for e in events if e.type == "text"] == ["text"] * 3
+    for at, event in enumerate(events):
+        assert records.events(views[-1].id, event.id) == events[at + 1 :]

@@ -286,3 +286,13 @@ def test_an_endpoint_is_not_told_of_what_ended_before_it_was_made(records: Recor
     assert sorted(told_to(records)) == sorted(
         [(URL, "job.succeeded", job.id), (HOOK.url, "job.succeeded", job.id)]
     )
+
+
+def test_an_endpoint_that_its_caller_turned_off_is_not_said_to_be_gone(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    finished(records)
+    under_way = taken(records)
+    change(records, id, EndpointUpdate(enabled=False))
+    records.tell(under_way, 410, error="gone")
+    (seen,) = listed(records)
+    assert seen.disabled == "caller"

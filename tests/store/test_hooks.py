@@ -279,3 +279,21 @@ def test_a_report_after_the_lease_has_ended_is_another_courier_s_to_make(records
     assert records.tell(late) == "lost"
     assert not records.view(view.id).hook.deliveries  # type: ignore[union-attr]
     assert records.tell(again) == "written"
+
+
+def test_who_joins_a_run_between_two_attempts_is_told_that_it_has_begun(records: Records) -> None:
+    records.submit("q")
+    records.give_back(records.claim())
+    joined = submit(records, "q", ALL)
+    begun = taken(records)
+    assert (begun.notice.type, begun.notice.subject) == ("job.running", joined.id)
+
+
+def test_a_job_that_is_told_again_is_there_until_its_webhook_was_called(records: Records) -> None:
+    view = ended(records)
+    records.tell(taken(records))
+    records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
+    records.wait(records.settings.retention.job_s + 1)
+    assert records.view(view.id).status == "succeeded"
+    records.tell(taken(records))
+    assert 0 < records.life(view.id) <= records.settings.retention.job_s

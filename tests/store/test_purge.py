@@ -192,3 +192,10 @@ def test_who_holds_an_answer_is_forgotten_with_it_also_after_all_others_were_del
     records.purge(second.id)
     assert records.submit("q").cache == "HIT"
     assert records.client.ttl(f"sl4:{first.run_id}:holders") > 0
+
+
+def test_a_picture_uploaded_again_during_a_slow_deletion_is_to_be_written_anew(records: Records) -> None:
+    orphans = records.purge(records.submit(blobs=(PICTURE,)).id)
+    assert orphans == [PICTURE]
+    records.run(touch((PICTURE,), records.placing().job))
+    assert records.run(deleted(orphans)) == [PICTURE]

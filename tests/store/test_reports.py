@@ -116,3 +116,14 @@ def test_what_keeps_a_job_out_of_the_line_is_no_wait_in_line(
         job: (2, 1),
         cancelled: (0, 0),
     }
+
+
+def test_ends_that_nobody_comes_for_do_not_fill_the_store(records: Records) -> None:
+    told(records)
+    most = 20_000
+    records.client.rpush("sl4:ended", *["{}"] * most)
+    job = records.submit("a question").id
+    records.settle(records.claim())
+    rows = records.client.lrange("sl4:ended", 0, -1)
+    assert len(rows) == most
+    assert job in rows[-1]

@@ -236,3 +236,23 @@ def test_a_hit_does_not_shorten_what_an_answer_kept_for_long_is_charged(records:
     records.fold()
     assert records.client.exists(f"sl4:{job.run_id}")
     assert held(records, "anyone") >= before / 2
+
+
+def test_a_later_hit_keeps_the_question_for_a_retry_of_its_own(records: Records) -> None:
+    records.beat()
+    ask(records, "same", retain_s=None)
+    claim = records.claim()
+    records.settle(claim)
+    assert ask(records, "same", retain_s=5000).cache == "HIT"
+    assert left(records, f"{claim.id}:asked") == records.given(5000)
+
+
+def test_what_many_callers_hold_is_counted_for_none_of_them_when_it_is_gone(records: Records) -> None:
+    callers = [f"caller_{number}" for number in range(250)]
+    for caller in callers:
+        records.submit(caller=caller)
+        records.settle(records.claim())
+    assert held(records, callers[0]) > 0
+    records.wait(30 * 86_400)
+    records.fold()
+    assert {caller: held(records, caller) for caller in callers} == dict.fromkeys(callers, 0)

@@ -82,3 +82,11 @@ def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, sh
     lost = [records.view(job) for job in shared if records.view(job).status == "failed"]
     assert lost
     assert {view.error and view.error.code for view in lost} == {"internal_error"}
+
+
+def test_ends_that_are_still_being_written_are_none_that_were_forgotten(
+    records: Records, shared: list[str]
+) -> None:
+    assert records.audit() == {}
+    finish(records)
+    assert {records.view(job).status for job in shared} == {"succeeded"}

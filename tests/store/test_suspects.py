@@ -1,5 +1,6 @@
 """Work that workers die on is found by trying it alone; its neighbours are not blamed."""
 
+from shared.job import Priority
 from shared.store.claims import Claim, give_back
 from shared.store.script import Store
 from tests.support.store import LANE, SETTINGS, Records
@@ -179,8 +180,8 @@ def test_fresh_work_goes_on_beside_a_suspect_that_waits(records: Records) -> Non
     assert records.claim(worker="worker_a").id == fresh.run_id
 
 
-def shared_deaths_of_others(records: Records) -> list[str]:
-    jobs = [records.submit().id for _ in range(2)]
+def shared_deaths_of_others(records: Records, priority: Priority = "normal") -> list[str]:
+    jobs = [records.submit(priority=priority).id for _ in range(2)]
     for at in range(2):
         die(records, *[records.claim(worker=f"gone_{at}") for _ in jobs])
     return jobs
@@ -241,3 +242,14 @@ def test_a_suspect_can_be_cancelled(records: Records) -> None:
     assert records.try_claim() is None
     assert records.waiting() == 0
     assert not records.client.exists(f"sl4:suspects:{LANE}")
+
+
+def test_normal_work_passes_a_batch_s_suspect_that_has_not_waited_long(records: Records) -> None:
+    shared_deaths_of_others(records, "batch")
+    normal = records.submit()
+    assert records.claim(worker="idle").id == normal.run_id
+
+
+def test_who_asked_for_a_suspect_is_told_how_many_suspects_are_tried_first(records: Records) -> None:
+    jobs = shared_deaths_of_others(records)
+    assert [records.view(job).ahead for job in jobs] == [0, 1]

@@ -130,7 +130,7 @@ def test_a_scheduled_job_can_be_cancelled_and_deleted(records: Records) -> None:
     records.wait(61)
     assert records.due() == []
     assert records.view(cancelled).status == "cancelled"
-    assert records.client.zcard("sl4:schedule") == 0
+    assert records.client.zcard("sl4:later") == 0
     assert not records.client.exists(f"sl4:later:{LANE}"), "what is gone counts as waiting for ever"
 
 
@@ -189,7 +189,7 @@ def test_a_deadline_ends_a_job_between_two_attempts(patient: Records) -> None:
     patient.give_back(patient.claim(), FAILURE)
     patient.wait(1)
     assert patient.expire() == [job]
-    assert patient.client.zcard("sl4:schedule") == 0
+    assert patient.client.zcard("sl4:later") == 0
     patient.wait(5)
     assert patient.due() == []
 
@@ -281,3 +281,44 @@ def test_an_answer_that_another_run_has_by_now_is_not_given_too_late_either(reco
     assert records.try_claim() is None
     assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
     assert records.view(patient).cache == "HIT"
+
+
+def test_what_another_job_joins_without_a_time_still_ends_in_time(records: Records) -> None:
+    first = timed(records, "q")
+    hurried = timed(records, "q", finish_by=1)
+    patient = timed(records, "q")
+    claim = records.claim()
+    records.wait(1)
+    assert records.settle(claim) == "settled"
+    assert ended(records, hurried) == ("failed", "deadline_exceeded", "finish_by")
+    assert [records.view(job).status for job in (first, patient)] == ["succeeded"] * 2
+
+
+def test_a_job_whose_pictures_are_still_fetched_has_not_begun_in_time(records: Records) -> None:
+    job = timed(records, pending=True, start_by=5)
+    records.claim_pending()
+    records.wait(5)
+    assert records.expire() == [job]
+    assert ended(records, job) == ("failed", "deadline_exceeded", "start_by")
+
+
+def test_a_cancel_between_two_fetches_makes_no_room_that_scheduled_jobs_take(patient: Records) -> None:
+    queue = patient.settings.queue.model_copy(update={"max_queued_caller": 1})
+    timed(patient, pending=True, schedule_at=60)
+    tried = patient.submit_pending().id
+    patient.give_back(patient.claim_pending(), FAILURE)
+    patient.cancel(tried)
+    patient.settings = patient.settings.model_copy(update={"queue": queue})
+    assert patient.post(patient.placing()).word == "crowded"
+
+
+def test_work_that_is_tried_again_after_a_pause_is_paid_for_once(patient: Records) -> None:
+    first = patient.submit(caller="one", cost=100)
+    patient.submit(caller="one", cost=100)
+    for _ in range(5):
+        patient.submit(caller="two", cost=100)
+    patient.give_back(patient.claim(), FAILURE)
+    patient.wait(2)
+    patient.due()
+    assert patient.claim().id == first.run_id
+    assert sorted(patient.claim().caller for _ in range(2)) == ["one", "two"]

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from shared.job import Priority, Times
 from shared.settings import QueueSettings
+from shared.store import admission
 from shared.store.claims import Claim
 from shared.store.script import Store
 from tests.support.store import LANE, SETTINGS, Records
@@ -145,7 +147,7 @@ def test_a_line_that_never_empties_does_not_remember_everybody_who_was_served(re
     for number in range(10):
         records.submit(caller=f"passing_{number}")
         callers(records, 2)
-    assert records.client.zcard(f"sl4:spent:{LANE}:normal") <= 2
+    assert records.client.zcard(f"sl4:turns:{LANE}:normal") <= 2
 
 
 def test_a_run_stays_in_its_creator_s_line_after_the_creator_left(records: Records) -> None:
@@ -163,7 +165,7 @@ def test_an_empty_lane_remembers_no_turns(records: Records) -> None:
     records.cancel(job, "one")
     records.claim()
     kinds = {name.split(":")[1] for name in records.key_names()}
-    assert not kinds & {"clock", "turns", "spent", "line", "suspects"}
+    assert not kinds & {"turns", "line", "suspects"}
 
 
 def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
@@ -201,3 +203,17 @@ def test_a_caller_with_too_much_in_line_is_told_so_and_others_are_not(
     assert first == [("intake" if pending else "queued")] * 2 + ["crowded"]
     assert [word("two") for _ in range(3)][-1] == "crowded"
     assert [word("three") for _ in range(2)][-1] == "full"
+
+
+def test_who_asks_beforehand_is_told_how_many_are_served_first(records: Records) -> None:
+    def foretold(question: str = "", **changes: Any) -> int | None:
+        placing = records.placing(question, **changes)
+        call = admission.foretell(placing, records.settings, pending=False, max_queued_caller=None)
+        return records.run(call).lane.ahead
+
+    for number in range(3):
+        records.submit(caller=f"other_{number}")
+    assert foretold(caller="late") == records.submit(caller="late").ahead == 3
+    records.submit("shared", caller="one")
+    records.submit(caller="one", priority="interactive")
+    assert foretold("shared", caller="one", priority="interactive") == 0, "it came before the other one"

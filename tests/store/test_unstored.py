@@ -6,7 +6,7 @@ import pytest
 
 from shared.job import JobView
 from shared.store import jobs, webhook_deliveries
-from shared.webhooks import Webhook
+from shared.webhooks import EVENTS, Webhook
 from tests.support.store import BROKEN, PRINT, Records, answer
 
 UNSTORED: dict[str, Any] = {"stored": False, "retain_s": 60, "quiet": True}
@@ -32,7 +32,7 @@ def forget(records: Records, job: str) -> list[str] | None:
 def traces(records: Records, *words: str) -> list[str]:
     """Keys that hold one of these words, or are named after it; the marks of a deletion last for seconds."""
     dump = {key: repr(said) for key, said in records.dump().items()}
-    marks = ("sl4:purged:", "sl4:doomed:", "sl4:claim:")
+    marks = ("sl4:purged:", "sl4:doomed:")
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
@@ -194,3 +194,29 @@ def test_of_a_call_that_expired_with_it_nothing_stays(records: Records) -> None:
     records.wait(7200)
     assert records.errand() is None
     assert traces(records, "job_") == []
+
+
+def test_its_beginning_is_told_although_its_end_was_told_before(records: Records) -> None:
+    job = submit(records, webhook=Webhook(HOOK.url, EVENTS, host="example.com"))
+    claim = records.claim()
+    began = records.errand()
+    assert began is not None
+    records.tell(began, None, error="timeout", delay_s=5)
+    records.settle(claim)
+    ended = records.errand()
+    assert ended is not None
+    assert records.tell(ended) == "written"
+    assert forget(records, job.id) is None
+    records.wait(6)
+    again = records.errand()
+    assert again is not None
+    assert again.notice.type == "job.running"
+    assert records.tell(again) == "forget"
+
+
+def test_its_idempotency_key_is_good_for_no_longer_than_any_other(records: Records) -> None:
+    longer = {**UNSTORED, "retain_s": 10 * round(records.settings.retention.idempotency_s)}
+    view = records.post(records.placing(key=None), idempotency="key", body_digest="body", **longer).view
+    assert view is not None
+    records.settle(records.claim())
+    assert 0 < records.client.ttl("sl4:idem:anyone:key") <= records.settings.retention.idempotency_s
