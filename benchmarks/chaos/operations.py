@@ -31,9 +31,11 @@ local function texts(id)
   return table.concat(redis.call('HVALS', 'sl4:' .. id), ' ')
 end
 local jobs, run = {target}, string.match(texts(target), 'run_%x+')
-if run and victim % 2 == 1 then
+local caller = string.match(texts(target), '"caller":"([^"]+)"')
+if run and caller and victim % 2 == 1 then
+  -- Those that have ended read their answer there.
   target, jobs = run, {}
-  for _, id in ipairs(unended) do
+  for _, id in ipairs(redis.call('ZRANGE', 'sl4:jobs:' .. caller, 0, -1)) do
     if string.find(texts(id), run, 1, true) then table.insert(jobs, id) end
   end
 end
@@ -45,6 +47,9 @@ redis.call('HSET', 'sl4:' .. target, field, '{')
 return {target, field, jobs}
 """
 """Overwrites a field of a job that has not ended, or of its run; returns which, and the jobs that need it."""
+
+
+DELIVERIES = ("sl4:deliveries", "sl4:deliveries_later", "sl4:deliveries_under_way")
 
 
 class Operations:
@@ -111,7 +116,7 @@ class Operations:
         """Until no delivery waits, or none came for PATIENCE_S; notes at each job what was told."""
         calls, size, left_s = self._services.calls, -1, PATIENCE_S
         with self._services.records.client() as redis:
-            while left_s > 0 and await asyncio.to_thread(redis.exists, "sl4:callers", "sl4:calls_later"):
+            while left_s > 0 and await asyncio.to_thread(redis.exists, *DELIVERIES):
                 left_s = left_s - PAUSE_S if calls.stat().st_size == size else PATIENCE_S
                 size = calls.stat().st_size
                 await asyncio.sleep(PAUSE_S)
