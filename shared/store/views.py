@@ -315,11 +315,11 @@ def chapter(reply: list[Any] | None, after: int) -> Chapter | None:
     if closes:
         failure = json.loads(job.get("error") or "{}")
         events.append(Event(newest, job["status"], failure, int(job["ended"])))
-    lacks = bool(run) and 0 < after <= last and seen is None
+    # The job of a run whose record is lost has yet to end.
+    to_end = "run" in job and not run and not ended
+    forgot = not to_end and (after > newest or (bool(run) and 0 < after <= last and seen is None))
     unread = "unread" in run and any(e.type == "text" for e in events)
-    return Chapter(
-        tuple(events), job.get("run"), ended, newest, seen, forgot=lacks or after > newest, unread=unread
-    )
+    return Chapter(tuple(events), job.get("run"), ended, newest, seen, forgot=forgot, unread=unread)
 
 
 def _first(run: Record) -> list[Event]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.job import Times
-from shared.store import audit, batches
+from shared.store import audit, batches, jobs
 from shared.store.headroom import holding
 from shared.webhooks import Webhook
 from tests.support.hooks import submit
@@ -134,6 +134,9 @@ def test_a_reader_of_a_run_that_cannot_be_read_gets_the_end_of_its_job(records: 
     records.append(records.claim(), 0, "one")
     last = records.events(job.id)[-1].id
     records.client.hset(f"sl4:{job.run_id}", "t", "{")
+    until_then = records.run(jobs.follow("anyone", job.id, last))
+    assert until_then is not None
+    assert (until_then.events, until_then.forgot) == ((), False)
     records.audit()
     assert [event.type for event in records.events(job.id, last)] == ["failed"]
 
