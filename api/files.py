@@ -17,10 +17,9 @@ from shared.media.pictures import check_sizes, inspect
 from shared.request import Image, Request
 from shared.settings import PictureSettings, Settings
 from shared.store import files
-from shared.store.admission import Prospect
 from shared.store.files import DELETION_POLL_S, deleted, touch
 from shared.store.headroom import Headroom
-from shared.store.script import AsyncStore, ScriptCall
+from shared.store.script import AsyncStore
 
 # Writes and deletes blobs, in step with the records that say who needs them.
 
@@ -43,10 +42,9 @@ class FileWriter:
         await self._hold(upload, (staged.digest,))
         await asyncio.to_thread(self._blobs.adopt, staged)
 
-    async def check_reading(self, foreseen: ScriptCall[Prospect]) -> None:
-        """Raises BlobsUnavailable where no worker can read the blobs and no earlier answer will do."""
-        unread = await self._blobs.reach() == "unreachable"
-        if unread and (await self._store.run(foreseen)).word != "hit":
+    async def check_reading(self) -> None:
+        """Raises BlobsUnavailable where no worker can read the blobs."""
+        if await self._blobs.reach() == "unreachable":
             raise BlobsUnavailable("read")
 
     async def forget(self, name: str) -> None:

@@ -1,7 +1,10 @@
 """Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
+import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from api.admission.checks import check_request, check_webhook, field_paths
 from api.admission.media_check import PictureInfoCache, check_media
@@ -19,26 +22,44 @@ from shared import ids
 from shared.batch import LinePosition
 from shared.blobs import Blobs, digest
 from shared.cache_key import reusable
-from shared.errors import CallerError, ServiceError
+from shared.errors import CallerError, ServiceError, Unavailable
 from shared.estimate import Lane
-from shared.job import JobView, Priority, Times
+from shared.job import CachedAnswer, Computed, JobView, Priority, Times
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import PendingTerms
 from shared.request import Request
+from shared.result import Usage
 from shared.settings import Settings
 from shared.store import jobs
-from shared.store.admission import NOW, JobTerms, Placing, Submitted, foretell, guess, known, submit
+from shared.store.admission import (
+    NOW,
+    Cached,
+    JobTerms,
+    Placing,
+    Submitted,
+    cached,
+    guess,
+    keep_answer,
+    known,
+    submit,
+)
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
+from shared.telemetry.logs import fields
 from shared.tokens import cost, room
 from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
 """How long the facts that a model's workers published are cached."""
+
+
+LEAST_LEFT = 0.9
+"""An answer with a smaller part of its life left is kept anew."""
+log = logging.getLogger("api.admission")
 
 
 @dataclass(frozen=True)
@@ -86,6 +107,7 @@ class Origin:
 class Terms:
     """`synchronous`: its caller waits for the answer, so the end goes to no endpoint and no event log.
 
+    `cached`: an answer in the cache will do without a job, whole or with its texts.
     `raw_prompt` marks the raw route, where a model without a chat template answers a single turn.
     """
 
@@ -97,6 +119,7 @@ class Terms:
     metadata: dict[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
     synchronous: bool = False
+    cached: Literal["whole", "texts"] | None = None
     raw_prompt: bool = False
 
 
@@ -146,7 +169,7 @@ class Submission:
         self._lanes: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, reservation: Reservation | None = None) -> JobView:
-        """Admit a request; returns its job, which may have ended already (a cache hit).
+        """Admit a request; returns its job, which may have ended already (a cache hit), or a CachedAnswer.
 
         `reservation` counts the call's memory, including what is read for it here.
 
@@ -164,6 +187,9 @@ class Submission:
         # A removed model takes nothing new.
         model = self._models.resolve(request.model)
         checked = await self.check(request, terms, model, reservation)
+        answer = await self._cached_answer(checked)
+        if answer is not None:
+            return answer
         reply = await self._store_request(checked)
         if reply.view is not None and reply.view.id == checked.placing.job:
             ADMITTED.labels(model.id, terms.schedule.priority, (reply.view.cache or "pending").lower()).inc()
@@ -235,12 +261,48 @@ class Submission:
         most_queued = checked.terms.caller.max_queued or self._settings.queue.max_queued_caller
         return refusal(word, model, lane, most_queued)
 
+    async def _cached_answer(self, checked: CheckedRequest) -> CachedAnswer | None:
+        """The answer where it is in the cache and the caller asked for nothing more."""
+        terms, placing = checked.terms, checked.placing
+        if terms.cached is None or terms.idempotency or terms.metadata or not placing.key or checked.pending:
+            return None
+        found = await self._store.run(cached(placing, self._settings, texts=terms.cached == "texts"))
+        if found is None:
+            return None
+        await self._keep_answer(found, self._retain_s(terms))
+        ADMITTED.labels(placing.model, placing.priority, "hit").inc()
+        now_ms = time.time_ns() // 10**6
+        answer = CachedAnswer(
+            placing.job,
+            placing.caller,
+            placing.model,
+            "succeeded",
+            now_ms,
+            ended_ms=now_ms,
+            cache="HIT",
+            result=found.result,
+            computed=Computed(found.run, found.own_job),
+            priority=placing.priority,
+            bytes=found.bytes,
+            texts=found.texts,
+        )
+        _trace(answer, found.trace)
+        _log(answer, found.result.usage)
+        return answer
+
+    async def _keep_answer(self, found: Cached, retain_s: int | None) -> None:
+        """An answer that is asked for lives on: it is kept anew once a tenth of its life has passed."""
+        life_s = retain_s or self._settings.retention.result_s
+        if found.left_ms < LEAST_LEFT * life_s * 1000:
+            # A store that takes no writes can still be read.
+            with suppress(Unavailable):
+                await self._store.run(keep_answer(self._settings, found.run, retain_s))
+
     async def _store_request(self, checked: CheckedRequest) -> Submitted:
         """The store's reply, after uploading the pictures that it asks for."""
         placing, terms = checked.placing, self._job_terms(checked)
         if checked.terms.synchronous and checked.request.media:
-            forecast = foretell(placing, self._settings, pending=checked.pending, max_queued_caller=None)
-            await self._storing.check_reading(forecast)
+            await self._storing.check_reading()
         reply = await self._store.run(
             submit(placing, self._settings, terms, sent=checked.data, spare=self._headroom.spare)
         )
@@ -306,18 +368,39 @@ def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pix
     )
 
 
-def _unexpired(reply: Submitted, job: JobView) -> JobView:
-    """The job of a reply, noted on the request's trace with a link to an earlier request that computes it.
-
-    Raises CallerError `result_expired` where its result is no longer kept.
-    """
+def _trace(job: JobView, shared: str) -> None:
+    """Note a job on the request's trace, with a link to an earlier request that computes it."""
     attributes = {
         "sightline.job.id": job.id,
         "gen_ai.request.model": job.model,
         "sightline.cache": job.cache or "",
     }
     traces.set_attributes(attributes)
-    traces.link(reply.trace)
+    traces.link(shared)
+
+
+def _log(answer: CachedAnswer, usage: Usage) -> None:
+    """What a courier logs of a job that ended."""
+    if log.isEnabledFor(logging.INFO):
+        log.info(
+            "cached answer",
+            extra=fields(
+                model=answer.model,
+                caller=answer.caller,
+                priority=answer.priority,
+                cache=answer.cache,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+            ),
+        )
+
+
+def _unexpired(reply: Submitted, job: JobView) -> JobView:
+    """The job of a reply, noted on the request's trace.
+
+    Raises CallerError `result_expired` where its result is no longer kept.
+    """
+    _trace(job, reply.trace)
     if job.expired:
         raise idempotency_error("expired")
     return job

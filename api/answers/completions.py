@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from api.admission.headers import SyncHeaders
 from api.admission.submission import Caching, Origin, Schedule, Terms
-from api.answers.event_stream import follow_answer, without_texts
+from api.answers.event_stream import answer_stream, follow_answer, without_texts
 from api.answers.sync import SyncCall, ended_job, result_of
 from api.auth.callers import caller_of
 from api.context import context_of
@@ -75,8 +75,7 @@ async def complete(
         must_call = tools is not None and tools.required
         writer = format.writer(job, usage=completion.include_usage, calls=must_call)
         blocks = _blocks(call, job, choices, writer, running_usage=completion.running_usage)
-        head_start_s = context.settings.api.head_start_s
-        return EventStream(blocks, head_start_s=head_start_s, on_disconnect=call.on_disconnect([job]))
+        return answer_stream(call, job, blocks)
     job = await call.answer(jobs)
     return await offload_if_large(
         lambda: Json(format.to_answer(job, model.id, job.created_ms // 1000)), job.bytes
@@ -92,6 +91,7 @@ def _terms(http: Request, headers: SyncHeaders, completion: Completion, *, huggi
         origin=Origin(reply_of(http).request_id),
         metadata=completion.metadata,
         synchronous=True,
+        cached="texts" if completion.stream else "whole",
     )
 
 

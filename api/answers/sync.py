@@ -20,7 +20,7 @@ from api.server.errors import from_job
 from api.server.middleware import disconnected
 from api.server.reply import reply_of
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
-from shared.job import CacheWord, JobView
+from shared.job import CachedAnswer, CacheWord, JobView
 from shared.request import Request
 from shared.result import Result, Usage
 
@@ -216,11 +216,20 @@ def set_job_headers(http: HttpRequest, *jobs: JobView) -> None:
     and are not to be stored are forgotten after this answer.
     """
     headers = reply_of(http).headers
-    headers["x-job-id"] = ", ".join(job.id for job in jobs[:MOST_NAMED])
+    ids = list(dict.fromkeys(filter(None, map(_recorded_id, jobs))))
+    if ids:
+        headers["x-job-id"] = ", ".join(ids[:MOST_NAMED])
     words = {job.cache for job in jobs}
     if word := next((word for word in WORST_FIRST if word in words), None):
         headers["x-cache"] = word
     forget_after_answer(http, *jobs)
+
+
+def _recorded_id(job: JobView) -> str | None:
+    """The id under which the caller finds a job: of a cached answer, its own that computed it, if any."""
+    if isinstance(job, CachedAnswer):
+        return job.computed.job if job.computed else None
+    return job.id
 
 
 def set_time_headers(http: HttpRequest, job: JobView) -> None:
@@ -243,6 +252,8 @@ def forget_after_answer(http: HttpRequest, *jobs: JobView) -> None:
 
 async def ended_job(http: HttpRequest, job: JobView) -> JobView:
     """The newest view of a job whose stream has ended."""
+    if isinstance(job, CachedAnswer):
+        return job
     newest = await context_of(http).jobs.get(job.caller, job.id)
     forget_after_answer(http, newest)
     return newest

@@ -4,7 +4,7 @@ ask about a model before.
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic_core import to_json
@@ -13,7 +13,7 @@ from api.admission.headers import Preferences, SyncHeaders, TaskHeaders
 from api.admission.readiness import not_ready
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.completions import CHAT, TEXT, complete
-from api.answers.event_stream import follow_answer, follow_job, without_texts
+from api.answers.event_stream import answer_stream, follow_answer, follow_job, without_texts
 from api.answers.sync import SyncCall, ended_job, result_of, wait_as_preferred
 from api.auth.callers import caller_of
 from api.context import context_of
@@ -127,10 +127,7 @@ async def _ask(
             return await accepted(job)
     if call.stream:
         job = without_texts(job)
-        on_disconnect = sync_call.on_disconnect([job])
-        head_start_s = context.settings.api.head_start_s
-        blocks = _blocks(sync_call, job, call)
-        return EventStream(blocks, head_start_s=head_start_s, on_disconnect=on_disconnect)
+        return answer_stream(sync_call, job, _blocks(sync_call, job, call))
     ended = await sync_call.answer([job])
     user_agent = http.headers.get("user-agent")
     ids = await _token_ids(http, ended) if call.details else []
@@ -141,6 +138,8 @@ def _terms(http: Request, headers: TaskHeaders, call: HfCall, preferences: Prefe
     synchronous = not preferences.respond_async
     waits = headers.wait_for_model or call.wait_for_model
     use_cache = headers.use_cache and call.use_cache
+    # Only the texts have the tokens' ids.
+    cached: Literal["whole", "texts"] = "texts" if call.stream or call.details else "whole"
     return Terms(
         caller=caller_of(http),
         idempotency=headers.idempotency(http),
@@ -148,6 +147,7 @@ def _terms(http: Request, headers: TaskHeaders, call: HfCall, preferences: Prefe
         schedule=Schedule(must_be_ready=synchronous and not waits),
         origin=Origin(reply_of(http).request_id),
         synchronous=synchronous,
+        cached=cached if synchronous else None,
         raw_prompt=True,
     )
 

@@ -1,5 +1,6 @@
 """The door's transitions: a job comes in, with its inputs or before them."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -9,15 +10,18 @@ from pydantic_core import to_json
 from shared.batch import LinePosition
 from shared.estimate import Lane
 from shared.job import JobView, Priority, Times
+from shared.result import Result
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
+from shared.store.jobs import CHAPTER_BYTES
 from shared.store.keys import PREFIX, digests
 from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
 from shared.webhooks import Webhook
 
 SUBMIT, ADMIT = Script("submit"), Script("admit")
 KNOWN, FORETELL = Script("known"), Script("foretell")
+CACHED, KEEP_ANSWER = Script("cached"), Script("keep_answer")
 
 NOW = Times()
 ROOM = 6 * 2**10
@@ -228,6 +232,48 @@ def known(
         return _submitted(reply) if reply else None
 
     return ScriptCall(KNOWN, arguments, parse, size=_size, constants=constants(settings))
+
+
+@dataclass(frozen=True)
+class Cached:
+    """An answer in the cache: `own_job` is the caller's own job that computed it, where there is one.
+
+    It is kept for `left_ms` more. `texts` are the data of its text events, `trace` as in `Submitted`.
+    """
+
+    result: Result
+    run: str
+    own_job: str | None
+    trace: str
+    left_ms: int
+    texts: tuple[dict[str, Any], ...]
+    bytes: int
+
+
+def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[Cached | None]:
+    """The cached answer of a request; None where there is none, or its `texts` are too many to hold."""
+
+    def parse(reply: list[Any] | None) -> Cached | None:
+        if not reply:
+            return None
+        result, origin, run, job, trace, left_ms, datas = reply
+        answer = views.read_result(result, origin)
+        return Cached(answer, run, job or None, trace, left_ms, tuple(json.loads(datas)), len(result))
+
+    arguments = {
+        "caller": placing.caller,
+        "lane": placing.lane,
+        "key": placing.key,
+        "bytes": CHAPTER_BYTES if texts else None,
+    }
+    size = lambda reply: len(reply[0]) if reply else 0  # noqa: E731
+    return ScriptCall(CACHED, arguments, parse, size=size, constants=constants(settings))
+
+
+def keep_answer(settings: Settings, run: str, retain_s: int | None) -> ScriptCall[None]:
+    """The cached answer of a run lives for `retain_s` from now, or as long as the settings keep results."""
+    arguments = {"run": run, "retain_s": retain_s}
+    return ScriptCall(KEEP_ANSWER, arguments, lambda reply: reply, constants=constants(settings))
 
 
 def _submitted(reply: list[Any]) -> Submitted:

@@ -111,7 +111,7 @@ def job(reply: list[Any] | None) -> JobView | None:
         return None
     job_id, *texts, result, origin, lane_fields, hook, deliveries = reply
     facts = lane(lane_fields) if lane_fields else None
-    answer = _result(result, origin) if result else None
+    answer = read_result(result, origin) if result else None
     computed = _run(texts[2:])
     job = _view(job_id, ended_with(record(texts[:2]), computed), computed, facts, answer, len(result))
     return replace(job, hook=_hook(pairs(hook), deliveries)) if hook else job
@@ -205,7 +205,8 @@ def _started(job: Record, tries: tuple[Attempt, ...]) -> int | None:
     return max(tries[0].started_ms, int(job["created"]))
 
 
-def _result(result: str, origin: str) -> Result:
+def read_result(result: str, origin: str) -> Result:
+    """An answer and what made it, as JSON; `origin` may be empty."""
     answer = Result.model_validate_json(result)
     if not origin:
         return answer

@@ -209,7 +209,8 @@ async def test_the_answer_to_many_prompts_passes_a_proxy_that_takes_short_heads(
     stage: Stage, http: httpx.AsyncClient
 ) -> None:
     async with serving(stage.hand):
-        reply = await http.post(TEXTS, json=TWO | {"prompt": ["a cat"] * 60})
+        body = TWO | {"prompt": ["a cat"] * 60}
+        reply = await http.post(TEXTS, json=body, headers={"idempotency-key": "k"})
     named = reply.headers["x-job-id"]
     assert (len(reply.json()["choices"]), len(named) <= 2048) == (60, True)
     assert set(named.split(", ")) < set(await jobs(http, "succeeded"))

@@ -304,6 +304,30 @@ local function place(job, p, hit, run, request, uploaded)
   return 'known'
 end
 
+-- Reads the cached answer of a request, for a caller who wants nothing but that: {result, origin or '', its run, the caller's own
+-- job that computed it or '', trace of its run or '', for how long it is kept (ms), data of its text events, a JSON list}. nil
+-- where there is none; or its texts are wanted, and have more than so many `bytes`.
+hot('cached', 'caller lane key bytes#', { 'no-writes' }, function()
+  local run = cached(a)
+  local size = run and a.bytes and (run.t.wrote or 0) + call('HSTRLEN', P .. run.id, 'rest')
+  if not run or size and size > a.bytes then
+    return nil
+  end
+  local texts = call('HMGET', P .. run.id, 'result', 'origin')
+  local own = run.caller == a.caller and run.job and read_raw(run.job) and run.job
+  local left = run.till and run.till - now or call('PTTL', P .. run.id)
+  return { texts[1], texts[2] or '', run.id, own or '', run.trace or '', left,
+    a.bytes and '[' .. table.concat(Events.texts_of(run), ',') .. ']' or '[]' }
+end)
+
+-- The answer of a run that is still asked for lives on.
+hot('keep_answer', 'run retain_s#', { 'allow-oom' }, function()
+  local run = read(a.run)
+  if run and run.ended and prolong(run, { retain_s = a.retain_s, quiet = 1 }) then
+    write(run)
+  end
+end)
+
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
 --   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes), retry_of, spare

@@ -93,6 +93,8 @@ def of_admission() -> Iterator[ScriptCall]:
         trace="t",
     )
     yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True, spare=1)
+    yield admission.cached(PLACING, SETTINGS, texts=True)
+    yield admission.keep_answer(SETTINGS, "run_1", 1)
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)

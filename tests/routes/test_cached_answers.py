@@ -1,0 +1,196 @@
+"""A cached answer costs no job: it is read from the store, and nothing is written."""
+
+import json
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.asgi_exchange import data, posted
+from tests.support.clients import until_async
+from tests.support.keys import KEYED, bearer, customer, made
+from tests.support.metrics import counted
+from tests.support.store import READS
+
+MODEL = "sightline/tiny"
+QUESTION = "What is this?"
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "seed": 1}
+CHATS = "/v1/chat/completions"
+ROUTES = {
+    "chat": (CHATS, CHAT),
+    "text": ("/v1/completions", {"model": MODEL, "prompt": QUESTION, "seed": 1}),
+    "chat of the model's own URL": (f"/models/{MODEL}{CHATS}", CHAT),
+    "raw": (f"/models/{MODEL}", {"inputs": QUESTION}),
+    "raw with details": (f"/models/{MODEL}", {"inputs": QUESTION, "parameters": {"details": True}}),
+}
+routes = pytest.mark.parametrize(("path", "body"), ROUTES.values(), ids=ROUTES)
+streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+NOT_OF_JOBS = ("sl4:upkeep", "sl4:count", "sl4:worker", "sl4:ready", "sl4:key")
+
+
+async def computed(stage: Stage, body: dict[str, Any], path: str = CHATS, **headers: str) -> str:
+    """Asks for the first time, and answers in two pieces; the id of the job that did."""
+    stage.hand.beat()
+    call = posted(stage.app, body, path, **headers)
+
+    async def waits() -> bool:
+        return not stage.hand.idle()
+
+    await until_async(waits, 60)
+    claim = stage.hand.take()
+    stage.hand.say(claim, "A red ")
+    stage.hand.say(claim, "square.", start=6)
+    stage.hand.succeed(claim, "A red square.")
+    await call.finish()
+    assert (call.status, call.headers["x-cache"]) == (200, "MISS")
+    return call.headers["x-job-id"]
+
+
+def stored(stage: Stage) -> dict[str, Any]:
+    """Every key of the store and what it holds, but what processes say of themselves."""
+    client = stage.hand.store.client
+    found = {}
+    for key in sorted(client.scan_iter("sl4:*")):
+        if not key.startswith(NOT_OF_JOBS):
+            pipe = client.pipeline(transaction=False)
+            READS[client.type(key)](pipe, key)
+            found[key] = pipe.execute()
+    return found
+
+
+def without_ids(reply: httpx.Response) -> Any:
+    """What a call was answered, without what every call has of its own."""
+    own = ("id", "created")
+    if reply.headers["content-type"].startswith("text/event-stream"):
+        return [
+            {k: v for k, v in block.items() if k not in own} if isinstance(block, dict) else block
+            for block in data(reply.content)
+        ]
+    answer = reply.json()
+    return {k: v for k, v in answer.items() if k not in own} if isinstance(answer, dict) else answer
+
+
+@streamed
+@routes
+async def test_a_cached_answer_leaves_nothing_in_the_store(
+    stage: Stage, path: str, body: dict[str, Any], stream: bool
+) -> None:
+    job = await computed(stage, body, path)
+    before = stored(stage)
+    async with client_of(stage.app) as client:
+        reply = await client.post(path, json={**body, "stream": stream})
+    assert (reply.status_code, reply.headers["x-cache"]) == (200, "HIT")
+    assert reply.headers["x-job-id"] == job, "the caller's own job that computed it"
+    assert stored(stage) == before
+
+
+@streamed
+@routes
+async def test_a_cached_answer_reads_as_one_that_a_job_has(
+    stage: Stage, path: str, body: dict[str, Any], stream: bool
+) -> None:
+    await computed(stage, body, path)
+    async with client_of(stage.app) as client:
+        body = {**body, "stream": stream}
+        cached = await client.post(path, json=body)
+        of_a_job = await client.post(path, json=body, headers={"idempotency-key": "k"})
+    assert (of_a_job.headers["x-cache"], cached.headers["x-cache"]) == ("HIT", "HIT")
+    assert of_a_job.headers["x-job-id"] != cached.headers["x-job-id"]
+    if stream:
+        words = [[_text(block) for block in without_ids(reply)] for reply in (cached, of_a_job)]
+        assert words[0] == words[1]
+        assert "".join(words[0]).startswith("A red square.")
+    else:
+        assert without_ids(cached) == without_ids(of_a_job)
+
+
+def _text(block: Any) -> str:
+    if not isinstance(block, dict):
+        return ""
+    if "token" in block:
+        return str(block["token"]["text"])
+    choice = block["choices"][0]
+    return str(choice["delta"].get("content") or "" if "delta" in choice else choice["text"])
+
+
+async def test_two_cached_answers_have_ids_of_their_own(stage: Stage) -> None:
+    await computed(stage, CHAT)
+    async with client_of(stage.app) as client:
+        replies = [(await client.post(CHATS, json=CHAT)).json() for _ in range(2)]
+    assert len({reply["id"] for reply in replies}) == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "more"),
+    [({"idempotency-key": "k"}, {}), ({}, {"metadata": {"project": "a"}})],
+    ids=["under a key", "with metadata"],
+)
+async def test_a_caller_who_asks_for_more_than_an_answer_gets_a_job(
+    stage: Stage, headers: dict[str, str], more: dict[str, Any]
+) -> None:
+    first = await computed(stage, CHAT)
+    async with client_of(stage.app) as client:
+        reply = await client.post(CHATS, json=CHAT | more, headers=headers)
+        job = (await client.get(f"/v1/jobs/{reply.headers['x-job-id']}")).json()
+    assert (reply.headers["x-cache"], job["cache"], job["status"]) == ("HIT", "HIT", "succeeded")
+    assert job["id"] != first
+
+
+@pytest.mark.parametrize("stage", [KEYED | {"queue": {"share_answers": True}}], indirect=True)
+async def test_no_caller_learns_of_another_s_job_by_a_shared_answer(stage: Stage) -> None:
+    key = (await made(stage.app, "owner"))["secret"]
+    job = await computed(stage, CHAT, **bearer(key))
+    async with await customer(stage.app, "other") as other:
+        reply = await other.post(CHATS, json=CHAT)
+    assert reply.headers["x-cache"] == "HIT"
+    assert "x-job-id" not in reply.headers
+    assert job not in json.dumps([*reply.headers.items(), reply.text])
+
+
+async def test_an_answer_whose_job_was_deleted_names_no_job(stage: Stage) -> None:
+    first = await computed(stage, CHAT)
+    async with client_of(stage.app) as client:
+        await client.post(CHATS, json=CHAT, headers={"idempotency-key": "k"})
+        await client.delete(f"/v1/jobs/{first}")
+        reply = await client.post(CHATS, json=CHAT)
+    assert reply.headers["x-cache"] == "HIT"
+    assert "x-job-id" not in reply.headers
+
+
+async def test_a_removed_job_s_answer_is_computed_anew(stage: Stage) -> None:
+    first = await computed(stage, CHAT)
+    async with client_of(stage.app) as client:
+        await client.delete(f"/v1/jobs/{first}")
+    assert await computed(stage, CHAT) != first
+
+
+async def test_a_cached_answer_is_counted_and_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    await computed(stage, CHAT)
+    labels = {"model": MODEL, "class": "normal", "cache": "hit"}
+    before = counted("sightline_jobs_admitted_total", **labels)
+    with caplog.at_level(logging.INFO):
+        async with client_of(stage.app) as client:
+            await client.post(CHATS, json=CHAT)
+    assert counted("sightline_jobs_admitted_total", **labels) == before + 1
+    (line,) = [vars(r)["fields"] for r in caplog.records if r.message == "cached answer"]
+    assert line == {
+        "model": MODEL,
+        "caller": "local",
+        "priority": "normal",
+        "cache": "HIT",
+        "prompt_tokens": 9,
+        "completion_tokens": 3,
+    }
+
+
+async def test_an_answer_that_is_asked_for_lives_on(stage: Stage) -> None:
+    await computed(stage, CHAT)
+    client, life_s = stage.hand.store.client, stage.hand.settings.retention.result_s
+    (run,) = [key for key in client.scan_iter("sl4:run_*") if key.count(":") == 1]
+    client.expire(run, life_s // 2)
+    async with client_of(stage.app) as http:
+        await http.post(CHATS, json=CHAT)
+    assert client.ttl(run) > 0.99 * life_s
