@@ -44,7 +44,7 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 def install(app: FastAPI) -> None:
     """Give every error of `app` its path's shape; `api.server.middleware` handles unexpected exceptions."""
-    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(ServiceError, service_error)
     app.add_exception_handler(HTTPException, _routing_error)
 
 
@@ -90,7 +90,8 @@ def _render(request: Request, error: ServiceError) -> Response:
     return render(error, request.url.path, reply_of(request).request_id)
 
 
-async def _service_error(request: Request, error: Exception) -> Response:
+async def service_error(request: Request, error: Exception) -> Response:
+    """The answer for a ServiceError, held back where its client would repeat the call at once."""
     error = cast(ServiceError, error)
     await pace(request.headers, error)
     return _render(request, error)

@@ -11,10 +11,10 @@ loop, and resolves dependencies on every call.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from fastapi import Header, Request, Response
@@ -24,18 +24,21 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette._utils import get_route_path
 from starlette.convertors import PathConvertor, register_url_convertor
-from starlette.routing import Match, compile_path
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute, Match, compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dialects.strict_json import Wire
 from api.server import reply
 from api.server.body import parse_body, read_body, read_json
+from api.server.errors import service_error
 from api.server.sse import EventStream, event_schema
-from shared.errors import CallerError
+from shared.errors import CallerError, ServiceError
 from shared.models import RESERVED
 
 T = TypeVar("T")
 SSE = "text/event-stream"
+KNOWN_PATHS, KNOWN_LENGTH = 1024, 256
+"""Paths that are remembered, and characters that one may have."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,45 @@ class ServiceRoute(APIRoute):
         stream = {"schema": event_schema(item.__name__, answer["content"][SSE]["example"])}
         content = answer["content"] | {SSE: answer["content"][SSE] | stream}
         self.responses = self.responses | {200: answer | {"content": content}}
+
+
+class KnownRoutes:
+    """Wraps the routes: a path that was called lately leads to its route without a look at the others.
+
+    What fits no route, and requests with a span of their own, go FastAPI's way.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
+        self._app = app
+        self._routes = routes
+        self._find = lru_cache(KNOWN_PATHS)(self._match)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found, path = None, get_route_path(scope) if scope["type"] == "http" else ""
+        if 0 < len(path) <= KNOWN_LENGTH and "fastapi.telemetry" not in scope:
+            found = self._find(scope["method"], path)
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        route, parameters = found
+        scope["path_params"] = parameters
+        answer: reply.Reply = scope[reply.KEY]
+        answer.route = route.path_format
+        try:
+            await route.app(scope, receive, send)
+        except ServiceError as error:
+            if answer.status is not None:
+                raise
+            response = await service_error(Request(scope), error)
+            await response(scope, receive, send)
+
+    def _match(self, method: str, path: str) -> tuple[ServiceRoute, Mapping[str, Any]] | None:
+        scope = {"type": "http", "method": method, "path": path}
+        for route in self._routes:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                return (route, found["path_params"]) if isinstance(route, ServiceRoute) else None
+        return None
 
 
 def _argument_of(generic: type, returned: Any) -> Any:
