@@ -31,6 +31,7 @@ from shared.metrics.counters import REFUSALS
 from shared.result import JobError
 
 Family = Literal["jobs", "openai", "hf"]
+KNOWN = (ServiceError, HTTPException)
 PACE_S = 1.0
 """huggingface.js retries a 503 at once and forever, and ignores Retry-After: 270 requests in 2 s from one
 client, measured with 4.13.30."""
@@ -44,8 +45,8 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 def install(app: FastAPI) -> None:
     """Give every error of `app` its path's shape; `api.server.middleware` handles unexpected exceptions."""
-    app.add_exception_handler(ServiceError, service_error)
-    app.add_exception_handler(HTTPException, _routing_error)
+    for kind in KNOWN:
+        app.add_exception_handler(kind, answer)
 
 
 def family_of(path: str) -> Family:
@@ -90,16 +91,17 @@ def _render(request: Request, error: ServiceError) -> Response:
     return render(error, request.url.path, reply_of(request).request_id)
 
 
-async def service_error(request: Request, error: Exception) -> Response:
-    """The answer for a ServiceError, held back where its client would repeat the call at once."""
-    error = cast(ServiceError, error)
+async def answer(request: Request, error: Exception) -> Response:
+    """The answer for one of the KNOWN errors, held back where its client would repeat the call at once."""
+    if not isinstance(error, ServiceError):
+        return _routing_error(request, cast(HTTPException, error))
     await pace(request.headers, error)
     return _render(request, error)
 
 
-async def _routing_error(request: Request, error: Exception) -> Response:
+def _routing_error(request: Request, error: HTTPException) -> Response:
     """The router's own errors: no such path, or no such method on it."""
-    match cast(HTTPException, error).status_code:
+    match error.status_code:
         case 404:
             return _nowhere(request)
         case 405:

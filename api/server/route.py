@@ -28,11 +28,10 @@ from starlette.routing import BaseRoute, Match, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dialects.strict_json import Wire
-from api.server import reply
+from api.server import errors, reply
 from api.server.body import parse_body, read_body, read_json
-from api.server.errors import service_error
 from api.server.sse import EventStream, event_schema
-from shared.errors import CallerError, ServiceError
+from shared.errors import CallerError
 from shared.models import RESERVED
 
 T = TypeVar("T")
@@ -222,14 +221,14 @@ class KnownRoutes:
             return
         route, parameters = found
         scope["path_params"] = parameters
-        answer: reply.Reply = scope[reply.KEY]
-        answer.route = route.path_format
+        known: reply.Reply = scope[reply.KEY]
+        known.route = route.path_format
         try:
             await route.app(scope, receive, send)
-        except ServiceError as error:
-            if answer.status is not None:
+        except errors.KNOWN as error:
+            if known.status is not None:
                 raise
-            response = await service_error(Request(scope), error)
+            response = await errors.answer(Request(scope), error)
             await response(scope, receive, send)
 
     def _match(self, method: str, path: str) -> tuple[ServiceRoute, Mapping[str, Any]] | None:

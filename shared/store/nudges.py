@@ -30,8 +30,9 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 from shared.log_throttle import LogThrottle
 from shared.settings import RedisSettings
+from shared.store.exchange import Pipelining
 from shared.store.keys import INTAKE
-from shared.store.script import CONNECTION, Pipelining, store_errors
+from shared.store.script import CONNECTION, store_errors
 
 log = logging.getLogger("shared.store")
 TASK = "sightline.claim"

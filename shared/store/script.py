@@ -9,7 +9,7 @@ get lost: the clients retry on a broken connection.
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 from shared.offload import offload_if_large
 from shared.settings import RedisSettings
+from shared.store.exchange import LONGEST_S, Connection, Pipelining
 from shared.store.keys import PREFIX
 
 T = TypeVar("T")
@@ -44,11 +45,6 @@ LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError
 UNWRITABLE = ("MISCONF", "NOREPLICAS")
 NOT_NOW = (*UNWRITABLE, "BUSY", "MASTERDOWN")
 UNKNOWN = "Function not found"
-LONGEST_CALL_S = 6.0
-"""After this long a caller is told that the store hangs, whatever the client's own retries do.
-
-It is counted in halves: if this process stands still, however long, the store loses at most one of them.
-"""
 
 
 class Library:
@@ -187,81 +183,18 @@ class Store:
         ]
 
 
-class Pipelining(Generic[T, R]):
-    """Sends items that come during an exchange with Redis together, in the next one.
-
-    An exchange costs the calling process more, in system calls and bookkeeping, than most commands cost the
-    server: a busy process pays once for many, and no item waits longer than for the exchange before its own.
-    """
-
-    LARGEST = 64
-
-    def __init__(self, exchange: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]]) -> None:
-        """`exchange` answers a batch in its order; an exception among the answers is that of its item."""
-        self._exchange = exchange
-        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._sender: asyncio.Task[None] | None = None
-        self._closed = False
-
-    def send(self, item: T) -> "asyncio.Future[R]":
-        """The answer to come; cancelled where this is closed."""
-        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        if self._closed:
-            answer.cancel()
-            return answer
-        self._waiting.append((item, answer))
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._send())
-        return answer
-
-    async def aclose(self) -> None:
-        """End the exchange under way, and begin no other."""
-        self._closed = True
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
-        # A sender that was cancelled before its first step has cancelled none.
-        for _, answer in self._waiting:
-            answer.cancel()
-
-    async def _send(self) -> None:
-        batch: list[tuple[T, asyncio.Future[R]]] = []
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[: self.LARGEST], self._waiting[self.LARGEST :]
-                try:
-                    replies = await self._exchange([item for item, _ in batch])
-                except Exception as error:
-                    # That of every item in this exchange, but not of those that wait for the next.
-                    replies = [error] * len(batch)
-                for (_, answer), reply in zip(batch, replies, strict=True):
-                    _resolve(answer, reply)
-        finally:
-            self._sender = None
-            # Only where the process is stopping.
-            for _, answer in (*batch, *self._waiting):
-                answer.cancel()
-
-
-def _resolve(answer: "asyncio.Future[R]", reply: R | Exception) -> None:
-    if answer.done():
-        return
-    if isinstance(reply, Exception):
-        answer.set_exception(reply)
-    else:
-        answer.set_result(reply)
-
-
 class AsyncStore:
     """Runs calls from asyncio; simultaneous ones share a round trip."""
 
     def __init__(self, client: AsyncRedis) -> None:
         self.client: Any = client
+        self._connection = Connection(client)
         self._pipelining: Pipelining[tuple[Any, ...], Any] = Pipelining(self._exchange)
 
     async def aclose(self) -> None:
         """End calls under way, which are cancelled, and close the connections."""
         await self._pipelining.aclose()
+        await self._connection.aclose()
         await self.client.aclose()
 
     async def run(self, call: ScriptCall[T]) -> T:
@@ -269,31 +202,19 @@ class AsyncStore:
         # Made before the call shares an exchange with others, because that may raise.
         command = call.command
         with store_errors():
-            reply = await self._reply(command)
+            reply = await self._pipelining.send(command)
         return await offload_if_large(lambda: call.parse(reply), call.size(reply))
 
-    async def _reply(self, command: tuple[Any, ...]) -> Any:
-        answer = self._pipelining.send(command)
-        try:
-            for _ in range(2):
-                await asyncio.wait([answer], timeout=LONGEST_CALL_S / 2)
-                if answer.done():
-                    return answer.result()
-        finally:
-            answer.cancel()
-        raise RedisTimeoutError("the record store hangs")
-
     async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
-        replies: list[Any] = await _pipeline(self.client, commands).execute(raise_on_error=False)
+        replies = await self._connection.call(commands)
         if unknown := [at for at, reply in enumerate(replies) if _is_unknown(reply)]:
             await self.client.function_load(LIBRARY.code, replace=True)
-            again = await _pipeline(self.client, [commands[at] for at in unknown]).execute(
-                raise_on_error=False
-            )
+            again = await self._connection.call([commands[at] for at in unknown])
             for at, reply in zip(unknown, again, strict=True):
                 replies[at] = reply
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             # A server that was demoted keeps its connections; new ones may lead to its successor.
+            await self._connection.aclose()
             await self.client.connection_pool.disconnect(inuse_connections=False)
         return replies
 
@@ -318,7 +239,7 @@ class LoopStore:
             raise ending from None
         try:
             # The loop may also be closed without cancelling the call.
-            return answer.result(2 * LONGEST_CALL_S)
+            return answer.result(2 * LONGEST_S)
         except (CancelledError, TimeoutError):
             raise ending from None
 

@@ -88,7 +88,7 @@ def _make_bare(folder: Path) -> None:
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is there is never taken for one that hangs."""
-    monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", STILL_S)
+    monkeypatch.setattr("shared.store.exchange.LONGEST_S", STILL_S)
     monkeypatch.setitem(CONNECTION, "socket_timeout", STILL_S)
     monkeypatch.setitem(CONNECTION, "socket_connect_timeout", STILL_S)
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -135,50 +136,72 @@ async def test_asyncio_callers_learn_it_too() -> None:
     await store.aclose()
 
 
+@dataclass
 class Waits:
-    """Stands for a server that answers when it is told to."""
+    """Stands for a server that answers when it is told to: the connection of `store` leads there."""
 
-    def __init__(self) -> None:
-        self.asked, self.answers = asyncio.Event(), asyncio.Event()
-        self._calls = 0
+    store: AsyncStore
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def pipeline(self, **_: Any) -> "Waits":
-        return self
+    def __post_init__(self) -> None:
+        connection: Any = self.store._connection
+        connection._exchange = self._exchange
 
-    def fcall(self, *_: Any) -> None:
-        self._calls += 1
-
-    async def execute(self, **_: Any) -> list[str]:
+    async def _exchange(self, _packed: bytes, count: int) -> list[str]:
         self.asked.set()
         await self.answers.wait()
-        calls, self._calls = self._calls, 0
-        return ["here it is"] * calls
+        return ["here it is"] * count
 
 
 async def test_a_store_is_not_blamed_for_the_time_in_which_this_process_stood_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loop, client = asyncio.get_running_loop(), Waits()
-    usual = loop.time
-    store: Any = AsyncStore(cast(Any, client))
-    monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", 2 * LIMIT_S)
+    loop, store = asyncio.get_running_loop(), connect_async(RedisSettings())
+    usual, server = loop.time, Waits(store)
+    monkeypatch.setattr("shared.store.exchange.LONGEST_S", 2 * LIMIT_S)
     call = ScriptCall(Script("lane"), {}, str)
     asking = asyncio.create_task(store.run(call))
-    await client.asked.wait()
+    await server.asked.wait()
     monkeypatch.setattr(loop, "time", lambda: usual() + 1000)
     for _ in range(9):  # what the clock wakes comes some turns later
         await asyncio.sleep(0)
-    client.answers.set()
+    server.answers.set()
     assert await asking == "here it is"
+    await store.aclose()
 
 
 async def test_a_store_that_hangs_is_unavailable_before_the_client_gives_it_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", 0.02)
-    store: Any = AsyncStore(cast(Any, Waits()))
+    monkeypatch.setattr("shared.store.exchange.LONGEST_S", 0.02)
+    store = connect_async(RedisSettings())
+    Waits(store)
     with pytest.raises(Unavailable, match="out of reach"):
         await store.run(ScriptCall(Script("lane"), {}, str))
+    await store.aclose()
+
+
+async def test_a_late_reply_is_nobody_else_s(
+    redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, store = connect(redis_settings), connect_async(redis_settings)
+    jobs_of = [Records(threads).submit().id for _ in range(2)]
+    views = [jobs.view(SETTINGS, "anyone", job) for job in jobs_of]
+    await store.run(views[0])
+    monkeypatch.setattr("shared.store.exchange.LONGEST_S", 0.02)
+    threads.client.client_pause(LIMIT_S * 1000, all=False)
+    try:
+        with pytest.raises(Unavailable, match="out of reach"):
+            await store.run(jobs.cancel(SETTINGS, "anyone", jobs_of[0]))
+    finally:
+        threads.client.client_unpause()
+    monkeypatch.setattr("shared.store.exchange.LONGEST_S", LIMIT_S)
+    found = await store.run(views[1])
+    assert found is not None
+    assert found.id == jobs_of[1]
+    await store.aclose()
+    threads.client.close()
 
 
 def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store: Store) -> None:
