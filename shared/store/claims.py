@@ -127,8 +127,10 @@ def settle(
     fingerprint: str,
     rest: Sequence[Piece] = (),
     work_s: float | None = None,
-) -> ScriptCall[Settled]:
+) -> ScriptCall[Settled | Again]:
     """Publish what is left of each text, and end the run with a result or an error.
+
+    "again" where many of its jobs were too late, and were ended first: ask at once.
 
     `work_s` is how long it took up the engine's rows, summed over them; by default the result's compute time.
     """

@@ -138,7 +138,8 @@ def ended_with(job: Record, run: Record) -> Record:
     if "ended" not in run or "status" in job:
         return job
     end = {"status": run["state"], "ended": run["ended"], "last": run["end_id"]}
-    return job | end | ({"error": run["error"]} if "error" in run else {})
+    error = {"error": run["error"]} if "error" in run else {}
+    return job | end | error | ({"cache": "HIT"} if "from" in run else {})
 
 
 def answer_bytes(reply: list[Any] | None) -> int:

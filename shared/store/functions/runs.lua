@@ -107,6 +107,7 @@ end
 function Runs.end_job(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
   local run = job.run and stored(job.run)
+  job.cache = run and run.from and 'HIT' or job.cache
   local answer = status == 'succeeded' and Runs.answer(run, true) or nil
   local calls = Webhooks.announce('ended', job, run, answer)
   if job.batch then
@@ -335,10 +336,11 @@ local function ease(run, left)
   for _, id in ipairs(Runs.live_jobs(run)) do
     local job = read(id)
     highest = math.min(highest, job and Queue.RANK[job.priority] or 3)
+    if Queue.CLASSES[highest] == left then
+      return
+    end
   end
-  if Queue.CLASSES[highest] ~= run.priority then
-    Queue.reclass(Lanes.of(run.lane), run, Queue.CLASSES[highest])
-  end
+  Queue.reclass(Lanes.of(run.lane), run, Queue.CLASSES[highest])
 end
 
 -- Takes a job out of its run, which the last job to leave ends. A job that has ended stays as it is.
@@ -374,15 +376,18 @@ function Runs.leave(job, status, failure)
   end
 end
 
--- Fails the late jobs of a run, or a late job without one, as their work moves on. Returns false where no job is left, and
--- how many were late. The start_by of work that has begun is ignored.
+-- So many jobs may end because their run is met in line or settled by one call; an answer that is copied counts as much.
+Runs.ENDS = 20
+
+-- Fails the late jobs of a run, or a late job without one, as their work moves on: ENDS of them at most. Returns false where no
+-- job is left, and how many were late. The start_by of work that has begun is ignored.
 function Runs.leave_late(work, name)
   local left = 0
   if name == 'start_by' and work.started then
     return true, 0
   end
   for _, id in ipairs(not is_run(work.id) and { work.id } or work.timed and Runs.live_jobs(work) or {}) do
-    local job = read(id)
+    local job = left < Runs.ENDS and read(id)
     if job and not job.status and now >= (job[name] or math.huge) then
       Runs.leave(job, 'failed', S.failures[name])
       left = left + 1
