@@ -21,6 +21,7 @@ FAULTS: dict[str, Spoil] = {
         records.client.set(f"sl4:{id}", "x"),
     ),
 }
+FIFTY_DAYS_S = 50 * 86400 + 3600
 spoilt = pytest.mark.parametrize("spoil", FAULTS.values(), ids=FAULTS)
 
 
@@ -168,3 +169,21 @@ def test_no_caller_is_charged_for_a_record_set_aside(records: Records) -> None:
     records.audit()
     records.purge(job.id)
     assert records.run(holding("anyone")) == 0
+
+
+@pytest.mark.parametrize("end", ["cancelled", "deleted by hand"])
+def test_what_is_charged_for_a_run_goes_in_the_end_where_its_record_does_not_say_it(
+    records: Records, end: str
+) -> None:
+    job = records.submit()
+    if end == "cancelled":
+        records.client.hset(f"sl4:{job.run_id}", "m", "x")
+        records.cancel(job.id)
+    else:
+        records.client.delete(f"sl4:{job.run_id}")
+        records.audit()
+    records.purge(job.id)
+    assert records.run(holding("anyone")) > 0
+    records.wait(FIFTY_DAYS_S)
+    records.fold()
+    assert not records.client.exists("sl4:mem")
