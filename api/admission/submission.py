@@ -28,7 +28,7 @@ from shared.pending_terms import PendingTerms
 from shared.request import Request
 from shared.settings import Settings
 from shared.store import jobs
-from shared.store.admission import NOW, JobTerms, Placing, Submitted, foretell, guess, known, submit
+from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, predict, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
@@ -239,7 +239,7 @@ class Submission:
         """The store's reply, after uploading the pictures that it asks for."""
         placing, terms = checked.placing, self._job_terms(checked)
         if checked.terms.synchronous and checked.request.media:
-            forecast = foretell(placing, self._settings, pending=checked.pending, max_queued_caller=None)
+            forecast = predict(placing, self._settings, pending=checked.pending, max_queued_caller=None)
             await self._storing.check_reading(forecast)
         reply = await self._store.run(
             submit(placing, self._settings, terms, sent=checked.data, spare=self._headroom.spare)

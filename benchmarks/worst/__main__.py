@@ -133,7 +133,7 @@ def rescue(day: Day) -> None:
     clock = [at_time(call, at) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])
-    day.client.hdel("sl4:upkeep", "spared")
+    day.client.hdel("sl4:upkeep", "grace_till")
     day.timed("rescue of shared runs", iter(clock))
 
 

@@ -17,7 +17,7 @@ from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
 from shared.webhooks import Webhook
 
 SUBMIT, ADMIT = Script("submit"), Script("admit")
-KNOWN, FORETELL = Script("known"), Script("foretell")
+KNOWN, PREDICT = Script("known"), Script("predict")
 
 NOW = Times()
 ROOM = 6 * 2**10
@@ -195,27 +195,27 @@ def _line(line: LinePosition) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Prospect:
-    """What `foretell` answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
+class Prediction:
+    """What `predict` answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
 
     word: Literal["hit", "joins"] | Word
     lane: Lane
     state: str
 
 
-def foretell(
+def predict(
     placing: Placing, settings: Settings, *, pending: bool, max_queued_caller: int | None
-) -> ScriptCall[Prospect]:
+) -> ScriptCall[Prediction]:
     """What `submit` would answer now; nothing changes."""
     arguments = placing.arguments | {
         "pending": pending or None,
         "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
     }
 
-    def parse(reply: list[Any]) -> Prospect:
-        return Prospect(reply[0], views.lane(reply[1]), reply[2])
+    def parse(reply: list[Any]) -> Prediction:
+        return Prediction(reply[0], views.lane(reply[1]), reply[2])
 
-    return ScriptCall(FORETELL, arguments, parse, constants=constants(settings))
+    return ScriptCall(PREDICT, arguments, parse, constants=constants(settings))
 
 
 def known(

@@ -281,7 +281,7 @@ def _tries(job: Record, attempts: list[Attempt]) -> tuple[Attempt, ...]:
 
 
 @dataclass(frozen=True)
-class Chapter:
+class EventPage:
     """A stretch of a job's event stream; `run_id` is None while its inputs are fetched.
 
     `newest` is the last id the stream holds now. `seen` is the event that the reader named as its last, None
@@ -298,7 +298,7 @@ class Chapter:
     unread: bool = False
 
 
-def chapter(reply: list[Any] | None, after: int) -> Chapter | None:
+def event_page(reply: list[Any] | None, after: int) -> EventPage | None:
     """The reply of `follow`. A job that ended by itself gets its own last event after its run's."""
     if not reply:
         return None
@@ -320,7 +320,7 @@ def chapter(reply: list[Any] | None, after: int) -> Chapter | None:
     to_end = "run" in job and not run and not ended
     forgot = not to_end and (after > newest or (bool(run) and 0 < after <= last and seen is None))
     unread = "unread" in run and any(e.type == "text" for e in events)
-    return Chapter(tuple(events), job.get("run"), ended, newest, seen, forgot=forgot, unread=unread)
+    return EventPage(tuple(events), job.get("run"), ended, newest, seen, forgot=forgot, unread=unread)
 
 
 def _first(run: Record) -> list[Event]:

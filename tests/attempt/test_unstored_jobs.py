@@ -60,9 +60,9 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
         hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
         job = ask(desk, picture(), stored=False, webhook=hook)
         desk.attempt()
-        errand = desk.store.run(webhook_deliveries.next_delivery(settings, ids.token(), MAX_CALLS))
-        assert isinstance(errand, DueDelivery)
-        deliverer.deliver(errand)
+        delivery = desk.store.run(webhook_deliveries.next_delivery(settings, ids.token(), MAX_CALLS))
+        assert isinstance(delivery, DueDelivery)
+        deliverer.deliver(delivery)
         (told,) = there.told
     assert told.event["data"]["result"]["text"]
     assert desk.store.run(view(settings, CALLER, job)) is None

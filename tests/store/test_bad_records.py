@@ -103,7 +103,7 @@ def test_other_callers_webhooks_are_called(records: Records) -> None:
     for key in records.client.keys("sl4:deliveries broken *"):
         records.client.delete(key)
         records.client.set(key, "x")
-    delivery = records.errand()
+    delivery = records.next_delivery()
     assert delivery is not None
     assert delivery.notice.job is not None
     assert delivery.notice.job.caller == "whole"
@@ -155,7 +155,7 @@ def test_other_webhooks_are_called_beside_a_notice_that_cannot_be_read(records: 
     for _ in range(2):
         records.settle(records.claim())
     records.client.hset(f"sl4:{bad.id}:ended", "deliveries", "{")
-    subjects = [due.notice.subject for due in (records.errand() for _ in range(4)) if due]
+    subjects = [due.notice.subject for due in (records.next_delivery() for _ in range(4)) if due]
     assert good.id in subjects
     records.purge(bad.id)
     assert not records.client.exists(f"sl4:{bad.id}")

@@ -128,10 +128,10 @@ local function begin(lane, id, turn, claims, count)
     Runs.fail_work(work, S.removed)
     return nil, 1
   end
-  local stays, left = Runs.leave_late(work, 'start_by')
+  local stays, left = Runs.fail_late(work, 'start_by')
   local other = stays and left < Runs.ENDS and is_run(id) and answered(work)
   if other then
-    stays, left = Runs.leave_late(work, 'finish_by')
+    stays, left = Runs.fail_late(work, 'finish_by')
     if stays and left < Runs.ENDS then
       copy(work, other)
     end
@@ -143,7 +143,7 @@ local function begin(lane, id, turn, claims, count)
     return nil, left
   elseif left > 0 then
     -- The run may be less urgent by now, and it may be another's turn.
-    Queue.stand(lane, work)
+    Queue.enqueue(lane, work)
     write(work)
     return nil, left
   end
@@ -245,7 +245,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   elseif not run or run.t.token ~= a.token then
     return 'lost'
   end
-  local stays, left = Runs.leave_late(run, 'finish_by')
+  local stays, left = Runs.fail_late(run, 'finish_by')
   if not stays or left == Runs.ENDS then
     return stays and 'again' or 'lost'
   end
@@ -267,7 +267,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   Estimates.learn_service(run.lane, a.took_ms)
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
   for digest in string.gmatch(run.missed and run.blobs or '', '%S+') do
-    Files.regain(digest)
+    Files.clear_missing(digest)
   end
   Runs.end_run(run, 'succeeded', nil, true, texts)
   return 'settled'
@@ -282,7 +282,7 @@ transition('give_back', { 'allow-oom' }, function()
     return { 'lost' }
   end
   for _, digest in ipairs(a.missing or {}) do
-    Files.miss(digest)
+    Files.mark_missing(digest)
     work.missed = 1
   end
   local lane = Lanes.of(work.lane)

@@ -53,7 +53,7 @@ end
 function Runs.expire_job(job)
   if job.unstored then
     expire_unstored(job)
-  elseif not (job.hook and Webhooks.untold(job.id)) then
+  elseif not (job.hook and Webhooks.has_pending(job.id)) then
     local own, whole = lives(job, S.job_s, Runs.log_s(job))
     if whole > own then
       job.till = now + own * 1000
@@ -88,7 +88,7 @@ function Runs.passed(job)
   return now >= to_start and 'start_by' or nil, math.min(to_start, to_finish)
 end
 
-function Runs.look_later(job)
+function Runs.schedule_deadline(job)
   local _, at = Runs.passed(job)
   call('ZADD', P .. 'deadlines', at or now, job.id)
 end
@@ -136,7 +136,7 @@ end
 local PIECE = 32
 
 -- Writes the end of a job whose run has ended.
-local function catch_up(job, run)
+local function end_with_run(job, run)
   call('SREM', P .. run.id .. ':live', job.id)
   if call('SREM', P .. run.id .. ':began', job.id) == 1 then
     Webhooks.announce('began', job, run)
@@ -145,10 +145,10 @@ local function catch_up(job, run)
 end
 
 -- The same for a job of which it is not known whether its run has ended.
-function Runs.catch_up(job)
+function Runs.end_with_run(job)
   local run = not job.status and job.run and read(job.run)
   if run and run.ended then
-    catch_up(job, run)
+    end_with_run(job, run)
   end
 end
 
@@ -171,7 +171,7 @@ local function end_joined(run_id, budget)
   local run = stored(run_id)
   return piece(P .. run_id .. ':live', budget, function(job)
     if run then
-      return catch_up(job, run)
+      return end_with_run(job, run)
     end
     return end_without_run(job)
   end)
@@ -204,7 +204,7 @@ end)
 
 -- Announces to all jobs of a run that it has begun.
 function Runs.announce_beginning(run)
-  local opener = (run.hook or Webhooks.listens(run.caller)) and not run.left and read(run.job)
+  local opener = (run.hook or Webhooks.has_endpoints(run.caller)) and not run.left and read(run.job)
   if opener then
     Webhooks.announce('began', opener, run)
   end
@@ -328,7 +328,7 @@ function Runs.live_count(run)
 end
 
 -- A run is as urgent as the most urgent job that still waits for it.
-local function ease(run, left)
+local function lower_priority(run, left)
   if left ~= run.priority then
     return
   end
@@ -356,7 +356,7 @@ function Runs.leave(job, status, failure)
   if not run then
     end_without_run(job)
   elseif run.ended then
-    catch_up(job, run)
+    end_with_run(job, run)
   else
     -- The job's own end comes after the run's last event.
     Events.leap(run)
@@ -370,7 +370,7 @@ function Runs.leave(job, status, failure)
     if Runs.live_count(run) == 0 then
       Runs.end_run(run, 'cancelled', nil)
     else
-      ease(run, job.priority)
+      lower_priority(run, job.priority)
       write(run)
     end
   end
@@ -381,7 +381,7 @@ Runs.ENDS = 20
 
 -- Fails the late jobs of a run, or a late job without one, as their work moves on: ENDS of them at most. Returns false where no
 -- job is left, and how many were late. The start_by of work that has begun is ignored.
-function Runs.leave_late(work, name)
+function Runs.fail_late(work, name)
   local left = 0
   if name == 'start_by' and work.started then
     return true, 0
@@ -415,7 +415,7 @@ local function forget_gone(key, jobs)
   return left
 end
 
-function Runs.hold(run, job)
+function Runs.add_holder(run, job)
   if run.holder == '' and not run.held then
     run.holder = job.id
     return
@@ -432,7 +432,7 @@ function Runs.hold(run, job)
 end
 
 -- A job lets go of a run; returns whether another one holds it, or whether so many did that it cannot be told.
-function Runs.let_go(run, job)
+function Runs.remove_holder(run, job)
   local key = P .. run.id .. ':holders'
   local holder = run.holder or run.job
   if holder == job.id then
