@@ -185,8 +185,8 @@ def _written(pairs: Mapping[str, str]) -> str:
 
 
 def _hook(webhook: Webhook) -> dict[str, str]:
-    said = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
-    return said | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
+    fields = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
+    return fields | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
 
 
 def _line(line: LinePosition) -> dict[str, str]:

@@ -80,10 +80,10 @@ def lane(reply: list[Any]) -> Lane:
     )
 
 
-def _reused(told: str) -> Reused:
-    """Reads what a worker of any release tells: unknown counts are dropped, absent ones are 0."""
-    said = json.loads(told)
-    return Reused(**{count.name: said.get(count.name, 0) for count in fields(Reused)})
+def _reused(report: str) -> Reused:
+    """Reads what a worker of any release reports: unknown counts are dropped, absent ones are 0."""
+    counts = json.loads(report)
+    return Reused(**{count.name: counts.get(count.name, 0) for count in fields(Reused)})
 
 
 def _factors(facts: dict[str, Any], kind: str) -> tuple[float, float]:
@@ -191,12 +191,12 @@ def _view(
 
 def _attempts(job: Record, run: Record) -> list[Record]:
     """Those at a job's inputs are shown once it has ended by them."""
-    found: list[Record] = []
+    rows: list[Record] = []
     if "run" in job:
-        found = run.get("attempts", [])
+        rows = run.get("attempts", [])
     elif "status" in job:
-        found = job.get("attempts", [])
-    return found
+        rows = job.get("attempts", [])
+    return rows
 
 
 def _started(job: Record, tries: tuple[Attempt, ...]) -> int | None:
@@ -243,9 +243,9 @@ def job_error(error: str, paths: str | None) -> JobError:
 
     Both are JSON; `paths` as in `JobTerms`.
     """
-    found = JobError.model_validate_json(error)
+    failure = JobError.model_validate_json(error)
     named: dict[str, str] = json.loads(paths or "{}")
-    return found.model_copy(update={"param": named.get(found.param or "", found.param) or None})
+    return failure.model_copy(update={"param": named.get(failure.param or "", failure.param) or None})
 
 
 def _attempt(raw: Record) -> Attempt:
@@ -325,12 +325,12 @@ def event_page(reply: list[Any] | None, after: int) -> EventPage | None:
 
 def _first(run: Record) -> list[Event]:
     """What a run's record tells of its beginning."""
-    found = []
+    events = []
     if "queued_id" in run:
-        found.append(Event(run["queued_id"], "queued", {}, int(run["created"])))
+        events.append(Event(run["queued_id"], "queued", {}, int(run["created"])))
     if "running_id" in run:
-        found.append(Event(run["running_id"], "running", {"attempt": 1}, int(run["started"])))
-    return found
+        events.append(Event(run["running_id"], "running", {"attempt": 1}, int(run["started"])))
+    return events
 
 
 def _rest(run: Record, rest: str) -> list[Event]:

@@ -96,13 +96,13 @@ local function lease(lane, work, claims, count)
       work.mixed = 1
     end
   end
-  local held = P .. 'held:' .. a.worker
+  local key = P .. 'held:' .. a.worker
   if count == 1 then
     -- Whoever was alone is so no longer. Where two or more are held, they are marked already.
     local token, only = next(claims)
-    call('HSET', held, token, string.format('%s %s %d*', only.id, only.lane, only.rows))
+    call('HSET', key, token, string.format('%s %s %d*', only.id, only.lane, only.rows))
   end
-  call('HSET', held, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
+  call('HSET', key, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
   lane.wide_running = lane.wide_running + Queue.extra_rows(work)
   Queue.open_attempt(work, a.worker)
