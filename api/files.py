@@ -17,9 +17,10 @@ from shared.media.pictures import check_sizes, inspect
 from shared.request import Image, Request
 from shared.settings import PictureSettings, Settings
 from shared.store import files
+from shared.store.admission import Prediction
 from shared.store.files import DELETION_POLL_S, deleted, touch
 from shared.store.headroom import Headroom
-from shared.store.script import AsyncStore
+from shared.store.script import AsyncStore, ScriptCall
 
 # Writes and deletes blobs, in step with the records that say who needs them.
 
@@ -42,13 +43,14 @@ class FileWriter:
         await self._hold(upload, (staged.digest,))
         await asyncio.to_thread(self._blobs.adopt, staged)
 
-    async def check_reading(self) -> None:
-        """Raises BlobsUnavailable where no worker can read the blobs."""
-        if await self._blobs.reach() == "unreachable":
+    async def check_reading(self, foreseen: ScriptCall[Prediction]) -> None:
+        """Raises BlobsUnavailable where no worker can read the blobs and no earlier answer will do."""
+        unread = await self._blobs.reach() == "unreachable"
+        if unread and (await self._store.run(foreseen)).word != "hit":
             raise BlobsUnavailable("read")
 
     async def forget(self, name: str) -> None:
-        """Delete a doomed blob, even if the caller stops waiting. Raises Unavailable.
+        """Delete a blob that is marked for it, even if the caller stops waiting. Raises Unavailable.
 
         It is put back where deleting took so long that somebody needs it again. Where the blob store cannot
         be reached, the blob is left to be collected.

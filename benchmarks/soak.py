@@ -121,8 +121,8 @@ class Soak:
         """As the leader's walk does with bytes, of which there are none here."""
         for first in range(0, PICTURES, 200):
             names = [f"{number:064x}" for number in range(first, first + 200)]
-            doomed = self.store.run(files.doom(names))
-            self.store.run(files.deleted(doomed))
+            marked = self.store.run(files.mark_deleted(names))
+            self.store.run(files.deleted(marked))
 
     def _is_due(self, every_s: float) -> bool:
         now = time.monotonic()

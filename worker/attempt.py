@@ -24,7 +24,7 @@ from shared.media.sounds import check_accepts_sound
 from shared.request import Request
 from shared.result import JobError, Piece, Result
 from shared.settings import Settings
-from shared.store.claims import Claim, Settled, give_back, published, settle
+from shared.store.claims import Again, Claim, Settled, give_back, published, settle
 from shared.store.nudges import Nudger
 from shared.store.script import ScriptCall, Store
 from shared.telemetry import traces
@@ -199,7 +199,9 @@ def _write(context: AttemptContext, lease: Lease, outcome: Outcome) -> None:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
     if isinstance(outcome, AttemptResult | JobError):
-        retry_until_stored(context.store.run, _settle_call(context, claim, outcome), lease)
+        call = _settle_call(context, claim, outcome)
+        while retry_until_stored(context.store.run, call, lease) == "again":
+            continue
     elif isinstance(outcome, Retry | Requeue):
         lane = retry_until_stored(context.store.run, _requeue_call(context, claim, outcome), lease)
         if lane:
@@ -216,7 +218,7 @@ def _requeue_call(context: AttemptContext, claim: Claim, outcome: Retry | Requeu
 
 def _settle_call(
     context: AttemptContext, claim: Claim, outcome: AttemptResult | JobError
-) -> ScriptCall[Settled]:
+) -> ScriptCall[Settled | Again]:
     fingerprint = context.engine.fingerprint
     if isinstance(outcome, JobError):
         return settle(context.settings, claim, outcome, fingerprint=fingerprint)

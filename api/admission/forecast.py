@@ -13,7 +13,7 @@ from shared.media import pictures, sounds
 from shared.models import Model, Models
 from shared.request import Media, Request
 from shared.settings import Settings
-from shared.store.admission import Prospect, foretell
+from shared.store.admission import Prediction, predict
 from shared.store.script import AsyncStore
 from shared.store.views import UNFORESEEN
 from shared.tokens import TokenForecast, Tokens, answer_tokens, cost, estimate_tokens, rule_of
@@ -53,7 +53,7 @@ class Forecaster:
         tokens = estimate_tokens(checked.request, sizes, rule_of(checked.lane.token_rule), seconds)
         context_length = model.context_length or checked.lane.context_length
         forecast = _forecast(checked.request, model, tokens, context_length, checked.pending_terms.cost)
-        call = foretell(
+        call = predict(
             checked.placing,
             self._settings,
             pending=checked.pending,
@@ -62,21 +62,21 @@ class Forecaster:
         return await self._with_outcome(forecast, checked, await self._store.run(call), model)
 
     async def _with_outcome(
-        self, forecast: TokenForecast, checked: CheckedRequest, prospect: Prospect, model: Model
+        self, forecast: TokenForecast, checked: CheckedRequest, prediction: Prediction, model: Model
     ) -> TokenForecast:
-        if prospect.word == "hit":
+        if prediction.word == "hit":
             return replace(forecast, outcome="cached", cache="HIT", estimate=IMMEDIATE)
-        if prospect.word not in ("joins", "queued"):
-            refusal = await self._submission.refusal_for(prospect.word, checked, model)
+        if prediction.word not in ("joins", "queued"):
+            refusal = await self._submission.refusal_for(prediction.word, checked, model)
             return replace(forecast, outcome="refused", refusal=refusal)
-        if prospect.word == "joins":
+        if prediction.word == "joins":
             forecast = replace(forecast, outcome="joined", cache="COALESCED")
         else:
             forecast = replace(forecast, outcome="queued", cache=_cache_of(checked))
-        if prospect.state == "running":
-            return replace(forecast, estimate=replace(IMMEDIATE, service_s=claimed_s(prospect.lane)))
-        state = prospect.state or _state(checked, prospect.lane.now_ms)
-        return _with_waiting(forecast, prospect.lane, state, placed=not checked.pending)
+        if prediction.state == "running":
+            return replace(forecast, estimate=replace(IMMEDIATE, service_s=claimed_s(prediction.lane)))
+        state = prediction.state or _state(checked, prediction.lane.now_ms)
+        return _with_waiting(forecast, prediction.lane, state, placed=not checked.pending)
 
     def _measure(self, checked: CheckedRequest) -> tuple[list[tuple[int, int]], list[float]]:
         """Sizes of the inline pictures, about the seconds of the inline sounds; remote ones are left out."""

@@ -42,6 +42,7 @@ from shared.store.admission import (
     guess,
     keep_answer,
     known,
+    predict,
     submit,
 )
 from shared.store.headroom import Headroom
@@ -302,7 +303,8 @@ class Submission:
         """The store's reply, after uploading the pictures that it asks for."""
         placing, terms = checked.placing, self._job_terms(checked)
         if checked.terms.synchronous and checked.request.media:
-            await self._storing.check_reading()
+            forecast = predict(placing, self._settings, pending=checked.pending, max_queued_caller=None)
+            await self._storing.check_reading(forecast)
         reply = await self._store.run(
             submit(placing, self._settings, terms, sent=checked.data, spare=self._headroom.spare)
         )

@@ -11,7 +11,7 @@ from shared.job import Event, JobView
 from shared.settings import Settings
 from shared.store import jobs
 from shared.store.script import AsyncStore, WritesRefused
-from shared.store.views import Chapter
+from shared.store.views import EventPage
 from shared.store.wakeups import Wakeups
 
 # Reads a job's event stream step by step, for one reader.
@@ -54,27 +54,27 @@ class EventReader:
         Raises CallerError `stream_rewound` where the store lost events that were read (the answer may have
         taken other words since), and as `missing`.
         """
-        chapter = await self._read()
-        if chapter is None:
+        event_page = await self._read()
+        if event_page is None:
             raise await missing(self._store, self._view)
-        if chapter.forgot or (self._seen is not None and chapter.seen != self._seen):
+        if event_page.forgot or (self._seen is not None and event_page.seen != self._seen):
             raise CallerError("stream_rewound", "The store lost the end of this stream; read the job again.")
-        if chapter.events:
-            self._seen = chapter.events[-1]
+        if event_page.events:
+            self._seen = event_page.events[-1]
             self._after = self._seen.id
-        self.over = chapter.events[-1].last if chapter.events else chapter.ended
-        self.behind = bool(chapter.events) and chapter.newest > self._after
-        self.source = chapter.run_id or self.source
-        return chapter.events
+        self.over = event_page.events[-1].last if event_page.events else event_page.ended
+        self.behind = bool(event_page.events) and event_page.newest > self._after
+        self.source = event_page.run_id or self.source
+        return event_page.events
 
-    async def _read(self) -> Chapter | None:
+    async def _read(self) -> EventPage | None:
         job = self._view.caller, self._view.id, self._after
-        chapter = await self._store.run(jobs.follow(*job))
-        if chapter and chapter.unread:
+        event_page = await self._store.run(jobs.follow(*job))
+        if event_page and event_page.unread:
             # A store that takes no writes now can still be read: the next read marks the run.
             with suppress(WritesRefused):
                 return await self._store.run(jobs.follow(*job, first=True))
-        return chapter
+        return event_page
 
 
 POLL_S = 2.0

@@ -17,11 +17,15 @@ from benchmarks.frame.command import Options, Say
 from benchmarks.frame.report import Findings
 from benchmarks.frame.statistics import Bound
 from benchmarks.store.probe import ANSWER, LANE, PRINT, SETTINGS, Probe, served
+from shared.job import Times
 from shared.store import admission, audit, claims, jobs, maintenance, models, webhook_endpoints
+from shared.store.admission import JobTerms, Placing
 from shared.store.script import ScriptCall
 from shared.webhooks import Endpoint
 
 RUNS, JOINED, ENDPOINTS = 50, 256, 16
+PIECES = 13
+"""Calls in which the late jobs of such a run end, ENDS of `functions/runs.lua` in each."""
 CALLER = "caller-0"
 HOLDERS = 3000
 LIMIT_MS = 50.0
@@ -35,6 +39,8 @@ class Day:
         self.probe, self.runs = Probe(client, callers=1), runs
         self.client, self.found = client, dict[str, dict[str, float]]()
         client.config_set("slowlog-max-len", 4000)
+        # While the server rewrites its log, it shares the machine with a process of its own.
+        client.config_set("auto-aof-rewrite-percentage", 0)
 
     def timed(self, name: str, calls: Iterator[ScriptCall[Any]]) -> list[Any]:
         """Runs calls one by one."""
@@ -70,12 +76,14 @@ class Day:
 
     def shared_runs(self, count: int) -> None:
         """Runs that so many jobs of one caller share."""
-        for _ in range(count):
-            first, *_ = self.probe.placings(1)
-            joined = [
-                type(first)(**{**vars(first), "job": f"job_{secrets.token_hex(16)}"}) for _ in range(JOINED)
-            ]
-            self.probe.store.run_all(self.probe.submits(joined))
+        for placing in self.probe.placings(count):
+            self.submit_shared(placing)
+
+    def submit_shared(self, placing: Placing, finish_by: int | None = None) -> None:
+        """One run, and as many jobs as may share it."""
+        jobs = [replace(placing, job=f"job_{secrets.token_hex(16)}") for _ in range(JOINED)]
+        terms = JobTerms(times=Times(finish_by=finish_by))
+        self.probe.store.run_all([admission.submit(job, SETTINGS, terms, uploaded=True) for job in jobs])
 
     def begin(self) -> None:
         """An empty server, a caller with endpoints and a worker."""
@@ -94,7 +102,8 @@ def measure(_: Options, say: Say) -> Findings:
 
 def worst(client: Any, say: Say) -> dict[str, dict[str, float]]:
     day = Day(client)
-    for part in (shared_runs, rescue, removal, cached_answers, picture_holders, broken_records, pages):
+    shared = (shared_runs, rescue, removal, cached_answers, late_jobs)
+    for part in (*shared, picture_holders, broken_records, pages):
         say(part.__name__)
         day.begin()
         part(day)
@@ -121,10 +130,10 @@ def rescue(day: Day) -> None:
     last = first + round(SETTINGS.queue.lease_s * 1000)
     call = claims.rescue(SETTINGS)
     # A clock that goes on second by second: a leap would be an outage, after which leases are spared.
-    clock = [replace(call, arguments={**call.arguments, "now": at}) for at in range(first, last + 6000, 1000)]
+    clock = [at_time(call, at) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])
-    day.client.hdel("sl4:upkeep", "spared")
+    day.client.hdel("sl4:upkeep", "grace_till")
     day.timed("rescue of shared runs", iter(clock))
 
 
@@ -144,15 +153,29 @@ def sweeps(day: Day) -> Iterator[ScriptCall[int]]:
 
 
 def cached_answers(day: Day) -> None:
-    """Runs of one question that could not be joined, answered while they waited."""
+    """Runs of one question, answered while they waited; each as many jobs share as may join one."""
     first, *_ = day.probe.placings(1)
     for _ in range(RUNS):
-        run = {"job": f"job_{secrets.token_hex(16)}", "run": f"run_{secrets.token_hex(16)}"}
-        day.probe.store.run_all(day.probe.submits([type(first)(**{**vars(first), **run})]))
+        run = f"run_{secrets.token_hex(16)}"
+        day.submit_shared(type(first)(**{**vars(first), "run": run}))
         day.client.delete(f"sl4:join:{first.key}")
     (taken,) = claims_of(day, 1)
     day.probe.store.run(claims.settle(SETTINGS, taken, ANSWER, fingerprint=PRINT))
     day.timed("claim that copies an answer", iter(claims.within(8, call) for call in day.probe.claims(RUNS)))
+
+
+def late_jobs(day: Day) -> None:
+    """Runs all of whose jobs are late as the run is settled, or as the maintenance looks at them."""
+    late = day.client.time()[0] * 1000 + round(SETTINGS.queue.lease_s * 1000)
+    for placing in day.probe.placings(2 * RUNS):
+        day.submit_shared(placing, late)
+    settles = [at_time(call, late) for call in day.probe.settles(claims_of(day, RUNS))]
+    day.timed("settle of a run that is late for all", iter(settles * PIECES))
+    day.until("expire of late jobs", at_time(maintenance.expire(SETTINGS), late), lambda ended: not ended)
+
+
+def at_time(call: ScriptCall[Any], now: int) -> ScriptCall[Any]:
+    return replace(call, arguments={**call.arguments, "now": now})
 
 
 def picture_holders(day: Day) -> None:

@@ -14,13 +14,13 @@ from shared.result import Result
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
-from shared.store.jobs import CHAPTER_BYTES
+from shared.store.jobs import EVENT_PAGE_BYTES
 from shared.store.keys import PREFIX, digests
 from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
 from shared.webhooks import Webhook
 
 SUBMIT, ADMIT = Script("submit"), Script("admit")
-KNOWN, FORETELL = Script("known"), Script("foretell")
+KNOWN, PREDICT = Script("known"), Script("predict")
 CACHED, KEEP_ANSWER = Script("cached"), Script("keep_answer")
 
 NOW = Times()
@@ -189,8 +189,8 @@ def _written(pairs: Mapping[str, str]) -> str:
 
 
 def _hook(webhook: Webhook) -> dict[str, str]:
-    said = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
-    return said | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
+    fields = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
+    return fields | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
 
 
 def _line(line: LinePosition) -> dict[str, str]:
@@ -199,27 +199,27 @@ def _line(line: LinePosition) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Prospect:
-    """What `foretell` answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
+class Prediction:
+    """What `predict` answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
 
     word: Literal["hit", "joins"] | Word
     lane: Lane
     state: str
 
 
-def foretell(
+def predict(
     placing: Placing, settings: Settings, *, pending: bool, max_queued_caller: int | None
-) -> ScriptCall[Prospect]:
+) -> ScriptCall[Prediction]:
     """What `submit` would answer now; nothing changes."""
     arguments = placing.arguments | {
         "pending": pending or None,
         "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
     }
 
-    def parse(reply: list[Any]) -> Prospect:
-        return Prospect(reply[0], views.lane(reply[1]), reply[2])
+    def parse(reply: list[Any]) -> Prediction:
+        return Prediction(reply[0], views.lane(reply[1]), reply[2])
 
-    return ScriptCall(FORETELL, arguments, parse, constants=constants(settings))
+    return ScriptCall(PREDICT, arguments, parse, constants=constants(settings))
 
 
 def known(
@@ -264,7 +264,7 @@ def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[C
         "caller": placing.caller,
         "lane": placing.lane,
         "key": placing.key,
-        "bytes": CHAPTER_BYTES if texts else None,
+        "bytes": EVENT_PAGE_BYTES if texts else None,
     }
     size = lambda reply: len(reply[0]) if reply else 0  # noqa: E731
     return ScriptCall(CACHED, arguments, parse, size=size, constants=constants(settings))

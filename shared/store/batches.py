@@ -233,12 +233,12 @@ def _errors(errors: Sequence[LineProblem]) -> str:
 
 def _answer(number: str, answer: str) -> LineAnswer:
     ended = json.loads(answer)
-    taken = json.loads(ended.pop("line"))
+    line = json.loads(ended.pop("line"))
     result, error = ended.pop("result", None), ended.pop("error", None)
     parts = {
         "number": number,
-        "custom_id": taken.pop("custom_id") or None,
+        "custom_id": line.pop("custom_id") or None,
         "result": Result.model_validate_json(result) if result else None,
         "error": job_error(error, ended.get("paths")) if error else None,
     }
-    return _ANSWER.validate_python({**taken, **ended, **parts})
+    return _ANSWER.validate_python({**line, **ended, **parts})

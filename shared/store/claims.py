@@ -104,12 +104,12 @@ def within(slots: int, claim: ScriptCall[Claim | None]) -> ScriptCall[Claim | Ag
     return ScriptCall(CLAIM, arguments, parse, constants=claim.constants)
 
 
-def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> ScriptCall[list[str]]:
+def renew(settings: Settings, worker: str, leases: Sequence[tuple[str, str]]) -> ScriptCall[list[str]]:
     """Renew the leases of (id, token) pairs; returns the tokens that are no longer good.
 
     Claims whose reply never reached the worker go back in line.
     """
-    arguments = {"worker": worker, "claims": [list(pair) for pair in held]}
+    arguments = {"worker": worker, "claims": [list(pair) for pair in leases]}
     return ScriptCall(RENEW, arguments, lambda reply: reply, constants=constants(settings))
 
 
@@ -127,8 +127,10 @@ def settle(
     fingerprint: str,
     rest: Sequence[Piece] = (),
     work_s: float | None = None,
-) -> ScriptCall[Settled]:
+) -> ScriptCall[Settled | Again]:
     """Publish what is left of each text, and end the run with a result or an error.
+
+    "again" where many of its jobs were too late, and were ended first: ask at once.
 
     `work_s` is how long it took up the engine's rows, summed over them; by default the result's compute time.
     """
@@ -216,7 +218,7 @@ def published(store: Store, run: str) -> dict[int, Piece]:
     for data in [*texts, *json.loads(rest or "[]")]:
         piece = Piece(data["start"], data["text"], tuple(data["ids"]))
         pieces.setdefault(data.get("choice", 0), []).append(piece)
-    return {choice: whole for choice, said in pieces.items() if (whole := joined(said))}
+    return {choice: whole for choice, parts in pieces.items() if (whole := joined(parts))}
 
 
 def _place(piece: Piece) -> dict[str, int]:
@@ -228,7 +230,7 @@ def _data(piece: Piece) -> str:
     """`logprobs` come last: `claim` looks for them there. The first piece tells the prompt's length."""
     choice: dict[str, Any] = {} if piece.choice is None else {"choice": piece.choice}
     syntax = {} if piece.syntax is None else {"syntax": piece.syntax}
-    told = {} if piece.logprobs is None else {"logprobs": piece.logprobs}
+    logprobs = {} if piece.logprobs is None else {"logprobs": piece.logprobs}
     prompt = {} if piece.start or piece.prompt_tokens is None else {"prompt_tokens": piece.prompt_tokens}
-    data = choice | syntax | prompt | {"start": piece.start, "text": piece.text, "ids": piece.ids} | told
+    data = choice | syntax | prompt | {"start": piece.start, "text": piece.text, "ids": piece.ids} | logprobs
     return json.dumps(data, separators=(",", ":"))

@@ -9,7 +9,7 @@ from shared.store.records import RecordKind
 from shared.store.script import Script, ScriptCall
 
 CREATE, DELETE = Script("file_create"), Script("file_delete")
-TOUCH, DOOM, DELETED = Script("touch"), Script("doom"), Script("deleted")
+TOUCH, MARK_DELETED, DELETED = Script("touch"), Script("mark_deleted"), Script("deleted")
 
 FILES = RecordKind("files", TypeAdapter(File).validate_python)
 file, files = FILES.record, FILES.page
@@ -38,11 +38,11 @@ def touch(digests: Sequence[str], upload: str) -> ScriptCall[list[str]]:
     return ScriptCall(TOUCH, arguments, lambda reply: reply)
 
 
-def doom(digests: Sequence[str]) -> ScriptCall[list[str]]:
+def mark_deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:
     """Which of these pictures nobody needs: delete them, then say so (`deleted`)."""
-    return ScriptCall(DOOM, {"digests": list(digests)}, lambda reply: reply)
+    return ScriptCall(MARK_DELETED, {"digests": list(digests)}, lambda reply: reply)
 
 
 def deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:
-    """Record that doomed pictures are deleted; returns those needed again meanwhile, to be written anew."""
+    """Record that marked pictures are deleted; returns those needed again meanwhile, to be written anew."""
     return ScriptCall(DELETED, {"digests": list(digests)}, lambda reply: reply)

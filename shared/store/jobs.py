@@ -17,9 +17,9 @@ FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
 CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
 PURGED = Script("purged")
 ASKED = Script("asked")
-CHAPTER_LIMIT = 512
-CHAPTER_BYTES = 64 * 2**10
-"""A reader that stalls holds one chapter, which takes many times this size in memory."""
+EVENT_PAGE_LIMIT = 512
+EVENT_PAGE_BYTES = 64 * 2**10
+"""A reader that stalls holds one event_page, which takes many times this size in memory."""
 LOOK = 400
 """Jobs looked at for one page at most: two milliseconds in which the store does nothing else."""
 PAGE_BYTES = 2 * 2**20
@@ -70,17 +70,17 @@ def jobs(
     return ScriptCall(JOBS, arguments, parse, size=size, constants=constants(settings))
 
 
-def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.Chapter | None]:
-    """A chapter of the events behind id `after`; `first` = the run is marked as read where it has text."""
+def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.EventPage | None]:
+    """A event_page of the events behind id `after`; `first` = the run is marked as read where it has text."""
     arguments = {
         "caller": caller,
         "job": job,
         "after": after,
-        "limit": CHAPTER_LIMIT,
-        "bytes": CHAPTER_BYTES,
+        "limit": EVENT_PAGE_LIMIT,
+        "bytes": EVENT_PAGE_BYTES,
     }
     script = FOLLOW_FIRST if first else FOLLOW
-    return ScriptCall(script, arguments, lambda reply: views.chapter(reply, after))
+    return ScriptCall(script, arguments, lambda reply: views.event_page(reply, after))
 
 
 def cancel(settings: Settings, caller: str, job: str) -> ScriptCall[JobView | None]:

@@ -11,8 +11,8 @@ from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import WAITING
 
 LEAD, DUE, EXPIRE, FINISH = Script("lead"), Script("due"), Script("expire"), Script("finish")
-AT_ONCE = 100
-"""Jobs or runs that one round moves."""
+AT_ONCE = 20
+"""Jobs or runs that one call moves."""
 PIECE = 40
 """Jobs ended, and targets told of it, in one call: under a millisecond of the store's thread."""
 

@@ -80,10 +80,10 @@ def lane(reply: list[Any]) -> Lane:
     )
 
 
-def _reused(told: str) -> Reused:
-    """Reads what a worker of any release tells: unknown counts are dropped, absent ones are 0."""
-    said = json.loads(told)
-    return Reused(**{count.name: said.get(count.name, 0) for count in fields(Reused)})
+def _reused(report: str) -> Reused:
+    """Reads what a worker of any release reports: unknown counts are dropped, absent ones are 0."""
+    counts = json.loads(report)
+    return Reused(**{count.name: counts.get(count.name, 0) for count in fields(Reused)})
 
 
 def _factors(facts: dict[str, Any], kind: str) -> tuple[float, float]:
@@ -138,7 +138,8 @@ def ended_with(job: Record, run: Record) -> Record:
     if "ended" not in run or "status" in job:
         return job
     end = {"status": run["state"], "ended": run["ended"], "last": run["end_id"]}
-    return job | end | ({"error": run["error"]} if "error" in run else {})
+    error = {"error": run["error"]} if "error" in run else {}
+    return job | end | error | ({"cache": "HIT"} if "from" in run else {})
 
 
 def answer_bytes(reply: list[Any] | None) -> int:
@@ -190,12 +191,12 @@ def _view(
 
 def _attempts(job: Record, run: Record) -> list[Record]:
     """Those at a job's inputs are shown once it has ended by them."""
-    found: list[Record] = []
+    rows: list[Record] = []
     if "run" in job:
-        found = run.get("attempts", [])
+        rows = run.get("attempts", [])
     elif "status" in job:
-        found = job.get("attempts", [])
-    return found
+        rows = job.get("attempts", [])
+    return rows
 
 
 def _started(job: Record, tries: tuple[Attempt, ...]) -> int | None:
@@ -243,9 +244,9 @@ def job_error(error: str, paths: str | None) -> JobError:
 
     Both are JSON; `paths` as in `JobTerms`.
     """
-    found = JobError.model_validate_json(error)
+    failure = JobError.model_validate_json(error)
     named: dict[str, str] = json.loads(paths or "{}")
-    return found.model_copy(update={"param": named.get(found.param or "", found.param) or None})
+    return failure.model_copy(update={"param": named.get(failure.param or "", failure.param) or None})
 
 
 def _attempt(raw: Record) -> Attempt:
@@ -281,7 +282,7 @@ def _tries(job: Record, attempts: list[Attempt]) -> tuple[Attempt, ...]:
 
 
 @dataclass(frozen=True)
-class Chapter:
+class EventPage:
     """A stretch of a job's event stream; `run_id` is None while its inputs are fetched.
 
     `newest` is the last id the stream holds now. `seen` is the event that the reader named as its last, None
@@ -298,7 +299,7 @@ class Chapter:
     unread: bool = False
 
 
-def chapter(reply: list[Any] | None, after: int) -> Chapter | None:
+def event_page(reply: list[Any] | None, after: int) -> EventPage | None:
     """The reply of `follow`. A job that ended by itself gets its own last event after its run's."""
     if not reply:
         return None
@@ -320,17 +321,17 @@ def chapter(reply: list[Any] | None, after: int) -> Chapter | None:
     to_end = "run" in job and not run and not ended
     forgot = not to_end and (after > newest or (bool(run) and 0 < after <= last and seen is None))
     unread = "unread" in run and any(e.type == "text" for e in events)
-    return Chapter(tuple(events), job.get("run"), ended, newest, seen, forgot=forgot, unread=unread)
+    return EventPage(tuple(events), job.get("run"), ended, newest, seen, forgot=forgot, unread=unread)
 
 
 def _first(run: Record) -> list[Event]:
     """What a run's record tells of its beginning."""
-    found = []
+    events = []
     if "queued_id" in run:
-        found.append(Event(run["queued_id"], "queued", {}, int(run["created"])))
+        events.append(Event(run["queued_id"], "queued", {}, int(run["created"])))
     if "running_id" in run:
-        found.append(Event(run["running_id"], "running", {"attempt": 1}, int(run["started"])))
-    return found
+        events.append(Event(run["running_id"], "running", {"attempt": 1}, int(run["started"])))
+    return events
 
 
 def _rest(run: Record, rest: str) -> list[Event]:

@@ -13,7 +13,7 @@ from shared.store.views import delivery
 from shared.store.webhook_events import notice
 from shared.webhooks import MOST, MOST_FORMER, DeliveryAttempt, Endpoint, EndpointUpdate, Notice
 
-TELL = Script("endpoint_tell")
+TELL = Script("endpoint_send")
 _ENDPOINT = TypeAdapter(Endpoint)
 
 

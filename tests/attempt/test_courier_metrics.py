@@ -29,7 +29,7 @@ def test_a_webhooks_call_is_counted_by_what_its_receiver_said(
     before = counted(CALLS, outcome=outcome), counted(CALLS)
     with receiver((status, {})) as there:
         office.answered(Webhook(there.url))
-        office.deliverer.deliver(office.errand())
+        office.deliverer.deliver(office.next_delivery())
     assert (counted(CALLS, outcome=outcome), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 
 
@@ -54,7 +54,7 @@ def test_the_call_of_a_moved_endpoint_is_counted_as_one_that_comes_again(
     with receiver((410, {})) as former:
         id = made(office, former.url)
         office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
-        under_way = office.errand()
+        under_way = office.next_delivery()
         desk.store.run(
             webhook_endpoints.change(
                 CALLER, id, EndpointUpdate(url="http://127.0.0.1:1/", host="127.0.0.1:1")

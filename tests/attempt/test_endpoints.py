@@ -38,7 +38,7 @@ def test_after_a_rotation_a_call_verifies_under_the_old_and_the_new_secret(offic
         id = made(office, there.url)
         office.desk.store.run(webhook_endpoints.rotate(CALLER, id, NEW, 60))
         office.answered(Webhook(there.url, ("job.failed",)))
-        office.deliverer.deliver(office.errand())
+        office.deliverer.deliver(office.next_delivery())
         assert there.verified(OLD) == there.verified(NEW)
         (told,) = there.told
     assert len(told.headers["webhook-signature"].split(" ")) == 2
@@ -82,13 +82,13 @@ def test_a_moved_endpoint_is_not_turned_off_by_its_former_address_and_misses_not
     with receiver((410, {})) as former, receiver() as there:
         id = made(office, former.url)
         office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
-        under_way = office.errand()
+        under_way = office.next_delivery()
         moved = webhook_endpoints.change(
             CALLER, id, EndpointUpdate(url=there.url, host=there.url.split("/")[2])
         )
         office.desk.store.run(moved)
         office.deliverer.deliver(under_way)
-        office.deliverer.deliver(office.errand())
+        office.deliverer.deliver(office.next_delivery())
         assert [told.headers["webhook-id"] for told in there.told] == [under_way.notice.id]
     assert statuses(office, id) == [204, 410]
     assert [known.disabled for known in office.desk.store.run(webhook_endpoints.endpoints(CALLER))] == [None]
@@ -111,6 +111,6 @@ def test_an_address_that_may_no_longer_be_called_is_not(office: Office) -> None:
     with receiver() as there:
         made(office, there.url)
         office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
-        tried = post(office.errand(), "{}", Settings()).tried
+        tried = post(office.next_delivery(), "{}", Settings()).tried
         assert there.told == []
     assert "not public" in (tried.error or "")

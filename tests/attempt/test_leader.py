@@ -87,7 +87,7 @@ def test_after_an_outage_of_the_record_store_workers_have_time_to_renew(redis: R
 
         def rescued() -> int:
             """A pause between two rounds, as of a machine that stands still, is an outage as well."""
-            store.hdel(f"{PREFIX}upkeep", "spared")
+            store.hdel(f"{PREFIX}upkeep", "grace_till")
             return leader(desk).run_once()["rescued"]
 
         assert until(rescued) == 1

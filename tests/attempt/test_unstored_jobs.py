@@ -15,6 +15,7 @@ from shared.settings import FetchSettings, Settings
 from shared.store import webhook_deliveries
 from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
+from shared.store.script import ScriptCall, Store
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Webhook
 from tests.support.attempt_harness import CALLER, Workbench
@@ -38,20 +39,30 @@ def ask(desk: Workbench, shown: bytes, *, stored: bool, webhook: Webhook | None 
     return placing.job
 
 
+class LosingStore(Store):
+    """Loses the reply to each report of a delivery: the client repeats the report."""
+
+    def run(self, call: ScriptCall[Any]) -> Any:
+        if call.script is webhook_deliveries.RESULT:
+            super().run(call)
+        return super().run(call)
+
+
+@pytest.mark.parametrize("store", [Store, LosingStore])
 @pytest.mark.parametrize("answers", [[], [(410, {})]], ids=["taken", "unwanted"])
 def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
-    desk: Workbench, answers: list[Any]
+    desk: Workbench, answers: list[Any], store: type[Store]
 ) -> None:
     settings = Settings(redis=desk.settings.redis, fetch=FetchSettings(allow=("127.0.0.1",)))
-    deliverer = Deliverer(settings, desk.store, desk.blobs)
+    deliverer = Deliverer(settings, store(desk.store.client), desk.blobs)
     with receiver() as there:
         there.answers += answers
         hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
         job = ask(desk, picture(), stored=False, webhook=hook)
         desk.attempt()
-        errand = desk.store.run(webhook_deliveries.next_delivery(settings, ids.token(), MAX_CALLS))
-        assert isinstance(errand, DueDelivery)
-        deliverer.deliver(errand)
+        delivery = desk.store.run(webhook_deliveries.next_delivery(settings, ids.token(), MAX_CALLS))
+        assert isinstance(delivery, DueDelivery)
+        deliverer.deliver(delivery)
         (told,) = there.told
     assert told.event["data"]["result"]["text"]
     assert desk.store.run(view(settings, CALLER, job)) is None

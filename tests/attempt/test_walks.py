@@ -22,7 +22,7 @@ def test_the_walk_of_a_webhook_is_the_one_that_a_courier_takes(desk: Workbench, 
     with receiver() as there:
         office.answered(Webhook(there.url), "What is this?")
         with recorded() as calls:
-            office.deliverer.deliver(office.errand())
+            office.deliverer.deliver(office.next_delivery())
     steps = walk("A webhook")
     assert len(steps) > 5
     assert missed(steps, calls) is None

@@ -20,13 +20,13 @@ LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 SETTINGS = Settings(fetch=LOOPBACK, webhook=WebhookSettings(limit_s=PATIENCE_S))
 
 
-def errand(url: str, secret: str = SECRET) -> DueDelivery:
+def due_delivery(url: str, secret: str = SECRET) -> DueDelivery:
     notice = Notice("msg_1_ended", "job.succeeded", 1_700_000_000_750, "job_1", job=succeeded())
     return DueDelivery("anyone example.com job_1:ended:own t", url, (secret,) if secret else (), 0, notice)
 
 
 def called(url: str, settings: Settings = SETTINGS) -> Outcome:
-    return post(errand(url), "{}", settings)
+    return post(due_delivery(url), "{}", settings)
 
 
 def within(limit_s: float) -> Settings:
@@ -85,7 +85,7 @@ def test_a_name_that_now_stands_for_a_private_address_is_not_called(
     def resolver(_host: str, _port: int) -> list[IPAddress]:
         return [ip_address(a) for a in addresses]
 
-    tried = post(errand("http://example.com/"), "{}", Settings(), resolver).tried
+    tried = post(due_delivery("http://example.com/"), "{}", Settings(), resolver).tried
     assert tried.status is None
     assert "not public" in (tried.error or "")
     assert not any(a in (tried.error or "") for a in addresses)
@@ -99,7 +99,7 @@ def test_an_address_that_is_no_longer_allowed_is_not_called() -> None:
 
 def test_a_service_that_has_lost_its_secret_sends_nothing_unsigned() -> None:
     with receiver() as there:
-        assert "secret" in (post(errand(there.url, ""), "{}", SETTINGS).tried.error or "")
+        assert "secret" in (post(due_delivery(there.url, ""), "{}", SETTINGS).tried.error or "")
         assert there.told == []
 
 
@@ -120,7 +120,7 @@ def test_a_receiver_that_asks_for_years_is_called_again_within_a_day(said: str) 
 
 def test_a_call_says_which_request_it_all_began_with_where_that_is_known() -> None:
     with receiver() as there:
-        asked = errand(there.url)
+        asked = due_delivery(there.url)
         post(asked, "{}", SETTINGS)
         post(replace(asked, notice=replace(asked.notice, request_id="req_1")), "{}", SETTINGS)
         told = [call.headers for call in there.told]

@@ -34,7 +34,7 @@ def test_a_receiver_verifies_what_it_is_told_and_finds_the_job_as_the_service_do
 ) -> None:
     with receiver() as there:
         job = office.answered(Webhook(there.url), "What is this?")
-        office.deliverer.deliver(office.errand())
+        office.deliverer.deliver(office.next_delivery())
         (event,) = there.verified(SECRET.encode())
         (told,) = there.told
     seen = json.loads(json.dumps(to_job(office.desk.job(job))))
@@ -56,7 +56,7 @@ def test_each_kind_of_end_is_told_as_it_was(office: Office) -> None:
         cancelled = office.ask(Webhook(there.url, EVENTS))
         office.desk.cancel(cancelled)
         for _ in range(3):
-            office.deliverer.deliver(office.errand())
+            office.deliverer.deliver(office.next_delivery())
         events = there.verified(SECRET.encode())
     told = {(e["type"], e["data"]["id"]): e["data"] for e in events}
     assert told.keys() == {
@@ -72,7 +72,7 @@ def test_a_job_without_a_secret_is_signed_by_the_service_s_own(desk: Workbench, 
     office = Office(desk, redis, secret=own)
     with receiver() as there:
         office.answered(Webhook(there.url))
-        office.deliverer.deliver(replace(office.errand(), secrets=()))
+        office.deliverer.deliver(replace(office.next_delivery(), secrets=()))
         assert there.verified(own)[0]["type"] == "job.succeeded"
 
 
@@ -108,7 +108,7 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
 def test_a_receiver_that_is_gone_is_called_once(office: Office) -> None:
     with receiver((410, {})) as there:
         office.answered(Webhook(there.url))
-        office.deliverer.deliver(office.errand())
+        office.deliverer.deliver(office.next_delivery())
         assert (
             office.desk.store.run(
                 webhook_deliveries.next_delivery(office.settings, ids.token(), posting.MAX_CALLS)
@@ -123,7 +123,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: s
     with receiver((503, {"Retry-After": said})) as there:
         office.answered(Webhook(there.url))
         before = time.time()
-        office.deliverer.deliver(office.errand())
+        office.deliverer.deliver(office.next_delivery())
     assert (
         office.desk.store.run(
             webhook_deliveries.next_delivery(office.settings, ids.token(), posting.MAX_CALLS)
@@ -141,7 +141,7 @@ def test_calls_that_failed_together_do_not_come_back_together(desk: Workbench, r
         before = time.time()
         for _ in range(calls):
             office.answered(Webhook(there.url))
-            office.deliverer.deliver(office.errand())
+            office.deliverer.deliver(office.next_delivery())
         after = time.time()
     line = office.desk.store.client.zrange("sl4:deliveries_later", 0, -1, withscores=True)
     due = [score / 1000 for _, score in line]
@@ -165,7 +165,7 @@ def test_a_hanging_receiver_does_not_hold_up_the_others(office: Office) -> None:
 def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(office: Office) -> None:
     with receiver() as there:
         office.answered(Webhook(there.url))
-        taken = office.errand()
+        taken = office.next_delivery()
         first = replace(taken, notice=replace(taken.notice, body="{}"))
         cut_off = Unsteady(office.desk.store, calls=1)
         with pytest.raises(Unavailable):
@@ -181,7 +181,7 @@ def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(o
 def test_a_job_that_was_deleted_is_not_told(office: Office) -> None:
     with receiver() as there:
         job = office.answered(Webhook(there.url))
-        taken = office.errand()
+        taken = office.next_delivery()
         office.desk.store.run(purge(office.settings, CALLER, job))
         assert office.deliverer.deliver(taken) is None
         assert there.told == []
@@ -195,7 +195,7 @@ def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
 
     monkeypatch.setattr(posting, "post", broken)
     job = office.answered(Webhook("http://127.0.0.1:9/"))
-    office.deliverer.deliver(office.errand())
+    office.deliverer.deliver(office.next_delivery())
     assert [(d.taken, d.error) for d in office.tries(job)] == [(False, "the call could not be made")]
 
 

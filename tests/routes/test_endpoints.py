@@ -10,7 +10,7 @@ from shared.store.headroom import Memory, memory
 from shared.store.script import ScriptCall
 from shared.webhooks import key_of
 from tests.routes.conftest import Stage
-from tests.routes.test_webhooks import HOOKED, URL, errand, told
+from tests.routes.test_webhooks import HOOKED, URL, next_delivery, told
 from tests.support.app import client_of
 from tests.support.keys import KEYED, code_of, customer
 
@@ -146,7 +146,7 @@ async def test_an_answer_on_its_own_connection_is_told_to_nobody_else(stage: Sta
         events = (await client.get("/v1/events")).json()["data"]
     assert [(answer.status_code, answer.headers["x-cache"]) for answer in answers] == [(200, "HIT")] * 2
     assert len(events) == 1
-    assert errand(stage) is None
+    assert next_delivery(stage) is None
 
 
 async def test_a_rotation_shows_the_new_secret_once_and_both_sign_for_its_grace_time(stage: Stage) -> None:
@@ -184,7 +184,7 @@ async def test_a_receiver_that_is_gone_turns_its_webhook_off(stage: Stage) -> No
         told(stage, 410)
         await ended(stage, client)
         seen = (await client.get(path)).json()
-        assert errand(stage) is None
+        assert next_delivery(stage) is None
         await client.patch(path, json={"enabled": True})
         await ended(stage, client)
     assert (seen["enabled"], seen["disabled_reason"]) == (False, "gone")
@@ -223,7 +223,7 @@ async def test_tests_of_webhooks_do_not_take_the_room_of_accepted_work(
     assert [(reply.status_code, reply.json()["code"]) for reply in replies] == [
         (503, "store_unavailable")
     ] * 2
-    assert errand(stage) is None
+    assert next_delivery(stage) is None
 
 
 async def test_all_doors_of_a_process_share_one_look_at_how_full_the_store_is(
@@ -273,4 +273,4 @@ async def test_webhooks_and_events_are_each_caller_s_own(stage: Stage) -> None:
         (404, "event_not_found")
     ] * 2
     assert told(stage).url == mine["url"]
-    assert errand(stage) is None
+    assert next_delivery(stage) is None

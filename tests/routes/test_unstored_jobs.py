@@ -45,7 +45,7 @@ def left(stage: Stage) -> list[str]:
     """What the record store and the picture folder still hold of a question, its answer and its job."""
     client = stage.hand.store.client
     dump = {key: f"{key} {READS[client.type(key)](client, key)}" for key in client.keys("sl4:*")}
-    marks = ("sl4:purged:", "sl4:doomed:", "sl4:claim:")
+    marks = ("sl4:purged:", "sl4:deleting:", "sl4:claim:")
     said = [
         key
         for key, text in dump.items()

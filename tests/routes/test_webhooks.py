@@ -17,14 +17,14 @@ ASKED = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
 
 
-def errand(stage: Stage) -> DueDelivery | None:
+def next_delivery(stage: Stage) -> DueDelivery | None:
     taken = stage.hand.store.run(webhook_deliveries.next_delivery(stage.hand.settings, ids.token(), 16))
     return taken if isinstance(taken, DueDelivery) else None
 
 
 def told(stage: Stage, status: int = 204) -> DueDelivery:
     """A courier makes the next call."""
-    taken = errand(stage)
+    taken = next_delivery(stage)
     assert taken is not None
     tried = Delivery(taken.notice.type, taken.notice.at_ms + 10, 5, status)
     stage.hand.store.run(webhook_deliveries.delivery_result(stage.hand.settings, taken, tried, delay_s=None))
@@ -80,8 +80,8 @@ async def test_a_repeat_under_an_idempotency_key_is_told_once(stage: Stage) -> N
         for _ in range(2):
             await client.post("/v1/jobs", json=HOOKED, headers={"idempotency-key": "k"})
     stage.hand.succeed(stage.hand.take(), "A cat.")
-    assert errand(stage) is not None
-    assert errand(stage) is None
+    assert next_delivery(stage) is not None
+    assert next_delivery(stage) is None
 
 
 async def test_a_webhook_does_not_keep_questions_from_sharing_an_answer(stage: Stage) -> None:
@@ -109,7 +109,7 @@ async def test_a_deleted_job_is_not_told(stage: Stage) -> None:
         path = (await client.post("/v1/jobs", json=HOOKED)).headers["location"]
         stage.hand.succeed(stage.hand.take(), "A cat.")
         await client.delete(path)
-    assert errand(stage) is None
+    assert next_delivery(stage) is None
 
 
 @pytest.mark.parametrize(

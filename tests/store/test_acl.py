@@ -71,10 +71,10 @@ def work(records: Records, admin: Any) -> None:
     claim = records.claim()
     records.renew(claim)
     records.settle(claim)
-    errand = records.errand()
-    assert errand is not None
-    records.run(webhook_deliveries.delivery_body(errand, ENDED))
-    records.tell(errand)
+    delivery = records.next_delivery()
+    assert delivery is not None
+    records.run(webhook_deliveries.delivery_body(delivery, ENDED))
+    records.tell(delivery)
     records.purge(job.id)
     for call in (api_keys.create(KEY, "one"), api_keys.rotate(KEY.id, "two", 60), api_keys.revoke(KEY.id)):
         assert records.run(api_keys.by(OPERATOR, "key", KEY.id, call))[1] is not None

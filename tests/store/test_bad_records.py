@@ -21,6 +21,7 @@ FAULTS: dict[str, Spoil] = {
         records.client.set(f"sl4:{id}", "x"),
     ),
 }
+FIFTY_DAYS_S = 50 * 86400 + 3600
 spoilt = pytest.mark.parametrize("spoil", FAULTS.values(), ids=FAULTS)
 
 
@@ -102,7 +103,7 @@ def test_other_callers_webhooks_are_called(records: Records) -> None:
     for key in records.client.keys("sl4:deliveries broken *"):
         records.client.delete(key)
         records.client.set(key, "x")
-    delivery = records.errand()
+    delivery = records.next_delivery()
     assert delivery is not None
     assert delivery.notice.job is not None
     assert delivery.notice.job.caller == "whole"
@@ -154,7 +155,7 @@ def test_other_webhooks_are_called_beside_a_notice_that_cannot_be_read(records: 
     for _ in range(2):
         records.settle(records.claim())
     records.client.hset(f"sl4:{bad.id}:ended", "deliveries", "{")
-    subjects = [due.notice.subject for due in (records.errand() for _ in range(4)) if due]
+    subjects = [due.notice.subject for due in (records.next_delivery() for _ in range(4)) if due]
     assert good.id in subjects
     records.purge(bad.id)
     assert not records.client.exists(f"sl4:{bad.id}")
@@ -168,3 +169,21 @@ def test_no_caller_is_charged_for_a_record_set_aside(records: Records) -> None:
     records.audit()
     records.purge(job.id)
     assert records.run(holding("anyone")) == 0
+
+
+@pytest.mark.parametrize("end", ["cancelled", "deleted by hand"])
+def test_what_is_charged_for_a_run_goes_in_the_end_where_its_record_does_not_say_it(
+    records: Records, end: str
+) -> None:
+    job = records.submit()
+    if end == "cancelled":
+        records.client.hset(f"sl4:{job.run_id}", "m", "x")
+        records.cancel(job.id)
+    else:
+        records.client.delete(f"sl4:{job.run_id}")
+        records.audit()
+    records.purge(job.id)
+    assert records.run(holding("anyone")) > 0
+    records.wait(FIFTY_DAYS_S)
+    records.fold()
+    assert not records.client.exists("sl4:mem")

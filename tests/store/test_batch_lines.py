@@ -128,7 +128,7 @@ def test_lines_that_are_written_down_count_once_and_the_last_of_them_finishes_th
     assert (batch.stage, batch.completed, batch.failed) == ("finalizing", 2, 1)
     assert batch.tokens == Tokens(18, 6, 2)
     assert records.run(batches.pieces(turn)) == ([GOOD], [BAD])
-    assert records.run(files.doom([GOOD, BAD])) == []
+    assert records.run(files.mark_deleted([GOOD, BAD])) == []
 
 
 def test_lines_that_are_not_taken_any_more_count_once(records: Records) -> None:

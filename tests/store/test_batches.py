@@ -72,7 +72,7 @@ def test_making_a_batch_twice_changes_nothing(records: Records) -> None:
 def test_a_batch_holds_its_input_though_the_file_is_deleted(records: Records) -> None:
     begun(records)
     assert records.run(files.delete("anyone", FILE)) == []
-    assert records.run(files.doom([BYTES])) == []
+    assert records.run(files.mark_deleted([BYTES])) == []
 
 
 def test_only_one_process_works_on_a_batch_until_it_is_not_heard_of(records: Records) -> None:
@@ -163,7 +163,7 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     assert set(records.client.keys(f"sl4:{BATCH}*")) - {f"sl4:{BATCH}:ended"} == {f"sl4:{BATCH}"}
     assert records.client.keys("sl4:batching") + records.client.keys("sl4:taken*") == []
     assert records.client.ttl(f"sl4:{BATCH}") == records.given(3600)
-    assert records.run(files.doom([GOOD, output.digest])) == [GOOD]
+    assert records.run(files.mark_deleted([GOOD, output.digest])) == [GOOD]
     assert records.run(batches.take(records.settings, records.token())) is None
 
 
@@ -177,7 +177,7 @@ def test_a_file_without_a_line_fails_its_batch(records: Records) -> None:
     batch = now(records)
     assert (batch.stage, batch.total, batch.errors) == ("failed", None, (problem,))
     assert records.run(batches.take(records.settings, records.token())) is None
-    assert records.run(files.doom([BYTES])) == [], "the file itself is still there"
+    assert records.run(files.mark_deleted([BYTES])) == [], "the file itself is still there"
 
 
 def test_looking_through_a_file_twice_changes_nothing(records: Records) -> None:
@@ -266,6 +266,6 @@ def test_the_pieces_of_an_error_file_are_held_no_longer_than_the_batch(records: 
     submit(records, 1)
     records.settle(records.claim(), REFUSAL)
     assert write(records, turn, completed=0, failed=1, good=None, bad=BAD) == "written"
-    assert records.run(files.doom([BAD])) == []
+    assert records.run(files.mark_deleted([BAD])) == []
     assert end(records, turn) == "written"
-    assert records.run(files.doom([BAD])) == [BAD]
+    assert records.run(files.mark_deleted([BAD])) == [BAD]

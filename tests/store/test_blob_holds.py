@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.store.files import doom
+from shared.store.files import mark_deleted
 from tests.support.store import BROKEN, FAILURE, SETTINGS, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
@@ -79,9 +79,9 @@ def test_pictures_are_held_to_the_end_though_their_work_took_long_or_is_kept_for
 def test_a_picture_that_nobody_needs_any_more_leaves_nothing(records: Records) -> None:
     records.submit(blobs=(PICTURE,))
     records.settle(records.claim())
-    assert records.run(doom([PICTURE])) == []
+    assert records.run(mark_deleted([PICTURE])) == []
     records.wait(SETTINGS.retention.result_s + 1)
-    assert records.run(doom([PICTURE])) == [PICTURE]
+    assert records.run(mark_deleted([PICTURE])) == [PICTURE]
     assert not records.client.exists(KEY)
 
 
@@ -210,7 +210,7 @@ def test_what_is_known_of_a_lost_picture_is_kept_no_longer_than_somebody_holds_i
     records.settle(records.claim(), BROKEN)
     assert records.client.ttl(KEY) > 0
     records.wait(SETTINGS.retention.result_s + 1)
-    assert records.run(doom([PICTURE])) == [PICTURE]
+    assert records.run(mark_deleted([PICTURE])) == [PICTURE]
     assert not records.client.exists(KEY)
 
 
@@ -225,4 +225,4 @@ def answered(records: Records) -> str:
 
 def test_only_pictures_that_nobody_holds_are_doomed(records: Records) -> None:
     records.submit(blobs=(PICTURE,))
-    assert records.run(doom([PICTURE, "e" * 64])) == ["e" * 64]
+    assert records.run(mark_deleted([PICTURE, "e" * 64])) == ["e" * 64]

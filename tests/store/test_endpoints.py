@@ -128,7 +128,7 @@ def test_an_endpoint_that_is_gone_is_called_no_more(records: Records) -> None:
     for _ in range(2):
         finished(records)
     records.tell(taken(records), 410, error="gone")
-    assert records.errand() is None
+    assert records.next_delivery() is None
     (seen,) = listed(records)
     assert (seen.id, seen.disabled) == (id, "gone")
 
@@ -271,7 +271,7 @@ def test_the_audit_leaves_endpoints_and_their_calls_alone(records: Records) -> N
     for _ in range(3):
         finished(records)
     records.tell(taken(records), 500, error="no", delay_s=60)
-    assert records.errand() is not None
+    assert records.next_delivery() is not None
     records.run(webhook_endpoints.send_test(records.settings, "anyone", id, "test_1", "{}"))
     before = records.dump()
     assert records.audit() == {}

@@ -15,43 +15,43 @@ def due(records: Records, caller: str, *hosts: str) -> None:
         records.settle(records.claim())
 
 
-def host(errand: DueDelivery) -> str:
-    return errand.url.split("/")[2]
+def host(delivery: DueDelivery) -> str:
+    return delivery.url.split("/")[2]
 
 
 def test_a_caller_with_many_hanging_hosts_leaves_threads_for_others(records: Records) -> None:
     due(records, "greedy", *(f"h{number}.example" for number in range(20)))
     room, made = 16, list[DueDelivery]()
-    while errand := records.errand(room):
-        made.append(errand)
+    while delivery := records.next_delivery(room):
+        made.append(delivery)
         room -= 1
     assert len(made) == 16 - RESERVED
     due(records, "modest", "well.example")
-    errand = records.errand(room)
-    assert errand is not None
-    assert host(errand) == "well.example"
+    delivery = records.next_delivery(room)
+    assert delivery is not None
+    assert host(delivery) == "well.example"
 
 
 def test_many_such_callers_leave_threads_as_well(records: Records) -> None:
     room = 16
     for number in range(6):
         due(records, f"greedy{number}", *(f"h{number}.{n}.example" for n in range(20)))
-    while records.errand(room):
+    while records.next_delivery(room):
         room -= 1
     assert room > 0
     due(records, "modest", "well.example")
-    errand = records.errand(room)
-    assert errand is not None
-    assert host(errand) == "well.example"
+    delivery = records.next_delivery(room)
+    assert delivery is not None
+    assert host(delivery) == "well.example"
 
 
 def test_a_caller_that_has_its_calls_behind_it_goes_on(records: Records) -> None:
     due(records, "greedy", *(f"h{number}.example" for number in range(3)))
-    errand = records.errand(RESERVED)
-    assert errand is not None
-    assert records.errand(RESERVED) is None
-    records.tell(errand)
-    assert records.errand(RESERVED) is not None
+    delivery = records.next_delivery(RESERVED)
+    assert delivery is not None
+    assert records.next_delivery(RESERVED) is None
+    records.tell(delivery)
+    assert records.next_delivery(RESERVED) is not None
 
 
 def test_callers_take_turns_whoever_came_first(records: Records) -> None:
@@ -60,9 +60,9 @@ def test_callers_take_turns_whoever_came_first(records: Records) -> None:
     order = []
     for _ in range(4):
         records.wait(1)
-        errand = taken(records)
-        order.append(host(errand))
-        records.tell(errand)
+        delivery = taken(records)
+        order.append(host(delivery))
+        records.tell(delivery)
     assert order == ["one.example", "two.example"] * 2
 
 
@@ -71,9 +71,9 @@ def test_the_hosts_of_a_caller_take_turns(records: Records) -> None:
     order = []
     for _ in range(2):
         records.wait(1)
-        errand = taken(records)
-        order.append(host(errand))
-        records.tell(errand)
+        delivery = taken(records)
+        order.append(host(delivery))
+        records.tell(delivery)
     assert set(order) == {"busy.example", "rare.example"}
 
 
@@ -81,7 +81,7 @@ def test_one_caller_s_hanging_calls_do_not_close_a_host_to_others(records: Recor
     due(records, "one", *["shared.example"] * (PER_HOST + 1))
     for _ in range(PER_HOST):
         taken(records)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     due(records, "two", "shared.example")
     assert host(taken(records)) == "shared.example"
 
@@ -103,7 +103,7 @@ def test_the_call_of_a_moved_endpoint_does_not_wait_for_its_former_host(records:
 
 def test_the_calls_of_a_dead_courier_count_no_longer_than_their_lease(records: Records) -> None:
     due(records, "one", *(f"h{number}.example" for number in range(3)))
-    assert records.errand(1) is not None
-    assert records.errand(1) is None
+    assert records.next_delivery(1) is not None
+    assert records.next_delivery(1) is None
     records.wait(60)
-    assert records.errand(1) is not None
+    assert records.next_delivery(1) is not None

@@ -51,9 +51,9 @@ def test_a_files_bytes_are_held_as_long_as_its_record_and_no_longer(records: Rec
     create(records)
     lives = [records.client.ttl(key) for key in (KEY, f"sl4:{written().id}")]
     assert lives == [records.given(LIFE_S)] * 2
-    assert records.run(files.doom([BYTES])) == []
+    assert records.run(files.mark_deleted([BYTES])) == []
     records.wait(LIFE_S + 1)
-    assert records.run(files.doom([BYTES])) == [BYTES]
+    assert records.run(files.mark_deleted([BYTES])) == [BYTES]
 
 
 def test_a_list_has_pages_in_either_order_and_refuses_a_cursor_of_others(records: Records) -> None:

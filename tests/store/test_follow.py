@@ -2,7 +2,7 @@
 
 from shared.job import LEAP
 from shared.store import jobs
-from shared.store.jobs import CHAPTER_BYTES, CHAPTER_LIMIT
+from shared.store.jobs import EVENT_PAGE_BYTES, EVENT_PAGE_LIMIT
 from shared.store.script import Store
 from tests.support.redis_server import RedisServer
 from tests.support.store import BROKEN, OTHER_PRINT, PRINT, Records
@@ -43,9 +43,9 @@ def test_a_reader_learns_how_far_the_stream_goes_and_what_stands_where_it_was(re
     records.cancel(left)
     whole = records.events(job)
     for event in whole:
-        chapter = records.run(jobs.follow("anyone", job, event.id))
-        assert chapter is not None
-        assert (chapter.newest, chapter.seen) == (3, event)
+        event_page = records.run(jobs.follow("anyone", job, event.id))
+        assert event_page is not None
+        assert (event_page.newest, event_page.seen) == (3, event)
     beyond, ended = (records.run(jobs.follow("anyone", j, 4)) for j in (job, left))
     assert beyond is not None
     assert (beyond.newest, beyond.seen) == (3, None)
@@ -75,25 +75,25 @@ def test_a_left_job_s_end_is_not_told_twice_to_a_reader_that_comes_back(records:
 def test_a_left_job_s_long_stream_is_told_in_full_before_its_end(records: Records) -> None:
     _, leaves = records.submit("q").id, records.submit("q").id
     claim = records.claim()
-    for start in range(CHAPTER_LIMIT + 88):
+    for start in range(EVENT_PAGE_LIMIT + 88):
         records.append(claim, start, "x")
     records.cancel(leaves)
-    chapter = records.run(jobs.follow("anyone", leaves, 0))
-    assert chapter is not None
-    assert CHAPTER_LIMIT <= len(chapter.events) <= CHAPTER_LIMIT + 2
+    event_page = records.run(jobs.follow("anyone", leaves, 0))
+    assert event_page is not None
+    assert EVENT_PAGE_LIMIT <= len(event_page.events) <= EVENT_PAGE_LIMIT + 2
     events = records.events(leaves)
-    assert [e.id for e in events] == list(range(1, CHAPTER_LIMIT + 92))
+    assert [e.id for e in events] == list(range(1, EVENT_PAGE_LIMIT + 92))
     assert events[-1].type == "cancelled"
 
 
 def test_a_left_job_s_end_stands_behind_a_full_chapter_too(records: Records) -> None:
     job = records.submit().id
     claim = records.claim()
-    for start in range(CHAPTER_LIMIT - 2):
+    for start in range(EVENT_PAGE_LIMIT - 2):
         records.append(claim, start, "x")
     records.cancel(job)
     events = records.events(job)
-    assert [e.id for e in events] == list(range(1, CHAPTER_LIMIT + 2))
+    assert [e.id for e in events] == list(range(1, EVENT_PAGE_LIMIT + 2))
     assert events[-1].last
 
 
@@ -112,10 +112,10 @@ def test_a_waiting_reader_learns_of_the_run_when_the_pictures_are_there(records:
 def test_a_job_whose_pictures_cannot_be_had_tells_why_and_ends(records: Records) -> None:
     job = records.submit_pending().id
     records.fail_intake(records.claim_pending())
-    chapter = records.run(jobs.follow("anyone", job, 0))
-    assert chapter is not None
-    assert [(e.id, e.type, e.data) for e in chapter.events] == [(1, "failed", BROKEN.model_dump())]
-    assert chapter.ended
+    event_page = records.run(jobs.follow("anyone", job, 0))
+    assert event_page is not None
+    assert [(e.id, e.type, e.data) for e in event_page.events] == [(1, "failed", BROKEN.model_dump())]
+    assert event_page.ended
 
 
 def test_the_end_of_a_job_is_told_after_its_events_are_gone(records: Records) -> None:
@@ -188,13 +188,13 @@ def test_large_events_are_read_a_few_at_a_time_and_all_of_them(records: Records)
     """Who does not read holds what was read for him."""
     job = records.submit().id
     claim = records.claim()
-    size = CHAPTER_BYTES // 4
+    size = EVENT_PAGE_BYTES // 4
     for at in range(40):
         records.append(claim, at * size, "x" * size)
     records.settle(claim)
-    chapter = records.run(jobs.follow("anyone", job, 0))
-    assert chapter is not None
-    assert [e.type for e in chapter.events] == ["queued", "running", *["text"] * 4]
+    event_page = records.run(jobs.follow("anyone", job, 0))
+    assert event_page is not None
+    assert [e.type for e in event_page.events] == ["queued", "running", *["text"] * 4]
     assert records.story(job) == ["queued", "running", *["text"] * 40, "succeeded"]
 
 
@@ -241,6 +241,6 @@ def test_a_run_that_a_server_may_have_forgotten_whole_is_opened_anew_under_other
 
 
 def _forgot(records: Records, job: str, after: int) -> bool:
-    chapter = records.run(jobs.follow("anyone", job, after))
-    assert chapter is not None
-    return chapter.forgot
+    event_page = records.run(jobs.follow("anyone", job, after))
+    assert event_page is not None
+    return event_page.forgot

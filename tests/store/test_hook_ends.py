@@ -116,10 +116,10 @@ def test_however_a_job_ends_its_webhook_is_told_once(
     records: Records, end: Callable[[Records], JobView]
 ) -> None:
     view = end(records)
-    errand = taken(records)
-    told = errand.notice
+    delivery = taken(records)
+    told = delivery.notice
     assert (told.subject, told.type, told.at_ms) == (view.id, f"job.{ENDS[end]}", records.now)
-    assert (errand.url, errand.secrets, errand.tries, told.body) == (HOOK.url, (SECRET,), 0, None)
-    assert (job_of(errand).result is not None) == (ENDS[end] == "succeeded")
-    records.tell(errand)
-    assert records.errand() is None
+    assert (delivery.url, delivery.secrets, delivery.tries, told.body) == (HOOK.url, (SECRET,), 0, None)
+    assert (job_of(delivery).result is not None) == (ENDS[end] == "succeeded")
+    records.tell(delivery)
+    assert records.next_delivery() is None

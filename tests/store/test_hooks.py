@@ -17,13 +17,13 @@ def test_each_job_of_a_shared_run_has_its_own_call(records: Records) -> None:
     calls = [taken(records) for _ in jobs]
     assert {c.notice.subject for c in calls} == jobs
     assert len({c.notice.id for c in calls}) == 3
-    assert records.errand() is None
+    assert records.next_delivery() is None
 
 
 def test_what_was_not_asked_for_is_not_told(records: Records) -> None:
     submit(records, webhook=Webhook(HOOK.url, ("job.failed",), host="example.com"))
     records.settle(records.claim())
-    assert records.errand() is None
+    assert records.next_delivery() is None
 
 
 def test_the_beginning_is_told_where_it_was_asked_for(records: Records) -> None:
@@ -46,7 +46,7 @@ def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(re
     first = records.run(call)
     assert first is not None
     assert records.run(call) == first
-    assert records.errand() is None
+    assert records.next_delivery() is None
 
 
 def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records: Records) -> None:
@@ -54,7 +54,7 @@ def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records:
     first = taken(records)
     assert records.run(webhook_deliveries.delivery_body(first, "the body")) == "the body"
     records.wait(34)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     records.wait(2)
     second = taken(records)
     assert (second.notice.id, second.notice.body, second.tries) == (first.notice.id, "the body", 0)
@@ -62,14 +62,14 @@ def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records:
     assert records.run(webhook_deliveries.delivery_body(first, "another")) is None
     assert records.tell(second) == "written"
     assert records.tell(second) == "lost"
-    assert records.errand() is None
+    assert records.next_delivery() is None
 
 
 def test_a_failed_call_comes_again_when_its_pause_is_over(records: Records) -> None:
     view = ended(records)
     records.tell(taken(records), 500, error="no", delay_s=5)
     records.wait(4.9)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     records.wait(0.1)
     again = taken(records)
     assert (again.tries, again.notice.subject) == (1, view.id)
@@ -101,7 +101,7 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_of_this_job(records: Recor
     claim = records.claim()
     records.tell(taken(records), 410, error="gone")
     records.settle(claim)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     assert records.client.ttl(f"sl4:{view.id}") > 0
 
 
@@ -111,21 +111,21 @@ def test_a_hanging_host_holds_no_more_than_its_share(records: Records) -> None:
     other = submit(records, webhook=Webhook("https://other.example/", host="other.example"))
     records.settle(records.claim())
     calls = [taken(records) for _ in range(PER_HOST + 1)]
-    assert records.errand() is None
+    assert records.next_delivery() is None
     assert {c.notice.subject for c in calls if c.url != HOOK.url} == {other.id}
     records.tell(next(c for c in calls if c.url == HOOK.url))
     assert taken(records).url == HOOK.url
-    assert records.errand() is None
+    assert records.next_delivery() is None
 
 
 def test_what_a_webhook_is_told_outlives_the_answer_s_record(records: Records) -> None:
     view = ended(records)
     records.client.delete(*[key for key in records.key_names() if "run_" in key or "cache:" in key])
-    errand = taken(records)
-    assert job_of(errand).result == answer()
+    delivery = taken(records)
+    assert job_of(delivery).result == answer()
     assert records.client.ttl(f"sl4:{view.id}") == -1
     assert records.audit() == {}
-    records.tell(errand)
+    records.tell(delivery)
     assert 0 < records.life(view.id) <= 1000
     assert 0 < records.client.ttl(f"sl4:{view.id}:hook") <= 1000
     assert 0 < records.client.ttl(f"sl4:{view.id}:deliveries") <= 1000
@@ -135,20 +135,20 @@ def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
     for job in (submit(records, webhook=ALL), submit(records, webhook=ALL)):
         records.claim()
         records.purge(job.id)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
     assert not [key for key in records.key_names() if key.startswith("sl4:deliveries")]
 
 
 def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> None:
     view = ended(records)
-    errand = taken(records)
+    delivery = taken(records)
     records.purge(view.id)
-    assert records.tell(errand) == "lost"
-    assert records.run(webhook_deliveries.delivery_body(errand, "{}")) is None
+    assert records.tell(delivery) == "lost"
+    assert records.run(webhook_deliveries.delivery_body(delivery, "{}")) is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
     records.wait(60)
-    assert records.errand() is None
+    assert records.next_delivery() is None
 
 
 def test_a_replay_tells_the_end_again_under_the_same_id(records: Records) -> None:
@@ -169,7 +169,7 @@ def test_a_replay_of_what_waits_brings_it_forward(records: Records) -> None:
     records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     assert taken(records).tries == 0
     records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
-    assert records.errand() is None, "a courier has it"
+    assert records.next_delivery() is None, "a courier has it"
 
 
 def test_what_cannot_be_told_again_is_said(records: Records) -> None:
@@ -194,8 +194,8 @@ def test_a_retry_keeps_the_webhook(records: Records) -> None:
     again = records.post(records.placing(), retry_of=first.id).view
     assert again is not None
     records.settle(records.claim())
-    errand = taken(records)
-    assert (errand.notice.subject, errand.url, errand.secrets) == (again.id, HOOK.url, (SECRET,))
+    delivery = taken(records)
+    assert (delivery.notice.subject, delivery.url, delivery.secrets) == (again.id, HOOK.url, (SECRET,))
 
 
 def test_a_retry_of_what_is_deleted_meanwhile_is_not_taken_in_without_its_webhook(records: Records) -> None:
@@ -211,7 +211,7 @@ def test_the_audit_leaves_calls_alone_that_wait_or_are_made(records: Records) ->
     for _ in range(3):
         ended(records)
     records.tell(taken(records), 500, error="no", delay_s=60)
-    assert records.errand() is not None
+    assert records.next_delivery() is not None
     before = records.dump()
     assert records.audit() == {}
     assert records.dump() == before
@@ -237,7 +237,7 @@ def test_a_receiver_that_is_gone_is_not_told_what_waits_for_it_already(records: 
     submit(records, webhook=ALL)
     records.settle(records.claim())
     records.tell(taken(records), 410, error="gone")
-    assert records.errand() is None
+    assert records.next_delivery() is None
     assert not [key for key in records.key_names() if key.endswith((":began", ":own"))]
 
 
@@ -248,7 +248,7 @@ def test_a_receiver_that_is_gone_by_the_end_is_not_told_the_beginning_again(reco
     records.settle(claim)
     records.tell(taken(records), 410, error="gone")
     records.wait(6)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     assert not [key for key in records.key_names() if key.endswith((":began", ":own"))]
 
 
@@ -266,7 +266,7 @@ def test_the_call_of_a_purged_job_counts_until_its_courier_reports(records: Reco
     jobs = [ended(records).id for _ in range(PER_HOST + 1)]
     made = [taken(records) for _ in range(PER_HOST)]
     records.purge(made[0].notice.subject)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     assert records.tell(made[0]) == "lost"
     assert taken(records).notice.subject in jobs
 

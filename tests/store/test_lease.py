@@ -192,7 +192,7 @@ def test_after_an_outage_the_work_of_who_died_in_it_is_returned(records: Records
     claim = records.claim()
     records.wait(60)
     assert records.rescue() == []
-    records.client.hdel("sl4:upkeep", "spared")
+    records.client.hdel("sl4:upkeep", "grace_till")
     assert records.rescue() == [(claim.id, LANE)]
 
 

@@ -125,9 +125,9 @@ def test_a_webhook_is_told_what_ended_on_a_full_memory(records: Records) -> None
     records.post(records.placing(), webhook=webhook)
     with full_memory(records):
         records.settle(records.claim())
-        told = [records.errand(), records.errand()]
+        told = [records.next_delivery(), records.next_delivery()]
         assert [e and e.notice.type for e in told] == ["job.running", "job.succeeded"]
-        for errand in told:
-            assert errand is not None
-            assert records.run(webhook_deliveries.delivery_body(errand, "{}")) == "{}"
-            assert records.tell(errand) == "written"
+        for delivery in told:
+            assert delivery is not None
+            assert records.run(webhook_deliveries.delivery_body(delivery, "{}")) == "{}"
+            assert records.tell(delivery) == "written"

@@ -70,9 +70,9 @@ def test_an_event_is_what_its_webhook_is_told(records: Records) -> None:
     submit(records)
     records.settle(records.claim())
     (listed,) = page(records).notices
-    errand = taken(records)
-    assert (listed.id, body_of(listed)) == (errand.notice.id, body_of(errand.notice))
-    records.run(webhook_deliveries.delivery_body(errand, '{"as":"it was"}'))
+    delivery = taken(records)
+    assert (listed.id, body_of(listed)) == (delivery.notice.id, body_of(delivery.notice))
+    records.run(webhook_deliveries.delivery_body(delivery, '{"as":"it was"}'))
     assert body_of(page(records).notices[0]) == '{"as":"it was"}'
 
 
@@ -203,9 +203,9 @@ def test_logprobs_are_left_out(records: Records) -> None:
     endpoint(records, "job.succeeded")
     records.submit()
     records.settle(records.claim(), answer().model_copy(update={"choices": (told,)}))
-    errand = taken(records)
-    assert errand.notice.job is not None
-    assert errand.notice.job.result == answer()
+    delivery = taken(records)
+    assert delivery.notice.job is not None
+    assert delivery.notice.job.result == answer()
 
 
 def test_an_id_and_a_key_name_the_same_notice() -> None:

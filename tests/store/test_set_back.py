@@ -72,7 +72,7 @@ def test_dead_workers_are_spared_no_longer_than_behind_an_outage(records: Record
     records.wait(AHEAD_S)
     assert records.rescue() == []
     put_right(records)
-    assert float(records.client.hget("sl4:upkeep", "spared")) <= records.now + GRACE_MS
+    assert float(records.client.hget("sl4:upkeep", "grace_till")) <= records.now + GRACE_MS
     assert seconds_pass(records, SETTINGS.queue.lease_s + 2)
 
 
@@ -185,7 +185,7 @@ def test_a_webhook_that_failed_is_called_again_after_its_delay(records: Records)
     ended(records)
     records.tell(taken(records), 500, error="no", delay_s=30)
     put_right(records)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     records.wait(30)
     assert taken(records).tries == 1
 
@@ -196,7 +196,7 @@ def test_a_webhook_whose_call_goes_on_is_not_called_by_another(records: Records,
     taken(records)
     blip(records, ahead_s)
     records.wait(HOOK_LEASE_S - 1)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     records.wait(1)
     taken(records)
 
@@ -208,7 +208,7 @@ def test_a_failing_webhook_s_tries_are_not_used_up_by_a_clock_that_was_ahead_for
     records.tell(taken(records), 500, error="no", delay_s=30)
     blip(records, 20)
     records.wait(29)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     records.wait(1)
     taken(records)
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from shared.job import JobView, Times
 from shared.store import maintenance, webhook_endpoints
+from shared.store.claims import Claim
 from shared.store.script import Store
 from shared.webhooks import Endpoint
 from tests.support.store import BROKEN, Records, answer
@@ -42,6 +44,45 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert [records.view(job) for job in shared] == before
     assert records.client.llen("sl4:ending") == 0
     assert records.audit() == {}
+
+
+def test_a_copied_answer_is_a_hit_for_all_jobs_at_once(records: Records) -> None:
+    records.submit("q")
+    first = records.claim()
+    # As where 256 share that run.
+    records.client.delete("sl4:join:anyone:q")
+    jobs = [records.submit("q").id for _ in range(JOINED)]
+    records.settle(first)
+    assert records.try_claim() is None
+    before = [records.view(job) for job in jobs]
+    assert {(view.status, view.cache) for view in before} == {("succeeded", "HIT")}
+    assert {records.field(job, "status") for job in jobs} == {None, "succeeded"}
+    finish(records)
+    assert [records.view(job) for job in jobs] == before
+
+
+def late_jobs(records: Records, **times: int) -> list[JobView]:
+    views = [records.post(records.placing("q"), times=Times(**times)).view for _ in range(JOINED)]
+    return [view for view in views if view]
+
+
+def test_many_jobs_that_began_too_late_end_in_pieces(records: Records) -> None:
+    late, patient = late_jobs(records, start_by=records.now + 1000), records.submit("q")
+    records.wait(1)
+    *pieces, claim = [records.claim_within(8) for _ in range(6)]
+    assert pieces == ["again"] * 5
+    assert isinstance(claim, Claim)
+    assert {records.view(job.id).status for job in late} == {"failed"}
+    assert records.view(patient.id).status == "running"
+
+
+def test_many_jobs_that_are_answered_too_late_end_in_pieces(records: Records) -> None:
+    late, patient = late_jobs(records, finish_by=records.now + 1000), records.submit("q")
+    claim = records.claim()
+    records.wait(1)
+    assert [records.settle(claim) for _ in range(6)] == ["again"] * 5 + ["settled"]
+    assert {records.view(job.id).status for job in late} == {"failed"}
+    assert records.view(patient.id).status == "succeeded"
 
 
 def test_an_end_that_is_still_to_be_written_is_not_changed_by_a_cancel(

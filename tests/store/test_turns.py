@@ -208,7 +208,7 @@ def test_a_caller_with_too_much_in_line_is_told_so_and_others_are_not(
 def test_who_asks_beforehand_is_told_how_many_are_served_first(records: Records) -> None:
     def foretold(question: str = "", **changes: Any) -> int | None:
         placing = records.placing(question, **changes)
-        call = admission.foretell(placing, records.settings, pending=False, max_queued_caller=None)
+        call = admission.predict(placing, records.settings, pending=False, max_queued_caller=None)
         return records.run(call).lane.ahead
 
     for number in range(3):

@@ -32,7 +32,7 @@ def forget(records: Records, job: str) -> list[str] | None:
 def traces(records: Records, *words: str) -> list[str]:
     """Keys that hold one of these words, or are named after it; the marks of a deletion last for seconds."""
     dump = {key: repr(said) for key, said in records.dump().items()}
-    marks = ("sl4:purged:", "sl4:doomed:")
+    marks = ("sl4:purged:", "sl4:deleting:")
     return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
 
 
@@ -120,14 +120,14 @@ def test_its_webhook_is_told_although_it_was_read_before(records: Records) -> No
     records.settle(records.claim())
     assert forget(records, job.id) is None
 
-    errand = records.errand()
-    assert errand is not None
-    records.tell(errand, None, error="timeout", delay_s=5)
+    delivery = records.next_delivery()
+    assert delivery is not None
+    records.tell(delivery, None, error="timeout", delay_s=5)
     assert forget(records, job.id) is None
     records.wait(6)
-    errand = records.errand()
-    assert errand is not None
-    records.tell(errand)
+    delivery = records.next_delivery()
+    assert delivery is not None
+    records.tell(delivery)
     assert forget(records, job.id) == []
     assert traces(records, job.id) == []
 
@@ -183,32 +183,32 @@ def test_a_check_of_all_records_finds_nothing_wrong_with_it(records: Records) ->
 def test_of_a_call_that_expired_with_it_nothing_stays(records: Records) -> None:
     for _ in range(2):
         records.cancel(submit(records, webhook=HOOK).id)
-    late = records.errand()
+    late = records.next_delivery()
     assert late is not None
     records.tell(late, None, error="timeout", delay_s=7200)
-    assert records.errand() is not None
+    assert records.next_delivery() is not None
     for key in traces(records, "job_", "run_"):
         if records.client.ttl(key) > 0:
             records.client.delete(key)
     assert records.audit() == {}
     records.wait(7200)
-    assert records.errand() is None
+    assert records.next_delivery() is None
     assert traces(records, "job_") == []
 
 
 def test_its_beginning_is_told_although_its_end_was_told_before(records: Records) -> None:
     job = submit(records, webhook=Webhook(HOOK.url, EVENTS, host="example.com"))
     claim = records.claim()
-    began = records.errand()
+    began = records.next_delivery()
     assert began is not None
     records.tell(began, None, error="timeout", delay_s=5)
     records.settle(claim)
-    ended = records.errand()
+    ended = records.next_delivery()
     assert ended is not None
     assert records.tell(ended) == "written"
     assert forget(records, job.id) is None
     records.wait(6)
-    again = records.errand()
+    again = records.next_delivery()
     assert again is not None
     assert again.notice.type == "job.running"
     assert records.tell(again) == "forget"

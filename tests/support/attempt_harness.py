@@ -217,9 +217,9 @@ class Workbench:
         self.store.run(jobs.cancel(self.settings, CALLER, job))
 
     def events(self, job: str) -> list[Event]:
-        chapter = self.store.run(jobs.follow(CALLER, job, 0, first=True))
-        assert chapter is not None
-        return list(chapter.events)
+        event_page = self.store.run(jobs.follow(CALLER, job, 0, first=True))
+        assert event_page is not None
+        return list(event_page.events)
 
     def story(self, job: str) -> list[str]:
         """The kinds of a job's events, text left out."""

@@ -24,7 +24,7 @@ LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 
 
 class Office:
-    """A deliverer over the workbench's store; `errand` is the next call that is due."""
+    """A deliverer over the workbench's store; `delivery` is the next call that is due."""
 
     def __init__(self, desk: Workbench, redis: RedisServer, **webhook: object) -> None:
         self.desk = desk
@@ -50,7 +50,7 @@ class Office:
         self.desk.attempt()
         return job
 
-    def errand(self) -> DueDelivery:
+    def next_delivery(self) -> DueDelivery:
         taken = self.desk.store.run(
             webhook_deliveries.next_delivery(self.settings, ids.token(), posting.MAX_CALLS)
         )

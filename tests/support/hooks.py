@@ -33,15 +33,15 @@ def ended(records: Records) -> JobView:
 
 
 def taken(records: Records) -> DueDelivery:
-    errand = records.errand()
-    assert errand is not None
-    return errand
+    delivery = records.next_delivery()
+    assert delivery is not None
+    return delivery
 
 
-def job_of(errand: DueDelivery) -> JobView:
+def job_of(delivery: DueDelivery) -> JobView:
     """The job that a call tells of, as it then stood."""
-    assert errand.notice.job is not None
-    return errand.notice.job
+    assert delivery.notice.job is not None
+    return delivery.notice.job
 
 
 def endpoint(
@@ -56,9 +56,9 @@ def endpoint(
 def told_to(records: Records) -> list[tuple[str, str, str]]:
     """Every call that is due, made and taken: URL, type, subject."""
     found = []
-    while errand := records.errand():
-        found.append((errand.url, errand.notice.type, errand.notice.subject))
-        records.tell(errand)
+    while delivery := records.next_delivery():
+        found.append((delivery.url, delivery.notice.type, delivery.notice.subject))
+        records.tell(delivery)
     return found
 
 

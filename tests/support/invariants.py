@@ -190,13 +190,10 @@ def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
     for id, record in _records(dump):
         room, size, hour, caller = record["m"].split(" ", 3)
         over = "status" in record or record.get("state") in ENDED
-        if caller != record["caller"] or (over and (int(room) or hour == "0")):
+        if caller != record["caller"] or (over and int(room)):
             yield f"{id} of {record['caller']} is charged {record['m']}"
-        charged[""] += int(room)
-        if hour == "0":
-            charged[caller] += int(room) + int(size)
-        elif int(hour) > folded:
-            passing.setdefault(hour, Counter())[caller] += int(size)
+        if int(hour) > folded:
+            passing.setdefault(hour, Counter()).update({caller: int(room) + int(size), "": int(room)})
     for hour, callers in _under(dump, "keep"):
         kept = Counter({caller: int(size) for caller, size in callers.items()})
         charged.update(kept)

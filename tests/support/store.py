@@ -29,7 +29,7 @@ from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store, WritesRefused
-from shared.store.views import LANE_FACTS, WAITING, Chapter
+from shared.store.views import LANE_FACTS, WAITING, EventPage
 from tests.support.stored import change, fields_of, unpacked
 
 T = TypeVar("T")
@@ -207,7 +207,7 @@ class Records:
     def expire(self) -> list[str]:
         return self.run(maintenance.expire(self.settings))
 
-    def errand(self, room: int = 16, token: str = "") -> webhook_deliveries.DueDelivery | None:
+    def next_delivery(self, room: int = 16, token: str = "") -> webhook_deliveries.DueDelivery | None:
         """The webhook call that a courier with `room` free threads gets."""
         call = webhook_deliveries.next_delivery(self.settings, token or self.token(), room)
         while (taken := self.run(call)) == "again":
@@ -216,15 +216,15 @@ class Records:
 
     def tell(
         self,
-        errand: webhook_deliveries.DueDelivery,
+        delivery: webhook_deliveries.DueDelivery,
         status: int | None = 200,
         *,
         error: str | None = None,
         delay_s: float | None = None,
     ) -> str:
         """Report a call; with an error it failed, and is tried again after `delay_s` where that is given."""
-        tried = Delivery(errand.notice.type, self.now, 7, status, error)
-        return self.run(webhook_deliveries.delivery_result(self.settings, errand, tried, delay_s=delay_s))
+        tried = Delivery(delivery.notice.type, self.now, 7, status, error)
+        return self.run(webhook_deliveries.delivery_result(self.settings, delivery, tried, delay_s=delay_s))
 
     def pause(self, *, paused: bool = True) -> None:
         self.run(models.pause(LANE, paused=paused))
@@ -287,22 +287,22 @@ class Records:
         return self.run(call)
 
     def events(self, job: str, after: int = 0, caller: str = "anyone") -> list[Event]:
-        """All there is behind `after`, read as a stream reads: chapter by chapter."""
+        """All there is behind `after`, read as a stream reads: event_page by event_page."""
         found: list[Event] = []
         while True:
-            chapter = self._chapter(caller, job, found[-1].id if found else after)
-            assert chapter is not None
-            if not chapter.events:
+            event_page = self._chapter(caller, job, found[-1].id if found else after)
+            assert event_page is not None
+            if not event_page.events:
                 return found
-            found += chapter.events
+            found += event_page.events
 
-    def _chapter(self, caller: str, job: str, after: int) -> Chapter | None:
+    def _chapter(self, caller: str, job: str, after: int) -> EventPage | None:
         """As `EventReader` reads."""
-        chapter = self.run(jobs.follow(caller, job, after))
-        if chapter and chapter.unread:
+        event_page = self.run(jobs.follow(caller, job, after))
+        if event_page and event_page.unread:
             with suppress(WritesRefused):
                 return self.run(jobs.follow(caller, job, after, first=True))
-        return chapter
+        return event_page
 
     def story(self, job: str) -> list[str]:
         return [e.type for e in self.events(job)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
-from shared.store.files import HOLD_S, deleted, doom
+from shared.store.files import HOLD_S, deleted, mark_deleted
 from shared.store.script import Store
 
 PAUSE_S = 600.0
@@ -35,7 +35,7 @@ class BlobCollector:
 
     def _delete(self, name: str) -> bool:
         """One at a time, so that an upload does not wait long for the mark to go."""
-        return bool(self._store.run(doom([name]))) and delete_blob(self._store, self._blobs, name)
+        return bool(self._store.run(mark_deleted([name]))) and delete_blob(self._store, self._blobs, name)
 
 
 def delete_blob(store: Store, blobs: Blobs, name: str) -> bool:

@@ -71,6 +71,8 @@ class Deliverer:
         delay_s = self._delay_s(due, outcome)
         status = self._store.run(delivery_result(self._settings, due, outcome.tried, delay_s=delay_s))
         if status == "lost":
+            # Perhaps not the lease, but the reply to a first report.
+            self._purge(due)
             return None
         again = delay_s is not None or status == "moved"
         _count(outcome.tried, again=again)

@@ -88,7 +88,7 @@ end
 local function take_answer(job, run, p)
   release_upload(job, p.blobs)
   local holder, held = run.holder, run.held
-  Runs.hold(run, job)
+  Runs.add_holder(run, job)
   if prolong(run, job) or holder ~= run.holder or held ~= run.held then
     write(run)
   end
@@ -112,7 +112,7 @@ local function join(job, run, p)
   end
   call('SADD', P .. run.id .. ':live', job.id)
   run.joined = 1
-  Runs.hold(run, job)
+  Runs.add_holder(run, job)
   job.run, job.cache, job.queued_at = run.id, 'COALESCED', now
   if Queue.RANK[p.priority] < Queue.RANK[run.priority] then
     Queue.reclass(Lanes.of(p.lane), run, p.priority)
@@ -138,7 +138,7 @@ local function open_run(job, p, request, uploaded)
   end
   take_over(p.blobs, job, p.run, uploaded)
   job.run, job.cache = p.run, p.key and 'MISS' or 'BYPASS'
-  Queue.enqueue(lane, run)
+  Queue.enqueue_new(lane, run)
   Estimates.promise(lane, run, Jobs.ahead_of(lane, run))
   -- Nobody listens yet.
   run.t.seq = run.t.seq + 1
@@ -287,7 +287,7 @@ local function begin_intake(job)
     Queue.count_later(job, 1)
     return nil
   end
-  Queue.enqueue(intake, job)
+  Queue.enqueue_new(intake, job)
   return 'intake'
 end
 
@@ -380,7 +380,7 @@ hot('submit', 'job run caller model lane priority hash key blobs cost# rows# roo
   end
   if not hit then
     write(job, 'm', m, unpack(extra))
-    Runs.look_later(job)
+    Runs.schedule_deadline(job)
   end
   local shared = hit or run
   return { word or 'known', Jobs.view(job), shared and shared.trace or '' }
@@ -400,7 +400,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room
     return 'lost'
   end
   local ended = (Lanes.of(a.lane).removed or Lanes.superseded(job)) and S.removed
-  if ended or not Runs.leave_late(job, 'finish_by') then
+  if ended or not Runs.fail_late(job, 'finish_by') then
     release_upload(job, a.blobs)
     if ended then
       Runs.fail_work(job, ended)
@@ -459,7 +459,7 @@ end
 
 -- Says what `submit` would answer a request now, and changes nothing: {hit | joins | queued | removed | draining | full | crowded,
 -- what is known of the lane and how many are ahead, state of the run that it would join or ''}.
-transition('foretell', { 'no-writes' }, function()
+transition('predict', { 'no-writes' }, function()
   local lane = Lanes.of(a.lane)
   local hit = not lane.removed and a.key and not a.pending and cached(a)
   local run = not lane.removed and not hit and a.key and not a.pending and joinable(a)

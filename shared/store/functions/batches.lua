@@ -62,7 +62,7 @@ function Batches.answer_line(job, result)
   end
 end
 
-local function come_to(batch, stage, ...)
+local function enter_stage(batch, stage, ...)
   call('HSET', P .. batch, 'stage', stage, stage .. '_at', now, ...)
 end
 
@@ -94,7 +94,7 @@ end)
 transition('batch_cancel', { 'allow-oom' }, function()
   local stage, token = Records.owned('batches', a.caller, a.id, 'stage', 'token')
   if stage == 'validating' or stage == 'in_progress' then
-    come_to(a.id, 'cancelling')
+    enter_stage(a.id, 'cancelling')
     if not token then call('ZADD', P .. 'batching', now, a.id) end
   end
   return stage and Records.fields(a.id) or nil
@@ -160,9 +160,9 @@ local function step()
   call('ZADD', P .. 'batching', now + a.ms, a.id)
   local stage, total, at, last = unpack(call('HMGET', P .. a.id, 'stage', 'total', 'at', 'last'))
   if stage == 'validating' and total then
-    come_to(a.id, 'in_progress')
+    enter_stage(a.id, 'in_progress')
   elseif stage == 'in_progress' and at == last and call('EXISTS', P .. a.id .. ':lines') == 0 then
-    come_to(a.id, 'finalizing')
+    enter_stage(a.id, 'finalizing')
   end
   return 'written'
 end
@@ -193,11 +193,11 @@ transition('batch_end', { 'allow-oom' }, function()
     for _, piece in ipairs(call('LRANGE', key .. list, 0, -1)) do Files.release(piece, a.id) end
   end
   call('DEL', key .. ':lines', key .. ':answers', key .. ':doubles', key .. ':good', key .. ':bad')
-  come_to(a.id, a.stage, unpack(a.fields))
+  enter_stage(a.id, a.stage, unpack(a.fields))
   call('HDEL', key, 'token')
   call('EXPIRE', key, batch.kept_s)
   call('ZREM', P .. 'batching', a.id)
   call('SREM', P .. 'batching:' .. batch.caller, a.id)
-  Notices.tell_end(a.id, batch.caller, 'batch.' .. a.stage, cjson.encode({ id = a.id }), batch.retain_s)
+  Notices.announce_end(a.id, batch.caller, 'batch.' .. a.stage, cjson.encode({ id = a.id }), batch.retain_s)
   return 'written'
 end)

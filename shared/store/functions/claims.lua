@@ -78,13 +78,6 @@ local function copy(run, other)
   end
   run.print, run.from = a.print, other.id
   texts.rest = Events.rest(run, Events.texts_of(other))
-  for _, id in ipairs(Runs.live_jobs(run)) do
-    local job = read(id)
-    if job then
-      job.cache = 'HIT'
-      write(job)
-    end
-  end
   Runs.end_run(run, 'succeeded', nil, false, texts)
 end
 
@@ -103,13 +96,13 @@ local function lease(lane, work, claims, count)
       work.mixed = 1
     end
   end
-  local held = P .. 'held:' .. a.worker
+  local key = P .. 'held:' .. a.worker
   if count == 1 then
     -- Whoever was alone is so no longer. Where two or more are held, they are marked already.
     local token, only = next(claims)
-    call('HSET', held, token, string.format('%s %s %d*', only.id, only.lane, only.rows))
+    call('HSET', key, token, string.format('%s %s %d*', only.id, only.lane, only.rows))
   end
-  call('HSET', held, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
+  call('HSET', key, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
   lane.wide_running = lane.wide_running + Queue.extra_rows(work)
   Queue.open_attempt(work, a.worker)
@@ -135,20 +128,22 @@ local function begin(lane, id, turn, claims, count)
     Runs.fail_work(work, S.removed)
     return nil, 1
   end
-  local stays, left = Runs.leave_late(work, 'start_by')
-  if not stays then
-    return nil, left
-  end
-  local other = is_run(id) and answered(work)
+  local stays, left = Runs.fail_late(work, 'start_by')
+  local other = stays and left < Runs.ENDS and is_run(id) and answered(work)
   if other then
-    stays, left = Runs.leave_late(work, 'finish_by')
-    if stays then
+    stays, left = Runs.fail_late(work, 'finish_by')
+    if stays and left < Runs.ENDS then
       copy(work, other)
     end
-    return nil, 20
+    if not stays or left < Runs.ENDS then
+      return nil, Runs.ENDS
+    end
+  end
+  if not stays then
+    return nil, left
   elseif left > 0 then
     -- The run may be less urgent by now, and it may be another's turn.
-    Queue.stand(lane, work)
+    Queue.enqueue(lane, work)
     write(work)
     return nil, left
   end
@@ -158,9 +153,6 @@ local function begin(lane, id, turn, claims, count)
   lease(lane, work, claims, count)
   return claimed(work, request, terms), 0
 end
-
--- So much may be ended in one call; an answer that is copied counts as much as all of it.
-local ENDS = 20
 
 -- Takes the best waiting work of one lane under a lease. `token`: 128 random bits of the claimer; `print`: its fingerprint;
 -- `slots`: rows that the worker's claims may take (the last run may take more, so that no wide one waits for ever).
@@ -182,7 +174,7 @@ hot('claim', 'lane worker token print row slots#', { 'allow-oom' }, function()
     return 'full'
   end
   local ended = 0
-  while ended < ENDS do
+  while ended < Runs.ENDS do
     local id, turn = next_piece(lane, claims, count)
     if not id then
       return turn and 'again' or nil
@@ -243,14 +235,19 @@ end
 
 -- Ends a run with the outcome of its attempt; only the holder of the claim can. `rest`: pieces of text that are not published
 -- yet (JSON, see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`: what made it, for its
--- receipt; text: result or error, as JSON. Returns settled | lost (as `append`). A repeat by the same claim answers settled.
+-- receipt; text: result or error, as JSON. Returns settled | lost (as `append`) | again (many of its jobs were late, and there
+-- may be more: ask once more). A repeat by the same claim answers settled.
 hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }, function()
   local run, request = read(a.id, 'request')
   memo.request = request
   if run and run.settled_by == a.token then
     return 'settled'
-  elseif not run or run.t.token ~= a.token or not Runs.leave_late(run, 'finish_by') then
+  elseif not run or run.t.token ~= a.token then
     return 'lost'
+  end
+  local stays, left = Runs.fail_late(run, 'finish_by')
+  if not stays or left == Runs.ENDS then
+    return stays and 'again' or 'lost'
   end
   local datas = publish_rest(run, a.rest and cjson.decode(a.rest) or {})
   if not datas then
@@ -270,7 +267,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   Estimates.learn_service(run.lane, a.took_ms)
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
   for digest in string.gmatch(run.missed and run.blobs or '', '%S+') do
-    Files.regain(digest)
+    Files.clear_missing(digest)
   end
   Runs.end_run(run, 'succeeded', nil, true, texts)
   return 'settled'
@@ -285,7 +282,7 @@ transition('give_back', { 'allow-oom' }, function()
     return { 'lost' }
   end
   for _, digest in ipairs(a.missing or {}) do
-    Files.miss(digest)
+    Files.mark_missing(digest)
     work.missed = 1
   end
   local lane = Lanes.of(work.lane)

@@ -27,13 +27,13 @@ end
 -- Tells an endpoint a notice of its caller, again or for the first time, even where it is disabled; a test, which is in no log
 -- but that of the endpoint's calls, brings its `data` (JSON text). A call that waits is due at once, one that a courier has
 -- is left alone. Returns {unknown} (endpoint) | {expired} (the notice is no longer kept) | {queued, fields of the notice}.
-transition('endpoint_tell', {}, function()
+transition('endpoint_send', {}, function()
   local host = Records.owned('endpoints', a.caller, a.id, 'host')
   if not host then
     return { 'unknown' }
   elseif a.data then
     call('HSET', P .. a.notice, 'type', 'webhook.test', 'caller', a.caller, 'at', now, 'data', a.data)
   end
-  local fields = Notices.tell_to(a.notice, a.id, a.caller, host, true)
+  local fields = Notices.send_again(a.notice, a.id, a.caller, host, true)
   return fields and { 'queued', fields } or { 'expired' }
 end)

@@ -1,7 +1,7 @@
 -- Who needs a picture's bytes and until when: blob:<digest>, a zset, scores each holder (a run, a job, a file, a
 -- batch, or `upload:<id>`) with Unix ms, +inf while its work is under way. Bytes that nobody needs may be deleted. The
 -- member `missing` holds nothing: it says that a worker looked for the bytes in vain, until they are uploaded or read
--- by it later. The key's life is never shortened: it ends some time after the longest hold, or with the bytes (`doom`).
+-- by it later. The key's life is never shortened: it ends some time after the longest hold, or with the bytes (`mark_deleted`).
 
 local MISSING, MISSING_SCORE = 'missing', -1
 
@@ -14,7 +14,7 @@ local NOW_AND_THEN, SOME = 16, 100
 local function blob_key(digest) return P .. 'blob:' .. digest end
 
 -- Lets a key live for so many seconds at least.
-function Files.outlive(key, seconds)
+function Files.extend_life(key, seconds)
   if call('EXPIRE', key, math.ceil(seconds), 'GT') == 0 then
     call('EXPIRE', key, math.ceil(seconds), 'NX')
   end
@@ -22,7 +22,7 @@ end
 
 function Files.hold(digest, holder, till)
   call('ZADD', blob_key(digest), till, holder)
-  Files.outlive(blob_key(digest), till == '+inf' and Files.LIVE_S or math.max((till - now) / 1000, 1))
+  Files.extend_life(blob_key(digest), till == '+inf' and Files.LIVE_S or math.max((till - now) / 1000, 1))
 end
 
 -- Holds a picture for work that begins. Where it was `uploaded` under this id, it is there now, and that hold goes.
@@ -37,7 +37,7 @@ end
 function Files.keep_until(digest, holder, till, since)
   call('ZADD', blob_key(digest), 'XX', till, holder)
   if till > since + Files.LIVE_S * 1000 then
-    Files.outlive(blob_key(digest), (till - now) / 1000)
+    Files.extend_life(blob_key(digest), (till - now) / 1000)
   end
 end
 
@@ -47,12 +47,12 @@ function Files.prolong(digest, holder, till)
   if now < former and former < till then Files.hold(digest, holder, till) end
 end
 
-function Files.regain(digest) call('ZREM', blob_key(digest), MISSING) end
+function Files.clear_missing(digest) call('ZREM', blob_key(digest), MISSING) end
 
 function Files.release(digest, holder)
   -- What was uploaded is there.
   if call('ZREM', blob_key(digest), holder) == 1 and string.sub(holder, 1, 7) == 'upload:' then
-    Files.regain(digest)
+    Files.clear_missing(digest)
   end
 end
 
@@ -61,7 +61,7 @@ function Files.caller_of(holder)
   return record and record.caller or not record and call('HGET', P .. holder, 'caller')
 end
 
-function Files.miss(digest)
+function Files.mark_missing(digest)
   if call('EXISTS', blob_key(digest)) == 1 then call('ZADD', blob_key(digest), MISSING_SCORE, MISSING) end
 end
 
@@ -72,11 +72,11 @@ local function is_needed(digest) return call('ZCOUNT', blob_key(digest), '(' .. 
 -- An upload waits while its picture is being deleted, and no longer than this for a process that died doing so.
 local DELETION_MS = 10000
 
--- Marks a picture that nobody holds; false where somebody does.
-function Files.doom(digest)
+-- Marks a picture that nobody holds (deleting:<digest>, a string); false where somebody does.
+function Files.mark_deleted(digest)
   if is_needed(digest) then return false end
   call('DEL', blob_key(digest))
-  call('SET', P .. 'doomed:' .. digest, 1, 'PX', DELETION_MS)
+  call('SET', P .. 'deleting:' .. digest, 1, 'PX', DELETION_MS)
   return true
 end
 
@@ -94,20 +94,20 @@ end
 transition('touch', {}, function()
   return digests_where(function(digest)
     Files.hold(digest, a.holder, now + a.hold_s * 1000)
-    return call('EXISTS', P .. 'doomed:' .. digest) == 1
+    return call('EXISTS', P .. 'deleting:' .. digest) == 1
   end)
 end)
 
 -- Marks for deletion those of the pictures that nobody needs, and returns them; run `deleted` after they were deleted.
-transition('doom', { 'allow-oom' }, function()
-  return digests_where(Files.doom)
+transition('mark_deleted', { 'allow-oom' }, function()
+  return digests_where(Files.mark_deleted)
 end)
 
--- Records that doomed pictures were deleted: whoever waits to upload them again may go on. Returns those that are needed
+-- Records that marked pictures were deleted: whoever waits to upload them again may go on. Returns those that are needed
 -- again, where the deletion took longer than its mark: write them again.
 transition('deleted', { 'allow-oom' }, function()
   return digests_where(function(digest)
-    call('DEL', P .. 'doomed:' .. digest)
+    call('DEL', P .. 'deleting:' .. digest)
     return is_needed(digest)
   end)
 end)
@@ -146,5 +146,5 @@ transition('file_delete', { 'allow-oom' }, function()
   call('ZREM', P .. 'files:' .. a.caller, a.id)
   Files.release(digest, a.id)
   call('SET', key, digest, 'EX', REPEAT_S)
-  return Files.doom(digest) and { digest } or {}
+  return Files.mark_deleted(digest) and { digest } or {}
 end)

@@ -207,7 +207,7 @@ transition('purge', { 'allow-oom' }, function()
   if not job then
     local before = call('GET', answered)
     return before and cjson.decode(before) or nil
-  elseif a.delivered and not (job.unstored and job.status and not Webhooks.untold(job.id)) then
+  elseif a.delivered and not (job.unstored and job.status and not Webhooks.has_pending(job.id)) then
     return nil
   end
   Runs.leave(job, 'cancelled', nil)
@@ -228,7 +228,7 @@ transition('purge', { 'allow-oom' }, function()
   call('DEL', P .. job.id .. ':asked', P .. job.id .. ':hook', P .. job.id .. ':deliveries')
   local run, holder, blobs, orphans = job.run and stored(job.run), job.id, job.blobs, {}
   if run then
-    if Runs.let_go(run, job) then
+    if Runs.remove_holder(run, job) then
       write(run)
       call('SET', answered, '[]', 'PX', REPEAT_MS)
       return {}
@@ -237,7 +237,7 @@ transition('purge', { 'allow-oom' }, function()
   end
   for digest in string.gmatch(blobs or '', '%S+') do
     Files.release(digest, holder)
-    if Files.doom(digest) then
+    if Files.mark_deleted(digest) then
       table.insert(orphans, digest)
     end
   end

@@ -1,7 +1,7 @@
 -- What the records take of the server's memory, and who is charged for it.
 --   mem          hash  bytes by caller, what is reserved for them included; '' = what is reserved of all
---   keep:<hour>  hash  bytes by caller of what goes by itself in that hour
--- A record's field `m` says what is charged for it: reserve, bytes, hour from which they are in keep (0 = not yet), caller.
+--   keep:<hour>  hash  what of them is taken off (`fold`) with that hour, whatever became of the records by then
+-- A record's field `m` says what is charged for it: reserve, bytes, hour of its keep, caller.
 
 local HOUR_MS = 3600000
 
@@ -12,16 +12,17 @@ local function hour_of(seconds)
   return math.floor((now + seconds * 1000) / HOUR_MS) + 1
 end
 
--- Adds to what a call charges a caller, in mem or in keep:<hour>.
-local function add_bytes(caller, bytes, hour)
-  local key = hour and P .. 'keep:' .. hour or P .. 'mem'
+-- Adds to what a call changes in mem or in keep:<hour>.
+local function add_bytes(key, caller, bytes)
   memo.bytes[key] = memo.bytes[key] or {}
   memo.bytes[key][caller] = (memo.bytes[key][caller] or 0) + bytes
 end
 
-local function keep(hour, caller, bytes)
-  if hour > 0 then
-    add_bytes(caller, bytes, hour)
+-- Adds to what a caller is charged until an hour is over. What was charged until one that is over, `fold` takes off, or did.
+local function add_charge(room, bytes, hour, caller)
+  for _, key in ipairs(hour > now / HOUR_MS and { 'mem', 'keep:' .. hour } or {}) do
+    add_bytes(P .. key, caller, room + bytes)
+    add_bytes(P .. key, '', room)
   end
 end
 
@@ -36,11 +37,11 @@ function Memory.save()
   end
 end
 
--- Charges a caller for a new record; what is returned is written as its `m`.
-function Memory.charge(id, caller, bytes, room)
-  add_bytes(caller, bytes + room)
-  add_bytes('', room)
-  memo.charges[id] = string.format('%d %d 0 %s', room, bytes, caller)
+-- Charges a caller for a new record that goes in `seconds`, one of open work after any; what is returned is written as its `m`.
+function Memory.charge(id, caller, bytes, room, seconds)
+  local hour = hour_of(seconds or Files.LIVE_S)
+  add_charge(room, bytes, hour, caller)
+  memo.charges[id] = string.format('%d %d %d %s', room, bytes, hour, caller)
   return memo.charges[id]
 end
 
@@ -59,43 +60,28 @@ function Memory.bytes_of(id)
   return bytes or Memory.RUN_BYTES
 end
 
--- The bytes of a record that are still counted. Those of an hour that has passed `fold` takes off, or did: a webhook that is
--- still to be called may keep a record for longer.
-local function counted(bytes, hour)
-  return (hour == 0 or hour > now / HOUR_MS) and bytes or 0
-end
-
--- Settles a record's charge to what it holds; it goes `seconds` from now (nil = it stays). Returns its `m`.
+-- Settles a record's charge to what it holds; it goes `seconds` from now. Returns its `m`.
 function Memory.settle(id, bytes, seconds)
   local room, before, hour, caller = charge_of(id)
   if not room then
     return ''
   end
-  before = counted(before, hour)
-  add_bytes('', -room)
-  add_bytes(caller, bytes - before - room)
-  keep(hour, caller, -before)
-  hour = seconds and hour_of(seconds) or 0
-  keep(hour, caller, bytes)
-  memo.charges[id] = string.format('0 %d %d %s', bytes, hour, caller)
-  return memo.charges[id]
+  add_charge(-room, -before, hour, caller)
+  return Memory.charge(id, caller, bytes, 0, seconds)
 end
 
 -- Takes back what is charged for a record that goes now.
 function Memory.free(id)
   local room, bytes, hour, caller = charge_of(id)
   if room then
-    bytes = counted(bytes, hour)
-    add_bytes('', -room)
-    add_bytes(caller, -room - bytes)
-    keep(hour, caller, -bytes)
+    add_charge(-room, -bytes, hour, caller)
   end
 end
 
 -- Moves what is charged for a record that lives for so long from now.
 function Memory.prolong(id, seconds)
   local _, bytes, hour = charge_of(id)
-  if hour and hour > 0 and hour ~= hour_of(seconds) then
+  if hour and hour ~= hour_of(seconds) then
     call('HSET', P .. id, 'm', Memory.settle(id, bytes, seconds))
   end
 end
@@ -123,7 +109,7 @@ transition('fold', { 'allow-oom' }, function()
     found = call('HRANDFIELD', key, CALLERS, 'WITHVALUES') or {}
   end
   for i = 1, #found, 2 do
-    add_bytes(found[i], -found[i + 1])
+    add_bytes(P .. 'mem', found[i], -found[i + 1])
     call('HDEL', key, found[i])
   end
   call('HSET', P .. 'upkeep', 'folded', #found == 0 and hour or hour - 1)

@@ -49,7 +49,7 @@ function Notices.flat(fields)
 end
 
 -- Whether a caller has endpoints.
-function Webhooks.listens(caller)
+function Webhooks.has_endpoints(caller)
   return call('EXISTS', P .. 'endpoints:' .. caller) == 1
 end
 
@@ -104,7 +104,7 @@ end
 --   type      what happened to it (batch.completed, …)
 --   data      JSON text: `data` of the event, as it is sent
 --   retain_s  how long things made with the caller's API key are kept, where the key says so
-function Notices.tell_end(subject, caller, type, data, retain_s)
+function Notices.announce_end(subject, caller, type, data, retain_s)
   local notice, life_ms = subject .. ':ended', math.min(tonumber(retain_s or S.event_s), S.event_s) * 1000
   local fields = { type = type, caller = caller, at = now, data = data, till = string.format('%.0f', now + life_ms) }
   write_log(notice, caller)
@@ -116,7 +116,7 @@ end
 -- Sends a notice to a webhook, again or for the first time, whatever became of it before. `asked` = the caller asked for it:
 -- it is sent even where the endpoint is disabled.
 -- Returns the notice's fields, a flat list; nil where the caller has no such notice, or it is no longer kept.
-function Notices.tell_to(notice, target, caller, host, asked)
+function Notices.send_again(notice, target, caller, host, asked)
   local fields = read_notice(notice)
   if not fields or fields.caller ~= caller then
     return nil

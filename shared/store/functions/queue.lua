@@ -49,7 +49,7 @@ function Queue.extra_rows(work)
 end
 
 -- Puts work into its lane's line; `paid`: what it was charged for is given back, because it comes to its turn again.
-function Queue.stand(lane, work, paid)
+function Queue.enqueue(lane, work, paid)
   local class = Queue.RANK[work.priority]
   if Queue.waiting(lane) == 0 then
     call('SADD', P .. 'lanes', lane.name)
@@ -143,10 +143,10 @@ function Queue.charge(lane, turn, cost)
 end
 
 -- Puts new work into line.
-function Queue.enqueue(lane, work)
+function Queue.enqueue_new(lane, work)
   lane.arrivals, lane.changed = lane.arrivals + 1, true
   work.state, work.queued_at, work.arrival = 'queued', now, lane.arrivals
-  Queue.stand(lane, work)
+  Queue.enqueue(lane, work)
 end
 
 -- Changes the class of work that may be waiting; it keeps its arrival.
@@ -154,7 +154,7 @@ function Queue.reclass(lane, work, priority)
   local waited = work.state == 'queued' and Queue.withdraw(lane, work)
   work.priority = priority
   if waited then
-    Queue.stand(lane, work)
+    Queue.enqueue(lane, work)
   end
 end
 
@@ -206,7 +206,7 @@ function Queue.requeue(lane, work, reason)
   leave_lease(work, reason)
   work.state = 'queued'
   -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
-  Queue.stand(lane, work, reason ~= 'queue_full')
+  Queue.enqueue(lane, work, reason ~= 'queue_full')
   write(work)
 end
 

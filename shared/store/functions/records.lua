@@ -17,7 +17,7 @@ function Records.create(kind, owner, id, fields, seconds)
   call('HSET', P .. id, 'id', id, 'created_ms', now, unpack(fields))
   call('ZADD', key, now, id)
   if seconds then
-    Files.outlive(key, seconds)
+    Files.extend_life(key, seconds)
   end
   Jobs.cut(key, call('ZRANGE', key, 0, 1))
   Jobs.cut(key, call('ZRANDMEMBER', key, -2))

@@ -53,7 +53,7 @@ end
 function Runs.expire_job(job)
   if job.unstored then
     expire_unstored(job)
-  elseif not (job.hook and Webhooks.untold(job.id)) then
+  elseif not (job.hook and Webhooks.has_pending(job.id)) then
     local own, whole = lives(job, S.job_s, Runs.log_s(job))
     if whole > own then
       job.till = now + own * 1000
@@ -88,7 +88,7 @@ function Runs.passed(job)
   return now >= to_start and 'start_by' or nil, math.min(to_start, to_finish)
 end
 
-function Runs.look_later(job)
+function Runs.schedule_deadline(job)
   local _, at = Runs.passed(job)
   call('ZADD', P .. 'deadlines', at or now, job.id)
 end
@@ -107,6 +107,7 @@ end
 function Runs.end_job(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
   local run = job.run and stored(job.run)
+  job.cache = run and run.from and 'HIT' or job.cache
   local answer = status == 'succeeded' and Runs.answer(run, true) or nil
   local calls = Webhooks.announce('ended', job, run, answer)
   if job.batch then
@@ -135,7 +136,7 @@ end
 local PIECE = 32
 
 -- Writes the end of a job whose run has ended.
-local function catch_up(job, run)
+local function end_with_run(job, run)
   call('SREM', P .. run.id .. ':live', job.id)
   if call('SREM', P .. run.id .. ':began', job.id) == 1 then
     Webhooks.announce('began', job, run)
@@ -144,10 +145,10 @@ local function catch_up(job, run)
 end
 
 -- The same for a job of which it is not known whether its run has ended.
-function Runs.catch_up(job)
+function Runs.end_with_run(job)
   local run = not job.status and job.run and read(job.run)
   if run and run.ended then
-    catch_up(job, run)
+    end_with_run(job, run)
   end
 end
 
@@ -170,7 +171,7 @@ local function end_joined(run_id, budget)
   local run = stored(run_id)
   return piece(P .. run_id .. ':live', budget, function(job)
     if run then
-      return catch_up(job, run)
+      return end_with_run(job, run)
     end
     return end_without_run(job)
   end)
@@ -203,7 +204,7 @@ end)
 
 -- Announces to all jobs of a run that it has begun.
 function Runs.announce_beginning(run)
-  local opener = (run.hook or Webhooks.listens(run.caller)) and not run.left and read(run.job)
+  local opener = (run.hook or Webhooks.has_endpoints(run.caller)) and not run.left and read(run.job)
   if opener then
     Webhooks.announce('began', opener, run)
   end
@@ -327,7 +328,7 @@ function Runs.live_count(run)
 end
 
 -- A run is as urgent as the most urgent job that still waits for it.
-local function ease(run, left)
+local function lower_priority(run, left)
   if left ~= run.priority then
     return
   end
@@ -335,10 +336,11 @@ local function ease(run, left)
   for _, id in ipairs(Runs.live_jobs(run)) do
     local job = read(id)
     highest = math.min(highest, job and Queue.RANK[job.priority] or 3)
+    if Queue.CLASSES[highest] == left then
+      return
+    end
   end
-  if Queue.CLASSES[highest] ~= run.priority then
-    Queue.reclass(Lanes.of(run.lane), run, Queue.CLASSES[highest])
-  end
+  Queue.reclass(Lanes.of(run.lane), run, Queue.CLASSES[highest])
 end
 
 -- Takes a job out of its run, which the last job to leave ends. A job that has ended stays as it is.
@@ -354,7 +356,7 @@ function Runs.leave(job, status, failure)
   if not run then
     end_without_run(job)
   elseif run.ended then
-    catch_up(job, run)
+    end_with_run(job, run)
   else
     -- The job's own end comes after the run's last event.
     Events.leap(run)
@@ -368,21 +370,24 @@ function Runs.leave(job, status, failure)
     if Runs.live_count(run) == 0 then
       Runs.end_run(run, 'cancelled', nil)
     else
-      ease(run, job.priority)
+      lower_priority(run, job.priority)
       write(run)
     end
   end
 end
 
--- Fails the late jobs of a run, or a late job without one, as their work moves on. Returns false where no job is left, and
--- how many were late. The start_by of work that has begun is ignored.
-function Runs.leave_late(work, name)
+-- So many jobs may end because their run is met in line or settled by one call; an answer that is copied counts as much.
+Runs.ENDS = 20
+
+-- Fails the late jobs of a run, or a late job without one, as their work moves on: ENDS of them at most. Returns false where no
+-- job is left, and how many were late. The start_by of work that has begun is ignored.
+function Runs.fail_late(work, name)
   local left = 0
   if name == 'start_by' and work.started then
     return true, 0
   end
   for _, id in ipairs(not is_run(work.id) and { work.id } or work.timed and Runs.live_jobs(work) or {}) do
-    local job = read(id)
+    local job = left < Runs.ENDS and read(id)
     if job and not job.status and now >= (job[name] or math.huge) then
       Runs.leave(job, 'failed', S.failures[name])
       left = left + 1
@@ -410,7 +415,7 @@ local function forget_gone(key, jobs)
   return left
 end
 
-function Runs.hold(run, job)
+function Runs.add_holder(run, job)
   if run.holder == '' and not run.held then
     run.holder = job.id
     return
@@ -427,7 +432,7 @@ function Runs.hold(run, job)
 end
 
 -- A job lets go of a run; returns whether another one holds it, or whether so many did that it cannot be told.
-function Runs.let_go(run, job)
+function Runs.remove_holder(run, job)
   local key = P .. run.id .. ':holders'
   local holder = run.holder or run.job
   if holder == job.id then

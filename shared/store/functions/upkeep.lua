@@ -1,6 +1,6 @@
 -- What leads, watches and mends: outages, leases that ran out, deadlines, and a clock that was set back.
 --   upkeep  hash    watched (the last beat or pass), from and till (of the last gap: workers alive when it began count as alive
---                   until then), spared (until when leases are not taken back), folded (memory.lua)
+--                   until then), grace_till (until when leases are not taken back), folded (memory.lua)
 --   leader  string  the courier that leads
 --   later   zset    work that waits for its time: scheduled jobs, runs between two attempts
 
@@ -9,9 +9,9 @@ local STEP_MS = 1000
 
 local function state()
   if not memo.upkeep then
-    local marks = call('HMGET', P .. 'upkeep', 'watched', 'from', 'till', 'spared')
+    local marks = call('HMGET', P .. 'upkeep', 'watched', 'from', 'till', 'grace_till')
     memo.upkeep = { watched = tonumber(marks[1] or nil), from = tonumber(marks[2] or nil), till = tonumber(marks[3] or nil),
-      spared = tonumber(marks[4] or nil) }
+      grace_till = tonumber(marks[4] or nil) }
   end
   return memo.upkeep
 end
@@ -59,7 +59,8 @@ local LONGEST_TURN_MS = 10000
 -- brought forward by `rescue`. Times that a caller named (schedule_at, start_by, finish_by) go by the clock, whatever it says.
 local function set_back(by)
   call('DEL', P .. 'leader')
-  note('spared', math.min(state().spared or 0, now + S.grace_ms), 'till', math.min(state().till or 0, now + S.grace_ms / 2))
+  note('grace_till', math.min(state().grace_till or 0, now + S.grace_ms))
+  note('till', math.min(state().till or 0, now + S.grace_ms / 2))
   for _, lane in ipairs(call('SMEMBERS', P .. 'lanes')) do
     call('DEL', P .. 'emptying:' .. lane)
     bring_forward(P .. 'ready:' .. lane, now)
@@ -76,7 +77,7 @@ local function set_back(by)
   Webhooks.bring_forward()
 end
 
--- Where the last mark is ahead of now, the clock was set back. Returns whether leases are spared.
+-- Where the last mark is ahead of now, the clock was set back. Returns whether leases have grace.
 function Upkeep.watch()
   local ahead = (state().watched or now) - now
   if ahead > STEP_MS then
@@ -85,12 +86,12 @@ function Upkeep.watch()
   local gone = Upkeep.notice_gap()
   note('watched', now)
   if gone then
-    note('spared', now + S.grace_ms)
+    note('grace_till', now + S.grace_ms)
     for _, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
       Lanes.begin_epoch(Lanes.of(name))
     end
   end
-  return (state().spared or 0) > now
+  return (state().grace_till or 0) > now
 end
 
 -- Returns work whose lease ran out to its line, or ends it where its budget of deaths is spent: {{id, lane}, …}; lane is empty
@@ -131,10 +132,10 @@ transition('due', { 'allow-oom' }, function()
       local lane = Lanes.of(work.lane)
       if work.state == 'scheduled' then
         Queue.count_later(work, -1)
-        Queue.enqueue(lane, work)
+        Queue.enqueue_new(lane, work)
       else
         work.state, work.queued_at = 'queued', now
-        Queue.stand(lane, work, true)
+        Queue.enqueue(lane, work, true)
       end
       write(work)
       table.insert(lanes, work.lane)
@@ -153,7 +154,7 @@ transition('expire', { 'allow-oom' }, function()
       Runs.leave(job, 'failed', S.failures[which])
       table.insert(ended, id)
     elseif job and not job.status then
-      Runs.look_later(job)
+      Runs.schedule_deadline(job)
     else
       call('ZREM', P .. 'deadlines', id)
     end
@@ -175,7 +176,7 @@ end)
 -- What a bad record, or somebody's hand, leaves behind: work in no line, and jobs whose run is gone. No history of calls does.
 
 -- Whether work is where its state says.
-local function stands(work)
+local function is_in_place(work)
   local class = Queue.RANK[work.priority]
   if work.state == 'running' then
     return call('ZSCORE', P .. 'lease:' .. work.lane, work.id)
@@ -189,13 +190,13 @@ local function stands(work)
 end
 
 local function put_back(work)
-  if stands(work) then
+  if is_in_place(work) then
     return nil
   elseif work.state == 'running' then
     -- A worker that holds it goes on renewing the lease; otherwise rescue takes the work.
     call('ZADD', P .. 'lease:' .. work.lane, now + S.lease_ms, work.id)
   elseif work.state == 'queued' then
-    Queue.stand(Lanes.of(work.lane), work)
+    Queue.enqueue(Lanes.of(work.lane), work)
   else
     call('ZADD', P .. 'later', now, work.id)
   end
@@ -224,10 +225,10 @@ local function mend_job(job)
     Runs.leave(job, 'failed', S.lost)
     return 'job_without_run'
   elseif run and run.ended and call('EXISTS', P .. 'ending') == 0 then
-    Runs.catch_up(job)
+    Runs.end_with_run(job)
     return 'end_forgotten'
   elseif not call('ZSCORE', P .. 'deadlines', job.id) then
-    Runs.look_later(job)
+    Runs.schedule_deadline(job)
     return 'job_without_deadline'
   end
   return not run and put_back(job) or nil

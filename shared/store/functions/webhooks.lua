@@ -91,7 +91,7 @@ function Webhooks.send(notice, caller, fields, hosts, asked)
 end
 
 -- Whether deliveries to a job's own webhook are still to be made.
-function Webhooks.untold(job)
+function Webhooks.has_pending(job)
   local own = deliveries_of(job .. ':ended').own or deliveries_of(job .. ':began').own
   return own and call('HEXISTS', P .. job .. ':hook', 'disabled') == 0
 end
@@ -255,7 +255,7 @@ local function keep_job(id)
   end
   Runs.expire_job(job)
   write(job)
-  return job.unstored and not Webhooks.untold(id)
+  return job.unstored and not Webhooks.has_pending(id)
 end
 
 -- Records how a try of a delivery went: it is over, or is tried again later.
@@ -308,14 +308,14 @@ transition('replay', {}, function()
   if not job then
     return nil
   end
-  Runs.catch_up(job)
+  Runs.end_with_run(job)
   local hook = P .. a.job .. ':hook'
   local host = call('HGET', hook, 'host')
   if not host then
     return { 'unhooked' }
   elseif not job.status then
     return { 'unended' }
-  elseif not Notices.tell_to(a.job .. ':ended', 'own', a.caller, host) then
+  elseif not Notices.send_again(a.job .. ':ended', 'own', a.caller, host) then
     return { 'expired' }
   end
   call('HDEL', hook, 'disabled', 'disabled_ms')

@@ -43,30 +43,30 @@ def deliver(model: Model, token: str, room: int, got: str | None) -> Seen | None
     return got, notice.type, notice.at, call.tries
 
 
-def told(model: Model, errand: DueDelivery, how: str) -> str:
+def told(model: Model, delivery: DueDelivery, how: str) -> str:
     book = model.book
-    call = book.calls.get(errand.id)
-    if call is None or call.token != errand.lease.split()[3]:
+    call = book.calls.get(delivery.id)
+    if call is None or call.token != delivery.lease.split()[3]:
         return "lost"
     if how == "fails":
         call.tries, call.due, call.token = call.tries + 1, model.now + PAUSE_S * 1000, ""
     else:
-        del book.calls[errand.id]
-        book.keep(errand.id.rpartition(":")[0])
+        del book.calls[delivery.id]
+        book.keep(delivery.id.rpartition(":")[0])
     if how == "gone":
-        _gone(model, errand)
-    job = model.jobs.get(errand.notice.subject)
-    if _target(errand) == OWN and job and job.status and not book.owes(job.id):
+        _gone(model, delivery)
+    job = model.jobs.get(delivery.notice.subject)
+    if _target(delivery) == OWN and job and job.status and not book.owes(job.id):
         job.kept_from = model.now
     return "written"
 
 
-def _gone(model: Model, errand: DueDelivery) -> None:
-    if _target(errand) != OWN:
-        if _target(errand) in model.book.endpoints:
-            model.book.endpoints[_target(errand)].disabled = True
+def _gone(model: Model, delivery: DueDelivery) -> None:
+    if _target(delivery) != OWN:
+        if _target(delivery) in model.book.endpoints:
+            model.book.endpoints[_target(delivery)].disabled = True
         return
-    model.book.gone.add(errand.notice.subject)
+    model.book.gone.add(delivery.notice.subject)
 
 
 def replay(model: Model, job: Job) -> str:
@@ -91,7 +91,7 @@ class Calls(Base):
         token, got = self.records.token(), list[DueDelivery | None]()
 
         def take() -> Seen | None:
-            got.append(self.records.errand(room, token))
+            got.append(self.records.next_delivery(room, token))
             return _seen(got[-1])
 
         def expected() -> Seen | None:
@@ -113,13 +113,13 @@ class Calls(Base):
         key, _, target = call.rpartition(":")
         return target in json.loads(self.records.client.hget(f"sl4:{key}", "deliveries") or "{}")
 
-    def tell(self, errand: DueDelivery, how: str, *, again: bool = False) -> None:
+    def tell(self, delivery: DueDelivery, how: str, *, again: bool = False) -> None:
         status = {"taken": 200, "gone": 410}.get(how, 500)
         said = None if how == "taken" else how
         delay_s = PAUSE_S if how == "fails" else None
         self.do(
-            lambda: self.records.tell(errand, status, error=said, delay_s=delay_s),
-            lambda: told(self.model, errand, how),
+            lambda: self.records.tell(delivery, status, error=said, delay_s=delay_s),
+            lambda: told(self.model, delivery, how),
             again=again,
         )
 
@@ -129,10 +129,10 @@ class Calls(Base):
     )
     def call(self, how: str, count: int, room: int, again: bool) -> None:
         """Several at once."""
-        errands = [self.take_call(room, again=again) for _ in range(count)]
-        for errand in errands:
-            if errand and how != "the courier dies":
-                self.tell(errand, how, again=again)
+        deliveries = [self.take_call(room, again=again) for _ in range(count)]
+        for delivery in deliveries:
+            if delivery and how != "the courier dies":
+                self.tell(delivery, how, again=again)
 
     @precondition(lambda self: self.model.jobs)
     @rule(at=pick, again=again)
@@ -231,19 +231,19 @@ class Calls(Base):
         while self.model.book.endpoints:
             self.close_endpoint(0)
         while self.model.book.calls:
-            errand = self.take_call()
-            if errand is None:
+            delivery = self.take_call()
+            if delivery is None:
                 self.advance(LEASE_MS + PAUSE_S * 1000)
             else:
-                self.tell(errand, "taken")
+                self.tell(delivery, "taken")
         # Hosts are forgotten when nothing is found there any more.
         self.advance(LEASE_MS + PAUSE_S * 1000)
         assert self.take_call() is None
 
 
-def _target(errand: DueDelivery) -> str:
-    return errand.id.rpartition(":")[2]
+def _target(delivery: DueDelivery) -> str:
+    return delivery.id.rpartition(":")[2]
 
 
-def _seen(errand: DueDelivery | None) -> Seen | None:
-    return (errand.id, errand.notice.type, errand.notice.at_ms, errand.tries) if errand else None
+def _seen(delivery: DueDelivery | None) -> Seen | None:
+    return (delivery.id, delivery.notice.type, delivery.notice.at_ms, delivery.tries) if delivery else None

@@ -97,7 +97,7 @@ def of_admission() -> Iterator[ScriptCall]:
     yield admission.keep_answer(SETTINGS, "run_1", 1)
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
-    yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)
+    yield admission.predict(PLACING, SETTINGS, pending=True, max_queued_caller=1)
     yield files.touch(("d",), "job_1")
 
 
@@ -115,7 +115,7 @@ def of_claims() -> Iterator[ScriptCall]:
 
 def of_upkeep() -> Iterator[ScriptCall]:
     yield audit.audit(SETTINGS, ["run_1"])
-    yield files.doom(["d"])
+    yield files.mark_deleted(["d"])
     yield audit.set_aside()
     yield api_keys.by(OPERATOR, "record.forget", "run_1", audit.forget("run_1"))
     yield headroom.memory()
@@ -215,7 +215,7 @@ def used(source: str) -> set[str]:
 def test_every_function_of_a_file_is_called() -> None:
     # With which every call begins and ends, and what is named by a choice of functions.
     called = {"clock", "save", "finished", "register", "set_up", "mend_run", "mend_job"}
-    called |= {"stands", "put_back"}
+    called |= {"is_in_place", "put_back"}
     for function in functions().values():
         called |= set(re.findall(r"(?<![\w:])(?:[A-Z]\w*\.)?(\w+)\b", function.source))
     assert {name.rpartition(".")[2] for _, name in helpers()} - called == {"transition", "hot"}
@@ -245,7 +245,7 @@ def test_a_function_is_given_what_it_reads(call: ScriptCall) -> None:
     given = {name for other in same for name, value in other.arguments.items() if value is not None}
     # Admitted work was accepted before: what may refuse it is not asked.
     refusing = {"must_be_ready", "max_queued_caller", "pending"}
-    never_asked = refusing if call.script.name in ("admit", "foretell") else set()
+    never_asked = refusing if call.script.name in ("admit", "predict") else set()
     assert used(functions()[call.script.name].source) - never_asked - given == set()
 
 
