@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import hiredis
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -86,26 +86,25 @@ def _resolve(answer: "asyncio.Future[R]", reply: R | Exception) -> None:
 
 
 class Connection:
-    """A connection for nothing but functions. redis-py makes it, and makes it again where it is lost; its
-    pipelines, which do the same as `call`, cost the calling process twice as much.
+    """A connection for nothing but `call`. redis-py makes it, and makes it again where it is lost; its
+    pipelines, which do the same, cost the calling process twice as much.
     """
 
-    def __init__(self, client: Redis) -> None:
-        pool: Any = client.connection_pool
-        self._connection = pool.make_connection()
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]
         # `call` has a limit for all of it.
         self._connection.socket_timeout = None
 
-    async def call(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The replies to FCALLs with these arguments, errors among them. Raises RedisError."""
-        packed = b"".join(hiredis.pack_command(("FCALL", *call)) for call in calls)
+    async def call(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Their replies, errors among them. Raises RedisError."""
+        packed = b"".join(map(hiredis.pack_command, commands))
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as limit:
                 half = loop.call_later(LONGEST_S / 2, lambda: limit.reschedule(loop.time() + LONGEST_S / 2))
                 try:
                     replies: list[Any] = await self._connection.retry.call_with_retry(
-                        lambda: self._exchange(packed, len(calls)), self._drop
+                        lambda: self._exchange(packed, len(commands)), self._drop
                     )
                     return replies
                 finally:

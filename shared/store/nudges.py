@@ -21,7 +21,7 @@ from typing import Any
 from celery import Celery
 from kombu import Connection, Queue  # type: ignore[attr-defined]
 from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError
@@ -30,7 +30,7 @@ from redis.retry import Retry
 from shared.errors import Unavailable
 from shared.log_throttle import LogThrottle
 from shared.settings import RedisSettings
-from shared.store.exchange import Pipelining
+from shared.store import exchange
 from shared.store.keys import INTAKE
 from shared.store.script import CONNECTION, store_errors
 
@@ -64,11 +64,10 @@ def envelope(lane: str) -> str:
     return _template(lane).replace(_ID, str(uuid.uuid4()))
 
 
-def _push(pipeline: Any, lanes: Mapping[str, int]) -> Any:
+def _commands(lanes: Mapping[str, int]) -> list[tuple[Any, ...]]:
     """Workers take from the other end; nudges are alike, so the oldest can go."""
-    for lane, count in lanes.items():
-        pipeline.lpush(lane, *(envelope(lane) for _ in range(count))).ltrim(lane, 0, MOST - 1)
-    return pipeline
+    pushes = (("LPUSH", lane, *(envelope(lane) for _ in range(count))) for lane, count in lanes.items())
+    return [*pushes, *(("LTRIM", lane, 0, MOST - 1) for lane in lanes)]
 
 
 # Once more where the server was demoted: a connection made then may lead to its successor.
@@ -106,7 +105,10 @@ class Nudger:
 
     def send(self, lane: str, count: int = 1) -> bool:
         with self._log.guard():
-            _push(self._client.pipeline(transaction=False), {lane: count}).execute()
+            pipeline = self._client.pipeline(transaction=False)
+            for command in _commands({lane: count}):
+                pipeline.execute_command(*command)
+            pipeline.execute()
             return True
         return False
 
@@ -127,9 +129,11 @@ class AsyncNudger:
     def __init__(self, redis: RedisSettings) -> None:
         # As in `Nudger`.
         _template(INTAKE)
-        self._client: Any = AsyncRedis.from_url(redis.broker_url, retry=AsyncRetry(*_RETRY), **CONNECTION)
+        retry = AsyncRetry(*_RETRY)
+        pool = ConnectionPool.from_url(redis.broker_url, retry=retry, **CONNECTION)
+        self._connection = exchange.Connection(pool)
         self._log = _UnsentLog()
-        self._pipelining: Pipelining[Sequence[str], bool] = Pipelining(self._exchange)
+        self._pipelining: exchange.Pipelining[Sequence[str], bool] = exchange.Pipelining(self._exchange)
 
     async def send(self, lanes: Sequence[str]) -> bool:
         return await self._pipelining.send(lanes)
@@ -137,10 +141,16 @@ class AsyncNudger:
     async def _exchange(self, batch: Sequence[Sequence[str]]) -> Sequence[bool]:
         sent = False
         with self._log.guard():
-            await _push(self._client.pipeline(transaction=False), Counter(chain(*batch))).execute()
+            commands = _commands(Counter(chain(*batch)))
+            replies = await self._connection.call(commands)
+            if any(isinstance(reply, ReadOnlyError) for reply in replies):
+                await self._connection.aclose()
+                replies = await self._connection.call(commands)
+            for error in filter(lambda reply: isinstance(reply, Exception), replies):
+                raise error
             sent = True
         return [sent] * len(batch)
 
     async def aclose(self) -> None:
         await self._pipelining.aclose()
-        await self._client.aclose()
+        await self._connection.aclose()

@@ -93,14 +93,14 @@ class ScriptCall(Generic[T]):
 
     @property
     def command(self) -> tuple[Any, ...]:
-        """The function, the number of keys, a test's clock as the only one, and the arguments."""
+        """FCALL, the function, the number of keys, a test's clock as the only one, and the arguments."""
         function, parameters = self.script.function, self.script.parameters
         if parameters is None:
             given = {name: value for name, value in self.arguments.items() if value is not None}
-            return function, 0, self.constants, to_json(given), self.text
+            return "FCALL", function, 0, self.constants, to_json(given), self.text
         values = [_positional(self.arguments.get(name)) for name in parameters]
         keys = [f"{PREFIX}{self.arguments['now']}"] if "now" in self.arguments else []
-        return function, len(keys), *keys, self.constants, *values, self.text
+        return "FCALL", function, len(keys), *keys, self.constants, *values, self.text
 
 
 def _positional(value: Any) -> Any:
@@ -147,7 +147,7 @@ def _is_unknown(reply: object) -> bool:
 def _pipeline(client: Any, commands: Iterable[tuple[Any, ...]]) -> Any:
     pipeline = client.pipeline(transaction=False)
     for command in commands:
-        pipeline.fcall(*command)
+        pipeline.execute_command(*command)
     return pipeline
 
 
@@ -163,12 +163,12 @@ class Store:
         command = call.command
         with store_errors():
             try:
-                reply = self.client.fcall(*command)
+                reply = self.client.execute_command(*command)
             except ResponseError as error:
                 if not _is_unknown(error):
                     raise
                 self.client.function_load(LIBRARY.code, replace=True)
-                reply = self.client.fcall(*command)
+                reply = self.client.execute_command(*command)
         return call.parse(reply)
 
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
@@ -188,7 +188,7 @@ class AsyncStore:
 
     def __init__(self, client: AsyncRedis) -> None:
         self.client: Any = client
-        self._connection = Connection(client)
+        self._connection = Connection(client.connection_pool)
         self._pipelining: Pipelining[tuple[Any, ...], Any] = Pipelining(self._exchange)
 
     async def aclose(self) -> None:

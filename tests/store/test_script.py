@@ -252,7 +252,7 @@ def test_a_store_that_answers_and_takes_no_writes_is_not_looked_for_on_the_netwo
     class Refuses:
         """Stands for a server whose disk is full, say, which cannot be had here."""
 
-        def fcall(self, *_: Any) -> None:
+        def execute_command(self, *_: Any) -> None:
             raise ResponseError(said)
 
     store = Store(cast(Redis, Refuses()))

@@ -270,4 +270,4 @@ def test_every_function_has_its_transition() -> None:
 
 def test_arguments_left_out_are_not_sent_as_null() -> None:
     call = claims.give_back(SETTINGS, CLAIM, reason="r", error=None)
-    assert {"spend", "failure"} & set(json.loads(call.command[3])) == set()
+    assert {"spend", "failure"} & set(json.loads(call.command[4])) == set()
