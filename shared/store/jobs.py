@@ -76,7 +76,7 @@ def _readable(row: list[Any], lanes: dict[str, Lane]) -> JobView | None:
     """A page decodes no record: one that cannot be read is left out here, and set aside by the next audit."""
     try:
         return views.job(row, lanes)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, KeyError):
         return None
 
 

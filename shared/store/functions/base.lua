@@ -293,34 +293,27 @@ local function transition(name, flags, body)
   end)
 end
 
--- Arguments by name: `places` of the function's names in its `values`; that of a number is negative.
-local places, values
-local arguments = { __index = function(own, name)
-  local place = places[name]
-  local value = place and values[math.abs(place)]
-  if value and value ~= '' then
-    own[name] = place < 0 and tonumber(value) or value
-    return own[name]
-  end
-end }
-
 -- The same for functions that every job passes: {settings, arguments in the order of their names, text}, where '' is absent and
 -- a name with # a number. A test's clock comes as a key: <prefix><Unix ms>.
 local function hot(name, names, flags, body)
-  local own
+  local words, numeric
   register(name, flags, function(keys, argv)
     set_up(flags, argv[1])
     now = keys[1] and tonumber(string.sub(keys[1], #P + 1)) or clock()
-    if not own then
-      own = {}
-      local place = 1
+    if not words then
+      words, numeric = {}, {}
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
-        place = place + 1
-        own[word] = number == '#' and -place or place
+        table.insert(words, word)
+        numeric[word] = number == '#'
       end
     end
-    places, values = own, argv
-    a, text = setmetatable({}, arguments), argv[#argv]
+    a, text = {}, argv[#argv]
+    for place = 1, #words do
+      local word, value = words[place], argv[place + 1]
+      if value ~= '' then
+        a[word] = numeric[word] and tonumber(value) or value
+      end
+    end
     return finished(pcall(body))
   end)
 end

@@ -160,7 +160,7 @@ end
 -- metadata). Returns {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil where `after` is no cursor
 -- and none of the caller's.
 hot('jobs', 'caller after limit# look# bytes# bare status model priority since# till# pairs', { 'allow-oom' }, function()
-  local source, bare, from, views, lanes, bytes = shortest_list(), a.bare, 0, {}, {}, 0
+  local source, from, views, lanes, bytes = shortest_list(), 0, {}, {}, 0
   if a.after then
     local created, job = place_of(a.after)
     if not created then
@@ -172,7 +172,7 @@ hot('jobs', 'caller after limit# look# bytes# bare status model priority since# 
     from = math.max(from, call('ZCOUNT', source, a.till, '+inf'))
   end
   local cursor = walk(source, from, function(id)
-    local view = #views < a.limit and Jobs.view(id, bare, lanes)
+    local view = #views < a.limit and Jobs.view(id, a.bare, lanes)
     local more = 0
     for part = 2, view and 8 or 0 do
       more = more + #view[part]
