@@ -106,11 +106,11 @@ local function parsed(id, json)
   end
 end
 
--- Reads a record: r, s, t, m and the texts asked for. What the call knows of it already stays.
+-- Reads a record's JSON texts, and the fields asked for behind them. What the call knows of it already stays.
 local function fetch(id, ...)
-  local found = redis.pcall('HMGET', P .. id, 'r', 's', 't', 'm', ...)
+  local found = redis.pcall('HMGET', P .. id, 'r', 's', 't', ...)
   if found[1] and not memo.json[id] then
-    memo.json[id], memo.charges[id] = { found[1], found[2] or '', found[3] or '' }, found[4]
+    memo.json[id] = { found[1], found[2] or '', found[3] or '' }
   end
   return found
 end
@@ -120,7 +120,8 @@ end
 local function stored(id, ...)
   local record, found = memo.records[id], {}
   if ... or record == nil and not memo.json[id] then
-    found = fetch(id, ...)
+    found = fetch(id, 'm', ...)
+    memo.charges[id] = memo.charges[id] or found[4]
   end
   if record == nil then
     local json = memo.json[id]
@@ -171,13 +172,13 @@ local function field_of(json, name)
   return text and string.match(text, '^"?([^",}]*)', from)
 end
 
--- The JSON texts {r, s, t} of a record that is seen, without a look into them, and the texts asked for.
+-- The JSON texts {r, s, t} of a record that is seen, without a look into them, and up to two texts asked for.
 local function read_raw(id, ...)
   local found = memo.json[id] and not ... and {} or fetch(id, ...)
   local json = memo.records[id] ~= false and memo.json[id]
   local till = json and field_of(json, '"till":')
   if json and not (till and now >= tonumber(till)) then
-    return json, unpack(found, 5)
+    return json, found[4], found[5]
   end
 end
 
