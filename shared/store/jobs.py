@@ -63,8 +63,8 @@ def jobs(
     def parse(reply: list[Any] | None) -> Page | None:
         if reply is None:
             return None
-        rows, cursor, size, facts = reply
-        lanes = {name: views.lane(known) for name, known in facts}
+        rows, cursor, size, known = reply
+        lanes = {name: views.lane(facts) for name, facts in known}
         found = (_readable(row, lanes) for row in rows)
         return Page(tuple(view for view in found if view), cursor or None, size)
 

@@ -150,11 +150,6 @@ local function read(id, ...)
   return visible(stored(id, ...))
 end
 
--- The JSON texts {r, s, t} of a record, as they were read or written last.
-local function json_of(record)
-  return memo.json[record.id]
-end
-
 -- Fields of a record by their names as JSON writes them ("name":), without decoding it: within a value quotes are escaped, so
 -- that only a name stands between two quotes and a colon. The text with a field, and where its value begins; else nil.
 local function value_at(json, name)

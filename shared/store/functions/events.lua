@@ -159,7 +159,7 @@ local function follow()
     local id = string.format('%.0f-0', a.after)
     before = a.after > 0 and call('XRANGE', P .. run.id .. ':events', id, id) or {}
   end
-  local json, run_json = json_of(job), run and json_of(run) or { '', '', '' }
+  local json, run_json = memo.json[job.id], run and memo.json[run.id] or { '', '', '' }
   return { json[1], json[2], run_json[1], run_json[2], run_json[3], rest or '', entries, whole, before }
 end
 

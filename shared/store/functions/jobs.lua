@@ -15,8 +15,8 @@ end
 
 -- {job, its record's r and s, its run's r, s and t, result, origin, facts of its lane}, '' where there is none; where it has a
 -- webhook, its url, events and when it was called (never its secret), and the deliveries. `bare` = without the answer, which
--- may be hundreds of times the rest. With `lanes` a lane's facts go there by its name, and here is only how many pieces are
--- begun before the job's. The job was read in this call.
+-- may be hundreds of times the rest. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces
+-- are begun before the job's. The job was read in this call.
 function Jobs.view(id, bare, lanes)
   local json, run_json, result, origin, lane = memo.json[id], nil, nil, nil, ''
   local run = field_of(json, '"run":')
@@ -28,10 +28,10 @@ function Jobs.view(id, bare, lanes)
   if not value_at(json, '"status":') and not (run_json and value_at(run_json, '"end_id":')) then
     local own = Lanes.of(field_of(json, '"model_lane":'))
     local ahead = Jobs.ahead_of(own, run_json and field_of(run_json, '"state":') == 'queued' and read(run))
-    if lanes then
-      lane, lanes[own.name] = ahead, lanes[own.name] or Lanes.view(own)
-    else
-      lane = Lanes.view(own, ahead)
+    lane = lanes and ahead or Lanes.view(own, ahead)
+    if lanes and not lanes[own.name] then
+      lanes[own.name] = true
+      table.insert(lanes, { own.name, Lanes.view(own) })
     end
   end
   run_json = run_json or { '', '', '' }
@@ -173,10 +173,7 @@ hot('jobs', 'caller after limit# look# bytes# bare status model priority since# 
   end
   local cursor = walk(source, from, function(id)
     local view = #views < a.limit and Jobs.view(id, a.bare, lanes)
-    local more = 0
-    for part = 2, view and 8 or 0 do
-      more = more + #view[part]
-    end
+    local more = view and #view[2] + #view[3] + #view[4] + #view[5] + #view[6] + #view[7] + #view[8]
     if not view or #views > 0 and bytes + more > a.bytes then
       return false
     end
@@ -184,11 +181,7 @@ hot('jobs', 'caller after limit# look# bytes# bare status model priority since# 
     bytes = bytes + more
     return true
   end)
-  local facts = {}
-  for name, lane in pairs(lanes) do
-    table.insert(facts, { name, lane })
-  end
-  return { views, cursor, bytes, facts }
+  return { views, cursor, bytes, lanes }
 end)
 
 -- Cancels a caller's job: it leaves its run, and the last job to leave ends the run. Returns the view, nil where the caller has no
