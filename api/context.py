@@ -5,6 +5,7 @@ from typing import cast
 
 from fastapi import Request
 
+from api.admission.cached_answers import CachedAnswers
 from api.admission.forecast import Forecaster
 from api.admission.submission import Submission
 from api.auth.api_keys import Keyring
@@ -56,6 +57,7 @@ class ProcessContext:
     models: Models
     serving: LiveModels
     submission: Submission
+    cached_answers: CachedAnswers
     forecaster: Forecaster
     jobs: Jobs
     waiting: Waiting
@@ -98,7 +100,8 @@ async def open_context(settings: Settings) -> ProcessContext:
     jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs, headroom)
     serving = LiveModels(models, store)
     await serving.open()
-    submission = Submission(settings, models, store, nudger, blobs, files, headroom)
+    cached_answers = CachedAnswers(settings, models, store)
+    submission = Submission(settings, models, store, nudger, blobs, files, headroom, cached_answers)
     batches = Batches(BatchContext(settings, store, blobs, FileWriter(store, blobs), submission), headroom)
     batches.open()
     tally = start_reporting(settings.metrics, LoopStore(store))
@@ -107,6 +110,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         models=models,
         serving=serving,
         submission=submission,
+        cached_answers=cached_answers,
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
         waiting=Waiting(settings, store, wakeups),

@@ -159,21 +159,6 @@ class JobView:
 
 
 @dataclass(frozen=True)
-class CachedAnswer(JobView):
-    """An answer from the cache for which no job was made: nobody else knows its id.
-
-    `texts` are the data of the `text` events, empty where they were not asked for.
-    """
-
-    texts: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def events(self) -> "list[Event]":
-        texts = [Event(at, "text", data, self.created_ms) for at, data in enumerate(self.texts, 1)]
-        return [*texts, Event(len(texts) + 1, self.status, {}, self.created_ms)]
-
-
-@dataclass(frozen=True)
 class Event:
     """One entry of a job's stream. Ids increase by one from 1, by more where some were taken back unread or
     may be lost (`LEAP`), and never repeat.

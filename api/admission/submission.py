@@ -1,11 +1,10 @@
 """Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
-import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
 from api.admission.checks import check_request, check_webhook, field_paths
 from api.admission.media_check import PictureInfoCache, check_media
 from api.admission.readiness import (
@@ -22,45 +21,26 @@ from shared import ids
 from shared.batch import LinePosition
 from shared.blobs import Blobs, digest
 from shared.cache_key import reusable
-from shared.errors import CallerError, ServiceError, Unavailable
+from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
-from shared.job import CachedAnswer, Computed, JobView, Priority, Times
+from shared.job import JobView, Priority, Times
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import PendingTerms
 from shared.request import Request
-from shared.result import Usage
 from shared.settings import Settings
 from shared.store import jobs
-from shared.store.admission import (
-    NOW,
-    Cached,
-    JobTerms,
-    Placing,
-    Submitted,
-    cached,
-    guess,
-    keep_answer,
-    known,
-    predict,
-    submit,
-)
+from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, predict, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
-from shared.telemetry.logs import fields
 from shared.tokens import cost, room
 from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
 """How long the facts that a model's workers published are cached."""
-
-
-LEAST_LEFT = 0.9
-"""An answer with a smaller part of its life left is kept anew."""
-log = logging.getLogger("api.admission")
 
 
 @dataclass(frozen=True)
@@ -158,6 +138,7 @@ class Submission:
         blobs: Blobs,
         files: Files,
         headroom: Headroom,
+        cached_answers: CachedAnswers,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -167,6 +148,7 @@ class Submission:
         self._storing = FileWriter(store, blobs)
         self._files = files
         self._headroom = headroom
+        self._cached = cached_answers
         self._lanes: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, reservation: Reservation | None = None) -> JobView:
@@ -267,37 +249,7 @@ class Submission:
         terms, placing = checked.terms, checked.placing
         if terms.cached is None or terms.idempotency or terms.metadata or not placing.key or checked.pending:
             return None
-        found = await self._store.run(cached(placing, self._settings, texts=terms.cached == "texts"))
-        if found is None:
-            return None
-        await self._keep_answer(found, self._retain_s(terms))
-        ADMITTED.labels(placing.model, placing.priority, "hit").inc()
-        now_ms = time.time_ns() // 10**6
-        answer = CachedAnswer(
-            placing.job,
-            placing.caller,
-            placing.model,
-            "succeeded",
-            now_ms,
-            ended_ms=now_ms,
-            cache="HIT",
-            result=found.result,
-            computed=Computed(found.run, found.own_job),
-            priority=placing.priority,
-            bytes=found.bytes,
-            texts=found.texts,
-        )
-        _trace(answer, found.trace)
-        _log(answer, found.result.usage)
-        return answer
-
-    async def _keep_answer(self, found: Cached, retain_s: int | None) -> None:
-        """An answer that is asked for lives on: it is kept anew once a tenth of its life has passed."""
-        life_s = retain_s or self._settings.retention.result_s
-        if found.left_ms < LEAST_LEFT * life_s * 1000:
-            # A store that takes no writes can still be read.
-            with suppress(Unavailable):
-                await self._store.run(keep_answer(self._settings, found.run, retain_s))
+        return await self._cached.find(Lookup(placing, terms.cached == "texts", self._retain_s(terms)))
 
     async def _store_request(self, checked: CheckedRequest) -> Submitted:
         """The store's reply, after uploading the pictures that it asks for."""
@@ -370,39 +322,12 @@ def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pix
     )
 
 
-def _trace(job: JobView, shared: str) -> None:
-    """Note a job on the request's trace, with a link to an earlier request that computes it."""
-    attributes = {
-        "sightline.job.id": job.id,
-        "gen_ai.request.model": job.model,
-        "sightline.cache": job.cache or "",
-    }
-    traces.set_attributes(attributes)
-    traces.link(shared)
-
-
-def _log(answer: CachedAnswer, usage: Usage) -> None:
-    """What a courier logs of a job that ended."""
-    if log.isEnabledFor(logging.INFO):
-        log.info(
-            "cached answer",
-            extra=fields(
-                model=answer.model,
-                caller=answer.caller,
-                priority=answer.priority,
-                cache=answer.cache,
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-            ),
-        )
-
-
 def _unexpired(reply: Submitted, job: JobView) -> JobView:
     """The job of a reply, noted on the request's trace.
 
     Raises CallerError `result_expired` where its result is no longer kept.
     """
-    _trace(job, reply.trace)
+    trace(job, reply.trace)
     if job.expired:
         raise idempotency_error("expired")
     return job

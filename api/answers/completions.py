@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from fastapi import Request
 from pydantic_core import to_json
@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from api.admission.headers import SyncHeaders
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.event_stream import answer_stream, follow_answer, without_texts
-from api.answers.sync import SyncCall, ended_job, result_of
+from api.answers.sync import SyncCall, answer_again, ended_job, result_of
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.openai.chat import (
@@ -24,12 +24,14 @@ from api.dialects.openai.chat import (
 )
 from api.dialects.openai.completions import TextChunkWriter, TextCompletion, to_text_completion
 from api.dialects.openai.usage import RunningUsage
+from api.server.body import Received
 from api.server.reply import reply_of
 from api.server.route import Json
 from api.server.sse import DONE, EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import JobView
 from shared.offload import offload_if_large
+from shared.request import Request as CanonicalRequest
 
 Answer = TypeVar("Answer")
 Chunk = TypeVar("Chunk")
@@ -50,36 +52,66 @@ TEXT = AnswerFormat[TextCompletion, TextCompletion](to_text_completion, TextChun
 async def complete(
     http: Request,
     headers: SyncHeaders,
-    completion: Completion,
+    body: Received[Completion],
     format: AnswerFormat[Answer, Chunk],
     *,
     path_id: str | None = None,
 ) -> Json[Answer] | EventStream[Chunk]:
-    """`path_id` is the model that the path names, used where the body names none.
+    """`path_id` is the model that the path names, used where the body names none."""
+    repeated = await answer_again(http, body.raw)
+    if repeated is not None:
+        call, answer, asked = repeated
+        jobs: list[JobView] = [answer]
+    else:
+        completion = await body.parsed()
+        call = SyncCall(http, _terms(http, headers, completion, hugging_face=path_id is not None))
+        asked = _asked(completion)
+        jobs = await call.submit(_checked(http, completion, path_id))
+        call.remember(body.raw, jobs[0], asked)
+    if asked.stream:
+        job = without_texts(jobs[0])
+        writer = format.writer(job, usage=asked.include_usage, calls=asked.must_call)
+        return answer_stream(call, job, _blocks(call, job, asked, writer))
+    job = await call.answer(jobs)
+    return await offload_if_large(
+        lambda: Json(format.to_answer(job, job.model, job.created_ms // 1000)), job.bytes
+    )
 
-    Empties the completion's requests: their pictures may be large, and the answer may take minutes.
+
+class Asked(NamedTuple):
+    """What of a completion its answer depends on, beside the requests."""
+
+    stream: bool
+    include_usage: bool
+    running_usage: bool
+    choices: int
+    must_call: bool
+
+
+def _asked(completion: Completion) -> Asked:
+    first = completion.request
+    must_call = first.tools is not None and first.tools.required
+    usage = completion.include_usage, completion.running_usage
+    return Asked(completion.stream, *usage, first.parameters.n or 1, must_call)
+
+
+def _checked(http: Request, completion: Completion, path_id: str | None) -> list[CanonicalRequest]:
+    """The requests with their model's id, taken out of the completion: their pictures may be large, and the
+    answer may take minutes.
+
+    Raises CallerError `invalid_request`, `model_not_found`.
     """
     context, requests = context_of(http), completion.requests
     if len(requests) > (limit := context.settings.api.prompts_limit):
         message = f"`prompt` takes up to {limit} texts; send the others in another call."
         raise CallerError("invalid_request", message, param="prompt")
     model = context.models.recall(requests[0].model, path_id=path_id)
-    if requests[0].model != model.id:
-        requests[:] = [request.model_copy(update={"model": model.id}) for request in requests]
-    choices, tools = requests[0].parameters.n or 1, requests[0].tools
-    call = SyncCall(http, _terms(http, headers, completion, hugging_face=path_id is not None))
-    jobs = await call.submit(requests)
+    taken = [
+        request if request.model == model.id else request.model_copy(update={"model": model.id})
+        for request in requests
+    ]
     requests.clear()
-    if completion.stream:
-        job = without_texts(jobs[0])
-        must_call = tools is not None and tools.required
-        writer = format.writer(job, usage=completion.include_usage, calls=must_call)
-        blocks = _blocks(call, job, choices, writer, running_usage=completion.running_usage)
-        return answer_stream(call, job, blocks)
-    job = await call.answer(jobs)
-    return await offload_if_large(
-        lambda: Json(format.to_answer(job, model.id, job.created_ms // 1000)), job.bytes
-    )
+    return taken
 
 
 def _terms(http: Request, headers: SyncHeaders, completion: Completion, *, hugging_face: bool) -> Terms:
@@ -98,14 +130,12 @@ def _terms(http: Request, headers: SyncHeaders, completion: Completion, *, huggi
 async def _blocks(
     call: SyncCall,
     job: JobView,
-    choices: int,
+    asked: Asked,
     writer: ChunkWriter[Chunk],
-    *,
-    running_usage: bool,
 ) -> AsyncGenerator[bytes]:
     # Held back until the first event: until then an error still has its own HTTP status.
-    opening = writer.opening(choices)
-    counter = RunningUsage(opening) if running_usage else None
+    opening = writer.opening(asked.choices)
+    counter = RunningUsage(opening) if asked.running_usage else None
     async with aclosing(follow_answer(call, job)) as events:
         async for event in events:
             if isinstance(event, str):

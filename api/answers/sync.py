@@ -1,6 +1,7 @@
 """Calls whose answer is the result of their jobs: submit, wait for the end, cancel if the caller leaves."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from fastapi import Request as HttpRequest
 from starlette.requests import ClientDisconnect
 
+from api.admission.cached_answers import CachedAnswer
 from api.admission.headers import Preferences
 from api.admission.readiness import model_failed
 from api.admission.submission import Terms
@@ -20,7 +22,7 @@ from api.server.errors import from_job
 from api.server.middleware import disconnected
 from api.server.reply import reply_of
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
-from shared.job import CachedAnswer, CacheWord, JobView
+from shared.job import CacheWord, JobView
 from shared.request import Request
 from shared.result import Result, Usage
 
@@ -28,6 +30,8 @@ T = TypeVar("T")
 
 MOST_NAMED = 50
 """Job ids in one answer's headers: under 2 KiB, because proxies take a head of one page (nginx: 4 KiB)."""
+MOST_REPEATED = 2**20
+"""Bytes of a body that is compared with those of earlier calls."""
 WORST_FIRST: tuple[CacheWord, ...] = ("BYPASS", "MISS", "COALESCED", "HIT")
 
 
@@ -67,6 +71,11 @@ class SyncCall:
             await reservation.release()
         set_job_headers(self.http, *jobs)
         return jobs
+
+    def remember(self, raw: bytes, job: JobView, asked: Any) -> None:
+        """Remember what this call asked, by its body, if a repeat gets its answer from the cache."""
+        if len(raw) <= MOST_REPEATED:
+            self.context.cached_answers.remember(_key(self.http, raw), job, (self._terms, asked))
 
     async def answer(self, jobs: Sequence[JobView]) -> JobView:
         """The jobs merged into one, once all have succeeded.
@@ -122,6 +131,25 @@ class SyncCall:
             await asyncio.gather(*tasks)
         finally:
             await cancel_all(tasks)
+
+
+async def answer_again(http: HttpRequest, raw: bytes) -> tuple[SyncCall, JobView, Any] | None:
+    """The answer of a call that repeats another, and what that asked. Raises Unavailable."""
+    if len(raw) > MOST_REPEATED or "idempotency-key" in http.headers:
+        return None
+    found = await context_of(http).cached_answers.find_again(_key(http, raw))
+    if found is None:
+        return None
+    answer, (terms, asked) = found
+    set_job_headers(http, answer)
+    return SyncCall(http, terms), answer, asked
+
+
+def _key(http: HttpRequest, raw: bytes) -> bytes:
+    """Of all that a synchronous call asks."""
+    headers = (http.headers.get(name, "") for name in ("x-use-cache", "prefer", "content-type"))
+    words = "\n".join((caller_of(http).id, http.scope["path"], *headers))
+    return hashlib.sha256(b"%s\n\n%s" % (words.encode(), raw)).digest()
 
 
 async def submit(http: HttpRequest, request: Request, terms: Terms) -> JobView:

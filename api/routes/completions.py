@@ -14,13 +14,17 @@ from api.dialects.openai.chat import (
     from_chat,
 )
 from api.dialects.openai.completions import CompletionBody, TextCompletion, from_completion
+from api.dialects.strict_json import parse
 from api.openapi import examples
 from api.openapi.responses import CHAT_ANSWER, TEXT_ANSWER, body_example, refusals
-from api.server.route import Json, ServiceRoute, json_body
+from api.server.body import Received
+from api.server.route import Json, ServiceRoute, raw_body
 from api.server.sse import EventStream
 
-ChatCall = Annotated[Completion, json_body(ChatBody, from_chat)]
-TextCall = Annotated[Completion, json_body(CompletionBody, from_completion)]
+ChatCall = Annotated[Received[Completion], raw_body(ChatBody, lambda raw, _: from_chat(parse(raw)))]
+TextCall = Annotated[
+    Received[Completion], raw_body(CompletionBody, lambda raw, _: from_completion(parse(raw)))
+]
 
 router = APIRouter(
     route_class=ServiceRoute,

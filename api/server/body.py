@@ -11,7 +11,7 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -42,6 +42,19 @@ async def read_json(request: Request, read: Callable[[Any], T], *, optional: boo
         body = b"{}"
     caller = reply_of(request).reservation.caller
     return await parse_body(caller, body, lambda raw: read(strict_json.parse(raw)))
+
+
+class Received(Generic[T]):
+    """A body as it came, for a handler that may know what is in it; `read` makes something of its bytes."""
+
+    def __init__(self, raw: bytes, caller: str, read: Callable[[bytes], T]) -> None:
+        self.raw = raw
+        self._caller = caller
+        self._read = read
+
+    async def parsed(self) -> T:
+        """Raises what `read` raises."""
+        return await parse_body(self._caller, self.raw, self._read)
 
 
 async def read_body(request: Request) -> bytes:

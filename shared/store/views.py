@@ -105,16 +105,20 @@ def _number(facts: dict[str, Any], name: str) -> float | None:
     return float(facts[name]) if name in facts else None
 
 
-def job(reply: list[Any] | None) -> JobView | None:
-    """The reply of `view`."""
+def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobView | None:
+    """The reply of `view`; on a page `lanes` has what is known of each."""
     if not reply:
         return None
-    job_id, *texts, result, origin, lane_fields, hook, deliveries = reply
-    facts = lane(lane_fields) if lane_fields else None
+    job_id, created, changed, *texts = reply[:6]
+    result, origin, place, *hook = reply[6:]
+    fields = record((created, changed))
+    facts = lane(place) if isinstance(place, list) else None
+    if isinstance(place, int):
+        facts = replace((lanes or {})[fields["model_lane"]], ahead=place)
     answer = read_result(result, origin) if result else None
-    computed = _run(texts[2:])
-    job = _view(job_id, ended_with(record(texts[:2]), computed), computed, facts, answer, len(result))
-    return replace(job, hook=_hook(pairs(hook), deliveries)) if hook else job
+    computed = _run(texts)
+    job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
+    return replace(job, hook=_hook(*hook)) if hook else job
 
 
 def record(texts: Iterable[str]) -> Record:
@@ -255,9 +259,10 @@ def _attempt(raw: Record) -> Attempt:
     )
 
 
-def _hook(hook: dict[str, str], deliveries: list[str]) -> Hook:
+def _hook(fields: list[str | None], deliveries: list[str]) -> Hook:
+    url, events, delivered = fields
     tries = tuple(map(delivery, deliveries))
-    return Hook(hook["url"], tuple(hook["events"].split()), tries, integer(hook, "delivered"))
+    return Hook(str(url), tuple(str(events).split()), tries, int(delivered) if delivered else None)
 
 
 def delivery(row: str) -> Delivery:

@@ -2,11 +2,17 @@
 
 import json
 import logging
+import time
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
+from api.admission.cached_answers import REMEMBERED_S
+from api.server.body import parse_body
+from shared.errors import CallerError
+from shared.models import Models
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
@@ -19,6 +25,7 @@ MODEL = "sightline/tiny"
 QUESTION = "What is this?"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "seed": 1}
 CHATS = "/v1/chat/completions"
+CHAT_AS_RAW = {"inputs": QUESTION, "parameters": {"seed": 1}}
 ROUTES = {
     "chat": (CHATS, CHAT),
     "text": ("/v1/completions", {"model": MODEL, "prompt": QUESTION, "seed": 1}),
@@ -194,3 +201,80 @@ async def test_an_answer_that_is_asked_for_lives_on(stage: Stage) -> None:
     async with client_of(stage.app) as http:
         await http.post(CHATS, json=CHAT)
     assert client.ttl(run) > 0.99 * life_s
+
+
+@pytest.fixture
+async def repeated(stage: Stage) -> Stage:
+    """CHAT and a raw call got cached answers twice, so that they are known by their bytes."""
+    await computed(stage, CHAT)
+    async with client_of(stage.app) as client:
+        for _ in range(2):
+            assert (await client.post(CHATS, json=CHAT)).headers["x-cache"] == "HIT"
+            assert (await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW)).headers["x-cache"] == "HIT"
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(CHAT, {"x_use_cache": "false"}), (CHAT | {"seed": 2}, {})],
+    ids=["fresh", "seed"],
+)
+async def test_a_call_that_asks_something_else_is_computed(
+    repeated: Stage, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    call = posted(repeated.app, body, **headers)
+
+    async def waits() -> bool:
+        return not repeated.hand.idle()
+
+    await until_async(waits, 60)
+    call.hang_up()
+    await call.finish()
+
+
+@pytest.mark.parametrize("headers", [{"prefer": "respond-async"}, {"idempotency-key": "k"}])
+async def test_a_repeated_call_that_asks_for_a_job_gets_one(repeated: Stage, headers: dict[str, str]) -> None:
+    async with client_of(repeated.app) as client:
+        before = (await client.get("/v1/jobs")).json()["data"]
+        await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW, headers=headers)
+        after = (await client.get("/v1/jobs")).json()["data"]
+    assert len(after) == len(before) + 1
+
+
+async def test_a_repeated_call_gets_no_answer_that_was_deleted_meanwhile(repeated: Stage) -> None:
+    async with client_of(repeated.app) as client:
+        job = (await client.post(CHATS, json=CHAT)).headers["x-job-id"]
+        await client.delete(f"/v1/jobs/{job}")
+    assert await computed(repeated, CHAT) != job
+
+
+async def test_a_repeated_call_finds_no_model_that_was_removed_meanwhile(
+    repeated: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = CallerError("model_not_found", "It was removed.")
+    monkeypatch.setattr(Models, "resolve", Mock(side_effect=gone))
+    async with client_of(repeated.app) as client:
+        reply = await client.post(CHATS, json=CHAT)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_a_repeated_call_is_read_again_after_some_seconds(
+    repeated: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr("api.server.body.parse_body", _spied(read))
+    async with client_of(repeated.app) as client:
+        await client.post(CHATS, json=CHAT)
+        assert read == []
+        now = time.monotonic()
+        monkeypatch.setattr("api.admission.cached_answers.time.monotonic", lambda: now + REMEMBERED_S + 1)
+        await client.post(CHATS, json=CHAT)
+    assert len(read) == 1
+
+
+def _spied(read: list[bytes]) -> Any:
+    async def parse(caller: str, body: bytes, make: Any) -> Any:
+        read.append(body)
+        return await parse_body(caller, body, make)
+
+    return parse

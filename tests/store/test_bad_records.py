@@ -76,6 +76,22 @@ def test_a_spoilt_run_s_jobs_can_be_read_and_cancelled(records: Records, spoil: 
     assert records.view(job.id).ended
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [*FAULTS.values(), lambda records, id: records.change(id, metadata=None)],
+    ids=[*FAULTS, "no metadata"],
+)
+def test_a_page_lists_the_others(records: Records, spoil: Spoil) -> None:
+    good = {records.submit(text).id for text in ("one", "two")}
+    bad = records.submit("three").id
+    spoil(records, bad)
+    for page in (records.listed(), records.listed(status="queued")):
+        assert page is not None
+        assert {view.id for view in page.views} == good
+    records.audit()
+    assert bad in records.client.hgetall("sl4:bad")
+
+
 def test_a_record_set_aside_is_counted_until_it_is_forgotten(records: Records) -> None:
     bad = str(records.submit().run_id)
     records.client.hset(f"sl4:{bad}", "r", "{")

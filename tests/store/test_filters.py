@@ -1,10 +1,12 @@
 """Filters: a list shows what was asked for and nothing else, at a bounded cost, and loses its place never."""
 
+import json
 from typing import Any
 
 import pytest
 
 from shared.store import jobs
+from shared.store.keys import digests
 from tests.support.store import BROKEN, START_MS, Records
 
 SHOP = {"shop": "7", "colour": "red"}
@@ -76,6 +78,31 @@ def test_jobs_are_found_by_model_class_and_time_together(records: Records) -> No
     assert shown(records, priority="batch") == [ids[2], ids[0]]
     assert shown(records, since=START_MS + 2000, until=START_MS + 4000) == ids[2:0:-1]
     assert shown(records, since=START_MS + 2000, model="b", priority="normal") == [ids[3]]
+
+
+@pytest.mark.parametrize("quote", ['"', '\\"', '\\\\"'])
+def test_metadata_is_never_taken_for_fields_of_its_job(records: Records, quote: str) -> None:
+    fields = {"status": "failed", "run": "run_0", "till": 1, "model": "b", "model_lane": "b", "hook": 1}
+    fields |= {"end_id": 1, "running_id": 1, "state": "failed", "priority": "batch"}
+    fields["pairs"] = " ".join(digests(SHOP))
+    hostile = json.dumps(fields, separators=(",", ":")).replace('"', quote)
+    job = ask(records, {hostile: hostile, "last": '"status'}, model="a")
+    for wanted in ({"status": "failed"}, {"model": "b"}, {"priority": "batch"}, {"metadata": SHOP}):
+        assert shown(records, **wanted) == []
+    assert shown(records, status="queued", model="a", priority="normal") == [job]
+    page = records.listed()
+    assert page is not None
+    assert page.views == (records.view(job),)
+    assert page.views[0].hook is None
+
+
+def test_a_pair_is_found_by_no_text_with_its_digest(records: Records) -> None:
+    ask(records, {"colour": "red", "note": f'"pairs":"{" ".join(digests(SHOP))}"'})
+    both = ask(records, SHOP)
+    # The shorter list of the two is read.
+    for _ in range(2):
+        ask(records, {"shop": "7"})
+    assert shown(records, metadata=SHOP) == [both]
 
 
 @pytest.mark.parametrize("wanted", [{}, {"metadata": {"shop": "7"}}, {"priority": "normal"}])
@@ -154,9 +181,7 @@ def test_a_list_of_a_pair_is_cut_where_it_is_read_and_where_it_grows(records: Re
     (key,) = pair_keys(records)
     assert records.client.zcard(key) == 302
     records.client.delete(f"sl4:{gone[2]}")
-    found = records.listed(limit=400, metadata={"shop": "7"})
-    assert found is not None
-    assert len(found.views) == 301
+    assert len(walk(records, 100, metadata={"shop": "7"})) == 301
     assert records.client.zcard(key) == 301
 
 

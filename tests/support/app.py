@@ -8,6 +8,7 @@ from typing import Any, cast
 import httpx
 from asgi_lifespan import LifespanManager
 
+from api.admission.cached_answers import CachedAnswers
 from api.admission.forecast import Forecaster
 from api.app import create_app
 from api.auth.api_keys import Keyring
@@ -76,6 +77,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             models=MODELS,
             serving=LiveModels(MODELS, store),
             submission=desk,
+            cached_answers=CachedAnswers(settings, MODELS, store),
             forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
             waiting=desk,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from api.admission.cached_answers import CachedAnswers
 from api.admission.submission import Submission
 from api.batches.lease import BatchContext, LeasedBatch
 from api.batches.runner import BatchTurn
@@ -43,7 +44,16 @@ class Shop:
         """What a new API process works on batches with."""
         headroom = Headroom(store, self.settings.redis.full_at)
         files = Files(self.settings, store, self.blobs, headroom)
-        submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, headroom)
+        submission = Submission(
+            self.settings,
+            MODELS,
+            store,
+            self.nudger,
+            self.blobs,
+            files,
+            headroom,
+            CachedAnswers(self.settings, MODELS, store),
+        )
         return BatchContext(self.settings, store, self.blobs, FileWriter(store, self.blobs), submission)
 
     async def begin(self, lines: list[Any]) -> None:

@@ -229,7 +229,7 @@ local function known_key()
     return { 'mismatch' }
   end
   local job = read(found[2])
-  return job and { 'known', Jobs.view(job) } or { found[3] and 'purged' or 'expired' }
+  return job and { 'known', Jobs.view(job.id) } or { found[3] and 'purged' or 'expired' }
 end
 
 -- The lists in which a job stands: jobs:<caller>, and pair:<caller>:<digest> for each pair of its metadata, zsets by creation.
@@ -341,7 +341,7 @@ hot('submit', 'job run caller model lane priority hash key blobs cost# rows# roo
   .. 'retain_s# unstored request_id trace line sent uploaded spare#', {}, function()
   Upkeep.notice_gap()
   local before = read(a.job)
-  local earlier = before and { 'known', Jobs.view(before) } or known_key()
+  local earlier = before and { 'known', Jobs.view(before.id) } or known_key()
   local line = a.line and cjson.decode(a.line)
   if earlier then
     return earlier
@@ -383,7 +383,7 @@ hot('submit', 'job run caller model lane priority hash key blobs cost# rows# roo
     Runs.schedule_deadline(job)
   end
   local shared = hit or run
-  return { word or 'known', Jobs.view(job), shared and shared.trace or '' }
+  return { word or 'known', Jobs.view(job.id), shared and shared.trace or '' }
 end)
 
 -- What a job has only while it waits in intake.

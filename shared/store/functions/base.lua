@@ -97,66 +97,83 @@ local function fault(id, found, record)
 end
 
 -- One table of what a record was created with and what has changed; only changes are in the table itself.
-local function parsed(id, r, s, t)
-  local created, changes, progress = decoded(r or ''), decoded(s or '{}'), decoded(t or '{}')
+local function parsed(id, json)
+  local created = decoded(json[1])
+  local changes, progress = json[2] == '' and {} or decoded(json[2]), json[3] == '' and {} or decoded(json[3])
   if created and changes and progress then
     created.id, created.t, created.queued_at = id, progress, created.queued_at or created.created
     return setmetatable(changes, { __index = created })
   end
 end
 
+-- Reads a record's JSON texts, and the fields asked for behind them. What the call knows of it already stays.
+local function fetch(id, ...)
+  local found = redis.pcall('HMGET', P .. id, 'r', 's', 't', ...)
+  if found[1] and not memo.json[id] then
+    memo.json[id] = { found[1], found[2] or '', found[3] or '' }
+  end
+  return found
+end
+
 -- A record as it is stored: a table of its fields, the same one for whoever asks in this call, with its `id` and its
 -- progress `t`; and the texts asked for. nil where there is none, or none that can be read.
 local function stored(id, ...)
-  local record = memo.records[id]
-  if record == nil or ... then
-    local found = redis.pcall('HMGET', P .. id, 'r', 's', 't', 'm', ...)
-    if record == nil then
-      local exists = found.err or found[1] or found[2]
-      record = exists and not found.err and parsed(id, found[1], found[2], found[3])
-      local why = exists and fault(id, found, record)
-      if why then
-        set_aside(id, why)
-        record = false
-      end
-      record = record or false
-      memo.json[id], memo.charges[id] = { found[1], found[2] or '', found[3] or '' }, found[4]
-      memo.records[id] = record
-    end
-    if record and ... then
-      return record, unpack(found, 5, 4 + select('#', ...))
-    end
+  local record, found = memo.records[id], {}
+  if ... or record == nil and not memo.json[id] then
+    found = fetch(id, 'm', ...)
+    memo.charges[id] = memo.charges[id] or found[4]
   end
-  return record or nil
+  if record == nil then
+    local json = memo.json[id]
+    record = json and parsed(id, json)
+    local why = (json or found.err or found[2]) and fault(id, found, record)
+    if why then
+      set_aside(id, why)
+    end
+    record = not why and record or false
+    memo.records[id] = record
+  end
+  if record then
+    return record, unpack(found, 5)
+  end
+  return nil
+end
+
+local function visible(record, ...)
+  if record and not (record.till and now >= record.till) then
+    return record, ...
+  end
 end
 
 -- The same for whoever sees it no longer than promised: the log of ends reads records for longer than that.
 local function read(id, ...)
-  local found = { stored(id, ...) }
-  if found[1] and not (found[1].till and now >= found[1].till) then
-    return unpack(found, 1, 1 + select('#', ...))
+  return visible(stored(id, ...))
+end
+
+-- Fields of a record by their names as JSON writes them ("name":), without decoding it: within a value quotes are escaped, so
+-- that only a name stands between two quotes and a colon. The text with a field, and where its value begins; else nil.
+local function value_at(json, name)
+  for part = 2, 1, -1 do
+    local _, colon = string.find(json[part], name, 1, true)
+    if colon then
+      return json[part], colon + 1
+    end
   end
 end
 
--- The JSON texts {r, s, t} of a record, as they were read or written last.
-local function json_of(record)
-  return memo.json[record.id]
+-- The field's value, a word or number.
+local function field_of(json, name)
+  local text, from = value_at(json, name)
+  return text and string.match(text, '^"?([^",}]*)', from)
 end
 
--- The same without a look into them, and the texts asked for; nil where there is none, or it is seen no longer.
+-- The JSON texts {r, s, t} of a record that is seen, without a look into them, and up to two texts asked for.
 local function read_raw(id, ...)
-  if memo.records[id] ~= nil then
-    local found = { read(id, ...) }
-    return found[1] and json_of(found[1]), unpack(found, 2, 1 + select('#', ...))
-  end
-  local found = redis.pcall('HMGET', P .. id, 'r', 's', 't', ...)
-  if found.err or not found[1] then
-    return nil
-  end
-  local json = { found[1], found[2] or '', found[3] or '' }
-  local till = string.match(json[2], '"till":(%d+)') or string.match(json[1], '"till":(%d+)')
-  if not (till and now >= tonumber(till)) then
-    return json, unpack(found, 4, 3 + select('#', ...))
+  local found = memo.json[id] and not ... and {} or fetch(id, ...)
+  local json = memo.records[id] ~= false and memo.json[id]
+  local till = json and field_of(json, '"till":')
+  if json and not (till and now >= tonumber(till)) then
+    return json, found[4], found[5]
   end
 end
 
@@ -272,34 +289,27 @@ local function transition(name, flags, body)
   end)
 end
 
--- Arguments by name: `places` of the function's names in its `values`; that of a number is negative.
-local places, values
-local arguments = { __index = function(own, name)
-  local place = places[name]
-  local value = place and values[math.abs(place)]
-  if value and value ~= '' then
-    own[name] = place < 0 and tonumber(value) or value
-    return own[name]
-  end
-end }
-
 -- The same for functions that every job passes: {settings, arguments in the order of their names, text}, where '' is absent and
 -- a name with # a number. A test's clock comes as a key: <prefix><Unix ms>.
 local function hot(name, names, flags, body)
-  local own
+  local words, numeric
   register(name, flags, function(keys, argv)
     set_up(flags, argv[1])
     now = keys[1] and tonumber(string.sub(keys[1], #P + 1)) or clock()
-    if not own then
-      own = {}
-      local place = 1
+    if not words then
+      words, numeric = {}, {}
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
-        place = place + 1
-        own[word] = number == '#' and -place or place
+        table.insert(words, word)
+        numeric[word] = number == '#'
       end
     end
-    places, values = own, argv
-    a, text = setmetatable({}, arguments), argv[#argv]
+    a, text = {}, argv[#argv]
+    for place = 1, #words do
+      local word, value = words[place], argv[place + 1]
+      if value ~= '' then
+        a[word] = numeric[word] and tonumber(value) or value
+      end
+    end
     return finished(pcall(body))
   end)
 end

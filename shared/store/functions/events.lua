@@ -40,8 +40,8 @@ end
 -- Appends an event to a run's stream.
 function Events.emit(run, kind, data)
   local id = Events.number(run, kind)
-  call('XADD', P .. run.id .. ':events', id .. '-0', 'type', kind, 'data', data, 'at', now)
-  run.t.streamed, run.t.wrote = 1, (run.t.wrote or 0) + #data + EVENT_BYTES
+  call('XADD', P .. run.id .. ':events', string.format('%d-0', id), 'type', kind, 'data', data, 'at', now)
+  run.t.streamed, run.t.wrote = true, (run.t.wrote or 0) + #data + EVENT_BYTES
 end
 
 -- Whether a piece {start, size, choice (of several answers)} follows on what a run has published: `new`, `known` (it is
@@ -57,7 +57,7 @@ function Events.follows(run, piece)
     return nil
   end
   if (t.chars or 0) == 0 and not t.first then
-    t.first, t.unread = now, 1
+    t.first, t.unread = now, true
   end
   t.chars = (t.chars or 0) + piece.size
   if own then
@@ -159,7 +159,7 @@ local function follow()
     local id = string.format('%.0f-0', a.after)
     before = a.after > 0 and call('XRANGE', P .. run.id .. ':events', id, id) or {}
   end
-  local json, run_json = json_of(job), run and json_of(run) or { '', '', '' }
+  local json, run_json = memo.json[job.id], run and memo.json[run.id] or { '', '', '' }
   return { json[1], json[2], run_json[1], run_json[2], run_json[3], rest or '', entries, whole, before }
 end
 

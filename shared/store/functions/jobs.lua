@@ -13,31 +13,34 @@ function Jobs.ahead_of(lane, work)
   return memo.ahead[work.id]
 end
 
--- {job, its record's r and s, its run's r, s and t, result, origin, facts of its lane, its webhook (never its secret),
--- deliveries}; '' where there is none. `bare` = without the answer, which may be hundreds of times the rest.
-function Jobs.view(job, bare)
-  local run_json, result, origin, lane = nil, nil, nil, ''
-  if job.run and not bare and not is_new(job.run) then
-    run_json, result, origin = read_raw(job.run, 'result', 'origin')
-  elseif job.run then
-    run_json = read_raw(job.run)
+-- {job, its record's r and s, its run's r, s and t, result, origin, facts of its lane}, '' where there is none; where it has a
+-- webhook, its url, events and when it was called (never its secret), and the deliveries. `bare` = without the answer, which
+-- may be hundreds of times the rest. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces
+-- are begun before the job's. The job was read in this call.
+function Jobs.view(id, bare, lanes)
+  local json, run_json, result, origin, lane = memo.json[id], nil, nil, nil, ''
+  local run = field_of(json, '"run":')
+  if run and not bare and not is_new(run) then
+    run_json, result, origin = read_raw(run, 'result', 'origin')
+  elseif run then
+    run_json = read_raw(run)
   end
-  if not job.status and not (run_json and string.find(run_json[2], '"end_id":', 1, true)) then
-    local run = job.run and read(job.run)
-    local own = Lanes.of(job.model_lane)
-    lane = Lanes.view(own, Jobs.ahead_of(own, run or not job.run and job.lane == own.name and job))
-  end
-  local hook, deliveries = '', ''
-  if job.hook then
-    hook = {}
-    for name, value in pairs(fields_at(P .. job.id .. ':hook', { 'url', 'events', 'delivered' })) do
-      add(hook, name, value)
+  if not value_at(json, '"status":') and not (run_json and value_at(run_json, '"end_id":')) then
+    local own = Lanes.of(field_of(json, '"model_lane":'))
+    local ahead = Jobs.ahead_of(own, run_json and field_of(run_json, '"state":') == 'queued' and read(run))
+    lane = lanes and ahead or Lanes.view(own, ahead)
+    if lanes and not lanes[own.name] then
+      lanes[own.name] = true
+      table.insert(lanes, { own.name, Lanes.view(own) })
     end
-    deliveries = call('LRANGE', P .. job.id .. ':deliveries', 0, -1)
   end
-  local json = json_of(job)
   run_json = run_json or { '', '', '' }
-  return { job.id, json[1], json[2], run_json[1], run_json[2], run_json[3], result or '', origin or '', lane, hook, deliveries }
+  local view = { id, json[1], json[2], run_json[1], run_json[2], run_json[3], result or '', origin or '', lane }
+  local hook = string.find(json[1], '"hook":', 1, true) and call('HMGET', P .. id .. ':hook', 'url', 'events', 'delivered')
+  if hook and hook[1] then
+    view[10], view[11] = hook, call('LRANGE', P .. id .. ':deliveries', 0, -1)
+  end
+  return view
 end
 
 -- Takes out of a list those of some jobs whose records are gone. One that this call creates is not written yet.
@@ -61,23 +64,29 @@ end
 -- Reads one job; nil where the caller has no such job.
 hot('view', 'job caller', { 'no-writes' }, function()
   local job = owned(a.job, a.caller)
-  return job and Jobs.view(job)
+  return job and Jobs.view(job.id)
 end)
 
--- Whether a job is wanted by the page's filter.
-local function wanted(job)
+-- A job's status, which is its run's where the job's own end is not written yet.
+local function status_of(json)
+  local status = field_of(json, '"status":')
+  local id = not status and field_of(json, '"run":')
+  local run = id and read_raw(id)
+  if run and value_at(run, '"end_id":') then
+    return field_of(run, '"state":')
+  end
+  return status or run and value_at(run, '"started":') and 'running' or 'queued'
+end
+
+-- Whether a job is wanted by the page's filter. Many may be looked at for a page, so none is decoded.
+local function wanted(json)
   for digest in string.gmatch(a.pairs or '', '%S+') do
-    if not string.find(job.pairs or '', digest, 1, true) then
+    if not string.find(json[1], '"pairs":"[%x ]*' .. digest) then
       return false
     end
   end
-  local status = job.status
-  if a.status and not status then
-    local run = job.run and read(job.run)
-    status = run and (run.ended and run.state or run.started and 'running') or 'queued'
-  end
-  return (not a.model or a.model == job.model) and (not a.priority or a.priority == job.priority)
-    and (not a.status or a.status == status)
+  return (not a.model or string.find(json[1], '"model":' .. cjson.encode(a.model), 1, true))
+    and (not a.priority or a.priority == field_of(json, '"priority":')) and (not a.status or a.status == status_of(json))
 end
 
 -- The moment and id of a cursor or job. A cursor names the last job that was looked at, which may be gone by now.
@@ -110,8 +119,8 @@ end
 -- Jobs read from a list at once.
 local STEP = 100
 
--- Walks over a list from a rank on; `put` takes a job's record, and returns false where there is no room. Returns the cursor
--- after the last job taken where another follows, or after the last looked at; '' at the end.
+-- Walks over a list from a rank on; `put` takes a job that was read, and returns false where there is no room. Returns the
+-- cursor after the last job taken where another follows, or after the last looked at; '' at the end.
 local function walk(source, from, put)
   local ending, kept, seen, looked, gone = call('ZCOUNT', source, a.since or '-inf', '+inf'), '', '', 0, {}
   local function ended(cursor)
@@ -121,19 +130,21 @@ local function walk(source, from, put)
     end
     return cursor
   end
+  local filtered = a.pairs or a.model or a.priority or a.status
   while from < ending do
     local found = call('ZREVRANGE', source, from, math.min(from + STEP, ending) - 1, 'WITHSCORES')
     for i = 1, #found, 2 do
       if looked == a.look then
         return ended(seen)
       end
-      local job = stored(found[i])
-      if not job then
-        table.insert(gone, found[i])
-      end
-      seen, looked, from = found[i + 1] .. '-' .. found[i], looked + 1, from + 1
-      if job and not (job.till and now >= job.till) and wanted(job) then
-        if not put(job) then
+      local id = found[i]
+      local json = read_raw(id)
+      seen, looked, from = found[i + 1] .. '-' .. id, looked + 1, from + 1
+      if not (json and string.find(json[1], '"model_lane":', 1, true)) then
+        -- It is gone, seen no longer, or cannot be read.
+        table.insert(gone, not stored(id) and id or nil)
+      elseif not filtered or wanted(json) then
+        if not put(id) then
           return ended(kept)
         end
         kept = seen
@@ -146,9 +157,10 @@ end
 -- Reads a page of a caller's jobs, newest first: `after` (a job's id or a cursor, absent = from the newest), limit, `look` (jobs
 -- looked at for one page at most), `bytes` (of records on one page at most, unless it has one job), bare (without answers), and
 -- the filter: status, model, priority, since and till (Unix ms, created then or later, created before), pairs (digests of
--- metadata). Returns {{view, …}, cursor of the next page or '', bytes}, nil where `after` is no cursor and none of the caller's.
+-- metadata). Returns {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil where `after` is no cursor
+-- and none of the caller's.
 hot('jobs', 'caller after limit# look# bytes# bare status model priority since# till# pairs', { 'allow-oom' }, function()
-  local source, from, views, bytes = shortest_list(), 0, {}, 0
+  local source, from, views, lanes, bytes = shortest_list(), 0, {}, {}, 0
   if a.after then
     local created, job = place_of(a.after)
     if not created then
@@ -159,9 +171,9 @@ hot('jobs', 'caller after limit# look# bytes# bare status model priority since# 
   if a.till then
     from = math.max(from, call('ZCOUNT', source, a.till, '+inf'))
   end
-  local cursor = walk(source, from, function(job)
-    local view = #views < a.limit and Jobs.view(job, a.bare)
-    local more = view and #table.concat(view, '', 2, 8)
+  local cursor = walk(source, from, function(id)
+    local view = #views < a.limit and Jobs.view(id, a.bare, lanes)
+    local more = view and #view[2] + #view[3] + #view[4] + #view[5] + #view[6] + #view[7] + #view[8]
     if not view or #views > 0 and bytes + more > a.bytes then
       return false
     end
@@ -169,7 +181,7 @@ hot('jobs', 'caller after limit# look# bytes# bare status model priority since# 
     bytes = bytes + more
     return true
   end)
-  return { views, cursor, bytes }
+  return { views, cursor, bytes, lanes }
 end)
 
 -- Cancels a caller's job: it leaves its run, and the last job to leave ends the run. Returns the view, nil where the caller has no
@@ -180,7 +192,7 @@ transition('cancel', { 'allow-oom' }, function()
     return nil
   end
   Runs.leave(job, 'cancelled', nil)
-  return Jobs.view(job)
+  return Jobs.view(job.id)
 end)
 
 -- For so long a repeat, whose first reply was lost, gets the same answer.

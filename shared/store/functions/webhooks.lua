@@ -326,5 +326,5 @@ transition('replay', {}, function()
       call('PERSIST', key)
     end
   end
-  return { 'queued', Jobs.view(job) }
+  return { 'queued', Jobs.view(job.id) }
 end)

@@ -1,0 +1,156 @@
+"""Answers from the cache for callers who ask for nothing more: read from the store, and no job is made.
+
+A call that repeats another, byte by byte, is not read and checked again for some seconds: that takes several
+times as long as its answer does.
+"""
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from shared import ids
+from shared.errors import CallerError, Unavailable
+from shared.job import Computed, Event, JobView
+from shared.metrics.counters import ADMITTED
+from shared.models import Models
+from shared.result import Usage
+from shared.settings import Settings
+from shared.store.admission import Cached, Placing, cached, keep_answer
+from shared.store.script import AsyncStore
+from shared.telemetry import traces
+from shared.telemetry.logs import fields
+
+log = logging.getLogger("api.admission")
+LEAST_LEFT = 0.9
+"""An answer with a smaller part of its life left is kept for all of it again."""
+REMEMBERED, REMEMBERED_S = 512, 10.0
+"""Calls that are remembered, and for how long: what they were checked against may change."""
+MOST_TEXT = 4096
+"""Characters of a request that is remembered."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What finds an answer in the cache, with the `texts` of its events or without.
+
+    It is kept for `retain_s` from now on; None = as long as the settings keep results.
+    """
+
+    placing: Placing
+    texts: bool
+    retain_s: int | None
+
+
+@dataclass(frozen=True)
+class CachedAnswer(JobView):
+    """An answer from the cache for which no job was made: nobody else knows its id.
+
+    `texts` are the data of the `text` events, empty where they were not asked for.
+    """
+
+    texts: tuple[dict[str, Any], ...] = ()
+    lookup: Lookup | None = None
+
+    @property
+    def events(self) -> list[Event]:
+        texts = [Event(at, "text", data, self.created_ms) for at, data in enumerate(self.texts, 1)]
+        return [*texts, Event(len(texts) + 1, self.status, {}, self.created_ms)]
+
+
+class CachedAnswers:
+    """Those of one store, and the calls that got them lately."""
+
+    def __init__(self, settings: Settings, models: Models, store: AsyncStore) -> None:
+        self._settings = settings
+        self._models = models
+        self._store = store
+        self._calls: dict[bytes, tuple[float, Lookup, Any]] = {}
+
+    async def find(self, lookup: Lookup) -> CachedAnswer | None:
+        """Raises Unavailable."""
+        found = await self._store.run(cached(lookup.placing, self._settings, texts=lookup.texts))
+        if found is None:
+            return None
+        await self._keep(found, lookup.retain_s)
+        answer = _view(lookup, found)
+        ADMITTED.labels(answer.model, answer.priority, "hit").inc()
+        trace(answer, found.trace)
+        _log(answer, found.result.usage)
+        return answer
+
+    async def find_again(self, key: bytes) -> tuple[CachedAnswer, Any] | None:
+        """The answer of a call that was remembered by this key, and the `call`. Raises Unavailable."""
+        until, lookup, call = self._calls.get(key, (0.0, None, None))
+        if lookup is None or time.monotonic() > until:
+            return None
+        with suppress(CallerError):
+            # A removed model answers no more.
+            self._models.resolve(lookup.placing.model)
+            answer = await self.find(lookup)
+            return (answer, call) if answer else None
+        return None
+
+    def remember(self, key: bytes, answer: JobView, call: Any) -> None:
+        """Remember a call without anything large in it, if it got a cached answer."""
+        lookup = answer.lookup if isinstance(answer, CachedAnswer) else None
+        if lookup is None or len(lookup.placing.request) > MOST_TEXT:
+            return
+        self._calls.pop(key, None)
+        self._calls[key] = time.monotonic() + REMEMBERED_S, lookup, call
+        if len(self._calls) > REMEMBERED:
+            del self._calls[next(iter(self._calls))]
+
+    async def _keep(self, found: Cached, retain_s: int | None) -> None:
+        life_s = retain_s or self._settings.retention.result_s
+        if found.left_ms < LEAST_LEFT * life_s * 1000:
+            # A store that takes no writes can still be read.
+            with suppress(Unavailable):
+                await self._store.run(keep_answer(self._settings, found.run, retain_s))
+
+
+def _view(lookup: Lookup, found: Cached) -> CachedAnswer:
+    placing, now_ms = lookup.placing, time.time_ns() // 10**6
+    return CachedAnswer(
+        ids.job_id(),
+        placing.caller,
+        placing.model,
+        "succeeded",
+        now_ms,
+        ended_ms=now_ms,
+        cache="HIT",
+        result=found.result,
+        computed=Computed(found.run, found.own_job),
+        priority=placing.priority,
+        bytes=found.bytes,
+        texts=found.texts,
+        lookup=lookup,
+    )
+
+
+def trace(job: JobView, shared: str) -> None:
+    """Note a job on the request's trace, with a link to an earlier request (a carrier) that computes it."""
+    attributes = {
+        "sightline.job.id": job.id,
+        "gen_ai.request.model": job.model,
+        "sightline.cache": job.cache or "",
+    }
+    traces.set_attributes(attributes)
+    traces.link(shared)
+
+
+def _log(answer: CachedAnswer, usage: Usage) -> None:
+    """What a courier logs of a job that ended."""
+    if log.isEnabledFor(logging.INFO):
+        log.info(
+            "cached answer",
+            extra=fields(
+                model=answer.model,
+                caller=answer.caller,
+                priority=answer.priority,
+                cache=answer.cache,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+            ),
+        )
