@@ -3,6 +3,7 @@
 A factory, not a module global: importing must not read the environment, and tests bring their own context."""
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -76,9 +77,12 @@ def create_app(
         app.state.context = await open_context(config)
         try:
             ending = shutdown.Shutdown()
+            # What is there now lives as long as the process: no collection of garbage looks through it.
+            gc.freeze()
             with ending.on_signal(), hangup_as_end():
                 yield {shutdown.KEY: ending}
         finally:
+            gc.unfreeze()
             await app.state.context.aclose()
             close_traces()
 
