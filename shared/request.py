@@ -297,6 +297,8 @@ class Request(Frozen):
             m.model_copy(
                 update={"parts": tuple(next(remaining) if isinstance(p, Media) else p for p in m.parts)}
             )
+            if any(isinstance(p, Media) for p in m.parts)
+            else m
             for m in self.messages
         )
         return self.model_copy(update={"messages": messages})

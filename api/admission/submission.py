@@ -177,7 +177,8 @@ class Submission:
         if reply.view is not None and reply.view.id == checked.placing.job:
             ADMITTED.labels(model.id, terms.schedule.priority, (reply.view.cache or "pending").lower()).inc()
         if reply.word in ("queued", "intake"):
-            await self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
+            # Its caller need not wait for that: idle workers look for themselves, too.
+            self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
         if reply.view is None:
             raise await self.refusal_for(reply.word, checked, model)
         return _unexpired(reply, reply.view)

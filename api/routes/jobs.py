@@ -75,13 +75,14 @@ router = APIRouter(
 )
 async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJob) -> Json[Job]:
     job = await submit(http, _resolved(http, call), _terms(http, call, headers, headers.idempotency(http)))
-    # The answer may take minutes; free the pictures' memory.
-    call.request = call.request.without_bytes()
     preferences = headers.preferences
-    job = await wait_as_preferred(http, job, preferences)
-    if job.ended and preferences.wait_s:
-        set_time_headers(http, job)
-        return await _write(job)
+    if preferences.wait_s:
+        # The answer may take minutes; free the pictures' memory.
+        call.request = call.request.without_bytes()
+        job = await wait_as_preferred(http, job, preferences)
+        if job.ended:
+            set_time_headers(http, job)
+            return await _write(job)
     return await accepted(job)
 
 

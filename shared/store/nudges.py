@@ -8,6 +8,7 @@ kombu render it once and only its ids are replaced, because sending each through
 the processor time of the rest of a submission.
 """
 
+import asyncio
 import json
 import logging
 import uuid
@@ -135,8 +136,9 @@ class AsyncNudger:
         self._log = _UnsentLog()
         self._pipelining: exchange.Pipelining[Sequence[str], bool] = exchange.Pipelining(self._exchange)
 
-    async def send(self, lanes: Sequence[str]) -> bool:
-        return await self._pipelining.send(lanes)
+    def send(self, lanes: Sequence[str]) -> "asyncio.Future[bool]":
+        """Whether they were sent, which nobody needs to wait for."""
+        return self._pipelining.send(lanes)
 
     async def _exchange(self, batch: Sequence[Sequence[str]]) -> Sequence[bool]:
         sent = False

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
+from pydantic_core import from_json
+
 from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
 from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Origin, Result
@@ -42,7 +44,7 @@ LANE_FACTS = (
 def lane(reply: list[Any]) -> Lane:
     """What `Lanes.view` gives; the page of a model has all other facts, too."""
     ready, loading, running, now_ms, ahead, (state, *values), *more = reply
-    facts: dict[str, Any] = json.loads(state or "{}")
+    facts: dict[str, Any] = from_json(state or "{}")
     facts |= {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
     facts |= pairs(more[0]) if more else {}
     return Lane(
@@ -125,7 +127,7 @@ def record(texts: Iterable[str]) -> Record:
     """The fields of a job or run: JSON objects, of which later ones change what earlier ones say."""
     fields: Record = {}
     for text in filter(None, texts):
-        fields |= json.loads(text)
+        fields |= from_json(text)
     return fields
 
 
