@@ -25,10 +25,18 @@ local function live_prints(lane)
   return #live > 0 and live or call('ZREVRANGEBYSCORE', key, '+inf', now - LAST_PRINT_MS, 'LIMIT', 0, 1)
 end
 
-local function cached(p)
+-- The runs that may answer a request, one for each fingerprint.
+local function cached_runs(p)
+  local found = {}
   for _, print in ipairs(live_prints(p.lane)) do
-    local id = call('GET', P .. 'cache:' .. p.key .. ':' .. print)
-    local run = id and read(id)
+    table.insert(found, call('GET', P .. 'cache:' .. p.key .. ':' .. print) or nil)
+  end
+  return found
+end
+
+local function cached(p)
+  for _, id in ipairs(cached_runs(p)) do
+    local run = read(id)
     if run and run.state == 'succeeded' then
       return run
     end
@@ -304,20 +312,31 @@ local function place(job, p, hit, run, request, uploaded)
   return 'known'
 end
 
+-- What a caller is given of a run's answer, without decoding the run's record.
+local function answer_of(id, json, result, origin)
+  local texts, job = '[]', field_of(json, '"job":')
+  if a.bytes then
+    local size = (tonumber(string.match(json[3], '"wrote":(%d+)')) or 0) + call('HSTRLEN', P .. id, 'rest')
+    if size > a.bytes then
+      return nil
+    end
+    texts = '[' .. table.concat(Events.texts_of(id), ',') .. ']'
+  end
+  local own = job and string.find(json[1], '"caller":"' .. a.caller .. '"', 1, true) and read_raw(job) and job
+  local till = tonumber(field_of(json, '"till":'))
+  return { result, origin or '', id, own or '', field_of(json, '"trace":') or '', till and till - now or call('PTTL', P .. id), texts }
+end
+
 -- Reads the cached answer of a request, for a caller who wants nothing but that: {result, origin or '', its run, the caller's own
 -- job that computed it or '', trace of its run or '', for how long it is kept (ms), data of its text events, a JSON list}. nil
 -- where there is none; or its texts are wanted, and have more than so many `bytes`.
 hot('cached', 'caller lane key bytes#', { 'no-writes' }, function()
-  local run = cached(a)
-  local size = run and a.bytes and (run.t.wrote or 0) + call('HSTRLEN', P .. run.id, 'rest')
-  if not run or size and size > a.bytes then
-    return nil
+  for _, id in ipairs(cached_runs(a)) do
+    local json, result, origin = read_raw(id, 'result', 'origin')
+    if result and field_of(json, '"state":') == 'succeeded' then
+      return answer_of(id, json, result, origin)
+    end
   end
-  local texts = call('HMGET', P .. run.id, 'result', 'origin')
-  local own = run.caller == a.caller and run.job and read_raw(run.job) and run.job
-  local left = run.till and run.till - now or call('PTTL', P .. run.id)
-  return { texts[1], texts[2] or '', run.id, own or '', run.trace or '', left,
-    a.bytes and '[' .. table.concat(Events.texts_of(run), ',') .. ']' or '[]' }
 end)
 
 -- The answer of a run that is still asked for lives on.

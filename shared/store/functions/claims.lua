@@ -77,7 +77,7 @@ local function copy(run, other)
     texts[names[i]] = value or nil
   end
   run.print, run.from = a.print, other.id
-  texts.rest = Events.rest(run, Events.texts_of(other))
+  texts.rest = Events.rest(run, Events.texts_of(other.id))
   Runs.end_run(run, 'succeeded', nil, false, texts)
 end
 

@@ -92,9 +92,9 @@ function Events.take_back(run)
 end
 
 -- The data of all text of a run's answer, and how many they are: the last may be several, with commas.
-function Events.texts_of(run)
-  local datas, rest = {}, call('HGET', P .. run.id, 'rest')
-  for _, entry in ipairs(call('XRANGE', P .. run.id .. ':events', '-', '+')) do
+function Events.texts_of(id)
+  local datas, rest = {}, call('HGET', P .. id, 'rest')
+  for _, entry in ipairs(call('XRANGE', P .. id .. ':events', '-', '+')) do
     if entry[2][2] == 'text' then
       table.insert(datas, entry[2][4])
     end
