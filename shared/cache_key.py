@@ -4,14 +4,14 @@ The hash is one line over a string that can be read by eye: two requests differ 
 canonical strings do."""
 
 import hashlib
-import json
 from typing import Any
+
+from pydantic_core import to_json
 
 from shared.request import Message, Parameters, Request, Text
 from shared.tool_calls.numbering import numbers
 
 HASH_VERSION = 1
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical(request: Request, revision: str) -> str:
@@ -20,23 +20,23 @@ def canonical(request: Request, revision: str) -> str:
     Raises ValueError for a picture or a sound without a digest, CallerError for a tool's answer to no call.
     """
     fields = {
-        "version": HASH_VERSION,
-        "model": request.model,
-        "revision": revision,
+        "continue_final": request.continue_final,
         "messages": [
             _message(*turn) for turn in zip(request.messages, numbers(request.messages), strict=True)
         ],
+        "model": request.model,
         "parameters": _parameters(request.parameters),
-        "continue_final": request.continue_final,
         "raw": request.raw,
+        "revision": revision,
         **({} if request.tools is None else {"tools": request.tools.model_dump(exclude_none=True)}),
+        "version": HASH_VERSION,
     }
-    return _CANONICAL.encode(fields)
+    return to_json(fields).decode()
 
 
 def request_hash(request: Request, revision: str) -> str:
     """Raises as `canonical`."""
-    return hashlib.sha256(canonical(request, revision).encode("ascii")).hexdigest()
+    return hashlib.sha256(canonical(request, revision).encode()).hexdigest()
 
 
 def _message(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _message(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
             parts.append({part.type: part.digest})
         else:
             raise ValueError("it has no digest yet: its bytes are not in the blob store")
-    return {"role": message.role, "parts": parts, **_calls(message, called)}
+    return {**_calls(message, called), "parts": parts, "role": message.role}
 
 
 def _calls(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
