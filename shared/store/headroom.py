@@ -187,7 +187,10 @@ class _CachedReading(Generic[T]):
 
     async def value(self, life_s: float) -> T:
         """As it is, or was up to `life_s` ago."""
-        if self.task is None or (self.task.done() and time.monotonic() - self._read_at >= life_s):
+        fresh = time.monotonic() - self._read_at < life_s
+        if fresh and self.task is not None and self.task.done():
+            return self.task.result()
+        if self.task is None or self.task.done():
             self.task = asyncio.ensure_future(self._fresh())
             # Those who wait get its failure; where all of them have left, nobody does.
             self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
