@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from shared.errors import Unavailable
@@ -67,7 +66,7 @@ class Channel:
     def whole(self, pieces: Sequence[Piece]) -> Piece | None:
         """The pieces as one, as readers get it."""
         piece = joined(pieces)
-        return piece and replace(piece, **self._names)
+        return piece and piece._replace(**self._names)
 
     @property
     def ready(self) -> int:

@@ -35,7 +35,7 @@ class PipelinedStore(Store):
 
     def __init__(self, client: Redis) -> None:
         super().__init__(client)
-        self._connection: Any = client.connection_pool.make_connection()
+        self._connection: Any = None
         self._lock = threading.Lock()
         self._waiting: list[_Request] = []
 
@@ -76,12 +76,14 @@ class PipelinedStore(Store):
     def _exchange(self, packed: Sequence[bytes], count: int) -> list[Any]:
         """The replies, errors among them; all are errors where the store is out of reach."""
         try:
+            # One of the pool's, which closes it.
+            self._connection = self._connection or self.client.connection_pool.get_connection()
             self._connection.send_packed_command([b"".join(packed)])
             replies = [self._read() for _ in range(count)]
         except Exception as error:
             # The other threads wait for an answer, whatever went wrong.
             replies = [error] * count
-        if any(isinstance(reply, Exception) for reply in replies):
+        if self._connection and any(isinstance(reply, Exception) for reply in replies):
             # A server that was demoted keeps its connections; a new one may lead to its successor.
             self._connection.disconnect()
         return replies
