@@ -29,7 +29,7 @@ from benchmarks.overhead.services import UVICORN
 
 STREAMS, WORDS, ROUNDS, CLIENTS = 200, 40, 6, 2
 MODEL, STEP_S = "bench/paced", 0.1
-"""Our streams send at most ten events a second, so at this pace each word is an event of its own."""
+"""At this pace each word is an event of its own: our streams gather text for this long at most."""
 MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {STREAMS}\noptions = {{ step_s = {STEP_S} }}\n'
 SIDES = {"ours": ("redis", "api", "worker"), "bare": ("bare",)}
 Turn = dict[str, Any]

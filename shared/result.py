@@ -1,7 +1,6 @@
 """What a run computed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -125,8 +124,7 @@ class JobError(Recorded):
 # A part of a running answer, from an engine's step to the readers of its stream.
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """What one or more steps added: whole characters only, with the token ids that made them.
 
     `start` is the offset of `text` in the answer, in code points. `ids` may be held back until their
@@ -152,4 +150,4 @@ def joined(pieces: Sequence[Piece]) -> Piece | None:
     text, ids = "".join(p.text for p in pieces), tuple(i for p in pieces for i in p.ids)
     token_lists = [p.logprobs for p in pieces if p.logprobs is not None]
     logprobs = tuple(chain.from_iterable(token_lists)) if token_lists else None
-    return replace(pieces[0], text=text, ids=ids, logprobs=logprobs)
+    return pieces[0]._replace(text=text, ids=ids, logprobs=logprobs)

@@ -14,7 +14,7 @@ from shared.metrics.reporter import start_reporting
 from shared.settings import settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import TASK, Nudger
-from shared.store.script import connect
+from shared.store.pipelined_store import connect_pipelined
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
 from worker.celery_app import make_app, start_or_exit
@@ -36,7 +36,7 @@ class Courier:
 
     def __init__(self, slots: int) -> None:
         config = settings()
-        store, nudger, leases = connect(config.redis), Nudger(config.redis), Leases()
+        store, nudger, leases = connect_pipelined(config.redis), Nudger(config.redis), Leases()
         worker = ids.worker_id()
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)

@@ -18,7 +18,7 @@ from shared.models import Model
 from shared.settings import Settings, SettingsError
 from shared.store.claims import Again, Claim, Full, claim, within
 from shared.store.nudges import Nudger
-from shared.store.script import connect
+from shared.store.pipelined_store import connect_pipelined
 from worker.attempt import AttemptContext, attempt
 from worker.celery_app import Exit
 from worker.claim_loop import ClaimLoop, IdlePoll
@@ -134,7 +134,7 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
 
     Ends the process with exit code 71 if the model cannot be loaded; callers then read why.
     """
-    store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
+    store, nudger, leases = connect_pipelined(settings.redis), Nudger(settings.redis), Leases()
     worker = ids.worker_id()
     heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane, row=row)
     engine, slots = _load(model, heartbeat, threads, settings.pictures.max_side)

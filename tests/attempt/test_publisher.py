@@ -177,7 +177,7 @@ def test_the_first_words_come_at_once_and_the_last_ones_with_the_end(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between them, a run that speaks fast does not keep the store busy."""
-    monkeypatch.setattr(stream_of_workers, "SPACING_S", 3600)
+    monkeypatch.setattr(stream_of_workers, "MIN_SPACING_S", 3600)
     job = desk.ask("x")
     with stream(desk, desk.store) as channel:
         first, *rest = pieces("one", " two", " three")
@@ -189,6 +189,11 @@ def test_the_first_words_come_at_once_and_the_last_ones_with_the_end(
         assert desk.text(job) == "one"
         assert settled(desk, channel) == "settled"
     assert [e.data.get("text") for e in desk.events(job)] == [None, None, "one", " two three", None]
+
+
+@pytest.mark.parametrize(("took_ms", "spacing_ms"), [(0, 25), (2, 25), (5, 50), (10, 100), (3000, 100)])
+def test_text_is_gathered_no_longer_than_the_load_asks(took_ms: float, spacing_ms: float) -> None:
+    assert stream_of_workers.spacing_s(took_ms / 1000) == spacing_ms / 1000
 
 
 def test_rows_that_speak_at_the_same_time_share_a_round_trip(desk: Workbench) -> None:

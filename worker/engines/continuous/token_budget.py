@@ -61,7 +61,7 @@ class LineFit:
 SMALLEST = 16
 # Tokens of a chunk before anything was measured.
 FIRST = 64
-# A shorter wait goes unnoticed: a stream is written to its reader ten times a second at most.
+# A shorter wait goes unnoticed: readers get text in steps of this order.
 UNNOTICED_S = 0.05
 # A pass that takes this many times its fixed cost gains little by more prompts' tokens, while its first
 # prompt has to wait for them.

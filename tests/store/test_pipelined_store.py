@@ -1,0 +1,117 @@
+"""Threads' calls share round trips, and each one gets its own answer or error."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.errors import Unavailable
+from shared.settings import RedisSettings
+from shared.store import jobs
+from shared.store.pipelined_store import PipelinedStore, connect_pipelined
+from shared.store.script import Script, ScriptCall, Store
+from tests.support.clients import until
+from tests.support.ports import free_port
+from tests.support.store import SETTINGS, Records
+
+THREADS = 5
+LANE = jobs.lane(SETTINGS, "model.m")
+
+
+class GatedStore(PipelinedStore):
+    """Its exchanges wait at a gate; says how many calls each one had."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__(client)
+        self.gate = threading.Event()
+        self.counts: list[int] = []
+
+    def _exchange(self, packed: Sequence[bytes], count: int) -> list[Any]:
+        self.counts.append(count)
+        assert self.gate.wait(30)
+        return super()._exchange(packed, count)
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield pool
+
+
+def ask_all(
+    threads: ThreadPoolExecutor, store: GatedStore, calls: Sequence[ScriptCall[Any]]
+) -> list[Future[Any]]:
+    """The first call is in an exchange while the others come; then the gate opens."""
+    answers = [threads.submit(store.run, calls[0])]
+    until(lambda: store.counts)
+    answers += [threads.submit(store.run, call) for call in calls[1:]]
+    until(lambda: len(store._waiting) == len(calls))
+    store.gate.set()
+    return answers
+
+
+def views(records: Records) -> tuple[list[str], list[ScriptCall[Any]]]:
+    ids = [records.submit(str(number)).id for number in range(THREADS)]
+    return ids, [jobs.view(SETTINGS, "anyone", job) for job in ids]
+
+
+def test_what_threads_ask_during_an_exchange_shares_the_next(
+    real_store: Store, threads: ThreadPoolExecutor
+) -> None:
+    ids, calls = views(Records(real_store))
+    store = GatedStore(real_store.client)
+    assert [answer.result().id for answer in ask_all(threads, store, calls)] == ids
+    assert store.counts == [1, THREADS - 1]
+    assert store.run(LANE).state == "no_worker"
+    assert store.run_all([]) == []
+
+
+def test_threads_are_all_answered_by_a_store_that_forgot_its_functions(
+    real_store: Store, threads: ThreadPoolExecutor
+) -> None:
+    ids, calls = views(Records(real_store))
+    real_store.client.function_flush()
+    store = GatedStore(real_store.client)
+    assert [answer.result().id for answer in ask_all(threads, store, calls)] == ids
+
+
+def test_a_call_that_cannot_be_sent_fails_alone(real_store: Store) -> None:
+    store = PipelinedStore(real_store.client)
+    with pytest.raises(ValueError, match="unknown type"):
+        store.run(ScriptCall(Script("lane"), {"lane": object()}, str))
+    assert store.run(LANE).state == "no_worker"
+
+
+def test_every_thread_learns_that_the_store_is_out_of_reach(threads: ThreadPoolExecutor) -> None:
+    with Redis(port=free_port(), retry=Retry(NoBackoff(), 0), decode_responses=True) as client:
+        for answer in ask_all(threads, GatedStore(client), [LANE] * THREADS):
+            with pytest.raises(Unavailable, match="out of reach"):
+                answer.result()
+
+
+def test_a_connection_that_was_lost_is_made_again(redis_settings: RedisSettings) -> None:
+    store = connect_pipelined(redis_settings)
+    with store.client as client:
+        assert store.run(LANE).state == "no_worker"
+        client.client_kill_filter(_type="normal", skipme=True)
+        assert [lane.state for lane in store.run_all([LANE] * 2)] == ["no_worker"] * 2
+
+
+def test_no_connection_to_a_demoted_server_is_used_again(redis_settings: RedisSettings) -> None:
+    store = connect_pipelined(redis_settings)
+    with store.client as client:
+        job = Records(store).submit().id
+        before = {entry["id"] for entry in client.client_list()}
+        client.replicaof("127.0.0.1", free_port())
+        try:
+            with pytest.raises(Unavailable, match="takes no writes now"):
+                store.run(jobs.cancel(SETTINGS, "anyone", job))
+        finally:
+            client.replicaof("NO", "ONE")
+        assert store.run(LANE).state == "no_worker"
+        assert not before & {entry["id"] for entry in client.client_list()}
