@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import hiredis
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from shared.settings import RedisSettings
@@ -64,12 +65,25 @@ class PipelinedStore(Store):
         """Send what waits, hand out the replies, and wake the next sender."""
         with self._lock:
             batch = list(self._waiting)
-        replies = iter(self._exchange([request.packed for request in batch], sum(r.count for r in batch)))
+        # For the other threads, if a signal ends the exchange in this one.
+        replies: list[Any] = [RedisConnectionError("The exchange was interrupted.")] * sum(
+            r.count for r in batch
+        )
+        try:
+            replies = self._exchange([request.packed for request in batch], len(replies))
+        finally:
+            if self._connection and any(isinstance(reply, Exception) for reply in replies):
+                # A server that was demoted keeps its connections; a new one may lead to its successor.
+                self._connection.disconnect()
+            self._hand_out(batch, replies)
+
+    def _hand_out(self, batch: Sequence[_Request], replies: Sequence[Any]) -> None:
+        left = iter(replies)
         for request in batch:
-            request.replies = list(islice(replies, request.count))
+            request.replies = list(islice(left, request.count))
         with self._lock:
             del self._waiting[: len(batch)]
-            woken = batch[1:] + self._waiting[:1]
+            woken = [*batch[1:], *self._waiting[:1]]
         for request in woken:
             request.wake_up.release()
 
@@ -79,14 +93,10 @@ class PipelinedStore(Store):
             # One of the pool's, which closes it.
             self._connection = self._connection or self.client.connection_pool.get_connection()
             self._connection.send_packed_command([b"".join(packed)])
-            replies = [self._read() for _ in range(count)]
+            return [self._read() for _ in range(count)]
         except Exception as error:
             # The other threads wait for an answer, whatever went wrong.
-            replies = [error] * count
-        if self._connection and any(isinstance(reply, Exception) for reply in replies):
-            # A server that was demoted keeps its connections; a new one may lead to its successor.
-            self._connection.disconnect()
-        return replies
+            return [error] * count
 
     def _read(self) -> Any:
         try:

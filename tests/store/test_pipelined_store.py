@@ -71,6 +71,24 @@ def test_what_threads_ask_during_an_exchange_shares_the_next(
     assert store.run_all([]) == []
 
 
+def test_threads_are_answered_where_a_signal_ends_the_one_that_sends(
+    real_store: Store, threads: ThreadPoolExecutor
+) -> None:
+    class InterruptedStore(GatedStore):
+        def _exchange(self, packed: Sequence[bytes], count: int) -> list[Any]:
+            replies = super()._exchange(packed, count)
+            if len(self.counts) == 2:
+                raise KeyboardInterrupt
+            return replies
+
+    ids, calls = views(Records(real_store))
+    first, *others = ask_all(threads, InterruptedStore(real_store.client), calls)
+    assert first.result().id == ids[0]
+    errors = [answer.exception() for answer in others]
+    assert [type(error) for error in errors].count(KeyboardInterrupt) == 1
+    assert {a.result().id for a in others if not a.exception()} < set(ids[1:])
+
+
 def test_threads_are_all_answered_by_a_store_that_forgot_its_functions(
     real_store: Store, threads: ThreadPoolExecutor
 ) -> None:
