@@ -7,14 +7,14 @@ times as long as its answer does.
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared import ids
 from shared.errors import CallerError, Unavailable
 from shared.job import Computed, Event, JobView
 from shared.metrics.counters import ADMITTED
-from shared.models import Models
+from shared.models import Model, Models
 from shared.result import Usage
 from shared.settings import Settings
 from shared.store.admission import Cached, Placing, cached, keep_answer
@@ -25,7 +25,7 @@ from shared.telemetry.logs import fields
 log = logging.getLogger("api.admission")
 LEAST_LEFT = 0.9
 """An answer with a smaller part of its life left is kept for all of it again."""
-REMEMBERED, REMEMBERED_S = 512, 10.0
+MOST_CALLS, CALL_LIFE_S = 512, 10.0
 """Calls that are remembered, and for how long: what they were checked against may change."""
 MOST_TEXT = 4096
 """Characters of a request that is remembered."""
@@ -66,7 +66,7 @@ class CachedAnswers:
         self._settings = settings
         self._models = models
         self._store = store
-        self._calls: dict[bytes, tuple[float, Lookup, Any]] = {}
+        self._calls: dict[bytes, tuple[float, Model, Lookup, Any]] = {}
 
     async def find(self, lookup: Lookup) -> CachedAnswer | None:
         """Raises Unavailable."""
@@ -82,24 +82,28 @@ class CachedAnswers:
 
     async def find_again(self, key: bytes) -> tuple[CachedAnswer, Any] | None:
         """The answer of a call that was remembered by this key, and the `call`. Raises Unavailable."""
-        until, lookup, call = self._calls.get(key, (0.0, None, None))
-        if lookup is None or time.monotonic() > until:
+        until, model, lookup, call = self._calls.get(key, (0.0, None, None, None))
+        if lookup is None or time.monotonic() > until or model != self._model(lookup):
             return None
+        answer = await self.find(lookup)
+        return (answer, call) if answer else None
+
+    def _model(self, lookup: Lookup) -> Model | None:
+        """None where it was removed; another one where its row was changed."""
         with suppress(CallerError):
-            # A removed model answers no more.
-            self._models.resolve(lookup.placing.model)
-            answer = await self.find(lookup)
-            return (answer, call) if answer else None
+            return self._models.resolve(lookup.placing.model)
         return None
 
     def remember(self, key: bytes, answer: JobView, call: Any) -> None:
         """Remember a call without anything large in it, if it got a cached answer."""
         lookup = answer.lookup if isinstance(answer, CachedAnswer) else None
-        if lookup is None or len(lookup.placing.request) > MOST_TEXT:
+        model = self._model(lookup) if lookup else None
+        if lookup is None or model is None or len(lookup.placing.request) > MOST_TEXT:
             return
+        lookup = replace(lookup, placing=replace(lookup.placing, request=""))
         self._calls.pop(key, None)
-        self._calls[key] = time.monotonic() + REMEMBERED_S, lookup, call
-        if len(self._calls) > REMEMBERED:
+        self._calls[key] = time.monotonic() + CALL_LIFE_S, model, lookup, call
+        if len(self._calls) > MOST_CALLS:
             del self._calls[next(iter(self._calls))]
 
     async def _keep(self, found: Cached, retain_s: int | None) -> None:

@@ -42,6 +42,7 @@ class Forecaster:
         """
         model = self._models.resolve(request.model)
         try:
+            await self._submission.check_room(terms.caller.id)
             checked = await self._submission.check(request, terms, model, reservation)
         except ServiceError as refusal:
             if refusal.code not in PREDICTED:

@@ -173,6 +173,7 @@ class Submission:
         answer = await self._cached_answer(checked)
         if answer is not None:
             return answer
+        await self.check_room(terms.caller.id)
         reply = await self._store_request(checked)
         if reply.view is not None and reply.view.id == checked.placing.job:
             ADMITTED.labels(model.id, terms.schedule.priority, (reply.view.cache or "pending").lower()).inc()
@@ -203,7 +204,6 @@ class Submission:
         self, request: Request, terms: Terms, model: Model, reservation: Reservation | None
     ) -> CheckedRequest:
         """The request, ready for the store. Raises as `submit`, but for the queue's refusals."""
-        await self.check_room(terms.caller.id)
         lane, now_ms = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))

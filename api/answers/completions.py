@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from api.admission.headers import SyncHeaders
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.event_stream import answer_stream, follow_answer, without_texts
-from api.answers.sync import SyncCall, answer_again, ended_job, result_of
+from api.answers.sync import SyncCall, answer_again, call_key, ended_job, result_of
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.openai.chat import (
@@ -24,7 +24,7 @@ from api.dialects.openai.chat import (
 )
 from api.dialects.openai.completions import TextChunkWriter, TextCompletion, to_text_completion
 from api.dialects.openai.usage import RunningUsage
-from api.server.body import Received
+from api.server.body import RawBody
 from api.server.reply import reply_of
 from api.server.route import Json
 from api.server.sse import DONE, EventStream, block, comment
@@ -52,34 +52,35 @@ TEXT = AnswerFormat[TextCompletion, TextCompletion](to_text_completion, TextChun
 async def complete(
     http: Request,
     headers: SyncHeaders,
-    body: Received[Completion],
+    body: RawBody[Completion],
     format: AnswerFormat[Answer, Chunk],
     *,
     path_id: str | None = None,
 ) -> Json[Answer] | EventStream[Chunk]:
     """`path_id` is the model that the path names, used where the body names none."""
-    repeated = await answer_again(http, body.raw)
-    if repeated is not None:
-        call, answer, asked = repeated
+    key = call_key(http, body.raw)
+    earlier = await answer_again(http, key)
+    if earlier is not None:
+        call, answer, options = earlier
         jobs: list[JobView] = [answer]
     else:
         completion = await body.parsed()
         call = SyncCall(http, _terms(http, headers, completion, hugging_face=path_id is not None))
-        asked = _asked(completion)
-        jobs = await call.submit(_checked(http, completion, path_id))
-        call.remember(body.raw, jobs[0], asked)
-    if asked.stream:
+        options = _options(completion)
+        jobs = await call.submit(_take_requests(http, completion, path_id))
+        call.remember(key, jobs, options)
+    if options.stream:
         job = without_texts(jobs[0])
-        writer = format.writer(job, usage=asked.include_usage, calls=asked.must_call)
-        return answer_stream(call, job, _blocks(call, job, asked, writer))
+        writer = format.writer(job, usage=options.include_usage, calls=options.must_call)
+        return answer_stream(call, job, _blocks(call, job, options, writer))
     job = await call.answer(jobs)
     return await offload_if_large(
         lambda: Json(format.to_answer(job, job.model, job.created_ms // 1000)), job.bytes
     )
 
 
-class Asked(NamedTuple):
-    """What of a completion its answer depends on, beside the requests."""
+class AnswerOptions(NamedTuple):
+    """How an answer is written; nothing of it is large."""
 
     stream: bool
     include_usage: bool
@@ -88,14 +89,14 @@ class Asked(NamedTuple):
     must_call: bool
 
 
-def _asked(completion: Completion) -> Asked:
+def _options(completion: Completion) -> AnswerOptions:
     first = completion.request
     must_call = first.tools is not None and first.tools.required
     usage = completion.include_usage, completion.running_usage
-    return Asked(completion.stream, *usage, first.parameters.n or 1, must_call)
+    return AnswerOptions(completion.stream, *usage, first.parameters.n or 1, must_call)
 
 
-def _checked(http: Request, completion: Completion, path_id: str | None) -> list[CanonicalRequest]:
+def _take_requests(http: Request, completion: Completion, path_id: str | None) -> list[CanonicalRequest]:
     """The requests with their model's id, taken out of the completion: their pictures may be large, and the
     answer may take minutes.
 
@@ -130,12 +131,12 @@ def _terms(http: Request, headers: SyncHeaders, completion: Completion, *, huggi
 async def _blocks(
     call: SyncCall,
     job: JobView,
-    asked: Asked,
+    options: AnswerOptions,
     writer: ChunkWriter[Chunk],
 ) -> AsyncGenerator[bytes]:
     # Held back until the first event: until then an error still has its own HTTP status.
-    opening = writer.opening(asked.choices)
-    counter = RunningUsage(opening) if asked.running_usage else None
+    opening = writer.opening(options.choices)
+    counter = RunningUsage(opening) if options.running_usage else None
     async with aclosing(follow_answer(call, job)) as events:
         async for event in events:
             if isinstance(event, str):

@@ -72,10 +72,10 @@ class SyncCall:
         set_job_headers(self.http, *jobs)
         return jobs
 
-    def remember(self, raw: bytes, job: JobView, asked: Any) -> None:
-        """Remember what this call asked, by its body, if a repeat gets its answer from the cache."""
-        if len(raw) <= MOST_REPEATED:
-            self.context.cached_answers.remember(_key(self.http, raw), job, (self._terms, asked))
+    def remember(self, key: bytes | None, jobs: Sequence[JobView], options: Any) -> None:
+        """Remember a call by its key (`call_key`), and how its answer is written, if that was cached."""
+        if key is not None and len(jobs) == 1:
+            self.context.cached_answers.remember(key, jobs[0], (self._terms, options))
 
     async def answer(self, jobs: Sequence[JobView]) -> JobView:
         """The jobs merged into one, once all have succeeded.
@@ -98,6 +98,8 @@ class SyncCall:
     ) -> None:
         if self._terms.idempotency is None:
             for job in jobs:
+                if isinstance(job, CachedAnswer):
+                    continue
                 self.context.disconnects.cancel_later(job, at_once=at_once, retry_after_s=retry_after_s)
 
     def on_disconnect(self, jobs: Sequence[JobView]) -> Callable[[], None]:
@@ -133,21 +135,21 @@ class SyncCall:
             await cancel_all(tasks)
 
 
-async def answer_again(http: HttpRequest, raw: bytes) -> tuple[SyncCall, JobView, Any] | None:
-    """The answer of a call that repeats another, and what that asked. Raises Unavailable."""
-    if len(raw) > MOST_REPEATED or "idempotency-key" in http.headers:
+async def answer_again(http: HttpRequest, key: bytes | None) -> tuple[SyncCall, JobView, Any] | None:
+    """The cached answer for the repeat of a remembered call, and that one's options. Raises Unavailable."""
+    found = key and await context_of(http).cached_answers.find_again(key)
+    if not found:
         return None
-    found = await context_of(http).cached_answers.find_again(_key(http, raw))
-    if found is None:
-        return None
-    answer, (terms, asked) = found
+    answer, (terms, options) = found
     set_job_headers(http, answer)
-    return SyncCall(http, terms), answer, asked
+    return SyncCall(http, terms), answer, options
 
 
-def _key(http: HttpRequest, raw: bytes) -> bytes:
-    """Of all that a synchronous call asks."""
-    headers = (http.headers.get(name, "") for name in ("x-use-cache", "prefer", "content-type"))
+def call_key(http: HttpRequest, raw: bytes) -> bytes | None:
+    """A digest of all that a call asks; None for one that is not remembered: files may be deleted."""
+    if len(raw) > MOST_REPEATED or "idempotency-key" in http.headers or b'"file' in raw:
+        return None
+    headers = (", ".join(http.headers.getlist(name)) for name in ("x-use-cache", "prefer", "content-type"))
     words = "\n".join((caller_of(http).id, http.scope["path"], *headers))
     return hashlib.sha256(b"%s\n\n%s" % (words.encode(), raw)).digest()
 

@@ -17,13 +17,13 @@ from api.dialects.openai.completions import CompletionBody, TextCompletion, from
 from api.dialects.strict_json import parse
 from api.openapi import examples
 from api.openapi.responses import CHAT_ANSWER, TEXT_ANSWER, body_example, refusals
-from api.server.body import Received
+from api.server.body import RawBody
 from api.server.route import Json, ServiceRoute, raw_body
 from api.server.sse import EventStream
 
-ChatCall = Annotated[Received[Completion], raw_body(ChatBody, lambda raw, _: from_chat(parse(raw)))]
+ChatCall = Annotated[RawBody[Completion], raw_body(ChatBody, lambda raw, _: from_chat(parse(raw)))]
 TextCall = Annotated[
-    Received[Completion], raw_body(CompletionBody, lambda raw, _: from_completion(parse(raw)))
+    RawBody[Completion], raw_body(CompletionBody, lambda raw, _: from_completion(parse(raw)))
 ]
 
 router = APIRouter(

@@ -14,7 +14,7 @@ from api.admission.readiness import not_ready
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.completions import CHAT, TEXT, complete
 from api.answers.event_stream import answer_stream, follow_answer, follow_job, without_texts
-from api.answers.sync import SyncCall, answer_again, ended_job, result_of, wait_as_preferred
+from api.answers.sync import SyncCall, answer_again, call_key, ended_job, result_of, wait_as_preferred
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.hf.task_answers import TaskAnswer, TokenChunk, last_chunk, to_answer, token_chunk
@@ -44,7 +44,7 @@ from api.openapi.responses import (
 )
 from api.routes.completions import ChatCall, TextCall
 from api.routes.jobs import accepted
-from api.server.body import Received
+from api.server.body import RawBody
 from api.server.reply import reply_of
 from api.server.route import Json, ServiceRoute, raw_body
 from api.server.sse import EventStream, block, comment
@@ -52,7 +52,7 @@ from shared.job import Event, JobView
 from shared.models import Model
 from shared.offload import offload_if_large
 
-TaskCall = Annotated[Received[HfCall], raw_body(HfBody, from_bytes)]
+TaskCall = Annotated[RawBody[HfCall], raw_body(HfBody, from_bytes)]
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
 TASK_ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED | {"model": Job}}
 TASK_BODY = body_example(examples.HF, BYTES)
@@ -114,19 +114,20 @@ async def ask_default_model(
 
 
 async def _ask(
-    http: Request, headers: TaskHeaders, body: Received[HfCall], path_id: str
+    http: Request, headers: TaskHeaders, body: RawBody[HfCall], path_id: str
 ) -> Json[TaskAnswer] | EventStream[TokenChunk] | Json[Job]:
     context, preferences = context_of(http), headers.preferences
-    repeated = await answer_again(http, body.raw)
-    if repeated is None:
-        model, call = context.models.recall(None, path_id=path_id), await body.parsed()
+    key = call_key(http, body.raw)
+    earlier = await answer_again(http, key)
+    if earlier is None:
+        call, model = await body.parsed(), context.models.recall(None, path_id=path_id)
         sync_call = SyncCall(http, _terms(http, headers, call, preferences))
         (job,) = await sync_call.submit([call.request.model_copy(update={"model": model.id})])
         # The answer may take minutes; free the pictures' memory.
         call.request = call.request.without_bytes()
-        sync_call.remember(body.raw, job, call)
+        sync_call.remember(key, [job], call)
     else:
-        sync_call, job, call = repeated
+        sync_call, job, call = earlier
     if preferences.respond_async:
         job = await wait_as_preferred(http, job, preferences)
         if not (job.ended and preferences.wait_s):

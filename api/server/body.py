@@ -44,7 +44,7 @@ async def read_json(request: Request, read: Callable[[Any], T], *, optional: boo
     return await parse_body(caller, body, lambda raw: read(strict_json.parse(raw)))
 
 
-class Received(Generic[T]):
+class RawBody(Generic[T]):
     """A body as it came, for a handler that may know what is in it; `read` makes something of its bytes."""
 
     def __init__(self, raw: bytes, caller: str, read: Callable[[bytes], T]) -> None:
@@ -53,8 +53,9 @@ class Received(Generic[T]):
         self._read = read
 
     async def parsed(self) -> T:
-        """Raises what `read` raises."""
-        return await parse_body(self._caller, self.raw, self._read)
+        """What it holds; once only, since it is large and the answer may take minutes. Raises as `read`."""
+        raw, self.raw = self.raw, b""
+        return await parse_body(self._caller, raw, self._read)
 
 
 async def read_body(request: Request) -> bytes:

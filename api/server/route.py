@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dialects.strict_json import Wire
 from api.server import errors, reply
-from api.server.body import Received, read_body, read_json
+from api.server.body import RawBody, read_body, read_json
 from api.server.sse import EventStream, event_schema
 from shared.errors import CallerError
 from shared.models import RESERVED
@@ -54,11 +54,11 @@ def json_body(model: type[Wire], read: Callable[[Any], Any], *, optional: bool =
 
 
 def raw_body(model: type[Wire], read: Callable[[bytes, str | None], Any]) -> Body:
-    """A `Received`: `read` makes something of its bytes, which need not be JSON, and of the content type."""
+    """A `RawBody`: `read` makes something of its bytes, which need not be JSON, and of the content type."""
 
-    async def receive(http: Request) -> Received[Any]:
+    async def receive(http: Request) -> RawBody[Any]:
         kind, caller = http.headers.get("content-type"), reply.reply_of(http).reservation.caller
-        return Received(await read_body(http), caller, lambda raw: read(raw, kind))
+        return RawBody(await read_body(http), caller, lambda raw: read(raw, kind))
 
     return Body(model, receive)
 

@@ -129,7 +129,7 @@ def rescue(day: Day) -> None:
     first = day.client.time()[0] * 1000
     last = first + round(SETTINGS.queue.lease_s * 1000)
     call = claims.rescue(SETTINGS)
-    # A clock that goes on second by second: a leap would be an outage, after which leases are spared.
+    # A clock that goes on second by second: a leap would be an outage, after which leases are extended.
     clock = [at_time(call, at) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])

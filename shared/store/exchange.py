@@ -18,6 +18,24 @@ It is counted in halves: if this process stands still, however long, the store l
 """
 
 
+class Limit:
+    """Ends an answer that does not come within LONGEST_S."""
+
+    def __init__(self, answer: "asyncio.Future[Any]") -> None:
+        self._answer = answer
+        self._timer = asyncio.get_running_loop().call_later(LONGEST_S / 2, self._begin_second_half)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _begin_second_half(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LONGEST_S / 2, self._end)
+
+    def _end(self) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(RedisTimeoutError("the record store hangs"))
+
+
 class Pipelining(Generic[T, R]):
     """Sends items that come during an exchange with Redis together, in the next one.
 
@@ -33,6 +51,15 @@ class Pipelining(Generic[T, R]):
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._closed = False
+
+    async def ask(self, item: T) -> R:
+        """The answer; after LONGEST_S raises RedisTimeoutError."""
+        answer = self.send(item)
+        limit = Limit(answer)
+        try:
+            return await answer
+        finally:
+            limit.cancel()
 
     def send(self, item: T) -> "asyncio.Future[R]":
         """The answer to come; cancelled where this is closed."""
@@ -63,9 +90,6 @@ class Pipelining(Generic[T, R]):
                 try:
                     replies = await self._exchange([item for item, _ in batch])
                 except Exception as error:
-                    if isinstance(error, RedisTimeoutError):
-                        # Those that wait for the next exchange have waited as long as for this one.
-                        batch, self._waiting = [*batch, *self._waiting], []
                     replies = [error] * len(batch)
                 for (_, answer), reply in zip(batch, replies, strict=True):
                     _resolve(answer, reply)

@@ -202,14 +202,16 @@ class AsyncStore:
         # Made before the call shares an exchange with others, because that may raise.
         command = call.command
         with store_errors():
-            reply = await self._pipelining.send(command)
+            reply = await self._pipelining.ask(command)
         return await offload_if_large(lambda: call.parse(reply), call.size(reply))
 
     async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         replies = await self._connection.call(commands)
         if unknown := [at for at, reply in enumerate(replies) if _is_unknown(reply)]:
-            await self.client.function_load(LIBRARY.code, replace=True)
-            again = await self._connection.call([commands[at] for at in unknown])
+            load = "FUNCTION", "LOAD", "REPLACE", LIBRARY.code
+            loaded, *again = await self._connection.call([load, *(commands[at] for at in unknown)])
+            if isinstance(loaded, Exception):
+                raise loaded
             for at, reply in zip(unknown, again, strict=True):
                 replies[at] = reply
         if any(isinstance(reply, ReadOnlyError) for reply in replies):

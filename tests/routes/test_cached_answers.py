@@ -1,21 +1,24 @@
 """A cached answer costs no job: it is read from the store, and nothing is written."""
 
+import gc
 import json
 import logging
 import time
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
 
-from api.admission.cached_answers import REMEMBERED_S
-from api.server.body import parse_body
-from shared.errors import CallerError
+from api.admission.cached_answers import CALL_LIFE_S
+from api.server.body import RawBody, parse_body
+from shared.errors import CallerError, Unavailable
 from shared.models import Models
+from shared.store import models
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
+from tests.support.batches import serving
 from tests.support.clients import until_async
 from tests.support.keys import KEYED, bearer, customer, made
 from tests.support.metrics import counted
@@ -267,7 +270,7 @@ async def test_a_repeated_call_is_read_again_after_some_seconds(
         await client.post(CHATS, json=CHAT)
         assert read == []
         now = time.monotonic()
-        monkeypatch.setattr("api.admission.cached_answers.time.monotonic", lambda: now + REMEMBERED_S + 1)
+        monkeypatch.setattr("api.admission.cached_answers.time.monotonic", lambda: now + CALL_LIFE_S + 1)
         await client.post(CHATS, json=CHAT)
     assert len(read) == 1
 
@@ -278,3 +281,66 @@ def _spied(read: list[bytes]) -> Any:
         return await parse_body(caller, body, make)
 
     return parse
+
+
+async def test_a_repeat_of_several_prompts_is_answered_whole(stage: Stage) -> None:
+    body = {"model": MODEL, "prompt": ["a cat", "a dog"], "seed": 1}
+    async with serving(stage.hand), client_of(stage.app) as client:
+        replies = [await client.post("/v1/completions", json=body) for _ in range(4)]
+    assert [reply.headers["x-cache"] for reply in replies] == ["MISS", *["HIT"] * 3]
+    assert [[c["text"] for c in reply.json()["choices"]] for reply in replies] == [["A CAT", "A DOG"]] * 4
+
+
+async def test_a_second_preference_makes_another_call(repeated: Stage) -> None:
+    headers = [("prefer", "handling=strict"), ("prefer", "respond-async")]
+    async with client_of(repeated.app) as client:
+        for _ in range(2):
+            await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW, headers=headers[:1])
+        reply = await client.post(f"/models/{MODEL}", json=CHAT_AS_RAW, headers=headers)
+    assert reply.headers["x-job-id"], "a job of its own"
+    assert "id" in reply.json()
+
+
+async def test_a_model_that_was_removed_elsewhere_answers_no_more(repeated: Stage) -> None:
+    repeated.hand.store.run(models.remove(repeated.hand.model.lane))
+    async with client_of(repeated.app) as client:
+        reply = await client.post(CHATS, json=CHAT)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_an_answer_whose_first_job_was_cancelled_names_no_job(stage: Stage) -> None:
+    stage.hand.beat()
+    job = {"model": MODEL, "input": {"prompt": QUESTION}, "parameters": {"seed": 1}}
+    async with client_of(stage.app) as client:
+        first, second = [(await client.post("/v1/jobs", json=job)).json()["id"] for _ in range(2)]
+        await client.post(f"/v1/jobs/{first}/cancel")
+        stage.hand.succeed(stage.hand.take(), "A red square.")
+        assert (await client.get(f"/v1/jobs/{second}")).json()["status"] == "succeeded"
+        reply = await client.post(CHATS, json=CHAT)
+    assert reply.headers["x-cache"] == "HIT"
+    assert "x-job-id" not in reply.headers
+
+
+async def test_a_waiting_call_keeps_no_body(stage: Stage) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, CHAT | {"messages": [{"role": "user", "content": "x" * 100_000}]})
+
+    async def waits() -> bool:
+        return not stage.hand.idle()
+
+    await until_async(waits, 60)
+    bodies = [found for found in gc.get_objects() if type(found) is RawBody and found.raw]
+    call.hang_up()
+    await call.finish()
+    assert bodies == []
+
+
+async def test_a_full_store_gives_the_answers_that_it_has(
+    repeated: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Unavailable("store_unavailable", "The record store is nearly full.", retry_after=1)
+    monkeypatch.setattr("shared.store.headroom.Headroom.check", AsyncMock(side_effect=full))
+    async with client_of(repeated.app) as client:
+        known = await client.post(CHATS, json=CHAT)
+        new = await client.post(CHATS, json=CHAT | {"seed": 2})
+    assert [reply.status_code for reply in (known, new)] == [200, 503]

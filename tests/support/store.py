@@ -287,16 +287,16 @@ class Records:
         return self.run(call)
 
     def events(self, job: str, after: int = 0, caller: str = "anyone") -> list[Event]:
-        """All there is behind `after`, read as a stream reads: event_page by event_page."""
+        """All there is behind `after`, read as a stream reads: page by page."""
         found: list[Event] = []
         while True:
-            event_page = self._chapter(caller, job, found[-1].id if found else after)
+            event_page = self._event_page(caller, job, found[-1].id if found else after)
             assert event_page is not None
             if not event_page.events:
                 return found
             found += event_page.events
 
-    def _chapter(self, caller: str, job: str, after: int) -> EventPage | None:
+    def _event_page(self, caller: str, job: str, after: int) -> EventPage | None:
         """As `EventReader` reads."""
         event_page = self.run(jobs.follow(caller, job, after))
         if event_page and event_page.unread:

@@ -322,7 +322,8 @@ local function answer_of(id, json, result, origin)
     end
     texts = '[' .. table.concat(Events.texts_of(id), ',') .. ']'
   end
-  local own = job and string.find(json[1], '"caller":"' .. a.caller .. '"', 1, true) and read_raw(job) and job
+  local own = job and string.find(json[1], '"caller":"' .. a.caller .. '"', 1, true) and read_raw(job)
+  own = own and field_of(own, '"status":') == 'succeeded' and job
   local till = tonumber(field_of(json, '"till":'))
   return { result, origin or '', id, own or '', field_of(json, '"trace":') or '', till and till - now or call('PTTL', P .. id), texts }
 end
@@ -331,7 +332,8 @@ end
 -- job that computed it or '', trace of its run or '', for how long it is kept (ms), data of its text events, a JSON list}. nil
 -- where there is none; or its texts are wanted, and have more than so many `bytes`.
 hot('cached', 'caller lane key bytes#', { 'no-writes' }, function()
-  for _, id in ipairs(cached_runs(a)) do
+  local lane = call('HGET', P .. 'lane:' .. a.lane, 'q')
+  for _, id in ipairs(lane and string.find(lane, '"removed":true', 1, true) and {} or cached_runs(a)) do
     local json, result, origin = read_raw(id, 'result', 'origin')
     if result and field_of(json, '"state":') == 'succeeded' then
       return answer_of(id, json, result, origin)
