@@ -21,7 +21,7 @@ from api.openapi.document import install_schema
 from api.routes import admin, batches, completions, files, health, hf, jobs, models, page, responses, webhooks
 from api.server import errors, shutdown
 from api.server.middleware import RequestMiddleware
-from api.server.route import KnownRoutes, ServiceRoute
+from api.server.route import RouteCache, ServiceRoute
 from shared import VERSION
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -96,7 +96,7 @@ def create_app(
         redirect_slashes=False,
         telemetry=TELEMETRY,
     )
-    app.add_middleware(KnownRoutes, routes=app.router.routes)
+    app.add_middleware(RouteCache, routes=app.router.routes)
     app.add_middleware(Gate)
     app.add_middleware(RequestMiddleware)
     if config.api.cors_origins:

@@ -36,7 +36,7 @@ PAGES_AT_ONCE = 8
 
 
 class Connections:
-    """The record store's three connections of one process: calls, nudges, wake-ups."""
+    """One process's clients of the record store: for calls, nudges and wake-ups."""
 
     def __init__(self, store: AsyncStore, nudger: AsyncNudger, wakeups: Wakeups) -> None:
         self.store = store

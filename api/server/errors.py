@@ -31,7 +31,7 @@ from shared.metrics.counters import REFUSALS
 from shared.result import JobError
 
 Family = Literal["jobs", "openai", "hf"]
-KNOWN = (ServiceError, HTTPException)
+ERROR_TYPES = (ServiceError, HTTPException)
 PACE_S = 1.0
 """huggingface.js retries a 503 at once and forever, and ignores Retry-After: 270 requests in 2 s from one
 client, measured with 4.13.30."""
@@ -45,7 +45,7 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 def install(app: FastAPI) -> None:
     """Give every error of `app` its path's shape; `api.server.middleware` handles unexpected exceptions."""
-    for kind in KNOWN:
+    for kind in ERROR_TYPES:
         app.add_exception_handler(kind, answer)
 
 
@@ -92,7 +92,7 @@ def _render(request: Request, error: ServiceError) -> Response:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The answer for one of the KNOWN errors, held back where its client would repeat the call at once."""
+    """The answer for one of the ERROR_TYPES, held back where its client would repeat the call at once."""
     if not isinstance(error, ServiceError):
         return _routing_error(request, cast(HTTPException, error))
     await pace(request.headers, error)

@@ -36,7 +36,7 @@ from shared.models import RESERVED
 
 T = TypeVar("T")
 SSE = "text/event-stream"
-KNOWN_PATHS, KNOWN_LENGTH = 1024, 256
+MOST_PATHS, LONGEST_PATH = 1024, 256
 """Paths that are remembered, and characters that one may have."""
 
 
@@ -201,7 +201,7 @@ class ServiceRoute(APIRoute):
         self.responses = self.responses | {200: answer | {"content": content}}
 
 
-class KnownRoutes:
+class RouteCache:
     """Wraps the routes: a path that was called lately leads to its route without a look at the others.
 
     What fits no route, and requests with a span of their own, go FastAPI's way.
@@ -210,23 +210,22 @@ class KnownRoutes:
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self._app = app
         self._routes = routes
-        self._find = lru_cache(KNOWN_PATHS)(self._match)
+        self._find = lru_cache(MOST_PATHS)(self._match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found, path = None, get_route_path(scope) if scope["type"] == "http" else ""
-        if 0 < len(path) <= KNOWN_LENGTH and "fastapi.telemetry" not in scope:
-            found = self._find(scope["method"], path)
-        if found is None:
+        match, path = None, get_route_path(scope) if scope["type"] == "http" else ""
+        if 0 < len(path) <= LONGEST_PATH and "fastapi.telemetry" not in scope:
+            match = self._find(scope["method"], path)
+        if match is None:
             await self._app(scope, receive, send)
             return
-        route, parameters = found
-        scope["path_params"] = parameters
-        known: reply.Reply = scope[reply.KEY]
-        known.route = route.path_format
+        route, scope["path_params"] = match
+        answer: reply.Reply = scope[reply.KEY]
+        answer.route = route.path_format
         try:
             await route.app(scope, receive, send)
-        except errors.KNOWN as error:
-            if known.status is not None:
+        except errors.ERROR_TYPES as error:
+            if answer.status is not None:
                 raise
             response = await errors.answer(Request(scope), error)
             await response(scope, receive, send)
@@ -234,9 +233,9 @@ class KnownRoutes:
     def _match(self, method: str, path: str) -> tuple[ServiceRoute, Mapping[str, Any]] | None:
         scope = {"type": "http", "method": method, "path": path}
         for route in self._routes:
-            match, found = route.matches(scope)
+            match, changes = route.matches(scope)
             if match is Match.FULL:
-                return (route, found["path_params"]) if isinstance(route, ServiceRoute) else None
+                return (route, changes["path_params"]) if isinstance(route, ServiceRoute) else None
         return None
 
 

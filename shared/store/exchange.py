@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import hiredis
 from redis.asyncio import ConnectionPool
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 T = TypeVar("T")
@@ -156,4 +156,7 @@ class Connection:
             # Replies that nobody reads must not be taken for those of the next exchange.
             await self._connection.disconnect(nowait=True)
             raise
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            # A server that was demoted keeps its connections; a new one may lead to its successor.
+            await self._connection.disconnect(nowait=True)
         return replies

@@ -146,7 +146,6 @@ class AsyncNudger:
             commands = _commands(Counter(chain(*batch)))
             replies = await self._connection.call(commands)
             if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                await self._connection.aclose()
                 replies = await self._connection.call(commands)
             for error in filter(lambda reply: isinstance(reply, Exception), replies):
                 raise error

@@ -215,8 +215,7 @@ class AsyncStore:
             for at, reply in zip(unknown, again, strict=True):
                 replies[at] = reply
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            # A server that was demoted keeps its connections; new ones may lead to its successor.
-            await self._connection.aclose()
+            # As the connection for functions, which is closed already.
             await self.client.connection_pool.disconnect(inuse_connections=False)
         return replies
 
