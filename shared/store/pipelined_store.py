@@ -14,6 +14,8 @@ from shared.settings import RedisSettings
 from shared.store.script import ScriptCall, Store, connect
 
 T = TypeVar("T")
+EXCHANGE_S = 2.0
+"""After so long without a reply each call is run by itself, which may take several times as long again."""
 
 
 class _Request:
@@ -90,13 +92,19 @@ class PipelinedStore(Store):
     def _exchange(self, packed: Sequence[bytes], count: int) -> list[Any]:
         """The replies, errors among them; all are errors where the store is out of reach."""
         try:
-            # One of the pool's, which closes it.
-            self._connection = self._connection or self.client.connection_pool.get_connection()
+            self._connection = self._connection or self._new_connection()
             self._connection.send_packed_command([b"".join(packed)])
             return [self._read() for _ in range(count)]
         except Exception as error:
             # The other threads wait for an answer, whatever went wrong.
             return [error] * count
+
+    def _new_connection(self) -> Any:
+        # One of the pool's, which closes it.
+        connection = self.client.connection_pool.get_connection()
+        connection.disconnect()
+        connection.socket_timeout = EXCHANGE_S
+        return connection
 
     def _read(self) -> Any:
         try:
