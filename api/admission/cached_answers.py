@@ -70,14 +70,14 @@ class CachedAnswers:
 
     async def find(self, lookup: Lookup) -> CachedAnswer | None:
         """Raises Unavailable."""
-        found = await self._store.run(cached(lookup.placing, self._settings, texts=lookup.texts))
-        if found is None:
+        entry = await self._store.run(cached(lookup.placing, self._settings, texts=lookup.texts))
+        if entry is None:
             return None
-        await self._keep(found, lookup.retain_s)
-        answer = _view(lookup, found)
+        await self._keep(entry, lookup.retain_s)
+        answer = _view(lookup, entry)
         ADMITTED.labels(answer.model, answer.priority, "hit").inc()
-        trace(answer, found.trace)
-        _log(answer, found.result.usage)
+        trace(answer, entry.trace)
+        _log(answer, entry.result.usage)
         return answer
 
     async def find_again(self, key: bytes) -> tuple[CachedAnswer, Any] | None:
@@ -106,15 +106,15 @@ class CachedAnswers:
         if len(self._calls) > MOST_CALLS:
             del self._calls[next(iter(self._calls))]
 
-    async def _keep(self, found: Cached, retain_s: int | None) -> None:
+    async def _keep(self, entry: Cached, retain_s: int | None) -> None:
         life_s = retain_s or self._settings.retention.result_s
-        if found.left_ms < LEAST_LEFT * life_s * 1000:
+        if entry.left_ms < LEAST_LEFT * life_s * 1000:
             # A store that takes no writes can still be read.
             with suppress(Unavailable):
-                await self._store.run(keep_answer(self._settings, found.run, retain_s))
+                await self._store.run(keep_answer(self._settings, entry.run, retain_s))
 
 
-def _view(lookup: Lookup, found: Cached) -> CachedAnswer:
+def _view(lookup: Lookup, entry: Cached) -> CachedAnswer:
     placing, now_ms = lookup.placing, time.time_ns() // 10**6
     return CachedAnswer(
         ids.job_id(),
@@ -124,11 +124,11 @@ def _view(lookup: Lookup, found: Cached) -> CachedAnswer:
         now_ms,
         ended_ms=now_ms,
         cache="HIT",
-        result=found.result,
-        computed=Computed(found.run, found.own_job),
+        result=entry.result,
+        computed=Computed(entry.run, entry.own_job),
         priority=placing.priority,
-        bytes=found.bytes,
-        texts=found.texts,
+        bytes=entry.bytes,
+        texts=entry.texts,
         lookup=lookup,
     )
 

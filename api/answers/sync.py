@@ -137,10 +137,10 @@ class SyncCall:
 
 async def answer_again(http: HttpRequest, key: bytes | None) -> tuple[SyncCall, JobView, Any] | None:
     """The cached answer for the repeat of a remembered call, and that one's options. Raises Unavailable."""
-    found = key and await context_of(http).cached_answers.find_again(key)
-    if not found:
+    repeat = await context_of(http).cached_answers.find_again(key) if key else None
+    if repeat is None:
         return None
-    answer, (terms, options) = found
+    answer, (terms, options) = repeat
     set_job_headers(http, answer)
     return SyncCall(http, terms), answer, options
 
