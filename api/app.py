@@ -96,16 +96,21 @@ def create_app(
         redirect_slashes=False,
         telemetry=TELEMETRY,
     )
+    _add_middleware(app, config)
+    errors.install(app)
+    _include_routes(app)
+    install_schema(app)
+    return app
+
+
+def _add_middleware(app: FastAPI, config: Settings) -> None:
+    """The innermost layer first."""
     app.add_middleware(RouteCache, routes=app.router.routes)
     app.add_middleware(Gate)
     app.add_middleware(RequestMiddleware)
     if config.api.cors_origins:
         # Around all else: a page may read every answer, and a preflight request carries no key.
         app.add_middleware(CORSMiddleware, allow_origins=config.api.cors_origins, **CORS)
-    errors.install(app)
-    _include_routes(app)
-    install_schema(app)
-    return app
 
 
 def _include_routes(app: FastAPI) -> None:
