@@ -57,7 +57,8 @@ class EventReader:
         event_page = await self._read()
         if event_page is None:
             raise await missing(self._store, self._view)
-        if event_page.forgot or (self._seen is not None and event_page.seen != self._seen):
+        changed = self._seen is not None and event_page.seen != self._seen
+        if event_page.forgot or (changed and not event_page.run_lost):
             raise CallerError("stream_rewound", "The store lost the end of this stream; read the job again.")
         if event_page.events:
             self._seen = event_page.events[-1]

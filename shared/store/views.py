@@ -293,8 +293,9 @@ class EventPage:
     """A stretch of a job's event stream; `run_id` is None while its inputs are fetched.
 
     `newest` is the last id the stream holds now. `seen` is the event that the reader named as its last, None
-    where the stream does not hold it; `forgot` says that the store lost that one. `unread` says that there is
-    text of which the run does not know that it is read.
+    where the stream does not hold it; `forgot` says that the store lost that one. `run_lost` says that the
+    run's record is gone, which ends its jobs. `unread` says that there is text of which the run does not know
+    that it is read.
     """
 
     events: tuple[Event, ...] = field(default=())
@@ -303,6 +304,7 @@ class EventPage:
     newest: int = 0
     seen: Event | None = None
     forgot: bool = False
+    run_lost: bool = False
     unread: bool = False
 
 
@@ -324,11 +326,10 @@ def event_page(reply: list[Any] | None, after: int) -> EventPage | None:
     if closes:
         failure = json.loads(job.get("error") or "{}")
         events.append(Event(newest, job["status"], failure, int(job["ended"])))
-    # The job of a run whose record is lost has yet to end.
-    to_end = "run" in job and not run and not ended
-    forgot = not to_end and (after > newest or (bool(run) and 0 < after <= last and seen is None))
+    run_lost = "run" in job and not run
+    forgot = not run_lost and (after > newest or (bool(run) and 0 < after <= last and seen is None))
     unread = "unread" in run and any(e.type == "text" for e in events)
-    return EventPage(tuple(events), job.get("run"), ended, newest, seen, forgot=forgot, unread=unread)
+    return EventPage(tuple(events), job.get("run"), ended, newest, seen, forgot, run_lost, unread)
 
 
 def _first(run: Record) -> list[Event]:

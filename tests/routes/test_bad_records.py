@@ -1,14 +1,19 @@
 """An operator sees what fills the record store and which records are bad, and forgets those."""
 
+import httpx
 import pytest
 
+from shared.store import audit
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.asgi_exchange import Exchange, data, posted
+from tests.support.clients import until_async
 from tests.support.keys import ADMIN, KEYED, calling, customer
 from tests.support.metrics import total
 
 RECORDS = "/v1/admin/records"
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tell."}], "stream": True}
 
 
 @pytest.mark.parametrize("stage", [KEYED], indirect=True)
@@ -84,3 +89,31 @@ async def test_what_fills_the_store_is_said_and_names_of_callers_only_to_operato
     assert top["bytes"] == memory["reserved"] + memory["records"]
     assert "hog-of-all" not in ready.text + page
     assert total(page, "sightline_store_memory_charged_bytes") == memory["records"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
+async def test_a_connected_reader_of_a_run_that_cannot_be_read_is_told_how_its_job_ended(
+    stage: Stage, path: str
+) -> None:
+    hand = stage.hand
+    hand.beat()
+    if path == "/v1/jobs":
+        async with client_of(stage.app) as client:
+            job = (await client.post(path, json=JOB)).json()
+        reader = Exchange(stage.app, "GET", job["urls"]["events"]).start()
+    else:
+        reader = posted(stage.app, CHAT, path)
+        async with client_of(stage.app) as client:
+            await until_async(lambda: _queued(client))
+    claim = hand.take()
+    hand.say(claim, "The cat ")
+    await reader.until(lambda e: b"The cat" in e.body)
+    hand.store.client.hset(f"sl4:{claim.id}", "t", "{")
+    names = audit.scan(hand.store, 0, 1000)[1]
+    hand.store.run(audit.audit(hand.settings, names))
+    await reader.finish()
+    assert "internal_error" in str(data(reader.body)[-1])
+
+
+async def _queued(client: httpx.AsyncClient) -> bool:
+    return bool((await client.get("/v1/jobs")).json()["data"])
