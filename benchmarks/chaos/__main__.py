@@ -100,7 +100,7 @@ async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: co
             await operations.until_told()
         say("the last reading")
         await read_all([quiet, caller], opened.urls, history)
-    explain(history.stories, saboteur.landed)
+        explain(history.stories, saboteur.landed, operations.jobs_by_run())
     return Outcome(
         history=history,
         verdict=judge(history),

@@ -100,7 +100,7 @@ class Fault:
 @dataclass(frozen=True)
 class Landed:
     """A fault that struck; times in Unix seconds. `pid` is None where no process of the service was hit.
-    `jobs` are those that hang on a record that was overwritten.
+    `name` begins with the record that was overwritten, where one was.
     """
 
     kind: str
@@ -108,7 +108,6 @@ class Landed:
     pid: int | None
     at: float
     until: float
-    jobs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -216,28 +215,27 @@ class Saboteur:
                 victim.send(signal.SIGCONT)
 
     async def _operate(self, fault: Fault) -> None:
-        at, name, jobs = time.time(), MODEL, frozenset[str]()
+        at, name = time.time(), MODEL
         if fault.kind == "model_removed":
             await self._operations.remove_model(fault.for_s)
         elif fault.kind == "burst":
             await self._operations.burst()
         else:
-            broken = await self._break_record(fault.victim)
-            if broken is None:
+            name = await self._break_record(fault.victim)
+            if not name:
                 self.missed += 1
                 return
-            name, jobs = broken
-        self.landed.append(Landed(fault.kind, name, None, at, time.time(), jobs))
+        self.landed.append(Landed(fault.kind, name, None, at, time.time()))
 
-    async def _break_record(self, victim: int) -> tuple[str, frozenset[str]] | None:
-        """Of the first job that has not ended; None where none came for some seconds."""
+    async def _break_record(self, victim: int) -> str:
+        """Of the first job that has not ended; "" where none came for some seconds."""
         for _ in range(BREAK_TRIES):
             async with self._store_is_hit:
                 broken = await asyncio.to_thread(self._operations.break_record, victim)
             if broken is not None:
                 return broken
             await asyncio.sleep(BREAK_PAUSE_S)
-        return None
+        return ""
 
     async def _strike_store(self, kind: str, for_s: float) -> None:
         if kind == "redis_killed":
@@ -277,12 +275,15 @@ def _limit_memory(client: Any, kind: str) -> str:
     return str(before)
 
 
-def explain(stories: Sequence[Story], landed: Iterable[Landed]) -> None:
+def explain(
+    stories: Sequence[Story], landed: Iterable[Landed], jobs_by_run: Mapping[str, Iterable[str]]
+) -> None:
     """Notes at each story which faults may have failed its job.
 
     One whose job's record was lost before an answer named it owns a broken one that nobody else owns.
     """
-    broken = {job for fault in landed for job in fault.jobs}
+    records = [fault.name.partition(" ")[0] for fault in landed if fault.kind == "record_broken"]
+    broken = {job for record in records for job in jobs_by_run.get(record, [record])}
     unowned = broken.difference(*(story.ids for story in stories))
     removals = [fault for fault in landed if fault.kind == "model_removed"]
     for story in stories:

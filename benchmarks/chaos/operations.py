@@ -4,6 +4,7 @@ burst of equal jobs, whose ends sixteen endpoints are told.
 
 import asyncio
 import json
+import re
 import secrets
 import time
 from collections import defaultdict
@@ -27,28 +28,19 @@ BREAK = """
 local unended, victim = redis.call('ZRANGE', 'sl4:deadlines', 0, -1), tonumber(ARGV[1])
 local target = unended[victim % math.max(#unended, 1) + 1]
 if not target then return false end
-local function texts(id)
-  return table.concat(redis.call('HVALS', 'sl4:' .. id), ' ')
-end
-local jobs, run = {target}, string.match(texts(target), 'run_%x+')
-local caller = string.match(texts(target), '"caller":"([^"]+)"')
-if run and caller and victim % 2 == 1 then
-  -- Those that have ended read their answer there.
-  target, jobs = run, {}
-  for _, id in ipairs(redis.call('ZRANGE', 'sl4:jobs:' .. caller, 0, -1)) do
-    if string.find(texts(id), run, 1, true) then table.insert(jobs, id) end
-  end
-end
+local run = string.match(table.concat(redis.call('HVALS', 'sl4:' .. target), ' '), 'run_%x+')
+if run and victim % 2 == 1 then target = run end
 local fields = redis.call('HKEYS', 'sl4:' .. target)
 if #fields == 0 then return false end
 table.sort(fields)
 local field = fields[math.floor(victim / 2) % #fields + 1]
 redis.call('HSET', 'sl4:' .. target, field, '{')
-return {target, field, jobs}
+return target .. ' ' .. field
 """
-"""Overwrites a field of a job that has not ended, or of its run; returns which, and the jobs that need it."""
+"""Overwrites a field of a job that has not ended, or of its run; returns which."""
 
 
+RUN_ID = re.compile(r"run_[0-9a-f]+")
 DELIVERIES = ("sl4:deliveries", "sl4:deliveries_later", "sl4:deliveries_under_way")
 
 
@@ -82,13 +74,21 @@ class Operations:
         await asyncio.sleep(for_s)
         await self._call(self._operator, "POST", "/v1/admin/models", ROW)
 
-    def break_record(self, victim: int) -> tuple[str, frozenset[str]] | None:
-        """The record and its field, and the jobs that hang on it; None where all jobs have ended."""
+    def break_record(self, victim: int) -> str | None:
+        """The record and its field; None where all jobs have ended."""
         with self._services.records.client(decode_responses=True) as client:
-            if struck := client.eval(BREAK, 0, victim):
-                record, field, jobs = struck
-                return f"{record} {field}", frozenset(jobs)
-        return None
+            return client.eval(BREAK, 0, victim) or None
+
+    def jobs_by_run(self) -> dict[str, set[str]]:
+        """The jobs of each run: those that have ended read their answer there, and equal questions go on
+        joining a run whose record is broken until somebody reads that.
+        """
+        jobs = defaultdict[str, set[str]](set)
+        with self._services.records.client(decode_responses=True) as client:
+            for name in client.scan_iter("sl4:job_*", count=1000, _type="hash"):
+                for run in RUN_ID.findall(" ".join(client.hvals(name))):
+                    jobs[run].add(name.removeprefix("sl4:"))
+        return jobs
 
     async def burst(self) -> None:
         """Until all of it is accepted."""

@@ -203,3 +203,17 @@ def test_what_is_charged_for_a_run_goes_in_the_end_where_its_record_does_not_say
     records.wait(FIFTY_DAYS_S)
     records.fold()
     assert not records.client.exists("sl4:mem")
+
+
+def test_a_job_whose_run_cannot_be_read_ends_after_all_its_events_where_its_model_is_removed(
+    records: Records,
+) -> None:
+    job = records.submit()
+    claim = records.claim()
+    records.append(claim, 0, "one")
+    records.give_back(claim)
+    last = records.events(job.id)[-1].id
+    records.client.hset(f"sl4:{job.run_id}", "s", "{")
+    records.remove_model()
+    records.sweep()
+    assert [event.type for event in records.events(job.id, last)] == ["failed"]

@@ -358,8 +358,13 @@ transition('model_sweep', { 'allow-oom' }, function()
     if not job or job.status or job.model_lane ~= a.lane then
       return
     end
-    local work = job.run and read(job.run) or job
-    if work.ended or work.state == 'running' or not Lanes.superseded(work) then
+    local work = job
+    if job.run then
+      work = read(job.run)
+    end
+    if not work then
+      return Runs.leave(job, 'failed')
+    elseif work.ended or work.state == 'running' or not Lanes.superseded(work) then
       return
     end
     Runs.fail_work(work, S.removed)

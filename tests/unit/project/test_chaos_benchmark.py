@@ -100,9 +100,9 @@ def test_a_fault_explains_failures_of_its_own_jobs_and_of_those_that_waited_at_i
     waited.ids, waited.life = {"job_2"}, (4.0, 6.5)
     later.ids, later.life = {"job_3"}, (8.0, 9.0)
     early.ids, early.life = {"job_4"}, (3.0, 4.0)
-    broken = Landed("record_broken", "run_1 r", None, 1.0, 1.0, frozenset({"job_1"}))
+    broken = Landed("record_broken", "run_1 r", None, 1.0, 1.0)
     removed = Landed("model_removed", "m", None, 5.0, 6.0)
-    explain([hit, waited, later, early], [broken, removed])
+    explain([hit, waited, later, early], [broken, removed], {"run_1": {"job_1"}})
     assert [story.broken for story in (hit, waited, later, early)] == [{"job_1"}, set(), set(), set()]
     assert [story.removed for story in (hit, waited, later, early)] == [False, True, False, False]
 
@@ -117,9 +117,9 @@ async def test_a_streamed_answer_whose_job_a_fault_failed_ends_with_its_error() 
 
 
 def test_a_job_whose_record_was_lost_before_an_answer_named_it_is_not_stuck() -> None:
-    broken = Landed("record_broken", "job_7 r", None, 1.0, 1.0, frozenset({"job_7"}))
+    broken = Landed("record_broken", "job_7 r", None, 1.0, 1.0)
     first, second = Story(QUESTION, missing=True), Story(QUESTION, missing=True)
-    explain([first, second], [broken])
+    explain([first, second], [broken], {})
     assert counts(first, set()) == {"record_lost": 1}
     assert counts(second, set()) == {"lost": 1}
 
@@ -128,7 +128,7 @@ def test_an_answer_lost_after_its_end_is_no_second_end() -> None:
     story = right()
     story.ends.add(End("succeeded", ""))
     assert counts(story) == {"lost": 1, "doubled": 1}
-    explain([story], [Landed("record_broken", "run_1 r", None, 1.0, 1.0, frozenset({"job_1"}))])
+    explain([story], [Landed("record_broken", "run_1 r", None, 1.0, 1.0)], {"run_1": {"job_1"}})
     assert counts(story) == {"record_lost": 1}
 
 
