@@ -238,6 +238,17 @@ def test_a_hit_does_not_shorten_what_an_answer_kept_for_long_is_charged(records:
     assert held(records, "anyone") >= before / 2
 
 
+def test_an_answer_that_a_later_hit_keeps_is_charged_until_it_goes(records: Records) -> None:
+    records.beat()
+    ask(records, "same", retain_s=None)
+    records.settle(records.claim())
+    assert ask(records, "same", retain_s=30 * 86_400, caller="other").cache == "HIT"
+    records.wait(20 * 86_400)
+    assert held(records, "anyone") > 0, "its first caller's job is gone by now"
+    records.wait(11 * 86_400)
+    assert held(records, "anyone") == 0
+
+
 def test_a_later_hit_keeps_the_question_for_a_retry_of_its_own(records: Records) -> None:
     records.beat()
     ask(records, "same", retain_s=None)
