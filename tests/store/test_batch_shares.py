@@ -3,10 +3,11 @@
 import pytest
 
 from shared.batch import LineProblem
+from shared.file import Written
 from shared.settings import Settings
-from shared.store import batches
+from shared.store import batches, files
 from tests.support.store import Records
-from tests.support.stored_batches import LINE, begun, create, place, submit, take, upload, write
+from tests.support.stored_batches import BYTES, LINE, begun, create, place, submit, take, upload, write
 
 
 def limited(settings: Settings, **limits: int) -> Settings:
@@ -49,6 +50,21 @@ def test_the_share_of_a_key_with_a_quota_of_its_own_is_less(records: Records) ->
     assert words == ["queued", "crowded"]
     records.run(batches.keep(turn, 0, leave=True))
     assert take(records).room == 0
+
+
+def test_one_caller_s_lines_leave_another_caller_s_batch_its_own_share(records: Records) -> None:
+    records.settings = limited(records.settings, max_queued=32, max_queued_caller=8)
+    begun(records)
+    assert [submit(records, number)[:4] for number in (1, 2)] == ["job_", "job_"]
+    records.run(files.create(Written("file-02", "b.jsonl", "batch", 100, BYTES, 3600, "upload:2"), "other"))
+    create(records, "other", id="batch_02", file="file-02")
+    turn = take(records)
+    records.run(batches.begin(turn, total=3, last=3 * LINE))
+    words = [
+        records.post(records.placing(caller="other"), line=place(number, "batch_02"), quiet=True).word
+        for number in (1, 2, 3)
+    ]
+    assert words == ["queued", "queued", "crowded"]
 
 
 def test_lines_for_a_model_that_answers_none_stop_no_lines_for_others(records: Records) -> None:

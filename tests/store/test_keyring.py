@@ -58,6 +58,7 @@ def test_a_key_ends_when_it_expires_and_is_still_listed(records: Records) -> Non
     records.wait(0.1)
     assert left(records) is None
     assert len(records.run(api_keys.keys()) or []) == 1
+    assert records.client.ttl(f"sl4:{KEY.id}") > api_keys.KEPT_S
     assert records.run(api_keys.rotate(KEY.id, SECOND, 60)) is None, "an expired key came to life"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from shared.batch import LineProblem
 from shared.job import JobView
-from shared.store import admission, batches, jobs
+from shared.store import admission, batches, jobs, webhook_endpoints
 from shared.store.headroom import holding
 from tests.support.hooks import endpoint, told_to
 from tests.support.store import BROKEN, Records, answer
@@ -211,6 +211,17 @@ def test_the_event_of_a_batch_is_listed_no_longer_than_the_batch_is_kept(
     assert 0 < left(records, f"{BATCH}:ended") <= 30
 
 
+def test_the_event_of_a_batch_that_is_told_again_outlives_its_list_until_it_is_told(records: Records) -> None:
+    upload(records)
+    create(records, retain_s=30)
+    records.run(batches.fail(records.settings, take(records), [LineProblem("empty_file", "m")]))
+    id = endpoint(records, "batch.failed")
+    records.run(webhook_endpoints.replay(records.settings, "anyone", id, f"{BATCH}:ended"))
+    assert left(records, f"{BATCH}:ended") == -1
+    assert [type for _, type, _ in told_to(records)] == ["batch.failed"]
+    assert 0 < left(records, f"{BATCH}:ended") <= 30
+
+
 def test_what_the_log_of_ends_reads_is_charged_for_as_long_as_it_is_stored(records: Records) -> None:
     log = records.settings.retention.model_copy(update={"event_s": 86_400})
     records.settings = records.settings.model_copy(update={"retention": log})
@@ -236,6 +247,26 @@ def test_a_hit_does_not_shorten_what_an_answer_kept_for_long_is_charged(records:
     records.fold()
     assert records.client.exists(f"sl4:{job.run_id}")
     assert held(records, "anyone") >= before / 2
+
+
+def test_an_answer_that_a_later_hit_keeps_is_charged_until_it_goes(records: Records) -> None:
+    records.beat()
+    ask(records, "same", retain_s=None)
+    records.settle(records.claim())
+    assert ask(records, "same", retain_s=30 * 86_400, caller="other").cache == "HIT"
+    records.wait(20 * 86_400)
+    assert held(records, "anyone") > 0, "its first caller's job is gone by now"
+    records.wait(11 * 86_400)
+    assert held(records, "anyone") == 0
+
+
+def test_what_went_while_nobody_counted_for_months_is_charged_to_nobody(records: Records) -> None:
+    held(records, "anyone")
+    ask(records, retain_s=1200 * 3600)
+    records.settle(records.claim())
+    assert held(records, "anyone") > 0
+    records.wait(1500 * 3600)
+    assert held(records, "anyone") == 0
 
 
 def test_a_later_hit_keeps_the_question_for_a_retry_of_its_own(records: Records) -> None:

@@ -68,6 +68,20 @@ def test_after_the_last_job_s_end_every_key_has_a_time_to_live(records: Records)
     assert records.client.smembers("sl4:lanes") == {INTAKE, LANE}
 
 
+def test_what_only_the_log_of_events_reads_any_more_is_shown_to_nobody(records: Records) -> None:
+    job = records.submit()
+    records.settle(records.claim())
+    kept = records.settings.retention
+    records.wait(kept.result_s)
+    page = records.listed()
+    assert page is not None
+    assert [view.result for view in (*page.views, records.view(job.id))] == [None, None]
+    records.wait(kept.job_s - kept.result_s)
+    assert records.page() == []
+    assert records.try_view(job.id) is None
+    assert records.client.exists(f"sl4:{job.id}", f"sl4:{job.run_id}") == 2, "the log still needs them"
+
+
 def test_while_a_job_is_alive_what_it_needs_has_no_time_to_live(records: Records) -> None:
     view = records.submit("q", blobs=PICTURES[:1])
     claim = records.claim()

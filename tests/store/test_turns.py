@@ -76,6 +76,17 @@ def test_classes_are_served_sixteen_to_four_to_one(records: Records) -> None:
     assert 1 <= taken["batch"] <= 3
 
 
+def test_work_that_is_given_back_costs_its_class_no_turn(records: Records) -> None:
+    classes: tuple[Priority, ...] = ("interactive", "batch")
+    urgent, patient = [{records.submit(priority=p).run_id for _ in range(40)} for p in classes]
+    claim = records.claim()
+    while claim.id in urgent:
+        claim = records.claim()
+    assert claim.id in patient
+    records.give_back(claim)
+    assert records.claim().id == claim.id
+
+
 def test_urgent_work_passes_patient_work_that_waits_already(records: Records) -> None:
     for _ in range(20):
         records.submit(priority="batch")

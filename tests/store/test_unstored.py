@@ -132,6 +132,16 @@ def test_its_webhook_is_told_although_it_was_read_before(records: Records) -> No
     assert traces(records, job.id) == []
 
 
+def test_a_receiver_that_fails_keeps_it_no_longer(records: Records) -> None:
+    job = submit(records, webhook=HOOK)
+    records.settle(records.claim())
+    records.client.expire(f"sl4:{job.id}", 20)
+    delivery = records.next_delivery()
+    assert delivery is not None
+    assert records.tell(delivery, 500, error="no", delay_s=5) == "written"
+    assert records.client.ttl(f"sl4:{job.id}") <= 20
+
+
 def test_told_again_it_lives_no_longer(records: Records) -> None:
     job = submit(records, webhook=HOOK)
     records.settle(records.claim())

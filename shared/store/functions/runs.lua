@@ -32,7 +32,7 @@ end
 
 -- For how long the log of ends reads a job; nil where it does not.
 function Runs.log_s(job)
-  return not job.quiet and not job.unstored and math.min(job.retain_s or S.event_s, S.event_s) or nil
+  return not job.quiet and math.min(job.retain_s or S.event_s, S.event_s) or nil
 end
 
 -- An unstored job outlives its end by its retain_s, whether its webhook was called or not, and so do its notices.
