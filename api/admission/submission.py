@@ -33,7 +33,7 @@ from shared.store import jobs
 from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, predict, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
-from shared.store.nudges import AsyncNudger
+from shared.store.nudges import MOST, AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
 from shared.tokens import cost, room
@@ -175,14 +175,17 @@ class Submission:
             return answer
         await self.check_room(terms.caller.id)
         reply = await self._store_request(checked)
-        if reply.view is not None and reply.view.id == checked.placing.job:
-            ADMITTED.labels(model.id, terms.schedule.priority, (reply.view.cache or "pending").lower()).inc()
-        if reply.word in ("queued", "intake"):
-            # Its caller need not wait for that: idle workers look for themselves, too.
-            self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
-        if reply.view is None:
+        job = reply.view
+        if job is None:
             raise await self.refusal_for(reply.word, checked, model)
-        return _unexpired(reply, reply.view)
+        if job.id == checked.placing.job:
+            ADMITTED.labels(model.id, terms.schedule.priority, (job.cache or "pending").lower()).inc()
+        # Its caller need not wait for a nudge: idle workers look for themselves, too.
+        if reply.word == "intake":
+            self._nudger.send([INTAKE])
+        elif reply.word == "queued" and (job.ahead or 0) < MOST:
+            self._nudger.send([model.lane])
+        return _unexpired(reply, job)
 
     async def repeated_job(self, terms: Terms) -> JobView | None:
         """The job of this Idempotency-Key: a repeat is not checked against what has changed since.
