@@ -283,6 +283,10 @@ class Request(Frozen):
         """What of it is in the blob store, each once."""
         return tuple(dict.fromkeys(p.digest for p in self.media if p.digest))
 
+    def for_model(self, id: str) -> "Request":
+        """The same request, addressed to the model of this id."""
+        return self if self.model == id else self.model_copy(update={"model": id})
+
     def without_bytes(self) -> "Request":
         """The same request for whoever goes on with it once the bytes that came with it are stored."""
         media = self.media

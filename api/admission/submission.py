@@ -210,12 +210,13 @@ class Submission:
         lane, now_ms = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
-        if request.model != model.id:
-            request = request.model_copy(update={"model": model.id})
+        request = request.for_model(model.id)
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
-        paths = field_paths(request)
-        request = await self._files.with_pictures(terms.caller.id, request, reservation)
-        request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
+        paths, data, pixels = request.named, dict[str, bytes](), 0
+        if request.media:
+            paths = field_paths(request)
+            request = await self._files.with_pictures(terms.caller.id, request, reservation)
+            request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
         terms.schedule.times.check(now_ms)
         if terms.webhook is not None:
             terms = replace(terms, webhook=check_webhook(terms.webhook, terms.caller.id, self._settings))

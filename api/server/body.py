@@ -68,10 +68,13 @@ async def read_body(request: Request) -> bytes:
     reply = reply_of(request)
     limits: ApiSettings = request.app.state.context.settings.api
     limit = int(limits.body_limit_mb * 2**20)
-    async with in_time(limits.upload_limit_s):
-        async for chunk in arriving(request, limit):
-            await reply.reservation.take(len(chunk))
-            chunks.append(chunk)
+    try:
+        async with asyncio.timeout(limits.upload_limit_s):
+            async for chunk in arriving(request, limit):
+                await reply.reservation.take(len(chunk))
+                chunks.append(chunk)
+    except TimeoutError:
+        raise too_late(limits.upload_limit_s) from None
     body = b"".join(chunks) if len(chunks) > 1 else chunks[0]
     if "idempotency-key" in request.headers:
         reply.body_digest = hashlib.sha256(body).hexdigest()
@@ -153,14 +156,8 @@ async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
         yield chunk
 
 
-@contextlib.asynccontextmanager
-async def in_time(limit_s: float) -> AsyncIterator[None]:
-    """Raises CallerError `upload_timeout` where what is read within takes longer."""
-    try:
-        async with asyncio.timeout(limit_s):
-            yield
-    except TimeoutError:
-        raise CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.") from None
+def too_late(limit_s: float) -> CallerError:
+    return CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.")
 
 
 def _check_headers(request: Request, limit: int) -> None:
