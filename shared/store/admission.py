@@ -83,7 +83,7 @@ class Placing:
             "priority": self.priority,
             "hash": self.hash,
             "key": self.key,
-            "blobs": " ".join(self.blobs),
+            "blobs": " ".join(self.blobs) or None,
             "cost": self.cost,
             "rows": self.rows if self.rows > 1 else None,
             "room": self.room,
@@ -138,24 +138,24 @@ class JobTerms:
 
     def arguments(self, settings: Settings) -> dict[str, Any]:
         return {
-            "metadata": _written(self.metadata),
-            "pairs": " ".join(digests(self.metadata)),
+            "metadata": _written(self.metadata) if self.metadata else None,
+            "pairs": " ".join(digests(self.metadata)) or None,
             "paths": _written(self.paths) if self.paths else None,
             "pending": self.pending_terms is not None or None,
             "terms": self.pending_terms,
             "idempotency": self.idempotency,
-            "digest": self.body_digest,
+            "digest": self.body_digest or None,
             "must_be_ready": self.must_be_ready or None,
             "max_queued_caller": self.max_queued_caller or settings.queue.max_queued_caller,
             "retry_of": self.retry_of,
             "response": self.response,
-            "hook": to_json(_hook(self.webhook)).decode() if self.webhook else None,
+            "hook": _hook(self.webhook) if self.webhook else None,
             "quiet": self.quiet or None,
             "retain_s": self.retain_s,
             "unstored": None if self.stored else 1,
             "request_id": self.request_id,
             "trace": self.trace,
-            "line": to_json(_line(self.line)).decode() if self.line else None,
+            "line": _line(self.line) if self.line else None,
             **vars(self.times),
         }
 
@@ -178,8 +178,8 @@ def submit(
     those, submit again. A picture `sent` with its bytes is asked for unless its caller holds it already.
     `spare` is `Headroom.spare`.
     """
-    arguments = placing.arguments | terms.arguments(settings)
-    arguments |= {"sent": " ".join(sent), "uploaded": uploaded, "spare": spare}
+    arguments = {**placing.arguments, **terms.arguments(settings), "spare": spare}
+    arguments |= {"sent": " ".join(sent) or None, "uploaded": uploaded or None}
     return ScriptCall(SUBMIT, arguments, _submitted, placing.request, _size, constants(settings))
 
 
