@@ -4,7 +4,6 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -14,6 +13,7 @@ from api.admission.submission import Idempotency
 from api.server.reply import reply_of
 from api.server.route import Headers
 from shared.errors import CallerError
+from shared.value_object import value_object
 
 NO = frozenset({"false", "False", "0"})
 YES = frozenset({"true", "True", "1"})
@@ -113,7 +113,7 @@ class TaskHeaders(SyncHeaders, PreferHeaders, frozen=True):
     """Headers of Hugging Face's raw route, whose answer is the result or a job."""
 
 
-@dataclass(frozen=True)
+@value_object
 class Preferences:
     """The `Prefer` header (RFC 7240); `wait_s` is None where no wait was asked for, inf for a bare `wait`."""
 

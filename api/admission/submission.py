@@ -1,7 +1,7 @@
 """Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
@@ -37,13 +37,14 @@ from shared.store.nudges import MOST, AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
 from shared.tokens import cost, room
+from shared.value_object import value_object
 from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
 """How long the facts that a model's workers published are cached."""
 
 
-@dataclass(frozen=True)
+@value_object
 class Idempotency:
     """An Idempotency-Key, and the digest of method, path and body that a repeat must have too."""
 
@@ -51,7 +52,7 @@ class Idempotency:
     body_digest: str
 
 
-@dataclass(frozen=True)
+@value_object
 class Caching:
     """`reuse_sampled` marks the Hugging Face routes, whose page promises caching of unseeded sampling too.
 
@@ -63,7 +64,7 @@ class Caching:
     stored: bool = True
 
 
-@dataclass(frozen=True)
+@value_object
 class Schedule:
     """`must_be_ready` refuses with 503 while no worker serves."""
 
@@ -72,7 +73,7 @@ class Schedule:
     must_be_ready: bool = False
 
 
-@dataclass(frozen=True)
+@value_object
 class Origin:
     """Where a job comes from: the HTTP call (for logs and webhooks), the job that it retries, the line of a
     batch, or an OpenAI response, whose outline is JSON.
@@ -84,7 +85,7 @@ class Origin:
     response: str | None = None
 
 
-@dataclass(frozen=True)
+@value_object
 class Terms:
     """`synchronous`: its caller waits for the answer, so the end goes to no endpoint and no event log.
 
@@ -104,7 +105,7 @@ class Terms:
     raw_prompt: bool = False
 
 
-@dataclass(frozen=True)
+@value_object
 class CheckedRequest:
     """A request that has passed every check but the queue's, in the form in which the store takes it.
 

@@ -17,6 +17,7 @@ from shared.store.constants import constants
 from shared.store.jobs import EVENT_PAGE_BYTES
 from shared.store.keys import PREFIX, digests
 from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
+from shared.value_object import value_object
 from shared.webhooks import Webhook
 
 SUBMIT, ADMIT = Script("submit"), Script("admit")
@@ -48,7 +49,7 @@ Word = Literal[
 ]
 
 
-@dataclass(frozen=True)
+@value_object
 class Placing:
     """What decides where an admitted job's request goes.
 
@@ -90,7 +91,7 @@ class Placing:
         }
 
 
-@dataclass(frozen=True)
+@value_object
 class Submitted:
     """What `submit` answered: `view` with queued, intake and known, `missing` digests with pictures.
 
@@ -103,7 +104,7 @@ class Submitted:
     trace: str = ""
 
 
-@dataclass(frozen=True)
+@value_object
 class JobTerms:
     """What a job is, beside its request.
 
@@ -234,7 +235,7 @@ def known(
     return ScriptCall(KNOWN, arguments, parse, size=_size, constants=constants(settings))
 
 
-@dataclass(frozen=True)
+@value_object
 class Cached:
     """An answer in the cache: `own_job` is the caller's own job that computed it, where there is one.
 

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +29,7 @@ from shared.errors import Unavailable
 from shared.offload import offload_if_large
 from shared.settings import RedisSettings
 from shared.store.exchange import LONGEST_S, Connection, Pipelining
+from shared.value_object import value_object
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -75,7 +75,7 @@ class Script:
         self.function = f"{LIBRARY.name}_{name}"
 
 
-@dataclass(frozen=True)
+@value_object
 class ScriptCall(Generic[T]):
     """One use of a function. Arguments that are None are left out; `text` is stored as it is.
 

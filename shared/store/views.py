@@ -1,13 +1,13 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
 from pydantic_core import from_json
 
-from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
+from shared.estimate import KINDS, Calibration, Lane, Reused, estimate, waiting_reason
 from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
@@ -41,70 +41,67 @@ LANE_FACTS = (
 """FACTS of `functions/lanes.lua`."""
 
 
-def lane(reply: list[Any]) -> Lane:
-    """What `Lanes.view` gives; the page of a model has all other facts, too."""
-    ready, loading, running, now_ms, ahead, (state, *values), *more = reply
-    facts: dict[str, Any] = from_json(state or "{}")
-    facts |= {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
-    facts |= pairs(more[0]) if more else {}
-    return Lane(
-        ready=ready,
-        loading=loading,
-        queued=sum(facts.get(count, 0) for count in WAITING),
-        running=running,
-        extra_queued=facts.get("wide_queued", 0),
-        extra_running=facts.get("wide_running", 0),
-        now_ms=now_ms,
-        first_queued_ms=_number(facts, "first_queued_ms"),
-        rows=int(facts.get("rows", 1)),
-        slots=int(facts.get("slots", 1)),
-        service_ms=_number(facts, "service_ms"),
-        load_started_ms=_number(facts, "load_started_ms"),
-        load_ms=_number(facts, "load_ms"),
-        load_guess_ms=_number(facts, "load_guess_ms"),
-        load_basis=facts.get("load_basis", ""),
-        failed=facts.get("failed"),
-        samples=facts["samples"] == "1" if "samples" in facts else None,
-        has_chat_template=facts["chat_template"] == "1" if "chat_template" in facts else None,
-        tools=read_syntax(facts["tools"]) if "tools" in facts else None,
-        sampling_rate=int(facts["sampling_rate"]) if "sampling_rate" in facts else None,
-        max_side=int(facts["max_side"]) if facts.get("max_side") else None,
-        context_length=int(facts["context_length"]) if "context_length" in facts else None,
-        engine=facts.get("engine"),
-        engine_reason=facts.get("engine_reason"),
-        reused=_reused(facts["reused"]) if "reused" in facts else None,
-        token_rule=facts.get("token_rule"),
-        paused="paused" in facts,
-        draining="draining" in facts,
-        factors={kind: _factors(facts, kind) for kind in KINDS},
-        calibration=_calibration(facts),
-        ahead=ahead,
-    )
-
-
 def _reused(report: str) -> Reused:
     """Reads what a worker of any release reports: unknown counts are dropped, absent ones are 0."""
     counts = json.loads(report)
     return Reused(**{count.name: counts.get(count.name, 0) for count in fields(Reused)})
 
 
-def _factors(facts: dict[str, Any], kind: str) -> tuple[float, float]:
-    first = zip(("p50", "p90"), FIRST_FACTORS, strict=True)
-    half, most = (float(facts.get(f"{kind}_{share}", factor)) for share, factor in first)
-    return half, most
+def _flag(value: str) -> bool:
+    return value == "1"
 
 
-def _calibration(facts: dict[str, Any]) -> Calibration | None:
-    scored = _number(facts, "scored")
+READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    **{name: (name, int) for name in ("rows", "slots", "sampling_rate", "context_length")},
+    **{name: (name, str) for name in ("load_basis", "failed", "engine", "engine_reason", "token_rule")},
+    **{name: (name, float) for name in LANE_FACTS if name.endswith("_ms")},
+    "first_queued_ms": ("first_queued_ms", float),
+    "samples": ("samples", _flag),
+    "chat_template": ("has_chat_template", _flag),
+    "tools": ("tools", read_syntax),
+    "max_side": ("max_side", lambda side: int(side) if side else None),
+    "reused": ("reused", _reused),
+}
+"""Fields of `Lane` by the names of the facts, and how these are read."""
+
+
+def lane(reply: list[Any]) -> Lane:
+    """What `Lanes.view` gives; the page of a model has all other facts, too."""
+    ready, loading, running, now_ms, ahead, (state, *values), *more = reply
+    counts: dict[str, Any] = from_json(state or "{}")
+    facts = {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
+    facts |= pairs(more[0]) if more else {}
+    known = [(*READERS[name], value) for name, value in facts.items() if name in READERS]
+    return Lane(
+        ready=ready,
+        loading=loading,
+        queued=sum(counts.get(count, 0) for count in WAITING),
+        running=running,
+        extra_queued=counts.get("wide_queued", 0),
+        extra_running=counts.get("wide_running", 0),
+        now_ms=now_ms,
+        paused="paused" in counts,
+        draining="draining" in counts,
+        factors=_factors(facts),
+        calibration=_calibration(facts),
+        ahead=ahead,
+        **{field: read(value) for field, read, value in known},
+    )
+
+
+def _factors(facts: dict[str, str]) -> dict[str, tuple[float, float]]:
+    """Those that were learnt."""
+    names = ((kind, f"{kind}_p50", f"{kind}_p90") for kind in KINDS)
+    return {kind: (float(facts[half]), float(facts[most])) for kind, half, most in names if most in facts}
+
+
+def _calibration(facts: dict[str, str]) -> Calibration | None:
+    scored = float(facts.get("scored", 0))
     if not scored:
         return None
     return Calibration(
         round(scored), float(facts["within_p50"]) / scored, float(facts["within_p90"]) / scored
     )
-
-
-def _number(facts: dict[str, Any], name: str) -> float | None:
-    return float(facts[name]) if name in facts else None
 
 
 def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobView | None:
