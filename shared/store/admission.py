@@ -181,7 +181,38 @@ def submit(
     """
     arguments = {**placing.arguments, **terms.arguments(settings), "spare": spare}
     arguments |= {"sent": " ".join(sent) or None, "uploaded": uploaded or None}
-    return ScriptCall(SUBMIT, arguments, _submitted, placing.request, _size, constants(settings))
+
+    def parse(reply: list[Any]) -> Submitted:
+        if reply[0] != "queued":
+            return _submitted(reply)
+        return Submitted("queued", _queued(placing, terms, views.lane(reply[1]), *reply[2:]))
+
+    return ScriptCall(SUBMIT, arguments, parse, placing.request, _size, constants(settings))
+
+
+def _queued(placing: Placing, terms: JobTerms, lane: Lane, hook: list[str | None] | None = None) -> JobView:
+    """The job of a new run: all but its place in line is known from its submission."""
+    return JobView(
+        id=placing.job,
+        caller=placing.caller,
+        model=placing.model,
+        status="queued",
+        created_ms=lane.now_ms,
+        run_id=placing.run,
+        cache="MISS" if placing.key else "BYPASS",
+        request_hash=placing.hash,
+        metadata=dict(terms.metadata),
+        priority=placing.priority,
+        start_by_ms=terms.times.start_by,
+        finish_by_ms=terms.times.finish_by,
+        retry_of=terms.retry_of,
+        response=terms.response,
+        stored=terms.stored,
+        last_event=1,
+        read_ms=lane.now_ms,
+        hook=views.webhook(hook) if hook else None,
+        **views.waiting(lane, placed=True, state="queued"),
+    )
 
 
 def _written(pairs: Mapping[str, str]) -> str:
@@ -286,7 +317,7 @@ def _submitted(reply: list[Any]) -> Submitted:
 
 
 def _size(reply: list[Any] | None) -> int:
-    return views.answer_bytes(reply[1]) if reply and len(reply) > 1 and reply[0] != "pictures" else 0
+    return views.answer_bytes(reply[1]) if reply and reply[0] in ("intake", "known") else 0
 
 
 def admit(

@@ -117,7 +117,7 @@ def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobVie
     answer = read_result(result, origin) if result else None
     computed = _run(texts)
     job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
-    return replace(job, hook=_hook(*hook)) if hook else job
+    return replace(job, hook=webhook(*hook)) if hook else job
 
 
 def record(texts: Iterable[str]) -> Record:
@@ -157,7 +157,7 @@ def _view(
     tries = _tries(job, [_attempt(row) for row in _attempts(job, run)])
     state = run.get("state") if "run" in job else job.get("state")
     waits = status == "queued" or state in ("queued", "retrying")
-    reason = waiting_reason(facts, placed="run" in job, state=state) if facts and waits else None
+    wait = waiting(facts, placed="run" in job, state=state) if facts and waits else {}
     result = answer if status == "succeeded" else None
     return JobView(
         id=job_id,
@@ -168,10 +168,6 @@ def _view(
         run_id=job.get("run"),
         started_ms=_started(job, tries),
         ended_ms=integer(job, "ended"),
-        waiting_reason=reason,
-        model_failed=facts.failed if facts and waits and facts.state == "failed" else None,
-        ahead=facts.served_first if facts and waits else None,
-        estimate=estimate(facts) if facts and waits and reason not in UNFORESEEN else None,
         attempts=tries,
         cache=job.get("cache"),
         request_hash=run.get("hash"),
@@ -189,7 +185,19 @@ def _view(
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
         read_ms=facts.now_ms if facts else None,
         bytes=size,
+        **wait,
     )
+
+
+def waiting(lane: Lane, *, placed: bool, state: str | None) -> dict[str, Any]:
+    """What a view tells of a job while it waits."""
+    reason = waiting_reason(lane, placed=placed, state=state)
+    return {
+        "waiting_reason": reason,
+        "model_failed": lane.failed if lane.state == "failed" else None,
+        "ahead": lane.served_first,
+        "estimate": None if reason in UNFORESEEN else estimate(lane),
+    }
 
 
 def _attempts(job: Record, run: Record) -> list[Record]:
@@ -258,7 +266,7 @@ def _attempt(raw: Record) -> Attempt:
     )
 
 
-def _hook(fields: list[str | None], deliveries: list[str]) -> Hook:
+def webhook(fields: list[str | None], deliveries: Iterable[str] = ()) -> Hook:
     url, events, delivered = fields
     tries = tuple(map(delivery, deliveries))
     return Hook(str(url), tuple(str(events).split()), tries, int(delivered) if delivered else None)

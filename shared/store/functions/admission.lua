@@ -354,8 +354,9 @@ end)
 --   (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields of
 --   the job (Jobs in the table of docs/architecture). Text: the request.
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
--- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, else {queued | intake |
--- known, view, trace of the run that it shares}. A repeat answers `known`.
+-- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, {queued, what is known of
+-- the lane and how many are ahead, url and events of its webhook}, else {intake | known, view, trace of the run that it
+-- shares}. A repeat answers `known`.
 hot('submit', 'job run caller model lane priority hash key cost# room# paths max_queued_caller# request_id spare#', {}, function()
   Upkeep.notice_gap()
   local before = read(a.job)
@@ -398,6 +399,11 @@ hot('submit', 'job run caller model lane priority hash key cost# room# paths max
   if not hit then
     write(job, 'm', m, unpack(extra))
     Runs.schedule_deadline(job)
+  end
+  if word == 'queued' then
+    local lane = Lanes.of(a.lane)
+    return { word, Lanes.view(lane, Jobs.ahead_of(lane, read(a.run))),
+      job.hook and call('HMGET', P .. a.job .. ':hook', 'url', 'events', 'delivered') or nil }
   end
   local shared = hit or run
   return { word or 'known', Jobs.view(job.id), shared and shared.trace or '' }
