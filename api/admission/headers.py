@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -46,7 +47,13 @@ class ReadHeaders(Headers, frozen=True):
     @classmethod
     def of(cls, http: Request) -> "ReadHeaders":
         """Raises CallerError `invalid_request` for an Idempotency-Key that is too long."""
-        return cls.model_construct(**{name: _READERS[name](http) for name in cls.model_fields})
+        return _headers(cls, *(_READERS[name](http) for name in cls.model_fields))
+
+
+@lru_cache(256)
+def _headers(kind: type[ReadHeaders], *values: Any) -> ReadHeaders:
+    """Most calls send the same."""
+    return kind.model_construct(**dict(zip(kind.model_fields, values, strict=True)))
 
 
 class KeyHeaders(ReadHeaders, frozen=True):
