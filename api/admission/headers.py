@@ -47,13 +47,12 @@ class ReadHeaders(Headers, frozen=True):
     @classmethod
     def of(cls, http: Request) -> "ReadHeaders":
         """Raises CallerError `invalid_request` for an Idempotency-Key that is too long."""
-        return _headers(cls, *(_READERS[name](http) for name in cls.model_fields))
+        return cls._with(*(_READERS[name](http) for name in cls.model_fields))
 
-
-@lru_cache(256)
-def _headers(kind: type[ReadHeaders], *values: Any) -> ReadHeaders:
-    """Most calls send the same."""
-    return kind.model_construct(**dict(zip(kind.model_fields, values, strict=True)))
+    @classmethod
+    @lru_cache(256)
+    def _with(cls, *values: Any) -> "ReadHeaders":
+        return cls.model_construct(**dict(zip(cls.model_fields, values, strict=True)))
 
 
 class KeyHeaders(ReadHeaders, frozen=True):

@@ -5,7 +5,7 @@ from dataclasses import field, replace
 from typing import Literal
 
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
-from api.admission.checks import check_request, check_webhook, field_paths
+from api.admission.checks import check_request, check_webhook
 from api.admission.media_check import PictureInfoCache, check_media
 from api.admission.readiness import (
     IDEMPOTENCY_ERRORS,
@@ -181,11 +181,9 @@ class Submission:
             raise await self.refusal_for(reply.word, checked, model)
         if job.id == checked.placing.job:
             ADMITTED.labels(model.id, terms.schedule.priority, (job.cache or "pending").lower()).inc()
-        # Its caller need not wait for a nudge: idle workers look for themselves, too.
-        if reply.word == "intake":
-            self._nudger.send([INTAKE])
-        elif reply.word == "queued" and (job.ahead or 0) < MOST:
-            self._nudger.send([model.lane])
+        if reply.word == "intake" or (reply.word == "queued" and (job.ahead or 0) < MOST):
+            # Its caller need not wait for that: idle workers look for themselves, too.
+            self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
         return _unexpired(reply, job)
 
     async def repeated_job(self, terms: Terms) -> JobView | None:
@@ -213,9 +211,8 @@ class Submission:
             raise not_ready(model, model_state(model, lane))
         request = request.for_model(model.id)
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
-        paths, data, pixels = request.named, dict[str, bytes](), 0
+        paths, data, pixels = request.paths, dict[str, bytes](), 0
         if request.media:
-            paths = field_paths(request)
             request = await self._files.with_pictures(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
         terms.schedule.times.check(now_ms)

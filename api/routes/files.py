@@ -1,6 +1,5 @@
 """Routes of OpenAI's files: inputs and outputs of batches, and pictures sent once and named often."""
 
-import asyncio
 from typing import get_args
 
 from fastapi import APIRouter, Request, Response
@@ -24,7 +23,7 @@ from api.dialects.openai.files import (
 )
 from api.openapi.document import FILE_PAGE, describe
 from api.openapi.responses import answer, refusals
-from api.server.body import too_late
+from api.server.body import in_time
 from api.server.multipart import MultipartForm, receive
 from api.server.route import Json, ServiceRoute
 from shared.file import Purpose
@@ -76,11 +75,7 @@ async def create_file(http: Request) -> Json[FileObject]:
     limit_s = limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)
 
     async def read(form: MultipartForm) -> None:
-        try:
-            async with asyncio.timeout(limit_s):
-                await receive(http, form)
-        except TimeoutError:
-            raise too_late(limit_s) from None
+        await in_time(limit_s, receive(http, form))
 
     return Json(to_file(await context.files.create(caller_of(http), read)))
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -64,21 +64,20 @@ async def read_body(request: Request) -> bytes:
     Raises CallerError (payload_too_large, upload_timeout, invalid_request), Unavailable `queue_full`,
     ClientDisconnect.
     """
-    chunks: list[bytes] = []
-    reply = reply_of(request)
     limits: ApiSettings = request.app.state.context.settings.api
-    limit = int(limits.body_limit_mb * 2**20)
-    try:
-        async with asyncio.timeout(limits.upload_limit_s):
-            async for chunk in arriving(request, limit):
-                await reply.reservation.take(len(chunk))
-                chunks.append(chunk)
-    except TimeoutError:
-        raise too_late(limits.upload_limit_s) from None
-    body = b"".join(chunks) if len(chunks) > 1 else chunks[0]
+    body = await in_time(limits.upload_limit_s, _received(request, int(limits.body_limit_mb * 2**20)))
     if "idempotency-key" in request.headers:
-        reply.body_digest = hashlib.sha256(body).hexdigest()
+        reply_of(request).body_digest = hashlib.sha256(body).hexdigest()
     return body
+
+
+async def _received(request: Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    reservation = reply_of(request).reservation
+    async for chunk in arriving(request, limit):
+        await reservation.take(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 
 
 async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
@@ -156,8 +155,13 @@ async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
         yield chunk
 
 
-def too_late(limit_s: float) -> CallerError:
-    return CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.")
+async def in_time(limit_s: float, reading: Awaitable[T]) -> T:
+    """What `reading` gives. Raises CallerError `upload_timeout` where that takes longer."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await reading
+    except TimeoutError:
+        raise CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.") from None
 
 
 def _check_headers(request: Request, limit: int) -> None:
