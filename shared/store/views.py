@@ -51,18 +51,16 @@ def _flag(value: str) -> bool:
     return value == "1"
 
 
-READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    **{name: (name, int) for name in ("rows", "slots", "sampling_rate", "context_length")},
-    **{name: (name, str) for name in ("load_basis", "failed", "engine", "engine_reason", "token_rule")},
-    **{name: (name, float) for name in LANE_FACTS if name.endswith("_ms")},
-    "first_queued_ms": ("first_queued_ms", float),
-    "samples": ("samples", _flag),
-    "chat_template": ("has_chat_template", _flag),
-    "tools": ("tools", read_syntax),
-    "max_side": ("max_side", lambda side: int(side) if side else None),
-    "reused": ("reused", _reused),
+READERS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("rows", "slots", "sampling_rate", "context_length"), int),
+    **dict.fromkeys(("load_basis", "failed", "engine", "engine_reason", "token_rule"), str),
+    **dict.fromkeys(("service_ms", "load_started_ms", "load_ms", "load_guess_ms", "first_queued_ms"), float),
+    "samples": _flag,
+    "tools": read_syntax,
+    "max_side": lambda side: int(side) if side else None,
+    "reused": _reused,
 }
-"""Fields of `Lane` by the names of the facts, and how these are read."""
+"""How those facts are read that are fields of `Lane`."""
 
 
 def lane(reply: list[Any]) -> Lane:
@@ -71,7 +69,6 @@ def lane(reply: list[Any]) -> Lane:
     counts: dict[str, Any] = from_json(state or "{}")
     facts = {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
     facts |= pairs(more[0]) if more else {}
-    known = [(*READERS[name], value) for name, value in facts.items() if name in READERS]
     return Lane(
         ready=ready,
         loading=loading,
@@ -82,10 +79,11 @@ def lane(reply: list[Any]) -> Lane:
         now_ms=now_ms,
         paused="paused" in counts,
         draining="draining" in counts,
+        has_chat_template=_flag(facts["chat_template"]) if "chat_template" in facts else None,
         factors=_factors(facts),
-        calibration=_calibration(facts),
+        calibration=_calibration(facts) if more else None,
         ahead=ahead,
-        **{field: read(value) for field, read, value in known},
+        **{name: READERS[name](value) for name, value in facts.items() if name in READERS},
     )
 
 
