@@ -27,7 +27,8 @@ SHORT, LARGE = 2**10, 64 * 2**10
 """Bytes: a shorter body is parsed faster than a thread starts; a larger one would delay every stream."""
 MOST_OBJECTS = 200
 """Each takes as long to parse as hundreds of bytes of text."""
-# A body between them may hold a schema if it has one of these.
+LONGEST_NAME = 256
+# A body between them may hold a schema if it has one of these, as a field's name or a short value.
 SCHEMA_WORDS = (b"schema", b"tools", b"functions", b"json", b"regex", b"grammar")
 _READER = ThreadPoolExecutor(1, "reader")
 
@@ -89,8 +90,10 @@ async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
 
 
 def _is_plain(body: bytes) -> bool:
-    few = len(body) <= LARGE and body.count(b"{") <= MOST_OBJECTS
-    return few and not any(word in body for word in SCHEMA_WORDS)
+    if len(body) > LARGE or body.count(b"{") > MOST_OBJECTS:
+        return False
+    names = b'"'.join(piece for piece in body.split(b'"') if len(piece) <= LONGEST_NAME)
+    return not any(word in names for word in SCHEMA_WORDS)
 
 
 class FairLock:
