@@ -8,10 +8,11 @@ by the rows that it takes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from shared.job import Estimate, WaitingReason
 from shared.tool_calls.syntax import Known
+from shared.value_object import value_object
 
 FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""
@@ -22,7 +23,7 @@ KINDS = ("free", "busy")
 FIRST_FACTORS = (1.0, 3.0)
 
 
-@dataclass(frozen=True)
+@value_object
 class Calibration:
     """How good the model's estimates were: the shares of about its last thousand runs that began in time."""
 
@@ -31,7 +32,7 @@ class Calibration:
     within_p90: float
 
 
-@dataclass(frozen=True)
+@value_object
 class Reused:
     """What one worker's engine has reused of earlier requests since it was loaded, and what it keeps now.
 
@@ -44,7 +45,7 @@ class Reused:
     bytes: int
 
 
-@dataclass(frozen=True)
+@value_object
 class Lane:
     """One model's workers, line and last measurements; times in ms. `ahead` is -1 outside the line.
 

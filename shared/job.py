@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from shared.errors import CallerError
 from shared.result import JobError, Result
+from shared.value_object import value_object
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 WaitingReason = Literal[
@@ -25,7 +26,7 @@ LEAP = 10_000
 """Ids of events rise by so much more where the store may have lost some (`functions/events.lua`)."""
 
 
-@dataclass(frozen=True)
+@value_object
 class Estimate:
     """Seconds until the job begins, half and nine tenths of the time, and how long it then takes to its end.
 
@@ -38,7 +39,7 @@ class Estimate:
     basis: str
 
 
-@dataclass(frozen=True)
+@value_object
 class Attempt:
     """One try at running a job's run; times in Unix ms.
 
@@ -88,7 +89,7 @@ class Hook:
     delivered_ms: int | None = None
 
 
-@dataclass(frozen=True)
+@value_object
 class Computed:
     """The run whose answer a job has; times in Unix ms, None where the store does not know them.
 
@@ -105,7 +106,7 @@ class Computed:
     attempts: int | None = None
 
 
-@dataclass(frozen=True)
+@value_object
 class JobView:
     """One consistent read of a job and its run; times in Unix ms.
 
@@ -219,7 +220,7 @@ FURTHEST_S = 30 * 86_400
 """How far ahead a job's times may lie."""
 
 
-@dataclass(frozen=True)
+@value_object
 class Times:
     """In Unix ms; None sets no limit."""
 

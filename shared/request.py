@@ -279,9 +279,21 @@ class Request(Frozen):
         return tuple(f"{KINDS[type(p)]}[{next(counts[type(p)])}]" for p in self.media)
 
     @property
+    def paths(self) -> dict[str, str]:
+        """The caller's name for each place in the request that a worker's error may name."""
+        media = self.media
+        if not media:
+            return self.named
+        return self.named | {at: part.param for at, part in zip(self.places, media, strict=True)}
+
+    @property
     def digests(self) -> tuple[str, ...]:
         """What of it is in the blob store, each once."""
         return tuple(dict.fromkeys(p.digest for p in self.media if p.digest))
+
+    def for_model(self, id: str) -> "Request":
+        """The same request, addressed to the model of this id."""
+        return self if self.model == id else self.model_copy(update={"model": id})
 
     def without_bytes(self) -> "Request":
         """The same request for whoever goes on with it once the bytes that came with it are stored."""

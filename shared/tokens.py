@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from shared.errors import ServiceError
 from shared.job import CacheWord, Estimate, WaitingReason
 from shared.models import Model
-from shared.request import Request
+from shared.request import Image, Request
 
 # What a request costs its caller in line: an estimate in answer tokens, known before anything is computed.
 #
@@ -35,7 +35,9 @@ def cost(request: Request, model: Model, pixels: int) -> int:
     `pixels` are those of all pictures whose sizes are known without reading any from the store.
     """
     text = sum(len(text.encode()) for text in request.texts)
-    media_tokens = TOKENS_PER_PICTURE * len(request.images) + TOKENS_PER_SOUND * len(request.sounds)
+    media_tokens = sum(
+        TOKENS_PER_PICTURE if isinstance(part, Image) else TOKENS_PER_SOUND for part in request.media
+    )
     read = text / BYTES_PER_TOKEN + media_tokens
     prepared = round(read / READ_PER_DECODED + pixels / PIXELS_PER_DECODED)
     return max(1, prepared + answer_tokens(request, model))

@@ -7,7 +7,7 @@ times as long as its answer does.
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from shared import ids
@@ -21,6 +21,7 @@ from shared.store.admission import Cached, Placing, cached, keep_answer
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
 from shared.telemetry.logs import fields
+from shared.value_object import value_object
 
 log = logging.getLogger("api.admission")
 LEAST_LEFT = 0.9
@@ -31,7 +32,7 @@ MOST_TEXT = 4096
 """Characters of a request that is remembered."""
 
 
-@dataclass(frozen=True)
+@value_object
 class Lookup:
     """What finds an answer in the cache, with the `texts` of its events or without.
 
@@ -43,7 +44,7 @@ class Lookup:
     retain_s: int | None
 
 
-@dataclass(frozen=True)
+@value_object
 class CachedAnswer(JobView):
     """An answer from the cache for which no job was made: nobody else knows its id.
 

@@ -51,11 +51,6 @@ def _fit_chat_template(request: Request, model: Model, lane: Lane, *, raw_prompt
     raise CallerError("no_chat_template", message, param=request.named.get("messages", "messages"))
 
 
-def field_paths(request: Request) -> dict[str, str]:
-    """The caller's name for each place in the request that a worker's error may name."""
-    return request.named | {at: part.param for at, part in zip(request.places, request.media, strict=True)}
-
-
 def check_webhook(webhook: Webhook, caller: str, settings: Settings) -> Webhook:
     """The webhook with its host. The courier resolves and checks the name again when it calls.
 

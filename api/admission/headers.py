@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -14,6 +14,7 @@ from api.admission.submission import Idempotency
 from api.server.reply import reply_of
 from api.server.route import Headers
 from shared.errors import CallerError
+from shared.value_object import value_object
 
 NO = frozenset({"false", "False", "0"})
 YES = frozenset({"true", "True", "1"})
@@ -46,7 +47,12 @@ class ReadHeaders(Headers, frozen=True):
     @classmethod
     def of(cls, http: Request) -> "ReadHeaders":
         """Raises CallerError `invalid_request` for an Idempotency-Key that is too long."""
-        return cls.model_construct(**{name: _READERS[name](http) for name in cls.model_fields})
+        return cls._with(*(_READERS[name](http) for name in cls.model_fields))
+
+    @classmethod
+    @lru_cache(256)
+    def _with(cls, *values: Any) -> "ReadHeaders":
+        return cls.model_construct(**dict(zip(cls.model_fields, values, strict=True)))
 
 
 class KeyHeaders(ReadHeaders, frozen=True):
@@ -113,7 +119,7 @@ class TaskHeaders(SyncHeaders, PreferHeaders, frozen=True):
     """Headers of Hugging Face's raw route, whose answer is the result or a job."""
 
 
-@dataclass(frozen=True)
+@value_object
 class Preferences:
     """The `Prefer` header (RFC 7240); `wait_s` is None where no wait was asked for, inf for a bare `wait`."""
 

@@ -150,7 +150,7 @@ async def _check_pictures(
     """
     new = [(upload, upload.info) for upload in uploads if upload.info is not None]
     try:
-        sizes = await cache.sizes({image.digest or "" for image in stored})
+        sizes = await cache.sizes({image.digest or "" for image in stored}) if stored else {}
         earlier = {image.digest or "": (sizes[image.digest or ""], image.param) for image in stored}
         check_sizes((earlier | {u.digest: (len(u.data), u.part.param) for u, _ in new}).values(), limits)
         cached = await cache.infos(stored, sizes, reservation)

@@ -1,11 +1,11 @@
 """Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
-from api.admission.checks import check_request, check_webhook, field_paths
+from api.admission.checks import check_request, check_webhook
 from api.admission.media_check import PictureInfoCache, check_media
 from api.admission.readiness import (
     IDEMPOTENCY_ERRORS,
@@ -33,17 +33,18 @@ from shared.store import jobs
 from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, predict, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
-from shared.store.nudges import AsyncNudger
+from shared.store.nudges import MOST, AsyncNudger
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
 from shared.tokens import cost, room
+from shared.value_object import value_object
 from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
 """How long the facts that a model's workers published are cached."""
 
 
-@dataclass(frozen=True)
+@value_object
 class Idempotency:
     """An Idempotency-Key, and the digest of method, path and body that a repeat must have too."""
 
@@ -51,7 +52,7 @@ class Idempotency:
     body_digest: str
 
 
-@dataclass(frozen=True)
+@value_object
 class Caching:
     """`reuse_sampled` marks the Hugging Face routes, whose page promises caching of unseeded sampling too.
 
@@ -63,7 +64,7 @@ class Caching:
     stored: bool = True
 
 
-@dataclass(frozen=True)
+@value_object
 class Schedule:
     """`must_be_ready` refuses with 503 while no worker serves."""
 
@@ -72,7 +73,7 @@ class Schedule:
     must_be_ready: bool = False
 
 
-@dataclass(frozen=True)
+@value_object
 class Origin:
     """Where a job comes from: the HTTP call (for logs and webhooks), the job that it retries, the line of a
     batch, or an OpenAI response, whose outline is JSON.
@@ -84,7 +85,7 @@ class Origin:
     response: str | None = None
 
 
-@dataclass(frozen=True)
+@value_object
 class Terms:
     """`synchronous`: its caller waits for the answer, so the end goes to no endpoint and no event log.
 
@@ -104,7 +105,7 @@ class Terms:
     raw_prompt: bool = False
 
 
-@dataclass(frozen=True)
+@value_object
 class CheckedRequest:
     """A request that has passed every check but the queue's, in the form in which the store takes it.
 
@@ -175,14 +176,15 @@ class Submission:
             return answer
         await self.check_room(terms.caller.id)
         reply = await self._store_request(checked)
-        if reply.view is not None and reply.view.id == checked.placing.job:
-            ADMITTED.labels(model.id, terms.schedule.priority, (reply.view.cache or "pending").lower()).inc()
-        if reply.word in ("queued", "intake"):
+        job = reply.view
+        if job is None:
+            raise await self.refusal_for(reply.word, checked, model)
+        if job.id == checked.placing.job:
+            ADMITTED.labels(model.id, terms.schedule.priority, (job.cache or "pending").lower()).inc()
+        if reply.word == "intake" or (reply.word == "queued" and (job.ahead or 0) < MOST):
             # Its caller need not wait for that: idle workers look for themselves, too.
             self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
-        if reply.view is None:
-            raise await self.refusal_for(reply.word, checked, model)
-        return _unexpired(reply, reply.view)
+        return _unexpired(reply, job)
 
     async def repeated_job(self, terms: Terms) -> JobView | None:
         """The job of this Idempotency-Key: a repeat is not checked against what has changed since.
@@ -207,12 +209,12 @@ class Submission:
         lane, now_ms = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
-        if request.model != model.id:
-            request = request.model_copy(update={"model": model.id})
+        request = request.for_model(model.id)
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
-        paths = field_paths(request)
-        request = await self._files.with_pictures(terms.caller.id, request, reservation)
-        request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
+        paths, data, pixels = request.paths, dict[str, bytes](), 0
+        if request.media:
+            request = await self._files.with_pictures(terms.caller.id, request, reservation)
+            request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
         terms.schedule.times.check(now_ms)
         if terms.webhook is not None:
             terms = replace(terms, webhook=check_webhook(terms.webhook, terms.caller.id, self._settings))

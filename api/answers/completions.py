@@ -107,10 +107,7 @@ def _take_requests(http: Request, completion: Completion, path_id: str | None) -
         message = f"`prompt` takes up to {limit} texts; send the others in another call."
         raise CallerError("invalid_request", message, param="prompt")
     model = context.models.recall(requests[0].model, path_id=path_id)
-    for_model = [
-        request if request.model == model.id else request.model_copy(update={"model": model.id})
-        for request in requests
-    ]
+    for_model = [request.for_model(model.id) for request in requests]
     requests.clear()
     return for_model
 

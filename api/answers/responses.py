@@ -157,8 +157,7 @@ async def _with_earlier_turns(context: ProcessContext, terms: Terms, turn: Respo
     Raises CallerError `model_not_found`; for the response that it goes on from also `response_not_found`,
     `job_not_ended`, `result_expired`, `invalid_request`.
     """
-    model = context.models.recall(turn.request.model)
-    request = turn.request.model_copy(update={"model": model.id})
+    request = turn.request.for_model(context.models.recall(turn.request.model).id)
     # A repeat under an Idempotency-Key gets the same answer, whatever became of the earlier response.
     if turn.fields.previous is None or await context.submission.repeated_job(terms) is not None:
         return request

@@ -1,17 +1,17 @@
 """Who makes a request, for its handlers; `api.auth.middleware` has found it out."""
 
-from dataclasses import dataclass
 from typing import cast
 
 from fastapi import Request
 
 from shared.api_keys import ApiKey
 from shared.errors import CallerError
+from shared.value_object import value_object
 
 KEY = "sightline.caller"
 
 
-@dataclass(frozen=True)
+@value_object
 class Caller:
     """The tenant whose jobs a request sees.
 

@@ -190,7 +190,7 @@ def to_parameters(
     """
     values: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
-        for spelled in (name for name in SPELLINGS if name in body.model_fields_set):
+        for spelled in filter(body.model_fields_set.__contains__, SPELLINGS):
             name, param = SPELLINGS[spelled], render([spelled], at)
             value = _read(name, getattr(body, spelled), param)
             if value is None:

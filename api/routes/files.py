@@ -75,8 +75,7 @@ async def create_file(http: Request) -> Json[FileObject]:
     limit_s = limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)
 
     async def read(form: MultipartForm) -> None:
-        async with in_time(limit_s):
-            await receive(http, form)
+        await in_time(limit_s, receive(http, form))
 
     return Json(to_file(await context.files.create(caller_of(http), read)))
 

@@ -122,7 +122,7 @@ async def _ask(
     if earlier is None:
         call, model = await body.parsed(), context.models.recall(None, path_id=path_id)
         sync_call = SyncCall(http, _terms(http, headers, call, preferences))
-        (job,) = await sync_call.submit([call.request.model_copy(update={"model": model.id})])
+        (job,) = await sync_call.submit([call.request.for_model(model.id)])
         # The answer may take minutes; free the pictures' memory.
         call.request = call.request.without_bytes()
         sync_call.remember(key, [job], call)

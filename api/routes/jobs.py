@@ -88,8 +88,7 @@ async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJ
 
 def _resolved(http: HttpRequest, call: JobCall) -> Request:
     """The request with its model's id. Raises CallerError `model_not_found`."""
-    model = context_of(http).models.recall(call.request.model)
-    return call.request.model_copy(update={"model": model.id})
+    return call.request.for_model(context_of(http).models.recall(call.request.model).id)
 
 
 def _terms(http: HttpRequest, call: JobCall, headers: CacheHeaders, idempotency: Idempotency | None) -> Terms:

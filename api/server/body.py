@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -27,7 +27,8 @@ SHORT, LARGE = 2**10, 64 * 2**10
 """Bytes: a shorter body is parsed faster than a thread starts; a larger one would delay every stream."""
 MOST_OBJECTS = 200
 """Each takes as long to parse as hundreds of bytes of text."""
-# A body between them may hold a schema if it has one of these.
+LONGEST_NAME = 256
+# A body between them may hold a schema if it has one of these, as a field's name or a short value.
 SCHEMA_WORDS = (b"schema", b"tools", b"functions", b"json", b"regex", b"grammar")
 _READER = ThreadPoolExecutor(1, "reader")
 
@@ -64,18 +65,20 @@ async def read_body(request: Request) -> bytes:
     Raises CallerError (payload_too_large, upload_timeout, invalid_request), Unavailable `queue_full`,
     ClientDisconnect.
     """
-    chunks: list[bytes] = []
-    reply = reply_of(request)
     limits: ApiSettings = request.app.state.context.settings.api
-    limit = int(limits.body_limit_mb * 2**20)
-    async with in_time(limits.upload_limit_s):
-        async for chunk in arriving(request, limit):
-            await reply.reservation.take(len(chunk))
-            chunks.append(chunk)
-    body = b"".join(chunks) if len(chunks) > 1 else chunks[0]
+    body = await in_time(limits.upload_limit_s, _received(request, int(limits.body_limit_mb * 2**20)))
     if "idempotency-key" in request.headers:
-        reply.body_digest = hashlib.sha256(body).hexdigest()
+        reply_of(request).body_digest = hashlib.sha256(body).hexdigest()
     return body
+
+
+async def _received(request: Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    reservation = reply_of(request).reservation
+    async for chunk in arriving(request, limit):
+        await reservation.take(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 
 
 async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
@@ -87,8 +90,10 @@ async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
 
 
 def _is_plain(body: bytes) -> bool:
-    few = len(body) <= LARGE and body.count(b"{") <= MOST_OBJECTS
-    return few and not any(word in body for word in SCHEMA_WORDS)
+    if len(body) > LARGE or body.count(b"{") > MOST_OBJECTS:
+        return False
+    names = b'"'.join(piece for piece in body.split(b'"') if len(piece) <= LONGEST_NAME)
+    return not any(word in names for word in SCHEMA_WORDS)
 
 
 class FairLock:
@@ -153,12 +158,11 @@ async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
         yield chunk
 
 
-@contextlib.asynccontextmanager
-async def in_time(limit_s: float) -> AsyncIterator[None]:
-    """Raises CallerError `upload_timeout` where what is read within takes longer."""
+async def in_time(limit_s: float, reading: Awaitable[T]) -> T:
+    """What `reading` gives. Raises CallerError `upload_timeout` where that takes longer."""
     try:
         async with asyncio.timeout(limit_s):
-            yield
+            return await reading
     except TimeoutError:
         raise CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.") from None
 

@@ -84,7 +84,7 @@ def check_accepts_sound(request: Request, rate: int | None) -> None:
 
     Raises CallerError `unsupported_parameter`.
     """
-    if request.sounds and rate == 0:
+    if rate == 0 and request.sounds:
         message = f"The model {request.model} takes no audio."
         param = request.sounds[0].param or "messages"
         raise CallerError("unsupported_parameter", message, param=param)

@@ -17,6 +17,7 @@ from shared.store.constants import constants
 from shared.store.jobs import EVENT_PAGE_BYTES
 from shared.store.keys import PREFIX, digests
 from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
+from shared.value_object import value_object
 from shared.webhooks import Webhook
 
 SUBMIT, ADMIT = Script("submit"), Script("admit")
@@ -48,7 +49,7 @@ Word = Literal[
 ]
 
 
-@dataclass(frozen=True)
+@value_object
 class Placing:
     """What decides where an admitted job's request goes.
 
@@ -83,14 +84,14 @@ class Placing:
             "priority": self.priority,
             "hash": self.hash,
             "key": self.key,
-            "blobs": " ".join(self.blobs),
+            "blobs": " ".join(self.blobs) or None,
             "cost": self.cost,
             "rows": self.rows if self.rows > 1 else None,
             "room": self.room,
         }
 
 
-@dataclass(frozen=True)
+@value_object
 class Submitted:
     """What `submit` answered: `view` with queued, intake and known, `missing` digests with pictures.
 
@@ -103,7 +104,7 @@ class Submitted:
     trace: str = ""
 
 
-@dataclass(frozen=True)
+@value_object
 class JobTerms:
     """What a job is, beside its request.
 
@@ -138,24 +139,24 @@ class JobTerms:
 
     def arguments(self, settings: Settings) -> dict[str, Any]:
         return {
-            "metadata": _written(self.metadata),
-            "pairs": " ".join(digests(self.metadata)),
+            "metadata": _written(self.metadata) if self.metadata else None,
+            "pairs": " ".join(digests(self.metadata)) or None,
             "paths": _written(self.paths) if self.paths else None,
             "pending": self.pending_terms is not None or None,
             "terms": self.pending_terms,
             "idempotency": self.idempotency,
-            "digest": self.body_digest,
+            "digest": self.body_digest or None,
             "must_be_ready": self.must_be_ready or None,
             "max_queued_caller": self.max_queued_caller or settings.queue.max_queued_caller,
             "retry_of": self.retry_of,
             "response": self.response,
-            "hook": to_json(_hook(self.webhook)).decode() if self.webhook else None,
+            "hook": _hook(self.webhook) if self.webhook else None,
             "quiet": self.quiet or None,
             "retain_s": self.retain_s,
             "unstored": None if self.stored else 1,
             "request_id": self.request_id,
             "trace": self.trace,
-            "line": to_json(_line(self.line)).decode() if self.line else None,
+            "line": _line(self.line) if self.line else None,
             **vars(self.times),
         }
 
@@ -178,9 +179,40 @@ def submit(
     those, submit again. A picture `sent` with its bytes is asked for unless its caller holds it already.
     `spare` is `Headroom.spare`.
     """
-    arguments = placing.arguments | terms.arguments(settings)
-    arguments |= {"sent": " ".join(sent), "uploaded": uploaded, "spare": spare}
-    return ScriptCall(SUBMIT, arguments, _submitted, placing.request, _size, constants(settings))
+    arguments = {**placing.arguments, **terms.arguments(settings), "spare": spare}
+    arguments |= {"sent": " ".join(sent) or None, "uploaded": uploaded or None}
+
+    def parse(reply: list[Any]) -> Submitted:
+        if reply[0] != "queued":
+            return _submitted(reply)
+        return Submitted("queued", _queued(placing, terms, views.lane(reply[1]), *reply[2:]))
+
+    return ScriptCall(SUBMIT, arguments, parse, placing.request, _size, constants(settings))
+
+
+def _queued(placing: Placing, terms: JobTerms, lane: Lane, hook: list[str | None] | None = None) -> JobView:
+    """The job of a new run: all but its place in line is known from its submission."""
+    return JobView(
+        id=placing.job,
+        caller=placing.caller,
+        model=placing.model,
+        status="queued",
+        created_ms=lane.now_ms,
+        run_id=placing.run,
+        cache="MISS" if placing.key else "BYPASS",
+        request_hash=placing.hash,
+        metadata=dict(terms.metadata),
+        priority=placing.priority,
+        start_by_ms=terms.times.start_by,
+        finish_by_ms=terms.times.finish_by,
+        retry_of=terms.retry_of,
+        response=terms.response,
+        stored=terms.stored,
+        last_event=1,
+        read_ms=lane.now_ms,
+        hook=views.webhook(hook) if hook else None,
+        **views.waiting(lane, placed=True, state="queued"),
+    )
 
 
 def _written(pairs: Mapping[str, str]) -> str:
@@ -234,7 +266,7 @@ def known(
     return ScriptCall(KNOWN, arguments, parse, size=_size, constants=constants(settings))
 
 
-@dataclass(frozen=True)
+@value_object
 class Cached:
     """An answer in the cache: `own_job` is the caller's own job that computed it, where there is one.
 
@@ -285,7 +317,7 @@ def _submitted(reply: list[Any]) -> Submitted:
 
 
 def _size(reply: list[Any] | None) -> int:
-    return views.answer_bytes(reply[1]) if reply and len(reply) > 1 and reply[0] != "pictures" else 0
+    return views.answer_bytes(reply[1]) if reply and reply[0] in ("intake", "known") else 0
 
 
 def admit(

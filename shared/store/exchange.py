@@ -86,6 +86,8 @@ class Pipelining(Generic[T, R]):
         batch: list[tuple[T, asyncio.Future[R]]] = []
         try:
             while self._waiting:
+                # Calls that are being made right now come along.
+                await asyncio.sleep(0)
                 batch, self._waiting = self._waiting[: self.LARGEST], self._waiting[self.LARGEST :]
                 try:
                     replies = await self._exchange([item for item, _ in batch])

@@ -40,7 +40,9 @@ TASK = "sightline.claim"
 """The Celery task every nudge names; its one argument is the lane."""
 
 MOST = 1000
-"""Nudges listed for one lane: runs that came and went while nobody worked must not fill the broker."""
+"""Nudges listed for one lane: runs that came and went while nobody worked must not fill the broker. A run
+with as many before it needs none of its own.
+"""
 
 _ID = "00000000-0000-4000-8000-000000000000"
 

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,14 +29,14 @@ from shared.errors import Unavailable
 from shared.offload import offload_if_large
 from shared.settings import RedisSettings
 from shared.store.exchange import LONGEST_S, Connection, Pipelining
-from shared.store.keys import PREFIX
+from shared.value_object import value_object
 
 T = TypeVar("T")
 R = TypeVar("R")
 FOLDER = Path(__file__).parent / "functions"
 BASE = "base"
 _FUNCTION = re.compile(r"^(?:transition|hot)\('(\w+)'(?:, ((?:'[\w# ]*'(?:\s*\.\. )?)+))?", re.MULTILINE)
-"""Functions, and the parameters of those that take them in order."""
+"""Functions, and the parameters that they take in order."""
 LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
 
 # Errors of a server that cannot save (a full disk) or has too few replicas, and of one that is busy or has no
@@ -59,7 +58,7 @@ class Library:
         self.name = f"sl_{digest}"
         self.code = f"#!lua name={self.name}\n{code.replace('@NAME@', self.name)}"
         self.functions = {
-            name: re.findall(r"\w+", parameters) or None for name, parameters in _FUNCTION.findall(code)
+            name: re.findall(r"\w+", parameters) for name, parameters in _FUNCTION.findall(code)
         }
 
 
@@ -76,7 +75,7 @@ class Script:
         self.function = f"{LIBRARY.name}_{name}"
 
 
-@dataclass(frozen=True)
+@value_object
 class ScriptCall(Generic[T]):
     """One use of a function. Arguments that are None are left out; `text` is stored as it is.
 
@@ -93,23 +92,20 @@ class ScriptCall(Generic[T]):
 
     @property
     def command(self) -> tuple[Any, ...]:
-        """FCALL, the function, the number of keys, a test's clock as the only one, and the arguments."""
-        function, parameters = self.script.function, self.script.parameters
-        if parameters is None:
-            given = {name: value for name, value in self.arguments.items() if value is not None}
-            return "FCALL", function, 0, self.constants, to_json(given), self.text
-        values = [_positional(self.arguments.get(name)) for name in parameters]
-        keys = [f"{PREFIX}{self.arguments['now']}"] if "now" in self.arguments else []
-        return "FCALL", function, len(keys), *keys, self.constants, *values, self.text
+        """FCALL, the function, no keys, and the arguments: in their places, or together as JSON."""
+        others = {name: value for name, value in self.arguments.items() if value is not None}
+        values = [_positional(others.pop(name, None)) for name in self.script.parameters]
+        written = to_json(others) if others else ""
+        return "FCALL", self.script.function, 0, self.constants, *values, written, self.text
 
 
 def _positional(value: Any) -> Any:
     """An argument by its place; an empty one is absent."""
+    if isinstance(value, str):
+        return value
     if value is None or value is False:
         return ""
-    if value is True:
-        return 1
-    return value if isinstance(value, str | int | float) else to_json(value)
+    return to_json(1 if value is True else value)
 
 
 class WritesRefused(Unavailable):

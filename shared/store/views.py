@@ -1,13 +1,13 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
 from pydantic_core import from_json
 
-from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
+from shared.estimate import KINDS, Calibration, Lane, Reused, estimate, waiting_reason
 from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
@@ -41,70 +41,65 @@ LANE_FACTS = (
 """FACTS of `functions/lanes.lua`."""
 
 
-def lane(reply: list[Any]) -> Lane:
-    """What `Lanes.view` gives; the page of a model has all other facts, too."""
-    ready, loading, running, now_ms, ahead, (state, *values), *more = reply
-    facts: dict[str, Any] = from_json(state or "{}")
-    facts |= {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
-    facts |= pairs(more[0]) if more else {}
-    return Lane(
-        ready=ready,
-        loading=loading,
-        queued=sum(facts.get(count, 0) for count in WAITING),
-        running=running,
-        extra_queued=facts.get("wide_queued", 0),
-        extra_running=facts.get("wide_running", 0),
-        now_ms=now_ms,
-        first_queued_ms=_number(facts, "first_queued_ms"),
-        rows=int(facts.get("rows", 1)),
-        slots=int(facts.get("slots", 1)),
-        service_ms=_number(facts, "service_ms"),
-        load_started_ms=_number(facts, "load_started_ms"),
-        load_ms=_number(facts, "load_ms"),
-        load_guess_ms=_number(facts, "load_guess_ms"),
-        load_basis=facts.get("load_basis", ""),
-        failed=facts.get("failed"),
-        samples=facts["samples"] == "1" if "samples" in facts else None,
-        has_chat_template=facts["chat_template"] == "1" if "chat_template" in facts else None,
-        tools=read_syntax(facts["tools"]) if "tools" in facts else None,
-        sampling_rate=int(facts["sampling_rate"]) if "sampling_rate" in facts else None,
-        max_side=int(facts["max_side"]) if facts.get("max_side") else None,
-        context_length=int(facts["context_length"]) if "context_length" in facts else None,
-        engine=facts.get("engine"),
-        engine_reason=facts.get("engine_reason"),
-        reused=_reused(facts["reused"]) if "reused" in facts else None,
-        token_rule=facts.get("token_rule"),
-        paused="paused" in facts,
-        draining="draining" in facts,
-        factors={kind: _factors(facts, kind) for kind in KINDS},
-        calibration=_calibration(facts),
-        ahead=ahead,
-    )
-
-
 def _reused(report: str) -> Reused:
     """Reads what a worker of any release reports: unknown counts are dropped, absent ones are 0."""
     counts = json.loads(report)
     return Reused(**{count.name: counts.get(count.name, 0) for count in fields(Reused)})
 
 
-def _factors(facts: dict[str, Any], kind: str) -> tuple[float, float]:
-    first = zip(("p50", "p90"), FIRST_FACTORS, strict=True)
-    half, most = (float(facts.get(f"{kind}_{share}", factor)) for share, factor in first)
-    return half, most
+def _flag(value: str) -> bool:
+    return value == "1"
 
 
-def _calibration(facts: dict[str, Any]) -> Calibration | None:
-    scored = _number(facts, "scored")
+READERS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("rows", "slots", "sampling_rate", "context_length"), int),
+    **dict.fromkeys(("load_basis", "failed", "engine", "engine_reason", "token_rule"), str),
+    **dict.fromkeys(("service_ms", "load_started_ms", "load_ms", "load_guess_ms", "first_queued_ms"), float),
+    "samples": _flag,
+    "tools": read_syntax,
+    "max_side": lambda side: int(side) if side else None,
+    "reused": _reused,
+}
+"""How those facts are read that are fields of `Lane`."""
+
+
+def lane(reply: list[Any]) -> Lane:
+    """What `Lanes.view` gives; the page of a model has all other facts, too."""
+    ready, loading, running, now_ms, ahead, (state, *values), *more = reply
+    counts: dict[str, Any] = from_json(state or "{}")
+    facts = {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
+    facts |= pairs(more[0]) if more else {}
+    return Lane(
+        ready=ready,
+        loading=loading,
+        queued=sum(counts.get(count, 0) for count in WAITING),
+        running=running,
+        extra_queued=counts.get("wide_queued", 0),
+        extra_running=counts.get("wide_running", 0),
+        now_ms=now_ms,
+        paused="paused" in counts,
+        draining="draining" in counts,
+        has_chat_template=_flag(facts["chat_template"]) if "chat_template" in facts else None,
+        factors=_factors(facts),
+        calibration=_calibration(facts) if more else None,
+        ahead=ahead,
+        **{name: READERS[name](value) for name, value in facts.items() if name in READERS},
+    )
+
+
+def _factors(facts: dict[str, str]) -> dict[str, tuple[float, float]]:
+    """Those that were learnt."""
+    names = ((kind, f"{kind}_p50", f"{kind}_p90") for kind in KINDS)
+    return {kind: (float(facts[half]), float(facts[most])) for kind, half, most in names if most in facts}
+
+
+def _calibration(facts: dict[str, str]) -> Calibration | None:
+    scored = float(facts.get("scored", 0))
     if not scored:
         return None
     return Calibration(
         round(scored), float(facts["within_p50"]) / scored, float(facts["within_p90"]) / scored
     )
-
-
-def _number(facts: dict[str, Any], name: str) -> float | None:
-    return float(facts[name]) if name in facts else None
 
 
 def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobView | None:
@@ -120,7 +115,7 @@ def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobVie
     answer = read_result(result, origin) if result else None
     computed = _run(texts)
     job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
-    return replace(job, hook=_hook(*hook)) if hook else job
+    return replace(job, hook=webhook(*hook)) if hook else job
 
 
 def record(texts: Iterable[str]) -> Record:
@@ -160,7 +155,7 @@ def _view(
     tries = _tries(job, [_attempt(row) for row in _attempts(job, run)])
     state = run.get("state") if "run" in job else job.get("state")
     waits = status == "queued" or state in ("queued", "retrying")
-    reason = waiting_reason(facts, placed="run" in job, state=state) if facts and waits else None
+    wait = waiting(facts, placed="run" in job, state=state) if facts and waits else {}
     result = answer if status == "succeeded" else None
     return JobView(
         id=job_id,
@@ -171,10 +166,6 @@ def _view(
         run_id=job.get("run"),
         started_ms=_started(job, tries),
         ended_ms=integer(job, "ended"),
-        waiting_reason=reason,
-        model_failed=facts.failed if facts and waits and facts.state == "failed" else None,
-        ahead=facts.served_first if facts and waits else None,
-        estimate=estimate(facts) if facts and waits and reason not in UNFORESEEN else None,
         attempts=tries,
         cache=job.get("cache"),
         request_hash=run.get("hash"),
@@ -192,7 +183,19 @@ def _view(
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
         read_ms=facts.now_ms if facts else None,
         bytes=size,
+        **wait,
     )
+
+
+def waiting(lane: Lane, *, placed: bool, state: str | None) -> dict[str, Any]:
+    """What a view tells of a job while it waits."""
+    reason = waiting_reason(lane, placed=placed, state=state)
+    return {
+        "waiting_reason": reason,
+        "model_failed": lane.failed if lane.state == "failed" else None,
+        "ahead": lane.served_first,
+        "estimate": None if reason in UNFORESEEN else estimate(lane),
+    }
 
 
 def _attempts(job: Record, run: Record) -> list[Record]:
@@ -261,7 +264,7 @@ def _attempt(raw: Record) -> Attempt:
     )
 
 
-def _hook(fields: list[str | None], deliveries: list[str]) -> Hook:
+def webhook(fields: list[str | None], deliveries: Iterable[str] = ()) -> Hook:
     url, events, delivered = fields
     tries = tuple(map(delivery, deliveries))
     return Hook(str(url), tuple(str(events).split()), tries, int(delivered) if delivered else None)

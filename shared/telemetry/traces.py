@@ -144,7 +144,9 @@ def set_attributes(attributes: Attributes) -> None:
 
 
 def link(carrier: str) -> None:
-    """Link the span that this thread or task is in to another trace that shares its work."""
+    """Link the span that this thread or task is in to another trace that shares its work, if there is one."""
+    if not carrier:
+        return
     other = trace.get_current_span(_context(carrier)).get_span_context()
     if other.is_valid:
         trace.get_current_span().add_link(other)

@@ -1,11 +1,13 @@
 """The whole way from a client's bytes to the record store and back."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from shared.store import jobs as transitions
+from shared.store.nudges import AsyncNudger
 from tests.routes.conftest import PLACES_IN_LINE, Stage
 from tests.support.app import client_of
 from tests.support.asgi_exchange import data, posted
@@ -41,6 +43,20 @@ async def test_one_computation_answers_every_door_in_its_own_words(stage: Stage)
     assert data(stream.content)[1]["choices"][0]["delta"]["content"] == "A cat."
     assert raw.json() == [{"generated_text": "A cat."}]
     assert (again.status_code, again.json()["status"]) == (202, "succeeded")
+
+
+async def test_no_nudge_is_sent_for_a_run_with_as_many_before_it_as_are_listed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nudged: list[Sequence[str]] = []
+    monkeypatch.setattr(AsyncNudger, "send", lambda _, lanes: nudged.append(lanes))
+    monkeypatch.setattr("api.admission.submission.MOST", 1)
+    async with client_of(stage.app) as client:
+        for priority in ("normal", "batch", "interactive"):
+            reply = await client.post("/v1/jobs", json={**JOB, "priority": priority, "store": False})
+            assert reply.status_code == 202
+
+    assert nudged == [[stage.hand.model.lane]] * 2
 
 
 @pytest.mark.parametrize("path", [CHATS, HF])

@@ -37,6 +37,9 @@ class JobParameters(TokenSampling):
     top_logprobs: TopLogprobs | None = None
 
 
+NO_PARAMETERS = JobParameters()
+
+
 class JobBody(RequestBody):
     """Either `messages` or `input` is sent."""
 
@@ -73,7 +76,7 @@ def from_job(body: Any) -> JobCall:
     """Raises CallerError naming the field."""
     call = read(JobBody, body)
     messages = _messages(call)
-    arguments = call.parameters or JobParameters()
+    arguments = call.parameters or NO_PARAMETERS
     if arguments.raw and (call.input is None or call.tools):
         raise invalid("parameters.raw", "is for one prompt, as `input`, without functions")
     logprobs = wanted(arguments.logprobs, arguments.top_logprobs, "parameters")

@@ -216,11 +216,11 @@ end
 
 -- Why a batch's line waits where another request might not: full or crowded. Batches have no more than their share of a
 -- lane, the courier's included.
-local function line_waits(p, line)
+local function line_waits(p)
   local word = Batches.share_taken(p.lane, p.caller, S.max_queued, p.max_queued_caller)
   if word then
     -- No process opens the batch's file before there is room.
-    call('HSET', P .. line.batch, 'waits_for', p.lane)
+    call('HSET', P .. p.line.batch, 'waits_for', p.lane)
     return word
   end
   return p.pending and is_full(Lanes.of('intake'), p.caller, Batches.share_of(S.max_queued),
@@ -257,16 +257,15 @@ local function list(job)
 end
 
 -- Writes down a job that was let in, under its webhook, its key and its lists.
-local function begin_job(line)
+local function begin_job()
   local job = create(a.job, { caller = a.caller, model = a.model, model_lane = a.lane, priority = a.priority,
     metadata = a.metadata or '{}', created = now, paths = a.paths, start_by = a.start_by, finish_by = a.finish_by,
     schedule_at = a.schedule_at, retry_of = a.retry_of, response = a.response, retain_s = a.retain_s, unstored = a.unstored,
     request_id = a.request_id, trace = a.trace, quiet = a.quiet, pairs = a.pairs })
-  if line then
-    Batches.take_line(line, job)
+  if a.line then
+    Batches.take_line(a.line, job)
   end
-  local hook = a.hook and cjson.decode(a.hook)
-    or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' })
+  local hook = a.hook or a.retry_of and fields_at(P .. a.retry_of .. ':hook', { 'url', 'host', 'events', 'secret' })
   for name, value in pairs(hook or {}) do
     call('HSET', P .. a.job .. ':hook', name, value)
     job.hook = 1
@@ -352,24 +351,22 @@ end)
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
 --   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes), retry_of, spare
---   (bytes that no record takes, as far as the caller knows), hook (its webhook, JSON), line (of a batch, JSON), and fields of
+--   (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields of
 --   the job (Jobs in the table of docs/architecture). Text: the request.
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
--- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, else {queued | intake |
--- known, view, trace of the run that it shares}. A repeat answers `known`.
-hot('submit', 'job run caller model lane priority hash key blobs cost# rows# room# metadata pairs paths pending terms '
-  .. 'idempotency digest must_be_ready max_queued_caller# start_by# finish_by# schedule_at# retry_of response hook quiet '
-  .. 'retain_s# unstored request_id trace line sent uploaded spare#', {}, function()
+-- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, {queued, what is known of
+-- the lane and how many are ahead, url and events of its webhook}, else {intake | known, view, trace of the run that it
+-- shares}. A repeat answers `known`.
+hot('submit', 'job run caller model lane priority hash key cost# room# paths max_queued_caller# request_id spare#', {}, function()
   Upkeep.notice_gap()
   local before = read(a.job)
   local earlier = before and { 'known', Jobs.view(before.id) } or known_key()
-  local line = a.line and cjson.decode(a.line)
   if earlier then
     return earlier
   elseif a.retry_of and not read(a.retry_of) then
     -- The webhook to copy went with the job to retry.
     return { 'gone' }
-  elseif line and Batches.line_passed(line) then
+  elseif a.line and Batches.line_passed(a.line) then
     return { 'passed' }
   elseif Lanes.of(a.lane).removed then
     return { 'removed' }
@@ -378,7 +375,7 @@ hot('submit', 'job run caller model lane priority hash key blobs cost# rows# roo
   local run = a.key and not a.pending and not hit and joinable(a)
   local word
   if not hit then
-    word = line and line_waits(a, line) or refusal(a, run)
+    word = a.line and line_waits(a) or refusal(a, run)
   end
   if not word and not hit and not run and not Memory.fits(Memory.RUN_BYTES + #text + (a.room or 0)) then
     word = 'memory'
@@ -387,7 +384,7 @@ hot('submit', 'job run caller model lane priority hash key blobs cost# rows# roo
   if word or #missing > 0 then
     return word and { word } or { 'pictures', missing }
   end
-  local job, m, extra = begin_job(line), nil, {}
+  local job, m, extra = begin_job(), nil, {}
   if a.pending then
     word = begin_intake(job)
     extra = { 'request', text, 'terms', a.terms }
@@ -403,6 +400,11 @@ hot('submit', 'job run caller model lane priority hash key blobs cost# rows# roo
     write(job, 'm', m, unpack(extra))
     Runs.schedule_deadline(job)
   end
+  if word == 'queued' then
+    local lane = Lanes.of(a.lane)
+    return { word, Lanes.view(lane, Jobs.ahead_of(lane, read(a.run))),
+      job.hook and call('HMGET', P .. a.job .. ':hook', 'url', 'events', 'delivered') or nil }
+  end
   local shared = hit or run
   return { word or 'known', Jobs.view(job.id), shared and shared.trace or '' }
 end)
@@ -413,7 +415,7 @@ local OF_INTAKE = { 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs'
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused. `token` is the intake claim's; text:
 -- the request with its pictures' digests. Returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim
 -- is another's). A repeat answers placed.
-hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room# token', { 'allow-oom' }, function()
+hot('admit', 'job run caller model lane priority hash key blobs cost# room# token', { 'allow-oom' }, function()
   local job = read(a.job)
   if job and job.admitted == a.token then
     return 'placed'

@@ -277,25 +277,13 @@ local function register(name, flags, callback)
   redis.register_function({ function_name = '@NAME@_' .. name, flags = flags, callback = callback })
 end
 
--- Registers a function of the library, called with {settings, arguments as JSON, text}. Flags: `no-writes` also runs where
--- the server takes no writes; `allow-oom` also where its memory is full, because it ends what was accepted, or frees memory.
-local function transition(name, flags, body)
-  register(name, flags, function(_, argv)
-    set_up(flags, argv[1])
-    a, text = cjson.decode(argv[2]), argv[3]
-    S = S or a
-    now = a.now or clock()
-    return finished(pcall(body))
-  end)
-end
-
--- The same for functions that every job passes: {settings, arguments in the order of their names, text}, where '' is absent and
--- a name with # a number. A test's clock comes as a key: <prefix><Unix ms>.
+-- Registers a function that every job passes: {settings, arguments in the order of their names, the other ones as JSON, text},
+-- where '' is absent and a name with # a number. Flags: `no-writes` also runs where the server takes no writes; `allow-oom` also
+-- where its memory is full, because it ends what was accepted, or frees memory.
 local function hot(name, names, flags, body)
   local words, numeric
-  register(name, flags, function(keys, argv)
+  register(name, flags, function(_, argv)
     set_up(flags, argv[1])
-    now = keys[1] and tonumber(string.sub(keys[1], #P + 1)) or clock()
     if not words then
       words, numeric = {}, {}
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
@@ -303,13 +291,20 @@ local function hot(name, names, flags, body)
         numeric[word] = number == '#'
       end
     end
-    a, text = {}, argv[#argv]
+    local others = argv[#argv - 1]
+    a, text = others == '' and {} or cjson.decode(others), argv[#argv]
     for place = 1, #words do
       local word, value = words[place], argv[place + 1]
       if value ~= '' then
         a[word] = numeric[word] and tonumber(value) or value
       end
     end
+    S, now = S or a, a.now or clock()
     return finished(pcall(body))
   end)
+end
+
+-- The same for functions whose arguments all come as JSON.
+local function transition(name, flags, body)
+  hot(name, '', flags, body)
 end

@@ -57,8 +57,8 @@ function Files.release(digest, holder)
 end
 
 function Files.caller_of(holder)
-  local record = string.find(holder, '^%l%l%l_') and read(holder)
-  return record and record.caller or not record and call('HGET', P .. holder, 'caller')
+  local json = string.find(holder, '^%l%l%l_') and read_raw(holder)
+  return json and field_of(json, '"caller":') or not json and call('HGET', P .. holder, 'caller')
 end
 
 function Files.mark_missing(digest)
