@@ -11,9 +11,10 @@ Every way out of the middle becomes an outcome in one place (`_outcome`), and on
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from opentelemetry.trace import Span
 
@@ -24,7 +25,7 @@ from shared.media.sounds import check_accepts_sound
 from shared.request import Request
 from shared.result import JobError, Piece, Result
 from shared.settings import Settings
-from shared.store.claims import Again, Claim, Settled, give_back, published, settle
+from shared.store.claims import Again, Claim, ClaimReply, Settled, give_back, published, settle
 from shared.store.nudges import Nudger
 from shared.store.script import ScriptCall, Store
 from shared.telemetry import traces
@@ -93,15 +94,22 @@ class AttemptContext:
     preparing: FairSemaphore
 
 
-def attempt(context: AttemptContext, claim: Claim) -> None:
-    """Run a claim to its outcome and write it."""
+NextClaim = Callable[[], ScriptCall[ClaimReply] | None]
+
+
+def attempt(context: AttemptContext, claim: Claim, next_claim: NextClaim = lambda: None) -> ClaimReply:
+    """Run a claim to its outcome and write it, where it settles in one exchange with the next claim.
+
+    Returns the reply to that; "again" where nothing was claimed.
+    """
     with context.leases.hold(claim) as lease, log_attempt(claim) as entry:
         outcome = _outcome(context, lease)
         with traces.span("settle"):
-            _write(context, lease, outcome)
+            reply = _write(context, lease, outcome, next_claim)
         _record(outcome, entry)
         end = entry.code if entry.code == candidates.FORMAT_VIOLATED else entry.outcome
         count_attempt(lease, end, outcome.result if isinstance(outcome, AttemptResult) else None)
+    return reply
 
 
 def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
@@ -195,17 +203,29 @@ def _record(outcome: Outcome, entry: AttemptEntry) -> None:
             entry.outcome = reason
 
 
-def _write(context: AttemptContext, lease: Lease, outcome: Outcome) -> None:
+def _write(context: AttemptContext, lease: Lease, outcome: Outcome, next_claim: NextClaim) -> ClaimReply:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
     if isinstance(outcome, AttemptResult | JobError):
-        call = _settle_call(context, claim, outcome)
-        while retry_until_stored(context.store.run, call, lease) == "again":
-            continue
-    elif isinstance(outcome, Retry | Requeue):
+        return _settle(context, lease, _settle_call(context, claim, outcome), next_claim)
+    if isinstance(outcome, Retry | Requeue):
         lane = retry_until_stored(context.store.run, _requeue_call(context, claim, outcome), lease)
         if lane:
             context.nudger.send(lane)
+    return "again"
+
+
+def _settle(
+    context: AttemptContext, lease: Lease, call: ScriptCall[Settled | Again], next_claim: NextClaim
+) -> ClaimReply:
+    def settle_and_claim(call: ScriptCall[Any]) -> list[Any]:
+        following = next_claim()
+        return context.store.run_all([call, following] if following else [call])
+
+    settled, *replies = retry_until_stored(settle_and_claim, call, lease) or ["lost"]
+    while settled == "again":
+        settled = retry_until_stored(context.store.run, call, lease)
+    return replies[0] if replies else "again"
 
 
 def _requeue_call(context: AttemptContext, claim: Claim, outcome: Retry | Requeue) -> ScriptCall[str | None]:

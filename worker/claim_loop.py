@@ -4,8 +4,10 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
 
-from shared.store.claims import Again, Claim, Full
+from shared.store.claims import Claim, ClaimReply
 
 log = logging.getLogger("worker")
 RECHECK_S = 2.0
@@ -13,15 +15,13 @@ RECHECK_S = 2.0
 
 
 class ClaimLoop:
-    """Yields claims to task threads; those that the store answered `full` wait here for free rows.
+    """What task threads work through; those that the store answered `full` wait here for free rows.
 
     A waiting thread takes no nudges, and it passes on the one it came with, so that another worker learns of
     the waiting run. Once all threads work or wait, this worker gets no more nudges.
     """
 
-    def __init__(
-        self, claim: Callable[[], Claim | Again | Full | None], renudge: Callable[[], object], slots: int
-    ) -> None:
+    def __init__(self, claim: Callable[[], ClaimReply], renudge: Callable[[], object], slots: int) -> None:
         """`claim` takes the best waiting run; `slots` are the rows that all claims together may take.
 
         `renudge` sends the nudge of a thread that must wait to another worker.
@@ -33,23 +33,19 @@ class ClaimLoop:
         self._changes = 0
         self._changed = threading.Condition()
 
-    def claims(self) -> Iterator[Claim]:
-        """Yield claims to one thread while any run waits; the next is claimed once the last has ended."""
-        renudged = False
-        while True:
+    def work(self, attempt: Callable[[Claim], ClaimReply]) -> None:
+        """Attempt claims in this thread while any run waits; an attempt may claim the next as it ends."""
+        renudged, reply = False, cast(ClaimReply, "again")
+        while reply is not None:
             changes = self._changes
-            claim = self._claim()
-            if claim is None:
-                return
-            if claim == "again":
-                continue
-            if claim != "full":
-                yield from self.counted(claim)
-                continue
-            if not renudged:
-                self._renudge()
-                renudged = True
-            self._wait(changes)
+            if isinstance(reply, Claim):
+                with self.counted(reply):
+                    reply = attempt(reply)
+            elif (reply := self._claim()) == "full":
+                if not renudged:
+                    self._renudge()
+                    renudged = True
+                self._wait(changes)
 
     def wake_all(self) -> None:
         """Let all waiting threads claim again."""
@@ -57,11 +53,12 @@ class ClaimLoop:
             self._changes += 1
             self._changed.notify_all()
 
-    def counted(self, claim: Claim) -> Iterator[Claim]:
-        """Yield the claim, and count its rows until its attempt has ended."""
+    @contextmanager
+    def counted(self, claim: Claim) -> Iterator[None]:
+        """Around an attempt: its rows count until it has ended."""
         self._count(claim.rows)
         try:
-            yield claim
+            yield
         finally:
             self._count(-claim.rows)
 

@@ -14,9 +14,9 @@ from typing import Literal, TypeVar
 
 from shared.errors import Unavailable
 from shared.store.claims import Claim
-from shared.store.script import ScriptCall
 
 log = logging.getLogger("worker")
+C = TypeVar("C")
 T = TypeVar("T")
 RETRY_S = 1.0
 # Tries of a draining process, which has only a few seconds left.
@@ -74,7 +74,7 @@ class Leases:
         return sum(lease.claim.rows for lease in self.all())
 
 
-def retry_until_stored(run: Callable[[ScriptCall[T]], T], call: ScriptCall[T], lease: Lease) -> T | None:
+def retry_until_stored(run: Callable[[C], T], call: C, lease: Lease) -> T | None:
     """Run a call until the store accepts it; None if the claim is lost in the meantime.
 
     A draining process tries only a few times more: without the store it would never end, and another worker

@@ -16,9 +16,10 @@ from shared.errors import ModelFailed, Unavailable
 from shared.metrics.reporter import CountReporter, start_reporting
 from shared.models import Model
 from shared.settings import Settings, SettingsError
-from shared.store.claims import Again, Claim, Full, claim, within
+from shared.store.claims import Claim, ClaimReply, claim, within
 from shared.store.nudges import Nudger
 from shared.store.pipelined_store import connect_pipelined
+from shared.store.script import ScriptCall
 from worker.attempt import AttemptContext, attempt
 from worker.celery_app import Exit
 from worker.claim_loop import ClaimLoop, IdlePoll
@@ -60,7 +61,7 @@ class ModelWorker:
 
     def __post_init__(self) -> None:
         self.claim_loop = ClaimLoop(self._claim, self._renudge, self.slots)
-        self.idle_poll = IdlePoll(self._take, self._attempt, self.slots)
+        self.idle_poll = IdlePoll(self._take, self._attempt_alone, self.slots)
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and repeat while any waits.
@@ -70,9 +71,7 @@ class ModelWorker:
         self.broker_watch.nudged()
         if self.draining.is_set():
             self.context.nudger.send(lane)
-        for claimed in self.claim_loop.claims():
-            attempt(self.context, claimed)
-            self.broker_watch.nudged()
+        self.claim_loop.work(self._attempt)
 
     def _take(self) -> Claim | None:
         """The next run, where this worker has rows for it."""
@@ -80,14 +79,29 @@ class ModelWorker:
             pass
         return found if isinstance(found, Claim) else None
 
-    def _attempt(self, claimed: Claim) -> None:
-        for counted in self.claim_loop.counted(claimed):
-            attempt(self.context, counted)
+    def _attempt(self, claimed: Claim) -> ClaimReply:
+        reply = attempt(self.context, claimed, self._next_claim)
+        self.broker_watch.nudged()
+        return reply
+
+    def _attempt_alone(self, claimed: Claim) -> None:
+        with self.claim_loop.counted(claimed):
+            attempt(self.context, claimed)
 
     def _renudge(self) -> None:
         self.context.nudger.send(self.model.lane)
 
-    def _claim(self) -> Claim | Again | Full | None:
+    def _claim(self) -> ClaimReply:
+        call = self._next_claim()
+        try:
+            return self.context.store.run(call) if call else None
+        except Unavailable as error:
+            # Waiting runs are nudged for again.
+            log.warning("claims wait: %s", error.message)
+            return None
+
+    def _next_claim(self) -> ScriptCall[ClaimReply] | None:
+        """None where this worker takes nothing more."""
         if self.draining.is_set() or self.context.engine.broken:
             return None
         call = claim(
@@ -98,12 +112,7 @@ class ModelWorker:
             fingerprint=self.context.engine.fingerprint,
             row=self.row,
         )
-        try:
-            return self.context.store.run(within(slots_now(self.context.engine, self.slots), call))
-        except Unavailable as error:
-            # Waiting runs are nudged for again.
-            log.warning("claims wait: %s", error.message)
-            return None
+        return within(slots_now(self.context.engine, self.slots), call)
 
     def drain(self) -> None:
         """Claim no more, and after the grace time give back the runs that have not ended."""

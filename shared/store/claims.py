@@ -7,7 +7,7 @@ and comes back writes nothing.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from shared.result import JobError, Piece, Result, joined
 from shared.settings import Settings
@@ -53,6 +53,10 @@ class Claim:
     rows: int = 1
 
 
+ClaimReply: TypeAlias = Claim | Again | Full | None
+"""None where nothing waits; the words as in `within`."""
+
+
 def claim(
     settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str, row: str | None = None
 ) -> ScriptCall[Claim | None]:
@@ -90,14 +94,14 @@ def take(run: Callable[[ScriptCall[Any]], Any], claim: ScriptCall[Claim | None])
     return taken
 
 
-def within(slots: int, claim: ScriptCall[Claim | None]) -> ScriptCall[Claim | Again | Full | None]:
+def within(slots: int, claim: ScriptCall[Claim | None]) -> ScriptCall[ClaimReply]:
     """The same for a worker whose rows are counted: "full" where work waits but its claims take all `slots`.
 
     "again" where much of the line was ended (too late, or answered meanwhile): ask at once. The last claim
     may need more rows than are left, so that no request is too wide to get its turn.
     """
 
-    def parse(reply: Any) -> Claim | Again | Full | None:
+    def parse(reply: Any) -> ClaimReply:
         return reply if reply in ("again", "full") else claim.parse(reply)
 
     arguments = {**claim.arguments, "slots": slots}

@@ -1,17 +1,18 @@
 """A worker's threads take no more than its rows can, leave the rest to others, and sleep through no room."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
 from shared import ids
 from shared.metrics.reporter import CountReporter
 from shared.models import SPARE_THREADS
-from shared.store.claims import Again, Claim, Full, claim, settle, within
+from shared.store.claims import Claim, ClaimReply, Full, claim, settle, within
+from shared.store.script import ScriptCall, Store
 from tests.support.attempt_harness import MODEL, Unsteady, Workbench
 from tests.support.clients import until
 from tests.support.store import answer
@@ -21,6 +22,7 @@ from worker.heartbeat import Heartbeat
 from worker.model_worker import ModelWorker
 from worker.watchdogs import BrokerWatch
 
+T = TypeVar("T")
 SLOTS = 6
 FOR_EVER_S = 100.0
 
@@ -56,16 +58,32 @@ class Threads:
         return all(work.done() for work in self._at_work)
 
     def _work(self) -> None:
-        for taken in self.claim_loop.claims():
-            on = self.held[taken.id] = threading.Event()
-            assert on.wait(FOR_EVER_S)
-            self.desk.store.run(settle(self.desk.settings, taken, answer(), fingerprint="a" * 32))
+        self.claim_loop.work(self._attempt)
 
-    def _ask(self) -> Claim | Again | Full | None:
+    def _attempt(self, taken: Claim) -> ClaimReply:
+        on = self.held[taken.id] = threading.Event()
+        assert on.wait(FOR_EVER_S)
+        self.desk.store.run(settle(self.desk.settings, taken, answer(), fingerprint="a" * 32))
+        return "again"
+
+    def _ask(self) -> ClaimReply:
         self.asked += 1
         desk, name = self.desk, self.desk.worker
         call = claim(desk.settings, lane=MODEL.lane, worker=name, token=ids.token(), fingerprint="a" * 32)
         return desk.store.run(within(self.slots, call))
+
+
+def worker_of(desk: Workbench, **changes: Any) -> ModelWorker:
+    return ModelWorker(
+        context=replace(desk.context, **changes),
+        model=MODEL,
+        row=None,
+        slots=SLOTS,
+        worker=desk.worker,
+        heartbeat=cast(Heartbeat, None),
+        broker_watch=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        tally=cast(CountReporter, None),
+    )
 
 
 @pytest.fixture
@@ -131,7 +149,19 @@ def test_threads_without_a_slot_leave_what_waits_to_other_workers(
     assert not any(work.done() for work in waiting)
 
 
-def told(*words: Claim | Again | Full | None) -> ClaimLoop:
+def attempted(loop: ClaimLoop, *replies: ClaimReply) -> list[Claim]:
+    """What one thread attempts; its attempts get these replies to their next claims, "again" after them."""
+    claims, left = list[Claim](), iter(replies)
+
+    def attempt(claim: Claim) -> ClaimReply:
+        claims.append(claim)
+        return next(left, "again")
+
+    loop.work(attempt)
+    return claims
+
+
+def told(*words: ClaimReply) -> ClaimLoop:
     """What asking again and again answers."""
     answers = iter(words)
     return ClaimLoop(lambda: next(answers), lambda: None, SLOTS)
@@ -140,7 +170,7 @@ def told(*words: Claim | Again | Full | None) -> ClaimLoop:
 def test_room_that_nobody_here_made_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.claim_loop.RECHECK_S", 0.01)
     work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
-    assert list(told("full", "full", work, "full", None).claims()) == [work]
+    assert attempted(told("full", "full", work, "full", None)) == [work]
 
 
 def test_work_behind_a_long_line_that_came_too_late_is_asked_for_at_once(
@@ -148,7 +178,15 @@ def test_work_behind_a_long_line_that_came_too_late_is_asked_for_at_once(
 ) -> None:
     monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
     work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
-    assert list(told("again", "again", work, None).claims()) == [work]
+    assert attempted(told("again", "again", work, None)) == [work]
+
+
+def test_a_run_that_came_with_the_end_of_the_last_one_is_attempted_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
+    first, second, third = (Claim(f"run_{n}", "t", "{}", "", 1, 0, "anyone", False) for n in range(3))
+    assert attempted(told(first, third), second, "full", None) == [first, second, third]
 
 
 def test_room_that_came_while_the_store_said_full_is_not_slept_through(
@@ -165,7 +203,7 @@ def test_room_that_came_while_the_store_said_full_is_not_slept_through(
 
     asked: list[bool] = []
     loop = ClaimLoop(ask, lambda: None, SLOTS)
-    assert list(loop.claims()) == []
+    assert attempted(loop) == []
 
 
 def test_a_worker_that_stops_keeps_no_thread_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +211,7 @@ def test_a_worker_that_stops_keeps_no_thread_waiting(monkeypatch: pytest.MonkeyP
     passed_on, answers = threading.Event(), iter(("full", None))
     loop = ClaimLoop(lambda: next(answers), passed_on.set, SLOTS)  # type: ignore[arg-type]
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(list, loop.claims())
+        waiting = pool.submit(attempted, loop)
         assert passed_on.wait(FOR_EVER_S)
         loop.wake_all()
         assert waiting.result(FOR_EVER_S) == []
@@ -183,16 +221,7 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
     desk: Workbench, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = desk.ask("hello")
-    model_worker = ModelWorker(
-        context=replace(desk.context, store=Unsteady(desk.store, calls=1)),
-        model=MODEL,
-        row=None,
-        slots=SLOTS,
-        worker=desk.worker,
-        heartbeat=cast(Heartbeat, None),
-        broker_watch=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
-        tally=cast(CountReporter, None),
-    )
+    model_worker = worker_of(desk, store=Unsteady(desk.store, calls=1))
     model_worker.work(MODEL.lane)
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("WARNING", "claims wait: lost on the way")
@@ -201,20 +230,60 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
     assert desk.text(job) == "hello"
 
 
+class Counting(Store):
+    """Counts round trips."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.client)
+        self.round_trips = 0
+
+    def run(self, call: ScriptCall[T]) -> T:
+        self.round_trips += 1
+        return super().run(call)
+
+    def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
+        self.round_trips += 1
+        return super().run_all(calls)
+
+
+def test_a_worker_claims_its_next_run_in_the_round_trip_that_ends_the_last(desk: Workbench) -> None:
+    jobs = [desk.ask(text) for text in ("one", "two", "three")]
+    store = Counting(desk.store)
+    worker_of(desk, store=store).work(MODEL.lane)
+    assert [desk.text(job) for job in jobs] == ["one", "two", "three"]
+    assert store.round_trips == 1 + len(jobs)
+
+
+def test_a_draining_worker_claims_nothing_as_a_run_ends(desk: Workbench) -> None:
+    jobs = [desk.ask(text) for text in ("one", "two")]
+    model_worker = worker_of(desk)
+    claimed = desk.claim()
+    model_worker.draining.set()
+    assert model_worker._attempt(claimed) == "again"
+    assert model_worker._claim() is None
+    assert [desk.job(job).status for job in jobs] == ["succeeded", "queued"]
+
+
+@pytest.mark.parametrize("lost", ["calls", "replies"])
+def test_a_run_that_was_claimed_in_a_lost_round_trip_is_no_run_s_loss(
+    desk: Workbench, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.lease.RETRY_S", 0.01)
+    jobs = [desk.ask(text) for text in ("one", "two", "three")]
+    claimed = desk.claim()
+    reply = worker_of(desk, store=Unsteady(desk.store, **{lost: 1}))._attempt(claimed)
+    assert isinstance(reply, Claim)
+    assert desk.job(jobs[0]).status == "succeeded"
+    assert (desk.job(jobs[1]).status, desk.job(jobs[2]).status) == (
+        ("running", "queued") if lost == "calls" else ("running", "running")
+    )
+
+
 def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(desk: Workbench) -> None:
     class Short(EchoEngine):
         rows_now = 1
 
-    model_worker = ModelWorker(
-        context=replace(desk.context, engine=Short(MODEL)),
-        model=MODEL,
-        row=None,
-        slots=SLOTS,
-        worker=desk.worker,
-        heartbeat=cast(Heartbeat, None),
-        broker_watch=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
-        tally=cast(CountReporter, None),
-    )
+    model_worker = worker_of(desk, engine=Short(MODEL))
     for number in range(SLOTS):
         desk.ask(f"question {number}")
     claims = [model_worker._claim() for _ in range(SLOTS)]

@@ -140,7 +140,8 @@ class EchoEngine(Engine):
         )
         for token in range(min(len(tokens), budget)):
             # Published tokens cost no time: a real engine prefills them.
-            if token >= len(row.published) and row.cancel.wait(self._options.step_s):
+            step_s = self._options.step_s if token >= len(row.published) else 0
+            if row.cancel.wait(step_s) if step_s else row.cancel.is_set():
                 raise Cancelled
             self._gate.tick()
             if transcript.add(token, Likelihood(0.0, ((token, 0.0),)[: row.parameters.logprobs])):
