@@ -290,8 +290,8 @@ async def ended_job(http: HttpRequest, job: JobView) -> JobView:
 
 
 def readable(http: HttpRequest, job: JobView) -> JobView:
-    """An earlier job as its caller may see it: without its result where the key lacks the scope `read`."""
-    return job if caller_of(http).reads else replace(job, result=None)
+    """An earlier job as its caller may see it: without its question and result where the key lacks `read`."""
+    return job if caller_of(http).reads else replace(job, question=None, result=None)
 
 
 def _is_over(job: JobView) -> bool:

@@ -73,9 +73,15 @@ class Jobs:
         request = _require(await self._store.run(transitions.asked(caller, job_id)))
         if request.status is None:
             raise CallerError("job_not_ended", "The job has not ended yet.")
-        if request.request is None:
-            raise CallerError("result_expired", "What this job asked is no longer kept.")
-        return request
+        return _kept(request)
+
+    async def stored_request(self, caller: str, job_id: str) -> transitions.JobRequest:
+        """What a job asked, ended or not; nothing of one that is not stored.
+
+        Raises CallerError `job_not_found`, `result_expired`.
+        """
+        request = await self._store.run(transitions.asked(caller, job_id))
+        return _kept(_require(request if request and request.stored else None))
 
     async def response(self, caller: str, job_id: str, param: str | None = None) -> JobView:
         """A job that is one of OpenAI's responses. Raises CallerError `response_not_found` naming `param`."""
@@ -152,6 +158,12 @@ class Jobs:
     async def writable(self) -> bool:
         """Whether the record store accepts writes, and not only reads."""
         return await takes_writes(self._store, self._settings)
+
+
+def _kept(request: transitions.JobRequest) -> transitions.JobRequest:
+    if request.request is None:
+        raise CallerError("result_expired", "What this job asked is no longer kept.")
+    return request
 
 
 def _require(reply: T | None) -> T:

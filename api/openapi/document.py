@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from api.auth.middleware import OPEN
 from api.dialects.fields import LATEST_S, MAX_KEY, MAX_PAIRS, MAX_VALUE
 from api.dialects.hf.task_answers import GenerationEnd, HuggingFaceError
+from api.dialects.native.job_requests import LONGEST_SEARCH
 from api.dialects.native.jobs import Problem
 from api.dialects.native.models import Readiness
 from api.dialects.openai.batches import LineBody
@@ -55,6 +56,13 @@ _MOMENT = {
         {"type": "string", "format": "date-time"},
     ]
 }
+_STATUSES = {
+    "type": "array",
+    "uniqueItems": True,
+    "items": {"type": "string", "enum": list(get_args(Status))},
+    "examples": [["queued", "running"]],
+}
+SEARCH = "Jobs whose question's beginning has these words, or whose id begins so."
 _PAIRS = {
     "type": "array",
     "maxItems": MAX_PAIRS,
@@ -68,7 +76,8 @@ _ORDER = _query("order", "`asc`: the oldest first.", enum=["asc", "desc"], defau
 PAGE = (
     _limit("Most jobs in a page, which has fewer of long answers; more than 100 is 100."),
     _query("after", "`next` of the page before, or a job's id.", minLength=1),
-    _query("status", "Jobs of this status only.", enum=list(get_args(Status))),
+    parameter("query", "status", "Jobs of this status only, or any of these.", _STATUSES),
+    _query("search", SEARCH, minLength=1, maxLength=LONGEST_SEARCH, pattern=r"\S"),
     _query("model", "Jobs of this model only."),
     _query("priority", "Jobs of this class only.", enum=list(get_args(Priority))),
     parameter("query", "created_after", "Jobs created then or later.", _MOMENT),

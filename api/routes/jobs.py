@@ -36,6 +36,7 @@ from api.context import context_of
 from api.dialects.native.forecast import Forecast, to_forecast
 from api.dialects.native.job_requests import JobBody, JobCall, from_job, from_query
 from api.dialects.native.jobs import Job, JobEvent, JobList, to_event, to_job, to_list
+from api.dialects.native.questions import AskedJob, to_asked
 from api.openapi import examples
 from api.openapi.document import PAGE, PLACE, WAIT, describe
 from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
@@ -135,6 +136,23 @@ async def get_job(http: HttpRequest, id: str) -> Json[Job]:
         job = await until_ended(http, job, wait_s)
     set_job_headers(http, job)
     return await _write(job, headers={} if job.ended else {"retry-after": _poll_after(job)})
+
+
+@router.get(
+    "/{id}/request",
+    summary="What a job asked, as it was submitted; `pictures` are those that are kept.",
+    responses=refusals("Problem", 404, 410) | {200: answer("What it asked.", "job-request")},
+)
+async def get_job_request(http: HttpRequest, id: str) -> Json[AskedJob]:
+    context, reservation = context_of(http), reply_of(http).reservation
+    stored = await context.jobs.stored_request(caller_of(http).id, id)
+    size = len(stored.request or "")
+    request = await offload_if_large(lambda: _request(stored), size)
+    try:
+        pictures = await context.pictures.facts(request.images, reservation)
+    finally:
+        await reservation.release()
+    return await offload_if_large(lambda: Json(to_asked(id, stored, request, pictures)), size)
 
 
 @router.post(

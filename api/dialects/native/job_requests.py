@@ -18,6 +18,8 @@ from shared.job import Filter, Priority, Status, Times
 from shared.request import Message, Request, Text, TypicalP
 from shared.webhooks import Webhook
 
+LONGEST_SEARCH = 100
+
 
 class JobInput(Wire):
     prompt: str
@@ -124,7 +126,8 @@ def from_query(one: Callable[[str], str | None], several: Callable[[str], Sequen
     Raises CallerError naming the parameter.
     """
     return Filter(
-        status=_of("status", one("status"), Status),
+        statuses=[_of("status", status, Status) for status in several("status")],
+        search=_search(one("search")),
         model=one("model"),
         priority=_of("priority", one("priority"), Priority),
         since=_moment("created_after", one("created_after")),
@@ -137,6 +140,12 @@ def _of(name: str, value: str | None, words: Any) -> Any:
     if value is None or value in get_args(words):
         return value
     raise invalid(name, f"should be one of {', '.join(get_args(words))}")
+
+
+def _search(text: str | None) -> str | None:
+    if text is not None and not 0 < len(text.strip()) <= LONGEST_SEARCH:
+        raise invalid("search", f"should have 1 to {LONGEST_SEARCH} characters")
+    return text
 
 
 def _moment(name: str, text: str | None) -> int | None:

@@ -3,6 +3,7 @@
 Times are Unix seconds with milliseconds; paths in `urls` are relative. Errors are problem details (RFC 9457).
 """
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
@@ -131,6 +132,13 @@ class JobError(TypedDict):
     retryable: bool
 
 
+class JobQuestion(TypedDict):
+    """The beginning of what was asked last, in one line, and how many pictures came with the question."""
+
+    text: str
+    pictures: int
+
+
 class Job(TypedDict):
     """Times are Unix seconds, paths in `urls` are relative to the service."""
 
@@ -146,10 +154,14 @@ class Job(TypedDict):
     cache: CacheWord | None
     metadata: dict[str, str]
     urls: JobUrls
+    question: NotRequired[Annotated[JobQuestion, Field(description="While it is kept.")]]
     waiting_reason: NotRequired[Annotated[WaitingReason, Field(description="While it waits.")]]
     ahead: NotRequired[Annotated[int, Field(description="Runs that will be begun before this one.")]]
     estimate: NotRequired[Annotated[Estimate, Field(description="While it waits in line.")]]
     result: NotRequired[Annotated[JobResult, Field(description="Of a job that succeeded.")]]
+    answer: NotRequired[
+        Annotated[str, Field(description="With `results=false`: the beginning of the answer.")]
+    ]
     receipt: NotRequired[Annotated[Receipt, Field(description="Of a job that succeeded.")]]
     error: NotRequired[Annotated[JobError, Field(description="Of a job that failed.")]]
     start_by: NotRequired[float]
@@ -225,10 +237,12 @@ def to_job(view: JobView) -> Job:
         },
     }
     optional = {
+        "question": view.question and asdict(view.question),
         "waiting_reason": view.waiting_reason,
         "ahead": view.ahead,
         "estimate": view.estimate and to_estimate(view.estimate),
         "result": view.result and _result(view.id, view.result),
+        "answer": view.answer,
         "receipt": view.result and view.computed and to_receipt(view, view.result, view.computed),
         "error": view.error and view.error.model_dump(),
         "start_by": seconds(view.start_by_ms),
