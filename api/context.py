@@ -81,6 +81,7 @@ class ProcessContext:
         await self.batches.aclose()
         await self.serving.aclose()
         await self.disconnects.aclose()
+        await self.pictures.aclose()
         await self.metrics.aclose()
         await self.redis.aclose()
 
@@ -117,7 +118,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         cached_answers=cached_answers,
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
-        pictures=JobPictures(pictures),
+        pictures=JobPictures(settings.pictures, store, blobs, pictures),
         waiting=Waiting(settings, store, wakeups),
         disconnects=Disconnects(jobs, settings.api.leave_grace_s),
         keyring=Keyring(settings.api, store),

@@ -114,6 +114,21 @@ class Question:
 
 
 @dataclass(frozen=True)
+class JobRequest:
+    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until the job's end.
+
+    `stored` is false where nothing of the job is to be kept.
+    """
+
+    status: Status | None
+    request: str | None
+    metadata: dict[str, str]
+    priority: Priority
+    paths: dict[str, str]
+    stored: bool = True
+
+
+@dataclass(frozen=True)
 class JobView:
     """One consistent read of a job and its run; times in Unix ms.
 

@@ -50,6 +50,7 @@ def _limit(means: str, default: int = 20) -> Parameter:
 
 
 WAIT = _query("wait", "Seconds to wait for the end; more than 60 is 60.", "integer", minimum=0, default=0)
+SIDE = _query("side", "Pixels of the longer side, rounded up to 64, 128, 256 or 512.", "integer", minimum=0)
 _MOMENT = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": LATEST_S},
@@ -166,7 +167,9 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _example_id(path: str, name: str) -> str:
-    """An example of an id in a path."""
+    """An example of an id or place in a path."""
+    if name == "n":
+        return "0"
     if path.startswith("/v1/admin/keys"):
         return KEY_ID
     if path.startswith("/v1/webhooks"):

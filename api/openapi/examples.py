@@ -16,11 +16,10 @@ from api.dialects.openai.response_object import StoredResponse, response_id, to_
 from api.dialects.openai.responses import from_response
 from api.server.sse import DONE, block
 from shared.errors import CODES, ServiceError
-from shared.job import Attempt, Computed, Estimate, Event, JobView, Question
+from shared.job import Attempt, Computed, Estimate, Event, JobRequest, JobView, Question
 from shared.media.pictures import PictureInfo
 from shared.request import Image
 from shared.result import Choice, Origin, Result, Usage
-from shared.store.jobs import JobRequest
 
 MODEL = "sightline/tiny"
 PICTURE = (

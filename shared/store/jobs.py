@@ -2,11 +2,10 @@
 
 import json
 import string
-from dataclasses import dataclass
 from typing import Any
 
 from shared.estimate import Lane
-from shared.job import EVERYTHING, Filter, JobView, Page, Priority, Status
+from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
@@ -125,21 +124,6 @@ def purge(
 def purged(caller: str, job: str) -> ScriptCall[bool]:
     """Whether a job that does not exist was deleted within the last minute."""
     return ScriptCall(PURGED, {"caller": caller, "job": job}, bool)
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until the job's end.
-
-    `stored` is false where nothing of the job is to be kept.
-    """
-
-    status: Status | None
-    request: str | None
-    metadata: dict[str, str]
-    priority: Priority
-    paths: dict[str, str]
-    stored: bool = True
 
 
 def asked(caller: str, job: str) -> ScriptCall[JobRequest | None]:

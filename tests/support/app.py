@@ -82,7 +82,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             cached_answers=CachedAnswers(settings, MODELS, store),
             forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
-            pictures=JobPictures(PictureInfoCache(settings.pictures, blobs)),
+            pictures=JobPictures(settings.pictures, store, blobs, PictureInfoCache(settings.pictures, blobs)),
             waiting=desk,
             disconnects=leaving,
             keyring=Keyring(settings.api, store),

@@ -17,11 +17,10 @@ from api.server.memory_budget import Reservation
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
-from shared.job import EVERYTHING, CacheWord, Event, Filter, JobView, Page
+from shared.job import EVERYTHING, CacheWord, Event, Filter, JobRequest, JobView, Page
 from shared.models import Model
 from shared.request import Request
 from shared.result import Choice, JobError, Result, Usage
-from shared.store.jobs import JobRequest
 from shared.store.workers import CLASSES
 
 CREATED_MS = 1_760_000_000_000

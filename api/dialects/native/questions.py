@@ -11,10 +11,9 @@ from typing_extensions import TypedDict
 
 from api.dialects.calls import ToolCall
 from api.dialects.native.jobs import known
-from shared.job import Priority
+from shared.job import JobRequest, Priority
 from shared.media.pictures import PictureFormat, PictureInfo
 from shared.request import Function, Image, Message, Parameters, Part, Request, Role, Text, Tools
-from shared.store.jobs import JobRequest
 
 
 @dataclass(frozen=True)

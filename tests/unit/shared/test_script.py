@@ -149,6 +149,7 @@ def of_jobs() -> Iterator[ScriptCall]:
     yield jobs.purged("anyone", "job_1")
     yield jobs.asked("anyone", "job_1")
     yield files.deleted(["d"])
+    yield files.keep_thumbnail("anyone", "job_1", "d", "t", "u")
     yield jobs.lane(SETTINGS, "model.m")
 
 
