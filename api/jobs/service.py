@@ -68,6 +68,18 @@ class Jobs:
         """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""
         return _require(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
 
+    async def cancel_all(self, caller: str, ids: Sequence[str]) -> dict[str, JobView | CallerError]:
+        """What `cancel` returns or raises for each; one that fails otherwise fails them all."""
+
+        async def outcome(id: str) -> JobView | CallerError:
+            try:
+                return await self.cancel(caller, id)
+            except CallerError as error:
+                return error
+
+        # The store runs them one by one, between other callers' calls.
+        return {id: await outcome(id) for id in ids}
+
     async def ended_request(self, caller: str, job_id: str) -> JobRequest:
         """An ended job's request. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
         request = _require(await self._store.run(transitions.asked(caller, job_id)))

@@ -144,6 +144,7 @@ RESPONSE_STREAM = b"".join(block(to_json(event), event=event["type"]) for event 
 _ASKED = JobRequest(None, None, {}, "normal", {})
 _PICTURES = (StoredPicture(0, 141, PictureInfo("PNG", 32, 32)),)
 ANSWERS: dict[str, Any] = {
+    "jobs-cancelled": jobs.to_cancelled({QUEUED.id: replace(QUEUED, status="cancelled")}),
     "job-request": to_asked(QUEUED.id, _ASKED, _REQUEST, _PICTURES),
     "job-queued": jobs.to_job(QUEUED),
     "job-succeeded": jobs.to_job(SUCCEEDED),
@@ -169,4 +170,5 @@ BATCH: dict[str, Any] = {
 ENDPOINT = {"url": "https://shop.example/told", "events": ["job.*"], "description": "The shop"}
 ENDPOINT_CHANGE = {"enabled": True}
 ENDPOINT_ID = "wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312"
+CANCEL = {"ids": [QUEUED.id]}
 EVENT_ID = f"msg_{SUCCEEDED.id.removeprefix('job_')}_ended"

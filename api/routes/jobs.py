@@ -26,6 +26,7 @@ from api.admission.submission import Caching, Idempotency, Origin, Schedule, Ter
 from api.answers.event_stream import follow_job, without_texts
 from api.answers.sync import (
     ended_job,
+    forget_after_answer,
     readable,
     set_job_headers,
     set_time_headers,
@@ -36,8 +37,17 @@ from api.answers.sync import (
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.native.forecast import Forecast, to_forecast
-from api.dialects.native.job_requests import JobBody, JobCall, from_job, from_query
-from api.dialects.native.jobs import Job, JobEvent, JobList, to_event, to_job, to_list
+from api.dialects.native.job_requests import CancelBody, JobBody, JobCall, from_cancel, from_job, from_query
+from api.dialects.native.jobs import (
+    CancelledJobs,
+    Job,
+    JobEvent,
+    JobList,
+    to_cancelled,
+    to_event,
+    to_job,
+    to_list,
+)
 from api.dialects.native.questions import AskedJob, to_asked
 from api.jobs.pictures import SIDES
 from api.openapi import examples
@@ -54,6 +64,7 @@ from shared.offload import offload_if_large
 from shared.request import Image, Request
 from shared.store.jobs import PAGE_BYTES
 
+JobIds = Annotated[list[str], json_body(CancelBody, from_cancel)]
 SubmittedJob = Annotated[JobCall, json_body(JobBody, from_job)]
 JOB_ENDED = answer("The job, where `Prefer: wait` saw its end.", "job-succeeded", headers=JOB_HEADERS)
 JOB = answer(
@@ -186,6 +197,18 @@ async def get_job_picture(http: HttpRequest, id: str, n: str) -> Response:
     pieces = await context.pictures.whole(image)
     headers = SHOWN | {"content-length": str(picture.size)}
     return StreamingResponse(pieces, headers=headers, media_type=f"image/{picture.info.format.lower()}")
+
+
+@router.post(
+    "/cancel",
+    summary="Cancel up to 100 jobs; harmless twice and after their ends.",
+    responses=refusals("Problem", 400) | {200: answer("What became of each.", "jobs-cancelled")},
+    openapi_extra=body_example(examples.CANCEL),
+)
+async def cancel_jobs(http: HttpRequest, ids: JobIds) -> Json[CancelledJobs]:
+    outcomes = await context_of(http).jobs.cancel_all(caller_of(http).id, ids)
+    forget_after_answer(http, *(job for job in outcomes.values() if isinstance(job, JobView)))
+    return Json(to_cancelled(outcomes))
 
 
 @router.post(

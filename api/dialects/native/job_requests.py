@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
 
 from api.dialects.fields import MAX_PAIRS, Metadata, Moment, to_ms, to_times
 from api.dialects.logprobs import wanted
@@ -18,7 +20,7 @@ from shared.job import Filter, Priority, Status, Times
 from shared.request import Message, Request, Text, TypicalP
 from shared.webhooks import Webhook
 
-LONGEST_SEARCH = 100
+LONGEST_SEARCH, MOST_CANCELLED = 100, 100
 
 
 class JobInput(Wire):
@@ -57,6 +59,12 @@ class JobBody(RequestBody):
     finish_by: Moment | None = None
     schedule_at: Moment | None = None
     store: bool | None = None
+
+
+class CancelBody(Wire):
+    ids: Annotated[
+        list[str], Field(min_length=1, max_length=MOST_CANCELLED, json_schema_extra={"uniqueItems": True})
+    ]
 
 
 @dataclass
@@ -99,6 +107,14 @@ def from_job(body: Any) -> JobCall:
         webhook=to_webhook(call.webhook),
         stored=call.store is not False,
     )
+
+
+def from_cancel(body: Any) -> list[str]:
+    """The jobs to cancel. Raises CallerError naming the field."""
+    ids = read(CancelBody, body).ids
+    if len(set(ids)) < len(ids):
+        raise invalid("ids", "names a job twice")
+    return ids
 
 
 def _messages(call: JobBody) -> tuple[Message, ...]:

@@ -3,6 +3,7 @@
 Times are Unix seconds with milliseconds; paths in `urls` are relative. Errors are problem details (RFC 9457).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, NotRequired, cast
 
@@ -184,6 +185,26 @@ class JobList(PageAnswer):
     next: str | None
 
 
+class CancelError(TypedDict):
+    code: str
+    message: str
+
+
+class CancelledJob(TypedDict):
+    """Either its status, or why it is as it was."""
+
+    id: str
+    status: NotRequired[Status]
+    error: NotRequired[CancelError]
+
+
+class CancelledJobs(TypedDict):
+    """In the order in which they were named."""
+
+    object: Literal["list"]
+    data: list[CancelledJob]
+
+
 class JobEvent(TypedDict):
     """The data of an event; `succeeded`, `failed` and `cancelled` are last and hold the job."""
 
@@ -286,6 +307,17 @@ def to_receipt(view: JobView, result: result.Result, computed: Computed) -> Rece
 def to_list(page: Page) -> JobList:
     rows = [to_job(view) for view in page.views]
     return {**to_page(rows, has_more=page.next is not None), "next": page.next}
+
+
+def to_cancelled(outcomes: Mapping[str, JobView | ServiceError]) -> CancelledJobs:
+    """What became of each job."""
+    return {"object": "list", "data": [_cancelled(id, outcome) for id, outcome in outcomes.items()]}
+
+
+def _cancelled(id: str, outcome: JobView | ServiceError) -> CancelledJob:
+    if isinstance(outcome, JobView):
+        return {"id": id, "status": outcome.status}
+    return {"id": id, "error": {"code": outcome.code, "message": outcome.message}}
 
 
 def to_event(event: job.Event, view: JobView) -> tuple[str, int, JobEvent]:
