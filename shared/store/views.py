@@ -7,7 +7,16 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
+from shared.estimate import (
+    FIRST_FACTORS,
+    KINDS,
+    Calibration,
+    Lane,
+    LastWorker,
+    Reused,
+    estimate,
+    waiting_reason,
+)
 from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
@@ -77,11 +86,21 @@ def lane(reply: list[Any]) -> Lane:
         reused=_reused(facts["reused"]) if "reused" in facts else None,
         token_rule=facts.get("token_rule"),
         paused="paused" in facts,
+        paused_at_ms=facts.get("paused_at"),
+        paused_by=facts.get("paused_by"),
         draining="draining" in facts,
+        draining_at_ms=facts.get("draining_at"),
+        draining_by=facts.get("draining_by"),
+        last_worker=_last_worker(facts["last_worker"]) if "last_worker" in facts else None,
         factors={kind: _factors(facts, kind) for kind in KINDS},
         calibration=_calibration(facts),
         ahead=ahead,
     )
+
+
+def _last_worker(report: str) -> LastWorker:
+    worker = json.loads(report)
+    return LastWorker(worker["id"], worker.get("host", ""), worker["seen_ms"])
 
 
 def _reused(report: str) -> Reused:
