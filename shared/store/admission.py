@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from shared.batch import LinePosition
 from shared.estimate import Lane
-from shared.job import JobView, Priority, Times
+from shared.job import JobView, Priority, Question, Times
 from shared.result import Result
 from shared.settings import Settings
 from shared.store import views
@@ -56,7 +56,8 @@ class Placing:
     `run` is the id a new run would get, `key` the reuse key (scope and request hash; None = neither hit nor
     join), `blobs` the digests of its pictures, `cost` what its caller is charged in line (shared/tokens.py),
     `request` its JSON, `rows` how many its answers take (`Parameters.rows`), `room` the bytes that they may
-    take in the store (`shared.tokens.room`).
+    take in the store (`shared.tokens.room`). Where it is stored, lists show the beginning of its `question`
+    and how many `pictures` it has.
     """
 
     job: str
@@ -72,6 +73,8 @@ class Placing:
     request: str
     rows: int = 1
     room: int = ROOM
+    question: str | None = None
+    pictures: int = 0
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -88,6 +91,8 @@ class Placing:
             "cost": self.cost,
             "rows": self.rows if self.rows > 1 else None,
             "room": self.room,
+            "question": self.question,
+            "pictures": self.pictures or None,
         }
 
 
@@ -210,6 +215,7 @@ def _queued(placing: Placing, terms: JobTerms, lane: Lane, hook: list[str | None
         stored=terms.stored,
         last_event=1,
         read_ms=lane.now_ms,
+        question=None if placing.question is None else Question(placing.question, placing.pictures),
         hook=views.webhook(hook) if hook else None,
         **views.waiting(lane, placed=True, state="queued"),
     )

@@ -7,13 +7,15 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from shared.estimate import KINDS, Calibration, Lane, Reused, estimate, waiting_reason
-from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
+from shared.estimate import KINDS, Calibration, Lane, LastWorker, Reused, estimate, waiting_reason
+from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
 
 Record = dict[str, Any]
 """A job's or a run's fields."""
+BEGINNING = 200
+"""Characters of an answer that a list without results shows."""
 UNFORESEEN = ("paused", "scheduled", "retrying")
 """Reasons without an estimate: the job waits in no line, and such waits are not measured."""
 
@@ -41,6 +43,11 @@ LANE_FACTS = (
 """FACTS of `functions/lanes.lua`."""
 
 
+def _last_worker(report: str) -> LastWorker:
+    worker = json.loads(report)
+    return LastWorker(worker["id"], worker.get("host", ""), worker["seen_ms"])
+
+
 def _reused(report: str) -> Reused:
     """Reads what a worker of any release reports: unknown counts are dropped, absent ones are 0."""
     counts = json.loads(report)
@@ -59,6 +66,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "tools": read_syntax,
     "max_side": lambda side: int(side) if side else None,
     "reused": _reused,
+    "last_worker": _last_worker,
 }
 """How those facts are read that are fields of `Lane`."""
 
@@ -78,7 +86,11 @@ def lane(reply: list[Any]) -> Lane:
         extra_running=counts.get("wide_running", 0),
         now_ms=now_ms,
         paused="paused" in counts,
+        paused_at_ms=counts.get("paused_at"),
+        paused_by=counts.get("paused_by"),
         draining="draining" in counts,
+        draining_at_ms=counts.get("draining_at"),
+        draining_by=counts.get("draining_by"),
         has_chat_template=_flag(facts["chat_template"]) if "chat_template" in facts else None,
         factors=_factors(facts),
         calibration=_calibration(facts) if more else None,
@@ -102,8 +114,13 @@ def _calibration(facts: dict[str, str]) -> Calibration | None:
     )
 
 
-def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobView | None:
-    """The reply of `view`; on a page `lanes` has what is known of each."""
+def job(
+    reply: list[Any] | None, lanes: dict[str, Lane] | None = None, *, bare: bool = False
+) -> JobView | None:
+    """The reply of `view`; on a page `lanes` has what is known of each.
+
+    `bare`: of its result only the beginning was read.
+    """
     if not reply:
         return None
     job_id, created, changed, *texts = reply[:6]
@@ -112,10 +129,17 @@ def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobVie
     facts = lane(place) if isinstance(place, list) else None
     if isinstance(place, int):
         facts = replace((lanes or {})[fields["model_lane"]], ahead=place)
-    answer = read_result(result, origin) if result else None
+    answer = read_result(result, origin) if result and not bare else None
     computed = _run(texts)
     job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
+    if bare and job.status == "succeeded" and result:
+        job = replace(job, answer=_beginning(result))
     return replace(job, hook=webhook(*hook)) if hook else job
+
+
+def _beginning(result: str) -> str:
+    text: str = from_json(result, allow_partial="trailing-strings")["choices"][0]["text"]
+    return text[:BEGINNING]
 
 
 def record(texts: Iterable[str]) -> Record:
@@ -183,6 +207,7 @@ def _view(
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
         read_ms=facts.now_ms if facts else None,
         bytes=size,
+        question=_question(run if "run" in job else job),
         **wait,
     )
 
@@ -196,6 +221,10 @@ def waiting(lane: Lane, *, placed: bool, state: str | None) -> dict[str, Any]:
         "ahead": lane.served_first,
         "estimate": None if reason in UNFORESEEN else estimate(lane),
     }
+
+
+def _question(asked: Record) -> Question | None:
+    return Question(asked["question"], asked.get("pictures", 0)) if "question" in asked else None
 
 
 def _attempts(job: Record, run: Record) -> list[Record]:
