@@ -69,6 +69,18 @@ def test_who_waits_for_a_job_that_leaves_others_behind_is_woken(records: Records
     assert (subscribed, first) == (1, "state")
 
 
+def test_the_worker_of_a_run_that_nobody_waits_for_is_woken(records: Records) -> None:
+    job = records.submit()
+    records.claim(worker="worker_01")
+    heard, worker = records.client.pubsub(), channel("worker_01")
+    with heard:
+        heard.subscribe(worker)
+        records.cancel(job.id)
+        records.client.publish(worker, "last")
+        subscribed, first = (next(heard.listen())["data"] for _ in range(2))
+    assert (subscribed, first) == (1, "state")
+
+
 def test_who_left_reads_the_stream_to_their_own_end_and_no_further(records: Records) -> None:
     _, leaves = records.submit("q").id, records.submit("q").id
     claim = records.claim()

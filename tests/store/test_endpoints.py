@@ -1,5 +1,7 @@
 """Endpoints in the store: told of all that they want to know, of nothing else, and of nobody else's."""
 
+from dataclasses import replace
+
 from shared.store import webhook_deliveries, webhook_endpoints
 from shared.store.webhook_events import key_of
 from shared.webhooks import MOST, Endpoint, EndpointUpdate
@@ -69,6 +71,8 @@ def test_a_caller_has_so_many_endpoints_and_no_more(records: Records) -> None:
     assert records.run(webhook_endpoints.create("other", one_more, "all.example", SECRET)) is not None
     assert records.run(webhook_endpoints.delete("anyone", ids[0])) == "deleted"
     assert sorted(e.id for e in listed(records)) == sorted(ids[1:])
+    in_its_place = replace(one_more, id="wh_2")
+    assert records.run(webhook_endpoints.create("anyone", in_its_place, "all.example", SECRET)) is not None
 
 
 def test_an_endpoint_made_twice_by_a_lost_reply_is_one(records: Records) -> None:
@@ -137,6 +141,16 @@ def test_a_change_of_the_url_is_for_what_waits_already_as_well(records: Records)
     id = endpoint(records, "job.succeeded")
     job = finished(records)
     change(records, id, EndpointUpdate(url="https://moved.example/", host="moved.example"))
+    assert told_to(records) == [("https://moved.example/", "job.succeeded", job)]
+
+
+def test_a_former_url_that_is_gone_by_now_turns_no_endpoint_off(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    job = finished(records)
+    under_way = taken(records)
+    change(records, id, EndpointUpdate(url="https://moved.example/", host="moved.example"))
+    assert records.tell(under_way, 410, error="gone") == "moved"
+    assert [seen.disabled for seen in listed(records)] == [None]
     assert told_to(records) == [("https://moved.example/", "job.succeeded", job)]
 
 

@@ -176,6 +176,17 @@ def test_what_waited_through_an_outage_teaches_nothing(records: Records) -> None
     assert lane(records).calibration is None
 
 
+def test_what_waited_for_another_worker_teaches_nothing(records: Records) -> None:
+    records.beat(facts={"rows": "1", "slots": "1"})
+    records.submit()
+    for _ in range(60):
+        records.wait(1)
+        records.rescue()
+    records.beat(worker="worker_02")
+    records.claim()
+    assert lane(records).calibration is None
+
+
 def test_nine_in_ten_are_never_promised_to_begin_before_half(records: Records) -> None:
     """However the two factors, each learnt by itself, have crossed."""
     records.beat(facts={"rows": "1", "slots": "1"})

@@ -84,6 +84,7 @@ def test_nothing_waits_in_line_for_ever(records: Records) -> None:
     records.give_back(claim)
     records.wait(SETTINGS.queue.start_by_s - 1)
     assert records.expire() == [], "the wait counts from the last time it was queued"
+    assert records.client.zscore("sl4:deadlines", job) == records.now + 1000, "nobody looks at it before"
     records.wait(1)
     assert records.expire() == [job]
     assert ended(records, job)[:2] == ("failed", "deadline_exceeded")

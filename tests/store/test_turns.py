@@ -87,6 +87,13 @@ def test_work_that_is_given_back_costs_its_class_no_turn(records: Records) -> No
     assert records.claim().id == claim.id
 
 
+def test_work_that_was_cancelled_by_many_keeps_a_worker_from_nothing(records: Records) -> None:
+    records.submit(caller="stays")
+    for number in range(150):
+        records.cancel(records.submit(caller=f"leaves_{number}").id, f"leaves_{number}")
+    assert isinstance(records.claim_within(8), Claim)
+
+
 def test_urgent_work_passes_patient_work_that_waits_already(records: Records) -> None:
     for _ in range(20):
         records.submit(priority="batch")

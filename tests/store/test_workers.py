@@ -46,6 +46,15 @@ def test_a_worker_unheard_of_counts_as_gone(records: Records) -> None:
     assert state(records) == "loading"
 
 
+def test_workers_that_died_are_not_known_for_ever_where_others_take_their_place(records: Records) -> None:
+    for number in range(3):
+        records.beat(worker=f"worker_{number}")
+        for _ in range(round(SETTINGS.queue.worker_ttl_s) + 1):
+            records.wait(1)
+            records.rescue()
+    assert records.client.zrange(f"sl4:ready:{LANE}", 0, -1) == ["worker_2"]
+
+
 def opened(records: Records) -> bool:
     """Whether a caller is let in who waits for the answer."""
     return records.post(records.placing(), must_be_ready=True).word != "unready"
