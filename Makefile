@@ -78,7 +78,7 @@ run: $(RUN_STAMP)
 	@exec $(BIN)/sightline run --port $(PORT) --data '$(DATA)'
 
 # More processes than two cores: tests wait for servers as much as they compute. Files in their own order, the
-# small ones of tests/unit last: with the longest tests at the end, one process works and the others wait.
+# longest first (tests/conftest.py) and the small ones of tests/unit last.
 test: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
