@@ -16,7 +16,13 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.random_draws import decided_by_seed
 
-ONE_PROCESS = ("tests/contract/", "tests/e2e/", "tests/engines/test_families", "tests/safety/")
+ONE_PROCESS = (
+    "tests/contract/",
+    "tests/e2e/",
+    "tests/engines/continuous/",
+    "tests/engines/",
+    "tests/safety/",
+)
 """Files that share a service or models, which each process that runs some of them would start or make."""
 LONGEST = (*ONE_PROCESS, "tests/installation/")
 """What keeps one process for minutes. With one of these at the end the others would wait for it."""
