@@ -18,6 +18,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Where a person's own pip installs is no matter of this environment. Indexes and proxies stay theirs.
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHONHOME
+# Each of the many processes that a service or a test starts would compile our code anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: FORCE help run setup test test-clients check format chaos containers proof docs train-tiny bench clean
@@ -76,7 +78,7 @@ run: $(RUN_STAMP)
 	@exec $(BIN)/sightline run --port $(PORT) --data '$(DATA)'
 
 # More processes than two cores: tests wait for servers as much as they compute. Files in their own order, the
-# small ones of tests/unit last: with the longest tests at the end, one process works and the others wait.
+# longest first (tests/conftest.py) and the small ones of tests/unit last.
 test: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -16,8 +16,16 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.random_draws import decided_by_seed
 
-ONE_PROCESS = ("tests/contract/", "tests/e2e/", "tests/engines/test_families", "tests/safety/")
+ONE_PROCESS = (
+    "tests/contract/",
+    "tests/e2e/",
+    "tests/engines/continuous/",
+    "tests/engines/",
+    "tests/safety/",
+)
 """Files that share a service or models, which each process that runs some of them would start or make."""
+LONGEST = (*ONE_PROCESS, "tests/installation/")
+"""What keeps one process for minutes. With one of these at the end the others would wait for it."""
 
 # Read when torch is imported: processes with a thread for each processor would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,6 +41,10 @@ settings.load_profile("patient")
 
 # A quarter of the time of collecting tests goes into searching modules for garbage; there is none.
 gc.disable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 def pytest_collection_finish() -> None:

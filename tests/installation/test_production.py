@@ -26,6 +26,7 @@ from tests.support.tls import Certificates, certificates, tls_front
 PAGE = ROOT / "docs/production.md"
 BIN = Path(sys.executable).parent
 LIMIT_S = 150
+MODEL = "test/echo"
 pytestmark = [
     pytest.mark.timeout(4 * LIMIT_S),
     pytest.mark.skipif(sys.platform != "linux", reason="the page is about Linux's programs"),
@@ -154,13 +155,12 @@ def first(tmp_path: Path, made: Certificates) -> Iterator[Box]:
 
 
 def _deployed(box: Box) -> None:
-    """The files of deploy/systemd, with this machine's paths and the model that is in the repository."""
+    """The files of deploy/systemd, with this machine's paths and a model that needs no torch."""
     there = box.folder / "deploy"
     there.mkdir()
     for file in (ROOT / "deploy/systemd").iterdir():
-        text = file.read_text(encoding="utf-8").replace("Qwen/Qwen3-VL-4B-Instruct", "sightline/tiny")
-        text = text.replace("/var/lib/sightline/qwen3-vl-4b", str(ROOT / "models/tiny"))
-        text = re.sub(r"^context_length.*\n", "", text, flags=re.MULTILINE)
+        text = file.read_text(encoding="utf-8").replace("Qwen/Qwen3-VL-4B-Instruct", MODEL)
+        text = text.replace("source =", 'engine = "echo"\nsource =')
         (there / file.name).write_text(box.here(text), encoding="utf-8")
 
 
@@ -194,7 +194,7 @@ def test_the_page_leads_from_an_empty_box_to_two(first: Box, made: Certificates,
 
 
 def _submitted(client: httpx.Client, key: str) -> str:
-    body = {"model": "sightline/tiny", "input": {"prompt": "What is a job?"}}
+    body = {"model": MODEL, "input": {"prompt": "What is a job?"}}
     made = client.post("/v1/jobs", json=body, headers={"authorization": f"Bearer {key}"})
     assert made.status_code == 202, made.text
     return str(made.json()["id"])
@@ -247,7 +247,7 @@ def _a_second_box_joins(
             (worker,) = re.findall(r"on >(\w+) ", user)
             second.types(f"WORKER={worker}\n" + steps()["A second box"][1])
             sent = {"authorization": f"Bearer {operators}"}
-            until(lambda: client.get("/status/sightline/tiny", headers=sent).json().get("workers") == 2)
+            until(lambda: client.get(f"/status/{MODEL}", headers=sent).json().get("workers") == 2)
             second.types("sudo systemctl stop sightline@gpu0")
         finally:
             second.end()

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -272,72 +271,3 @@ def test_a_worker_that_dies_comes_back_and_with_the_supervisor_all_ends_but_a_se
         assert psutil.wait_procs(family, timeout=STOP_S)[1] == []
     with Redis(port=redis.port) as client:
         assert client.info("keyspace").keys() == {"db2", "db3"}
-
-
-DYING_LOADS = {"PYTHONPATH": f"{ROOT / 'tests/support/dying_loads'}:{ROOT}"}
-"""From where the processes import, too."""
-DYING = {
-    "segv": "its process ended with SIGSEGV while it loaded",
-    "kill": "its process ended with SIGKILL, as where memory runs out,",
-    "memory": "MemoryError",
-    "hang": "it was not loaded within 3 s",
-}
-
-
-def test_a_row_whose_load_dies_is_failed_for_its_callers_and_no_other_model_notices(tmp_path: Path) -> None:
-    """In the models file, and added while the service runs."""
-    models = tmp_path / "models.toml"
-    rows = [f'[[models]]\nid = "{name}"\nengine = "echo"\n' for name in ("dies/hang", "dies/segv", "my/echo")]
-    models.write_text("".join(rows))
-    env = {"MODELS_FILE": str(models), "WORKER__LOAD_LIMIT_S": "3"}
-    with service(tmp_path / "data", environ=DYING_LOADS, **env) as running:
-        printed = running.wait_for("serving on")
-        assert f"dies/segv: cannot be loaded: {DYING['segv']}" in printed
-        with httpx.Client(base_url=running.url, timeout=READY_S) as client:
-            for how in ("kill", "memory"):
-                client.post(
-                    "/v1/admin/models", json={"id": f"dies/{how}", "engine": "echo"}
-                ).raise_for_status()
-            for how, words in DYING.items():
-                refused = until(partial(_failed, client, f"/models/dies/{how}"), READY_S)
-                assert words in refused.json()["error"]
-                assert refused.headers["x-should-retry"] == "false"
-            answer = client.post("/models/my/echo", json={"inputs": "one two"})
-            assert answer.json() == [{"generated_text": "one two"}]
-            _kill_worker(client, "my/echo")
-            waits = {"x-wait-for-model": "true"}
-            answer = client.post("/models/my/echo", json={"inputs": "three"}, headers=waits)
-            assert answer.json() == [{"generated_text": "three"}], "its process was killed, not its load"
-        assert "courier died" not in running.output.read_text(), "it loads no model"
-        stop(running)
-
-
-def test_a_model_that_was_added_is_served_where_all_rows_of_the_file_die(tmp_path: Path) -> None:
-    models = tmp_path / "models.toml"
-    models.write_text('[[models]]\nid = "dies/segv"\nengine = "echo"\noptions = { load_s = 0.1 }\n')
-    with service(tmp_path / "data", MODELS_FILE=str(models)) as running:
-        running.wait_for("serving on")
-        httpx.post(
-            f"{running.url}/v1/admin/models", json={"id": "my/echo", "engine": "echo"}
-        ).raise_for_status()
-        stop(running)
-    with service(tmp_path / "data", environ=DYING_LOADS, MODELS_FILE=str(models)) as running:
-        running.wait_for("serving on")
-        headers = {"x-wait-for-model": "true"}
-        answer = httpx.post(
-            f"{running.url}/models/my/echo", json={"inputs": "one"}, headers=headers, timeout=60
-        )
-        assert answer.json() == [{"generated_text": "one"}]
-        stop(running)
-
-
-def _kill_worker(client: httpx.Client, model: str) -> None:
-    models = client.get("/v1/admin/fleet").json()["models"]
-    (worker,) = next(row["workers"] for row in models if row["model"] == model)
-    psutil.Process(worker["pid"]).kill()
-
-
-def _failed(client: httpx.Client, path: str) -> httpx.Response | Literal[False]:
-    reply = client.post(path, json={"inputs": "Hello"})
-    assert reply.status_code in (500, 503), reply.text
-    return reply.status_code == 500 and reply

@@ -153,6 +153,10 @@ async def test_a_shell_without_the_service_s_certificate_is_not_told_to_end_the_
             monkeypatch.delenv(f"SIGHTLINE_API__{name}", raising=False)
         else:
             monkeypatch.setenv(f"SIGHTLINE_API__{name}", str(value))
+    models = tmp_path / "models.toml"
+    models.write_text('[[models]]\nid = "org/m"\nengine = "echo"\n', encoding="utf-8")
+    # The shipped model would be loaded on trial.
+    monkeypatch.setenv("SIGHTLINE_MODELS_FILE", str(models))
     async with over_tls(made) if tls else in_the_clear() as url:
         place = Place("127.0.0.1", int(url.rpartition(":")[2]), tmp_path)
         found = {check.about: check for check in await asyncio.to_thread(lambda: list(examine(place)))}
