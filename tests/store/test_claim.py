@@ -105,9 +105,9 @@ def test_a_run_whose_late_job_had_ended_is_not_looked_at_for_ever(records: Recor
     assert records.claim().id == view.run_id
 
 
-def test_others_reach_the_store_while_a_long_line_is_found_to_be_too_late(store: Store) -> None:
+def test_others_reach_the_store_while_a_long_line_is_found_to_be_too_late(real_store: Store) -> None:
     """One claim that ended all of ten thousand held the store up for seconds."""
-    records = Records(store)
+    records = Records(real_store)
     soon = Times(start_by=records.now + 1000)
     jobs = [records.post(records.placing(), times=soon).view for _ in range(150)]
     fresh = records.submit()

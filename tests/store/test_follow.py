@@ -161,8 +161,8 @@ def test_one_caller_s_reading_binds_a_run_that_another_asked_for(records: Record
     assert records.claim(fingerprint=OTHER_PRINT).mixed
 
 
-def test_a_run_in_flight_is_read_while_the_store_takes_no_writes(store: Store) -> None:
-    records = Records(store)
+def test_a_run_in_flight_is_read_while_the_store_takes_no_writes(real_store: Store) -> None:
+    records = Records(real_store)
     job = records.submit().id
     records.append(records.claim(), 0, "one ")
     records.client.config_set("min-replicas-to-write", 1)
@@ -199,9 +199,9 @@ def test_large_events_are_read_a_few_at_a_time_and_all_of_them(records: Records)
 
 
 def test_what_a_server_forgot_when_it_ended_has_ids_that_are_never_given_again(
-    store: Store, server: RedisServer
+    real_store: Store, server: RedisServer
 ) -> None:
-    records = Records(store)
+    records = Records(real_store)
     job = records.submit().id
     claim = records.claim()
     records.append(claim, 0, "one ")
@@ -214,9 +214,9 @@ def test_what_a_server_forgot_when_it_ended_has_ids_that_are_never_given_again(
 
 
 def test_a_reader_of_what_the_store_forgot_is_not_taken_for_one_at_the_end_of_a_job_that_was_left(
-    store: Store,
+    real_store: Store,
 ) -> None:
-    records = Records(store)
+    records = Records(real_store)
     left, stays = records.submit("q"), records.submit("q").id
     records.append(records.claim(), 0, "one")
     records.change(left.run_id, server="before")
@@ -228,9 +228,9 @@ def test_a_reader_of_what_the_store_forgot_is_not_taken_for_one_at_the_end_of_a_
 
 
 def test_a_run_that_a_server_may_have_forgotten_whole_is_opened_anew_under_other_ids(
-    store: Store, server: RedisServer
+    real_store: Store, server: RedisServer
 ) -> None:
-    records = Records(store)
+    records = Records(real_store)
     job = records.submit_pending().id
     server.kill()
     server.start()

@@ -17,8 +17,8 @@ from tests.support.store import FAILURE, LANE, SETTINGS, Records
 
 
 @pytest.fixture
-def records(store: Store) -> Records:
-    return Records(store)
+def records(real_store: Store) -> Records:
+    return Records(real_store)
 
 
 @contextmanager

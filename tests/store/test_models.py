@@ -272,8 +272,8 @@ def test_removing_twice_is_removing_once(records: Records) -> None:
     assert records.dump() == before
 
 
-def test_none_of_many_is_forgotten_though_each_step_is_small(store: Store) -> None:
-    records = Records(store)
+def test_none_of_many_is_forgotten_though_each_step_is_small(real_store: Store) -> None:
+    records = Records(real_store)
     many = 3 * models.AT_ONCE
     jobs = [records.submit() for _ in range(many)] + [records.submit_pending() for _ in range(many)]
     other = records.submit_pending(lane="model.other")

@@ -61,10 +61,10 @@ def views(records: Records) -> tuple[list[str], list[ScriptCall[Any]]]:
 
 
 def test_what_threads_ask_during_an_exchange_shares_the_next(
-    store: Store, threads: ThreadPoolExecutor
+    real_store: Store, threads: ThreadPoolExecutor
 ) -> None:
-    ids, calls = views(Records(store))
-    store = GatedStore(store.client)
+    ids, calls = views(Records(real_store))
+    store = GatedStore(real_store.client)
     assert [answer.result().id for answer in ask_all(threads, store, calls)] == ids
     assert store.counts == [1, THREADS - 1]
     assert store.run(LANE).state == "no_worker"
@@ -72,7 +72,7 @@ def test_what_threads_ask_during_an_exchange_shares_the_next(
 
 
 def test_threads_are_answered_where_a_signal_ends_the_one_that_sends(
-    store: Store, threads: ThreadPoolExecutor
+    real_store: Store, threads: ThreadPoolExecutor
 ) -> None:
     class InterruptedStore(GatedStore):
         def _exchange(self, packed: Sequence[bytes], count: int) -> list[Any]:
@@ -81,8 +81,8 @@ def test_threads_are_answered_where_a_signal_ends_the_one_that_sends(
                 raise KeyboardInterrupt
             return replies
 
-    ids, calls = views(Records(store))
-    first, *others = ask_all(threads, InterruptedStore(store.client), calls)
+    ids, calls = views(Records(real_store))
+    first, *others = ask_all(threads, InterruptedStore(real_store.client), calls)
     assert first.result().id == ids[0]
     errors = [answer.exception() for answer in others]
     assert [type(error) for error in errors].count(KeyboardInterrupt) == 1
@@ -90,16 +90,16 @@ def test_threads_are_answered_where_a_signal_ends_the_one_that_sends(
 
 
 def test_threads_are_all_answered_by_a_store_that_forgot_its_functions(
-    store: Store, threads: ThreadPoolExecutor
+    real_store: Store, threads: ThreadPoolExecutor
 ) -> None:
-    ids, calls = views(Records(store))
-    store.client.function_flush()
-    store = GatedStore(store.client)
+    ids, calls = views(Records(real_store))
+    real_store.client.function_flush()
+    store = GatedStore(real_store.client)
     assert [answer.result().id for answer in ask_all(threads, store, calls)] == ids
 
 
-def test_a_call_that_cannot_be_sent_fails_alone(store: Store) -> None:
-    store = PipelinedStore(store.client)
+def test_a_call_that_cannot_be_sent_fails_alone(real_store: Store) -> None:
+    store = PipelinedStore(real_store.client)
     with pytest.raises(ValueError, match="unknown type"):
         store.run(ScriptCall(Script("lane"), {"lane": object()}, str))
     assert store.run(LANE).state == "no_worker"

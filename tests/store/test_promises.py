@@ -35,8 +35,8 @@ def test_how_long_the_first_in_line_waits_is_known_until_it_is_taken(records: Re
     assert lane(records).first_waited_s == 2
 
 
-def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(store: Store) -> None:
-    records = Records(store)
+def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(real_store: Store) -> None:
+    records = Records(real_store)  # fakeredis would take most of a minute
     records.beat(facts={"rows": "1", "slots": "1"})
     dice = random.Random(4)  # noqa: S311
     for _ in range(300):
@@ -66,9 +66,9 @@ def wave(records: Records, jobs: int, wait_s: float) -> list[JobView]:
 
 
 def test_half_begin_by_p50_and_nine_in_ten_by_p90_where_they_come_in_bursts_and_miss_together(
-    store: Store,
+    real_store: Store,
 ) -> None:
-    records = Records(store)
+    records = Records(real_store)
     records.beat(facts={"rows": "1", "slots": "100"})
     dice = random.Random(4)  # noqa: S311
     begun, jobs = [0, 0], 0
@@ -84,9 +84,9 @@ def test_half_begin_by_p50_and_nine_in_ten_by_p90_where_they_come_in_bursts_and_
 
 
 def test_many_who_waited_long_together_do_not_lengthen_promises_beyond_what_they_waited(
-    store: Store,
+    real_store: Store,
 ) -> None:
-    records = Records(store)
+    records = Records(real_store)
     records.beat(facts={"rows": "1", "slots": "1000"})
     wave(records, 500, 1.0)
     told = records.submit().estimate

@@ -144,10 +144,10 @@ def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> N
 
 @pytest.mark.parametrize(("gone", "left"), [(3_000, 0), (30_000, 1)])
 def test_a_deletion_holds_the_store_up_for_no_longer_the_more_have_asked(
-    store: Store, gone: int, left: int
+    real_store: Store, gone: int, left: int
 ) -> None:
     """Of as many as an older release may have left the rest is forgotten by and by."""
-    records = Records(store)
+    records = Records(real_store)
     job = records.submit("q")
     holders = f"sl4:{job.run_id}:holders"
     records.change(job.run_id, held=1)

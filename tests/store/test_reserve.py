@@ -67,8 +67,8 @@ def test_a_caller_is_charged_what_its_answers_hold(records: Records) -> None:
     assert 40_000 < held(records) < 45_000, "one copy of the answer"
 
 
-def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(store: Store) -> None:
-    records, limit = Records(store), 24 * 2**20
+def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(real_store: Store) -> None:
+    records, limit = Records(real_store), 24 * 2**20
     records.client.config_set("maxmemory", limit)
     try:
         accepted = 0

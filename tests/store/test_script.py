@@ -204,8 +204,8 @@ async def test_a_late_reply_is_nobody_else_s(
     threads.client.close()
 
 
-def test_a_demoted_server_is_unavailable_until_its_successor_is_found(store: Store) -> None:
-    records = Records(store)
+def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store: Store) -> None:
+    records = Records(real_store)
     job = records.submit().id
     records.client.replicaof("127.0.0.1", free_port())
     try:

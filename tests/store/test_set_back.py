@@ -155,9 +155,9 @@ def test_a_run_between_two_attempts_is_not_hurried_by_a_clock_that_was_ahead_for
 
 @pytest.mark.parametrize(("due_s", "looks"), [(60, 1_000), (AHEAD_S, 0)])
 def test_a_clock_set_back_holds_the_store_up_for_no_longer_the_more_is_scheduled(
-    store: Store, due_s: float, looks: int
+    real_store: Store, due_s: float, looks: int
 ) -> None:
-    records = Records(store)
+    records = Records(real_store)
     due = records.now + due_s * 1000
     records.client.zadd("sl4:later", {f"job_{number:032x}": due for number in range(12_000)})
     records.rescue()

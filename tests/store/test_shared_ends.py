@@ -95,8 +95,8 @@ def test_an_end_that_is_still_to_be_written_is_not_changed_by_a_cancel(
     assert {records.view(job).status for job in shared} == {"succeeded"}
 
 
-def test_each_end_is_told_once_whoever_goes_on(store: Store) -> None:
-    records = Records(store)
+def test_each_end_is_told_once_whoever_goes_on(real_store: Store) -> None:
+    records = Records(real_store)
     for number in range(16):
         endpoint = Endpoint(f"wh_{number}", "https://example.com/", ("job.*",), "", 1)
         records.run(webhook_endpoints.create("anyone", endpoint, "example.com", "s"))

@@ -11,6 +11,11 @@ from shared.store.script import Store
 from tests.support.store import MODEL, SETTINGS, Records
 
 
+def test_fakeredis_and_the_server_have_the_lua_the_scripts_need(store: Store) -> None:
+    script = "local t = redis.call('TIME') return cjson.encode({at = t[1] * 1000, list = {1, 2}})"
+    assert '"list":[1,2]' in store.client.eval(script, 0)
+
+
 def test_an_accepted_job_waits_in_line_and_can_be_read_back(records: Records) -> None:
     submitted = records.post(records.placing("q", priority="batch"), metadata={"shop": "7"})
     assert submitted.word == "queued"

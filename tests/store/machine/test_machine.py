@@ -3,6 +3,7 @@
 from typing import cast
 
 import pytest
+from fakeredis import FakeRedis
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
 
@@ -14,6 +15,7 @@ from tests.store.machine.keeping import Upkeep
 from tests.store.machine.sharing import Sharing
 from tests.support.store import Records
 
+SLOWER = 4
 # A history takes seconds; one that fails is made short before it is shown, and that takes minutes.
 pytestmark = pytest.mark.timeout(60 * settings().max_examples)
 
@@ -31,9 +33,11 @@ def run(machine: type[Base], store: Store) -> None:
         store.client.flushall()
         return machine(Records(store))
 
+    # fakeredis takes several times as long for each.
+    examples = settings().max_examples // (SLOWER if isinstance(store.client, FakeRedis) else 1)
     # It is called and nothing else, though typed as a class.
     factory = cast("type[RuleBasedStateMachine]", fresh)
-    run_state_machine_as_test(factory, settings=settings())
+    run_state_machine_as_test(factory, settings=settings(max_examples=examples))
 
 
 def test_no_history_loses_doubles_or_misplaces_anything(store: Store) -> None:
