@@ -205,26 +205,21 @@ def _record(outcome: Outcome, entry: AttemptEntry) -> None:
 
 def _write(context: AttemptContext, lease: Lease, outcome: Outcome, next_claim: NextClaim) -> ClaimReply:
     """The only place that ends an attempt, and the only retried step."""
-    claim = lease.claim
+
+    def settle_and_claim(settling: ScriptCall[Any]) -> list[Any]:
+        claiming = next_claim()
+        return context.store.run_all([settling, claiming] if claiming else [settling])
+
+    claim, replies = lease.claim, list[Any]()
     if isinstance(outcome, AttemptResult | JobError):
-        return _settle(context, lease, _settle_call(context, claim, outcome), next_claim)
-    if isinstance(outcome, Retry | Requeue):
+        call = _settle_call(context, claim, outcome)
+        settled, *replies = retry_until_stored(settle_and_claim, call, lease) or ["lost"]
+        while settled == "again":
+            settled = retry_until_stored(context.store.run, call, lease)
+    elif isinstance(outcome, Retry | Requeue):
         lane = retry_until_stored(context.store.run, _requeue_call(context, claim, outcome), lease)
         if lane:
             context.nudger.send(lane)
-    return "again"
-
-
-def _settle(
-    context: AttemptContext, lease: Lease, call: ScriptCall[Settled | Again], next_claim: NextClaim
-) -> ClaimReply:
-    def settle_and_claim(call: ScriptCall[Any]) -> list[Any]:
-        following = next_claim()
-        return context.store.run_all([call, following] if following else [call])
-
-    settled, *replies = retry_until_stored(settle_and_claim, call, lease) or ["lost"]
-    while settled == "again":
-        settled = retry_until_stored(context.store.run, call, lease)
     return replies[0] if replies else "again"
 
 

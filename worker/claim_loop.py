@@ -89,13 +89,13 @@ class IdlePoll:
 
     def __init__(
         self,
-        take: Callable[[], Claim | None],
+        claim: Callable[[], ClaimReply],
         work: Callable[[Claim], None],
         most: int,
         pause_s: float = POLL_S,
     ) -> None:
-        """`take` claims the next work, `work` attempts it."""
-        self._take = take
+        """`claim` takes the next work, `work` attempts it."""
+        self._claim = claim
         self._work = work
         self._most = most
         self._pause_s = pause_s
@@ -117,10 +117,11 @@ class IdlePoll:
     def look(self) -> None:
         """Claim what waits, and attempt it in other threads."""
         self._at_work = [thread for thread in self._at_work if thread.is_alive()]
-        while len(self._at_work) < self._most and (claim := self._take()) is not None:
-            thread = threading.Thread(target=self._work, args=(claim,), name="polled-work", daemon=True)
-            self._at_work.append(thread)
-            thread.start()
+        while len(self._at_work) < self._most and (reply := self._claim()) not in (None, "full"):
+            if reply != "again":
+                thread = threading.Thread(target=self._work, args=(reply,), name="polled-work", daemon=True)
+                self._at_work.append(thread)
+                thread.start()
 
     def _loop(self) -> None:
         # Workers that were started together do not look together.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from shared import ids
@@ -60,8 +61,9 @@ class ModelWorker:
     idle_poll: IdlePoll = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claim_loop = ClaimLoop(self._claim, self._renudge, self.slots)
-        self.idle_poll = IdlePoll(self._take, self._attempt_alone, self.slots)
+        renudge = partial(self.context.nudger.send, self.model.lane)
+        self.claim_loop = ClaimLoop(self._claim, renudge, self.slots)
+        self.idle_poll = IdlePoll(self._claim, self._attempt_alone, self.slots)
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and repeat while any waits.
@@ -73,12 +75,6 @@ class ModelWorker:
             self.context.nudger.send(lane)
         self.claim_loop.work(self._attempt)
 
-    def _take(self) -> Claim | None:
-        """The next run, where this worker has rows for it."""
-        while (found := self._claim()) == "again":
-            pass
-        return found if isinstance(found, Claim) else None
-
     def _attempt(self, claimed: Claim) -> ClaimReply:
         reply = attempt(self.context, claimed, self._next_claim)
         self.broker_watch.nudged()
@@ -87,9 +83,6 @@ class ModelWorker:
     def _attempt_alone(self, claimed: Claim) -> None:
         with self.claim_loop.counted(claimed):
             attempt(self.context, claimed)
-
-    def _renudge(self) -> None:
-        self.context.nudger.send(self.model.lane)
 
     def _claim(self) -> ClaimReply:
         call = self._next_claim()

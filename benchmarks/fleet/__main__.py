@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from benchmarks.fleet.workload import (
     KEPT_S,
     MEAN_S,
+    MILL_WAYS,
     ROWS,
     SETTINGS,
     STEP_S,
@@ -36,7 +37,7 @@ from shared.models import SPARE_THREADS
 from shared.store import admission, jobs
 from shared.store.script import Store, connect
 
-SIZES, QUICK_SIZES = (1, 10, 50, 100), (1, 10)
+SIZES, QUICK_SIZES = (1, 4, 16, 64), (1, 4)
 WINDOW_S, QUICK_WINDOW_S = 15.0, 4.0
 PER_PROCESS = 25
 """Workers in one process at most."""
@@ -49,7 +50,7 @@ ROOMY = 0.7
 """Below this share of its core the record server must not be what rows wait for."""
 FULL = 0.95
 """Above this share rows wait for this machine, which simulates workers that normally have their own."""
-COLORS = report.SERIES[:2]
+COLORS = report.SERIES[:3]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
         for way in WAYS:
             fleets.append(fleet(way, workers, window_s))
             say(str(fleets[-1]))
-    saturations = [saturation(way, window_s) for way in WAYS]
+    saturations = [saturation(way, window_s) for way in MILL_WAYS]
     figures = {
         "window_s": window_s,
         "fleets": [asdict(row) for row in fleets],
@@ -215,7 +216,7 @@ def _bounds(fleets: Sequence[Fleet]) -> list[Bound]:
 def _picture(fleets: Sequence[Fleet], saturations: Sequence[Saturation]) -> Figure:
     """Left the fleets, right the jobs a second that a whole core of Redis does."""
     figure, (left, right) = report.figure(2, width_ratios=(3, 1))
-    for way, color in zip(WAYS, COLORS, strict=True):
+    for way, color in zip(WAYS, COLORS, strict=False):
         some = [row for row in fleets if row.way == way.name]
         sizes = [row.workers for row in some]
         left.plot(sizes, [row.efficiency for row in some], "o-", color=color, label=f"{way.name}: work")

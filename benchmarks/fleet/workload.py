@@ -1,9 +1,9 @@
-"""What a fleet is asked: one model, two ways of answering, many callers; and a process that fills the store.
+"""What a fleet is asked: ways of answering, many callers; and a process that fills the store.
 
 `python -m benchmarks.fleet.workload WAY SECONDS NUMBER` puts jobs through the record store as fast as it
-goes. It makes the calls of admission, the workers and the broker, many jobs at once in pipelines
+goes. It makes the calls of admission, workers, couriers and the broker, many jobs at once in pipelines
 (`AsyncStore`), so that the server and not this process is the bottleneck. It prints a line once it is warm,
-then a line of JSON: `jobs` that were settled, `seconds`.
+then a line of JSON: `jobs` that ended, `seconds`.
 """
 
 import asyncio
@@ -14,16 +14,20 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.frame import jobs
+from shared import ids
+from shared.job import Delivery
 from shared.models import Model
 from shared.request import Message, Request, Text
 from shared.result import Piece
 from shared.settings import RetentionSettings, Settings, settings
-from shared.store import admission, claims
-from shared.store.admission import Placing
+from shared.store import admission, claims, webhook_deliveries
+from shared.store.admission import PLAIN, JobTerms, Placing
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect_async
+from shared.webhooks import Webhook, body_of
 
 ROWS = 2
 STEPS, STEP_S = 20, 0.1
@@ -43,9 +47,12 @@ WARM_S = KEPT_S + 2.0
 
 @dataclass(frozen=True)
 class Way:
-    """Whether an answer's pieces are written as they come, or all of it at its end."""
+    """Whether an answer's pieces are written as they come, or all of it at its end; whether a webhook is
+    called then.
+    """
 
     name: str
+    terms: JobTerms = PLAIN
 
     @property
     def model(self) -> Model:
@@ -54,7 +61,9 @@ class Way:
 
 
 WHOLE, STREAMED = Way("whole"), Way("streamed")
+HOOKED = Way("webhooks", JobTerms(webhook=Webhook("http://receiver.example/", host="receiver.example")))
 WAYS = (WHOLE, STREAMED)
+MILL_WAYS = (*WAYS, HOOKED)
 
 
 def models_file() -> str:
@@ -78,10 +87,10 @@ def placings(way: Way, seed: int) -> Iterator[Placing]:
 
 
 class StoreLoad:
-    """`settled` counts the jobs that went all the way."""
+    """`ended` counts the jobs that went all the way, that of their webhooks included."""
 
     def __init__(self, store: AsyncStore, nudger: AsyncNudger, way: Way, number: int) -> None:
-        self.settled = 0
+        self.ended = 0
         self._store = store
         self._nudger = nudger
         self._way = way
@@ -92,7 +101,7 @@ class StoreLoad:
         """Submit one job and settle one, without end; the claim may get another task's job."""
         lane = self._way.model.lane
         while True:
-            await self._store.run(admission.submit(next(self._placings), SETTINGS))
+            await self._store.run(admission.submit(next(self._placings), SETTINGS, self._way.terms))
             await self._nudger.send([lane])
             if claim := await self._store.run(jobs.claim(self._worker, lane, SETTINGS)):
                 await self._answer(claim)
@@ -108,7 +117,22 @@ class StoreLoad:
         rest = Piece(sent, text[sent:], tuple(range(len(streamed), STEPS)))
         answer = jobs.answer(text, tokens=len(words))
         await self._store.run(jobs.settle(claim, answer, SETTINGS, rest=(rest,)))
-        self.settled += 1
+        if self._way.terms.webhook is None:
+            self.ended += 1
+        else:
+            await self._deliver()
+
+    async def _deliver(self) -> None:
+        """As couriers do, to a receiver that answers at once; it may be another task's job."""
+        due: Any = "again"
+        while due == "again":
+            due = await self._store.run(webhook_deliveries.next_delivery(SETTINGS, ids.token(), AT_ONCE))
+        if due is not None:
+            await self._store.run(webhook_deliveries.delivery_body(due, body_of(due.notice)))
+            tried = Delivery(due.notice.type, due.notice.at_ms, 1, 200)
+            result = webhook_deliveries.delivery_result(SETTINGS, due, tried, delay_s=None)
+            if await self._store.run(result) == "written":
+                self.ended += 1
 
     async def beat(self) -> None:
         """As workers do, so that the queue is served."""
@@ -126,9 +150,9 @@ async def saturate(way: Way, seconds: float, number: int) -> dict[str, float]:
     tasks.append(asyncio.create_task(load.beat()))
     await _passed(tasks, WARM_S)
     print("warm", flush=True)
-    began, before = time.monotonic(), load.settled
+    began, before = time.monotonic(), load.ended
     await _passed(tasks, seconds)
-    counts = {"jobs": load.settled - before, "seconds": time.monotonic() - began}
+    counts = {"jobs": load.ended - before, "seconds": time.monotonic() - began}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -144,5 +168,5 @@ async def _passed(tasks: list[asyncio.Task[None]], seconds: float) -> None:
 
 if __name__ == "__main__":
     name, seconds, number = sys.argv[1:]
-    (way,) = [way for way in WAYS if way.name == name]
+    (way,) = [way for way in MILL_WAYS if way.name == name]
     print(json.dumps(asyncio.run(saturate(way, float(seconds), int(number)))))
