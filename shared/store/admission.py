@@ -215,10 +215,14 @@ def _queued(placing: Placing, terms: JobTerms, lane: Lane, hook: list[str | None
         stored=terms.stored,
         last_event=1,
         read_ms=lane.now_ms,
-        question=None if placing.question is None else Question(placing.question, placing.pictures),
+        question=_question(placing) if terms.stored else None,
         hook=views.webhook(hook) if hook else None,
         **views.waiting(lane, placed=True, state="queued"),
     )
+
+
+def _question(placing: Placing) -> Question | None:
+    return None if placing.question is None else Question(placing.question, placing.pictures)
 
 
 def _written(pairs: Mapping[str, str]) -> str:

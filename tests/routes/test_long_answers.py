@@ -27,9 +27,9 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
     def noted(work: Any) -> Any:
-        def does(*said: Any) -> Any:
+        def does(*said: Any, **named: Any) -> Any:
             names.append(current_thread().name.partition("_")[0])
-            return work(*said)
+            return work(*said, **named)
 
         return does
 
