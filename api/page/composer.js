@@ -109,9 +109,10 @@ async function forecast() {
 }
 
 function paint() {
+  list($("by-model"), [make("option", { value: "", "data-key": "" }, "Any model")]);
+  if (state.view !== "ask") return;
   const busy = conversation.busy();
   list($("model"), []);
-  list($("by-model"), [make("option", { value: "", "data-key": "" }, "Any model")]);
   pictures.paint();
   for (const menu of MENUS) $(menu).hidden = state.ask.menu !== menu;
   for (const menu of MENUS) $(`${menu}-open`).setAttribute("aria-expanded", String(state.ask.menu === menu));

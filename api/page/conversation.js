@@ -295,4 +295,4 @@ function stop_asked() {
   return Boolean(turn);
 }
 
-shortcut(({ key, target }) => key === "Escape" && state.view === "ask" && target.tagName !== "SELECT" && stop_asked());
+shortcut(({ key, target }) => key === "Escape" && state.view === "ask" && !state.ask.menu && target.tagName !== "SELECT" && stop_asked());

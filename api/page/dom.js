@@ -31,13 +31,16 @@ export function button(action, attributes, ...children) {
 export function settle(parent, ...fresh) {
   const nodes = solid(fresh).map((child) => (child instanceof Node ? child : document.createTextNode(child)));
   const keyed = new Map([...parent.childNodes].filter(key).map((node) => [key(node), node]));
+  const keys = new Set(nodes.map(key));
+  // First, so that what stays need not be moved.
+  for (const [name, node] of keyed) if (!keys.has(name)) node.remove();
   let at = parent.firstChild;
   for (const node of nodes) {
     const old = key(node) ? keyed.get(key(node)) : at && !key(at) ? at : null;
     if (old && old.nodeName === node.nodeName) {
       if (old === at) at = at.nextSibling;
       else parent.insertBefore(old, at);
-      become(old, node);
+      if (old !== node) become(old, node);
     } else parent.insertBefore(node, at);
   }
   while (at) {

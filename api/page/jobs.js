@@ -104,7 +104,7 @@ async function read_older() {
 }
 
 export function set_up() {
-  $("view-jobs").addEventListener("scroll", changed, { passive: true });
+  $("view-jobs").addEventListener("scroll", scrolled, { passive: true });
   window.addEventListener("resize", changed);
   $("search").addEventListener("input", () => narrow({ search: $("search").value.trim() }));
   $("by-model").addEventListener("change", () => narrow({ model: $("by-model").value }));
@@ -119,6 +119,20 @@ function narrow(filter) {
 }
 
 const row_height = () => (matchMedia("(max-width: 860px)").matches ? 112 : 66);
+
+// At most once a frame; nothing but the rows that come into sight is new.
+function scrolled() {
+  if (in_sight().every((row, at) => row === state.jobs.drawn[at])) return;
+  const present = new Map([...$("jobs").children].map((node) => [node.dataset.key, node]));
+  paint_rows((job, at) => present.get(job.id) ?? row(job, at));
+}
+
+function paint_rows(draw) {
+  const { rows } = state.jobs;
+  const [first, end] = (state.jobs.drawn = in_sight());
+  settle($("jobs"), rows.slice(first, end).map((job, at) => draw(job, first + at)));
+  if (end > rows.length - PAGE / 2) read_older();
+}
 
 // The first row in sight and the one behind the last.
 function in_sight() {
@@ -135,11 +149,9 @@ function paint() {
   const error = state.errors.jobs;
   say($("jobs-note"), error?.status && error.status !== 401 ? error.message : loaded ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}` : "");
   settle($("by-status"), [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button));
-  const [first, end] = in_sight();
   $("jobs").style.height = rows.length ? `${rows.length * row_height()}px` : "auto";
-  if (rows.length) settle($("jobs"), rows.slice(first, end).map((job, at) => row(job, first + at)));
+  if (rows.length) paint_rows(row);
   else settle($("jobs"), loaded ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
-  if (end > rows.length - PAGE / 2) read_older();
   settle($("bulk"), bulk());
 }
 
@@ -178,7 +190,7 @@ function row(job, at) {
 function spent(job) {
   const waited = Math.max(0, (job.started_at ?? job.ended_at ?? now()) - job.created_at);
   const ran = job.started_at ? Math.max(0, (job.ended_at ?? now()) - job.started_at) : 0;
-  const words = job.cache === "HIT" ? "from the cache" : ran ? `${seconds(waited)} + ${seconds(ran)}` : seconds(waited);
+  const words = job.cache === "HIT" && job.ended_at ? "from the cache" : ran ? `${seconds(waited)} + ${seconds(ran)}` : seconds(waited);
   return make("span", { class: "spent", title: `Waited ${seconds(waited)}${ran ? `, ran ${seconds(ran)}` : ""}` },
     make("span", { class: "bar", "--w": `${Math.min(100, (100 * Math.sqrt(waited + ran)) / Math.sqrt(60))}%`, "aria-hidden": "true" }, make("i", { "--w": waited + 0.001 }), ran > 0 && make("i", { class: "ran", "--w": ran })),
     make("small", {}, words),
@@ -199,7 +211,7 @@ function bulk() {
     make("b", {}, `${number(chosen.length)} chosen`),
     button("choose-all", {}, "Choose all shown"),
     button("cancel-chosen", { class: "quiet small danger", disabled: !open }, open ? `Cancel ${number(open)}` : "None to cancel"),
-    button("retry-chosen", { disabled: open === chosen.length }, `Ask ${number(chosen.length - open)} again`),
+    button("retry-chosen", { disabled: open === chosen.length }, open === chosen.length ? "None to ask again" : `Ask ${number(chosen.length - open)} again`),
     button("copy", { "data-text": chosen.map(({ id }) => id).join("\n") }, "Copy ids"),
     button("choose-none", { class: "ghost small square", "aria-label": "Choose none" }, icon("close")),
   );

@@ -32,6 +32,7 @@ export const state = {
     next: null, // what to ask for older ones; null where these are all
     loaded: false,
     filter: { status: new Set(), model: "", since_s: 0, search: "" },
+    drawn: [], // the first row that is in the document, and the one behind the last
     chosen: new Set(),
     busy: false,
   },

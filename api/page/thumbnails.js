@@ -1,13 +1,15 @@
-// Small pictures of jobs: read one after the other as they come into sight, the last few hundred kept.
+// Small pictures of jobs: read when the list stands still, one after the other, the last few hundred kept.
 
-import { make, icon } from "./dom.js";
+import { icon, make } from "./dom.js";
 import { changed, state } from "./store.js";
 import { pause, picture, spacing_ms } from "./wire.js";
 
 const SIDE = 96;
 const MOST = 400;
 const AT_ONCE = 4;
-const wanted = [];
+const STILL_MS = 150;
+const wanted = new Set();
+let still = 0; // the timer of a list that stands still
 let reading = 0;
 
 export function thumbnail(job) {
@@ -19,26 +21,29 @@ export function thumbnail(job) {
 // What is known already; where nothing is, it is read and painted later.
 function look_up(id) {
   const known = state.thumbnails.get(id);
-  if (known === undefined) {
-    state.thumbnails.set(id, null);
-    if (state.thumbnails.size > MOST) state.thumbnails.delete(state.thumbnails.keys().next().value);
-    wanted.unshift(id);
-    if (reading < AT_ONCE) read();
-  }
-  return known;
+  if (known !== undefined || wanted.has(id)) return known;
+  wanted.add(id);
+  clearTimeout(still);
+  still = setTimeout(() => {
+    while (reading < AT_ONCE && reading < wanted.size) read();
+  }, STILL_MS);
+  return null;
 }
 
 async function read() {
   reading++;
-  // What was scrolled past long ago is not read any more.
-  for (let id; (id = wanted.shift()); ) {
-    if (!state.thumbnails.has(id)) continue;
+  for (const id of wanted) {
+    wanted.delete(id);
+    // What was scrolled past is not read; it is wanted again when it comes back.
+    if (!document.querySelector(`.job-row[data-job="${id}"]`)) continue;
+    state.thumbnails.set(id, null);
     try {
       state.thumbnails.set(id, await picture(`v1/jobs/${id}/pictures/0?side=${SIDE}`));
       changed();
     } catch {
       // It keeps its sign.
     }
+    if (state.thumbnails.size > MOST) state.thumbnails.delete(state.thumbnails.keys().next().value);
     await pause(spacing_ms(2));
   }
   reading--;
