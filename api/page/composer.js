@@ -139,7 +139,7 @@ function placeholder() {
 
 function paint_forecast(busy) {
   const told = state.ask.forecast;
-  const { text, kind } = busy || !told ? { text: limits(), kind: "" } : verdict(told);
+  const { text, kind } = told && !busy ? verdict(told) : { text: busy ? "" : limits(), kind: "" };
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
 }

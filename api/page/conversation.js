@@ -2,13 +2,13 @@
 
 import { action, shortcut } from "./actions.js";
 import { $, button, icon, make, settle } from "./dom.js";
-import { about, image, SAMPLES } from "./pictures.js";
+import { facts_of, image, SAMPLES } from "./pictures.js";
 import { own_place, rows } from "./line.js";
 import { waiting } from "./fleet.js";
 import { prose, StreamedText } from "./prose.js";
 import { snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
-import { CACHE, now, number, place, plural, PRIORITIES, REASONS, seconds, short, STATUSES } from "./words.js";
+import { about, CACHE, now, number, place, plural, PRIORITIES, REASONS, seconds, short, STATUSES } from "./words.js";
 import { call, events, pause, shown, spacing_ms } from "./wire.js";
 
 // Uploading a picture takes long on a slow connection.
@@ -190,7 +190,7 @@ function stage({ pictures, chosen }) {
   const big = pictures.length === 2 ? pictures : [pictures[chosen]];
   return [
     make("div", { class: `big n${big.length}` }, big.map((picture) => image(picture))),
-    make("figcaption", {}, pictures.length > 2 && thumbs(pictures, 0), big.map((picture) => make("span", {}, about(picture)))),
+    make("figcaption", {}, pictures.length > 2 && thumbs(pictures, 0), big.map((picture) => make("span", {}, facts_of(picture)))),
   ];
 }
 
@@ -229,8 +229,8 @@ export function in_line(job) {
     make("p", { class: "place" }, make("b", {}, place(job)), make("span", {}, `${short(job.model)} · ${PRIORITIES[job.priority]}`)),
     own_place(job.ahead, row ? waiting(row) : 0, crew),
     make("div", { class: "scale", "--p50": `${(100 * (past + p50)) / (past + p90 || 1)}%`, "--at": `${(100 * past) / (past + p90 || 1)}%`, role: "img", "aria-label": `Waited ${seconds(past)} so far` }, make("i"), make("b")),
-    make("p", {}, make("b", {}, p90 < 1 ? "Starts at once" : `Starts in about ${seconds(Math.max(1, p50))}`), p90 >= 1 && `, nine times in ten within ${seconds(Math.ceil(p90))}.`),
-    make("p", { class: "fine" }, `Waited ${seconds(past)} so far; the answer then takes about ${seconds(service_s)}. You may leave: it is kept under Jobs.`),
+    make("p", {}, make("b", {}, p90 < 1 ? "Starts at once" : `Starts in about ${about(p50)}`), p90 >= 1 && `, nine times in ten within ${about(Math.ceil(p90))}.`),
+    make("p", { class: "fine" }, `Waited ${about(past)} so far; the answer then takes about ${about(service_s)}. You may leave: it is kept under Jobs.`),
   );
 }
 

@@ -91,7 +91,7 @@ export function paint() {
 
 function chip(picture) {
   const what = picture.error ? make("span", { class: "remote failed" }, picture.error) : image(picture, "remote");
-  return make("li", { "data-key": picture.key, title: about(picture) }, what, button("detach", { class: "detach", "data-picture": picture.key, "aria-label": `Remove ${picture.name}` }, icon("close")));
+  return make("li", { "data-key": picture.key, title: facts_of(picture) }, what, button("detach", { class: "detach", "data-picture": picture.key, "aria-label": `Remove ${picture.name}` }, icon("close")));
 }
 
 // The picture itself, or a sign where only the service will see it.
@@ -99,7 +99,7 @@ export function image(picture, kind = "") {
   return picture.uri ? make("img", { src: picture.uri, alt: picture.name, class: kind && "shot" }) : make("span", { class: `remote ${kind}`, role: "img", "aria-label": picture.name }, icon("picture"));
 }
 
-export const about = ({ name, width, height, size }) => [name, width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(" · ");
+export const facts_of = ({ name, width, height, size }) => [name, width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(" · ");
 
 action("choose", () => $("file").click());
 action("camera", () => $("photo").click());

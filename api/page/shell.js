@@ -34,6 +34,7 @@ function route() {
 
 function paint() {
   const view = state.locked ? "key" : state.view;
+  const asks_now = state.locked && $("view-key").hidden;
   for (const id of [...Object.keys(VIEWS), "key"]) $(`view-${id}`).hidden = id !== view;
   $("app").classList.toggle("closed", Boolean(state.locked));
   settle($("nav"), Object.entries(VIEWS).filter(([id]) => allowed(id)).map(link));
@@ -41,6 +42,7 @@ function paint() {
   settle($("foot-links"), make("a", { href: "docs" }, "API"), make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change the key" : "Use a key"));
   settle($("banner"), state.locked ? [] : banner());
   paint_key();
+  if (asks_now) $("key").focus();
 }
 
 // A key that may not administer sees no empty pages about what it may not.

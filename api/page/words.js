@@ -54,6 +54,9 @@ export function seconds(value) {
   return value < 172_800 ? `${Math.round(value / 3600)} h` : `${Math.round(value / 86_400)} days`;
 }
 
+// Of what is only estimated, no tenths.
+export const about = (value) => (value < 9.95 ? `${Math.max(1, Math.round(value))} s` : seconds(value));
+
 const rest = (value) => (Math.round(value % 60) ? ` ${Math.round(value % 60)} s` : "");
 
 // When a job begins: half of the time, and nine times in ten.
