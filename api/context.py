@@ -7,6 +7,7 @@ from fastapi import Request
 
 from api.admission.cached_answers import CachedAnswers
 from api.admission.forecast import Forecaster
+from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission
 from api.auth.api_keys import Keyring
 from api.auth.audit_log import AdminActions
@@ -14,6 +15,7 @@ from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
+from api.jobs.pictures import JobPictures
 from api.jobs.service import Jobs
 from api.jobs.waiting import Waiting
 from api.metrics import Metrics
@@ -60,6 +62,7 @@ class ProcessContext:
     cached_answers: CachedAnswers
     forecaster: Forecaster
     jobs: Jobs
+    pictures: JobPictures
     waiting: Waiting
     disconnects: Disconnects
     keyring: Keyring
@@ -78,6 +81,7 @@ class ProcessContext:
         await self.batches.aclose()
         await self.serving.aclose()
         await self.disconnects.aclose()
+        await self.pictures.aclose()
         await self.metrics.aclose()
         await self.redis.aclose()
 
@@ -101,7 +105,8 @@ async def open_context(settings: Settings) -> ProcessContext:
     serving = LiveModels(models, store)
     await serving.open()
     cached_answers = CachedAnswers(settings, models, store)
-    submission = Submission(settings, models, store, nudger, blobs, files, headroom, cached_answers)
+    pictures = PictureInfoCache(settings.pictures, blobs)
+    submission = Submission(settings, models, store, nudger, blobs, pictures, files, headroom, cached_answers)
     batches = Batches(BatchContext(settings, store, blobs, FileWriter(store, blobs), submission), headroom)
     batches.open()
     tally = start_reporting(settings.metrics, LoopStore(store))
@@ -113,6 +118,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         cached_answers=cached_answers,
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
+        pictures=JobPictures(settings.pictures, store, blobs, pictures),
         waiting=Waiting(settings, store, wakeups),
         disconnects=Disconnects(jobs, settings.api.leave_grace_s),
         keyring=Keyring(settings.api, store),

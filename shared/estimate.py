@@ -45,6 +45,15 @@ class Reused:
 
 
 @dataclass(frozen=True)
+class LastWorker:
+    """The worker that beat last, alive or not."""
+
+    id: str
+    host: str
+    seen_ms: float
+
+
+@dataclass(frozen=True)
 class Lane:
     """One model's workers, line and last measurements; times in ms. `ahead` is -1 outside the line.
 
@@ -58,7 +67,7 @@ class Lane:
     `tools` is the form in which the model calls functions, "" where it takes none; `sampling_rate` (Hz) is
     that of the sounds it takes, 0 where it takes none; `max_side` (pixels) is what pictures are shrunk to,
     None where they are not; `token_rule` is a `TokenRule`, dumped. `factors` are
-    those of p50 and p90 by kind.
+    those of p50 and p90 by kind. `paused_by` and `draining_by` are operators' names.
     """
 
     ready: int
@@ -88,7 +97,12 @@ class Lane:
     reused: Reused | None = None
     token_rule: str | None = None
     paused: bool = False
+    paused_at_ms: float | None = None
+    paused_by: str | None = None
     draining: bool = False
+    draining_at_ms: float | None = None
+    draining_by: str | None = None
+    last_worker: LastWorker | None = None
     factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     calibration: Calibration | None = None
     ahead: int = -1

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shared.estimate import Lane
+from shared.estimate import Lane, LastWorker
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Fleet:
     """One model's line and workers.
 
     `waiting` counts by class. `oldest_ms` is since when (Unix ms) the oldest waits, None where none does.
-    `drained`: the model takes no new jobs, and none is left, in its line or on the way there.
+    `drained`: the model takes no new jobs, and none is left, in its line or on the way there. `given_back`
+    counts runs of the last quarter of an hour whose workers vanished.
     """
 
     lane: Lane
@@ -39,6 +40,7 @@ class Fleet:
     oldest_ms: int | None
     workers: tuple[Worker, ...]
     drained: bool = False
+    given_back: int = 0
 
     @property
     def backlog(self) -> int:
@@ -55,7 +57,11 @@ class Fleet:
             "state": lane.state,
             "reason": lane.failed,
             "paused": lane.paused,
+            "paused_at": _seconds(lane.paused_at_ms),
+            "paused_by": lane.paused_by,
             "draining": lane.draining,
+            "draining_at": _seconds(lane.draining_at_ms),
+            "draining_by": lane.draining_by,
             "drained": self.drained,
             "queued": self.waiting,
             "running": lane.running,
@@ -65,4 +71,16 @@ class Fleet:
             "engine_reason": lane.engine_reason,
             "reused": None if lane.reused is None else asdict(lane.reused),
             "workers": [asdict(worker) for worker in self.workers],
+            "last_worker": _last_seen(lane.last_worker),
+            "given_back": self.given_back,
         }
+
+
+def _seconds(ms: float | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+def _last_seen(worker: LastWorker | None) -> dict[str, Any] | None:
+    if worker is None:
+        return None
+    return {"id": worker.id, "host": worker.host, "seen_at": worker.seen_ms / 1000}

@@ -7,7 +7,7 @@
 Once started, the public status stays `running` until the end, also while a rescued run waits again:
 a status never goes backwards."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -106,6 +106,29 @@ class Computed:
 
 
 @dataclass(frozen=True)
+class Question:
+    """The beginning of what a job asked last, in one line, and how many pictures it has."""
+
+    text: str
+    pictures: int = 0
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until the job's end.
+
+    `stored` is false where nothing of the job is to be kept.
+    """
+
+    status: Status | None
+    request: str | None
+    metadata: dict[str, str]
+    priority: Priority
+    paths: dict[str, str]
+    stored: bool = True
+
+
+@dataclass(frozen=True)
 class JobView:
     """One consistent read of a job and its run; times in Unix ms.
 
@@ -114,7 +137,8 @@ class JobView:
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
     one retries, `response` (JSON) what it shows as one of OpenAI's responses, None where it is none. A job
     that is not `stored` is forgotten once its end was told. `read_ms` is when the store was read, by its own
-    clock, None where the job has ended. `bytes` is the size of its answer's record.
+    clock, None where the job has ended. `question` is None where it is no longer kept, or nothing is to be;
+    `answer` is the beginning of an answer whose `result` was not read. `bytes` is the size of its record.
     """
 
     id: str
@@ -147,6 +171,8 @@ class JobView:
     read_ms: int | None = field(default=None, compare=False)
     bytes: int = field(default=0, compare=False)
     hook: Hook | None = None
+    question: Question | None = None
+    answer: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -186,10 +212,12 @@ class Event:
 class Filter:
     """What the jobs of a list have in common; None leaves a field open.
 
-    They were created at `since` (Unix ms) or later and before `until`, and have every pair of `metadata`.
+    They were created at `since` (Unix ms) or later and before `until`, and have every pair of `metadata` and
+    one of the `statuses`. `search` is in their question's beginning, or begins their id.
     """
 
-    status: Status | None = None
+    statuses: Collection[Status] = ()
+    search: str | None = None
     model: str | None = None
     priority: Priority | None = None
     since: int | None = None

@@ -40,4 +40,6 @@ class PendingTerms(Frozen):
             rows=self.rows,
             room=self.room,
             request=request.model_dump_json(exclude_none=True),
+            question=request.question,
+            pictures=len(request.images),
         )

@@ -21,6 +21,8 @@ MOST_CHOICES = 8
 MOST_PROMPTS = 256
 """The highest possible `api.prompts_limit`: each prompt's job is named in a header of the answer."""
 MOST_FUNCTIONS = 128
+QUESTION_BYTES = 120
+"""A list of jobs shows so much of each question."""
 
 
 class Frozen(BaseModel):
@@ -251,6 +253,16 @@ class Request(Frozen):
             yield from (f"{call.name} {call.arguments}" for call in message.calls)
         for function in self.tools.functions if self.tools else ():
             yield function.text
+
+    @property
+    def question(self) -> str:
+        """The beginning of what its user asked last, in one line of `QUESTION_BYTES` at most."""
+        asked = next((m for m in reversed(self.messages) if m.role == "user"), self.messages[-1])
+        text = " ".join(part.text[: 2 * QUESTION_BYTES] for part in asked.parts if isinstance(part, Text))
+        line = " ".join(text.split()).encode()
+        if len(line) > QUESTION_BYTES:
+            return line[: QUESTION_BYTES - len("…".encode())].decode(errors="ignore") + "…"
+        return line.decode()
 
     @property
     def ends_open(self) -> bool:

@@ -136,6 +136,7 @@ class Submission:
         store: AsyncStore,
         nudger: AsyncNudger,
         blobs: Blobs,
+        pictures: PictureInfoCache,
         files: Files,
         headroom: Headroom,
         cached_answers: CachedAnswers,
@@ -144,7 +145,7 @@ class Submission:
         self._models = models
         self._store = store
         self._nudger = nudger
-        self._pictures = PictureInfoCache(settings.pictures, blobs)
+        self._pictures = pictures
         self._storing = FileWriter(store, blobs)
         self._files = files
         self._headroom = headroom

@@ -275,9 +275,14 @@ def set_time_headers(http: HttpRequest, job: JobView) -> None:
 
 
 def forget_after_answer(http: HttpRequest, *jobs: JobView) -> None:
+    unstored = [replace(job, result=None) for job in jobs if job.ended and not job.stored]
+    if unstored:
+        reply_of(http).afterwards = partial(_forget, http, unstored)
+
+
+async def _forget(http: HttpRequest, jobs: Sequence[JobView]) -> None:
     for job in jobs:
-        if job.ended and not job.stored:
-            reply_of(http).afterwards = partial(context_of(http).jobs.forget, replace(job, result=None))
+        await context_of(http).jobs.forget(job)
 
 
 async def ended_job(http: HttpRequest, job: JobView) -> JobView:
@@ -290,8 +295,8 @@ async def ended_job(http: HttpRequest, job: JobView) -> JobView:
 
 
 def readable(http: HttpRequest, job: JobView) -> JobView:
-    """An earlier job as its caller may see it: without its result where the key lacks the scope `read`."""
-    return job if caller_of(http).reads else replace(job, result=None)
+    """An earlier job as its caller may see it: without its question and result where the key lacks `read`."""
+    return job if caller_of(http).reads else replace(job, question=None, result=None)
 
 
 def _is_over(job: JobView) -> bool:

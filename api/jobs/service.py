@@ -12,7 +12,7 @@ from api.files import FileWriter
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, ServiceError
 from shared.fleet import Fleet
-from shared.job import EVERYTHING, Filter, JobView, Page
+from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page
 from shared.media import pictures
 from shared.models import Model
 from shared.request import Image, Request
@@ -68,14 +68,32 @@ class Jobs:
         """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""
         return _require(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
 
-    async def ended_request(self, caller: str, job_id: str) -> transitions.JobRequest:
+    async def cancel_all(self, caller: str, ids: Sequence[str]) -> dict[str, JobView | CallerError]:
+        """What `cancel` returns or raises for each; one that fails otherwise fails them all."""
+
+        async def outcome(id: str) -> JobView | CallerError:
+            try:
+                return await self.cancel(caller, id)
+            except CallerError as error:
+                return error
+
+        # The store runs them one by one, between other callers' calls.
+        return {id: await outcome(id) for id in ids}
+
+    async def ended_request(self, caller: str, job_id: str) -> JobRequest:
         """An ended job's request. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
         request = _require(await self._store.run(transitions.asked(caller, job_id)))
         if request.status is None:
             raise CallerError("job_not_ended", "The job has not ended yet.")
-        if request.request is None:
-            raise CallerError("result_expired", "What this job asked is no longer kept.")
-        return request
+        return _kept(request)
+
+    async def stored_request(self, caller: str, job_id: str) -> JobRequest:
+        """What a job asked, ended or not; nothing of one that is not stored.
+
+        Raises CallerError `job_not_found`, `result_expired`.
+        """
+        request = await self._store.run(transitions.asked(caller, job_id))
+        return _kept(_require(request if request and request.stored else None))
 
     async def response(self, caller: str, job_id: str, param: str | None = None) -> JobView:
         """A job that is one of OpenAI's responses. Raises CallerError `response_not_found` naming `param`."""
@@ -152,6 +170,12 @@ class Jobs:
     async def writable(self) -> bool:
         """Whether the record store accepts writes, and not only reads."""
         return await takes_writes(self._store, self._settings)
+
+
+def _kept(request: JobRequest) -> JobRequest:
+    if request.request is None:
+        raise CallerError("result_expired", "What this job asked is no longer kept.")
+    return request
 
 
 def _require(reply: T | None) -> T:

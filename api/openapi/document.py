@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from api.auth.middleware import OPEN
 from api.dialects.fields import LATEST_S, MAX_KEY, MAX_PAIRS, MAX_VALUE
 from api.dialects.hf.task_answers import GenerationEnd, HuggingFaceError
+from api.dialects.native.job_requests import LONGEST_SEARCH
 from api.dialects.native.jobs import Problem
 from api.dialects.native.models import Readiness
 from api.dialects.openai.batches import LineBody
@@ -49,12 +50,20 @@ def _limit(means: str, default: int = 20) -> Parameter:
 
 
 WAIT = _query("wait", "Seconds to wait for the end; more than 60 is 60.", "integer", minimum=0, default=0)
+SIDE = _query("side", "Pixels of the longer side, rounded up to 64, 128, 256 or 512.", "integer", minimum=0)
 _MOMENT = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": LATEST_S},
         {"type": "string", "format": "date-time"},
     ]
 }
+_STATUSES = {
+    "type": "array",
+    "uniqueItems": True,
+    "items": {"type": "string", "enum": list(get_args(Status))},
+    "examples": [["queued", "running"]],
+}
+SEARCH = "Jobs whose question's beginning has these words, or whose id begins so."
 _PAIRS = {
     "type": "array",
     "maxItems": MAX_PAIRS,
@@ -68,7 +77,8 @@ _ORDER = _query("order", "`asc`: the oldest first.", enum=["asc", "desc"], defau
 PAGE = (
     _limit("Most jobs in a page, which has fewer of long answers; more than 100 is 100."),
     _query("after", "`next` of the page before, or a job's id.", minLength=1),
-    _query("status", "Jobs of this status only.", enum=list(get_args(Status))),
+    parameter("query", "status", "Jobs of this status only, or any of these.", _STATUSES),
+    _query("search", SEARCH, minLength=1, maxLength=LONGEST_SEARCH, pattern=r"\S"),
     _query("model", "Jobs of this model only."),
     _query("priority", "Jobs of this class only.", enum=list(get_args(Priority))),
     parameter("query", "created_after", "Jobs created then or later.", _MOMENT),
@@ -157,7 +167,9 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _example_id(path: str, name: str) -> str:
-    """An example of an id in a path."""
+    """An example of an id or place in a path."""
+    if name == "n":
+        return "0"
     if path.startswith("/v1/admin/keys"):
         return KEY_ID
     if path.startswith("/v1/webhooks"):

@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from api.dialects.hf import task_answers
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native import jobs
+from api.dialects.native.questions import StoredPicture, to_asked
 from api.dialects.openai import chat, completions
 from api.dialects.openai.chat import ChunkWriter
 from api.dialects.openai.response_events import ResponseEvent, ResponseEventWriter
@@ -15,7 +16,8 @@ from api.dialects.openai.response_object import StoredResponse, response_id, to_
 from api.dialects.openai.responses import from_response
 from api.server.sse import DONE, block
 from shared.errors import CODES, ServiceError
-from shared.job import Attempt, Computed, Estimate, Event, JobView
+from shared.job import Attempt, Computed, Estimate, Event, JobRequest, JobView, Question
+from shared.media.pictures import PictureInfo
 from shared.request import Image
 from shared.result import Choice, Origin, Result, Usage
 
@@ -61,6 +63,7 @@ QUEUED = JobView(
     estimate=Estimate(p50=1.5, p90=2.25, service_s=0.5, basis="measured"),
     cache="MISS",
     last_event=1,
+    question=Question(QUESTION, pictures=1),
 )
 SUCCEEDED = replace(
     QUEUED,
@@ -138,7 +141,11 @@ def _response_events() -> list[ResponseEvent]:
 
 RESPONSE_STREAM = b"".join(block(to_json(event), event=event["type"]) for event in _response_events())
 
+_ASKED = JobRequest(None, None, {}, "normal", {})
+_PICTURES = (StoredPicture(0, 141, PictureInfo("PNG", 32, 32)),)
 ANSWERS: dict[str, Any] = {
+    "jobs-cancelled": jobs.to_cancelled({QUEUED.id: replace(QUEUED, status="cancelled")}),
+    "job-request": to_asked(QUEUED.id, _ASKED, _REQUEST, _PICTURES),
     "job-queued": jobs.to_job(QUEUED),
     "job-succeeded": jobs.to_job(SUCCEEDED),
     "chat": chat.to_completion(SUCCEEDED, MODEL, 1_760_000_000),
@@ -163,4 +170,5 @@ BATCH: dict[str, Any] = {
 ENDPOINT = {"url": "https://shop.example/told", "events": ["job.*"], "description": "The shop"}
 ENDPOINT_CHANGE = {"enabled": True}
 ENDPOINT_ID = "wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312"
+CANCEL = {"ids": [QUEUED.id]}
 EVENT_ID = f"msg_{SUCCEEDED.id.removeprefix('job_')}_ended"

@@ -1,6 +1,7 @@
 """Routes of this service's own API: estimate and submit a job, read it, follow it, cancel it, delete it."""
 
 import math
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
+from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 
 from api.admission.headers import (
@@ -24,6 +26,7 @@ from api.admission.submission import Caching, Idempotency, Origin, Schedule, Ter
 from api.answers.event_stream import follow_job, without_texts
 from api.answers.sync import (
     ended_job,
+    forget_after_answer,
     readable,
     set_job_headers,
     set_time_headers,
@@ -34,21 +37,34 @@ from api.answers.sync import (
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.native.forecast import Forecast, to_forecast
-from api.dialects.native.job_requests import JobBody, JobCall, from_job, from_query
-from api.dialects.native.jobs import Job, JobEvent, JobList, to_event, to_job, to_list
+from api.dialects.native.job_requests import CancelBody, JobBody, JobCall, from_cancel, from_job, from_query
+from api.dialects.native.jobs import (
+    CancelledJobs,
+    Job,
+    JobEvent,
+    JobList,
+    to_cancelled,
+    to_event,
+    to_job,
+    to_list,
+)
+from api.dialects.native.questions import AskedJob, to_asked
+from api.jobs.pictures import SIDES
 from api.openapi import examples
-from api.openapi.document import PAGE, PLACE, WAIT, describe
+from api.openapi.document import PAGE, PLACE, SIDE, WAIT, describe
 from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
 from api.server.reply import reply_of
 from api.server.route import Json, ServiceRoute, json_body
 from api.server.sse import EventStream, block, comment
-from shared.job import Event, JobView
+from shared.errors import CallerError
+from shared.job import Event, JobRequest, JobView
 from shared.offload import offload_if_large
-from shared.request import Request
-from shared.store.jobs import PAGE_BYTES, JobRequest
+from shared.request import Image, Request
+from shared.store.jobs import PAGE_BYTES
 
+JobIds = Annotated[list[str], json_body(CancelBody, from_cancel)]
 SubmittedJob = Annotated[JobCall, json_body(JobBody, from_job)]
 JOB_ENDED = answer("The job, where `Prefer: wait` saw its end.", "job-succeeded", headers=JOB_HEADERS)
 JOB = answer(
@@ -58,7 +74,12 @@ JOB = answer(
     headers=("retry-after", *JOB_HEADERS),
 )
 REPLAYED = answer("The job; its webhook is called.", "job-succeeded", headers=JOB_HEADERS)
+PICTURE = answer("The picture, or a JPEG of it.") | {
+    "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+}
+SHOWN = {"cache-control": "private, max-age=3600, immutable"}
 LONG_POLL_LIMIT_S = 60
+_NUMBER = re.compile("[0-9]{1,3}")
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
@@ -135,6 +156,59 @@ async def get_job(http: HttpRequest, id: str) -> Json[Job]:
         job = await until_ended(http, job, wait_s)
     set_job_headers(http, job)
     return await _write(job, headers={} if job.ended else {"retry-after": _poll_after(job)})
+
+
+@router.get(
+    "/{id}/request",
+    summary="What a job asked, as it was submitted; `pictures` are those that are kept.",
+    responses=refusals("Problem", 404, 410) | {200: answer("What it asked.", "job-request")},
+)
+async def get_job_request(http: HttpRequest, id: str) -> Json[AskedJob]:
+    context, reservation = context_of(http), reply_of(http).reservation
+    stored = await context.jobs.stored_request(caller_of(http).id, id)
+    size = len(stored.request or "")
+    request = await offload_if_large(lambda: _request(stored), size)
+    try:
+        pictures = await context.pictures.facts(request.images, reservation)
+    finally:
+        await reservation.release()
+    return await offload_if_large(lambda: Json(to_asked(id, stored, request, pictures)), size)
+
+
+@router.get(
+    "/{id}/pictures/{n}",
+    summary="A picture of a job as it was sent, or with ?side=N a thumbnail of it.",
+    response_class=Response,
+    responses=refusals("Problem", 400, 404, 410) | {200: PICTURE},
+    openapi_extra=describe(SIDE),
+)
+async def get_job_picture(http: HttpRequest, id: str, n: str) -> Response:
+    context, caller, reservation = context_of(http), caller_of(http).id, reply_of(http).reservation
+    side = integer("side", http.query_params.get("side", "0"), largest=SIDES[-1])
+    stored = await context.jobs.stored_request(caller, id)
+    image = await offload_if_large(lambda: _picture(_request(stored), n), len(stored.request or ""))
+    try:
+        picture = await context.pictures.only(image, reservation)
+    finally:
+        await reservation.release()
+    if side:
+        data = await context.pictures.thumbnail(caller, id, image, picture, side)
+        return Response(data, headers=SHOWN, media_type="image/jpeg")
+    pieces = await context.pictures.whole(image)
+    headers = SHOWN | {"content-length": str(picture.size)}
+    return StreamingResponse(pieces, headers=headers, media_type=f"image/{picture.info.format.lower()}")
+
+
+@router.post(
+    "/cancel",
+    summary="Cancel up to 100 jobs; harmless twice and after their ends.",
+    responses=refusals("Problem", 400) | {200: answer("What became of each.", "jobs-cancelled")},
+    openapi_extra=body_example(examples.CANCEL),
+)
+async def cancel_jobs(http: HttpRequest, ids: JobIds) -> Json[CancelledJobs]:
+    outcomes = await context_of(http).jobs.cancel_all(caller_of(http).id, ids)
+    forget_after_answer(http, *(job for job in outcomes.values() if isinstance(job, JobView)))
+    return Json(to_cancelled(outcomes))
 
 
 @router.post(
@@ -244,6 +318,15 @@ def _request(stored: JobRequest) -> Request:
         for at, part in zip(request.places, request.media, strict=True)
     )
     return request.with_media(tuple(parts))
+
+
+def _picture(request: Request, place: str) -> Image:
+    """Raises CallerError `file_not_found`."""
+    images = request.images[int(place) :][:1] if _NUMBER.fullmatch(place) else ()
+    for image in images:
+        if image.digest is not None:
+            return image
+    raise CallerError("file_not_found", "The job has no such picture, or it is not fetched yet.")
 
 
 async def _blocks(http: HttpRequest, job: JobView, after: int) -> AsyncGenerator[bytes]:

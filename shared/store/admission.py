@@ -55,7 +55,8 @@ class Placing:
     `run` is the id a new run would get, `key` the reuse key (scope and request hash; None = neither hit nor
     join), `blobs` the digests of its pictures, `cost` what its caller is charged in line (shared/tokens.py),
     `request` its JSON, `rows` how many its answers take (`Parameters.rows`), `room` the bytes that they may
-    take in the store (`shared.tokens.room`).
+    take in the store (`shared.tokens.room`). Where it is stored, lists show the beginning of its `question`
+    and how many `pictures` it has.
     """
 
     job: str
@@ -71,6 +72,8 @@ class Placing:
     request: str
     rows: int = 1
     room: int = ROOM
+    question: str | None = None
+    pictures: int = 0
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -87,6 +90,8 @@ class Placing:
             "cost": self.cost,
             "rows": self.rows if self.rows > 1 else None,
             "room": self.room,
+            "question": self.question,
+            "pictures": self.pictures or None,
         }
 
 

@@ -9,6 +9,7 @@ from shared.store.records import RecordKind
 from shared.store.script import Script, ScriptCall
 
 CREATE, DELETE = Script("file_create"), Script("file_delete")
+KEEP_THUMBNAIL = Script("keep_thumbnail")
 TOUCH, MARK_DELETED, DELETED = Script("touch"), Script("mark_deleted"), Script("deleted")
 
 FILES = RecordKind("files", TypeAdapter(File).validate_python)
@@ -27,6 +28,12 @@ def create(written: Written, caller: str) -> ScriptCall[File]:
 def delete(caller: str, id: str) -> ScriptCall[list[str] | None]:
     """Forget a file; returns digests of bytes that nobody needs any more, None where it does not exist."""
     return ScriptCall(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
+
+
+def keep_thumbnail(caller: str, job: str, picture: str, thumbnail: str, upload: str) -> ScriptCall[bool]:
+    """Hold an uploaded thumbnail for as long as its picture; whether a run of the job's still holds that."""
+    arguments = {"caller": caller, "job": job, "picture": picture, "digest": thumbnail}
+    return ScriptCall(KEEP_THUMBNAIL, arguments | {"upload": f"upload:{upload}"}, bool)
 
 
 def touch(digests: Sequence[str], upload: str) -> ScriptCall[list[str]]:

@@ -1,11 +1,11 @@
 """A caller's transitions and reads: view, list, follow, cancel, purge."""
 
 import json
-from dataclasses import dataclass
+import string
 from typing import Any
 
 from shared.estimate import Lane
-from shared.job import EVERYTHING, Filter, JobView, Page, Priority, Status
+from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
@@ -22,6 +22,8 @@ EVENT_PAGE_BYTES = 64 * 2**10
 """A reader that stalls holds one page of events, which takes many times this size in memory."""
 LOOK = 200
 """Jobs looked at for one page at most: two milliseconds in which the store does nothing else."""
+ESCAPED = str.maketrans(dict.fromkeys('"\\/', " "))
+ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 PAGE_BYTES = 2 * 2**20
 """Bytes of one page's records, unless its first is larger. With logprobs one answer may have a megabyte."""
 
@@ -43,7 +45,7 @@ def jobs(
 ) -> ScriptCall[Page | None]:
     """A page, newest first; None where `after` is no cursor and none of the caller's jobs.
 
-    Where no `results` are wanted they are None, as if they had expired.
+    Where no `results` are wanted they are None, as if they had expired, and `answer` has the beginning.
     """
     arguments = {
         "caller": caller,
@@ -52,7 +54,8 @@ def jobs(
         "look": LOOK,
         "bytes": PAGE_BYTES,
         "bare": not results,
-        "status": wanted.status,
+        "status": " ".join(wanted.statuses),
+        "search": _spellings(wanted.search or ""),
         "model": wanted.model,
         "priority": wanted.priority,
         "since": wanted.since,
@@ -65,17 +68,24 @@ def jobs(
             return None
         rows, cursor, size, known = reply
         lanes = {name: views.lane(facts) for name, facts in known}
-        found = (_readable(row, lanes) for row in rows)
+        found = (_readable(row, lanes, bare=not results) for row in rows)
         return Page(tuple(view for view in found if view), cursor or None, size)
 
     size = lambda reply: int(reply[2]) if reply else 0  # noqa: E731
     return ScriptCall(JOBS, arguments, parse, size=size, constants=constants(settings))
 
 
-def _readable(row: list[Any], lanes: dict[str, Lane]) -> JobView | None:
+def _spellings(search: str) -> str:
+    """In lines, what a question may have: the store knows the case of ASCII alone, and no escape."""
+    phrase = " ".join(search.translate(ESCAPED).split())
+    spellings = (phrase.lower(), phrase.upper(), phrase.capitalize(), phrase.title())
+    return "\n".join(dict.fromkeys(text.translate(ASCII_LOWER) for text in spellings if text))
+
+
+def _readable(row: list[Any], lanes: dict[str, Lane], *, bare: bool) -> JobView | None:
     """A page decodes no record: one that cannot be read is left out here, and set aside by the next audit."""
     try:
-        return views.job(row, lanes)
+        return views.job(row, lanes, bare=bare)
     except (ValueError, KeyError):
         return None
 
@@ -114,21 +124,6 @@ def purge(
 def purged(caller: str, job: str) -> ScriptCall[bool]:
     """Whether a job that does not exist was deleted within the last minute."""
     return ScriptCall(PURGED, {"caller": caller, "job": job}, bool)
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until the job's end.
-
-    `stored` is false where nothing of the job is to be kept.
-    """
-
-    status: Status | None
-    request: str | None
-    metadata: dict[str, str]
-    priority: Priority
-    paths: dict[str, str]
-    stored: bool = True
 
 
 def asked(caller: str, job: str) -> ScriptCall[JobRequest | None]:

@@ -7,13 +7,24 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
-from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
+from shared.estimate import (
+    FIRST_FACTORS,
+    KINDS,
+    Calibration,
+    Lane,
+    LastWorker,
+    Reused,
+    estimate,
+    waiting_reason,
+)
+from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
 
 Record = dict[str, Any]
 """A job's or a run's fields."""
+BEGINNING = 200
+"""Characters of an answer that a list without results shows."""
 UNFORESEEN = ("paused", "scheduled", "retrying")
 """Reasons without an estimate: the job waits in no line, and such waits are not measured."""
 
@@ -75,11 +86,21 @@ def lane(reply: list[Any]) -> Lane:
         reused=_reused(facts["reused"]) if "reused" in facts else None,
         token_rule=facts.get("token_rule"),
         paused="paused" in facts,
+        paused_at_ms=facts.get("paused_at"),
+        paused_by=facts.get("paused_by"),
         draining="draining" in facts,
+        draining_at_ms=facts.get("draining_at"),
+        draining_by=facts.get("draining_by"),
+        last_worker=_last_worker(facts["last_worker"]) if "last_worker" in facts else None,
         factors={kind: _factors(facts, kind) for kind in KINDS},
         calibration=_calibration(facts),
         ahead=ahead,
     )
+
+
+def _last_worker(report: str) -> LastWorker:
+    worker = json.loads(report)
+    return LastWorker(worker["id"], worker.get("host", ""), worker["seen_ms"])
 
 
 def _reused(report: str) -> Reused:
@@ -107,8 +128,13 @@ def _number(facts: dict[str, Any], name: str) -> float | None:
     return float(facts[name]) if name in facts else None
 
 
-def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobView | None:
-    """The reply of `view`; on a page `lanes` has what is known of each."""
+def job(
+    reply: list[Any] | None, lanes: dict[str, Lane] | None = None, *, bare: bool = False
+) -> JobView | None:
+    """The reply of `view`; on a page `lanes` has what is known of each.
+
+    `bare`: of its result only the beginning was read.
+    """
     if not reply:
         return None
     job_id, created, changed, *texts = reply[:6]
@@ -117,10 +143,17 @@ def job(reply: list[Any] | None, lanes: dict[str, Lane] | None = None) -> JobVie
     facts = lane(place) if isinstance(place, list) else None
     if isinstance(place, int):
         facts = replace((lanes or {})[fields["model_lane"]], ahead=place)
-    answer = read_result(result, origin) if result else None
+    answer = read_result(result, origin) if result and not bare else None
     computed = _run(texts)
     job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
+    if bare and job.status == "succeeded" and result:
+        job = replace(job, answer=_beginning(result))
     return replace(job, hook=_hook(*hook)) if hook else job
+
+
+def _beginning(result: str) -> str:
+    text: str = from_json(result, allow_partial="trailing-strings")["choices"][0]["text"]
+    return text[:BEGINNING]
 
 
 def record(texts: Iterable[str]) -> Record:
@@ -192,7 +225,12 @@ def _view(
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
         read_ms=facts.now_ms if facts else None,
         bytes=size,
+        question=_question(run if "run" in job else job),
     )
+
+
+def _question(asked: Record) -> Question | None:
+    return Question(asked["question"], asked.get("pictures", 0)) if "question" in asked else None
 
 
 def _attempts(job: Record, run: Record) -> list[Record]:

@@ -68,10 +68,12 @@ def fleet(settings: Settings, lanes: Sequence[str]) -> ScriptCall[tuple[Fleet, .
 
 
 def _fleet(row: list[Any]) -> Fleet:
-    lane, counts, oldest, rows, drained = row
+    lane, counts, oldest, rows, drained, given_back = row
     waiting = dict(zip(CLASSES, counts, strict=True))
     workers = tuple(_worker(*row) for row in rows)
-    return Fleet(views.lane(lane), waiting, oldest or None, workers, drained=bool(drained))
+    return Fleet(
+        views.lane(lane), waiting, oldest or None, workers, drained=bool(drained), given_back=given_back
+    )
 
 
 def _worker(name: str, state: str, record: list[str]) -> Worker:

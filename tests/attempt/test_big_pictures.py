@@ -44,7 +44,7 @@ from shared.request import Image, Message, Request
 from shared.settings import PictureSettings
 from worker.engines.prompt.renderer import Renderer
 from worker.media.picture_decoder import PictureDecoder
-from worker.media.decoder_protocol import limit_memory
+from shared.media.decoder_protocol import limit_memory
 from worker.fair_share import Waiter
 
 tiny = Path("models/tiny")

@@ -56,7 +56,7 @@ def test_a_picture_is_not_refused_because_the_machine_stood_still(begun: Begun) 
 def test_a_decoder_that_hangs_is_not_waited_for_without_end(
     begun: Begun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.media.decoder_process.HANG_LIMIT_S", 0)
+    monkeypatch.setattr("shared.media.decoder_process.HANG_LIMIT_S", 0)
     decoder, child = begun
     child.suspend()
     with pytest.raises(CallerError, match=f"longer than {LIMIT_S} s"):

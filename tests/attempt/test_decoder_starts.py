@@ -10,12 +10,12 @@ import psutil
 import pytest
 
 from shared.errors import InternalError
+from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
+from shared.media.decoder_protocol import PICTURES
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.loud_decoder import DEADLY
 from tests.support.pictures import decoded
-from worker.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
-from worker.media.decoder_protocol import PICTURES
 from worker.media.picture_decoder import PictureDecoder
 
 
@@ -48,7 +48,7 @@ def test_a_caller_is_not_blamed_where_no_process_can_be_started(
 
 @pytest.fixture
 def pool() -> Iterator[DecoderPool]:
-    decoders = DecoderPool(DecoderSpec("worker.media.decode_picture", (60.0, 512, 100_000_000), 60.0))
+    decoders = DecoderPool(DecoderSpec("shared.media.decode_picture", (60.0, 512, 100_000_000), 60.0))
     yield decoders
     decoders.close()
 

@@ -209,7 +209,7 @@ def children_of(pid: int) -> list[psutil.Process]:
 def decodes(process: psutil.Process) -> bool:
     """Children of a test before may be about to end."""
     with suppress(psutil.NoSuchProcess):
-        return "worker.media.decode_picture" in process.cmdline()
+        return "shared.media.decode_picture" in process.cmdline()
     return False
 
 
@@ -269,6 +269,6 @@ def test_no_child_outlives_a_killed_worker(tmp_path: Path) -> None:
 
 
 def test_decoding_needs_no_torch() -> None:
-    imports = "import sys, worker.media.picture_decoder, worker.media.decode_picture"
+    imports = "import sys, worker.media.picture_decoder, shared.media.decode_picture"
     code = f"{imports}; print({{'torch', 'numpy'}} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"

@@ -53,8 +53,31 @@ async def test_a_table_of_jobs_does_not_carry_their_answers(stage: Stage) -> Non
         (bare,) = (await client.get("/v1/jobs", params={"results": "false"})).json()["data"]
 
     assert (bare["id"], bare["status"]) == (job["id"], "succeeded")
-    assert bare == {name: value for name, value in whole.items() if name not in ("result", "receipt")}
-    assert len(bare) == len(whole) - 2
+    rest = {name: value for name, value in whole.items() if name not in ("result", "receipt")}
+    assert bare == rest | {"answer": "A triangle."}
+    assert len(bare) == len(whole) - 1
+
+
+async def test_a_question_is_found_by_its_words(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        job = await made(client, input={"prompt": "  What is the\n" + "long " * 100 + "red thing?"})
+        await made(client)
+        (found,) = (await client.get("/v1/jobs", params={"search": "THE LONG"})).json()["data"]
+        wrong = await client.get("/v1/jobs", params={"search": " "})
+
+    line = "What is the " + "long " * 21
+    assert (found["id"], found["question"]) == (job["id"], {"text": line + "…", "pictures": 0})
+    assert job["question"] == found["question"]
+    assert (wrong.status_code, wrong.json()["param"]) == (400, "search")
+
+
+async def test_several_statuses_are_listed_at_once(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        jobs = [(await made(client))["id"] for _ in range(2)]
+        stage.hand.take()
+        assert await ids(client, status=["queued", "running"]) == jobs[::-1]
+        assert await ids(client, status=["queued", "failed"]) == jobs[1:]
+        assert (await client.get("/v1/jobs", params={"status": "done"})).status_code == 400
 
 
 async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(stage: Stage) -> None:

@@ -225,10 +225,10 @@ def test_the_parameters_read_by_hand_are_described() -> None:
     asking = {"Prefer", "Idempotency-Key", "x-use-cache", "x-wait-for-model"}
     assert set(named(HF, "post")) == {"id", *asking}
     page = named("/v1/jobs", "get")
-    filters = {"status", "model", "priority", "created_after", "created_before", "metadata"}
+    filters = {"status", "search", "model", "priority", "created_after", "created_before", "metadata"}
     assert set(page) == {"limit", "after", "results", *filters}
     assert page["limit"] == {"type": "integer", "minimum": 1, "default": 20}
-    assert page["status"]["enum"] == ["queued", "running", "succeeded", "failed", "cancelled"]
+    assert page["status"]["items"]["enum"] == ["queued", "running", "succeeded", "failed", "cancelled"]
     assert named("/v1/jobs/{id}/events", "get")["Last-Event-ID"]["type"] == "integer"
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from api.jobs.service import Jobs
 from api.openapi.examples import PICTURE
+from shared.job import JobRequest
 from shared.result import JobError
-from shared.store.jobs import JobRequest
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 

@@ -85,7 +85,7 @@ def test_a_page_lists_the_others(records: Records, spoil: Spoil) -> None:
     good = {records.submit(text).id for text in ("one", "two")}
     bad = records.submit("three").id
     spoil(records, bad)
-    for page in (records.listed(), records.listed(status="queued")):
+    for page in (records.listed(), records.listed(statuses=["queued"])):
         assert page is not None
         assert {view.id for view in page.views} == good
     records.audit()

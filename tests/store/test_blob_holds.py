@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from shared.store.files import mark_deleted
+from shared.job import JobView
+from shared.store.files import keep_thumbnail, mark_deleted
 from tests.support.store import BROKEN, FAILURE, SETTINGS, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
@@ -226,3 +227,29 @@ def answered(records: Records) -> str:
 def test_only_pictures_that_nobody_holds_are_doomed(records: Records) -> None:
     records.submit(blobs=(PICTURE,))
     assert records.run(mark_deleted([PICTURE, "e" * 64])) == ["e" * 64]
+
+
+def thumbnail(records: Records, job: JobView, caller: str = "anyone") -> bool:
+    records.upload(records.placing(job="job_9", blobs=(OTHER,)))
+    return records.run(keep_thumbnail(caller, job.id, PICTURE, OTHER, "job_9"))
+
+
+def test_a_thumbnail_is_held_as_its_picture_is_and_goes_with_it(records: Records) -> None:
+    job = records.submit(blobs=(PICTURE,))
+    assert thumbnail(records, job)
+    assert thumbnail(records, job), "a repeat changes nothing"
+    claim = records.claim()
+    records.settle(claim)
+    held = {d: records.client.zrange(f"sl4:blob:{d}", 0, -1, withscores=True) for d in (PICTURE, OTHER)}
+    assert held[OTHER] == held[PICTURE]
+    assert set(records.purge(job.id) or ()) == {PICTURE, OTHER}
+
+
+def test_a_thumbnail_made_too_late_is_held_by_nobody(records: Records) -> None:
+    job, pending = records.submit(blobs=(PICTURE,)), records.submit_pending()
+    assert not thumbnail(records, job, caller="somebody")
+    assert not thumbnail(records, pending)
+    records.settle(records.claim())
+    records.purge(job.id)
+    assert not thumbnail(records, job)
+    assert records.run(mark_deleted([OTHER])) == [OTHER]

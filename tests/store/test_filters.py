@@ -66,10 +66,10 @@ def test_jobs_are_found_by_status_whatever_keeps_them_there(records: Records) ->
     records.claim()
     records.give_back(records.claim())
     records.cancel(fetched)
-    assert shown(records, status="failed") == [failed]
-    assert shown(records, status="running") == [again, running]
-    assert shown(records, status="queued") == [queued]
-    assert shown(records, status="cancelled") == [fetched]
+    assert shown(records, statuses=["failed"]) == [failed]
+    assert shown(records, statuses=["running"]) == [again, running]
+    assert shown(records, statuses=["queued"]) == [queued]
+    assert shown(records, statuses=["cancelled"]) == [fetched]
 
 
 def test_jobs_are_found_by_model_class_and_time_together(records: Records) -> None:
@@ -87,9 +87,9 @@ def test_metadata_is_never_taken_for_fields_of_its_job(records: Records, quote: 
     fields["pairs"] = " ".join(digests(SHOP))
     hostile = json.dumps(fields, separators=(",", ":")).replace('"', quote)
     job = ask(records, {hostile: hostile, "last": '"status'}, model="a")
-    for wanted in ({"status": "failed"}, {"model": "b"}, {"priority": "batch"}, {"metadata": SHOP}):
+    for wanted in ({"statuses": ["failed"]}, {"model": "b"}, {"priority": "batch"}, {"metadata": SHOP}):
         assert shown(records, **wanted) == []
-    assert shown(records, status="queued", model="a", priority="normal") == [job]
+    assert shown(records, statuses=["queued"], model="a", priority="normal") == [job]
     page = records.listed()
     assert page is not None
     assert page.views == (records.view(job),)

@@ -1,5 +1,9 @@
 """Who looks at the fleet sees what waits, since when, and who works; nothing that has gone."""
 
+from shared.api_keys import Operator
+from shared.estimate import LastWorker
+from shared.store.api_keys import by
+from shared.store.models import pause
 from shared.store.workers import fleet
 from tests.support.store import LANE, Records
 
@@ -38,3 +42,41 @@ def test_a_worker_is_seen_with_what_it_says_until_it_goes(records: Records) -> N
     assert (ready.fingerprint, loading.fingerprint) == ("f1", "")
     assert (loading.id, loading.state, loading.rows) == ("worker_02", "loading", 0)
     assert [worker.id for worker in left.workers] == ["worker_02"]
+
+
+def test_who_paused_or_drains_a_model_since_when_is_seen_until_it_is_resumed(records: Records) -> None:
+    operator = Operator("key_1", "Ada", "127.0.0.1", "req_1")
+    paused_at = records.now
+    records.run(by(operator, "model.pause", "m", pause(LANE, paused=True)))
+    records.wait(5)
+    records.run(by(operator, "model.pause", "m", pause(LANE, paused=True)))
+    records.drain()
+
+    lane = records.run(fleet(records.settings, [LANE]))[0].lane
+    records.pause(paused=False)
+    resumed = records.run(fleet(records.settings, [LANE]))[0].lane
+
+    assert (lane.paused_at_ms, lane.paused_by) == (paused_at, "Ada"), "the first pause counts"
+    assert (lane.draining_at_ms, lane.draining_by) == (records.now, None)
+    assert (resumed.paused_at_ms, resumed.paused_by, resumed.draining_at_ms) == (None, None, None)
+
+
+def test_the_last_worker_is_remembered_once_there_is_none(records: Records) -> None:
+    assert records.run(fleet(records.settings, [LANE]))[0].lane.last_worker is None
+    seen_ms = records.now
+    records.beat(record={"host": "gpu-3"})
+    records.wait(3600)
+    (seen,) = records.run(fleet(records.settings, [LANE]))
+
+    assert (seen.lane.state, seen.workers) == ("no_worker", ())
+    assert seen.lane.last_worker == LastWorker("worker_01", "gpu-3", seen_ms)
+
+
+def test_runs_of_workers_that_vanished_are_counted_for_a_quarter_of_an_hour(records: Records) -> None:
+    for _ in range(2):
+        records.submit()
+        records.claim()
+    assert len(records.lose_worker()) == 2
+    lost = [seen.given_back for seen in records.run(fleet(records.settings, [LANE]))]
+    records.wait(901)
+    assert (lost, records.run(fleet(records.settings, [LANE]))[0].given_back) == ([2], 0)

@@ -36,10 +36,10 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert {view.status for view in before} == {"succeeded"}
     assert {records.story(job)[-1] for job in shared} == {"succeeded"}
     assert {view.result for view in before} == {answer()}
-    listed = records.listed(limit=200, status="succeeded")
+    listed = records.listed(limit=200, statuses=["succeeded"])
     assert listed is not None
     assert len(listed.views) == JOINED
-    assert not records.listed(limit=200, status="running").views  # type: ignore[union-attr]
+    assert not records.listed(limit=200, statuses=["running"]).views  # type: ignore[union-attr]
     finish(records)
     assert [records.view(job) for job in shared] == before
     assert records.client.llen("sl4:ending") == 0

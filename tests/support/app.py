@@ -10,6 +10,7 @@ from asgi_lifespan import LifespanManager
 
 from api.admission.cached_answers import CachedAnswers
 from api.admission.forecast import Forecaster
+from api.admission.media_check import PictureInfoCache
 from api.app import create_app
 from api.auth.api_keys import Keyring
 from api.auth.audit_log import AdminActions
@@ -18,6 +19,7 @@ from api.batches.service import Batches
 from api.context import Connections, ProcessContext
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
+from api.jobs.pictures import JobPictures
 from api.metrics import Metrics
 from api.models_admin import LiveModels
 from api.webhooks import Endpoints
@@ -80,6 +82,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             cached_answers=CachedAnswers(settings, MODELS, store),
             forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
+            pictures=JobPictures(settings.pictures, store, blobs, PictureInfoCache(settings.pictures, blobs)),
             waiting=desk,
             disconnects=leaving,
             keyring=Keyring(settings.api, store),

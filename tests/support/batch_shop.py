@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api.admission.cached_answers import CachedAnswers
+from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission
 from api.batches.lease import BatchContext, LeasedBatch
 from api.batches.runner import BatchTurn
@@ -50,6 +51,7 @@ class Shop:
             store,
             self.nudger,
             self.blobs,
+            PictureInfoCache(self.settings.pictures, self.blobs),
             files,
             headroom,
             CachedAnswers(self.settings, MODELS, store),

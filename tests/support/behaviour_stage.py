@@ -103,6 +103,8 @@ def question(path: str, text: str = QUESTION) -> dict[str, Any]:
         return {"id": MODEL, "engine": "echo"}
     if path.startswith("/v1/admin/keys"):
         return {} if path.endswith("/rotate") else {"name": "Example Ltd"}
+    if path == "/v1/jobs/cancel":
+        return {}
     if path.startswith("/v1/webhooks"):
         return {"url": "https://example.com/told"} if path == "/v1/webhooks" else {}
     named = {"model": MODEL} if path.startswith("/v1/") and path != "/v1" else {}

@@ -17,7 +17,7 @@ from api.server.memory_budget import Reservation
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
-from shared.job import EVERYTHING, CacheWord, Event, Filter, JobView, Page
+from shared.job import EVERYTHING, CacheWord, Event, Filter, JobRequest, JobView, Page
 from shared.models import Model
 from shared.request import Request
 from shared.result import Choice, JobError, Result, Usage
@@ -149,6 +149,11 @@ class Desk(Submission, Jobs, Waiting):
     async def request_of(self, view: JobView, param: str | None) -> Request:  # noqa: ARG002
         return self.asked[int(view.id.removeprefix("job_"), 16) - 1][0]
 
+    async def stored_request(self, caller: str, job_id: str) -> JobRequest:
+        view = await self.get(caller, job_id)
+        request = self.asked[int(job_id.removeprefix("job_"), 16) - 1][0]
+        return JobRequest(view.status, request.model_dump_json(), view.metadata, view.priority, {})
+
     async def list(
         self,
         caller: str,
@@ -159,7 +164,8 @@ class Desk(Submission, Jobs, Waiting):
         results: bool = True,
     ) -> Page:
         rows = [v for v in reversed(self.views.values()) if v.caller == caller]
-        rows = [v for v in rows if filters.status in (None, v.status) and filters.model in (None, v.model)]
+        rows = [v for v in rows if not filters.statuses or v.status in filters.statuses]
+        rows = [v for v in rows if filters.model in (None, v.model)]
         ids = [v.id for v in rows]
         rows = rows[ids.index(after) + 1 :] if after else rows
         shown = rows[:limit] if results else [replace(v, result=None) for v in rows[:limit]]

@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 
-from worker.media.decoder_protocol import PICTURES, Numbers, serve
+from shared.media.decoder_protocol import PICTURES, Numbers, serve
 
 DEADLY = b"deadly"
 

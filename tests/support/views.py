@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from shared.job import Attempt, Estimate, JobView
+from shared.job import Attempt, Estimate, JobView, Question
 from shared.result import Choice, JobError, Result, Usage
 
 QUEUED = JobView(
@@ -16,6 +16,7 @@ QUEUED = JobView(
     ahead=3,
     estimate=Estimate(p50=1.5, p90=4.0, service_s=0.5, basis="measured"),
     metadata={"shop": "7"},
+    question=Question("Which?", pictures=1),
 )
 
 

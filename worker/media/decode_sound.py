@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from worker.media.decoder_protocol import SOUNDS, Numbers, serve
+from shared.media.decoder_protocol import SOUNDS, Numbers, serve
 
 Samples = NDArray[np.float32]
 # Frames decoded at once, so that what a second holds in memory does not depend on rate and channels.

@@ -1,4 +1,4 @@
-"""Decodes pictures in child processes (`worker.media.decoder_process`, `worker.media.decode_picture`).
+"""Decodes pictures in child processes (`shared.media.decoder_process`, `shared.media.decode_picture`).
 
 The memory of all children together is bounded, and so are the pixels that this process holds."""
 
@@ -10,13 +10,13 @@ from PIL import Image
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
+from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
+from shared.media.decoder_protocol import PICTURES
 from shared.media.pictures import PictureInfo, check_request, inspect
 from shared.metrics.counters import DECODE
 from shared.settings import PictureSettings
 from worker.fair_share import MIN_CONCURRENCY, FairSemaphore, Waiter
 from worker.media.blob_reader import Files
-from worker.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
-from worker.media.decoder_protocol import PICTURES
 
 DURATION = DECODE.labels("picture")
 
@@ -30,7 +30,7 @@ class PictureDecoder:
         max_pixels = int(limits.max_megapixels * 1e6)
         arguments = (limits.decode_limit_s, limits.decode_memory_mb, max_pixels)
         self._pool = DecoderPool(
-            DecoderSpec("worker.media.decode_picture", arguments, limits.decode_limit_s), places
+            DecoderSpec("shared.media.decode_picture", arguments, limits.decode_limit_s), places
         )
         self._memory = FairSemaphore(limits.decode_memory_mb * 2**20)
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))

@@ -1,15 +1,15 @@
-"""Decodes sounds in child processes (`worker.media.decoder_process`, `worker.media.decode_sound`)."""
+"""Decodes sounds in child processes (`shared.media.decoder_process`, `worker.media.decode_sound`)."""
 
 from array import array
 
+from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
+from shared.media.decoder_protocol import SOUNDS
 from shared.media.sounds import check_count, check_sound, invalid
 from shared.metrics.counters import DECODE
 from shared.settings import SoundSettings
 from worker.engines.base import Samples
 from worker.fair_share import MIN_CONCURRENCY
 from worker.media.blob_reader import Files
-from worker.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
-from worker.media.decoder_protocol import SOUNDS
 
 DURATION = DECODE.labels("sound")
 

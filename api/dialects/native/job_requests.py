@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
 
 from api.dialects.fields import MAX_PAIRS, Metadata, Moment, to_ms, to_times
 from api.dialects.logprobs import wanted
@@ -17,6 +19,8 @@ from shared.errors import CallerError
 from shared.job import Filter, Priority, Status, Times
 from shared.request import Message, Request, Text, TypicalP
 from shared.webhooks import Webhook
+
+LONGEST_SEARCH, MOST_CANCELLED = 100, 100
 
 
 class JobInput(Wire):
@@ -55,6 +59,12 @@ class JobBody(RequestBody):
     finish_by: Moment | None = None
     schedule_at: Moment | None = None
     store: bool | None = None
+
+
+class CancelBody(Wire):
+    ids: Annotated[
+        list[str], Field(min_length=1, max_length=MOST_CANCELLED, json_schema_extra={"uniqueItems": True})
+    ]
 
 
 @dataclass
@@ -99,6 +109,14 @@ def from_job(body: Any) -> JobCall:
     )
 
 
+def from_cancel(body: Any) -> list[str]:
+    """The jobs to cancel. Raises CallerError naming the field."""
+    ids = read(CancelBody, body).ids
+    if len(set(ids)) < len(ids):
+        raise invalid("ids", "names a job twice")
+    return ids
+
+
 def _messages(call: JobBody) -> tuple[Message, ...]:
     if call.messages is not None and call.input is None:
         return to_messages(call.messages, "messages", bare_base64=True)
@@ -124,7 +142,8 @@ def from_query(one: Callable[[str], str | None], several: Callable[[str], Sequen
     Raises CallerError naming the parameter.
     """
     return Filter(
-        status=_of("status", one("status"), Status),
+        statuses=[_of("status", status, Status) for status in several("status")],
+        search=_search(one("search")),
         model=one("model"),
         priority=_of("priority", one("priority"), Priority),
         since=_moment("created_after", one("created_after")),
@@ -137,6 +156,12 @@ def _of(name: str, value: str | None, words: Any) -> Any:
     if value is None or value in get_args(words):
         return value
     raise invalid(name, f"should be one of {', '.join(get_args(words))}")
+
+
+def _search(text: str | None) -> str | None:
+    if text is not None and not 0 < len(text.strip()) <= LONGEST_SEARCH:
+        raise invalid("search", f"should have 1 to {LONGEST_SEARCH} characters")
+    return text
 
 
 def _moment(name: str, text: str | None) -> int | None:

@@ -3,6 +3,8 @@
 Times are Unix seconds with milliseconds; paths in `urls` are relative. Errors are problem details (RFC 9457).
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
@@ -131,6 +133,13 @@ class JobError(TypedDict):
     retryable: bool
 
 
+class JobQuestion(TypedDict):
+    """The beginning of what was asked last, in one line, and how many pictures came with the question."""
+
+    text: str
+    pictures: int
+
+
 class Job(TypedDict):
     """Times are Unix seconds, paths in `urls` are relative to the service."""
 
@@ -146,10 +155,14 @@ class Job(TypedDict):
     cache: CacheWord | None
     metadata: dict[str, str]
     urls: JobUrls
+    question: NotRequired[Annotated[JobQuestion, Field(description="While it is kept.")]]
     waiting_reason: NotRequired[Annotated[WaitingReason, Field(description="While it waits.")]]
     ahead: NotRequired[Annotated[int, Field(description="Runs that will be begun before this one.")]]
     estimate: NotRequired[Annotated[Estimate, Field(description="While it waits in line.")]]
     result: NotRequired[Annotated[JobResult, Field(description="Of a job that succeeded.")]]
+    answer: NotRequired[
+        Annotated[str, Field(description="With `results=false`: the beginning of the answer.")]
+    ]
     receipt: NotRequired[Annotated[Receipt, Field(description="Of a job that succeeded.")]]
     error: NotRequired[Annotated[JobError, Field(description="Of a job that failed.")]]
     start_by: NotRequired[float]
@@ -170,6 +183,26 @@ class JobList(PageAnswer):
 
     data: list[Job]
     next: str | None
+
+
+class CancelError(TypedDict):
+    code: str
+    message: str
+
+
+class CancelledJob(TypedDict):
+    """Either its status, or why it is as it was."""
+
+    id: str
+    status: NotRequired[Status]
+    error: NotRequired[CancelError]
+
+
+class CancelledJobs(TypedDict):
+    """In the order in which they were named."""
+
+    object: Literal["list"]
+    data: list[CancelledJob]
 
 
 class JobEvent(TypedDict):
@@ -225,10 +258,12 @@ def to_job(view: JobView) -> Job:
         },
     }
     optional = {
+        "question": view.question and asdict(view.question),
         "waiting_reason": view.waiting_reason,
         "ahead": view.ahead,
         "estimate": view.estimate and to_estimate(view.estimate),
         "result": view.result and _result(view.id, view.result),
+        "answer": view.answer,
         "receipt": view.result and view.computed and to_receipt(view, view.result, view.computed),
         "error": view.error and view.error.model_dump(),
         "start_by": seconds(view.start_by_ms),
@@ -272,6 +307,17 @@ def to_receipt(view: JobView, result: result.Result, computed: Computed) -> Rece
 def to_list(page: Page) -> JobList:
     rows = [to_job(view) for view in page.views]
     return {**to_page(rows, has_more=page.next is not None), "next": page.next}
+
+
+def to_cancelled(outcomes: Mapping[str, JobView | ServiceError]) -> CancelledJobs:
+    """What became of each job."""
+    return {"object": "list", "data": [_cancelled(id, outcome) for id, outcome in outcomes.items()]}
+
+
+def _cancelled(id: str, outcome: JobView | ServiceError) -> CancelledJob:
+    if isinstance(outcome, JobView):
+        return {"id": id, "status": outcome.status}
+    return {"id": id, "error": {"code": outcome.code, "message": outcome.message}}
 
 
 def to_event(event: job.Event, view: JobView) -> tuple[str, int, JobEvent]:

@@ -182,19 +182,31 @@ class Worker(TypedDict):
     fingerprint: str
 
 
+class LastWorker(TypedDict):
+    id: str
+    host: str
+    seen_at: float
+
+
 class ModelFleet(TypedDict):
     """`queued` and `running` count runs, `backlog` the rows of both: the signal to scale by.
 
     Of a paused model `backlog` has only what runs.
 
-    `drained`: its workers can be stopped.
+    `drained`: its workers can be stopped. `paused_by` and `draining_by` are operators' names.
+
+    `given_back` counts runs whose workers vanished, of the last 15 minutes.
     """
 
     model: str
     state: State
     reason: str | None
     paused: bool
+    paused_at: float | None
+    paused_by: str | None
     draining: bool
+    draining_at: float | None
+    draining_by: str | None
     drained: bool
     queued: Waiting
     running: int
@@ -204,6 +216,8 @@ class ModelFleet(TypedDict):
     engine_reason: str | None
     reused: Reused | None
     workers: list[Worker]
+    last_worker: Annotated[LastWorker | None, Field(description="The last one seen, alive or not.")]
+    given_back: int
 
 
 class Fleet(TypedDict):

@@ -1,7 +1,7 @@
 -- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
 -- The request is described by `p`, the arguments of `submit` or `admit`: run, lane, model, caller, priority, hash, key (reuse
 -- key; absent = neither hit nor join), blobs (digests, words), cost, room (bytes that its answers may take, with their events),
--- rows (that its answers take, where there are several).
+-- rows (that its answers take, where there are several), question (its beginning) and pictures (how many), of a request that is stored.
 
 -- At most so many jobs share a run; the next identical request opens a new one.
 local SHARE_LIMIT = 256
@@ -137,7 +137,8 @@ local function open_run(job, p, request, uploaded)
   local run = create(p.run, { job = job.id, caller = p.caller, model = p.model, lane = p.lane,
     priority = p.priority, hash = p.hash, blobs = p.blobs, created = now, cost = p.cost, rows = p.rows,
     scope = p.key and Runs.scope_of(p.key, p.hash), generation = lane.generation > 0 and lane.generation or nil,
-    retain_s = job.retain_s, unstored = job.unstored, request_id = job.request_id, trace = job.trace })
+    retain_s = job.retain_s, unstored = job.unstored, request_id = job.request_id, trace = job.trace,
+    question = not job.unstored and p.question or nil, pictures = p.pictures })
   note_job(run, job)
   run.t.seq, run.t.server = 0, job.t.server
   Events.leap(run)
@@ -288,6 +289,7 @@ local function begin_intake(job)
   local intake = Lanes.of('intake')
   job.lane, job.blobs, job.t.server, job.cost = 'intake', a.blobs, Events.this_server(), 1
   job.generation = Lanes.of(a.lane).generation
+  job.question, job.pictures = not a.unstored and a.question or nil, a.pictures
   take_over(a.blobs, job, job.id, a.uploaded)
   if a.schedule_at and a.schedule_at > now then
     job.state, job.queued_at = 'scheduled', now
@@ -357,7 +359,7 @@ end)
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
 -- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, else {queued | intake |
 -- known, view, trace of the run that it shares}. A repeat answers `known`.
-hot('submit', 'job run caller model lane priority hash key blobs cost# rows# room# metadata pairs paths pending terms '
+hot('submit', 'job run caller model lane priority hash key blobs cost# rows# room# question pictures# metadata pairs paths pending terms '
   .. 'idempotency digest must_be_ready max_queued_caller# start_by# finish_by# schedule_at# retry_of response hook quiet '
   .. 'retain_s# unstored request_id trace line sent uploaded spare#', {}, function()
   Upkeep.notice_gap()
@@ -408,12 +410,13 @@ hot('submit', 'job run caller model lane priority hash key blobs cost# rows# roo
 end)
 
 -- What a job has only while it waits in intake.
-local OF_INTAKE = { 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs', 'generation', 'lane', 'cost', 'started' }
+local OF_INTAKE = { 'attempts', 'attempt', 'worker', 'state', 'arrival', 'blobs', 'generation', 'lane', 'cost', 'started', 'question',
+  'pictures' }
 
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused. `token` is the intake claim's; text:
 -- the request with its pictures' digests. Returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim
 -- is another's). A repeat answers placed.
-hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room# token', { 'allow-oom' }, function()
+hot('admit', 'job run caller model lane priority hash key blobs cost# rows# room# question pictures# token', { 'allow-oom' }, function()
   local job = read(a.job)
   if job and job.admitted == a.token then
     return 'placed'

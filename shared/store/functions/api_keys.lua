@@ -13,6 +13,15 @@ function ApiKeys.with_outcome(answer)
   return a.by and { memo.outcome or 'done', answer } or answer
 end
 
+-- The name of who asks; nil where nothing is logged.
+function ApiKeys.operator()
+  for at = 1, #(a.by or {}), 2 do
+    if a.by[at] == 'name' then
+      return a.by[at + 1]
+    end
+  end
+end
+
 -- Reads a page of what operators did, newest first, behind the id `after`: {{id, fields}, …}.
 transition('admin_actions', { 'no-writes' }, function()
   -- The server refuses a range that ends before the first possible id.

@@ -98,6 +98,24 @@ transition('touch', {}, function()
   end)
 end)
 
+-- Holds an uploaded thumbnail (`digest`) of a job's picture for as long as its run holds the picture: it is one of the run's
+-- blobs from now on. Returns 1, or 0 where no run of the job's holds the picture; then nobody holds the thumbnail, either.
+transition('keep_thumbnail', {}, function()
+  local job = owned(a.job, a.caller)
+  local run = job and job.run and read(job.run)
+  local till = run and call('ZSCORE', blob_key(a.picture), run.id)
+  local kept = till and (till == 'inf' or now < tonumber(till))
+  if kept then
+    Files.hold(a.digest, run.id, till == 'inf' and '+inf' or tonumber(till))
+    if not string.find(run.blobs, a.digest, 1, true) then
+      run.blobs = run.blobs .. ' ' .. a.digest
+      write(run)
+    end
+  end
+  Files.release(a.digest, a.upload)
+  return kept and 1 or 0
+end)
+
 -- Marks for deletion those of the pictures that nobody needs, and returns them; run `deleted` after they were deleted.
 transition('mark_deleted', { 'allow-oom' }, function()
   return digests_where(Files.mark_deleted)

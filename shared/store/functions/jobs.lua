@@ -13,14 +13,25 @@ function Jobs.ahead_of(lane, work)
   return memo.ahead[work.id]
 end
 
+-- So much of a text of JSON has the beginning of an answer, whatever its characters.
+local BEGINNING = 1024
+
+-- The beginning of a text, up to a whole character.
+local function beginning_of(json)
+  return #json > BEGINNING and string.gsub(string.sub(json, 1, BEGINNING), '[\192-\255]?[\128-\191]*$', '') or json
+end
+
 -- {job, its record's r and s, its run's r, s and t, result, origin, facts of its lane}, '' where there is none; where it has a
--- webhook, its url, events and when it was called (never its secret), and the deliveries. `bare` = without the answer, which
--- may be hundreds of times the rest. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces
+-- webhook, its url, events and when it was called (never its secret), and the deliveries. `bare` = of the result, which may be
+-- hundreds of times the rest, only its beginning. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces
 -- are begun before the job's. The job was read in this call.
 function Jobs.view(id, bare, lanes)
   local json, run_json, result, origin, lane = memo.json[id], nil, nil, nil, ''
   local run = field_of(json, '"run":')
-  if run and not bare and not is_new(run) then
+  if run and bare then
+    run_json, result = read_raw(run, call('HSTRLEN', P .. run, 'bare') > 0 and 'bare' or 'result')
+    result = result and beginning_of(result)
+  elseif run and not is_new(run) then
     run_json, result, origin = read_raw(run, 'result', 'origin')
   elseif run then
     run_json = read_raw(run)
@@ -78,15 +89,39 @@ local function status_of(json)
   return status or run and value_at(run, '"started":') and 'running' or 'queued'
 end
 
+-- More than the longest question takes, escaped.
+local LONGEST_QUESTION = 800
+
+-- A job's question as it is searched: in lower case, with a space for what JSON escapes.
+local function question_of(json)
+  local run = field_of(json, '"run":')
+  local text, from = value_at(run and read_raw(run) or json, '"question":')
+  local plain = text and string.gsub(string.sub(text, from + 1, from + LONGEST_QUESTION), '\\.', ' ')
+  return plain and string.lower(string.gsub(string.match(plain, '^[^"]*'), ' +', ' ')) or ''
+end
+
+-- Whether a job's question has one of the spellings that are searched, or its id begins with it.
+local function matches(id, json)
+  local question = question_of(json)
+  for phrase in string.gmatch(a.search, '[^\n]+') do
+    if string.find(question, phrase, 1, true) or string.find(id, phrase, 1, true) == 1
+      or string.find(id, phrase, 5, true) == 5 then
+      return true
+    end
+  end
+  return false
+end
+
 -- Whether a job is wanted by the page's filter. Many may be looked at for a page, so none is decoded.
-local function wanted(json)
+local function wanted(id, json)
   for digest in string.gmatch(a.pairs or '', '%S+') do
     if not string.find(json[1], '"pairs":"[%x ]*' .. digest) then
       return false
     end
   end
   return (not a.model or string.find(json[1], '"model":' .. cjson.encode(a.model), 1, true))
-    and (not a.priority or a.priority == field_of(json, '"priority":')) and (not a.status or a.status == status_of(json))
+    and (not a.priority or a.priority == field_of(json, '"priority":')) and (not a.search or matches(id, json))
+    and (not a.status or string.find(a.status, status_of(json), 1, true))
 end
 
 -- The moment and id of a cursor or job. A cursor names the last job that was looked at, which may be gone by now.
@@ -130,7 +165,7 @@ local function walk(source, from, put)
     end
     return cursor
   end
-  local filtered = a.pairs or a.model or a.priority or a.status
+  local filtered = a.pairs or a.model or a.priority or a.status or a.search
   while from < ending do
     local found = call('ZREVRANGE', source, from, math.min(from + STEP, ending) - 1, 'WITHSCORES')
     for i = 1, #found, 2 do
@@ -143,7 +178,7 @@ local function walk(source, from, put)
       if not (json and string.find(json[1], '"model_lane":', 1, true)) then
         -- It is gone, seen no longer, or cannot be read.
         table.insert(gone, not stored(id) and id or nil)
-      elseif not filtered or wanted(json) then
+      elseif not filtered or wanted(id, json) then
         if not put(id) then
           return ended(kept)
         end
@@ -156,10 +191,10 @@ end
 
 -- Reads a page of a caller's jobs, newest first: `after` (a job's id or a cursor, absent = from the newest), limit, `look` (jobs
 -- looked at for one page at most), `bytes` (of records on one page at most, unless it has one job), bare (without answers), and
--- the filter: status, model, priority, since and till (Unix ms, created then or later, created before), pairs (digests of
+-- the filter: status (words), search (spellings in lines), model, priority, since and till (Unix ms, created then or later, created before), pairs (digests of
 -- metadata). Returns {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil where `after` is no cursor
 -- and none of the caller's.
-hot('jobs', 'caller after limit# look# bytes# bare status model priority since# till# pairs', { 'allow-oom' }, function()
+hot('jobs', 'caller after limit# look# bytes# bare status search model priority since# till# pairs', { 'allow-oom' }, function()
   local source, from, views, lanes, bytes = shortest_list(), 0, {}, {}, 0
   if a.after then
     local created, job = place_of(a.after)

@@ -4,6 +4,7 @@
 --   lanes           set   lanes in which anything ever waited
 --   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
 --   worker:<id>     hash  what a worker reports of itself
+--   lost:<lane>     zset  work of workers that vanished, by when it was taken back; the last quarter of an hour
 --   models          hash  lane → row (JSON) of a model that no models file names; removed, removing: sets of lanes
 
 local FACTS = { 'rows', 'slots', 'service_ms', 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed',
@@ -15,7 +16,7 @@ end
 
 -- Another model under a lane's id begins without these, either.
 local KNOWN = { 'samples', 'chat_template', 'tools', 'sampling_rate', 'max_side', 'context_length', 'engine', 'engine_reason',
-  'reused', 'token_rule' }
+  'reused', 'token_rule', 'last_worker' }
 
 local ZEROS = { n1 = 0, n2 = 0, n3 = 0, x1 = 0, x2 = 0, x3 = 0, s1 = 0, s2 = 0, s3 = 0, v1 = 0, v2 = 0, v3 = 0, clock = 0, cost = 0,
   arrivals = 0, wide_queued = 0, wide_running = 0, later = 0, generation = 0, epoch = 0 }
@@ -77,12 +78,13 @@ function Lanes.begin_epoch(lane)
   lane.epoch, lane.changed = lane.epoch + 1, true
 end
 
--- Sets or takes away a mark; returns whether that changed anything.
+-- Sets or takes away a mark, and who did so when; returns whether that changed anything.
 function Lanes.mark(name, mark, on)
   local lane = Lanes.of(name)
   local changed = (lane[mark] or false) ~= on
-  lane[mark] = on or nil
   if changed then
+    lane[mark], lane[mark .. '_at'] = on or nil, on and now or nil
+    lane[mark .. '_by'] = on and ApiKeys.operator() or nil
     Lanes.begin_epoch(lane)
   end
   return changed
@@ -160,6 +162,16 @@ transition('lane', { 'no-writes' }, function()
   return facts
 end)
 
+local LOST_MS = 900000
+
+-- Counts work that was taken back from a worker that vanished.
+function Lanes.count_lost(name, id)
+  local key = P .. 'lost:' .. name
+  call('ZREMRANGEBYSCORE', key, '-inf', now - LOST_MS)
+  call('ZADD', key, now, id)
+  call('PEXPIRE', key, LOST_MS)
+end
+
 local function workers(lane)
   local found = {}
   for _, state in ipairs({ 'ready', 'loading' }) do
@@ -192,7 +204,7 @@ end
 
 -- Reads what waits and who works, model by model: for each of `lanes` {facts, waiting by class {interactive, normal, batch},
 -- arrival of the oldest that waits (Unix ms, 0 = nothing waits), workers {{id, state, record}, …}, drained (1 = the lane takes
--- nothing new, and nothing is left)}.
+-- nothing new, and nothing is left), how much work of workers that vanished was taken back in the last quarter of an hour}.
 transition('fleet', { 'no-writes' }, function()
   local fleet = {}
   for _, name in ipairs(a.lanes) do
@@ -201,7 +213,8 @@ transition('fleet', { 'no-writes' }, function()
       counts[class] = lane[Queue.WAITING[class]] + lane[Queue.SUSPECTS[class]]
     end
     local drained = lane.draining and Queue.waiting(lane) + Lanes.running(lane) == 0 and not is_elsewhere(name)
-    table.insert(fleet, { facts_of(name), counts, oldest(lane) or 0, workers(name), drained and 1 or 0 })
+    local lost = call('ZCOUNT', P .. 'lost:' .. name, '(' .. now - LOST_MS, '+inf')
+    table.insert(fleet, { facts_of(name), counts, oldest(lane) or 0, workers(name), drained and 1 or 0, lost })
   end
   return fleet
 end)
@@ -251,6 +264,7 @@ transition('beat', { 'allow-oom' }, function()
       call('HSET', record, name, value)
     end
     call('PEXPIRE', record, math.ceil(S.worker_ttl_s * 1000))
+    a.facts.last_worker = cjson.encode({ id = a.worker, host = a.record.host, seen_ms = now })
   end
   -- A worker that makes itself empty for a suspect (`claim`) is waited for while it is ready and a suspect waits.
   local emptying = P .. 'emptying:' .. a.lane
@@ -343,7 +357,8 @@ transition('model_remove', { 'allow-oom' }, function()
     local lane = Lanes.of(a.lane)
     lane.generation = lane.generation + 1
     call('SADD', P .. 'removing', a.lane)
-    lane.paused, lane.draining = nil, nil
+    Lanes.mark(a.lane, 'paused', false)
+    Lanes.mark(a.lane, 'draining', false)
     Lanes.mark(a.lane, 'removed', true)
   end
   return reply(changed, 'OK')

@@ -301,6 +301,7 @@ local function leave_intake(job, outcome)
   local request = call('HGET', P .. job.id, 'request')
   call('SET', P .. job.id .. ':asked', request or '', 'EX', seconds)
   call('HDEL', P .. job.id, 'request', 'terms')
+  unset(job, 'question')
   job.worker, job.t.token = nil, nil
 end
 

@@ -109,7 +109,10 @@ transition('rescue', { 'allow-oom' }, function()
       local work = read(id)
       if not work or work.state ~= 'running' then
         call('ZREM', key, id)
-      elseif Queue.count_death(work) then
+        return
+      end
+      Lanes.count_lost(name, id)
+      if Queue.count_death(work) then
         Queue.close_attempt(work, 'worker_lost')
         Runs.fail_work(work, S.poison)
         table.insert(rescued, { id, '' })

@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 
 from shared.job import Priority, Times
 from shared.store import jobs
-from shared.store.files import deleted, touch
+from shared.store.files import deleted, keep_thumbnail, touch
 from tests.store.machine.base import COSTS, again, pick
 from tests.store.machine.checks import misread
 from tests.store.machine.door import Terms
@@ -31,6 +31,7 @@ requests = st.fixed_dictionaries(
         "blobs": st.sampled_from(((), (), PICTURES[:1], PICTURES[1:])),
     }
 )
+THUMBNAIL = "f" * 64
 SHORT_S, LONG_S = 7018, 15_033
 UNSTORED = Terms(unstored=True, quiet=True, retain_s=SHORT_S)
 terms = st.sampled_from(
@@ -132,6 +133,21 @@ class Callers(Moves):
 
         self.do(forget, lambda: self.model.forget_told(job), again=again)
         self.records.run(deleted(orphans))
+
+    @precondition(lambda self: any(job.run and job.run.blobs for job in self.model.jobs.values()))
+    @rule(at=pick, again=again)
+    def look_at_a_picture(self, at: int, again: bool) -> None:
+        """Its thumbnail goes with it."""
+        job = self.some([job for job in self.model.jobs.values() if job.run and job.run.blobs], at)
+        assert job.run
+        picture, placing = job.run.blobs[0], self.placing(blobs=(THUMBNAIL,))
+        self.records.upload(placing)
+        self.model.upload(placing)
+        self.do(
+            lambda: self.records.run(keep_thumbnail(job.caller, job.id, picture, THUMBNAIL, placing.job)),
+            lambda: self.model.keep_thumbnail(job, THUMBNAIL, placing.job),
+            again=again,
+        )
 
     def upload_meanwhile(self, orphans: list[str]) -> None:
         placing = self.placing(blobs=orphans)

@@ -162,6 +162,15 @@ class Model:
         for digest in blobs:
             self.uploads.pop((digest, job), None)
 
+    def keep_thumbnail(self, job: Job, thumbnail: str, upload: str) -> bool:
+        """Whether a run holds it with its picture."""
+        self.drop_uploads(upload, (thumbnail,))
+        run = job.run
+        if job.id not in self.jobs or run is None or (run.over and run.kept <= self.now):
+            return False
+        run.blobs = tuple(dict.fromkeys((*run.blobs, thumbnail)))
+        return True
+
     def holds(self) -> dict[str, set[str]]:
         """Who holds each picture now."""
         found: dict[str, set[str]] = {}

@@ -42,7 +42,9 @@ from tests.support.views import QUEUED
 
 NAMES = sorted(functions())
 SETTINGS = Settings()
-PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2)
+PLACING = Placing(
+    "job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2, 3, "q", 1
+)
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
 NOTICE = Notice("msg_1_ended", "job.failed", 1, "job_1", job=QUEUED)
 ERRAND = DueDelivery("anyone example.com job_1:ended:own t", "https://example.com/", (), 0, NOTICE)
@@ -63,7 +65,7 @@ BATCH = Batch(
 TURN = BatchLease(BATCH, "t", frozenset(), 1, 1, 1, 1)
 PROBLEM = LineProblem("empty_file", "m", 1, "p")
 OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
-FILTER = Filter("failed", "m", "batch", since=1, until=2, metadata={"k": "v"})
+FILTER = Filter(["failed"], "s", "m", "batch", since=1, until=2, metadata={"k": "v"})
 KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=3, max_queued=4, retain_s=5)
 
 
@@ -147,6 +149,7 @@ def of_jobs() -> Iterator[ScriptCall]:
     yield jobs.purged("anyone", "job_1")
     yield jobs.asked("anyone", "job_1")
     yield files.deleted(["d"])
+    yield files.keep_thumbnail("anyone", "job_1", "d", "t", "u")
     yield jobs.lane(SETTINGS, "model.m")
 
 

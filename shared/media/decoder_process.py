@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from shared.errors import InternalError
+from shared.media.decoder_protocol import READY
 from shared.telemetry.logs import fields
-from worker.fair_share import MIN_CONCURRENCY
-from worker.media.decoder_protocol import READY
 
-log = logging.getLogger("worker.media")
+log = logging.getLogger("shared.media")
 START_LIMIT_S = 60.0
 # Seconds beyond the limit of processor time after which a child hangs, however busy the machine is.
 HANG_LIMIT_S = 15.0
@@ -62,7 +61,7 @@ class DecoderPool:
     this process does.
     """
 
-    def __init__(self, spec: DecoderSpec, size: int = MIN_CONCURRENCY) -> None:
+    def __init__(self, spec: DecoderSpec, size: int = 2) -> None:
         self._spec, self._size = spec, size
         # Last in, first out, so that light load keeps to one warm process. None is a place without one.
         self._places: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()

@@ -28,6 +28,8 @@ class DecoderProtocol(NamedTuple):
 
 # Format, width and height as announced and as requested, bytes. Width and height, for 3 bytes a pixel.
 PICTURES = DecoderProtocol(Struct("!4sIIIII"), Struct("!II"))
+# Format, width and height as announced, longer side as requested, bytes. Bytes of a JPEG.
+THUMBNAILS = DecoderProtocol(Struct("!4sIIII"), Struct("!I"))
 # Requested rate, bytes. Samples, of 4 bytes each; or none, and the bytes of a reason for the caller.
 SOUNDS = DecoderProtocol(Struct("!II"), Struct("!QI"))
 

@@ -1,6 +1,6 @@
 """The child process that decodes pictures: untrusted bytes in on one socket, RGB pixels out.
 
-Run as `python -m worker.media.decode_picture <limit_s> <memory_mb> <max_pixels>` with a socket as
+Run as `python -m shared.media.decode_picture <limit_s> <memory_mb> <max_pixels>` with a socket as
 standard input, by `picture_decoder`. It holds no secrets, may be killed at any moment, and ends when its
 parent's end of the socket closes. Of the project it imports only its neighbours, so it starts in about a
 tenth of a second."""
@@ -28,7 +28,7 @@ from PIL import (
 from PIL.Image import Resampling
 from PIL.ImageFile import ImageFile
 
-from worker.media.decoder_protocol import PICTURES, Numbers, serve
+from shared.media.decoder_protocol import PICTURES, Decode, DecoderProtocol, Numbers, serve
 
 # Imported here so that Pillow imports no format at the first picture, when memory is limited.
 PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
@@ -45,23 +45,29 @@ MAX_PROFILE = 4 * 2**20
 """Bytes of an unpacked colour profile; printers' profiles exceed one MiB."""
 
 
-def decode(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes) -> Image.Image:
+def decode(
+    kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes, *, draft: bool = False
+) -> Image.Image:
     """Decode bytes whose headers announced `size`, shrink them to `target` and turn them upright.
+
+    A `draft` of a JPEG is decoded at a fraction of its size, for less time and memory and other pixels.
 
     Raises whatever Pillow raises.
     """
-    picture = _read(kind, size, target, data)
+    picture = _read(kind, size, target, data, draft)
     # Damaged metadata must not cost the caller a good picture.
     with suppress(OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error):
         ImageOps.exif_transpose(picture, in_place=True)
     return picture
 
 
-def _read(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes) -> Image.Image:
+def _read(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes, draft: bool) -> Image.Image:
     """Separate from turning, so that the decoder's memory is free by then."""
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
         if image.size != size:
             raise ValueError("the decoder sees another picture than the headers announced")
+        if draft:
+            image.draft(None, target)
         picture = to_rgb(image, target)
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}
@@ -182,12 +188,13 @@ def _pixels(picture: Image.Image) -> Iterator[bytes]:
         yield picture.crop((0, top, picture.width, min(top + rows, picture.height))).tobytes()
 
 
-def main() -> None:
+def run(protocol: DecoderProtocol, answer: Decode) -> None:
+    """Serve requests with the limits that the command line names."""
     limit_s, (memory_mb, max_pixels) = float(sys.argv[1]), map(int, sys.argv[2:])
     Image.MAX_IMAGE_PIXELS = max_pixels
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
-    serve(PICTURES, _answer, limit_s, memory_mb)
+    serve(protocol, answer, limit_s, memory_mb)
 
 
 if __name__ == "__main__":
-    main()
+    run(PICTURES, _answer)

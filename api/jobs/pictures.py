@@ -1,0 +1,126 @@
+"""The pictures that a job asked about: their sizes, and thumbnails of them.
+
+A thumbnail is made when it is first asked for, and kept as a blob for as long as its picture is.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from api.admission.media_check import PictureInfoCache
+from api.dialects.native.questions import StoredPicture
+from api.files import FileWriter
+from api.server.memory_budget import MemoryBudget, Reservation, reserved
+from shared import ids
+from shared.blobs import BlobMissingError, Blobs, digest
+from shared.errors import CallerError, Unavailable
+from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
+from shared.media.decoder_protocol import THUMBNAILS
+from shared.media.pictures import PictureInfo
+from shared.request import Image
+from shared.settings import PictureSettings
+from shared.store.files import keep_thumbnail
+from shared.store.script import AsyncStore
+
+SIDES = (64, 128, 256, 512)
+"""Pixels of a thumbnail's longer side."""
+AT_ONCE = 2
+"""Decoding processes."""
+
+
+class JobPictures:
+    """Reads what callers sent; knows nothing of HTTP."""
+
+    def __init__(
+        self, limits: PictureSettings, store: AsyncStore, blobs: Blobs, infos: PictureInfoCache
+    ) -> None:
+        self._infos = infos
+        self._store = store
+        self._blobs = blobs
+        self._storing = FileWriter(store, blobs)
+        arguments = (limits.decode_limit_s, limits.decode_memory_mb, int(limits.max_megapixels * 1e6))
+        spec = DecoderSpec("shared.media.decode_thumbnail", arguments, limits.decode_limit_s)
+        self._pool = DecoderPool(spec, AT_ONCE)
+        self._memory = MemoryBudget(limits.decode_memory_mb * 2**20)
+        self._making: dict[str, asyncio.Task[bytes]] = {}
+
+    async def aclose(self) -> None:
+        """End the decoding processes, and what waits for them."""
+        await asyncio.gather(*self._making.values(), return_exceptions=True)
+        await asyncio.to_thread(self._pool.close)
+
+    async def facts(self, images: Sequence[Image], reservation: Reservation) -> list[StoredPicture]:
+        """Those that are here and kept. Raises BlobsUnavailable, Unavailable `queue_full`."""
+        stored: list[StoredPicture] = []
+        for place, image in enumerate(images):
+            with suppress(BlobMissingError):
+                sizes = await self._infos.sizes([image.digest] if image.digest else [])
+                for size in sizes.values():
+                    (info,) = await self._infos.infos([image], sizes, reservation)
+                    stored.append(StoredPicture(place, size, info))
+        return stored
+
+    async def only(self, image: Image, reservation: Reservation) -> StoredPicture:
+        """Of one picture. Raises CallerError `result_expired`, and as `facts`."""
+        for picture in await self.facts([image], reservation):
+            return picture
+        raise _gone()
+
+    async def whole(self, image: Image) -> AsyncIterator[bytes]:
+        """A picture as it was sent, in pieces. Raises CallerError `result_expired`, BlobsUnavailable."""
+        try:
+            return await self._blobs.stream(image.digest or "")
+        except BlobMissingError:
+            raise _gone() from None
+
+    async def thumbnail(
+        self, caller: str, job: str, image: Image, picture: StoredPicture, side: int
+    ) -> bytes:
+        """A JPEG with the next of `SIDES`; callers that ask at the same time share its making.
+
+        Raises CallerError (`invalid_image`, `result_expired`), BlobsUnavailable, Unavailable `queue_full`.
+        """
+        side = next(known for known in SIDES if side <= known)
+        name = digest(f"{image.digest} {side}".encode())
+        with suppress(BlobMissingError):
+            return await self._blobs.read_async(name)
+        making = self._making.get(name)
+        if making is None:
+            making = asyncio.create_task(self._make(caller, image, picture, side))
+            self._making[name] = making
+            making.add_done_callback(lambda made: self._made(name, made))
+        data = await asyncio.shield(making)
+        # A service that can keep nothing more can still show it.
+        with suppress(Unavailable):
+            await self._keep(caller, job, image, name, data)
+        return data
+
+    def _made(self, name: str, made: "asyncio.Task[bytes]") -> None:
+        del self._making[name]
+        # Its error may be nobody's by now: those who waited for it may have left.
+        made.cancelled() or made.exception()
+
+    async def _make(self, caller: str, image: Image, picture: StoredPicture, side: int) -> bytes:
+        info = picture.info
+        async with reserved(self._memory, caller, info.memory + picture.size):
+            try:
+                data = await self._blobs.read_async(image.digest or "")
+                return await asyncio.to_thread(self._decode, info, side, data)
+            except BlobMissingError:
+                raise _gone() from None
+            except UndecodableError as error:
+                raise CallerError("invalid_image", f"The picture could not be decoded: {error}.") from None
+
+    def _decode(self, info: PictureInfo, side: int, data: bytes) -> bytes:
+        head = THUMBNAILS.request.pack(info.format.encode(), info.width, info.height, side, len(data))
+        _, thumbnail = self._pool.decode(head, data, THUMBNAILS.reply, lambda count: count)
+        return bytes(thumbnail)
+
+    async def _keep(self, caller: str, job: str, image: Image, name: str, data: bytes) -> None:
+        upload = ids.token()
+        await self._storing.write(upload, {name: data})
+        await self._store.run(keep_thumbnail(caller, job, image.digest or "", name, upload))
+
+
+def _gone() -> CallerError:
+    return CallerError("result_expired", "The pictures of this job are no longer kept.")

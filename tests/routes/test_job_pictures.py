@@ -1,0 +1,138 @@
+"""Pictures of a job as they were sent, and thumbnails that are kept no longer than they are."""
+
+import asyncio
+import io
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.circle_questions import data_uri
+from tests.support.keys import KEYED, code_of, customer
+from tests.support.pictures import picture, png
+from tests.support.uploads import blobs
+
+PHOTO = picture("JPEG", (900, 300))
+
+
+async def asked(client: httpx.AsyncClient, data: bytes = PHOTO, **more: Any) -> str:
+    """Where the picture of a new job is."""
+    body = {"model": "sightline/tiny", "input": {"prompt": "What?", "image": data_uri(data)}}
+    reply = await client.post("/v1/jobs", json=body | more)
+    assert reply.status_code == 202, reply.text
+    return f"{reply.json()['urls']['self']}/pictures/0"
+
+
+def seen(reply: httpx.Response) -> Image.Image:
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["content-type"] == "image/jpeg"
+    return Image.open(io.BytesIO(reply.content))
+
+
+async def test_a_picture_is_read_as_it_was_sent(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        reply = await client.get(await asked(client))
+
+    assert (reply.content, reply.headers["content-type"]) == (PHOTO, "image/jpeg")
+    assert reply.headers["cache-control"] == "private, max-age=3600, immutable"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(("side", "size"), [(1, (64, 21)), (96, (128, 43)), (9999, (512, 171))])
+async def test_a_thumbnail_has_the_next_known_size(stage: Stage, side: int, size: tuple[int, int]) -> None:
+    async with client_of(stage.app) as client:
+        reply = await client.get(await asked(client), params={"side": side})
+    assert seen(reply).size == size
+
+
+async def test_a_thumbnail_is_upright_opaque_and_says_nothing_of_its_camera(stage: Stage) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Camera"
+    async with client_of(stage.app) as client:
+        photo = await asked(client, picture("JPEG", (40, 20), exif=exif))
+        turned = seen(await client.get(photo, params={"side": 64}))
+        drawing = await asked(client, picture("PNG", (4, 4), "RGBA"))
+        clear = seen(await client.get(drawing, params={"side": 64}))
+
+    assert (turned.size, len(turned.getexif())) == ((20, 40), 0)
+    assert (clear.size, clear.mode) == ((4, 4), "RGB"), "no larger than the picture"
+
+
+async def test_many_who_ask_at_once_share_one_thumbnail(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        url = await asked(client)
+        before = len(blobs(stage.hand))
+        replies = await asyncio.gather(*(client.get(url, params={"side": 64}) for _ in range(8)))
+        again = await client.get(url, params={"side": 50})
+
+    assert len({reply.content for reply in [*replies, again]}) == 1
+    assert len(blobs(stage.hand)) == before + 1
+
+
+async def test_thumbnails_go_with_their_job(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        url = await asked(client)
+        for side in (64, 256):
+            await client.get(url, params={"side": side})
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        assert (await client.get(url, params={"side": 128})).status_code == 200
+        assert len(blobs(stage.hand)) == 4
+        await client.delete(url.removesuffix("/pictures/0"))
+        gone = await client.get(url, params={"side": 64})
+
+    assert blobs(stage.hand) == []
+    assert (gone.status_code, code_of(gone)) == (404, "job_not_found")
+
+
+async def test_a_damaged_picture_has_no_thumbnail(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        # Its headers are right, so that only a decoder finds out.
+        url = await asked(client, png((8, 8), b"\x09" * 200))
+        reply = await client.get(url, params={"side": 64})
+    assert (reply.status_code, code_of(reply)) == (400, "invalid_image")
+
+
+async def test_a_picture_that_is_no_longer_there_is_gone(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        url = await asked(client)
+        for file in blobs(stage.hand):
+            file.unlink()
+        codes = [code_of(await client.get(url + query)) for query in ("", "?side=64")]
+        request = await client.get(url.replace("/pictures/0", "/request"))
+
+    assert codes == ["result_expired"] * 2
+    assert request.json()["pictures"] == []
+
+
+@pytest.mark.parametrize("place", ["1", "-1", "x", "9999", "%30%30%30%30"])
+async def test_a_job_has_no_other_pictures(stage: Stage, place: str) -> None:
+    async with client_of(stage.app) as client:
+        url = (await asked(client)).removesuffix("0")
+        reply = await client.get(url + place)
+    assert (reply.status_code, code_of(reply)) == (404, "file_not_found")
+
+
+async def test_pictures_that_are_fetched_or_not_stored_are_not_shown(stage: Stage) -> None:
+    body = {"model": "sightline/tiny", "input": {"prompt": "What?", "image": "https://example.org/a.png"}}
+    async with client_of(stage.app) as client:
+        fetched = (await client.post("/v1/jobs", json=body)).json()["urls"]["self"]
+        codes = [
+            code_of(await client.get(f"{fetched}/pictures/0")),
+            code_of(await client.get(await asked(client, store=False))),
+        ]
+    assert codes == ["file_not_found", "job_not_found"]
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
+async def test_a_picture_is_shown_to_its_caller_s_keys_that_may_read(stage: Stage) -> None:
+    async with await customer(stage.app, "one") as one:
+        url = await asked(one)
+        assert (await one.get(url, params={"side": 64})).status_code == 200
+    codes = []
+    for caller, scopes in (("one", ["submit"]), ("other", ["submit", "read"])):
+        async with await customer(stage.app, caller, scopes=scopes) as client:
+            codes.append(code_of(await client.get(url, params={"side": 64})))
+    assert codes == ["insufficient_scope", "job_not_found"]

@@ -1,0 +1,112 @@
+"""What a job asked is read back as it could be asked again, by its own caller alone."""
+
+from typing import Any
+
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.circle_questions import data_uri
+from tests.support.keys import KEYED, code_of, customer
+from tests.support.pictures import picture
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "clock", "description": "Tells the time", "parameters": {"type": "object"}},
+}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+TURNS = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "What time is it?"},
+    {"role": "assistant", "content": [], "tool_calls": [CALL]},
+    {"role": "tool", "content": "Noon", "tool_call_id": "call_1"},
+]
+PARAMETERS: dict[str, Any] = {
+    "max_new_tokens": 5,
+    "temperature": 0.5,
+    "seed": 7,
+    "stop": ["END"],
+    "logit_bias": {"5": -1.0},
+    "logprobs": True,
+    "top_logprobs": 2,
+    "chat_template_kwargs": {"thinking": False},
+}
+WHOLE: dict[str, Any] = {
+    "messages": TURNS,
+    "parameters": PARAMETERS,
+    "tools": [TOOL],
+    "parallel_tool_calls": False,
+    "metadata": {"shop": "7"},
+    "priority": "batch",
+}
+NAMED = {"type": "function", "function": {"name": "clock"}}
+BODIES: list[dict[str, Any]] = [
+    WHOLE,
+    {"messages": TURNS[1:2], "tools": [TOOL], "tool_choice": NAMED},
+    {"messages": TURNS[1:2], "parameters": {"structured_outputs": {"choice": ["noon", "night"]}}},
+    {"messages": TURNS[1:2], "parameters": {"structured_outputs": {"regex": "[a-z]+"}}},
+    {"messages": TURNS[1:2], "parameters": {"structured_outputs": {"json": {"type": "object"}}}},
+    {
+        "messages": [*TURNS[1:2], {"role": "assistant", "content": "It is"}],
+        "continue_final_message": True,
+    },
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+async def test_what_a_job_asked_can_be_asked_again(stage: Stage, body: dict[str, Any]) -> None:
+    async with client_of(stage.app) as client:
+        job = (await client.post("/v1/jobs", json=body | {"model": "sightline/tiny"})).json()
+        asked = (await client.get(f"/v1/jobs/{job['id']}/request")).json()
+        again = {name: value for name, value in asked.items() if name not in ("object", "id", "pictures")}
+        repeat = await client.post("/v1/jobs", json=again)
+
+    assert (asked["object"], asked["id"], asked["pictures"]) == ("job.request", job["id"], [])
+    assert repeat.status_code == 202, repeat.text
+    if "temperature" in body.get("parameters", {}):
+        assert asked["parameters"] == PARAMETERS
+    assert repeat.headers["x-cache"] == "COALESCED", "it is the same question"
+
+
+async def test_pictures_are_told_by_their_places_and_sizes(stage: Stage) -> None:
+    data = picture(size=(30, 20))
+    parts = [
+        {"type": "text", "text": "Left or right?"},
+        {"type": "image", "image": data_uri(data)},
+        {"type": "image", "image": "https://example.org/a.png"},
+    ]
+    body = {"model": "sightline/tiny", "messages": [{"role": "user", "content": parts}]}
+    async with client_of(stage.app) as client:
+        job = (await client.post("/v1/jobs", json=body)).json()
+        asked = (await client.get(f"/v1/jobs/{job['id']}/request")).json()
+
+    assert job["question"] == {"text": "Left or right?", "pictures": 2}
+    assert asked["messages"][0]["content"] == [
+        parts[0],
+        {"type": "image", "n": 0},
+        {"type": "image", "n": 1, "url": "https://example.org/a.png"},
+    ]
+    assert asked["pictures"] == [{"n": 0, "bytes": len(data), "width": 30, "height": 20, "format": "PNG"}]
+
+
+async def test_nothing_is_read_of_a_job_that_is_not_stored(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        body = {"model": "sightline/tiny", "input": {"prompt": "What?"}, "store": False}
+        job = (await client.post("/v1/jobs", json=body)).json()
+        reply = await client.get(f"/v1/jobs/{job['id']}/request")
+
+    assert "question" not in job
+    assert (reply.status_code, code_of(reply)) == (404, "job_not_found")
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
+async def test_a_question_is_read_by_its_caller_s_keys_that_may_read(stage: Stage) -> None:
+    body = {"model": "sightline/tiny", "input": {"prompt": "What?"}}
+    codes = []
+    async with await customer(stage.app, "one") as one:
+        url = (await one.post("/v1/jobs", json=body)).json()["urls"]["self"] + "/request"
+        assert (await one.get(url)).json()["messages"] == [{"role": "user", "content": "What?"}]
+    for caller, scopes in (("one", ["submit"]), ("other", ["submit", "read"]), ("ops", ["admin"])):
+        async with await customer(stage.app, caller, scopes=scopes) as client:
+            codes.append(code_of(await client.get(url)))
+    assert codes == ["insufficient_scope", "job_not_found", "insufficient_scope"]

@@ -1,0 +1,132 @@
+"""The beginning of a question and of its answer: what a list shows, and is searched by."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shared.job import JobView, Question
+from shared.result import Candidate, Choice, TokenLogprob
+from shared.store import jobs
+from tests.support.store import BROKEN, Records, answer
+
+
+def ask(records: Records, question: str = "What is this?", *, hashed: str = "", **terms: Any) -> str:
+    records.wait(1)
+    placing = replace(records.placing(hashed), question=question, pictures=2)
+    view = records.post(placing, **terms).view
+    assert view is not None
+    return view.id
+
+
+def searched(records: Records, search: str, caller: str = "anyone") -> list[str]:
+    page = records.listed(limit=100, caller=caller, search=search)
+    assert page is not None
+    return [view.id for view in page.views]
+
+
+def beginning(records: Records, text: str) -> str | None:
+    records.submit()
+    records.settle(records.claim(), answer(text))
+    view = listed(records)
+    assert view.result is None
+    return view.answer
+
+
+def listed(records: Records) -> JobView:
+    """The newest job, without its result."""
+    page = records.run(jobs.jobs(records.settings, "anyone", after=None, limit=1, results=False))
+    assert page is not None
+    return page.views[0]
+
+
+def test_a_job_shows_its_question_as_long_as_that_is_kept(records: Records) -> None:
+    first, joined = ask(records, hashed="same"), ask(records, hashed="same")
+    run = records.claim()
+    records.settle(run)
+    for job in (first, joined):
+        assert records.view(job).question == Question("What is this?", 2)
+    records.client.delete(f"sl4:{run.id}")
+    assert records.view(first).question is None
+
+
+def test_nothing_of_a_question_is_kept_that_is_not_to_be_stored(records: Records) -> None:
+    job = ask(records, stored=False)
+    assert records.view(job).question is None
+    assert "What is this" not in str(records.dump())
+
+
+def test_a_question_is_shown_while_its_pictures_are_fetched(records: Records) -> None:
+    job = ask(records, pending_terms="{}")
+    assert records.view(job).question == Question("What is this?", 2)
+    claim = records.claim_pending()
+    records.admit_placing(claim, replace(records.placing(job=job), question="What is this?", pictures=2))
+    assert records.view(job).question == Question("What is this?", 2)
+    assert records.client.hget(f"sl4:{job}", "r").count("question") == 0, "its run has it"
+
+
+def test_a_question_whose_pictures_were_not_there_goes_with_its_request(records: Records) -> None:
+    job = ask(records, pending_terms="{}")
+    records.fail_intake(records.claim_pending(), BROKEN)
+    assert records.view(job).question is None
+    assert "What is this" not in str(records.client.hgetall(f"sl4:{job}"))
+
+
+@pytest.mark.parametrize(
+    ("question", "search"),
+    [
+        ("Where is the Red Square?", "red square"),
+        ("Ist das ein Ärmel?", "ÄRMEL"),
+        ("Ist das ein Ärmel?", "ärmel"),
+        ('Is it "red"/blue\\green?', '"red"/blue'),
+        ("Is it red?\x01", "red?"),
+        ("100% [a-z]+", "% [A-Z]+"),
+    ],
+)
+def test_jobs_are_found_by_words_of_their_question(records: Records, question: str, search: str) -> None:
+    job = ask(records, question)
+    ask(records, "Something else")
+    assert searched(records, search) == [job]
+    assert searched(records, search, caller="somebody") == []
+
+
+def test_jobs_are_found_by_the_beginning_of_their_id(records: Records) -> None:
+    job = ask(records)
+    ask(records)
+    assert searched(records, job) == searched(records, job.removeprefix("job_")) == [job]
+    assert searched(records, job[5:]) == [], "not by what stands within"
+
+
+def test_a_search_sees_no_other_field_of_a_record(records: Records) -> None:
+    ask(records, metadata={"question": "colour"})
+    assert (
+        searched(records, "colour") == searched(records, '","metadata') == searched(records, "normal") == []
+    )
+
+
+def test_several_statuses_are_shown_at_once(records: Records) -> None:
+    failed, running, queued = (ask(records) for _ in range(3))
+    records.settle(records.claim(), BROKEN)
+    records.claim()
+    page = records.listed(statuses=("failed", "queued"))
+    assert page is not None
+    assert [view.id for view in page.views] == [queued, failed]
+    assert running not in [view.id for view in page.views]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Red.", 'A "red"\n square \\', "ä" * 199 + "b", "é" * 5000, "🟥" * 5000]
+)
+def test_a_list_without_results_shows_where_each_answer_begins(records: Records, text: str) -> None:
+    assert beginning(records, text) == text[:200]
+
+
+def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Records) -> None:
+    logprobs = (TokenLogprob(0, Candidate("Red.", -1), ()),)
+    long = answer("Red.").model_copy(
+        update={"choices": (Choice(text="Red.", finish_reason="stop", logprobs=logprobs),)}
+    )
+    job = records.submit()
+    records.settle(records.claim(), long)
+    records.client.hset(f"sl4:{job.run_id}", "result", "unread")
+    assert listed(records).answer == "Red."
