@@ -14,12 +14,14 @@ from shared.errors import CallerError, ServiceError
 from shared.fleet import Fleet
 from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page
 from shared.media import pictures
+from shared.metrics.series import Sample
 from shared.models import Model
 from shared.request import Image, Request
 from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store import webhook_deliveries
 from shared.store.headroom import takes_writes
+from shared.store.metrics import series
 from shared.store.script import AsyncStore
 from shared.store.workers import fleet as fleet_of
 
@@ -142,6 +144,10 @@ class Jobs:
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
         """What waits and which workers there are, model by model."""
         return await self._store.run(fleet_of(self._settings, [model.lane for model in models]))
+
+    async def series(self) -> tuple[int, Sequence[Sample]]:
+        """The store's time in Unix ms, and samples of the last minutes."""
+        return await self._store.run(series())
 
     async def purge(self, caller: str, job_id: str) -> None:
         """Raises CallerError `job_not_found`."""

@@ -24,6 +24,7 @@ from api.openapi.responses import EXAMPLES, HEADERS, REF, Family, refusals
 from api.server.errors import family_of
 from shared.file import Purpose
 from shared.job import Priority, Status
+from shared.metrics.series import LONGEST_MIN
 
 UNNAMED = (HuggingFaceError, OpenAIError, Problem, StreamError, Readiness, LineBody, GenerationEnd)
 """Described, although no signature names them: errors, the line of a batch, what two answers share."""
@@ -50,6 +51,7 @@ def _limit(means: str, default: int = 20) -> Parameter:
 
 
 WAIT = _query("wait", "Seconds to wait for the end; more than 60 is 60.", "integer", minimum=0, default=0)
+MINUTES = _query("minutes", "How many; more than 15 is 15.", "integer", minimum=1, default=LONGEST_MIN)
 SIDE = _query("side", "Pixels of the longer side, rounded up to 64, 128, 256 or 512.", "integer", minimum=0)
 _MOMENT = {
     "anyOf": [

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from api.admission.headers import page_limit
+from api.admission.headers import integer, page_limit
 from api.auth.audit_log import operator_of
 from api.context import context_of
 from api.dialects.fields import to_page
@@ -31,14 +31,16 @@ from api.dialects.native.admin import (
     to_new_key,
 )
 from api.dialects.native.models import Fleet, Model, to_model, to_model_fleet
+from api.dialects.native.series import SeriesAnswer, to_series
 from api.openapi import examples
-from api.openapi.document import ADMIN_ACTION_PAGE, describe
+from api.openapi.document import ADMIN_ACTION_PAGE, MINUTES, describe
 from api.openapi.responses import answer, body_example, refusals
 from api.routes.health import store_memory
 from api.routes.models import MODEL_ANSWER
 from api.server.route import Json, ServiceRoute, json_body
 from shared import api_keys, ids, models
 from shared.errors import CallerError
+from shared.metrics.series import LONGEST_MIN
 from shared.store.audit import forget
 
 KeyCall = Annotated[
@@ -85,6 +87,21 @@ async def fleet(http: Request) -> Json[Fleet]:
     rows = context.models.rows
     fleets = zip(rows, await context.jobs.fleet(rows), strict=True)
     return Json({"models": [to_model_fleet(row.id, state) for row, state in fleets]})
+
+
+@fleet_router.get(
+    "/v1/admin/series",
+    summary="The last minutes of every model, in steps of ten seconds.",
+    responses=refusals("OpenAIError", 400) | {200: answer("The moments, the oldest first.")},
+    openapi_extra=describe(MINUTES),
+)
+async def model_series(http: Request) -> Json[SeriesAnswer]:
+    context = context_of(http)
+    minutes = integer(
+        "minutes", http.query_params.get("minutes", str(LONGEST_MIN)), largest=LONGEST_MIN, least=1
+    )
+    now_ms, samples = await context.jobs.series()
+    return Json(to_series(samples, context.models.rows, now_ms, minutes))
 
 
 @fleet_router.get(

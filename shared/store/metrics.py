@@ -1,20 +1,30 @@
-"""Sums of what all processes count, in one record of bounded size; the ends of jobs, for the log."""
+"""Sums of what all processes count, in one record of bounded size, and samples of them for charts; the ends
+of jobs, for the log.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, Field, Json
+from pydantic_core import from_json, to_json
 
+from shared.metrics.series import LONGEST_MIN, STEP_S, Sample
 from shared.result import Usage
+from shared.settings import Settings
 from shared.store import views
+from shared.store.constants import constants
 from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
 
 COUNT, COUNTS, ENDED = Script("count"), Script("counts"), Script("ended")
+SAMPLE, SERIES = Script("sample"), Script("series")
 MOST = 20_000
 """Series that are kept at most; each model and route has some hundreds."""
 REMEMBERED_S = 3600
 """A process that was silent for this long does not repeat its news."""
 AT_ONCE = 500
+MOST_SAMPLED = 100
+"""Models and lanes of one sample at most, two hundred bytes each."""
 READING_S = 60
 """Reports of ended jobs are written for this long after they were last read."""
 
@@ -28,6 +38,25 @@ def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> Scrip
 def counts() -> ScriptCall[Mapping[str, float]]:
     """All sums by the series' names."""
     return ScriptCall(COUNTS, {}, lambda reply: {k: float(v) for k, v in views.pairs(reply).items()})
+
+
+def sample(settings: Settings, counts: Mapping[str, Sequence[float]]) -> ScriptCall[None]:
+    """Keep how every line stands now, and the `counters` of models, for as long as charts show them."""
+    chosen = dict(list(counts.items())[:MOST_SAMPLED])
+    longest_s = LONGEST_MIN * 60
+    arguments = {"most": MOST_SAMPLED, "keep": longest_s // STEP_S + 1, "life_s": longest_s}
+    text = to_json(chosen).decode()
+    return ScriptCall(SAMPLE, arguments, lambda _: None, text, constants=constants(settings))
+
+
+def series() -> ScriptCall[tuple[int, list[Sample]]]:
+    """The store's time in Unix ms, and the samples, the oldest first."""
+
+    def parse(reply: list[Any]) -> tuple[int, list[Sample]]:
+        now_ms, rows = reply
+        return now_ms, [Sample(**from_json(row)) for row in rows]
+
+    return ScriptCall(SERIES, {}, parse)
 
 
 async def round_trip_s(store: AsyncStore) -> float:

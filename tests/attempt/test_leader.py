@@ -8,12 +8,14 @@ import pytest
 from shared.settings import QueueSettings
 from shared.store.keys import PREFIX
 from shared.store.maintenance import lead
+from shared.store.metrics import series
 from shared.store.nudges import MOST
 from tests.support.attempt_harness import MODEL, Workbench, workbench
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from worker.maintenance.collect import BlobCollector
 from worker.maintenance.leader import MaintenanceLeader
+from worker.maintenance.passes import Sampler
 
 SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
 
@@ -139,3 +141,11 @@ def test_an_outage_of_the_record_store_does_not_flood_the_log(
             maintenance.run_once()
     told = [record.message for record in caplog.records if "(rescued) waits" in record.message]
     assert told == ["maintenance (rescued) waits: The record store takes no writes now; try again."]
+
+
+def test_the_leader_samples_every_model_once_in_a_step(desk: Workbench) -> None:
+    desk.ask("x")
+    sampler = Sampler(desk.settings, desk.store)
+    assert sum(sampler.sample() for _ in range(50)) in (1, 2), "a step may end meanwhile"
+    _, samples = desk.store.run(series())
+    assert [one.lanes[MODEL.lane] for one in samples] == [[1, 0, 0]] * len(samples)

@@ -18,6 +18,7 @@ from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
 from shared.job import EVERYTHING, CacheWord, Event, Filter, JobRequest, JobView, Page
+from shared.metrics.series import Sample
 from shared.models import Model
 from shared.request import Request
 from shared.result import Choice, JobError, Result, Usage
@@ -191,6 +192,9 @@ class Desk(Submission, Jobs, Waiting):
         if self.refusal is not None:
             raise self.refusal
         return True
+
+    async def series(self) -> tuple[int, Sequence[Sample]]:
+        return CREATED_MS, []
 
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
         if self.refusal is not None:

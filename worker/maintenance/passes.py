@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable
 
 from shared.blobs import Blobs
+from shared.metrics.series import STEP_S, counters
 from shared.settings import Settings
 from shared.store.audit import audit, scan
 from shared.store.claims import rescue
 from shared.store.headroom import fold
 from shared.store.maintenance import AT_ONCE, backlog, due, expire, finish
 from shared.store.metrics import AT_ONCE as REPORTS_AT_ONCE
-from shared.store.metrics import JobEnd, job_ends
+from shared.store.metrics import JobEnd, counts, job_ends, sample
 from shared.store.models import open_jobs, registrations, sweep
 from shared.store.nudges import Nudger
 from shared.store.script import Store
@@ -164,6 +165,24 @@ def send_missing(store: Store, nudger: Nudger) -> int:
             nudger.send(lane, count)
             sent += count
     return sent
+
+
+class Sampler:
+    """Keeps a sample of every model for the charts of the last minutes, once in each step of the clock."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._step = 0
+
+    def sample(self) -> int:
+        """Whether it was time."""
+        step = int(time.time() // STEP_S)
+        if step == self._step:
+            return 0
+        self._step = step
+        self._store.run(sample(self._settings, counters(self._store.run(counts()))))
+        return 1
 
 
 def log_ends(store: Store) -> int:

@@ -1,4 +1,5 @@
--- The ends of jobs, for a courier's log: ended list of JSON rows, written while somebody reads them (`reading`).
+-- The ends of jobs, for a courier's log: ended list of JSON rows, written while somebody reads them (`reading`). Samples of the
+-- last minutes, for charts: series list of JSON objects, written by the leader of the maintenance.
 
 -- At most so many reports wait for a reader, and for at most so long.
 local MOST_REPORTS, REPORTS_S = 20000, 3600
@@ -58,4 +59,24 @@ transition('ended', { 'allow-oom' }, function()
   local rows = call('LPOP', P .. 'ended', a.limit)
   call('SET', P .. 'reading', 1, 'PX', a.reading_ms)
   return rows or {}
+end)
+
+-- Samples what waits, what runs and who is ready, lane by lane, `most` lanes, beside a text with counts as JSON; the newest `keep`
+-- samples stay for life_s.
+transition('sample', { 'allow-oom' }, function()
+  local lanes = {}
+  for at, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
+    local lane = at <= a.most and Lanes.of(name)
+    if lane then
+      lanes[name] = { Queue.waiting(lane), Lanes.running(lane), Lanes.ready(lane) }
+    end
+  end
+  call('RPUSH', P .. 'series', string.format('{"at_ms":%.0f,"lanes":%s,"counts":%s}', now, cjson.encode(lanes), text))
+  call('LTRIM', P .. 'series', -a.keep, -1)
+  call('EXPIRE', P .. 'series', a.life_s)
+end)
+
+-- Reads {the time, the samples, the oldest first}.
+transition('series', { 'no-writes' }, function()
+  return { now, call('LRANGE', P .. 'series', 0, -1) }
 end)

@@ -126,6 +126,8 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield headroom.fold()
     yield metrics.count("process", 1, [("series", 1.0)])
     yield metrics.counts()
+    yield metrics.sample(SETTINGS, {"m": [1.0]})
+    yield metrics.series()
     yield maintenance.due()
     yield metrics.job_ends()
     yield maintenance.expire(SETTINGS)

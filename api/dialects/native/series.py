@@ -1,0 +1,52 @@
+"""GET /v1/admin/series: the last minutes of each model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from typing_extensions import TypedDict
+
+from shared.metrics.series import STEP_S, Sample, moments
+from shared.models import Model
+
+LATE_S = 2
+"""A sample is there so long after its step began, at the latest."""
+
+
+class ModelSeries(TypedDict):
+    """What waited, ran and worked at each moment; the rest is over the step before it. All of runs.
+
+    Null where it is not known.
+    """
+
+    waiting: list[int | None]
+    running: list[int | None]
+    workers: list[int | None]
+    tokens_per_s: list[float | None]
+    wait_p95_s: list[float | None]
+    succeeded: list[int | None]
+    failed: list[int | None]
+
+
+# `from` is no name that a class can have.
+SeriesAnswer = TypedDict("SeriesAnswer", {"step_s": int, "from": int, "models": dict[str, ModelSeries]})
+
+
+def to_series(samples: Iterable[Sample], models: Sequence[Model], now_ms: int, minutes: int) -> SeriesAnswer:
+    """The oldest first; `from` is the first moment's time in Unix seconds."""
+    last = (now_ms - LATE_S * 1000) // (STEP_S * 1000)
+    steps = range(last - minutes * 60 // STEP_S + 1, last + 1)
+    by_step = {sample.at_ms // (STEP_S * 1000): sample for sample in samples}
+    rows = {model.id: _series(by_step, model, steps) for model in models}
+    return {"step_s": STEP_S, "from": steps[0] * STEP_S, "models": rows}
+
+
+def _series(samples: Mapping[int, Sample], model: Model, steps: Sequence[int]) -> ModelSeries:
+    row = moments(samples, model.id, model.lane, steps)
+    return {
+        "waiting": [moment.waiting for moment in row],
+        "running": [moment.running for moment in row],
+        "workers": [moment.workers for moment in row],
+        "tokens_per_s": [moment.tokens_per_s for moment in row],
+        "wait_p95_s": [moment.wait_p95_s for moment in row],
+        "succeeded": [moment.succeeded for moment in row],
+        "failed": [moment.failed for moment in row],
+    }
