@@ -39,7 +39,7 @@ async function open(id) {
   close();
   const stop = new AbortController();
   const { tab } = state.drawer;
-  const mine = (state.drawer = { id, wanted: id, tab, job: null, heard: [], streamed: new StreamedText(), request: null, pictures: [], line: "", error: "", rereading: 0, stop });
+  const mine = (state.drawer = { id, wanted: id, tab, job: null, heard: [], streamed: new StreamedText(), request: null, pictures: {}, line: "", error: "", rereading: 0, stop });
   changed();
   read_request(mine);
   try {
@@ -73,8 +73,10 @@ async function read_request(mine) {
     const { data } = await call(`v1/jobs/${mine.id}/request`, { signal });
     mine.request = data;
     changed();
-    mine.pictures = await Promise.all(data.pictures.map((it) => picture(`v1/jobs/${mine.id}/pictures/${it.n}`, signal).catch(() => null)));
-    changed();
+    for (const { n } of data.pictures) {
+      mine.pictures[n] = await picture(`v1/jobs/${mine.id}/pictures/${n}`, signal);
+      changed();
+    }
   } catch {
     // It is not kept, or not for this key: the rest says enough.
   }
@@ -158,8 +160,9 @@ const PANELS = { overview, webhook, program, json };
 
 function overview(job) {
   const { request, pictures } = state.drawer;
+  const shots = Object.entries(pictures).map(([n, src]) => make("img", { src, alt: `Picture ${Number(n) + 1}`, "data-key": n }));
   return [
-    pictures.some(Boolean) && make("div", { class: "shots" }, pictures.filter(Boolean).map((src, at) => make("img", { src, alt: `Picture ${at + 1}` }))),
+    shots.length > 0 && make("div", { class: "shots" }, shots),
     earlier(request),
     make("p", { class: "asked", dir: "auto" }, question_of(request) ?? job.question?.text ?? ""),
     answers(job),
@@ -170,6 +173,7 @@ function overview(job) {
 }
 
 const text_of = ({ content }) => (typeof content === "string" ? content : content.filter(({ type }) => type === "text").map(({ text }) => text).join("\n"));
+const images_of = ({ content }) => (typeof content === "string" ? [] : content.filter(({ type }) => type === "image"));
 const question_of = (request) => request && text_of(request.messages.at(-1));
 
 function earlier(request) {
@@ -236,7 +240,7 @@ function asked_of(job, request) {
   const messages = request.messages.map(({ role, content }) => ({
     role,
     text: text_of({ content }),
-    parts: typeof content === "string" ? [] : content.filter(({ type }) => type === "image").map(({ n, url }) => ({ picture: n, url })),
+    parts: images_of({ content }).map(({ n, url }) => ({ picture: n, url })),
   }));
   return { model: job.model, priority: job.priority, fresh: false, parameters: request.parameters ?? {}, messages, job: job.id };
 }
@@ -267,7 +271,7 @@ async function act(method, path, words) {
 function edit() {
   const { job, request, pictures } = state.drawer;
   const { priority, model } = job;
-  const former = pictures.map((uri, at) => ({ name: `picture ${at + 1}`, ready: Promise.resolve(uri ?? request.pictures[at].url) })).filter((_, at) => pictures[at]);
+  const former = images_of(request.messages.at(-1)).map(({ n, url }) => ({ name: url ?? `picture ${n + 1}`, url, ready: Promise.resolve(pictures[n] ?? url) }));
   load({ question: question_of(request), pictures: former, model, priority, fresh: false, parameters: request.parameters ?? {} });
 }
 

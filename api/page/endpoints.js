@@ -9,9 +9,16 @@ import { changed, paints, state } from "./store.js";
 import { ago } from "./words.js";
 import { call } from "./wire.js";
 
-const EVENTS = ["job.*", "job.succeeded", "job.failed", "job.cancelled", "job.running", "batch.*"];
+const ENDS = ["job.succeeded", "job.failed", "job.cancelled", "batch.*"];
+const EVENTS = ["job.running", ...ENDS];
 
 export const list = new Resource("endpoints", () => "v1/webhooks", (data) => (state.endpoints.list = data?.data ?? null), { every_ms: 5000 });
+
+export const deliveries = new Resource(
+  "deliveries",
+  () => state.endpoints.opened && `v1/webhooks/${state.endpoints.opened}/deliveries`,
+  (data) => (state.endpoints.deliveries = data?.data ?? null),
+);
 
 export function set_up() {
   $("endpoints").addEventListener("submit", (event) => (event.preventDefault(), create(event.target)));
@@ -36,13 +43,8 @@ async function attempt(work) {
     state.endpoints.note = error.message;
   }
   list.due = 0;
-  await list.refresh();
+  await Promise.all([list.refresh(), deliveries.refresh()]);
   changed();
-}
-
-async function read_deliveries(id) {
-  const { data } = await call(`v1/webhooks/${id}/deliveries`);
-  if (state.endpoints.opened === id) state.endpoints.deliveries = data.data;
 }
 
 function paint() {
@@ -59,7 +61,7 @@ function paint() {
 }
 
 function form() {
-  const events = EVENTS.map((name) => make("label", { class: "switch" }, make("input", { type: "checkbox", name, checked: ["job.*", "batch.*"].includes(name) }), name));
+  const events = EVENTS.map((name) => make("label", { class: "switch" }, make("input", { type: "checkbox", name, checked: ENDS.includes(name) }), name));
   return make("form", { class: "card form", "data-key": "form", "aria-label": "New webhook" },
     make("label", { class: "field" }, "URL", make("input", { name: "url", type: "url", required: true, placeholder: "https://shop.example/hook", autocomplete: "off" })),
     make("label", { class: "field" }, "Description", make("input", { name: "description", maxlength: 200, placeholder: "The shop", autocomplete: "off" })),
@@ -69,7 +71,7 @@ function form() {
 
 function card(endpoint) {
   const { id, url, description, events, enabled, disabled_reason, disabled_at } = endpoint;
-  const { opened, deliveries } = state.endpoints;
+  const { opened, deliveries: known } = state.endpoints;
   const why = disabled_reason === "gone" ? "Off: it answered 410" : "Off";
   return make("article", { class: "card endpoint", "data-key": id },
     make("header", {},
@@ -81,7 +83,7 @@ function card(endpoint) {
       button("test-endpoint", { "data-id": id }, "Send a test"),
       button("turn-endpoint", { "data-id": id, "data-enabled": String(!enabled) }, enabled ? "Turn off" : "Turn on"),
       button("delete-endpoint", { class: "quiet small danger", "data-id": id, "data-url": url }, "Delete")),
-    opened === id && (deliveries?.length ? make("ul", { class: "rows-list" }, deliveries.map((it) => sent(id, it))) : make("p", { class: "muted" }, deliveries ? "No delivery yet." : "Reading…")));
+    opened === id && (known?.length ? make("ul", { class: "rows-list" }, known.map((it) => sent(id, it))) : make("p", { class: "muted" }, known ? "No delivery yet." : "Reading…")));
 }
 
 function sent(id, it) {
@@ -92,10 +94,9 @@ function sent(id, it) {
 
 action("endpoint-form", () => ((state.endpoints.form_open = !state.endpoints.form_open), changed()));
 action("forget-secret", () => ((state.endpoints.secret = null), changed()));
-action("deliveries", ({ dataset: { id } }) => attempt(async () => {
-  const opened = state.endpoints.opened === id ? null : id;
-  Object.assign(state.endpoints, { opened, deliveries: null });
-  if (opened) await read_deliveries(opened);
+action("deliveries", ({ dataset: { id } }) => attempt(() => {
+  state.endpoints.opened = state.endpoints.opened === id ? null : id;
+  deliveries.forget();
 }));
 action("test-endpoint", ({ dataset: { id } }) => attempt(async () => {
   await call(`v1/webhooks/${id}/test`, { method: "POST" });
@@ -106,5 +107,4 @@ action("delete-endpoint", ({ dataset: { id, url } }) => confirm(`Delete ${url} a
 action("replay-event", ({ dataset: { id, event } }) => attempt(async () => {
   await call(`v1/webhooks/${id}/deliveries/${event}/replay`, { method: "POST" });
   toast("Sent again");
-  await read_deliveries(id);
 }));

@@ -6,7 +6,7 @@ import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
 import { ago, clock, is_open, now, number, place, plural, PRIORITIES, range, REASONS, seconds, short, STATUSES } from "./words.js";
-import { call } from "./wire.js";
+import { call, pause, spacing_ms } from "./wire.js";
 
 const PAGE = 100;
 const BEYOND = 8; // rows drawn above and below the window
@@ -71,12 +71,11 @@ async function read(after, signal) {
   const { rows } = state.jobs;
   const begin = after ? rows.findIndex(({ id }) => id === after) + 1 : 0;
   const last = page.data.at(-1)?.id;
-  const end = last ? rows.findIndex(({ id }) => id === last) + 1 : 0;
-  // More has come than a page holds, or nothing was known: what is older is read again.
-  const known_end = page.next === null ? rows.length : end || begin;
-  const apart = !after && page.next !== null && !end;
-  state.jobs.rows = apart ? page.data : [...rows.slice(0, begin), ...page.data, ...rows.slice(known_end)];
-  if (apart || known_end >= rows.length) state.jobs.next = page.next;
+  const end = last ? rows.findIndex(({ id }) => id === last) + 1 : begin;
+  // The page goes beyond what was known: what is older is read again.
+  const known_end = page.next === null || !end ? rows.length : end;
+  state.jobs.rows = [...rows.slice(0, begin), ...page.data, ...rows.slice(known_end)];
+  if (known_end >= rows.length) state.jobs.next = page.next;
   state.jobs.loaded = true;
   if (JSON.stringify(state.jobs.rows) === before) return false;
   changed();
@@ -95,6 +94,7 @@ async function read_older() {
     const known = new Set(state.jobs.rows.map(({ id }) => id));
     state.jobs.rows = [...state.jobs.rows, ...page.data.filter(({ id }) => !known.has(id))];
     state.jobs.next = page.next;
+    await pause(spacing_ms(2), signal);
   } catch {
     // The next scroll, or the next round, tries again.
   } finally {
@@ -151,7 +151,9 @@ function paint() {
   settle($("by-status"), [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button));
   $("jobs").style.height = rows.length ? `${rows.length * row_height()}px` : "auto";
   if (rows.length) paint_rows(row);
-  else settle($("jobs"), loaded ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+  else settle($("jobs"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+  // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
+  if (!rows.length && next) read_older();
   settle($("bulk"), bulk());
 }
 

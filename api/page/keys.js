@@ -91,27 +91,34 @@ function form() {
     make("p", { class: "bar-line" }, make("button", { class: "primary" }, "Create"), button("key-form", {}, "Not now")));
 }
 
+// What the service does not tell of any key has no column.
 function table(all) {
-  const names = ["Name", "It may", "Quota", "Use", "Last seen", ""];
+  const columns = Object.entries(COLUMNS).filter(([, { field }]) => !field || all.some((key) => key[field] !== undefined));
   return make("div", { class: "scroll", "data-key": "table", tabindex: 0, role: "region", "aria-label": "Keys" }, make("table", {},
-    make("thead", {}, make("tr", {}, names.map((name) => make("th", { scope: "col" }, name || make("span", { class: "sr" }, "Acts"))))),
-    make("tbody", {}, all.map(row))));
+    make("thead", {}, make("tr", {}, columns.map(([name]) => make("th", { scope: "col" }, name)))),
+    make("tbody", {}, all.map((key) => make("tr", { "data-key": key.id, class: is_over(key) && "over" }, columns.map(([, { cell }]) => make("td", {}, cell(key))))))));
 }
 
-function row(key) {
-  const ended = key.revoked_at ? `revoked ${ago(key.revoked_at)}` : key.expires_at && (key.expires_at < now() ? "expired" : `until ${clock(key.expires_at)}`);
-  const quota = [key.requests_per_minute && `${number(key.requests_per_minute)}/min`, key.max_queued && `${number(key.max_queued)} in line`].filter(Boolean).join(", ");
-  const over = key.revoked_at || (key.expires_at && key.expires_at < now());
-  return make("tr", { "data-key": key.id, class: over && "over" },
-    make("td", { dir: "auto" }, make("b", {}, key.name), make("small", { title: key.id }, [key.caller, ended].filter(Boolean).join(" · "))),
-    make("td", {}, key.scopes.map((scope) => make("span", { class: "chip" }, scope))),
-    make("td", {}, quota || "–"),
-    make("td", {}, use(key)),
-    make("td", {}, key.last_seen_at ? ago(key.last_seen_at) : "–"),
-    make("td", { class: "end" }, !over && [button("rotate-key", { "data-id": key.id, "data-name": key.name }, "Rotate"), button("revoke-key", { class: "quiet small danger", "data-id": key.id, "data-name": key.name }, "Revoke")]));
+const is_over = ({ revoked_at, expires_at }) => Boolean(revoked_at || (expires_at && expires_at < now()));
+
+const COLUMNS = {
+  Name: { cell: ({ id, name, caller, ...key }) => [make("b", { dir: "auto" }, name), make("small", { title: id }, [caller, validity(key)].filter(Boolean).join(" · "))] },
+  "It may": { cell: ({ scopes }) => scopes.map((scope) => make("span", { class: "chip" }, scope)) },
+  Quota: { cell: ({ requests_per_minute: requests, max_queued: jobs }) => [requests && `${number(requests)}/min`, jobs && `${number(jobs)} in line`].filter(Boolean).join(", ") || "–" },
+  Use: { field: "requests", cell: ({ requests }) => number(requests ?? 0) },
+  "Last seen": { field: "last_seen_at", cell: ({ last_seen_at: at }) => (at ? ago(at) : "never") },
+  Acts: { cell: (key) => make("span", { class: "end" }, !is_over(key) && acts(key)) },
+};
+
+function validity({ revoked_at, expires_at }) {
+  if (revoked_at) return `revoked ${ago(revoked_at)}`;
+  return expires_at && (expires_at < now() ? "expired" : `until ${clock(expires_at)}`);
 }
 
-const use = ({ requests, requests_last_minute }) => (requests === undefined ? "–" : `${number(requests)}${requests_last_minute ? `, ${number(requests_last_minute)} in the last minute` : ""}`);
+const acts = ({ id, name }) => [
+  button("rotate-key", { "data-id": id, "data-name": name }, "Rotate"),
+  button("revoke-key", { class: "quiet small danger", "data-id": id, "data-name": name }, "Revoke"),
+];
 
 action("key-form", () => ((state.keys.form_open = !state.keys.form_open), changed()));
 action("forget-key", () => ((state.keys.secret = null), changed()));

@@ -17,7 +17,7 @@ const IDLE_MS = 8000;
 const LIVE_MS = 20_000;
 const LIVE_AGAIN_MS = 5000;
 
-const VIEWS = { ask: [], jobs: [jobs.list], operations: operations.resources, keys: [keys.list], endpoints: [endpoints.list], key: [] };
+const VIEWS = { ask: [], jobs: [jobs.list], operations: operations.resources, keys: [keys.list], endpoints: [endpoints.list, endpoints.deliveries], key: [] };
 const resources = [composer.models, fleet.fleet, fleet.readiness, ...Object.values(VIEWS).flat()];
 
 composer.set_up();

@@ -4,18 +4,19 @@ import { changed, state } from "./store.js";
 import { call } from "./wire.js";
 
 export class Resource {
-  // `path` says what to ask; `take` keeps the answer in the store, null where there is none.
+  // `path` says what to ask, if anything; `take` keeps the answer in the store, null where there is none.
   constructor(name, path, take, { every_ms = 0, accept = [] } = {}) {
     Object.assign(this, { name, path, take, every_ms, accept, due: 0, last: "null", turn: null, refused: false });
   }
 
   // Whether the answer has changed. Only the answer to the latest question counts.
   async refresh() {
-    if (this.refused || performance.now() < this.due) return false;
+    const path = this.path();
+    if (!path || this.refused || performance.now() < this.due) return false;
     this.turn?.abort();
     const { signal } = (this.turn = new AbortController());
     try {
-      const { data } = await call(this.path(), { signal, accept: this.accept });
+      const { data } = await call(path, { signal, accept: this.accept });
       if (signal.aborted) return false;
       this.due = performance.now() + this.every_ms;
       return this.#keep(null, data);

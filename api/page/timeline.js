@@ -5,7 +5,9 @@ import { now, plural, seconds, STATUSES } from "./words.js";
 
 const WIDTH = 700;
 
-export function timeline(job, heard) {
+// The attempts of a cached answer came before its job.
+export function timeline({ attempts, ...rest }, heard) {
+  const job = { ...rest, attempts: attempts.filter(({ ended_at }) => !ended_at || ended_at > rest.created_at) };
   const from = job.created_at;
   const till = Math.max(job.ended_at ?? now(), from + 0.001);
   const label = `${STATUSES[job.status][0]} after ${seconds(till - from)}, ${plural(job.attempts.length, "attempt")}`;
@@ -52,6 +54,7 @@ function steps(job, heard) {
     if (is_lost(attempt) && attempt.ended_at) all.push(["bad", attempt.ended_at, `Attempt ${attempt.number}: ${attempt.outcome.replaceAll("_", " ")}`, attempt.error?.message ?? attempt.error]);
   }
   if (first && first >= job.created_at) all.push(["go", first, "First text"]);
+  if (job.cache === "HIT") all.push(["go", job.started_at, "Answered from the cache"]);
   if (job.ended_at) all.push([job.status === "succeeded" ? "done" : "bad", job.ended_at, STATUSES[job.status][0], job.result && plural(job.result.usage.completion_tokens, "token")]);
   if (job.webhook?.delivered_at) all.push(["done", job.webhook.delivered_at, "Webhook delivered"]);
   return all.sort((one, other) => one[1] - other[1]);

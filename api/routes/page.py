@@ -32,7 +32,9 @@ SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
 _FILES = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
-_SHORT = {name: gzip.compress(content, mtime=0) for name, content in _FILES.items() if Path(name).suffix in TYPES}
+_SHORT = {
+    name: gzip.compress(content, mtime=0) for name, content in _FILES.items() if Path(name).suffix in TYPES
+}
 
 
 @router.get("/")

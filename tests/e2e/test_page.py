@@ -3,15 +3,17 @@
 Needs Chromium (Debian: `apt install chromium`).
 """
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import ask, new_question, status, turn
+from tests.support.browser import ask, new_question, status, turn, view
 from tests.support.clients import Api
 from tests.support.service import Service
 
@@ -20,10 +22,6 @@ WIDE: ViewportSize = {"width": 2560, "height": 1300}
 VIEWS = ("ask", "jobs", "operations", "keys", "endpoints", "key")
 FITS = "document.scrollingElement.scrollWidth <= window.innerWidth"
 LIMIT_BYTES = 150_000
-
-
-def view(page: Page, name: str) -> None:
-    page.evaluate("(name) => { location.hash = name; }", name)
 
 
 def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(page: Page) -> None:
@@ -110,8 +108,9 @@ def test_the_answer_can_be_copied(page: Page) -> None:
 
 
 @pytest.mark.parametrize("language", ["curl", "hf", "openai", "js"])
-def test_a_question_runs_as_a_program(page: Page, language: str) -> None:
+def test_a_question_runs_as_a_program(page: Page, language: str, tmp_path: Path) -> None:
     question = 'costs $5, `really`? "yes" \\ it\'s'
+    page.click("#samples button >> nth=0")
     ask(page, ECHO, question)
     status(page, "succeeded")
     turn(page).locator("[data-do=code]").click()
@@ -122,12 +121,14 @@ def test_a_question_runs_as_a_program(page: Page, language: str) -> None:
         said: list[str] = []
         page.on("console", lambda line: said.append(line.text))
         page.evaluate(f"(async () => {{ {code} }})()")
-        assert said == [question]
+        assert said == [f"{question} [128x114]"]
         return
     command = ["sh", "-c", code] if language == "curl" else [sys.executable, "-c", code]
-    assert question.replace("\\", "") in subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=60
-    ).stdout.replace("\\", "")
+    printed = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+    ).stdout
+    answer = json.loads(printed)["result"]["text"] if language == "curl" else printed.strip()
+    assert answer == f"{question} [128x114]"
 
 
 def test_a_job_shows_its_attempts_on_a_timeline(page: Page, api: Api) -> None:
@@ -166,7 +167,9 @@ def test_jobs_are_cancelled_and_asked_again_together(page: Page, api: Api) -> No
         page.click("[data-do=cancel-chosen]")
         expect(page.locator("#toasts")).to_contain_text("3 jobs cancelled")
         for id in ids:
-            expect(page.locator(f'#jobs .job-row[data-job="{id}"]')).to_have_attribute("data-status", "cancelled")
+            expect(page.locator(f'#jobs .job-row[data-job="{id}"]')).to_have_attribute(
+                "data-status", "cancelled"
+            )
             page.check(f'#jobs input[data-job="{id}"]')
         page.click("[data-do=retry-chosen]")
         expect(page.locator("#toasts")).to_contain_text("3 jobs asked again")

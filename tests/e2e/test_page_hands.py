@@ -1,81 +1,20 @@
-"""The page under hands: keys held down, pictures of all kinds, API keys that may little; in a browser."""
+"""The page under hands: keys held down, pictures of all kinds, words of all lengths; in a browser."""
 
 import re
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import ECHO, SLOW
-from tests.support.browser import answered, ask, drop, held, hide, new_question, posts, status, turn
+from tests.support.browser import answered, ask, drop, held, hide, new_question, posts, status, turn, view
 from tests.support.clients import Api, until
-from tests.support.service import ROOT, Service
+from tests.support.service import ROOT
 
 LONG = "say a very long answer " * 40
 PHONE_PX = 390
 PICTURE = (ROOT / "api/page/dots.png").read_bytes()
-ADMIN = secrets.token_hex(16)
-SPACING = "async () => (await import('./page/wire.js')).spacing_ms(2)"
-BLOCKED = """Object.defineProperty(window, "sessionStorage", {
-  get() { throw new DOMException("blocked", "SecurityError"); },
-});"""
 ATTACHED = "document.querySelector('#attached img').src"
 ASKED = "document.querySelector('.turn:last-child .thumb img').src"
-
-
-@pytest.fixture(scope="module")
-def guarded(_shared: Service) -> Iterator[Api]:
-    """An API process that asks for keys, and its operator."""
-    _shared.add_api("api-keys", {"SIGHTLINE_API__ADMIN_KEY": ADMIN})
-    _shared.ready("api-keys")
-    with Api(_shared.url("api-keys")) as operator:
-        operator.headers["authorization"] = f"Bearer {ADMIN}"
-        yield operator
-    _shared.kill("api-keys")
-
-
-@pytest.fixture
-def locked(browser: Browser, guarded: Api) -> Iterator[Page]:
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.goto(str(guarded.base_url))
-        yield page
-
-
-def key_for(operator: Api, *scopes: str, **more: Any) -> str:
-    made = operator.post("/v1/admin/keys", json={"name": "page", "scopes": scopes, **more})
-    return str(made.json()["secret"])
-
-
-def type_key(page: Page, key: str) -> None:
-    page.evaluate("location.hash = 'key'")
-    page.fill("#key", key)
-    page.press("#key", "Enter")
-
-
-def view(page: Page, name: str) -> None:
-    page.evaluate("(name) => { location.hash = name; }", name)
-
-
-def test_a_browser_that_keeps_nothing_for_pages_shows_the_page_all_the_same(page: Page) -> None:
-    page.add_init_script(BLOCKED)
-    page.reload()
-    expect(page.locator("#model option")).not_to_have_count(0)
-    type_key(page, "any")
-    with page.expect_request(lambda asked: asked.headers.get("authorization") == "Bearer any"):
-        hide(page, hidden=False)
-
-
-def test_whether_a_key_is_needed_is_said_once_it_is_known(page: Page, locked: Page) -> None:
-    expect(page.locator("#view-ask")).to_be_visible()
-    expect(locked.locator("#key-title")).to_have_text("This service asks for a key")
-    expect(locked.locator("#view-ask")).not_to_be_visible()
-    expect(locked.locator("#key-note")).to_be_empty()
-    type_key(locked, "sl_" + 40 * "0")
-    expect(locked.locator("#key-note")).to_contain_text("API key")
 
 
 def test_a_held_key_asks_once(page: Page) -> None:
@@ -110,58 +49,6 @@ def test_keys_that_mean_something_else_neither_ask_nor_cancel(page: Page) -> Non
     page.press("#question", "Escape")
     status(page, "cancelled")
     assert (sent, len(cancelled)) == ([], 1)
-
-
-def test_a_key_with_the_scope_admin_alone_sees_the_queue(locked: Page, guarded: Api) -> None:
-    type_key(locked, key_for(guarded, "admin"))
-    view(locked, "operations")
-    expect(locked.locator(f'.model[data-model="{ECHO}"]')).to_have_count(1)
-    view(locked, "jobs")
-    expect(locked.locator("#jobs-note")).to_have_text("This API key lacks the scope `read`.")
-
-
-def test_a_refused_queue_is_not_asked_for_until_the_key_changes(locked: Page, guarded: Api) -> None:
-    asked: list[str] = []
-    locked.on("request", lambda request: asked.append(request.url))
-    type_key(locked, key_for(guarded, "read"))
-    expect(locked.locator("#nav a")).to_have_count(3)
-    expect(locked.locator("#pulse li", has_text="slow")).to_contain_text("Ready")
-    view(locked, "operations")
-    expect(locked.locator("#operations-note")).to_have_text("This API key lacks the scope `admin`.")
-    view(locked, "jobs")
-    before = len(asked)
-    for _ in range(3):
-        with locked.expect_response("**/v1/jobs?*"):
-            hide(locked, hidden=False)
-    assert [url for url in asked[before:] if url.endswith("/fleet")] == []
-    type_key(locked, ADMIN)
-    view(locked, "operations")
-    expect(locked.locator(f'.model[data-model="{ECHO}"]')).to_have_count(1)
-
-
-def test_the_page_leaves_half_of_a_key_s_quota_to_the_questions(locked: Page, guarded: Api) -> None:
-    type_key(locked, key_for(guarded, "read", requests_per_minute=30))
-    expect(locked.locator("#nav a")).to_have_count(3)
-    # What it may see is told by the list, which may come later.
-    until(lambda: locked.evaluate(SPACING) == 60_000 * 2 / 15)
-
-
-@pytest.mark.parametrize("other", ["sl_" + 40 * "0", "ключ"])
-def test_nothing_of_a_former_key_stays_on_the_screen(locked: Page, guarded: Api, other: str) -> None:
-    guarded.submit(model=ECHO, input={"prompt": "seen by few"})
-    type_key(locked, ADMIN)
-    view(locked, "jobs")
-    expect(locked.locator(".job-row")).not_to_have_count(0)
-    view(locked, "operations")
-    expect(locked.locator(".model")).not_to_have_count(0)
-    type_key(locked, other)
-    expect(locked.locator("#key-note")).to_contain_text("API key")
-    for name in ("jobs", "operations", "keys", "ask"):
-        view(locked, name)
-        expect(locked.locator("#view-key")).to_be_visible()
-    assert locked.evaluate("fetch, document.body.textContent").count("seen by few") == 0
-    expect(locked.locator(".job-row")).to_have_count(0)
-    expect(locked.locator(".model")).to_have_count(0)
 
 
 def test_what_is_read_or_selected_stays_where_it_is_while_numbers_change(page: Page, api: Api) -> None:

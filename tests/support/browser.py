@@ -28,6 +28,16 @@ def status(page: Page, word: str) -> None:
     expect(turn(page)).to_have_attribute("data-status", word)
 
 
+def view(page: Page, name: str) -> None:
+    page.evaluate("(name) => { location.hash = name; }", name)
+
+
+def type_key(page: Page, key: str) -> None:
+    view(page, "key")
+    page.fill("#key", key)
+    page.press("#key", "Enter")
+
+
 def new_question(page: Page) -> None:
     page.click("[data-do=new]")
 
@@ -108,7 +118,8 @@ def watch(page: Page, place: str) -> None:
         """(place) => {
           window.seen = [];
           const look = () => window.seen.push(document.querySelector(place)?.textContent ?? "");
-          new MutationObserver(look).observe(document.body, { childList: true, characterData: true, subtree: true });
+          const all = { childList: true, characterData: true, subtree: true };
+          new MutationObserver(look).observe(document.body, all);
         }""",
         place,
     )
