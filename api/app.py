@@ -18,7 +18,20 @@ from api.auth.middleware import Gate
 from api.context import ProcessContext
 from api.context import open_context as open_production_context
 from api.openapi.document import install_schema
-from api.routes import admin, batches, completions, files, health, hf, jobs, models, page, responses, webhooks
+from api.routes import (
+    admin,
+    batches,
+    completions,
+    files,
+    health,
+    hf,
+    jobs,
+    live,
+    models,
+    page,
+    responses,
+    webhooks,
+)
 from api.server import errors, shutdown
 from api.server.middleware import RequestMiddleware
 from api.server.route import RouteCache, ServiceRoute
@@ -133,6 +146,7 @@ def _include_routes(app: FastAPI) -> None:
         hf.root_router,
         admin.fleet_router,
         health.metrics_router,
+        live.router,
         page.router,
     ):
         # Included routers are matched anew on every call, once to find the router and once to find the route.

@@ -15,6 +15,7 @@ from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
+from api.jobs.live import SharedLooks
 from api.jobs.pictures import JobPictures
 from api.jobs.service import Jobs
 from api.jobs.waiting import Waiting
@@ -62,6 +63,7 @@ class ProcessContext:
     cached_answers: CachedAnswers
     forecaster: Forecaster
     jobs: Jobs
+    looks: SharedLooks
     pictures: JobPictures
     waiting: Waiting
     disconnects: Disconnects
@@ -118,6 +120,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         cached_answers=cached_answers,
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
+        looks=SharedLooks(),
         pictures=JobPictures(settings.pictures, store, blobs, pictures),
         waiting=Waiting(settings, store, wakeups),
         disconnects=Disconnects(jobs, settings.api.leave_grace_s),

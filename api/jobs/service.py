@@ -66,6 +66,10 @@ class Jobs:
             raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
         return page
 
+    async def statuses(self, caller: str) -> dict[str, str]:
+        """The statuses of a caller's newest jobs, by their ids."""
+        return await self._store.run(transitions.statuses(caller))
+
     async def cancel(self, caller: str, job_id: str) -> JobView:
         """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""
         return _require(await self._store.run(transitions.cancel(self._settings, caller, job_id)))

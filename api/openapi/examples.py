@@ -123,6 +123,7 @@ HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
 _JOB_EVENTS = tuple(jobs.to_event(event, SUCCEEDED) for event in EVENTS)
 JOB_STREAM = b"".join(block(to_json(data), event=name, id=number) for name, number, data in _JOB_EVENTS)
 
+LIVE_STREAM = block(to_json({"changed": [QUEUED.id]}), event="jobs")
 _CONTENT = [{"type": "input_text", "text": QUESTION}, {"type": "input_image", "image_url": PICTURE}]
 RESPONSE = {"model": MODEL, "input": [{"role": "user", "content": _CONTENT}]}
 RESPONSE_ID = response_id(QUEUED.id)

@@ -79,6 +79,17 @@ HEAD_LIMIT = 64 * 2**10
 """Bytes of a request's target and headers."""
 
 
+def stopping(scope: Scope) -> bool:
+    """Whether this process was asked to end."""
+    shutdown = _shutdown(scope)
+    return shutdown is not None and shutdown.begun
+
+
+def _shutdown(scope: Scope) -> Shutdown | None:
+    shutdown: Shutdown | None = scope.get("state", {}).get(SHUTDOWN)
+    return shutdown
+
+
 class RequestMiddleware:
     """Wraps the whole application."""
 
@@ -91,7 +102,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         reply = Reply(request_id_of(scope["headers"]), Reservation(self._budget))
-        shutdown: Shutdown | None = scope.get("state", {}).get(SHUTDOWN)
+        shutdown = _shutdown(scope)
         if shutdown is not None:
             shutdown.note_request()
         if scope["scheme"] == "https":
@@ -103,7 +114,7 @@ class RequestMiddleware:
             nonlocal ended
             if message["type"] == "http.response.start":
                 reply.status = message["status"]
-                closing = shutdown is not None and shutdown.begun
+                closing = stopping(scope)
                 message["headers"] = _headers(message.get("headers", ()), reply, closing=closing)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}

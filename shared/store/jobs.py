@@ -12,7 +12,7 @@ from shared.store.constants import constants
 from shared.store.keys import digests
 from shared.store.script import Script, ScriptCall
 
-VIEW, JOBS = Script("view"), Script("jobs")
+VIEW, JOBS, STATUSES = Script("view"), Script("jobs"), Script("statuses")
 FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
 CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
 PURGED = Script("purged")
@@ -88,6 +88,11 @@ def _readable(row: list[Any], lanes: dict[str, Lane], *, bare: bool) -> JobView 
         return views.job(row, lanes, bare=bare)
     except (ValueError, KeyError):
         return None
+
+
+def statuses(caller: str) -> ScriptCall[dict[str, str]]:
+    """The statuses of a caller's newest jobs, by their ids."""
+    return ScriptCall(STATUSES, {"caller": caller, "most": LOOK}, views.pairs)
 
 
 def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.EventPage | None]:

@@ -97,7 +97,7 @@ def test_streams_are_described_as_streams() -> None:
     }
     expected = {("post", path): {JSON, SSE} for path, _, _ in SYNCHRONOUS}
     expected[("get", "/v1/responses/{id}")] = {JSON, SSE}
-    assert streams == {**expected, ("get", "/v1/jobs/{id}/events"): {SSE}}
+    assert streams == {**expected, ("get", "/v1/jobs/{id}/events"): {SSE}, ("get", "/v1/live"): {SSE}}
 
 
 def test_a_job_is_described_only_where_it_can_be_asked_for() -> None:
@@ -159,7 +159,9 @@ async def test_real_answers_are_of_their_schemas() -> None:
     async with serving(answering("A ", "cat.")) as client:
         for method, path, body in asked:
             name = "job_" + "1".zfill(32) if path.startswith("/v1/jobs") else "sightline/tiny"
-            response = await client.request(method, path.replace("{id}", name), json=body)
+            # One that goes on is asked for no time.
+            query = "?seconds=0" if path == "/v1/live" else ""
+            response = await client.request(method, path.replace("{id}", name) + query, json=body)
             _check_response(method, path, response)
 
 

@@ -105,3 +105,18 @@ def test_long_questions_of_jobs_that_wait_for_their_pictures_leave_a_page_its_ro
     page = records.listed(None, 10)
     assert page is not None
     assert ({view.id for view in page.views}, page.next) == (jobs, None)
+
+
+def test_the_statuses_of_the_newest_jobs_are_their_caller_s_alone(records: Records) -> None:
+    jobs = []
+    for _ in range(3):
+        records.wait(1)
+        jobs.append(records.submit().id)
+    records.settle(records.claim())
+    records.claim()
+    records.submit(caller="somebody")
+    expected = {jobs[2]: "queued", jobs[1]: "running", jobs[0]: "succeeded"}
+    assert records.run(transitions.statuses("anyone")) == expected
+    records.client.hset(f"sl4:{jobs[2]}", "r", "unreadable")
+    del expected[jobs[2]]
+    assert records.run(transitions.statuses("anyone")) == expected

@@ -19,6 +19,7 @@ from api.batches.service import Batches
 from api.context import Connections, ProcessContext
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
+from api.jobs.live import SharedLooks
 from api.jobs.pictures import JobPictures
 from api.metrics import Metrics
 from api.models_admin import LiveModels
@@ -82,6 +83,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             cached_answers=CachedAnswers(settings, MODELS, store),
             forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
+            looks=SharedLooks(),
             pictures=JobPictures(settings.pictures, store, blobs, PictureInfoCache(settings.pictures, blobs)),
             waiting=desk,
             disconnects=leaving,

@@ -193,6 +193,9 @@ class Desk(Submission, Jobs, Waiting):
             raise self.refusal
         return True
 
+    async def statuses(self, caller: str) -> dict[str, str]:
+        return {view.id: view.status for view in self.views.values() if view.caller == caller}
+
     async def series(self) -> tuple[int, Sequence[Sample]]:
         return CREATED_MS, []
 

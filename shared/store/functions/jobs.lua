@@ -78,6 +78,11 @@ hot('view', 'job caller', { 'no-writes' }, function()
   return job and Jobs.view(job.id)
 end)
 
+-- Whether a record that is not decoded looks like a job.
+local function is_readable(json)
+  return string.find(json[1], '"model_lane":', 1, true)
+end
+
 -- A job's status, which is its run's where the job's own end is not written yet.
 local function status_of(json)
   local status = field_of(json, '"status":')
@@ -175,7 +180,7 @@ local function walk(source, from, put)
       local id = found[i]
       local json = read_raw(id)
       seen, looked, from = found[i + 1] .. '-' .. id, looked + 1, from + 1
-      if not (json and string.find(json[1], '"model_lane":', 1, true)) then
+      if not (json and is_readable(json)) then
         -- It is gone, seen no longer, or cannot be read.
         table.insert(gone, not stored(id) and id or nil)
       elseif not filtered or wanted(id, json) then
@@ -217,6 +222,16 @@ hot('jobs', 'caller after limit# look# bytes# bare status search model priority 
     return true
   end)
   return { views, cursor, bytes, lanes }
+end)
+
+-- Reads the statuses of a caller's newest jobs, `most` of them: a flat list of ids and statuses.
+transition('statuses', { 'no-writes' }, function()
+  local flat = {}
+  for _, id in ipairs(call('ZREVRANGE', P .. 'jobs:' .. a.caller, 0, a.most - 1)) do
+    local json = read_raw(id)
+    add(flat, id, json and is_readable(json) and status_of(json))
+  end
+  return flat
 end)
 
 -- Cancels a caller's job: it leaves its run, and the last job to leave ends the run. Returns the view, nil where the caller has no

@@ -1,0 +1,48 @@
+"""Many who watch the same thing cost one look."""
+
+import asyncio
+
+import pytest
+
+from api.jobs.live import SharedLooks, changed
+from shared.errors import Unavailable
+
+AWAY = Unavailable("store_unavailable", "The record store is away.")
+
+
+async def test_watchers_of_the_same_thing_share_a_look() -> None:
+    looks, shared = [], SharedLooks()
+
+    async def look() -> dict[str, str]:
+        looks.append(1)
+        await asyncio.sleep(0)
+        return {"job_1": "queued"}
+
+    seen = await asyncio.gather(*(shared.marks("one", look) for _ in range(5)))
+    await shared.marks("other", look)
+    assert (seen, len(looks)) == ([{"job_1": "queued"}] * 5, 2)
+
+
+async def test_a_later_look_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.jobs.live.LOOK_S", 0)
+    shared, states = SharedLooks(), iter(({"a": 1}, {"a": 2}))
+
+    async def look() -> dict[str, int]:
+        return next(states)
+
+    assert [await shared.marks("one", look) for _ in range(2)] == [{"a": 1}, {"a": 2}]
+
+
+async def test_a_look_that_failed_fails_for_all_who_share_it() -> None:
+    shared = SharedLooks()
+
+    async def look() -> dict[str, str]:
+        raise AWAY
+
+    outcomes = await asyncio.gather(*(shared.marks("one", look) for _ in range(3)), return_exceptions=True)
+    assert outcomes == [AWAY] * 3
+
+
+def test_what_is_new_gone_or_otherwise_has_changed() -> None:
+    before, now = {"a": 1, "b": 1, "gone": 1}, {"a": 1, "b": 2, "new": 1}
+    assert changed(before, now) == ["b", "new", "gone"]
