@@ -16,6 +16,7 @@ const EVERY_MS = 2000;
 const IDLE_MS = 8000;
 const LIVE_MS = 20_000;
 const LIVE_AGAIN_MS = 5000;
+const REFUSED_AGAIN_MS = 60_000;
 
 const VIEWS = { ask: [], jobs: [jobs.list], operations: operations.resources, keys: [keys.list], endpoints: [endpoints.list, endpoints.deliveries], key: [] };
 const resources = [composer.models, fleet.fleet, fleet.readiness, ...Object.values(VIEWS).flat()];
@@ -39,6 +40,7 @@ function forget() {
   resources.forEach((resource) => resource.forget());
   drawer.close();
   conversation.forget();
+  live.abort();
   refresh();
 }
 
@@ -48,6 +50,7 @@ function look_again() {
 }
 
 function looked() {
+  if (state.locked) return [composer.models];
   const about_models = fleet.fleet.refused ? fleet.readiness : fleet.fleet;
   return [composer.models, about_models, ...VIEWS[state.view]];
 }
@@ -72,21 +75,23 @@ function judge(errors) {
 // Where the service tells of changes, the page asks when there are some; otherwise it asks now and then.
 async function follow() {
   for (;;) {
+    const { signal } = (live = new AbortController());
+    let again_ms = LIVE_AGAIN_MS;
     try {
-      const never = new AbortController();
-      for await (const { type } of changes(never.signal, () => ((state.live = true), wake()))) if (type !== "error") wake();
+      for await (const { type } of changes(signal, () => ((state.live = true), wake()))) if (type !== "error") wake();
     } catch (error) {
       if (error.status === 404) return;
-    } finally {
-      state.live = false;
+      if (error.status) again_ms = REFUSED_AGAIN_MS;
     }
-    await pause(LIVE_AGAIN_MS);
+    state.live = false;
+    if (!signal.aborted) await pause(again_ms, signal).catch(() => {});
   }
 }
 
 // Ends the pause between two rounds: on a slow line a round that is under way goes on.
 const wake = () => nap.abort();
 let nap = new AbortController();
+let live = new AbortController();
 
 follow();
 for (let wait_ms = EVERY_MS; ; ) {
@@ -95,6 +100,8 @@ for (let wait_ms = EVERY_MS; ; ) {
   if (!document.hidden) wait_ms = (await refresh()) ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
   const asked_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
   const least_ms = Math.max(asked_ms, spacing_ms(looked().length + drawer.calls()));
-  await pause(least_ms);
-  if (!nap.signal.aborted) await pause((state.live ? LIVE_MS : wait_ms) - least_ms, nap.signal).catch(() => {});
+  if (least_ms) await pause(least_ms);
+  // Speeds change without an event.
+  const most_ms = state.live && state.view !== "operations" ? LIVE_MS : wait_ms;
+  if (!nap.signal.aborted) await pause(most_ms - least_ms, nap.signal).catch(() => {});
 }

@@ -57,7 +57,9 @@ export async function call(path, { method = "GET", body, more = {}, signal, limi
   });
   const parsed = json(text);
   if (!answer.ok && !accept.includes(answer.status)) throw new Refusal(answer.status, parsed, answer.headers);
-  state.quota = Number(/"requests";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1]) || 0;
+  // What needs no key says nothing of its quota.
+  const quota = /"requests";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1];
+  if (quota) state.quota = Number(quota);
   if (text && !parsed) throw new Refusal(answer.status, { detail: "This answer is not the service's own, perhaps a proxy's: reload the page." });
   return { data: parsed, headers: answer.headers };
 }

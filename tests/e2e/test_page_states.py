@@ -50,6 +50,19 @@ def test_a_service_that_cannot_work_says_why(page: Page) -> None:
     expect(page.locator("#banner")).to_contain_text("The record store is away.")
 
 
+def test_the_list_follows_what_the_service_tells(page: Page, api: Api) -> None:
+    api.ended(api.submit(model=ECHO, input={"prompt": "there before"}))
+    view(page, "jobs")
+    page.clock.install(time=0)
+    with page.expect_response("**/v1/live"):
+        page.reload()
+    expect(page.locator(".job-row")).not_to_have_count(0)
+    # No timer ends any more: what is asked for from now on, an event has told of.
+    page.clock.pause_at(3600)
+    with page.expect_request("**/v1/jobs?*"):
+        api.submit(model=ECHO, input={"prompt": "told of"})
+
+
 def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
     page.click("#samples button >> nth=0")
     ask(page, ECHO, "Who painted the purple square?")
