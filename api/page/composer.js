@@ -54,10 +54,10 @@ function schema() {
 
 function submit() {
   if (conversation.busy()) return;
-  const asked = draft();
-  const unread = asked.pictures.find(({ error }) => error);
+  const request = draft();
+  const unread = request.pictures.find(({ error }) => error);
   if (unread) return refuse(`${unread.error} Remove it, then ask again.`);
-  if (!$("json").checked || schema()) return asked.question ? send(asked) : $("question").focus();
+  if (!$("json").checked || schema()) return request.question ? send(request) : $("question").focus();
   refuse("The JSON schema is not JSON yet.");
 }
 
@@ -66,12 +66,12 @@ function refuse(text) {
   changed();
 }
 
-function send(asked) {
+function send(request) {
   Object.assign(state.ask, { pictures: [], forecast: null, note: "" });
   clearTimeout(state.ask.typing);
   $("question").value = "";
   open(null);
-  conversation.ask(asked);
+  conversation.ask(request);
 }
 
 // Puts a question back into the form, to be asked with other settings.
@@ -84,23 +84,23 @@ export function load({ question, pictures: former, model, priority, fresh, param
   $("fresh").checked = Boolean(fresh);
   $("max").value = parameters.max_new_tokens ?? "";
   $("temperature").value = parameters.temperature ?? "";
-  const wanted = parameters.response_format?.json_schema?.schema;
-  $("json").checked = Boolean(wanted);
-  if (wanted) $("schema").value = JSON.stringify(wanted, null, 1);
+  const own_schema = parameters.response_format?.json_schema?.schema;
+  $("json").checked = Boolean(own_schema);
+  if (own_schema) $("schema").value = JSON.stringify(own_schema, null, 1);
   location.hash = "ask";
   open("settings");
   $("question").focus();
 }
 
 async function forecast() {
-  const asked = draft();
+  const request = draft();
   const { typing } = state.ask;
   state.ask.forecast = null;
-  if (!asked.question || conversation.busy()) return changed();
-  const body = await conversation.body(asked).catch(() => null);
+  if (!request.question || conversation.busy()) return changed();
+  const body = await conversation.body(request).catch(() => null);
   if (!body || JSON.stringify(body).length > FORECAST_BYTES) return changed();
   try {
-    const { data } = await call("v1/estimate", { method: "POST", body, more: conversation.more(asked) });
+    const { data } = await call("v1/estimate", { method: "POST", body, more: conversation.more(request) });
     if (state.ask.typing === typing) state.ask.forecast = data;
   } catch (error) {
     if (error.status === 400 || error.status === 422) state.ask.forecast = { refusal: { detail: error.message } };
@@ -138,8 +138,8 @@ function placeholder() {
 }
 
 function paint_forecast(busy) {
-  const told = state.ask.forecast;
-  const { text, kind } = told && !busy ? verdict(told) : { text: busy ? "" : limits(), kind: "" };
+  const estimate = state.ask.forecast;
+  const { text, kind } = estimate && !busy ? verdict(estimate) : { text: busy ? "" : limits(), kind: "" };
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
 }
@@ -182,7 +182,7 @@ action("defaults", () => {
   edited();
 });
 
-action("again", ({ dataset }) => load(conversation.turn_of(dataset.turn).asked));
+action("again", ({ dataset }) => load(conversation.turn_of(dataset.turn).request));
 
 shortcut((event) => {
   if (event.key !== "Enter" || event.target.id !== "question" || event.shiftKey) return false;

@@ -9,7 +9,7 @@ import { prose, StreamedText } from "./prose.js";
 import { snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { about, CACHE, now, number, place, plural, PRIORITIES, REASONS, seconds, short, STATUSES } from "./words.js";
-import { call, events, pause, shown, spacing_ms } from "./wire.js";
+import { call, events, pause, page_visible, spacing_ms } from "./wire.js";
 
 // Uploading a picture takes long on a slow connection.
 const SEND_MS = 120_000;
@@ -22,12 +22,12 @@ export const busy = () => Boolean(state.ask.talk?.turns.some(({ status }) => !EN
 // The headers of a question.
 export const more = ({ fresh }) => (fresh ? { "x-use-cache": "false" } : {});
 
-export async function ask(asked) {
+export async function ask(request) {
   const talk = (state.ask.talk ??= begin());
-  const turn = { key: `turn-${++state.ask.serial}`, asked, talk, status: "sending", text: "", streamed: new StreamedText(), job: null, note: "", stop: new AbortController() };
+  const turn = { key: `turn-${++state.ask.serial}`, request, talk, status: "sending", text: "", streamed: new StreamedText(), job: null, note: "", stop: new AbortController() };
   talk.turns.push(turn);
-  if (asked.pictures.length) talk.chosen = talk.pictures.length;
-  talk.pictures.push(...asked.pictures);
+  if (request.pictures.length) talk.chosen = talk.pictures.length;
+  talk.pictures.push(...request.pictures);
   changed();
   $("log").scrollTop = $("log").scrollHeight;
   try {
@@ -46,9 +46,9 @@ function begin() {
 }
 
 async function follow(turn) {
-  const { data } = await call("v1/jobs", { method: "POST", body: await body(turn.asked, turn), more: more(turn.asked), limit_ms: SEND_MS });
+  const { data } = await call("v1/jobs", { method: "POST", body: await body(turn.request, turn), more: more(turn.request), limit_ms: SEND_MS });
   take(turn, data);
-  if (turn.unwanted) stop(turn);
+  if (turn.stop_due) stop(turn);
   watch_place(turn);
   const { signal } = turn.stop;
   for await (const event of events(data.id, signal, (note) => ((turn.note = note), changed()))) {
@@ -58,19 +58,19 @@ async function follow(turn) {
 }
 
 // What is sent: a first question in the short form, which shares the cache with every other client's.
-export async function body(asked, turn = null) {
+export async function body(request, turn = null) {
   const former = (turn?.talk ?? state.ask.talk)?.turns.filter((it) => it !== turn && it.text) ?? [];
-  const { model, priority, parameters, question } = asked;
+  const { model, priority, parameters, question } = request;
   const terms = { model, priority, ...(Object.keys(parameters).length && { parameters }) };
-  const images = await Promise.all(asked.pictures.map(({ ready }) => ready));
+  const images = await Promise.all(request.pictures.map(({ ready }) => ready));
   if (!former.length) return { ...terms, input: { prompt: question, ...(images.length && { images }) } };
   const earlier = await Promise.all(former.map(both_sides));
   return { ...terms, messages: [...earlier.flat(), user(question, images)] };
 }
 
-async function both_sides({ asked, text }) {
-  const images = await Promise.all(asked.pictures.map(({ ready }) => ready));
-  return [user(asked.question, images), { role: "assistant", content: text }];
+async function both_sides({ request, text }) {
+  const images = await Promise.all(request.pictures.map(({ ready }) => ready));
+  return [user(request.question, images), { role: "assistant", content: text }];
 }
 
 function user(text, images) {
@@ -84,7 +84,7 @@ async function watch_place(turn) {
   try {
     while (turn.status === "queued" && !signal.aborted) {
       await pause(Math.max(PLACE_MS, spacing_ms(1)), signal);
-      if (document.hidden) await shown(signal);
+      if (document.hidden) await page_visible(signal);
       const { data } = await call(`v1/jobs/${turn.job.id}`, { signal });
       if (turn.status === "queued" && data.status === "queued") take(turn, data);
     }
@@ -135,7 +135,7 @@ function announce(turn) {
 
 async function stop(turn) {
   if (!turn.job) {
-    turn.unwanted = true;
+    turn.stop_due = true;
     turn.note = "will be cancelled as soon as it is submitted";
     return changed();
   }
@@ -173,7 +173,7 @@ function paint() {
 function mine(talk) {
   const [first] = talk.pictures;
   return button("talk", { class: "mine-row", "data-key": talk.key, "data-talk": talk.key, "aria-current": talk === state.ask.talk && state.view === "ask" && "true" },
-    first ? image(first) : icon("ask"), make("span", { dir: "auto" }, talk.turns[0].asked.question));
+    first ? image(first) : icon("ask"), make("span", { dir: "auto" }, talk.turns[0].request.question));
 }
 
 function hero() {
@@ -198,7 +198,7 @@ const thumbs = (pictures, from) => make("div", { class: "thumbs" }, pictures.map
   button("stage", { class: "thumb", "data-picture": from + at, "aria-pressed": String(from + at === state.ask.talk.chosen), "aria-label": `Show ${picture.name}` }, image(picture))));
 
 function article(turn, talk) {
-  const { pictures, question } = turn.asked;
+  const { pictures, question } = turn.request;
   return make("article", { class: `turn${turn === talk.turns.at(-1) ? "" : " old"}`, "data-key": turn.key, "data-status": turn.status },
     make("div", { class: "question" }, pictures.length > 0 && thumbs(pictures, talk.pictures.indexOf(pictures[0])), make("h2", { dir: "auto" }, question)),
     turn.status === "queued" && !turn.text ? in_line(turn.job) : answer(turn),
@@ -258,16 +258,16 @@ const acts = (turn) => make("div", { class: "acts" },
   turn.job && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
 );
 
-function question_in_code({ asked, job, talk, key }) {
+function question_in_code({ request, job, talk, key }) {
   const until = talk.turns.findIndex((turn) => turn.key === key);
   const messages = [];
   let count = 0;
   for (const turn of talk.turns.slice(0, until + 1).filter((it) => it.text || it.key === key)) {
-    const parts = turn.asked.pictures.map(({ url, name }) => ({ picture: count++, url, name }));
-    messages.push({ role: "user", parts, text: turn.asked.question });
+    const parts = turn.request.pictures.map(({ url, name }) => ({ picture: count++, url, name }));
+    messages.push({ role: "user", parts, text: turn.request.question });
     if (turn.key !== key) messages.push({ role: "assistant", parts: [], text: turn.text });
   }
-  return { ...asked, job: job?.id, messages };
+  return { ...request, job: job?.id, messages };
 }
 
 action("new", () => {
@@ -287,12 +287,12 @@ action("code", ({ dataset }) => {
   turn.code = !turn.code;
   changed();
 });
-action("stop", stop_asked);
+action("stop", stop_latest);
 
-function stop_asked() {
+function stop_latest() {
   const turn = state.ask.talk?.turns.find(({ status }) => !ENDED.includes(status));
   if (turn) stop(turn);
   return Boolean(turn);
 }
 
-shortcut(({ key, target }) => key === "Escape" && state.view === "ask" && !state.ask.menu && target.tagName !== "SELECT" && stop_asked());
+shortcut(({ key, target }) => key === "Escape" && state.view === "ask" && !state.ask.menu && target.tagName !== "SELECT" && stop_latest());

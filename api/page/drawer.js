@@ -8,9 +8,9 @@ import { list, neighbour } from "./jobs.js";
 import { prose, StreamedText } from "./prose.js";
 import { code_box, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
-import { timeline } from "./timeline.js";
+import { own_attempts, timeline } from "./timeline.js";
 import { bytes, CACHE, clock, is_open, number, PRIORITIES, seconds, STATUSES } from "./words.js";
-import { call, events, pause, picture, shown, spacing_ms } from "./wire.js";
+import { call, events, pause, picture, page_visible, spacing_ms } from "./wire.js";
 
 const EVERY_MS = 2000;
 const SELDOM_MS = 60_000;
@@ -23,15 +23,15 @@ export function set_up() {
 
 // #jobs/ID opens a job, any other address closes it.
 function follow_address() {
-  const { wanted, id } = state.drawer;
-  const job = state.view === "jobs" ? wanted : null;
+  const { target, id } = state.drawer;
+  const job = state.view === "jobs" ? target : null;
   if (!job) close();
   else if (job !== id) open(job);
 }
 
 export function close() {
   state.drawer.stop?.abort();
-  if (state.drawer.id) Object.assign(state.drawer, { id: null, job: null, wanted: null });
+  if (state.drawer.id) Object.assign(state.drawer, { id: null, job: null, target: null });
   changed();
 }
 
@@ -39,7 +39,7 @@ async function open(id) {
   close();
   const stop = new AbortController();
   const { tab } = state.drawer;
-  const mine = (state.drawer = { id, wanted: id, tab, job: null, heard: [], streamed: new StreamedText(), request: null, pictures: {}, line: "", error: "", rereading: 0, stop });
+  const mine = (state.drawer = { id, target: id, tab, job: null, history: [], streamed: new StreamedText(), request: null, pictures: {}, line: "", error: "", rereading: 0, stop });
   changed();
   read_request(mine);
   try {
@@ -57,7 +57,7 @@ async function follow(mine) {
   changed();
   const report = (line) => ((mine.line = line), changed());
   for await (const event of events(mine.id, signal, report)) {
-    mine.heard.push(event);
+    mine.history.push(event);
     if (event.type === "text" && !event.data.choice) mine.streamed.write(event.data.start, event.data.text);
     if (event.type === "running") mine.job = { ...mine.job, status: "running", started_at: mine.job.started_at ?? event.data.at };
     mine.job = event.data.job ?? mine.job;
@@ -91,7 +91,7 @@ async function* rereads(mine) {
   mine.rereading = 1;
   try {
     for (let wait_ms = EVERY_MS; outstanding(mine.job); wait_ms = Math.min(SELDOM_MS, 2 * wait_ms)) {
-      if (document.hidden) await shown(signal);
+      if (document.hidden) await page_visible(signal);
       const { data = mine.job, after_ms = 0 } = await reread(mine, signal);
       yield data;
       await pause(Math.max(wait_ms, after_ms, spacing_ms(3)), signal);
@@ -166,8 +166,8 @@ function overview(job) {
     earlier(request),
     make("p", { class: "asked", dir: "auto" }, question_of(request) ?? job.question?.text ?? ""),
     answers(job),
-    make("section", {}, make("h3", {}, job.ended_at ? `Took ${seconds(job.ended_at - job.created_at)} in all` : "Timeline"), timeline(job, state.drawer.heard)),
-    job.attempts.length > 0 && make("section", {}, make("h3", {}, "Attempts"), make("ul", { class: "rows-list" }, job.attempts.map(attempt))),
+    make("section", {}, make("h3", {}, job.ended_at ? `Took ${seconds(job.ended_at - job.created_at)} in all` : "Timeline"), timeline(job, state.drawer.history)),
+    own_attempts(job).length > 0 && make("section", {}, make("h3", {}, "Attempts"), make("ul", { class: "rows-list" }, own_attempts(job).map(attempt))),
     make("section", {}, make("h3", {}, "Details"), make("dl", { class: "pairs" }, details(job).map(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]))),
   ];
 }
@@ -232,11 +232,11 @@ export function delivery({ event, at, ms, status, error }) {
 
 function program(job) {
   const { request } = state.drawer;
-  return request ? snippet(asked_of(job, request)) : make("p", { class: "muted" }, "What was asked is not kept, so it cannot be shown as a program.");
+  return request ? snippet(snippet_request(job, request)) : make("p", { class: "muted" }, "What was asked is not kept, so it cannot be shown as a program.");
 }
 
 // The request in the words of snippets.js.
-function asked_of(job, request) {
+function snippet_request(job, request) {
   const messages = request.messages.map(({ role, content }) => ({
     role,
     text: text_of({ content }),

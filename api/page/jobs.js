@@ -53,14 +53,14 @@ function reset() {
 
 function path(after) {
   const { status, model, since_s, search } = state.jobs.filter;
-  const asked = new URLSearchParams({ limit: PAGE, results: false });
-  for (const one of status) asked.append("status", one);
-  if (model) asked.set("model", model);
-  if (since_s) asked.set("created_after", Math.floor(now() - since_s));
-  if (/^[^=\s]+=/.test(search)) asked.append("metadata", search);
-  else if (search) asked.set("search", search);
-  if (after) asked.set("after", after);
-  return `v1/jobs?${asked}`;
+  const query = new URLSearchParams({ limit: PAGE, results: false });
+  for (const one of status) query.append("status", one);
+  if (model) query.set("model", model);
+  if (since_s) query.set("created_after", Math.floor(now() - since_s));
+  if (/^[^=\s]+=/.test(search)) query.append("metadata", search);
+  else if (search) query.set("search", search);
+  if (after) query.set("after", after);
+  return `v1/jobs?${query}`;
 }
 
 // A page of jobs, put in place of what was known of its span. Whether it says something new.

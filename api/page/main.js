@@ -98,8 +98,8 @@ for (let wait_ms = EVERY_MS; ; ) {
   nap = new AbortController();
   // Poll less often while nothing changes.
   if (!document.hidden) wait_ms = (await refresh()) ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
-  const asked_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
-  const least_ms = Math.max(asked_ms, spacing_ms(looked().length + drawer.calls()));
+  const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
+  const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
   // Speeds change without an event.
   const most_ms = state.live && state.view !== "operations" ? LIVE_MS : wait_ms;

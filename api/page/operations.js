@@ -139,9 +139,9 @@ function around() {
 
 function acts() {
   const all = state.audit ?? [];
-  const said = ({ at, action: name, subject, outcome, key }) => make("li", {},
+  const entry = ({ at, action: name, subject, outcome, key }) => make("li", {},
     make("time", { title: clock(at) }, ago(at)), make("span", { dir: "auto" }, `${key.name} ${DID[name] ?? name} `, make("b", {}, short(subject)), outcome !== "done" && ` (${outcome.replaceAll("_", " ")})`));
-  return make("section", { class: "card" }, make("h2", {}, "What operators did"), all.length ? make("ul", { class: "log-list" }, all.map(said)) : make("p", { class: "muted" }, "Nothing yet."));
+  return make("section", { class: "card" }, make("h2", {}, "What operators did"), all.length ? make("ul", { class: "log-list" }, all.map(entry)) : make("p", { class: "muted" }, "Nothing yet."));
 }
 
 const DONE = { pause: "is paused; what runs finishes", resume: "goes on", drain: "takes no new jobs" };

@@ -79,8 +79,8 @@ function add_url() {
 }
 
 async function sample(file, name) {
-  const asked = fetch(`page/${file}`, { signal: AbortSignal.timeout(SAMPLE_MS) });
-  const blob = await asked.then((answer) => answer.ok && answer.blob()).catch(() => null);
+  const answer = fetch(`page/${file}`, { signal: AbortSignal.timeout(SAMPLE_MS) });
+  const blob = await answer.then((it) => it.ok && it.blob()).catch(() => null);
   if (!blob) throw new Error(`The sample “${name}” could not be loaded; try again.`);
   return data_uri(blob);
 }

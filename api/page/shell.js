@@ -26,7 +26,7 @@ export function set_up(key_changed) {
 function route() {
   const [view, job] = location.hash.slice(1).split("/");
   state.view = view in VIEWS || view === "key" ? view : "ask";
-  if (state.view === "jobs") state.drawer.wanted = job ?? null;
+  if (state.view === "jobs") state.drawer.target = job ?? null;
   document.title = state.view === "ask" ? "Sightline" : `${VIEWS[state.view] ?? "API key"} · Sightline`;
   changed();
   window.dispatchEvent(new Event("view"));
@@ -34,7 +34,7 @@ function route() {
 
 function paint() {
   const view = state.locked ? "key" : state.view;
-  const asks_now = state.locked && $("view-key").hidden;
+  const first_time = state.locked && $("view-key").hidden;
   for (const id of [...Object.keys(VIEWS), "key"]) $(`view-${id}`).hidden = id !== view;
   $("app").classList.toggle("closed", Boolean(state.locked));
   settle($("nav"), Object.entries(VIEWS).filter(([id]) => allowed(id)).map(link));
@@ -42,7 +42,7 @@ function paint() {
   settle($("foot-links"), make("a", { href: "docs" }, "API"), make("a", { href: "#key", "aria-current": view === "key" && "page" }, state.key ? "Change the key" : "Use a key"));
   settle($("banner"), state.locked ? [] : banner());
   paint_key();
-  if (asks_now) $("key").focus();
+  if (first_time) $("key").focus();
 }
 
 // A key that may not administer sees no empty pages about what it may not.
@@ -66,12 +66,12 @@ function model([id, name]) {
 }
 
 function paint_key() {
-  const asked = Boolean(state.locked);
-  say($("key-title"), asked ? "This service asks for a key" : "API key");
-  say($("key-help"), asked ? "Whoever runs it can make one for you:" : "This service answers without one from here. A key of your own shows its jobs only:");
-  say($("key-note"), asked && state.key ? state.locked : "");
-  $("key-form").classList.toggle("wrong", asked && Boolean(state.key));
-  $("key").setAttribute("aria-invalid", String(asked && Boolean(state.key)));
+  const required = Boolean(state.locked);
+  say($("key-title"), required ? "This service asks for a key" : "API key");
+  say($("key-help"), required ? "Whoever runs it can make one for you:" : "This service answers without one from here. A key of your own shows its jobs only:");
+  say($("key-note"), required && state.key ? state.locked : "");
+  $("key-form").classList.toggle("wrong", required && Boolean(state.key));
+  $("key").setAttribute("aria-invalid", String(required && Boolean(state.key)));
 }
 
 action("show-key", (element) => {

@@ -9,11 +9,11 @@ const LANGUAGES = { curl: "curl", hf: "Python (HF)", openai: "Python (OpenAI)", 
 const WRITERS = { curl, hf: huggingface, openai, js: javascript };
 const KEYWORDS = /("(?:[^"\\\n]|\\.)*"|\b(?:import|from|const|await|async|def|return|with|curl|print)\b)/;
 
-// `asked` has model, priority, fresh, parameters, messages of {role, text, parts}, and its job's id.
-export function snippet(asked) {
+// `request` has model, priority, fresh, parameters, messages of {role, text, parts}, and its job's id.
+export function snippet(request) {
   const tabs = Object.entries(LANGUAGES).map(([id, name]) =>
     button("language", { class: "", role: "tab", "data-language": id, "aria-selected": String(state.ask.language === id), tabindex: state.ask.language === id ? 0 : -1 }, name));
-  return code_box(make("div", { role: "tablist", "aria-label": "Language" }, tabs), WRITERS[state.ask.language](asked));
+  return code_box(make("div", { role: "tablist", "aria-label": "Language" }, tabs), WRITERS[state.ask.language](request));
 }
 
 export function code_box(title, text) {
@@ -24,14 +24,14 @@ export function code_box(title, text) {
   );
 }
 
-const source = (asked, { picture, url }) => url ?? `${location.origin}/v1/jobs/${asked.job}/pictures/${picture}`;
+const source = (request, { picture, url }) => url ?? `${location.origin}/v1/jobs/${request.job}/pictures/${picture}`;
 const pictures = ({ messages }) => messages.flatMap(({ parts }) => parts).filter(({ url }) => !url);
 const keyed = () => state.key !== "";
 const lines = (...all) => all.flat().filter((line) => typeof line === "string").join("\n");
 
 // Messages as JSON with a line for each part; `show` has the words for a picture's address.
-function messages_json(asked, show, indent, escaped = (text) => text) {
-  const messages = asked.messages.map(({ role, text, parts }) => {
+function messages_json(request, show, indent, escaped = (text) => text) {
+  const messages = request.messages.map(({ role, text, parts }) => {
     const own = parts.map((part) => `{"type": "image_url", "image_url": {"url": ${show(part)}}},`);
     const written = escaped(JSON.stringify(text));
     const content = own.length ? `[\n    ${[...own, `{"type": "text", "text": ${written}}`].join("\n    ")}\n  ]` : written;
@@ -44,22 +44,22 @@ function parameters_json({ parameters }) {
   return Object.keys(parameters).length > 0 && `"parameters": ${JSON.stringify(parameters)}`;
 }
 
-// The body stands in a text that the shell reads, so it must not take apart what was asked.
-function curl(asked) {
+// The body stands in a text that the shell reads, so it must not take apart what is asked.
+function curl(request) {
   const escaped = (text) => text.replace(/[\\$`]/g, "\\$&");
   const key = keyed() ? ' -H "Authorization: Bearer $SIGHTLINE_API_KEY"' : "";
-  const fresh = asked.fresh ? ' -H "x-use-cache: false"' : "";
+  const fresh = request.fresh ? ' -H "x-use-cache: false"' : "";
   const show = (it) => (it.url ? escaped(JSON.stringify(it.url)) : `"$(base64 < picture-${it.picture} | tr -d '\\n')"`);
-  const parameters = parameters_json(asked);
+  const parameters = parameters_json(request);
   return lines(
-    pictures(asked).map((it) => `curl -sS ${source(asked, it)}${key} -o picture-${it.picture}`),
+    pictures(request).map((it) => `curl -sS ${source(request, it)}${key} -o picture-${it.picture}`),
     `curl -sS ${location.origin}/v1/jobs${key}${fresh} \\`,
     '  -H "Content-Type: application/json" -H "Prefer: wait=60" --data-binary @- <<BODY',
     "{",
-    `  "model": "${asked.model}",`,
-    `  "priority": "${asked.priority}",`,
+    `  "model": "${request.model}",`,
+    `  "priority": "${request.priority}",`,
     parameters && `  ${escaped(parameters)},`,
-    `  "messages": ${messages_json(asked, show, "  ", escaped)}`,
+    `  "messages": ${messages_json(request, show, "  ", escaped)}`,
     "}",
     "BODY",
   );
@@ -67,21 +67,21 @@ function curl(asked) {
 
 const key_in_python = () => (keyed() ? 'os.environ["SIGHTLINE_API_KEY"]' : '"none"');
 
-function huggingface(asked) {
-  const fresh = asked.fresh ? ', headers={"x-use-cache": "false"}' : "";
-  return python(asked, "huggingface_hub import InferenceClient", [
+function huggingface(request) {
+  const fresh = request.fresh ? ', headers={"x-use-cache": "false"}' : "";
+  return python(request, "huggingface_hub import InferenceClient", [
     `client = InferenceClient(base_url="${location.origin}/v1", api_key=${key_in_python()}${fresh})`,
     "answer = client.chat_completion(",
-    settings(asked, "max_tokens"),
+    settings(request, "max_tokens"),
   ]);
 }
 
-function openai(asked) {
-  return python(asked, "openai import OpenAI", [
+function openai(request) {
+  return python(request, "openai import OpenAI", [
     `client = OpenAI(base_url="${location.origin}/v1", api_key=${key_in_python()})`,
     "answer = client.chat.completions.create(",
-    settings(asked, "max_completion_tokens"),
-    asked.fresh && '    extra_headers={"x-use-cache": "false"},',
+    settings(request, "max_completion_tokens"),
+    request.fresh && '    extra_headers={"x-use-cache": "false"},',
   ]);
 }
 
@@ -94,10 +94,10 @@ function settings({ model, parameters: { max_new_tokens, temperature, response_f
   ];
 }
 
-function python(asked, client, call) {
-  const own = pictures(asked).length > 0;
+function python(request, client, call) {
+  const own = pictures(request).length > 0;
   const header = keyed() ? `, headers={"Authorization": "Bearer " + ${key_in_python()}}` : "";
-  const show = (it) => (it.url ? JSON.stringify(it.url) : `picture("${source(asked, it)}")`);
+  const show = (it) => (it.url ? JSON.stringify(it.url) : `picture("${source(request, it)}")`);
   const reader = [
     "",
     "def picture(url):",
@@ -113,7 +113,7 @@ function python(asked, client, call) {
     `from ${client}`,
     own ? reader : "",
     ...call,
-    `    messages=${messages_json(asked, show, "    ")},`,
+    `    messages=${messages_json(request, show, "    ")},`,
     ")",
     "print(answer.choices[0].message.content)",
   );
@@ -125,9 +125,9 @@ function python_value(value) {
   return JSON.stringify(value).replace(/"(?:[^"\\]|\\.)*"|true|false|null/g, (word) => words[word] ?? word);
 }
 
-function javascript(asked) {
-  const show = (it) => (it.url ? JSON.stringify(it.url) : `await picture("${source(asked, it)}")`);
-  const parameters = parameters_json(asked);
+function javascript(request) {
+  const show = (it) => (it.url ? JSON.stringify(it.url) : `await picture("${source(request, it)}")`);
+  const parameters = parameters_json(request);
   const reader = [
     "async function picture(url) {",
     `  const answer = await fetch(url${keyed() ? ", { headers: key }" : ""});`,
@@ -138,16 +138,16 @@ function javascript(asked) {
   ];
   return lines(
     keyed() && "const key = { authorization: `Bearer ${process.env.SIGHTLINE_API_KEY}` };",
-    pictures(asked).length > 0 && reader,
+    pictures(request).length > 0 && reader,
     "const body = {",
-    `  model: "${asked.model}",`,
-    `  priority: "${asked.priority}",`,
+    `  model: "${request.model}",`,
+    `  priority: "${request.priority}",`,
     parameters && `  ${parameters},`,
-    `  messages: ${messages_json(asked, show, "  ")},`,
+    `  messages: ${messages_json(request, show, "  ")},`,
     "};",
     `const answer = await fetch("${location.origin}/v1/jobs", {`,
     '  method: "POST",',
-    `  headers: { ${keyed() ? "...key, " : ""}${asked.fresh ? '"x-use-cache": "false", ' : ""}"content-type": "application/json", prefer: "wait=60" },`,
+    `  headers: { ${keyed() ? "...key, " : ""}${request.fresh ? '"x-use-cache": "false", ' : ""}"content-type": "application/json", prefer: "wait=60" },`,
     "  body: JSON.stringify(body),",
     "});",
     "console.log((await answer.json()).result.text);",

@@ -36,7 +36,7 @@ export const state = {
     chosen: new Set(),
     busy: false,
   },
-  drawer: { id: null, wanted: null, tab: "overview" }, // and what drawer.js knows of an opened job
+  drawer: { id: null, target: null, tab: "overview" }, // and what drawer.js knows of an opened job
   thumbnails: new Map(),
   keys: { list: null, secret: null, form_open: false, note: "" },
   endpoints: { list: null, secret: null, form_open: false, note: "", opened: null, deliveries: null },

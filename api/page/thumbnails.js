@@ -8,7 +8,7 @@ const SIDE = 96;
 const MOST = 400;
 const AT_ONCE = 4;
 const STILL_MS = 150;
-const wanted = new Set();
+const queue = new Set();
 let still = 0; // the timer of a list that stands still
 let reading = 0;
 
@@ -20,20 +20,20 @@ export function thumbnail(job) {
 
 // What is known already; where nothing is, it is read and painted later.
 function look_up(id) {
-  const known = state.thumbnails.get(id);
-  if (known !== undefined || wanted.has(id)) return known;
-  wanted.add(id);
+  const uri = state.thumbnails.get(id);
+  if (uri !== undefined || queue.has(id)) return uri;
+  queue.add(id);
   clearTimeout(still);
   still = setTimeout(() => {
-    while (reading < AT_ONCE && reading < wanted.size) read();
+    while (reading < AT_ONCE && reading < queue.size) read();
   }, STILL_MS);
   return null;
 }
 
 async function read() {
   reading++;
-  for (const id of wanted) {
-    wanted.delete(id);
+  for (const id of queue) {
+    queue.delete(id);
     // What was scrolled past is not read; it is wanted again when it comes back.
     if (!document.querySelector(`.job-row[data-job="${id}"]`)) continue;
     state.thumbnails.set(id, null);

@@ -6,21 +6,23 @@ import { now, plural, seconds, STATUSES } from "./words.js";
 const WIDTH = 700;
 
 // The attempts of a cached answer came before its job.
-export function timeline({ attempts, ...rest }, heard) {
-  const job = { ...rest, attempts: attempts.filter(({ ended_at }) => !ended_at || ended_at > rest.created_at) };
+export const own_attempts = ({ attempts, created_at }) => attempts.filter(({ ended_at }) => !ended_at || ended_at > created_at);
+
+export function timeline(shown, history) {
+  const job = { ...shown, attempts: own_attempts(shown) };
   const from = job.created_at;
   const till = Math.max(job.ended_at ?? now(), from + 0.001);
   const label = `${STATUSES[job.status][0]} after ${seconds(till - from)}, ${plural(job.attempts.length, "attempt")}`;
   return [
-    make("svg", { class: "timeline", viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label }, bars(job, heard, from, till), marks(heard, from, till)),
-    make("ol", { class: "steps" }, steps(job, heard).map(([kind, at, words, more]) =>
+    make("svg", { class: "timeline", viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label }, bars(job, history, from, till), marks(history, from, till)),
+    make("ol", { class: "steps" }, steps(job, history).map(([kind, at, words, more]) =>
       make("li", { class: kind }, make("time", {}, `+${seconds(at - from)}`), make("span", {}, words, more && make("small", {}, more))))),
   ];
 }
 
 const x = (at, from, till) => Math.max(0, Math.min(1, (at - from) / (till - from))) * WIDTH;
 
-function bars(job, heard, from, till) {
+function bars(job, history, from, till) {
   const bar = (kind, begin, end, title) => {
     const [left, right] = [x(begin, from, till), x(end, from, till)];
     return make("rect", { class: kind, x: left, width: Math.max(2, right - left), y: 4, height: 12 }, make("title", {}, title));
@@ -40,13 +42,13 @@ function bars(job, heard, from, till) {
 const is_lost = ({ outcome }) => ![null, undefined, "succeeded", "cancelled"].includes(outcome);
 
 // One mark for each unit of width is enough: thousands of pieces would look the same.
-function marks(heard, from, till) {
-  const places = new Set(heard.filter(({ type }) => type === "text").map(({ data }) => Math.round(x(data.at, from, till))));
+function marks(history, from, till) {
+  const places = new Set(history.filter(({ type }) => type === "text").map(({ data }) => Math.round(x(data.at, from, till))));
   return [...places].map((at) => make("line", { class: "mark", x1: at, x2: at, y1: 0, y2: 4 }));
 }
 
-function steps(job, heard) {
-  const first = heard.find(({ type }) => type === "text")?.data.at ?? job.receipt?.timings.first_token_at;
+function steps(job, history) {
+  const first = history.find(({ type }) => type === "text")?.data.at ?? job.receipt?.timings.first_token_at;
   const all = [["", job.created_at, "Submitted"]];
   if (job.fetched_at) all.push(["", job.fetched_at, "Pictures fetched, in line"]);
   for (const attempt of job.attempts) {

@@ -4,13 +4,13 @@ import { state } from "./store.js";
 
 const ANSWER_MS = 10_000;
 const MINUTE_MS = 60_000;
-const kept = storage();
-state.key = kept?.getItem("sightline-key") ?? "";
+const session = storage();
+state.key = session?.getItem("sightline-key") ?? "";
 
 export function keep_key(key) {
   state.key = key.trim();
   state.quota = 0;
-  kept?.setItem("sightline-key", state.key);
+  session?.setItem("sightline-key", state.key);
 }
 
 // An error from the service, or from a proxy in front of it.
@@ -147,7 +147,7 @@ export async function* events(job, signal, report) {
     } finally {
       hidden.abort();
     }
-    if (document.hidden) await shown(signal);
+    if (document.hidden) await page_visible(signal);
     else report("connection lost, trying again"), await pause(wait_ms, signal);
   }
 }
@@ -170,7 +170,7 @@ function hiding() {
   return until;
 }
 
-export function shown(signal) {
+export function page_visible(signal) {
   return new Promise((resolve, reject) => {
     document.addEventListener("visibilitychange", resolve, { once: true, signal });
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });

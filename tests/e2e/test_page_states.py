@@ -85,7 +85,7 @@ def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
 
 def test_thousands_of_jobs_are_scrolled_through_with_few_rows_in_the_document(page: Page, api: Api) -> None:
     api.ended(api.submit(model=ECHO, input={"prompt": "the pattern"}))
-    pattern = api.get("/v1/jobs?limit=1&results=false").json()["data"][0]
+    pattern: dict[str, Any] = api.get("/v1/jobs?limit=1&results=false").json()["data"][0]
     pattern |= {"question": {"text": "Question", "pictures": 0}, "created_at": time.time()}
 
     def job(number: int) -> dict[str, Any]:
