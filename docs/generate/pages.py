@@ -23,7 +23,7 @@ ERRORS = """\
 # Errors
 
 What do I do about this error? Every error has one of these codes: under `/v1/jobs`, `/v1/estimate`,
-`/v1/webhooks` and `/v1/events` as `code` (problem details, RFC 9457), on the other `/v1` routes as
+`/v1/webhooks`, `/v1/events` and `/v1/live` as `code` (problem details, RFC 9457), on other `/v1` routes as
 `error.code`, on Hugging Face's routes as `error_type`; in a stream's last event, `error`, as `error.code`.
 Codes are never renamed.
 

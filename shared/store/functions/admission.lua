@@ -152,7 +152,8 @@ local function open_run(job, p, request, uploaded)
   -- Nobody listens yet.
   run.t.seq = run.t.seq + 1
   run.queued_id = run.t.seq
-  write(run, 'request', request, 'm', Memory.charge(p.run, p.caller, Memory.RUN_BYTES + #request, p.room or 0))
+  local bytes = Memory.RUN_BYTES + #request + #(run.question or '')
+  write(run, 'request', request, 'm', Memory.charge(p.run, p.caller, bytes, p.room or 0))
 end
 
 -- The pictures that no run or job holds, or that are missing: only an upload makes sure that they are there. A run in
