@@ -26,7 +26,7 @@ engine = "continuous"
 rows = 2
 max_new_tokens = 48
 """
-POINTS = 6
+POINTS = 4
 """So many points the charts have, ten seconds each."""
 AT_ONCE = 24
 
@@ -51,7 +51,7 @@ def answer_questions(api: Api) -> None:
         points = api.get("/v1/admin/series").json()["models"][TINY]["tokens_per_s"]
         return len([value for value in points if value]) >= POINTS
 
-    until(ask_all)
+    until(ask_all, 180)
 
 
 def submit_all(api: Api) -> list[str]:
@@ -86,9 +86,13 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
         expect(page.locator("#drawer .shots img")).to_be_visible()
         picture(page, f"page-job{ending}.png")
         view(page, "operations")
+        # A line that stands still for its picture.
+        page.click(".model [data-do=pause]")
+        expect(page.locator(".model header .state")).to_have_text("Paused")
         submitted = submit_all(api)
-        expect(page.locator(".rows .on").first).to_be_visible()
+        expect(page.locator(".sum b")).to_have_text(f"{AT_ONCE} waiting")
         picture(page, f"page-operations{ending}.png")
+        page.click(".model [data-do=resume]")
         for job in submitted:
             api.ended(job)
     with opened(browser, service, PHONE, ending) as page:
