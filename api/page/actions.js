@@ -24,7 +24,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 // Whether a key press is text for a field, or a browser's own command.
-export const is_typed = ({ target, ctrlKey, metaKey, altKey }) => ctrlKey || metaKey || altKey || /INPUT|TEXTAREA|SELECT/.test(target.tagName);
+export const is_typed = ({ target, ctrlKey, metaKey, altKey }) =>
+  ctrlKey || metaKey || altKey || /INPUT|TEXTAREA|SELECT/.test(target.tagName);
 
 // The arrows move between tabs, as a reader of the screen expects.
 shortcut(({ target, key }) => {

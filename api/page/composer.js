@@ -14,7 +14,12 @@ const FORECAST_BYTES = 3_000_000; // Larger pictures would be sent twice for a g
 const MENUS = ["pictures", "settings"];
 
 // A model added or removed while the page is open does not change the chosen one.
-export const models = new Resource("models", () => "v1/models", (data) => (state.models = data?.data ?? null), { every_ms: 30_000 });
+export const models = new Resource(
+  "models",
+  () => "v1/models",
+  (data) => (state.models = data?.data ?? null),
+  { every_ms: 30_000 },
+);
 
 export function set_up() {
   pictures.set_up();
@@ -41,7 +46,14 @@ function draft() {
     ...($("json").checked && { response_format: { type: "json_schema", json_schema: { schema: schema() } } }),
   };
   const question = $("question").value.trim() || (state.ask.pictures.length ? "What is in this picture?" : "");
-  return { question, pictures: [...state.ask.pictures], model: $("model").value, priority: $("priority").value, fresh: $("fresh").checked, parameters };
+  return {
+    question,
+    pictures: [...state.ask.pictures],
+    model: $("model").value,
+    priority: $("priority").value,
+    fresh: $("fresh").checked,
+    parameters,
+  };
 }
 
 function schema() {
@@ -109,10 +121,10 @@ async function forecast() {
 }
 
 function paint() {
+  list($("model"), []);
   list($("by-model"), [make("option", { value: "", "data-key": "" }, "Any model")]);
   if (state.view !== "ask") return;
   const busy = conversation.busy();
-  list($("model"), []);
   pictures.paint();
   for (const menu of MENUS) $(menu).hidden = state.ask.menu !== menu;
   for (const menu of MENUS) $(`${menu}-open`).setAttribute("aria-expanded", String(state.ask.menu === menu));
@@ -127,13 +139,18 @@ function paint() {
 }
 
 function list(select, first) {
-  settle(select, first, (state.models ?? []).map(({ id }) => make("option", { value: id, "data-key": id }, id)));
+  settle(
+    select,
+    first,
+    (state.models ?? []).map(({ id }) => make("option", { value: id, "data-key": id }, id)),
+  );
 }
 
 function placeholder() {
   const { talk, pictures: own } = state.ask;
   const count = talk?.pictures.length ?? 0;
-  if (talk?.turns.length) return `Ask a follow-up${count ? ` about ${count > 1 ? `these ${count} pictures` : "this picture"}` : ""}…`;
+  if (talk?.turns.length)
+    return `Ask a follow-up${count ? ` about ${count > 1 ? `these ${count} pictures` : "this picture"}` : ""}…`;
   return own.length ? "What is in this picture?" : "Ask anything; drop or paste pictures here…";
 }
 
@@ -148,17 +165,27 @@ function paint_forecast(busy) {
 function limits() {
   const model = state.models?.find(({ id }) => id === $("model").value);
   const length = model?.max_model_len && `up to ${number(model.max_model_len)} tokens`;
-  return [length, model?.max_pictures && `${model.max_pictures} pictures`, model?.max_side && `shrunk to ${model.max_side} px`].filter(Boolean).join(", ");
+  return [
+    length,
+    model?.max_pictures && `${model.max_pictures} pictures`,
+    model?.max_side && `shrunk to ${model.max_side} px`,
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function verdict({ outcome, refusal, estimate, waiting_reason, tokens }) {
   if (refusal) return { text: refusal.detail, kind: "bad" };
   if (outcome === "cached") return { text: "Known already: answered at once", kind: "" };
   if (outcome === "joined") return { text: "The same question is being answered", kind: "" };
-  const size = tokens.prompt && `${number(tokens.prompt)}${tokens.context_length ? ` of ${number(tokens.context_length)}` : ""} tokens`;
+  const size =
+    tokens.prompt &&
+    `${number(tokens.prompt)}${tokens.context_length ? ` of ${number(tokens.context_length)}` : ""} tokens`;
   const full = tokens.prompt && tokens.context_length && tokens.prompt >= tokens.context_length;
   if (full) return { text: `Too long: ${size}`, kind: "bad" };
-  const begins = estimate ? range(estimate).replace(/^s/, "S") : `${REASONS[waiting_reason] ?? "Waiting"}: it would wait`;
+  const begins = estimate
+    ? range(estimate).replace(/^s/, "S")
+    : `${REASONS[waiting_reason] ?? "Waiting"}: it would wait`;
   return { text: [begins, size].filter(Boolean).join(" · "), kind: estimate ? "" : "warn" };
 }
 

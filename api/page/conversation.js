@@ -24,7 +24,17 @@ export const more = ({ fresh }) => (fresh ? { "x-use-cache": "false" } : {});
 
 export async function ask(request) {
   const talk = (state.ask.talk ??= begin());
-  const turn = { key: `turn-${++state.ask.serial}`, request, talk, status: "sending", text: "", streamed: new StreamedText(), job: null, note: "", stop: new AbortController() };
+  const turn = {
+    key: `turn-${++state.ask.serial}`,
+    request,
+    talk,
+    status: "sending",
+    text: "",
+    streamed: new StreamedText(),
+    job: null,
+    note: "",
+    stop: new AbortController(),
+  };
   talk.turns.push(turn);
   if (request.pictures.length) talk.chosen = talk.pictures.length;
   talk.pictures.push(...request.pictures);
@@ -46,7 +56,12 @@ function begin() {
 }
 
 async function follow(turn) {
-  const { data } = await call("v1/jobs", { method: "POST", body: await body(turn.request, turn), more: more(turn.request), limit_ms: SEND_MS });
+  const { data } = await call("v1/jobs", {
+    method: "POST",
+    body: await body(turn.request, turn),
+    more: more(turn.request),
+    limit_ms: SEND_MS,
+  });
   take(turn, data);
   if (turn.stop_due) stop(turn);
   watch_place(turn);
@@ -97,7 +112,7 @@ function hear(turn, { type, data }) {
   if (type === "text") write(turn, data);
   else if (data.job) end(turn, data.job);
   else if (type === "running") Object.assign(turn, { status: "running", began: data.at });
-  else if (type === "requeued") take(turn, { ...turn.job, status: "queued" }), watch_place(turn);
+  else if (type === "requeued") (take(turn, { ...turn.job, status: "queued" }), watch_place(turn));
   announce(turn);
   changed();
 }
@@ -127,7 +142,13 @@ function refused(turn, error) {
 
 // Only places in line and whole answers are read aloud.
 function announce(turn) {
-  const words = { queued: turn.job?.estimate && place(turn.job), running: "Answering", succeeded: `Answer: ${turn.text}`, failed: turn.error, cancelled: "Stopped" }[turn.status];
+  const words = {
+    queued: turn.job?.estimate && place(turn.job),
+    running: "Answering",
+    succeeded: `Answer: ${turn.text}`,
+    failed: turn.error,
+    cancelled: "Stopped",
+  }[turn.status];
   if (!words || words === turn.announced) return;
   turn.announced = words;
   $("announcement").textContent = words;
@@ -158,7 +179,15 @@ export const set_up = () => paints(paint);
 
 function paint() {
   const { talk, talks } = state.ask;
-  settle($("mine"), talks.length ? [button("new", { class: "mine-row", "data-key": "new" }, icon("plus"), make("span", {}, "New question")), talks.map(mine)] : make("p", {}, "What you ask appears here until the tab is closed."));
+  settle(
+    $("mine"),
+    talks.length
+      ? [
+          button("new", { class: "mine-row", "data-key": "new" }, icon("plus"), make("span", {}, "New question")),
+          talks.map(mine),
+        ]
+      : make("p", {}, "What you ask appears here until the tab is closed."),
+  );
   if (state.view !== "ask") return;
   const staged = Boolean(talk?.pictures.length);
   $("view-ask").classList.toggle("staged", staged);
@@ -172,16 +201,37 @@ function paint() {
 
 function mine(talk) {
   const [first] = talk.pictures;
-  return button("talk", { class: "mine-row", "data-key": talk.key, "data-talk": talk.key, "aria-current": talk === state.ask.talk && state.view === "ask" && "true" },
-    first ? image(first) : icon("ask"), make("span", { dir: "auto" }, talk.turns[0].request.question));
+  return button(
+    "talk",
+    {
+      class: "mine-row",
+      "data-key": talk.key,
+      "data-talk": talk.key,
+      "aria-current": talk === state.ask.talk && state.view === "ask" && "true",
+    },
+    first ? image(first) : icon("ask"),
+    make("span", { dir: "auto" }, talk.turns[0].request.question),
+  );
 }
 
 function hero() {
-  const samples = SAMPLES.map(([file, name, question], at) => button("sample", { class: "sample", "data-sample": at, "data-key": file },
-    make("img", { src: `page/${file}`, alt: "" }), make("span", {}, name, make("small", {}, question))));
-  return make("div", { class: "hero", "data-key": "hero" },
+  const samples = SAMPLES.map(([file, name, question], at) =>
+    button(
+      "sample",
+      { class: "sample", "data-sample": at, "data-key": file },
+      make("img", { src: `page/${file}`, alt: "" }),
+      make("span", {}, name, make("small", {}, question)),
+    ),
+  );
+  return make(
+    "div",
+    { class: "hero", "data-key": "hero" },
     make("h2", {}, "Ask about a picture"),
-    make("p", {}, "Drop one here, paste it, or start with one of these. You see your place in line, and the answer as it is written."),
+    make(
+      "p",
+      {},
+      "Drop one here, paste it, or start with one of these. You see your place in line, and the answer as it is written.",
+    ),
     make("div", { class: "samples", id: "samples" }, samples),
   );
 }
@@ -189,18 +239,49 @@ function hero() {
 function stage({ pictures, chosen }) {
   const big = pictures.length === 2 ? pictures : [pictures[chosen]];
   return [
-    make("div", { class: `big n${big.length}` }, big.map((picture) => image(picture))),
-    make("figcaption", {}, pictures.length > 2 && thumbs(pictures, 0), big.map((picture) => make("span", {}, facts_of(picture)))),
+    make(
+      "div",
+      { class: `big n${big.length}` },
+      big.map((picture) => image(picture)),
+    ),
+    make(
+      "figcaption",
+      {},
+      pictures.length > 2 && thumbs(pictures, 0),
+      big.map((picture) => make("span", {}, facts_of(picture))),
+    ),
   ];
 }
 
-const thumbs = (pictures, from) => make("div", { class: "thumbs" }, pictures.map((picture, at) =>
-  button("stage", { class: "thumb", "data-picture": from + at, "aria-pressed": String(from + at === state.ask.talk.chosen), "aria-label": `Show ${picture.name}` }, image(picture))));
+const thumbs = (pictures, from) =>
+  make(
+    "div",
+    { class: "thumbs" },
+    pictures.map((picture, at) =>
+      button(
+        "stage",
+        {
+          class: "thumb",
+          "data-picture": from + at,
+          "aria-pressed": String(from + at === state.ask.talk.chosen),
+          "aria-label": `Show ${picture.name}`,
+        },
+        image(picture),
+      ),
+    ),
+  );
 
 function article(turn, talk) {
   const { pictures, question } = turn.request;
-  return make("article", { class: `turn${turn === talk.turns.at(-1) ? "" : " old"}`, "data-key": turn.key, "data-status": turn.status },
-    make("div", { class: "question" }, pictures.length > 0 && thumbs(pictures, talk.pictures.indexOf(pictures[0])), make("h2", { dir: "auto" }, question)),
+  return make(
+    "article",
+    { class: `turn${turn === talk.turns.at(-1) ? "" : " old"}`, "data-key": turn.key, "data-status": turn.status },
+    make(
+      "div",
+      { class: "question" },
+      pictures.length > 0 && thumbs(pictures, talk.pictures.indexOf(pictures[0])),
+      make("h2", { dir: "auto" }, question),
+    ),
     turn.status === "queued" && !turn.text ? in_line(turn.job) : answer(turn),
     make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),
     ENDED.includes(turn.status) && acts(turn),
@@ -212,25 +293,72 @@ function answer({ text, status, error }) {
   if (status === "failed") return [text && prose(text), make("p", { class: "failure answer", dir: "auto" }, error)];
   if (text) return make("div", { class: "answer" }, prose(text, status === "running"));
   const words = { sending: "Sending", running: "Looking at it", cancelled: "Stopped before it began." }[status];
-  return make("p", { class: "muted answer" }, words, status !== "cancelled" && make("span", { class: "cursor", "aria-hidden": "true" }));
+  return make(
+    "p",
+    { class: "muted answer" },
+    words,
+    status !== "cancelled" && make("span", { class: "cursor", "aria-hidden": "true" }),
+  );
 }
 
 // The place in line and an honest range: half of the time, and nine times in ten.
 export function in_line(job) {
   if (!job.estimate) {
     const why = REASONS[job.waiting_reason] ?? "Waiting";
-    return make("div", { class: "waiting" }, make("p", { class: "place" }, make("b", {}, why)), make("p", { class: "muted" }, "It is kept, and begins when there is room. You may leave: you find it under Jobs."));
+    return make(
+      "div",
+      { class: "waiting" },
+      make("p", { class: "place" }, make("b", {}, why)),
+      make(
+        "p",
+        { class: "muted" },
+        "It is kept, and begins when there is room. You may leave: you find it under Jobs.",
+      ),
+    );
   }
   const row = state.fleet?.find(({ model }) => model === job.model);
   const past = Math.max(0, now() - job.created_at);
   const { p50, p90, service_s } = job.estimate;
-  const crew = row && make("ul", { class: "crew bare" }, row.workers.map((worker) => make("li", {}, rows(worker))));
-  return make("div", { class: "waiting" },
-    make("p", { class: "place" }, make("b", {}, place(job)), make("span", {}, `${short(job.model)} · ${PRIORITIES[job.priority]}`)),
+  const crew =
+    row &&
+    make(
+      "ul",
+      { class: "crew bare" },
+      row.workers.map((worker) => make("li", {}, rows(worker))),
+    );
+  return make(
+    "div",
+    { class: "waiting" },
+    make(
+      "p",
+      { class: "place" },
+      make("b", {}, place(job)),
+      make("span", {}, `${short(job.model)} · ${PRIORITIES[job.priority]}`),
+    ),
     own_place(job.ahead, row ? waiting(row) : 0, crew),
-    make("div", { class: "scale", "--p50": `${(100 * (past + p50)) / (past + p90 || 1)}%`, "--at": `${(100 * past) / (past + p90 || 1)}%`, role: "img", "aria-label": `Waited ${seconds(past)} so far` }, make("i"), make("b")),
-    make("p", {}, make("b", {}, p90 < 1 ? "Starts at once" : `Starts in about ${about(p50)}`), p90 >= 1 && `, nine times in ten within ${about(Math.ceil(p90))}.`),
-    make("p", { class: "fine" }, `Waited ${about(past)} so far; the answer then takes about ${about(service_s)}. You may leave: it is kept under Jobs.`),
+    make(
+      "div",
+      {
+        class: "scale",
+        "--p50": `${(100 * (past + p50)) / (past + p90 || 1)}%`,
+        "--at": `${(100 * past) / (past + p90 || 1)}%`,
+        role: "img",
+        "aria-label": `Waited ${seconds(past)} so far`,
+      },
+      make("i"),
+      make("b"),
+    ),
+    make(
+      "p",
+      {},
+      make("b", {}, p90 < 1 ? "Starts at once" : `Starts in about ${about(p50)}`),
+      p90 >= 1 && `, nine times in ten within ${about(Math.ceil(p90))}.`,
+    ),
+    make(
+      "p",
+      { class: "fine" },
+      `Waited ${about(past)} so far; the answer then takes about ${about(service_s)}. You may leave: it is kept under Jobs.`,
+    ),
   );
 }
 
@@ -244,19 +372,43 @@ function facts(turn) {
   const [word, kind] = STATUSES[status] ?? ["Sending", "idle"];
   return [
     make("span", { class: `state ${kind}` }, word),
-    job?.cache === "HIT" ? make("span", {}, "at once") : began && make("span", {}, `waited ${seconds(began - job.created_at)}${job.ended_at ? `, took ${seconds(job.ended_at - began)}` : ""}`),
-    tokens > 0 && make("span", { title: usage && `Asked: ${number(usage.prompt_tokens)}, of them ${number(usage.image_tokens)} for pictures, ${number(usage.cached_tokens)} reused` }, plural(tokens, "token")),
+    job?.cache === "HIT"
+      ? make("span", {}, "at once")
+      : began &&
+        make(
+          "span",
+          {},
+          `waited ${seconds(began - job.created_at)}${job.ended_at ? `, took ${seconds(job.ended_at - began)}` : ""}`,
+        ),
+    tokens > 0 &&
+      make(
+        "span",
+        {
+          title:
+            usage &&
+            `Asked: ${number(usage.prompt_tokens)}, of them ${number(usage.image_tokens)} for pictures, ${number(usage.cached_tokens)} reused`,
+        },
+        plural(tokens, "token"),
+      ),
     pace && make("span", {}, `${number(pace)} tokens/s`),
     job?.cache && make("span", { class: "chip cache", title: CACHE[job.cache] }, "Cache ", make("b", {}, job.cache)),
   ];
 }
 
-const acts = (turn) => make("div", { class: "acts" },
-  turn.text && button("copy", { class: "ghost small", "data-text": turn.text }, icon("copy"), "Copy"),
-  button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),
-  button("code", { class: "ghost small", "data-turn": turn.key, "aria-expanded": String(Boolean(turn.code)) }, icon("code"), "Use in code"),
-  turn.job && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
-);
+const acts = (turn) =>
+  make(
+    "div",
+    { class: "acts" },
+    turn.text && button("copy", { class: "ghost small", "data-text": turn.text }, icon("copy"), "Copy"),
+    button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),
+    button(
+      "code",
+      { class: "ghost small", "data-turn": turn.key, "aria-expanded": String(Boolean(turn.code)) },
+      icon("code"),
+      "Use in code",
+    ),
+    turn.job && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
+  );
 
 function question_in_code({ request, job, talk, key }) {
   const until = talk.turns.findIndex((turn) => turn.key === key);
@@ -295,4 +447,7 @@ function stop_latest() {
   return Boolean(turn);
 }
 
-shortcut(({ key, target }) => key === "Escape" && state.view === "ask" && !state.ask.menu && target.tagName !== "SELECT" && stop_latest());
+shortcut(
+  ({ key, target }) =>
+    key === "Escape" && state.view === "ask" && !state.ask.menu && target.tagName !== "SELECT" && stop_latest(),
+);

@@ -17,9 +17,14 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const solid = (children) => children.flat(4).filter((child) => child || child === 0).map((child) => (child instanceof Node ? child : String(child)));
+const solid = (children) =>
+  children
+    .flat(4)
+    .filter((child) => child || child === 0)
+    .map((child) => (child instanceof Node ? child : String(child)));
 
-export const icon = (name) => make("svg", { class: "icon", "aria-hidden": "true" }, make("use", { href: `#i-${name}` }));
+export const icon = (name) =>
+  make("svg", { class: "icon", "aria-hidden": "true" }, make("use", { href: `#i-${name}` }));
 
 // A button that runs the action of this name; see actions.js.
 export function button(action, attributes, ...children) {
@@ -59,7 +64,8 @@ function become(old, fresh) {
   }
   // What a person has ticked stays, until the page itself means something else.
   if (old.hasAttribute("checked") !== fresh.hasAttribute("checked")) old.checked = fresh.hasAttribute("checked");
-  for (const { name } of [...old.attributes]) if (name !== "style" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes])
+    if (name !== "style" && !fresh.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) {
     if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);
   }

@@ -4,15 +4,24 @@ import { Resource } from "./resource.js";
 import { state } from "./store.js";
 import { STANDINGS } from "./words.js";
 
-export const fleet = new Resource("fleet", () => "v1/admin/fleet", (data) => {
-  state.fleet = data?.models ?? null;
-  if (data) state.standings = Object.fromEntries(data.models.map((row) => [row.model, row.state]));
-});
+export const fleet = new Resource(
+  "fleet",
+  () => "v1/admin/fleet",
+  (data) => {
+    state.fleet = data?.models ?? null;
+    if (data) state.standings = Object.fromEntries(data.models.map((row) => [row.model, row.state]));
+  },
+);
 
 // What a key without the scope `admin` may know of the models. A service none of whose models is loaded answers 503.
-export const readiness = new Resource("readiness", () => "ready", (data) => {
-  if (!state.fleet) state.standings = data?.models ?? {};
-}, { accept: [503] });
+export const readiness = new Resource(
+  "readiness",
+  () => "ready",
+  (data) => {
+    if (!state.fleet) state.standings = data?.models ?? {};
+  },
+  { accept: [503] },
+);
 
 // Paused or draining, if an operator said so; else the workers' state.
 export function standing(row) {
@@ -29,4 +38,7 @@ export const sum_rows = ({ workers }, field) => workers.reduce((sum, worker) => 
 const never = (row) => row.queued && !row.last_worker && waiting(row) === 0;
 
 // The models that answer nobody although they should.
-export const wrong = () => (state.fleet ?? []).filter((row) => row.state === "failed" || (row.state === "no_worker" && !never(row) && !row.draining));
+export const wrong = () =>
+  (state.fleet ?? []).filter(
+    (row) => row.state === "failed" || (row.state === "no_worker" && !never(row) && !row.draining),
+  );

@@ -5,7 +5,21 @@ import { $, button, icon, make, say, settle, toast } from "./dom.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
-import { ago, clock, is_open, now, number, place, plural, PRIORITIES, range, REASONS, seconds, short, STATUSES } from "./words.js";
+import {
+  ago,
+  clock,
+  is_open,
+  now,
+  number,
+  place,
+  plural,
+  PRIORITIES,
+  range,
+  REASONS,
+  seconds,
+  short,
+  STATUSES,
+} from "./words.js";
 import { call, pause, spacing_ms } from "./wire.js";
 
 const PAGE = 100;
@@ -130,7 +144,10 @@ function scrolled() {
 function paint_rows(draw) {
   const { rows } = state.jobs;
   const [first, end] = (state.jobs.drawn = in_sight());
-  settle($("jobs"), rows.slice(first, end).map((job, at) => draw(job, first + at)));
+  settle(
+    $("jobs"),
+    rows.slice(first, end).map((job, at) => draw(job, first + at)),
+  );
   if (end > rows.length - PAGE / 2) read_older();
 }
 
@@ -147,11 +164,22 @@ function paint() {
   if (state.view !== "jobs") return;
   const { rows, loaded, next, filter } = state.jobs;
   const error = state.errors.jobs;
-  say($("jobs-note"), error?.status && error.status !== 401 ? error.message : loaded ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}` : "");
-  settle($("by-status"), [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button));
+  say(
+    $("jobs-note"),
+    error?.status && error.status !== 401
+      ? error.message
+      : loaded
+        ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}`
+        : "",
+  );
+  settle(
+    $("by-status"),
+    [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
+  );
   $("jobs").style.height = rows.length ? `${rows.length * row_height()}px` : "auto";
   if (rows.length) paint_rows(row);
-  else settle($("jobs"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+  else
+    settle($("jobs"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
   if (!rows.length && next) read_older();
   settle($("bulk"), bulk());
@@ -159,28 +187,76 @@ function paint() {
 
 function status_button([id, name]) {
   const { status } = state.jobs.filter;
-  return button("status", { class: "", "data-status": id, "aria-pressed": String(id ? status.has(id) : !status.size) }, name);
+  return button(
+    "status",
+    { class: "", "data-status": id, "aria-pressed": String(id ? status.has(id) : !status.size) },
+    name,
+  );
 }
 
 function nothing({ status, model, since_s, search }) {
   if (status.size || model || since_s || search) {
-    return make("div", { class: "teach" }, make("h2", {}, "Nothing matches"), make("p", {}, "Search by the beginning of a question or of an id, or by metadata such as order=6735. "), button("clear", { class: "link" }, "Show all jobs"));
+    return make(
+      "div",
+      { class: "teach" },
+      make("h2", {}, "Nothing matches"),
+      make("p", {}, "Search by the beginning of a question or of an id, or by metadata such as order=6735. "),
+      button("clear", { class: "link" }, "Show all jobs"),
+    );
   }
   const example = `curl ${location.origin}/v1/jobs -d '{\n  "input": {"prompt": "What is a job?"}\n}'`;
-  return make("div", { class: "teach" },
+  return make(
+    "div",
+    { class: "teach" },
     make("h2", {}, "No jobs yet"),
-    make("p", {}, "A job is a question that is answered when there is room, and kept until you delete it. ", make("a", { href: "#ask" }, "Ask one"), " on this page, or from a terminal:"),
+    make(
+      "p",
+      {},
+      "A job is a question that is answered when there is room, and kept until you delete it. ",
+      make("a", { href: "#ask" }, "Ask one"),
+      " on this page, or from a terminal:",
+    ),
     code_box(make("b", {}, "curl"), example),
   );
 }
 
 function row(job, at) {
-  const text = job.question?.text || Object.entries(job.metadata).map((pair) => pair.join("=")).join(", ") || job.id;
+  const text =
+    job.question?.text ||
+    Object.entries(job.metadata)
+      .map((pair) => pair.join("="))
+      .join(", ") ||
+    job.id;
   const chosen = state.jobs.chosen.has(job.id);
-  return make("article", { class: "job-row", "data-key": job.id, "data-do": "open", "data-job": job.id, "data-status": job.status, "aria-current": state.drawer.id === job.id && "true", "--at": at },
-    make("label", { class: "tick", "data-do": "pass" }, make("input", { type: "checkbox", "data-do": "choose-job", "data-job": job.id, checked: chosen, "aria-label": `Choose: ${text}` })),
+  return make(
+    "article",
+    {
+      class: "job-row",
+      "data-key": job.id,
+      "data-do": "open",
+      "data-job": job.id,
+      "data-status": job.status,
+      "aria-current": state.drawer.id === job.id && "true",
+      "--at": at,
+    },
+    make(
+      "label",
+      { class: "tick", "data-do": "pass" },
+      make("input", {
+        type: "checkbox",
+        "data-do": "choose-job",
+        "data-job": job.id,
+        checked: chosen,
+        "aria-label": `Choose: ${text}`,
+      }),
+    ),
     thumbnail(job),
-    make("div", { class: "words" }, make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text), make("span", { dir: "auto", class: job.error && "error" }, job.error?.message ?? job.answer ?? "")),
+    make(
+      "div",
+      { class: "words" },
+      make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
+      make("span", { dir: "auto", class: job.error && "error" }, job.error?.message ?? job.answer ?? ""),
+    ),
     make("span", { class: `state ${(STATUSES[job.status] ?? [])[1]}` }, (STATUSES[job.status] ?? [job.status])[0]),
     make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
     spent(job),
@@ -192,28 +268,64 @@ function row(job, at) {
 function spent(job) {
   const waited = Math.max(0, (job.started_at ?? job.ended_at ?? now()) - job.created_at);
   const ran = job.started_at ? Math.max(0, (job.ended_at ?? now()) - job.started_at) : 0;
-  const words = job.cache === "HIT" && job.ended_at ? "from the cache" : ran ? `${seconds(waited)} + ${seconds(ran)}` : seconds(waited);
-  return make("span", { class: "spent", title: `Waited ${seconds(waited)}${ran ? `, ran ${seconds(ran)}` : ""}` },
-    make("span", { class: "bar", "--w": `${Math.min(100, (100 * Math.sqrt(waited + ran)) / Math.sqrt(60))}%`, "aria-hidden": "true" }, make("i", { "--w": waited + 0.001 }), ran > 0 && make("i", { class: "ran", "--w": ran })),
+  const words =
+    job.cache === "HIT" && job.ended_at
+      ? "from the cache"
+      : ran
+        ? `${seconds(waited)} + ${seconds(ran)}`
+        : seconds(waited);
+  return make(
+    "span",
+    { class: "spent", title: `Waited ${seconds(waited)}${ran ? `, ran ${seconds(ran)}` : ""}` },
+    make(
+      "span",
+      {
+        class: "bar",
+        "--w": `${Math.min(100, (100 * Math.sqrt(waited + ran)) / Math.sqrt(60))}%`,
+        "aria-hidden": "true",
+      },
+      make("i", { "--w": waited + 0.001 }),
+      ran > 0 && make("i", { class: "ran", "--w": ran }),
+    ),
     make("small", {}, words),
   );
 }
 
 function when(job) {
-  if (job.status !== "queued") return make("span", { class: "when", title: clock(job.created_at) }, job.status === "running" ? "now" : ago(job.ended_at ?? job.created_at));
+  if (job.status !== "queued")
+    return make(
+      "span",
+      { class: "when", title: clock(job.created_at) },
+      job.status === "running" ? "now" : ago(job.ended_at ?? job.created_at),
+    );
   if (job.estimate) return make("span", { class: "when" }, place(job), make("small", {}, range(job.estimate)));
-  return make("span", { class: "when" }, REASONS[job.waiting_reason] ?? "Waiting", job.schedule_at && make("small", {}, clock(job.schedule_at)));
+  return make(
+    "span",
+    { class: "when" },
+    REASONS[job.waiting_reason] ?? "Waiting",
+    job.schedule_at && make("small", {}, clock(job.schedule_at)),
+  );
 }
 
 function bulk() {
   const chosen = state.jobs.rows.filter(({ id }) => state.jobs.chosen.has(id));
   if (!chosen.length) return [];
   const open = chosen.filter(is_open).length;
-  return make("div", { class: "bulk", role: "region", "aria-label": "Chosen jobs" },
+  return make(
+    "div",
+    { class: "bulk", role: "region", "aria-label": "Chosen jobs" },
     make("b", {}, `${number(chosen.length)} chosen`),
     button("choose-all", {}, "Choose all shown"),
-    button("cancel-chosen", { class: "quiet small danger", disabled: !open }, open ? `Cancel ${number(open)}` : "None to cancel"),
-    button("retry-chosen", { disabled: open === chosen.length }, open === chosen.length ? "None to ask again" : `Ask ${number(chosen.length - open)} again`),
+    button(
+      "cancel-chosen",
+      { class: "quiet small danger", disabled: !open },
+      open ? `Cancel ${number(open)}` : "None to cancel",
+    ),
+    button(
+      "retry-chosen",
+      { disabled: open === chosen.length },
+      open === chosen.length ? "None to ask again" : `Ask ${number(chosen.length - open)} again`,
+    ),
     button("copy", { "data-text": chosen.map(({ id }) => id).join("\n") }, "Copy ids"),
     button("choose-none", { class: "ghost small square", "aria-label": "Choose none" }, icon("close")),
   );
@@ -254,7 +366,8 @@ export function neighbour(id, by) {
   if (!job) return null;
   const view = $("view-jobs");
   const top = $("jobs").offsetTop + (at + by) * row_height();
-  if (top < view.scrollTop || top + row_height() > view.scrollTop + view.clientHeight) view.scrollTop = top - view.clientHeight / 2;
+  if (top < view.scrollTop || top + row_height() > view.scrollTop + view.clientHeight)
+    view.scrollTop = top - view.clientHeight / 2;
   return job.id;
 }
 

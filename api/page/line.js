@@ -18,20 +18,35 @@ export function queue({ queued }, kind, crew) {
   }
   const ticks = ["batch", "normal", "interactive"].flatMap((name) => Array(shown[name]).fill(name));
   const more = total - ticks.length;
-  return draw(ticks, kind, crew, [!total && make("span", { class: "none" }, "Nobody waits"), more > 0 && make("span", { class: "none" }, `+${number(more)}`)]);
+  return draw(ticks, kind, crew, [
+    !total && make("span", { class: "none" }, "Nobody waits"),
+    more > 0 && make("span", { class: "none" }, `+${number(more)}`),
+  ]);
 }
 
 // The own place in a line of `total`, where that is known.
 export function own_place(ahead, total, crew) {
   const behind = Math.max(0, total - ahead - 1);
   const more = ahead - AHEAD;
-  const ticks = [...Array(Math.min(BEHIND, behind)).fill("other"), "me", ...(more > 0 ? ["gap"] : []), ...Array(Math.min(AHEAD, ahead)).fill("normal")];
+  const ticks = [
+    ...Array(Math.min(BEHIND, behind)).fill("other"),
+    "me",
+    ...(more > 0 ? ["gap"] : []),
+    ...Array(Math.min(AHEAD, ahead)).fill("normal"),
+  ];
   return draw(ticks, "mine", crew, behind > 0 && make("span", { class: "none" }, `${number(behind)} behind you`));
 }
 
 function draw(ticks, kind, crew, words) {
-  return make("div", { class: `line ${kind}${ticks.length > 17 ? " dense" : ""}` },
-    make("div", { class: "queue", "aria-hidden": "true" }, words, ticks.map((tick) => make("i", { class: tick }))),
+  return make(
+    "div",
+    { class: `line ${kind}${ticks.length > 17 ? " dense" : ""}` },
+    make(
+      "div",
+      { class: "queue", "aria-hidden": "true" },
+      words,
+      ticks.map((tick) => make("i", { class: tick })),
+    ),
     crew,
   );
 }
@@ -40,5 +55,9 @@ export function rows({ busy, rows: all }) {
   const shown = Math.min(all, 32);
   const used = Math.round((Math.min(busy, all) * shown) / all);
   const label = `${number(Math.min(busy, all))} of ${plural(all, "row")} in use`;
-  return make("span", { class: "rows", role: "img", "aria-label": label, title: label }, Array.from({ length: shown }, (_, at) => make("i", { class: at < used && "on" })));
+  return make(
+    "span",
+    { class: "rows", role: "img", "aria-label": label, title: label },
+    Array.from({ length: shown }, (_, at) => make("i", { class: at < used && "on" })),
+  );
 }

@@ -18,7 +18,14 @@ const LIVE_MS = 20_000;
 const LIVE_AGAIN_MS = 5000;
 const REFUSED_AGAIN_MS = 60_000;
 
-const VIEWS = { ask: [], jobs: [jobs.list], operations: operations.resources, keys: [keys.list], endpoints: [endpoints.list, endpoints.deliveries], key: [] };
+const VIEWS = {
+  ask: [],
+  jobs: [jobs.list],
+  operations: operations.resources,
+  keys: [keys.list],
+  endpoints: [endpoints.list, endpoints.deliveries],
+  key: [],
+};
 const resources = [composer.models, fleet.fleet, fleet.readiness, ...Object.values(VIEWS).flat()];
 
 composer.set_up();
@@ -59,7 +66,8 @@ async function refresh() {
   const shown = looked();
   const news = await Promise.all(shown.map((resource) => resource.refresh()));
   judge(shown.map(({ name }) => state.errors[name]).filter(Boolean));
-  if (fleet.fleet.refused && !shown.includes(fleet.readiness)) return (await fleet.readiness.refresh()) || news.some(Boolean);
+  if (fleet.fleet.refused && !shown.includes(fleet.readiness))
+    return (await fleet.readiness.refresh()) || news.some(Boolean);
   return news.some(Boolean);
 }
 
@@ -94,7 +102,7 @@ let nap = new AbortController();
 let live = new AbortController();
 
 follow();
-for (let wait_ms = EVERY_MS; ; ) {
+for (let wait_ms = EVERY_MS; ;) {
   nap = new AbortController();
   // Poll less often while nothing changes.
   if (!document.hidden) wait_ms = (await refresh()) ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);

@@ -15,13 +15,16 @@ export const SAMPLES = [
 ];
 
 export function set_up() {
-  for (const id of ["file", "photo"]) $(id).addEventListener("change", () => {
-    take($(id).files);
-    // Otherwise choosing the same file again would fire no change event.
-    $(id).value = "";
-  });
+  for (const id of ["file", "photo"])
+    $(id).addEventListener("change", () => {
+      take($(id).files);
+      // Otherwise choosing the same file again would fire no change event.
+      $(id).value = "";
+    });
   $("url").addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), add_url()));
-  document.addEventListener("paste", (event) => take([...event.clipboardData.files].filter((file) => file.type.startsWith("image/"))));
+  document.addEventListener("paste", (event) =>
+    take([...event.clipboardData.files].filter((file) => file.type.startsWith("image/"))),
+  );
   // Otherwise the browser would open a dropped file in place of this page.
   for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, dragged);
 }
@@ -43,7 +46,8 @@ function take(files) {
 }
 
 async function read(file) {
-  if (!$("file").accept.split(",").includes(file.type)) throw new Error(`${file.name} is not a PNG, JPEG, WebP or GIF.`);
+  if (!$("file").accept.split(",").includes(file.type))
+    throw new Error(`${file.name} is not a PNG, JPEG, WebP or GIF.`);
   return data_uri(file);
 }
 
@@ -64,7 +68,10 @@ const edited = () => $("ask").dispatchEvent(new Event("input"));
 function show(picture, uri) {
   picture.uri = uri;
   const image = new Image();
-  image.addEventListener("load", () => (Object.assign(picture, { width: image.naturalWidth, height: image.naturalHeight }), changed()));
+  image.addEventListener(
+    "load",
+    () => (Object.assign(picture, { width: image.naturalWidth, height: image.naturalHeight }), changed()),
+  );
   image.src = uri;
   changed();
 }
@@ -72,7 +79,14 @@ function show(picture, uri) {
 function add_url() {
   const url = $("url").value.trim();
   if (!url || !$("url").checkValidity()) return;
-  state.ask.pictures.push({ key: `picture-${++state.ask.serial}`, name: url, ready: Promise.resolve(url), uri: null, url, error: null });
+  state.ask.pictures.push({
+    key: `picture-${++state.ask.serial}`,
+    name: url,
+    ready: Promise.resolve(url),
+    uri: null,
+    url,
+    error: null,
+  });
   $("url").value = "";
   state.ask.menu = null;
   edited();
@@ -91,15 +105,27 @@ export function paint() {
 
 function chip(picture) {
   const what = picture.error ? make("span", { class: "remote failed" }, picture.error) : image(picture, "remote");
-  return make("li", { "data-key": picture.key, title: facts_of(picture) }, what, button("detach", { class: "detach", "data-picture": picture.key, "aria-label": `Remove ${picture.name}` }, icon("close")));
+  return make(
+    "li",
+    { "data-key": picture.key, title: facts_of(picture) },
+    what,
+    button(
+      "detach",
+      { class: "detach", "data-picture": picture.key, "aria-label": `Remove ${picture.name}` },
+      icon("close"),
+    ),
+  );
 }
 
 // The picture itself, or a sign where only the service will see it.
 export function image(picture, kind = "") {
-  return picture.uri ? make("img", { src: picture.uri, alt: picture.name, class: kind && "shot" }) : make("span", { class: `remote ${kind}`, role: "img", "aria-label": picture.name }, icon("picture"));
+  return picture.uri
+    ? make("img", { src: picture.uri, alt: picture.name, class: kind && "shot" })
+    : make("span", { class: `remote ${kind}`, role: "img", "aria-label": picture.name }, icon("picture"));
 }
 
-export const facts_of = ({ name, width, height, size }) => [name, width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(" · ");
+export const facts_of = ({ name, width, height, size }) =>
+  [name, width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(" · ");
 
 action("choose", () => $("file").click());
 action("camera", () => $("photo").click());

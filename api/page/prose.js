@@ -19,8 +19,13 @@ const ITEM = /^\s*(?:[-*•]|\d+[.)])\s+/;
 
 // `cursor`: more is to come.
 export function prose(text, cursor = false) {
-  const blocks = is_json(text) ? [make("pre", {}, JSON.stringify(JSON.parse(text), null, 2))] : text.split(/(```[^]*?(?:```|$))/).flatMap(section);
-  if (cursor) (last_line(blocks.at(-1)) ?? blocks[blocks.push(make("p")) - 1]).append(make("span", { class: "cursor", "aria-hidden": "true" }));
+  const blocks = is_json(text)
+    ? [make("pre", {}, JSON.stringify(JSON.parse(text), null, 2))]
+    : text.split(/(```[^]*?(?:```|$))/).flatMap(section);
+  if (cursor)
+    (last_line(blocks.at(-1)) ?? blocks[blocks.push(make("p")) - 1]).append(
+      make("span", { class: "cursor", "aria-hidden": "true" }),
+    );
   return make("div", { class: "prose", dir: "auto", "aria-busy": cursor && "true" }, blocks);
 }
 
@@ -38,7 +43,10 @@ const last_line = (block) => (/OL|UL/.test(block?.nodeName) ? block.lastChild : 
 function section(part, at) {
   // What the pattern of split() caught stands at the odd places.
   if (at % 2) return make("pre", { dir: "ltr" }, part.replace(/^```[^\n]*\n?/, "").replace(/\n?```$/, ""));
-  return part.split(/\n{2,}/).filter((block) => block.trim()).flatMap(paragraph);
+  return part
+    .split(/\n{2,}/)
+    .filter((block) => block.trim())
+    .flatMap(paragraph);
 }
 
 // A list may follow its heading without an empty line between them.
@@ -63,7 +71,11 @@ function items(lines) {
     else texts[texts.length - 1] += `\n${line}`;
   }
   const start = numbered && Number.parseInt(lines[0], 10);
-  return make(numbered ? "ol" : "ul", { start: start > 1 && start }, texts.map((text) => make("li", { dir: "auto" }, inline(text))));
+  return make(
+    numbered ? "ol" : "ul",
+    { start: start > 1 && start },
+    texts.map((text) => make("li", { dir: "auto" }, inline(text))),
+  );
 }
 
 function inline(text) {

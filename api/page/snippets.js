@@ -12,13 +12,31 @@ const KEYWORDS = /("(?:[^"\\\n]|\\.)*"|\b(?:import|from|const|await|async|def|re
 // `request` has model, priority, fresh, parameters, messages of {role, text, parts}, and its job's id.
 export function snippet(request) {
   const tabs = Object.entries(LANGUAGES).map(([id, name]) =>
-    button("language", { class: "", role: "tab", "data-language": id, "aria-selected": String(state.ask.language === id), tabindex: state.ask.language === id ? 0 : -1 }, name));
-  return code_box(make("div", { role: "tablist", "aria-label": "Language" }, tabs), WRITERS[state.ask.language](request));
+    button(
+      "language",
+      {
+        class: "",
+        role: "tab",
+        "data-language": id,
+        "aria-selected": String(state.ask.language === id),
+        tabindex: state.ask.language === id ? 0 : -1,
+      },
+      name,
+    ),
+  );
+  return code_box(
+    make("div", { role: "tablist", "aria-label": "Language" }, tabs),
+    WRITERS[state.ask.language](request),
+  );
 }
 
 export function code_box(title, text) {
-  const parts = text.split(KEYWORDS).map((part, at) => (at % 2 ? make("span", { class: part.startsWith('"') ? "string" : "keyword" }, part) : part));
-  return make("div", { class: "snippet" },
+  const parts = text
+    .split(KEYWORDS)
+    .map((part, at) => (at % 2 ? make("span", { class: part.startsWith('"') ? "string" : "keyword" }, part) : part));
+  return make(
+    "div",
+    { class: "snippet" },
     make("div", { class: "tabs" }, title, button("copy", { "data-text": text }, icon("copy"), "Copy")),
     make("pre", { class: "code", tabindex: 0, dir: "ltr" }, make("code", {}, parts)),
   );
@@ -27,14 +45,20 @@ export function code_box(title, text) {
 const source = (request, { picture, url }) => url ?? `${location.origin}/v1/jobs/${request.job}/pictures/${picture}`;
 const pictures = ({ messages }) => messages.flatMap(({ parts }) => parts).filter(({ url }) => !url);
 const keyed = () => state.key !== "";
-const lines = (...all) => all.flat().filter((line) => typeof line === "string").join("\n");
+const lines = (...all) =>
+  all
+    .flat()
+    .filter((line) => typeof line === "string")
+    .join("\n");
 
 // Messages as JSON with a line for each part; `show` has the words for a picture's address.
 function messages_json(request, show, indent, escaped = (text) => text) {
   const messages = request.messages.map(({ role, text, parts }) => {
     const own = parts.map((part) => `{"type": "image_url", "image_url": {"url": ${show(part)}}},`);
     const written = escaped(JSON.stringify(text));
-    const content = own.length ? `[\n    ${[...own, `{"type": "text", "text": ${written}}`].join("\n    ")}\n  ]` : written;
+    const content = own.length
+      ? `[\n    ${[...own, `{"type": "text", "text": ${written}}`].join("\n    ")}\n  ]`
+      : written;
     return `  {"role": "${role}", "content": ${content}}`;
   });
   return `[\n${messages.join(",\n")}\n]`.replaceAll("\n", `\n${indent}`);

@@ -15,7 +15,12 @@ let reading = 0;
 export function thumbnail(job) {
   const count = job.question?.pictures ?? 0;
   const uri = count > 0 && look_up(job.id);
-  return make("span", { class: "pic" }, uri ? make("img", { src: uri, alt: "" }) : icon(count ? "picture" : "ask"), count > 1 && make("b", {}, count));
+  return make(
+    "span",
+    { class: "pic" },
+    uri ? make("img", { src: uri, alt: "" }) : icon(count ? "picture" : "ask"),
+    count > 1 && make("b", {}, count),
+  );
 }
 
 // What is known already; where nothing is, it is read and painted later.

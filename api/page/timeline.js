@@ -6,7 +6,8 @@ import { now, plural, seconds, STATUSES } from "./words.js";
 const WIDTH = 700;
 
 // The attempts of a cached answer came before its job.
-export const own_attempts = ({ attempts, created_at }) => attempts.filter(({ ended_at }) => !ended_at || ended_at > created_at);
+export const own_attempts = ({ attempts, created_at }) =>
+  attempts.filter(({ ended_at }) => !ended_at || ended_at > created_at);
 
 export function timeline(shown, history) {
   const job = { ...shown, attempts: own_attempts(shown) };
@@ -14,9 +15,24 @@ export function timeline(shown, history) {
   const till = Math.max(job.ended_at ?? now(), from + 0.001);
   const label = `${STATUSES[job.status][0]} after ${seconds(till - from)}, ${plural(job.attempts.length, "attempt")}`;
   return [
-    make("svg", { class: "timeline", viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label }, bars(job, history, from, till), marks(history, from, till)),
-    make("ol", { class: "steps" }, steps(job, history).map(([kind, at, words, more]) =>
-      make("li", { class: kind }, make("time", {}, `+${seconds(at - from)}`), make("span", {}, words, more && make("small", {}, more))))),
+    make(
+      "svg",
+      { class: "timeline", viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label },
+      bars(job, history, from, till),
+      marks(history, from, till),
+    ),
+    make(
+      "ol",
+      { class: "steps" },
+      steps(job, history).map(([kind, at, words, more]) =>
+        make(
+          "li",
+          { class: kind },
+          make("time", {}, `+${seconds(at - from)}`),
+          make("span", {}, words, more && make("small", {}, more)),
+        ),
+      ),
+    ),
   ];
 }
 
@@ -25,14 +41,25 @@ const x = (at, from, till) => Math.max(0, Math.min(1, (at - from) / (till - from
 function bars(job, history, from, till) {
   const bar = (kind, begin, end, title) => {
     const [left, right] = [x(begin, from, till), x(end, from, till)];
-    return make("rect", { class: kind, x: left, width: Math.max(2, right - left), y: 4, height: 12 }, make("title", {}, title));
+    return make(
+      "rect",
+      { class: kind, x: left, width: Math.max(2, right - left), y: 4, height: 12 },
+      make("title", {}, title),
+    );
   };
   const parts = [];
   let free = from;
   for (const attempt of job.attempts) {
     const end = attempt.ended_at ?? till;
     parts.push(bar("wait", free, attempt.started_at, `waited ${seconds(attempt.started_at - free)}`));
-    parts.push(bar(is_lost(attempt) ? "lost" : "run", attempt.started_at, end, `attempt ${attempt.number}: ${attempt.outcome ?? "running"}`));
+    parts.push(
+      bar(
+        is_lost(attempt) ? "lost" : "run",
+        attempt.started_at,
+        end,
+        `attempt ${attempt.number}: ${attempt.outcome ?? "running"}`,
+      ),
+    );
     free = end;
   }
   if (free < till) parts.push(bar("wait", free, till, `waited ${seconds(till - free)}`));
@@ -43,7 +70,9 @@ const is_lost = ({ outcome }) => ![null, undefined, "succeeded", "cancelled"].in
 
 // One mark for each unit of width is enough: thousands of pieces would look the same.
 function marks(history, from, till) {
-  const places = new Set(history.filter(({ type }) => type === "text").map(({ data }) => Math.round(x(data.at, from, till))));
+  const places = new Set(
+    history.filter(({ type }) => type === "text").map(({ data }) => Math.round(x(data.at, from, till))),
+  );
   return [...places].map((at) => make("line", { class: "mark", x1: at, x2: at, y1: 0, y2: 4 }));
 }
 
@@ -52,12 +81,29 @@ function steps(job, history) {
   const all = [["", job.created_at, "Submitted"]];
   if (job.fetched_at) all.push(["", job.fetched_at, "Pictures fetched, in line"]);
   for (const attempt of job.attempts) {
-    all.push(["go", attempt.started_at, attempt.number > 1 ? `Attempt ${attempt.number} began` : "Began", attempt.worker]);
-    if (is_lost(attempt) && attempt.ended_at) all.push(["bad", attempt.ended_at, `Attempt ${attempt.number}: ${attempt.outcome.replaceAll("_", " ")}`, attempt.error?.message ?? attempt.error]);
+    all.push([
+      "go",
+      attempt.started_at,
+      attempt.number > 1 ? `Attempt ${attempt.number} began` : "Began",
+      attempt.worker,
+    ]);
+    if (is_lost(attempt) && attempt.ended_at)
+      all.push([
+        "bad",
+        attempt.ended_at,
+        `Attempt ${attempt.number}: ${attempt.outcome.replaceAll("_", " ")}`,
+        attempt.error?.message ?? attempt.error,
+      ]);
   }
   if (first && first >= job.created_at) all.push(["go", first, "First text"]);
   if (job.cache === "HIT") all.push(["go", job.started_at, "Answered from the cache"]);
-  if (job.ended_at) all.push([job.status === "succeeded" ? "done" : "bad", job.ended_at, STATUSES[job.status][0], job.result && plural(job.result.usage.completion_tokens, "token")]);
+  if (job.ended_at)
+    all.push([
+      job.status === "succeeded" ? "done" : "bad",
+      job.ended_at,
+      STATUSES[job.status][0],
+      job.result && plural(job.result.usage.completion_tokens, "token"),
+    ]);
   if (job.webhook?.delivered_at) all.push(["done", job.webhook.delivered_at, "Webhook delivered"]);
   return all.sort((one, other) => one[1] - other[1]);
 }

@@ -44,7 +44,8 @@ function storage() {
 
 function headers(more) {
   const { key } = state;
-  if (/[^\x21-\x7e]/.test(key)) throw new Refusal(401, { detail: "The API key contains invalid characters: copy it again." });
+  if (/[^\x21-\x7e]/.test(key))
+    throw new Refusal(401, { detail: "The API key contains invalid characters: copy it again." });
   return { ...more, ...(key ? { authorization: `Bearer ${key}` } : {}) };
 }
 
@@ -60,7 +61,10 @@ export async function call(path, { method = "GET", body, more = {}, signal, limi
   // What needs no key says nothing of its quota.
   const quota = /"requests";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1];
   if (quota) state.quota = Number(quota);
-  if (text && !parsed) throw new Refusal(answer.status, { detail: "This answer is not the service's own, perhaps a proxy's: reload the page." });
+  if (text && !parsed)
+    throw new Refusal(answer.status, {
+      detail: "This answer is not the service's own, perhaps a proxy's: reload the page.",
+    });
   return { data: parsed, headers: answer.headers };
 }
 
@@ -74,7 +78,7 @@ async function whole(path, request, signal, limit_ms) {
     const answer = await fetch(path, { ...request, signal: AbortSignal.any([signal, silence.signal].filter(Boolean)) });
     extend();
     let text = "";
-    for await (const piece of pieces(answer)) extend(), (text += piece);
+    for await (const piece of pieces(answer)) (extend(), (text += piece));
     return { answer, text };
   } finally {
     clearTimeout(timer);
@@ -119,7 +123,9 @@ export function data_uri(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.addEventListener("load", () => resolve(reader.result));
-    reader.addEventListener("error", () => reject(new Error(`${blob.name ?? "The picture"} cannot be read; choose it again.`)));
+    reader.addEventListener("error", () =>
+      reject(new Error(`${blob.name ?? "The picture"} cannot be read; choose it again.`)),
+    );
     reader.readAsDataURL(blob);
   });
 }
@@ -148,7 +154,7 @@ export async function* events(job, signal, report) {
       hidden.abort();
     }
     if (document.hidden) await page_visible(signal);
-    else report("connection lost, trying again"), await pause(wait_ms, signal);
+    else (report("connection lost, trying again"), await pause(wait_ms, signal));
   }
 }
 
@@ -191,7 +197,10 @@ async function* stream(path, signal, opened) {
 
 function read(block) {
   const fields = Object.fromEntries(
-    block.split("\n").filter((line) => !line.startsWith(":")).map((line) => line.split(/: (.*)/s, 2)),
+    block
+      .split("\n")
+      .filter((line) => !line.startsWith(":"))
+      .map((line) => line.split(/: (.*)/s, 2)),
   );
   return fields.data && { id: Number(fields.id), type: fields.event, data: JSON.parse(fields.data) };
 }
