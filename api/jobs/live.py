@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 LOOK_S = 1.0
+LIVE_S = 900
+"""A stream lasts no longer: a key that is revoked meanwhile opens no other."""
 Marks = Mapping[str, Any]
 """The state of each thing by its name."""
 

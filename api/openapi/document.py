@@ -19,6 +19,7 @@ from api.dialects.openai.batches import LineBody
 from api.dialects.openai.errors import OpenAIError, StreamError
 from api.dialects.openai.responses import INCLUDABLE
 from api.dialects.strict_json import whole
+from api.jobs.live import LIVE_S
 from api.openapi.examples import BATCH_ID, ENDPOINT_ID, EVENT_ID, FILE_ID, KEY_ID, MODEL, QUEUED, RESPONSE_ID
 from api.openapi.responses import EXAMPLES, HEADERS, REF, Family, refusals
 from api.server.errors import family_of
@@ -52,7 +53,6 @@ def _limit(means: str, default: int = 20) -> Parameter:
 
 WAIT = _query("wait", "Seconds to wait for the end; more than 60 is 60.", "integer", minimum=0, default=0)
 MINUTES = _query("minutes", "How many; more than 15 is 15.", "integer", minimum=1, default=LONGEST_MIN)
-LIVE_S = 900
 SECONDS = _query("seconds", "How long it lasts; more than 900 is 900.", "integer", minimum=0, default=LIVE_S)
 SIDE = _query("side", "Pixels of the longer side, rounded up to 64, 128, 256 or 512.", "integer", minimum=0)
 _MOMENT = {

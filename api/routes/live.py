@@ -4,20 +4,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from typing import NotRequired, cast
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from pydantic_core import to_json
-from typing_extensions import TypedDict
 
 from api.admission.headers import integer
 from api.auth.callers import caller_of
 from api.context import context_of
-from api.dialects.native.models import State
-from api.jobs.live import LOOK_S, Marks, changed
+from api.dialects.native.models import LiveEvent, LiveModel, to_live_model
+from api.jobs.live import LIVE_S, LOOK_S, Marks, changed
 from api.openapi import examples
-from api.openapi.document import LIVE_S, SECONDS, describe
+from api.openapi.document import SECONDS, describe
 from api.openapi.responses import answer, refusals, with_stream
 from api.server.middleware import stopping
 from api.server.route import ServiceRoute
@@ -25,24 +23,6 @@ from api.server.sse import EventStream, block, comment
 from shared.errors import Unavailable
 
 router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=refusals("Problem", 503))
-
-
-class LiveModel(TypedDict):
-    """A model's line and workers as they are now."""
-
-    state: State
-    paused: bool
-    draining: bool
-    waiting: int
-    running: int
-    workers: int
-
-
-class LiveEvent(TypedDict):
-    """`jobs` has what changed of the caller's newest 200, `fleet` the models that changed: for operators."""
-
-    changed: NotRequired[list[str]]
-    models: NotRequired[dict[str, LiveModel]]
 
 
 @router.get(
@@ -95,16 +75,6 @@ async def _models(http: HttpRequest) -> Marks:
     async def look() -> Mapping[str, LiveModel]:
         rows = context.models.rows
         fleets = zip(rows, await context.jobs.fleet(rows), strict=True)
-        return {
-            row.id: {
-                "state": cast(State, fleet.lane.state),
-                "paused": fleet.lane.paused,
-                "draining": fleet.lane.draining,
-                "waiting": sum(fleet.waiting.values()),
-                "running": fleet.lane.running,
-                "workers": len(fleet.workers),
-            }
-            for row, fleet in fleets
-        }
+        return {row.id: to_live_model(fleet) for row, fleet in fleets}
 
     return await context.looks.marks("models", look)

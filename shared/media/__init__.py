@@ -1,1 +1,1 @@
-"""What the headers of pictures and sounds say, read before anything is decoded."""
+"""What the headers of pictures and sounds say, and the processes in which pictures are decoded."""

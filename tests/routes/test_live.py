@@ -76,6 +76,16 @@ async def test_a_stream_lasts_as_long_as_it_is_asked_to(stage: Stage) -> None:
     assert reader.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
+async def test_a_process_that_ends_does_not_wait_for_its_readers(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = watching(stage)
+    await begun(reader)
+    monkeypatch.setattr("api.routes.live.stopping", lambda _: True)
+    await reader.finish()
+    assert reader.complete
+
+
 @pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
 async def test_nobody_learns_of_another_caller_s_jobs_or_without_the_scope_of_models(stage: Stage) -> None:
     async with await customer(stage.app, "one") as one, await customer(stage.app, "other") as other:

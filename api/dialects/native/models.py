@@ -224,6 +224,35 @@ class Fleet(TypedDict):
     models: list[ModelFleet]
 
 
+class LiveModel(TypedDict):
+    """A model's line and workers as they are now."""
+
+    state: State
+    paused: bool
+    draining: bool
+    waiting: int
+    running: int
+    workers: int
+
+
+class LiveEvent(TypedDict):
+    """`jobs` has what changed of the caller's newest 200, `fleet` the models that changed: for operators."""
+
+    changed: NotRequired[list[str]]
+    models: NotRequired[dict[str, LiveModel]]
+
+
+def to_live_model(state: fleet.Fleet) -> LiveModel:
+    return {
+        "state": cast(State, state.lane.state),
+        "paused": state.lane.paused,
+        "draining": state.lane.draining,
+        "waiting": sum(state.waiting.values()),
+        "running": state.lane.running,
+        "workers": len(state.workers),
+    }
+
+
 def to_model(model: models.Model, lane: Lane | None = None) -> Model:
     """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time.
 
