@@ -37,7 +37,7 @@ help:
 	@echo '  make containers build the images and run them on docker or podman, killing and freezing parts (ten minutes)'
 	@echo '  make proof          measure the six figures of docs/proof.md on this machine (at most twenty minutes)'
 	@echo '  make docs           build the documents into a site with a search, in build/site'
-	@echo '  make screenshots    take the pictures of the page in docs/images anew (needs Chromium; two minutes)'
+	@echo '  make screenshots    renew the pictures of the page in docs/images (needs Chromium; two minutes)'
 	@echo '  make train-tiny     train models/tiny in data/training/tiny (about two hours, one core; continues after a kill)'
 	@echo '  make setup          only create .venv for development'
 	@echo '  make clean          remove .venv and caches, but not data/'
