@@ -22,7 +22,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHO
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run setup test test-clients check format chaos containers proof docs train-tiny bench clean
+.PHONY: FORCE help run setup test test-clients check format chaos containers proof docs screenshots train-tiny bench clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -39,6 +39,7 @@ help:
 	@echo '  make containers build the images and run them on docker or podman, killing and freezing parts (ten minutes)'
 	@echo '  make proof          measure the six figures of docs/proof.md on this machine (at most twenty minutes)'
 	@echo '  make docs           build the documents into a site with a search, in build/site'
+	@echo '  make screenshots    renew the pictures of the page in docs/images (needs Chromium; two minutes)'
 	@echo '  make train-tiny     train models/tiny in data/training/tiny (about two hours, one core; continues after a kill)'
 	@echo '  make setup          only create .venv for development'
 	@echo '  make clean          remove .venv and caches, but not data/'
@@ -124,6 +125,9 @@ docs: $(DEV_STAMP)
 	@tar c *.md LICENSE docs benchmarks/README.md benchmarks/results deploy examples | tar x -C build/pages
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo 'the site is in build/site: $(BIN)/python -m http.server --directory build/site'
+
+screenshots: $(DEV_STAMP)
+	@$(BIN)/python -m tests.support.screenshots
 
 train-tiny: $(DEV_STAMP)
 	@OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000 \

@@ -1,34 +1,51 @@
-// Small helpers to build what the page shows. Text only ever becomes text, never markup.
+// Builds what the page shows. Text only ever becomes text, never markup.
 
 export const $ = (id) => document.getElementById(id);
 
+const SVG = new Set(["svg", "use", "path", "rect", "line", "title"]);
+const SPACE = "http://www.w3.org/2000/svg";
+
+// `--name` sets a CSS variable: the Content-Security-Policy forbids style attributes. What is falsy is left out.
 export function make(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-
-export function draw(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-}
-
-function fill(element, attributes, children) {
+  const element = SVG.has(tag) ? document.createElementNS(SPACE, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value);
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("--")) element.style.setProperty(name, value);
+    else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...solid(children));
   return element;
 }
 
+const solid = (children) =>
+  children
+    .flat(4)
+    .filter((child) => child || child === 0)
+    .map((child) => (child instanceof Node ? child : String(child)));
+
+export const icon = (name) =>
+  make("svg", { class: "icon", "aria-hidden": "true" }, make("use", { href: `#i-${name}` }));
+
+// A button that runs the action of this name; see actions.js.
+export function button(action, attributes, ...children) {
+  return make("button", { type: "button", "data-do": action, class: "quiet small", ...attributes }, ...children);
+}
+
 // Makes the children what `fresh` are and touches only what differs: focus, selection and scrolling stay. A child
-// with data-key stays with its key. What listens must be outside, as the old elements live on.
-export function settle(parent, fresh) {
-  const keys = new Set(fresh.map(key));
-  for (const old of [...parent.childNodes]) if (key(old) && !keys.has(key(old))) old.remove();
+// with data-key stays with its key.
+export function settle(parent, ...fresh) {
+  const nodes = solid(fresh).map((child) => (child instanceof Node ? child : document.createTextNode(child)));
+  const keyed = new Map([...parent.childNodes].filter(key).map((node) => [key(node), node]));
+  const keys = new Set(nodes.map(key));
+  // First, so that what stays need not be moved.
+  for (const [name, node] of keyed) if (!keys.has(name)) node.remove();
   let at = parent.firstChild;
-  for (const node of fresh) {
-    if (at?.nodeName === node.nodeName && key(at) === key(node)) {
-      become(at, node);
-      at = at.nextSibling;
+  for (const node of nodes) {
+    const old = key(node) ? keyed.get(key(node)) : at && !key(at) ? at : null;
+    if (old && old.nodeName === node.nodeName) {
+      if (old === at) at = at.nextSibling;
+      else parent.insertBefore(old, at);
+      if (old !== node) become(old, node);
     } else parent.insertBefore(node, at);
   }
   while (at) {
@@ -45,24 +62,24 @@ function become(old, fresh) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
   }
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
-  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  settle(old, [...fresh.childNodes]);
+  // What a person has ticked stays, until the page itself means something else.
+  if (old.hasAttribute("checked") !== fresh.hasAttribute("checked")) old.checked = fresh.hasAttribute("checked");
+  for (const { name } of [...old.attributes])
+    if (name !== "style" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) {
+    if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  if (old.style.cssText !== fresh.style.cssText) old.style.cssText = fresh.style.cssText;
+  settle(old, ...fresh.childNodes);
 }
 
 // A live region is read aloud again whenever it is written.
-export function say(id, text) {
-  if ($(id).textContent !== text) $(id).textContent = text;
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
-export function seconds(value) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "";
-  if (value < 1) return `${Math.round(value * 1000)} ms`;
-  if (value < 120) return `${value.toFixed(1)} s`;
-  return value < 7200 ? `${Math.round(value / 60)} min` : `${(value / 3600).toFixed(1)} h`;
-}
-
-export function clock(unix) {
-  const at = new Date(unix * 1000);
-  return at.toDateString() === new Date().toDateString() ? at.toLocaleTimeString() : at.toLocaleString();
+export function toast(text) {
+  const line = make("p", {}, text);
+  $("toasts").append(line);
+  setTimeout(() => line.remove(), 4000);
 }

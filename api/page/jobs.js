@@ -1,40 +1,399 @@
-// The list of recent jobs.
+// The jobs as questions and answers. Only the rows in sight are in the document, however many there are.
 
-import { $, clock, make, seconds, settle } from "./dom.js";
-import { open } from "./job.js";
+import { action, is_typed, shortcut } from "./actions.js";
+import { $, button, icon, make, say, settle, toast } from "./dom.js";
+import { code_box } from "./snippets.js";
+import { changed, paints, state } from "./store.js";
+import { thumbnail } from "./thumbnails.js";
+import {
+  ago,
+  clock,
+  is_open,
+  now,
+  number,
+  place,
+  plural,
+  PRIORITIES,
+  range,
+  REASONS,
+  seconds,
+  short,
+  STATUSES,
+} from "./words.js";
+import { call, pause, spacing_ms } from "./wire.js";
 
-const PAGE = 12;
-let shown = PAGE;
+const PAGE = 100;
+const BEYOND = 8; // rows drawn above and below the window
+const AT_ONCE = 100; // jobs that one call cancels
 
-export function setUp(changed) {
-  for (const id of ["by-status", "by-model"]) $(id).addEventListener("change", () => ((shown = PAGE), changed()));
-  $("more").addEventListener("click", () => ((shown += PAGE), changed()));
-  $("jobs").addEventListener("click", ({ target }) => target.dataset.job && open(target.dataset.job));
+// The list as main.js refreshes it: its newest page, and the rows in sight.
+export const list = {
+  name: "jobs",
+  turn: null,
+  refused: false,
+  async refresh() {
+    if (this.refused) return false;
+    this.turn?.abort();
+    const { signal } = (this.turn = new AbortController());
+    try {
+      const changes = [await read(null, signal)];
+      const first = state.jobs.rows[in_sight()[0] - 1];
+      if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
+      state.errors.jobs = null;
+      return changes.some(Boolean);
+    } catch (error) {
+      if (signal.aborted) return false;
+      if ([401, 403].includes(error.status)) this.forget();
+      this.refused = error.code === "insufficient_scope";
+      state.errors.jobs = error;
+      changed();
+      return false;
+    }
+  },
+  forget() {
+    this.turn?.abort();
+    this.refused = false;
+    state.errors.jobs = null;
+    reset();
+  },
+};
+
+function reset() {
+  Object.assign(state.jobs, { rows: [], next: null, loaded: false, busy: false });
+  state.jobs.chosen.clear();
+  $("view-jobs").scrollTop = 0;
+  changed();
 }
 
-export function path() {
-  const asked = new URLSearchParams({ limit: Math.min(100, shown), results: false });
-  for (const [name, id] of [["status", "by-status"], ["model", "by-model"]]) {
-    if ($(id).value) asked.set(name, $(id).value);
+function path(after) {
+  const { status, model, since_s, search } = state.jobs.filter;
+  const query = new URLSearchParams({ limit: PAGE, results: false });
+  for (const one of status) query.append("status", one);
+  if (model) query.set("model", model);
+  if (since_s) query.set("created_after", Math.floor(now() - since_s));
+  if (/^[^=\s]+=/.test(search)) query.append("metadata", search);
+  else if (search) query.set("search", search);
+  if (after) query.set("after", after);
+  return `v1/jobs?${query}`;
+}
+
+// A page of jobs, put in place of what was known of its span. Whether it says something new.
+async function read(after, signal) {
+  const { data: page } = await call(path(after), { signal });
+  if (signal.aborted) return false;
+  const before = JSON.stringify(state.jobs.rows);
+  const { rows } = state.jobs;
+  const begin = after ? rows.findIndex(({ id }) => id === after) + 1 : 0;
+  const last = page.data.at(-1)?.id;
+  const end = last ? rows.findIndex(({ id }) => id === last) + 1 : begin;
+  // The page goes beyond what was known: what is older is read again.
+  const known_end = page.next === null || !end ? rows.length : end;
+  state.jobs.rows = [...rows.slice(0, begin), ...page.data, ...rows.slice(known_end)];
+  if (known_end >= rows.length) state.jobs.next = page.next;
+  state.jobs.loaded = true;
+  if (JSON.stringify(state.jobs.rows) === before) return false;
+  changed();
+  return true;
+}
+
+// The rest comes as it is scrolled to.
+async function read_older() {
+  const { next, busy } = state.jobs;
+  if (!next || busy || !list.turn) return;
+  state.jobs.busy = true;
+  const { signal } = list.turn;
+  try {
+    const { data: page } = await call(path(next), { signal });
+    if (state.jobs.next !== next) return;
+    const known = new Set(state.jobs.rows.map(({ id }) => id));
+    state.jobs.rows = [...state.jobs.rows, ...page.data.filter(({ id }) => !known.has(id))];
+    state.jobs.next = page.next;
+    await pause(spacing_ms(2), signal);
+  } catch {
+    // The next scroll, or the next round, tries again.
+  } finally {
+    state.jobs.busy = false;
+    changed();
   }
-  return `v1/jobs?${asked}`;
 }
 
-export function paint(data) {
-  settle($("jobs"), (data?.data ?? []).map(row));
-  $("more").hidden = !data?.has_more || shown >= 100;
+export function set_up() {
+  $("view-jobs").addEventListener("scroll", scrolled, { passive: true });
+  window.addEventListener("resize", changed);
+  $("search").addEventListener("input", () => narrow({ search: $("search").value.trim() }));
+  $("by-model").addEventListener("change", () => narrow({ model: $("by-model").value }));
+  $("by-time").addEventListener("change", () => narrow({ since_s: Number($("by-time").value) }));
+  paints(paint);
 }
 
-function row(job) {
-  const cells = [
-    make("button", { type: "button", "data-job": job.id }, `${job.id.slice(0, 14)}…`),
-    make("span", { class: `badge ${job.status}` }, job.status),
-    job.model,
-    job.priority,
-    job.cache ?? "",
-    clock(job.created_at),
-    seconds(job.started_at && job.started_at - job.created_at),
-    seconds(job.ended_at && job.started_at && job.ended_at - job.started_at),
-  ];
-  return make("tr", { "data-key": job.id }, ...cells.map((cell) => make("td", { dir: "auto" }, cell)));
+function narrow(filter) {
+  Object.assign(state.jobs.filter, filter);
+  reset();
+  list.refresh();
 }
+
+const row_height = () => (matchMedia("(max-width: 860px)").matches ? 112 : 66);
+
+// At most once a frame; nothing but the rows that come into sight is new.
+function scrolled() {
+  if (in_sight().every((row, at) => row === state.jobs.drawn[at])) return;
+  const present = new Map([...$("jobs").children].map((node) => [node.dataset.key, node]));
+  paint_rows((job, at) => present.get(job.id) ?? row(job, at));
+}
+
+function paint_rows(draw) {
+  const { rows } = state.jobs;
+  const [first, end] = (state.jobs.drawn = in_sight());
+  settle(
+    $("jobs"),
+    rows.slice(first, end).map((job, at) => draw(job, first + at)),
+  );
+  if (end > rows.length - PAGE / 2) read_older();
+}
+
+// The first row in sight and the one behind the last.
+function in_sight() {
+  const view = $("view-jobs");
+  const top = view.scrollTop - $("jobs").offsetTop;
+  const height = row_height();
+  const first = Math.max(0, Math.floor(top / height) - BEYOND);
+  return [first, Math.min(state.jobs.rows.length, Math.ceil((top + view.clientHeight) / height) + BEYOND)];
+}
+
+function paint() {
+  if (state.view !== "jobs") return;
+  const { rows, loaded, next, filter } = state.jobs;
+  const error = state.errors.jobs;
+  say(
+    $("jobs-note"),
+    error?.status && error.status !== 401
+      ? error.message
+      : loaded
+        ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}`
+        : "",
+  );
+  settle(
+    $("by-status"),
+    [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
+  );
+  $("jobs").style.height = rows.length ? `${rows.length * row_height()}px` : "auto";
+  if (rows.length) paint_rows(row);
+  else
+    settle($("jobs"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+  // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
+  if (!rows.length && next) read_older();
+  settle($("bulk"), bulk());
+}
+
+function status_button([id, name]) {
+  const { status } = state.jobs.filter;
+  return button(
+    "status",
+    { class: "", "data-status": id, "aria-pressed": String(id ? status.has(id) : !status.size) },
+    name,
+  );
+}
+
+function nothing({ status, model, since_s, search }) {
+  if (status.size || model || since_s || search) {
+    return make(
+      "div",
+      { class: "teach" },
+      make("h2", {}, "Nothing matches"),
+      make("p", {}, "Search by the beginning of a question or of an id, or by metadata such as order=6735. "),
+      button("clear", { class: "link" }, "Show all jobs"),
+    );
+  }
+  const example = `curl ${location.origin}/v1/jobs -d '{\n  "input": {"prompt": "What is a job?"}\n}'`;
+  return make(
+    "div",
+    { class: "teach" },
+    make("h2", {}, "No jobs yet"),
+    make(
+      "p",
+      {},
+      "A job is a question that is answered when there is room, and kept until you delete it. ",
+      make("a", { href: "#ask" }, "Ask one"),
+      " on this page, or from a terminal:",
+    ),
+    code_box(make("b", {}, "curl"), example),
+  );
+}
+
+function row(job, at) {
+  const text =
+    job.question?.text ||
+    Object.entries(job.metadata)
+      .map((pair) => pair.join("="))
+      .join(", ") ||
+    job.id;
+  const chosen = state.jobs.chosen.has(job.id);
+  return make(
+    "article",
+    {
+      class: "job-row",
+      "data-key": job.id,
+      "data-do": "open",
+      "data-job": job.id,
+      "data-status": job.status,
+      "aria-current": state.drawer.id === job.id && "true",
+      "--at": at,
+    },
+    make(
+      "label",
+      { class: "tick", "data-do": "pass" },
+      make("input", {
+        type: "checkbox",
+        "data-do": "choose-job",
+        "data-job": job.id,
+        checked: chosen,
+        "aria-label": `Choose: ${text}`,
+      }),
+    ),
+    thumbnail(job),
+    make(
+      "div",
+      { class: "words" },
+      make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
+      make("span", { dir: "auto", class: job.error && "error" }, job.error?.message ?? job.answer ?? ""),
+    ),
+    make("span", { class: `state ${(STATUSES[job.status] ?? [])[1]}` }, (STATUSES[job.status] ?? [job.status])[0]),
+    make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
+    spent(job),
+    when(job),
+  );
+}
+
+// A bar of waited and ran, its length by the root of the time: a minute beside a second stays readable.
+function spent(job) {
+  const waited = Math.max(0, (job.started_at ?? job.ended_at ?? now()) - job.created_at);
+  const ran = job.started_at ? Math.max(0, (job.ended_at ?? now()) - job.started_at) : 0;
+  const words =
+    job.cache === "HIT" && job.ended_at
+      ? "from the cache"
+      : ran
+        ? `${seconds(waited)} + ${seconds(ran)}`
+        : seconds(waited);
+  return make(
+    "span",
+    { class: "spent", title: `Waited ${seconds(waited)}${ran ? `, ran ${seconds(ran)}` : ""}` },
+    make(
+      "span",
+      {
+        class: "bar",
+        "--w": `${Math.min(100, (100 * Math.sqrt(waited + ran)) / Math.sqrt(60))}%`,
+        "aria-hidden": "true",
+      },
+      make("i", { "--w": waited + 0.001 }),
+      ran > 0 && make("i", { class: "ran", "--w": ran }),
+    ),
+    make("small", {}, words),
+  );
+}
+
+function when(job) {
+  if (job.status !== "queued")
+    return make(
+      "span",
+      { class: "when", title: clock(job.created_at) },
+      job.status === "running" ? "now" : ago(job.ended_at ?? job.created_at),
+    );
+  if (job.estimate) return make("span", { class: "when" }, place(job), make("small", {}, range(job.estimate)));
+  return make(
+    "span",
+    { class: "when" },
+    REASONS[job.waiting_reason] ?? "Waiting",
+    job.schedule_at && make("small", {}, clock(job.schedule_at)),
+  );
+}
+
+function bulk() {
+  const chosen = state.jobs.rows.filter(({ id }) => state.jobs.chosen.has(id));
+  if (!chosen.length) return [];
+  const open = chosen.filter(is_open).length;
+  return make(
+    "div",
+    { class: "bulk", role: "region", "aria-label": "Chosen jobs" },
+    make("b", {}, `${number(chosen.length)} chosen`),
+    button("choose-all", {}, "Choose all shown"),
+    button(
+      "cancel-chosen",
+      { class: "quiet small danger", disabled: !open },
+      open ? `Cancel ${number(open)}` : "None to cancel",
+    ),
+    button(
+      "retry-chosen",
+      { disabled: open === chosen.length },
+      open === chosen.length ? "None to ask again" : `Ask ${number(chosen.length - open)} again`,
+    ),
+    button("copy", { "data-text": chosen.map(({ id }) => id).join("\n") }, "Copy ids"),
+    button("choose-none", { class: "ghost small square", "aria-label": "Choose none" }, icon("close")),
+  );
+}
+
+const chosen_rows = (test) => state.jobs.rows.filter((job) => state.jobs.chosen.has(job.id) && test(job));
+
+async function cancel_chosen() {
+  const ids = chosen_rows(is_open).map(({ id }) => id);
+  let done = 0;
+  for (let at = 0; at < ids.length; at += AT_ONCE) {
+    const { data } = await call("v1/jobs/cancel", { method: "POST", body: { ids: ids.slice(at, at + AT_ONCE) } });
+    done += data.data.filter(({ error }) => !error).length;
+  }
+  return `${plural(done, "job")} cancelled`;
+}
+
+async function retry_chosen() {
+  const ended = chosen_rows((job) => !is_open(job));
+  for (const job of ended) await call(`v1/jobs/${job.id}/retry`, { method: "POST" });
+  return `${plural(ended.length, "job")} asked again`;
+}
+
+async function report(work) {
+  try {
+    toast(await work());
+    state.jobs.chosen.clear();
+  } catch (error) {
+    toast(error.message);
+  }
+  list.refresh();
+}
+
+// The job next to this one in the list, if any; `by` is 1 for an older one.
+export function neighbour(id, by) {
+  const at = state.jobs.rows.findIndex((job) => job.id === id);
+  const job = state.jobs.rows[at < 0 ? 0 : at + by];
+  if (!job) return null;
+  const view = $("view-jobs");
+  const top = $("jobs").offsetTop + (at + by) * row_height();
+  if (top < view.scrollTop || top + row_height() > view.scrollTop + view.clientHeight)
+    view.scrollTop = top - view.clientHeight / 2;
+  return job.id;
+}
+
+action("pass", () => {});
+action("open", ({ dataset }) => (location.hash = `jobs/${dataset.job}`));
+action("choose-job", ({ checked, dataset }) => (state.jobs.chosen[checked ? "add" : "delete"](dataset.job), changed()));
+action("choose-all", () => (state.jobs.rows.forEach(({ id }) => state.jobs.chosen.add(id)), changed()));
+action("choose-none", () => (state.jobs.chosen.clear(), changed()));
+action("cancel-chosen", () => report(cancel_chosen));
+action("retry-chosen", () => report(retry_chosen));
+action("status", ({ dataset }) => {
+  const status = new Set(state.jobs.filter.status);
+  if (!dataset.status) status.clear();
+  else if (!status.delete(dataset.status)) status.add(dataset.status);
+  narrow({ status });
+});
+action("clear", () => {
+  for (const id of ["search", "by-model"]) $(id).value = "";
+  $("by-time").value = "0";
+  narrow({ status: new Set(), model: "", since_s: 0, search: "" });
+});
+
+// j and k go through the list; what is open stays open.
+shortcut((event) => {
+  if (state.view !== "jobs" || is_typed(event) || !["j", "k"].includes(event.key)) return false;
+  const id = neighbour(state.drawer.id, event.key === "j" ? 1 : -1);
+  if (id) location.hash = `jobs/${id}`;
+  return true;
+});

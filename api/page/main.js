@@ -1,70 +1,115 @@
 // Puts the page together and keeps it fresh while somebody looks at it.
 
-import * as ask from "./ask.js";
-import { $, make, say, settle } from "./dom.js";
-import * as job from "./job.js";
+import * as composer from "./composer.js";
+import * as conversation from "./conversation.js";
+import * as drawer from "./drawer.js";
+import * as endpoints from "./endpoints.js";
+import * as fleet from "./fleet.js";
 import * as jobs from "./jobs.js";
-import { Panel } from "./panel.js";
-import * as queue from "./queue.js";
-import { Away, pause, spacing_ms } from "./wire.js";
+import * as keys from "./keys.js";
+import * as operations from "./operations.js";
+import * as shell from "./shell.js";
+import { changed, state } from "./store.js";
+import { Away, changes, pause, spacing_ms } from "./wire.js";
 
 const EVERY_MS = 2000;
 const IDLE_MS = 8000;
-const MODELS_MS = 30_000;
+const LIVE_MS = 20_000;
+const LIVE_AGAIN_MS = 5000;
+const REFUSED_AGAIN_MS = 60_000;
 
-const models = new Panel(() => "v1/models", listModels, "model-note");
-const list = new Panel(jobs.path, jobs.paint, "jobs-note");
-const fleet = new Panel(queue.path, paintQueue, "queue-note");
-const panels = [models, list, fleet];
-let line = "serving";
-let modelsDue = 0;
-let wait_ms = EVERY_MS;
+const VIEWS = {
+  ask: [],
+  jobs: [jobs.list],
+  operations: operations.resources,
+  keys: [keys.list],
+  endpoints: [endpoints.list, endpoints.deliveries],
+  key: [],
+};
+const resources = [composer.models, fleet.fleet, fleet.readiness, ...Object.values(VIEWS).flat()];
 
-ask.setUp(() => refresh());
-job.setUp(() => list.refresh());
-jobs.setUp(() => list.refresh());
-$("key").addEventListener("change", () => (panels.forEach((panel) => panel.forget()), lookAgain()));
-document.addEventListener("visibilitychange", () => document.hidden || lookAgain());
+composer.set_up();
+conversation.set_up();
+jobs.set_up();
+drawer.set_up();
+operations.set_up();
+keys.set_up();
+endpoints.set_up();
+shell.set_up(forget);
+window.addEventListener("view", () => refresh());
+for (const name of ["online", "offline"]) window.addEventListener(name, changed);
+document.addEventListener("visibilitychange", () => document.hidden || look_again());
+setInterval(() => !document.hidden && changed(), 1000); // Times that pass are shown, too.
 
-function lookAgain() {
-  modelsDue = 0;
+// With another key, nothing that the old one showed stays on the screen.
+function forget() {
+  state.locked = null;
+  resources.forEach((resource) => resource.forget());
+  drawer.close();
+  conversation.forget();
+  live.abort();
+  refresh();
+}
+
+function look_again() {
+  composer.models.due = 0;
   return refresh();
 }
 
+function looked() {
+  if (state.locked) return [composer.models];
+  const about_models = fleet.fleet.refused ? fleet.readiness : fleet.fleet;
+  return [composer.models, about_models, ...VIEWS[state.view]];
+}
+
 async function refresh() {
-  const looked = [list, fleet];
-  if (performance.now() >= modelsDue || models.error) {
-    modelsDue = performance.now() + MODELS_MS;
-    looked.push(models);
+  const shown = looked();
+  const news = await Promise.all(shown.map((resource) => resource.refresh()));
+  judge(shown.map(({ name }) => state.errors[name]).filter(Boolean));
+  if (fleet.fleet.refused && !shown.includes(fleet.readiness))
+    return (await fleet.readiness.refresh()) || news.some(Boolean);
+  return news.some(Boolean);
+}
+
+// The header's states: a wrong key, a service that is away, one that cannot work.
+function judge(errors) {
+  state.locked = errors.find(({ status }) => status === 401)?.message ?? null;
+  const away = errors.some((error) => error instanceof Away);
+  state.away_since = away ? (state.away_since ?? Date.now() / 1000) : null;
+  state.broken = errors.find(({ status }) => status >= 500)?.message ?? null;
+  changed();
+}
+
+// Where the service tells of changes, the page asks when there are some; otherwise it asks now and then.
+async function follow() {
+  for (;;) {
+    const { signal } = (live = new AbortController());
+    let again_ms = LIVE_AGAIN_MS;
+    try {
+      for await (const { type } of changes(signal, () => ((state.live = true), wake()))) if (type !== "error") wake();
+    } catch (error) {
+      if (error.status === 404) return;
+      if (error.status) again_ms = REFUSED_AGAIN_MS;
+    }
+    state.live = false;
+    if (!signal.aborted) await pause(again_ms, signal).catch(() => {});
   }
-  const changed = await Promise.all(looked.map((panel) => panel.refresh()));
+}
+
+// Ends the pause between two rounds: on a slow line a round that is under way goes on.
+const wake = () => nap.abort();
+let nap = new AbortController();
+let live = new AbortController();
+
+follow();
+for (let wait_ms = EVERY_MS; ;) {
+  nap = new AbortController();
   // Poll less often while nothing changes.
-  wait_ms = changed.some(Boolean) ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
-  tell();
-}
-
-// A model added or removed while the page is open does not change the chosen one.
-function listModels(data) {
-  const options = (data?.data ?? []).map(({ id }) => make("option", { "data-key": id }, id));
-  settle($("model"), options);
-  $("key").placeholder = data && !$("key").value ? "not needed" : "";
-  settle($("by-model"), [make("option", { value: "" }, "any"), ...options.map((option) => option.cloneNode(true))]);
-}
-
-function paintQueue(data) {
-  queue.paint(data);
-  line = data ? queue.sum(data) : "serving";
-}
-
-function tell() {
-  const errors = panels.map((panel) => panel.error).filter(Boolean);
-  const away = errors.find((error) => error instanceof Away);
-  const stranger = errors.find((error) => error.status === 401);
-  say("service", away ? `${away.message} Trying again.` : (stranger?.message ?? line));
-}
-
-for (;;) {
-  if (!document.hidden) await refresh();
-  const asked_ms = Math.max(...panels.map(({ error }) => error?.after_ms ?? 0));
-  await pause(Math.max(wait_ms, asked_ms, spacing_ms(2 + job.calls())));
+  if (!document.hidden) wait_ms = (await refresh()) ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
+  const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
+  const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
+  if (least_ms) await pause(least_ms);
+  // Speeds change without an event.
+  const most_ms = state.live && state.view !== "operations" ? LIVE_MS : wait_ms;
+  if (!nap.signal.aborted) await pause(most_ms - least_ms, nap.signal).catch(() => {});
 }

@@ -1,34 +1,109 @@
-// One job's life as a bar: waits, attempts (red where a worker was lost), each piece of text, the end.
+// One job's life as a bar and as steps: waits, attempts (red where a worker was lost), each piece of text, the end.
 
-import { draw, seconds } from "./dom.js";
+import { make } from "./dom.js";
+import { now, plural, seconds, STATUSES } from "./words.js";
 
 const WIDTH = 700;
-const BAR = { y: 18, height: 18 };
 
-export function timeline(job, heard) {
+// The attempts of a cached answer came before its job.
+export const own_attempts = ({ attempts, created_at }) =>
+  attempts.filter(({ ended_at }) => !ended_at || ended_at > created_at);
+
+export function timeline(shown, history) {
+  const job = { ...shown, attempts: own_attempts(shown) };
   const from = job.created_at;
-  const till = Math.max(job.ended_at ?? heard.at(-1)?.data.at ?? from, from + 0.001);
-  const x = (at) => Math.max(0, Math.min(1, (at - from) / (till - from))) * WIDTH;
-  const bar = (kind, begin, end, title) =>
-    draw("rect", { class: kind, x: x(begin), width: Math.max(1, x(end) - x(begin)), ...BAR }, draw("title", {}, title));
-  const parts = [draw("rect", { class: "track", x: 0, width: WIDTH, rx: 3, ...BAR })];
+  const till = Math.max(job.ended_at ?? now(), from + 0.001);
+  const label = `${STATUSES[job.status][0]} after ${seconds(till - from)}, ${plural(job.attempts.length, "attempt")}`;
+  return [
+    make(
+      "svg",
+      { class: "timeline", viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label },
+      bars(job, history, from, till),
+      marks(history, from, till),
+    ),
+    make(
+      "ol",
+      { class: "steps" },
+      steps(job, history).map(([kind, at, words, more]) =>
+        make(
+          "li",
+          { class: kind },
+          make("time", {}, `+${seconds(at - from)}`),
+          make("span", {}, words, more && make("small", {}, more)),
+        ),
+      ),
+    ),
+  ];
+}
+
+const x = (at, from, till) => Math.max(0, Math.min(1, (at - from) / (till - from))) * WIDTH;
+
+function bars(job, history, from, till) {
+  const bar = (kind, begin, end, title) => {
+    const [left, right] = [x(begin, from, till), x(end, from, till)];
+    return make(
+      "rect",
+      { class: kind, x: left, width: Math.max(2, right - left), y: 4, height: 12 },
+      make("title", {}, title),
+    );
+  };
+  const parts = [];
   let free = from;
   for (const attempt of job.attempts) {
     const end = attempt.ended_at ?? till;
     parts.push(bar("wait", free, attempt.started_at, `waited ${seconds(attempt.started_at - free)}`));
-    const kind = ["succeeded", undefined, null].includes(attempt.outcome) ? "run" : "lost";
-    parts.push(bar(kind, attempt.started_at, end, `attempt ${attempt.number}: ${attempt.outcome ?? "running"}`));
+    parts.push(
+      bar(
+        is_lost(attempt) ? "lost" : "run",
+        attempt.started_at,
+        end,
+        `attempt ${attempt.number}: ${attempt.outcome ?? "running"}`,
+      ),
+    );
     free = end;
   }
   if (free < till) parts.push(bar("wait", free, till, `waited ${seconds(till - free)}`));
-  let last = -1;
-  for (const { type, data } of heard.filter((event) => event.type === "text")) {
-    // One mark for each unit of width is enough: thousands of pieces would look the same.
-    if (Math.round(x(data.at)) === last) continue;
-    last = Math.round(x(data.at));
-    parts.push(draw("line", { class: "mark", x1: x(data.at), x2: x(data.at), y1: 12, y2: 18 }, draw("title", {}, `${type}: ${data.text}`)));
+  return parts;
+}
+
+const is_lost = ({ outcome }) => ![null, undefined, "succeeded", "cancelled"].includes(outcome);
+
+// One mark for each unit of width is enough: thousands of pieces would look the same.
+function marks(history, from, till) {
+  const places = new Set(
+    history.filter(({ type }) => type === "text").map(({ data }) => Math.round(x(data.at, from, till))),
+  );
+  return [...places].map((at) => make("line", { class: "mark", x1: at, x2: at, y1: 0, y2: 4 }));
+}
+
+function steps(job, history) {
+  const first = history.find(({ type }) => type === "text")?.data.at ?? job.receipt?.timings.first_token_at;
+  const all = [["", job.created_at, "Submitted"]];
+  if (job.fetched_at) all.push(["", job.fetched_at, "Pictures fetched, in line"]);
+  for (const attempt of job.attempts) {
+    all.push([
+      "go",
+      attempt.started_at,
+      attempt.number > 1 ? `Attempt ${attempt.number} began` : "Began",
+      attempt.worker,
+    ]);
+    if (is_lost(attempt) && attempt.ended_at)
+      all.push([
+        "bad",
+        attempt.ended_at,
+        `Attempt ${attempt.number}: ${attempt.outcome.replaceAll("_", " ")}`,
+        attempt.error?.message ?? attempt.error,
+      ]);
   }
-  parts.push(draw("text", { x: 0, y: 52 }, "0"), draw("text", { x: WIDTH, y: 52, "text-anchor": "end" }, seconds(till - from)));
-  const label = `${job.status} after ${seconds(till - from)}, ${job.attempts.length} attempts`;
-  return draw("svg", { class: "timeline", viewBox: `0 0 ${WIDTH} 58`, role: "img", "aria-label": label }, ...parts);
+  if (first && first >= job.created_at) all.push(["go", first, "First text"]);
+  if (job.cache === "HIT") all.push(["go", job.started_at, "Answered from the cache"]);
+  if (job.ended_at)
+    all.push([
+      job.status === "succeeded" ? "done" : "bad",
+      job.ended_at,
+      STATUSES[job.status][0],
+      job.result && plural(job.result.usage.completion_tokens, "token"),
+    ]);
+  if (job.webhook?.delivered_at) all.push(["done", job.webhook.delivered_at, "Webhook delivered"]);
+  return all.sort((one, other) => one[1] - other[1]);
 }

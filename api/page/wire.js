@@ -1,18 +1,23 @@
 // Calls to the service this page came from: plain requests, and one job's events as they come.
 
+import { state } from "./store.js";
+
 const ANSWER_MS = 10_000;
 const MINUTE_MS = 60_000;
-const keyField = document.getElementById("key");
-const kept = storage();
-keyField.value = kept?.getItem("sightline-key") ?? "";
-keyField.addEventListener("change", () => kept?.setItem("sightline-key", keyField.value));
-let quota = 0; // the key's requests a minute, where it has such
+const session = storage();
+state.key = session?.getItem("sightline-key") ?? "";
+
+export function keep_key(key) {
+  state.key = key.trim();
+  state.quota = 0;
+  session?.setItem("sightline-key", state.key);
+}
 
 // An error from the service, or from a proxy in front of it.
 export class Refusal extends Error {
   constructor(status, body, headers) {
-    const said = body?.error?.message ?? body?.detail ?? body?.error ?? `The service answered ${status}.`;
-    super(typeof said === "string" ? said : JSON.stringify(said));
+    const reason = body?.error?.message ?? body?.detail ?? body?.error ?? `The service answered ${status}.`;
+    super(typeof reason === "string" ? reason : JSON.stringify(reason));
     this.status = status;
     this.code = body?.code ?? body?.error?.code ?? "";
     this.after_ms = 1000 * Number(headers?.get("retry-after")) || 0;
@@ -28,7 +33,7 @@ export class Away extends Error {
   }
 }
 
-// Null where the browser blocks storage: the key is then kept in its field alone.
+// Null where the browser blocks storage: the key is then kept until the page is left.
 function storage() {
   try {
     return sessionStorage;
@@ -38,36 +43,42 @@ function storage() {
 }
 
 function headers(more) {
-  const key = keyField.value.trim();
-  if (/[^\x21-\x7e]/.test(key)) throw new Refusal(401, { detail: "The API key contains invalid characters: copy it again." });
+  const { key } = state;
+  if (/[^\x21-\x7e]/.test(key))
+    throw new Refusal(401, { detail: "The API key contains invalid characters: copy it again." });
   return { ...more, ...(key ? { authorization: `Bearer ${key}` } : {}) };
 }
 
-// The answer's JSON and its headers. Throws Refusal, or Away.
-export async function call(path, { method = "GET", body, more = {}, signal, limit_ms = ANSWER_MS } = {}) {
-  const told = body === undefined ? {} : { "content-type": "application/json" };
-  const asked = { method, headers: headers({ ...told, ...more }), body: body && JSON.stringify(body) };
-  const { answer, text } = await whole(path, asked, signal, limit_ms).catch((error) => {
+// The answer's JSON and its headers; `accept` has statuses that answer, too. Throws Refusal, or Away.
+export async function call(path, { method = "GET", body, more = {}, signal, limit_ms = ANSWER_MS, accept = [] } = {}) {
+  const type = body === undefined ? {} : { "content-type": "application/json" };
+  const request = { method, headers: headers({ ...type, ...more }), body: body && JSON.stringify(body) };
+  const { answer, text } = await whole(path, request, signal, limit_ms).catch((error) => {
     throw signal?.aborted ? error : new Away();
   });
   const parsed = json(text);
-  if (!answer.ok) throw new Refusal(answer.status, parsed, answer.headers);
-  quota = Number(/"requests";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1]);
-  if (text && !parsed) throw new Refusal(answer.status, { detail: "This answer is not the service's own, perhaps a proxy's: reload the page." });
+  if (!answer.ok && !accept.includes(answer.status)) throw new Refusal(answer.status, parsed, answer.headers);
+  // What needs no key says nothing of its quota.
+  const quota = /"requests";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1];
+  if (quota) state.quota = Number(quota);
+  if (text && !parsed)
+    throw new Refusal(answer.status, {
+      detail: "This answer is not the service's own, perhaps a proxy's: reload the page.",
+    });
   return { data: parsed, headers: answer.headers };
 }
 
 // A slow answer still counts: only a silence of `limit_ms`, before or within it, is a failure.
-async function whole(path, asked, signal, limit_ms) {
+async function whole(path, request, signal, limit_ms) {
   const silence = new AbortController();
   let timer = 0;
-  const heard = () => (clearTimeout(timer), (timer = setTimeout(() => silence.abort(), limit_ms)));
+  const extend = () => (clearTimeout(timer), (timer = setTimeout(() => silence.abort(), limit_ms)));
   try {
-    heard();
-    const answer = await fetch(path, { ...asked, signal: AbortSignal.any([signal, silence.signal].filter(Boolean)) });
-    heard();
+    extend();
+    const answer = await fetch(path, { ...request, signal: AbortSignal.any([signal, silence.signal].filter(Boolean)) });
+    extend();
     let text = "";
-    for await (const piece of pieces(answer)) heard(), (text += piece);
+    for await (const piece of pieces(answer)) (extend(), (text += piece));
     return { answer, text };
   } finally {
     clearTimeout(timer);
@@ -97,17 +108,40 @@ function json(text) {
 }
 
 // The pause between two rounds of `calls` requests: half of a key's quota is left for questions.
-export const spacing_ms = (calls) => (quota ? (2 * calls * MINUTE_MS) / quota : 0);
+export const spacing_ms = (calls) => (state.quota ? (2 * calls * MINUTE_MS) / state.quota : 0);
+
+// A picture of the service as a data URI: an <img> cannot send a key, and the page's policy allows no blob URLs.
+export async function picture(path, signal) {
+  const answer = await fetch(path, { headers: headers({}), signal }).catch((error) => {
+    throw signal?.aborted ? error : new Away();
+  });
+  if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
+  return data_uri(await answer.blob());
+}
+
+export function data_uri(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result));
+    reader.addEventListener("error", () =>
+      reject(new Error(`${blob.name ?? "The picture"} cannot be read; choose it again.`)),
+    );
+    reader.readAsDataURL(blob);
+  });
+}
 
 // Every event of a job, exactly once and in order. A broken connection is taken up again behind the last event
-// that came, and `said` is told of it. EventSource would do the same, but cannot send a key.
-export async function* events(job, signal, said) {
+// that came, and `report` gets a line about it. EventSource would do the same, but cannot send a key.
+export async function* events(job, signal, report) {
   let last = 0;
   for (let tries = 0; ; tries++) {
     const hidden = hiding();
     let wait_ms = Math.min(5000, 250 * 2 ** tries);
     try {
-      for await (const event of stream(job, last, AbortSignal.any([signal, hidden.signal]), said)) {
+      const until = AbortSignal.any([signal, hidden.signal]);
+      for await (const event of stream(`v1/jobs/${job}/events?after=${last}`, until, () => report(""))) {
+        // The service's own `error` event, without an id, ends this connection but not the job.
+        if (event.type === "error" || !Number.isFinite(event.id)) break;
         tries = 0;
         last = event.id;
         yield event;
@@ -119,8 +153,18 @@ export async function* events(job, signal, said) {
     } finally {
       hidden.abort();
     }
-    if (document.hidden) await shown(signal);
-    else said("connection lost, trying again"), await pause(wait_ms, signal);
+    if (document.hidden) await page_visible(signal);
+    else (report("connection lost, trying again"), await pause(wait_ms, signal));
+  }
+}
+
+// What changes at the service, from when `opened` is called until the connection breaks or the tab is hidden.
+export async function* changes(signal, opened) {
+  const hidden = hiding();
+  try {
+    yield* stream("v1/live", AbortSignal.any([signal, hidden.signal]), opened);
+  } finally {
+    hidden.abort();
   }
 }
 
@@ -132,32 +176,31 @@ function hiding() {
   return until;
 }
 
-export function shown(signal) {
+export function page_visible(signal) {
   return new Promise((resolve, reject) => {
     document.addEventListener("visibilitychange", resolve, { once: true, signal });
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
 }
 
-async function* stream(job, after, signal, said) {
-  const answer = await fetch(`v1/jobs/${job}/events?after=${after}`, { headers: headers({}), signal });
+async function* stream(path, signal, opened) {
+  const answer = await fetch(path, { headers: headers({}), signal });
   if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
-  said("");
+  opened();
   let rest = "";
   for await (const piece of pieces(answer)) {
     const blocks = (rest + piece).split("\n\n");
     rest = blocks.pop();
-    for (const event of blocks.map(read).filter(Boolean)) {
-      // The service's own `error` event, without an id, ends this connection but not the job.
-      if (event.type === "error" || !Number.isFinite(event.id)) return;
-      yield event;
-    }
+    yield* blocks.map(read).filter(Boolean);
   }
 }
 
 function read(block) {
   const fields = Object.fromEntries(
-    block.split("\n").filter((line) => !line.startsWith(":")).map((line) => line.split(/: (.*)/s, 2)),
+    block
+      .split("\n")
+      .filter((line) => !line.startsWith(":"))
+      .map((line) => line.split(/: (.*)/s, 2)),
   );
   return fields.data && { id: Number(fields.id), type: fields.event, data: JSON.parse(fields.data) };
 }

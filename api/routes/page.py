@@ -1,5 +1,6 @@
 """Routes of the web pages for people: a few files without a build step, and the API's description."""
 
+import gzip
 import mimetypes
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +24,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
+    "vary": "accept-encoding",
 }
 
 SWAGGER = files("fastapi_swagger.resources")
@@ -30,21 +32,24 @@ SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
 _FILES = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
+_SHORT = {
+    name: gzip.compress(content, mtime=0) for name, content in _FILES.items() if Path(name).suffix in TYPES
+}
 
 
 @router.get("/")
-async def page(request: Request) -> Response:  # noqa: ARG001
-    return _file("index.html")
+async def page(request: Request) -> Response:
+    return _file(request, "index.html")
 
 
 @router.get("/page/{name}")
-async def page_file(request: Request, name: str) -> Response:  # noqa: ARG001
-    return _file(name)
+async def page_file(request: Request, name: str) -> Response:
+    return _file(request, name)
 
 
 @router.get("/docs")
-async def docs(request: Request) -> Response:  # noqa: ARG001
-    return _file("docs.html")
+async def docs(request: Request) -> Response:
+    return _file(request, "docs.html")
 
 
 @router.get("/docs/{name}")
@@ -55,8 +60,10 @@ async def docs_file(request: Request, name: str) -> Response:  # noqa: ARG001
     return FileResponse(str(SWAGGER / name), headers=HEADERS, media_type=TYPES[Path(name).suffix])
 
 
-def _file(name: str) -> Response:
+def _file(request: Request, name: str) -> Response:
     if name not in _FILES:
         raise HTTPException(404)
     kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
+    if name in _SHORT and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(_SHORT[name], headers=HEADERS | {"content-encoding": "gzip"}, media_type=kind)
     return Response(_FILES[name], headers=HEADERS, media_type=kind)

@@ -1,120 +1,270 @@
-"""The page in a real browser: a person asks, sees the answer come, and sees the queue.
+"""The page in a real browser: a person asks, sees the answer come, looks through jobs and watches the queue.
 
-Needs Chromium (Debian: `apt install chromium`); SIGHTLINE_PICTURES=1 writes the pictures of the docs anew.
+Needs Chromium (Debian: `apt install chromium`).
 """
 
-import os
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Literal
 
+import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import ask
+from tests.support.browser import ask, new_question, status, turn, view
 from tests.support.clients import Api
-from tests.support.service import ROOT, Service
+from tests.support.service import Service
 
-DOCS = ROOT / "docs" / "images"
-PHONE: ViewportSize = {"width": 375, "height": 740}
-
-
-def keep(page: Page, name: str) -> None:
-    """A picture for the docs, where somebody asked for them."""
-    if os.environ.get("SIGHTLINE_PICTURES"):
-        DOCS.mkdir(exist_ok=True)
-        page.screenshot(path=DOCS / name)
+PHONE: ViewportSize = {"width": 390, "height": 760}
+WIDE: ViewportSize = {"width": 2560, "height": 1300}
+VIEWS = ("ask", "jobs", "operations", "keys", "endpoints", "key")
+FITS = "document.scrollingElement.scrollWidth <= window.innerWidth"
+LIMIT_BYTES = 150_000
 
 
 def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(page: Page) -> None:
+    for _ in range(2):
+        page.click("#samples button >> nth=0")
+        expect(page.locator("#attached img")).to_be_visible()
+        ask(page, TINY, "What shapes are in this picture?")
+        status(page, "succeeded")
+        expect(turn(page).locator(".answer")).to_contain_text("triangle")
+        new_question(page)
+    page.click("#mine [data-do=talk] >> nth=0")
+    expect(turn(page).locator(".cache")).to_contain_text("HIT")
+
+
+def test_a_follow_up_is_asked_about_the_same_picture(page: Page) -> None:
     page.click("#samples button >> nth=0")
-    expect(page.locator("#preview")).to_be_visible()
     ask(page, TINY, "What shapes are in this picture?")
-    expect(page.locator("#status")).to_have_text("succeeded")
-    expect(page.locator("#answer")).to_contain_text("triangle")
-    ask(page, TINY, "What shapes are in this picture?")
-    expect(page.locator("#cache")).to_have_text("HIT")
-    expect(page.locator("#jobs tr >> nth=0")).to_contain_text("HIT")
-    keep(page, "page.png")
-    page.emulate_media(color_scheme="dark")
-    keep(page, "page-dark.png")
+    status(page, "succeeded")
+    ask(page, TINY, "What color is the square?")
+    expect(page.locator(".turn")).to_have_count(2)
+    status(page, "succeeded")
+    expect(turn(page).locator(".answer")).to_contain_text("urple")
 
 
-def test_text_is_seen_while_it_is_made_and_cancelling_stops_it(page: Page, api: Api) -> None:
+def test_text_is_seen_while_it_is_made_and_stopping_cancels_it(page: Page, api: Api) -> None:
     ask(page, SLOW, "say a very long answer " * 40)
-    expect(page.locator("#answer")).not_to_be_empty()
-    expect(page.locator("#status")).to_have_text("running")
+    expect(turn(page).locator(".answer")).to_contain_text("say")
+    status(page, "running")
     page.keyboard.press("Escape")
-    expect(page.locator("#status")).to_have_text("cancelled")
+    status(page, "cancelled")
     assert api.get("/v1/jobs?limit=1").json()["data"][0]["status"] == "cancelled"
 
 
 def test_a_stream_goes_on_where_the_service_was_killed_and_came_back(page: Page, service: Service) -> None:
     words = " ".join(f"word{number}" for number in range(25))
     ask(page, SLOW, words)
-    expect(page.locator("#answer")).to_contain_text("word3")
+    expect(turn(page).locator(".answer")).to_contain_text("word3")
     service.kill("api")
     service.ready("api")
-    expect(page.locator("#status")).to_have_text("succeeded")
-    expect(page.locator("#answer")).to_contain_text(words)
+    status(page, "succeeded")
+    expect(turn(page).locator(".answer")).to_contain_text(words)
+
+
+def test_the_place_in_line_is_seen_while_waiting(page: Page, api: Api) -> None:
+    first = api.submit(model=SLOW, input={"prompt": "before: " + "one two three " * 40})
+    behind = [api.submit(model=SLOW, input={"prompt": f"{n}: " + "one two " * 20}) for n in range(2)]
+    ask(page, SLOW, "after them")
+    expect(turn(page).locator(".place")).to_contain_text("in line")
+    expect(page.locator("#announcement")).to_contain_text("in line")
+    for job in (first, *behind):
+        api.post(f"/v1/jobs/{job}/cancel")
+    status(page, "succeeded")
+
+
+def test_what_it_would_cost_is_said_before_asking(page: Page) -> None:
+    page.select_option("#model", TINY)
+    page.fill("#question", "What is a receipt?")
+    expect(page.locator("#forecast")).to_contain_text("tokens")
+    page.click("#settings-open")
+    page.fill("#max", "100000")
+    expect(page.locator("#forecast")).to_have_class("forecast bad")
+
+
+def test_a_question_is_asked_again_with_other_settings(page: Page) -> None:
+    ask(page, ECHO, "one two three four")
+    status(page, "succeeded")
+    turn(page).locator("[data-do=again]").click()
+    expect(page.locator("#question")).to_have_value("one two three four")
+    page.fill("#max", "2")
+    page.check("#fresh")
+    page.press("#question", "Enter")
+    expect(page.locator(".turn")).to_have_count(2)
+    status(page, "succeeded")
+    expect(turn(page).locator(".cache")).to_contain_text("BYPASS")
+
+
+def test_the_answer_can_be_copied(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    ask(page, ECHO, "to be **copied**")
+    status(page, "succeeded")
+    turn(page).locator("[data-do=copy]").first.click()
+    expect(page.locator("#toasts")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "to be **copied**"
+
+
+@pytest.mark.parametrize("language", ["curl", "hf", "openai", "js"])
+def test_a_question_runs_as_a_program(page: Page, language: str, tmp_path: Path) -> None:
+    question = 'costs $5, `really`? "yes" \\ it\'s'
+    page.click("#samples button >> nth=0")
+    ask(page, ECHO, question)
+    status(page, "succeeded")
+    turn(page).locator("[data-do=code]").click()
+    page.click(f"[data-language={language}]")
+    expect(page.locator(f"[data-language={language}]")).to_have_attribute("aria-selected", "true")
+    code = page.text_content(".snippet code") or ""
+    if language == "js":
+        said: list[str] = []
+        page.on("console", lambda line: said.append(line.text))
+        page.evaluate(f"(async () => {{ {code} }})()")
+        assert said == [f"{question} [128x114]"]
+        return
+    command = ["sh", "-c", code] if language == "curl" else [sys.executable, "-c", code]
+    printed = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+    ).stdout
+    answer = json.loads(printed)["result"]["text"] if language == "curl" else printed.strip()
+    assert answer == f"{question} [128x114]"
 
 
 def test_a_job_shows_its_attempts_on_a_timeline(page: Page, api: Api) -> None:
     ask(page, ECHO, "how long did it take")
-    expect(page.locator("#status")).to_have_text("succeeded")
+    status(page, "succeeded")
     newest = api.get("/v1/jobs?limit=1").json()["data"][0]["id"]
-    page.click(f'#jobs button[data-job="{newest}"]')
-    expect(page.locator("#job-body")).to_contain_text("Attempts")
-    expect(page.locator("#job svg.timeline rect.run")).to_have_count(1)
-    keep(page, "page-job.png")
+    view(page, "jobs")
+    page.click(f'#jobs [data-job="{newest}"] .words')
+    expect(page.locator("#panel")).to_contain_text("Attempts")
+    expect(page.locator("#drawer svg.timeline rect.run")).to_have_count(1)
     page.keyboard.press("Escape")
-    expect(page.locator("#job")).not_to_be_visible()
+    expect(page.locator("#drawer")).not_to_be_visible()
+
+
+def test_the_list_is_gone_through_by_keys(page: Page, api: Api) -> None:
+    older, newer = (api.submit(model=ECHO, input={"prompt": text}) for text in ("older", "newer"))
+    view(page, "jobs")
+    expect(page.locator(f'#jobs [data-job="{newer}"] .words')).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.locator("#drawer code").first).to_have_text(newer)
+    page.keyboard.press("j")
+    expect(page.locator("#drawer code").first).to_have_text(older)
+    page.keyboard.press("k")
+    expect(page.locator("#drawer code").first).to_have_text(newer)
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+
+
+def test_jobs_are_cancelled_and_asked_again_together(page: Page, api: Api) -> None:
+    api.post(f"/v1/admin/models/{ECHO}/pause")
+    try:
+        ids = [api.submit(model=ECHO, input={"prompt": f"together {n}"}) for n in range(3)]
+        view(page, "jobs")
+        for id in ids:
+            page.check(f'#jobs input[data-job="{id}"]')
+        page.click("[data-do=cancel-chosen]")
+        expect(page.locator("#toasts")).to_contain_text("3 jobs cancelled")
+        for id in ids:
+            expect(page.locator(f'#jobs .job-row[data-job="{id}"]')).to_have_attribute(
+                "data-status", "cancelled"
+            )
+            page.check(f'#jobs input[data-job="{id}"]')
+        page.click("[data-do=retry-chosen]")
+        expect(page.locator("#toasts")).to_contain_text("3 jobs asked again")
+        waiting = api.get(f"/v1/jobs?status=queued&model={ECHO}").json()["data"]
+        assert sorted(job["retry_of"] for job in waiting) == sorted(ids)
+        for job in waiting:
+            api.post(f"/v1/jobs/{job['id']}/cancel")
+    finally:
+        api.post(f"/v1/admin/models/{ECHO}/resume")
 
 
 def test_the_queue_shows_what_waits_and_which_workers_live(page: Page, api: Api) -> None:
-    api.post("/v1/admin/models/" + ECHO + "/pause")
+    view(page, "operations")
+    card = page.locator(f'.model[data-model="{ECHO}"]')
+    card.locator("[data-do=pause]").click()
     try:
         waiting = {"model": ECHO, "input": {"prompt": "wait"}, "priority": "batch"}
         job = api.post("/v1/jobs", json=waiting).json()["id"]
-        line = page.locator(".model", has_text=ECHO)
-        expect(line.locator(".badge")).to_have_text("paused")
-        expect(line.locator(".bar", has_text="batch").locator("b")).to_have_text("1")
-        expect(line.locator("tbody tr")).to_have_count(1)
+        expect(card.locator("header .state")).to_have_text("Paused")
+        expect(card.locator(".classes .batch")).to_have_text("1 batch")
+        expect(card.locator(".crew li")).to_have_count(1)
+        expect(page.locator(".log-list li").first).to_contain_text("paused")
         api.post(f"/v1/jobs/{job}/cancel")
     finally:
-        api.post("/v1/admin/models/" + ECHO + "/resume")
+        card.locator("[data-do=resume]").click()
+    expect(card.locator("header .state")).to_have_text("Ready")
+
+
+def test_what_is_wrong_is_said_on_every_view(page: Page, api: Api) -> None:
+    fleet = api.get("/v1/admin/fleet").json()
+    gone = next(row for row in fleet["models"] if row["model"] == ECHO)
+    gone |= {"state": "no_worker", "workers": [], "oldest_queued_s": 171}
+    gone["queued"]["normal"] = 43
+    page.route("**/fleet", lambda route: route.fulfill(json=fleet))
+    for name in ("jobs", "keys", "ask"):
+        view(page, name)
+        expect(page.locator("#banner .brief")).to_contain_text("echo has no worker. 43 jobs wait")
+    page.click("#banner a")
+    expect(page.locator("#banner")).to_contain_text("43 of its jobs wait, the oldest for 2 min 51 s")
+    expect(page.locator("#banner")).to_contain_text("sightline doctor")
+    expect(page.locator("#banner [data-do=drain]")).to_be_visible()
 
 
 def test_the_list_is_narrowed_to_the_jobs_looked_for(page: Page) -> None:
-    ended = page.locator("#jobs tr", has_text="succeeded")
     ask(page, ECHO, "one that ends")
+    status(page, "succeeded")
+    view(page, "jobs")
+    ended = page.locator("#jobs [data-status=succeeded]")
     expect(ended).not_to_have_count(0)
-    page.select_option("#by-status", "cancelled")
+    page.click("#by-status [data-status=cancelled]")
     expect(ended).to_have_count(0)
-    page.select_option("#by-status", "succeeded")
+    page.click("#by-status [data-status='']")
+    expect(ended).not_to_have_count(0)
+    page.select_option("#by-model", "test/unserved")
+    expect(page.locator("#jobs")).to_contain_text("Nothing matches")
+    page.click("[data-do=clear]")
     expect(ended).not_to_have_count(0)
 
 
 def test_what_a_model_says_is_text_and_never_markup(page: Page) -> None:
-    ask(page, ECHO, "<img src=x onerror=alert(1)><b>bold</b>")
-    expect(page.locator("#status")).to_have_text("succeeded")
-    expect(page.locator("#answer")).to_contain_text("<b>bold</b>")
-    expect(page.locator("#answer *")).to_have_count(0)
+    ask(page, ECHO, "<img src=x onerror=alert(1)><b>bold</b> and **strong**")
+    status(page, "succeeded")
+    expect(turn(page).locator(".answer")).to_contain_text("<b>bold</b> and strong")
+    expect(turn(page).locator(".answer :is(img, b)")).to_have_count(0)
+    expect(turn(page).locator(".answer strong")).to_have_text("strong")
 
 
 def test_a_refusal_says_what_to_do(page: Page) -> None:
+    page.click("#pictures-open")
     page.fill("#url", "http://10.0.0.1/x.png")
+    page.press("#url", "Enter")
     ask(page, ECHO, "what is there")
-    expect(page.locator("#status")).to_have_text("failed")
-    expect(page.locator("#answer")).not_to_be_empty()
+    status(page, "failed")
+    expect(turn(page).locator(".failure")).not_to_be_empty()
 
 
-def test_it_fits_a_phone_by_day_and_by_night(page: Page) -> None:
-    page.set_viewport_size(PHONE)
+@pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
+def test_it_fits_every_screen_by_day_and_by_night(page: Page, size: ViewportSize) -> None:
+    page.set_viewport_size(size)
     schemes: tuple[Literal["dark", "light"], ...] = ("dark", "light")
     for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
-        expect(page.locator(".model").first).to_be_visible()
-        assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
-    keep(page, "page-phone.png")
+        for name in VIEWS:
+            view(page, name)
+            expect(page.locator(f"#view-{name}")).to_be_visible()
+            assert page.evaluate(FITS), name
+
+
+def test_the_first_load_is_small(page: Page) -> None:
+    sizes: list[int] = []
+    page.on("response", lambda answer: sizes.append(answer.request.sizes()["responseBodySize"]))
+    page.reload()
+    expect(page.locator("#model option")).not_to_have_count(0)
+    page.wait_for_load_state()
+    assert 10_000 < sum(sizes) < LIMIT_BYTES
 
 
 def test_the_api_is_described_in_the_browser_and_its_examples_run(page: Page, service: Service) -> None:

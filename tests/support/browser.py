@@ -2,7 +2,7 @@
 
 import shutil
 
-from playwright.sync_api import Page, Request, Route, ViewportSize, expect
+from playwright.sync_api import Locator, Page, Request, Route, ViewportSize, expect
 
 from tests.support.clients import PATIENCE_S
 
@@ -15,7 +15,31 @@ expect.set_options(timeout=1000 * PATIENCE_S)
 def ask(page: Page, model: str, question: str) -> None:
     page.select_option("#model", model)
     page.fill("#question", question)
-    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Enter")
+
+
+def turn(page: Page) -> Locator:
+    """The latest question with its answer."""
+    return page.locator(".turn").last
+
+
+def status(page: Page, word: str) -> None:
+    """The latest question has come so far."""
+    expect(turn(page)).to_have_attribute("data-status", word)
+
+
+def view(page: Page, name: str) -> None:
+    page.evaluate("(name) => { location.hash = name; }", name)
+
+
+def type_key(page: Page, key: str) -> None:
+    view(page, "key")
+    page.fill("#key", key)
+    page.press("#key", "Enter")
+
+
+def new_question(page: Page) -> None:
+    page.click("[data-do=new]")
 
 
 def posts(page: Page, ending: str = "/v1/jobs") -> list[str]:
@@ -89,13 +113,13 @@ def hide(page: Page, *, hidden: bool) -> None:
 
 
 def watch(page: Page, place: str) -> None:
-    """From now on `window.seen` has every text that the element of this id has shown."""
+    """From now on `window.seen` has every text that the first such element has shown."""
     page.evaluate(
         """(place) => {
           window.seen = [];
-          const element = document.getElementById(place);
-          const watch = new MutationObserver(() => window.seen.push(element.textContent));
-          watch.observe(element, { childList: true, characterData: true, subtree: true });
+          const look = () => window.seen.push(document.querySelector(place)?.textContent ?? "");
+          const all = { childList: true, characterData: true, subtree: true };
+          new MutationObserver(look).observe(document.body, all);
         }""",
         place,
     )

@@ -1,0 +1,86 @@
+// Sparklines of the last minutes: now, the highest, and each moment under the pointer.
+
+import { make } from "./dom.js";
+import { clock } from "./words.js";
+
+// `values` has null where nothing is known; `since` is the moment of a fault.
+export function sparkline(name, values, { from, step_s, show, least = 1, bad = false, since = null }) {
+  const known = values.filter((value) => value !== null);
+  const most = Math.max(0, ...known);
+  const last = values.findLast((value) => value !== null) ?? null;
+  const y = (value) => 58 - (54 * value) / Math.max(most, least);
+  const at = since && Math.max(0, Math.min(100, (100 * (since - from)) / (step_s * (values.length - 1))));
+  const now = last === null ? "–" : show(last);
+  return make(
+    "figure",
+    {
+      class: `spark${bad ? " bad" : ""}`,
+      "data-key": name,
+      "data-values": JSON.stringify(values.map((value) => value && Number(value.toFixed(3)))),
+      "data-from": from,
+      "data-step": step_s,
+      "data-unit": show(1).replace(/[\d.,]+/, ""),
+    },
+    make(
+      "figcaption",
+      {},
+      make("b", {}, now),
+      make("span", {}, name),
+      show(most) !== now && make("span", { class: "top" }, `max ${show(most)}`),
+    ),
+    make(
+      "div",
+      {
+        class: "plot",
+        role: "img",
+        "aria-label": `${name}: now ${now}, at most ${show(most)} in the last ${Math.round((step_s * values.length) / 60)} minutes`,
+      },
+      make("svg", { viewBox: "0 0 100 60", preserveAspectRatio: "none", "aria-hidden": "true" }, lines(values, y)),
+      since && make("span", { class: "since", "--x": `${at}%` }),
+      last !== null && make("span", { class: "now", "--y": `${(100 * y(last)) / 60}%` }),
+      make("span", { class: "hair" }),
+      make("span", { class: "tip" }),
+    ),
+  );
+}
+
+// One line for each stretch without a gap.
+function lines(values, y) {
+  const x = (at) => ((100 * at) / Math.max(1, values.length - 1)).toFixed(2);
+  const stretches = [];
+  values.forEach((value, at) => {
+    if (value === null) return;
+    if (at === 0 || values[at - 1] === null) stretches.push([]);
+    stretches.at(-1).push([x(at), y(value).toFixed(1)]);
+  });
+  return stretches.flatMap((points) => {
+    const path = `M${points.map((point) => point.join(" ")).join("L")}`;
+    return [
+      make("path", { class: "area", d: `${path}L${points.at(-1)[0]} 60L${points[0][0]} 60Z` }),
+      make("path", { d: path }),
+    ];
+  });
+}
+
+// One listener for all charts, as they are painted anew.
+document.addEventListener(
+  "pointermove",
+  ({ target, clientX }) => {
+    const plot = target.closest?.(".plot");
+    for (const other of document.querySelectorAll(".plot.over")) if (other !== plot) other.classList.remove("over");
+    if (plot) point_at(plot, clientX);
+  },
+  { passive: true },
+);
+
+function point_at(plot, clientX) {
+  const { values, from, step, unit } = plot.parentNode.dataset;
+  const all = JSON.parse(values);
+  const box = plot.getBoundingClientRect();
+  const at = Math.max(0, Math.min(all.length - 1, Math.round(((clientX - box.left) / box.width) * (all.length - 1))));
+  for (const name of ["hair", "tip"])
+    plot.querySelector(`.${name}`).style.setProperty("--x", `${(100 * at) / (all.length - 1)}%`);
+  plot.querySelector(".tip").textContent =
+    `${clock(Number(from) + at * step)} · ${all[at] === null ? "unknown" : `${Number(all[at].toPrecision(3)).toLocaleString("en")}${unit}`}`;
+  plot.classList.add("over");
+}

@@ -1,0 +1,227 @@
+// The form for a question: its model and settings, what it would cost, and what keeps it from being asked.
+
+import { action, shortcut } from "./actions.js";
+import * as conversation from "./conversation.js";
+import { $, make, say, settle } from "./dom.js";
+import * as pictures from "./pictures.js";
+import { Resource } from "./resource.js";
+import { changed, paints, state } from "./store.js";
+import { number, range, REASONS } from "./words.js";
+import { call, spacing_ms } from "./wire.js";
+
+const TYPING_MS = 700;
+const FORECAST_BYTES = 3_000_000; // Larger pictures would be sent twice for a guess.
+const MENUS = ["pictures", "settings"];
+
+// A model added or removed while the page is open does not change the chosen one.
+export const models = new Resource(
+  "models",
+  () => "v1/models",
+  (data) => (state.models = data?.data ?? null),
+  { every_ms: 30_000 },
+);
+
+export function set_up() {
+  pictures.set_up();
+  $("ask").addEventListener("submit", (event) => (event.preventDefault(), submit()));
+  $("ask").addEventListener("input", edited);
+  $("ask").addEventListener("change", edited);
+  // Before the click's own action, which may open another one.
+  document.addEventListener("click", ({ target }) => target.closest(".popover, [aria-controls]") || open(null), true);
+  paints(paint);
+}
+
+function edited() {
+  state.ask.note = "";
+  clearTimeout(state.ask.typing);
+  state.ask.typing = setTimeout(forecast, Math.max(TYPING_MS, spacing_ms(1)));
+  changed();
+}
+
+// The question and all that it is asked with.
+function draft() {
+  const parameters = {
+    ...($("max").value && { max_new_tokens: Number($("max").value) }),
+    ...($("temperature").value && { temperature: Number($("temperature").value) }),
+    ...($("json").checked && { response_format: { type: "json_schema", json_schema: { schema: schema() } } }),
+  };
+  const question = $("question").value.trim() || (state.ask.pictures.length ? "What is in this picture?" : "");
+  return {
+    question,
+    pictures: [...state.ask.pictures],
+    model: $("model").value,
+    priority: $("priority").value,
+    fresh: $("fresh").checked,
+    parameters,
+  };
+}
+
+function schema() {
+  try {
+    return JSON.parse($("schema").value);
+  } catch {
+    return null;
+  }
+}
+
+function submit() {
+  if (conversation.busy()) return;
+  const request = draft();
+  const unread = request.pictures.find(({ error }) => error);
+  if (unread) return refuse(`${unread.error} Remove it, then ask again.`);
+  if (!$("json").checked || schema()) return request.question ? send(request) : $("question").focus();
+  refuse("The JSON schema is not JSON yet.");
+}
+
+function refuse(text) {
+  state.ask.note = text;
+  changed();
+}
+
+function send(request) {
+  Object.assign(state.ask, { pictures: [], forecast: null, note: "" });
+  clearTimeout(state.ask.typing);
+  $("question").value = "";
+  open(null);
+  conversation.ask(request);
+}
+
+// Puts a question back into the form, to be asked with other settings.
+export function load({ question, pictures: former, model, priority, fresh, parameters }) {
+  state.ask.pictures = [];
+  for (const { name, ready, url, size } of former) pictures.attach(name, ready, { url, size });
+  $("question").value = question;
+  if (state.models?.some(({ id }) => id === model)) $("model").value = model;
+  $("priority").value = priority;
+  $("fresh").checked = Boolean(fresh);
+  $("max").value = parameters.max_new_tokens ?? "";
+  $("temperature").value = parameters.temperature ?? "";
+  const own_schema = parameters.response_format?.json_schema?.schema;
+  $("json").checked = Boolean(own_schema);
+  if (own_schema) $("schema").value = JSON.stringify(own_schema, null, 1);
+  location.hash = "ask";
+  open("settings");
+  $("question").focus();
+}
+
+async function forecast() {
+  const request = draft();
+  const { typing } = state.ask;
+  state.ask.forecast = null;
+  if (!request.question || conversation.busy()) return changed();
+  const body = await conversation.body(request).catch(() => null);
+  if (!body || JSON.stringify(body).length > FORECAST_BYTES) return changed();
+  try {
+    const { data } = await call("v1/estimate", { method: "POST", body, more: conversation.more(request) });
+    if (state.ask.typing === typing) state.ask.forecast = data;
+  } catch (error) {
+    if (error.status === 400 || error.status === 422) state.ask.forecast = { refusal: { detail: error.message } };
+  }
+  changed();
+}
+
+function paint() {
+  list($("model"), []);
+  list($("by-model"), [make("option", { value: "", "data-key": "" }, "Any model")]);
+  if (state.view !== "ask") return;
+  const busy = conversation.busy();
+  pictures.paint();
+  for (const menu of MENUS) $(menu).hidden = state.ask.menu !== menu;
+  for (const menu of MENUS) $(`${menu}-open`).setAttribute("aria-expanded", String(state.ask.menu === menu));
+  $("send").hidden = busy;
+  $("stop").hidden = !busy;
+  $("schema-field").hidden = !$("json").checked;
+  $("changed").hidden = !["max", "temperature"].some((id) => $(id).value) && !$("fresh").checked && !$("json").checked;
+  $("question").placeholder = placeholder();
+  say($("ask-note"), state.ask.note);
+  paint_forecast(busy);
+  grow();
+}
+
+function list(select, first) {
+  settle(
+    select,
+    first,
+    (state.models ?? []).map(({ id }) => make("option", { value: id, "data-key": id }, id)),
+  );
+}
+
+function placeholder() {
+  const { talk, pictures: own } = state.ask;
+  const count = talk?.pictures.length ?? 0;
+  if (talk?.turns.length)
+    return `Ask a follow-up${count ? ` about ${count > 1 ? `these ${count} pictures` : "this picture"}` : ""}…`;
+  return own.length ? "What is in this picture?" : "Ask anything; drop or paste pictures here…";
+}
+
+function paint_forecast(busy) {
+  const estimate = state.ask.forecast;
+  const { text, kind } = estimate && !busy ? verdict(estimate) : { text: busy ? "" : limits(), kind: "" };
+  say($("forecast"), text);
+  $("forecast").className = `forecast ${kind}`;
+}
+
+// What is known of the model before anything is typed.
+function limits() {
+  const model = state.models?.find(({ id }) => id === $("model").value);
+  const length = model?.max_model_len && `up to ${number(model.max_model_len)} tokens`;
+  return [
+    length,
+    model?.max_pictures && `${model.max_pictures} pictures`,
+    model?.max_side && `shrunk to ${model.max_side} px`,
+  ]
+    .filter(Boolean)
+    .join(", ");
+}
+
+function verdict({ outcome, refusal, estimate, waiting_reason, tokens }) {
+  if (refusal) return { text: refusal.detail, kind: "bad" };
+  if (outcome === "cached") return { text: "Known already: answered at once", kind: "" };
+  if (outcome === "joined") return { text: "The same question is being answered", kind: "" };
+  const size =
+    tokens.prompt &&
+    `${number(tokens.prompt)}${tokens.context_length ? ` of ${number(tokens.context_length)}` : ""} tokens`;
+  const full = tokens.prompt && tokens.context_length && tokens.prompt >= tokens.context_length;
+  if (full) return { text: `Too long: ${size}`, kind: "bad" };
+  const begins = estimate
+    ? range(estimate).replace(/^s/, "S")
+    : `${REASONS[waiting_reason] ?? "Waiting"}: it would wait`;
+  return { text: [begins, size].filter(Boolean).join(" · "), kind: estimate ? "" : "warn" };
+}
+
+function grow() {
+  const field = $("question");
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+}
+
+function open(menu) {
+  if (state.ask.menu === menu) return;
+  state.ask.menu = menu;
+  changed();
+}
+
+for (const menu of MENUS) action(menu, () => open(state.ask.menu === menu ? null : menu));
+
+action("defaults", () => {
+  for (const id of ["max", "temperature"]) $(id).value = "";
+  for (const id of ["fresh", "json"]) $(id).checked = false;
+  edited();
+});
+
+action("again", ({ dataset }) => load(conversation.turn_of(dataset.turn).request));
+
+shortcut((event) => {
+  if (event.key !== "Enter" || event.target.id !== "question" || event.shiftKey) return false;
+  // An Enter that is held down asks once.
+  if (!event.repeat) $("ask").requestSubmit();
+  return true;
+});
+
+shortcut(({ key }) => {
+  if (key !== "Escape" || !state.ask.menu) return false;
+  const { menu } = state.ask;
+  open(null);
+  $(`${menu}-open`).focus();
+  return true;
+});

@@ -1,0 +1,453 @@
+// An opened job beside the list: pictures, question, answer, timeline, webhook, program and JSON.
+
+import { action, shortcut } from "./actions.js";
+import { load } from "./composer.js";
+import { in_line } from "./conversation.js";
+import { $, button, icon, make, settle, toast } from "./dom.js";
+import { list, neighbour } from "./jobs.js";
+import { prose, StreamedText } from "./prose.js";
+import { code_box, snippet } from "./snippets.js";
+import { changed, paints, state } from "./store.js";
+import { own_attempts, timeline } from "./timeline.js";
+import { bytes, CACHE, clock, is_open, number, PRIORITIES, seconds, STATUSES } from "./words.js";
+import { call, events, pause, picture, page_visible, spacing_ms } from "./wire.js";
+
+const EVERY_MS = 2000;
+const SELDOM_MS = 60_000;
+const TABS = { overview: "Overview", webhook: "Webhook", program: "Code", json: "JSON" };
+
+export function set_up() {
+  window.addEventListener("view", follow_address);
+  paints(paint);
+}
+
+// #jobs/ID opens a job, any other address closes it.
+function follow_address() {
+  const { target, id } = state.drawer;
+  const job = state.view === "jobs" ? target : null;
+  if (!job) close();
+  else if (job !== id) open(job);
+}
+
+export function close() {
+  state.drawer.stop?.abort();
+  if (state.drawer.id) Object.assign(state.drawer, { id: null, job: null, target: null });
+  changed();
+}
+
+async function open(id) {
+  close();
+  const stop = new AbortController();
+  const { tab } = state.drawer;
+  const mine = (state.drawer = {
+    id,
+    target: id,
+    tab,
+    job: null,
+    history: [],
+    streamed: new StreamedText(),
+    request: null,
+    pictures: {},
+    line: "",
+    error: "",
+    rereading: 0,
+    stop,
+  });
+  changed();
+  read_request(mine);
+  try {
+    await follow(mine);
+  } catch (error) {
+    if (stop.signal.aborted) return;
+    mine.error = error.message;
+    changed();
+  }
+}
+
+async function follow(mine) {
+  const { signal } = mine.stop;
+  mine.job = (await call(`v1/jobs/${mine.id}`, { signal })).data;
+  changed();
+  const report = (line) => ((mine.line = line), changed());
+  for await (const event of events(mine.id, signal, report)) {
+    mine.history.push(event);
+    if (event.type === "text" && !event.data.choice) mine.streamed.write(event.data.start, event.data.text);
+    if (event.type === "running")
+      mine.job = { ...mine.job, status: "running", started_at: mine.job.started_at ?? event.data.at };
+    mine.job = event.data.job ?? mine.job;
+    changed();
+  }
+  for await (mine.job of rereads(mine)) changed();
+}
+
+// What was asked, where it is kept, and its pictures.
+async function read_request(mine) {
+  const { signal } = mine.stop;
+  try {
+    const { data } = await call(`v1/jobs/${mine.id}/request`, { signal });
+    mine.request = data;
+    changed();
+    for (const { n } of data.pictures) {
+      mine.pictures[n] = await picture(`v1/jobs/${mine.id}/pictures/${n}`, signal);
+      changed();
+    }
+  } catch {
+    // It is not kept, or not for this key: the rest says enough.
+  }
+}
+
+// How many calls an open job adds to each round of the page's own.
+export const calls = () => state.drawer.rereading ?? 0;
+
+// A job's webhook hears of the end behind all events; the tries of one that does not answer go on for days.
+async function* rereads(mine) {
+  const { signal } = mine.stop;
+  mine.rereading = 1;
+  try {
+    for (let wait_ms = EVERY_MS; outstanding(mine.job); wait_ms = Math.min(SELDOM_MS, 2 * wait_ms)) {
+      if (document.hidden) await page_visible(signal);
+      const { data = mine.job, after_ms = 0 } = await reread(mine, signal);
+      yield data;
+      await pause(Math.max(wait_ms, after_ms, spacing_ms(3)), signal);
+    }
+  } finally {
+    mine.rereading = 0;
+  }
+}
+
+// The job as it is now; while the service is away, the least time to wait.
+async function reread(mine, signal) {
+  try {
+    const answer = await call(`v1/jobs/${mine.id}`, { signal });
+    mine.line = "";
+    return answer;
+  } catch (error) {
+    if (!error.passing) throw error;
+    mine.line = error.message;
+    changed();
+    return error;
+  }
+}
+
+const outstanding = ({ webhook, status }) =>
+  webhook && !webhook.delivered_at && webhook.events.includes(`job.${status}`);
+
+function paint() {
+  const { id, job, error, line } = state.drawer;
+  $("drawer").hidden = !id;
+  $("app").classList.toggle("opened", Boolean(id));
+  if (!id) return;
+  const [word, kind] = job ? STATUSES[job.status] : ["Reading", "idle"];
+  settle(
+    $("drawer"),
+    make(
+      "header",
+      {},
+      make("h2", { id: "drawer-title", tabindex: -1 }, make("span", { class: `state ${kind}` }, word)),
+      make("code", { class: "muted", title: id }, id),
+      make(
+        "span",
+        { class: "acts" },
+        button("copy", { class: "ghost small square", "data-text": id, "aria-label": "Copy the id" }, icon("copy")),
+        button("step", { class: "ghost small square", "data-by": -1, "aria-label": "Newer job (k)" }, icon("newer")),
+        button("step", { class: "ghost small square", "data-by": 1, "aria-label": "Older job (j)" }, icon("older")),
+        button("close", { class: "ghost small square", "aria-label": "Close (Esc)" }, icon("close")),
+      ),
+    ),
+    make(
+      "div",
+      { class: "tabs", role: "tablist", "aria-label": "About this job" },
+      Object.entries(TABS).map(tab_button),
+    ),
+    make(
+      "div",
+      {
+        class: "panel",
+        id: "panel",
+        role: "tabpanel",
+        tabindex: 0,
+        "data-key": `${id} ${state.drawer.tab}`,
+        "aria-label": TABS[state.drawer.tab],
+      },
+      error && make("p", { class: "failure" }, error),
+      line && make("p", { class: "note", role: "status" }, line),
+      job && PANELS[state.drawer.tab](job),
+    ),
+    job && make("footer", {}, acts(job)),
+  );
+}
+
+function tab_button([id, name]) {
+  const calls_made = id === "webhook" && state.drawer.job?.webhook?.deliveries?.length;
+  const selected = state.drawer.tab === id;
+  return button(
+    "tab",
+    {
+      class: "",
+      role: "tab",
+      "data-tab": id,
+      "aria-selected": String(selected),
+      "aria-controls": "panel",
+      tabindex: selected ? 0 : -1,
+    },
+    name,
+    calls_made > 0 && ` · ${calls_made}`,
+  );
+}
+
+function acts(job) {
+  if (is_open(job)) return button("cancel-job", { class: "quiet danger" }, "Cancel this job");
+  return [
+    button("retry-job", { class: "primary" }, icon("again"), "Ask again"),
+    state.drawer.request && button("edit-job", { class: "quiet" }, "Change and ask…"),
+    button("delete-job", { class: "quiet danger" }, "Delete"),
+  ];
+}
+
+const PANELS = { overview, webhook, program, json };
+
+function overview(job) {
+  const { request, pictures } = state.drawer;
+  const shots = Object.entries(pictures).map(([n, src]) =>
+    make("img", { src, alt: `Picture ${Number(n) + 1}`, "data-key": n }),
+  );
+  return [
+    shots.length > 0 && make("div", { class: "shots" }, shots),
+    earlier(request),
+    make("p", { class: "asked", dir: "auto" }, question_of(request) ?? job.question?.text ?? ""),
+    answers(job),
+    make(
+      "section",
+      {},
+      make("h3", {}, job.ended_at ? `Took ${seconds(job.ended_at - job.created_at)} in all` : "Timeline"),
+      timeline(job, state.drawer.history),
+    ),
+    own_attempts(job).length > 0 &&
+      make(
+        "section",
+        {},
+        make("h3", {}, "Attempts"),
+        make("ul", { class: "rows-list" }, own_attempts(job).map(attempt)),
+      ),
+    make(
+      "section",
+      {},
+      make("h3", {}, "Details"),
+      make(
+        "dl",
+        { class: "pairs" },
+        details(job).map(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]),
+      ),
+    ),
+  ];
+}
+
+const text_of = ({ content }) =>
+  typeof content === "string"
+    ? content
+    : content
+        .filter(({ type }) => type === "text")
+        .map(({ text }) => text)
+        .join("\n");
+const images_of = ({ content }) => (typeof content === "string" ? [] : content.filter(({ type }) => type === "image"));
+const question_of = (request) => request && text_of(request.messages.at(-1));
+
+function earlier(request) {
+  const former = request?.messages.slice(0, -1) ?? [];
+  return (
+    former.length > 0 &&
+    make(
+      "details",
+      {},
+      make("summary", {}, `${number(former.length)} earlier messages`),
+      former.map((message) => make("p", { dir: "auto" }, make("b", {}, `${message.role}: `), text_of(message))),
+    )
+  );
+}
+
+function answers(job) {
+  if (job.status === "queued") return in_line(job);
+  if (job.error)
+    return make("p", { class: "failure", dir: "auto" }, make("b", {}, job.error.code), make("br"), job.error.message);
+  const choices = job.result?.choices ?? [];
+  if (choices.length > 1)
+    return choices.map(({ text }, at) =>
+      make("section", { class: "answer" }, make("h3", {}, `Answer ${at + 1}`), prose(text)),
+    );
+  const text = job.result?.text ?? state.drawer.streamed.text;
+  return text && make("div", { class: "answer" }, prose(text, is_open(job)));
+}
+
+function attempt({ number: count, worker, started_at, ended_at, outcome, error }) {
+  const kind = { succeeded: "good", cancelled: "idle" }[outcome] ?? (outcome ? "bad" : "active");
+  return make(
+    "li",
+    {},
+    make("span", { class: `state ${kind}` }, (outcome ?? "running").replaceAll("_", " ")),
+    make("span", {}, `${count}. ${worker}`, error && make("small", {}, error.message ?? error)),
+    make("span", {}, `${clock(started_at)}${ended_at ? ` · ${seconds(ended_at - started_at)}` : ""}`),
+  );
+}
+
+function details(job) {
+  const { receipt, result } = job;
+  const usage = result?.usage;
+  const parameters = receipt?.parameters ?? state.drawer.request?.parameters;
+  return Object.entries({
+    Model: job.model,
+    Priority: PRIORITIES[job.priority],
+    Cache: job.cache && `${job.cache}, ${CACHE[job.cache]}`,
+    Tokens:
+      usage &&
+      `${number(usage.prompt_tokens)} asked (${number(usage.image_tokens)} of them pictures, ${number(usage.cached_tokens)} reused), ${number(usage.completion_tokens)} answered`,
+    Pictures: state.drawer.request?.pictures
+      .map(({ width, height, bytes: size }) =>
+        [width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(", "),
+      )
+      .join("; "),
+    Parameters:
+      parameters &&
+      Object.entries(parameters)
+        .map(([name, value]) => `${name} ${JSON.stringify(value)}`)
+        .join(", "),
+    Metadata: Object.entries(job.metadata)
+      .map((pair) => pair.join("="))
+      .join(", "),
+    Computed:
+      receipt &&
+      [
+        receipt.model.engine,
+        receipt.model.dtype,
+        receipt.model.device,
+        `${seconds(receipt.timings.compute_s)} of computing`,
+      ]
+        .filter(Boolean)
+        .join(", "),
+    Run:
+      receipt &&
+      `${receipt.run.id}${receipt.run.job && receipt.run.job !== job.id ? `, begun for ${receipt.run.job}` : ""}`,
+    "Request hash": receipt?.request_hash,
+    Fingerprint: result?.fingerprint,
+    "Retry of": job.retry_of,
+    Created: clock(job.created_at),
+  }).filter(([, value]) => value);
+}
+
+function webhook({ webhook: hook }) {
+  if (!hook)
+    return [
+      make("p", {}, "This job reports to nobody when it ends."),
+      make(
+        "p",
+        { class: "muted" },
+        "Name a URL in ",
+        make("code", {}, "webhook"),
+        " when you submit one, and each call is listed here, with its answer and a way to send it again.",
+      ),
+    ];
+  const sent = hook.deliveries ?? [];
+  return [
+    make("p", {}, make("code", {}, hook.url)),
+    sent.length > 0
+      ? make("ul", { class: "rows-list" }, sent.map(delivery))
+      : make("p", { class: "muted" }, "No call yet."),
+    make("p", {}, button("replay", { class: "quiet" }, icon("again"), "Send again")),
+  ];
+}
+
+export function delivery({ event, at, ms, status, error }) {
+  return make(
+    "li",
+    {},
+    make("span", { class: `state ${error ? "bad" : "good"}` }, status ?? "No answer"),
+    make("span", {}, event, error && make("small", {}, error)),
+    make("span", {}, `${clock(at)} · ${number(ms)} ms`),
+  );
+}
+
+function program(job) {
+  const { request } = state.drawer;
+  return request
+    ? snippet(snippet_request(job, request))
+    : make("p", { class: "muted" }, "What was asked is not kept, so it cannot be shown as a program.");
+}
+
+// The request in the words of snippets.js.
+function snippet_request(job, request) {
+  const messages = request.messages.map(({ role, content }) => ({
+    role,
+    text: text_of({ content }),
+    parts: images_of({ content }).map(({ n, url }) => ({ picture: n, url })),
+  }));
+  return {
+    model: job.model,
+    priority: job.priority,
+    fresh: false,
+    parameters: request.parameters ?? {},
+    messages,
+    job: job.id,
+  };
+}
+
+function json(job) {
+  return code_box(make("b", {}, `GET /v1/jobs/${job.id.slice(0, 12)}…`), JSON.stringify(job, null, 2));
+}
+
+function step(by) {
+  const id = neighbour(state.drawer.id, by);
+  if (id) location.hash = `jobs/${id}`;
+}
+
+// A refusal leaves the job as it is shown.
+async function act(method, path, words) {
+  const { id } = state.drawer;
+  try {
+    const { data } = await call(`v1/jobs/${id}${path}`, { method });
+    toast(words);
+    list.refresh();
+    return data ?? {};
+  } catch (error) {
+    toast(`Refused: ${error.message}`);
+    return null;
+  }
+}
+
+function edit() {
+  const { job, request, pictures } = state.drawer;
+  const { priority, model } = job;
+  const former = images_of(request.messages.at(-1)).map(({ n, url }) => ({
+    name: url ?? `picture ${n + 1}`,
+    url,
+    ready: Promise.resolve(pictures[n] ?? url),
+  }));
+  load({
+    question: question_of(request),
+    pictures: former,
+    model,
+    priority,
+    fresh: false,
+    parameters: request.parameters ?? {},
+  });
+}
+
+action("close", () => (location.hash = "jobs"));
+action("step", ({ dataset }) => step(Number(dataset.by)));
+action("tab", ({ dataset }) => ((state.drawer.tab = dataset.tab), changed()));
+action("edit-job", edit);
+action("cancel-job", () => act("POST", "/cancel", "Cancelled"));
+action("replay", () => act("POST", "/webhook/replay", "Sent again"));
+action("retry-job", async () => {
+  const job = await act("POST", "/retry", "Asked again");
+  if (job) location.hash = `jobs/${job.id}`;
+});
+action("delete-job", async () => {
+  if (confirm("Delete this job and its answer?") && (await act("DELETE", "", "Deleted"))) location.hash = "jobs";
+});
+
+shortcut(({ key }) => {
+  if (key !== "Escape" || !state.drawer.id) return false;
+  const { id } = state.drawer;
+  location.hash = "jobs";
+  document.querySelector(`.job-row[data-job="${id}"] a`)?.focus();
+  return true;
+});

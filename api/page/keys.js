@@ -1,0 +1,232 @@
+// API keys, for those who may administer: who has one, what it may, how it is used; a new one is shown once.
+
+import { action } from "./actions.js";
+import { $, button, make, say, settle, toast } from "./dom.js";
+import { Resource } from "./resource.js";
+import { code_box } from "./snippets.js";
+import { changed, paints, state } from "./store.js";
+import { ago, clock, number, now } from "./words.js";
+import { call } from "./wire.js";
+
+const SCOPES = { submit: "ask", read: "read answers", admin: "administer" };
+const DAY_S = 86_400;
+
+export const list = new Resource(
+  "keys",
+  () => "v1/admin/keys",
+  (data) => (state.keys.list = data?.data ?? null),
+  { every_ms: 5000 },
+);
+
+export function set_up() {
+  $("keys").addEventListener("submit", (event) => (event.preventDefault(), create(event.target)));
+  paints(paint);
+}
+
+async function create(form) {
+  const field = (name) => form.elements[name].value.trim();
+  const count = (name) => (field(name) ? Number(field(name)) : undefined);
+  const body = {
+    name: field("name"),
+    caller: field("caller") || undefined,
+    scopes: Object.keys(SCOPES).filter((scope) => form.elements[scope].checked),
+    requests_per_minute: count("requests_per_minute"),
+    max_queued: count("max_queued"),
+    expires_at: count("days") && Math.round(now() + count("days") * DAY_S),
+  };
+  await attempt(async () => {
+    const { data } = await call("v1/admin/keys", { method: "POST", body });
+    Object.assign(state.keys, { secret: data, form_open: false });
+  });
+}
+
+// A refusal stands where the form is; what was done is read again.
+async function attempt(work) {
+  state.keys.note = "";
+  try {
+    await work();
+  } catch (error) {
+    state.keys.note = error.message;
+  }
+  list.due = 0;
+  await list.refresh();
+  changed();
+}
+
+function paint() {
+  if (state.view !== "keys") return;
+  const error = state.errors.keys;
+  say($("keys-note"), error?.status && error.status !== 401 && error.code !== "keys_off" ? error.message : "");
+  const { list: all, secret, form_open, note } = state.keys;
+  if (error?.code === "keys_off") return settle($("keys"), keys_off());
+  settle(
+    $("keys"),
+    all && [
+      note && make("p", { class: "failure", role: "alert", "data-key": "note" }, note),
+      secret && shown_once(`The key “${secret.name}”`, secret.secret, "forget-key"),
+      form_open
+        ? form()
+        : make(
+            "p",
+            { class: "bar-line", "data-key": "open" },
+            button("key-form", { class: "primary" }, "New key"),
+            !all.length &&
+              make("span", { class: "muted" }, "Without keys everyone who reaches the service is one caller."),
+          ),
+      all.length > 0 && table(all),
+    ],
+  );
+}
+
+function keys_off() {
+  const command = "export SIGHTLINE_API__ADMIN_KEY=$(openssl rand -hex 32)\nsightline run";
+  return make(
+    "div",
+    { class: "teach" },
+    make("h2", {}, "No keys yet"),
+    make(
+      "p",
+      {},
+      "This service answers its own machine only, and all callers are one. Start it with an admin key, and each caller can have a key, quotas and jobs of its own:",
+    ),
+    code_box(make("b", {}, "Terminal"), command),
+  );
+}
+
+// A secret that the service will not show again.
+export function shown_once(title, secret, done) {
+  return make(
+    "div",
+    { class: "card secret", role: "alert", "data-key": "secret" },
+    make("h2", {}, title),
+    make("p", {}, "Copy it now: it is shown this once."),
+    make(
+      "p",
+      { class: "joined" },
+      make("code", { class: "value" }, secret),
+      button("copy", { "data-text": secret }, "Copy"),
+      button(done, { class: "ghost small" }, "Done"),
+    ),
+  );
+}
+
+const field = (name, title, attributes, note) =>
+  make(
+    "label",
+    { class: "field" },
+    title,
+    make("input", { name, autocomplete: "off", ...attributes }),
+    note && make("small", {}, note),
+  );
+
+function form() {
+  const scopes = Object.entries(SCOPES).map(([scope, words]) =>
+    make(
+      "label",
+      { class: "switch" },
+      make("input", { type: "checkbox", name: scope, checked: scope !== "admin" }),
+      make("span", {}, scope, make("small", {}, words)),
+    ),
+  );
+  return make(
+    "form",
+    { class: "card form", "data-key": "form", "aria-label": "New key" },
+    field("name", "Name", { required: true, maxlength: 64, placeholder: "Example Ltd" }, "whom it is for"),
+    field(
+      "caller",
+      "Caller",
+      { placeholder: "a caller of its own", pattern: "[a-z0-9._\\-]{1,64}" },
+      "keys of one caller see the same jobs",
+    ),
+    make("fieldset", { class: "scopes" }, make("legend", {}, "It may"), scopes),
+    field("requests_per_minute", "Requests a minute", { type: "number", min: 1, placeholder: "no limit" }),
+    field("max_queued", "Jobs in line", { type: "number", min: 1, placeholder: "the service's limit" }),
+    field("days", "Days", { type: "number", min: 1, placeholder: "does not expire" }),
+    make("p", { class: "bar-line" }, make("button", { class: "primary" }, "Create"), button("key-form", {}, "Not now")),
+  );
+}
+
+// What the service does not tell of any key has no column.
+function table(all) {
+  const columns = Object.entries(COLUMNS).filter(
+    ([, { field }]) => !field || all.some((key) => key[field] !== undefined),
+  );
+  return make(
+    "div",
+    { class: "scroll", "data-key": "table", tabindex: 0, role: "region", "aria-label": "Keys" },
+    make(
+      "table",
+      {},
+      make(
+        "thead",
+        {},
+        make(
+          "tr",
+          {},
+          columns.map(([name]) => make("th", { scope: "col" }, name)),
+        ),
+      ),
+      make(
+        "tbody",
+        {},
+        all.map((key) =>
+          make(
+            "tr",
+            { "data-key": key.id, class: is_over(key) && "over" },
+            columns.map(([, { cell }]) => make("td", {}, cell(key))),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+const is_over = ({ revoked_at, expires_at }) => Boolean(revoked_at || (expires_at && expires_at < now()));
+
+const COLUMNS = {
+  Name: {
+    cell: ({ id, name, caller, ...key }) => [
+      make("b", { dir: "auto" }, name),
+      make("small", { title: id }, [caller, validity(key)].filter(Boolean).join(" · ")),
+    ],
+  },
+  "It may": { cell: ({ scopes }) => scopes.map((scope) => make("span", { class: "chip" }, scope)) },
+  Quota: {
+    cell: ({ requests_per_minute: requests, max_queued: jobs }) =>
+      [requests && `${number(requests)}/min`, jobs && `${number(jobs)} in line`].filter(Boolean).join(", ") || "–",
+  },
+  Use: { field: "requests", cell: ({ requests }) => number(requests ?? 0) },
+  "Last seen": { field: "last_seen_at", cell: ({ last_seen_at: at }) => (at ? ago(at) : "never") },
+  Acts: { cell: (key) => make("span", { class: "end" }, !is_over(key) && acts(key)) },
+};
+
+function validity({ revoked_at, expires_at }) {
+  if (revoked_at) return `revoked ${ago(revoked_at)}`;
+  return expires_at && (expires_at < now() ? "expired" : `until ${clock(expires_at)}`);
+}
+
+const acts = ({ id, name }) => [
+  button("rotate-key", { "data-id": id, "data-name": name }, "Rotate"),
+  button("revoke-key", { class: "quiet small danger", "data-id": id, "data-name": name }, "Revoke"),
+];
+
+action("key-form", () => ((state.keys.form_open = !state.keys.form_open), changed()));
+action("forget-key", () => ((state.keys.secret = null), changed()));
+action(
+  "rotate-key",
+  ({ dataset: { id, name } }) =>
+    confirm(`Give “${name}” a new secret? The old one goes on for a day.`) &&
+    attempt(async () => {
+      const { data } = await call(`v1/admin/keys/${id}/rotate`, { method: "POST" });
+      state.keys.secret = data;
+    }),
+);
+action(
+  "revoke-key",
+  ({ dataset: { id, name } }) =>
+    confirm(`Revoke “${name}”? Who uses it is refused within a second.`) &&
+    attempt(async () => {
+      await call(`v1/admin/keys/${id}`, { method: "DELETE" });
+      toast("Revoked");
+    }),
+);

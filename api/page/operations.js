@@ -1,0 +1,320 @@
+// Operations: totals, a card for each model, what is around the workers, and what operators did.
+
+import { action } from "./actions.js";
+import { sparkline } from "./charts.js";
+import { $, button, icon, make, say, settle, toast } from "./dom.js";
+import { fleet, standing, sum_rows, waiting } from "./fleet.js";
+import { queue, rows } from "./line.js";
+import { Resource } from "./resource.js";
+import { code_box } from "./snippets.js";
+import { changed, paints, state } from "./store.js";
+import { ago, bytes, clock, number, plural, PRIORITIES, seconds, short } from "./words.js";
+import { call } from "./wire.js";
+
+const MINUTES = 15;
+const SERIES_MS = 10_000;
+const ACTS = 6;
+const DID = {
+  "model.pause": "paused",
+  "model.resume": "resumed",
+  "model.drain": "drained",
+  "model.add": "added",
+  "model.remove": "removed",
+  "key.create": "made the key",
+  "key.rotate": "rotated the key",
+  "key.revoke": "revoked the key",
+  "record.forget": "forgot the record",
+};
+
+const series = new Resource(
+  "series",
+  () => `v1/admin/series?minutes=${MINUTES}`,
+  (data) => (state.series = data),
+  { every_ms: SERIES_MS },
+);
+const audit = new Resource(
+  "audit",
+  () => `v1/admin/audit?limit=${ACTS}`,
+  (data) => (state.audit = data?.data ?? null),
+  { every_ms: 5000 },
+);
+const health = new Resource(
+  "health",
+  () => "health",
+  (data) => (state.health = data),
+  { every_ms: 5000 },
+);
+const memory = new Resource(
+  "memory",
+  () => "v1/admin/store",
+  (data) => (state.memory = data?.memory ?? null),
+  { every_ms: 10_000 },
+);
+export const resources = [series, audit, health, memory];
+
+export const set_up = () => paints(paint);
+
+function paint() {
+  if (state.view !== "operations") return;
+  const error = state.errors.fleet;
+  say(
+    $("operations-note"),
+    error?.status && error.status !== 401
+      ? error.message
+      : state.series
+        ? `The charts show the last ${MINUTES} minutes.`
+        : "",
+  );
+  settle($("operations"), state.fleet ? everything() : []);
+}
+
+function everything() {
+  if (!state.fleet.length)
+    return teach(
+      "No model is served",
+      "Name one in models.toml, or start one by its id or folder:",
+      "sightline run HuggingFaceTB/SmolVLM-256M-Instruct",
+    );
+  const idle = state.fleet.every((row) => !row.workers.length && !waiting(row));
+  return [
+    make("dl", { class: "totals" }, totals().map(total)),
+    idle &&
+      teach(
+        "No worker is running",
+        "A worker loads one model and answers its jobs. Start one on a machine with a GPU or a CPU, and its rows, speed and line appear here:",
+        `SIGHTLINE_WORKER__MODEL=${state.fleet[0].model} sightline worker`,
+      ),
+    state.fleet.map(card),
+    make("div", { class: "more" }, around(), acts()),
+  ];
+}
+
+function teach(title, text, command) {
+  return make(
+    "div",
+    { class: "teach", "data-key": title },
+    make("h2", {}, title),
+    make("p", {}, text),
+    code_box(make("b", {}, "Terminal"), command),
+  );
+}
+
+const sum = (of) => state.fleet.reduce((all, row) => all + of(row), 0);
+
+// A model's values of the last minutes, by what they count.
+const history = (model, name) => state.series?.models[model]?.[name];
+const added = (name) =>
+  state.fleet.flatMap(({ model }) => history(model, name) ?? []).reduce((all, value) => all + (value ?? 0), 0);
+
+function totals() {
+  const figures = [
+    ["Waiting", number(sum(waiting))],
+    ["Rows in use", number(sum((row) => sum_rows(row, "busy"))), `of ${number(sum((row) => sum_rows(row, "rows")))}`],
+    ["Tokens per second", number(sum((row) => sum_rows(row, "tokens_per_s")))],
+    ["Workers", number(sum(({ workers }) => workers.length))],
+  ];
+  if (!state.series) return figures;
+  const worst = Math.max(
+    0,
+    ...state.fleet.map(({ model }) => history(model, "wait_p95_s")?.findLast((value) => value !== null) ?? 0),
+  );
+  return [
+    ...figures,
+    ["Longest p95 wait", seconds(worst), "", worst > 60],
+    [
+      `Answered in ${MINUTES} min`,
+      number(added("succeeded")),
+      added("failed") ? `${number(added("failed"))} failed` : "",
+    ],
+  ];
+}
+
+const total = ([name, value, more, bad]) =>
+  make("div", {}, make("dt", {}, name), make("dd", { class: bad && "bad" }, value, more && make("small", {}, more)));
+
+function card(row) {
+  const [word, kind] = standing(row);
+  const gone = row.state === "no_worker";
+  const owner = row.model.slice(0, -short(row.model).length);
+  return make(
+    "article",
+    { class: `card model${kind === "bad" ? " bad" : ""}`, "data-key": row.model, "data-model": row.model },
+    make(
+      "header",
+      {},
+      make("h2", {}, make("span", { class: "owner" }, owner), short(row.model)),
+      make("span", { class: `state ${kind}` }, word),
+      make("span", { class: "muted" }, who_did_it(row)),
+      make("span", { class: "acts" }, controls(row)),
+    ),
+    make(
+      "div",
+      { class: "flow" },
+      make(
+        "div",
+        {},
+        make(
+          "p",
+          { class: "sum" },
+          make("b", {}, `${number(waiting(row))} waiting`),
+          row.oldest_queued_s > 0 && make("span", {}, `oldest ${seconds(row.oldest_queued_s)}`),
+          !gone && make("span", { class: "end" }, `${number(row.running)} running`),
+        ),
+        queue(row, gone ? "broken" : row.paused ? "shut" : "", crew(row)),
+        make(
+          "p",
+          { class: "classes" },
+          Object.entries(PRIORITIES).map(([id, name]) =>
+            make("span", { class: id }, `${number(row.queued[id])} ${name.toLowerCase()}`),
+          ),
+        ),
+        make("p", { class: "fine" }, remarks(row)),
+      ),
+      state.series?.models[row.model] && make("div", { class: "sparks" }, sparks(row, gone)),
+    ),
+  );
+}
+
+function who_did_it(row) {
+  if (!row.paused && !row.draining) return "";
+  const [at, by] = row.draining ? [row.draining_at, row.draining_by] : [row.paused_at, row.paused_by];
+  const effect = row.draining ? "New jobs are refused; those in line go on" : "Jobs are taken and wait";
+  return at ? `${effect}. By ${by}, ${ago(at)}` : effect;
+}
+
+const control = (row, name, word) => button(name, { class: "ghost small", "data-model": row.model }, icon(name), word);
+
+function controls(row) {
+  const halted = row.paused || row.draining;
+  return [
+    halted ? control(row, "resume", "Resume") : control(row, "pause", "Pause"),
+    !row.draining && control(row, "drain", "Drain"),
+  ];
+}
+
+function crew(row) {
+  if (!row.workers.length)
+    return make(
+      "ul",
+      { class: "crew" },
+      make(
+        "li",
+        { class: "gone" },
+        row.last_worker ? `${row.last_worker.host} lost ${ago(row.last_worker.seen_at)}` : "No worker",
+      ),
+    );
+  return make(
+    "ul",
+    { class: "crew" },
+    row.workers.map((worker) =>
+      make(
+        "li",
+        {
+          "data-key": worker.id,
+          title: `${worker.id}, process ${worker.pid}, ${bytes(worker.memory)}, since ${clock(worker.since)}`,
+        },
+        make("b", { dir: "auto" }, worker.host),
+        rows(worker),
+        make("span", {}, worker.state === "loading" ? "loading" : `${number(worker.tokens_per_s)} tok/s`),
+      ),
+    ),
+  );
+}
+
+function remarks(row) {
+  const differing = new Set(row.workers.map(({ fingerprint }) => fingerprint).filter(Boolean)).size > 1;
+  return [
+    row.engine && `${row.engine} engine`,
+    row.reused && `${number(row.reused.cached_tokens)} prompt tokens reused`,
+    row.given_back > 0 && `${plural(row.given_back, "run")} given back in ${MINUTES} min`,
+    differing && "workers differ: they share no cached answers",
+    row.reason,
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+function sparks(row, gone) {
+  const common = {
+    from: state.series.from,
+    step_s: state.series.step_s,
+    bad: gone,
+    since: gone ? (row.last_worker?.seen_at ?? null) : null,
+  };
+  const chart = (name, field, show, least) =>
+    history(row.model, field)?.length > 1 && sparkline(name, history(row.model, field), { ...common, show, least });
+  return [
+    chart("waiting", "waiting", number, 6),
+    chart("tokens/s", "tokens_per_s", number, 50),
+    chart("p95 wait", "wait_p95_s", seconds, 1),
+  ];
+}
+
+function around() {
+  const { store, blobs } = state.health ?? {};
+  const filled = state.memory?.limit
+    ? `, ${number((100 * state.memory.used) / state.memory.limit)}% of its memory in use`
+    : "";
+  const pairs = [
+    ["Record store", store && store.replaceAll("_", " ") + filled, store === "reachable" ? "good" : "bad"],
+    [
+      "Pictures",
+      blobs && `${blobs.kind}, ${blobs.state.replaceAll("_", " ")}`,
+      blobs?.state === "reachable" ? "good" : "bad",
+    ],
+  ];
+  return make(
+    "section",
+    { class: "card" },
+    make("h2", {}, "Around the workers"),
+    make(
+      "dl",
+      { class: "pairs" },
+      pairs
+        .filter(([, words]) => words)
+        .map(([name, words, kind]) => [
+          make("dt", {}, name),
+          make("dd", {}, make("span", { class: `state ${kind}` }, words)),
+        ]),
+    ),
+  );
+}
+
+function acts() {
+  const all = state.audit ?? [];
+  const entry = ({ at, action: name, subject, outcome, key }) =>
+    make(
+      "li",
+      {},
+      make("time", { title: clock(at) }, ago(at)),
+      make(
+        "span",
+        { dir: "auto" },
+        `${key.name} ${DID[name] ?? name} `,
+        make("b", {}, short(subject)),
+        outcome !== "done" && ` (${outcome.replaceAll("_", " ")})`,
+      ),
+    );
+  return make(
+    "section",
+    { class: "card" },
+    make("h2", {}, "What operators did"),
+    all.length ? make("ul", { class: "log-list" }, all.map(entry)) : make("p", { class: "muted" }, "Nothing yet."),
+  );
+}
+
+const DONE = { pause: "is paused; what runs finishes", resume: "goes on", drain: "takes no new jobs" };
+
+for (const [name, words] of Object.entries(DONE)) {
+  action(name, async ({ dataset: { model } }) => {
+    try {
+      await call(`v1/admin/models/${model}/${name}`, { method: "POST" });
+      toast(`${short(model)} ${words}`);
+    } catch (error) {
+      toast(`Refused: ${error.message}`);
+    }
+    audit.due = 0;
+    await Promise.all([fleet.refresh(), audit.refresh()]);
+    changed();
+  });
+}

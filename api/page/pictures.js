@@ -1,0 +1,144 @@
+// The pictures to ask about: from disk, clipboard, a drop, a camera, an address or a sample.
+
+import { action } from "./actions.js";
+import { $, button, icon, make, settle } from "./dom.js";
+import { changed, state } from "./store.js";
+import { bytes } from "./words.js";
+import { data_uri } from "./wire.js";
+
+const SAMPLE_MS = 10_000;
+export const SAMPLES = [
+  ["shapes.png", "Two shapes", "What shapes are in this picture?"],
+  ["dots.png", "Three triangles", "How many triangles are there?"],
+  ["word.png", "A short word", "What does it say?"],
+  ["sign.png", "One figure", "What color is the triangle?"],
+];
+
+export function set_up() {
+  for (const id of ["file", "photo"])
+    $(id).addEventListener("change", () => {
+      take($(id).files);
+      // Otherwise choosing the same file again would fire no change event.
+      $(id).value = "";
+    });
+  $("url").addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), add_url()));
+  document.addEventListener("paste", (event) =>
+    take([...event.clipboardData.files].filter((file) => file.type.startsWith("image/"))),
+  );
+  // Otherwise the browser would open a dropped file in place of this page.
+  for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, dragged);
+}
+
+function dragged(event) {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  const inside = event.type === "dragleave" && event.relatedTarget !== null;
+  $("drop").hidden = event.type !== "dragover" && !inside;
+  if (event.type === "drop") take(event.dataTransfer.files);
+}
+
+function take(files) {
+  for (const file of files) attach(file.name, read(file), { size: file.size });
+  if (!files.length) return;
+  state.ask.menu = null;
+  if (state.view !== "ask") location.hash = "ask";
+  $("question").focus();
+}
+
+async function read(file) {
+  if (!$("file").accept.split(",").includes(file.type))
+    throw new Error(`${file.name} is not a PNG, JPEG, WebP or GIF.`);
+  return data_uri(file);
+}
+
+// `ready` is a promise of the picture's data URI: a question that is asked before it is there waits for it.
+export function attach(name, ready, more = {}) {
+  const picture = { key: `picture-${++state.ask.serial}`, name, ready, uri: null, error: null, ...more };
+  state.ask.pictures.push(picture);
+  ready.then(
+    (uri) => (show(picture, uri), edited()),
+    (error) => ((picture.error = error.message), changed()),
+  );
+  changed();
+}
+
+// As if it were typed: what the question would cost is asked for anew.
+const edited = () => $("ask").dispatchEvent(new Event("input"));
+
+function show(picture, uri) {
+  picture.uri = uri;
+  const image = new Image();
+  image.addEventListener(
+    "load",
+    () => (Object.assign(picture, { width: image.naturalWidth, height: image.naturalHeight }), changed()),
+  );
+  image.src = uri;
+  changed();
+}
+
+function add_url() {
+  const url = $("url").value.trim();
+  if (!url || !$("url").checkValidity()) return;
+  state.ask.pictures.push({
+    key: `picture-${++state.ask.serial}`,
+    name: url,
+    ready: Promise.resolve(url),
+    uri: null,
+    url,
+    error: null,
+  });
+  $("url").value = "";
+  state.ask.menu = null;
+  edited();
+}
+
+async function sample(file, name) {
+  const answer = fetch(`page/${file}`, { signal: AbortSignal.timeout(SAMPLE_MS) });
+  const blob = await answer.then((it) => it.ok && it.blob()).catch(() => null);
+  if (!blob) throw new Error(`The sample “${name}” could not be loaded; try again.`);
+  return data_uri(blob);
+}
+
+export function paint() {
+  settle($("attached"), state.ask.pictures.map(chip));
+}
+
+function chip(picture) {
+  const what = picture.error ? make("span", { class: "remote failed" }, picture.error) : image(picture, "remote");
+  return make(
+    "li",
+    { "data-key": picture.key, title: facts_of(picture) },
+    what,
+    button(
+      "detach",
+      { class: "detach", "data-picture": picture.key, "aria-label": `Remove ${picture.name}` },
+      icon("close"),
+    ),
+  );
+}
+
+// The picture itself, or a sign where only the service will see it.
+export function image(picture, kind = "") {
+  return picture.uri
+    ? make("img", { src: picture.uri, alt: picture.name, class: kind && "shot" })
+    : make("span", { class: `remote ${kind}`, role: "img", "aria-label": picture.name }, icon("picture"));
+}
+
+export const facts_of = ({ name, width, height, size }) =>
+  [name, width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(" · ");
+
+action("choose", () => $("file").click());
+action("camera", () => $("photo").click());
+action("add-url", add_url);
+action("detach", ({ dataset }) => {
+  state.ask.pictures = state.ask.pictures.filter(({ key }) => key !== dataset.picture);
+  edited();
+  $("question").focus();
+});
+action("sample", ({ dataset }) => {
+  const [file, name, question] = SAMPLES[dataset.sample];
+  state.ask.pictures = [];
+  attach(name, sample(file, name));
+  $("question").value = question;
+  $("question").focus();
+});

@@ -1,0 +1,56 @@
+// The page's one store: everything that the page knows, and who paints it.
+
+export const state = {
+  view: "ask",
+  key: "",
+  quota: 0, // the key's requests a minute, where it has such
+  locked: null, // why the service wants another key
+  away_since: null, // Unix seconds; null while the service answers
+  broken: null, // what the service says where it answers and yet cannot work
+  live: false, // whether the service tells of changes by itself
+  models: null,
+  standings: {}, // how each model stands for a new question, where the fleet may not be seen
+  fleet: null,
+  series: null,
+  audit: null,
+  memory: null,
+  health: null,
+  errors: {}, // by the name of what was refused
+  ask: {
+    talks: [],
+    talk: null,
+    pictures: [], // attached to the next question
+    forecast: null,
+    typing: 0, // the timer behind which a forecast is asked for
+    menu: null, // the popover that is open: pictures or settings
+    note: "",
+    serial: 0, // numbers pictures, turns and talks
+    language: "curl",
+  },
+  jobs: {
+    rows: [],
+    next: null, // what to ask for older ones; null where these are all
+    loaded: false,
+    filter: { status: new Set(), model: "", since_s: 0, search: "" },
+    drawn: [], // the first row that is in the document, and the one behind the last
+    chosen: new Set(),
+    busy: false,
+  },
+  drawer: { id: null, target: null, tab: "overview" }, // and what drawer.js knows of an opened job
+  thumbnails: new Map(),
+  keys: { list: null, secret: null, form_open: false, note: "" },
+  endpoints: { list: null, secret: null, form_open: false, note: "", opened: null, deliveries: null },
+};
+
+const painters = [];
+let frame = 0;
+
+// `paint` shows its part of the page; it runs at most once a frame, when something has changed.
+export const paints = (paint) => painters.push(paint);
+
+export function changed() {
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    for (const paint of painters) paint();
+  });
+}

@@ -1,0 +1,82 @@
+// The page's words: states, times, amounts.
+
+export const PRIORITIES = { interactive: "Interactive", normal: "Normal", batch: "Batch" };
+export const STATUSES = {
+  queued: ["Waiting", "idle"],
+  running: ["Answering", "active"],
+  succeeded: ["Done", "good"],
+  failed: ["Failed", "bad"],
+  cancelled: ["Cancelled", "idle"],
+};
+export const STANDINGS = {
+  ready: ["Ready", "good"],
+  loading: ["Loading", "active"],
+  paused: ["Paused", "warn"],
+  draining: ["Draining", "warn"],
+  drained: ["Drained", "warn"],
+  failed: ["Failed", "bad"],
+  no_worker: ["No worker", "bad"],
+};
+export const REASONS = {
+  fetching_inputs: "Fetching pictures",
+  model_loading: "The model is loading",
+  no_worker: "No worker",
+  paused: "The model is paused",
+  retrying: "Trying again",
+  scheduled: "Scheduled",
+};
+export const CACHE = {
+  HIT: "answered from the cache",
+  MISS: "computed for this question",
+  COALESCED: "shared the run of the same question",
+  BYPASS: "the cache was skipped",
+};
+
+export const now = () => Date.now() / 1000;
+export const short = (model) => model.split("/").pop();
+export const number = (value) => Math.round(value).toLocaleString("en");
+export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+export const is_open = ({ status }) => status === "queued" || status === "running";
+
+export function ordinal(place) {
+  const teen = place % 100 > 10 && place % 100 < 14;
+  return place + ((!teen && ["th", "st", "nd", "rd"][place % 10]) || "th");
+}
+
+export const place = (job) => (job.ahead ? `${ordinal(job.ahead + 1)} in line` : "Next in line");
+
+export function seconds(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "";
+  if (value < 0.0995) return `${Math.round(Math.max(0, value) * 1000)} ms`;
+  if (value < 9.95) return `${value.toFixed(1)} s`;
+  if (value < 90) return `${Math.round(value)} s`;
+  if (value < 5400) return `${Math.floor(value / 60)} min${value < 600 ? rest(value) : ""}`;
+  return value < 172_800 ? `${Math.round(value / 3600)} h` : `${Math.round(value / 86_400)} days`;
+}
+
+// Of what is only estimated, no tenths.
+export const about = (value) => (value < 9.95 ? `${Math.max(1, Math.round(value))} s` : seconds(value));
+
+const rest = (value) => (Math.round(value % 60) ? ` ${Math.round(value % 60)} s` : "");
+
+// When a job begins: half of the time, and nine times in ten.
+export function range({ p50, p90 }) {
+  if (p90 < 1) return "starts at once";
+  const [unit, size] = p90 < 90 ? ["s", 1] : ["min", 60];
+  const [low, high] = [p50, p90].map((value) => Math.max(1, Math.round(value / size)));
+  return low === high ? `starts in about ${low} ${unit}` : `starts in ${low}–${high} ${unit}`;
+}
+
+export function clock(unix) {
+  const at = new Date(unix * 1000);
+  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  return at.toDateString() === new Date().toDateString() ? time : `${at.toLocaleDateString()} ${time}`;
+}
+
+export const ago = (unix) => `${seconds(Math.max(0, now() - unix))} ago`;
+
+export function bytes(count) {
+  const units = ["B", "KB", "MB", "GB"];
+  const step = Math.min(3, Math.floor(Math.log2(Math.max(1, count)) / 10));
+  return `${(count / 1024 ** step).toFixed(step > 1 ? 1 : 0)} ${units[step]}`;
+}

@@ -1,0 +1,175 @@
+"""The page with API keys, in a browser: what each may see, how one is made, and webhook endpoints."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.conftest import ECHO
+from tests.support.browser import hide, type_key, view
+from tests.support.clients import Api, until
+from tests.support.receiver import receiver
+from tests.support.service import Service
+
+ADMIN = secrets.token_hex(16)
+SPACING = "async () => (await import('./page/wire.js')).spacing_ms(2)"
+BLOCKED = """Object.defineProperty(window, "sessionStorage", {
+  get() { throw new DOMException("blocked", "SecurityError"); },
+});"""
+
+
+@pytest.fixture(scope="module")
+def guarded(_shared: Service) -> Iterator[Api]:
+    """An API process that asks for keys, and its operator."""
+    _shared.add_api("api-keys", {"SIGHTLINE_API__ADMIN_KEY": ADMIN})
+    _shared.ready("api-keys")
+    with Api(_shared.url("api-keys")) as operator:
+        operator.headers["authorization"] = f"Bearer {ADMIN}"
+        yield operator
+    _shared.kill("api-keys")
+
+
+@pytest.fixture
+def locked(browser: Browser, guarded: Api) -> Iterator[Page]:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(str(guarded.base_url))
+        yield page
+
+
+def key_for(operator: Api, *scopes: str, **more: Any) -> str:
+    made = operator.post("/v1/admin/keys", json={"name": "page", "scopes": scopes, **more})
+    return str(made.json()["secret"])
+
+
+def test_whether_a_key_is_needed_is_said_once_it_is_known(page: Page, locked: Page) -> None:
+    expect(page.locator("#view-ask")).to_be_visible()
+    expect(locked.locator("#key-title")).to_have_text("This service asks for a key")
+    expect(locked.locator("#view-ask")).not_to_be_visible()
+    expect(locked.locator("#key-note")).to_be_empty()
+    type_key(locked, "sl_" + 40 * "0")
+    expect(locked.locator("#key-note")).to_contain_text("API key")
+
+
+def test_a_key_with_the_scope_admin_alone_sees_the_queue(locked: Page, guarded: Api) -> None:
+    type_key(locked, key_for(guarded, "admin"))
+    view(locked, "operations")
+    expect(locked.locator(f'.model[data-model="{ECHO}"]')).to_have_count(1)
+    view(locked, "jobs")
+    expect(locked.locator("#jobs-note")).to_have_text("This API key lacks the scope `read`.")
+
+
+def test_a_refused_queue_is_not_asked_for_until_the_key_changes(locked: Page, guarded: Api) -> None:
+    asked: list[str] = []
+    locked.on("request", lambda request: asked.append(request.url))
+    type_key(locked, key_for(guarded, "read"))
+    expect(locked.locator("#nav a")).to_have_count(3)
+    expect(locked.locator("#pulse li", has_text="slow")).to_contain_text("Ready")
+    view(locked, "operations")
+    expect(locked.locator("#operations-note")).to_have_text("This API key lacks the scope `admin`.")
+    view(locked, "jobs")
+    before = len(asked)
+    for _ in range(3):
+        with locked.expect_response("**/v1/jobs?*"):
+            hide(locked, hidden=False)
+    assert [url for url in asked[before:] if url.endswith("/fleet")] == []
+    type_key(locked, ADMIN)
+    view(locked, "operations")
+    expect(locked.locator(f'.model[data-model="{ECHO}"]')).to_have_count(1)
+
+
+def test_the_page_leaves_half_of_a_key_s_quota_to_the_questions(locked: Page, guarded: Api) -> None:
+    type_key(locked, key_for(guarded, "read", requests_per_minute=30))
+    expect(locked.locator("#nav a")).to_have_count(3)
+    # What it may see is told by the list, which may come later.
+    until(lambda: locked.evaluate(SPACING) == 60_000 * 2 / 15)
+
+
+@pytest.mark.parametrize("other", ["sl_" + 40 * "0", "ключ"])
+def test_nothing_of_a_former_key_stays_on_the_screen(locked: Page, guarded: Api, other: str) -> None:
+    guarded.submit(model=ECHO, input={"prompt": "seen by few"})
+    type_key(locked, ADMIN)
+    view(locked, "jobs")
+    expect(locked.locator(".job-row")).not_to_have_count(0)
+    view(locked, "operations")
+    expect(locked.locator(".model")).not_to_have_count(0)
+    type_key(locked, other)
+    expect(locked.locator("#key-note")).to_contain_text("API key")
+    for name in ("jobs", "operations", "keys", "ask"):
+        view(locked, name)
+        expect(locked.locator("#view-key")).to_be_visible()
+    assert "seen by few" not in (locked.text_content("body") or "")
+    expect(locked.locator(".job-row")).to_have_count(0)
+    expect(locked.locator(".model")).to_have_count(0)
+
+
+def test_a_browser_that_keeps_nothing_for_pages_shows_the_page_all_the_same(page: Page) -> None:
+    page.add_init_script(BLOCKED)
+    page.reload()
+    expect(page.locator("#model option")).not_to_have_count(0)
+    type_key(page, "any")
+    with page.expect_request(lambda asked: asked.headers.get("authorization") == "Bearer any"):
+        hide(page, hidden=False)
+
+
+def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) -> None:
+    type_key(locked, ADMIN)
+    view(locked, "keys")
+    locked.click("[data-do=key-form]")
+    locked.fill("[name=name]", "Example Ltd")
+    locked.fill("[name=requests_per_minute]", "600")
+    locked.uncheck("[name=submit]")
+    locked.press("[name=name]", "Enter")
+    secret = locked.text_content(".secret .value") or ""
+    row = locked.locator("#keys tbody tr", has_text="Example Ltd")
+    expect(row).to_contain_text("600/min")
+    expect(row.locator(".chip")).to_have_text(["read"])
+    assert guarded.get("/v1/jobs", headers={"authorization": f"Bearer {secret}"}).status_code == 200
+    locked.click("[data-do=forget-key]")
+    expect(locked.locator(".secret")).to_have_count(0)
+    locked.on("dialog", lambda dialog: dialog.accept())
+    row.locator("[data-do=revoke-key]").click()
+    expect(row).to_contain_text("revoked")
+
+
+def test_a_key_that_cannot_be_made_says_why(locked: Page) -> None:
+    type_key(locked, ADMIN)
+    view(locked, "keys")
+    locked.click("[data-do=key-form]")
+    locked.fill("[name=name]", "Nobody")
+    for scope in ("submit", "read"):
+        locked.uncheck(f"[name={scope}]")
+    locked.press("[name=name]", "Enter")
+    expect(locked.locator("#keys .failure")).to_contain_text("scopes")
+    expect(locked.locator("[name=name]")).to_have_value("Nobody")
+
+
+def test_without_keys_it_is_said_how_to_turn_them_on(page: Page) -> None:
+    view(page, "keys")
+    expect(page.locator("#keys")).to_contain_text("SIGHTLINE_API__ADMIN_KEY")
+
+
+def test_a_webhook_is_made_tried_and_deleted(page: Page, api: Api) -> None:
+    with receiver() as there:
+        view(page, "endpoints")
+        page.click("[data-do=endpoint-form]")
+        page.fill("#endpoints [name=url]", there.url)
+        page.fill("#endpoints [name=description]", "The shop")
+        page.press("#endpoints [name=url]", "Enter")
+        expect(page.locator(".secret .value")).to_contain_text("whsec_")
+        card = page.locator(".endpoint", has_text="The shop")
+        card.locator("[data-do=deliveries]").click()
+        expect(card).to_contain_text("No delivery yet.")
+        card.locator("[data-do=test-endpoint]").click()
+        expect(card.locator(".rows-list li")).to_contain_text(["webhook.test"])
+        api.ended(api.submit(model=ECHO, input={"prompt": "tell the shop"}))
+        expect(card.locator(".rows-list li")).to_contain_text(["job.succeeded", "webhook.test"])
+        card.locator("[data-do=replay-event]").first.click()
+        expect(card.locator(".rows-list li", has_text="job.succeeded")).to_have_count(2)
+        card.locator("[data-do=turn-endpoint]").click()
+        expect(card.locator("header .state")).to_contain_text("Off")
+        page.on("dialog", lambda dialog: dialog.accept())
+        card.locator("[data-do=delete-endpoint]").click()
+        expect(card).to_have_count(0)

@@ -1,0 +1,111 @@
+"""The page's states, each of which says what to do, and its list of jobs at length; in a browser."""
+
+import time
+from typing import Any
+
+from playwright.sync_api import Page, Route, expect
+
+from tests.e2e.conftest import ECHO
+from tests.support.browser import answered, ask, status, view
+from tests.support.clients import Api
+from tests.support.service import Service
+
+JOBS = 5000
+BOTTOM = "document.getElementById('view-jobs').scrollTop = 1e9"
+
+
+def test_an_empty_installation_says_what_a_job_is_and_how_to_begin(page: Page) -> None:
+    empty: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
+    page.route("**/v1/jobs?*", lambda route: route.fulfill(json=empty))
+    page.route("**/fleet", lambda route: route.fulfill(json={"models": []}))
+    view(page, "jobs")
+    expect(page.locator("#jobs")).to_contain_text("No jobs yet")
+    expect(page.locator("#jobs .code")).to_contain_text("curl")
+    view(page, "operations")
+    expect(page.locator("#operations")).to_contain_text("No model is served")
+
+
+def test_a_stopped_service_is_said_with_what_to_do_and_taken_up_again(page: Page, service: Service) -> None:
+    service.kill("api")
+    banner = page.locator("#banner")
+    expect(banner).to_contain_text("The service is unreachable. Trying again.")
+    expect(banner).to_contain_text("sightline run")
+    service.ready("api")
+    expect(banner).to_be_empty()
+    ask(page, ECHO, "back again")
+    status(page, "succeeded")
+
+
+def test_a_lost_connection_is_told_from_a_stopped_service(page: Page) -> None:
+    page.context.set_offline(True)
+    expect(page.locator("#banner")).to_contain_text("This device is offline")
+    page.context.set_offline(False)
+    expect(page.locator("#banner")).to_be_empty()
+
+
+def test_a_service_that_cannot_work_says_why(page: Page) -> None:
+    away = (503, {"content-type": "application/json"}, '{"error":{"message":"The record store is away."}}')
+    answered(page, "**/fleet", away, away, away)
+    view(page, "jobs")
+    expect(page.locator("#banner")).to_contain_text("The record store is away.")
+
+
+def test_the_list_follows_what_the_service_tells(page: Page, api: Api) -> None:
+    api.ended(api.submit(model=ECHO, input={"prompt": "there before"}))
+    view(page, "jobs")
+    page.clock.install(time=0)
+    with page.expect_response("**/v1/live"):
+        page.reload()
+    expect(page.locator(".job-row")).not_to_have_count(0)
+    # No timer ends any more: what is asked for from now on, an event has told of.
+    page.clock.pause_at(3600)
+    with page.expect_request("**/v1/jobs?*"):
+        api.submit(model=ECHO, input={"prompt": "told of"})
+
+
+def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
+    page.click("#samples button >> nth=0")
+    ask(page, ECHO, "Who painted the purple square?")
+    status(page, "succeeded")
+    view(page, "jobs")
+    page.fill("#search", "PURPLE sq")
+    row = page.locator(".job-row")
+    expect(row).to_have_count(1)
+    expect(row).to_contain_text("Who painted the purple square?")
+    expect(row.locator(".pic img")).to_be_visible()
+    id = row.get_attribute("data-job") or ""
+    page.fill("#search", id[:12])
+    expect(row).to_have_count(1)
+    row.locator(".words").click()
+    expect(page.locator("#drawer .shots img")).to_be_visible()
+    page.click("[data-do=edit-job]")
+    expect(page.locator("#question")).to_have_value("Who painted the purple square?")
+    expect(page.locator("#attached img")).to_be_visible()
+
+
+def test_thousands_of_jobs_are_scrolled_through_with_few_rows_in_the_document(page: Page, api: Api) -> None:
+    api.ended(api.submit(model=ECHO, input={"prompt": "the pattern"}))
+    pattern: dict[str, Any] = api.get("/v1/jobs?limit=1&results=false").json()["data"][0]
+    pattern |= {"question": {"text": "Question", "pictures": 0}, "created_at": time.time()}
+
+    def job(number: int) -> dict[str, Any]:
+        return pattern | {"id": f"job_{number:032x}", "question": {"text": f"Number {number}", "pictures": 0}}
+
+    def give(route: Route) -> None:
+        after = route.request.url.partition("after=job_")[2]
+        begin = int(after[:32], 16) + 1 if after else 0
+        rows = [job(number) for number in range(begin, min(JOBS, begin + 100))]
+        end = rows[-1]["id"] if begin + 100 < JOBS else None
+        route.fulfill(json={"object": "list", "data": rows, "has_more": end is not None, "next": end})
+
+    page.route("**/v1/jobs?*", give)
+    view(page, "jobs")
+    expect(page.locator(".job-row").first).to_contain_text("Number 0")
+    last = page.locator(".job-row", has_text=f"Number {JOBS - 1}")
+    for _ in range(JOBS):
+        page.evaluate(BOTTOM)
+        page.evaluate("new Promise(requestAnimationFrame)")
+        if last.count():
+            break
+    expect(page.locator("#jobs-note")).to_have_text("5,000 jobs")
+    assert page.locator(".job-row").count() < 50
