@@ -22,6 +22,8 @@ class ApiKey:
     What is made with it belongs to `caller`, whom several keys may share. `requests_per_minute`, `max_queued`
     and `retain_s` are None where it has no quota or retention of its own; `former_until_ms` says how long the
     secret before the last rotation stays valid; earlier ones stay valid no longer.
+
+    `last_seen_ms` is to the minute; `requests` are those of the last minute where it has a quota.
     """
 
     id: str
@@ -35,6 +37,8 @@ class ApiKey:
     requests_per_minute: int | None = None
     max_queued: int | None = None
     retain_s: int | None = None
+    last_seen_ms: int | None = None
+    requests: int | None = None
 
 
 def new_secret() -> str:

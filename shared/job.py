@@ -40,10 +40,17 @@ class Estimate:
 
 
 @value_object
+class AttemptError:
+    code: str
+    message: str
+
+
+@value_object
 class Attempt:
     """One try at running a job's run; times in Unix ms.
 
     `outcome` is None while it goes on, and where it went on for other jobs when this one left its run.
+    `error` says why it failed where another attempt may not.
     """
 
     number: int
@@ -51,6 +58,7 @@ class Attempt:
     started_ms: int
     ended_ms: int | None = None
     outcome: str | None = None
+    error: AttemptError | None = None
 
 
 GONE = 410

@@ -45,9 +45,13 @@ log = logging.getLogger("worker")
 
 @dataclass(frozen=True)
 class Retry:
-    """The attempt failed, but another one may not; `missing` are digests that the blob store lacks."""
+    """The attempt failed, but another one may not; `missing` are digests that the blob store lacks.
+
+    `error` is the run's if this was its last attempt; `cause` is this attempt's where that is another one.
+    """
 
     error: JobError
+    cause: JobError | None = None
     missing: tuple[str, ...] = ()
 
 
@@ -132,11 +136,13 @@ def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
         log.error("run %s: a file is missing from the blob store", lease.claim.id)
         message = "A stored picture or sound is missing; send it again."
         return Retry(JobError(code="internal_error", message=message, retryable=True), missing=missing.names)
-    except Exception:
+    except Exception as error:
         # The outermost frame of an attempt: whatever an engine raises is the run's failure, not the worker's.
         log.exception("run %s: attempt %d failed", lease.claim.id, lease.claim.attempt)
         message = f"The model failed on this request {context.settings.queue.max_failures} times."
-        return Retry(JobError(code="attempts_exhausted", message=message, retryable=True))
+        # Not the exception's text: it may show the machine, or another caller's request.
+        cause = JobError(code="internal_error", message=f"The model failed with {type(error).__name__}.")
+        return Retry(JobError(code="attempts_exhausted", message=message, retryable=True), cause)
 
 
 def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
@@ -227,7 +233,12 @@ def _requeue_call(context: AttemptContext, claim: Claim, outcome: Retry | Requeu
     if isinstance(outcome, Requeue):
         return give_back(context.settings, claim, reason=outcome.reason, error=None, died=outcome.died)
     return give_back(
-        context.settings, claim, reason="attempt_failed", error=outcome.error, missing=outcome.missing
+        context.settings,
+        claim,
+        reason="attempt_failed",
+        error=outcome.error,
+        cause=outcome.cause,
+        missing=outcome.missing,
     )
 
 

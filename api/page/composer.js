@@ -168,6 +168,7 @@ function limits() {
   return [
     length,
     model?.max_pictures && `${model.max_pictures} pictures`,
+    model?.max_body_mb && `${number(model.max_body_mb)} MB in all`,
     model?.max_side && `shrunk to ${model.max_side} px`,
   ]
     .filter(Boolean)

@@ -195,7 +195,7 @@ const COLUMNS = {
     cell: ({ requests_per_minute: requests, max_queued: jobs }) =>
       [requests && `${number(requests)}/min`, jobs && `${number(jobs)} in line`].filter(Boolean).join(", ") || "–",
   },
-  Use: { field: "requests", cell: ({ requests }) => number(requests ?? 0) },
+  Use: { field: "requests", cell: ({ requests: count }) => (count == null ? "–" : `${number(count)}/min`) },
   "Last seen": { field: "last_seen_at", cell: ({ last_seen_at: at }) => (at ? ago(at) : "never") },
   Acts: { cell: (key) => make("span", { class: "end" }, !is_over(key) && acts(key)) },
 };

@@ -196,8 +196,9 @@ models_router = APIRouter(
     openapi_extra=body_example(examples.ROW),
 )
 async def add_model(http: Request, model: ModelCall) -> Json[Model]:
-    added = await context_of(http).serving.add(operator_of(http), model)
-    return Json(to_model(model), 201 if added else 200)
+    context = context_of(http)
+    added = await context.serving.add(operator_of(http), model)
+    return Json(to_model(model, context.settings), 201 if added else 200)
 
 
 @models_router.post(

@@ -28,7 +28,8 @@ async def list_models(http: Request) -> Json[ModelList]:
     context = context_of(http)
     rows = context.models.rows
     lanes = await _lanes(context, rows)
-    return Json({"object": "list", "data": [to_model(row, lanes.get(row.id)) for row in rows]})
+    data = [to_model(row, context.settings, lanes.get(row.id)) for row in rows]
+    return Json({"object": "list", "data": data})
 
 
 # Clients do not encode the slash of an id.
@@ -41,7 +42,7 @@ async def get_model(http: Request, id: str) -> Json[Model]:
     context = context_of(http)
     row = context.models.resolve(id)
     lanes = await _lanes(context, [row])
-    return Json(to_model(row, lanes.get(row.id)))
+    return Json(to_model(row, context.settings, lanes.get(row.id)))
 
 
 async def _lanes(context: ProcessContext, rows: Sequence[models.Model]) -> dict[str, Lane]:

@@ -3,6 +3,7 @@
 Secrets never come here, only their digests. An act is logged in the step that does it: neither exists alone.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -22,7 +23,20 @@ MOST_ACTIONS = 10_000
 """Acts that are kept; the oldest go first."""
 LONGEST_SUBJECT = 200
 _KEY, _ACTION = TypeAdapter(ApiKey), TypeAdapter(AdminAction)
-KEYS = RecordKind("keys", lambda fields: _KEY.validate_python(fields | {"scopes": fields["scopes"].split()}))
+WINDOW_MS = 60_000
+"""Of a quota (`functions/api_keys.lua`)."""
+
+
+def _key(fields: dict[str, Any]) -> ApiKey:
+    requests = None
+    if "requests_per_minute" in fields:
+        from_s = (int(fields["now_ms"]) - WINDOW_MS) // 1000
+        rate = json.loads(fields.get("rate", "{}"))
+        requests = sum(count for second, count in rate.items() if int(second) > from_s)
+    return _KEY.validate_python(fields | {"scopes": fields["scopes"].split(), "requests": requests})
+
+
+KEYS = RecordKind("keys", _key)
 NOBODY = ""
 """Whose the keys are."""
 

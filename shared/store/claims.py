@@ -18,6 +18,7 @@ from shared.store.script import Script, ScriptCall, Store, store_errors
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
 RESCUE_LIMIT = 50
+LONGEST_CAUSE = 200
 
 
 Again = Literal["again"]
@@ -178,11 +179,13 @@ def give_back(
     *,
     reason: str,
     error: JobError | None,
+    cause: JobError | None = None,
     missing: Sequence[str] = (),
     died: bool = False,
 ) -> ScriptCall[str | None]:
     """Put claimed work back in line; an error counts as a failure, which may spend the budget.
 
+    `cause` is this attempt's own error, where `error` is that of all together.
     `missing` are digests that the blob store lacks: the next caller to name one is asked for its bytes.
     `died` = the worker ends because of this attempt or one beside it: one more death. Returns the lane to
     nudge, or None where the work ended, waits for its next attempt or is no longer ours.
@@ -193,6 +196,7 @@ def give_back(
         "reason": reason,
         "spend": error is not None or None,
         "failure": error.model_dump_json() if error else None,
+        "cause": _brief(cause or error),
         "missing": list(missing) or None,
         "died": died or None,
     }
@@ -201,6 +205,10 @@ def give_back(
         return reply[1] if reply[0] == "queued" else None
 
     return ScriptCall(GIVE_BACK, arguments, parse, constants=constants(settings))
+
+
+def _brief(error: JobError | None) -> dict[str, str] | None:
+    return {"code": error.code, "message": error.message[:LONGEST_CAUSE]} if error else None
 
 
 def rescue(settings: Settings) -> ScriptCall[list[tuple[str, str]]]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic_core import from_json
 
 from shared.estimate import KINDS, Calibration, Lane, LastWorker, Reused, estimate, waiting_reason
-from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Question, Status
+from shared.job import Attempt, AttemptError, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
 
@@ -289,7 +289,12 @@ def job_error(error: str, paths: str | None) -> JobError:
 
 def _attempt(raw: Record) -> Attempt:
     return Attempt(
-        int(raw["number"]), raw["worker"], int(raw["started"]), raw.get("ended"), raw.get("outcome")
+        int(raw["number"]),
+        raw["worker"],
+        int(raw["started"]),
+        raw.get("ended"),
+        raw.get("outcome"),
+        AttemptError(**raw["error"]) if "error" in raw else None,
     )
 
 
@@ -314,7 +319,9 @@ def _tries(job: Record, attempts: list[Attempt]) -> tuple[Attempt, ...]:
     if own_end_ms is None:
         return tuple(attempts)
     return tuple(
-        a if a.ended_ms is not None and a.ended_ms <= own_end_ms else replace(a, ended_ms=None, outcome=None)
+        a
+        if a.ended_ms is not None and a.ended_ms <= own_end_ms
+        else replace(a, ended_ms=None, outcome=None, error=None)
         for a in attempts
         if a.started_ms <= own_end_ms
     )

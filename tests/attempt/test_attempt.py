@@ -13,6 +13,7 @@ from PIL.Image import Image as Picture
 from shared.blobs import Blobs, BlobsUnavailable, digest
 from shared.cache_key import EVERYBODY
 from shared.errors import Unavailable
+from shared.job import AttemptError
 from shared.request import Image, Request
 from shared.result import Piece
 from shared.store.admission import submit
@@ -159,7 +160,10 @@ def test_a_model_that_fails_once_costs_nothing_but_time(desk: Workbench) -> None
     assert desk.nudger.listed(MODEL.lane) == 1, "nobody was told that it waits again"
     desk.attempt()
     assert desk.job(job).status == "succeeded"
-    assert [a.outcome for a in desk.job(job).attempts] == ["attempt_failed", "succeeded"]
+    failed, succeeded = desk.job(job).attempts
+    assert (failed.outcome, succeeded.outcome) == ("attempt_failed", "succeeded")
+    assert failed.error == AttemptError("internal_error", "The model failed with RuntimeError.")
+    assert succeeded.error is None
 
 
 def test_a_missing_picture_is_tried_again_as_it_may_still_arrive(desk: Workbench) -> None:

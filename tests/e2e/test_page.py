@@ -78,6 +78,7 @@ def test_the_place_in_line_is_seen_while_waiting(page: Page, api: Api) -> None:
 
 def test_what_it_would_cost_is_said_before_asking(page: Page) -> None:
     page.select_option("#model", TINY)
+    expect(page.locator("#forecast")).to_contain_text("32 pictures, 25 MB in all")
     page.fill("#question", "What is a receipt?")
     expect(page.locator("#forecast")).to_contain_text("tokens")
     page.click("#settings-open")

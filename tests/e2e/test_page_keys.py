@@ -125,6 +125,8 @@ def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) 
     secret = locked.text_content(".secret .value") or ""
     row = locked.locator("#keys tbody tr", has_text="Example Ltd")
     expect(row).to_contain_text("600/min")
+    expect(row.locator("td").nth(3)).to_have_text("0/min")
+    expect(row.locator("td").nth(4)).to_have_text("never")
     expect(row.locator(".chip")).to_have_text(["read"])
     assert guarded.get("/v1/jobs", headers={"authorization": f"Bearer {secret}"}).status_code == 200
     locked.click("[data-do=forget-key]")

@@ -142,6 +142,21 @@ async def test_a_used_up_quota_is_429_in_each_familys_words_and_says_when_to_com
 
 
 @keyed
+async def test_the_list_says_how_much_each_key_is_used_and_when_it_was_last(stage: Stage) -> None:
+    await made(stage.app, "idle", requests_per_minute=9)
+    for name, quota in (("counted", {"requests_per_minute": 9}), ("free", {})):
+        async with await customer(stage.app, name, **quota) as one:
+            assert {(await one.get("/v1/models")).status_code for _ in range(2)} == {200}
+    async with calling(stage.app, ADMIN) as operator:
+        rows = (await operator.get("/v1/admin/keys")).json()["data"]
+    free, counted, idle = rows
+    assert [row["requests"] for row in (free, counted, idle)] == [None, 2, 0]
+    assert idle["last_seen_at"] is None
+    assert free["last_seen_at"] >= free["created_at"]
+    assert counted["last_seen_at"] >= counted["created_at"]
+
+
+@keyed
 async def test_a_keys_own_line_comes_before_the_setting(stage: Stage) -> None:
     stage.hand.beat()
     async with await customer(stage.app, "one", max_queued=1) as one:

@@ -12,12 +12,14 @@ from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.estimate import Reused
 from shared.models import Model
+from shared.settings import Settings
 from tests.routes.conftest import Stage
 from tests.support.app import client_of, serving
 from tests.support.fake_service import IDLE, NO_WORKER, Desk
 
-TINY = {"id": "sightline/tiny", "object": "model", "created": 0, "owned_by": "sightline"}
-OTHER = {"id": "org/other", "object": "model", "created": 0, "owned_by": "org"}
+LIMITS = {"max_pictures": 32, "max_picture_mb": 20, "max_body_mb": 25}
+TINY = {"id": "sightline/tiny", "object": "model", "created": 0, "owned_by": "sightline", **LIMITS}
+OTHER = {"id": "org/other", "object": "model", "created": 0, "owned_by": "org", **LIMITS}
 FAILED = ModelState(
     replace(IDLE, loading=1, failed="out of memory"),
     estimated_time=1.0,
@@ -43,7 +45,7 @@ async def test_a_model_is_found_with_its_slash_as_it_is(name: str) -> None:
 
 
 def test_vllms_clients_read_how_long_a_prompt_may_be_where_the_row_says_it() -> None:
-    assert to_model(Model(id="org/other", engine="echo", context_length=2048)) == {
+    assert to_model(Model(id="org/other", engine="echo", context_length=2048), Settings()) == {
         **OTHER,
         "max_model_len": 2048,
     }

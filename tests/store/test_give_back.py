@@ -1,6 +1,7 @@
 """Give back: a stopping worker loses nothing, a failing attempt is tried again while its budget lasts."""
 
-from shared.job import Attempt
+from shared.job import Attempt, AttemptError
+from shared.result import JobError
 from tests.support.store import FAILURE, LANE, Records
 
 
@@ -38,6 +39,21 @@ def test_the_last_failure_of_the_budget_ends_the_job_with_its_error(records: Rec
     assert records.story(job)[-3:] == ["requeued", "running", "failed"]
     assert records.events(job)[-1].data == FAILURE.model_dump()
     assert records.try_claim() is None
+
+
+def test_each_failed_attempt_keeps_its_cause_cut_and_the_job_its_own_error(records: Records) -> None:
+    job = records.submit().id
+    records.give_back(records.claim())
+    records.give_back(records.claim(), FAILURE, cause=JobError(code="internal_error", message="é" * 201))
+    records.give_back(records.claim(), FAILURE)
+    records.give_back(records.claim(), FAILURE)
+    view = records.view(job)
+    assert view.error == FAILURE
+    assert [attempt.error for attempt in view.attempts] == [
+        None,
+        AttemptError("internal_error", "é" * 200),
+        *[AttemptError(FAILURE.code, FAILURE.message)] * 2,
+    ]
 
 
 def test_work_nobody_wants_any_more_is_not_given_back(records: Records) -> None:

@@ -20,16 +20,20 @@ def left(records: Records, digest: str = FIRST) -> int | None:
     return None if use is None else use.left
 
 
+def listed(records: Records) -> list[ApiKey]:
+    return records.run(api_keys.keys()) or []
+
+
 def test_a_key_is_found_by_its_secrets_digest_as_it_was_made(records: Records) -> None:
     key = replace(KEY, expires_ms=START_MS + DAY_MS, requests_per_minute=5, max_queued=7)
     made = records.run(api_keys.create(key, FIRST))
     use = records.run(api_keys.use(FIRST))
 
-    assert made == key
+    assert made == replace(key, requests=0)
     assert use is not None
-    assert use.key == key
+    assert use.key == made
     assert records.run(api_keys.use(SECOND)) is None
-    assert records.run(api_keys.keys()) == [key]
+    assert records.run(api_keys.keys()) == [replace(key, requests=1, last_seen_ms=START_MS)]
 
 
 def test_a_lost_reply_asked_for_again_makes_one_key(records: Records) -> None:
@@ -188,7 +192,31 @@ def test_the_store_holds_no_more_than_a_minute_of_requests(records: Records) -> 
     for _ in range(100):
         left(records)
         records.wait(1)
-    assert len(json.loads(records.client.get("sl4:rate:key_0a"))) <= 60
+    assert len(json.loads(records.client.hget("sl4:key_0a", "rate"))) <= 60
+    assert [key.requests for key in listed(records)] == [59]
+
+
+def test_a_key_without_a_quota_is_seen_to_the_minute_and_not_counted(records: Records) -> None:
+    records.run(api_keys.create(KEY, FIRST))
+    seen: list[ApiKey] = []
+    for wait_s in (0, 59.9, 0.1):
+        records.wait(wait_s)
+        left(records)
+        seen += listed(records)
+    assert [key.last_seen_ms for key in seen] == [START_MS, START_MS, START_MS + 60_000]
+    assert {key.requests for key in seen} == {None}
+
+
+def test_a_key_that_was_refused_was_seen_but_its_request_not_counted(records: Records) -> None:
+    records.run(api_keys.create(replace(KEY, requests_per_minute=1), FIRST))
+    left(records)
+    records.wait(20)
+    assert left(records) == -1
+    (key,) = listed(records)
+    assert (key.requests, key.last_seen_ms) == (1, START_MS + 20_000)
+    records.wait(40)
+    (key,) = listed(records)
+    assert key.requests == 0
 
 
 def test_the_audit_leaves_keys_alone(records: Records) -> None:

@@ -176,9 +176,9 @@ class Records:
         error: JobError | None = None,
         *,
         reason: str = "worker_draining",
-        missing: Sequence[str] = (),
+        **terms: Any,
     ) -> str | None:
-        return self.run(claims.give_back(self.settings, claim, reason=reason, error=error, missing=missing))
+        return self.run(claims.give_back(self.settings, claim, reason=reason, error=error, **terms))
 
     def renew(self, *held: Claim) -> list[str]:
         return self.run(claims.renew(self.settings, "worker_01", [(c.id, c.token) for c in held]))

@@ -97,6 +97,8 @@ class ApiKey(TypedDict):
     requests_per_minute: int | None
     max_queued: int | None
     retain_s: Annotated[int | None, Field(description="How long what is made with it is kept after its end.")]
+    last_seen_at: Annotated[float | None, Field(description="Its last request, to the minute.")]
+    requests: Annotated[int | None, Field(description="Those of the last minute, where it has a quota.")]
 
 
 class NewApiKey(ApiKey):
@@ -196,6 +198,8 @@ def to_key(key: api_keys.ApiKey) -> ApiKey:
         "requests_per_minute": key.requests_per_minute,
         "max_queued": key.max_queued,
         "retain_s": key.retain_s,
+        "last_seen_at": seconds(key.last_seen_ms),
+        "requests": key.requests,
     }
 
 

@@ -28,12 +28,20 @@ class JobUrls(TypedDict):
     events: str
 
 
+class BriefError(TypedDict):
+    code: str
+    message: str
+
+
 class JobAttempt(TypedDict):
+    """`error` says why it failed, where it was to be tried again; null elsewhere."""
+
     number: int
     worker: str
     started_at: float
     ended_at: float | None
     outcome: str | None
+    error: BriefError | None
 
 
 class JobUsage(TypedDict):
@@ -185,17 +193,12 @@ class JobList(PageAnswer):
     next: str | None
 
 
-class CancelError(TypedDict):
-    code: str
-    message: str
-
-
 class CancelledJob(TypedDict):
     """Either its status, or why it is as it was."""
 
     id: str
     status: NotRequired[Status]
-    error: NotRequired[CancelError]
+    error: NotRequired[BriefError]
 
 
 class CancelledJobs(TypedDict):
@@ -398,6 +401,7 @@ def _attempt(attempt: job.Attempt) -> JobAttempt:
         "started_at": attempt.started_ms / 1000,
         "ended_at": seconds(attempt.ended_ms),
         "outcome": attempt.outcome,
+        "error": None if attempt.error is None else cast(BriefError, asdict(attempt.error)),
     }
 
 

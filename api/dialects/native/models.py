@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from shared import fleet, models
 from shared.blobs import Reach
 from shared.estimate import Lane
+from shared.settings import Settings
 
 State = Literal["ready", "loading", "no_worker", "failed"]
 Standing = Literal[State, "paused", "draining"]
@@ -50,6 +51,9 @@ class Model(TypedDict):
     max_side: NotRequired[
         Annotated[int, Field(description="What the longer side of pictures is shrunk to, where it is.")]
     ]
+    max_pictures: Annotated[int, Field(description="Pictures in one request.")]
+    max_picture_mb: Annotated[float, Field(description="Largest picture file in MiB.")]
+    max_body_mb: Annotated[float, Field(description="Largest request body in MiB.")]
 
 
 class ModelList(TypedDict):
@@ -253,7 +257,7 @@ def to_live_model(state: fleet.Fleet) -> LiveModel:
     }
 
 
-def to_model(model: models.Model, lane: Lane | None = None) -> Model:
+def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) -> Model:
     """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time.
 
     vLLM's clients read `max_model_len` first: the row's context length, or the one that a worker reported.
@@ -264,6 +268,9 @@ def to_model(model: models.Model, lane: Lane | None = None) -> Model:
         "object": "model",
         "created": 0,
         "owned_by": owner if slash else "sightline",
+        "max_pictures": settings.pictures.max_count,
+        "max_picture_mb": settings.pictures.max_mb,
+        "max_body_mb": settings.api.body_limit_mb,
     }
     length = model.context_length or (lane and lane.context_length)
     if length:

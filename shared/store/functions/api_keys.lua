@@ -30,9 +30,9 @@ transition('admin_actions', { 'no-writes' }, function()
 end)
 
 -- API keys are plain records (records.lua) of no caller. Of their secrets only the digests are known.
---   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers
+--   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; rate: the last minute's requests of a key
+--                           with a quota by the second they came in, a JSON object
 --   keyof:<digest>  string  the id of the key with this secret; when it ends the key's hash says
---   rate:<id>       string  requests of the last minute by the second they came in, a JSON object
 
 -- Lets an API key be found by a secret until then, or for ever; endpoints are not found by theirs.
 function ApiKeys.index(id, digest, till)
@@ -55,7 +55,7 @@ transition('key_revoke', { 'allow-oom' }, function()
   for digest in pairs(cjson.decode(formers or '{}')) do
     call('DEL', P .. 'keyof:' .. digest)
   end
-  call('DEL', P .. 'keyof:' .. secret, P .. 'rate:' .. a.id)
+  call('DEL', P .. 'keyof:' .. secret)
   local changed = call('HSETNX', P .. a.id, 'revoked_ms', now) == 1
   if changed then
     call('EXPIRE', P .. a.id, a.kept_s)
@@ -68,11 +68,12 @@ end)
 -- caller waits 60 s at most, which is the longest Retry-After.
 local WINDOW_S = 60
 
--- Counts a request; returns how many more fit (-1: not even this one), and in how many seconds the oldest leaves the window.
-local function count_request(name, rate)
+-- Counts a request of a key, its hash as a table; returns how many more fit (-1: not even this one), and in how many seconds the
+-- oldest leaves the window.
+local function count_request(id, key)
   local second, slots, used = math.floor(now / 1000), {}, 0
-  local oldest = second
-  for at, requests in pairs(cjson.decode(call('GET', name) or '{}')) do
+  local oldest, rate = second, tonumber(key.requests_per_minute)
+  for at, requests in pairs(cjson.decode(key.rate or '{}')) do
     -- What was counted before the clock was set back counts as of now, lest a small step back gives the quota twice.
     at = math.min(tonumber(at), second)
     if at > second - WINDOW_S then
@@ -82,7 +83,7 @@ local function count_request(name, rate)
   end
   local left = used < rate and rate - used - 1 or -1
   if left >= 0 then slots[tostring(second)] = (slots[tostring(second)] or 0) + 1 end
-  call('SET', name, cjson.encode(slots), 'EX', WINDOW_S)
+  call('HSET', P .. id, 'rate', cjson.encode(slots), 'last_seen_ms', now)
   return left, oldest + WINDOW_S - second
 end
 
@@ -96,8 +97,12 @@ transition('key_use', { 'allow-oom' }, function()
   local known = key.secret == a.digest or Records.formers(key.formers)[a.digest]
   if not known or key.revoked_ms or now >= tonumber(key.expires_ms or math.huge) then
     return nil
-  elseif not key.requests_per_minute then
-    return { fields, 0, 0 }
+  elseif key.requests_per_minute then
+    return { fields, count_request(id, key) }
   end
-  return { fields, count_request(P .. 'rate:' .. id, tonumber(key.requests_per_minute)) }
+  -- Not at each look-up: what is not counted costs a write a minute.
+  if now >= (key.last_seen_ms or 0) + 1000 * WINDOW_S then
+    call('HSET', P .. id, 'last_seen_ms', now)
+  end
+  return { fields, 0, 0 }
 end)

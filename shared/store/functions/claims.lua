@@ -274,8 +274,9 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
 end)
 
 -- Puts claimed work back in line, or ends it where its budget of failures is spent. `spend`: count a failure, with `failure`
--- (JSON) as the error of the last; `missing`: digests that the blob store lacks (words); `died`: the worker ends because of
--- this attempt, or one beside it. Returns {queued, lane} | {postponed} | {failed} | {lost}.
+-- (JSON) as the error of the last and `cause` {code, message} as that of this attempt; `missing`: digests that the blob store
+-- lacks (words); `died`: the worker ends because of this attempt, or one beside it. Returns {queued, lane} | {postponed} |
+-- {failed} | {lost}.
 transition('give_back', { 'allow-oom' }, function()
   local work = read(a.id)
   if not work or work.t.token ~= a.token then
@@ -291,6 +292,7 @@ transition('give_back', { 'allow-oom' }, function()
     return { 'failed' }
   end
   work.failures = (work.failures or 0) + (a.spend and 1 or 0)
+  work.attempts[#work.attempts].error = a.cause
   if a.spend and work.failures >= S.max_failures then
     Runs.fail_work(work, a.failure)
     return { 'failed' }

@@ -178,7 +178,7 @@ function Queue.unlease(work)
   end
 end
 
--- A piece of work has its attempts: {number, worker, started, ended, outcome}, times in Unix ms.
+-- A piece of work has its attempts: {number, worker, started, ended, outcome, error: {code, message}}, times in Unix ms.
 
 function Queue.open_attempt(work, worker)
   work.attempts = work.attempts or {}

@@ -1,8 +1,9 @@
 """What becomes of claimed work, in plain Python."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from shared.job import Attempt
+from shared.job import Attempt, AttemptError
 from shared.result import JobError, Result
 from shared.store.claims import Claim
 from tests.store.machine.model import Model
@@ -127,6 +128,7 @@ def give_back(model: Model, claim: Claim, error: JobError | None, reason: str, d
         model.requeue(work, reason)
         return work.lane
     work.failures += 1
+    work.attempts[-1] = replace(work.attempts[-1], error=AttemptError(error.code, error.message))
     if work.failures >= model.settings.queue.max_failures:
         model.fail(work, error)
         return None

@@ -22,6 +22,7 @@ from shared.batch import Batch
 from shared.errors import CallerError
 from shared.file import File
 from shared.models import Model
+from shared.settings import Settings
 from tests.support.golden import DATA
 
 Unsigned = Annotated[int, Field(ge=0, lt=2**32)]
@@ -262,7 +263,8 @@ def test_models_files_and_batches_say_times_and_counts_in_numbers() -> None:
         metadata={},
         stages_ms={},
     )
-    model, file, batch = to_model(Model(id="org/name", source="org/name")), to_file(uploaded), to_batch(begun)
+    model = to_model(Model(id="org/name", source="org/name"), Settings())
+    file, batch = to_file(uploaded), to_batch(begun)
     assert types(model, "id", "object", "created", "owned_by") == [str, str, int, str]
     assert types(file, "bytes", "created_at", "filename", "status") == [int, int, str, str]
     assert types(batch, "created_at", "completion_window", "input_file_id") == [int, str, str]
