@@ -24,6 +24,7 @@ import { call, pause, spacing_ms } from "./wire.js";
 
 const PAGE = 100;
 const BEYOND = 8; // rows drawn above and below the window
+const TYPING_MS = 300;
 const AT_ONCE = 100; // jobs that one call cancels
 
 // The list as main.js refreshes it: its newest page, and the rows in sight.
@@ -125,11 +126,16 @@ async function read_older() {
 export function set_up() {
   $("view-jobs").addEventListener("scroll", scrolled, { passive: true });
   window.addEventListener("resize", changed);
-  $("search").addEventListener("input", () => narrow({ search: $("search").value.trim() }));
+  $("search").addEventListener("input", () => {
+    clearTimeout(state.jobs.typing);
+    state.jobs.typing = setTimeout(search, Math.max(TYPING_MS, spacing_ms(1)));
+  });
   $("by-model").addEventListener("change", () => narrow({ model: $("by-model").value }));
   $("by-time").addEventListener("change", () => narrow({ since_s: Number($("by-time").value) }));
   paints(paint);
 }
+
+const search = () => narrow({ search: $("search").value.trim() });
 
 function narrow(filter) {
   Object.assign(state.jobs.filter, filter);

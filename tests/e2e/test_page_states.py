@@ -83,6 +83,27 @@ def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
     expect(page.locator("#attached img")).to_be_visible()
 
 
+def test_a_search_is_asked_once_it_is_typed(page: Page) -> None:
+    view(page, "jobs")
+    page.clock.install(time=0)
+    page.reload()
+    page.clock.pause_at(3600)
+    searched: list[str] = []
+    page.on("request", lambda asked: searched.extend(asked.url.split("search=")[1:]))
+    page.locator("#search").press_sequentially("purple")
+    with page.expect_request("**/v1/jobs?*search=*"):
+        page.clock.run_for(1000)
+    assert searched == ["purple"]
+
+
+def test_an_address_that_names_no_job_opens_none(page: Page) -> None:
+    view(page, "jobs/..\\admin\\fleet")
+    expect(page.locator("#view-jobs")).to_be_visible()
+    expect(page.locator("#drawer")).to_be_hidden()
+    view(page, "operations")
+    expect(page.locator("#view-operations")).to_be_visible()
+
+
 def test_an_old_job_that_was_searched_for_stays_in_the_list(page: Page, api: Api) -> None:
     api.ended(api.submit(model=ECHO, input={"prompt": "the needle"}))
     old = api.get("/v1/jobs?limit=1&results=false").json()["data"][0] | {"created_at": 1000}
