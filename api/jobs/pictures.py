@@ -41,6 +41,8 @@ class JobPictures:
         arguments = (limits.decode_limit_s, limits.decode_memory_mb, int(limits.max_megapixels * 1e6))
         spec = DecoderSpec("shared.media.decode_thumbnail", arguments, limits.decode_limit_s)
         self._pool = DecoderPool(spec, AT_ONCE)
+        # Else those that wait would take all threads of the process.
+        self._places = asyncio.Semaphore(AT_ONCE)
         self._memory = MemoryBudget(limits.decode_memory_mb * 2**20)
         self._making: dict[str, asyncio.Task[bytes]] = {}
 
@@ -81,7 +83,8 @@ class JobPictures:
         Raises CallerError (`invalid_image`, `result_expired`), BlobsUnavailable, Unavailable `queue_full`.
         """
         side = next(known for known in SIDES if side <= known)
-        name = digest(f"{image.digest} {side}".encode())
+        # Backwards: what callers store is named by its content, and must not be taken for a thumbnail.
+        name = digest(f"{image.digest} {side}".encode())[::-1]
         with suppress(BlobMissingError):
             return await self._blobs.read_async(name)
         making = self._making.get(name)
@@ -105,7 +108,8 @@ class JobPictures:
         async with reserved(self._memory, caller, info.memory + picture.size):
             try:
                 data = await self._blobs.read_async(image.digest or "")
-                return await asyncio.to_thread(self._decode, info, side, data)
+                async with self._places:
+                    return await asyncio.to_thread(self._decode, info, side, data)
             except BlobMissingError:
                 raise _gone() from None
             except UndecodableError as error:

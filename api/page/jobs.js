@@ -24,6 +24,7 @@ import { call, pause, spacing_ms } from "./wire.js";
 
 const PAGE = 100;
 const BEYOND = 8; // rows drawn above and below the window
+const TYPING_MS = 300;
 const AT_ONCE = 100; // jobs that one call cancels
 
 // The list as main.js refreshes it: its newest page, and the rows in sight.
@@ -77,19 +78,24 @@ function path(after) {
   return `v1/jobs?${query}`;
 }
 
+// When the last job was created that a page looked at, wanted or not: its cursor begins with that.
+const reach = (cursor) => (cursor === null ? -Infinity : Number.parseFloat(cursor) / 1000);
+
 // A page of jobs, put in place of what was known of its span. Whether it says something new.
 async function read(after, signal) {
-  const { data: page } = await call(path(after), { signal });
+  const { data: page, headers } = await call(path(after), { signal });
   if (signal.aborted) return false;
-  const before = JSON.stringify(state.jobs.rows);
-  const { rows } = state.jobs;
+  const { rows, next, loaded, read_at } = state.jobs;
+  const before = JSON.stringify(rows);
   const begin = after ? rows.findIndex(({ id }) => id === after) + 1 : 0;
-  const last = page.data.at(-1)?.id;
-  const end = last ? rows.findIndex(({ id }) => id === last) + 1 : begin;
-  // The page goes beyond what was known: what is older is read again.
-  const known_end = page.next === null || !end ? rows.length : end;
-  state.jobs.rows = [...rows.slice(0, begin), ...page.data, ...rows.slice(known_end)];
-  if (known_end >= rows.length) state.jobs.next = page.next;
+  const end = reach(page.next);
+  const ids = new Set(page.data.map(({ id }) => id));
+  // More jobs came since the last page than this one has: what is older is read again.
+  const gap = !after && end > read_at;
+  const older = gap ? [] : rows.slice(begin).filter(({ id, created_at }) => created_at <= end && !ids.has(id));
+  state.jobs.rows = [...rows.slice(0, begin), ...page.data, ...older];
+  if (!loaded || gap || reach(next) > end) state.jobs.next = page.next;
+  if (!after) state.jobs.read_at = Date.parse(headers.get("date")) / 1000;
   state.jobs.loaded = true;
   if (JSON.stringify(state.jobs.rows) === before) return false;
   changed();
@@ -120,11 +126,16 @@ async function read_older() {
 export function set_up() {
   $("view-jobs").addEventListener("scroll", scrolled, { passive: true });
   window.addEventListener("resize", changed);
-  $("search").addEventListener("input", () => narrow({ search: $("search").value.trim() }));
+  $("search").addEventListener("input", () => {
+    clearTimeout(state.jobs.typing);
+    state.jobs.typing = setTimeout(search, Math.max(TYPING_MS, spacing_ms(1)));
+  });
   $("by-model").addEventListener("change", () => narrow({ model: $("by-model").value }));
   $("by-time").addEventListener("change", () => narrow({ since_s: Number($("by-time").value) }));
   paints(paint);
 }
+
+const search = () => narrow({ search: $("search").value.trim() });
 
 function narrow(filter) {
   Object.assign(state.jobs.filter, filter);
@@ -345,7 +356,11 @@ async function cancel_chosen() {
 
 async function retry_chosen() {
   const ended = chosen_rows((job) => !is_open(job));
-  for (const job of ended) await call(`v1/jobs/${job.id}/retry`, { method: "POST" });
+  for (const { id } of ended) {
+    await call(`v1/jobs/${id}/retry`, { method: "POST" });
+    // Should a later one be refused, the next try leaves this one out.
+    state.jobs.chosen.delete(id);
+  }
   return `${plural(ended.length, "job")} asked again`;
 }
 

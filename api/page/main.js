@@ -45,6 +45,8 @@ setInterval(() => !document.hidden && changed(), 1000); // Times that pass are s
 function forget() {
   state.locked = null;
   resources.forEach((resource) => resource.forget());
+  state.keys.secret = state.endpoints.secret = null;
+  state.thumbnails.clear();
   drawer.close();
   conversation.forget();
   live.abort();

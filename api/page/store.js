@@ -31,7 +31,9 @@ export const state = {
     rows: [],
     next: null, // what to ask for older ones; null where these are all
     loaded: false,
+    read_at: 0, // when the newest ones were read, by the service's clock
     filter: { status: new Set(), model: "", since_s: 0, search: "" },
+    typing: 0, // the timer behind which is searched
     drawn: [], // the first row that is in the document, and the one behind the last
     chosen: new Set(),
     busy: false,

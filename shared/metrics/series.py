@@ -63,10 +63,10 @@ def _moment(before: Sample | None, sample: Sample | None, model: str, lane: str)
     if sample is None:
         return Moment()
     waiting, running, workers = sample.lanes.get(lane, (None, None, None))
-    earlier = before.counts.get(model, [0.0] * len(sample.counts.get(model, ()))) if before else None
     now = sample.counts.get(model, ())
+    earlier = before.counts.get(model, [0.0] * len(now)) if before else ()
     # A store that lost its counts begins anew.
-    if before is None or not earlier or any(new < old for new, old in zip(now, earlier, strict=True)):
+    if before is None or not now or any(new < old for new, old in zip(now, earlier, strict=True)):
         return Moment(waiting, running, workers)
     risen = [new - old for new, old in zip(now, earlier, strict=True)]
     return Moment(

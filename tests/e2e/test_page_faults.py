@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
 from tests.support.browser import answered, ask, gets, held, hide, posts, status, turn, watch
@@ -94,6 +94,29 @@ def test_a_refused_cancel_does_not_look_like_a_failed_job(page: Page) -> None:
     status(page, "running")
     page.keyboard.press("Escape")
     status(page, "cancelled")
+
+
+def test_what_was_asked_again_before_a_refusal_is_not_asked_once_more(page: Page, api: Api) -> None:
+    ids = [api.submit(model=ECHO, input={"prompt": f"again {n}"}) for n in range(2)]
+    for id in ids:
+        api.ended(id)
+    sent: list[str] = []
+
+    def give(route: Route) -> None:
+        sent.append(route.request.url)
+        if len(sent) == 2:
+            return route.fulfill(status=429, json={"detail": "Too many requests."})
+        return route.continue_()
+
+    page.route("**/retry", give)
+    page.evaluate("location.hash = 'jobs'")
+    for id in ids:
+        page.check(f'#jobs input[data-job="{id}"]')
+    page.click("[data-do=retry-chosen]")
+    expect(page.locator("#toasts")).to_contain_text("Too many requests.")
+    page.click("[data-do=retry-chosen]")
+    expect(page.locator("#toasts")).to_contain_text("1 job asked again")
+    assert (len(sent), len(set(sent))) == (3, 2)
 
 
 def test_the_drawer_never_shows_another_job_s_facts(page: Page, api: Api) -> None:

@@ -136,6 +136,19 @@ def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) 
     expect(row).to_contain_text("revoked")
 
 
+def test_a_new_key_is_not_shown_under_another(locked: Page, guarded: Api) -> None:
+    type_key(locked, ADMIN)
+    view(locked, "keys")
+    locked.click("[data-do=key-form]")
+    locked.fill("[name=name]", "Another Ltd")
+    locked.press("[name=name]", "Enter")
+    expect(locked.locator(".secret .value")).to_have_count(1)
+    type_key(locked, key_for(guarded, "admin"))
+    view(locked, "keys")
+    expect(locked.locator("#keys tbody tr", has_text="Another Ltd")).to_have_count(1)
+    assert locked.locator(".secret").count() == 0
+
+
 def test_a_key_that_cannot_be_made_says_why(locked: Page) -> None:
     type_key(locked, ADMIN)
     view(locked, "keys")

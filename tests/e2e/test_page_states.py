@@ -6,7 +6,7 @@ from typing import Any
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import answered, ask, status, view
+from tests.support.browser import answered, ask, hide, status, view, watch
 from tests.support.clients import Api
 from tests.support.service import Service
 
@@ -83,19 +83,69 @@ def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
     expect(page.locator("#attached img")).to_be_visible()
 
 
+def test_a_search_is_asked_once_it_is_typed(page: Page) -> None:
+    view(page, "jobs")
+    page.clock.install(time=0)
+    page.reload()
+    page.clock.pause_at(3600)
+    searched: list[str] = []
+    page.on("request", lambda asked: searched.extend(asked.url.split("search=")[1:]))
+    page.locator("#search").press_sequentially("purple")
+    with page.expect_request("**/v1/jobs?*search=*"):
+        page.clock.run_for(1000)
+    assert searched == ["purple"]
+
+
+def test_an_address_that_names_no_job_opens_none(page: Page) -> None:
+    view(page, "jobs/..\\admin\\fleet")
+    expect(page.locator("#view-jobs")).to_be_visible()
+    expect(page.locator("#drawer")).to_be_hidden()
+    view(page, "operations")
+    expect(page.locator("#view-operations")).to_be_visible()
+
+
+def test_an_old_job_that_was_searched_for_stays_in_the_list(page: Page, api: Api) -> None:
+    api.ended(api.submit(model=ECHO, input={"prompt": "the needle"}))
+    old = api.get("/v1/jobs?limit=1&results=false").json()["data"][0] | {"created_at": 1000}
+    searched: list[str] = []
+
+    def give(route: Route) -> None:
+        searched.append(route.request.url.partition("after=")[2])
+        # The newest page has none, and one that is further back has it.
+        rows, end = ([old], "900000-job_0") if searched[-1].startswith("2000000") else ([], "2000000-job_1")
+        if searched[-1].startswith("900000"):
+            end = None
+        route.fulfill(
+            json={"object": "list", "data": rows if end else [], "has_more": bool(end), "next": end}
+        )
+
+    page.route("**/v1/jobs?*", give)
+    view(page, "jobs")
+    expect(page.locator("#jobs-note")).to_have_text("1 job")
+    watch(page, "#jobs-note")
+    for _ in range(3):
+        with page.expect_response("**/v1/jobs?*"):
+            hide(page, hidden=False)
+    expect(page.locator(".job-row")).to_have_count(1)
+    assert sorted(set(page.evaluate("window.seen"))) in ([], ["1 job"])
+    assert [len([at for at in searched if at.startswith(begin)]) for begin in ("2", "9")] == [1, 1]
+
+
 def test_thousands_of_jobs_are_scrolled_through_with_few_rows_in_the_document(page: Page, api: Api) -> None:
     api.ended(api.submit(model=ECHO, input={"prompt": "the pattern"}))
     pattern: dict[str, Any] = api.get("/v1/jobs?limit=1&results=false").json()["data"][0]
     pattern |= {"question": {"text": "Question", "pictures": 0}, "created_at": time.time()}
 
     def job(number: int) -> dict[str, Any]:
-        return pattern | {"id": f"job_{number:032x}", "question": {"text": f"Number {number}", "pictures": 0}}
+        question = {"text": f"Number {number}", "pictures": 0}
+        created_at = pattern["created_at"] - number
+        return pattern | {"id": f"job_{number:032x}", "question": question, "created_at": created_at}
 
     def give(route: Route) -> None:
-        after = route.request.url.partition("after=job_")[2]
+        after = route.request.url.partition("after=")[2].partition("job_")[2]
         begin = int(after[:32], 16) + 1 if after else 0
         rows = [job(number) for number in range(begin, min(JOBS, begin + 100))]
-        end = rows[-1]["id"] if begin + 100 < JOBS else None
+        end = f"{1000 * rows[-1]['created_at']}-{rows[-1]['id']}" if begin + 100 < JOBS else None
         route.fulfill(json={"object": "list", "data": rows, "has_more": end is not None, "next": end})
 
     page.route("**/v1/jobs?*", give)

@@ -2,12 +2,15 @@
 
 import asyncio
 import io
+import threading
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
+from api.jobs.pictures import AT_ONCE, JobPictures
+from shared.blobs import digest
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.circle_questions import data_uri
@@ -85,6 +88,41 @@ async def test_thumbnails_go_with_their_job(stage: Stage) -> None:
 
     assert blobs(stage.hand) == []
     assert (gone.status_code, code_of(gone)) == (404, "job_not_found")
+
+
+async def test_no_file_of_a_caller_is_taken_for_a_thumbnail(stage: Stage) -> None:
+    text = f"{digest(PHOTO)} 64".encode()
+    async with client_of(stage.app) as client:
+        file = {"file": ("lines.jsonl", text)}
+        assert (await client.post("/v1/files", files=file, data={"purpose": "batch"})).status_code == 200
+        reply = await client.get(await asked(client), params={"side": 64})
+    assert seen(reply).size == (64, 21)
+
+
+async def test_thumbnails_that_wait_for_a_decoder_take_no_thread(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    go_on = threading.Event()
+
+    def decode(*_: object) -> bytes:
+        begun.append(1)
+        assert go_on.wait(60)
+        return b"done"
+
+    monkeypatch.setattr(JobPictures, "_decode", decode)
+    async with client_of(stage.app) as client:
+        urls = [await asked(client, picture("PNG", (8, side))) for side in (1, 2, 3)]
+        gets = [client.get(url, params={"side": side}) for url in urls for side in (64, 128)]
+        shown = asyncio.gather(*gets)
+        while len(begun) < AT_ONCE:
+            await asyncio.sleep(0)
+        for _ in range(50):
+            await asyncio.to_thread(len, "")
+        waited = len(begun)
+        go_on.set()
+        assert {reply.content for reply in await shown} == {b"done"}
+    assert waited == AT_ONCE
 
 
 async def test_a_damaged_picture_has_no_thumbnail(stage: Stage) -> None:

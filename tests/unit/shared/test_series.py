@@ -1,5 +1,6 @@
 """The charts of the last minutes: what happened in each step, and nothing where it is not known."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import to_json
@@ -55,6 +56,13 @@ def test_a_rise_is_known_only_between_two_steps_in_turn() -> None:
 
     assert row["tokens_per_s"] == [None] * 5 + [10.0]
     assert (row["succeeded"][-1], row["failed"][-1]) == (3, 1)
+
+
+def test_counts_that_are_gone_say_nothing_of_their_rise() -> None:
+    kept, gone = sample(1, at={0: 5}), replace(sample(0, waiting=7), counts={})
+    row = shown(kept, gone)
+    assert (row["waiting"][-1], row["tokens_per_s"][-1]) == (7, None)
+    assert shown(gone)["tokens_per_s"] == [None] * 6
 
 
 def test_counts_that_fell_are_those_of_a_store_that_lost_them() -> None:
