@@ -110,14 +110,14 @@ def test_an_old_job_that_was_searched_for_stays_in_the_list(page: Page, api: Api
     searched: list[str] = []
 
     def give(route: Route) -> None:
-        searched.append(route.request.url.partition("after=")[2])
+        searched.append(route.request.url.partition("after=")[2].partition("&")[0])
         # The newest page has none, and one that is further back has it.
-        rows, end = ([old], "900000-job_0") if searched[-1].startswith("2000000") else ([], "2000000-job_1")
-        if searched[-1].startswith("900000"):
-            end = None
-        route.fulfill(
-            json={"object": "list", "data": rows if end else [], "has_more": bool(end), "next": end}
-        )
+        pages: dict[str, tuple[list[Any], str | None]] = {
+            "": ([], "2000000-job_1"),
+            "2000000-job_1": ([old], "900000-job_0"),
+        }
+        rows, end = pages.get(searched[-1], ([], None))
+        route.fulfill(json={"object": "list", "data": rows, "has_more": bool(end), "next": end})
 
     page.route("**/v1/jobs?*", give)
     view(page, "jobs")
