@@ -27,18 +27,18 @@ export const readiness = new Resource(
 export function standing(row) {
   if (row.state === "failed") return STANDINGS.failed;
   if (row.draining) return STANDINGS[row.drained ? "drained" : "draining"];
-  if (row.state === "no_worker") return never(row) ? ["No worker yet", "idle"] : STANDINGS.no_worker;
+  if (row.state === "no_worker" && idle(row)) return [row.last_worker ? "No worker" : "No worker yet", "idle"];
   return STANDINGS[row.paused ? "paused" : row.state] ?? [row.state, "idle"];
 }
 
 export const waiting = ({ queued }) => queued.interactive + queued.normal + queued.batch;
 export const sum_rows = ({ workers }, field) => workers.reduce((sum, worker) => sum + worker[field], 0);
 
-// A model that nobody has started and nobody waits for is no fault.
-const never = (row) => row.queued && !row.last_worker && waiting(row) === 0;
+// That nobody serves what nobody waits for is no fault: idle models are scaled to zero.
+const idle = (row) => row.queued && waiting(row) === 0;
 
 // The models that answer nobody although they should.
 export const wrong = () =>
   (state.fleet ?? []).filter(
-    (row) => row.state === "failed" || (row.state === "no_worker" && !never(row) && !row.draining),
+    (row) => row.state === "failed" || (row.state === "no_worker" && !idle(row) && !row.draining),
   );

@@ -34,14 +34,14 @@ class BriefError(TypedDict):
 
 
 class JobAttempt(TypedDict):
-    """`error` says why it failed, where it was to be tried again; null elsewhere."""
+    """`error` says why it failed, where it was to be tried again."""
 
     number: int
     worker: str
     started_at: float
     ended_at: float | None
     outcome: str | None
-    error: BriefError | None
+    error: NotRequired[BriefError]
 
 
 class JobUsage(TypedDict):
@@ -395,14 +395,16 @@ def _choice(job: str, result: result.Result, number: int) -> JobChoice:
 
 
 def _attempt(attempt: job.Attempt) -> JobAttempt:
-    return {
+    shown: JobAttempt = {
         "number": attempt.number,
         "worker": attempt.worker,
         "started_at": attempt.started_ms / 1000,
         "ended_at": seconds(attempt.ended_ms),
         "outcome": attempt.outcome,
-        "error": None if attempt.error is None else cast(BriefError, asdict(attempt.error)),
     }
+    if attempt.error:
+        shown["error"] = {"code": attempt.error.code, "message": attempt.error.message}
+    return shown
 
 
 def to_estimate(estimate: job.Estimate) -> Estimate:
