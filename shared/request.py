@@ -257,8 +257,8 @@ class Request(Frozen):
     @property
     def question(self) -> str:
         """The beginning of what its user asked last, in one line of `QUESTION_BYTES` at most."""
-        asked = next((m for m in reversed(self.messages) if m.role == "user"), self.messages[-1])
-        text = " ".join(part.text[: 2 * QUESTION_BYTES] for part in asked.parts if isinstance(part, Text))
+        turn = next((m for m in reversed(self.messages) if m.role == "user"), self.messages[-1])
+        text = " ".join(part.text[: 2 * QUESTION_BYTES] for part in turn.parts if isinstance(part, Text))
         line = " ".join(text.split()).encode()
         if len(line) > QUESTION_BYTES:
             return line[: QUESTION_BYTES - len("…".encode())].decode(errors="ignore") + "…"

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from api.dialects.hf import task_answers
 from api.dialects.hf.task_requests import from_hf
 from api.dialects.native import jobs
-from api.dialects.native.questions import StoredPicture, to_asked
+from api.dialects.native.questions import StoredPicture, to_request_view
 from api.dialects.openai import chat, completions
 from api.dialects.openai.chat import ChunkWriter
 from api.dialects.openai.response_events import ResponseEvent, ResponseEventWriter
@@ -146,7 +146,7 @@ _ASKED = JobRequest(None, None, {}, "normal", {})
 _PICTURES = (StoredPicture(0, 141, PictureInfo("PNG", 32, 32)),)
 ANSWERS: dict[str, Any] = {
     "jobs-cancelled": jobs.to_cancelled({QUEUED.id: replace(QUEUED, status="cancelled")}),
-    "job-request": to_asked(QUEUED.id, _ASKED, _REQUEST, _PICTURES),
+    "job-request": to_request_view(QUEUED.id, _ASKED, _REQUEST, _PICTURES),
     "job-queued": jobs.to_job(QUEUED),
     "job-succeeded": jobs.to_job(SUCCEEDED),
     "chat": chat.to_completion(SUCCEEDED, MODEL, 1_760_000_000),

@@ -48,7 +48,7 @@ from api.dialects.native.jobs import (
     to_job,
     to_list,
 )
-from api.dialects.native.questions import AskedJob, to_asked
+from api.dialects.native.questions import RequestView, to_request_view
 from api.jobs.pictures import SIDES
 from api.openapi import examples
 from api.openapi.document import PAGE, PLACE, SIDE, WAIT, describe
@@ -162,7 +162,7 @@ async def get_job(http: HttpRequest, id: str) -> Json[Job]:
     summary="What a job asked, as it was submitted; `pictures` are those that are kept.",
     responses=refusals("Problem", 404, 410) | {200: answer("What it asked.", "job-request")},
 )
-async def get_job_request(http: HttpRequest, id: str) -> Json[AskedJob]:
+async def get_job_request(http: HttpRequest, id: str) -> Json[RequestView]:
     context, reservation = context_of(http), reply_of(http).reservation
     stored = await context.jobs.stored_request(caller_of(http).id, id)
     size = len(stored.request or "")
@@ -171,7 +171,7 @@ async def get_job_request(http: HttpRequest, id: str) -> Json[AskedJob]:
         pictures = await context.pictures.facts(request.images, reservation)
     finally:
         await reservation.release()
-    return await offload_if_large(lambda: Json(to_asked(id, stored, request, pictures)), size)
+    return await offload_if_large(lambda: Json(to_request_view(id, stored, request, pictures)), size)
 
 
 @router.get(

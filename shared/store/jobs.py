@@ -68,8 +68,8 @@ def jobs(
             return None
         rows, cursor, size, known = reply
         lanes = {name: views.lane(facts) for name, facts in known}
-        found = (_readable(row, lanes, bare=not results) for row in rows)
-        return Page(tuple(view for view in found if view), cursor or None, size)
+        readable = (_readable(row, lanes, bare=not results) for row in rows)
+        return Page(tuple(view for view in readable if view), cursor or None, size)
 
     size = lambda reply: int(reply[2]) if reply else 0  # noqa: E731
     return ScriptCall(JOBS, arguments, parse, size=size, constants=constants(settings))

@@ -25,7 +25,7 @@ class StoredPicture:
     info: PictureInfo
 
 
-class AskedPart(TypedDict):
+class RequestPart(TypedDict):
     """`n` is the place of a picture among the job's; its `url` is there until it was fetched."""
 
     type: Literal["text", "image", "audio"]
@@ -34,26 +34,26 @@ class AskedPart(TypedDict):
     url: NotRequired[str]
 
 
-class AskedMessage(TypedDict):
+class RequestMessage(TypedDict):
     role: Role
-    content: str | list[AskedPart]
+    content: str | list[RequestPart]
     tool_calls: NotRequired[list[ToolCall]]
     tool_call_id: NotRequired[str]
 
 
-class AskedFunction(TypedDict):
+class RequestFunction(TypedDict):
     name: str
     description: NotRequired[str]
     parameters: dict[str, Any]
     strict: NotRequired[bool]
 
 
-class AskedTool(TypedDict):
+class RequestTool(TypedDict):
     type: Literal["function"]
-    function: AskedFunction
+    function: RequestFunction
 
 
-class AskedPicture(TypedDict):
+class RequestPicture(TypedDict):
     """A picture that is kept: its place, bytes, and pixels as stored."""
 
     n: int
@@ -63,27 +63,29 @@ class AskedPicture(TypedDict):
     format: PictureFormat
 
 
-class AskedJob(TypedDict):
+class RequestView(TypedDict):
     """What a job asked. Only what was sent stands in `parameters`."""
 
     object: Literal["job.request"]
     id: str
     model: str
-    messages: list[AskedMessage]
+    messages: list[RequestMessage]
     parameters: dict[str, Any]
     priority: Priority
     metadata: dict[str, str]
-    pictures: list[AskedPicture]
-    tools: NotRequired[list[AskedTool]]
+    pictures: list[RequestPicture]
+    tools: NotRequired[list[RequestTool]]
     tool_choice: NotRequired[Annotated[Any, Field(description="Where a function has to be called.")]]
     parallel_tool_calls: NotRequired[bool]
     continue_final_message: NotRequired[bool]
 
 
-def to_asked(id: str, stored: JobRequest, request: Request, pictures: Sequence[StoredPicture]) -> AskedJob:
+def to_request_view(
+    id: str, stored: JobRequest, request: Request, pictures: Sequence[StoredPicture]
+) -> RequestView:
     """`request` is the one that is `stored`."""
     places = count()
-    answer: AskedJob = {
+    answer: RequestView = {
         "object": "job.request",
         "id": id,
         "model": request.model,
@@ -94,13 +96,15 @@ def to_asked(id: str, stored: JobRequest, request: Request, pictures: Sequence[S
         "pictures": [_picture(picture) for picture in pictures],
     }
     tools = _tools(request.tools) if request.tools else {}
-    return cast(AskedJob, answer | tools | known({"continue_final_message": request.continue_final or None}))
+    return cast(
+        RequestView, answer | tools | known({"continue_final_message": request.continue_final or None})
+    )
 
 
-def _message(message: Message, places: "count[int]") -> AskedMessage:
+def _message(message: Message, places: "count[int]") -> RequestMessage:
     match message.parts:
         case (Text(text=text),):
-            content: str | list[AskedPart] = text
+            content: str | list[RequestPart] = text
         case parts:
             content = [_part(part, places) for part in parts]
     calls: list[ToolCall] = [
@@ -108,14 +112,14 @@ def _message(message: Message, places: "count[int]") -> AskedMessage:
         for call in message.calls
     ]
     optional = known({"tool_calls": calls or None, "tool_call_id": message.answers})
-    return cast(AskedMessage, {"role": message.role, "content": content} | optional)
+    return cast(RequestMessage, {"role": message.role, "content": content} | optional)
 
 
-def _part(part: Part, places: "count[int]") -> AskedPart:
+def _part(part: Part, places: "count[int]") -> RequestPart:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
     if isinstance(part, Image):
-        return cast(AskedPart, {"type": "image", "n": next(places)} | known({"url": part.url}))
+        return cast(RequestPart, {"type": "image", "n": next(places)} | known({"url": part.url}))
     return {"type": "audio"}
 
 
@@ -151,7 +155,7 @@ def _function(function: Function, tools: Tools) -> dict[str, Any]:
     )
 
 
-def _picture(picture: StoredPicture) -> AskedPicture:
+def _picture(picture: StoredPicture) -> RequestPicture:
     info = picture.info
     return {
         "n": picture.place,
