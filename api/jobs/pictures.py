@@ -6,13 +6,14 @@ A thumbnail is made when it is first asked for, and kept as a blob for as long a
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from hashlib import blake2s
 
 from api.admission.media_check import PictureInfoCache
 from api.dialects.native.questions import StoredPicture
 from api.files import FileWriter
 from api.server.memory_budget import MemoryBudget, Reservation, reserved
 from shared import ids
-from shared.blobs import BlobMissingError, Blobs, digest
+from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, Unavailable
 from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
 from shared.media.decoder_protocol import THUMBNAILS
@@ -83,8 +84,8 @@ class JobPictures:
         Raises CallerError (`invalid_image`, `result_expired`), BlobsUnavailable, Unavailable `queue_full`.
         """
         side = next(known for known in SIDES if side <= known)
-        # Backwards: what callers store is named by its content, and must not be taken for a thumbnail.
-        name = digest(f"{image.digest} {side}".encode())[::-1]
+        # Not the hash that names what callers store: none of it must be taken for a thumbnail.
+        name = blake2s(f"{image.digest} {side}".encode()).hexdigest()
         with suppress(BlobMissingError):
             return await self._blobs.read_async(name)
         making = self._making.get(name)

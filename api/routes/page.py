@@ -32,7 +32,7 @@ SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 router = APIRouter(route_class=ServiceRoute, include_in_schema=False)
 _FILES = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
-_SHORT = {
+_COMPRESSED = {
     name: gzip.compress(content, mtime=0) for name, content in _FILES.items() if Path(name).suffix in TYPES
 }
 
@@ -64,6 +64,6 @@ def _file(request: Request, name: str) -> Response:
     if name not in _FILES:
         raise HTTPException(404)
     kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
-    if name in _SHORT and "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(_SHORT[name], headers=HEADERS | {"content-encoding": "gzip"}, media_type=kind)
+    if name in _COMPRESSED and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(_COMPRESSED[name], headers=HEADERS | {"content-encoding": "gzip"}, media_type=kind)
     return Response(_FILES[name], headers=HEADERS, media_type=kind)

@@ -45,13 +45,13 @@ class Moment:
 
 def counters(totals: Mapping[str, float]) -> dict[str, list[float]]:
     """What of all counts a sample keeps, by model."""
-    found: dict[str, list[float]] = {}
+    by_model: dict[str, list[float]] = {}
     for name, value in totals.items():
         family, part, *labels = from_json(name)
         place = _PLACES.get((family, part, *labels[1:]))
         if place is not None and labels:
-            found.setdefault(labels[0], [0.0] * (_WAITS + len(_BOUNDS)))[place] += value
-    return found
+            by_model.setdefault(labels[0], [0.0] * (_WAITS + len(_BOUNDS)))[place] += value
+    return by_model
 
 
 def moments(samples: Mapping[int, Sample], model: str, lane: str, steps: Sequence[int]) -> list[Moment]:

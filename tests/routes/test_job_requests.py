@@ -57,14 +57,14 @@ BODIES: list[dict[str, Any]] = [
 async def test_what_a_job_asked_can_be_asked_again(stage: Stage, body: dict[str, Any]) -> None:
     async with client_of(stage.app) as client:
         job = (await client.post("/v1/jobs", json=body | {"model": "sightline/tiny"})).json()
-        asked = (await client.get(f"/v1/jobs/{job['id']}/request")).json()
-        again = {name: value for name, value in asked.items() if name not in ("object", "id", "pictures")}
+        request = (await client.get(f"/v1/jobs/{job['id']}/request")).json()
+        again = {name: value for name, value in request.items() if name not in ("object", "id", "pictures")}
         repeat = await client.post("/v1/jobs", json=again)
 
-    assert (asked["object"], asked["id"], asked["pictures"]) == ("job.request", job["id"], [])
+    assert (request["object"], request["id"], request["pictures"]) == ("job.request", job["id"], [])
     assert repeat.status_code == 202, repeat.text
     if "temperature" in body.get("parameters", {}):
-        assert asked["parameters"] == PARAMETERS
+        assert request["parameters"] == PARAMETERS
     assert repeat.headers["x-cache"] == "COALESCED", "it is the same question"
 
 
@@ -78,15 +78,15 @@ async def test_pictures_are_told_by_their_places_and_sizes(stage: Stage) -> None
     body = {"model": "sightline/tiny", "messages": [{"role": "user", "content": parts}]}
     async with client_of(stage.app) as client:
         job = (await client.post("/v1/jobs", json=body)).json()
-        asked = (await client.get(f"/v1/jobs/{job['id']}/request")).json()
+        request = (await client.get(f"/v1/jobs/{job['id']}/request")).json()
 
     assert job["question"] == {"text": "Left or right?", "pictures": 2}
-    assert asked["messages"][0]["content"] == [
+    assert request["messages"][0]["content"] == [
         parts[0],
         {"type": "image", "n": 0},
         {"type": "image", "n": 1, "url": "https://example.org/a.png"},
     ]
-    assert asked["pictures"] == [{"n": 0, "bytes": len(data), "width": 30, "height": 20, "format": "PNG"}]
+    assert request["pictures"] == [{"n": 0, "bytes": len(data), "width": 30, "height": 20, "format": "PNG"}]
 
 
 async def test_nothing_is_read_of_a_job_that_is_not_stored(stage: Stage) -> None:
