@@ -156,16 +156,18 @@ def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
     grammar = context.engine.grammar(request, claim.caller)
     check_accepts_sound(request, context.engine.facts.sampling_rate)
     waiter, started = Waiter(claim.caller), time.monotonic()
-    with context.preparing.reserve(1 if request.media else 0, waiter):
-        prompt = _prepare(context, request, claim, waiter)
-        prepared_s = time.monotonic() - started - waiter.waited_s
+    prompt = _prepare(context, request, claim, waiter)
+    prepared_s = time.monotonic() - started - waiter.waited_s
     channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
     parameters = candidates.with_seed(request.parameters, context.engine, claim.id)
     rows = candidates.rows(prompt, parameters, grammar, channels, earlier)
-    with traces.span(attempt_log.span_name(request), attempt_log.request_attributes(request)) as span:
+    with traces.span(attempt_log.span_name(request)) as span:
+        if span.is_recording():
+            span.set_attributes(attempt_log.request_attributes(request))
         finishes = candidates.generate(context.engine, rows)
         result = candidates.result(context.engine, prompt, parameters, finishes, prepared_s)
-        _trace_answer(span, request, result, channels)
+        if span.is_recording():
+            _trace_answer(span, request, result, channels)
     if error := candidates.format_error(request, result):
         return error
     rest = tuple(piece for channel in channels if (piece := channel.rest()))
@@ -174,14 +176,17 @@ def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
 
 def _prepare(context: AttemptContext, request: Request, claim: Claim, waiter: Waiter) -> Prompt:
     """Separate from generating, which may take minutes, so that the pixels are freed before."""
-    with traces.span("fetch"):
-        pictures, sounds = (
-            BlobReader(context.blobs, [part.digest or "" for part in parts])
-            for parts in (request.images, request.sounds)
-        )
     shared = context.settings.queue.share_answers
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
-    with ExitStack() as stack:
+    if not request.media:
+        with traces.span("prepare"):
+            return context.engine.prepare(request, (), scope)
+    with context.preparing.reserve(1, waiter), ExitStack() as stack:
+        with traces.span("fetch"):
+            pictures, sounds = (
+                BlobReader(context.blobs, [part.digest or "" for part in parts])
+                for parts in (request.images, request.sounds)
+            )
         with traces.span("decode"):
             samples = context.sound_decoder.decode(sounds, context.engine.facts.sampling_rate)
             images = stack.enter_context(context.picture_decoder.decode(pictures, waiter))

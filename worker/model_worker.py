@@ -83,6 +83,8 @@ class ModelWorker:
     def _attempt_alone(self, claimed: Claim) -> None:
         with self.claim_loop.counted(claimed):
             attempt(self.context, claimed)
+        # This thread claims no more, and another one may have been told to wait for its rows.
+        self.claim_loop.wake_all()
 
     def _claim(self) -> ClaimReply:
         call = self._next_claim()

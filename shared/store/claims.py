@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from pydantic_core import to_json
+
 from shared.result import JobError, Piece, Result, joined
 from shared.settings import Settings
 from shared.store.constants import constants
@@ -145,7 +147,9 @@ def settle(
         "status": "succeeded" if isinstance(outcome, Result) else "failed",
         "print": fingerprint,
         "took_ms": (work_s or outcome.compute_s) * 1000 if isinstance(outcome, Result) else None,
-        "rest": json.dumps([_place(piece) | {"data": _data(piece)} for piece in rest]) if rest else None,
+        "rest": to_json([_place(piece) | {"data": _data(piece)} for piece in rest]).decode()
+        if rest
+        else None,
         "bare": _bare(outcome),
         "origin": _origin(outcome),
     }
@@ -245,4 +249,4 @@ def _data(piece: Piece) -> str:
     logprobs = {} if piece.logprobs is None else {"logprobs": piece.logprobs}
     prompt = {} if piece.start or piece.prompt_tokens is None else {"prompt_tokens": piece.prompt_tokens}
     data = choice | syntax | prompt | {"start": piece.start, "text": piece.text, "ids": piece.ids} | logprobs
-    return json.dumps(data, separators=(",", ":"))
+    return to_json(data).decode()

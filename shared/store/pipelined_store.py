@@ -30,16 +30,19 @@ class _Request:
 
 
 class PipelinedStore(Store):
-    """Runs calls from threads, of which the first that waits sends what all of them ask.
+    """Runs calls from threads; what they ask during an exchange goes together in the next.
 
-    An exchange costs the process more than most commands cost the server, and a thread of its own for them
-    would cost each call two switches of threads.
+    The first thread of an exchange receives its replies, and sends what waits before it hands them out: so
+    the store works while this process does. A thread of its own for that would cost each call two switches
+    of threads.
     """
 
     def __init__(self, client: Redis) -> None:
         super().__init__(client)
         self._connection: Any = None
+        self._failure: Exception | None = None
         self._lock = threading.Lock()
+        self._sent: list[_Request] = []
         self._waiting: list[_Request] = []
 
     def run(self, call: ScriptCall[T]) -> T:
@@ -56,23 +59,25 @@ class PipelinedStore(Store):
     def _replies(self, request: _Request) -> Sequence[Any]:
         with self._lock:
             self._waiting.append(request)
-            is_first = len(self._waiting) == 1
-        if not is_first:
+            if begins := not self._sent:
+                self._sent, self._waiting = self._waiting, []
+        if not begins:
             request.wake_up.acquire()
         if request.replies is None:
-            self._send()
+            self._receive(begins=begins)
         return request.replies or ()
 
-    def _send(self) -> None:
-        """Send what waits, hand out the replies, and wake the next sender."""
-        with self._lock:
-            batch = list(self._waiting)
+    def _receive(self, *, begins: bool) -> None:
+        """Hand out the replies to what was sent, or where an exchange `begins` is to be sent first."""
+        batch = self._sent
         # For the other threads, if a signal ends the exchange in this one.
         replies: list[Any] = [RedisConnectionError("The exchange was interrupted.")] * sum(
-            r.count for r in batch
+            request.count for request in batch
         )
         try:
-            replies = self._exchange([request.packed for request in batch], len(replies))
+            if begins:
+                self._send(batch)
+            replies = self._read_all(len(replies))
         finally:
             if self._connection and any(isinstance(reply, Exception) for reply in replies):
                 # A server that was demoted keeps its connections; a new one may lead to its successor.
@@ -84,19 +89,28 @@ class PipelinedStore(Store):
         for request in batch:
             request.replies = list(islice(left, request.count))
         with self._lock:
-            del self._waiting[: len(batch)]
-            woken = [*batch[1:], *self._waiting[:1]]
-        for request in woken:
-            request.wake_up.release()
+            self._sent, self._waiting = following, _ = self._waiting, []
+        try:
+            if following:
+                self._send(following)
+        finally:
+            for request in (*batch[1:], *following[:1]):
+                request.wake_up.release()
 
-    def _exchange(self, packed: Sequence[bytes], count: int) -> list[Any]:
-        """The replies, errors among them; all are errors where the store is out of reach."""
+    def _send(self, batch: Sequence[_Request]) -> None:
         try:
             self._connection = self._connection or self._new_connection()
-            self._connection.send_packed_command([b"".join(packed)])
-            return [self._read() for _ in range(count)]
+            self._connection.send_packed_command([b"".join(request.packed for request in batch)])
+            self._failure = None
         except Exception as error:
             # The other threads wait for an answer, whatever went wrong.
+            self._failure = error
+
+    def _read_all(self, count: int) -> list[Any]:
+        """The replies, errors among them; all are errors where the store is out of reach."""
+        try:
+            return [self._failure or self._read() for _ in range(count)]
+        except Exception as error:
             return [error] * count
 
     def _new_connection(self) -> Any:

@@ -9,7 +9,7 @@ exception's message, a prompt or an answer.
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from opentelemetry import context, trace
@@ -32,6 +32,8 @@ MOST_TEXT = 1024
 CLOSE_S = 2.0
 """How long a stopping process tries to send its last spans."""
 _provider: "list[TracerProvider]" = []
+OFF = nullcontext(INVALID_SPAN)
+"""OpenTelemetry's own no-op span would be made current, which costs ten times as much."""
 
 
 def check_traces(settings: Settings) -> None:
@@ -77,7 +79,6 @@ def close_traces() -> None:
         closing.join(CLOSE_S)
 
 
-@contextmanager
 def span(
     name: str,
     attributes: Attributes | None = None,
@@ -85,16 +86,18 @@ def span(
     kind: SpanKind = SpanKind.INTERNAL,
     carrier: str | None = None,
     began_ns: int | None = None,
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """A span for a block, a child of this thread's or task's span, or of a carrier's.
 
     `carrier` "" begins a trace of its own; `began_ns` (Unix ns) is for work that began before the block did.
     """
-    if (
-        not _provider
-    ):  # OpenTelemetry's own no-op span would be made current: ten times the cost of this line.
-        yield INVALID_SPAN
-        return
+    return _sent(name, attributes, kind, carrier, began_ns) if _provider else OFF
+
+
+@contextmanager
+def _sent(
+    name: str, attributes: Attributes | None, kind: SpanKind, carrier: str | None, began_ns: int | None
+) -> Iterator[Span]:
     with (
         _provider[0]
         .get_tracer("sightline")

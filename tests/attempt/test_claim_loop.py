@@ -264,6 +264,22 @@ def test_a_draining_worker_claims_nothing_as_a_run_ends(desk: Workbench) -> None
     assert [desk.job(job).status for job in jobs] == ["succeeded", "queued"]
 
 
+def test_rows_of_a_run_that_no_nudge_brought_are_taken_again_at_once(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
+    model_worker = worker_of(desk)
+    desk.ask("wide", n=8, temperature=1.0)
+    other = desk.ask("other")
+    polled = desk.claim()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(model_worker.work, MODEL.lane)
+        until(lambda: desk.nudger.listed(MODEL.lane) == 1)
+        model_worker._attempt_alone(polled)
+        until(lambda: desk.job(other).status == "succeeded")
+        waiting.result()
+
+
 @pytest.mark.parametrize("lost", ["calls", "replies"])
 def test_a_run_that_was_claimed_in_a_lost_round_trip_is_no_run_s_loss(
     desk: Workbench, lost: str, monkeypatch: pytest.MonkeyPatch

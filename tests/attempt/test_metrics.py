@@ -9,6 +9,7 @@ from tests.support.attempt_harness import FAIL, MODEL, STALL, Unsteady, Workbenc
 from tests.support.clients import PATIENCE_S, until
 from tests.support.metrics import counted
 from tests.support.pictures import picture
+from worker.engines.echo import EchoEngine
 from worker.lease import Reason
 
 ATTEMPTS, TOKENS = "sightline_attempts_total", "sightline_tokens_total"
@@ -21,8 +22,9 @@ def of_model(name: str, **labels: str) -> float:
 
 
 def answer(desk: Workbench, text: str) -> None:
+    """A token at a time."""
     desk.ask(text)
-    desk.attempt()
+    desk.attempt(EchoEngine(MODEL.model_copy(update={"options": MODEL.options | {"step_s": 1e-4}})))
 
 
 @pytest.mark.parametrize(("text", "outcome"), [("how are you", "succeeded"), (FAIL, "retried")])

@@ -3,13 +3,14 @@
 from shared.webhooks import Webhook
 from tests.support.attempt_harness import Workbench
 from tests.support.deliverer_harness import Office
+from tests.support.pictures import picture
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.walks import missed, recorded, walk
 
 
 def test_the_walk_of_a_claimed_job_is_the_one_that_a_worker_takes(desk: Workbench) -> None:
-    desk.ask("What is this?")
+    desk.ask("What is this?", picture())
     with recorded() as calls:
         desk.attempt()
     steps = walk("A claimed job")

@@ -25,7 +25,12 @@ def harness(rows: int = 1, **options: object) -> suite.Harness:
     "check", [*suite.CHECKS, *telling.CHECKS, *several.CHECKS], ids=lambda check: check.__name__
 )
 def test_echo_keeps_the_contract(check: Callable[[suite.Harness], None]) -> None:
-    check(harness())
+    check(harness(step_s=0.0001))
+
+
+def test_without_a_pace_the_answer_is_one_piece() -> None:
+    finish, pieces = harness().ask("one two three")
+    assert [(piece.text, piece.ids) for piece in pieces] == [(finish.text, finish.ids)]
 
 
 def test_the_answer_names_every_picture_in_order() -> None:

@@ -45,6 +45,7 @@ class Echo:
 
     question: str
     tokens: tuple[str, ...]
+    budget: int
 
 
 class EchoEngine(Engine):
@@ -70,7 +71,7 @@ class EchoEngine(Engine):
     def load_guess(self) -> tuple[float, str]:
         return max(1.0, self._options.load_s), "guess"
 
-    @property
+    @cached_property
     def facts(self) -> ModelFacts:
         return ModelFacts(
             context_length=self._context_length,
@@ -80,7 +81,7 @@ class EchoEngine(Engine):
             sampling_rate=self._sampling_rate,
         )
 
-    @property
+    @cached_property
     def made_of(self) -> Facts:
         return {
             "engine": self.name,
@@ -95,8 +96,7 @@ class EchoEngine(Engine):
         return fingerprint(**self.made_of)
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
-        budget = self._budget(prompt.tokens, parameters)
-        return parameters.model_copy(update={"max_new_tokens": budget})
+        return parameters.model_copy(update={"max_new_tokens": prompt.inputs.budget})
 
     def prepare(
         self,
@@ -114,7 +114,7 @@ class EchoEngine(Engine):
         spoken = islice(cycle(words), max(len(words), least))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(spoken))
         syntax: Syntax | None = "hermes" if request.tools else None
-        return Prompt(count, len(pictures), Echo(question, tokens), syntax, len(sounds))
+        return Prompt(count, len(pictures), Echo(question, tokens, budget), syntax, len(sounds))
 
     def generate(self, row: Row) -> Finish:
         echo: Echo = row.prompt.inputs
@@ -124,7 +124,7 @@ class EchoEngine(Engine):
             if self._options.stall_on and self._options.stall_on in echo.question:
                 row.cancel.wait()
                 raise Cancelled
-            return self._answer(row, echo.tokens)
+            return self._answer(row, echo)
 
     def idle_s(self) -> float:
         return self._gate.idle_s()
@@ -133,10 +133,10 @@ class EchoEngine(Engine):
     def longest_step_s(self) -> float:
         return self._gate.longest_s
 
-    def _answer(self, row: Row, tokens: tuple[str, ...]) -> Finish:
-        budget = self._budget(row.prompt.tokens, row.parameters)
+    def _answer(self, row: Row, echo: Echo) -> Finish:
+        tokens, budget, told = echo.tokens, echo.budget, row.parameters.logprobs
         transcript = Transcript(
-            row, lambda ids: "".join(tokens[i] for i in ids), lambda i: (tokens[i], tokens[i].encode())
+            row, lambda ids: "".join([tokens[i] for i in ids]), lambda i: (tokens[i], tokens[i].encode())
         )
         for token in range(min(len(tokens), budget)):
             # Published tokens cost no time: a real engine prefills them.
@@ -144,7 +144,8 @@ class EchoEngine(Engine):
             if row.cancel.wait(step_s) if step_s else row.cancel.is_set():
                 raise Cancelled
             self._gate.tick()
-            if transcript.add(token, Likelihood(0.0, ((token, 0.0),)[: row.parameters.logprobs])):
+            likelihood = None if told is None else Likelihood(0.0, ((token, 0.0),)[:told])
+            if transcript.add(token, likelihood, more=not step_s):
                 break
         cut = budget < len(tokens) or (budget == len(tokens) and row.parameters.ignore_eos)
         return transcript.finish("length" if cut else "stop", score=1.0)

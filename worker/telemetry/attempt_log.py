@@ -49,9 +49,8 @@ def log_attempt(claim: Claim) -> Iterator[AttemptEntry]:
     began = time.monotonic()
     _trace_wait(claim)
     with (
-        about(request_id=claim.request_id),
         traces.span("attempt", _claim_attributes(claim), kind=SpanKind.CONSUMER, carrier=claim.trace) as span,
-        about(trace_id=traces.trace_id()),
+        about(request_id=claim.request_id, trace_id=traces.trace_id()),
     ):
         entry = AttemptEntry()
         yield entry
@@ -117,7 +116,7 @@ class Series:
         self.tokens = [TOKENS.labels(model, kind) for kind in kinds]
 
 
-_series = cache(Series)
+_series, _attempts = cache(Series), cache(ATTEMPTS.labels)
 
 
 def counted_outcome(outcome: str) -> str:
@@ -128,7 +127,7 @@ def counted_outcome(outcome: str) -> str:
 def count_attempt(lease: Lease, outcome: str, result: Result | None) -> None:
     """Call it once, at the end of an attempt; `outcome` as its job shows it, `result` if there is one."""
     claim, series = lease.claim, _series(lease.claim.model)
-    ATTEMPTS.labels(claim.model, counted_outcome(outcome)).inc()
+    _attempts(claim.model, counted_outcome(outcome)).inc()
     if claim.attempt == 1:
         series.wait.observe(claim.waited_ms / 1000)
     if result is not None:

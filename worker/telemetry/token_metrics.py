@@ -3,12 +3,16 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 
 from shared.metrics.counters import FIRST_TOKEN, GENERATED, INTER_TOKEN
 from worker.lease import Lease
 
 SPAN_S = 10.0
 """The last seconds that count for tokens per second: long enough to be steady, short enough to be current."""
+
+
+_first_token, _inter, _generated = (cache(metric.labels) for metric in (FIRST_TOKEN, INTER_TOKEN, GENERATED))
 
 
 class TokenLatency:
@@ -21,9 +25,9 @@ class TokenLatency:
         model = lease.claim.model
         self._lease = lease
         # The answers to one prompt begin together: the first stands for all.
-        self._first_token = FIRST_TOKEN.labels(model) if not choice and lease.claim.attempt == 1 else None
-        self._inter = INTER_TOKEN.labels(model)
-        self._generated = GENERATED.labels(model)
+        self._first_token = _first_token(model) if not choice and lease.claim.attempt == 1 else None
+        self._inter = _inter(model)
+        self._generated = _generated(model)
         self._last_at: float | None = None
 
     def record(self, tokens: int) -> None:
@@ -43,7 +47,7 @@ class Throughput:
     def __init__(
         self, count: Callable[[], float] | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        count = count or _generated
+        count = count or _tokens
         self._count = count
         self._clock = clock
         self._marks = deque([(clock(), count())])
@@ -58,7 +62,7 @@ class Throughput:
         return (count - before) / (now - since) if now > since else 0.0
 
 
-def _generated() -> float:
+def _tokens() -> float:
     """Tokens of this process so far."""
     return sum(
         sample.value

@@ -112,8 +112,11 @@ class Transcript:
         self._told_sent = 0
         self._end: int | None = None
 
-    def add(self, token: int, likelihood: Likelihood | None = None) -> bool:
-        """Take the next token; True when it ends the row, or completes a stop string."""
+    def add(self, token: int, likelihood: Likelihood | None = None, *, more: bool = False) -> bool:
+        """Take the next token; True when it ends the row, or completes a stop string.
+
+        Its text waits for that of `more` tokens which come at the same moment.
+        """
         self.ids.append(token)
         if self._pending is not None and likelihood is not None:
             self._pending.append(self._to_logprob(token, likelihood))
@@ -124,7 +127,7 @@ class Transcript:
         text = self._detokenizer.push(token)
         self._end = self._first_stop(text)
         safe = len(text) - self._withheld_length(text) if self._end is None else self._end
-        if safe > self._read and len(self.ids) > self._sent:
+        if safe > self._read and len(self.ids) > self._sent and not more:
             self._emit(text[self._read : safe])
         return self._end is not None
 
@@ -189,4 +192,4 @@ class Transcript:
 
     def _withheld_length(self, text: str) -> int:
         """Length of the longest suffix of `text` that could become a stop string."""
-        return max((overlap(text, s) for s in self._stop), default=0)
+        return max([overlap(text, s) for s in self._stop], default=0)
