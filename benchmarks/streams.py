@@ -1,6 +1,7 @@
-"""Many chat streams at once through OpenAI's Python client: two minutes.
+"""Many chat streams at once through OpenAI's Python client; a model's answers, watched or not: 3 minutes.
 
-Ours and a bare Starlette application (`app`) take turns; callers are processes (`... streams turns`).
+Ours and a bare Starlette application (`app`) take turns; callers are processes (`... streams turns`). So do
+answers of the tiny model that are read as they come (`watched`) and those that are read whole (`whole`).
 """
 
 import asyncio
@@ -10,8 +11,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from itertools import count, pairwise
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import openai
@@ -22,15 +25,21 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from benchmarks.frame import command, report
+from benchmarks.frame.load import post
 from benchmarks.frame.services import ClientProcess, Installation, free_port, opened
-from benchmarks.frame.statistics import ratio, summary
+from benchmarks.frame.statistics import Bound, Ratio, ratio, summary
 from benchmarks.frame.usage import Usage
-from benchmarks.overhead.services import UVICORN
+from benchmarks.overhead.services import LOAD_LIMIT_S, TINY_MODEL, UVICORN
 
 STREAMS, WORDS, ROUNDS, CLIENTS = 200, 40, 6, 2
 MODEL, STEP_S = "bench/paced", 0.1
 """At this pace each word is an event of its own: our streams gather text for this long at most."""
 MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {STREAMS}\noptions = {{ step_s = {STEP_S} }}\n'
+CALLERS, TOKENS = (1, 16), 192
+DRAWN = replace(TINY_MODEL, rows=max(CALLERS))
+GAP_LIMIT_MS, SHARE = 30.0, 0.99
+"""Between two pieces, or one step if that is longer; share of the tokens/s of answers read whole."""
+_names = count()
 SIDES = {"ours": ("redis", "api", "worker"), "bare": ("bare",)}
 Turn = dict[str, Any]
 Laps = dict[str, list[Turn]]
@@ -38,7 +47,7 @@ Laps = dict[str, list[Turn]]
 
 class StreamServices(Installation):
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, MODELS)
+        super().__init__(folder, MODELS + DRAWN.toml())
         self.ports = {side: free_port() for side in SIDES}
 
     def start(self) -> None:
@@ -55,11 +64,16 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
     with opened(StreamServices) as services, ExitStack() as stack:
         clients = [stack.enter_context(ClientProcess("benchmarks.streams", "turns")) for _ in range(CLIENTS)]
         laps = _laps(services, clients, arguments.rounds, say)
+        services.stop("worker")
+        drawn = {callers: _drawn(services, callers, arguments.rounds, say) for callers in CALLERS}
     sides = {side: _figures(some) for side, some in laps.items()}
     figures = {"streams": STREAMS, "words": WORDS, "rounds": arguments.rounds, **sides}
+    figures["watched"] = {str(callers): _watched_figures(turns, callers) for callers, turns in drawn.items()}
     ours, bare = ([lap["per_s"] for lap in laps[side]] for side in SIDES)
     ratios = [ratio("events_per_s", "bare_events_per_s", ours, bare, at_least=0.5)]
-    return report.Findings(figures, _picture(laps), (), ratios, str(sides))
+    ratios += [_share(turns, callers) for callers, turns in drawn.items()]
+    bounds = [_gap_bound(callers, row) for callers, row in figures["watched"].items()]
+    return report.Findings(figures, _picture(laps), bounds, ratios, str(sides))
 
 
 def _laps(services: StreamServices, clients: Sequence[ClientProcess], rounds: int, say: command.Say) -> Laps:
@@ -88,6 +102,65 @@ def _lap(clients: Sequence[ClientProcess], port: int, name: str, usage: Usage) -
         "client_share": max(one["cpu_s"] / (one["ended"] - one["began"]) for one in turns),
         "cpu_s": usage.cpu_s() - before,
     }
+
+
+def _drawn(services: StreamServices, callers: int, rounds: int, say: command.Say) -> Laps:
+    """Answers of the tiny model, all of one length; watched and whole ones take turns."""
+    if DRAWN.name not in services.processes:
+        services.worker(DRAWN.id, DRAWN.name)
+        ready = f"http://127.0.0.1:{services.ports['ours']}/models/{DRAWN.id}/health"
+        services.wait_until(ready, LOAD_LIMIT_S)
+    laps: Laps = {"whole": [], "watched": []}
+    for number in range(rounds + 1):
+        for side, some in laps.items():
+            turn = asyncio.run(_draw(services.ports["ours"], callers, stream=side == "watched"))
+            some += [turn] if number else []
+    say(f"{callers} callers: {_watched_figures(laps, callers)}")
+    return laps
+
+
+def _watched_figures(laps: Laps, callers: int) -> dict[str, Any]:
+    """`step_ms` is the time of a token of one answer where nobody watches."""
+    per_s = {side: median(turn["per_s"] for turn in some) for side, some in laps.items()}
+    return {
+        **{f"{side}_tokens_per_s": round(value, 1) for side, value in per_s.items()},
+        "step_ms": round(callers / per_s["whole"] * 1000, 3),
+        "gap_ms": summary([ms for turn in laps["watched"] for ms in turn["gaps_ms"]]),
+    }
+
+
+def _gap_bound(callers: str, row: dict[str, Any]) -> Bound:
+    limit = max(row["step_ms"], GAP_LIMIT_MS)
+    return Bound(f"gap of a watched answer p50, callers: {callers}", row["gap_ms"]["p50"], limit, "ms")
+
+
+def _share(laps: Laps, callers: int) -> Ratio:
+    watched, whole = ([turn["per_s"] for turn in laps[side]] for side in ("watched", "whole"))
+    names = f"watched_tokens_per_s of {callers}", "whole_tokens_per_s"
+    return ratio(*names, watched, whole, at_least=SHARE)
+
+
+async def _draw(port: int, callers: int, *, stream: bool) -> Turn:
+    began = time.monotonic()
+    moments = await asyncio.gather(*(_answer(port, stream=stream) for _ in range(callers)))
+    took_s = time.monotonic() - began
+    gaps_ms = [(b - a) * 1000 for each in moments for a, b in pairwise(each)]
+    return {"per_s": callers * TOKENS / took_s, "gaps_ms": gaps_ms}
+
+
+async def _answer(port: int, *, stream: bool) -> list[float]:
+    """When each event with text came; none of an answer that is read whole."""
+    question: Any = {"messages": [{"role": "user", "content": f"What is {next(_names)}?"}], "stream": stream}
+    question |= {"model": DRAWN.id, "max_tokens": TOKENS, "ignore_eos": True}
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    message = post("/v1/chat/completions", json.dumps(question).encode())
+    writer.write(message.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
+    moments = []
+    async for line in reader:
+        if b'"content":"' in line and b'"content":""' not in line and stream:
+            moments.append(time.monotonic())
+    writer.close()
+    return moments
 
 
 def _figures(laps: Sequence[Turn]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What fleets of workers do with their time, and where one record store ends: six minutes at most.
+"""What fleets of workers do with their time, and where one record store ends: five minutes at most.
 
 `--quick 1` shows in a minute that all of it works.
 """
@@ -38,7 +38,7 @@ from shared.store import admission, jobs
 from shared.store.script import Store, connect
 
 SIZES, QUICK_SIZES = (1, 4, 16, 64), (1, 4)
-WINDOW_S, QUICK_WINDOW_S = 15.0, 4.0
+WINDOW_S, QUICK_WINDOW_S = 10.0, 4.0
 PER_PROCESS = 25
 """Workers in one process at most."""
 WARM_S = 4.0
