@@ -12,7 +12,11 @@ SPAN_S = 10.0
 """The last seconds that count for tokens per second: long enough to be steady, short enough to be current."""
 
 
-_first_token, _inter, _generated = (cache(metric.labels) for metric in (FIRST_TOKEN, INTER_TOKEN, GENERATED))
+_first_token, _inter, _generated = (
+    cache(FIRST_TOKEN.labels),
+    cache(INTER_TOKEN.labels),
+    cache(GENERATED.labels),
+)
 
 
 class TokenLatency:
