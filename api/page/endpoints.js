@@ -1,6 +1,6 @@
 // Webhook endpoints of the key's caller, and what was delivered to each.
 
-import { action } from "./actions.js";
+import { action, once } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
 import { delivery } from "./drawer.js";
 import { shown_once } from "./keys.js";
@@ -26,7 +26,7 @@ export const deliveries = new Resource(
 );
 
 export function set_up() {
-  $("endpoints").addEventListener("submit", (event) => (event.preventDefault(), create(event.target)));
+  $("endpoints").addEventListener("submit", (event) => (event.preventDefault(), once("endpoint", () => create(event.target))));
   paints(paint);
 }
 

@@ -2,6 +2,7 @@
 
 import { action, is_typed, shortcut } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
+import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
@@ -41,6 +42,7 @@ export const list = {
       const first = state.jobs.rows[in_sight()[0] - 1];
       if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
       state.errors.jobs = null;
+      if (changes.some(Boolean) || !state.jobs.counts) await counts.refresh();
       return changes.some(Boolean);
     } catch (error) {
       if (signal.aborted) return false;
@@ -55,27 +57,44 @@ export const list = {
     this.turn?.abort();
     this.refused = false;
     state.errors.jobs = null;
+    counts.forget();
     reset();
   },
 };
 
+// How many have each status: asked for again when the list has changed.
+const counts = new Resource(
+  "counts",
+  () => `v1/jobs/counts?${narrowed()}`,
+  (data) => (state.jobs.counts = data),
+);
+
 function reset() {
   Object.assign(state.jobs, { rows: [], next: null, loaded: false, busy: false });
+  state.jobs.counts = null;
   state.jobs.chosen.clear();
   $("view-jobs").scrollTop = 0;
   changed();
 }
 
 function path(after) {
-  const { status, model, since_s, search } = state.jobs.filter;
-  const query = new URLSearchParams({ limit: PAGE, results: false });
-  for (const one of status) query.append("status", one);
+  const query = narrowed();
+  query.set("limit", PAGE);
+  query.set("results", false);
+  for (const one of state.jobs.filter.status) query.append("status", one);
+  if (after) query.set("after", after);
+  return `v1/jobs?${query}`;
+}
+
+// The filter, but for the statuses.
+function narrowed() {
+  const { model, since_s, search } = state.jobs.filter;
+  const query = new URLSearchParams();
   if (model) query.set("model", model);
   if (since_s) query.set("created_after", Math.floor(now() - since_s));
   if (/^[^=\s]+=/.test(search)) query.append("metadata", search);
   else if (search) query.set("search", search);
-  if (after) query.set("after", after);
-  return `v1/jobs?${query}`;
+  return query;
 }
 
 // When the last job was created that a page looked at, wanted or not: its cursor begins with that.
@@ -202,7 +221,16 @@ function status_button([id, name]) {
     "status",
     { class: "", "data-status": id, "aria-pressed": String(id ? status.has(id) : !status.size) },
     name,
+    counted(id),
   );
+}
+
+// The service counts the newest jobs only: of more, a number is the least there are.
+function counted(status) {
+  if (!state.jobs.counts) return "";
+  const { counts: by_status, complete } = state.jobs.counts;
+  const count = status ? by_status[status] : Object.values(by_status).reduce((all, one) => all + one, 0);
+  return (count > 0 || !status) && [" ", make("small", {}, number(count) + (complete ? "" : "+"))];
 }
 
 function nothing({ status, model, since_s, search }) {

@@ -1,6 +1,6 @@
 // API keys, for those who may administer: who has one, what it may, how it is used; a new one is shown once.
 
-import { action } from "./actions.js";
+import { action, once } from "./actions.js";
 import { $, button, make, say, settle, toast } from "./dom.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
@@ -19,7 +19,7 @@ export const list = new Resource(
 );
 
 export function set_up() {
-  $("keys").addEventListener("submit", (event) => (event.preventDefault(), create(event.target)));
+  $("keys").addEventListener("submit", (event) => (event.preventDefault(), once("key", () => create(event.target))));
   paints(paint);
 }
 

@@ -34,6 +34,7 @@ export const state = {
     read_at: 0, // when the newest ones were read, by the service's clock
     filter: { status: new Set(), model: "", since_s: 0, search: "" },
     typing: 0, // the timer behind which is searched
+    counts: null, // how many have each status, as the service told last
     drawn: [], // the first row that is in the document, and the one behind the last
     chosen: new Set(),
     busy: false,

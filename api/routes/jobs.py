@@ -53,7 +53,7 @@ from api.dialects.native.jobs import (
 from api.dialects.native.questions import RequestView, to_request_view
 from api.jobs.pictures import SIDES
 from api.openapi import examples
-from api.openapi.document import PAGE, PLACE, SIDE, WAIT, describe
+from api.openapi.document import FILTERS, PAGE, PLACE, SIDE, WAIT, describe
 from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
@@ -151,13 +151,14 @@ async def list_jobs(http: HttpRequest) -> Json[JobList]:
 
 @router.get(
     "/counts",
-    summary="How many of your newest jobs have each status, of those that the other filters of the list want.",
+    summary="How many of your newest jobs have each status; the other filters are the list's.",
     responses=refusals("Problem", 400) | {200: answer("The counts.")},
+    openapi_extra=describe(*FILTERS),
 )
 async def count_jobs(http: HttpRequest) -> Json[JobCounts]:
     query = http.query_params
-    filter = from_query(query.get, query.getlist)
-    counts, complete = await context_of(http).jobs.status_counts(caller_of(http).id, filter)
+    wanted = from_query(query.get, query.getlist)
+    counts, complete = await context_of(http).jobs.status_counts(caller_of(http).id, wanted)
     return Json(to_counts(counts, complete=complete))
 
 

@@ -96,6 +96,7 @@ async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(stag
 
     assert (seen, page["has_more"]) == (jobs[::-1], False)
 
+
 async def test_jobs_are_counted_by_status_as_far_as_is_said(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

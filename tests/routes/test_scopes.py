@@ -66,7 +66,9 @@ async def test_snippets_are_for_keys_that_may_read(
 ) -> None:
     await one.post("/v1/jobs", json=JOB)
     stage.hand.succeed(stage.hand.take(), "A cat.")
-    replies = [await client.post("/v1/jobs", json=JOB, headers={"prefer": prefer}) for client in (one, asking)]
+    replies = [
+        await client.post("/v1/jobs", json=JOB, headers={"prefer": prefer}) for client in (one, asking)
+    ]
 
     assert ["question" in reply.json() for reply in replies] == [True, False]
 
