@@ -408,7 +408,10 @@ function snippet_request(job, request) {
 }
 
 function json(job) {
-  return code_box(make("b", {}, `GET /v1/jobs/${job.id.slice(0, 12)}…`), JSON.stringify(job, null, 2));
+  const { request } = state.drawer;
+  const box = (path, value) =>
+    code_box(make("b", {}, `GET /v1/jobs/${job.id.slice(0, 12)}…${path}`), JSON.stringify(value, null, 2));
+  return [box("", job), request && box("/request", request)];
 }
 
 function step(by) {

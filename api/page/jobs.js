@@ -27,6 +27,7 @@ const PAGE = 100;
 const BEYOND = 8; // rows drawn above and below the window
 const TYPING_MS = 300;
 const AT_ONCE = 100; // jobs that one call cancels
+const COLUMNS = { state: "Status", by: "Model and priority", spent: "Waited, ran", when: "When" };
 
 // The list as main.js refreshes it: its newest page, and the rows in sight.
 export const list = {
@@ -162,7 +163,7 @@ function narrow(filter) {
   list.refresh();
 }
 
-const row_height = () => (matchMedia("(max-width: 860px)").matches ? 112 : 66);
+const row_height = () => (matchMedia("(max-width: 860px)").matches ? 136 : 66);
 
 // At most once a frame; nothing but the rows that come into sight is new.
 function scrolled() {
@@ -199,13 +200,14 @@ function paint() {
     error?.status && error.status !== 401
       ? error.message
       : loaded
-        ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}`
+        ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}${unended()}`
         : "",
   );
   settle(
     $("by-status"),
     [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
   );
+  settle($("columns"), rows.length ? columns() : []);
   $("jobs").style.height = rows.length ? `${rows.length * row_height()}px` : "auto";
   if (rows.length) paint_rows(row);
   else
@@ -213,6 +215,31 @@ function paint() {
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
   if (!rows.length && next) read_older();
   settle($("bulk"), bulk());
+}
+
+const unended = () => {
+  const { queued = 0, running = 0 } = state.jobs.counts?.counts ?? {};
+  return queued + running ? ` · ${number(queued + running)} not ended` : "";
+};
+
+function columns() {
+  const all = state.jobs.rows.every(({ id }) => state.jobs.chosen.has(id));
+  return make(
+    "div",
+    { class: "columns" },
+    make(
+      "label",
+      { class: "tick" },
+      make("input", {
+        type: "checkbox",
+        "data-do": all ? "choose-none" : "choose-all",
+        checked: all,
+        "aria-label": "Choose all shown",
+      }),
+    ),
+    make("span", { class: "words" }, "Question and answer"),
+    ["state", "by", "spent", "when"].map((name) => make("span", { class: name }, COLUMNS[name])),
+  );
 }
 
 function status_button([id, name]) {
@@ -260,12 +287,9 @@ function nothing({ status, model, since_s, search }) {
 }
 
 function row(job, at) {
-  const text =
-    job.question?.text ||
-    Object.entries(job.metadata)
-      .map((pair) => pair.join("="))
-      .join(", ") ||
-    job.id;
+  const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
+  const text = job.question?.text || metadata.join(", ") || job.id;
+  const answer = job.error?.message ?? job.answer;
   const chosen = state.jobs.chosen.has(job.id);
   return make(
     "article",
@@ -294,7 +318,11 @@ function row(job, at) {
       "div",
       { class: "words" },
       make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
-      make("span", { dir: "auto", class: job.error && "error" }, job.error?.message ?? job.answer ?? ""),
+      make(
+        "span",
+        { dir: "auto", class: job.error && "error" },
+        answer || (job.question?.text && metadata.join(", ")),
+      ),
     ),
     make("span", { class: `state ${(STATUSES[job.status] ?? [])[1]}` }, (STATUSES[job.status] ?? [job.status])[0]),
     make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
@@ -336,6 +364,7 @@ function when(job) {
       "span",
       { class: "when", title: clock(job.created_at) },
       job.status === "running" ? "now" : ago(job.ended_at ?? job.created_at),
+      make("small", {}, clock(job.ended_at ?? job.started_at ?? job.created_at)),
     );
   if (job.estimate) return make("span", { class: "when" }, place(job), make("small", {}, range(job.estimate)));
   return make(
@@ -354,7 +383,6 @@ function bulk() {
     "div",
     { class: "bulk", role: "region", "aria-label": "Chosen jobs" },
     make("b", {}, `${number(chosen.length)} chosen`),
-    button("choose-all", {}, "Choose all shown"),
     button(
       "cancel-chosen",
       { class: "quiet small danger", disabled: !open },

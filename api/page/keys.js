@@ -70,8 +70,7 @@ function paint() {
             "p",
             { class: "bar-line", "data-key": "open" },
             button("key-form", { class: "primary" }, "New key"),
-            !all.length &&
-              make("span", { class: "muted" }, "Without keys everyone who reaches the service is one caller."),
+            !all.length && make("span", { class: "muted" }, "So far there is the admin key alone."),
           ),
       all.length > 0 && table(all),
     ],
@@ -153,7 +152,7 @@ function table(all) {
   );
   return make(
     "div",
-    { class: "scroll", "data-key": "table", tabindex: 0, role: "region", "aria-label": "Keys" },
+    { class: "scroll", "data-key": "table", tabindex: 0, role: "region", "aria-label": "All keys" },
     make(
       "table",
       {},

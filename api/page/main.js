@@ -82,9 +82,12 @@ function judge(errors) {
   changed();
 }
 
-// Where the service tells of changes, the page asks when there are some; otherwise it asks now and then.
+// Where the service tells of changes, the page asks when there are some; otherwise it asks now and then. A browser
+// has six connections to a host for all its tabs, so while a job's events come the page asks.
 async function follow() {
+  window.addEventListener("following", () => state.following && live.abort());
   for (;;) {
+    while (state.following) await new Promise((go_on) => window.addEventListener("following", go_on, { once: true }));
     const { signal } = (live = new AbortController());
     let again_ms = LIVE_AGAIN_MS;
     try {

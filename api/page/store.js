@@ -8,6 +8,7 @@ export const state = {
   away_since: null, // Unix seconds; null while the service answers
   broken: null, // what the service says where it answers and yet cannot work
   live: false, // whether the service tells of changes by itself
+  following: 0, // jobs whose events come
   models: null,
   standings: {}, // how each model stands for a new question, where the fleet may not be seen
   fleet: null,

@@ -32,12 +32,13 @@ def test_an_answer_can_be_heard_and_seen_in_each_of_its_states(
     page: Page, api: Api, size: ViewportSize
 ) -> None:
     page.set_viewport_size(size)
-    before = api.submit(model=SLOW, input={"prompt": LONG})
+    before = [api.submit(model=SLOW, input={"prompt": f"{n} {LONG}"}) for n in range(3)]
     page.click("#samples button >> nth=0")
     ask(page, SLOW, f"{size['width']} مرحبا **strong** `code`\n\n- one\n- two\n\n```\nblock\n```")
     expect(turn(page).locator(".place")).to_contain_text("in line")
     assert violations(page) == []
-    api.post(f"/v1/jobs/{before}/cancel")
+    for job in before:
+        api.post(f"/v1/jobs/{job}/cancel")
     status(page, "running")
     status(page, "succeeded")
     turn(page).locator("[data-do=code]").click()

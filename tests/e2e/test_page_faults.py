@@ -156,12 +156,14 @@ def test_an_open_job_s_pictures_are_read_small_and_no_faster_than_a_key_s_quota_
     page.on("request", lambda asked: read.extend(asked.url.split(f"{job}/pictures/")[1:]))
     page.clock.install(time=0)
     page.clock.pause_at(3600)
-    open_job(page, job)
-    until(lambda: page.evaluate("1") and read)
-    page.evaluate(ROUND)
-    assert read == ["0?side=512"]
-    with page.expect_request(f"**/{job}/pictures/1?side=512"):
-        page.clock.run_for(4000)
+    for seen in ("0?side=512", "1?side=512"):
+        with page.expect_response(f"**/{job}/pictures/{seen}"):
+            open_job(page, job)
+            page.clock.run_for(4000)
+        page.evaluate(ROUND)
+        page.clock.run_for(3000)
+        page.evaluate(ROUND)
+        assert read[-1] == seen
 
 
 def test_the_list_shows_what_was_looked_for_last(page: Page, api: Api) -> None:
@@ -241,6 +243,15 @@ def test_a_job_of_thousands_of_pieces_is_drawn_as_finely_as_can_be_seen(page: Pa
     expect(marks).not_to_have_count(0)
     expect(page.locator("#drawer-title")).to_have_text("Done")
     assert marks.count() <= 701
+
+
+def test_a_tab_holds_one_connection_however_much_it_follows(page: Page) -> None:
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/live")):
+        ask(page, SLOW, "one connection: " + LONG)
+    status(page, "running")
+    with page.expect_request("**/v1/live"):
+        page.keyboard.press("Escape")
+    status(page, "cancelled")
 
 
 def test_a_hidden_tab_gives_its_connection_back_and_misses_nothing(page: Page) -> None:
