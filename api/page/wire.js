@@ -14,7 +14,7 @@ export function keep_key(key) {
 }
 
 // An error from the service, or from a proxy in front of it.
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, body, headers) {
     const reason = body?.error?.message ?? body?.detail ?? body?.error ?? `The service answered ${status}.`;
     super(typeof reason === "string" ? reason : JSON.stringify(reason));
