@@ -116,7 +116,8 @@ for (let wait_ms = EVERY_MS; ;) {
   const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
   const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
-  // Speeds change without an event.
-  const most_ms = state.live && state.view !== "operations" ? LIVE_MS : wait_ms;
+  // Speeds and webhook calls change without an event.
+  const told = state.live && !["operations", "endpoints"].includes(state.view);
+  const most_ms = told ? LIVE_MS : wait_ms;
   if (!nap.signal.aborted) await pause(most_ms - least_ms, nap.signal).catch(() => {});
 }
