@@ -235,6 +235,8 @@ class Filter:
 
 
 EVERYTHING = Filter()
+UNSEARCHED = '"\\/'
+"""To a search these stand as spaces: JSON escapes them, and questions are searched as JSON."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from api.files import FileWriter
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, ServiceError
 from shared.fleet import Fleet
-from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page
+from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page, Status
 from shared.media import pictures
 from shared.metrics.series import Sample
 from shared.models import Model
@@ -27,6 +28,8 @@ from shared.store.workers import fleet as fleet_of
 
 T = TypeVar("T")
 log = logging.getLogger("api.jobs")
+COUNTED = 1000
+"""Jobs that are counted at most: five calls of two milliseconds of the store."""
 
 
 class Jobs:
@@ -65,6 +68,17 @@ class Jobs:
         if page is None:
             raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
         return page
+
+    async def status_counts(self, caller: str, filters: Filter) -> tuple[dict[Status, int], bool]:
+        """How many of a caller's newest jobs have each status, and whether these are all its jobs."""
+        counts: Counter[Status] = Counter()
+        after: str | None = None
+        for _ in range(COUNTED // transitions.LOOK):
+            some, after = await self._store.run(transitions.status_counts(caller, filters, after))
+            counts.update(some)
+            if after is None:
+                return dict(counts), True
+        return dict(counts), False
 
     async def statuses(self, caller: str) -> dict[str, str]:
         """The statuses of a caller's newest jobs, by their ids."""

@@ -78,16 +78,19 @@ _PAIRS = {
 
 _AFTER = _query("after", "The last id of the page before.", minLength=1)
 _ORDER = _query("order", "`asc`: the oldest first.", enum=["asc", "desc"], default="desc")
-PAGE = (
-    _limit("Most jobs in a page, which has fewer of long answers; more than 100 is 100."),
-    _query("after", "`next` of the page before, or a job's id.", minLength=1),
-    parameter("query", "status", "Jobs of this status only, or any of these.", _STATUSES),
-    _query("search", SEARCH, minLength=1, maxLength=LONGEST_SEARCH, pattern=r"\S"),
+FILTERS = (
+    _query("search", SEARCH, minLength=1, maxLength=LONGEST_SEARCH, pattern=r'[^\s"\\/]'),
     _query("model", "Jobs of this model only."),
     _query("priority", "Jobs of this class only.", enum=list(get_args(Priority))),
     parameter("query", "created_after", "Jobs created then or later.", _MOMENT),
     parameter("query", "created_before", "Jobs created before.", _MOMENT),
     parameter("query", "metadata", "Jobs with this pair only, or all of these.", _PAIRS),
+)
+PAGE = (
+    _limit("Most jobs in a page, which has fewer of long answers; more than 100 is 100."),
+    _query("after", "`next` of the page before, or a job's id.", minLength=1),
+    parameter("query", "status", "Jobs of this status only, or any of these.", _STATUSES),
+    *FILTERS,
     _query("results", "`false`: jobs without `result` and `receipt`.", "boolean", default=True),
 )
 _EVENT_ID = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}

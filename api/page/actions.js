@@ -12,9 +12,22 @@ export const action = (name, run) => actions.set(name, run);
 // `run` gets each key press and says whether it was its own; the first that says so ends the round.
 export const shortcut = (run) => shortcuts.push(run);
 
+const under_way = new Set();
+
+// What is still under way is not begun again: a double click asks the service once.
+export async function once(name, run) {
+  if (under_way.has(name)) return;
+  under_way.add(name);
+  try {
+    await run();
+  } finally {
+    under_way.delete(name);
+  }
+}
+
 document.addEventListener("click", (event) => {
   const element = event.target.closest("[data-do]");
-  if (element) actions.get(element.dataset.do)?.(element, event);
+  if (element) once(JSON.stringify(element.dataset), () => actions.get(element.dataset.do)?.(element, event));
 });
 
 document.addEventListener("keydown", (event) => {

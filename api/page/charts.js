@@ -26,7 +26,7 @@ export function sparkline(name, values, { from, step_s, show, least = 1, bad = f
       {},
       make("b", {}, now),
       make("span", {}, name),
-      show(most) !== now && make("span", { class: "top" }, `max ${show(most)}`),
+      known.length > 0 && show(most) !== now && make("span", { class: "top" }, `max ${show(most)}`),
     ),
     make(
       "div",
@@ -54,10 +54,11 @@ function lines(values, y) {
     stretches.at(-1).push([x(at), y(value).toFixed(1)]);
   });
   return stretches.flatMap((points) => {
-    const path = `M${points.map((point) => point.join(" ")).join("L")}`;
+    // A point alone is a line of no length, which has round ends.
+    const path = `M${points.map((point) => point.join(" ")).join("L")}h0`;
     return [
       make("path", { class: "area", d: `${path}L${points.at(-1)[0]} 60L${points[0][0]} 60Z` }),
-      make("path", { d: path }),
+      make("path", { class: points.length === 1 && "point", d: path }),
     ];
   });
 }

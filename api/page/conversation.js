@@ -241,7 +241,7 @@ function stage({ pictures, chosen }) {
   return [
     make(
       "div",
-      { class: `big n${big.length}` },
+      { class: big.length > 1 ? "big two" : "big" },
       big.map((picture) => image(picture)),
     ),
     make(

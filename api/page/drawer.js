@@ -14,6 +14,7 @@ import { call, events, pause, picture, page_visible, spacing_ms } from "./wire.j
 
 const EVERY_MS = 2000;
 const SELDOM_MS = 60_000;
+const SHOWN_PX = 512;
 const TABS = { overview: "Overview", webhook: "Webhook", program: "Code", json: "JSON" };
 
 export function set_up() {
@@ -80,7 +81,7 @@ async function follow(mine) {
   for await (mine.job of rereads(mine)) changed();
 }
 
-// What was asked, where it is kept, and its pictures.
+// What was asked, where it is kept, and its pictures, no larger than they are shown.
 async function read_request(mine) {
   const { signal } = mine.stop;
   try {
@@ -88,8 +89,9 @@ async function read_request(mine) {
     mine.request = data;
     changed();
     for (const { n } of data.pictures) {
-      mine.pictures[n] = await picture(`v1/jobs/${mine.id}/pictures/${n}`, signal);
+      mine.pictures[n] = await picture(`v1/jobs/${mine.id}/pictures/${n}?side=${SHOWN_PX}`, signal);
       changed();
+      await pause(spacing_ms(2), signal);
     }
   } catch {
     // It is not kept, or not for this key: the rest says enough.
@@ -213,6 +215,7 @@ function overview(job) {
   );
   return [
     shots.length > 0 && make("div", { class: "shots" }, shots),
+    media(request),
     earlier(request),
     make("p", { class: "asked", dir: "auto" }, question_of(request) ?? job.question?.text ?? ""),
     answers(job),
@@ -240,6 +243,21 @@ function overview(job) {
       ),
     ),
   ];
+}
+
+const MEDIA = { audio: "Sound", video: "Video" };
+
+// What is asked about beside pictures, by name.
+function media(request) {
+  const parts = request?.messages.flatMap(({ content }) => (typeof content === "string" ? [] : content)) ?? [];
+  const chips = Object.entries(MEDIA).flatMap(([type, name]) =>
+    parts
+      .filter((part) => part.type === type)
+      .map(({ url }, at, all) =>
+        make("span", { class: "chip", title: url }, icon(type), name, all.length > 1 && ` ${at + 1}`),
+      ),
+  );
+  return chips.length > 0 && make("p", {}, chips);
 }
 
 const text_of = ({ content }) =>
@@ -390,7 +408,10 @@ function snippet_request(job, request) {
 }
 
 function json(job) {
-  return code_box(make("b", {}, `GET /v1/jobs/${job.id.slice(0, 12)}…`), JSON.stringify(job, null, 2));
+  const { request } = state.drawer;
+  const box = (path, value) =>
+    code_box(make("b", {}, `GET /v1/jobs/${job.id.slice(0, 12)}…${path}`), JSON.stringify(value, null, 2));
+  return [box("", job), request && box("/request", request)];
 }
 
 function step(by) {
@@ -412,13 +433,14 @@ async function act(method, path, words) {
   }
 }
 
+// Pictures are asked about again as they were sent.
 function edit() {
-  const { job, request, pictures } = state.drawer;
+  const { job, request } = state.drawer;
   const { priority, model } = job;
   const former = images_of(request.messages.at(-1)).map(({ n, url }) => ({
     name: url ?? `picture ${n + 1}`,
     url,
-    ready: Promise.resolve(pictures[n] ?? url),
+    ready: url ? Promise.resolve(url) : picture(`v1/jobs/${job.id}/pictures/${n}`),
   }));
   load({
     question: question_of(request),

@@ -1,6 +1,6 @@
 // Webhook endpoints of the key's caller, and what was delivered to each.
 
-import { action } from "./actions.js";
+import { action, once } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
 import { delivery } from "./drawer.js";
 import { shown_once } from "./keys.js";
@@ -26,7 +26,7 @@ export const deliveries = new Resource(
 );
 
 export function set_up() {
-  $("endpoints").addEventListener("submit", (event) => (event.preventDefault(), create(event.target)));
+  $("endpoints").addEventListener("submit", (event) => (event.preventDefault(), once("endpoint", () => create(event.target))));
   paints(paint);
 }
 
@@ -66,23 +66,26 @@ function paint() {
     all && [
       note && make("p", { class: "failure", role: "alert", "data-key": "note" }, note),
       secret && shown_once(`The secret of ${secret.url}`, secret.secret, "forget-secret"),
-      form_open
-        ? form()
-        : make(
-            "p",
-            { class: "bar-line", "data-key": "open" },
-            button("endpoint-form", { class: "primary" }, "New webhook"),
-            !all.length &&
-              make(
-                "span",
-                { class: "muted" },
-                "A webhook is a URL of yours that is called when a job or a batch ends.",
-              ),
-          ),
+      form_open ? form() : all.length ? make("p", { class: "bar-line", "data-key": "open" }, opener()) : nothing(),
       all.map(card),
     ],
   );
 }
+
+const opener = () => button("endpoint-form", { class: "primary" }, "New webhook");
+
+const nothing = () =>
+  make(
+    "div",
+    { class: "teach", "data-key": "nothing" },
+    make("h2", {}, "No webhooks yet"),
+    make(
+      "p",
+      {},
+      "A webhook is a URL of yours that is called when a job or a batch ends. Each call is signed, tried again while it fails, and listed here.",
+    ),
+    make("p", {}, opener()),
+  );
 
 function form() {
   const events = EVENTS.map((name) =>

@@ -2,6 +2,7 @@
 
 import { action, is_typed, shortcut } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
+import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
@@ -26,6 +27,7 @@ const PAGE = 100;
 const BEYOND = 8; // rows drawn above and below the window
 const TYPING_MS = 300;
 const AT_ONCE = 100; // jobs that one call cancels
+const COLUMNS = { state: "Status", by: "Model and priority", spent: "Waited, ran", when: "When" };
 
 // The list as main.js refreshes it: its newest page, and the rows in sight.
 export const list = {
@@ -41,6 +43,7 @@ export const list = {
       const first = state.jobs.rows[in_sight()[0] - 1];
       if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
       state.errors.jobs = null;
+      if (changes.some(Boolean) || !state.jobs.counts) await counts.refresh();
       return changes.some(Boolean);
     } catch (error) {
       if (signal.aborted) return false;
@@ -55,27 +58,44 @@ export const list = {
     this.turn?.abort();
     this.refused = false;
     state.errors.jobs = null;
+    counts.forget();
     reset();
   },
 };
 
+// How many have each status: asked for again when the list has changed.
+const counts = new Resource(
+  "counts",
+  () => `v1/jobs/counts?${narrowed()}`,
+  (data) => (state.jobs.counts = data),
+);
+
 function reset() {
   Object.assign(state.jobs, { rows: [], next: null, loaded: false, busy: false });
+  state.jobs.counts = null;
   state.jobs.chosen.clear();
   $("view-jobs").scrollTop = 0;
   changed();
 }
 
 function path(after) {
-  const { status, model, since_s, search } = state.jobs.filter;
-  const query = new URLSearchParams({ limit: PAGE, results: false });
-  for (const one of status) query.append("status", one);
+  const query = narrowed();
+  query.set("limit", PAGE);
+  query.set("results", false);
+  for (const one of state.jobs.filter.status) query.append("status", one);
+  if (after) query.set("after", after);
+  return `v1/jobs?${query}`;
+}
+
+// The filter, but for the statuses.
+function narrowed() {
+  const { model, since_s, search } = state.jobs.filter;
+  const query = new URLSearchParams();
   if (model) query.set("model", model);
   if (since_s) query.set("created_after", Math.floor(now() - since_s));
   if (/^[^=\s]+=/.test(search)) query.append("metadata", search);
   else if (search) query.set("search", search);
-  if (after) query.set("after", after);
-  return `v1/jobs?${query}`;
+  return query;
 }
 
 // When the last job was created that a page looked at, wanted or not: its cursor begins with that.
@@ -143,7 +163,7 @@ function narrow(filter) {
   list.refresh();
 }
 
-const row_height = () => (matchMedia("(max-width: 860px)").matches ? 112 : 66);
+const row_height = () => (matchMedia("(max-width: 860px)").matches ? 136 : 66);
 
 // At most once a frame; nothing but the rows that come into sight is new.
 function scrolled() {
@@ -180,13 +200,14 @@ function paint() {
     error?.status && error.status !== 401
       ? error.message
       : loaded
-        ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}`
+        ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}${unended()}`
         : "",
   );
   settle(
     $("by-status"),
     [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
   );
+  settle($("columns"), rows.length ? columns() : []);
   $("jobs").style.height = rows.length ? `${rows.length * row_height()}px` : "auto";
   if (rows.length) paint_rows(row);
   else
@@ -196,13 +217,47 @@ function paint() {
   settle($("bulk"), bulk());
 }
 
+const unended = () => {
+  const { queued = 0, running = 0 } = state.jobs.counts?.counts ?? {};
+  return queued + running ? ` · ${number(queued + running)} not ended` : "";
+};
+
+function columns() {
+  const all = state.jobs.rows.every(({ id }) => state.jobs.chosen.has(id));
+  return make(
+    "div",
+    { class: "columns" },
+    make(
+      "label",
+      { class: "tick" },
+      make("input", {
+        type: "checkbox",
+        "data-do": all ? "choose-none" : "choose-all",
+        checked: all,
+        "aria-label": "Choose all shown",
+      }),
+    ),
+    make("span", { class: "words" }, "Question and answer"),
+    ["state", "by", "spent", "when"].map((name) => make("span", { class: name }, COLUMNS[name])),
+  );
+}
+
 function status_button([id, name]) {
   const { status } = state.jobs.filter;
   return button(
     "status",
     { class: "", "data-status": id, "aria-pressed": String(id ? status.has(id) : !status.size) },
     name,
+    counted(id),
   );
+}
+
+// The service counts the newest jobs only: of more, a number is the least there are.
+function counted(status) {
+  if (!state.jobs.counts) return "";
+  const { counts: by_status, complete } = state.jobs.counts;
+  const count = status ? by_status[status] : Object.values(by_status).reduce((all, one) => all + one, 0);
+  return (count > 0 || !status) && [" ", make("small", {}, number(count) + (complete ? "" : "+"))];
 }
 
 function nothing({ status, model, since_s, search }) {
@@ -232,12 +287,9 @@ function nothing({ status, model, since_s, search }) {
 }
 
 function row(job, at) {
-  const text =
-    job.question?.text ||
-    Object.entries(job.metadata)
-      .map((pair) => pair.join("="))
-      .join(", ") ||
-    job.id;
+  const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
+  const text = job.question?.text || metadata.join(", ") || job.id;
+  const answer = job.error?.message ?? job.answer;
   const chosen = state.jobs.chosen.has(job.id);
   return make(
     "article",
@@ -266,7 +318,11 @@ function row(job, at) {
       "div",
       { class: "words" },
       make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
-      make("span", { dir: "auto", class: job.error && "error" }, job.error?.message ?? job.answer ?? ""),
+      make(
+        "span",
+        { dir: "auto", class: job.error && "error" },
+        answer || (job.question?.text && metadata.join(", ")),
+      ),
     ),
     make("span", { class: `state ${(STATUSES[job.status] ?? [])[1]}` }, (STATUSES[job.status] ?? [job.status])[0]),
     make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
@@ -308,6 +364,7 @@ function when(job) {
       "span",
       { class: "when", title: clock(job.created_at) },
       job.status === "running" ? "now" : ago(job.ended_at ?? job.created_at),
+      make("small", {}, clock(job.ended_at ?? job.started_at ?? job.created_at)),
     );
   if (job.estimate) return make("span", { class: "when" }, place(job), make("small", {}, range(job.estimate)));
   return make(
@@ -326,7 +383,6 @@ function bulk() {
     "div",
     { class: "bulk", role: "region", "aria-label": "Chosen jobs" },
     make("b", {}, `${number(chosen.length)} chosen`),
-    button("choose-all", {}, "Choose all shown"),
     button(
       "cancel-chosen",
       { class: "quiet small danger", disabled: !open },

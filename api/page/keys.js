@@ -1,6 +1,6 @@
 // API keys, for those who may administer: who has one, what it may, how it is used; a new one is shown once.
 
-import { action } from "./actions.js";
+import { action, once } from "./actions.js";
 import { $, button, make, say, settle, toast } from "./dom.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
@@ -19,7 +19,7 @@ export const list = new Resource(
 );
 
 export function set_up() {
-  $("keys").addEventListener("submit", (event) => (event.preventDefault(), create(event.target)));
+  $("keys").addEventListener("submit", (event) => (event.preventDefault(), once("key", () => create(event.target))));
   paints(paint);
 }
 
@@ -70,8 +70,7 @@ function paint() {
             "p",
             { class: "bar-line", "data-key": "open" },
             button("key-form", { class: "primary" }, "New key"),
-            !all.length &&
-              make("span", { class: "muted" }, "Without keys everyone who reaches the service is one caller."),
+            !all.length && make("span", { class: "muted" }, "So far there is the admin key alone."),
           ),
       all.length > 0 && table(all),
     ],
@@ -153,7 +152,7 @@ function table(all) {
   );
   return make(
     "div",
-    { class: "scroll", "data-key": "table", tabindex: 0, role: "region", "aria-label": "Keys" },
+    { class: "scroll", "data-key": "table", tabindex: 0, role: "region", "aria-label": "All keys" },
     make(
       "table",
       {},

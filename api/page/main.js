@@ -82,9 +82,12 @@ function judge(errors) {
   changed();
 }
 
-// Where the service tells of changes, the page asks when there are some; otherwise it asks now and then.
+// Where the service tells of changes, the page asks when there are some; otherwise it asks now and then. A browser
+// has six connections to a host for all its tabs, so while a job's events come the page asks.
 async function follow() {
+  window.addEventListener("following", () => state.following && live.abort());
   for (;;) {
+    while (state.following) await new Promise((go_on) => window.addEventListener("following", go_on, { once: true }));
     const { signal } = (live = new AbortController());
     let again_ms = LIVE_AGAIN_MS;
     try {
@@ -94,6 +97,7 @@ async function follow() {
       if (error.status) again_ms = REFUSED_AGAIN_MS;
     }
     state.live = false;
+    wake();
     if (!signal.aborted) await pause(again_ms, signal).catch(() => {});
   }
 }
@@ -107,11 +111,13 @@ follow();
 for (let wait_ms = EVERY_MS; ;) {
   nap = new AbortController();
   // Poll less often while nothing changes.
-  if (!document.hidden) wait_ms = (await refresh()) ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
+  if (!document.hidden)
+    wait_ms = (await refresh()) || state.away_since ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
   const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
   const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
-  // Speeds change without an event.
-  const most_ms = state.live && state.view !== "operations" ? LIVE_MS : wait_ms;
+  // Speeds and webhook calls change without an event.
+  const told = state.live && !["operations", "endpoints"].includes(state.view);
+  const most_ms = told ? LIVE_MS : wait_ms;
   if (!nap.signal.aborted) await pause(most_ms - least_ms, nap.signal).catch(() => {});
 }

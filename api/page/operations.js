@@ -62,7 +62,7 @@ function paint() {
     error?.status && error.status !== 401
       ? error.message
       : state.series
-        ? `The charts show the last ${MINUTES} minutes.`
+        ? `${state.live ? "Live. " : ""}The charts show the last ${MINUTES} minutes.`
         : "",
   );
   settle($("operations"), state.fleet ? everything() : []);
@@ -135,6 +135,7 @@ const total = ([name, value, more, bad]) =>
 function card(row) {
   const [word, kind] = standing(row);
   const gone = row.state === "no_worker";
+  const broken = gone && kind === "bad";
   const owner = row.model.slice(0, -short(row.model).length);
   return make(
     "article",
@@ -160,7 +161,7 @@ function card(row) {
           row.oldest_queued_s > 0 && make("span", {}, `oldest ${seconds(row.oldest_queued_s)}`),
           !gone && make("span", { class: "end" }, `${number(row.running)} running`),
         ),
-        queue(row, gone ? "broken" : row.paused ? "shut" : "", crew(row)),
+        queue(row, broken ? "broken" : row.paused ? "shut" : "", crew(row, broken)),
         make(
           "p",
           { class: "classes" },
@@ -170,7 +171,7 @@ function card(row) {
         ),
         make("p", { class: "fine" }, remarks(row)),
       ),
-      state.series?.models[row.model] && make("div", { class: "sparks" }, sparks(row, gone)),
+      state.series?.models[row.model] && make("div", { class: "sparks" }, sparks(row, broken)),
     ),
   );
 }
@@ -192,14 +193,14 @@ function controls(row) {
   ];
 }
 
-function crew(row) {
+function crew(row, broken) {
   if (!row.workers.length)
     return make(
       "ul",
       { class: "crew" },
       make(
         "li",
-        { class: "gone" },
+        { class: `gone${broken ? "" : " idle"}` },
         row.last_worker ? `${row.last_worker.host} lost ${ago(row.last_worker.seen_at)}` : "No worker",
       ),
     );
@@ -234,12 +235,12 @@ function remarks(row) {
     .join(" · ");
 }
 
-function sparks(row, gone) {
+function sparks(row, broken) {
   const common = {
     from: state.series.from,
     step_s: state.series.step_s,
-    bad: gone,
-    since: gone ? (row.last_worker?.seen_at ?? null) : null,
+    bad: broken,
+    since: broken ? (row.last_worker?.seen_at ?? null) : null,
   };
   const chart = (name, field, show, least) =>
     history(row.model, field)?.length > 1 && sparkline(name, history(row.model, field), { ...common, show, least });

@@ -43,6 +43,7 @@ function paint() {
       .filter(([id]) => allowed(id))
       .map(link),
   );
+  $("pulse-unit").hidden = !state.fleet;
   settle($("pulse"), Object.entries(state.standings).map(model));
   settle(
     $("foot-links"),

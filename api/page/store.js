@@ -8,6 +8,7 @@ export const state = {
   away_since: null, // Unix seconds; null while the service answers
   broken: null, // what the service says where it answers and yet cannot work
   live: false, // whether the service tells of changes by itself
+  following: 0, // jobs whose events come
   models: null,
   standings: {}, // how each model stands for a new question, where the fleet may not be seen
   fleet: null,
@@ -34,6 +35,7 @@ export const state = {
     read_at: 0, // when the newest ones were read, by the service's clock
     filter: { status: new Set(), model: "", since_s: 0, search: "" },
     typing: 0, // the timer behind which is searched
+    counts: null, // how many have each status, as the service told last
     drawn: [], // the first row that is in the document, and the one behind the last
     chosen: new Set(),
     busy: false,

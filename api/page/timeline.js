@@ -49,6 +49,10 @@ function bars(job, history, from, till) {
   };
   const parts = [];
   let free = from;
+  if (job.fetched_at) {
+    parts.push(bar("fetch", from, job.fetched_at, `pictures came after ${seconds(job.fetched_at - from)}`));
+    free = job.fetched_at;
+  }
   for (const attempt of job.attempts) {
     const end = attempt.ended_at ?? till;
     parts.push(bar("wait", free, attempt.started_at, `waited ${seconds(attempt.started_at - free)}`));

@@ -14,7 +14,7 @@ export function keep_key(key) {
 }
 
 // An error from the service, or from a proxy in front of it.
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, body, headers) {
     const reason = body?.error?.message ?? body?.detail ?? body?.error ?? `The service answered ${status}.`;
     super(typeof reason === "string" ? reason : JSON.stringify(reason));
@@ -130,9 +130,20 @@ export function data_uri(blob) {
   });
 }
 
-// Every event of a job, exactly once and in order. A broken connection is taken up again behind the last event
-// that came, and `report` gets a line about it. EventSource would do the same, but cannot send a key.
+// Every event of a job, exactly once and in order; see `resumed`. `state.following` counts the jobs followed so.
 export async function* events(job, signal, report) {
+  const follow = (by) => ((state.following += by), window.dispatchEvent(new Event("following")));
+  follow(1);
+  try {
+    yield* resumed(job, signal, report);
+  } finally {
+    follow(-1);
+  }
+}
+
+// A broken connection is taken up again behind the last event that came, and `report` gets a line about it.
+// EventSource would do the same, but cannot send a key.
+async function* resumed(job, signal, report) {
   let last = 0;
   for (let tries = 0; ; tries++) {
     const hidden = hiding();

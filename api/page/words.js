@@ -38,7 +38,7 @@ export const number = (value) => Math.round(value).toLocaleString("en");
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 export const is_open = ({ status }) => status === "queued" || status === "running";
 
-export function ordinal(place) {
+function ordinal(place) {
   const teen = place % 100 > 10 && place % 100 < 14;
   return place + ((!teen && ["th", "st", "nd", "rd"][place % 10]) || "th");
 }

@@ -41,9 +41,11 @@ from api.dialects.native.job_requests import CancelBody, JobBody, JobCall, from_
 from api.dialects.native.jobs import (
     CancelledJobs,
     Job,
+    JobCounts,
     JobEvent,
     JobList,
     to_cancelled,
+    to_counts,
     to_event,
     to_job,
     to_list,
@@ -51,7 +53,7 @@ from api.dialects.native.jobs import (
 from api.dialects.native.questions import RequestView, to_request_view
 from api.jobs.pictures import SIDES
 from api.openapi import examples
-from api.openapi.document import PAGE, PLACE, SIDE, WAIT, describe
+from api.openapi.document import FILTERS, PAGE, PLACE, SIDE, WAIT, describe
 from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
@@ -103,8 +105,13 @@ async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJ
         job = await wait_as_preferred(http, job, preferences)
         if job.ended:
             set_time_headers(http, job)
-            return await _write(job)
-    return await accepted(job)
+            return await _write(_unsnipped(http, job))
+    return await accepted(_unsnipped(http, job))
+
+
+def _unsnipped(http: HttpRequest, job: JobView) -> JobView:
+    """A job that was just asked for: its answer is the key's own, snippets are for keys that may read."""
+    return job if caller_of(http).reads else replace(job, question=None)
 
 
 def _resolved(http: HttpRequest, call: JobCall) -> Request:
@@ -140,6 +147,19 @@ async def list_jobs(http: HttpRequest) -> Json[JobList]:
             caller, limit=limit, after=query.get("after"), filters=filter, results=results
         )
         return await offload_if_large(lambda: Json(to_list(page)), page.bytes)
+
+
+@router.get(
+    "/counts",
+    summary="How many of your newest jobs have each status; the other filters are the list's.",
+    responses=refusals("Problem", 400) | {200: answer("The counts.")},
+    openapi_extra=describe(*FILTERS),
+)
+async def count_jobs(http: HttpRequest) -> Json[JobCounts]:
+    query = http.query_params
+    wanted = from_query(query.get, query.getlist)
+    counts, complete = await context_of(http).jobs.status_counts(caller_of(http).id, wanted)
+    return Json(to_counts(counts, complete=complete))
 
 
 @router.get(

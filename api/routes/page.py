@@ -2,6 +2,7 @@
 
 import gzip
 import mimetypes
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,6 +27,8 @@ HEADERS = {
     "cache-control": "no-cache",
     "vary": "accept-encoding",
 }
+
+TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 
 SWAGGER = files("fastapi_swagger.resources")
 SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
@@ -64,6 +67,6 @@ def _file(request: Request, name: str) -> Response:
     if name not in _FILES:
         raise HTTPException(404)
     kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
-    if name in _COMPRESSED and "gzip" in request.headers.get("accept-encoding", ""):
+    if name in _COMPRESSED and TAKES_GZIP.search(request.headers.get("accept-encoding", "")):
         return Response(_COMPRESSED[name], headers=HEADERS | {"content-encoding": "gzip"}, media_type=kind)
     return Response(_FILES[name], headers=HEADERS, media_type=kind)

@@ -5,7 +5,7 @@ import string
 from typing import Any
 
 from shared.estimate import Lane
-from shared.job import EVERYTHING, Filter, JobRequest, JobView, Page
+from shared.job import EVERYTHING, UNSEARCHED, Filter, JobRequest, JobView, Page, Status
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
@@ -13,6 +13,7 @@ from shared.store.keys import digests
 from shared.store.script import Script, ScriptCall
 
 VIEW, JOBS, STATUSES = Script("view"), Script("jobs"), Script("statuses")
+STATUS_COUNTS = Script("status_counts")
 FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
 CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
 PURGED = Script("purged")
@@ -22,7 +23,7 @@ EVENT_PAGE_BYTES = 64 * 2**10
 """A reader that stalls holds one page of events, which takes many times this size in memory."""
 LOOK = 200
 """Jobs looked at for one page at most: two milliseconds in which the store does nothing else."""
-ESCAPED = str.maketrans(dict.fromkeys('"\\/', " "))
+ESCAPED = str.maketrans(dict.fromkeys(UNSEARCHED, " "))
 ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 PAGE_BYTES = 2 * 2**20
 """Bytes of one page's records, unless its first is larger. With logprobs one answer may have a megabyte."""
@@ -55,12 +56,7 @@ def jobs(
         "bytes": PAGE_BYTES,
         "bare": not results,
         "status": " ".join(wanted.statuses),
-        "search": _spellings(wanted.search or ""),
-        "model": wanted.model,
-        "priority": wanted.priority,
-        "since": wanted.since,
-        "till": wanted.until,
-        "pairs": " ".join(digests(wanted.metadata)),
+        **_filter(wanted),
     }
 
     def parse(reply: list[Any] | None) -> Page | None:
@@ -73,6 +69,18 @@ def jobs(
 
     size = lambda reply: int(reply[2]) if reply else 0  # noqa: E731
     return ScriptCall(JOBS, arguments, parse, size=size, constants=constants(settings))
+
+
+def _filter(wanted: Filter) -> dict[str, Any]:
+    """Of all that a list may be narrowed by, its statuses apart."""
+    return {
+        "search": _spellings(wanted.search or ""),
+        "model": wanted.model,
+        "priority": wanted.priority,
+        "since": wanted.since,
+        "till": wanted.until,
+        "pairs": " ".join(digests(wanted.metadata)),
+    }
 
 
 def _spellings(search: str) -> str:
@@ -93,6 +101,20 @@ def _readable(row: list[Any], lanes: dict[str, Lane], *, bare: bool) -> JobView 
 def statuses(caller: str) -> ScriptCall[dict[str, str]]:
     """The statuses of a caller's newest jobs, by their ids."""
     return ScriptCall(STATUSES, {"caller": caller, "most": LOOK}, views.pairs)
+
+
+def status_counts(
+    caller: str, wanted: Filter, after: str | None
+) -> ScriptCall[tuple[dict[Status, int], str | None]]:
+    """How many of the next `LOOK` jobs have each status, whichever are wanted; and where the rest begins."""
+    arguments = {"caller": caller, "after": after, "look": LOOK, **_filter(wanted)}
+    given = {name: value for name, value in arguments.items() if value not in (None, "")}
+
+    def parse(reply: list[Any]) -> tuple[dict[Status, int], str | None]:
+        counts: Any = {status: int(count) for status, count in views.pairs(reply[0]).items()}
+        return counts, reply[1] or None
+
+    return ScriptCall(STATUS_COUNTS, given, parse)
 
 
 def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.EventPage | None]:

@@ -40,13 +40,16 @@ def counts() -> ScriptCall[Mapping[str, float]]:
     return ScriptCall(COUNTS, {}, lambda reply: {k: float(v) for k, v in views.pairs(reply).items()})
 
 
-def sample(settings: Settings, counts: Mapping[str, Sequence[float]]) -> ScriptCall[None]:
-    """Keep how every line stands now, and the `counters` of models, for as long as charts show them."""
+def sample(settings: Settings, counts: Mapping[str, Sequence[float]]) -> ScriptCall[int]:
+    """Keep how every line stands now, and the `counters` of models, for as long as charts show them.
+
+    Returns the store's time in Unix ms.
+    """
     chosen = dict(list(counts.items())[:MOST_SAMPLED])
     longest_s = LONGEST_MIN * 60
     arguments = {"most": MOST_SAMPLED, "keep": longest_s // STEP_S + 1, "life_s": longest_s}
     text = to_json(chosen).decode()
-    return ScriptCall(SAMPLE, arguments, lambda _: None, text, constants=constants(settings))
+    return ScriptCall(SAMPLE, arguments, int, text, constants=constants(settings))
 
 
 def series() -> ScriptCall[tuple[int, list[Sample]]]:

@@ -2,9 +2,11 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from shared.metrics.series import STEP_S
 from shared.settings import QueueSettings
 from shared.store.keys import PREFIX
 from shared.store.maintenance import lead
@@ -13,6 +15,7 @@ from shared.store.nudges import MOST
 from tests.support.attempt_harness import MODEL, Workbench, workbench
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
+from worker.maintenance import passes
 from worker.maintenance.collect import BlobCollector
 from worker.maintenance.leader import MaintenanceLeader
 from worker.maintenance.passes import Sampler
@@ -149,3 +152,17 @@ def test_the_leader_samples_every_model_once_in_a_step(desk: Workbench) -> None:
     assert sum(sampler.sample() for _ in range(50)) in (1, 2), "a step may end meanwhile"
     _, samples = desk.store.run(series())
     assert [one.lanes[MODEL.lane] for one in samples] == [[1, 0, 0]] * len(samples)
+
+
+def test_a_sample_is_taken_when_the_store_s_step_begins_whatever_the_courier_s_clock_says(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, began = Sampler(desk.settings, desk.store), time.monotonic()
+    sampler.sample()
+    ended = time.monotonic()
+    left_s = STEP_S - desk.store.run(series())[1][0].at_ms / 1000 % STEP_S
+    taken = []
+    for at in (began + left_s - 0.01, ended + left_s + 0.01):
+        monkeypatch.setattr(passes, "time", SimpleNamespace(monotonic=lambda at=at: at))
+        taken.append(sampler.sample())
+    assert taken == [0, 1]

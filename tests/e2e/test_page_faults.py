@@ -1,6 +1,8 @@
 """The page where the service, the line or another answer comes in between; in a real browser."""
 
+import base64
 import json
+import re
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -9,11 +11,13 @@ from tests.e2e.conftest import ECHO, SLOW, TINY
 from tests.support.browser import answered, ask, gets, held, hide, posts, status, turn, watch
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
+from tests.support.service import ROOT
 
 EVENTS = "**/events?*"
 SSE = {"content-type": "text/event-stream"}
 BEGUN = (200, SSE, 'id: 1\nevent: queued\ndata: {"at":1}\n\n')
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSBjYWxsZXIgaXRzZWxm"
+SHAPES = base64.b64encode((ROOT / "api/page/shapes.png").read_bytes()).decode()
 LONG = "say a very long answer " * 40
 ROUND = "async () => void (await fetch('page/mark.svg'))"
 """Behind it the page has done what it had to do at once."""
@@ -130,6 +134,39 @@ def test_the_drawer_never_shows_another_job_s_facts(page: Page, api: Api) -> Non
     expect(page.locator("#panel .answer")).to_have_text("the second")
 
 
+def test_a_double_click_asks_again_once(page: Page, api: Api) -> None:
+    job = api.submit(model=ECHO, input={"prompt": "clicked twice"})
+    api.ended(job)
+    asked, sent = held(page, "**/retry", "POST"), posts(page, "/retry")
+    open_job(page, job)
+    page.dblclick("[data-do=retry-job]")
+    page.evaluate(ROUND)
+    asked[0].continue_()
+    expect(page.locator("#drawer code").first).not_to_have_text(job)
+    assert len(sent) == 1
+
+
+def test_an_open_job_s_pictures_are_read_small_and_no_faster_than_a_key_s_quota_allows(
+    page: Page, api: Api
+) -> None:
+    job = api.submit(model=ECHO, input={"prompt": "three pictures", "images": [SHAPES] * 3})
+    api.ended(job)
+    text = json.dumps(api.get(f"/v1/jobs/{job}/request").json())
+    answered(page, f"**/{job}/request", (200, {"ratelimit-policy": '"requests";q=60;w=60'}, text))
+    read: list[str] = []
+    page.on("request", lambda asked: read.extend(re.findall(rf"{job}/pictures/(\d)\?side=512", asked.url)))
+    page.clock.install(time=0)
+    page.clock.pause_at(3600)
+    for seen in ("0", "1"):
+        with page.expect_response(f"**/{job}/pictures/{seen}?side=512"):
+            open_job(page, job)
+            page.clock.run_for(4000)
+        page.evaluate(ROUND)
+        page.clock.run_for(3000)
+        page.evaluate(ROUND)
+        assert read[-1] == seen
+
+
 def test_the_list_shows_what_was_looked_for_last(page: Page, api: Api) -> None:
     api.ended(api.submit(model=ECHO, input={"prompt": "one that ends"}))
     page.goto(f"{page.url}#jobs")
@@ -207,6 +244,15 @@ def test_a_job_of_thousands_of_pieces_is_drawn_as_finely_as_can_be_seen(page: Pa
     expect(marks).not_to_have_count(0)
     expect(page.locator("#drawer-title")).to_have_text("Done")
     assert marks.count() <= 701
+
+
+def test_a_tab_holds_one_connection_however_much_it_follows(page: Page) -> None:
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/live")):
+        ask(page, SLOW, "one connection: " + LONG)
+    status(page, "running")
+    with page.expect_request("**/v1/live"):
+        page.keyboard.press("Escape")
+    status(page, "cancelled")
 
 
 def test_a_hidden_tab_gives_its_connection_back_and_misses_nothing(page: Page) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import hide, type_key, view
+from tests.support.browser import hide, type_key, view, violations
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 from tests.support.service import Service
@@ -51,6 +51,7 @@ def test_whether_a_key_is_needed_is_said_once_it_is_known(page: Page, locked: Pa
     expect(locked.locator("#key-note")).to_be_empty()
     type_key(locked, "sl_" + 40 * "0")
     expect(locked.locator("#key-note")).to_contain_text("API key")
+    assert violations(locked) == []
 
 
 def test_a_key_with_the_scope_admin_alone_sees_the_queue(locked: Page, guarded: Api) -> None:
@@ -129,6 +130,7 @@ def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) 
     expect(row.locator("td").nth(4)).to_have_text("never")
     expect(row.locator(".chip")).to_have_text(["read"])
     assert guarded.get("/v1/jobs", headers={"authorization": f"Bearer {secret}"}).status_code == 200
+    assert violations(locked) == []
     locked.click("[data-do=forget-key]")
     expect(locked.locator(".secret")).to_have_count(0)
     locked.on("dialog", lambda dialog: dialog.accept())

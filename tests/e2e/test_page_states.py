@@ -1,5 +1,6 @@
 """The page's states, each of which says what to do, and its list of jobs at length; in a browser."""
 
+import re
 import time
 from typing import Any
 
@@ -83,13 +84,34 @@ def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
     expect(page.locator("#attached img")).to_be_visible()
 
 
+def test_each_status_says_how_many_jobs_of_the_search_have_it(page: Page, api: Api) -> None:
+    done, stopped = (api.submit(model=ECHO, input={"prompt": f"counted {n}"}) for n in ("one", "two"))
+    api.ended(done)
+    api.ended(stopped)
+    api.post(f"/v1/admin/models/{ECHO}/pause")
+    try:
+        waiting = api.submit(model=ECHO, input={"prompt": "counted three"})
+        view(page, "jobs")
+        page.fill("#search", "counted")
+        expect(page.locator("#by-status button")).to_have_text(
+            ["All 3", "Waiting 1", "Answering", "Done 2", "Failed", "Cancelled"]
+        )
+        page.click("#by-status [data-status=succeeded]")
+        api.post(f"/v1/jobs/{waiting}/cancel")
+        expect(page.locator("#by-status button")).to_have_text(
+            ["All 3", "Waiting", "Answering", "Done 2", "Failed", "Cancelled 1"]
+        )
+    finally:
+        api.post(f"/v1/admin/models/{ECHO}/resume")
+
+
 def test_a_search_is_asked_once_it_is_typed(page: Page) -> None:
     view(page, "jobs")
     page.clock.install(time=0)
     page.reload()
     page.clock.pause_at(3600)
     searched: list[str] = []
-    page.on("request", lambda asked: searched.extend(asked.url.split("search=")[1:]))
+    page.on("request", lambda asked: searched.extend(re.findall(r"/jobs\?search=(\w*)", asked.url)))
     page.locator("#search").press_sequentially("purple")
     with page.expect_request("**/v1/jobs?*search=*"):
         page.clock.run_for(1000)

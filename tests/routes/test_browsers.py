@@ -194,3 +194,20 @@ async def test_no_answer_is_kept_guessed_or_framed_and_no_stream_held_to_be_comp
         assert reply.headers.get_list("cache-control") == [kept]
         assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
         assert "strict-transport-security" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    ("taken", "coding"),
+    [
+        ("gzip, br", "gzip"),
+        ("br;q=1, GZIP;q=0.5", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip ; q=0.000, *", None),
+        ("identity", None),
+    ],
+)
+async def test_the_page_is_compressed_for_those_who_take_it_so(taken: str, coding: str | None) -> None:
+    async with serving(Desk()) as client:
+        reply = await client.get("/page/main.js", headers={"accept-encoding": taken})
+    assert (reply.headers.get("content-encoding"), reply.headers["vary"]) == (coding, "accept-encoding")
+    assert "import * as composer" in reply.text

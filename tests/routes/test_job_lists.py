@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
@@ -94,3 +95,29 @@ async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(stag
             query["after"] = page["next"]
 
     assert (seen, page["has_more"]) == (jobs[::-1], False)
+
+
+async def test_jobs_are_counted_by_status_as_far_as_is_said(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client_of(stage.app) as client:
+        for _ in range(2):
+            await made(client)
+        await made(client, priority="batch")
+        whole = await client.get("/v1/jobs/counts", params={"priority": "normal", "status": "failed"})
+        monkeypatch.setattr("shared.store.jobs.LOOK", 1)
+        monkeypatch.setattr("api.jobs.service.COUNTED", 2)
+        some = await client.get("/v1/jobs/counts")
+
+    nothing = dict.fromkeys(("queued", "running", "succeeded", "failed", "cancelled"), 0)
+    assert whole.json() == {"object": "job.counts", "counts": nothing | {"queued": 2}, "complete": True}
+    assert some.json() == {"object": "job.counts", "counts": nothing | {"queued": 2}, "complete": False}
+
+
+@pytest.mark.parametrize("search", ['"', "\\", " / ", '"\\/'])
+async def test_a_search_for_what_is_not_searched_finds_not_everything(stage: Stage, search: str) -> None:
+    async with client_of(stage.app) as client:
+        await made(client)
+        reply = await client.get("/v1/jobs", params={"search": search})
+
+    assert (reply.status_code, reply.json()["param"]) == (400, "search")

@@ -60,6 +60,19 @@ async def test_who_may_ask_alone_is_shown_the_answer_to_what_it_asks(
     assert again.json()["result"]["text"] == "A cat."
 
 
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=60"])
+async def test_snippets_are_for_keys_that_may_read(
+    stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient, prefer: str
+) -> None:
+    await one.post("/v1/jobs", json=JOB)
+    stage.hand.succeed(stage.hand.take(), "A cat.")
+    replies = [
+        await client.post("/v1/jobs", json=JOB, headers={"prefer": prefer}) for client in (one, asking)
+    ]
+
+    assert ["question" in reply.json() for reply in replies] == [True, False]
+
+
 async def test_who_may_not_read_goes_on_from_no_earlier_response(
     stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.job import JobView, Question
+from shared.job import Filter, JobView, Question, Status
 from shared.result import Candidate, Choice, TokenLogprob
 from shared.store import jobs
 from tests.support.store import BROKEN, Records, answer
@@ -23,6 +23,12 @@ def searched(records: Records, search: str, caller: str = "anyone") -> list[str]
     page = records.listed(limit=100, caller=caller, search=search)
     assert page is not None
     return [view.id for view in page.views]
+
+
+def counted(records: Records, wanted: Filter, caller: str = "anyone") -> dict[Status, int]:
+    counts, after = records.run(jobs.status_counts(caller, wanted, None))
+    assert after is None
+    return counts
 
 
 def beginning(records: Records, text: str) -> str | None:
@@ -130,3 +136,24 @@ def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Reco
     records.settle(records.claim(), long)
     records.client.hset(f"sl4:{job.run_id}", "result", "unread")
     assert listed(records).answer == "Red."
+
+
+def test_jobs_are_counted_by_status_whichever_are_wanted_of_a_filter(records: Records) -> None:
+    for question in ("Is it red?", "Is it blue?", "Is it red, too?"):
+        ask(records, question)
+    records.settle(records.claim(), BROKEN)
+    records.claim()
+    red, everything = Filter(search="red"), Filter()
+
+    assert counted(records, everything) == {"failed": 1, "running": 1, "queued": 1}
+    assert counted(records, red) == {"failed": 1, "queued": 1}
+    assert counted(records, everything, caller="somebody") == {}
+
+
+def test_no_call_counts_more_jobs_than_a_page_looks_at(records: Records) -> None:
+    for _ in range(jobs.LOOK + 1):
+        records.submit()
+    some, after = records.run(jobs.status_counts("anyone", Filter(), None))
+    rest, end = records.run(jobs.status_counts("anyone", Filter(), after))
+
+    assert (some, rest, end) == ({"queued": jobs.LOOK}, {"queued": 1}, None)

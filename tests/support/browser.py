@@ -2,6 +2,7 @@
 
 import shutil
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Request, Route, ViewportSize, expect
 
 from tests.support.clients import PATIENCE_S
@@ -110,6 +111,16 @@ def hide(page: Page, *, hidden: bool) -> None:
         }""",
         hidden,
     )
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong with what is shown, by day and by night; colours are all that differs then."""
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    whole = Axe().run(page, options={"resultTypes": ["violations"]})
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    colours = Axe().run(page, options={"resultTypes": ["violations"], "runOnly": ["color-contrast"]})
+    found = (("light", whole), ("dark", colours))
+    return [f"{scheme}: {r.generate_report()}" for scheme, r in found if r.violations_count]
 
 
 def watch(page: Page, place: str) -> None:

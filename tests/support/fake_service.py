@@ -5,6 +5,7 @@ breaks. What it was asked lies in `asked`; `script` is called with each new job'
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from api.server.memory_budget import Reservation
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
-from shared.job import EVERYTHING, CacheWord, Event, Filter, JobRequest, JobView, Page
+from shared.job import EVERYTHING, CacheWord, Event, Filter, JobRequest, JobView, Page, Status
 from shared.metrics.series import Sample
 from shared.models import Model
 from shared.request import Request
@@ -171,6 +172,10 @@ class Desk(Submission, Jobs, Waiting):
         rows = rows[ids.index(after) + 1 :] if after else rows
         shown = rows[:limit] if results else [replace(v, result=None) for v in rows[:limit]]
         return Page(tuple(shown), rows[limit - 1].id if len(rows) > limit else None)
+
+    async def status_counts(self, caller: str, filters: Filter) -> tuple[dict[Status, int], bool]:
+        page = await self.list(caller, limit=len(self.views) + 1, after=None, filters=filters)
+        return dict(Counter(view.status for view in page.views)), page.next is None
 
     async def cancel(self, caller: str, job_id: str) -> JobView:
         view = await self.get(caller, job_id)

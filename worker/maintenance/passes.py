@@ -168,20 +168,19 @@ def send_missing(store: Store, nudger: Nudger) -> int:
 
 
 class Sampler:
-    """Keeps a sample of every model for the charts of the last minutes, once in each step of the clock."""
+    """Keeps a sample of every model for charts of the last minutes, once a step of the store's clock."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self._step = 0
+        self._due = 0.0
 
     def sample(self) -> int:
         """Whether it was time."""
-        step = int(time.time() // STEP_S)
-        if step == self._step:
+        if time.monotonic() < self._due:
             return 0
-        self._step = step
-        self._store.run(sample(self._settings, counters(self._store.run(counts()))))
+        at_ms = self._store.run(sample(self._settings, counters(self._store.run(counts()))))
+        self._due = time.monotonic() + STEP_S - at_ms / 1000 % STEP_S
         return 1
 
 

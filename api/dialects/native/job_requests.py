@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from string import whitespace
 from typing import Annotated, Any, get_args
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from api.dialects.sampling import MaxTokensField, MinTokensField, Raw, TokenSamp
 from api.dialects.strict_json import RequestBody, Wire, invalid, read
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.errors import CallerError
-from shared.job import Filter, Priority, Status, Times
+from shared.job import UNSEARCHED, Filter, Priority, Status, Times
 from shared.request import Message, Request, Text, TypicalP
 from shared.webhooks import Webhook
 
@@ -164,6 +165,8 @@ def _of(name: str, value: str | None, words: Any) -> Any:
 def _search(text: str | None) -> str | None:
     if text is not None and not 0 < len(text.strip()) <= LONGEST_SEARCH:
         raise invalid("search", f"should have 1 to {LONGEST_SEARCH} characters")
+    if text is not None and not text.strip(UNSEARCHED + whitespace):
+        raise invalid("search", f"should have more than {' '.join(UNSEARCHED)}, which are searched as spaces")
     return text
 
 

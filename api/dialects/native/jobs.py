@@ -5,7 +5,7 @@ Times are Unix seconds with milliseconds; paths in `urls` are relative. Errors a
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, NotRequired, cast
+from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -201,6 +201,14 @@ class CancelledJob(TypedDict):
     error: NotRequired[BriefError]
 
 
+class JobCounts(TypedDict):
+    """Of the newest 1,000 jobs; `complete` where there are no more."""
+
+    object: Literal["job.counts"]
+    counts: dict[Status, int]
+    complete: bool
+
+
 class CancelledJobs(TypedDict):
     """In the order in which they were named."""
 
@@ -310,6 +318,11 @@ def to_receipt(view: JobView, result: result.Result, computed: Computed) -> Rece
 def to_list(page: Page) -> JobList:
     rows = [to_job(view) for view in page.views]
     return {**to_page(rows, has_more=page.next is not None), "next": page.next}
+
+
+def to_counts(counts: Mapping[Status, int], *, complete: bool) -> JobCounts:
+    whole: dict[Status, int] = {status: counts.get(status, 0) for status in get_args(Status)}
+    return {"object": "job.counts", "counts": whole, "complete": complete}
 
 
 def to_cancelled(outcomes: Mapping[str, JobView | ServiceError]) -> CancelledJobs:

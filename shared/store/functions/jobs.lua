@@ -194,13 +194,9 @@ local function walk(source, from, put)
   return ended('')
 end
 
--- Reads a page of a caller's jobs, newest first: `after` (a job's id or a cursor, absent = from the newest), limit, `look` (jobs
--- looked at for one page at most), `bytes` (of records on one page at most, unless it has one job), bare (without answers), and
--- the filter: status (words), search (spellings in lines), model, priority, since and till (Unix ms, created then or later, created before), pairs (digests of
--- metadata). Returns {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil where `after` is no cursor
--- and none of the caller's.
-hot('jobs', 'caller after limit# look# bytes# bare status search model priority since# till# pairs', { 'allow-oom' }, function()
-  local source, from, views, lanes, bytes = shortest_list(), 0, {}, {}, 0
+-- The list of the wanted jobs, and the rank in it to begin at; nil where `after` is no cursor and none of the caller's.
+local function beginning_of_walk()
+  local source, from = shortest_list(), 0
   if a.after then
     local created, job = place_of(a.after)
     if not created then
@@ -208,9 +204,20 @@ hot('jobs', 'caller after limit# look# bytes# bare status search model priority 
     end
     from = rank_after(source, created, job)
   end
-  if a.till then
-    from = math.max(from, call('ZCOUNT', source, a.till, '+inf'))
+  return source, a.till and math.max(from, call('ZCOUNT', source, a.till, '+inf')) or from
+end
+
+-- Reads a page of a caller's jobs, newest first: `after` (a job's id or a cursor, absent = from the newest), limit, `look` (jobs
+-- looked at for one page at most), `bytes` (of records on one page at most, unless it has one job), bare (without answers), and
+-- the filter: status (words), search (spellings in lines), model, priority, since and till (Unix ms, created then or later, created before), pairs (digests of
+-- metadata). Returns {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil where `after` is no cursor
+-- and none of the caller's.
+hot('jobs', 'caller after limit# look# bytes# bare status search model priority since# till# pairs', { 'allow-oom' }, function()
+  local source, from = beginning_of_walk()
+  if not source then
+    return nil
   end
+  local views, lanes, bytes = {}, {}, 0
   local cursor = walk(source, from, function(id)
     local view = #views < a.limit and Jobs.view(id, a.bare, lanes)
     local more = view and #view[2] + #view[3] + #view[4] + #view[5] + #view[6] + #view[7] + #view[8]
@@ -222,6 +229,22 @@ hot('jobs', 'caller after limit# look# bytes# bare status search model priority 
     return true
   end)
   return { views, cursor, bytes, lanes }
+end)
+
+-- Counts a caller's jobs by their status, newest first: caller, after, `look` (jobs looked at) and the filter, as in `jobs`.
+-- Returns {a flat list of statuses and counts, cursor of the rest or ''}.
+transition('status_counts', { 'no-writes' }, function()
+  local counts, flat = {}, {}
+  local source, from = beginning_of_walk()
+  local cursor = source and walk(source, from, function(id)
+    local status = status_of(memo.json[id])
+    counts[status] = (counts[status] or 0) + 1
+    return true
+  end)
+  for status, count in pairs(counts) do
+    add(flat, status, count)
+  end
+  return { flat, cursor or '' }
 end)
 
 -- Reads the statuses of a caller's newest jobs, `most` of them: a flat list of ids and statuses.

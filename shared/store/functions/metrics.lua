@@ -62,7 +62,7 @@ transition('ended', { 'allow-oom' }, function()
 end)
 
 -- Samples what waits, what runs and who is ready, lane by lane, `most` lanes, beside a text with counts as JSON; the newest `keep`
--- samples stay for life_s.
+-- samples stay for life_s. Returns the time.
 transition('sample', { 'allow-oom' }, function()
   local lanes = {}
   for at, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
@@ -74,6 +74,7 @@ transition('sample', { 'allow-oom' }, function()
   call('RPUSH', P .. 'series', string.format('{"at_ms":%.0f,"lanes":%s,"counts":%s}', now, cjson.encode(lanes), text))
   call('LTRIM', P .. 'series', -a.keep, -1)
   call('EXPIRE', P .. 'series', a.life_s)
+  return now
 end)
 
 -- Reads {the time, the samples, the oldest first}.
