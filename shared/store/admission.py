@@ -298,18 +298,33 @@ def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[C
     def parse(reply: list[Any] | None) -> Cached | None:
         if not reply:
             return None
-        result, origin, run, job, trace, left_ms, datas = reply
-        answer = views.read_result(result, origin)
-        return Cached(answer, run, job or None, trace, left_ms, tuple(json.loads(datas)), len(result))
+        result, origin, run, created, changed, opener, now_ms, left_ms, datas = reply
+        answer, fields = views.read_result(result, origin), views.record((created, changed))
+        own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, settings.retention.job_s)
+        left_ms = fields["till"] - now_ms if "till" in fields else left_ms
+        texts, trace = tuple(json.loads(datas)), fields.get("trace", "")
+        return Cached(answer, run, fields["job"] if own else None, trace, left_ms, texts, len(result))
 
     arguments = {
         "caller": placing.caller,
         "lane": placing.lane,
         "key": placing.key,
         "bytes": EVENT_PAGE_BYTES if texts else None,
+        # The one setting that it reads.
+        "worker_ttl_s": settings.queue.worker_ttl_s,
     }
     size = lambda reply: len(reply[0]) if reply else 0  # noqa: E731
-    return ScriptCall(CACHED, arguments, parse, size=size, constants=constants(settings))
+    return ScriptCall(CACHED, arguments, parse, size=size)
+
+
+def _holds(run: views.Record, opener: str, now_ms: int, job_s: int) -> bool:
+    """Whether the job that opened an ended run ended with it and can be read.
+
+    Whoever deletes it stops holding the run. `opener` is its status where others share the run.
+    """
+    if "joined" in run:
+        return opener == "succeeded"
+    return "holder" not in run and now_ms < run["ended"] + run.get("retain_s", job_s) * 1000
 
 
 def keep_answer(settings: Settings, run: str, retain_s: int | None) -> ScriptCall[None]:

@@ -230,7 +230,7 @@ def published(store: Store, run: str) -> dict[int, Piece]:
     with store_errors():
         entries = store.client.xrange(f"{PREFIX}{run}:events")
         rest = store.client.hget(f"{PREFIX}{run}", "rest")
-    texts = [json.loads(fields["data"]) for _, fields in entries if fields["type"] == "text"]
+    texts = [json.loads(fields["text"]) for _, fields in entries if "text" in fields]
     for data in [*texts, *json.loads(rest or "[]")]:
         piece = Piece(data["start"], data["text"], tuple(data["ids"]))
         pieces.setdefault(data.get("choice", 0), []).append(piece)

@@ -1,7 +1,7 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
@@ -29,17 +29,7 @@ WAITING = ("n1", "n2", "n3", "x1", "x2", "x3")
 """How much waits in a lane, by class: in its line, and suspects (`functions/queue.lua`)."""
 
 
-LANE_FACTS = (
-    "rows",
-    "slots",
-    "service_ms",
-    "load_started_ms",
-    "load_ms",
-    "load_guess_ms",
-    "load_basis",
-    "failed",
-    *("free_p50", "free_p90", "busy_p50", "busy_p90", "scored", "within_p50", "within_p90"),
-)
+LANE_FACTS = ("rows", "slots", "service_ms")
 """FACTS of `functions/lanes.lua`."""
 
 
@@ -72,11 +62,12 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 def lane(reply: list[Any]) -> Lane:
-    """What `Lanes.view` gives; the page of a model has all other facts, too."""
+    """What `Lanes.view` gives: last other facts, where no worker is ready; the page of a model has all."""
     ready, loading, running, now_ms, ahead, (state, *values), *more = reply
     counts: dict[str, Any] = from_json(state or "{}")
     facts = {name: value for name, value in zip(LANE_FACTS, values, strict=True) if value is not None}
     facts |= pairs(more[0]) if more else {}
+    learnt = [int(millionths) / 1e6 for millionths in counts.get("learnt", "").split()]
     return Lane(
         ready=ready,
         loading=loading,
@@ -92,26 +83,20 @@ def lane(reply: list[Any]) -> Lane:
         draining_at_ms=counts.get("draining_at"),
         draining_by=counts.get("draining_by"),
         has_chat_template=_flag(facts["chat_template"]) if "chat_template" in facts else None,
-        factors=_factors(facts),
-        calibration=_calibration(facts) if more else None,
+        factors=_factors(learnt),
+        calibration=_calibration(*learnt[4:]) if more and any(learnt[4:]) else None,
         ahead=ahead,
         **{name: READERS[name](value) for name, value in facts.items() if name in READERS},
     )
 
 
-def _factors(facts: dict[str, str]) -> dict[str, tuple[float, float]]:
-    """Those that were learnt."""
-    names = ((kind, f"{kind}_p50", f"{kind}_p90") for kind in KINDS)
-    return {kind: (float(facts[half]), float(facts[most])) for kind, half, most in names if most in facts}
+def _factors(learnt: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """By kind, as `learnt` of `functions/estimates.lua` has them."""
+    return {kind: (learnt[2 * at], learnt[2 * at + 1]) for at, kind in enumerate(KINDS)} if learnt else {}
 
 
-def _calibration(facts: dict[str, str]) -> Calibration | None:
-    scored = float(facts.get("scored", 0))
-    if not scored:
-        return None
-    return Calibration(
-        round(scored), float(facts["within_p50"]) / scored, float(facts["within_p90"]) / scored
-    )
+def _calibration(scored: float, within_p50: float, within_p90: float) -> Calibration:
+    return Calibration(round(scored), within_p50 / scored, within_p90 / scored)
 
 
 def job(
@@ -394,6 +379,6 @@ def _end(run: Record) -> list[Event]:
 
 
 def _event(entry: tuple[str, list[str]]) -> Event:
-    entry_id, fields = entry[0], pairs(entry[1])
-    number = int(entry_id.partition("-")[0])
-    return Event(number, fields["type"], json.loads(fields["data"]), int(fields["at"]))
+    entry_id, (kind, data) = entry
+    number, _, at = entry_id.partition("-")
+    return Event(int(number), kind, json.loads(data), int(at))

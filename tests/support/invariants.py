@@ -192,8 +192,9 @@ def _mischarged(dump: dict[str, Any]) -> Iterator[str]:
         over = "status" in record or record.get("state") in ENDED
         if caller != record["caller"] or (over and int(room)):
             yield f"{id} of {record['caller']} is charged {record['m']}"
+        charged[""] += int(room)
         if int(hour) > folded:
-            passing.setdefault(hour, Counter()).update({caller: int(room) + int(size), "": int(room)})
+            passing.setdefault(hour, Counter()).update({caller: int(room) + int(size)})
     for hour, callers in _under(dump, "keep"):
         kept = Counter({caller: int(size) for caller, size in callers.items()})
         charged.update(kept)

@@ -25,28 +25,32 @@ local function live_prints(lane)
   return #live > 0 and live or call('ZREVRANGEBYSCORE', key, '+inf', now - LAST_PRINT_MS, 'LIMIT', 0, 1)
 end
 
--- The runs that may answer a request, one for each fingerprint.
-local function cached_runs(p)
-  local found = {}
+-- What the given keys say, and then the runs that may answer a request, one for each fingerprint; false where there is none.
+local function entries(p, ...)
+  local keys = { ... }
   for _, print in ipairs(live_prints(p.lane)) do
-    table.insert(found, call('GET', P .. 'cache:' .. p.key .. ':' .. print) or nil)
+    keys[#keys + 1] = P .. 'cache:' .. p.key .. ':' .. print
   end
-  return found
+  return keys[1] and call('MGET', unpack(keys)) or {}
 end
 
-local function cached(p)
-  for _, id in ipairs(cached_runs(p)) do
-    local run = read(id)
+-- The ended run that answers a request; else nil, and the run in flight that it may join.
+local function find(p)
+  if not p.key or p.pending then
+    return nil
+  end
+  local ids = entries(p, P .. 'join:' .. p.key)
+  for at = 2, #ids do
+    local run = ids[at] and read(ids[at])
     if run and run.state == 'succeeded' then
       return run
     end
   end
-end
-
-local function joinable(p)
-  local id = call('GET', P .. 'join:' .. p.key)
-  local run = id and read(id)
-  return run and not run.ended and Runs.live_count(run) < SHARE_LIMIT and not Lanes.superseded(run) and run or nil
+  local run = ids[1] and read(ids[1])
+  if run and not run.ended and Runs.live_count(run) < SHARE_LIMIT and not Lanes.superseded(run) then
+    return nil, run
+  end
+  memo.former = run
 end
 
 -- Releases a job's uploaded pictures, where it needs no run of its own.
@@ -145,9 +149,16 @@ local function open_run(job, p, request, uploaded)
   if p.key then
     call('SET', P .. 'join:' .. p.key, p.run)
   end
+  if memo.former and not memo.former.ended then
+    -- Its end leaves the new one to be joined.
+    memo.former.unjoinable = 1
+    write(memo.former)
+  end
   take_over(p.blobs, job, p.run, uploaded)
   job.run, job.cache = p.run, p.key and 'MISS' or 'BYPASS'
   Queue.enqueue_new(lane, run)
+  local own = memo.waiting and memo.waiting[Queue.RANK[p.priority]]
+  memo.ahead = own and { [run.id] = Queue.ahead(lane, run, own) }
   Estimates.promise(lane, run, Jobs.ahead_of(lane, run))
   -- Nobody listens yet.
   run.t.seq = run.t.seq + 1
@@ -176,22 +187,23 @@ local function unwritten(p, run)
   return missing
 end
 
--- How much work of a caller waits in a lane; what is scheduled counts, too.
+-- How much work of a caller waits in a lane, by class, and in all; what is scheduled counts, too.
 local function waiting_of(lane, caller)
-  local count = lane.later > 0 and tonumber(call('HGET', P .. 'later:' .. lane.name, caller) or 0) or 0
+  local counts, count = {}, lane.later > 0 and tonumber(call('HGET', P .. 'later:' .. lane.name, caller) or 0) or 0
   for class = 1, 3 do
-    if lane[Queue.WAITING[class]] > 0 then
-      count = count + call('ZCARD', Queue.line_key(lane.name, class, caller))
-    end
+    counts[class] = lane[Queue.WAITING[class]] > 0 and call('ZCARD', Queue.line_key(lane.name, class, caller)) or 0
+    count = count + counts[class]
   end
-  return count
+  return counts, count
 end
 
 local function is_full(lane, caller, most, most_caller)
   if Queue.waiting(lane) + lane.later >= most then
     return 'full'
   end
-  return waiting_of(lane, caller) >= most_caller and 'crowded' or nil
+  local counts, count = waiting_of(lane, caller)
+  memo.waiting = counts
+  return count >= most_caller and 'crowded' or nil
 end
 
 -- Why a request cannot be taken now: nil, draining, unready, paused, slow (a caller who waits would time out before the
@@ -314,9 +326,9 @@ local function place(job, p, hit, run, request, uploaded)
   return 'known'
 end
 
--- What a caller is given of a run's answer, without decoding the run's record.
+-- What a caller is given of a run's answer, without decoding the run's record: Python does.
 local function answer_of(id, json, result, origin)
-  local texts, job = '[]', field_of(json, '"job":')
+  local texts = '[]'
   if a.bytes then
     local size = (tonumber(string.match(json[3], '"wrote":(%d+)')) or 0) + call('HSTRLEN', P .. id, 'rest')
     if size > a.bytes then
@@ -324,20 +336,23 @@ local function answer_of(id, json, result, origin)
     end
     texts = '[' .. table.concat(Events.texts_of(id), ',') .. ']'
   end
-  local own = job and string.find(json[1], '"caller":"' .. a.caller .. '"', 1, true) and read_raw(job)
-  own = own and field_of(own, '"status":') == 'succeeded' and job
-  local till = tonumber(field_of(json, '"till":'))
-  return { result, origin or '', id, own or '', field_of(json, '"trace":') or '', till and till - now or call('PTTL', P .. id), texts }
+  -- Where others share the run its first job may have left before, and have another life.
+  local opener = value_at(json, 'joined":') and read_raw(field_of(json, 'job":'))
+  return { result, origin or '', id, json[1], json[2], opener and field_of(opener, 'status":') or '', now,
+    value_at(json, 'till":') and '' or call('PTTL', P .. id), texts }
 end
 
--- Reads the cached answer of a request, for a caller who wants nothing but that: {result, origin or '', its run, the caller's own
--- job that computed it or '', trace of its run or '', for how long it is kept (ms), data of its text events, a JSON list}. nil
+-- Reads the cached answer of a request, for a caller who wants nothing but that: {result, origin or '', its run, that record's
+-- r and s, status of the run's first job where it has others too and that one is there, now, for how long it is kept (ms) where
+-- the record does not say so, data of its text events, a JSON list}. nil
 -- where there is none; or its texts are wanted, and have more than so many `bytes`.
-hot('cached', 'caller lane key bytes#', { 'no-writes' }, function()
-  local lane = call('HGET', P .. 'lane:' .. a.lane, 'q')
-  for _, id in ipairs(lane and string.find(lane, '"removed":true', 1, true) and {} or cached_runs(a)) do
-    local json, result, origin = read_raw(id, 'result', 'origin')
-    if result and field_of(json, '"state":') == 'succeeded' then
+hot('cached', 'caller lane key bytes# worker_ttl_s#', { 'no-writes' }, function()
+  for _, id in ipairs(entries(a)) do
+    local json, result, origin
+    if id then
+      json, result, origin = read_raw(id, 'result', 'origin')
+    end
+    if result then
       return answer_of(id, json, result, origin)
     end
   end
@@ -362,7 +377,7 @@ end)
 -- shares}. A repeat answers `known`.
 hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id spare#', {}, function()
   Upkeep.notice_gap()
-  local before = read(a.job)
+  local before = call('EXISTS', P .. a.job) == 1 and read(a.job)
   local earlier = before and { 'known', Jobs.view(before.id) } or known_key()
   if earlier then
     return earlier
@@ -374,8 +389,7 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   elseif Lanes.of(a.lane).removed then
     return { 'removed' }
   end
-  local hit = a.key and not a.pending and cached(a)
-  local run = a.key and not a.pending and not hit and joinable(a)
+  local hit, run = find(a)
   local word
   if not hit then
     word = a.line and line_waits(a) or refusal(a, run)
@@ -395,6 +409,7 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   else
     m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), 0)
     if hit then
+      -- It ends in this call, and what is not there cannot be given a time to live.
       call('HSET', P .. job.id, 'm', m)
     end
     word = place(job, a, hit, run, text, a.uploaded)
@@ -446,12 +461,10 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
   end
   job.t.token, job.admitted = nil, a.token
   call('HDEL', P .. job.id, 'request', 'terms')
-  local hit = a.key and cached(a)
-  local run = a.key and not hit and joinable(a)
-  call('HSET', P .. job.id, 'm', m)
+  local hit, run = find(a)
   local word = place(job, a, hit, run, text, true)
   if not hit then
-    write(job)
+    write(job, 'm', m)
   end
   wake(job.id, 'state')
   return word == 'queued' and word or 'placed'
@@ -466,7 +479,10 @@ transition('asked', { 'no-writes' }, function()
   end
   local run = job.run and read(job.run)
   local id = job.run or job.id
-  local request = (run or not job.run) and (call('HGET', P .. id, 'request') or call('GET', P .. id .. ':asked'))
+  local request = (run or not job.run) and call('HGET', P .. id, 'request')
+  if (run or not job.run) and (request or '') == '' then
+    request = call('GET', P .. id .. ':asked')
+  end
   local status = job.status or run and run.ended and run.state
   return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
 end)
@@ -488,8 +504,7 @@ end
 -- what is known of the lane and how many are ahead, state of the run that it would join or ''}.
 transition('predict', { 'no-writes' }, function()
   local lane = Lanes.of(a.lane)
-  local hit = not lane.removed and a.key and not a.pending and cached(a)
-  local run = not lane.removed and not hit and a.key and not a.pending and joinable(a)
+  local hit, run = find(a)
   local word = lane.removed and 'removed' or hit and 'hit' or refusal(a, run)
   if word then
     return { word, Lanes.view(lane), '' }

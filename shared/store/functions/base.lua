@@ -40,8 +40,8 @@ end
 -- Adds a field that has a value to a flat list of names and values.
 local function add(fields, name, value)
   if value then
-    table.insert(fields, name)
-    table.insert(fields, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
   end
 end
 
@@ -150,8 +150,9 @@ local function read(id, ...)
   return visible(stored(id, ...))
 end
 
--- Fields of a record by their names as JSON writes them ("name":), without decoding it: within a value quotes are escaped, so
--- that only a name stands between two quotes and a colon. The text with a field, and where its value begins; else nil.
+-- Fields of a record by their names as JSON writes them (name":), without decoding it: within a value quotes are escaped, so
+-- that only a name stands before a quote and a colon. Each quote of a text would be looked at for a name that began with one.
+-- The text with a field, and where its value begins; else nil.
 local function value_at(json, name)
   for part = 2, 1, -1 do
     local _, colon = string.find(json[part], name, 1, true)
@@ -171,7 +172,7 @@ end
 local function read_raw(id, ...)
   local found = memo.json[id] and not ... and {} or fetch(id, ...)
   local json = memo.records[id] ~= false and memo.json[id]
-  local till = json and field_of(json, '"till":')
+  local till = json and field_of(json, 'till":')
   if json and not (till and now >= tonumber(till)) then
     return json, found[4], found[5]
   end
@@ -219,6 +220,20 @@ local function encode_created(record)
   return json
 end
 
+-- A run's progress once it has text: what each piece changes comes first.
+local PROGRESS = '{"seq":%d,"chars":%d,"wrote":%d'
+
+local function encode_progress(t)
+  local seq, chars, wrote = t.seq, t.chars, t.wrote
+  if not (seq and chars and wrote) then
+    return cjson.encode(t)
+  end
+  t.seq, t.chars, t.wrote = nil, nil, nil
+  local rest = cjson.encode(t)
+  t.seq, t.chars, t.wrote = seq, chars, wrote
+  return string.format(PROGRESS, seq, chars, wrote) .. (rest == '{}' and '' or ',') .. string.sub(rest, 2)
+end
+
 -- Writes a record, with texts as names and values in turn.
 local function write(record, ...)
   local id, t, created = record.id, record.t, created_of(record)
@@ -232,7 +247,7 @@ local function write(record, ...)
     add(fields, 's', json[2])
   end
   if next(t) or json[3] ~= '' then
-    json[3] = next(t) and cjson.encode(t) or '{}'
+    json[3] = encode_progress(t)
     add(fields, 't', json[3])
   end
   call('HSET', P .. id, unpack(fields))
@@ -242,18 +257,39 @@ local function is_run(id)
   return string.sub(id, 1, 4) == 'run_'
 end
 
--- A caller's job; nil for anybody else's. The id may be anything a stranger typed: it must not reach our other keys.
+-- An id may be anything a stranger typed: it must not reach our other keys.
+local function is_job(id)
+  return id and string.find(id, '^job_%x+$')
+end
+
+-- Whether a record, of which the texts are given, is a caller's.
+local function is_callers(json, caller)
+  return caller and string.find(json[1], 'caller":"' .. caller .. '"', 1, true)
+end
+
+-- A caller's job; nil for anybody else's.
 local function owned(id, caller)
-  local job = id and string.find(id, '^job_%x+$') and read(id)
+  local job = is_job(id) and read(id)
   return job and job.caller == caller and job or nil
 end
 
 -- Settings come as one JSON text, the same one in almost every call.
 local settings = { text = '', value = nil }
 
+-- What a call looks up by kind and id; a kind's table is made when it is asked for.
+local KINDS = { records = true, json = true, charges = true, bytes = true, lanes = true }
+local looked_up = {}
+
+function looked_up.__index(tables, kind)
+  if KINDS[kind] then
+    tables[kind] = {}
+    return tables[kind]
+  end
+end
+
 local function set_up(flags, constants)
   call, writable = redis.call, flags[1] ~= 'no-writes'
-  memo = { records = {}, json = {}, charges = {}, bytes = {}, lanes = {} }
+  memo = setmetatable({}, looked_up)
   if constants ~= '' and constants ~= settings.text then
     settings.text, settings.value = constants, cjson.decode(constants)
   end
@@ -263,8 +299,10 @@ end
 -- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
 -- before its error stays written.
 local function finished(ok, reply)
-  if writable then
+  if rawget(memo, 'lanes') then
     Lanes.save()
+  end
+  if rawget(memo, 'bytes') then
     Memory.save()
   end
   if not ok then
@@ -281,23 +319,29 @@ end
 -- where '' is absent and a name with # a number. Flags: `no-writes` also runs where the server takes no writes; `allow-oom` also
 -- where its memory is full, because it ends what was accepted, or frees memory.
 local function hot(name, names, flags, body)
-  local words, numeric
+  local words, numeric, placed, others
   register(name, flags, function(_, argv)
     set_up(flags, argv[1])
     if not words then
-      words, numeric = {}, {}
+      words, numeric, others = {}, {}, {}
+      -- Each call sets all of these: a table made anew would grow with every one.
+      placed = setmetatable({}, others)
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
-        table.insert(words, word)
-        numeric[word] = number == '#'
+        words[#words + 1], numeric[#words + 1] = word, number == '#'
       end
     end
-    local others = argv[#argv - 1]
-    a, text = others == '' and {} or cjson.decode(others), argv[#argv]
-    for place = 1, #words do
-      local word, value = words[place], argv[place + 1]
-      if value ~= '' then
-        a[word] = numeric[word] and tonumber(value) or value
+    local count = #words
+    local json = argv[count + 2]
+    others.__index = json ~= '' and cjson.decode(json) or nil
+    a, text = count > 0 and placed or others.__index or {}, argv[count + 3]
+    for place = 1, count do
+      local value = argv[place + 1]
+      if value == '' then
+        value = nil
+      elseif numeric[place] then
+        value = tonumber(value)
       end
+      placed[words[place]] = value
     end
     S, now = S or a, a.now or clock()
     return finished(pcall(body))

@@ -1,6 +1,7 @@
 -- When work begins, as shared/estimate.py tells it: the wait is reckoned from what was measured, and two factors of it
 -- are promised, p50 and p90, learnt apart for when a row is free and when all are busy. FIRST is assumed before.
-local FIRST = { p50 = 1, p90 = 3, service_ms = 1000 }
+local FIRST_SERVICE_MS = 1000
+local FIRST = '1000000 3000000 1000000 3000000 0 0 0'
 local SHARE = { p50 = 0.5, p90 = 0.9 }
 
 -- How far a score moves a factor; the first ones move it further. In a burst many promises rest on the same factors and
@@ -36,11 +37,16 @@ local function reckon(lane, first, ready, places)
   over = first + (over > 0 and over * running / taken or over)
   -- What is being computed counts as half done.
   local turns = (over + (running > 0 and 0.5 or 1)) / (ready * (Lanes.fact(lane, 'rows') or 1))
-  return turns * (Lanes.fact(lane, 'service_ms') or FIRST.service_ms), 'busy'
+  return turns * (Lanes.fact(lane, 'service_ms') or FIRST_SERVICE_MS), 'busy'
 end
 
-local function factor(lane, kind, name)
-  return Lanes.fact(lane, kind .. '_' .. name) or FIRST[name]
+-- What a lane has learnt, by name: the factors of each kind, how many promises were scored, and how many kept. The lane has it as
+-- millionths in one text `learnt`, in the order below.
+local function learnt(lane)
+  local f50, f90, b50, b90, scored, w50, w90 = string.match(lane.learnt or FIRST,
+    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+  return { free_p50 = f50 / 1e6, free_p90 = f90 / 1e6, busy_p50 = b50 / 1e6, busy_p90 = b90 / 1e6, scored = scored / 1e6,
+    within_p50 = w50 / 1e6, within_p90 = w90 / 1e6 }
 end
 
 -- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, and the lane's epoch.
@@ -51,7 +57,8 @@ function Estimates.promise(lane, run, first)
     return
   end
   local ms, kind = reckon(lane, first, ready, 'slots')
-  local p50, p90 = ms * factor(lane, kind, 'p50'), ms * factor(lane, kind, 'p90')
+  local factors = learnt(lane)
+  local p50, p90 = ms * factors[kind .. '_p50'], ms * factors[kind .. '_p90']
   run.promise = string.format('%s %d %d %d %d', kind, ms, p50, math.max(p50, p90), lane.epoch)
 end
 
@@ -67,18 +74,20 @@ function Estimates.score(lane, run)
   if tonumber(epoch) ~= lane.epoch then
     return
   end
-  local promised, scored, learnt = { p50 = tonumber(p50), p90 = tonumber(p90) }, Lanes.fact(lane, 'scored') or 0, {}
+  local promised, values = { p50 = tonumber(p50), p90 = tonumber(p90) }, learnt(lane)
+  local scored = values.scored
   local took, step = now - run.queued_at, math.max(STEP, 10 / (scored + 10))
   for name, share in pairs(SHARE) do
-    local kept, own = Lanes.fact(lane, 'within_' .. name) or 0, factor(lane, kind, name)
+    local kept, own = values['within_' .. name], values[kind .. '_' .. name]
     local aim = share + AMENDS * (share * scored - kept) / math.max(scored, 100)
     aim = math.min(math.max(aim, 0.02), 0.98)
     local below = took <= ms * own and 1 or 0
-    add(learnt, kind .. '_' .. name, math.min(math.max(own * math.exp(step * (aim - below)), 0.01), 1000))
-    add(learnt, 'within_' .. name, MEMORY * kept + (took <= promised[name] and 1 or 0))
+    values[kind .. '_' .. name] = math.min(math.max(own * math.exp(step * (aim - below)), 0.01), 1000)
+    values['within_' .. name] = MEMORY * kept + (took <= promised[name] and 1 or 0)
   end
-  add(learnt, 'scored', MEMORY * scored + 1)
-  lane.facts.learnt, lane.changed = learnt, true
+  values.scored = MEMORY * scored + 1
+  lane.learnt, lane.changed = string.format('%d %d %d %d %d %d %d', values.free_p50 * 1e6, values.free_p90 * 1e6,
+    values.busy_p50 * 1e6, values.busy_p90 * 1e6, values.scored * 1e6, values.within_p50 * 1e6, values.within_p90 * 1e6), true
 end
 
 -- Learns how long a run of a lane takes.

@@ -27,7 +27,7 @@ end
 -- are begun before the job's. The job was read in this call.
 function Jobs.view(id, bare, lanes)
   local json, run_json, result, origin, lane = memo.json[id], nil, nil, nil, ''
-  local run = field_of(json, '"run":')
+  local run = field_of(json, 'run":')
   if run and bare then
     run_json, result = read_raw(run, call('HSTRLEN', P .. run, 'bare') > 0 and 'bare' or 'result')
     result = result and beginning_of(result)
@@ -36,9 +36,10 @@ function Jobs.view(id, bare, lanes)
   elseif run then
     run_json = read_raw(run)
   end
-  if not value_at(json, '"status":') and not (run_json and value_at(run_json, '"end_id":')) then
-    local own = Lanes.of(field_of(json, '"model_lane":'))
-    local ahead = Jobs.ahead_of(own, run_json and field_of(run_json, '"state":') == 'queued' and read(run))
+  if not value_at(json, 'status":') and not (run_json and value_at(run_json, 'end_id":')) then
+    local own = Lanes.of(field_of(json, 'model_lane":'))
+    local ahead = Jobs.ahead_of(own, run_json and { id = run, state = field_of(run_json, 'state":'),
+      priority = field_of(run_json, 'priority":'), caller = field_of(run_json, 'caller":') })
     lane = lanes and ahead or Lanes.view(own, ahead)
     if lanes and not lanes[own.name] then
       lanes[own.name] = true
@@ -47,7 +48,7 @@ function Jobs.view(id, bare, lanes)
   end
   run_json = run_json or { '', '', '' }
   local view = { id, json[1], json[2], run_json[1], run_json[2], run_json[3], result or '', origin or '', lane }
-  local hook = string.find(json[1], '"hook":', 1, true) and call('HMGET', P .. id .. ':hook', 'url', 'events', 'delivered')
+  local hook = string.find(json[1], 'hook":', 1, true) and call('HMGET', P .. id .. ':hook', 'url', 'events', 'delivered')
   if hook and hook[1] then
     view[10], view[11] = hook, call('LRANGE', P .. id .. ':deliveries', 0, -1)
   end
@@ -74,24 +75,24 @@ end
 
 -- Reads one job; nil where the caller has no such job.
 hot('view', 'job caller', { 'no-writes' }, function()
-  local job = owned(a.job, a.caller)
-  return job and Jobs.view(job.id)
+  local json = is_job(a.job) and read_raw(a.job)
+  return json and is_callers(json, a.caller) and Jobs.view(a.job) or nil
 end)
 
 -- Whether a record that is not decoded looks like a job.
 local function is_readable(json)
-  return string.find(json[1], '"model_lane":', 1, true)
+  return string.find(json[1], 'model_lane":', 1, true)
 end
 
 -- A job's status, which is its run's where the job's own end is not written yet.
 local function status_of(json)
-  local status = field_of(json, '"status":')
-  local id = not status and field_of(json, '"run":')
+  local status = field_of(json, 'status":')
+  local id = not status and field_of(json, 'run":')
   local run = id and read_raw(id)
-  if run and value_at(run, '"end_id":') then
-    return field_of(run, '"state":')
+  if run and value_at(run, 'end_id":') then
+    return field_of(run, 'state":')
   end
-  return status or run and value_at(run, '"started":') and 'running' or 'queued'
+  return status or run and value_at(run, 'started":') and 'running' or 'queued'
 end
 
 -- More than the longest question takes, escaped.
@@ -99,8 +100,8 @@ local LONGEST_QUESTION = 800
 
 -- A job's question as it is searched: in lower case, with a space for what JSON escapes.
 local function question_of(json)
-  local run = field_of(json, '"run":')
-  local text, from = value_at(run and read_raw(run) or json, '"question":')
+  local run = field_of(json, 'run":')
+  local text, from = value_at(run and read_raw(run) or json, 'question":')
   local plain = text and string.gsub(string.sub(text, from + 1, from + LONGEST_QUESTION), '\\.', ' ')
   return plain and string.lower(string.gsub(string.match(plain, '^[^"]*'), ' +', ' ')) or ''
 end
@@ -120,12 +121,12 @@ end
 -- Whether a job is wanted by the page's filter. Many may be looked at for a page, so none is decoded.
 local function wanted(id, json)
   for digest in string.gmatch(a.pairs or '', '%S+') do
-    if not string.find(json[1], '"pairs":"[%x ]*' .. digest) then
+    if not string.find(field_of(json, 'pairs":') or '', digest, 1, true) then
       return false
     end
   end
-  return (not a.model or string.find(json[1], '"model":' .. cjson.encode(a.model), 1, true))
-    and (not a.priority or a.priority == field_of(json, '"priority":')) and (not a.search or matches(id, json))
+  return (not a.model or string.find(json[1], 'model":' .. cjson.encode(a.model), 1, true))
+    and (not a.priority or a.priority == field_of(json, 'priority":')) and (not a.search or matches(id, json))
     and (not a.status or string.find(a.status, status_of(json), 1, true))
 end
 

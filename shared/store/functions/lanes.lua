@@ -1,18 +1,21 @@
 -- A lane is one model's line, or `intake`, the line of jobs whose inputs are to be fetched.
---   lane:<lane>     hash  q: JSON of counts and clocks (queue.lua) and marks of operators (paused, draining, removed);
---                         beside it what estimates.lua has learnt and what workers report (FACTS and more)
+--   lane:<lane>     hash  q: JSON of counts and clocks (queue.lua), what estimates.lua has learnt, and marks of operators
+--                         (paused, draining, removed); beside it what workers report (FACTS, LOAD, KNOWN)
 --   lanes           set   lanes in which anything ever waited
---   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat
+--   ready:<lane>, loading:<lane>, prints:<lane>  zset  workers, and fingerprints of their models, by last beat; parted:<lane>
+--                         the fingerprints while the model is removed
 --   worker:<id>     hash  what a worker reports of itself
 --   lost:<lane>     zset  work of workers that vanished, by when it was taken back; the last quarter of an hour
 --   models          hash  lane → row (JSON) of a model that no models file names; removed, removing: sets of lanes
 
-local FACTS = { 'rows', 'slots', 'service_ms', 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed',
-  'free_p50', 'free_p90', 'busy_p50', 'busy_p90', 'scored', 'within_p50', 'within_p90' }
+local FACTS = { 'rows', 'slots', 'service_ms' }
 local PLACE = {}
 for i = 1, #FACTS do
   PLACE[FACTS[i]] = i + 1
 end
+
+-- What is told where no worker is ready.
+local LOAD = { 'load_started_ms', 'load_ms', 'load_guess_ms', 'load_basis', 'failed' }
 
 -- Another model under a lane's id begins without these, either.
 local KNOWN = { 'samples', 'chat_template', 'tools', 'sampling_rate', 'max_side', 'context_length', 'engine', 'engine_reason',
@@ -63,7 +66,7 @@ local function save(lane)
       end
     end
     lane.facts[1] = next(lane) and cjson.encode(lane) or '{}'
-    call('HSET', P .. 'lane:' .. lane.name, 'q', lane.facts[1], unpack(lane.facts.learnt or {}))
+    call('HSET', P .. 'lane:' .. lane.name, 'q', lane.facts[1])
   end
 end
 
@@ -112,11 +115,16 @@ local function loading(lane)
 end
 
 -- What is known of a lane: workers that are ready and that load (only looked at where none is ready), how much runs, now, how many
--- pieces are begun before the one it is asked for (`ahead`, -1 = none), and its `q` and FACTS in their order.
+-- pieces are begun before the one it is asked for (`ahead`, -1 = none), its `q` and FACTS in their order; and where none is ready
+-- LOAD, a flat list.
 function Lanes.view(lane, ahead)
   save(lane)
   local ready = Lanes.ready(lane)
-  return { ready, ready == 0 and loading(lane) or 0, Lanes.running(lane), now, ahead or -1, lane.facts }
+  local view = { ready, 0, Lanes.running(lane), now, ahead or -1, lane.facts }
+  if ready == 0 then
+    view[2], view[7] = loading(lane), Notices.flat(fields_at(P .. 'lane:' .. lane.name, LOAD))
+  end
+  return view
 end
 
 -- Reads what is known of one model for its page: as above, and all of its record, a flat list.
@@ -245,7 +253,8 @@ end
 -- store lost what was reported of the lane: it is to be reported again).
 transition('beat', { 'allow-oom' }, function()
   Upkeep.watch()
-  local lane, record, prints = Lanes.of(a.lane), P .. 'worker:' .. a.worker, P .. 'prints:' .. a.lane
+  local lane, record = Lanes.of(a.lane), P .. 'worker:' .. a.worker
+  local prints = P .. (lane.removed and 'parted:' or 'prints:') .. a.lane
   if Claims.outdated() then
     present(a.lane, a.worker, 'gone')
     call('DEL', record)
@@ -318,6 +327,13 @@ local function reply(changed, answer)
   return ApiKeys.with_outcome(answer)
 end
 
+-- A model that is removed has no prints, so nobody reads the cache for it; those that it has again where it comes back are parted.
+local function move_prints(from, to)
+  if call('EXISTS', P .. from .. a.lane) == 1 then
+    call('RENAME', P .. from .. a.lane, P .. to .. a.lane)
+  end
+end
+
 -- Serves a model from now on: one that no models file names, with its row (JSON), or one that was removed. Returns added |
 -- unchanged | conflict (it is served with another row).
 transition('model_add', { 'allow-oom' }, function()
@@ -328,17 +344,20 @@ transition('model_add', { 'allow-oom' }, function()
     return reply(false, 'conflict')
   elseif other then
     -- What is known of the former model under this id is not true of this one: its workers and cached answers go.
-    for _, kind in ipairs({ 'ready:', 'loading:', 'prints:' }) do
+    for _, kind in ipairs({ 'ready:', 'loading:', 'parted:' }) do
       call('DEL', P .. kind .. a.lane)
     end
-    call('HDEL', P .. 'lane:' .. a.lane, unpack(KNOWN))
-    call('HDEL', P .. 'lane:' .. a.lane, unpack(FACTS))
+    for _, names in ipairs({ KNOWN, FACTS, LOAD }) do
+      call('HDEL', P .. 'lane:' .. a.lane, unpack(names))
+    end
+    Lanes.of(a.lane).learnt = nil
   end
   if a.row then
     call('HSET', P .. 'models', a.lane, a.row)
   end
   local changed = removed or a.row and not before
   if changed then
+    move_prints('parted:', 'prints:')
     -- A model that could not be loaded may be mended by now; a pause or drain was meant for the former one.
     call('HDEL', P .. 'lane:' .. a.lane, 'failed')
     for _, mark in ipairs({ 'paused', 'draining', 'removed' }) do
@@ -357,6 +376,7 @@ transition('model_remove', { 'allow-oom' }, function()
     local lane = Lanes.of(a.lane)
     lane.generation = lane.generation + 1
     call('SADD', P .. 'removing', a.lane)
+    move_prints('prints:', 'parted:')
     Lanes.mark(a.lane, 'paused', false)
     Lanes.mark(a.lane, 'draining', false)
     Lanes.mark(a.lane, 'removed', true)

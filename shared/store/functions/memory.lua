@@ -1,5 +1,5 @@
 -- What the records take of the server's memory, and who is charged for it.
---   mem          hash  bytes by caller, what is reserved for them included; '' = what is reserved of all
+--   mem          hash  bytes by caller, what is reserved for them included; '' = what is reserved of all, while anything is open
 --   keep:<hour>  hash  what of them is taken off (`fold`) with that hour, whatever became of the records by then
 -- A record's field `m` says what is charged for it: reserve, bytes, hour of its keep, caller.
 
@@ -12,23 +12,24 @@ local function hour_of(seconds)
   return math.floor((now + seconds * 1000) / HOUR_MS) + 1
 end
 
--- Adds to what a call changes in mem or in keep:<hour>.
-local function add_bytes(key, caller, bytes)
-  memo.bytes[key] = memo.bytes[key] or {}
-  memo.bytes[key][caller] = (memo.bytes[key][caller] or 0) + bytes
+-- Adds to what a call changes in keep:<hour>, or in mem, which is hour 0.
+local function add_bytes(hour, caller, bytes)
+  memo.bytes[hour] = memo.bytes[hour] or {}
+  memo.bytes[hour][caller] = (memo.bytes[hour][caller] or 0) + bytes
 end
 
 -- Adds to what a caller is charged until an hour is over. What was charged until one that is over, `fold` takes off, or did.
 local function add_charge(room, bytes, hour, caller)
-  for _, key in ipairs(hour > now / HOUR_MS and { 'mem', 'keep:' .. hour } or {}) do
-    add_bytes(P .. key, caller, room + bytes)
-    add_bytes(P .. key, '', room)
+  add_bytes(0, '', room)
+  for _, key in ipairs(hour > now / HOUR_MS and { 0, hour } or {}) do
+    add_bytes(key, caller, room + bytes)
   end
 end
 
 -- Writes what a call has charged.
 function Memory.save()
-  for key, callers in pairs(memo.bytes) do
+  for hour, callers in pairs(memo.bytes) do
+    local key = hour == 0 and P .. 'mem' or string.format('%skeep:%d', P, hour)
     for caller, bytes in pairs(callers) do
       if bytes ~= 0 and call('HINCRBY', key, caller, bytes) == 0 then
         call('HDEL', key, caller)
@@ -109,10 +110,14 @@ transition('fold', { 'allow-oom' }, function()
     found = call('HRANDFIELD', key, CALLERS, 'WITHVALUES') or {}
   end
   for i = 1, #found, 2 do
-    add_bytes(P .. 'mem', found[i], -found[i + 1])
+    add_bytes(0, found[i], -found[i + 1])
     call('HDEL', key, found[i])
   end
   call('HSET', P .. 'upkeep', 'folded', #found == 0 and hour or hour - 1)
+  if call('EXISTS', P .. 'deadlines') == 0 then
+    -- Nothing is open, so nothing is reserved, whatever became of some records.
+    call('HDEL', P .. 'mem', '')
+  end
   return (#found > 0 or last < passed) and 1 or 0
 end)
 

@@ -75,12 +75,12 @@ local function write_log(notice, caller)
   local log = P .. 'notices:' .. caller
   local newest = tonumber(call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2] or 0)
   local place = math.max(now, newest + 1)
-  call('ZADD', log, 'NX', string.format('%.0f', place), notice)
+  call('ZADD', log, 'NX', place, notice)
   if math.floor(newest / 1000) < math.floor(place / 1000) then
-    call('ZREMRANGEBYSCORE', log, '-inf', string.format('%.0f', now - S.event_s * 1000))
+    call('ZREMRANGEBYSCORE', log, '-inf', now - S.event_s * 1000)
     call('ZREMRANGEBYRANK', log, 0, -S.max_events - 1)
     -- Long enough for the last notice that may come before this is done again.
-    call('PEXPIRE', log, string.format('%.0f', place + 1000 - now + S.event_s * 1000))
+    call('PEXPIRE', log, place + 1000 - now + S.event_s * 1000)
   end
 end
 

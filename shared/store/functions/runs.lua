@@ -217,17 +217,18 @@ function Runs.announce_beginning(run)
 end
 
 -- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that. Where the
--- log of ends reads its answer for longer, what was asked goes before. Returns for how long the record is stored.
-local function expire_run(run)
+-- log of ends reads its answer for longer, what was asked goes before, and from its record now: one of `texts`, which are then
+-- written. Returns for how long the record is stored.
+local function expire_run(run, texts)
   local own, whole = lives(run, S.result_s, run.log_s)
   call('EXPIRE', P .. run.id, whole)
   if whole > own then
     run.till = now + own * 1000
     local request = memo.request or call('HGET', P .. run.id, 'request')
     call('SET', P .. run.id .. ':asked', request or '', 'EX', own)
-    call('HDEL', P .. run.id, 'request')
+    texts.request = ''
   end
-  if run.t.streamed then
+  if run.t.wrote then
     call('EXPIRE', P .. run.id .. ':events', own)
   end
   if run.held then
@@ -250,21 +251,20 @@ function Runs.end_run(run, status, failure, known, texts)
   else
     call('ZREM', P .. 'later', run.id)
   end
-  local join = run.scope and P .. 'join:' .. key_of(run)
-  if join and call('GET', join) == run.id then
-    call('DEL', join)
+  if run.scope and not run.unjoinable then
+    call('DEL', P .. 'join:' .. key_of(run))
   end
   Queue.close_attempt(run, status)
   run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
   run.end_id = Events.number(run, status)
+  texts = texts or {}
+  local opener, seconds = not run.left and read(run.job), expire_run(run, texts)
   local bytes, flat = Memory.bytes_of(run.id) + (run.t.wrote or 0), {}
-  for name, value in pairs(texts or {}) do
+  for name, value in pairs(texts) do
     add(flat, name, value)
     bytes = bytes + #value
   end
-  memo[run.id] = { texts and texts.result or false, texts and texts.bare or false }
-  local opener = not run.left and read(run.job)
-  local seconds = expire_run(run)
+  memo[run.id] = { texts.result or false, texts.bare or false }
   run.left = 1
   write(run, 'm', Memory.settle(run.id, bytes, seconds), unpack(flat))
   if opener then

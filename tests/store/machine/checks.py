@@ -91,7 +91,7 @@ def _runs(dump: dict[str, Any], model: Model) -> Iterator[str]:
     for run in model.runs.values():
         record = dump.get(f"sl4:{run.id}", {})
         yield from _unlike(run.id, _of_run(record), _expected_of(run))
-        told = [fields["type"] for _, fields in dump.get(f"sl4:{run.id}:events", [])]
+        told = [kind for _, fields in dump.get(f"sl4:{run.id}:events", []) for kind in fields]
         told += ["text" for _ in json.loads(record.get("rest", "[]"))]
         if told != _streamed(run):
             yield f"{run.id} told {told}, not {run.events}"
