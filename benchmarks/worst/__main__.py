@@ -133,7 +133,7 @@ def rescue(day: Day) -> None:
     clock = [at_time(call, at) for at in range(first, last + 6000, 1000)]
     # A beat long ago looks like an outage, too.
     day.probe.store.run(clock[0])
-    day.client.hdel("sl4:upkeep", "grace_till")
+    day.client.hdel("sl5:upkeep", "grace_till")
     day.timed("rescue of shared runs", iter(clock))
 
 
@@ -158,7 +158,7 @@ def cached_answers(day: Day) -> None:
     for _ in range(RUNS):
         run = f"run_{secrets.token_hex(16)}"
         day.submit_shared(type(first)(**{**vars(first), "run": run}))
-        day.client.delete(f"sl4:join:{first.key}")
+        day.client.delete(f"sl5:join:{first.key}")
     (taken,) = claims_of(day, 1)
     day.probe.store.run(claims.settle(SETTINGS, taken, ANSWER, fingerprint=PRINT))
     day.timed("claim that copies an answer", iter(claims.within(8, call) for call in day.probe.claims(RUNS)))
@@ -190,7 +190,7 @@ def picture_holders(day: Day) -> None:
                 for placing in placings
             ]
         )
-    names = [key.removeprefix("sl4:") for key in day.client.keys("sl4:*")]
+    names = [key.removeprefix("sl5:") for key in day.client.keys("sl5:*")]
     steps = (names[at : at + 50] for at in range(0, len(names), 50))
     day.timed("audit of fifty keys", (audit.audit(SETTINGS, step) for step in steps))
 
@@ -199,7 +199,7 @@ def broken_records(day: Day) -> None:
     placings = day.probe.placings(1000)
     day.probe.store.run_all(day.probe.submits(placings))
     for placing in placings:
-        day.client.hset(f"sl4:{placing.run}", "r", "{")
+        day.client.hset(f"sl5:{placing.run}", "r", "{")
     day.timed("claim over a thousand broken records", iter(claims.within(8, c) for c in day.probe.claims(60)))
 
 

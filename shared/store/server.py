@@ -20,7 +20,7 @@ TIMEOUT_S = 2.0
 PINGS = 9
 UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
-FORMER = ("sl2:", "sl3:")
+FORMER = ("sl2:", "sl3:", "sl4:")
 """Prefixes of earlier layouts, which nobody reads any more."""
 
 

@@ -81,7 +81,7 @@ def test_a_repeat_has_the_same_id_and_the_same_bytes(office: Office) -> None:
         job = office.answered(Webhook(there.url))
         with office.open():
             until(lambda: len(office.tries(job)) == 3)
-        office.desk.store.client.delete(*office.desk.store.client.keys("sl4:run_*"))
+        office.desk.store.client.delete(*office.desk.store.client.keys("sl5:run_*"))
         assert len({(t.headers["webhook-id"], t.body) for t in there.told}) == 1
     assert [(d.status, d.taken) for d in office.tries(job)] == [(500, False), (302, False), (204, True)]
     hook = office.desk.job(job).hook
@@ -102,7 +102,7 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
     assert "4 calls" in record.getMessage()
     assert "by=us" not in caplog.text
     assert SECRET not in caplog.text
-    assert office.desk.store.client.ttl(f"sl4:{job}") > 0
+    assert office.desk.store.client.ttl(f"sl5:{job}") > 0
 
 
 def test_a_receiver_that_is_gone_is_called_once(office: Office) -> None:
@@ -130,7 +130,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: s
         )
         is None
     )
-    ((_, due),) = office.desk.store.client.zrange("sl4:deliveries_later", 0, -1, withscores=True)
+    ((_, due),) = office.desk.store.client.zrange("sl5:deliveries_later", 0, -1, withscores=True)
     assert due / 1000 >= before + least_s - 1
 
 
@@ -143,7 +143,7 @@ def test_calls_that_failed_together_do_not_come_back_together(desk: Workbench, r
             office.answered(Webhook(there.url))
             office.deliverer.deliver(office.next_delivery())
         after = time.time()
-    line = office.desk.store.client.zrange("sl4:deliveries_later", 0, -1, withscores=True)
+    line = office.desk.store.client.zrange("sl5:deliveries_later", 0, -1, withscores=True)
     due = [score / 1000 for _, score in line]
     assert len(due) == calls
     assert before + pause_s - 1 <= min(due) <= max(due) <= after + pause_s * 1.1 + 1

@@ -19,8 +19,8 @@ CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tel
 @pytest.mark.parametrize("stage", [KEYED], indirect=True)
 async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(stage: Stage) -> None:
     server = stage.hand.store.client
-    server.hset("sl4:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
-    server.set("sl4:aside:run_0b", "x")
+    server.hset("sl5:bad", mapping={"run_0b": "it lacks lane", "calls:one": "WRONGTYPE"})
+    server.set("sl5:aside:run_0b", "x")
     async with await customer(stage.app, "one") as one:
         assert (await one.get(RECORDS)).status_code == 403
         assert (await one.delete(f"{RECORDS}/run_0b")).status_code == 403
@@ -36,7 +36,7 @@ async def test_a_bad_record_is_listed_with_its_reason_and_forgotten(stage: Stage
     ]
     assert [reply.status_code for reply in replies] == [204] * 3
     assert left == []
-    assert not server.exists("sl4:aside:run_0b")
+    assert not server.exists("sl5:aside:run_0b")
     assert [(act["action"], act["subject"], act["outcome"]) for act in reversed(acts)] == [
         ("record.forget", "run_0b", "done"),
         ("record.forget", "calls:one", "done"),
@@ -57,7 +57,7 @@ async def test_bad_records_are_counted_for_prometheus(stage: Stage, monkeypatch:
         counts = []
         for id in ("run_0a", "run_0b"):
             counts.append(total((await client.get("/metrics")).text, "sightline_store_records_set_aside"))
-            stage.hand.store.client.hset("sl4:bad", id, "why")
+            stage.hand.store.client.hset("sl5:bad", id, "why")
     assert counts == [0, 1]
 
 
@@ -108,7 +108,7 @@ async def test_a_connected_reader_of_a_run_that_cannot_be_read_is_told_how_its_j
     claim = hand.take()
     hand.say(claim, "The cat ")
     await reader.until(lambda e: b"The cat" in e.body)
-    hand.store.client.hset(f"sl4:{claim.id}", "t", "{")
+    hand.store.client.hset(f"sl5:{claim.id}", "t", "{")
     names = audit.scan(hand.store, 0, 1000)[1]
     hand.store.run(audit.audit(hand.settings, names))
     await reader.finish()

@@ -97,9 +97,9 @@ async def test_a_file_with_too_many_lines_fails_its_batch(client: openai.AsyncOp
 async def test_a_batch_whose_bytes_are_lost_fails_and_says_so(
     stage: Stage, client: openai.AsyncOpenAI
 ) -> None:
-    stage.hand.store.client.hset("sl4:batch_00", mapping={"caller": "nobody"})
+    stage.hand.store.client.hset("sl5:batch_00", mapping={"caller": "nobody"})
     made = await begun(client, [line("1")])
-    stage.hand.store.client.hset(f"sl4:{made.id}", "digest", "0" * 64)
+    stage.hand.store.client.hset(f"sl5:{made.id}", "digest", "0" * 64)
     batch = await ended(client, made)
     assert batch.errors is not None
     assert (batch.status, (batch.errors.data or [])[0].code) == ("failed", "file_not_found")

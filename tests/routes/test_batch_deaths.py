@@ -61,7 +61,7 @@ async def check(shop: Shop) -> None:
     assert {row["response"]["body"]["error"]["code"] for row in refused} == BAD
     assert len(refused) == len(BAD)
     assert shop.jobs() == len(GOOD), "a line was computed twice"
-    assert shop.hand.store.client.keys("sl4:taken*") == []
+    assert shop.hand.store.client.keys("sl5:taken*") == []
 
 
 async def dies(shop: Shop, dies_at: int, *, heard: bool) -> bool:
@@ -137,13 +137,13 @@ async def test_what_a_death_leaves_is_nobodys_and_can_be_collected(shop: Shop) -
         await shop.store.run(files.file("local", id)) for id in (batch.output, batch.error, batch.file) if id
     ]
     held = {
-        key.removeprefix("sl4:blob:")
-        for key in client.keys("sl4:blob:*")
+        key.removeprefix("sl5:blob:")
+        for key in client.keys("sl5:blob:*")
         if client.zcount(key, "+inf", "+inf")
     }
     assert held == set(), "a hold that nobody ends"
     assert {file.digest for file in outputs if file} <= {
-        key.rpartition(":")[2] for key in client.keys("sl4:blob:*")
+        key.rpartition(":")[2] for key in client.keys("sl5:blob:*")
     }
 
 

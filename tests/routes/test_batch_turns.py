@@ -87,7 +87,7 @@ async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_
     await shop.begin(LINES[:4])
     await turn(shop)
     if gone:
-        shop.hand.store.client.hset(f"sl4:{shop.batch}", "gone", 1)
+        shop.hand.store.client.hset(f"sl5:{shop.batch}", "gone", 1)
     else:
         await shop.store.run(batches.cancel("local", shop.batch))
     for done in range(1, 5):

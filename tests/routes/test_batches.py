@@ -39,7 +39,7 @@ async def test_every_line_of_a_batch_is_answered_once(stage: Stage, client: open
     output = await client.files.retrieve(batch.output_file_id or "")
     assert (output.purpose, output.filename) == ("batch_output", f"{batch.id}_output.jsonl")
     client_of_store = stage.hand.store.client
-    assert client_of_store.keys("sl4:taken*") + client_of_store.keys("sl4:batching") == []
+    assert client_of_store.keys("sl5:taken*") + client_of_store.keys("sl5:batching") == []
 
 
 @room

@@ -38,7 +38,7 @@ ROUTES = {
 }
 routes = pytest.mark.parametrize(("path", "body"), ROUTES.values(), ids=ROUTES)
 streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-NOT_OF_JOBS = ("sl4:upkeep", "sl4:count", "sl4:worker", "sl4:ready", "sl4:key")
+NOT_OF_JOBS = ("sl5:upkeep", "sl5:count", "sl5:worker", "sl5:ready", "sl5:key")
 
 
 async def computed(stage: Stage, body: dict[str, Any], path: str = CHATS, **headers: str) -> str:
@@ -63,7 +63,7 @@ def stored(stage: Stage) -> dict[str, Any]:
     """Every key of the store and what it holds, but what processes say of themselves."""
     client = stage.hand.store.client
     found = {}
-    for key in sorted(client.scan_iter("sl4:*")):
+    for key in sorted(client.scan_iter("sl5:*")):
         if not key.startswith(NOT_OF_JOBS):
             pipe = client.pipeline(transaction=False)
             READS[client.type(key)](pipe, key)
@@ -199,7 +199,7 @@ async def test_a_cached_answer_is_counted_and_logged(stage: Stage, caplog: pytes
 async def test_an_answer_that_is_asked_for_lives_on(stage: Stage) -> None:
     await computed(stage, CHAT)
     client, life_s = stage.hand.store.client, stage.hand.settings.retention.result_s
-    (run,) = [key for key in client.scan_iter("sl4:run_*") if key.count(":") == 1]
+    (run,) = [key for key in client.scan_iter("sl5:run_*") if key.count(":") == 1]
     client.expire(run, life_s // 2)
     async with client_of(stage.app) as http:
         await http.post(CHATS, json=CHAT)

@@ -121,7 +121,7 @@ async def test_a_scheduled_job_outlives_the_way_back_to_a_version_that_counts_no
         one = JOB | {"schedule_at": _now(stage) + 3600}
         several = one | {"parameters": {"n": 2, "temperature": 1.0}}
         made = [(await client.post("/v1/jobs", json=asked)).json()["id"] for asked in (one, several)]
-    held = [json.loads(stage.hand.store.client.hget(f"sl4:{job}", "terms")) for job in made]
+    held = [json.loads(stage.hand.store.client.hget(f"sl5:{job}", "terms")) for job in made]
     assert held[0].keys() == {"lane", "revision", "priority", "cost", "room", "reuse"}
     assert held[1]["rows"] == 2
 

@@ -35,7 +35,7 @@ async def told(client: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
 def kept(stage: Stage) -> set[str]:
     """All keys but those that say how models and workers are."""
     names = stage.hand.store.client.keys("*")
-    return {name for name in names if not name.startswith(("sl4:lane:", "sl4:ready:", "sl4:prints:"))}
+    return {name for name in names if not name.startswith(("sl5:lane:", "sl5:ready:", "sl5:prints:"))}
 
 
 async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(stage: Stage) -> None:

@@ -60,7 +60,7 @@ async def test_a_file_lives_as_long_as_was_said(stage: Stage, client: openai.Asy
         file=b"x", purpose="user_data", expires_after={"anchor": "created_at", "seconds": HOUR}
     )
     assert made.expires_at == made.created_at + HOUR
-    assert 0 < stage.hand.store.client.ttl(f"sl4:{made.id}") <= HOUR
+    assert 0 < stage.hand.store.client.ttl(f"sl5:{made.id}") <= HOUR
 
 
 async def test_the_javascript_clients_order_of_parts_is_understood(stage: Stage) -> None:

@@ -42,7 +42,7 @@ async def test_a_repeat_whose_answer_is_no_longer_kept_says_so_at_every_door(sta
         stage.hand.succeed(stage.hand.take(), "A cat.")
         first = await asking
         # As at the end of `retention.result_s`.
-        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl4:run_*"))
+        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl5:run_*"))
         again = await client.post(path, **call)
 
     assert first.status_code in (200, 202), first.text

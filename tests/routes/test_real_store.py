@@ -202,7 +202,7 @@ async def test_a_result_that_is_no_longer_kept_is_410_not_an_empty_answer(stage:
         job = (await client.post("/v1/jobs", json=JOB)).json()
         stage.hand.succeed(stage.hand.take(), "A cat.")
         # As at the end of `retention.result_s`.
-        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl4:run_*"))
+        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl5:run_*"))
         late = await client.get(job["urls"]["self"])
         again = await client.post("/v1/jobs", json=JOB)
 

@@ -59,7 +59,7 @@ async def test_a_response_whose_answer_is_no_longer_kept_can_be_deleted_and_not_
     async with client_of(stage.app) as client:
         response = await answered(stage.hand, client)
         # As at the end of `retention.result_s`.
-        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl4:run_*"))
+        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl5:run_*"))
         read = await client.get(f"{PATH}/{response}")
         on = await client.post(PATH, json=LATER | {"previous_response_id": response})
         gone = await client.delete(f"{PATH}/{response}")
@@ -92,7 +92,7 @@ async def test_a_stream_that_is_not_to_be_stored_leaves_nothing(stage: Stage) ->
     await call.finish()
 
     assert kinds(data(call.body))[-1] == "completed"
-    assert stage.hand.store.client.keys("sl4:job_*") == []
+    assert stage.hand.store.client.keys("sl5:job_*") == []
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ async def test_a_retry_whose_question_is_no_longer_kept_is_410(stage: Stage, gon
         first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
         stage.hand.fail(stage.hand.take(), "invalid_image", "It is broken.")
         # As at the end of `retention.result_s`.
-        stage.hand.store.client.delete(*stage.hand.store.client.keys(f"sl4:{gone}*"))
+        stage.hand.store.client.delete(*stage.hand.store.client.keys(f"sl5:{gone}*"))
         again = await client.post(first["urls"]["retry"])
 
     assert (again.status_code, again.json()["code"]) == (410, "result_expired")

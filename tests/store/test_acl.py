@@ -84,7 +84,7 @@ def work(records: Records, admin: Any) -> None:
     records.run(memory())
     for maintenance in (records.due, records.expire, records.rescue):
         maintenance()
-    names = [key.removeprefix("sl4:") for key in admin.keys("sl4:*")]
+    names = [key.removeprefix("sl5:") for key in admin.keys("sl5:*")]
     assert records.run(audit.audit(records.settings, names)) == {}
 
 

@@ -160,9 +160,9 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     output = records.run(files.file("anyone", batch.output))
     assert output is not None
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
-    assert set(records.client.keys(f"sl4:{BATCH}*")) - {f"sl4:{BATCH}:ended"} == {f"sl4:{BATCH}"}
-    assert records.client.keys("sl4:batching") + records.client.keys("sl4:taken*") == []
-    assert records.client.ttl(f"sl4:{BATCH}") == records.given(3600)
+    assert set(records.client.keys(f"sl5:{BATCH}*")) - {f"sl5:{BATCH}:ended"} == {f"sl5:{BATCH}"}
+    assert records.client.keys("sl5:batching") + records.client.keys("sl5:taken*") == []
+    assert records.client.ttl(f"sl5:{BATCH}") == records.given(3600)
     assert records.run(files.mark_deleted([GOOD, output.digest])) == [GOOD]
     assert records.run(batches.take(records.settings, records.token())) is None
 
@@ -220,7 +220,7 @@ def test_the_audit_finds_nothing_wrong_with_batches(records: Records) -> None:
 
 
 def audited(records: Records) -> dict[str, int]:
-    names = [key.removeprefix("sl4:") for key in records.client.keys("sl4:*")]
+    names = [key.removeprefix("sl5:") for key in records.client.keys("sl5:*")]
     return records.run(audit.audit(records.settings, names))
 
 

@@ -35,7 +35,7 @@ def test_an_answered_question_is_answered_at_once(answered: Records) -> None:
     assert view.result is not None
     assert view.result.text == "A red square."
     assert answered.story(view.id) == ["queued", "running", "text", "succeeded"]
-    assert answered.client.zcard(f"sl4:queue:{LANE}") == 0
+    assert answered.client.zcard(f"sl5:queue:{LANE}") == 0
 
 
 def test_a_repeated_hit_whose_reply_was_lost_changes_nothing(answered: Records) -> None:
@@ -132,7 +132,7 @@ def test_a_new_model_that_starts_afresh_mixes_nothing(records: Records) -> None:
 
 def test_a_hit_keeps_the_answer_for_as_long_as_a_new_one(answered: Records) -> None:
     run = answered.submit("q").run_id
-    kept = [f"sl4:{run}{suffix}" for suffix in ("", ":events", ":holders")]
+    kept = [f"sl5:{run}{suffix}" for suffix in ("", ":events", ":holders")]
     for key in kept:
         answered.client.expire(key, 50)
     answered.submit("q")
@@ -149,7 +149,7 @@ def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
 
 def test_an_answer_no_longer_kept_is_computed_again(answered: Records) -> None:
     run = answered.submit("q").run_id
-    answered.client.delete(f"sl4:{run}")
+    answered.client.delete(f"sl5:{run}")
     assert answered.submit("q").cache == "MISS"
 
 

@@ -80,7 +80,7 @@ def is_answered_after_fetching(records: Records) -> JobView:
 def is_answered_by_claim(records: Records) -> JobView:
     first = records.submit("q")
     claim = records.claim()
-    records.client.delete("sl4:join:anyone:q")
+    records.client.delete("sl5:join:anyone:q")
     view = submit(records, "q")
     records.settle(claim)
     assert records.try_claim() is None
@@ -90,7 +90,7 @@ def is_answered_by_claim(records: Records) -> JobView:
 
 def lost_its_run(records: Records) -> JobView:
     view = submit(records)
-    records.client.delete(f"sl4:{view.run_id}")
+    records.client.delete(f"sl5:{view.run_id}")
     records.audit()
     return view
 

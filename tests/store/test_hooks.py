@@ -102,7 +102,7 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_of_this_job(records: Recor
     records.tell(taken(records), 410, error="gone")
     records.settle(claim)
     assert records.next_delivery() is None
-    assert records.client.ttl(f"sl4:{view.id}") > 0
+    assert records.client.ttl(f"sl5:{view.id}") > 0
 
 
 def test_a_hanging_host_holds_no_more_than_its_share(records: Records) -> None:
@@ -123,12 +123,12 @@ def test_what_a_webhook_is_told_outlives_the_answer_s_record(records: Records) -
     records.client.delete(*[key for key in records.key_names() if "run_" in key or "cache:" in key])
     delivery = taken(records)
     assert job_of(delivery).result == answer()
-    assert records.client.ttl(f"sl4:{view.id}") == -1
+    assert records.client.ttl(f"sl5:{view.id}") == -1
     assert records.audit() == {}
     records.tell(delivery)
     assert 0 < records.life(view.id) <= 1000
-    assert 0 < records.client.ttl(f"sl4:{view.id}:hook") <= 1000
-    assert 0 < records.client.ttl(f"sl4:{view.id}:deliveries") <= 1000
+    assert 0 < records.client.ttl(f"sl5:{view.id}:hook") <= 1000
+    assert 0 < records.client.ttl(f"sl5:{view.id}:deliveries") <= 1000
 
 
 def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
@@ -137,7 +137,7 @@ def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
         records.purge(job.id)
     assert records.next_delivery() is None
     assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
-    assert not [key for key in records.key_names() if key.startswith("sl4:deliveries")]
+    assert not [key for key in records.key_names() if key.startswith("sl5:deliveries")]
 
 
 def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> None:
@@ -158,7 +158,7 @@ def test_a_replay_tells_the_end_again_under_the_same_id(records: Records) -> Non
     reply = records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
     assert reply is not None
     assert reply[0] == "queued"
-    assert records.client.ttl(f"sl4:{view.id}") == -1
+    assert records.client.ttl(f"sl5:{view.id}") == -1
     again = taken(records)
     assert (again.notice.id, again.notice.at_ms, again.tries) == (first.notice.id, first.notice.at_ms, 0)
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_told_again_is_said(records: Records) -> None:
     records.tell(taken(records))
     assert word(unended.id) == "queued"
     records.tell(taken(records))
-    records.client.delete(f"sl4:{unended.run_id}")
+    records.client.delete(f"sl5:{unended.run_id}")
     assert word(unended.id) == "expired"
     assert word(records.submit().id) == "unhooked"
 
@@ -221,7 +221,7 @@ def test_the_log_of_calls_is_bounded(records: Records) -> None:
     view = ended(records)
     for _ in range(60):
         records.tell(taken(records), 500, error="no", delay_s=0)
-    rows = records.client.lrange(f"sl4:{view.id}:deliveries", 0, -1)
+    rows = records.client.lrange(f"sl5:{view.id}:deliveries", 0, -1)
     assert len(rows) == 50
     assert json.loads(rows[0]) == {
         "id": message_id(f"{view.id}:ended"),
@@ -257,9 +257,9 @@ def test_a_job_whose_receiver_is_gone_is_kept_for_no_delivery_that_waits(records
     claim = records.claim()
     records.tell(taken(records), 500, error="no", delay_s=5000)
     records.settle(claim)
-    assert records.client.ttl(f"sl4:{view.id}") == -1
+    assert records.client.ttl(f"sl5:{view.id}") == -1
     records.tell(taken(records), 410, error="gone")
-    assert records.client.ttl(f"sl4:{view.id}") > 0
+    assert records.client.ttl(f"sl5:{view.id}") > 0
 
 
 def test_the_call_of_a_purged_job_counts_until_its_courier_reports(records: Records) -> None:

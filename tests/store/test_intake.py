@@ -148,7 +148,7 @@ def test_an_ended_intake_does_not_keep_the_request_for_days(records: Records) ->
 
 def test_pictures_of_a_job_pass_to_its_run(records: Records) -> None:
     job = records.submit_pending(blobs=(PICTURE,)).id
-    assert records.client.zrange(f"sl4:blob:{PICTURE}", 0, -1) == [job]
+    assert records.client.zrange(f"sl5:blob:{PICTURE}", 0, -1) == [job]
     claim = records.claim_pending()
     records.admit(claim, blobs=(PICTURE,))
-    assert records.client.zrange(f"sl4:blob:{PICTURE}", 0, -1) == [records.view(job).run_id]
+    assert records.client.zrange(f"sl5:blob:{PICTURE}", 0, -1) == [records.view(job).run_id]

@@ -15,7 +15,7 @@ def remains(records: Records) -> set[str]:
     return {
         k
         for k in records.key_names()
-        if not k.startswith("sl4:purged:")
+        if not k.startswith("sl5:purged:")
         and any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:", "pair:"))
     }
 
@@ -138,8 +138,8 @@ def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> N
     records.settle(records.claim())
     for _ in range(30):
         hit = records.submit("q")
-        records.client.delete(f"sl4:{hit.id}")
-    assert records.client.scard(f"sl4:{run}:holders") < 15
+        records.client.delete(f"sl5:{hit.id}")
+    assert records.client.scard(f"sl5:{run}:holders") < 15
 
 
 @pytest.mark.parametrize(("gone", "left"), [(3_000, 0), (30_000, 1)])
@@ -149,11 +149,11 @@ def test_a_deletion_holds_the_store_up_for_no_longer_the_more_have_asked(
     """Of as many as an older release may have left the rest is forgotten by and by."""
     records = Records(real_store)
     job = records.submit("q")
-    holders = f"sl4:{job.run_id}:holders"
+    holders = f"sl5:{job.run_id}:holders"
     records.change(job.run_id, held=1)
     records.client.sadd(holders, *(f"job_{number:032x}" for number in range(10**6, 10**6 + gone)))
     records.purge(job.id)
-    assert records.client.exists(f"sl4:{job.run_id}") == left
+    assert records.client.exists(f"sl5:{job.run_id}") == left
     assert records.client.scard(holders) <= max(gone - 9_000, 0)
 
 
@@ -164,7 +164,7 @@ def test_what_is_deleted_is_gone_although_the_record_of_another_job_of_it_ran_ou
     first, second, third = (records.submit("q", blobs=(PICTURE,)) for _ in range(3))
     records.settle(records.claim())
     # As at the end of `retention.job_s`.
-    records.client.delete(f"sl4:{first.id}")
+    records.client.delete(f"sl5:{first.id}")
     assert records.purge(second.id) == []
     assert records.view(third.id).result is not None
     assert records.purge(third.id) == [PICTURE]
@@ -180,7 +180,7 @@ def test_a_shared_answer_stays_until_the_last_of_many_jobs_is_deleted(records: R
         records.purge(job.id)
     assert records.view(jobs[-1].id).result is not None
     records.purge(jobs[-1].id)
-    assert not records.client.exists(f"sl4:{jobs[0].run_id}")
+    assert not records.client.exists(f"sl5:{jobs[0].run_id}")
 
 
 def test_who_holds_an_answer_is_forgotten_with_it_also_after_all_others_were_deleted(
@@ -191,7 +191,7 @@ def test_who_holds_an_answer_is_forgotten_with_it_also_after_all_others_were_del
     records.settle(records.claim())
     records.purge(second.id)
     assert records.submit("q").cache == "HIT"
-    assert records.client.ttl(f"sl4:{first.run_id}:holders") > 0
+    assert records.client.ttl(f"sl5:{first.run_id}:holders") > 0
 
 
 def test_a_picture_uploaded_again_during_a_slow_deletion_is_to_be_written_anew(records: Records) -> None:

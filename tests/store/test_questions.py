@@ -52,7 +52,7 @@ def test_a_job_shows_its_question_as_long_as_that_is_kept(records: Records) -> N
     records.settle(run)
     for job in (first, joined):
         assert records.view(job).question == Question("What is this?", 2)
-    records.client.delete(f"sl4:{run.id}")
+    records.client.delete(f"sl5:{run.id}")
     assert records.view(first).question is None
 
 
@@ -68,14 +68,14 @@ def test_a_question_is_shown_while_its_pictures_are_fetched(records: Records) ->
     claim = records.claim_pending()
     records.admit_placing(claim, replace(records.placing(job=job), question="What is this?", pictures=2))
     assert records.view(job).question == Question("What is this?", 2)
-    assert records.client.hget(f"sl4:{job}", "r").count("question") == 0, "its run has it"
+    assert records.client.hget(f"sl5:{job}", "r").count("question") == 0, "its run has it"
 
 
 def test_a_question_whose_pictures_were_not_there_goes_with_its_request(records: Records) -> None:
     job = ask(records, pending_terms="{}")
     records.fail_intake(records.claim_pending(), BROKEN)
     assert records.view(job).question is None
-    assert "What is this" not in str(records.client.hgetall(f"sl4:{job}"))
+    assert "What is this" not in str(records.client.hgetall(f"sl5:{job}"))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Reco
     )
     job = records.submit()
     records.settle(records.claim(), long)
-    records.client.hset(f"sl4:{job.run_id}", "result", "unread")
+    records.client.hset(f"sl5:{job.run_id}", "result", "unread")
     assert listed(records).answer == "Red."
 
 

@@ -73,7 +73,7 @@ def test_an_answer_that_was_given_while_the_job_waited_is_that_of_the_other_run(
     records.post(first)
     claim = records.claim()
     # Not joined, as when a run has as many jobs as may share it.
-    records.client.delete(f"sl4:join:{first.key}")
+    records.client.delete(f"sl5:join:{first.key}")
     later = records.submit("q").id
     records.append(claim, 0, "A cat")
     records.settle(claim)
@@ -116,7 +116,7 @@ def test_what_made_an_answer_is_told_by_its_receipt_and_stands_in_no_older_api_s
     records.post(first)
     claim = records.claim()
     # Not joined, as when a run has as many jobs as may share it.
-    records.client.delete(f"sl4:join:{first.key}")
+    records.client.delete(f"sl5:join:{first.key}")
     later = records.submit("q").id
     records.settle(claim, answer().model_copy(update={"origin": origin}))
     assert records.try_claim() is None
@@ -143,7 +143,7 @@ def test_what_a_newer_worker_tells_is_read_by_an_older_api(records: Records) -> 
     job = records.submit("q")
     waiting = records.submit("other")
     records.settle(records.claim())
-    key, plain = f"sl4:{job.run_id}", records.view(job.id).result
+    key, plain = f"sl5:{job.run_id}", records.view(job.id).result
     newer = added(json.loads(records.client.hget(key, "result"))) | {"syntax": "novel"}
     records.client.hset(key, "result", json.dumps(newer))
     page = records.listed()

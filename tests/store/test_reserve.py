@@ -18,7 +18,7 @@ def ask(records: Records, question: str = "", spare: int | None = None) -> Submi
 
 
 def reserved(records: Records) -> int:
-    return int(records.client.hget("sl4:mem", "") or 0)
+    return int(records.client.hget("sl5:mem", "") or 0)
 
 
 def held(records: Records) -> int:

@@ -19,7 +19,7 @@ def shared(records: Records) -> list[str]:
     claim = records.claim()
     finish(records)
     records.settle(claim)
-    assert records.client.llen("sl4:ending") == 1
+    assert records.client.llen("sl5:ending") == 1
     return jobs
 
 
@@ -42,7 +42,7 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert not records.listed(limit=200, statuses=["running"]).views  # type: ignore[union-attr]
     finish(records)
     assert [records.view(job) for job in shared] == before
-    assert records.client.llen("sl4:ending") == 0
+    assert records.client.llen("sl5:ending") == 0
     assert records.audit() == {}
 
 
@@ -50,7 +50,7 @@ def test_a_copied_answer_is_a_hit_for_all_jobs_at_once(records: Records) -> None
     records.submit("q")
     first = records.claim()
     # As where 256 share that run.
-    records.client.delete("sl4:join:anyone:q")
+    records.client.delete("sl5:join:anyone:q")
     jobs = [records.submit("q").id for _ in range(JOINED)]
     records.settle(first)
     assert records.try_claim() is None
@@ -103,22 +103,22 @@ def test_each_end_is_told_once_whoever_goes_on(real_store: Store) -> None:
     jobs = [records.submit("q").id for _ in range(JOINED)]
     records.settle(records.claim(), BROKEN)
     assert finish(records) > 5, "in pieces"
-    assert records.client.zcard("sl4:deliveries anyone example.com") == JOINED * 16 * 2, (
+    assert records.client.zcard("sl5:deliveries anyone example.com") == JOINED * 16 * 2, (
         "their beginning, too"
     )
-    assert records.client.zcard("sl4:notices:anyone") == JOINED
+    assert records.client.zcard("sl5:notices:anyone") == JOINED
     assert {records.view(job).error for job in jobs} == {BROKEN}
 
 
 def test_a_list_of_ends_that_was_lost_is_made_anew(records: Records, shared: list[str]) -> None:
-    records.client.delete("sl4:ending")
+    records.client.delete("sl5:ending")
     unwritten = [job for job in shared if records.field(job, "status") is None]
     assert records.audit() == {"end_forgotten": len(unwritten)}
     assert {records.field(job, "status") for job in shared} == {"succeeded"}
 
 
 def test_what_waited_too_long_to_be_written_is_told_as_lost(records: Records, shared: list[str]) -> None:
-    records.client.delete(f"sl4:{records.view(shared[0]).run_id}")
+    records.client.delete(f"sl5:{records.view(shared[0]).run_id}")
     finish(records)
     lost = [records.view(job) for job in shared if records.view(job).status == "failed"]
     assert lost

@@ -84,7 +84,7 @@ class Shop:
 
     async def take(self) -> BatchLease:
         """Take the batch, as if the lease of whoever held it had run out."""
-        self.hand.store.client.zadd("sl4:batching", {self.batch: 0})
+        self.hand.store.client.zadd("sl5:batching", {self.batch: 0})
         turn = await self.store.run(batches.take(self.settings, ids.token()))
         assert isinstance(turn, BatchLease)
         return turn
@@ -122,7 +122,7 @@ class Shop:
         return rows(self.blobs.read(found.digest))
 
     def jobs(self) -> int:
-        return len(self.hand.store.client.keys("sl4:job_*"))
+        return len(self.hand.store.client.keys("sl5:job_*"))
 
 
 @asynccontextmanager

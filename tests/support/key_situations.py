@@ -24,7 +24,7 @@ async def deleted(scene: Scene) -> None:
 async def outlived(scene: Scene) -> None:
     await same_call(scene)
     # As at the end of `retain_s`, or of `retention.job_s`.
-    scene.hand.store.client.delete(f"sl4:{scene.known}")
+    scene.hand.store.client.delete(f"sl5:{scene.known}")
 
 
 IDEMPOTENCY: dict[str, Callable[[Scene], Awaitable[None]]] = {

@@ -37,7 +37,7 @@ async def foreground(scene: Scene) -> None:
 async def expired(scene: Scene) -> None:
     await completed(scene)
     # As at the end of `retention.result_s`.
-    scene.hand.store.client.delete(*scene.hand.store.client.keys("sl4:run_*"))
+    scene.hand.store.client.delete(*scene.hand.store.client.keys("sl5:run_*"))
 
 
 RESPONSES: dict[str, Callable[[Scene], Awaitable[None]]] = {

@@ -220,7 +220,7 @@ async def gets_too_late(scene: Scene) -> None:
 async def expired(scene: Scene) -> None:
     await succeeded(scene)
     # As at the end of `retention.result_s`.
-    scene.hand.store.client.delete(*scene.hand.store.client.keys("sl4:run_*"))
+    scene.hand.store.client.delete(*scene.hand.store.client.keys("sl5:run_*"))
 
 
 async def keys_asked_for(scene: Scene) -> None:
