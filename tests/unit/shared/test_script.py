@@ -145,6 +145,7 @@ def of_jobs() -> Iterator[ScriptCall]:
     yield jobs.view(SETTINGS, "anyone", "job_1")
     yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER, results=False)
     yield jobs.statuses("anyone")
+    yield jobs.status_counts("anyone", FILTER, "job_1")
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.follow("anyone", "job_1", 0, first=True)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
