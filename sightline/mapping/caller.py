@@ -51,7 +51,7 @@ class Window:
             return
         waited, took = job["started_at"] - job["created_at"], job["ended_at"] - job["started_at"]
         step = 1.0 if waited <= took else -0.5 if waited > 3 * took else 0.0
-        self.size = min(max(self.size + step, START), MOST)
+        self.size = min(max(self.size + step, min(self.size, START)), MOST)
 
     def refused(self) -> None:
         """Halve, at most once a second: those on their way are all refused at once."""

@@ -101,10 +101,11 @@ def test_bytes_in_parquet_are_asked_about_and_answers_become_its_columns(
 def test_structured_answers_become_typed_columns(
     service: Service, pictures: list[bytes], tmp_path: Path
 ) -> None:
+    input, output = tmp_path / "photos", tmp_path / "out.parquet"
+    input.mkdir()
     for number, data in enumerate(pictures):
-        (tmp_path / f"{number}.png").write_bytes(data)
-    output = tmp_path / "out.parquet"
-    receipt = mapped(service, "What?", tmp_path, output, model=TINY, schema=SCHEMA, max_tokens=40)
+        (input / f"{number}.png").write_bytes(data)
+    receipt = mapped(service, "What?", input, output, model=TINY, schema=SCHEMA, max_tokens=40)
     assert (receipt.rows, receipt.answered) == (3, 3)
     written = parquet.read_table(output)
     assert {str(field.type) for field in written.schema if field.name == "count"} == {"int64"}
@@ -112,7 +113,7 @@ def test_structured_answers_become_typed_columns(
     assert set(written["colour"].to_pylist()) <= {"red", "green"}
     schema = {"type": "object", "properties": {"answer": {"type": "string"}}}
     with pytest.raises(CommandError, match="answer is both"):
-        mapped(service, "What?", tmp_path, tmp_path / "other.jsonl", schema=schema)
+        mapped(service, "What?", input, tmp_path / "other.jsonl", schema=schema)
 
 
 def test_an_answer_that_broke_off_is_a_failure_and_not_an_empty_column(
