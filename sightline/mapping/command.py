@@ -152,7 +152,7 @@ def _words(progress: Progress) -> str:
     if progress.kept:
         words += [f"{progress.kept} from before"]
     if progress.left_s and progress.done < progress.total:
-        words += [f"the queue says {span(progress.left_s[0])} to {span(progress.left_s[1])}"]
+        words += [f"ends in {span(progress.left_s[0])} to {span(progress.left_s[1])}"]
     return ", ".join(words + [progress.waits] * bool(progress.waits))
 
 

@@ -26,7 +26,10 @@ AHEAD = 64
 
 @dataclass
 class Progress:
-    """`kept` of the rows `done` were answered by an earlier start. `left_s`: p50 and p90 of the queue."""
+    """`kept` of the rows `done` were answered by an earlier start.
+
+    `left_s` is met half the time, and nine times in ten: what the queue says, or longer at our own pace.
+    """
 
     total: int
     done: int = 0
@@ -117,21 +120,26 @@ class _Map:
 
     async def watch(self, show: Show) -> None:
         """Until cancelled: shows the progress, asks the queue how long the rest takes, syncs the journal."""
-        asked = -ESTIMATE_S
+        begun, asked = time.monotonic(), -ESTIMATE_S
         while True:
             if time.monotonic() - asked >= ESTIMATE_S:
                 asked = time.monotonic()
                 await asyncio.to_thread(self.journal.sync)
                 with suppress(CommandError):
-                    self.progress.left_s = await self._left_s()
+                    self.progress.left_s = await self._left_s(time.monotonic() - begun)
             show(self.progress)
             await asyncio.sleep(LOOK_S)
 
-    async def _left_s(self) -> tuple[float, float] | None:
-        rest = self.progress.total - self.progress.done - self.caller.window.taken
+    async def _left_s(self, passed_s: float) -> tuple[float, float] | None:
+        progress = self.progress
+        rest = progress.total - progress.done - self.caller.window.taken
         body = {"model": self.question.model, "input": {"prompt": self.question.template}}
         forecast = await self.caller.estimate(body | {"priority": "batch"}, max(rest, 1))
-        return time_of(forecast)
+        if (left_s := time_of(forecast)) is None:
+            return None
+        answered = progress.done - progress.kept
+        pace_s = (progress.total - progress.done) * passed_s / answered if answered else 0.0
+        return max(left_s[0], pace_s), max(left_s[1], pace_s)
 
 
 def _failed(row: Row, error: dict[str, Any], job: str | None = None, tries: int = 1) -> dict[str, Any]:
