@@ -5,7 +5,9 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -21,6 +23,8 @@ PATIENCE_S = 600.0
 LONGEST_PAUSE_S = 30.0
 FATAL = {401, 402, 403}
 """What the next row would be answered as well. So would a model that is not served."""
+CLIENTS = 16
+"""Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 FAULTS = 5
 """How often one row may meet the service's own fault."""
 
@@ -45,12 +49,12 @@ class Window:
         self.taken -= 1
         self._changed.set()
 
-    def ended(self, job: dict[str, Any]) -> None:
-        """A row waited less than it took: the queue was nearly empty. Much more: it is long enough."""
+    def ended(self, job: dict[str, Any], call_s: float) -> None:
+        """More rows help where the model had most of the call's time, and none of them waited for long."""
         if job["started_at"] is None or job["ended_at"] is None:
             return
         waited, took = job["started_at"] - job["created_at"], job["ended_at"] - job["started_at"]
-        step = 1.0 if waited <= took else -0.5 if waited > 3 * took else 0.0
+        step = 1.0 if waited <= took and took > call_s / 2 else -0.5
         self.size = min(max(self.size + step, min(self.size, START)), MOST)
 
     def refused(self) -> None:
@@ -63,10 +67,13 @@ class Window:
 class Caller:
     """One service, by HTTP. `say` is called with why rows wait, and with "" once they go on."""
 
-    def __init__(self, client: httpx.AsyncClient, say: Callable[[str], object] = lambda _: None) -> None:
+    def __init__(
+        self, clients: Sequence[httpx.AsyncClient], say: Callable[[str], object] = lambda _: None
+    ) -> None:
         self.window = Window()
-        self._client = client
         self.say = say
+        self._clients = cycle(clients)
+        self._url = clients[0].base_url
         self._heard = time.monotonic()
 
     async def model(self) -> str:
@@ -95,10 +102,13 @@ class Caller:
         }
         misses = 0
         while True:
+            begun = time.monotonic()
             reply = await self._tried("POST", "/v1/jobs", content=data, headers=headers)
             if reply is not None and reply.is_success:
                 job = await self._ended(reply.json())
                 if job is not None:
+                    self.say("")
+                    self.window.ended(job, time.monotonic() - begun)
                     return job
             elif reply is not None and not _passes(reply, misses):
                 return {"error": _refusal(reply)}
@@ -117,18 +127,16 @@ class Caller:
             else:
                 await self._pause(reply, misses)
                 misses += 1
-        self.say("")
-        self.window.ended(job)
         return job
 
     async def _tried(self, method: str, path: str, **call: Any) -> httpx.Response | None:
         """None where no answer came. Raises CommandError where the service stays away or knows us not."""
         try:
-            reply = await self._client.request(method, path, **call)
+            reply = await next(self._clients).request(method, path, **call)
         except httpx.TransportError as error:
-            self.say(f"no answer from {self._client.base_url}")
+            self.say(f"no answer from {self._url}")
             if time.monotonic() - self._heard > PATIENCE_S:
-                message = f"No answer from {self._client.base_url} for {PATIENCE_S / 60:.0f} minutes"
+                message = f"No answer from {self._url} for {PATIENCE_S / 60:.0f} minutes"
                 why = f"{message} ({error!r}): the same command goes on."
                 raise CommandError(Exit.UNREACHABLE, why) from None
             return None
@@ -149,9 +157,9 @@ class Caller:
     async def _first(self, method: str, path: str, **call: Any) -> dict[str, Any]:
         """One call that is not repeated. Raises CommandError."""
         try:
-            reply = await self._client.request(method, path, **call)
+            reply = await next(self._clients).request(method, path, **call)
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            message = f"No answer from {self._client.base_url} ({error or type(error).__name__})"
+            message = f"No answer from {self._url} ({error or type(error).__name__})"
             raise CommandError(Exit.UNREACHABLE, f"{message}: is it running?") from None
         if not reply.is_success:
             raise CommandError(Exit.REFUSED, _refused(reply))
@@ -159,18 +167,24 @@ class Caller:
         return body
 
 
-def connected(url: str, key: str | None) -> httpx.AsyncClient:
-    """A client of the service at `url`; no proxy leads to this machine."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST)
-    host = httpx.URL(url).host
-    direct = httpx.AsyncHTTPTransport(limits=limits) if host in ("localhost", "127.0.0.1", "::1") else None
-    return httpx.AsyncClient(
-        base_url=url,
-        headers={"authorization": f"Bearer {key}"} if key else {},
-        timeout=httpx.Timeout(10, read=WAIT_S + 30, write=120),
-        limits=limits,
-        transport=direct,
-    )
+@asynccontextmanager
+async def connected(url: str, key: str | None) -> AsyncIterator[Sequence[httpx.AsyncClient]]:
+    """Clients of the service at `url`; no proxy leads to this machine."""
+    local = httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
+    trust = httpx.create_ssl_context()
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                httpx.AsyncClient(
+                    base_url=url,
+                    headers={"authorization": f"Bearer {key}"} if key else {},
+                    timeout=httpx.Timeout(10, read=WAIT_S + 30, write=120),
+                    verify=trust,
+                    transport=httpx.AsyncHTTPTransport(verify=trust) if local else None,
+                )
+            )
+            for _ in range(CLIENTS)
+        ]
 
 
 def default_url() -> str:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import uvloop
 from typer import Argument, Option
 
 from sightline.commands import Json, MaxTokens, Model, Url, commands, examples
@@ -65,12 +66,12 @@ def _map(
     options: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "column": column}
     options |= {"schema": _read(schema), "url": url or service_url()}
     if dry_run:
-        facts = asyncio.run(_foretold(question, input, output, **options))
+        facts = uvloop.run(_foretold(question, input, output, **options))
         (show_json if as_json else _show_foretold)(facts)
         return
     with Bar("asking") as bar:
         shown = _Lines() if bar.disable else _Shown(bar)
-        receipt = asyncio.run(map_rows(question, input, output, show=shown.show, **options))
+        receipt = uvloop.run(map_rows(question, input, output, show=shown.show, **options))
     (show_json if as_json else _show_receipt)(asdict(receipt))
     _check(receipt)
 
@@ -93,8 +94,8 @@ async def _foretold(
     """What a map would take, from its first rows; nothing is submitted. Raises CommandError."""
     rows = source(input, column, output)
     count = await asyncio.to_thread(rows.count)
-    async with connected(url, os.environ.get("SIGHTLINE_API_KEY")) as client:
-        caller = Caller(client)
+    async with connected(url, os.environ.get("SIGHTLINE_API_KEY")) as clients:
+        caller = Caller(clients)
         whole = Question(question, model or await caller.model(), **asked)
         sample = list(islice(rows.rows(), SAMPLE))
         whole.check(sample[0].columns if sample else ())

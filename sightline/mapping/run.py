@@ -72,18 +72,23 @@ class _Map:
     async def _row(self, number: int, row: Row) -> None:
         try:
             try:
-                key = await asyncio.to_thread(self.question.key, row)
+                key, body = await asyncio.to_thread(self._prepared, row)
             except (OSError, RowError) as failure:
-                key = self._unreadable(number, row, failure)
+                key, body = self._unreadable(number, row, failure), None
             self.keys[KEY_BYTES * number : KEY_BYTES * (number + 1)] = bytes.fromhex(key)
-            if self.journal.done(key):
+            if body is None:
                 self.progress.kept += 1
             else:
-                await self._ask(row, key)
+                await self._ask(row, key, body)
             self.progress.done += 1
             self.progress.failed += self.journal.failed(key)
         finally:
             self.caller.window.free()
+
+    def _prepared(self, row: Row) -> tuple[str, dict[str, Any] | None]:
+        """The row's key, and the job to submit unless the row has ended. Raises OSError, RowError."""
+        key = self.question.key(row)
+        return key, None if self.journal.done(key) else self.question.body(row)
 
     def _unreadable(self, number: int, row: Row, failure: Exception) -> str:
         """Its key is its place: what it would ask is not known. It may be readable at the next start."""
@@ -94,10 +99,9 @@ class _Map:
         self.journal.add(key, _failed(row, {"code": code, "message": str(failure), "retryable": False}))
         return key
 
-    async def _ask(self, row: Row, key: str) -> None:
+    async def _ask(self, row: Row, key: str, body: dict[str, Any]) -> None:
         first = self.journal.tries(key)
         for attempt in range(first, first + TRIES):
-            body = await asyncio.to_thread(self.question.body, row)
             # A failed job stays the answer to its key, so another try has another.
             job = await self.caller.answer(body, f"{key}-{attempt}" if attempt else key)
             record = self._record(row, job, attempt + 1)
@@ -174,8 +178,8 @@ async def map_rows(
     path = Path(output)
     check_output(path)
     rows = source(input, column, path)
-    async with connected(url or default_url(), key or default_key()) as client:
-        caller = Caller(client)
+    async with connected(url or default_url(), key or default_key()) as clients:
+        caller = Caller(clients)
         asked = Question(question, model or await caller.model(), schema, max_tokens)
         first = next(rows.rows(), None)
         asked.check(first.columns if first else ())

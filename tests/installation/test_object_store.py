@@ -86,10 +86,11 @@ def test_what_one_machine_takes_in_another_answers_though_they_share_no_folder(
 
 SHARED = f"s3://{BUCKET}/shared/a.png"
 PLACES: dict[str, tuple[str, dict[str, Any]]] = {
-    "jobs": ("/v1/jobs", {"input": {"prompt": "see", "image": SHARED}}),
+    "jobs": ("/v1/jobs", {"model": ECHO, "input": {"prompt": "see", "image": SHARED}}),
     "chat": (
         "/v1/chat/completions",
         {
+            "model": ECHO,
             "messages": [
                 {
                     "role": "user",
@@ -98,12 +99,13 @@ PLACES: dict[str, tuple[str, dict[str, Any]]] = {
                         {"type": "text", "text": "see"},
                     ],
                 }
-            ]
+            ],
         },
     ),
     "responses": (
         "/v1/responses",
         {
+            "model": ECHO,
             "input": [
                 {
                     "role": "user",
@@ -112,7 +114,7 @@ PLACES: dict[str, tuple[str, dict[str, Any]]] = {
                         {"type": "input_text", "text": "see"},
                     ],
                 }
-            ]
+            ],
         },
     ),
     "markdown": (f"/models/{ECHO}", {"inputs": f"![]({SHARED})see"}),
@@ -131,7 +133,7 @@ def test_a_picture_in_a_bucket_that_the_operator_named_is_seen_wherever_a_url_is
 ) -> None:
     path, body = PLACES[place]
     with Api(service.url()) as api:
-        reply = api.post(path, json={"model": ECHO, **body}, headers={"prefer": "wait=30"})
+        reply = api.post(path, json=body, headers={"prefer": "wait=30"})
         assert reply.is_success, reply.text
         assert "see [8x6]" in reply.text
 

@@ -81,16 +81,19 @@ def test_calls_grow_while_the_queue_is_empty_and_fall_where_it_refuses() -> None
     window = Window()
     assert window.size == START
     for _ in range(2 * MOST):
-        window.ended(job(0, 1))
+        window.ended(job(0, 1), 9)
+    assert window.size == START, "what takes its time is not the model"
+    for _ in range(2 * MOST):
+        window.ended(job(0, 1), 1)
     assert window.size == MOST
     window.refused()
     window.refused()
     assert window.size == MOST / 2
     for _ in range(4 * MOST):
-        window.ended(job(9, 1))
+        window.ended(job(9, 1), 10)
     assert window.size == START
     window.size = LEAST
-    window.ended(job(0, 1))
+    window.ended(job(0, 1), 1)
     assert LEAST < window.size < START
 
 
