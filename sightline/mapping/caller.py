@@ -109,9 +109,9 @@ class Caller:
                 if job is not None:
                     self.say("")
                     self.window.ended(job, time.monotonic() - begun)
-                    return job
+                    return _checked(job)
             elif reply is not None and not _passes(reply, misses):
-                return {"error": _refusal(reply)}
+                return _checked({"error": _refusal(reply)})
             await self._pause(reply, misses)
             misses += 1
 
@@ -202,11 +202,20 @@ def _passes(reply: httpx.Response, misses: int = 0) -> bool:
     return reply.is_server_error or reply.status_code == 429
 
 
+def _checked(job: dict[str, Any]) -> dict[str, Any]:
+    """The job. Raises CommandError where its error lies in what is the same for all rows."""
+    error = job.get("error") or {}
+    if str(error.get("param")).startswith("parameters"):
+        raise CommandError(Exit.REFUSED, f"No row can be asked so: {error['message']}")
+    return job
+
+
 def _refusal(reply: httpx.Response) -> dict[str, Any]:
     """The error in problem details, as a job's error has it."""
     try:
         problem = reply.json()
-        return {"code": problem["code"], "message": problem["detail"], "retryable": problem["retryable"]}
+        names = {"code": "code", "message": "detail", "retryable": "retryable"}
+        return {name: problem[other] for name, other in names.items()} | {"param": problem.get("param")}
     except (ValueError, LookupError, TypeError):
         return {"code": f"http_{reply.status_code}", "message": reply.text[:200], "retryable": False}
 

@@ -70,8 +70,9 @@ class Journal:
     def _read_back(self, question: str) -> None:
         heading = {"version": VERSION, "question": question}
         self._file.seek(0)
-        first = self._file.readline()
-        if not first.endswith(b"\n"):
+        first, at = self._file.readline(), self._file.tell()
+        if not self._file.readline():
+            # No row has ended yet: whatever it was begun for, it may be for this.
             self._file.truncate(0)
             self._file.write(json.dumps(heading).encode() + b"\n")
             self._file.flush()
@@ -79,7 +80,7 @@ class Journal:
         if _parsed(first) != heading:
             message = f"{self.path} belongs to another question, model or length of answers"
             raise CommandError(Exit.USAGE, f"{message}: name another output, or delete it to ask anew.")
-        at = self._file.tell()
+        self._file.seek(at)
         while line := self._file.readline():
             if not line.endswith(b"\n"):
                 # Cut off by a kill: the row is asked again and the service knows its answer.

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from sightline.exits import CommandError, Exit
@@ -34,7 +35,7 @@ class Question:
     schema: dict[str, Any] | None = None
     max_tokens: int | None = None
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return _hash(asdict(self))
 
@@ -70,6 +71,10 @@ class Question:
         """Names the row and what is asked of it: the same after any restart. Raises OSError, RowError."""
         picture = row.picture and row.picture.identity()
         return _hash([self.digest, self.text(row.columns), picture, row.columns])
+
+    def key_of_failure(self, row: Row, why: str) -> str:
+        """Names a row of which is not known what it would ask."""
+        return _hash([self.digest, "failure", why, row.columns])
 
     def body(self, row: Row) -> dict[str, Any]:
         """The job to submit. Raises OSError, RowError."""

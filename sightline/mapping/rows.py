@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ MAGIC = (b"\x89PNG", b"\xff\xd8", b"RIFF", b"GIF8")
 TABLES = (".jsonl", ".ndjson", ".parquet")
 FILE = "file"
 """The column of a folder, glob or bucket: where in it the picture lies."""
+DOWNLOADS = 16
 READ = 32
 """Rows of a table in memory at a time."""
 
@@ -48,10 +49,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from: read anew at each call, in the same order; `count` reads no picture."""
+    """Where rows come from: read anew at each call, in the same order; `count` reads no picture.
+
+    `at_once` is how many pictures are read at the same time.
+    """
 
     rows: Callable[[], Iterator[Row]]
     count: Callable[[], int]
+    at_once: int = 1
 
 
 def source(given: str, column: str | None = None, output: Path | None = None) -> Source:
@@ -60,7 +65,7 @@ def source(given: str, column: str | None = None, output: Path | None = None) ->
     An `output` that lies in the input's folder is no part of it.
     """
     if given.startswith(SCHEMES):
-        return _pictures(partial(_bucket, given))
+        return replace(_pictures(partial(_bucket, given)), at_once=DOWNLOADS)
     path = Path(given)
     if path.is_dir():
         return _folder(path, column, output and output.absolute())

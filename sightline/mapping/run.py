@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from sightline.exits import CommandError
 from sightline.mapping.caller import Caller, connected, default_key, default_url
 from sightline.mapping.journal import Journal
-from sightline.mapping.output import KEY_BYTES, Receipt, check_output, written
+from sightline.mapping.output import Receipt, check_output, written
 from sightline.mapping.question import Question, RowError
 from sightline.mapping.rows import Row, Source, source
 
@@ -42,6 +44,16 @@ class Progress:
 Show = Callable[[Progress], object]
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """A row, and the job to submit; None for one that has ended before, or cannot be asked (`failure`)."""
+
+    row: Row
+    key: str
+    body: dict[str, Any] | None = None
+    failure: Exception | None = None
+
+
 @dataclass
 class _Map:
     """One run over all rows. `keys` has those of all rows in their order: 32 bytes each."""
@@ -52,52 +64,52 @@ class _Map:
     progress: Progress
     keys: bytearray = field(default_factory=bytearray)
 
-    async def run(self, rows: Iterator[Row]) -> None:
+    async def run(self, source: Source) -> None:
         """Raises CommandError where no further row can be answered; what has ended is in the journal."""
-        number = 0
+        rows = source.rows()
         try:
-            async with asyncio.TaskGroup() as group:
-                while some := await asyncio.to_thread(lambda: list(islice(rows, AHEAD))):
-                    self.keys += bytes(KEY_BYTES * len(some))
-                    for row in some:
-                        await self.caller.window.take()
-                        group.create_task(self._row(number, row))
-                        number += 1
+            with ThreadPoolExecutor(source.at_once) as pool:
+                async with asyncio.TaskGroup() as group:
+                    read = partial(asyncio.to_thread, self._read, rows, pool if source.at_once > 1 else None)
+                    ahead = group.create_task(read())
+                    while some := await ahead:
+                        ahead = group.create_task(read())
+                        for prepared in some:
+                            await self.caller.window.take()
+                            self.keys += bytes.fromhex(prepared.key)
+                            group.create_task(self._row(prepared))
         except ExceptionGroup as group:
             expected, others = group.split((CommandError, OSError))
             if expected is None or others is not None:
                 raise
             raise expected.exceptions[0] from None
 
-    async def _row(self, number: int, row: Row) -> None:
+    def _read(self, rows: Iterator[Row], pool: ThreadPoolExecutor | None) -> list[_Prepared]:
+        """The next rows, ready to be submitted: one after the other, or in the threads of a pool."""
+        some = list(islice(rows, AHEAD))
+        return list(pool.map(self._prepared, some) if pool else map(self._prepared, some))
+
+    def _prepared(self, row: Row) -> _Prepared:
         try:
-            try:
-                key, body = await asyncio.to_thread(self._prepared, row)
-            except (OSError, RowError) as failure:
-                key, body = self._unreadable(number, row, failure), None
-            self.keys[KEY_BYTES * number : KEY_BYTES * (number + 1)] = bytes.fromhex(key)
-            if body is None:
+            key = self.question.key(row)
+            return _Prepared(row, key, None if self.journal.done(key) else self.question.body(row))
+        except (OSError, RowError) as failure:
+            # It may be readable at the next start, and then has another key.
+            return _Prepared(row, self.question.key_of_failure(row, str(failure)), failure=failure)
+
+    async def _row(self, prepared: _Prepared) -> None:
+        row, key = prepared.row, prepared.key
+        try:
+            if self.journal.done(key):
                 self.progress.kept += 1
-            else:
-                await self._ask(row, key, body)
+            elif prepared.failure is not None:
+                self.journal.add(key, _unasked(row, prepared.failure))
+            elif prepared.body is not None:
+                await self._ask(row, key, prepared.body)
             self.progress.done += 1
             self.progress.failed += self.journal.failed(key)
         finally:
             self.caller.window.free()
-
-    def _prepared(self, row: Row) -> tuple[str, dict[str, Any] | None]:
-        """The row's key, and the job to submit unless the row has ended. Raises OSError, RowError."""
-        key = self.question.key(row)
-        return key, None if self.journal.done(key) else self.question.body(row)
-
-    def _unreadable(self, number: int, row: Row, failure: Exception) -> str:
-        """Its key is its place: what it would ask is not known. It may be readable at the next start."""
-        key = self.question.key(Row({"row": number, "columns": row.columns, "why": str(failure)}, None))
-        code = failure.code if isinstance(failure, RowError) else "unreadable"
-        if self.journal.done(key):
-            return key
-        self.journal.add(key, _failed(row, {"code": code, "message": str(failure), "retryable": False}))
-        return key
 
     async def _ask(self, row: Row, key: str, body: dict[str, Any]) -> None:
         first = self.journal.tries(key)
@@ -144,6 +156,11 @@ class _Map:
         answered = progress.done - progress.kept
         pace_s = (progress.total - progress.done) * passed_s / answered if answered else 0.0
         return max(left_s[0], pace_s), max(left_s[1], pace_s)
+
+
+def _unasked(row: Row, failure: Exception) -> dict[str, Any]:
+    code = failure.code if isinstance(failure, RowError) else "unreadable"
+    return _failed(row, {"code": code, "message": str(failure), "retryable": False})
 
 
 def _failed(row: Row, error: dict[str, Any], job: str | None = None, tries: int = 1) -> dict[str, Any]:
@@ -193,7 +210,7 @@ async def map_rows(
 async def _watched(mapped: _Map, rows: Source, show: Show) -> None:
     watching = asyncio.create_task(mapped.watch(show))
     try:
-        await mapped.run(rows.rows())
+        await mapped.run(rows)
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError):

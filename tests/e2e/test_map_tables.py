@@ -116,6 +116,27 @@ def test_structured_answers_become_typed_columns(
         mapped(service, "What?", input, tmp_path / "other.jsonl", schema=schema)
 
 
+def test_a_row_that_lacks_a_column_fails_alone(service: Service, tmp_path: Path) -> None:
+    table, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    table.write_text('{"text": "a"}\n{"n": 1}\n{"text": "c"}\n')
+    receipt = mapped(service, "{text}", table, output)
+    assert (receipt.answered, receipt.failed) == (2, 1)
+    assert [row["answer"] for row in lines(output)] == ["a", None, "c"]
+    assert mapped(service, "{text}", table, output) == receipt
+
+
+def test_a_schema_that_no_answer_can_follow_ends_the_map_at_its_first_row(
+    service: Service, tmp_path: Path
+) -> None:
+    table, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    table.write_text('{"text": "a"}\n' * 50)
+    for place in ("https://elsewhere/x", "#/nowhere"):
+        schema = {"type": "object", "properties": {"x": {"$ref": place}}}
+        with pytest.raises(CommandError, match="No row can be asked so"):
+            mapped(service, "{text}", table, output, model=TINY, schema=schema)
+    assert not output.exists()
+
+
 def test_an_answer_that_broke_off_is_a_failure_and_not_an_empty_column(
     service: Service, tmp_path: Path
 ) -> None:
