@@ -43,10 +43,10 @@ class Batch:
     """A batch's record; times in Unix ms. `stages_ms` says when it came to each stage after the first.
 
     `total` is None until its lines were counted. `at` is the byte behind the last line that was taken and
-    `row` that line's number, `last` the byte behind the last line of the file. `late` of the `failed` lines
-    were not done when the window closed. `max_queued` and `retain_s` are those of the API key that made it;
-    `wrote_ms` is when lines were written down last, `missing_ms` since when its bytes are missing; they are
-    `gone` where they were given up.
+    `row` that line's number, `last` the byte behind the last line of the file. `model` is that of the job
+    taken last. `late` of the `failed` lines were not done when the window closed. `max_queued` and `retain_s`
+    are those of the API key that made it; `wrote_ms` is when lines were written down last, `missing_ms` since
+    when its bytes are missing; they are `gone` where they were given up.
     """
 
     id: str
@@ -64,6 +64,7 @@ class Batch:
     retain_s: int | None = None
     at: int = 0
     row: int = 0
+    model: str | None = None
     last: int | None = None
     total: int | None = None
     completed: int = 0
@@ -76,6 +77,11 @@ class Batch:
     error: str | None = None
     missing_ms: int | None = None
     gone: bool = False
+
+    @property
+    def untaken(self) -> int:
+        """Lines that are still to become jobs."""
+        return max((self.total or 0) - self.row, 0)
 
 
 @dataclass(frozen=True)

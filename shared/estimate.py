@@ -8,7 +8,7 @@ by the rows that it takes.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 
 from shared.job import Estimate, WaitingReason
 from shared.tool_calls.syntax import Known
@@ -193,6 +193,16 @@ def estimate(lane: Lane) -> Estimate:
         return Estimate(round(load + half, 3), round(2 * load + most, 3), takes, basis)
     basis = "measured" if lane.service_ms is not None else "guess"
     return Estimate(round(half, 3), round(max(half, most), 3), takes, basis)
+
+
+def estimate_batch(lane: Lane, untaken: int, closes_s: float) -> Estimate:
+    """Until a batch's last line begins: after all that waits now, and the lines not taken yet.
+
+    No later than its window `closes_s`: then it ends with what it has.
+    """
+    last = estimate(replace(lane, ahead=lane.queued + untaken))
+    half, most = (min(wait, max(closes_s - last.service_s, 0)) for wait in (last.p50, last.p90))
+    return replace(last, p50=half, p90=most)
 
 
 def claimed_s(lane: Lane) -> float:

@@ -63,6 +63,11 @@ EXEMPT = "; SIGHTLINE_FETCH__ALLOW of the service exempts hosts"
 PRIVATE_SUFFIXES = (".local", ".internal", ".localdomain", ".home.arpa")
 # Zero-width joiner and non-joiner: not printable, but letters of Persian or of Indian scripts need them.
 JOINERS = re.compile("[\u200c\u200d]")
+BUCKET_SCHEMES = ("s3://", "gs://", "az://")
+_BUCKET_ENTRY = re.compile(
+    r"(?:(?P<caller>[a-z0-9][a-z0-9._-]{0,63})=)?"
+    r"(?P<place>(?:s3|gs|az)://[a-z0-9][a-z0-9._-]{1,62}(?:/[^\s?#@\\]*)?)"
+)
 HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -105,6 +110,56 @@ class AddressRules(NamedTuple):
             f".{host}".endswith(f".{entry.lower()}") or _within(ip, entry) or _within(_carried(ip), entry)
             for entry in self.deny
         )
+
+
+class BucketObject(NamedTuple):
+    """An object of a bucket that passed."""
+
+    scheme: str
+    bucket: str
+    key: str
+
+
+class BucketRules(NamedTuple):
+    """Where in buckets callers may name pictures: `SCHEME://BUCKET/PREFIX` each.
+
+    After `CALLER=` it is for that caller only; `{caller}` in a prefix stands for whoever asks.
+    """
+
+    entries: tuple[str, ...] = ()
+
+    def check(self, url: str, caller: str, param: str | None) -> BucketObject:
+        """Refuse what lies outside of what the caller may name. Raises CallerError `invalid_image_url`."""
+        prefixes = self._prefixes(caller)
+        scheme, _, place = url.strip().partition("://")
+        bucket, _, key = place.partition("/")
+        target = BucketObject(scheme.lower(), bucket, key)
+        if not prefixes:
+            message = "This service reads nothing from buckets for you; SIGHTLINE_FETCH__BUCKETS names some"
+            raise _refusal(f"{message}. Or send the file itself.", param)
+        if not key.isprintable() or not {"", ".", ".."}.isdisjoint(key.split("/")):
+            raise _refusal("The URL names no object of a bucket, such as s3://bucket/folder/a.jpg.", param)
+        if not f"{target.scheme}://{bucket}/{key}".startswith(prefixes):
+            message = f"You may name what lies under {', '.join(prefixes)}"
+            raise _refusal(f"{message}. Name a file there, or send it itself.", param)
+        return target
+
+    def _prefixes(self, caller: str) -> tuple[str, ...]:
+        """Each ends at a slash: `photos` does not stand for `photos-of-others`."""
+        entries = (_BUCKET_ENTRY.fullmatch(entry) for entry in self.entries)
+        mine = (entry for entry in entries if entry and entry["caller"] in (None, caller))
+        places = (entry["place"].replace("{caller}", caller).rstrip("/") for entry in mine)
+        return tuple(f"{place}/" for place in places)
+
+
+def may_name_bucket(entry: str) -> bool:
+    """Whether an entry of `BucketRules` is well-formed."""
+    match = _BUCKET_ENTRY.fullmatch(entry)
+    return match is not None and {".", ".."}.isdisjoint(match["place"].split("/"))
+
+
+def is_in_bucket(url: str) -> bool:
+    return url.lower().startswith(BUCKET_SCHEMES)
 
 
 def is_public(ip: IPAddress) -> bool:

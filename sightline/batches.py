@@ -275,6 +275,8 @@ def _facts(batch: Batch) -> Iterator[tuple[str, str | None]]:
     usage, problems = batch["usage"], (batch["errors"] or {}).get("data", [])
     yield "id", batch["id"]
     yield "status", f"{batch['status']} ({_counted(batch)})"
+    if estimate := batch["estimate"]:
+        yield "ends in", f"{span(estimate['p50'])} to {span(estimate['p90'])}"
     yield "endpoint", batch["endpoint"]
     yield from (("metadata", f"{name}={value}") for name, value in (batch["metadata"] or {}).items())
     yield from ((label, moment_if_any(batch[f"{name}_at"])) for name, label in TIMES.items())

@@ -18,6 +18,7 @@ NAME = "sightline"
 COMMANDS = {
     "run": ("process_commands", "start the whole service on this machine"),
     "ask": ("ask", "ask a running service, about pictures too"),
+    "map": ("mapping.command", "ask about every row of a folder or table, through any kill"),
     "estimate": ("estimate", "predict what a submit would do"),
     "jobs": ("jobs", "list, show, follow, cancel and retry jobs"),
     "batches": ("batches", "run a file of requests and download the answers"),
@@ -37,6 +38,7 @@ examples:
   sightline ask "How many shapes are there?" --picture examples/sample.png
   sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
   sightline ask --picture street.jpg               start a conversation
+  sightline map "What is in it?" --input photos/ --output answers.jsonl
   sightline jobs list --status failed              the last jobs that failed
   sightline jobs follow job_5f0c...                print a job's answer as it is generated
   sightline batches create questions.jsonl         run a file of requests within a day

@@ -33,9 +33,9 @@ class Forecaster:
         self._submission = submission
 
     async def forecast(
-        self, request: Request, terms: Terms, reservation: Reservation | None = None
+        self, request: Request, terms: Terms, reservation: Reservation | None = None, *, rows: int = 1
     ) -> TokenForecast:
-        """What the queue, the cache and the model's state would make of a request.
+        """What the queue, the cache and the model's state would make of a request, the last of `rows` alike.
 
         Raises as `Submission.submit` where the request itself is refused. Where the queue refuses it, its
         caller nearly fills the record store, or no worker can load its model, the forecast says so instead.
@@ -60,7 +60,9 @@ class Forecaster:
             pending=checked.pending,
             max_queued_caller=terms.caller.max_queued,
         )
-        return await self._with_outcome(forecast, checked, await self._store.run(call), model)
+        prediction = await self._store.run(call)
+        lane = replace(prediction.lane, ahead=max(prediction.lane.ahead, 0) + rows - 1)
+        return await self._with_outcome(forecast, checked, replace(prediction, lane=lane), model)
 
     async def _with_outcome(
         self, forecast: TokenForecast, checked: CheckedRequest, prediction: Prediction, model: Model

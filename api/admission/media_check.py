@@ -13,8 +13,8 @@ from shared.media import sounds
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.media.sounds import check_count, refused_as_sound
 from shared.request import Image, Request, Sound
-from shared.settings import PictureSettings, Settings
-from shared.url_guard import check_url
+from shared.settings import FetchSettings, PictureSettings, Settings
+from shared.url_guard import check_url, is_in_bucket
 
 CACHED_PICTURES = 2**13
 """Pictures whose facts are remembered at a time, half a kilobyte each."""
@@ -93,14 +93,18 @@ class CheckedMedia(NamedTuple):
 
 
 async def check_media(
-    request: Request, settings: Settings, cache: PictureInfoCache, reservation: Reservation | None
+    request: Request,
+    settings: Settings,
+    cache: PictureInfoCache,
+    caller: str,
+    reservation: Reservation | None,
 ) -> CheckedMedia:
     """Check the pictures and sounds, and name the inline ones by their digests.
 
     Of remote ones only the URL is checked. Raises CallerError `payload_too_large`, `invalid_image`,
     `invalid_image_url`, `invalid_audio`, `result_expired`, Unavailable `queue_full`, `store_unavailable`.
     """
-    _check_counts_and_urls(request, settings)
+    _check_counts_and_urls(request, settings, caller)
     inline = [part for part in request.media if part.data is not None]
     if not inline:
         return CheckedMedia(request, {}, 0)
@@ -113,7 +117,7 @@ async def check_media(
     return CheckedMedia(request.with_media(media), {u.digest: u.data for u in uploads}, pixels)
 
 
-def _check_counts_and_urls(request: Request, settings: Settings) -> None:
+def _check_counts_and_urls(request: Request, settings: Settings, caller: str) -> None:
     images, limits = request.images, settings.pictures
     if len(images) > limits.max_count:
         where = images[limits.max_count].param
@@ -122,7 +126,14 @@ def _check_counts_and_urls(request: Request, settings: Settings) -> None:
     for part in request.media:
         with refused_as_sound() if isinstance(part, Sound) else nullcontext():
             if part.url:
-                check_url(part.url, settings.fetch.reach, part.param)
+                _check_source(part.url, settings.fetch, caller, part.param)
+
+
+def _check_source(url: str, settings: FetchSettings, caller: str, param: str) -> None:
+    if is_in_bucket(url):
+        settings.bucket_rules.check(url, caller, param)
+    else:
+        check_url(url, settings.reach, param)
 
 
 def _inspect(inline: Sequence[Image | Sound], settings: Settings) -> list[Upload]:

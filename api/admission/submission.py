@@ -215,7 +215,9 @@ class Submission:
         paths, data, pixels = request.paths, dict[str, bytes](), 0
         if request.media:
             request = await self._files.with_pictures(terms.caller.id, request, reservation)
-            request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
+            request, data, pixels = await check_media(
+                request, self._settings, self._pictures, terms.caller.id, reservation
+            )
         terms.schedule.times.check(now_ms)
         if terms.webhook is not None:
             terms = replace(terms, webhook=check_webhook(terms.webhook, terms.caller.id, self._settings))

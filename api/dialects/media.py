@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from shared.errors import CallerError
 from shared.request import MOST_PICTURES, Image, Part, Sound, Text
-from shared.url_guard import MAX_URL_CHARS
+from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
 # pairs of (). Nothing is tried twice: backtracking would remember every step of a megabyte.
@@ -77,7 +77,7 @@ def _read(kind: _Kind, value: str, param: str, bare_base64: bool) -> tuple[str |
     """A URL, or the bytes."""
     value = value.strip()
     head = value[:8].lower()
-    if head.startswith(("http://", "https://")):
+    if head.startswith(("http://", "https://", *BUCKET_SCHEMES)):
         if len(value) > MAX_URL_CHARS:
             raise _refusal(kind, param, f"is longer than {MAX_URL_CHARS} characters", bare_base64)
         return value, None

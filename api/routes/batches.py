@@ -14,6 +14,10 @@ from api.openapi import examples
 from api.openapi.document import BATCH_PAGE, describe
 from api.openapi.responses import answer, body_example, refusals
 from api.server.route import Json, ServiceRoute, json_body
+from shared import batch as records
+from shared.errors import CallerError
+from shared.estimate import estimate_batch
+from shared.job import Estimate
 
 BatchCall = Annotated[
     BatchRequest, json_body(BatchBody, lambda body: from_batch(body, tuple(LINE_ENDPOINTS)))
@@ -45,12 +49,28 @@ async def create_batch(http: Request, headers: BatchHeaders, batch: BatchCall) -
 async def list_batches(http: Request) -> Json[BatchList]:
     limit, after = page_limit(http), http.query_params.get("after")
     rows, has_more = await context_of(http).batches.list(caller_of(http).id, limit=limit, after=after)
-    return Json({**to_page([to_batch(row) for row in rows], has_more=has_more)})
+    shown = [to_batch(row, await _estimate(http, row)) for row in rows]
+    return Json({**to_page(shown, has_more=has_more)})
 
 
 @router.get("/{id}", summary="One batch.", responses=refusals("OpenAIError", 404) | {200: BATCH})
 async def get_batch(http: Request, id: str) -> Json[Batch]:
-    return Json(to_batch(await context_of(http).batches.get(caller_of(http).id, id)))
+    batch = await context_of(http).batches.get(caller_of(http).id, id)
+    return Json(to_batch(batch, await _estimate(http, batch)))
+
+
+async def _estimate(http: Request, batch: records.Batch) -> Estimate | None:
+    """None where its lines are not computed now, or wait in no line that moves."""
+    context = context_of(http)
+    if batch.stage != "in_progress" or batch.model is None:
+        return None
+    try:
+        model = context.models.recall(batch.model)
+    except CallerError:
+        return None
+    lane = (await context.jobs.model_state(model)).lane
+    closes_s = (batch.expires_ms - lane.now_ms) / 1000
+    return None if lane.paused else estimate_batch(lane, batch.untaken, closes_s)
 
 
 @router.post(

@@ -53,7 +53,7 @@ from api.dialects.native.jobs import (
 from api.dialects.native.questions import RequestView, to_request_view
 from api.jobs.pictures import SIDES
 from api.openapi import examples
-from api.openapi.document import FILTERS, PAGE, PLACE, SIDE, WAIT, describe
+from api.openapi.document import FILTERS, PAGE, PLACE, ROWS, SIDE, WAIT, describe
 from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
@@ -81,6 +81,7 @@ PICTURE = answer("The picture, or a JPEG of it.") | {
 }
 PICTURE_HEADERS = {"cache-control": "private, max-age=3600, immutable"}
 LONG_POLL_LIMIT_S = 60
+MOST_FORESEEN = 10**9
 _NUMBER = re.compile("[0-9]{1,3}")
 
 router = APIRouter(
@@ -394,12 +395,14 @@ estimate_router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=r
     "/v1/estimate",
     summary="Say what would become of a job: from the cache, or how long it waits, runs and what it costs.",
     responses=refusals("Problem", 400, 404, 408, 410, 413, 500) | {200: answer("What would become of it.")},
-    openapi_extra=body_example(examples.JOB),
+    openapi_extra=body_example(examples.JOB) | describe(ROWS),
 )
 async def foretell_job(http: HttpRequest, headers: CacheHeaders, call: SubmittedJob) -> Json[Forecast]:
     context, reservation = context_of(http), reply_of(http).reservation
     request, terms = _resolved(http, call), _terms(http, call, headers, None)
+    rows = integer("rows", http.query_params.get("rows", "1"), largest=MOST_FORESEEN, least=1)
     try:
-        return Json(to_forecast(await context.forecaster.forecast(request, terms, reservation)))
+        forecast = await context.forecaster.forecast(request, terms, reservation, rows=rows)
+        return Json(to_forecast(forecast))
     finally:
         await reservation.release()

@@ -31,6 +31,7 @@ SECTIONS = {
     "soak": "Whether anything is left behind",
     "cache": "Whether the cache confuses requests",
     "batches": "Whether a batch loses a line",
+    "map": "Whether a map loses a row",
     "fleet": "Where one Redis ends (simulated engine)",
 }
 
@@ -49,7 +50,7 @@ def _section(results: Path, name: str) -> str:
     text += f"\n{_origin(found)}\n"
     if name == "batching":
         text += measured_batching.tables(found)
-    if name in ("overhead", "streams", "pictures"):
+    if name in ("overhead", "streams", "pictures", "map"):
         text += _ratios(found["ratios"])
     if name == "fleet":
         text += measured_fleet.tables(found)

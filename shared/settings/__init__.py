@@ -21,7 +21,7 @@ from shared.request import MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
 from shared.settings.group import BearerSecret, Group, Listed, shown
 from shared.settings.redis import RedisSettings as RedisSettings
-from shared.url_guard import AddressRules, may_match
+from shared.url_guard import AddressRules, BucketRules, may_match, may_name_bucket
 from shared.webhooks import key_of
 
 SHIPPED_MODELS = ROOT / "models.toml"
@@ -300,9 +300,30 @@ class FetchSettings(Group):
         description="Hosts (with their subdomains) or networks that are never contacted, comma separated.",
     )
 
+    buckets: Listed[tuple[str, ...]] = Field(
+        (),
+        description="Where callers may name pictures in buckets, comma separated: `s3://bucket/prefix`, `gs://…` or "
+        "`az://…`, read with the blob store's credentials. `{caller}` in a prefix is the caller's id; "
+        "`CALLER=s3://…` is for one caller.",
+    )
+
     @property
     def reach(self) -> AddressRules:
         return AddressRules(self.allow, self.deny)
+
+    @property
+    def bucket_rules(self) -> BucketRules:
+        return BucketRules(self.buckets)
+
+    @field_validator("buckets")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not may_name_bucket(entry):
+                raise ValueError(
+                    f"{shown(entry)} is not like s3://bucket/prefix or caller=s3://bucket/prefix"
+                )
+        return value
 
     @field_validator("allow", "deny")
     @classmethod

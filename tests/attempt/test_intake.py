@@ -311,7 +311,7 @@ def test_a_job_s_pictures_share_one_deadline(
     desk, courier = intake
     given: list[Allowance] = []
 
-    def fetch(*arguments: Any) -> bytes:
+    def fetch(*arguments: Any, **_: Any) -> bytes:
         given.append(arguments[-1])
         return PICTURE
 

@@ -25,7 +25,7 @@ BIN = Path(sys.executable).parent
 # needs an engine that is not everywhere (tests/unit/project/test_containers.py).
 ELSEWHERE = ("make ", "docker ", ".venv/bin/python -m pytest ")
 # What speaks with the service at its usual address.
-ASKING = re.compile(r"\.venv/bin/sightline (?:ask|estimate|(?:jobs|models|batches) \w+)")
+ASKING = re.compile(r"\.venv/bin/sightline (?:ask|estimate|map|(?:jobs|models|batches) \w+)")
 MODEL = f"""
 [[models]]
 id = "sightline/tiny"

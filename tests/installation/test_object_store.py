@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import pytest
 from redis import Redis
 
 from tests.support.batches import ENDPOINT, answers, jsonl, line, rows
 from tests.support.clients import Api, until
-from tests.support.object_store import SECRET, URL, ObjectStore, object_store
+from tests.support.object_store import BUCKET, SECRET, URL, ObjectStore, object_store
 from tests.support.pictures import answering, origin, picture
 from tests.support.service import COURIER, Service, running_service
 
@@ -24,6 +25,7 @@ QUICK = {
     "SIGHTLINE_QUEUE__RESCUE_S": "0.2",
     "SIGHTLINE_QUEUE__BACKOFF_S": "0.2",
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    "SIGHTLINE_FETCH__BUCKETS": f"s3://{BUCKET}/shared,acme=s3://{BUCKET}/acme,s3://{BUCKET}/own/{{caller}}",
     # As long as a machine may stand still, and longer.
     "SIGHTLINE_FETCH__LIMIT_S": "60",
     "SIGHTLINE_PICTURES__DECODE_LIMIT_S": "60",
@@ -80,6 +82,81 @@ def test_what_one_machine_takes_in_another_answers_though_they_share_no_folder(
         assert api.delete(f"/v1/jobs/{fetched}").status_code == 204
         assert len(kept - server.names()) >= 2, "what nobody needs any more is still there"
     assert not (service.folder / "blobs").exists()
+
+
+SHARED = f"s3://{BUCKET}/shared/a.png"
+PLACES: dict[str, tuple[str, dict[str, Any]]] = {
+    "jobs": ("/v1/jobs", {"model": ECHO, "input": {"prompt": "see", "image": SHARED}}),
+    "chat": (
+        "/v1/chat/completions",
+        {
+            "model": ECHO,
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": SHARED}},
+                        {"type": "text", "text": "see"},
+                    ],
+                }
+            ],
+        },
+    ),
+    "responses": (
+        "/v1/responses",
+        {
+            "model": ECHO,
+            "input": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "input_image", "image_url": SHARED},
+                        {"type": "input_text", "text": "see"},
+                    ],
+                }
+            ],
+        },
+    ),
+    "markdown": (f"/models/{ECHO}", {"inputs": f"![]({SHARED})see"}),
+}
+
+
+@pytest.fixture(scope="module")
+def _shared_picture(server: ObjectStore) -> None:
+    httpx.put(f"{server.url}/{BUCKET}/shared/a.png", content=picture()).raise_for_status()
+
+
+@pytest.mark.usefixtures("_shared_picture")
+@pytest.mark.parametrize("place", PLACES)
+def test_a_picture_in_a_bucket_that_the_operator_named_is_seen_wherever_a_url_is_taken(
+    service: Service, place: str
+) -> None:
+    path, body = PLACES[place]
+    with Api(service.url()) as api:
+        reply = api.post(path, json=body, headers={"prefer": "wait=30"})
+        assert reply.is_success, reply.text
+        assert "see [8x6]" in reply.text
+
+
+def test_only_what_a_caller_may_name_is_read_from_a_bucket(service: Service, server: ObjectStore) -> None:
+    for key, data in (("own/local/a.png", picture()), ("own/local/b.png", b"x" * (21 * 2**20))):
+        httpx.put(f"{server.url}/{BUCKET}/{key}", content=data).raise_for_status()
+    httpx.put(f"{server.url}/{BUCKET}/acme/a.png", content=picture()).raise_for_status()
+    with Api(service.url()) as api:
+
+        def asked(key: str) -> httpx.Response:
+            image = f"s3://{BUCKET}/{key}"
+            return api.post("/v1/jobs", json={"model": ECHO, "input": {"prompt": "see", "image": image}})
+
+        assert api.ended(asked("own/local/a.png").json()["id"])["result"]["text"] == "see [8x6]"
+        for key in ("acme/a.png", "own/acme/a.png", "shared/../acme/a.png", "of/ours/a"):
+            refused = asked(key)
+            assert (refused.status_code, refused.json()["code"]) == (400, "invalid_image_url"), key
+            assert refused.json()["param"] == "input.image"
+        for key, reason in (("shared/none.png", "no such object"), ("own/local/b.png", "larger than")):
+            error = api.ended(asked(key).json()["id"])["error"]
+            assert error["code"] == "fetch_failed"
+            assert reason in error["message"]
 
 
 def test_while_the_object_store_is_away_callers_come_again_and_accepted_jobs_wait(

@@ -1,6 +1,6 @@
 """Batches as OpenAI's client makes, watches and lists them; the worker is in the test's hand."""
 
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
@@ -219,3 +219,29 @@ async def test_a_call_that_is_sent_again_under_its_key_makes_no_second_batch(
     assert (refusal.value.code, refusal.value.param) == ("idempotency_mismatch", "Idempotency-Key")
     other = await make(ENDPOINT, **{"Idempotency-Key": "night-13"})
     assert [batch.id async for batch in client.batches.list()] == [other, first]
+
+
+@room
+async def test_a_batch_says_when_it_will_end_while_its_lines_are_computed(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat(service_ms="2000")
+    made = await begun(client, [line(f"{n}", f"text {n}") for n in range(300)])
+
+    async def estimate() -> dict[str, float] | None:
+        shown = (await client.batches.retrieve(made.id)).to_dict()
+        assert shown["estimate"] is None or shown["status"] == "in_progress"
+        return shown["estimate"]  # type: ignore[return-value]
+
+    async def known() -> dict[str, float] | Literal[False]:
+        return await estimate() or False
+
+    first = await until_async(known)
+    # At two seconds a line, one at a time.
+    assert 300 <= first["p50"] <= first["p90"] <= 86_400
+    stage.hand.succeed(stage.hand.take(), "DONE")
+    (listed,) = (await client.batches.list()).data
+    assert listed.to_dict()["estimate"] is not None
+    async with client_of(stage.app) as operator:
+        await operator.post("/v1/admin/models/sightline/tiny/pause")
+    assert await estimate() is None

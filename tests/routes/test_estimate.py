@@ -209,3 +209,15 @@ async def test_an_estimate_is_one_of_the_key_s_requests(stage: Stage) -> None:
         answers = [await client.post("/v1/estimate", json=JOB, headers=bearer(key)) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 429]
+
+
+async def test_many_rows_are_foretold_as_the_last_of_them(stage: Stage) -> None:
+    stage.hand.beat(service_ms="2000")
+    async with client_of(stage.app) as client:
+        one = await told(client)
+        many = (await client.post("/v1/estimate?rows=500", json=JOB)).json()
+        wrong = await client.post("/v1/estimate?rows=none", json=JOB)
+
+    assert many["ahead"] == one["ahead"] + 499
+    assert many["estimate"]["p50"] > 100 * one["estimate"]["p50"]
+    assert (wrong.status_code, wrong.json()["param"]) == (400, "rows")

@@ -221,7 +221,7 @@ def test_the_parameters_read_by_hand_are_described() -> None:
         return {p["name"]: p["schema"] for p in SCHEMA["paths"][path][method].get("parameters", [])}
 
     assert set(named("/v1/jobs", "post")) == {"Prefer", "Idempotency-Key", "x-use-cache"}
-    assert set(named("/v1/estimate", "post")) == {"x-use-cache"}
+    assert set(named("/v1/estimate", "post")) == {"x-use-cache", "rows"}
     assert set(named("/v1/jobs/{id}", "get")) == {"id", "wait"}
     assert set(named("/v1/jobs/{id}/events", "get")) == {"id", "Last-Event-ID", "after"}
     asking = {"Prefer", "Idempotency-Key", "x-use-cache", "x-wait-for-model"}

@@ -34,8 +34,10 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.telemetry import traces
+from shared.url_guard import is_in_bucket
 from worker.fair_share import KeyedFairSemaphore
-from worker.fetching.fetch import SOUNDS, fetch
+from worker.fetching.buckets import fetch_object
+from worker.fetching.fetch import PICTURES, SOUNDS, FetchKind, fetch
 from worker.fetching.guarded_http import Allowance
 from worker.lease import Lease, Leases, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
@@ -219,15 +221,24 @@ class Intake:
     def _fetch_picture(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, PictureInfo]:
         limits = self.settings.pictures
         with FETCH.labels("picture").time():
-            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, allowance)
+            body = self._fetch(url, int(limits.max_mb * 2**20), param, allowance, PICTURES)
         return body, inspect(body, limits, param)
 
     def _fetch_sound(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, None]:
         limits = self.settings.sounds
         with refused_as_sound(), FETCH.labels("sound").time():
-            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, allowance, kind=SOUNDS)
+            body = self._fetch(url, int(limits.max_mb * 2**20), param, allowance, SOUNDS)
         check_sound(body, limits, param)
         return body, None
+
+    def _fetch(
+        self, url: str, max_bytes: int, param: str, allowance: "JobAllowance", kind: FetchKind
+    ) -> bytes:
+        settings = self.settings.fetch
+        if is_in_bucket(url):
+            target = settings.bucket_rules.check(url, allowance.caller, param)
+            return fetch_object(target, settings, max_bytes, param, allowance, kind)
+        return fetch(url, settings, max_bytes, param, allowance, kind=kind)
 
 
 class JobAllowance(Allowance):
@@ -240,6 +251,7 @@ class JobAllowance(Allowance):
         self, limit_s: float, max_bytes: int, cancel: threading.Event, places: KeyedFairSemaphore, caller: str
     ) -> None:
         super().__init__(limit_s, max_bytes, cancel, caller)
+        self.caller = caller
         self._large_places, self._place = places, ExitStack()
         self._received = 0
         self._is_large = self._ended = False

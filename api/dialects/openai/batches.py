@@ -13,6 +13,7 @@ from api.dialects.strict_json import Wire, invalid, parse, read, unsupported_kin
 from shared import batch as records
 from shared.batch import LineAnswer, LineProblem, Stage
 from shared.errors import CallerError
+from shared.job import Estimate
 from shared.result import JobError
 
 WINDOW: Literal["24h"] = "24h"
@@ -149,6 +150,14 @@ class BatchUsage(TypedDict):
     total_tokens: int
 
 
+class BatchEstimate(TypedDict):
+    """Seconds until its end, met half the time and nine times in ten, as the queue is now."""
+
+    p50: float
+    p90: float
+    basis: str
+
+
 class Batch(TypedDict):
     id: str
     object: Literal["batch"]
@@ -173,6 +182,9 @@ class Batch(TypedDict):
     request_counts: BatchCounts
     usage: BatchUsage
     metadata: dict[str, str] | None
+    estimate: Annotated[
+        BatchEstimate | None, Field(description="While lines are computed and their model's queue moves.")
+    ]
 
 
 class BatchList(PageAnswer):
@@ -201,7 +213,7 @@ class OutputRow(TypedDict):
     error: RowError | None
 
 
-def to_batch(batch: records.Batch) -> Batch:
+def to_batch(batch: records.Batch, estimate: Estimate | None = None) -> Batch:
     """Times of stages that it has not reached are null."""
     stages = batch.stages_ms
     return {
@@ -230,7 +242,13 @@ def to_batch(batch: records.Batch) -> Batch:
         },
         "usage": _usage(batch.tokens),
         "metadata": batch.metadata or None,
+        "estimate": None if estimate is None else _estimate(estimate),
     }
+
+
+def _estimate(estimate: Estimate) -> BatchEstimate:
+    half, most = (round(wait + estimate.service_s, 3) for wait in (estimate.p50, estimate.p90))
+    return {"p50": half, "p90": most, "basis": estimate.basis}
 
 
 def to_row(batch: str, line: LineAnswer, body: Any) -> OutputRow:

@@ -45,7 +45,7 @@ end
 -- The step that admits a line's job also moves the batch on to the next line: no line is taken twice or left out.
 function Batches.take_line(line, job)
   job.batch, job.line = line.batch, line.number
-  call('HSET', P .. line.batch, 'at', line.behind, 'row', line.number, 'waits_for', '')
+  call('HSET', P .. line.batch, 'at', line.behind, 'row', line.number, 'waits_for', '', 'model', job.model)
   call('HSET', P .. line.batch .. ':lines', line.number, cjson.encode({ custom_id = line.custom_id, job = job.id,
     model = job.model, created_ms = now, at = line.at, behind = line.behind }))
   count_taken(job.model_lane, job.caller, 1)

@@ -1,0 +1,224 @@
+"""Asks the service for the rows of a map: as many at once as its queue has use for, each to its end."""
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
+from typing import Any
+
+import httpx
+
+from sightline.exits import CommandError, Exit
+
+START, LEAST, MOST = 16, 4, 256
+"""Rows on their way at once: at first, and at any time."""
+WAIT_S = 50
+"""A submit's or a poll's wait for the end: one call for most rows."""
+PATIENCE_S = 600.0
+"""How long no answer of the service at all may come before the map ends; started again it goes on."""
+LONGEST_PAUSE_S = 30.0
+FATAL = {401, 402, 403}
+"""What the next row would be answered as well. So would a model that is not served."""
+CLIENTS = 16
+"""Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
+FAULTS = 5
+"""How often one row may meet the service's own fault."""
+
+
+class Window:
+    """How many rows are on their way: more while the queue waits for us, fewer where it says so."""
+
+    def __init__(self) -> None:
+        self.size = float(START)
+        self.taken = 0
+        self._changed = asyncio.Event()
+        self._halved = 0.0
+
+    async def take(self) -> None:
+        """A place, once there is one. For one taker."""
+        while self.taken >= int(self.size):
+            self._changed.clear()
+            await self._changed.wait()
+        self.taken += 1
+
+    def free(self) -> None:
+        self.taken -= 1
+        self._changed.set()
+
+    def ended(self, job: dict[str, Any], call_s: float) -> None:
+        """More rows help where the model had most of the call's time, and none of them waited for long."""
+        if job["started_at"] is None or job["ended_at"] is None:
+            return
+        waited, took = job["started_at"] - job["created_at"], job["ended_at"] - job["started_at"]
+        step = 1.0 if waited <= took and took > call_s / 2 else -0.5
+        self.size = min(max(self.size + step, min(self.size, START)), MOST)
+
+    def refused(self) -> None:
+        """Halve, at most once a second: those on their way are all refused at once."""
+        if time.monotonic() - self._halved > 1:
+            self._halved = time.monotonic()
+            self.size = max(self.size / 2, LEAST)
+
+
+class Caller:
+    """One service, by HTTP. `say` is called with why rows wait, and with "" once they go on."""
+
+    def __init__(
+        self, clients: Sequence[httpx.AsyncClient], say: Callable[[str], object] = lambda _: None
+    ) -> None:
+        self.window = Window()
+        self.say = say
+        self._clients = cycle(clients)
+        self._url = clients[0].base_url
+        self._heard = time.monotonic()
+
+    async def model(self) -> str:
+        """The first that is served. Raises CommandError."""
+        reply = await self._first("GET", "/v1/models")
+        if not reply["data"]:
+            raise CommandError(Exit.REFUSED, "The service serves no model.")
+        return str(reply["data"][0]["id"])
+
+    async def estimate(self, body: dict[str, Any], rows: int) -> dict[str, Any]:
+        """What would become of `rows` like this one. Raises CommandError."""
+        headers = {"x-use-cache": "false"}
+        return await self._first("POST", f"/v1/estimate?rows={rows}", json=body, headers=headers)
+
+    async def answer(self, body: dict[str, Any], key: str) -> dict[str, Any]:
+        """The ended job of a row, or {"error": …} where it was refused.
+
+        Whatever breaks, it is asked again under the same key, which names the same job. Raises CommandError
+        where no row can be answered.
+        """
+        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        headers = {
+            "content-type": "application/json",
+            "idempotency-key": key,
+            "prefer": f"wait={WAIT_S}",
+        }
+        misses = 0
+        while True:
+            begun = time.monotonic()
+            reply = await self._tried("POST", "/v1/jobs", content=data, headers=headers)
+            if reply is not None and reply.is_success:
+                job = await self._ended(reply.json())
+                if job is not None:
+                    self.say("")
+                    self.window.ended(job, time.monotonic() - begun)
+                    return _checked(job)
+            elif reply is not None and not _passes(reply, misses):
+                return _checked({"error": _refusal(reply)})
+            await self._pause(reply, misses)
+            misses += 1
+
+    async def _ended(self, job: dict[str, Any]) -> dict[str, Any] | None:
+        """The job at its end; None where its record is lost, so that it is submitted again."""
+        misses = 0
+        while job["ended_at"] is None:
+            reply = await self._tried("GET", f"/v1/jobs/{job['id']}?wait={WAIT_S}")
+            if reply is not None and reply.is_success:
+                job, misses = reply.json(), 0
+            elif reply is not None and not _passes(reply):
+                return None
+            else:
+                await self._pause(reply, misses)
+                misses += 1
+        return job
+
+    async def _tried(self, method: str, path: str, **call: Any) -> httpx.Response | None:
+        """None where no answer came. Raises CommandError where the service stays away or knows us not."""
+        try:
+            reply = await next(self._clients).request(method, path, **call)
+        except httpx.TransportError as error:
+            self.say(f"no answer from {self._url}")
+            if time.monotonic() - self._heard > PATIENCE_S:
+                message = f"No answer from {self._url} for {PATIENCE_S / 60:.0f} minutes"
+                why = f"{message} ({error!r}): the same command goes on."
+                raise CommandError(Exit.UNREACHABLE, why) from None
+            return None
+        self._heard = time.monotonic()
+        if reply.status_code in FATAL or (reply.status_code == 404 and method == "POST"):
+            raise CommandError(Exit.REFUSED, _refused(reply))
+        return reply
+
+    async def _pause(self, reply: httpx.Response | None, misses: int) -> None:
+        """As long as the service says, else a little longer each time; not all rows at the same moment."""
+        pause = min(0.25 * 2 ** min(misses, 8), LONGEST_PAUSE_S)
+        if reply is not None and _passes(reply):
+            self.window.refused()
+            self.say(f"the service says: {_refusal(reply)['message']}")
+            pause = float(reply.headers.get("retry-after", pause))
+        await asyncio.sleep(pause * random.uniform(1, 1.3))  # noqa: S311 - no secret
+
+    async def _first(self, method: str, path: str, **call: Any) -> dict[str, Any]:
+        """One call that is not repeated. Raises CommandError."""
+        try:
+            reply = await next(self._clients).request(method, path, **call)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            message = f"No answer from {self._url} ({error or type(error).__name__})"
+            raise CommandError(Exit.UNREACHABLE, f"{message}: is it running?") from None
+        if not reply.is_success:
+            raise CommandError(Exit.REFUSED, _refused(reply))
+        body: dict[str, Any] = reply.json()
+        return body
+
+
+@asynccontextmanager
+async def connected(url: str, key: str | None) -> AsyncIterator[Sequence[httpx.AsyncClient]]:
+    """Clients of the service at `url`; no proxy leads to this machine."""
+    local = httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
+    trust = httpx.create_ssl_context()
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                httpx.AsyncClient(
+                    base_url=url,
+                    headers={"authorization": f"Bearer {key}"} if key else {},
+                    timeout=httpx.Timeout(10, read=WAIT_S + 30, write=120),
+                    verify=trust,
+                    transport=httpx.AsyncHTTPTransport(verify=trust) if local else None,
+                )
+            )
+            for _ in range(CLIENTS)
+        ]
+
+
+def default_url() -> str:
+    return os.environ.get("SIGHTLINE_URL", "http://127.0.0.1:8000")
+
+
+def default_key() -> str | None:
+    return os.environ.get("SIGHTLINE_API_KEY")
+
+
+def _passes(reply: httpx.Response, misses: int = 0) -> bool:
+    """Whether a refusal may pass. The service's own fault at one row may not."""
+    if reply.status_code == 500:
+        return misses < FAULTS
+    return reply.is_server_error or reply.status_code == 429
+
+
+def _checked(job: dict[str, Any]) -> dict[str, Any]:
+    """The job. Raises CommandError where its error lies in what is the same for all rows."""
+    error = job.get("error") or {}
+    if str(error.get("param")).startswith("parameters"):
+        raise CommandError(Exit.REFUSED, f"No row can be asked so: {error['message']}")
+    return job
+
+
+def _refusal(reply: httpx.Response) -> dict[str, Any]:
+    """The error in problem details, as a job's error has it."""
+    try:
+        problem = reply.json()
+        names = {"code": "code", "message": "detail", "retryable": "retryable"}
+        return {name: problem[other] for name, other in names.items()} | {"param": problem.get("param")}
+    except (ValueError, LookupError, TypeError):
+        return {"code": f"http_{reply.status_code}", "message": reply.text[:200], "retryable": False}
+
+
+def _refused(reply: httpx.Response) -> str:
+    return f"The service refused ({reply.status_code}): {_refusal(reply)['message']}"

@@ -1,0 +1,166 @@
+"""`sightline map`: the command."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvloop
+from typer import Argument, Option
+
+from sightline.commands import Json, MaxTokens, Model, Url, commands, examples
+from sightline.exits import CommandError, Exit
+from sightline.mapping.caller import Caller, connected
+from sightline.mapping.output import Receipt
+from sightline.mapping.question import Question
+from sightline.mapping.rows import source
+from sightline.mapping.run import Progress, map_rows, time_of
+from sightline.progress import Bar
+from sightline.terminal import note, plain, show_facts, show_json, span
+
+SAMPLE = 8
+"""Rows whose tokens a dry run asks for."""
+app = commands()
+
+
+@app.command(
+    "map",
+    epilog=examples(
+        'sightline map "What is in this picture?" --input photos/ --output answers.jsonl',
+        'sightline map "Is {product} in it?" --input "shop/*.jpg" --output seen.jsonl --dry-run',
+        'sightline map "What is {name}?" --input rows.parquet --output seen.parquet --schema seen.json',
+        'sightline map "What is it?" --input s3://bucket/photos --output answers.jsonl',
+    ),
+)
+def _map(
+    question: Annotated[str, Argument(help="what to ask of each row; {column} stands for a column's value")],
+    input: Annotated[
+        str,
+        Option("--input", metavar="INPUT", help="a folder, glob, JSONL or Parquet file, data set or bucket"),
+    ],
+    output: Annotated[
+        Path, Option("--output", parser=Path, metavar="FILE", help="ends in .jsonl or .parquet")
+    ],
+    column: Annotated[str | None, Option(help="a table's column of paths, URLs or bytes")] = None,
+    schema: Annotated[
+        Path | None, Option(parser=Path, metavar="FILE", help="JSON Schema: its properties become columns")
+    ] = None,
+    model: Model = None,
+    max_tokens: MaxTokens = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="print rows, tokens and time; ask nothing")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a question about each row of an input, and write the answers to a file.
+
+    Stopped or killed, the same command goes on where it stopped: what has ended is in FILE.journal, and what
+    was submitted is not submitted again. Rows wait after all other work. The output is in the order of the
+    input; its receipt is printed and in FILE.receipt.json.
+    """
+    from sightline.serving.running_services import service_url
+
+    options: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "column": column}
+    options |= {"schema": _read(schema), "url": url or service_url()}
+    if dry_run:
+        facts = uvloop.run(_foretold(question, input, output, **options))
+        (show_json if as_json else _show_foretold)(facts)
+        return
+    with Bar("asking") as bar:
+        shown = _Lines() if bar.disable else _Shown(bar)
+        receipt = uvloop.run(map_rows(question, input, output, show=shown.show, **options))
+    (show_json if as_json else _show_receipt)(asdict(receipt))
+    _check(receipt)
+
+
+def _read(schema: Path | None) -> dict[str, Any] | None:
+    if schema is None:
+        return None
+    try:
+        value = json.loads(schema.read_bytes())
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise CommandError(Exit.USAGE, f"{schema} holds no JSON Schema.")
+    return value
+
+
+async def _foretold(
+    question: str, input: str, output: Path, *, column: str | None, url: str, model: str | None, **asked: Any
+) -> dict[str, Any]:
+    """What a map would take, from its first rows; nothing is submitted. Raises CommandError."""
+    rows = source(input, column, output)
+    count = await asyncio.to_thread(rows.count)
+    async with connected(url, os.environ.get("SIGHTLINE_API_KEY")) as clients:
+        caller = Caller(clients)
+        whole = Question(question, model or await caller.model(), **asked)
+        sample = list(islice(rows.rows(), SAMPLE))
+        whole.check(sample[0].columns if sample else ())
+        forecasts = [await caller.estimate(whole.body(row), count) for row in sample]
+    tokens = [forecast["tokens"] for forecast in forecasts]
+    known = [counts["prompt"] for counts in tokens if counts["prompt"] is not None]
+    return {
+        "rows": count,
+        "model": whole.model,
+        "tokens_in": round(sum(known) / len(known) * count) if known else None,
+        "tokens_out_at_most": max((counts["answer_at_most"] for counts in tokens), default=0) * count,
+        "time_s": next(filter(None, map(time_of, forecasts)), None),
+        "refusal": next(filter(None, (forecast.get("refusal") for forecast in forecasts)), None),
+    }
+
+
+def _show_foretold(facts: dict[str, Any]) -> None:
+    def shown() -> Iterator[tuple[str, str | None]]:
+        tokens, time, refusal = facts["tokens_in"], facts["time_s"], facts["refusal"]
+        yield "rows", str(facts["rows"])
+        yield "model", facts["model"]
+        yield "tokens", "not known yet" if tokens is None else f"about {tokens} in"
+        yield "answers", f"at most {facts['tokens_out_at_most']} tokens"
+        yield "time", f"{span(time[0])} to {span(time[1])}" if time else "not known yet"
+        yield "refusal", refusal and f"{refusal['code']}: {refusal['detail']}"
+
+    show_facts(shown())
+
+
+class _Shown:
+    """A bar: rows, rate, failures, why it waits, and when the queue expects the end."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+
+    def show(self, progress: Progress) -> None:
+        self._bar.show(progress.done, progress.total, plain(_words(progress)))
+
+
+class _Lines:
+    """A line at each tenth, for logs."""
+
+    def __init__(self) -> None:
+        self._noted = -1
+
+    def show(self, progress: Progress) -> None:
+        tenth = 10 * progress.done // max(progress.total, 1)
+        if tenth > self._noted:
+            self._noted = tenth
+            note(f"{progress.done} of {progress.total} rows, {_words(progress)}")
+
+
+def _words(progress: Progress) -> str:
+    words = [f"{progress.failed} failed"]
+    if progress.kept:
+        words += [f"{progress.kept} from before"]
+    if progress.left_s and progress.done < progress.total:
+        words += [f"ends in {span(progress.left_s[0])} to {span(progress.left_s[1])}"]
+    return ", ".join(words + [progress.waits] * bool(progress.waits))
+
+
+def _show_receipt(receipt: dict[str, Any]) -> None:
+    show_facts((name, str(value)) for name, value in receipt.items())
+
+
+def _check(receipt: Receipt) -> None:
+    if receipt.rows and not receipt.answered:
+        raise CommandError(Exit.JOB, "No row was answered; the output says why.")

@@ -1,0 +1,104 @@
+"""The journal beside a map's output: a line for each row that has ended, so that a killed map goes on."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from sightline.exits import CommandError, Exit
+
+VERSION = 1
+
+
+class Journal:
+    """Appended to in the order in which rows end; read by key. In memory are keys and places only."""
+
+    def __init__(self, path: Path, question: str) -> None:
+        """Raises CommandError where another map writes it, or it belongs to another question."""
+        self.path = path
+        self._file = path.open("a+b")
+        self._places: dict[bytes, int] = {}
+        self._failed: set[bytes] = set()
+        self._again: dict[bytes, int] = {}
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._read_back(question)
+        except BlockingIOError:
+            self._file.close()
+            raise CommandError(Exit.USAGE, f"Another map writes {path}: wait for its end.") from None
+        except CommandError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def done(self, key: str) -> bool:
+        """Whether the row was answered, or failed for good."""
+        name = bytes.fromhex(key)
+        return name in self._places and name not in self._again
+
+    def failed(self, key: str) -> bool:
+        return bytes.fromhex(key) in self._failed
+
+    def tries(self, key: str) -> int:
+        """How often the row has failed in a way that may pass."""
+        return self._again.get(bytes.fromhex(key), 0)
+
+    def add(self, key: str, record: dict[str, Any]) -> None:
+        """A line is whole in the system's hands before the next row is asked for."""
+        line = {"key": key, **record}
+        at = self._file.seek(0, os.SEEK_END)
+        self._file.write(json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "surrogateescape"))
+        self._file.write(b"\n")
+        self._file.flush()
+        self._index(line, at)
+
+    def read(self, key: str) -> dict[str, Any]:
+        self._file.seek(self._places[bytes.fromhex(key)])
+        record: dict[str, Any] = _parsed(self._file.readline())
+        return record
+
+    def sync(self) -> None:
+        """Onto the disk: what a machine keeps that loses its power."""
+        os.fsync(self._file.fileno())
+
+    def _read_back(self, question: str) -> None:
+        heading = {"version": VERSION, "question": question}
+        self._file.seek(0)
+        first, at = self._file.readline(), self._file.tell()
+        if not self._file.readline():
+            # No row has ended yet: whatever it was begun for, it may be for this.
+            self._file.truncate(0)
+            self._file.write(json.dumps(heading).encode() + b"\n")
+            self._file.flush()
+            return
+        if _parsed(first) != heading:
+            message = f"{self.path} belongs to another question, model or length of answers"
+            raise CommandError(Exit.USAGE, f"{message}: name another output, or delete it to ask anew.")
+        self._file.seek(at)
+        while line := self._file.readline():
+            if not line.endswith(b"\n"):
+                # Cut off by a kill: the row is asked again and the service knows its answer.
+                self._file.truncate(at)
+                break
+            self._index(_parsed(line), at)
+            at += len(line)
+
+    def _index(self, line: dict[str, Any], at: int) -> None:
+        key = bytes.fromhex(line["key"])
+        self._places[key] = at
+        self._again.pop(key, None)
+        self._failed.discard(key)
+        if line["error"]:
+            self._failed.add(key)
+            if line["error"]["retryable"]:
+                self._again[key] = line["tries"]
+
+
+def _parsed(line: bytes) -> Any:
+    return json.loads(line.decode("utf-8", "surrogateescape"))

@@ -1,0 +1,113 @@
+"""What a map asks of each row: a template filled from columns, and how the answer becomes columns."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from sightline.exits import CommandError, Exit
+from sightline.mapping.rows import Row
+
+_PLACE = re.compile(r"\{\{(\w+)\}\}|\{([^\W\d]\w*)\}")
+"""`{name}` stands for a column; `{{name}}` for itself in braces. JSON in a question needs no care."""
+OWN = ("answer", "error", "job")
+"""Columns that a map adds."""
+
+
+class RowError(Exception):
+    """A row cannot be asked, and never will be as it is."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Question:
+    """The same for all rows."""
+
+    template: str
+    model: str
+    schema: dict[str, Any] | None = None
+    max_tokens: int | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        return _hash(asdict(self))
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """The columns that a structured answer becomes."""
+        return tuple((self.schema or {}).get("properties", ()))
+
+    def check(self, columns: Iterable[str]) -> None:
+        """Raises CommandError where the template names no column, or two columns had one name."""
+        known = set(columns)
+        for match in _PLACE.finditer(self.template):
+            if match[2] and match[2] not in known:
+                message = f"The question names {{{match[2]}}}; columns are {', '.join(sorted(known))}"
+                raise CommandError(Exit.USAGE, f"{message}. Write {{{{{match[2]}}}}} for the word in braces.")
+        if taken := sorted(known & {*OWN, *self.properties} | {*OWN} & {*self.properties}):
+            message = "is both a column of the input and one of the answers: rename one"
+            raise CommandError(Exit.USAGE, f"{', '.join(taken)} {message}.")
+
+    def text(self, columns: dict[str, Any]) -> str:
+        """Raises RowError."""
+
+        def filled(match: re.Match[str]) -> str:
+            if match[1]:
+                return f"{{{match[1]}}}"
+            if match[2] not in columns:
+                raise RowError("missing_column", f"The row has no column {match[2]}.")
+            return _written(columns[match[2]])
+
+        return _PLACE.sub(filled, self.template)
+
+    def key(self, row: Row) -> str:
+        """Names the row and what is asked of it: the same after any restart. Raises OSError, RowError."""
+        picture = row.picture and row.picture.identity()
+        return _hash([self.digest, self.text(row.columns), picture, row.columns])
+
+    def key_of_failure(self, row: Row, why: str) -> str:
+        """Names a row of which is not known what it would ask."""
+        return _hash([self.digest, "failure", why, row.columns])
+
+    def body(self, row: Row) -> dict[str, Any]:
+        """The job to submit. Raises OSError, RowError."""
+        asked: dict[str, Any] = {"prompt": self.text(row.columns)}
+        if row.picture is not None:
+            asked["image"] = row.picture.url or _encoded(row.picture)
+        parameters: dict[str, Any] = {}
+        if self.max_tokens is not None:
+            parameters["max_new_tokens"] = self.max_tokens
+        if self.schema is not None:
+            schema = {"name": "answer", "schema": self.schema}
+            parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return {"model": self.model, "input": asked, "parameters": parameters, "priority": "batch"}
+
+    def values(self, answer: str) -> dict[str, Any] | None:
+        """The columns of a structured answer; None for one that broke off."""
+        if self.schema is None:
+            return {}
+        try:
+            value = json.loads(answer)
+        except ValueError:
+            return None
+        return {name: value.get(name) for name in self.properties} if isinstance(value, dict) else {}
+
+
+def _encoded(picture: Any) -> str:
+    return base64.b64encode(picture.load()).decode()
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,230 @@
+"""`sightline map` over tables: columns in questions, schemas as columns, Parquet, data sets and buckets."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as arrow
+import pytest
+from pyarrow import ipc, parquet
+
+from sightline.exits import CommandError
+from sightline.mapping.output import Receipt
+from sightline.mapping.run import map_rows_sync
+from tests.e2e.conftest import ECHO, TINY
+from tests.support.object_store import BUCKET, ObjectStore, object_store
+from tests.support.pictures import picture
+from tests.support.service import Service
+
+SIZES = [(8, 6), (9, 7), (10, 8)]
+SCHEMA = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "green"]}, "count": {"enum": [1, 2]}},
+    "required": ["colour", "count"],
+}
+
+
+@pytest.fixture
+def pictures() -> list[bytes]:
+    return [picture(size=size) for size in SIZES]
+
+
+def mapped(service: Service, question: str, input: Path, output: Path, **options: Any) -> Receipt:
+    return map_rows_sync(question, str(input), output, **{"model": ECHO, "url": service.url(), **options})
+
+
+def seen(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["answer"] for row in rows]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def expected(*words: str) -> list[str]:
+    return [f"{word} [{wide}x{high}]" for word, (wide, high) in zip(words, SIZES, strict=True)]
+
+
+def test_columns_fill_the_question_and_come_back_beside_the_answer(
+    service: Service, pictures: list[bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(pictures[0])
+    cells = [
+        "a.png",
+        base64.b64encode(pictures[1]).decode(),
+        f"data:image/png;base64,{base64.b64encode(pictures[2]).decode()}",
+    ]
+    table = tmp_path / "rows.jsonl"
+    rows = [
+        {"image": cell, "name": name, "n": n} for n, (cell, name) in enumerate(zip(cells, "xyz", strict=True))
+    ]
+    table.write_text("\n\n".join(map(json.dumps, rows)))
+    receipt = mapped(service, 'see {name} {"n": 1} {{n}}', table, tmp_path / "out.jsonl")
+
+    assert (receipt.rows, receipt.answered) == (3, 3)
+    written = lines(tmp_path / "out.jsonl")
+    assert seen(written) == expected(*(f'see {name} {{"n": 1}} {{n}}' for name in "xyz"))
+    assert [(row["name"], row["n"]) for row in written] == [("x", 0), ("y", 1), ("z", 2)]
+
+
+def test_a_question_that_names_no_column_is_refused_before_anything_is_asked(
+    service: Service, tmp_path: Path
+) -> None:
+    table, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    table.write_text('{"text": "a"}\n')
+    with pytest.raises(CommandError, match="columns are text"):
+        mapped(service, "{name}", table, output)
+    with pytest.raises(CommandError, match="no column where"):
+        mapped(service, "{text}", table, output, column="where")
+    assert not output.exists()
+
+
+def test_bytes_in_parquet_are_asked_about_and_answers_become_its_columns(
+    service: Service, pictures: list[bytes], tmp_path: Path
+) -> None:
+    table = arrow.table(
+        {"image": [{"bytes": data, "path": None} for data in pictures], "label": [1, None, 3]}
+    )
+    parquet.write_table(table, tmp_path / "in.parquet")
+    output = tmp_path / "out.parquet"
+    receipt = mapped(service, "label {label}", tmp_path / "in.parquet", output)
+
+    assert (receipt.rows, receipt.answered) == (3, 3)
+    written = parquet.read_table(output)
+    assert written.column_names == ["label", "answer", "error", "job"]
+    assert written["label"].to_pylist() == [1, None, 3]
+    assert written["answer"].to_pylist() == expected("label 1", "label null", "label 3")
+
+
+def test_structured_answers_become_typed_columns(
+    service: Service, pictures: list[bytes], tmp_path: Path
+) -> None:
+    input, output = tmp_path / "photos", tmp_path / "out.parquet"
+    input.mkdir()
+    for number, data in enumerate(pictures):
+        (input / f"{number}.png").write_bytes(data)
+    receipt = mapped(service, "What?", input, output, model=TINY, schema=SCHEMA, max_tokens=40)
+    assert (receipt.rows, receipt.answered) == (3, 3)
+    written = parquet.read_table(output)
+    assert {str(field.type) for field in written.schema if field.name == "count"} == {"int64"}
+    assert set(written["count"].to_pylist()) <= {1, 2}
+    assert set(written["colour"].to_pylist()) <= {"red", "green"}
+    schema = {"type": "object", "properties": {"answer": {"type": "string"}}}
+    with pytest.raises(CommandError, match="answer is both"):
+        mapped(service, "What?", input, tmp_path / "other.jsonl", schema=schema)
+
+
+def test_a_row_that_lacks_a_column_fails_alone(service: Service, tmp_path: Path) -> None:
+    table, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    table.write_text('{"text": "a"}\n{"n": 1}\n{"text": "c"}\n')
+    receipt = mapped(service, "{text}", table, output)
+    assert (receipt.answered, receipt.failed) == (2, 1)
+    assert [row["answer"] for row in lines(output)] == ["a", None, "c"]
+    assert mapped(service, "{text}", table, output) == receipt
+
+
+def test_a_schema_that_no_answer_can_follow_ends_the_map_at_its_first_row(
+    service: Service, tmp_path: Path
+) -> None:
+    table, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    table.write_text('{"text": "a"}\n' * 50)
+    for place in ("https://elsewhere/x", "#/nowhere"):
+        schema = {"type": "object", "properties": {"x": {"$ref": place}}}
+        with pytest.raises(CommandError, match="No row can be asked so"):
+            mapped(service, "{text}", table, output, model=TINY, schema=schema)
+    assert not output.exists()
+
+
+def test_an_answer_that_broke_off_is_a_failure_and_not_an_empty_column(
+    service: Service, tmp_path: Path
+) -> None:
+    table, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    table.write_text('{"text": "a"}\n')
+    receipt = mapped(service, "{text}", table, output, model=TINY, schema=SCHEMA, max_tokens=2)
+    assert (receipt.answered, receipt.failed) == (0, 1)
+    assert lines(output)[0]["error"]["code"] == "answer_cut_off"
+
+
+@pytest.mark.parametrize("kind", ["saved", "splits", "shards", "image folder", "csv"])
+def test_a_data_set_is_read_as_its_library_writes_it(
+    service: Service, pictures: list[bytes], tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    table = arrow.table(
+        {"image": [{"bytes": data, "path": "x.png"} for data in pictures], "label": list("abc")}
+    )
+    match kind:
+        case "saved":
+            saved(folder, table)
+        case "splits":
+            (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+            for split, part in (("train", table.slice(0, 2)), ("test", table.slice(2))):
+                (folder / split).mkdir()
+                saved(folder / split, part)
+        case "shards":
+            (folder / "data").mkdir()
+            parquet.write_table(table.slice(0, 1), folder / "data/train-00000-of-00002.parquet")
+            parquet.write_table(table.slice(1), folder / "data/train-00001-of-00002.parquet")
+        case _:
+            for number, data in enumerate(pictures):
+                (folder / f"{number}.png").write_bytes(data)
+            rows = [(f"{number}.png", label) for number, label in enumerate("abc")]
+            if kind == "csv":
+                table_text = "\n".join(",".join(row) for row in [("file_name", "label"), *rows])
+                (folder / "metadata.csv").write_text(table_text)
+            else:
+                named = [json.dumps(dict(zip(("file_name", "label"), row, strict=True))) for row in rows]
+                (folder / "metadata.jsonl").write_text("\n".join(named))
+    mapped(service, "{label}", folder, tmp_path / "out.jsonl")
+    assert seen(lines(tmp_path / "out.jsonl")) == expected(*"abc")
+
+
+def saved(folder: Path, table: Any) -> None:
+    name = "data-00000-of-00001.arrow"
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+    with ipc.new_stream(folder / name, table.schema) as stream:
+        stream.write_table(table)
+
+
+def test_a_glob_takes_what_it_names(service: Service, pictures: list[bytes], tmp_path: Path) -> None:
+    for number, data in enumerate(pictures):
+        (tmp_path / f"{number}.png").write_bytes(data)
+    mapped(service, "see", tmp_path / "[01].png", tmp_path / "out.jsonl")
+    assert len(lines(tmp_path / "out.jsonl")) == 2
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[ObjectStore]:
+    with object_store() as server:
+        yield server
+
+
+def test_a_bucket_is_listed_with_the_callers_own_keys(
+    service: Service,
+    pictures: list[bytes],
+    tmp_path: Path,
+    bucket: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number, data in enumerate(pictures):
+        service.caller.put(f"{bucket.url}/{BUCKET}/photos/{number}.png", content=data)
+    for name, value in bucket.env.items():
+        monkeypatch.setenv(name, value)
+    output = tmp_path / "out.jsonl"
+    place = f"s3://{BUCKET}/photos"
+    map_rows_sync("see", place, output, model=ECHO, url=service.url())
+    assert seen(lines(output)) == expected(*["see"] * 3)
+    assert [row["file"] for row in lines(output)] == ["0.png", "1.png", "2.png"]
+
+
+def test_without_pyarrow_parquet_is_refused_in_words(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    table = tmp_path / "rows.jsonl"
+    table.write_text('{"text": "a"}\n')
+    with pytest.raises(CommandError, match="pip install"):
+        mapped(service, "{text}", table, tmp_path / "out.parquet")

@@ -1,0 +1,104 @@
+"""What a map keeps between two starts, and how it fits its calls to the queue; no service."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sightline.exits import CommandError
+from sightline.mapping.caller import LEAST, MOST, START, Window
+from sightline.mapping.journal import Journal
+from sightline.mapping.question import Question, RowError
+from sightline.mapping.rows import Row
+from tests.support.service import ROOT
+
+KEYS = ["00" * 32, "11" * 32, "22" * 32]
+PASSES = {"code": "queue_full", "message": "", "retryable": True}
+
+
+def record(**more: Any) -> dict[str, Any]:
+    return {"columns": {}, "answer": "a", "error": None, "job": "job_1", "tries": 1, **more}
+
+
+def test_a_line_that_a_kill_cut_off_is_dropped_and_the_rest_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with Journal(path, "question") as journal:
+        for key in KEYS[:2]:
+            journal.add(key, record(answer=key))
+    path.write_bytes(path.read_bytes() + b'{"key": "22')
+    with Journal(path, "question") as journal:
+        assert [journal.done(key) for key in KEYS] == [True, True, False]
+        journal.add(KEYS[2], record(answer="again"))
+    with Journal(path, "question") as journal:
+        assert journal.read(KEYS[2])["answer"] == "again"
+        assert journal.read(KEYS[0])["answer"] == KEYS[0]
+
+
+def test_a_journal_whose_heading_was_cut_off_begins_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b'{"versi')
+    with Journal(path, "question") as journal:
+        journal.add(KEYS[0], record())
+    with pytest.raises(CommandError, match="another question"):
+        Journal(path, "other")
+    assert json.loads(path.read_bytes().splitlines()[0])["question"] == "question"
+
+
+def test_a_failure_that_may_pass_is_asked_again_and_no_other(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal", "question") as journal:
+        journal.add(KEYS[0], record(error=PASSES, tries=3))
+        journal.add(KEYS[1], record(error={**PASSES, "retryable": False}))
+    with Journal(tmp_path / "journal", "question") as journal:
+        assert [journal.done(key) for key in KEYS] == [False, True, False]
+        assert [journal.tries(key) for key in KEYS] == [3, 0, 0]
+        journal.add(KEYS[0], record())
+        assert journal.done(KEYS[0])
+        assert not journal.failed(KEYS[0])
+
+
+def test_what_is_asked_names_the_same_job_after_any_restart_and_another_row_never_does() -> None:
+    question = Question("What is {name}?", "model")
+    key = question.key(Row({"name": "a", "n": 1}, None))
+    assert Question("What is {name}?", "model").key(Row({"n": 1, "name": "a"}, None)) == key
+    others = [
+        question.key(Row({"name": "b", "n": 1}, None)),
+        question.key(Row({"name": "a", "n": 2}, None)),
+        Question("What is {name}?", "model", max_tokens=5).key(Row({"name": "a", "n": 1}, None)),
+    ]
+    assert len({key, *others}) == 4
+    with pytest.raises(RowError):
+        question.text({"n": 1})
+
+
+def job(waited: float, took: float) -> dict[str, Any]:
+    return {"created_at": 0.0, "started_at": waited, "ended_at": waited + took}
+
+
+def test_calls_grow_while_the_queue_is_empty_and_fall_where_it_refuses() -> None:
+    window = Window()
+    assert window.size == START
+    for _ in range(2 * MOST):
+        window.ended(job(0, 1), 9)
+    assert window.size == START, "what takes its time is not the model"
+    for _ in range(2 * MOST):
+        window.ended(job(0, 1), 1)
+    assert window.size == MOST
+    window.refused()
+    window.refused()
+    assert window.size == MOST / 2
+    for _ in range(4 * MOST):
+        window.ended(job(9, 1), 10)
+    assert window.size == START
+    window.size = LEAST
+    window.ended(job(0, 1), 1)
+    assert LEAST < window.size < START
+
+
+def test_a_program_maps_without_the_rest_of_the_service() -> None:
+    """Installed, the service's packages are not on a program's path."""
+    look = "import sys, sightline.mapping.run; print({'shared', 'api', 'worker', 'torch'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "set()"
