@@ -35,7 +35,7 @@ STREAMS, WORDS, ROUNDS, CLIENTS = 200, 40, 6, 2
 MODEL, STEP_S = "bench/paced", 0.1
 """At this pace each word is an event of its own: our streams gather text for this long at most."""
 MODELS = f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {STREAMS}\noptions = {{ step_s = {STEP_S} }}\n'
-CALLERS, TOKENS = (1, 16), 192
+CALLERS, TOKENS = (1, 16), 384
 DRAWN = replace(TINY_MODEL, rows=max(CALLERS))
 GAP_LIMIT_MS, SHARE = 30.0, 0.99
 """Between two pieces, or one step if that is longer; share of the tokens/s of answers read whole."""
@@ -151,7 +151,7 @@ async def _draw(port: int, callers: int, *, stream: bool) -> Turn:
 async def _answer(port: int, *, stream: bool) -> list[float]:
     """When each event with text came; none of an answer that is read whole."""
     question: Any = {"messages": [{"role": "user", "content": f"What is {next(_names)}?"}], "stream": stream}
-    question |= {"model": DRAWN.id, "max_tokens": TOKENS, "ignore_eos": True}
+    question |= {"model": DRAWN.id, "max_tokens": TOKENS, "ignore_eos": True, "temperature": 2}
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     message = post("/v1/chat/completions", json.dumps(question).encode())
     writer.write(message.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
