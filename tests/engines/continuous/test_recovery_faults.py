@@ -29,7 +29,7 @@ from worker.engines.continuous.running import RunningBatch
 from worker.engines.continuous.token_budget import BatchCapacity
 from worker.engines.sampling.processors import LogitsError
 
-POISON = 666
+POISON, MOST_CROWDS = 666, 10
 CPU_OUT_OF_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
 Step = Callable[[RunningBatch], Any]
 
@@ -135,17 +135,21 @@ def test_rows_torn_apart_for_want_of_memory_are_answered_as_alone(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     """Some layers have moved when memory runs out, others have not; without spare columns that is often."""
-    calls, failures = count(1), iter(range(2))
+    calls, failures = count(1), [1, 2]
 
     def torn(layer: AlignedLayer, _rows: int, _columns: int, shift: int) -> bool:
         crowded_out = layer._window.rows >= 2 and shift and next(calls) % every == 0
-        return bool(crowded_out) and next(failures, None) is not None
+        return bool(crowded_out and failures and failures.pop())
 
     monkeypatch.setattr(RowWindow, "room", lambda _, columns: columns)
     scarce(monkeypatch, AlignedLayer, "make_room", torn)
     monkeypatch.setattr(BatchCapacity, "shrink", lambda *_: None)
-    assert crowded(fresh) == answers
-    assert next(failures, None) is None
+    # How many rows are in one step is the machine's choice.
+    for _ in range(MOST_CROWDS):
+        assert crowded(fresh) == answers
+        if not failures:
+            return
+    pytest.fail("no rows were torn apart")
 
 
 def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
