@@ -201,11 +201,19 @@ class CancelledJob(TypedDict):
     error: NotRequired[BriefError]
 
 
+class StatusCounts(TypedDict):
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
 class JobCounts(TypedDict):
     """Of the newest 1,000 jobs; `complete` where there are no more."""
 
     object: Literal["job.counts"]
-    counts: dict[Status, int]
+    counts: StatusCounts
     complete: bool
 
 
@@ -321,8 +329,8 @@ def to_list(page: Page) -> JobList:
 
 
 def to_counts(counts: Mapping[Status, int], *, complete: bool) -> JobCounts:
-    whole: dict[Status, int] = {status: counts.get(status, 0) for status in get_args(Status)}
-    return {"object": "job.counts", "counts": whole, "complete": complete}
+    whole = {status: counts.get(status, 0) for status in get_args(Status)}
+    return {"object": "job.counts", "counts": cast(StatusCounts, whole), "complete": complete}
 
 
 def to_cancelled(outcomes: Mapping[str, JobView | ServiceError]) -> CancelledJobs:
