@@ -36,6 +36,14 @@ def test_who_sends_a_picture_is_not_told_by_the_time_that_another_caller_asks_ab
     assert [asked(caller) for caller in "ab"] == ["queued", "pictures"]
 
 
+def test_who_sends_one_picture_need_not_send_those_that_it_names_and_others_ask_about(
+    records: Records,
+) -> None:
+    records.submit(blobs=(PICTURE,), caller="a")
+    placing = records.placing(blobs=(PICTURE, OTHER), caller="b")
+    assert records.post(placing, sent=(OTHER,)).missing == (OTHER,)
+
+
 def test_a_picture_somebody_is_only_uploading_is_not_there_yet(records: Records) -> None:
     records.upload(records.placing(blobs=(PICTURE,)))
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
