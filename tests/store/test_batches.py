@@ -206,6 +206,14 @@ def test_a_batch_that_has_ended_is_not_cancelled(records: Records) -> None:
     assert records.run(batches.cancel("anyone", BATCH)) == batch
 
 
+def test_a_batch_that_waits_for_a_look_at_its_file_can_be_cancelled(records: Records) -> None:
+    upload(records)
+    create(records)
+    asked = records.run(batches.cancel("anyone", BATCH))
+    assert asked is not None
+    assert (asked.stage, take(records).batch.stage) == ("cancelling", "cancelling")
+
+
 def test_a_batch_cancelled_before_anybody_looked_at_it_is_taken_up_at_once(records: Records) -> None:
     turn = begun(records)
     records.run(batches.keep(turn, 60, leave=True))

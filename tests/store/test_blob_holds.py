@@ -36,6 +36,14 @@ def test_who_sends_a_picture_is_not_told_by_the_time_that_another_caller_asks_ab
     assert [asked(caller) for caller in "ab"] == ["queued", "pictures"]
 
 
+def test_who_sends_one_picture_need_not_send_those_that_it_names_and_others_ask_about(
+    records: Records,
+) -> None:
+    records.submit(blobs=(PICTURE,), caller="a")
+    placing = records.placing(blobs=(PICTURE, OTHER), caller="b")
+    assert records.post(placing, sent=(OTHER,)).missing == (OTHER,)
+
+
 def test_a_picture_somebody_is_only_uploading_is_not_there_yet(records: Records) -> None:
     records.upload(records.placing(blobs=(PICTURE,)))
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
@@ -154,6 +162,8 @@ def test_a_hit_lets_no_picture_go_before_its_time(records: Records) -> None:
 
 def test_a_hit_does_not_say_that_a_picture_is_there_which_nobody_held(records: Records) -> None:
     run = answered(records)
+    # Else the answer lives long enough, and nothing is prolonged.
+    records.client.expire(f"sl4:{run}", 40)
     records.client.zadd(KEY, {run: records.now - 1})
     assert records.submit("q").cache == "HIT"
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
@@ -251,5 +261,13 @@ def test_a_thumbnail_made_too_late_is_held_by_nobody(records: Records) -> None:
     assert not thumbnail(records, pending)
     records.settle(records.claim())
     records.purge(job.id)
+    assert not thumbnail(records, job)
+    assert records.run(mark_deleted([OTHER])) == [OTHER]
+
+
+def test_a_thumbnail_of_a_picture_that_is_held_no_longer_is_held_by_nobody(records: Records) -> None:
+    job = records.submit(blobs=(PICTURE,))
+    records.settle(records.claim())
+    records.client.zadd(KEY, {job.run_id or "": records.now - 1})
     assert not thumbnail(records, job)
     assert records.run(mark_deleted([OTHER])) == [OTHER]

@@ -77,6 +77,20 @@ def test_the_hosts_of_a_caller_take_turns(records: Records) -> None:
     assert set(order) == {"busy.example", "rare.example"}
 
 
+def test_who_comes_behind_a_hanging_host_or_caller_is_still_called(records: Records) -> None:
+    due(records, "greedy", *["hangs.example"] * (PER_HOST + 1))
+    for _ in range(PER_HOST):
+        taken(records)
+    records.wait(1)
+    due(records, "greedy", "well.example")
+    assert host(taken(records)) == "well.example"
+    records.wait(1)
+    due(records, "modest", "other.example")
+    delivery = records.next_delivery(RESERVED)
+    assert delivery is not None
+    assert host(delivery) == "other.example"
+
+
 def test_one_caller_s_hanging_calls_do_not_close_a_host_to_others(records: Records) -> None:
     due(records, "one", *["shared.example"] * (PER_HOST + 1))
     for _ in range(PER_HOST):

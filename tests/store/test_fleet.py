@@ -20,6 +20,18 @@ def test_the_line_is_counted_by_class_and_says_since_when_its_oldest_waits(recor
     assert seen.oldest_ms == first.created_ms
 
 
+def test_the_oldest_that_waits_may_be_what_two_workers_died_on(records: Records) -> None:
+    first = records.submit()
+    for _ in range(2):
+        records.claim()
+        records.lose_worker()
+
+    (seen,) = records.run(fleet(records.settings, [LANE]))
+
+    assert records.lane_state()["x2"] == 1
+    assert (seen.waiting["normal"], seen.oldest_ms) == (1, first.created_ms)
+
+
 def test_nobody_waits_and_nobody_works(records: Records) -> None:
     (seen,) = records.run(fleet(records.settings, [LANE]))
 

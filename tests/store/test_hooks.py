@@ -105,6 +105,30 @@ def test_a_receiver_that_is_gone_is_told_nothing_more_of_this_job(records: Recor
     assert records.client.ttl(f"sl5:{view.id}") > 0
 
 
+def test_a_receiver_that_was_gone_is_told_again_where_its_caller_asks(records: Records) -> None:
+    view = ended(records)
+    records.tell(taken(records), 410, error="gone")
+    records.run(webhook_deliveries.replay(records.settings, "anyone", view.id))
+    records.tell(taken(records), 500, error="no", delay_s=1)
+    records.wait(1)
+    assert taken(records).tries == 1
+
+
+def test_a_webhook_that_heard_of_the_beginning_is_not_said_to_have_heard_of_the_end(records: Records) -> None:
+    def delivered() -> int | None:
+        hook = records.view(view.id).hook
+        assert hook is not None
+        return hook.delivered_ms
+
+    view = submit(records, webhook=ALL)
+    claim = records.claim()
+    records.tell(taken(records))
+    assert delivered() is None
+    records.settle(claim)
+    records.tell(taken(records))
+    assert delivered() == records.now
+
+
 def test_a_hanging_host_holds_no_more_than_its_share(records: Records) -> None:
     for _ in range(PER_HOST + 2):
         ended(records)

@@ -36,6 +36,12 @@ def test_a_key_is_found_by_its_secrets_digest_as_it_was_made(records: Records) -
     assert records.run(api_keys.keys()) == [replace(key, requests=1, last_seen_ms=START_MS)]
 
 
+def test_the_list_of_keys_does_not_end_with_one_of_them(records: Records) -> None:
+    records.run(api_keys.create(KEY, FIRST))
+    records.run(api_keys.create(replace(KEY, id="key_0b", expires_ms=START_MS + DAY_MS), SECOND))
+    assert records.client.ttl("sl4:keys:") == -1
+
+
 def test_a_lost_reply_asked_for_again_makes_one_key(records: Records) -> None:
     first = records.run(api_keys.create(KEY, FIRST))
     records.wait(1)

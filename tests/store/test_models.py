@@ -262,6 +262,14 @@ def test_a_model_that_could_not_be_loaded_comes_back_without_that(records: Recor
     assert (state.failed, state.paused, state.draining) == (None, False, False)
 
 
+def test_a_model_that_was_drained_to_be_removed_does_not_go_on_draining(records: Records) -> None:
+    records.pause()
+    records.drain()
+    records.remove_model()
+    state = records.run(jobs.lane(records.settings, LANE))
+    assert (state.paused, state.draining) == (False, False)
+
+
 def test_removing_twice_is_removing_once(records: Records) -> None:
     records.submit()
     records.remove_model()
