@@ -67,6 +67,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS: dict[str, Any] = {"allow_methods": METHODS, "allow_headers": ("*",), "expose_headers": ("*",)}
 """What named pages may do. No cookie identifies a caller, so credentials are never allowed: a page sends its
 key itself."""
+YOUNG = 10_000
+"""Objects between two collections of garbage."""
 TELEMETRY: TelemetryConfig = {
     "metrics": False,
     "logs": False,
@@ -87,15 +89,19 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, shutdown.Shutdown]]:
         open_traces(config, "sightline-api")
+        threshold = gc.get_threshold()[0]
         app.state.context = await open_context(config)
         try:
             ending = shutdown.Shutdown()
             # What is there now lives as long as the process: no collection of garbage looks through it.
             gc.freeze()
+            # What calls leave behind has no cycles, as a rule: Python's own threshold looks every few calls.
+            gc.set_threshold(YOUNG)
             with ending.on_signal(), hangup_as_end():
                 yield {shutdown.KEY: ending}
         finally:
             gc.unfreeze()
+            gc.set_threshold(threshold)
             await app.state.context.aclose()
             close_traces()
 
@@ -107,7 +113,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry=TELEMETRY,
+        telemetry={**TELEMETRY, "tracing": bool(config.traces.url)},
     )
     _add_middleware(app, config)
     errors.install(app)

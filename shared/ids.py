@@ -2,36 +2,36 @@
 
 import hashlib
 import json
-import secrets
+import os
 
 
 def job_id() -> str:
-    return f"job_{secrets.token_hex(16)}"
+    return f"job_{os.urandom(16).hex()}"
 
 
 def run_id() -> str:
-    return f"run_{secrets.token_hex(16)}"
+    return f"run_{os.urandom(16).hex()}"
 
 
 def request_id() -> str:
-    return f"req_{secrets.token_hex(16)}"
+    return f"req_{os.urandom(16).hex()}"
 
 
 def worker_id() -> str:
-    return f"worker_{secrets.token_hex(8)}"
+    return f"worker_{os.urandom(8).hex()}"
 
 
 def key_id() -> str:
-    return f"key_{secrets.token_hex(8)}"
+    return f"key_{os.urandom(8).hex()}"
 
 
 def file_id() -> str:
     """With a hyphen, as OpenAI's begin: some clients look for it."""
-    return f"file-{secrets.token_hex(16)}"
+    return f"file-{os.urandom(16).hex()}"
 
 
 def batch_id() -> str:
-    return f"batch_{secrets.token_hex(16)}"
+    return f"batch_{os.urandom(16).hex()}"
 
 
 def batch_id_of(caller: str, key: str) -> str:
@@ -40,14 +40,14 @@ def batch_id_of(caller: str, key: str) -> str:
 
 
 def endpoint_id() -> str:
-    return f"wh_{secrets.token_hex(16)}"
+    return f"wh_{os.urandom(16).hex()}"
 
 
 def test_id() -> str:
     """The id of one test of an endpoint."""
-    return f"test_{secrets.token_hex(16)}"
+    return f"test_{os.urandom(16).hex()}"
 
 
 def token() -> str:
     """A claim's fence: made by the claimer, so a repeated claim call is recognised."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()

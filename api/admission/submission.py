@@ -2,7 +2,10 @@
 
 import time
 from dataclasses import field, replace
+from functools import lru_cache
 from typing import Literal
+
+from prometheus_client import Counter
 
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
 from api.admission.checks import check_request, check_webhook
@@ -23,7 +26,7 @@ from shared.blobs import Blobs, digest
 from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
-from shared.job import JobView, Priority, Times
+from shared.job import CacheWord, JobView, Priority, Times
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import PendingTerms
@@ -181,7 +184,7 @@ class Submission:
         if job is None:
             raise await self.refusal_for(reply.word, checked, model)
         if job.id == checked.placing.job:
-            ADMITTED.labels(model.id, terms.schedule.priority, (job.cache or "pending").lower()).inc()
+            _admitted(model.id, terms.schedule.priority, job.cache).inc()
         if reply.word == "intake" or (reply.word == "queued" and (job.ahead or 0) < MOST):
             # Its caller need not wait for that: idle workers look for themselves, too.
             self._nudger.send([INTAKE if reply.word == "intake" else model.lane])
@@ -310,6 +313,11 @@ class Submission:
             read_at = time.monotonic()
             self._lanes[model.lane] = read_at, lane
         return lane, lane.now_ms + int((time.monotonic() - read_at) * 1000)
+
+
+@lru_cache(1024)
+def _admitted(model: str, priority: Priority, cache: CacheWord | None) -> Counter:
+    return ADMITTED.labels(model, priority, (cache or "pending").lower())
 
 
 def _pending_terms(request: Request, terms: Terms, model: Model, lane: Lane, pixels: int) -> PendingTerms:

@@ -8,8 +8,7 @@ import logging
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
@@ -50,6 +49,20 @@ MOST = 2000
 AGAIN_S = 5
 
 
+class _Place(AbstractContextManager[None]):
+    def __init__(self, requests: Counter[str], caller: str) -> None:
+        self._requests = requests
+        self._caller = caller
+
+    def __enter__(self) -> None:
+        self._requests[self._caller] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._requests[self._caller] -= 1
+        if not self._requests[self._caller]:
+            del self._requests[self._caller]
+
+
 class RequestLimit:
     """One per process. Probes and metrics are not counted: a busy process neither looks dead nor hides."""
 
@@ -72,17 +85,7 @@ class RequestLimit:
                 raise Unavailable("queue_full", "Too many requests are open.", retry_after=1)
             message = f"You have {own:,} requests open here, your share: end streams and waits, or poll."
             raise Unavailable("caller_queue_full", message, retry_after=AGAIN_S)
-        return self._placed(caller)
-
-    @contextmanager
-    def _placed(self, caller: str) -> Iterator[None]:
-        self._requests[caller] += 1
-        try:
-            yield
-        finally:
-            self._requests[caller] -= 1
-            if not self._requests[caller]:
-                del self._requests[caller]
+        return _Place(self._requests, caller)
 
     def _log(self) -> None:
         """Who holds most, once a minute at most; no metric names a caller."""

@@ -111,6 +111,7 @@ SERVICE_TIERS: dict[Priority, AnsweredTier] = {
     "batch": "flex",
 }
 
+NO_PARAMETERS = Parameters()
 SPELLINGS = {name: name for name in Parameters.model_fields if name != "logprobs"} | {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
     **dict.fromkeys(("response_format", "structured_outputs", "grammar"), "format"),
@@ -198,6 +199,8 @@ def to_parameters(
             first, other = values.setdefault(name, (param, value))
             if other != value:
                 raise invalid(param, f"contradicts `{first}`; send one of them")
+    if not values and logprobs is None:
+        return NO_PARAMETERS, {}
     named = {name: param for name, (param, _) in values.items() if name != param}
     _check_lengths(values)
     try:

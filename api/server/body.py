@@ -66,7 +66,9 @@ async def read_body(request: Request) -> bytes:
     ClientDisconnect.
     """
     limits: ApiSettings = request.app.state.context.settings.api
-    body = await in_time(limits.upload_limit_s, _received(request, int(limits.body_limit_mb * 2**20)))
+    limit = int(limits.body_limit_mb * 2**20)
+    _check_headers(request, limit)
+    body = await in_time(limits.upload_limit_s, _received(request, limit))
     if "idempotency-key" in request.headers:
         reply_of(request).body_digest = hashlib.sha256(body).hexdigest()
     return body
@@ -75,10 +77,23 @@ async def read_body(request: Request) -> bytes:
 async def _received(request: Request, limit: int) -> bytes:
     chunks: list[bytes] = []
     reservation = reply_of(request).reservation
-    async for chunk in arriving(request, limit):
+    received, more = 0, True
+    while more:
+        chunk, more = await _chunk(request)
+        received += len(chunk)
+        if received > limit:
+            raise _too_large(limit)
         await reservation.take(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+
+
+async def _chunk(request: Request) -> tuple[bytes, bool]:
+    """A piece of a body, and whether there are more. Raises ClientDisconnect."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def parse_body(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
@@ -147,12 +162,8 @@ async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
     _check_headers(request, limit)
     received, more = 0, True
     while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk = message.get("body", b"")
+        chunk, more = await _chunk(request)
         received += len(chunk)
-        more = message.get("more_body", False)
         if received > limit:
             raise _too_large(limit)
         yield chunk

@@ -100,7 +100,8 @@ class Reservation:
             await self._budget.take(self, count)
 
     async def release(self) -> None:
-        self._budget.release(self)
+        if self._count > FREE:
+            self._budget.release(self)
 
 
 @asynccontextmanager

@@ -7,13 +7,13 @@ import contextlib
 import ipaddress
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPMethod
 from typing import cast
 
 from fastapi import Request
+from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,33 +39,30 @@ def count_request(method: str, reply: Reply, took_s: float) -> None:
     """Call once, when the request ends. A request that the gate refused has no route yet."""
     routed = method in METHODS and reply.status != NOT_OF_THE_ROUTE
     route, method = reply.route or "other", method if routed else "other"
-    HTTP.labels(route, method, str(reply.status or LEFT)).inc()
-    HTTP_SECONDS.labels(route, method).observe(took_s)
+    count, seconds = _series(route, method, str(reply.status or LEFT))
+    count.inc()
+    seconds.observe(took_s)
+
+
+@lru_cache(1024)
+def _series(route: str, method: str, status: str) -> tuple[Counter, Histogram]:
+    """Looking them up takes longer than counting."""
+    return HTTP.labels(route, method, status), HTTP_SECONDS.labels(route, method)
 
 
 log = logging.getLogger("api.server")
 
 
-@contextmanager
-def entered(scope: Scope, reply: Reply) -> Iterator[None]:
-    """Around a request: every line logged within carries its id, and the last one says how it went.
+def log_request(method: str, reply: Reply, took_s: float) -> None:
+    """How a request went.
 
     The line names the route's template, or `other` where the gate refused or none was found: no log repeats
     what a caller wrote into a path or query. A line without a status means that the caller left before an
     answer began.
     """
-    began = time.perf_counter()
-    with about(request_id=reply.request_id, trace_id=traces.trace_id()):
-        try:
-            yield
-        finally:
-            took_s = time.perf_counter() - began
-            count_request(scope["method"], reply, took_s)
-            if log.isEnabledFor(logging.INFO):
-                took_ms = round(took_s * 1000, 1)
-                route = reply.route or "other"
-                entry = fields(method=scope["method"], route=route, status=reply.status, ms=took_ms)
-                log.info("request", extra=entry)
+    if log.isEnabledFor(logging.INFO):
+        route, took_ms = reply.route or "other", round(took_s * 1000, 1)
+        log.info("request", extra=fields(method=method, route=route, status=reply.status, ms=took_ms))
 
 
 ENDING = Unavailable(
@@ -121,11 +118,16 @@ class RequestMiddleware:
             await send(message)
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
-        try:
-            with entered(scope, reply):
+        began = time.perf_counter()
+        # Every line logged within carries its id.
+        with about(request_id=reply.request_id, trace_id=traces.trace_id()):
+            try:
                 await self._answer(scope, receive, respond, reply)
-        finally:
-            await reply.reservation.release()
+            finally:
+                took_s = time.perf_counter() - began
+                count_request(scope["method"], reply, took_s)
+                log_request(scope["method"], reply, took_s)
+                await reply.reservation.release()
         if ended and reply.afterwards and scope["method"] != "HEAD":
             await reply.afterwards()
 

@@ -1,108 +1,46 @@
-"""Exchanges with Redis from asyncio: what is asked at the same time shares one."""
+"""A connection to Redis from asyncio: commands are written as they come, and answered in their order.
+
+Waiting for one exchange before the next begins would leave this process idle while Redis works, and Redis
+while this process does.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import hiredis
 from redis.asyncio import ConnectionPool
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.asyncio.connection import DefaultParser
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-T = TypeVar("T")
-R = TypeVar("R")
 LONGEST_S = 6.0
-"""After this long a caller is told that the store hangs, whatever the client's own retries do.
+"""After this long, or a third less, a caller is told that the store hangs.
 
-It is counted in halves: if this process stands still, however long, the store loses at most one of them.
+It is counted in thirds: if this process stands still, however long, the store loses at most one of them.
 """
+THIRDS = 3
+TOGETHER = 4
+"""So many commands are written at once; fewer once all that is due now has run."""
+MOST_LOST = 3
+"""Connections that may be lost without a reply before those who wait are told so."""
+LOST_PAUSE_S = 0.05
+NONE = object()
 
 
-class Limit:
-    """Ends an answer that does not come within LONGEST_S."""
+@dataclass(slots=True)
+class _Call:
+    """`begun` is the number of thirds that had passed when it came."""
 
-    def __init__(self, answer: "asyncio.Future[Any]") -> None:
-        self._answer = answer
-        self._timer = asyncio.get_running_loop().call_later(LONGEST_S / 2, self._begin_second_half)
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _begin_second_half(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LONGEST_S / 2, self._end)
-
-    def _end(self) -> None:
-        if not self._answer.done():
-            self._answer.set_exception(RedisTimeoutError("the record store hangs"))
+    packed: bytes
+    answer: "asyncio.Future[Any]"
+    begun: int
 
 
-class Pipelining(Generic[T, R]):
-    """Sends items that come during an exchange with Redis together, in the next one.
-
-    An exchange costs the calling process more, in system calls and bookkeeping, than most commands cost the
-    server: a busy process pays once for many, and no item waits longer than for the exchange before its own.
-    """
-
-    LARGEST = 64
-
-    def __init__(self, exchange: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]]) -> None:
-        """`exchange` answers a batch in its order; an exception among the answers is that of its item."""
-        self._exchange = exchange
-        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._sender: asyncio.Task[None] | None = None
-        self._closed = False
-
-    async def ask(self, item: T) -> R:
-        """The answer; after LONGEST_S raises RedisTimeoutError."""
-        answer = self.send(item)
-        limit = Limit(answer)
-        try:
-            return await answer
-        finally:
-            limit.cancel()
-
-    def send(self, item: T) -> "asyncio.Future[R]":
-        """The answer to come; cancelled where this is closed."""
-        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        if self._closed:
-            answer.cancel()
-            return answer
-        self._waiting.append((item, answer))
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._send())
-        return answer
-
-    async def aclose(self) -> None:
-        """End the exchange under way, and begin no other."""
-        self._closed = True
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
-        # A sender that was cancelled before its first step has cancelled none.
-        for _, answer in self._waiting:
-            answer.cancel()
-
-    async def _send(self) -> None:
-        batch: list[tuple[T, asyncio.Future[R]]] = []
-        try:
-            while self._waiting:
-                # Calls that are being made right now come along.
-                await asyncio.sleep(0)
-                batch, self._waiting = self._waiting[: self.LARGEST], self._waiting[self.LARGEST :]
-                try:
-                    replies = await self._exchange([item for item, _ in batch])
-                except Exception as error:
-                    replies = [error] * len(batch)
-                for (_, answer), reply in zip(batch, replies, strict=True):
-                    _resolve(answer, reply)
-        finally:
-            self._sender = None
-            # Only where the process is stopping.
-            for _, answer in (*batch, *self._waiting):
-                answer.cancel()
-
-
-def _resolve(answer: "asyncio.Future[R]", reply: R | Exception) -> None:
+def _resolve(answer: "asyncio.Future[Any]", reply: Any) -> None:
     if answer.done():
         return
     if isinstance(reply, Exception):
@@ -111,54 +49,156 @@ def _resolve(answer: "asyncio.Future[R]", reply: R | Exception) -> None:
         answer.set_result(reply)
 
 
+class _Link(asyncio.Protocol):
+    """One connection that was made, and what was sent on it and not answered yet."""
+
+    def __init__(self, owner: "Connection", transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.sent: deque[_Call] = deque()
+        self.paused = False
+        self._owner = owner
+        self._reader = hiredis.Reader(
+            protocolError=InvalidResponse,
+            replyError=DefaultParser.parse_error,
+            encoding="utf-8",
+            notEnoughData=NONE,
+        )
+        transport.set_protocol(self)
+        # Else everything is written only after what is due in the loop.
+        transport.set_write_buffer_limits(0)
+
+    def write(self, calls: Iterable[_Call]) -> None:
+        self.sent.extend(calls)
+        self.transport.write(b"".join([call.packed for call in calls]))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not NONE:
+                if isinstance(reply, RedisConnectionError):
+                    raise reply
+                self._owner.losses = 0
+                _resolve(self.sent.popleft().answer, reply)
+                if isinstance(reply, ReadOnlyError):
+                    # A server that was demoted keeps its connections; a new one may lead to its successor.
+                    raise reply
+        except RedisError as error:
+            self._owner.lose(self, error)
+        except ValueError as error:
+            # A reply that is no UTF-8 would be none the next time either.
+            _resolve(self.sent.popleft().answer, error)
+            self._owner.lose(self, error)
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._owner.flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._owner.lose(self, error or RedisConnectionError("the record store closed the connection"))
+
+
 class Connection:
-    """A connection for nothing but `call`. redis-py makes it, and makes it again where it is lost; its
-    pipelines, which do the same, cost the calling process twice as much.
+    """A connection for nothing but commands that are safe to repeat: those that a lost connection leaves
+    unanswered are sent again on the next one. redis-py makes them.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
-        self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]
-        # `call` has a limit for all of it.
-        self._connection.socket_timeout = None
+        self._maker: Any = pool.make_connection()  # type: ignore[no-untyped-call]
+        self._link: _Link | None = None
+        self._waiting: list[_Call] = []
+        self._connecting: asyncio.Task[None] | None = None
+        self._thirds = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.losses = 0
 
-    async def call(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Their replies, errors among them. Raises RedisError."""
-        packed = b"".join(map(hiredis.pack_command, commands))
+    def send(self, command: tuple[Any, ...]) -> "asyncio.Future[Any]":
+        """The reply to come; cancelled where this is closed. After LONGEST_S it is a RedisTimeoutError."""
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(None) as limit:
-                half = loop.call_later(LONGEST_S / 2, lambda: limit.reschedule(loop.time() + LONGEST_S / 2))
-                try:
-                    replies: list[Any] = await self._connection.retry.call_with_retry(
-                        lambda: self._exchange(packed, len(commands)), self._drop
-                    )
-                    return replies
-                finally:
-                    half.cancel()
-        except TimeoutError:
-            raise RedisTimeoutError("the record store hangs") from None
+        answer: asyncio.Future[Any] = loop.create_future()
+        if self._closed:
+            answer.cancel()
+            return answer
+        self._waiting.append(_Call(hiredis.pack_command(command), answer, self._thirds))
+        if self._timer is None:
+            self._timer = loop.call_later(LONGEST_S / THIRDS, self._third)
+        if len(self._waiting) == 1:
+            loop.call_soon(self.flush)
+        elif len(self._waiting) >= TOGETHER:
+            self.flush()
+        return answer
+
+    def flush(self) -> None:
+        """Write what waits, or make a connection for it."""
+        if not self._waiting or self._closed:
+            return
+        if self._link is not None:
+            if not self._link.paused:
+                calls, self._waiting = self._waiting, []
+                self._link.write(calls)
+        elif self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+
+    def lose(self, link: _Link, error: Exception) -> None:
+        """Give a connection up; what it leaves unanswered is sent on the next one."""
+        if link is not self._link:
+            return
+        self._link = None
+        link.transport.abort()
+        self._waiting = [*link.sent, *self._waiting]
+        self.losses += 1
+        if self.losses > MOST_LOST:
+            self._fail(error if isinstance(error, RedisError) else RedisConnectionError(str(error)))
+        self.flush()
 
     async def aclose(self) -> None:
-        await self._connection.disconnect()
+        """End what is under way, whose callers are cancelled, and send nothing more."""
+        self._closed = True
+        link, self._link = self._link, None
+        for call in (*(link.sent if link else ()), *self._waiting):
+            call.answer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        await self._maker.disconnect(nowait=True)
 
-    async def _drop(self, error: Exception) -> None:
-        del error
-        await self._connection.disconnect(nowait=True)
-
-    async def _exchange(self, packed: bytes, count: int) -> list[Any]:
-        replies: list[Any] = []
+    async def _connect(self) -> None:
         try:
-            await self._connection.send_packed_command(packed)
-            while len(replies) < count:
-                try:
-                    replies.append(await self._connection.read_response())
-                except ResponseError as error:
-                    replies.append(error)
-        except BaseException:
-            # Replies that nobody reads must not be taken for those of the next exchange.
-            await self._connection.disconnect(nowait=True)
+            if self.losses:
+                await asyncio.sleep(self.losses * LOST_PAUSE_S)
+            await self._maker.disconnect(nowait=True)
+            await self._maker.connect()
+            self._link = _Link(self, self._maker._writer.transport)
+        except (RedisError, OSError) as error:
+            self._fail(error)
+        except Exception as error:
+            self._fail(error)
             raise
-        if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            # A server that was demoted keeps its connections; a new one may lead to its successor.
-            await self._connection.disconnect(nowait=True)
-        return replies
+        finally:
+            self._connecting = None
+            self.flush()
+
+    def _fail(self, error: Exception) -> None:
+        calls, self._waiting, self.losses = self._waiting, [], 0
+        for call in calls:
+            _resolve(call.answer, error)
+
+    def _third(self) -> None:
+        """Fail those who have waited for too long, and give up the connection on which they do."""
+        self._timer = None
+        self._thirds += 1
+        link = self._link
+        oldest = self._thirds - THIRDS
+        if link is not None and link.sent and link.sent[0].begun <= oldest:
+            self.lose(link, RedisTimeoutError("the record store hangs"))
+        late = [call for call in self._waiting if call.begun <= oldest]
+        self._waiting = [call for call in self._waiting if call.begun > oldest]
+        for call in late:
+            _resolve(call.answer, RedisTimeoutError("the record store hangs"))
+        if self._waiting or (self._link is not None and self._link.sent):
+            self._timer = asyncio.get_running_loop().call_later(LONGEST_S / THIRDS, self._third)

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import chain
 from typing import Any
 
 from celery import Celery
@@ -136,24 +135,36 @@ class AsyncNudger:
         pool = ConnectionPool.from_url(redis.broker_url, retry=retry, **CONNECTION)
         self._connection = exchange.Connection(pool)
         self._log = _UnsentLog()
-        self._pipelining: exchange.Pipelining[Sequence[str], bool] = exchange.Pipelining(self._exchange)
+        self._due: Counter[str] = Counter()
+        self._sender: asyncio.Task[bool] | None = None
 
     def send(self, lanes: Sequence[str]) -> "asyncio.Future[bool]":
         """Whether they were sent, which nobody needs to wait for."""
-        return self._pipelining.send(lanes)
+        self._due.update(lanes)
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return self._sender
 
-    async def _exchange(self, batch: Sequence[Sequence[str]]) -> Sequence[bool]:
+    async def _send(self) -> bool:
         sent = False
-        with self._log.guard():
-            commands = _commands(Counter(chain(*batch)))
-            replies = await self._connection.call(commands)
-            if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                replies = await self._connection.call(commands)
-            for error in filter(lambda reply: isinstance(reply, Exception), replies):
-                raise error
-            sent = True
-        return [sent] * len(batch)
+        try:
+            while self._due:
+                sent, lanes, self._due = False, self._due, Counter()
+                with self._log.guard():
+                    await self._push(_commands(lanes))
+                    sent = True
+        finally:
+            self._sender = None
+        return sent
+
+    async def _push(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        try:
+            await asyncio.gather(*map(self._connection.send, commands))
+        except ReadOnlyError:
+            await asyncio.gather(*map(self._connection.send, commands))
 
     async def aclose(self) -> None:
-        await self._pipelining.aclose()
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait([self._sender])
         await self._connection.aclose()

@@ -26,9 +26,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from shared.errors import Unavailable
-from shared.offload import offload_if_large
+from shared.offload import SMALL, offload_if_large
 from shared.settings import RedisSettings
-from shared.store.exchange import LONGEST_S, Connection, Pipelining
+from shared.store.exchange import LONGEST_S, Connection
 from shared.value_object import value_object
 
 T = TypeVar("T")
@@ -185,35 +185,36 @@ class AsyncStore:
     def __init__(self, client: AsyncRedis) -> None:
         self.client: Any = client
         self._connection = Connection(client.connection_pool)
-        self._pipelining: Pipelining[tuple[Any, ...], Any] = Pipelining(self._exchange)
+        self._loading: asyncio.Future[Any] | None = None
 
     async def aclose(self) -> None:
         """End calls under way, which are cancelled, and close the connections."""
-        await self._pipelining.aclose()
         await self._connection.aclose()
         await self.client.aclose()
 
     async def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`, CancelledError where this is closed."""
-        # Made before the call shares an exchange with others, because that may raise.
-        command = call.command
-        with store_errors():
-            reply = await self._pipelining.ask(command)
-        return await offload_if_large(lambda: call.parse(reply), call.size(reply))
+        try:
+            reply = await self._reply(call.command)
+        except RedisError as error:
+            if isinstance(error, ReadOnlyError):
+                # As the connection for functions, which is closed already.
+                await self.client.connection_pool.disconnect(inuse_connections=False)
+            with store_errors():
+                raise
+        size = call.size(reply)
+        return call.parse(reply) if size <= SMALL else await offload_if_large(lambda: call.parse(reply), size)
 
-    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
-        replies = await self._connection.call(commands)
-        if unknown := [at for at, reply in enumerate(replies) if _is_unknown(reply)]:
-            load = "FUNCTION", "LOAD", "REPLACE", LIBRARY.code
-            loaded, *again = await self._connection.call([load, *(commands[at] for at in unknown)])
-            if isinstance(loaded, Exception):
-                raise loaded
-            for at, reply in zip(unknown, again, strict=True):
-                replies[at] = reply
-        if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            # As the connection for functions, which is closed already.
-            await self.client.connection_pool.disconnect(inuse_connections=False)
-        return replies
+    async def _reply(self, command: tuple[Any, ...]) -> Any:
+        try:
+            return await self._connection.send(command)
+        except ResponseError as error:
+            if not _is_unknown(error):
+                raise
+        if self._loading is None or self._loading.done():
+            self._loading = self._connection.send(("FUNCTION", "LOAD", "REPLACE", LIBRARY.code))
+        await asyncio.shield(self._loading)
+        return await self._connection.send(command)
 
 
 class LoopStore:

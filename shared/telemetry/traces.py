@@ -126,7 +126,9 @@ def fail(current: Span, code: str) -> None:
 
 
 def here() -> str:
-    """The carrier of the span that this thread or task is in."""
+    """The carrier of the span that this thread or task is in; "" without traces."""
+    if not _provider:
+        return ""
     fields: dict[str, str] = {}
     W3C.inject(fields)
     state = fields.get("tracestate", "")
@@ -137,13 +139,16 @@ def here() -> str:
 
 def trace_id() -> str:
     """The trace id of the span that this thread or task is in; "" without one."""
+    if not _provider:
+        return ""
     current = trace.get_current_span().get_span_context()
     return format_trace_id(current.trace_id) if current.is_valid else ""
 
 
 def set_attributes(attributes: Attributes) -> None:
     """Add attributes to the span that this thread or task is in."""
-    trace.get_current_span().set_attributes(attributes)
+    if _provider:
+        trace.get_current_span().set_attributes(attributes)
 
 
 def link(carrier: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -17,7 +16,7 @@ from shared.settings import RedisSettings
 from shared.store import jobs, maintenance
 from shared.store.admission import submit
 from shared.store.claims import published
-from shared.store.script import AsyncStore, LoopStore, Script, ScriptCall, Store, connect, connect_async
+from shared.store.script import LoopStore, Store, connect, connect_async
 from tests.support.ports import free_port
 from tests.support.store import SETTINGS, Records
 
@@ -136,50 +135,34 @@ async def test_asyncio_callers_learn_it_too() -> None:
     await store.aclose()
 
 
-@dataclass
-class Waits:
-    """Stands for a server that answers when it is told to: the connection of `store` leads there."""
-
-    store: AsyncStore
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    answers: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        connection: Any = self.store._connection
-        connection._exchange = self._exchange
-
-    async def _exchange(self, _packed: bytes, count: int) -> list[str]:
-        self.asked.set()
-        await self.answers.wait()
-        return ["here it is"] * count
-
-
 async def test_a_store_is_not_blamed_for_the_time_in_which_this_process_stood_still(
-    monkeypatch: pytest.MonkeyPatch,
+    redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, store = asyncio.get_running_loop(), connect_async(RedisSettings())
-    usual, server = loop.time, Waits(store)
+    loop, store = asyncio.get_running_loop(), connect_async(redis_settings)
+    usual = loop.time
     monkeypatch.setattr("shared.store.exchange.LONGEST_S", 2 * LIMIT_S)
-    call = ScriptCall(Script("lane"), {}, str)
+    call = jobs.lane(SETTINGS, "model.m")
+    await store.run(call)
     asking = asyncio.create_task(store.run(call))
-    await server.asked.wait()
+    await asyncio.sleep(0)
     monkeypatch.setattr(loop, "time", lambda: usual() + 1000)
-    for _ in range(9):  # what the clock wakes comes some turns later
-        await asyncio.sleep(0)
-    server.answers.set()
-    assert await asking == "here it is"
+    assert (await asking).state == "no_worker"
     await store.aclose()
 
 
 async def test_a_store_that_hangs_is_unavailable_before_the_client_gives_it_up(
-    monkeypatch: pytest.MonkeyPatch,
+    redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    threads, store = connect(redis_settings), connect_async(redis_settings)
     monkeypatch.setattr("shared.store.exchange.LONGEST_S", 0.02)
-    store = connect_async(RedisSettings())
-    Waits(store)
-    with pytest.raises(Unavailable, match="out of reach"):
-        await store.run(ScriptCall(Script("lane"), {}, str))
+    threads.client.client_pause(LIMIT_S * 1000, all=False)
+    try:
+        with pytest.raises(Unavailable, match="out of reach"):
+            await store.run(jobs.cancel(SETTINGS, "anyone", "job_1"))
+    finally:
+        threads.client.client_unpause()
     await store.aclose()
+    threads.client.close()
 
 
 async def test_a_late_reply_is_nobody_else_s(
@@ -234,7 +217,7 @@ async def test_no_connection_to_a_demoted_server_is_used_again(redis_settings: R
     finally:
         clients[0].replicaof("NO", "ONE")
         threads.client.close()
-        await clients[1].aclose()
+        await tasks.aclose()
 
 
 @pytest.mark.parametrize(

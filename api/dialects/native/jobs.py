@@ -4,7 +4,6 @@ Times are Unix seconds with milliseconds; paths in `urls` are relative. Errors a
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 
 from pydantic import Field
@@ -277,7 +276,7 @@ def to_job(view: JobView) -> Job:
         },
     }
     optional = {
-        "question": view.question and asdict(view.question),
+        "question": view.question and {"text": view.question.text, "pictures": view.question.pictures},
         "waiting_reason": view.waiting_reason,
         "ahead": view.ahead,
         "estimate": view.estimate and to_estimate(view.estimate),

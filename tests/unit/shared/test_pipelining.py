@@ -1,141 +1,156 @@
-"""What is asked at the same time shares an exchange, and nobody gets another's answer."""
+"""Commands share writes, every caller gets its own answer, and a connection that is lost costs nobody one."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import pytest
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.store.exchange import Pipelining
+from shared.store.exchange import MOST_LOST, TOGETHER, Connection
+
+ECHOED = re.compile(rb"\*2\r\n\$4\r\nECHO\r\n\$\d+\r\n(\w+)\r\n")
 
 
-class Exchange:
-    """Answers ten times the number, once `go` is set; the `failing` ones fail."""
+@dataclass
+class Server:
+    """Answers ECHO once `go` is set; `writes` are what came in one piece each."""
 
-    def __init__(self, *failing: int) -> None:
-        self.go = asyncio.Event()
-        self.batches: list[list[int]] = []
-        self._failing = failing
+    port: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    writes: list[list[str]] = field(default_factory=list)
+    cuts: int = 0
+    """Connections that it closes instead of answering."""
+    tasks: list["asyncio.Task[None] | None"] = field(default_factory=list)
 
-    async def __call__(self, numbers: Sequence[int]) -> Sequence[int | Exception]:
-        self.batches.append(list(numbers))
-        await self.go.wait()
-        return [ValueError(str(n)) if n in self._failing else 10 * n for n in numbers]
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.tasks.append(asyncio.current_task())
+        while data := await reader.read(2**16):
+            words = [word.decode() for word in ECHOED.findall(data)]
+            if not words:
+                writer.write(b"+OK\r\n" * data.count(b"*"))  # what redis-py says first
+                continue
+            self.writes.append(words)
+            self.came.set()
+            await self.go.wait()
+            if self.cuts:
+                self.cuts -= 1
+                break
+            writer.write(b"".join(map(_reply, words)))
+        writer.close()
+        await writer.wait_closed()
 
 
-async def under_way(exchange: Exchange) -> None:
-    async with asyncio.timeout(60):
-        while not exchange.batches:
-            await asyncio.sleep(0)
+def _reply(word: str) -> bytes:
+    return b"-ERR no\r\n" if word == "refused" else b"$%d\r\n%s\r\n" % (len(word), word.encode())
 
 
-async def test_callers_that_come_during_an_exchange_share_the_next_one_and_get_their_own_answers() -> None:
-    exchange = Exchange()
-    pipelining = Pipelining(exchange)
-    first = pipelining.send(1)
-    await under_way(exchange)
-    others = [pipelining.send(n) for n in (2, 3, 4)]
-    await asyncio.sleep(0)
-    exchange.go.set()
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[Server, Connection]]:
+    server = Server()
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    pool = ConnectionPool(
+        host="127.0.0.1",
+        port=listening.sockets[0].getsockname()[1],
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        decode_responses=True,
+    )
+    connection = Connection(pool)
+    try:
+        yield server, connection
+    finally:
+        server.go.set()
+        await connection.aclose()
+        listening.close()
+        await asyncio.gather(*filter(None, server.tasks), return_exceptions=True)
 
-    assert await asyncio.gather(first, *others) == [10, 20, 30, 40]
-    assert exchange.batches == [[1], [2, 3, 4]]
+
+def ask(connection: Connection, *words: str) -> list["asyncio.Future[str]"]:
+    return [connection.send(("ECHO", word)) for word in words]
+
+
+async def test_who_asks_while_others_wait_for_an_answer_is_heard_at_once() -> None:
+    async with serving() as (server, connection):
+        first = ask(connection, "a")
+        await server.came.wait()
+        others = ask(connection, "b", "c")
+        server.go.set()
+        assert await asyncio.gather(*first, *others) == ["a", "b", "c"]
+        assert server.writes[0] == ["a"]
+
+
+async def test_a_crowd_is_written_in_pieces_that_the_store_can_begin_with() -> None:
+    async with serving() as (server, connection):
+        server.go.set()
+        await asyncio.gather(*ask(connection, "warm"))
+        crowd = [f"w{number}" for number in range(TOGETHER + 1)]
+        assert await asyncio.gather(*ask(connection, *crowd)) == crowd
+        assert [word for words in server.writes[1:] for word in words] == crowd
 
 
 async def test_one_callers_error_is_not_its_neighbours() -> None:
-    exchange = Exchange(2)
-    exchange.go.set()
-    pipelining = Pipelining(exchange)
-    answers = await asyncio.gather(*(pipelining.send(n) for n in (1, 2, 3)), return_exceptions=True)
-
-    assert [answers[0], answers[2]] == [10, 30]
-    with pytest.raises(ValueError, match="2"):
-        raise answers[1]  # type: ignore[misc]
+    async with serving() as (server, connection):
+        server.go.set()
+        answers = await asyncio.gather(*ask(connection, "a", "refused", "c"), return_exceptions=True)
+        assert [answers[0], answers[2]] == ["a", "c"]
+        with pytest.raises(ResponseError, match="no"):
+            raise answers[1]  # type: ignore[misc]
 
 
 async def test_a_caller_who_hangs_up_leaves_the_others_their_answers() -> None:
-    exchange = Exchange()
-    pipelining = Pipelining(exchange)
-    leaving, staying = pipelining.send(1), pipelining.send(2)
-    await under_way(exchange)
-    leaving.cancel()
-    exchange.go.set()
-
-    assert await staying == 20
-    assert await pipelining.send(3) == 30
+    async with serving() as (server, connection):
+        leaving, staying = ask(connection, "a", "b")
+        await server.came.wait()
+        leaving.cancel()
+        server.go.set()
+        assert await staying == "b"
 
 
-async def test_an_exchange_that_fails_costs_nobody_who_waits_for_the_next_one() -> None:
-    exchange = Exchange()
-
-    async def at_first_broken(numbers: Sequence[int]) -> Sequence[int | Exception]:
-        replies = await exchange(numbers)
-        if len(exchange.batches) == 1:
-            raise ArithmeticError("nobody thought of it")
-        return replies
-
-    pipelining = Pipelining(at_first_broken)
-    first = pipelining.send(1)
-    await under_way(exchange)
-    later = pipelining.send(2)
-    await asyncio.sleep(0)
-    exchange.go.set()
-
-    with pytest.raises(ArithmeticError):
-        await first
-    assert await later == 20
+async def test_what_a_lost_connection_left_unanswered_is_asked_again() -> None:
+    async with serving() as (server, connection):
+        server.cuts = 1
+        server.go.set()
+        assert await asyncio.gather(*ask(connection, "a", "b")) == ["a", "b"]
 
 
-async def test_a_crowd_is_sent_in_exchanges_of_a_bounded_size() -> None:
-    exchange = Exchange()
-    exchange.go.set()
-    pipelining = Pipelining(exchange)
-    crowd = range(2 * Pipelining.LARGEST + 1)
-
-    assert await asyncio.gather(*(pipelining.send(n) for n in crowd)) == [10 * n for n in crowd]
-    assert [len(batch) for batch in exchange.batches] == [
-        Pipelining.LARGEST,
-        Pipelining.LARGEST,
-        1,
-    ]
+async def test_a_store_that_closes_every_connection_is_given_up() -> None:
+    async with serving() as (server, connection):
+        server.cuts = 2 * MOST_LOST
+        server.go.set()
+        with pytest.raises(RedisConnectionError):
+            await asyncio.gather(*ask(connection, "a"))
 
 
-async def test_who_waits_behind_an_exchange_that_hangs_waits_no_longer_than_others(
+async def test_who_waits_behind_an_answer_that_hangs_waits_no_longer_than_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.store.exchange.LONGEST_S", 0.02)
-    pipelining = Pipelining(Exchange())
-    failures = await asyncio.gather(*(pipelining.ask(number) for number in (1, 2)), return_exceptions=True)
-    assert [type(failure) for failure in failures] == [RedisTimeoutError] * 2
-    await pipelining.aclose()
+    async with serving() as (_, connection):
+        monkeypatch.setattr("shared.store.exchange.LONGEST_S", 0.03)
+        failures = await asyncio.gather(*ask(connection, "a", "b"), return_exceptions=True)
+        assert [type(failure) for failure in failures] == [RedisTimeoutError] * 2
 
 
-async def test_nobody_waits_for_ever_on_an_exchange_that_broke() -> None:
-    async def broken(_: Sequence[int]) -> Sequence[int | Exception]:
-        raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        await Pipelining(broken).send(1)
-
-
-async def test_a_process_that_stops_leaves_no_exchange_under_way_and_begins_none() -> None:
-    exchange = Exchange()
-    pipelining = Pipelining(exchange)
-    asked = pipelining.send(1)
-    await under_way(exchange)
-
-    await pipelining.aclose()
-
-    with pytest.raises(asyncio.CancelledError):
-        await asked
-    with pytest.raises(asyncio.CancelledError):
-        await pipelining.send(2)
-    assert exchange.batches == [[1]]
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+async def test_a_process_that_stops_waits_for_no_answer_and_asks_nothing_more() -> None:
+    async with serving() as (server, connection):
+        (asked,) = ask(connection, "a")
+        await server.came.wait()
+        await connection.aclose()
+        assert asked.cancelled()
+        assert ask(connection, "b")[0].cancelled()
+        assert server.writes == [["a"]]
 
 
-async def test_nobody_waits_for_a_pipeline_that_is_closed_before_it_began() -> None:
-    pipelining = Pipelining(Exchange())
-    answer = pipelining.send(1)
-    await pipelining.aclose()
-    assert answer.cancelled()
+async def test_nobody_waits_for_a_connection_that_is_closed_before_it_began() -> None:
+    async with serving() as (_, connection):
+        (answer,) = ask(connection, "a")
+        await connection.aclose()
+        assert answer.cancelled()
