@@ -136,6 +136,8 @@ def _view(lookup: Lookup, entry: Cached) -> CachedAnswer:
 
 def trace(job: JobView, shared: str) -> None:
     """Note a job on the request's trace, with a link to an earlier request (a carrier) that computes it."""
+    if not traces.on():
+        return
     attributes = {
         "sightline.job.id": job.id,
         "gen_ai.request.model": job.model,

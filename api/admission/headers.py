@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -41,13 +41,24 @@ _READERS: Mapping[str, Callable[[Request], Any]] = {
 }
 
 
+_NAMES = frozenset((b"idempotency-key", b"x-use-cache", b"x-wait-for-model", b"prefer"))
+
+
 class ReadHeaders(Headers, frozen=True):
     """Headers by the names of their fields in `_READERS`."""
 
     @classmethod
     def of(cls, http: Request) -> "ReadHeaders":
         """Raises CallerError `invalid_request` for an Idempotency-Key that is too long."""
+        if _NAMES.isdisjoint([name for name, _ in http.scope["headers"]]):
+            return cls._without()
         return cls._with(*(_READERS[name](http) for name in cls.model_fields))
+
+    @classmethod
+    @cache
+    def _without(cls) -> "ReadHeaders":
+        """Where none of them is sent: looking for each takes longer."""
+        return cls.model_construct()
 
     @classmethod
     @lru_cache(256)
@@ -127,6 +138,7 @@ class Preferences:
     wait_s: float | None = None
 
 
+@lru_cache(64)
 def preferences(header: str) -> Preferences:
     """Unknown preferences are ignored, as the RFC demands; where one comes twice, the first counts."""
     values: dict[str, str] = {}

@@ -69,7 +69,7 @@ async def read_body(request: Request) -> bytes:
     limit = int(limits.body_limit_mb * 2**20)
     _check_headers(request, limit)
     body = await in_time(limits.upload_limit_s, _received(request, limit))
-    if "idempotency-key" in request.headers:
+    if any(name == b"idempotency-key" for name, _ in request.scope["headers"]):
         reply_of(request).body_digest = hashlib.sha256(body).hexdigest()
     return body
 
@@ -179,12 +179,13 @@ async def in_time(limit_s: float, reading: Awaitable[T]) -> T:
 
 
 def _check_headers(request: Request, limit: int) -> None:
-    codings = {coding.lower() for coding in request.headers.getlist("content-encoding")}
-    if codings - {"identity", ""}:
-        raise CallerError(
-            "invalid_request", "Send the body without a content coding.", param="content-encoding"
-        )
-    length = request.headers.get("content-length", "0")
+    length = b"0"
+    for name, value in request.scope["headers"]:
+        if name == b"content-encoding" and value.lower() not in (b"identity", b""):
+            message = "Send the body without a content coding."
+            raise CallerError("invalid_request", message, param="content-encoding")
+        if name == b"content-length":
+            length = value
     # Its digits are counted first: int() raises ValueError for thousands of them.
     if len(length) > 15 or int(length) > limit:
         raise _too_large(limit)

@@ -93,8 +93,9 @@ class ScriptCall(Generic[T]):
     @property
     def command(self) -> tuple[Any, ...]:
         """FCALL, the function, no keys, and the arguments: in their places, or together as JSON."""
-        others = {name: value for name, value in self.arguments.items() if value is not None}
-        values = [_positional(others.pop(name, None)) for name in self.script.parameters]
+        places, arguments = self.script.parameters, self.arguments
+        values = [_positional(arguments.get(name)) for name in places]
+        others = {name: v for name, v in arguments.items() if v is not None and name not in places}
         written = to_json(others) if others else ""
         return "FCALL", self.script.function, 0, self.constants, *values, written, self.text
 

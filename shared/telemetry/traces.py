@@ -71,6 +71,11 @@ def open_traces(settings: Settings, service: str) -> None:
     _provider[:] = [provider]
 
 
+def on() -> bool:
+    """Whether this process sends traces."""
+    return bool(_provider)
+
+
 def close_traces() -> None:
     """Send what is left, within `CLOSE_S`: the SDK would wait half a minute for a collector that hangs."""
     while _provider:
@@ -147,8 +152,7 @@ def trace_id() -> str:
 
 def set_attributes(attributes: Attributes) -> None:
     """Add attributes to the span that this thread or task is in."""
-    if _provider:
-        trace.get_current_span().set_attributes(attributes)
+    trace.get_current_span().set_attributes(attributes)
 
 
 def link(carrier: str) -> None:
