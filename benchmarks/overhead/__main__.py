@@ -19,12 +19,12 @@ from benchmarks.overhead.services import TINY_MODEL, WIDE, OverheadServices
 
 SAMPLES, ROUNDS, ROUND_S = 300, 5, 2.5
 DRAINED, WAITERS, CANCELLED = 3000, 2000, 100
-CLAIM_LIMIT_MS = 4
-DRAIN_PER_S = 500
+CLAIM_LIMIT_MS = 2
+DRAIN_PER_S = 1600
 CONNECTIONS_LIMIT = 3
-CANCEL_LIMIT_MS = 500
+CANCEL_LIMIT_MS = 100
 MESSAGE_LIMIT = 2048
-RSS_LIMIT_MB = 120
+RSS_LIMIT_MB = 100
 
 
 def measure(arguments: command.Options, say: command.Say) -> report.Findings:
