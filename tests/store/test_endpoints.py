@@ -134,7 +134,7 @@ def test_an_endpoint_that_is_gone_is_called_no_more(records: Records) -> None:
     records.tell(taken(records), 410, error="gone")
     assert records.next_delivery() is None
     (seen,) = listed(records)
-    assert (seen.id, seen.disabled) == (id, "gone")
+    assert (seen.id, seen.disabled, seen.disabled_ms) == (id, "gone", records.now)
 
 
 def test_a_change_of_the_url_is_for_what_waits_already_as_well(records: Records) -> None:

@@ -65,6 +65,7 @@ def test_nothing_of_a_question_is_kept_that_is_not_to_be_stored(records: Records
 def test_a_question_is_shown_while_its_pictures_are_fetched(records: Records) -> None:
     job = ask(records, pending_terms="{}")
     assert records.view(job).question == Question("What is this?", 2)
+    assert searched(records, "what is") == [job]
     claim = records.claim_pending()
     records.admit_placing(claim, replace(records.placing(job=job), question="What is this?", pictures=2))
     assert records.view(job).question == Question("What is this?", 2)

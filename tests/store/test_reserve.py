@@ -58,6 +58,15 @@ def test_work_that_finds_no_room_is_refused_whole(records: Records) -> None:
     assert ask(records, spare=3 * ROOM, question="q").word == "known", "what is computed anyway needs no more"
 
 
+def test_a_caller_is_charged_for_the_question_that_its_lists_show(records: Records) -> None:
+    charged = []
+    for question in ("", "x" * 400):
+        before = held(records)
+        records.post(replace(records.placing(), question=question, request="{}"))
+        charged.append(held(records) - before)
+    assert charged[1] - charged[0] == 400
+
+
 def test_a_caller_is_charged_what_its_answers_hold(records: Records) -> None:
     ask(records)
     assert held(records) > ROOM

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from shared.store.claims import Claim
 from shared.store.keys import INTAKE
 from tests.store.machine import upkeep
 from tests.store.machine.checks import LASTING, differences, lasting, misread
+from tests.store.machine.ear import Ear
 from tests.store.machine.model import Model
 from tests.store.machine.turns import Ledger
 from tests.support.clock import Clock
@@ -63,6 +65,7 @@ class Base(RuleBasedStateMachine):
         self.claims: list[Claim] = []
         self.names: dict[str, str] = {}
         self._sound = True
+        self._ear = Ear(records.client)
 
     def compare(self) -> None:
         different = differences(self.records, self.model, self.watch)
@@ -75,9 +78,12 @@ class Base(RuleBasedStateMachine):
         """
         self._sound = False
         self.advance(1)
+        self._ear.woken()
+        stories = self._stories()
         reply = transition()
         self.records.finish()
         self._same(reply, expected())
+        self._are_woken(stories)
         for ledger in self.ledgers.values():
             ledger.look(self.model)
         self._follow_order()
@@ -92,6 +98,19 @@ class Base(RuleBasedStateMachine):
             ]
             assert not changed, "\n".join(changed)
         return reply
+
+    def _stories(self) -> dict[str, tuple[str, list[Any]]]:
+        """What who reads a job has read, and whether it listens to the job or its run."""
+        return {id: ((job.run or job).id, self.model.story(job)) for id, job in self.model.jobs.items()}
+
+    def _are_woken(self, before: dict[str, tuple[str, list[Any]]]) -> None:
+        told = {
+            source
+            for id, (source, story) in before.items()
+            if id in self.model.jobs and self.model.story(self.model.jobs[id]) != story
+        }
+        deaf = told - self._ear.woken()
+        assert not deaf, f"who reads {deaf} is not woken"
 
     def _follow_order(self) -> None:
         """Which of the jobs that one step ended is told first is left to the store."""
@@ -148,9 +167,12 @@ class Base(RuleBasedStateMachine):
         """Whatever webhooks are still to be told is told."""
 
     def teardown(self) -> None:
+        with closing(self._ear):
+            if self._sound:
+                self._end_all()
+
+    def _end_all(self) -> None:
         """Everything ends, is told, and then forgotten."""
-        if not self._sound:
-            return
         self.records.pause(paused=False)
         upkeep.pause(self.model, paused=False)
         for job in self.model.jobs.values():
