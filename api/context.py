@@ -6,6 +6,7 @@ from typing import cast
 from fastapi import Request
 
 from api.admission.cached_answers import CachedAnswers
+from api.admission.documents import Documents
 from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission
@@ -72,6 +73,7 @@ class ProcessContext:
     headroom: Headroom
     endpoints: Endpoints
     files: Files
+    documents: Documents
     batches: Batches
     blobs: Blobs
     metrics: Metrics
@@ -84,6 +86,7 @@ class ProcessContext:
         await self.serving.aclose()
         await self.disconnects.aclose()
         await self.pictures.aclose()
+        await self.documents.aclose()
         await self.metrics.aclose()
         await self.redis.aclose()
 
@@ -108,7 +111,10 @@ async def open_context(settings: Settings) -> ProcessContext:
     await serving.open()
     cached_answers = CachedAnswers(settings, models, store)
     pictures = PictureInfoCache(settings.pictures, blobs)
-    submission = Submission(settings, models, store, nudger, blobs, pictures, files, headroom, cached_answers)
+    documents = Documents(settings, files)
+    submission = Submission(
+        settings, models, store, nudger, blobs, pictures, files, headroom, cached_answers, documents
+    )
     batches = Batches(BatchContext(settings, store, blobs, FileWriter(store, blobs), submission), headroom)
     batches.open()
     tally = start_reporting(settings.metrics, LoopStore(store))
@@ -129,6 +135,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         headroom=headroom,
         endpoints=Endpoints(settings, store, headroom),
         files=files,
+        documents=documents,
         batches=batches,
         blobs=blobs,
         metrics=Metrics(settings, models, store, tally, headroom),

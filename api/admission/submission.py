@@ -6,6 +6,7 @@ from typing import Literal
 
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
 from api.admission.checks import check_request, check_webhook
+from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache, check_media
 from api.admission.readiness import (
     IDEMPOTENCY_ERRORS,
@@ -141,6 +142,7 @@ class Submission:
         files: Files,
         headroom: Headroom,
         cached_answers: CachedAnswers,
+        documents: Documents,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -151,6 +153,7 @@ class Submission:
         self._files = files
         self._headroom = headroom
         self._cached = cached_answers
+        self._documents = documents
         self._lanes: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, reservation: Reservation | None = None) -> JobView:
@@ -160,10 +163,10 @@ class Submission:
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
         sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
-        `invalid_audio`, `payload_too_large`, `invalid_webhook_url`, `context_length_exceeded`,
-        `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of a retry, `result_expired`),
-        ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`, `model_draining`,
-        `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
+        `invalid_audio`, `invalid_document`, `payload_too_large`, `invalid_webhook_url`,
+        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of
+        a retry, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`,
+        `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
         """
         self._models.recall(request.model)
         earlier = await self.repeated_job(terms)
@@ -212,7 +215,10 @@ class Submission:
             raise not_ready(model, model_state(model, lane))
         request = request.for_model(model.id)
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
-        paths, data, pixels = request.paths, dict[str, bytes](), 0
+        data, pixels = dict[str, bytes](), 0
+        if request.documents:
+            request = await self._documents.with_pages(terms.caller.id, request, reservation)
+        paths = request.paths
         if request.media:
             request = await self._files.with_pictures(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)

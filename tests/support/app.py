@@ -9,6 +9,7 @@ import httpx
 from asgi_lifespan import LifespanManager
 
 from api.admission.cached_answers import CachedAnswers
+from api.admission.documents import Documents
 from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
 from api.app import create_app
@@ -92,6 +93,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             headroom=headroom,
             endpoints=Endpoints(settings, store, headroom),
             files=Files(settings, store, blobs, headroom),
+            documents=Documents(settings, Files(settings, store, blobs, headroom)),
             batches=Batches(bench, headroom),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, CountReporter(connect(settings.redis)), headroom),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api.admission.cached_answers import CachedAnswers
+from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission
 from api.batches.lease import BatchContext, LeasedBatch
@@ -55,6 +56,7 @@ class Shop:
             files,
             headroom,
             CachedAnswers(self.settings, MODELS, store),
+            Documents(self.settings, files),
         )
         return BatchContext(self.settings, store, self.blobs, FileWriter(store, self.blobs), submission)
 
