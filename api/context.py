@@ -25,6 +25,7 @@ from api.models_admin import LiveModels
 from api.server.memory_budget import MemoryBudget
 from api.webhooks import Endpoints
 from shared.blobs import Blobs
+from shared.media.documents import DocumentRenderer
 from shared.metrics.reporter import start_reporting
 from shared.models import Models
 from shared.models_file import load_models
@@ -115,7 +116,8 @@ async def open_context(settings: Settings) -> ProcessContext:
     submission = Submission(
         settings, models, store, nudger, blobs, pictures, files, headroom, cached_answers, documents
     )
-    batches = Batches(BatchContext(settings, store, blobs, FileWriter(store, blobs), submission), headroom)
+    renderer, storing = DocumentRenderer(settings), FileWriter(store, blobs)
+    batches = Batches(BatchContext(settings, store, blobs, storing, submission, renderer), headroom)
     batches.open()
     tally = start_reporting(settings.metrics, LoopStore(store))
     return ProcessContext(

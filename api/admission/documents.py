@@ -3,6 +3,7 @@
 From there on they are pictures like others: in the cache, the limits, the worker."""
 
 import asyncio
+from collections.abc import Sequence
 
 from api.files import Files
 from api.server.memory_budget import MemoryBudget, Reservation, reserved
@@ -47,6 +48,15 @@ class Documents:
             room -= len(pages)
             media.append(pages)
         return request.with_media(media)
+
+    async def first_page(
+        self, caller: str, document: Document, reservation: Reservation | None
+    ) -> tuple[Sequence[int], Image]:
+        """The pages that a document is asked about, and the first of them. Raises as `with_pages`."""
+        async with reserved(self._memory, caller, self._process_bytes):
+            data = await self._data(caller, document, reservation)
+            async with self._places:
+                return await asyncio.to_thread(self._renderer.first_page, document, data)
 
     async def _pages(
         self, caller: str, document: Document, room: int, reservation: Reservation | None

@@ -1,6 +1,7 @@
 """Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import field, replace
 from typing import Literal
 
@@ -25,6 +26,7 @@ from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
 from shared.job import JobView, Priority, Times
+from shared.media.documents import with_page
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import PendingTerms
@@ -231,6 +233,18 @@ class Submission:
         job = ids.job_id()
         placing = pending_terms.placing(job, terms.caller.id, request, shared=shared, pending=pending)
         return CheckedRequest(request, terms, placing, pending_terms, lane, paths, data, pending=pending)
+
+    async def check_pages(
+        self, request: Request, caller: Caller, reservation: Reservation | None
+    ) -> Sequence[int]:
+        """The pages that the request's document is asked about, after the checks of its first.
+
+        Raises as `submit`, but for the queue's refusals.
+        """
+        model = self._models.resolve(request.model)
+        numbers, first = await self._documents.first_page(caller.id, request.documents[0], reservation)
+        await self.check(with_page(request, first), Terms(caller), model, reservation)
+        return numbers
 
     async def check_room(self, caller: str) -> None:
         """Check that the record store has room for more from a caller.

@@ -54,6 +54,9 @@ def _limit(means: str, default: int = 20) -> Parameter:
 WAIT = _query("wait", "Seconds to wait for the end; more than 60 is 60.", "integer", minimum=0, default=0)
 MINUTES = _query("minutes", "How many; more than 15 is 15.", "integer", minimum=1, default=LONGEST_MIN)
 SECONDS = _query("seconds", "How long it lasts; more than 900 is 900.", "integer", minimum=0, default=LIVE_S)
+PAGE_ROWS = _query(
+    "format", "`text` joins the answers; JSON lines otherwise.", "string", enum=["jsonl", "text"]
+)
 SIDE = _query("side", "Pixels of the longer side, rounded up to 64, 128, 256 or 512.", "integer", minimum=0)
 _MOMENT = {
     "anyOf": [

@@ -125,11 +125,28 @@ class DocumentRenderer:
                 raise _too_many(len(numbers), room, document.param)
             return tuple(Image(data=pages.page(number), param=document.param) for number in numbers)
 
+    def first_page(self, document: Document, data: bytes) -> tuple[Sequence[int], Image]:
+        """The pages that are asked about, and the first of them. Raises as `pictures`."""
+        with self.opened(data, document.param) as pages:
+            numbers = selected(document.pages, pages.count, document.param)
+            most = self._settings.documents.max_pages
+            if len(numbers) > most:
+                reason = (
+                    f"{len(numbers)} pages are asked about, and a job takes {most}; name fewer in `pages`"
+                )
+                raise invalid(reason, document.param)
+            return numbers, Image(data=pages.page(numbers[0]), param=document.param)
+
 
 def _too_many(count: int, room: int, param: str) -> CallerError:
     reason = f"{count} pages are asked about, and {room} fit into this question"
     advice = "name fewer in `pages`, or submit a job of pages (POST /v1/jobs with `document`)"
     return invalid(f"{reason}; {advice}", param)
+
+
+def with_page(request: Request, picture: Image) -> Request:
+    """A request with a page where its document stands."""
+    return request.with_media(picture if isinstance(part, Document) else part for part in request.media)
 
 
 def room_for_pages(request: Request, settings: Settings) -> int:

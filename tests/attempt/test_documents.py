@@ -1,4 +1,4 @@
-"""Strangers' documents: pages as a viewer shows them, refusals that name the page, no hang and no lasting harm."""
+"""Strangers' documents: pages as a viewer shows them, refusals that name the page, no lasting harm."""
 
 import io
 import os
@@ -73,9 +73,20 @@ def test_each_frame_is_a_page_in_its_own_colours(renderer: DocumentRenderer, kin
         pdf(["a"] * 10_000),
         FLIP,
     ],
-    ids=["script", "link", "huge box", "no box", "lying count", "broken table", "10000 pages", "10000 frames"],
+    ids=[
+        "script",
+        "link",
+        "huge box",
+        "no box",
+        "lying count",
+        "broken table",
+        "10000 pages",
+        "10000 frames",
+    ],
 )
-def test_what_is_odd_but_has_a_page_is_shown_and_runs_nothing(renderer: DocumentRenderer, data: bytes) -> None:
+def test_what_is_odd_but_has_a_page_is_shown_and_runs_nothing(
+    renderer: DocumentRenderer, data: bytes
+) -> None:
     assert max(page(renderer, data).size) <= DocumentSettings().page_side
 
 
@@ -117,7 +128,7 @@ def test_a_page_that_takes_too_long_is_named_and_the_others_are_shown() -> None:
 
 
 def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentRenderer) -> None:
-    with renderer.opened(pdf(["one", "two"]), None) as document:
+    with renderer.opened(pdf(["one", "two"]), "") as document:
         before = document.page(1)
         process = document._process
         assert process is not None
@@ -126,10 +137,11 @@ def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentR
 
 
 @pytest.mark.parametrize(
-    ("body", "told"), [(pdf(["one", "two"]), None), (locked(), "invalid_document"), (b"x", "invalid_document")]
+    ("body", "told"),
+    [(pdf(["one", "two"]), ""), (locked(), "password"), (b"x", "not a PDF")],
 )
 def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_the_reason(
-    redis: RedisServer, body: bytes, told: str | None
+    redis: RedisServer, body: bytes, told: str
 ) -> None:
     terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
     with workbench(redis, fetch=LOOPBACK) as desk:
@@ -141,10 +153,11 @@ def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_
             assert desk.store.run(submit(placing, desk.settings, job_terms)).word == "intake"
             courier.work()
         courier.renderer.close()
-        if told is None:
+        if not told:
             desk.attempt()
             assert desk.text(placing.job) == "look [1131x1600] [1131x1600]"
         else:
             error = desk.job(placing.job).error
             assert error is not None
-            assert (error.code, error.param) == (told, "documents[0]")
+            assert (error.code, error.param) == ("invalid_document", "documents[0]")
+            assert told in error.message

@@ -26,6 +26,7 @@ from api.metrics import Metrics
 from api.models_admin import LiveModels
 from api.webhooks import Endpoints
 from shared.blobs import Blobs
+from shared.media.documents import DocumentRenderer
 from shared.metrics.reporter import CountReporter
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
@@ -75,7 +76,9 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
         # No key is configured, so that the store is never asked.
         store = connect_async(settings.redis)
         blobs, headroom = Blobs(settings.blobs), EmptyStore(store, settings.redis.full_at)
-        bench = BatchContext(settings, store, blobs, FileWriter(store, blobs), desk)
+        bench = BatchContext(
+            settings, store, blobs, FileWriter(store, blobs), desk, DocumentRenderer(settings)
+        )
         return ProcessContext(
             settings=settings,
             models=MODELS,

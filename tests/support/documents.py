@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image
 
@@ -70,7 +71,8 @@ def bomb(size: int = 2**30) -> bytes:
 def frames(kind: str, colours: Sequence[str], size: tuple[int, int] = (64, 48)) -> bytes:
     """A TIFF, WebP or GIF with a page of each colour."""
     pages, file = [Image.new("RGB", size, colour) for colour in colours], io.BytesIO()
-    options = {"WEBP": {"lossless": True}, "TIFF": {"compression": "tiff_deflate"}}.get(kind, {})
+    kinds: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "TIFF": {"compression": "tiff_deflate"}}
+    options = kinds.get(kind, {})
     pages[0].save(file, kind, save_all=True, append_images=pages[1:], **options)
     return file.getvalue()
 
