@@ -21,7 +21,10 @@ from shared.batch import ENDED, Batch
 
 JOB = answer("The job of pages; `retry-after` where it has not ended.", headers=("retry-after",))
 ROWS = answer("A row of each page that has ended, in order.") | {
-    "content": {"application/jsonl": {"schema": {"type": "string"}}, "text/plain": {}}
+    "content": {
+        "application/jsonl": {"schema": {"type": "string"}},
+        "text/plain": {"schema": {"type": "string"}},
+    }
 }
 LONGEST_WAIT_S = 60
 POLL_S = 0.5
@@ -80,6 +83,7 @@ async def get_pages(http: HttpRequest, id: str) -> Response:
 @router.get(
     "/events",
     summary="Follow a job of pages by server-sent events: each page in order as soon as it is done.",
+    status_code=200,
     response_class=EventStream,
     responses=refusals("Problem", 400, 404, 410)
     | {200: stream_answer("A `page` event each, up to the job's end.", examples.PAGE_STREAM)},
