@@ -29,6 +29,7 @@ from api.routes import (
     live,
     models,
     page,
+    page_jobs,
     responses,
     webhooks,
 )
@@ -137,6 +138,7 @@ def _include_routes(app: FastAPI) -> None:
     for router in (
         hf.router,
         completions.router,
+        page_jobs.router,
         jobs.router,
         jobs.estimate_router,
         responses.router,

@@ -6,6 +6,7 @@ from typing import cast
 from fastapi import Request
 
 from api.admission.cached_answers import CachedAnswers
+from api.admission.documents import Documents
 from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission
@@ -24,6 +25,7 @@ from api.models_admin import LiveModels
 from api.server.memory_budget import MemoryBudget
 from api.webhooks import Endpoints
 from shared.blobs import Blobs
+from shared.media.documents import DocumentRenderer
 from shared.metrics.reporter import start_reporting
 from shared.models import Models
 from shared.models_file import load_models
@@ -72,6 +74,7 @@ class ProcessContext:
     headroom: Headroom
     endpoints: Endpoints
     files: Files
+    documents: Documents
     batches: Batches
     blobs: Blobs
     metrics: Metrics
@@ -84,6 +87,7 @@ class ProcessContext:
         await self.serving.aclose()
         await self.disconnects.aclose()
         await self.pictures.aclose()
+        await self.documents.aclose()
         await self.metrics.aclose()
         await self.redis.aclose()
 
@@ -108,8 +112,12 @@ async def open_context(settings: Settings) -> ProcessContext:
     await serving.open()
     cached_answers = CachedAnswers(settings, models, store)
     pictures = PictureInfoCache(settings.pictures, blobs)
-    submission = Submission(settings, models, store, nudger, blobs, pictures, files, headroom, cached_answers)
-    batches = Batches(BatchContext(settings, store, blobs, FileWriter(store, blobs), submission), headroom)
+    documents = Documents(settings, files)
+    submission = Submission(
+        settings, models, store, nudger, blobs, pictures, files, headroom, cached_answers, documents
+    )
+    renderer, storing = DocumentRenderer(settings), FileWriter(store, blobs)
+    batches = Batches(BatchContext(settings, store, blobs, storing, submission, renderer), headroom)
     batches.open()
     tally = start_reporting(settings.metrics, LoopStore(store))
     return ProcessContext(
@@ -129,6 +137,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         headroom=headroom,
         endpoints=Endpoints(settings, store, headroom),
         files=files,
+        documents=documents,
         batches=batches,
         blobs=blobs,
         metrics=Metrics(settings, models, store, tally, headroom),

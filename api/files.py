@@ -149,14 +149,16 @@ class Files:
         _check_sizes(files, self._settings.pictures)
         if reservation is not None:
             await reservation.take(sum(file.size for file, _ in files))
-        data = {
-            file.id: await self._or_404(self._blobs.read_async(file.digest), param) for file, param in files
-        }
+        data = {file.id: await self.read(file, param) for file, param in files}
         return request.with_media(
             tuple(
                 Image(data=data[part.file], param=part.param) if part.file else part for part in request.media
             )
         )
+
+    async def read(self, file: File, param: str | None) -> bytes:
+        """The bytes of a file. Raises CallerError `file_not_found` naming `param`."""
+        return await self._or_404(self._blobs.read_async(file.digest), param)
 
     async def _or_404(self, reading: Awaitable[T], param: str | None) -> T:
         try:

@@ -6,7 +6,7 @@ validating ──► in_progress ──► finalizing ──► completed | expi
     └► failed
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from shared.result import JobError, Result
@@ -14,6 +14,7 @@ from shared.result import JobError, Result
 Stage = Literal[
     "validating", "in_progress", "finalizing", "cancelling", "completed", "failed", "expired", "cancelled"
 ]
+ENDED: tuple[Stage, ...] = ("completed", "failed", "expired", "cancelled")
 MOST_LINES = 50_000
 WINDOW_S = 86_400
 """`completion_window`: the only one there is is 24h."""
@@ -46,7 +47,8 @@ class Batch:
     `row` that line's number, `last` the byte behind the last line of the file. `model` is that of the job
     taken last. `late` of the `failed` lines were not done when the window closed. `max_queued` and `retain_s`
     are those of the API key that made it; `wrote_ms` is when lines were written down last, `missing_ms` since
-    when its bytes are missing; they are `gone` where they were given up.
+    when its bytes are missing; they are `gone` where they were given up. With a `question` (the canonical
+    request, JSON) the lines are the `pages` of a document, its file. `now_ms` is when the record was read.
     """
 
     id: str
@@ -77,6 +79,9 @@ class Batch:
     error: str | None = None
     missing_ms: int | None = None
     gone: bool = False
+    question: str | None = None
+    pages: str | None = None
+    now_ms: int | None = field(default=None, compare=False)
 
     @property
     def untaken(self) -> int:

@@ -38,6 +38,9 @@ CODES: dict[str, Code] = {
     "invalid_audio": Code(
         400, False, "Send a WAV, FLAC or MP3 within the documented limits, or the http(s) URL of one."
     ),
+    "invalid_document": Code(
+        400, False, "Send a PDF, TIFF, WebP or GIF within the documented limits, without a password."
+    ),
     "invalid_webhook_url": Code(
         400, False, "Send an http(s) URL of a public host, without credentials, on a port like 443 or 8443."
     ),

@@ -4,7 +4,7 @@ Two requests that ask for the same computation have one request hash (`shared.ca
 came by. They need not be equal: fields only echoed to the caller, and where a field stood, may differ."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Annotated, Literal
 
@@ -15,6 +15,8 @@ from shared.variables import Variables
 
 MOST_PICTURES = 256
 """The highest possible `pictures.max_count`: no dialect reads more pictures than this."""
+MOST_PAGES = 10_000
+"""The highest possible `documents.max_pages`."""
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
 MOST_CHOICES = 8
@@ -68,7 +70,15 @@ class Sound(Media):
     type: Literal["audio"] = "audio"
 
 
-Part = Annotated[Text | Image | Sound, Field(discriminator="type")]
+class Document(Media):
+    """Pages to be looked at, all or those of `pages` (`1-3,7`). A run has pictures of them instead."""
+
+    type: Literal["document"] = "document"
+    pages: str | None = None
+
+
+Medium = Image | Sound | Document
+Part = Annotated[Text | Image | Sound | Document, Field(discriminator="type")]
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -270,8 +280,8 @@ class Request(Frozen):
         return self.raw or (self.continue_final and self.messages[-1].role == "assistant")
 
     @property
-    def media(self) -> tuple[Image | Sound, ...]:
-        """Every picture and every sound in reading order."""
+    def media(self) -> tuple[Medium, ...]:
+        """Every picture, sound and document in reading order."""
         return tuple(p for m in self.messages for p in m.parts if isinstance(p, Media))
 
     @property
@@ -285,9 +295,14 @@ class Request(Frozen):
         return tuple(p for p in self.media if isinstance(p, Sound))
 
     @property
+    def documents(self) -> tuple[Document, ...]:
+        """Every document in reading order."""
+        return tuple(p for p in self.media if isinstance(p, Document))
+
+    @property
     def places(self) -> tuple[str, ...]:
         """How errors name what is in `media`: `images[0]`, `sounds[0]`, `images[1]` …"""
-        counts = {Image: count(), Sound: count()}
+        counts = {kind: count() for kind in KINDS}
         return tuple(f"{KINDS[type(p)]}[{next(counts[type(p)])}]" for p in self.media)
 
     @property
@@ -296,7 +311,11 @@ class Request(Frozen):
         media = self.media
         if not media:
             return self.named
-        return self.named | {at: part.param for at, part in zip(self.places, media, strict=True)}
+        named = {at: part.param for at, part in zip(self.places, media, strict=True)}
+        if self.documents:
+            # The pages to come move the places of the pictures behind them.
+            named = {at: param for at, param in named.items() if not at.startswith(KINDS[Image])}
+        return self.named | named
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -314,13 +333,17 @@ class Request(Frozen):
             return self
         return self.with_media(tuple(part.model_copy(update={"data": None}) for part in media))
 
-    def with_media(self, media: tuple[Image | Sound, ...]) -> "Request":
-        """The same request with its pictures and sounds replaced, in reading order (same count)."""
+    def with_media(self, media: Iterable[Medium | tuple[Image, ...]]) -> "Request":
+        """The same request with its media replaced in reading order, a document by its pages."""
         remaining = iter(media)
+
+        def parts(message: Message) -> Iterator[Part]:
+            for part in message.parts:
+                replaced = next(remaining) if isinstance(part, Media) else part
+                yield from replaced if isinstance(replaced, tuple) else (replaced,)
+
         messages = tuple(
-            m.model_copy(
-                update={"parts": tuple(next(remaining) if isinstance(p, Media) else p for p in m.parts)}
-            )
+            m.model_copy(update={"parts": tuple(parts(m))})
             if any(isinstance(p, Media) for p in m.parts)
             else m
             for m in self.messages
@@ -328,7 +351,7 @@ class Request(Frozen):
         return self.model_copy(update={"messages": messages})
 
 
-KINDS: dict[type[Media], str] = {Image: "images", Sound: "sounds"}
+KINDS: dict[type[Media], str] = {Image: "images", Sound: "sounds", Document: "documents"}
 
 
 # Refuses what is certainly too long, before anything is stored, rendered or counted in tokens.

@@ -145,7 +145,7 @@ def estimate_tokens(
     """
     used = rule or GUESS
     basis = "measured" if rule and (rule.sound or not request.sounds) else "guess"
-    if len(sizes) < len(request.images):
+    if len(sizes) < len(request.images) or request.documents:
         return Tokens(None, None, basis)
     image = sum(used.picture(*size) for size in sizes)
     if len(seconds) < len(request.sounds):

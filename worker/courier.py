@@ -56,6 +56,7 @@ class Courier:
 
     def close(self) -> None:
         self.idle_poll.stop()
+        self.intake.renderer.close()
         self.deliverer.stop()
         self.maintenance.stop()
         self.heartbeat.stop({})

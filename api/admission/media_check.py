@@ -1,8 +1,8 @@
 """Checks a request's pictures and sounds before anything is stored."""
 
 import asyncio
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,9 +10,10 @@ from api.server.memory_budget import Reservation
 from shared.blobs import BlobMissingError, Blobs, digest
 from shared.errors import CallerError
 from shared.media import sounds
+from shared.media.documents import refused_as_document
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.media.sounds import check_count, refused_as_sound
-from shared.request import Image, Request, Sound
+from shared.request import Document, Image, Media, Request, Sound
 from shared.settings import FetchSettings, PictureSettings, Settings
 from shared.url_guard import check_url, is_in_bucket
 
@@ -105,7 +106,7 @@ async def check_media(
     `invalid_image_url`, `invalid_audio`, `result_expired`, Unavailable `queue_full`, `store_unavailable`.
     """
     _check_counts_and_urls(request, settings, caller)
-    inline = [part for part in request.media if part.data is not None]
+    inline = [p for p in request.media if p.data is not None and not isinstance(p, Document)]
     if not inline:
         return CheckedMedia(request, {}, 0)
     small = sum(len(part.data or b"") for part in inline) <= SMALL
@@ -117,6 +118,12 @@ async def check_media(
     return CheckedMedia(request.with_media(media), {u.digest: u.data for u in uploads}, pixels)
 
 
+REFUSED_AS: dict[type[Media], Callable[[], AbstractContextManager[None]]] = {
+    Sound: refused_as_sound,
+    Document: refused_as_document,
+}
+
+
 def _check_counts_and_urls(request: Request, settings: Settings, caller: str) -> None:
     images, limits = request.images, settings.pictures
     if len(images) > limits.max_count:
@@ -124,7 +131,7 @@ def _check_counts_and_urls(request: Request, settings: Settings, caller: str) ->
         raise CallerError("invalid_image", f"At most {limits.max_count} pictures per request.", param=where)
     check_count([sound.param for sound in request.sounds], settings.sounds)
     for part in request.media:
-        with refused_as_sound() if isinstance(part, Sound) else nullcontext():
+        with REFUSED_AS.get(type(part), nullcontext)():
             if part.url:
                 _check_source(part.url, settings.fetch, caller, part.param)
 

@@ -1,6 +1,7 @@
 """Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import field, replace
 from functools import lru_cache
 from typing import Literal
@@ -9,6 +10,7 @@ from prometheus_client import Counter
 
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
 from api.admission.checks import check_request, check_webhook
+from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache, check_media
 from api.admission.readiness import (
     IDEMPOTENCY_ERRORS,
@@ -27,6 +29,7 @@ from shared.cache_key import reusable
 from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
 from shared.job import CacheWord, JobView, Priority, Times
+from shared.media.documents import with_page
 from shared.metrics.counters import ADMITTED
 from shared.models import Model, Models
 from shared.pending_terms import PendingTerms
@@ -144,6 +147,7 @@ class Submission:
         files: Files,
         headroom: Headroom,
         cached_answers: CachedAnswers,
+        documents: Documents,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -154,6 +158,7 @@ class Submission:
         self._files = files
         self._headroom = headroom
         self._cached = cached_answers
+        self._documents = documents
         self._lanes: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, reservation: Reservation | None = None) -> JobView:
@@ -163,10 +168,10 @@ class Submission:
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
         sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
-        `invalid_audio`, `payload_too_large`, `invalid_webhook_url`, `context_length_exceeded`,
-        `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of a retry, `result_expired`),
-        ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`, `model_draining`,
-        `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
+        `invalid_audio`, `invalid_document`, `payload_too_large`, `invalid_webhook_url`,
+        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of
+        a retry, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`,
+        `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
         """
         self._models.recall(request.model)
         earlier = await self.repeated_job(terms)
@@ -215,7 +220,10 @@ class Submission:
             raise not_ready(model, model_state(model, lane))
         request = request.for_model(model.id)
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
-        paths, data, pixels = request.paths, dict[str, bytes](), 0
+        data, pixels = dict[str, bytes](), 0
+        if request.documents:
+            request = await self._documents.with_pages(terms.caller.id, request, reservation)
+        paths = request.paths
         if request.media:
             request = await self._files.with_pictures(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(
@@ -230,6 +238,18 @@ class Submission:
         job = ids.job_id()
         placing = pending_terms.placing(job, terms.caller.id, request, shared=shared, pending=pending)
         return CheckedRequest(request, terms, placing, pending_terms, lane, paths, data, pending=pending)
+
+    async def check_pages(
+        self, request: Request, caller: Caller, reservation: Reservation | None
+    ) -> Sequence[int]:
+        """The pages that the request's document is asked about, after the checks of its first.
+
+        Raises as `submit`, but for the queue's refusals.
+        """
+        model = self._models.resolve(request.model)
+        numbers, first = await self._documents.first_page(caller.id, request.documents[0], reservation)
+        await self.check(with_page(request, first), Terms(caller), model, reservation)
+        return numbers
 
     async def check_room(self, caller: str) -> None:
         """Check that the record store has room for more from a caller.

@@ -1,14 +1,16 @@
 """Takes a batch's lines: each becomes a job of its caller, or is refused as a call of its own would be."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from api.admission.submission import LinePassedError, Origin, Schedule, Terms
 from api.auth.callers import Caller
 from api.batches.lease import LeasedBatch
-from api.batches.line_endpoints import LINE_ENDPOINTS, Question
+from api.batches.line_endpoints import LINE_ENDPOINTS, Question, ReadLine
+from api.batches.pages import PageLines
 from api.dialects.openai.batches import Entry, from_line
 from shared.batch import MOST_LINES, LinePosition, LineProblem
 from shared.errors import CallerError, ModelFailed, ServiceError, Unavailable
@@ -108,14 +110,6 @@ def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
     return Scan(total, last, tuple(doubles), tuple(problems), fatal=bad == total)
 
 
-@dataclass(frozen=True)
-class ReadLine:
-    """A line as its endpoint read it: what it asks, or why it is refused."""
-
-    place: LinePosition
-    question: Question | JobError
-
-
 class LineIntake:
     """Takes the lines after those already taken. One instance per turn."""
 
@@ -132,13 +126,23 @@ class LineIntake:
         if not await self._has_room():
             return 0
         count = 0
-        async with self._lease.opened() as file:
-            requests = self._asked(file)
+        async with self._lease.opened() as file, self._lines(file) as requests:
             while count < self._lease.turn.room and (line := await asyncio.to_thread(next, requests, None)):
                 if not await self._admitted(line):
                     break
                 count += 1
         return count
+
+    @asynccontextmanager
+    async def _lines(self, file: BinaryIO) -> AsyncIterator[Iterator[ReadLine]]:
+        if self._batch.question is None:
+            yield self._asked(file)
+            return
+        pages = PageLines(self._context.renderer, self._batch, file)
+        try:
+            yield pages
+        finally:
+            await asyncio.shield(asyncio.to_thread(pages.close))
 
     async def _has_room(self) -> bool:
         """Whether the record store takes more from this caller. Raises Unavailable `store_unavailable`.

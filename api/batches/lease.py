@@ -11,6 +11,7 @@ from api.admission.submission import Submission
 from api.files import FileWriter
 from shared.batch import BatchLease
 from shared.blobs import BlobMissingError, Blobs
+from shared.media.documents import DocumentRenderer
 from shared.settings import Settings
 from shared.store.batches import Outcome
 from shared.store.script import AsyncStore, ScriptCall
@@ -27,6 +28,7 @@ class BatchContext:
     blobs: Blobs
     storing: FileWriter
     submission: Submission
+    renderer: DocumentRenderer
 
     @property
     def line_limit(self) -> int:

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from api.dialects.openai.chat import Completion, from_chat, to_completion
+from api.dialects.native.jobs import to_result
+from api.dialects.openai.chat import Completion, from_chat, result_of, to_completion
 from api.dialects.openai.completions import from_completion, to_text_completion
 from api.dialects.openai.response_object import ResponseObject, StoredResponse, to_response
 from api.dialects.openai.responses import ResponseTurn, from_response
 from api.dialects.strict_json import unsupported
+from shared.batch import Batch, LinePosition
 from shared.job import JobView
 from shared.request import Request
+from shared.result import JobError
 
 Body = Callable[[], Any]
 """A line's body, read again where the answer repeats what was asked."""
@@ -26,11 +29,27 @@ class Question:
 
 
 @dataclass(frozen=True)
+class ReadLine:
+    """A line as its endpoint read it: what it asks, or why it is refused."""
+
+    place: LinePosition
+    question: Question | JobError
+
+
+@dataclass(frozen=True)
 class LineEndpoint:
     """`read` raises CallerError naming the field; `to_answer` is the answer of a job that succeeded."""
 
     read: Callable[[Any], Question]
     to_answer: Callable[[JobView, Body], Any]
+
+
+PAGES = "/v1/jobs"
+"""The endpoint of a batch whose lines are pages; none that lines of a file may name."""
+
+
+def endpoint_of(batch: Batch) -> LineEndpoint:
+    return PAGE_ENDPOINT if batch.question is not None else LINE_ENDPOINTS[batch.endpoint]
 
 
 def _refuse(**fields: bool) -> None:
@@ -73,6 +92,11 @@ def _to_response(job: JobView, body: Body) -> ResponseObject:
     return to_response(StoredResponse(replace(job, metadata=turn.metadata), turn.request, turn.fields))
 
 
+def _read_no_page(_: Any) -> Question:
+    raise NotImplementedError("a page has no body")
+
+
+PAGE_ENDPOINT = LineEndpoint(_read_no_page, lambda job, _: to_result(job.id, result_of(job)))
 LINE_ENDPOINTS: dict[str, LineEndpoint] = {
     "/v1/chat/completions": LineEndpoint(
         _reader(from_chat), lambda job, _: to_completion(job, job.model, job.created_ms // 1000)

@@ -17,7 +17,8 @@ from pydantic_core import to_json
 
 from api.batches.intake import entry_of, lines
 from api.batches.lease import LeasedBatch
-from api.batches.line_endpoints import LINE_ENDPOINTS
+from api.batches.line_endpoints import endpoint_of
+from api.batches.pages import untaken_pages
 from api.dialects.openai.batches import OutputRow, from_line, to_refused_row, to_row, to_undone_row
 from shared import ids
 from shared.batch import LineAnswer, Tokens, UntakenLines, WrittenRows
@@ -196,7 +197,7 @@ class OutputWriter:
             result=result,
             priority="batch",
         )
-        return LINE_ENDPOINTS[self._batch.endpoint].to_answer(view, lambda: self._body(line, file))
+        return endpoint_of(self._batch).to_answer(view, lambda: self._body(line, file))
 
     def _body(self, line: LineAnswer, file: BinaryIO | None) -> Any:
         """The line's body, read from the file after the blank lines that belong to it."""
@@ -250,8 +251,9 @@ class BatchCloser:
 
         Raises LeaseLostError, Unavailable, BlobMissingError.
         """
-        if self._batch.gone:
-            await self._write_turn(self._unread())
+        if self._batch.gone or self._batch.question is not None:
+            lines = self._unread() if self._batch.question is None else untaken_pages(self._batch)
+            await self._write_turn(lines)
             return
         async with self._lease.opened() as file:
             await self._write_turn(self._read(file))

@@ -9,6 +9,7 @@ from contextlib import suppress
 from api.batches.intake import LineIntake, Scan, scan
 from api.batches.lease import BatchContext, LeasedBatch, LeaseLostError
 from api.batches.output import CANCELLED, EXPIRED, LOST, BatchCloser, OutputWriter
+from api.batches.pages import page_numbers
 from shared import ids
 from shared.batch import BatchLease, LineProblem
 from shared.blobs import BlobMissingError
@@ -92,6 +93,9 @@ class BatchTurn:
         await self._lease.write(begin)
 
     def _scanned(self) -> Scan:
+        if self._batch.question is not None:
+            total = len(page_numbers(self._batch))
+            return Scan(total, total, (), (), fatal=False)
         with self._lease.open() as file:
             return scan(file, self._batch.endpoint, self._context.line_limit)
 
@@ -103,7 +107,8 @@ class BatchTurn:
     def _worth_writing(self) -> bool:
         """Whether enough lines have ended: many, or some long ago, or all there are."""
         answered, batch = self._turn.answered, self._batch
-        if not answered or answered >= MANY:
+        # Pages are read while the others are computed.
+        if not answered or answered >= MANY or batch.question is not None:
             return bool(answered)
         waited_ms = self._turn.now_ms - (batch.wrote_ms or batch.stages_ms.get("in_progress", 0))
         all_taken = batch.at == batch.last

@@ -1,16 +1,28 @@
 """Callers' batches: made, listed, read, cancelled; for a caller the batches of others do not exist."""
 
+import asyncio
+import builtins
+from dataclasses import replace
+
+from pydantic_core import from_json
+
 from api.admission.readiness import idempotency_error
 from api.admission.submission import Idempotency
 from api.auth.callers import Caller
 from api.batches.lease import BatchContext
+from api.batches.line_endpoints import PAGES
 from api.batches.runner import BatchRunner
+from api.dialects.native.job_requests import JobCall
+from api.dialects.native.page_jobs import NumberedRow, to_page_row
 from api.dialects.openai.batches import BatchRequest
 from api.files import life_of
+from api.server.memory_budget import Reservation
 from shared import ids
-from shared.batch import Batch
+from shared.batch import ENDED, Batch
+from shared.blobs import BlobMissingError
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.store import batches
+from shared.store.files import file
 from shared.store.headroom import Headroom
 
 BUSY_S = 60
@@ -25,12 +37,14 @@ class Batches:
         self._store = context.store
         self._runner = BatchRunner(context)
         self._headroom = headroom
+        self._submission, self._blobs, self._renderer = context.submission, context.blobs, context.renderer
 
     def open(self) -> None:
         self._runner.start()
 
     async def aclose(self) -> None:
         await self._runner.aclose()
+        await asyncio.to_thread(self._renderer.close)
 
     async def create(self, caller: Caller, request: BatchRequest, idempotency: Idempotency | None) -> Batch:
         """Make a batch; repeated with the same idempotency key it is the same batch.
@@ -38,10 +52,27 @@ class Batches:
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
         (`store_unavailable`, `caller_queue_full`).
         """
-        await self._headroom.check()
-        key, body_digest = (None, None) if idempotency is None else (idempotency.key, idempotency.body_digest)
-        batch = Batch(
-            id=ids.batch_id_of(caller.id, key) if key else ids.batch_id(),
+        return await self._begun(self._new(caller, request, idempotency), idempotency)
+
+    async def create_pages(
+        self, caller: Caller, call: JobCall, idempotency: Idempotency | None, reservation: Reservation
+    ) -> Batch:
+        """Make a job of pages; repeated with the same idempotency key it is the same one.
+
+        Raises as `create`, and as `Submission.check_pages`.
+        """
+        request = call.request
+        wanted = BatchRequest(request.documents[0].file or "", PAGES, call.metadata, life_s=None)
+        batch = self._new(caller, wanted, idempotency)
+        if idempotency is None or await self._store.run(batches.batch(caller.id, batch.id)) is None:
+            numbers = await self._submission.check_pages(request, caller, reservation)
+            pages = ",".join(map(str, numbers))
+            batch = replace(batch, question=request.model_dump_json(exclude_none=True), pages=pages)
+        return await self._begun(batch, idempotency)
+
+    def _new(self, caller: Caller, request: BatchRequest, idempotency: Idempotency | None) -> Batch:
+        return Batch(
+            id=ids.batch_id_of(caller.id, idempotency.key) if idempotency else ids.batch_id(),
             caller=caller.id,
             stage="validating",
             file=request.file,
@@ -55,6 +86,10 @@ class Batches:
             max_queued=caller.max_queued,
             retain_s=caller.retain_s,
         )
+
+    async def _begun(self, batch: Batch, idempotency: Idempotency | None) -> Batch:
+        await self._headroom.check()
+        body_digest = None if idempotency is None else idempotency.body_digest
         outcome, created = await self._store.run(batches.create(self._settings, batch, body_digest))
         if created is None:
             raise _refusal(outcome)
@@ -64,6 +99,45 @@ class Batches:
     async def get(self, caller: str, id: str) -> Batch:
         """Raises CallerError `batch_not_found`."""
         return _require(await self._store.run(batches.batch(caller, id)))
+
+    async def get_pages(self, caller: str, id: str) -> Batch:
+        """A batch that is a job of pages. Raises CallerError `job_not_found`."""
+        batch = await self._store.run(batches.batch(caller, id))
+        if batch is None or batch.question is None:
+            raise CallerError("job_not_found", "There is no such job.")
+        return batch
+
+    async def page_rows(
+        self, caller: str, id: str, read: dict[str, bytes]
+    ) -> tuple[Batch, builtins.list[NumberedRow]]:
+        """A job of pages and the rows written so far, in order; `read` keeps what was read before.
+
+        Raises CallerError `job_not_found`, `result_expired`.
+        """
+        batch = await self.get_pages(caller, id)
+        try:
+            names = await self._names(batch)
+            for name in names:
+                read[name] = read[name] if name in read else await self._blobs.read_async(name)
+        except (BlobMissingError, _EndedError):
+            if batch.stage in ENDED:
+                raise CallerError("result_expired", "The answers of this job are no longer kept.") from None
+            # It ended meanwhile: its rows are in its files now.
+            return await self.page_rows(caller, id, read)
+        rows = [to_page_row(from_json(line)) for name in names for line in read[name].splitlines()]
+        return batch, sorted(rows, key=lambda row: row.number)
+
+    async def _names(self, batch: Batch) -> builtins.list[str]:
+        """The blobs that hold a batch's rows. Raises _EndedError where they are in other ones by now."""
+        if batch.stage not in ENDED:
+            good, bad = await self._store.run(batches.rows_so_far(batch.caller, batch.id))
+            if not good + bad and batch.completed + batch.failed:
+                raise _EndedError
+            return good + bad
+        records = [await self._store.run(file(batch.caller, id)) for id in (batch.output, batch.error) if id]
+        if None in records:
+            raise _EndedError
+        return [record.digest for record in records if record]
 
     async def list(self, caller: str, *, limit: int, after: str | None) -> tuple[list[Batch], bool]:
         """A page, newest first, and whether there are more. Raises CallerError `batch_not_found`."""
@@ -77,6 +151,10 @@ class Batches:
         cancelled = _require(await self._store.run(batches.cancel(caller, id)))
         self._runner.wake()
         return cancelled
+
+
+class _EndedError(Exception):
+    """The rows of a batch are where they were no more."""
 
 
 def _refusal(outcome: str) -> ServiceError:

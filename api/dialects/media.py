@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from shared.errors import CallerError
-from shared.request import MOST_PICTURES, Image, Part, Sound, Text
+from shared.request import MOST_PICTURES, Document, Image, Part, Sound, Text
 from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
@@ -38,6 +38,7 @@ class _Kind(NamedTuple):
 
 
 _PICTURE = _Kind("picture", "image", "invalid_image_url", _data_uri("image"), "/9j/")
+_DOCUMENT = _Kind("document", "application", "invalid_document", _data_uri("(?:application|image)"), "JVBER")
 _SOUND = _Kind("sound", "audio", "invalid_audio", _data_uri("audio"), "//")
 
 
@@ -54,6 +55,12 @@ def sound(value: str, param: str, *, bare_base64: bool) -> Sound:
     """As `image`, of a sound. Raises CallerError `invalid_audio`."""
     url, data = _read(_SOUND, value, param, bare_base64)
     return Sound(url=url, data=data, param=param)
+
+
+def document(value: str, param: str, *, bare_base64: bool) -> Document:
+    """As `image`, of a document. Raises CallerError `invalid_document`."""
+    url, data = _read(_DOCUMENT, value, param, bare_base64)
+    return Document(url=url, data=data, param=param)
 
 
 def prompt_parts(prompt: str) -> tuple[Part, ...]:

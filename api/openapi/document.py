@@ -57,6 +57,9 @@ SECONDS = _query("seconds", "How long it lasts; more than 900 is 900.", "integer
 ROWS = _query(
     "rows", "The estimate is for the last of so many, submitted together.", "integer", minimum=1, default=1
 )
+PAGE_ROWS = _query(
+    "format", "`text` joins the answers; JSON lines otherwise.", "string", enum=["jsonl", "text"]
+)
 SIDE = _query("side", "Pixels of the longer side, rounded up to 64, 128, 256 or 512.", "integer", minimum=0)
 _MOMENT = {
     "anyOf": [

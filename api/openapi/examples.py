@@ -123,6 +123,11 @@ HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
 _JOB_EVENTS = tuple(jobs.to_event(event, SUCCEEDED) for event in EVENTS)
 JOB_STREAM = b"".join(block(to_json(data), event=name, id=number) for name, number, data in _JOB_EVENTS)
 
+PAGE_STREAM = block(
+    to_json({"row": {"page": 1, "status": "succeeded", "job": QUEUED.id, "text": "An invoice."}}),
+    event="page",
+    id=1,
+)
 LIVE_STREAM = block(to_json({"changed": [QUEUED.id]}), event="jobs")
 _CONTENT = [{"type": "input_text", "text": QUESTION}, {"type": "input_image", "image_url": PICTURE}]
 RESPONSE = {"model": MODEL, "input": [{"role": "user", "content": _CONTENT}]}

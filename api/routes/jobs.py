@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
@@ -50,7 +50,9 @@ from api.dialects.native.jobs import (
     to_job,
     to_list,
 )
+from api.dialects.native.page_jobs import PageJob, to_page_job
 from api.dialects.native.questions import RequestView, to_request_view
+from api.dialects.strict_json import unsupported
 from api.jobs.pictures import SIDES
 from api.openapi import examples
 from api.openapi.document import FILTERS, PAGE, PLACE, ROWS, SIDE, WAIT, describe
@@ -97,7 +99,9 @@ router = APIRouter(
     | {200: JOB_ENDED | {"model": Job}, 202: ACCEPTED},
     openapi_extra=body_example(examples.JOB),
 )
-async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJob) -> Json[Job]:
+async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJob) -> Json[Job | PageJob]:
+    if call.paged:
+        return await _submit_pages(http, headers, call)
     job = await submit(http, _resolved(http, call), _terms(http, call, headers, headers.idempotency(http)))
     preferences = headers.preferences
     if preferences.wait_s:
@@ -106,8 +110,19 @@ async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJ
         job = await wait_as_preferred(http, job, preferences)
         if job.ended:
             set_time_headers(http, job)
-            return await _write(_unsnipped(http, job))
-    return await accepted(_unsnipped(http, job))
+            return cast(Json[Job | PageJob], await _write(_unsnipped(http, job)))
+    return cast(Json[Job | PageJob], await accepted(_unsnipped(http, job)))
+
+
+async def _submit_pages(http: HttpRequest, headers: SubmitHeaders, call: JobCall) -> Json[Job | PageJob]:
+    reservation = reply_of(http).reservation
+    call.request = _resolved(http, call)
+    batches, idempotency = context_of(http).batches, headers.idempotency(http)
+    try:
+        batch = await batches.create_pages(caller_of(http), call, idempotency, reservation)
+    finally:
+        await reservation.release()
+    return Json(to_page_job(batch), 202, {"location": f"/v1/jobs/{batch.id}", "retry-after": "1"})
 
 
 def _unsnipped(http: HttpRequest, job: JobView) -> JobView:
@@ -398,6 +413,8 @@ estimate_router = APIRouter(route_class=ServiceRoute, tags=["jobs"], responses=r
     openapi_extra=body_example(examples.JOB) | describe(ROWS),
 )
 async def foretell_job(http: HttpRequest, headers: CacheHeaders, call: SubmittedJob) -> Json[Forecast]:
+    if call.paged:
+        raise unsupported("document")
     context, reservation = context_of(http), reply_of(http).reservation
     request, terms = _resolved(http, call), _terms(http, call, headers, None)
     rows = integer("rows", http.query_params.get("rows", "1"), largest=MOST_FORESEEN, least=1)

@@ -77,14 +77,14 @@ class DecoderPool:
         Raises UndecodableError; InternalError if none starts, or the pool is closed.
         """
         try:
-            with self._borrowed() as process:
+            with self.borrowed() as process:
                 return process.decode(head, data, reply, size)
         except KilledError:
-            with self._borrowed(new=True) as process:
+            with self.borrowed(new=True) as process:
                 return process.decode(head, data, reply, size)
 
     @contextmanager
-    def _borrowed(self, *, new: bool = False) -> Iterator["DecoderProcess"]:
+    def borrowed(self, *, new: bool = False) -> Iterator["DecoderProcess"]:
         """A process for the block. Raises InternalError if none starts, or the pool is closed."""
         process = self._places.get()
         try:

@@ -32,6 +32,9 @@ PICTURES = DecoderProtocol(Struct("!4sIIIII"), Struct("!II"))
 THUMBNAILS = DecoderProtocol(Struct("!4sIIII"), Struct("!I"))
 # Requested rate, bytes. Samples, of 4 bytes each; or none, and the bytes of a reason for the caller.
 SOUNDS = DecoderProtocol(Struct("!II"), Struct("!QI"))
+# Kind, page from 1 (0: how many there are), longer side, most pixels of a picture in it, bytes (none: of the
+# document before). Bytes of a PNG or a number in digits; or of a reason for the caller, then with a 1.
+DOCUMENTS = DecoderProtocol(Struct("!4sIIII"), Struct("!IB"))
 
 Numbers = tuple[int, ...]
 Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, Iterable[bytes]]]

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared import ROOT
-from shared.request import MOST_PICTURES
+from shared.request import MOST_PAGES, MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
 from shared.settings.group import BearerSecret, Group, Listed, shown
 from shared.settings.redis import RedisSettings as RedisSettings
@@ -281,6 +281,25 @@ class PictureSettings(Group):
     )
 
 
+class DocumentSettings(Group):
+    """Limits on what strangers send as documents; their pages are also held to the limits of pictures."""
+
+    max_mb: float = Field(50, gt=0, description="Largest document in MiB.")
+    max_pages: int = Field(1000, ge=1, le=MOST_PAGES, description="Pages of a job of pages.")
+    page_side: int = Field(
+        1600,
+        ge=64,
+        le=4096,
+        description="Pixels of a rendered page's longer side; none exceeds 300 dots an inch.",
+    )
+    decode_limit_s: float = Field(
+        5, gt=0, description="Processor time for opening a document, and for rendering each page."
+    )
+    decode_memory_mb: int = Field(
+        600, ge=64, description="Memory of a process that renders documents in MiB, the file included."
+    )
+
+
 class FetchSettings(Group):
     """Fetching remote pictures; done by the courier only."""
 
@@ -383,6 +402,7 @@ class Settings(BaseSettings):
     blobs: BlobSettings = BlobSettings()
     pictures: PictureSettings = PictureSettings()
     sounds: SoundSettings = SoundSettings()
+    documents: DocumentSettings = DocumentSettings()
     fetch: FetchSettings = FetchSettings()
     webhook: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()

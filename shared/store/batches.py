@@ -53,10 +53,12 @@ def create(
     """
     kept_s = batch.retain_s or max(batch.life_s, settings.retention.job_s)
     metadata = json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":"))
-    names = ("caller", "stage", "file", "endpoint", "max_queued", "retain_s", "life_s", "at", "row")
+    names = ["caller", "stage", "file", "endpoint", "max_queued", "retain_s", "life_s", "at", "row"]
+    names += ["question", "pages"]
     fields = {name: getattr(batch, name) for name in names}
     which = {"id": batch.id, "caller": batch.caller, "file": batch.file, "body": body}
     terms: dict[str, Any] = {"window_s": WINDOW_S, "kept_s": kept_s, "most": MOST}
+    terms["purpose"] = "batch" if batch.question is None else None
     terms["fields"] = flat(**fields, metadata=metadata, kept_s=kept_s, body=body)
     return ScriptCall(CREATE, which | terms, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1])))
 
@@ -162,6 +164,14 @@ def under_way(turn: BatchLease) -> ScriptCall[list[str] | None]:
 def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:
     """The digests of both files' pieces, output before errors; None where the batch is another process's."""
     return _read(turn, [("LRANGE", list, 0, -1) for list in (":good", ":bad")], lambda *lists: lists)
+
+
+def rows_so_far(caller: str, id: str) -> ScriptCall[tuple[list[str], list[str]]]:
+    """As `pieces`, for the batch's caller; empty once it has ended, or where the caller has none."""
+    commands = [("LRANGE", list, 0, -1) for list in (":good", ":bad")]
+    return ScriptCall(
+        READ, {"id": id, "caller": caller, "commands": commands}, lambda reply: reply or ([], [])
+    )
 
 
 def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:

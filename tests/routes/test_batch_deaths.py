@@ -15,6 +15,7 @@ from shared.store import batches, files
 from shared.store.script import AsyncStore, ScriptCall, T
 from tests.support.batch_shop import Shop, opened
 from tests.support.batches import answers, empty, line
+from tests.support.documents import pdf
 from tests.support.redis_server import RedisServer
 
 LINES = [line("a", "one"), "no JSON", line("b", "two"), line("a", "double"), line("c", "three", colour="red")]
@@ -211,3 +212,21 @@ async def test_a_batch_whose_file_was_cut_short_comes_to_its_end(
     assert {row["id"] for row in await shop.written(batch.output)}.isdisjoint(
         row["id"] for row in await shop.written(batch.error)
     )
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["before-the-step", "behind-it"])
+async def test_a_death_at_any_call_costs_no_page_and_doubles_none(shop: Shop, heard: bool) -> None:
+    texts = ["one", "two", "three"]
+    dies_at, died = 0, True
+    while died:
+        dies_at += 1
+        await shop.begin_pages(pdf(texts), len(texts))
+        died = await dies(shop, dies_at, heard=heard)
+        await shop.go_on()
+        batch = await shop.now()
+        assert (batch.stage, batch.total, batch.completed, batch.failed) == ("completed", 3, 3, 0)
+        written = await shop.written(batch.output)
+        assert sorted(row["custom_id"] for row in written) == ["1", "2", "3"]
+        assert shop.jobs() == len(texts), "a page was computed twice"
+        assert shop.hand.store.client.keys("sl4:taken*") == []
+    assert dies_at > 8

@@ -97,7 +97,8 @@ def test_streams_are_described_as_streams() -> None:
     }
     expected = {("post", path): {JSON, SSE} for path, _, _ in SYNCHRONOUS}
     expected[("get", "/v1/responses/{id}")] = {JSON, SSE}
-    assert streams == {**expected, ("get", "/v1/jobs/{id}/events"): {SSE}, ("get", "/v1/live"): {SSE}}
+    followed = ("/v1/jobs/{id}/events", "/v1/jobs/batch_{id}/events", "/v1/live")
+    assert streams == {**expected, **{("get", path): {SSE} for path in followed}}
 
 
 def test_a_job_is_described_only_where_it_can_be_asked_for() -> None:

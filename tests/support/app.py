@@ -9,6 +9,7 @@ import httpx
 from asgi_lifespan import LifespanManager
 
 from api.admission.cached_answers import CachedAnswers
+from api.admission.documents import Documents
 from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
 from api.app import create_app
@@ -25,6 +26,7 @@ from api.metrics import Metrics
 from api.models_admin import LiveModels
 from api.webhooks import Endpoints
 from shared.blobs import Blobs
+from shared.media.documents import DocumentRenderer
 from shared.metrics.reporter import CountReporter
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
@@ -74,7 +76,9 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
         # No key is configured, so that the store is never asked.
         store = connect_async(settings.redis)
         blobs, headroom = Blobs(settings.blobs), EmptyStore(store, settings.redis.full_at)
-        bench = BatchContext(settings, store, blobs, FileWriter(store, blobs), desk)
+        bench = BatchContext(
+            settings, store, blobs, FileWriter(store, blobs), desk, DocumentRenderer(settings)
+        )
         return ProcessContext(
             settings=settings,
             models=MODELS,
@@ -92,6 +96,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             headroom=headroom,
             endpoints=Endpoints(settings, store, headroom),
             files=Files(settings, store, blobs, headroom),
+            documents=Documents(settings, Files(settings, store, blobs, headroom)),
             batches=Batches(bench, headroom),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, CountReporter(connect(settings.redis)), headroom),

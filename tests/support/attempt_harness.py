@@ -14,7 +14,7 @@ from shared.cache_key import request_hash
 from shared.errors import Unavailable
 from shared.job import Event, JobView
 from shared.models import Model
-from shared.request import Image, Message, Parameters, Request, Sound, Text
+from shared.request import Image, Medium, Message, Parameters, Request, Text
 from shared.settings import (
     BlobSettings,
     FetchSettings,
@@ -137,7 +137,7 @@ class Workbench:
     def placing(
         self,
         text: str,
-        images: tuple[Image | Sound, ...],
+        images: tuple[Medium, ...],
         *,
         blobs: tuple[str, ...] = (),
         parameters: Parameters | None = None,

@@ -1,13 +1,15 @@
 """A batch by hand: the turns of API processes one by one, answers and deaths between them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from api.admission.cached_answers import CachedAnswers
+from api.admission.documents import Documents
 from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission
 from api.batches.lease import BatchContext, LeasedBatch
@@ -17,7 +19,9 @@ from shared import ids
 from shared.batch import Batch, BatchLease
 from shared.blobs import Blobs
 from shared.file import Written
+from shared.media.documents import DocumentRenderer
 from shared.models import Model, Models
+from shared.request import Document, Message, Request, Text
 from shared.settings import BlobSettings, QueueSettings, RedisSettings, Settings
 from shared.store import batches, files
 from shared.store.headroom import Headroom
@@ -39,6 +43,7 @@ class Shop:
     hand: Hand
     nudger: AsyncNudger
     blobs: Blobs
+    renderer: DocumentRenderer
     batch: str = ""
 
     def bench(self, store: AsyncStore) -> BatchContext:
@@ -55,8 +60,10 @@ class Shop:
             files,
             headroom,
             CachedAnswers(self.settings, MODELS, store),
+            Documents(self.settings, files),
         )
-        return BatchContext(self.settings, store, self.blobs, FileWriter(store, self.blobs), submission)
+        storing = FileWriter(store, self.blobs)
+        return BatchContext(self.settings, store, self.blobs, storing, submission, self.renderer)
 
     async def begin(self, lines: list[Any]) -> None:
         self.hand.store.client.flushdb()
@@ -80,6 +87,24 @@ class Shop:
             metadata={},
             stages_ms={},
         )
+        await self.store.run(batches.create(self.settings, made))
+
+    async def begin_pages(self, document: bytes, count: int) -> None:
+        """A job of pages, as the route makes it."""
+        await self.begin([])
+        staged = self.blobs.stage()
+        staged.write(document)
+        self.blobs.adopt(staged)
+        file = Written(ids.file_id(), "a.pdf", "user_data", len(document), staged.digest, 3600, "upload:1")
+        await self.store.run(files.create(file, "local"))
+        parts = (Document(), Text(text="what?"))
+        question = Request(model="sightline/tiny", messages=(Message(role="user", parts=parts),))
+        begun = await self.now()
+        self.hand.store.client.delete(f"sl4:{self.batch}", "sl4:batches:local", "sl4:batching")
+        self.batch = ids.batch_id()
+        made = replace(begun, id=self.batch, file=file.id, endpoint="/v1/jobs")
+        pages = ",".join(map(str, range(1, count + 1)))
+        made = replace(made, question=question.model_dump_json(exclude_none=True), pages=pages)
         await self.store.run(batches.create(self.settings, made))
 
     async def take(self) -> BatchLease:
@@ -140,7 +165,9 @@ async def opened(server: RedisServer, folder: Path) -> AsyncIterator[Shop]:
         AsyncNudger(settings.redis),
     )
     hand = Hand(settings, threads, MODELS.rows[0])
-    yield Shop(settings, store, hand, nudger, Blobs(settings.blobs))
+    renderer = DocumentRenderer(settings)
+    yield Shop(settings, store, hand, nudger, Blobs(settings.blobs), renderer)
+    await asyncio.to_thread(renderer.close)
     await nudger.aclose()
     await store.aclose()
     threads.client.close()

@@ -39,7 +39,7 @@ class Prompt:
     `tokens` include `image_tokens` and `audio_tokens`. `syntax` is the form in which the answer may call
     functions, None if the request has none. `ends_open`: the prompt ends with the text that the answer
     continues, so a space between the two belongs to the answer. `trimmed` are the blanks at that text's end
-    that the chat template removed: the answer need not repeat them.
+    that the chat template removed: the answer need not repeat them. `pictures` is how many it has.
     """
 
     tokens: int
@@ -49,6 +49,7 @@ class Prompt:
     audio_tokens: int = 0
     ends_open: bool = False
     trimmed: str = ""
+    pictures: int = 0
 
 
 @dataclass(frozen=True)

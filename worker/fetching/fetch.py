@@ -1,4 +1,4 @@
-"""Fetches one remote picture or sound: guarded, bounded in time and bytes, without retries."""
+"""Fetches one remote picture, sound or document: guarded, bounded in time and bytes, without retries."""
 
 import socket
 from collections.abc import Sequence
@@ -41,6 +41,7 @@ class FetchKind(NamedTuple):
 
 PICTURES = FetchKind("picture", "image/png, image/jpeg, image/webp, image/gif")
 SOUNDS = FetchKind("sound", "audio/wav, audio/flac, audio/mpeg")
+DOCUMENTS = FetchKind("document", "application/pdf, image/tiff, image/webp, image/gif")
 
 
 class FetchResponse(NamedTuple):

@@ -1,4 +1,4 @@
-"""Fetches a job's remote pictures and sounds, and admits the job once they are stored.
+"""Fetches a job's remote pictures, sounds and documents, and admits the job once they are stored.
 
 It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has no run yet.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
@@ -20,11 +20,12 @@ from opentelemetry.trace import SpanKind
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
+from shared.media.documents import DocumentRenderer, refused_as_document, room_for_pages
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.media.sounds import check_sound, refused_as_sound
 from shared.metrics.counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
-from shared.request import Image, Media, Request
+from shared.request import Document, Image, Media, Medium, Request, Sound
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import Placing, admit
@@ -37,7 +38,7 @@ from shared.telemetry import traces
 from shared.url_guard import is_in_bucket
 from worker.fair_share import KeyedFairSemaphore
 from worker.fetching.buckets import fetch_object
-from worker.fetching.fetch import PICTURES, SOUNDS, FetchKind, fetch
+from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, FetchKind, fetch
 from worker.fetching.guarded_http import Allowance
 from worker.lease import Lease, Leases, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
@@ -49,8 +50,8 @@ SMALL = 2**20
 """Bytes that every job may hold in memory; a job that fetches more needs one of the places for large ones."""
 LARGE_JOBS = 4
 
-Source = tuple[str, type[Media]]
-"""A URL, and whether it is a picture's or a sound's."""
+Source = tuple[str, type[Media], str | None]
+"""A URL, what it is of, and the pages of a document."""
 
 
 class StoredFile(NamedTuple):
@@ -72,6 +73,10 @@ class Intake:
     leases: Leases
     worker: str
     large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
+
+    @cached_property
+    def renderer(self) -> DocumentRenderer:
+        return DocumentRenderer(self.settings)
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
@@ -149,7 +154,7 @@ class Intake:
         """The claim's request with digests for URLs: all that it shows is in the blob store."""
         request = Request.model_validate_json(lease.claim.request)
         remote = [
-            ((part.url, type(part)), place)
+            (_source(part), place)
             for place, part in zip(request.places, request.media, strict=True)
             if part.url
         ]
@@ -157,30 +162,36 @@ class Intake:
             # Nothing to fetch: the job only had to wait for its time.
             return request
         earlier = self._earlier_sizes(request)
-        files = self._fetch_all(lease, remote)
-        self._check([(files[source], place) for source, place in remote], earlier)
-        return request.with_media(
-            tuple(
-                type(part)(digest=files[part.url, type(part)].name) if part.url else part
-                for part in request.media
-            )
-        )
+        files = self._fetch_all(lease, remote, room_for_pages(request, self.settings))
+        self._check([(file, place) for source, place in remote for file in files[source]], earlier)
+        return request.with_media(_stored(part, files) for part in request.media)
 
-    def _fetch_all(self, lease: Lease, remote: Sequence[tuple[Source, str]]) -> dict[Source, StoredFile]:
-        """Fetch each URL once, at the same time."""
+    def _fetch_all(
+        self, lease: Lease, remote: Sequence[tuple[Source, str]], room: int
+    ) -> dict[Source, tuple[StoredFile, ...]]:
+        """Fetch each URL once, at the same time; a document becomes its pages, `room` at most."""
         places: dict[Source, str] = {}
         for source, place in remote:
             places.setdefault(source, place)
-        limit_s, max_bytes = self.settings.fetch.limit_s, int(self.settings.pictures.max_mb_request * 2**20)
+        limit_s, most_mb = self.settings.fetch.limit_s, self.settings.pictures.max_mb_request
+        if any(kind is Document for _, kind, _ in places):
+            most_mb = max(most_mb, self.settings.documents.max_mb)
+        max_bytes = int(most_mb * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
         with JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance:
-            store_one = partial(self._store_one, lease.claim.id, allowance, traces.here())
+            fetch_one = partial(self._fetch_one, lease.claim.id, allowance, traces.here())
             try:
-                files = list(pool.map(store_one, places, places.values()))
+                fetched = list(pool.map(fetch_one, places, places.values()))
             finally:
                 # Not waited for: after one picture's failure the others end with the allowance.
                 pool.shutdown(wait=False, cancel_futures=True)
-        return dict(zip(places, files, strict=True))
+            # One after the other, and not in the time for fetching.
+            return {
+                source: self._store_pages(lease, source, file, places[source], room)
+                if isinstance(file, bytes)
+                else (file,)
+                for source, file in zip(places, fetched, strict=True)
+            }
 
     def _check(self, shown: Sequence[tuple[StoredFile, str]], earlier: dict[str, tuple[int, str]]) -> None:
         """Check the pictures together. They count as often as they are shown: the model sees each of them.
@@ -203,15 +214,32 @@ class Intake:
             if isinstance(part, Image) and part.digest
         }
 
-    def _store_one(
+    def _fetch_one(
         self, job: str, allowance: "JobAllowance", carrier: str, source: Source, param: str
-    ) -> StoredFile:
-        """Fetch one picture or sound into the blob store."""
-        url, kind = source
+    ) -> StoredFile | bytes:
+        """Fetch one picture or sound into the blob store, or a document."""
+        url, kind, _ = source
         # This thread is not the attempt's, so the span cannot find its parent by itself.
         with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
+            if kind is Document:
+                return self._fetch_document(url, allowance, param)
             fetch_one = self._fetch_picture if kind is Image else self._fetch_sound
             body, info = fetch_one(url, allowance, param)
+        return self._store_one(job, body, info)
+
+    def _store_pages(
+        self, lease: Lease, source: Source, data: bytes, param: str, room: int
+    ) -> tuple[StoredFile, ...]:
+        """Render a document into the blob store. Raises CallerError `invalid_document`."""
+        url, _, pages = source
+        document, limits = Document(url=url, pages=pages, param=param), self.settings.pictures
+        files = []
+        for image in self.renderer.pictures(document, data, room):
+            page = image.data or b""
+            files.append(self._store_one(lease.claim.id, page, inspect(page, limits, param)))
+        return tuple(files)
+
+    def _store_one(self, job: str, body: bytes, info: PictureInfo | None) -> StoredFile:
         name = digest(body)
         while self.store.run(touch((name,), job)):
             time.sleep(DELETION_POLL_S)
@@ -231,6 +259,11 @@ class Intake:
         check_sound(body, limits, param)
         return body, None
 
+    def _fetch_document(self, url: str, allowance: "JobAllowance", param: str) -> bytes:
+        most = int(self.settings.documents.max_mb * 2**20)
+        with refused_as_document(), FETCH.labels("document").time():
+            return self._fetch(url, most, param, allowance, DOCUMENTS)
+
     def _fetch(
         self, url: str, max_bytes: int, param: str, allowance: "JobAllowance", kind: FetchKind
     ) -> bytes:
@@ -239,6 +272,20 @@ class Intake:
             target = settings.bucket_rules.check(url, allowance.caller, param)
             return fetch_object(target, settings, max_bytes, param, allowance, kind)
         return fetch(url, settings, max_bytes, param, allowance, kind=kind)
+
+
+def _source(part: Medium) -> Source:
+    return part.url or "", type(part), part.pages if isinstance(part, Document) else None
+
+
+def _stored(part: Medium, files: dict[Source, tuple[StoredFile, ...]]) -> Medium | tuple[Image, ...]:
+    """The part under the digests of what was fetched for it."""
+    if not part.url:
+        return part
+    stored = files[_source(part)]
+    if isinstance(part, Sound):
+        return Sound(digest=stored[0].name)
+    return tuple(Image(digest=file.name) for file in stored)
 
 
 class JobAllowance(Allowance):

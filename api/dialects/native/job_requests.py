@@ -11,14 +11,15 @@ from api.dialects.fields import MAX_PAIRS, Metadata, Moment, to_ms, to_times
 from api.dialects.logprobs import wanted
 from api.dialects.media import image
 from api.dialects.messages import WireMessages, to_messages
+from api.dialects.native.page_jobs import PagedDocument, with_document
 from api.dialects.native.webhooks import JobWebhook, to_webhook
 from api.dialects.openai.chat import TopLogprobs, continues
 from api.dialects.sampling import MaxTokensField, MinTokensField, Raw, TokenSampling, to_parameters
-from api.dialects.strict_json import RequestBody, Wire, invalid, read
+from api.dialects.strict_json import RequestBody, Wire, invalid, read, unsupported
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status, Times
-from shared.request import Message, Request, Text, TypicalP
+from shared.request import Media, Message, Request, Text, TypicalP
 from shared.webhooks import Webhook
 
 LONGEST_SEARCH, MOST_CANCELLED = 100, 100
@@ -46,12 +47,13 @@ NO_PARAMETERS = JobParameters()
 
 
 class JobBody(RequestBody):
-    """Either `messages` or `input` is sent."""
+    """Either `messages` or `input` is sent. With `document` it asks each page, by jobs of their own."""
 
     model: str | None = None
     messages: WireMessages | None = None
     input: JobInput | None = None
     parameters: JobParameters | None = None
+    document: PagedDocument | None = None
     continue_final_message: bool | None = None
     metadata: Metadata | None = None
     priority: Priority | None = None
@@ -81,12 +83,16 @@ class JobCall:
     times: Times
     webhook: Webhook | None = None
     stored: bool = True
+    paged: bool = False
 
 
 def from_job(body: Any) -> JobCall:
     """Raises CallerError naming the field."""
     call = read(JobBody, body)
     messages = _messages(call)
+    if call.document is not None:
+        _check_paged(call, messages)
+        messages = with_document(messages, call.document)
     arguments = call.parameters or NO_PARAMETERS
     if arguments.raw and (call.input is None or call.tools):
         raise invalid("parameters.raw", "is for one prompt, as `input`, without functions")
@@ -110,7 +116,23 @@ def from_job(body: Any) -> JobCall:
         times=to_times(call.schedule_at, call.start_by, call.finish_by),
         webhook=to_webhook(call.webhook),
         stored=call.store is not False,
+        paged=call.document is not None,
     )
+
+
+NOT_PAGED = ("webhook", "start_by", "finish_by", "schedule_at")
+
+
+def _check_paged(call: JobBody, messages: tuple[Message, ...]) -> None:
+    """Raises CallerError naming what a job of pages does not take."""
+    fields = {name: getattr(call, name) is not None for name in NOT_PAGED}
+    fields |= {"store": call.store is False, "priority": call.priority not in (None, "batch")}
+    fields |= {"parameters.raw": bool(call.parameters and call.parameters.raw)}
+    for name, is_set in fields.items():
+        if is_set:
+            raise unsupported(name)
+    if any(isinstance(part, Media) for turn in messages for part in turn.parts):
+        raise invalid("document", "takes no other picture, sound or document beside it")
 
 
 def from_cancel(body: Any) -> list[str]:

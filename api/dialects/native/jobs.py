@@ -280,7 +280,7 @@ def to_job(view: JobView) -> Job:
         "waiting_reason": view.waiting_reason,
         "ahead": view.ahead,
         "estimate": view.estimate and to_estimate(view.estimate),
-        "result": view.result and _result(view.id, view.result),
+        "result": view.result and to_result(view.id, view.result),
         "answer": view.answer,
         "receipt": view.result and view.computed and to_receipt(view, view.result, view.computed),
         "error": view.error and view.error.model_dump(),
@@ -374,7 +374,7 @@ def to_problem(error: ServiceError | result.JobError, request_id: str) -> Proble
     return cast(Problem, {**problem, **ready_time(error)})
 
 
-def _result(job: str, result: result.Result) -> JobResult:
+def to_result(job: str, result: result.Result) -> JobResult:
     return {
         "text": result.text,
         "choices": [_choice(job, result, number) for number in range(len(result.choices))],

@@ -13,7 +13,7 @@ from api.dialects.calls import ToolCall
 from api.dialects.native.jobs import known
 from shared.job import JobRequest, Priority
 from shared.media.pictures import PictureFormat, PictureInfo
-from shared.request import Function, Image, Message, Parameters, Part, Request, Role, Text, Tools
+from shared.request import Document, Function, Image, Message, Parameters, Part, Request, Role, Text, Tools
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ class StoredPicture:
 class RequestPart(TypedDict):
     """`n` is the place of a picture among the job's; its `url` is there until it was fetched."""
 
-    type: Literal["text", "image", "audio"]
+    type: Literal["text", "image", "audio", "document"]
     text: NotRequired[str]
     n: NotRequired[int]
     url: NotRequired[str]
+    pages: NotRequired[str]
 
 
 class RequestMessage(TypedDict):
@@ -120,6 +121,8 @@ def _part(part: Part, places: "count[int]") -> RequestPart:
         return {"type": "text", "text": part.text}
     if isinstance(part, Image):
         return cast(RequestPart, {"type": "image", "n": next(places)} | known({"url": part.url}))
+    if isinstance(part, Document):
+        return cast(RequestPart, {"type": "document"} | known({"url": part.url, "pages": part.pages}))
     return {"type": "audio"}
 
 

@@ -191,7 +191,9 @@ def with_details(fields: ResponseFields, request: Request) -> ResponseFields:
     """Add what a response shows of its request but the record, shared by all identical requests, lacks."""
     details = tuple(picture.detail for picture in request.images)
     unshown = None if request.unshown is None else [_function(f) for f in request.unshown]
-    update = {"details": details if set(details) - {"auto"} else (), "unshown": unshown}
+    # Pages become pictures among the others.
+    shown = set(details) - {"auto"} and not request.documents
+    update = {"details": details if shown else (), "unshown": unshown}
     return fields.model_copy(update=update)
 
 

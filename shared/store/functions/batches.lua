@@ -67,7 +67,7 @@ local function enter_stage(batch, stage, ...)
 end
 
 -- Begins a batch with `fields`, a flat list, over a `file` of its caller, who may have `most` under way. Returns {missing} where
--- the caller has no such file, {purpose} where the file is not for batches, {many}, {mismatch} where the id is another
+-- the caller has no such file, {purpose} where the file has another than `purpose`, if there is one, {many}, {mismatch} where the id is another
 -- body's, else {created, fields}; so does a repeat.
 transition('batch_create', {}, function()
   local key, own = P .. a.id, P .. 'batching:' .. a.caller
@@ -76,7 +76,7 @@ transition('batch_create', {}, function()
     return call('HGET', key, 'body') == (a.body or false) and { 'created', Records.fields(a.id) } or { 'mismatch' }
   elseif not purpose then
     return { 'missing' }
-  elseif purpose ~= 'batch' then
+  elseif a.purpose and purpose ~= a.purpose then
     return { 'purpose' }
   elseif call('SCARD', own) >= a.most then
     return { 'many' }
@@ -173,9 +173,10 @@ transition('batch_add', {}, step)
 -- Any other step.
 transition('batch_step', { 'allow-oom' }, step)
 
--- Reads the replies to `commands`.
+-- Reads the replies to `commands`; without a token for the batch's `caller`.
 transition('batch_read', { 'no-writes' }, function()
-  return works_on() and Records.replies(a.commands) or nil
+  local may = works_on() or a.caller and Records.owned('batches', a.caller, a.id, 'stage')
+  return may and Records.replies(a.commands) or nil
 end)
 
 -- Ends a batch with `fields`, a flat list, as `stage` says; only the record is left. Its lines are all written down, and `files`

@@ -91,6 +91,7 @@ def rows_of(
         blobs.write(digest(file), file)
         batch = SimpleNamespace(
             id="batch_1",
+            question=None,
             caller="anyone",
             digest=digest(file),
             endpoint="/v1/responses",

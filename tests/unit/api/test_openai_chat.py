@@ -180,7 +180,6 @@ def test_stop_is_a_string_or_a_list(stop: Any) -> None:
             {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {}}]}]},
             "messages[0].content[0].type",
         ),
-        ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "messages[0].content[0].type"),
     ],
 )
 def test_what_would_change_the_answer_is_refused_never_ignored(change: dict[str, Any], param: str) -> None:

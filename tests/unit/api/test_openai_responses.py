@@ -189,7 +189,7 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
         ({"input": [{"type": "custom_tool_call_output", "output": "x"}]}, "input[0].type"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
         (
-            {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": URL}]}]},
+            {"input": [{"role": "user", "content": [{"type": "input_video", "video_url": URL}]}]},
             "input[0].content[0].type",
         ),
         ({"background_options": {"completion_window": "24h"}}, "background_options"),

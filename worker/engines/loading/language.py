@@ -27,7 +27,7 @@ from worker.engines.grammar.lark import Spacing
 from worker.engines.grammar.token_bytes import TokenNames
 from worker.engines.grammar.tool_calls import CallGrammar
 from worker.engines.loading.fingerprint import digest_folder
-from worker.engines.prompt.budget import answer_budget, too_long
+from worker.engines.prompt.budget import answer_budget, fitting, too_long
 from worker.engines.prompt.picture_tokens import PictureTokens
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.sampling.detokenizer import Decode, Transcript, behind_blanks
@@ -88,7 +88,8 @@ class Language:
         self._check_ids(request.parameters)
         tokens, limit = self._picture_tokens.of(pictures), self.facts.context_length
         if tokens >= limit:
-            raise too_long(limit, f"the pictures alone are {tokens}. Send fewer or smaller ones.")
+            fit = fitting(len(pictures), tokens, limit - 1)
+            raise too_long(limit, f"the pictures alone are {tokens}. Send fewer or smaller ones.{fit}")
 
     def grammar(self, request: Request, caller: str) -> LLMatcher | None:
         """Raises CallerError as `worker.engines.base.Engine.grammar` says."""
@@ -113,6 +114,8 @@ class Language:
             default=self.model.max_new_tokens,
             prompt_tokens=prompt.tokens,
             context_length=self.facts.context_length,
+            pictures=prompt.pictures,
+            picture_tokens=prompt.image_tokens,
         )
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:

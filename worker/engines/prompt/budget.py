@@ -10,7 +10,26 @@ def too_long(context_length: int, why: str) -> CallerError:
     return CallerError("context_length_exceeded", message, param="messages")
 
 
-def answer_budget(parameters: Parameters, *, default: int, prompt_tokens: int, context_length: int) -> int:
+def fitting(pictures: int, tokens: int, room: int) -> str:
+    """How many of a prompt's pictures fit into a `room` of tokens, of which they have so many together.
+
+    "" of one picture, or where their tokens are not known.
+    """
+    if pictures < 2 or not tokens:
+        return ""
+    most = max(0, min(pictures - 1, room * pictures // tokens))
+    return f" About {most} of its {pictures} pictures (a document's pages are pictures) fit."
+
+
+def answer_budget(
+    parameters: Parameters,
+    *,
+    default: int,
+    prompt_tokens: int,
+    context_length: int,
+    pictures: int = 0,
+    picture_tokens: int = 0,
+) -> int:
     """The most tokens that the answer may have after the prompt.
 
     A caller's own limit is kept or refused, never cut. The default is cut to what the context has left, and
@@ -18,14 +37,17 @@ def answer_budget(parameters: Parameters, *, default: int, prompt_tokens: int, c
     """
     remaining = context_length - prompt_tokens
     if remaining < 1:
-        raise too_long(context_length, f"it has {prompt_tokens}. Shorten it or send fewer pictures.")
+        room = context_length - prompt_tokens + picture_tokens - 1
+        fit = fitting(pictures, picture_tokens, room)
+        raise too_long(context_length, f"it has {prompt_tokens}. Shorten it or send fewer pictures.{fit}")
     for name, has in (("max_new_tokens", "may have"), ("min_new_tokens", "has at least")):
         limit = getattr(parameters, name)
         if limit is not None and limit > remaining:
             # `param` alone names the field, as its caller knows it.
             both = f"the prompt has {prompt_tokens} and the answer {has} {limit}"
             advice = "The prompt is too long for that: shorten it or ask for less."
-            message = f"{takes(context_length)}; {both}, together {prompt_tokens + limit}. {advice}"
+            fit = fitting(pictures, picture_tokens, remaining + picture_tokens - limit)
+            message = f"{takes(context_length)}; {both}, together {prompt_tokens + limit}. {advice}{fit}"
             raise CallerError("context_length_exceeded", message, param=name)
     if parameters.max_new_tokens is not None:
         return parameters.max_new_tokens

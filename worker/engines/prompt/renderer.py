@@ -236,7 +236,7 @@ class Renderer:
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
         sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), request.ends_open
-        return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost)
+        return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost, len(pictures))
 
     def picture_token_counts(self, inputs: Any, pictures: int) -> list[int]:
         """The placeholders of each picture of a prompt with these inputs; empty if not told."""

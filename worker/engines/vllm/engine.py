@@ -235,7 +235,9 @@ class VllmEngine(Engine):
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
         syntax, open_ = renderer.syntax_of(request), request.ends_open
-        prompt = Prompt(len(ids), images, inputs, syntax, ends_open=open_, trimmed=trimmed)
+        prompt = Prompt(
+            len(ids), images, inputs, syntax, ends_open=open_, trimmed=trimmed, pictures=len(pictures)
+        )
         self._language.budget(prompt, request.parameters)
         return prompt
 

@@ -1,0 +1,76 @@
+"""Replaces the documents of a request by their pages, before its pictures are checked.
+
+From there on they are pictures like others: in the cache, the limits, the worker."""
+
+import asyncio
+from collections.abc import Sequence
+
+from api.files import Files
+from api.server.memory_budget import MemoryBudget, Reservation, reserved
+from shared.media.documents import AT_ONCE, DocumentRenderer, check_size, room_for_pages
+from shared.request import Document, Image, Medium, Request
+from shared.settings import Settings
+
+
+class Documents:
+    """Renders what came inline or is named as a file; what is to be fetched is the courier's."""
+
+    def __init__(self, settings: Settings, files: Files) -> None:
+        self._settings = settings
+        self._files = files
+        self._renderer = DocumentRenderer(settings)
+        # Else those that wait would take all threads of the process.
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._memory = MemoryBudget(AT_ONCE * self._process_bytes)
+
+    @property
+    def _process_bytes(self) -> int:
+        return self._settings.documents.decode_memory_mb * 2**20
+
+    async def aclose(self) -> None:
+        """End the rendering processes."""
+        await asyncio.to_thread(self._renderer.close)
+
+    async def with_pages(self, caller: str, request: Request, reservation: Reservation | None) -> Request:
+        """Raises CallerError (`invalid_document`, `payload_too_large`, `file_not_found`), Unavailable
+        `queue_full`.
+        """
+        if all(document.url for document in request.documents):
+            return request
+        room, media = room_for_pages(request, self._settings), list[Medium | tuple[Image, ...]]()
+        for part in request.media:
+            if not isinstance(part, Document) or part.url:
+                media.append(part)
+                continue
+            pages = await self._pages(caller, part, room, reservation)
+            if reservation is not None:
+                await reservation.take(sum(len(page.data or b"") for page in pages))
+            room -= len(pages)
+            media.append(pages)
+        return request.with_media(media)
+
+    async def first_page(
+        self, caller: str, document: Document, reservation: Reservation | None
+    ) -> tuple[Sequence[int], Image]:
+        """The pages that a document is asked about, and the first of them. Raises as `with_pages`."""
+        async with reserved(self._memory, caller, self._process_bytes):
+            data = await self._data(caller, document, reservation)
+            async with self._places:
+                return await asyncio.to_thread(self._renderer.first_page, document, data)
+
+    async def _pages(
+        self, caller: str, document: Document, room: int, reservation: Reservation | None
+    ) -> tuple[Image, ...]:
+        async with reserved(self._memory, caller, self._process_bytes):
+            data = await self._data(caller, document, reservation)
+            async with self._places:
+                return await asyncio.to_thread(self._renderer.pictures, document, data, room)
+
+    async def _data(self, caller: str, document: Document, reservation: Reservation | None) -> bytes:
+        if document.file is None:
+            return document.data or b""
+        file = await self._files.get(caller, document.file, document.param)
+        check_size(file.size, self._settings, document.param)
+        if reservation is not None:
+            await reservation.take(file.size)
+        return await self._files.read(file, document.param)

@@ -1,0 +1,116 @@
+"""Routes of jobs of pages: read, followed, cancelled, their rows. Their ids are those of batches."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
+from pydantic_core import to_json
+
+from api.admission.headers import integer, one_of
+from api.auth.callers import caller_of
+from api.context import context_of
+from api.dialects.native.page_jobs import PageEvent, PageJob, status_of, to_page_job
+from api.openapi import examples
+from api.openapi.document import PAGE_ROWS, WAIT, describe
+from api.openapi.responses import answer, refusals, stream_answer
+from api.server.route import Json, ServiceRoute
+from api.server.sse import EventStream, block, comment
+from shared.batch import ENDED, Batch
+
+JOB = answer("The job of pages; `retry-after` where it has not ended.", headers=("retry-after",))
+ROWS = answer("A row of each page that has ended, in order.") | {
+    "content": {
+        "application/jsonl": {"schema": {"type": "string"}},
+        "text/plain": {"schema": {"type": "string"}},
+    }
+}
+LONGEST_WAIT_S = 60
+POLL_S = 0.5
+"""Pages take longer than that; no wake-up is sent for them."""
+FORMATS = ("jsonl", "text")
+
+router = APIRouter(
+    route_class=ServiceRoute, prefix="/v1/jobs/batch_{id}", tags=["jobs"], responses=refusals("Problem", 503)
+)
+
+
+@router.get(
+    "",
+    summary="One job of pages; with ?wait=N as soon as it ends, or after N seconds.",
+    responses=refusals("Problem", 400, 404) | {200: JOB},
+    openapi_extra=describe(WAIT),
+)
+async def get_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
+    wait_s = integer("wait", http.query_params.get("wait", "0"), largest=LONGEST_WAIT_S)
+    until, batch = time.monotonic() + wait_s, await _batch(http, id)
+    while batch.stage not in ENDED and time.monotonic() < until:
+        await asyncio.sleep(POLL_S)
+        batch = await _batch(http, id)
+    headers = {} if batch.stage in ENDED else {"retry-after": "1"}
+    return Json(to_page_job(batch), 200, headers)
+
+
+@router.post(
+    "/cancel",
+    summary="Cancel a job of pages; answers that are there are kept. Harmless twice and after its end.",
+    responses=refusals("Problem", 404) | {200: JOB},
+)
+async def cancel_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
+    batches = context_of(http).batches
+    await _batch(http, id)
+    return Json(to_page_job(await batches.cancel(caller_of(http).id, f"batch_{id}")))
+
+
+@router.get(
+    "/pages",
+    summary="The pages that have ended, in order, as JSON lines; with ?format=text their answers alone.",
+    response_class=Response,
+    responses=refusals("Problem", 400, 404, 410) | {200: ROWS},
+    openapi_extra=describe(PAGE_ROWS),
+)
+async def get_pages(http: HttpRequest, id: str) -> Response:
+    format = one_of(http, "format", FORMATS)
+    _, rows = await context_of(http).batches.page_rows(caller_of(http).id, f"batch_{id}", {})
+    if format == "text":
+        texts = [row.row.get("text", "") for row in rows]
+        return Response("\n\n".join(texts), media_type="text/plain; charset=utf-8")
+    lines = b"".join(to_json(row.row) + b"\n" for row in rows)
+    return Response(lines, media_type="application/jsonl")
+
+
+@router.get(
+    "/events",
+    summary="Follow a job of pages by server-sent events: each page in order as soon as it is done.",
+    status_code=200,
+    response_class=EventStream,
+    responses=refusals("Problem", 400, 404, 410)
+    | {200: stream_answer("A `page` event each, up to the job's end.", examples.PAGE_STREAM)},
+)
+async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent]:
+    after = integer("Last-Event-ID", http.headers.get("last-event-id") or "0", largest=2**53)
+    await _batch(http, id)
+    head_start_s = context_of(http).settings.api.head_start_s
+    return EventStream(_blocks(http, f"batch_{id}", after), head_start_s=head_start_s)
+
+
+async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes]:
+    """Events are numbered as the pages that are asked about; the last is the job's."""
+    batches, caller, read = context_of(http).batches, caller_of(http).id, dict[str, bytes]()
+    while True:
+        batch, rows = await batches.page_rows(caller, id, read)
+        numbered = {row.number: row.row for row in rows}
+        while sent + 1 in numbered:
+            sent += 1
+            yield block(to_json({"row": numbered[sent]}), event="page", id=sent)
+        if batch.stage in ENDED:
+            data = to_json({"job": to_page_job(batch)})
+            yield block(data, event=status_of(batch), id=max(sent, batch.total or 0) + 1)
+            return
+        yield comment("pages")
+        await asyncio.sleep(POLL_S)
+
+
+async def _batch(http: HttpRequest, id: str) -> Batch:
+    return await context_of(http).batches.get_pages(caller_of(http).id, f"batch_{id}")

@@ -1,0 +1,123 @@
+"""The child process that renders documents: untrusted bytes in on one socket, a PNG of a page out.
+
+Run as `decode_picture` is, with limits of its own. It keeps the last document open: its pages are asked for
+one by one, each under the limit of time. PDFium comes without scripts and forms, and fetches nothing.
+"""
+
+import io
+import sys
+from typing import Any, Protocol
+
+import pypdfium2 as pdfium
+from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_GetLastError, FPDF_LoadMemDocument64
+
+from shared.media.decode_picture import MAX_PROFILE, to_rgb
+from shared.media.decoder_protocol import DOCUMENTS, Numbers, serve
+
+# Imported here so that Pillow imports no format at the first document, when memory is limited.
+PLUGINS = (GifImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
+POINTS_PER_INCH, MOST_DOTS_PER_INCH = 72, 300
+
+
+class UnusableError(ValueError):
+    """The document or page cannot be used; the message says why to its caller."""
+
+
+class OpenPages(Protocol):
+    def __len__(self) -> int: ...
+
+    def page(self, number: int, side: int) -> Image.Image:
+        """The page of a number from 1, its longer side at most `side` pixels. Raises UnusableError."""
+
+
+class PdfPages:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        # Not by pypdfium2, for which a document without pages fails with the error of an earlier one.
+        opened = FPDF_LoadMemDocument64(data, len(data), None)
+        if not opened:
+            locked = FPDF_GetLastError() == FPDF_ERR_PASSWORD
+            raise UnusableError("it needs a password; save it without one" if locked else "it is damaged")
+        self._pdf = pdfium.PdfDocument(opened)
+
+    def __len__(self) -> int:
+        return len(self._pdf)
+
+    def page(self, number: int, side: int) -> Image.Image:
+        page = self._pdf[number - 1]
+        try:
+            longest = max(page.get_size())
+            if not longest > 0:
+                raise UnusableError("it has no size")
+            scale = min(side / longest, MOST_DOTS_PER_INCH / POINTS_PER_INCH)
+            drawn: Image.Image = page.render(scale=scale, may_draw_forms=False, rev_byteorder=True).to_pil()
+            return drawn.convert("RGB")
+        finally:
+            page.close()
+
+
+class PicturePages:
+    """The pages of a TIFF, the frames of a WebP or GIF."""
+
+    def __init__(self, kind: str, data: bytes, max_pixels: int) -> None:
+        self._image, self._max_pixels = Image.open(io.BytesIO(data), formats=[kind]), max_pixels
+
+    def __len__(self) -> int:
+        return getattr(self._image, "n_frames", 1)
+
+    def page(self, number: int, side: int) -> Image.Image:
+        self._image.seek(number - 1)
+        width, height = self._image.size
+        if width * height > self._max_pixels:
+            most = self._max_pixels / 1e6
+            raise UnusableError(f"it has {width} x {height} pixels; at most {most:g} megapixels are accepted")
+        self._image.load()
+        # A TIFF turns itself upright as it is loaded.
+        factor = min(1.0, side / max(self._image.size))
+        width, height = (max(1, round(length * factor)) for length in self._image.size)
+        return to_rgb(self._image, (width, height))
+
+
+class Renderer:
+    """Answers requests about the document that came last."""
+
+    def __init__(self) -> None:
+        self._pages: OpenPages | None = None
+
+    def answer(self, numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, tuple[bytes]]:
+        kind, page, side, max_pixels = numbers
+        try:
+            pages = self._opened(kind.rstrip(b"\0").decode(), data, max_pixels)
+            answer = _png(pages.page(page, side)) if page else str(len(pages)).encode()
+        except UnusableError as error:
+            answer = str(error).encode()
+            return (len(answer), 1), (answer,)
+        return (len(answer), 0), (answer,)
+
+    def _opened(self, kind: str, data: bytes, max_pixels: int) -> OpenPages:
+        if data:
+            # The former one goes first: memory is limited.
+            self._pages = None
+            self._pages = PdfPages(data) if kind == "PDF" else PicturePages(kind, data, max_pixels)
+        if self._pages is None:
+            raise UnusableError("it is damaged")
+        return self._pages
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=3)
+    return file.getvalue()
+
+
+def main() -> None:
+    limit_s, memory_mb = float(sys.argv[1]), int(sys.argv[2])
+    # Sizes are checked page by page.
+    Image.MAX_IMAGE_PIXELS = None
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
+    serve(DOCUMENTS, Renderer().answer, limit_s, memory_mb)
+
+
+if __name__ == "__main__":
+    main()

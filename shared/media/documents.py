@@ -1,0 +1,222 @@
+"""Documents as pages: what is checked of one before it is opened, and its pages as pictures.
+
+The pages are rendered in child processes (`shared.media.decoder_process`, `shared.media.decode_document`)."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+from shared.errors import CallerError
+from shared.media.decoder_process import (
+    DecoderPool,
+    DecoderProcess,
+    DecoderSpec,
+    KilledError,
+    UndecodableError,
+)
+from shared.media.decoder_protocol import DOCUMENTS
+from shared.media.pictures import inspect
+from shared.metrics.counters import DECODE
+from shared.request import Document, Image, Request
+from shared.settings import Settings
+
+DocumentFormat = Literal["PDF", "TIFF", "WEBP", "GIF"]
+# A PDF may have something before its header, which readers look for in the first kilobyte.
+PDF_START, PDF_WITHIN = b"%PDF-", 1024
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")
+AT_ONCE = 2
+"""Rendering processes of one kind of work."""
+DURATION = DECODE.labels("document")
+
+
+def document_format(data: bytes) -> DocumentFormat | None:
+    """None where the first bytes are those of no accepted kind."""
+    if data.startswith(TIFF_STARTS):
+        return "TIFF"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return "PDF" if PDF_START in data[:PDF_WITHIN] else None
+
+
+def invalid(reason: str, param: str | None) -> CallerError:
+    return CallerError("invalid_document", f"The document cannot be used: {reason}.", param=param)
+
+
+@contextmanager
+def refused_as_document() -> Iterator[None]:
+    """Turns the address guard's refusal of a picture's URL into one of a document's. Raises CallerError."""
+    try:
+        yield
+    except CallerError as error:
+        code = "invalid_document" if error.code == "invalid_image_url" else error.code
+        raise CallerError(code, error.message, param=error.param) from None
+
+
+def check_size(size: int, settings: Settings, param: str | None) -> None:
+    """Raises CallerError `payload_too_large`."""
+    if size > settings.documents.max_mb * 2**20:
+        message = f"A document may have at most {settings.documents.max_mb:g} MiB."
+        raise CallerError("payload_too_large", message, param=param)
+
+
+def selected(pages: str | None, count: int, param: str | None) -> Sequence[int]:
+    """The numbers that `pages` names of the pages of a document, in its order; all where it is None.
+
+    Raises CallerError `invalid_document` for a page that the document does not have, or that is named twice.
+    """
+    if pages is None:
+        return range(1, count + 1)
+    numbers: list[int] = []
+    for part in pages.split(","):
+        match = RANGE.fullmatch(part.strip())
+        if match is None:
+            raise invalid("`pages` should be like `1-3,7` or `5-`", param)
+        first = int(match[1])
+        last = first if match[2] is None else int(match[3] or count)
+        if not 1 <= first <= last <= count:
+            raise invalid(f"it has {count} pages, and `pages` names {part.strip()}", param)
+        numbers += range(first, last + 1)
+        if len(numbers) > count:
+            break
+    if len(set(numbers)) < len(numbers):
+        raise invalid("`pages` names a page twice", param)
+    return numbers
+
+
+class DocumentRenderer:
+    """Renders pages for the threads of one process, at most `places` documents at the same time."""
+
+    def __init__(self, settings: Settings, places: int = AT_ONCE) -> None:
+        self._settings = settings
+        limits = settings.documents
+        arguments = (limits.decode_limit_s, limits.decode_memory_mb)
+        spec = DecoderSpec("shared.media.decode_document", arguments, limits.decode_limit_s)
+        self._pool = DecoderPool(spec, places)
+
+    def close(self) -> None:
+        """End the processes; nothing can be rendered afterwards."""
+        self._pool.close()
+
+    @contextmanager
+    def opened(self, data: bytes, param: str | None) -> Iterator["OpenDocument"]:
+        """A document in one of the processes. Raises CallerError `invalid_document`, `payload_too_large`."""
+        check_size(len(data), self._settings, param)
+        kind = document_format(data)
+        if kind is None:
+            raise invalid("it is not a PDF, TIFF, WebP or GIF", param)
+        document = OpenDocument(self._pool, self._settings, kind, data, param)
+        try:
+            yield document
+        finally:
+            document.leave()
+
+    def pictures(self, document: Document, data: bytes, room: int) -> tuple[Image, ...]:
+        """The pages as pictures that came inline. Raises CallerError `invalid_document`, `payload_too_large`.
+
+        No more than `room`, which is how many pictures the request may still have.
+        """
+        with self.opened(data, document.param) as pages:
+            numbers = selected(document.pages, pages.count, document.param)
+            if len(numbers) > room:
+                raise _too_many(len(numbers), room, document.param)
+            return tuple(Image(data=pages.page(number), param=document.param) for number in numbers)
+
+    def first_page(self, document: Document, data: bytes) -> tuple[Sequence[int], Image]:
+        """The pages that are asked about, and the first of them. Raises as `pictures`."""
+        with self.opened(data, document.param) as pages:
+            numbers = selected(document.pages, pages.count, document.param)
+            most = self._settings.documents.max_pages
+            if len(numbers) > most:
+                reason = (
+                    f"{len(numbers)} pages are asked about, and a job takes {most}; name fewer in `pages`"
+                )
+                raise invalid(reason, document.param)
+            return numbers, Image(data=pages.page(numbers[0]), param=document.param)
+
+
+def _too_many(count: int, room: int, param: str) -> CallerError:
+    reason = f"{count} pages are asked about, and {room} fit into this question"
+    advice = "name fewer in `pages`, or submit a job of pages (POST /v1/jobs with `document`)"
+    return invalid(f"{reason}; {advice}", param)
+
+
+def with_page(request: Request, picture: Image) -> Request:
+    """A request with a page where its document stands."""
+    return request.with_media(picture if isinstance(part, Document) else part for part in request.media)
+
+
+def room_for_pages(request: Request, settings: Settings) -> int:
+    """How many pages a request may have beside its pictures."""
+    return max(0, settings.pictures.max_count - len(request.images))
+
+
+class OpenDocument:
+    """A document that one process keeps open. It moves to another where that ends at a page."""
+
+    def __init__(
+        self, pool: DecoderPool, settings: Settings, kind: DocumentFormat, data: bytes, param: str | None
+    ) -> None:
+        self._pool, self._kind, self._data, self._param = pool, kind, data, param
+        self._settings = settings
+        self._side = settings.documents.page_side
+        self._max_pixels = int(settings.pictures.max_megapixels * 1e6)
+        self._place = ExitStack()
+        self._process: DecoderProcess | None = None
+        self.count = self._counted()
+
+    def page(self, number: int) -> bytes:
+        """A page as a PNG. Raises CallerError `invalid_document` that names it."""
+        try:
+            data = self._ask(number)
+            inspect(data, self._settings.pictures, self._param)
+        except (UndecodableError, CallerError) as error:
+            reason = error.message.rstrip(".") if isinstance(error, CallerError) else error
+            message = f"Page {number} of the document cannot be rendered: {reason}. Leave it out of `pages`."
+            raise CallerError("invalid_document", message, param=self._param) from None
+        return data
+
+    def leave(self) -> None:
+        """Give the process back."""
+        self._process = None
+        self._place.close()
+
+    def _counted(self) -> int:
+        try:
+            count = int(self._ask(0))
+        except (UndecodableError, ValueError) as error:
+            reason = str(error) if isinstance(error, UndecodableError) else "it is damaged"
+            self.leave()
+            raise invalid(reason, self._param) from None
+        if not count:
+            self.leave()
+            raise invalid("it has no pages", self._param)
+        return count
+
+    def _ask(self, page: int) -> bytes:
+        """The answer of the process, or of a new one where it was killed from outside."""
+        try:
+            return self._exchange(page)
+        except KilledError:
+            return self._exchange(page, new=True)
+
+    def _exchange(self, page: int, *, new: bool = False) -> bytes:
+        """Raises UndecodableError, KilledError."""
+        data = b""
+        if self._process is None:
+            self._process, data = self._place.enter_context(self._pool.borrowed(new=new)), self._data
+        kind = self._kind.encode()
+        head = DOCUMENTS.request.pack(kind, page, self._side, self._max_pixels, len(data))
+        try:
+            with DURATION.time():
+                (_, refused), answer = self._process.decode(head, data, DOCUMENTS.reply, lambda size, _: size)
+        except UndecodableError:
+            if not self._process.alive:
+                self.leave()
+            raise
+        if refused:
+            raise UndecodableError(answer.decode("utf-8", "replace"))
+        return bytes(answer)

@@ -1,0 +1,163 @@
+"""Strangers' documents: pages as a viewer shows them, refusals that name the page, no lasting harm."""
+
+import io
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from shared.errors import CallerError
+from shared.media.documents import DocumentRenderer
+from shared.pending_terms import PendingTerms
+from shared.request import Document
+from shared.settings import DocumentSettings, Settings
+from shared.store.admission import JobTerms, submit
+from tests.support.attempt_harness import MODEL, workbench
+from tests.support.documents import bomb, frames, locked, lying_tiff, pdf
+from tests.support.fetching import LOOPBACK
+from tests.support.pictures import answering, origin
+from tests.support.redis_server import RedisServer
+from worker.fetching.intake import Intake
+
+SCRIPT = "/OpenAction<</S/JavaScript/JS(while(true){})>>"
+WEB = "/OpenAction<</S/URI/URI(http://127.0.0.1:9/)>>"
+FLIP = frames("WEBP", ["red", "green"] * 5000, (8, 8))
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Iterator[DocumentRenderer]:
+    renderer = DocumentRenderer(Settings(), places=1)
+    yield renderer
+    renderer.close()
+
+
+def page(renderer: DocumentRenderer, data: bytes, number: int = 1) -> Image.Image:
+    with renderer.opened(data, "file") as document:
+        return Image.open(io.BytesIO(document.page(number)))
+
+
+def refusal(renderer: DocumentRenderer, data: bytes, number: int = 1) -> str:
+    with pytest.raises(CallerError) as refused:
+        page(renderer, data, number)
+    assert (refused.value.code, refused.value.param) == ("invalid_document", "file")
+    return refused.value.message
+
+
+def test_a_page_looks_the_same_each_time_and_has_the_size_that_the_settings_say(
+    renderer: DocumentRenderer,
+) -> None:
+    with renderer.opened(pdf(["one", "two", "one"]), None) as document:
+        first, second, third = (document.page(number) for number in (1, 2, 3))
+    assert first == third != second
+    assert max(Image.open(io.BytesIO(first)).size) == DocumentSettings().page_side
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP"])
+def test_each_frame_is_a_page_in_its_own_colours(renderer: DocumentRenderer, kind: str) -> None:
+    data = frames(kind, ["red", "lime", "blue"])
+    shown = [page(renderer, data, number).getpixel((9, 9)) for number in (1, 2, 3)]
+    assert shown == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pdf(["a"], catalogue=SCRIPT),
+        pdf(["a"], catalogue=WEB),
+        pdf(["a"], (0, 0, 1e30, 1e30)),
+        pdf(["a"], (0, 0, 0, 0)),
+        pdf(["a"], count=10**9),
+        pdf(["a"]).replace(b"xref\n0", b"xxxx\n9"),
+        pdf(["a"] * 10_000),
+        FLIP,
+    ],
+    ids=[
+        "script",
+        "link",
+        "huge box",
+        "no box",
+        "lying count",
+        "broken table",
+        "10000 pages",
+        "10000 frames",
+    ],
+)
+def test_what_is_odd_but_has_a_page_is_shown_and_runs_nothing(
+    renderer: DocumentRenderer, data: bytes
+) -> None:
+    assert max(page(renderer, data).size) <= DocumentSettings().page_side
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (locked(), "password"),
+        (pdf([]), "no pages"),
+        (pdf(["a"] * 10)[:900], "damaged"),
+        (b"%PDF-1.7", "damaged"),
+        (b"II*\0" + b"\xff" * 64, "damaged"),
+        (b"GIF89a", "damaged"),
+        (b"RIFF\0\0\0\0WEBP", "damaged"),
+        (b"%!PS", "not a PDF, TIFF, WebP or GIF"),
+        (pdf(["a"], (0, 0, 1, 14400)), "Page 1 .* 50 times"),
+        (bomb(), "Page 1 .* died"),
+        (lying_tiff((60_000, 60_000)), "Page 1 .* megapixels"),
+        (lying_tiff((6000, 6000)), "Page 1 .* damaged"),
+    ],
+)
+def test_a_document_that_cannot_be_used_is_refused_with_the_reason_and_the_next_one_is_not(
+    renderer: DocumentRenderer, data: bytes, words: str
+) -> None:
+    with pytest.raises(CallerError, match=words):
+        page(renderer, data)
+    assert page(renderer, pdf(["a"])).size
+
+
+def test_a_page_that_takes_too_long_is_named_and_the_others_are_shown() -> None:
+    limits = DocumentSettings(decode_limit_s=0.1, page_side=4096)
+    slow = DocumentRenderer(Settings(documents=limits), places=1)
+    data = frames("TIFF", ["red", "green"], (5000, 5000))
+    small = frames("TIFF", ["red"])
+    try:
+        assert "Page 1 of the document cannot be rendered: it took longer than 0.1 s" in refusal(slow, data)
+        assert page(slow, small).size == (64, 48)
+    finally:
+        slow.close()
+
+
+def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentRenderer) -> None:
+    with renderer.opened(pdf(["one", "two"]), "") as document:
+        before = document.page(1)
+        process = document._process
+        assert process is not None
+        os.kill(process._process.pid, signal.SIGKILL)
+        assert document.page(1) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [(pdf(["one", "two"]), ""), (locked(), "password"), (b"x", "not a PDF")],
+)
+def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_the_reason(
+    redis: RedisServer, body: bytes, told: str
+) -> None:
+    terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
+    with workbench(redis, fetch=LOOPBACK) as desk:
+        courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
+        head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
+        with origin(answering(head, body)) as there:
+            placing = desk.placing("look", (Document(url=there.url),))
+            job_terms = JobTerms(pending_terms=terms.model_dump_json())
+            assert desk.store.run(submit(placing, desk.settings, job_terms)).word == "intake"
+            courier.work()
+        courier.renderer.close()
+        if not told:
+            desk.attempt()
+            assert desk.text(placing.job) == "look [1131x1600] [1131x1600]"
+        else:
+            error = desk.job(placing.job).error
+            assert error is not None
+            assert (error.code, error.param) == ("invalid_document", "documents[0]")
+            assert told in error.message

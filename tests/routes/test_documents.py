@@ -1,0 +1,162 @@
+"""Documents through the doors: each page is a picture of the question, in every spelling the same."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from shared.request import Image, Request, Text
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.documents import frames, locked, pdf
+from tests.support.uploads import asking
+
+PAGES = ["one", "two", "three"]
+PDF = pdf(PAGES)
+TEXT = {"type": "text", "text": "What is written here?"}
+INLINE = base64.b64encode(PDF).decode()
+URI = f"data:application/pdf;base64,{INLINE}"
+MODEL = "sightline/tiny"
+
+
+async def asked(stage: Stage, *parts: dict[str, Any], path: str = "/v1/jobs") -> httpx.Response:
+    async with client_of(stage.app) as client:
+        return await client.post(path, json=asking(*parts, TEXT))
+
+
+def file(data: bytes, **more: Any) -> dict[str, Any]:
+    return {"type": "file", "file": {"file_data": base64.b64encode(data).decode(), **more}}
+
+
+def claimed(stage: Stage) -> Request:
+    return Request.model_validate_json(stage.hand.take().request)
+
+
+def refusal(reply: httpx.Response) -> tuple[int, str, str]:
+    problem = reply.json().get("error", reply.json())
+    return reply.status_code, problem["code"], problem["param"]
+
+
+async def test_a_document_is_asked_about_by_its_pages_in_order(stage: Stage) -> None:
+    stage.hand.beat()
+    reply = await asked(stage, file(PDF, filename="a.pdf"))
+    assert reply.status_code == 202
+    parts = claimed(stage).messages[0].parts
+    assert [type(part) for part in parts] == [Image, Image, Image, Text]
+    assert len({part.digest for part in parts if isinstance(part, Image)}) == len(PAGES)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "file": {"file_data": URI, "filename": "a.pdf"}},
+        {"type": "document", "document": INLINE},
+        {"type": "document", "document": URI, "pages": "1-3"},
+        {"type": "document", "url": URI, "filename": "a.pdf"},
+        {"type": "input_file", "file_data": URI},
+    ],
+)
+async def test_a_document_in_every_spelling_is_the_same_question(stage: Stage, part: dict[str, Any]) -> None:
+    stage.hand.beat()
+    await asked(stage, file(PDF))
+    stage.hand.succeed(stage.hand.take(), "Numbers.")
+    again = await asked(stage, part)
+    assert again.headers["x-cache"] == "HIT"
+
+
+async def test_an_uploaded_document_is_the_same_question_in_every_dialect(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    made = await client.files.create(file=("a.pdf", PDF), purpose="user_data")
+    await asked(stage, file(PDF))
+    stage.hand.succeed(stage.hand.take(), "Numbers.")
+    named: Any = [{"type": "file", "file": {"file_id": made.id}}, TEXT]
+    chat = await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": named}])
+    listed: Any = [
+        {"type": "input_file", "file_id": made.id},
+        {"type": "input_text", "text": TEXT["text"]},
+    ]
+    response = await client.responses.create(model=MODEL, input=[{"role": "user", "content": listed}])
+    assert chat.choices[0].message.content == response.output_text == "Numbers."
+    assert stage.hand.idle()
+
+
+async def test_pages_that_are_named_are_the_only_ones_that_a_model_sees(stage: Stage) -> None:
+    stage.hand.beat()
+    await asked(stage, {"type": "document", "document": INLINE, "pages": "3,1"})
+    chosen = claimed(stage).images
+    await asked(stage, {"type": "document", "document": INLINE, "pages": "1-"})
+    every = claimed(stage).images
+    assert [image.digest for image in chosen] == [every[2].digest, every[0].digest]
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "GIF"])
+async def test_each_page_of_a_tiff_webp_or_gif_is_seen(stage: Stage, kind: str) -> None:
+    stage.hand.beat()
+    await asked(stage, file(frames(kind, ["red", "green", "blue"])))
+    assert len(claimed(stage).images) == 3
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "words"),
+    [
+        ([file(locked())], "invalid_document", "password"),
+        ([file(pdf([]))], "invalid_document", "no pages"),
+        ([file(b"no document")], "invalid_document", "not a PDF, TIFF, WebP or GIF"),
+        ([file(pdf(["a"] * 33))], "invalid_document", "32 fit into this question; name fewer in `pages`"),
+        ([file(PDF), file(pdf(["a"] * 30))], "invalid_document", "29 fit"),
+        ([file(pdf(["a"], (0, 0, 1, 14400)))], "invalid_document", "Page 1 of the document"),
+        ([{"type": "document", "document": INLINE, "pages": "4"}], "invalid_document", "it has 3 pages"),
+        ([{"type": "document", "document": INLINE, "pages": "2,1-3"}], "invalid_document", "twice"),
+        ([{"type": "document", "document": INLINE, "pages": "all"}], "invalid_document", "like `1-3,7`"),
+        ([{"type": "document", "document": "/etc/passwd"}], "invalid_document", "Send an http(s) URL"),
+        ([{"type": "document", "url": "http://127.0.0.1/a.pdf"}], "invalid_document", ""),
+        ([{"type": "input_file", "file_url": URI}], "invalid_document", "http(s) URL"),
+        ([{"type": "file", "file": {}}], "invalid_request", "required"),
+        ([{"type": "file", "file": {"file_id": "a", "file_data": "b"}}], "invalid_request", "one of them"),
+        ([{"type": "file", "file": {"file_id": "file-none"}}], "file_not_found", "no such file"),
+        ([{"type": "text", "text": "x", "pages": "1"}], "unknown_field", "pages"),
+    ],
+)
+async def test_a_document_that_cannot_be_used_is_refused_where_it_stands_with_what_to_do(
+    stage: Stage, parts: Sequence[dict[str, Any]], code: str, words: str
+) -> None:
+    stage.hand.beat()
+    reply = await asked(stage, *parts)
+    status, told, param = refusal(reply)
+    assert (status, told) == (404 if code == "file_not_found" else 400, code)
+    assert param.startswith(f"messages[0].content[{len(parts) - 1}]")
+    assert words in reply.text
+    assert stage.hand.idle()
+
+
+async def test_a_document_too_large_is_refused_before_it_is_read(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    size = int(stage.hand.settings.documents.max_mb * 2**20)
+    made = await client.files.create(file=("a.pdf", b"%PDF-" + bytes(size)), purpose="user_data")
+    reply = await asked(stage, {"type": "document", "file_id": made.id})
+    assert refusal(reply)[:2] == (413, "payload_too_large")
+
+
+async def test_a_document_of_a_url_is_fetched_before_its_job_waits_for_the_model(stage: Stage) -> None:
+    stage.hand.beat()
+    reply = await asked(stage, {"type": "input_file", "file_url": "https://example.org/a.pdf"})
+    assert (reply.status_code, reply.json()["waiting_reason"]) == (202, "fetching_inputs")
+    async with client_of(stage.app) as client:
+        stored = await client.get(f"/v1/jobs/{reply.json()['id']}/request")
+    part = stored.json()["messages"][0]["content"][0]
+    assert part == {"type": "document", "url": "https://example.org/a.pdf"}
+
+
+async def test_an_estimate_counts_the_pages(stage: Stage) -> None:
+    stage.hand.beat()
+    one = await asked(stage, file(pdf(["one"])), path="/v1/estimate")
+    three = await asked(stage, file(PDF), path="/v1/estimate")
+    counts = [reply.json()["tokens"]["image"] for reply in (one, three)]
+    assert counts[1] == 3 * counts[0] > 0

@@ -1,0 +1,185 @@
+"""A document asked page by page: one job whose pages are jobs of their own, read in order."""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from shared.request import Request
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.clients import until_async
+from tests.support.documents import locked, pdf
+
+pytestmark = pytest.mark.usefixtures("quick_batches")
+PAGES = ["one", "two", "three", "four"]
+
+
+async def upload(client: openai.AsyncOpenAI, data: bytes) -> str:
+    return (await client.files.create(file=("a.pdf", data), purpose="user_data")).id
+
+
+def job(file: str, **more: Any) -> dict[str, Any]:
+    document = {"file": file, "per": "page"} | more.pop("document", {})
+    return {"model": "sightline/tiny", "document": document, "input": {"prompt": "What?"}} | more
+
+
+async def post(stage: Stage, body: dict[str, Any], **headers: str) -> httpx.Response:
+    async with client_of(stage.app) as client:
+        return await client.post("/v1/jobs", json=body, headers=headers)
+
+
+async def get(stage: Stage, path: str) -> httpx.Response:
+    async with client_of(stage.app) as client:
+        return await client.get(path)
+
+
+async def work(stage: Stage, url: str) -> int:
+    """A worker answers what waits until the job has ended; returns how many runs it computed."""
+    computed = 0
+
+    async def ended() -> bool:
+        nonlocal computed
+        while not stage.hand.idle():
+            claim = stage.hand.take()
+            computed += 1
+            digest = Request.model_validate_json(claim.request).images[0].digest or ""
+            stage.hand.succeed(claim, f"page {digest[:6]}")
+        return (await get(stage, url)).json()["ended_at"] is not None
+
+    await until_async(ended)
+    return computed
+
+
+def rows(reply: httpx.Response) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in reply.text.splitlines()]
+
+
+async def test_each_page_is_answered_once_and_read_in_order(stage: Stage, client: openai.AsyncOpenAI) -> None:
+    stage.hand.beat()
+    file = await upload(client, pdf(PAGES))
+    made = await post(stage, job(file, metadata={"order": "7"}))
+    assert (made.status_code, made.json()["status"]) == (202, "queued")
+    urls = made.json()["urls"]
+    assert await work(stage, urls["self"]) == len(PAGES)
+    ended = (await get(stage, urls["self"])).json()
+    assert (ended["status"], ended["pages"]) == ("succeeded", {"total": 4, "succeeded": 4, "failed": 0})
+    assert ended["metadata"] == {"order": "7"}
+    pages = rows(await get(stage, urls["pages"]))
+    assert [row["page"] for row in pages] == [1, 2, 3, 4]
+    assert len({row["text"] for row in pages}) == len({row["job"] for row in pages}) == 4
+    text = (await get(stage, urls["pages"] + "?format=text")).text
+    assert text == "\n\n".join(row["text"] for row in pages)
+    events = (await get(stage, urls["events"])).text
+    assert [line for line in events.splitlines() if line.startswith("event")] == [
+        *["event: page"] * 4,
+        "event: succeeded",
+    ]
+
+
+async def test_the_same_document_asked_again_computes_no_page_and_one_page_replaced_computes_one(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    counts = []
+    for pages in (PAGES, PAGES, [*PAGES[:2], "another", PAGES[3]]):
+        made = await post(stage, job(await upload(client, pdf(pages))))
+        counts.append(await work(stage, made.json()["urls"]["self"]))
+    assert counts == [4, 0, 1]
+
+
+async def test_only_the_pages_that_are_named_are_asked_in_the_callers_order(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    made = await post(stage, job(await upload(client, pdf(PAGES)), document={"pages": "4,2-3"}))
+    urls = made.json()["urls"]
+    assert await work(stage, urls["self"]) == 3
+    assert [row["page"] for row in rows(await get(stage, urls["pages"]))] == [4, 2, 3]
+
+
+async def test_a_page_that_cannot_be_rendered_fails_alone_and_is_named(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    thin = pdf(PAGES).replace(b"[0 0 595 842]/Contents 7", b"[0 0 1 99842]/Contents 7")
+    made = await post(stage, job(await upload(client, thin)))
+    urls = made.json()["urls"]
+    assert await work(stage, urls["self"]) == 3
+    ended = (await get(stage, urls["self"])).json()
+    assert (ended["status"], ended["pages"]["failed"]) == ("succeeded", 1)
+    pages = rows(await get(stage, urls["pages"]))
+    assert [row["page"] for row in pages] == [1, 2, 3, 4]
+    assert pages[1]["error"]["code"] == "invalid_document"
+    assert "Page 2 of the document cannot be rendered" in pages[1]["error"]["message"]
+
+
+async def test_a_job_of_pages_is_cancelled_as_a_whole_and_keeps_what_it_has(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    urls = (await post(stage, job(await upload(client, pdf(PAGES))))).json()["urls"]
+
+    async def taken() -> bool:
+        return not stage.hand.idle()
+
+    await until_async(taken)
+    stage.hand.succeed(stage.hand.take(), "first")
+    async with client_of(stage.app) as caller:
+        await caller.post(urls["cancel"])
+    await work(stage, urls["self"])
+    ended = (await get(stage, urls["self"])).json()
+    assert ended["status"] == "cancelled"
+    kept = rows(await get(stage, urls["pages"]))
+    assert [row["page"] for row in kept] == [1, 2, 3, 4]
+    assert kept[0]["status"] == "succeeded"
+    assert {row["error"]["code"] for row in kept if row["status"] == "failed"} <= {"batch_cancelled"}
+
+
+async def test_a_repeat_under_an_idempotency_key_is_the_same_job(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    body = job(await upload(client, pdf(PAGES)))
+    key = {"Idempotency-Key": "pages"}
+    first, again = await post(stage, body, **key), await post(stage, body, **key)
+    other = await post(stage, body | {"metadata": {"a": "b"}}, **key)
+    assert first.json()["id"] == again.json()["id"]
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "code", "param"),
+    [
+        (locked(), {}, "invalid_document", "document.file"),
+        (b"no document", {}, "invalid_document", "document.file"),
+        (pdf(PAGES), {"document": {"pages": "9"}}, "invalid_document", "document.file"),
+        (pdf(["a"] * 1001), {}, "invalid_document", "document.file"),
+        (pdf(PAGES), {"document": {"per": "line"}}, "invalid_request", "document.per"),
+        (pdf(PAGES), {"webhook": "https://example.org"}, "unsupported_parameter", "webhook"),
+        (pdf(PAGES), {"priority": "interactive"}, "unsupported_parameter", "priority"),
+        (pdf(PAGES), {"store": False}, "unsupported_parameter", "store"),
+        (pdf(PAGES), {"model": "none"}, "model_not_found", "model"),
+        (pdf(PAGES), {"document": {"file": "file-none"}}, "file_not_found", "document.file"),
+    ],
+)
+async def test_what_cannot_become_a_job_of_pages_is_refused_at_once_by_its_field(
+    stage: Stage, client: openai.AsyncOpenAI, data: bytes, more: dict[str, Any], code: str, param: str
+) -> None:
+    stage.hand.beat()
+    refused = await post(stage, job(await upload(client, data), **more))
+    assert (refused.json()["code"], refused.json()["param"]) == (code, param)
+
+
+async def test_a_job_of_pages_is_no_ordinary_job_and_nobody_elses(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    url = (await post(stage, job(await upload(client, pdf(PAGES))))).json()["urls"]["self"]
+    replies = [await get(stage, url + "/request"), await get(stage, "/v1/jobs/batch_none")]
+    async with client_of(stage.app) as caller:
+        replies += [await caller.post(url + "/retry"), await caller.delete(url)]
+    assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(404, "job_not_found")}
+    assert await work(stage, url) == len(PAGES), "it goes on"
