@@ -38,6 +38,11 @@ CODES: dict[str, Code] = {
     "invalid_audio": Code(
         400, False, "Send a WAV, FLAC or MP3 within the documented limits, or the http(s) URL of one."
     ),
+    "invalid_video": Code(
+        400,
+        False,
+        "Send an MP4, MOV, WebM, MKV or AVI within the documented limits, or ask for fewer frames of it.",
+    ),
     "invalid_webhook_url": Code(
         400, False, "Send an http(s) URL of a public host, without credentials, on a port like 443 or 8443."
     ),

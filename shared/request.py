@@ -6,7 +6,7 @@ came by. They need not be equal: fields only echoed to the caller, and where a f
 import hashlib
 from collections.abc import Iterator
 from itertools import count
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -15,6 +15,8 @@ from shared.variables import Variables
 
 MOST_PICTURES = 256
 """The highest possible `pictures.max_count`: no dialect reads more pictures than this."""
+MOST_FRAMES = 4096
+"""The highest possible `videos.max_frames`."""
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
 MOST_CHOICES = 8
@@ -39,8 +41,8 @@ class Text(Frozen):
 
 
 class Media(Frozen):
-    """A picture or a sound in one of four stages: bytes just received, the id of a file of the caller's,
-    a URL to fetch, or a digest in the blob store.
+    """A picture, a sound or a video in one of four stages: bytes just received, the id of a file of the
+    caller's, a URL to fetch, or a digest in the blob store.
 
     Only url and digest are ever serialised; `param` names where in the caller's body it stood.
     """
@@ -68,7 +70,14 @@ class Sound(Media):
     type: Literal["audio"] = "audio"
 
 
-Part = Annotated[Text | Image | Sound, Field(discriminator="type")]
+class Video(Media):
+    """Moving pictures, of which a model is shown some frames; what is to be heard in them is left out."""
+
+    type: Literal["video"] = "video"
+
+
+AnyMedia: TypeAlias = Image | Sound | Video
+Part = Annotated[Text | Image | Sound | Video, Field(discriminator="type")]
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -172,6 +181,8 @@ RepetitionPenalty = Annotated[float, Field(ge=0.01, le=100)]
 TokenPenalty = Annotated[float, Field(ge=-2, le=2)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES)]
+FrameCount = Annotated[int, Field(ge=1, le=MOST_FRAMES)]
+FrameRate = Annotated[float, Field(gt=0, le=240)]
 
 
 class Parameters(Frozen):
@@ -179,7 +190,8 @@ class Parameters(Frozen):
 
     `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none. `n`
     is how many answers are wanted; None for one. With `ignore_eos` the model's own end tokens end none.
-    `chat_template_kwargs` are variables of the model's chat template, where it reads them.
+    `chat_template_kwargs` are variables of the model's chat template, where it reads them. `num_frames` or
+    `fps` is how many frames a model is shown of each video, or of each of its seconds.
     """
 
     max_new_tokens: MaxTokens | None = None
@@ -202,6 +214,8 @@ class Parameters(Frozen):
     n: Choices | None = None
     ignore_eos: bool | None = None
     chat_template_kwargs: Variables | None = None
+    num_frames: FrameCount | None = None
+    fps: FrameRate | None = None
 
     def of_choice(self, number: int) -> "Parameters":
         """Those of one of the answers: the first has the caller's own seed, as if it were the only one."""
@@ -227,7 +241,7 @@ class Parameters(Frozen):
 
 
 class Request(Frozen):
-    """A question about zero or more pictures and sounds, addressed to one model.
+    """A question about zero or more pictures, sounds and videos, addressed to one model.
 
     `raw` sends the text to the model as it stands, special tokens too, without a chat template.
     `continue_final` extends the final assistant message instead of answering it. `unshown` are functions that
@@ -247,7 +261,7 @@ class Request(Frozen):
 
     @property
     def texts(self) -> Iterator[str]:
-        """All that a model reads of it, pictures and sounds apart."""
+        """All that a model reads of it, without its media."""
         for message in self.messages:
             yield from (part.text for part in message.parts if isinstance(part, Text))
             yield from (f"{call.name} {call.arguments}" for call in message.calls)
@@ -270,8 +284,8 @@ class Request(Frozen):
         return self.raw or (self.continue_final and self.messages[-1].role == "assistant")
 
     @property
-    def media(self) -> tuple[Image | Sound, ...]:
-        """Every picture and every sound in reading order."""
+    def media(self) -> tuple[AnyMedia, ...]:
+        """Every picture, sound and video in reading order."""
         return tuple(p for m in self.messages for p in m.parts if isinstance(p, Media))
 
     @property
@@ -285,9 +299,14 @@ class Request(Frozen):
         return tuple(p for p in self.media if isinstance(p, Sound))
 
     @property
+    def videos(self) -> tuple[Video, ...]:
+        """Every video in reading order."""
+        return tuple(p for p in self.media if isinstance(p, Video))
+
+    @property
     def places(self) -> tuple[str, ...]:
         """How errors name what is in `media`: `images[0]`, `sounds[0]`, `images[1]` …"""
-        counts = {Image: count(), Sound: count()}
+        counts = {kind: count() for kind in KINDS}
         return tuple(f"{KINDS[type(p)]}[{next(counts[type(p)])}]" for p in self.media)
 
     @property
@@ -314,8 +333,8 @@ class Request(Frozen):
             return self
         return self.with_media(tuple(part.model_copy(update={"data": None}) for part in media))
 
-    def with_media(self, media: tuple[Image | Sound, ...]) -> "Request":
-        """The same request with its pictures and sounds replaced, in reading order (same count)."""
+    def with_media(self, media: tuple[AnyMedia, ...]) -> "Request":
+        """The same request with its media replaced, in reading order (same count)."""
         remaining = iter(media)
         messages = tuple(
             m.model_copy(
@@ -328,7 +347,7 @@ class Request(Frozen):
         return self.model_copy(update={"messages": messages})
 
 
-KINDS: dict[type[Media], str] = {Image: "images", Sound: "sounds"}
+KINDS: dict[type[Media], str] = {Image: "images", Sound: "sounds", Video: "videos"}
 
 
 # Refuses what is certainly too long, before anything is stored, rendered or counted in tokens.

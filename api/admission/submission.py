@@ -109,7 +109,7 @@ class Terms:
 class CheckedRequest:
     """A request that has passed every check but the queue's, in the form in which the store takes it.
 
-    `data` are the bytes, by digest, of the pictures and sounds that came with it. `pending` means that media
+    `data` are the bytes, by digest, of the media that came with it. `pending` means that media
     must be fetched first, or that its scheduled time is still to come.
     """
 
@@ -159,11 +159,11 @@ class Submission:
         `reservation` counts the call's memory, including what is read for it here.
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
-        sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
-        `invalid_audio`, `payload_too_large`, `invalid_webhook_url`, `context_length_exceeded`,
-        `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of a retry, `result_expired`),
-        ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`, `model_draining`,
-        `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
+        sounds or videos where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
+        `invalid_audio`, `invalid_video`, `payload_too_large`, `invalid_webhook_url`,
+        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of
+        a retry, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`,
+        `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
         """
         self._models.recall(request.model)
         earlier = await self.repeated_job(terms)
@@ -214,7 +214,7 @@ class Submission:
         request = check_request(request, model, lane, self._settings, raw_prompt=terms.raw_prompt)
         paths, data, pixels = request.paths, dict[str, bytes](), 0
         if request.media:
-            request = await self._files.with_pictures(terms.caller.id, request, reservation)
+            request = await self._files.with_files(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
         terms.schedule.times.check(now_ms)
         if terms.webhook is not None:

@@ -32,6 +32,9 @@ PICTURES = DecoderProtocol(Struct("!4sIIIII"), Struct("!II"))
 THUMBNAILS = DecoderProtocol(Struct("!4sIIII"), Struct("!I"))
 # Requested rate, bytes. Samples, of 4 bytes each; or none, and the bytes of a reason for the caller.
 SOUNDS = DecoderProtocol(Struct("!II"), Struct("!QI"))
+# Kind of file, how many numbers of wanted frames come first in the bytes, bytes. Frames, their rate as a
+# fraction, width and height, bytes: the wanted frames', or of a reason for the caller where there are none.
+VIDEOS = DecoderProtocol(Struct("!8sII"), Struct("!IIIIIQ"))
 
 Numbers = tuple[int, ...]
 Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, Iterable[bytes]]]

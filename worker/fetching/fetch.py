@@ -1,4 +1,4 @@
-"""Fetches one remote picture or sound: guarded, bounded in time and bytes, without retries."""
+"""Fetches one remote picture, sound or video: guarded, bounded in time and bytes, without retries."""
 
 import socket
 from collections.abc import Sequence
@@ -41,6 +41,7 @@ class FetchKind(NamedTuple):
 
 PICTURES = FetchKind("picture", "image/png, image/jpeg, image/webp, image/gif")
 SOUNDS = FetchKind("sound", "audio/wav, audio/flac, audio/mpeg")
+VIDEOS = FetchKind("video", "video/mp4, video/webm, video/quicktime, video/x-matroska, video/x-msvideo")
 
 
 class FetchResponse(NamedTuple):

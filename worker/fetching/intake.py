@@ -1,4 +1,4 @@
-"""Fetches a job's remote pictures and sounds, and admits the job once they are stored.
+"""Fetches a job's remote pictures, sounds and videos, and admits the job once they are stored.
 
 It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has no run yet.
 """
@@ -21,10 +21,11 @@ from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
-from shared.media.sounds import check_sound, refused_as_sound
+from shared.media.sounds import check_sound
+from shared.media.videos import check_video
 from shared.metrics.counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
-from shared.request import Image, Media, Request
+from shared.request import Image, Media, Request, Sound, Video
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import Placing, admit
@@ -34,8 +35,9 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.telemetry import traces
+from shared.url_guard import refused_as
 from worker.fair_share import KeyedFairSemaphore
-from worker.fetching.fetch import SOUNDS, fetch
+from worker.fetching.fetch import SOUNDS, VIDEOS, fetch
 from worker.fetching.guarded_http import Allowance
 from worker.lease import Lease, Leases, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
@@ -48,7 +50,7 @@ SMALL = 2**20
 LARGE_JOBS = 4
 
 Source = tuple[str, type[Media]]
-"""A URL, and whether it is a picture's or a sound's."""
+"""A URL, and of what kind of media."""
 
 
 class StoredFile(NamedTuple):
@@ -169,7 +171,9 @@ class Intake:
         places: dict[Source, str] = {}
         for source, place in remote:
             places.setdefault(source, place)
-        limit_s, max_bytes = self.settings.fetch.limit_s, int(self.settings.pictures.max_mb_request * 2**20)
+        limit_s, settings = self.settings.fetch.limit_s, self.settings
+        moving = sum(kind is Video for _, kind in places)
+        max_bytes = int((settings.pictures.max_mb_request + moving * settings.videos.max_mb) * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
         with JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance:
             store_one = partial(self._store_one, lease.claim.id, allowance, traces.here())
@@ -204,12 +208,12 @@ class Intake:
     def _store_one(
         self, job: str, allowance: "JobAllowance", carrier: str, source: Source, param: str
     ) -> StoredFile:
-        """Fetch one picture or sound into the blob store."""
+        """Fetch one file into the blob store."""
         url, kind = source
         # This thread is not the attempt's, so the span cannot find its parent by itself.
         with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
-            fetch_one = self._fetch_picture if kind is Image else self._fetch_sound
-            body, info = fetch_one(url, allowance, param)
+            fetches = {Image: self._fetch_picture, Sound: self._fetch_sound, Video: self._fetch_video}
+            body, info = fetches[kind](url, allowance, param)
         name = digest(body)
         while self.store.run(touch((name,), job)):
             time.sleep(DELETION_POLL_S)
@@ -224,9 +228,16 @@ class Intake:
 
     def _fetch_sound(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, None]:
         limits = self.settings.sounds
-        with refused_as_sound(), FETCH.labels("sound").time():
+        with refused_as("invalid_audio"), FETCH.labels("sound").time():
             body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, allowance, kind=SOUNDS)
         check_sound(body, limits, param)
+        return body, None
+
+    def _fetch_video(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, None]:
+        limits = self.settings.videos
+        with refused_as("invalid_video"), FETCH.labels("video").time():
+            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, allowance, kind=VIDEOS)
+        check_video(body, limits, param)
         return body, None
 
 

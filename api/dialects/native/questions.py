@@ -28,7 +28,7 @@ class StoredPicture:
 class RequestPart(TypedDict):
     """`n` is the place of a picture among the job's; its `url` is there until it was fetched."""
 
-    type: Literal["text", "image", "audio"]
+    type: Literal["text", "image", "audio", "video"]
     text: NotRequired[str]
     n: NotRequired[int]
     url: NotRequired[str]
@@ -120,7 +120,7 @@ def _part(part: Part, places: "count[int]") -> RequestPart:
         return {"type": "text", "text": part.text}
     if isinstance(part, Image):
         return cast(RequestPart, {"type": "image", "n": next(places)} | known({"url": part.url}))
-    return {"type": "audio"}
+    return {"type": part.type}
 
 
 def _parameters(parameters: Parameters, *, raw: bool) -> dict[str, Any]:
