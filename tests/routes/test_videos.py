@@ -210,3 +210,9 @@ async def test_the_list_of_models_says_which_take_videos_and_how_large(stage: St
         600,
         256,
     ]
+
+
+async def test_an_estimate_of_a_video_leaves_its_tokens_open(stage: Stage) -> None:
+    stage.hand.beat(videos="1")
+    told = (await asked(stage, turns(part()), "/v1/estimate")).json()
+    assert (told["outcome"], told["tokens"]["prompt"]) == ("queued", None), told
