@@ -13,8 +13,9 @@ from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
 from shared.errors import CallerError
 from shared.file import File, Purpose, Written
+from shared.media import videos
 from shared.media.pictures import check_sizes, inspect
-from shared.request import Image, Request
+from shared.request import Request, Video
 from shared.settings import PictureSettings, Settings
 from shared.store import files
 from shared.store.admission import Prediction
@@ -137,22 +138,26 @@ class Files:
         file = await self.get(caller, id)
         return file, await self._or_404(self._blobs.stream(file.digest), None)
 
-    async def with_pictures(self, caller: str, request: Request, reservation: Reservation | None) -> Request:
-        """The request with the bytes of pictures that it names as files, as if they had come inline.
+    async def with_files(self, caller: str, request: Request, reservation: Reservation | None) -> Request:
+        """The request with the bytes of the media that it names as files, as if they had come inline.
 
         Raises CallerError (`file_not_found`, `payload_too_large`), Unavailable `queue_full`.
         """
-        named = {image.file: image.param for image in request.images if image.file}
+        named = {part.file: part for part in request.media if part.file}
         if not named:
             return request
-        files = [(await self.get(caller, id, param), param) for id, param in named.items()]
-        _check_sizes(files, self._settings.pictures)
+        files = [(await self.get(caller, id, part.param), part.param) for id, part in named.items()]
+        moving = [(file, param) for file, param in files if isinstance(named[file.id], Video)]
+        for file, param in moving:
+            videos.check_size(file.size, self._settings.videos, param)
+        _check_sizes([named for named in files if named not in moving], self._settings.pictures)
         if reservation is not None:
             await reservation.take(sum(file.size for file, _ in files))
         data = {file.id: await self.read(file, param) for file, param in files}
         return request.with_media(
             tuple(
-                Image(data=data[part.file], param=part.param) if part.file else part for part in request.media
+                type(part)(data=data[part.file], param=part.param) if part.file else part
+                for part in request.media
             )
         )
 
@@ -175,7 +180,7 @@ class Files:
             raise CallerError("invalid_request", "`file` is empty.", param=FILE)
         form.staged.finish()
         if request.purpose == "vision":
-            await asyncio.to_thread(_check_picture, form.staged, self._settings.pictures)
+            await asyncio.to_thread(_check_medium, form.staged, self._settings)
         id = ids.file_id()
         await self._storing.adopt(id, form.staged)
         stored = Written(
@@ -210,6 +215,12 @@ def _check_size(size: int, limits: PictureSettings, param: str) -> None:
         raise CallerError("payload_too_large", message, param=param)
 
 
-def _check_picture(staged: Staged, limits: PictureSettings) -> None:
-    _check_size(staged.size, limits, FILE)
-    inspect(staged.read(), limits, FILE)
+def _check_medium(staged: Staged, settings: Settings) -> None:
+    """A picture or a video, as its first bytes say."""
+    most = max(settings.pictures.max_mb, settings.videos.max_mb)
+    data = staged.read() if staged.size <= most * 2**20 else b""
+    if videos.video_format(data):
+        videos.check_video(data, settings.videos, FILE)
+    else:
+        _check_size(staged.size, settings.pictures, FILE)
+        inspect(data, settings.pictures, FILE)

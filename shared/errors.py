@@ -41,6 +41,11 @@ CODES: dict[str, Code] = {
     "invalid_document": Code(
         400, False, "Send a PDF, TIFF, WebP or GIF within the documented limits, without a password."
     ),
+    "invalid_video": Code(
+        400,
+        False,
+        "Send an MP4, MOV, WebM, MKV or AVI within the documented limits, or ask for fewer frames of it.",
+    ),
     "invalid_webhook_url": Code(
         400, False, "Send an http(s) URL of a public host, without credentials, on a port like 443 or 8443."
     ),

@@ -67,8 +67,8 @@ class Lane:
     model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
     `tools` is the form in which the model calls functions, "" where it takes none; `sampling_rate` (Hz) is
     that of the sounds it takes, 0 where it takes none; `max_side` (pixels) is what pictures are shrunk to,
-    None where they are not; `token_rule` is a `TokenRule`, dumped. `factors` are
-    those of p50 and p90 by kind. `paused_by` and `draining_by` are operators' names.
+    None where they are not; `videos` is whether it takes them; `token_rule` is a `TokenRule`, dumped.
+    `factors` are those of p50 and p90 by kind. `paused_by` and `draining_by` are operators' names.
     """
 
     ready: int
@@ -91,6 +91,7 @@ class Lane:
     has_chat_template: bool | None = None
     tools: Known | None = None
     sampling_rate: int | None = None
+    videos: bool | None = None
     max_side: int | None = None
     context_length: int | None = None
     engine: str | None = None

@@ -265,6 +265,11 @@ class Model(Frozen):
         """0 where the model surely takes no sounds, None where its folder does not say."""
         return 0 if self.engine == "vllm" or (self.engine != "echo" and self.folder.deaf) else None
 
+    @property
+    def videos(self) -> bool | None:
+        """False where the model surely takes no videos, None where only a worker can say."""
+        return False if self.engine == "vllm" else None
+
 
 @lru_cache(1024)
 def _slug(id: str) -> str:

@@ -6,7 +6,7 @@ came by. They need not be equal: fields only echoed to the caller, and where a f
 import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -17,6 +17,8 @@ MOST_PICTURES = 256
 """The highest possible `pictures.max_count`: no dialect reads more pictures than this."""
 MOST_PAGES = 10_000
 """The highest possible `documents.max_pages`."""
+MOST_FRAMES = 4096
+"""The highest possible `videos.max_frames`."""
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
 MOST_CHOICES = 8
@@ -41,8 +43,8 @@ class Text(Frozen):
 
 
 class Media(Frozen):
-    """A picture or a sound in one of four stages: bytes just received, the id of a file of the caller's,
-    a URL to fetch, or a digest in the blob store.
+    """A picture, a sound or a video in one of four stages: bytes just received, the id of a file of the
+    caller's, a URL to fetch, or a digest in the blob store.
 
     Only url and digest are ever serialised; `param` names where in the caller's body it stood.
     """
@@ -77,8 +79,14 @@ class Document(Media):
     pages: str | None = None
 
 
-Medium = Image | Sound | Document
-Part = Annotated[Text | Image | Sound | Document, Field(discriminator="type")]
+class Video(Media):
+    """Moving pictures, of which a model is shown some frames; what is to be heard in them is left out."""
+
+    type: Literal["video"] = "video"
+
+
+Medium: TypeAlias = Image | Sound | Document | Video
+Part = Annotated[Text | Image | Sound | Document | Video, Field(discriminator="type")]
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -182,6 +190,8 @@ RepetitionPenalty = Annotated[float, Field(ge=0.01, le=100)]
 TokenPenalty = Annotated[float, Field(ge=-2, le=2)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES)]
+FrameCount = Annotated[int, Field(ge=1, le=MOST_FRAMES)]
+FrameRate = Annotated[float, Field(gt=0, le=240)]
 
 
 class Parameters(Frozen):
@@ -189,7 +199,8 @@ class Parameters(Frozen):
 
     `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none. `n`
     is how many answers are wanted; None for one. With `ignore_eos` the model's own end tokens end none.
-    `chat_template_kwargs` are variables of the model's chat template, where it reads them.
+    `chat_template_kwargs` are variables of the model's chat template, where it reads them. `num_frames` or
+    `fps` is how many frames a model is shown of each video, or of each of its seconds.
     """
 
     max_new_tokens: MaxTokens | None = None
@@ -212,6 +223,8 @@ class Parameters(Frozen):
     n: Choices | None = None
     ignore_eos: bool | None = None
     chat_template_kwargs: Variables | None = None
+    num_frames: FrameCount | None = None
+    fps: FrameRate | None = None
 
     def of_choice(self, number: int) -> "Parameters":
         """Those of one of the answers: the first has the caller's own seed, as if it were the only one."""
@@ -237,7 +250,7 @@ class Parameters(Frozen):
 
 
 class Request(Frozen):
-    """A question about zero or more pictures and sounds, addressed to one model.
+    """A question about zero or more pictures, sounds and videos, addressed to one model.
 
     `raw` sends the text to the model as it stands, special tokens too, without a chat template.
     `continue_final` extends the final assistant message instead of answering it. `unshown` are functions that
@@ -257,7 +270,7 @@ class Request(Frozen):
 
     @property
     def texts(self) -> Iterator[str]:
-        """All that a model reads of it, pictures and sounds apart."""
+        """All that a model reads of it, without its media."""
         for message in self.messages:
             yield from (part.text for part in message.parts if isinstance(part, Text))
             yield from (f"{call.name} {call.arguments}" for call in message.calls)
@@ -281,7 +294,7 @@ class Request(Frozen):
 
     @property
     def media(self) -> tuple[Medium, ...]:
-        """Every picture, sound and document in reading order."""
+        """Every picture, sound, document and video in reading order."""
         return tuple(p for m in self.messages for p in m.parts if isinstance(p, Media))
 
     @property
@@ -298,6 +311,11 @@ class Request(Frozen):
     def documents(self) -> tuple[Document, ...]:
         """Every document in reading order."""
         return tuple(p for p in self.media if isinstance(p, Document))
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """Every video in reading order."""
+        return tuple(p for p in self.media if isinstance(p, Video))
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -351,7 +369,12 @@ class Request(Frozen):
         return self.model_copy(update={"messages": messages})
 
 
-KINDS: dict[type[Media], str] = {Image: "images", Sound: "sounds", Document: "documents"}
+KINDS: dict[type[Media], str] = {
+    Image: "images",
+    Sound: "sounds",
+    Document: "documents",
+    Video: "videos",
+}
 
 
 # Refuses what is certainly too long, before anything is stored, rendered or counted in tokens.

@@ -14,17 +14,23 @@ from pydantic_core import from_json, to_json
 from shared.errors import ServiceError
 from shared.job import CacheWord, Estimate, WaitingReason
 from shared.models import Model
-from shared.request import Image, Request
+from shared.request import Image, Media, Request, Sound, Video
 
 # What a request costs its caller in line: an estimate in answer tokens, known before anything is computed.
 #
 # Decoding one token takes about as long as reading ten of a prompt, or as unpacking fifty thousand pixels. A
-# picture or ten seconds of sound read as some hundred tokens, and an answer is taken to be as long as its
-# caller allows. Only ratios matter.
+# picture or ten seconds of sound read as some hundred tokens, a video as some thousand, and an answer is
+# taken to be as long as its caller allows. Only ratios matter.
 
 BYTES_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 256
 TOKENS_PER_SOUND = 256
+TOKENS_PER_VIDEO = 4096
+TOKENS: dict[type[Media], int] = {
+    Image: TOKENS_PER_PICTURE,
+    Sound: TOKENS_PER_SOUND,
+    Video: TOKENS_PER_VIDEO,
+}
 READ_PER_DECODED = 10
 PIXELS_PER_DECODED = 50_000
 
@@ -35,9 +41,7 @@ def cost(request: Request, model: Model, pixels: int) -> int:
     `pixels` are those of all pictures whose sizes are known without reading any from the store.
     """
     text = sum(len(text.encode()) for text in request.texts)
-    media_tokens = sum(
-        TOKENS_PER_PICTURE if isinstance(part, Image) else TOKENS_PER_SOUND for part in request.media
-    )
+    media_tokens = sum(TOKENS[type(part)] for part in request.media)
     read = text / BYTES_PER_TOKEN + media_tokens
     prepared = round(read / READ_PER_DECODED + pixels / PIXELS_PER_DECODED)
     return max(1, prepared + answer_tokens(request, model))
@@ -124,7 +128,7 @@ def rule_of(published: str | None) -> TokenRule | None:
 @dataclass(frozen=True)
 class Tokens:
     """A prompt's token counts. `prompt` includes `image`; both are None while the sizes of its pictures are
-    unknown, and `prompt` is while the lengths of its sounds are.
+    unknown, and for videos, which only a decoder measures; `prompt` is while the lengths of its sounds are.
 
     `basis` is measured or guess.
     """
@@ -145,7 +149,7 @@ def estimate_tokens(
     """
     used = rule or GUESS
     basis = "measured" if rule and (rule.sound or not request.sounds) else "guess"
-    if len(sizes) < len(request.images) or request.documents:
+    if len(sizes) < len(request.images) or request.documents or request.videos:
         return Tokens(None, None, basis)
     image = sum(used.picture(*size) for size in sizes)
     if len(seconds) < len(request.sounds):

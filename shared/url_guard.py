@@ -7,6 +7,8 @@ redirect, since a name can point anywhere (server-side request forgery, OWASP A1
 import ipaddress
 import re
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
@@ -212,6 +214,19 @@ def check_url(url: str, reach: AddressRules, param: str | None) -> Target:
     if target.port not in PORTS and not exempt:
         raise _refusal(f"Port {target.port} is not one of {', '.join(map(str, sorted(PORTS)))}.", param)
     return target
+
+
+@contextmanager
+def refused_as(code: str) -> Iterator[None]:
+    """Turns the refusal of an address, which is a picture's, into one of another kind of file.
+
+    Raises CallerError.
+    """
+    try:
+        yield
+    except CallerError as error:
+        code = code if error.code == "invalid_image_url" else error.code
+        raise CallerError(code, error.message, param=error.param) from None
 
 
 def _split(url: str, param: str | None) -> SplitResult:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from opentelemetry.trace import Span
@@ -22,6 +23,7 @@ from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
 from shared.media.sounds import check_accepts_sound
+from shared.media.videos import check_accepts_video
 from shared.request import Request
 from shared.result import JobError, Piece, Result
 from shared.settings import Settings
@@ -36,6 +38,7 @@ from worker.lease import Lease, Leases, retry_until_stored
 from worker.media.blob_reader import BlobReader
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
+from worker.media.video_decoder import VideoDecoder
 from worker.publisher import Channel, Publisher
 from worker.telemetry import attempt_log
 from worker.telemetry.attempt_log import AttemptEntry, count_attempt, log_attempt
@@ -92,6 +95,7 @@ class AttemptContext:
     blobs: Blobs
     picture_decoder: PictureDecoder
     sound_decoder: SoundDecoder
+    video_decoder: VideoDecoder
     engine: Engine
     publisher: Publisher
     leases: Leases
@@ -134,7 +138,7 @@ def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
         return JobError(code=error.code, message=error.message, param=error.param)
     except BlobMissingError as missing:
         log.error("run %s: a file is missing from the blob store", lease.claim.id)
-        message = "A stored picture or sound is missing; send it again."
+        message = "A stored picture, sound or video is missing; send it again."
         return Retry(JobError(code="internal_error", message=message, retryable=True), missing=missing.names)
     except Exception as error:
         # The outermost frame of an attempt: whatever an engine raises is the run's failure, not the worker's.
@@ -154,7 +158,9 @@ def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
         )
     request = Request.model_validate_json(claim.request)
     grammar = context.engine.grammar(request, claim.caller)
-    check_accepts_sound(request, context.engine.facts.sampling_rate)
+    facts = context.engine.facts
+    check_accepts_sound(request, facts.sampling_rate)
+    check_accepts_video(request, facts.videos)
     waiter, started = Waiter(claim.caller), time.monotonic()
     prompt = _prepare(context, request, claim, waiter)
     prepared_s = time.monotonic() - started - waiter.waited_s
@@ -183,15 +189,17 @@ def _prepare(context: AttemptContext, request: Request, claim: Claim, waiter: Wa
             return context.engine.prepare(request, (), scope)
     with context.preparing.reserve(1, waiter), ExitStack() as stack:
         with traces.span("fetch"):
-            pictures, sounds = (
+            pictures, sounds, videos = (
                 BlobReader(context.blobs, [part.digest or "" for part in parts])
-                for parts in (request.images, request.sounds)
+                for parts in (request.images, request.sounds, request.videos)
             )
         with traces.span("decode"):
             samples = context.sound_decoder.decode(sounds, context.engine.facts.sampling_rate)
             images = stack.enter_context(context.picture_decoder.decode(pictures, waiter))
+            sample = partial(context.engine.sample, request.parameters)
+            frames = stack.enter_context(context.video_decoder.decode(videos, sample, waiter))
         with traces.span("prepare"):
-            return context.engine.prepare(request, images, scope, samples)
+            return context.engine.prepare(request, images, scope, samples, frames)
 
 
 def _trace_answer(span: Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:

@@ -31,6 +31,7 @@ from worker.heartbeat import Heartbeat, slots_now
 from worker.lease import Leases
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
+from worker.media.video_decoder import VideoDecoder
 from worker.publisher import Publisher
 from worker.token_calibration import measure_tokens
 from worker.watchdogs import BrokerWatch
@@ -124,6 +125,7 @@ class ModelWorker:
         self.heartbeat.stop({})
         self.context.picture_decoder.close()
         self.context.sound_decoder.close()
+        self.context.video_decoder.close()
         self.tally.stop()
 
     def _cancel_all(self) -> None:
@@ -152,6 +154,7 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
         Blobs(settings.blobs),
         PictureDecoder(settings.pictures, concurrency),
         SoundDecoder(settings.sounds, concurrency),
+        VideoDecoder(settings.videos, concurrency),
         engine,
         publisher,
         leases,
@@ -226,6 +229,7 @@ def _facts(engine: Engine, source: str) -> dict[str, str]:
         "chat_template": "1" if facts.has_chat_template else "0",
         "tools": facts.tools or "none",
         "sampling_rate": str(facts.sampling_rate),
+        "videos": "1" if facts.videos else "0",
     }
 
 

@@ -6,6 +6,7 @@ from api.auth.api_keys import LOCAL
 from shared.errors import CallerError
 from shared.estimate import Lane
 from shared.media.sounds import check_accepts_sound
+from shared.media.videos import check_accepts_video
 from shared.models import Model
 from shared.request import Request, check_answer, check_end, check_text
 from shared.settings import Settings
@@ -19,7 +20,7 @@ def check_request(
 ) -> Request:
     """The request as its model can take it; what a worker published about the model (`lane`) goes first.
 
-    Pictures and sounds are checked by `media_check`.
+    Media are checked by `media_check`.
 
     Raises CallerError `no_chat_template`, `unsupported_parameter`, `payload_too_large`,
     `context_length_exceeded`, `invalid_request`.
@@ -27,6 +28,7 @@ def check_request(
     request = _fit_chat_template(request, model, lane, raw_prompt=raw_prompt)
     check_calls(request, model.tools if lane.tools is None else lane.tools)
     check_accepts_sound(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
+    check_accepts_video(request, model.videos if lane.videos is None else lane.videos)
     check_text(request, settings.api.text_limit_kb)
     check_answer(request, model.context_length or lane.context_length)
     check_end(request)

@@ -1,26 +1,29 @@
-"""Checks a request's pictures and sounds before anything is stored."""
+"""Checks a request's media before anything is stored."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from api.server.memory_budget import Reservation
 from shared.blobs import BlobMissingError, Blobs, digest
 from shared.errors import CallerError
-from shared.media import sounds
-from shared.media.documents import refused_as_document
+from shared.media import sounds, videos
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
-from shared.media.sounds import check_count, refused_as_sound
-from shared.request import Document, Image, Media, Request, Sound
+from shared.request import Document, Image, Media, Medium, Request, Sound, Video
 from shared.settings import FetchSettings, PictureSettings, Settings
-from shared.url_guard import check_url, is_in_bucket
+from shared.url_guard import check_url, is_in_bucket, refused_as
 
 CACHED_PICTURES = 2**13
 """Pictures whose facts are remembered at a time, half a kilobyte each."""
 SIZES_AT_ONCE = 8
 """Look-ups of one request at a time: a long conversation must not take all threads of a slow store."""
+URL_CODES: dict[type[Media], str] = {
+    Image: "invalid_image_url",
+    Sound: "invalid_audio",
+    Document: "invalid_document",
+    Video: "invalid_video",
+}
 SMALL = 64 * 2**10
 """Up to so many bytes are read on the event loop: handing them to a thread costs more than reading them."""
 
@@ -72,9 +75,9 @@ class PictureInfoCache:
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture or sound that came inline: the digest it is stored under, and facts about a picture."""
+    """A medium that came inline: the digest it is stored under, and facts about a picture."""
 
-    part: Image | Sound
+    part: Medium
     digest: str
     info: PictureInfo | None
 
@@ -84,7 +87,7 @@ class Upload:
 
 
 class CheckedMedia(NamedTuple):
-    """A request with digests for its inline pictures and sounds, their bytes by digest, and the pixels of all
+    """A request with digests for its inline media, their bytes by digest, and the pixels of all
     pictures that are here; 0 where none came inline, as those of earlier turns are not read for that alone.
     """
 
@@ -100,10 +103,11 @@ async def check_media(
     caller: str,
     reservation: Reservation | None,
 ) -> CheckedMedia:
-    """Check the pictures and sounds, and name the inline ones by their digests.
+    """Check the media, and name the inline ones by their digests.
 
     Of remote ones only the URL is checked. Raises CallerError `payload_too_large`, `invalid_image`,
-    `invalid_image_url`, `invalid_audio`, `result_expired`, Unavailable `queue_full`, `store_unavailable`.
+    `invalid_image_url`, `invalid_audio`, `invalid_video`, `result_expired`, Unavailable `queue_full`,
+    `store_unavailable`.
     """
     _check_counts_and_urls(request, settings, caller)
     inline = [p for p in request.media if p.data is not None and not isinstance(p, Document)]
@@ -118,20 +122,15 @@ async def check_media(
     return CheckedMedia(request.with_media(media), {u.digest: u.data for u in uploads}, pixels)
 
 
-REFUSED_AS: dict[type[Media], Callable[[], AbstractContextManager[None]]] = {
-    Sound: refused_as_sound,
-    Document: refused_as_document,
-}
-
-
 def _check_counts_and_urls(request: Request, settings: Settings, caller: str) -> None:
     images, limits = request.images, settings.pictures
     if len(images) > limits.max_count:
         where = images[limits.max_count].param
         raise CallerError("invalid_image", f"At most {limits.max_count} pictures per request.", param=where)
-    check_count([sound.param for sound in request.sounds], settings.sounds)
+    sounds.check_count([sound.param for sound in request.sounds], settings.sounds)
+    videos.check_count([video.param for video in request.videos], settings.videos)
     for part in request.media:
-        with REFUSED_AS.get(type(part), nullcontext)():
+        with refused_as(URL_CODES[type(part)]):
             if part.url:
                 _check_source(part.url, settings.fetch, caller, part.param)
 
@@ -143,15 +142,19 @@ def _check_source(url: str, settings: FetchSettings, caller: str, param: str) ->
         check_url(url, settings.reach, param)
 
 
-def _inspect(inline: Sequence[Image | Sound], settings: Settings) -> list[Upload]:
+def _inspect(inline: Sequence[Medium], settings: Settings) -> list[Upload]:
     """Raises CallerError for the first that is unusable on its own."""
     return [Upload(part, digest(part.data or b""), _info(part, settings)) for part in inline]
 
 
-def _info(part: Image | Sound, settings: Settings) -> PictureInfo | None:
+def _info(part: Medium, settings: Settings) -> PictureInfo | None:
+    data = part.data or b""
     if isinstance(part, Image):
-        return inspect(part.data or b"", settings.pictures, part.param)
-    sounds.check_sound(part.data or b"", settings.sounds, part.param)
+        return inspect(data, settings.pictures, part.param)
+    if isinstance(part, Video):
+        videos.check_video(data, settings.videos, part.param)
+    else:
+        sounds.check_sound(data, settings.sounds, part.param)
     return None
 
 

@@ -115,7 +115,7 @@ class Terms:
 class CheckedRequest:
     """A request that has passed every check but the queue's, in the form in which the store takes it.
 
-    `data` are the bytes, by digest, of the pictures and sounds that came with it. `pending` means that media
+    `data` are the bytes, by digest, of the media that came with it. `pending` means that media
     must be fetched first, or that its scheduled time is still to come.
     """
 
@@ -167,8 +167,8 @@ class Submission:
         `reservation` counts the call's memory, including what is read for it here.
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
-        sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
-        `invalid_audio`, `invalid_document`, `payload_too_large`, `invalid_webhook_url`,
+        sounds or videos where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
+        `invalid_audio`, `invalid_document`, `invalid_video`, `payload_too_large`, `invalid_webhook_url`,
         `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of
         a retry, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`,
         `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
@@ -225,7 +225,7 @@ class Submission:
             request = await self._documents.with_pages(terms.caller.id, request, reservation)
         paths = request.paths
         if request.media:
-            request = await self._files.with_pictures(terms.caller.id, request, reservation)
+            request = await self._files.with_files(terms.caller.id, request, reservation)
             request, data, pixels = await check_media(
                 request, self._settings, self._pictures, terms.caller.id, reservation
             )

@@ -1,4 +1,4 @@
-"""Reads pictures and sounds as callers write them: a URL, a data: URI, bare base64, or markdown in a prompt.
+"""Reads media as callers write them: a URL, a data: URI, bare base64, or markdown in a prompt.
 
 Everything else (paths, file://, ftp://, blob:) is refused here, before anything is opened. The bytes
 themselves, and where a URL leads, are checked later.
@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from shared.errors import CallerError
-from shared.request import MOST_PICTURES, Document, Image, Part, Sound, Text
+from shared.request import MOST_PICTURES, Document, Image, Part, Sound, Text, Video
 from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
@@ -28,18 +28,19 @@ def _data_uri(family: str) -> re.Pattern[str]:
 
 
 class _Kind(NamedTuple):
-    """How errors name a picture or sound, and their code; base64 of one may begin with `slash`."""
+    """How errors name a medium, and their code; base64 of one may begin with `start`, like a path or not."""
 
     noun: str
     family: str
     code: str
     uri: re.Pattern[str]
-    slash: str
+    start: str
 
 
 _PICTURE = _Kind("picture", "image", "invalid_image_url", _data_uri("image"), "/9j/")
 _DOCUMENT = _Kind("document", "application", "invalid_document", _data_uri("(?:application|image)"), "JVBER")
 _SOUND = _Kind("sound", "audio", "invalid_audio", _data_uri("audio"), "//")
+_VIDEO = _Kind("video", "video", "invalid_video", _data_uri("video"), "AAAA")
 
 
 def image(value: str, param: str, *, bare_base64: bool) -> Image:
@@ -61,6 +62,12 @@ def document(value: str, param: str, *, bare_base64: bool) -> Document:
     """As `image`, of a document. Raises CallerError `invalid_document`."""
     url, data = _read(_DOCUMENT, value, param, bare_base64)
     return Document(url=url, data=data, param=param)
+
+
+def video(value: str, param: str, *, bare_base64: bool) -> Video:
+    """As `image`, of a video. Raises CallerError `invalid_video`."""
+    url, data = _read(_VIDEO, value, param, bare_base64)
+    return Video(url=url, data=data, param=param)
 
 
 def prompt_parts(prompt: str) -> tuple[Part, ...]:
@@ -91,7 +98,7 @@ def _read(kind: _Kind, value: str, param: str, bare_base64: bool) -> tuple[str |
     if head.startswith("data:"):
         return None, _from_data_uri(kind, value, param, bare_base64)
     # Anything else that starts with a slash is a path.
-    if bare_base64 and (head.startswith(kind.slash) or not head.startswith("/")):
+    if bare_base64 and (head.startswith(kind.start) or not head.startswith("/")):
         return None, _from_base64(kind, value, param, bare_base64)
     raise _refusal(kind, param, f"is no {kind.noun}'s address", bare_base64)
 

@@ -1,6 +1,8 @@
 """Reads sampling parameters, under every spelling that clients use, into one `Parameters`."""
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
@@ -21,6 +23,8 @@ from shared.job import Priority
 from shared.request import (
     MAX_BIASES,
     Choices,
+    FrameCount,
+    FrameRate,
     MaxTokens,
     MinTokens,
     Parameters,
@@ -121,6 +125,7 @@ SPELLINGS = {name: name for name in Parameters.model_fields if name != "logprobs
     "stop_sequences": "stop",
 }
 """The parameter that each field of a body sets."""
+FRAMES = ("num_frames", "fps")
 
 
 class Sampling(RequestBody):
@@ -152,6 +157,18 @@ class TokenSampling(Sampling):
     chat_template_kwargs: TemplateVariables | None = None
 
 
+class FrameSampling(Wire):
+    """Which frames of a video a model is shown: so many, or so many of each second."""
+
+    num_frames: FrameCount | None = None
+    fps: FrameRate | None = None
+    do_sample_frames: Annotated[bool | None, UnsupportedExcept(True)] = None
+
+
+class MediaOptions(Wire):
+    video: FrameSampling | None = None
+
+
 class VllmOptions(Wire):
     """Parameters of vLLM's and SGLang's servers; each takes the values that are their own defaults."""
 
@@ -166,8 +183,8 @@ class VllmOptions(Wire):
     kv_transfer_params: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
     length_penalty: Annotated[float | None, UnsupportedExcept(1.0)] = None
     logits_processors: Annotated[list[Any] | None, UnsupportedExcept([])] = None
-    media_io_kwargs: Annotated[dict[str, Any] | None, UnsupportedExcept({})] = None
-    mm_processor_kwargs: Annotated[dict[str, Any] | None, UnsupportedExcept({})] = None
+    media_io_kwargs: MediaOptions | None = None
+    mm_processor_kwargs: FrameSampling | None = None
     no_stop_trim: Annotated[bool | None, UnsupportedExcept(False)] = None
     priority: Annotated[int | None, UnsupportedExcept(0)] = None
     prompt_logprobs: Annotated[int | None, UnsupportedExcept()] = None
@@ -191,9 +208,10 @@ def to_parameters(
     """
     values: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
-        for spelled in filter(body.model_fields_set.__contains__, SPELLINGS):
-            name, param = SPELLINGS[spelled], render([spelled], at)
-            value = _read(name, getattr(body, spelled), param)
+        sent = ((SPELLINGS[s], getattr(body, s), [s]) for s in SPELLINGS if s in body.model_fields_set)
+        for name, raw, path in chain(sent, _frame_sampling(body)):
+            param = render(path, at)
+            value = _read(name, raw, param)
             if value is None:
                 continue
             first, other = values.setdefault(name, (param, value))
@@ -201,6 +219,8 @@ def to_parameters(
                 raise invalid(param, f"contradicts `{first}`; send one of them")
     if not values and logprobs is None:
         return NO_PARAMETERS, {}
+    if "num_frames" in values and "fps" in values:
+        raise invalid(values["fps"][0], f"excludes `{values['num_frames'][0]}`; send one of them")
     named = {name: param for name, (param, _) in values.items() if name != param}
     _check_lengths(values)
     try:
@@ -231,6 +251,16 @@ def _read(name: str, value: Any, param: str) -> Any:
     return value or None if name in ("stop_token_ids", "ignore_eos") else value
 
 
+def _frame_sampling(body: Wire) -> Iterator[tuple[str, Any, list[str]]]:
+    """Each parameter of it with where it stands: vLLM's names, and those of `transformers serve`."""
+    media, processor = (getattr(body, name, None) for name in ("media_io_kwargs", "mm_processor_kwargs"))
+    variables = getattr(body, "chat_template_kwargs", None) or {}
+    for name in FRAMES:
+        yield name, getattr(processor, name, None), ["mm_processor_kwargs", name]
+        yield name, getattr(media and media.video, name, None), ["media_io_kwargs", "video", name]
+        yield name, variables.get(name), ["chat_template_kwargs", name]
+
+
 def _biases(value: dict[str, float] | list[float], param: str) -> tuple[tuple[int, float], ...] | None:
     """The biases by token id. Hugging Face's page describes a list, of which only an empty one is defined."""
     if isinstance(value, list):
@@ -255,7 +285,11 @@ def to_variables(value: dict[str, Any], param: str) -> Variables | None:
     """Null sets nothing. Raises CallerError naming the variable."""
     if len(value) > MOST_VARIABLES:
         raise invalid(param, f"takes up to {MOST_VARIABLES} variables")
-    pairs = (_variable(name, v, render([name], param)) for name, v in value.items() if v is not None)
+    pairs = (
+        _variable(name, v, render([name], param))
+        for name, v in value.items()
+        if v is not None and name not in FRAMES
+    )
     return tuple(pairs) or None
 
 

@@ -67,6 +67,8 @@ PARAMETERS: dict[str, Draw] = {
     "chat_template_kwargs": lambda dice: tuple(
         (name, dice.choice((True, 1, 1.5, "1"))) for name in dice.sample(("a", "b", "c"), dice.randint(0, 2))
     ),
+    "num_frames": lambda dice: dice.randint(1, 8),
+    "fps": lambda dice: dice.choice((0.5, 1.0, 2.0)),
 }
 """A value of each parameter; a test compares the names with the request's own."""
 

@@ -35,6 +35,9 @@ SOUNDS = DecoderProtocol(Struct("!II"), Struct("!QI"))
 # Kind, page from 1 (0: how many there are), longer side, most pixels of a picture in it, bytes (none: of the
 # document before). Bytes of a PNG or a number in digits; or of a reason for the caller, then with a 1.
 DOCUMENTS = DecoderProtocol(Struct("!4sIIII"), Struct("!IB"))
+# Kind of file, how many numbers of wanted frames come first in the bytes, bytes. Frames, their rate as a
+# fraction, width and height, bytes: the wanted frames', or of a reason for the caller where there are none.
+VIDEOS = DecoderProtocol(Struct("!8sII"), Struct("!IIIIIQ"))
 
 Numbers = tuple[int, ...]
 Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, Iterable[bytes]]]

@@ -46,16 +46,6 @@ def invalid(reason: str, param: str | None) -> CallerError:
     return CallerError("invalid_document", f"The document cannot be used: {reason}.", param=param)
 
 
-@contextmanager
-def refused_as_document() -> Iterator[None]:
-    """Turns the address guard's refusal of a picture's URL into one of a document's. Raises CallerError."""
-    try:
-        yield
-    except CallerError as error:
-        code = "invalid_document" if error.code == "invalid_image_url" else error.code
-        raise CallerError(code, error.message, param=error.param) from None
-
-
 def check_size(size: int, settings: Settings, param: str | None) -> None:
     """Raises CallerError `payload_too_large`."""
     if size > settings.documents.max_mb * 2**20:

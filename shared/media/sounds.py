@@ -3,8 +3,7 @@
 No decoder runs here. `worker.media.sound_decoder` finds out the rest, in a process of its own.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal
 
 from shared.errors import CallerError
@@ -57,16 +56,6 @@ def estimated_s(data: bytes, limits: SoundSettings) -> float:
 
 def invalid(reason: str, param: str | None) -> CallerError:
     return CallerError("invalid_audio", f"The sound cannot be used: {reason}.", param=param)
-
-
-@contextmanager
-def refused_as_sound() -> Iterator[None]:
-    """Turns the address guard's refusal of a picture's URL into one of a sound's. Raises CallerError."""
-    try:
-        yield
-    except CallerError as error:
-        code = "invalid_audio" if error.code == "invalid_image_url" else error.code
-        raise CallerError(code, error.message, param=error.param) from None
 
 
 def check_count(params: Sequence[str], limits: SoundSettings) -> None:

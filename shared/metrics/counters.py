@@ -74,8 +74,8 @@ REUSED = counter(
 )
 DECODE = histogram(
     "sightline_decode_seconds",
-    "Decoding one picture or audio file or a document's page, the wait for a decoder included.",
-    Label("kind", ("picture", "sound", "document")),
+    "Decoding one picture, audio file, video or document's page, the wait for a decoder included.",
+    Label("kind", ("picture", "sound", "document", "video")),
     bounds=DECODES,
 )
 
@@ -86,8 +86,8 @@ FETCH_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 FETCH = histogram(
     "sightline_fetch_seconds",
-    "Fetching one remote picture, audio file or document, failures included.",
-    Label("kind", ("picture", "sound", "document")),
+    "Fetching one remote picture, audio file, video or document, failures included.",
+    Label("kind", ("picture", "sound", "document", "video")),
     bounds=FETCH_BOUNDS,
 )
 INTAKES = counter(

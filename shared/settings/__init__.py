@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared import ROOT
-from shared.request import MOST_PAGES, MOST_PICTURES
+from shared.request import MOST_FRAMES, MOST_PAGES, MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
 from shared.settings.group import BearerSecret, Group, Listed, shown
 from shared.settings.redis import RedisSettings as RedisSettings
@@ -91,6 +91,29 @@ class SoundSettings(Group):
     )
     decode_memory_mb: int = Field(
         400,
+        ge=64,
+        description="Memory of a decoding process in MiB.",
+    )
+
+
+class VideoSettings(Group):
+    """Limits on what strangers send as videos."""
+
+    max_mb: float = Field(50, gt=0, description="Largest video file in MiB.")
+    max_s: float = Field(600, gt=0, description="Longest video, in seconds.")
+    max_count: int = Field(4, ge=1, le=16, description="Videos in one request.")
+    max_megapixels: float = Field(9, gt=0, description="Largest frame in millions of pixels.")
+    max_frames: int = Field(256, ge=1, le=MOST_FRAMES, description="Frames shown in one request.")
+    max_megapixels_request: float = Field(
+        128, gt=0, description="All frames shown in one request, in millions of pixels."
+    )
+    decode_limit_s: float = Field(
+        30,
+        gt=0,
+        description="Processor time for decoding one video.",
+    )
+    decode_memory_mb: int = Field(
+        800,
         ge=64,
         description="Memory of a decoding process in MiB.",
     )
@@ -212,7 +235,7 @@ class RetentionSettings(Group):
 
 
 class BlobSettings(Group):
-    """Where pictures, sounds and files lie, under their sha256."""
+    """Where pictures, sounds, videos and files lie, under their sha256."""
 
     url: str = Field(
         "data/blobs",
@@ -403,6 +426,7 @@ class Settings(BaseSettings):
     pictures: PictureSettings = PictureSettings()
     sounds: SoundSettings = SoundSettings()
     documents: DocumentSettings = DocumentSettings()
+    videos: VideoSettings = VideoSettings()
     fetch: FetchSettings = FetchSettings()
     webhook: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()

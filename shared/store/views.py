@@ -53,6 +53,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("load_basis", "failed", "engine", "engine_reason", "token_rule"), str),
     **dict.fromkeys(("service_ms", "load_started_ms", "load_ms", "load_guess_ms", "first_queued_ms"), float),
     "samples": _flag,
+    "videos": _flag,
     "tools": read_syntax,
     "max_side": lambda side: int(side) if side else None,
     "reused": _reused,

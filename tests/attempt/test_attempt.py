@@ -24,7 +24,7 @@ from tests.support.clients import until
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
 from worker.attempt import attempt
-from worker.engines.base import DeviceBroken, Finish, Prompt, Row, Samples
+from worker.engines.base import DeviceBroken, Finish, Frames, Prompt, Row, Samples
 from worker.engines.echo import EchoEngine
 from worker.lease import Lease, Leases
 from worker.publisher import Publisher
@@ -93,9 +93,10 @@ def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
             pictures: Sequence[Picture],
             scope: str | None = "",
             sounds: Sequence[Samples] = (),
+            videos: Sequence[Frames] = (),
         ) -> Prompt:
             scopes.append(scope)
-            return super().prepare(request, pictures, scope, sounds)
+            return super().prepare(request, pictures, scope, sounds, videos)
 
         def generate(self, row: Row) -> Finish:
             return replace(super().generate(row), cached_tokens=2)

@@ -25,7 +25,7 @@ from tests.support.attempt_harness import MODEL, workbench
 from tests.support.clients import until
 from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
-from worker.engines.base import Prompt, Samples
+from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.echo import EchoEngine
 from worker.fair_share import MIN_CONCURRENCY, Waiter, prepare_concurrency
 from worker.media.picture_decoder import PictureDecoder
@@ -203,6 +203,7 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
             pictures: Sequence[Picture],
             scope: str | None = "",
             sounds: Sequence[Samples] = (),
+            videos: Sequence[Frames] = (),
         ) -> Prompt:
             with lock:
                 now[0] += 1
@@ -211,7 +212,7 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
             assert go_on.wait(30)
             with lock:
                 now[0] -= 1
-            return super().prepare(request, pictures, scope, sounds)
+            return super().prepare(request, pictures, scope, sounds, videos)
 
     with workbench(redis) as desk, ThreadPoolExecutor(4) as threads:
         desk.context = replace(desk.context, engine=Slow(MODEL))

@@ -12,7 +12,7 @@ from shared.blobs import Blobs, digest
 from shared.errors import Unavailable
 from shared.job import Times
 from shared.pending_terms import PendingTerms
-from shared.request import Image, Sound
+from shared.request import Image, Medium, Sound, Video
 from shared.settings import PictureSettings
 from shared.store import jobs
 from shared.store.admission import JobTerms, submit
@@ -23,6 +23,7 @@ from tests.support.fetching import LOOPBACK
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
+from tests.support.videos import video
 from worker.fetching.guarded_http import Allowance
 from worker.fetching.intake import Intake
 
@@ -47,8 +48,8 @@ def intake(redis: RedisServer) -> Iterator[tuple[Workbench, Intake]]:
         )
 
 
-def ask(desk: Workbench, *urls: str, kind: type[Image] | type[Sound] = Image) -> str:
-    """A job whose pictures, or sounds, are elsewhere."""
+def ask(desk: Workbench, *urls: str, kind: type[Medium] = Image) -> str:
+    """A job whose media are elsewhere."""
     placing = desk.placing("look", tuple(kind(url=url) for url in urls))
     assert desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=HELD))).word == "intake"
     return placing.job
@@ -87,6 +88,29 @@ def test_a_remote_sound_is_fetched_and_its_job_answered(intake: tuple[Workbench,
     assert b"accept: audio/wav" in there.requests[0].lower()
     desk.attempt()
     assert desk.text(job) == "look [1.5s]"
+
+
+def test_a_remote_video_is_fetched_and_its_job_answered(intake: tuple[Workbench, Intake]) -> None:
+    desk, courier = intake
+    with origin(serving(video())) as there:
+        job = ask(desk, there.url, kind=Video)
+        courier.work()
+    assert b"accept: video/mp4" in there.requests[0].lower()
+    desk.attempt()
+    assert desk.text(job) == "look [3x64x48]"
+
+
+@pytest.mark.parametrize("url", [None, "http://169.254.169.254/a.mp4"])
+def test_what_is_no_video_or_may_not_be_fetched_ends_the_job_by_its_place(
+    intake: tuple[Workbench, Intake], url: str | None
+) -> None:
+    desk, courier = intake
+    with origin(serving(PICTURE)) as there:
+        job = ask(desk, url or there.url, kind=Video)
+        courier.work()
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.param) == ("invalid_video", "videos[0]")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from shared.webhooks import Webhook
 from tests.support.attempt_harness import CALLER, Workbench
 from tests.support.pictures import picture
 from tests.support.receiver import receiver
-from worker.engines.base import Prompt, Samples
+from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.echo import EchoEngine
 from worker.webhooks.deliverer import MAX_CALLS, Deliverer
 
@@ -83,9 +83,10 @@ class Watched(EchoEngine):
         pictures: Sequence[Picture],
         scope: str | None = "",
         sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
     ) -> Prompt:
         self.scopes.append(scope)
-        return super().prepare(request, pictures, scope, sounds)
+        return super().prepare(request, pictures, scope, sounds, videos)
 
 
 def test_the_engine_is_told_to_keep_nothing_of_its_prompt(desk: Workbench) -> None:

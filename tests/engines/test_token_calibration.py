@@ -13,7 +13,7 @@ from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Image, Message, Request, Sound, Text
 from shared.tokens import estimate_tokens
-from worker.engines.base import Engine, Prompt, Samples
+from worker.engines.base import Engine, Frames, Prompt, Samples
 from worker.engines.echo import SAMPLING_RATE, EchoEngine
 from worker.engines.sequential import SequentialEngine
 from worker.token_calibration import measure_tokens
@@ -37,8 +37,9 @@ class Cells(EchoEngine):
         pictures: Sequence[Picture],
         scope: str | None = "",
         sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
     ) -> Prompt:
-        plain = super().prepare(request, pictures, scope, sounds)
+        plain = super().prepare(request, pictures, scope, sounds, videos)
         image = sum((p.width // CELL) * (p.height // CELL) for p in pictures)
         if image > self.limit:
             raise CallerError("context_length_exceeded", "too long")

@@ -23,6 +23,7 @@ from shared.settings import (
     RedisSettings,
     Settings,
     SoundSettings,
+    VideoSettings,
 )
 from shared.store import jobs
 from shared.store.admission import Placing, submit
@@ -39,6 +40,7 @@ from worker.fair_share import MIN_CONCURRENCY, FairSemaphore
 from worker.lease import Leases
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
+from worker.media.video_decoder import VideoDecoder
 from worker.publisher import Publisher
 
 T = TypeVar("T")
@@ -96,6 +98,7 @@ class Workbench:
             fetch=fetch,
             pictures=PictureSettings(decode_limit_s=PATIENCE_S),
             sounds=SoundSettings(decode_limit_s=PATIENCE_S),
+            videos=VideoSettings(decode_limit_s=PATIENCE_S),
             queue=QueueSettings(**{"lease_s": 10, "renew_s": 0.1, "backoff_s": 0, **queue}),
         )
         self.worker = ids.worker_id()
@@ -110,6 +113,7 @@ class Workbench:
             blobs=self.blobs,
             picture_decoder=PictureDecoder(self.settings.pictures),
             sound_decoder=SoundDecoder(self.settings.sounds),
+            video_decoder=VideoDecoder(self.settings.videos),
             engine=EchoEngine(MODEL),
             publisher=Publisher(self.store),
             leases=self.leases,
@@ -121,6 +125,7 @@ class Workbench:
         self.context.publisher.stop()
         self.context.picture_decoder.close()
         self.context.sound_decoder.close()
+        self.context.video_decoder.close()
         self.store.client.close()
         self.nudger._client.close()
 

@@ -24,6 +24,25 @@ Samples: TypeAlias = "array[float]"
 Facts: TypeAlias = "dict[str, str | int | float | bool | None]"
 
 
+@dataclass(frozen=True)
+class VideoFacts:
+    """A whole video: `frames` in all, `fps` of them a second on average, upright `width` and `height`."""
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Some frames of a `video` by their numbers in it; `pixels` are RGB, a byte each."""
+
+    video: VideoFacts
+    indices: tuple[int, ...]
+    pixels: bytearray = field(repr=False)
+
+
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
     """The row was stopped because its `Row.cancel` was set."""
 
@@ -36,10 +55,11 @@ class DeviceBroken(Exception):  # noqa: N818 - a state of the machine, not of th
 class Prompt:
     """A request prepared for one engine: token counts, and `inputs` that only that engine understands.
 
-    `tokens` include `image_tokens` and `audio_tokens`. `syntax` is the form in which the answer may call
-    functions, None if the request has none. `ends_open`: the prompt ends with the text that the answer
-    continues, so a space between the two belongs to the answer. `trimmed` are the blanks at that text's end
-    that the chat template removed: the answer need not repeat them. `pictures` is how many it has.
+    `tokens` include `image_tokens`, of pictures and videos, and `audio_tokens`. `syntax` is the form in which
+    the answer may call functions, None if the request has none. `ends_open`: the prompt ends with the text
+    that the answer continues, so a space between the two belongs to the answer. `trimmed` are the blanks at
+    that text's end that the chat template removed: the answer need not repeat them. `pictures` is how many it
+    has.
     """
 
     tokens: int
@@ -99,7 +119,8 @@ class Row:
 class ModelFacts:
     """What a worker publishes about its loaded model.
 
-    `tools` is the form of its calls, "" for none; `sampling_rate` (Hz) is 0 if it takes no sounds.
+    `tools` is the form of its calls, "" for none; `sampling_rate` (Hz) is 0 if it takes no sounds; `videos`:
+    whether it takes them.
     """
 
     context_length: int
@@ -107,6 +128,7 @@ class ModelFacts:
     has_chat_template: bool
     tools: Known = ""
     sampling_rate: int = 0
+    videos: bool = False
 
 
 def unsupported_constraint(param: str, reason: str) -> CallerError:
@@ -177,14 +199,22 @@ class Engine(ABC):
         pictures: Sequence[Picture],
         scope: str | None = "",
         sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
     ) -> Prompt:
-        """Turn a request, its decoded RGB pictures and its sounds (in reading order) into a prompt.
+        """Turn a request, its decoded RGB pictures, sounds and videos (in reading order) into a prompt.
 
         Its content may be kept in memory for other requests of the same `scope` only; None keeps nothing.
 
         Raises CallerError: `context_length_exceeded`, `no_chat_template`, `invalid_request`, `invalid_image`,
         `unsupported_parameter` for functions if the model takes none.
         """
+
+    def sample(self, parameters: Parameters, video: VideoFacts) -> Sequence[int]:  # noqa: ARG002
+        """The numbers of the frames of a video that the model is shown; it is asked only if it takes videos.
+
+        Raises ValueError in words for the caller.
+        """
+        raise ValueError("this model takes none")
 
     @abstractmethod
     def generate(self, row: Row) -> Finish:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import cycle, islice
+from math import ceil
 
 from PIL.Image import Image as Picture
 from pydantic import Field
@@ -18,7 +19,18 @@ from shared.models import Model
 from shared.request import Frozen, Message, Parameters, Request, Text
 from shared.settings import settings
 from shared.tool_calls.syntax import Syntax
-from worker.engines.base import Cancelled, Engine, Facts, Finish, ModelFacts, Prompt, Row, Samples
+from worker.engines.base import (
+    Cancelled,
+    Engine,
+    Facts,
+    Finish,
+    Frames,
+    ModelFacts,
+    Prompt,
+    Row,
+    Samples,
+    VideoFacts,
+)
 from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.options import read_options
 from worker.engines.prompt.budget import answer_budget
@@ -49,7 +61,9 @@ class Echo:
 
 
 class EchoEngine(Engine):
-    """The last words of a user or a tool, then a `[64x48]` for each picture and a `[1.5s]` for each sound."""
+    """The last words of a user or a tool, then a `[64x48]` for each picture, a `[1.5s]` for each sound and an
+    `[8x64x48]` for eight frames of a video.
+    """
 
     name = "echo"
 
@@ -61,6 +75,7 @@ class EchoEngine(Engine):
         self._context_length = model.context_length or CONTEXT_LENGTH
         # Looked up once: finding a package takes longer than an answer.
         self._sampling_rate = SAMPLING_RATE if find_spec("soundfile") else 0
+        self._videos = find_spec("av") is not None
 
     def load(self) -> Engine:
         time.sleep(self._options.load_s)
@@ -79,6 +94,7 @@ class EchoEngine(Engine):
             has_chat_template=True,
             tools="hermes",
             sampling_rate=self._sampling_rate,
+            videos=self._videos,
         )
 
     @cached_property
@@ -104,17 +120,25 @@ class EchoEngine(Engine):
         pictures: Sequence[Picture],
         scope: str | None = "",  # noqa: ARG002
         sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
     ) -> Prompt:
         question = _text(_last(request))
         words = question.split() + [f"[{p.width}x{p.height}]" for p in pictures]
         words += [f"[{len(sound) / SAMPLING_RATE:.1f}s]" for sound in sounds]
-        count = sum(len(_text(m).split()) for m in request.messages) + len(pictures) + len(sounds)
+        words += [f"[{len(v.indices)}x{v.video.width}x{v.video.height}]" for v in videos]
+        count = sum(len(_text(m).split()) for m in request.messages) + len(words) - len(question.split())
         budget = self._budget(count, request.parameters)
         least = budget if request.parameters.ignore_eos else request.parameters.min_new_tokens or 0
         spoken = islice(cycle(words), max(len(words), least))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(spoken))
         syntax: Syntax | None = "hermes" if request.tools else None
-        return Prompt(count, len(pictures), Echo(question, tokens, budget), syntax, len(sounds))
+        media = len(pictures) + len(videos)
+        return Prompt(count, media, Echo(question, tokens, budget), syntax, len(sounds))
+
+    def sample(self, parameters: Parameters, video: VideoFacts) -> Sequence[int]:
+        wanted = parameters.num_frames or ceil(video.frames / video.fps * (parameters.fps or 1))
+        count = min(wanted, video.frames)
+        return [at * video.frames // count for at in range(count)]
 
     def generate(self, row: Row) -> Finish:
         echo: Echo = row.prompt.inputs

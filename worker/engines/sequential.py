@@ -14,7 +14,7 @@ from shared.errors import CallerError, ModelFailed
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import SettingsError
-from worker.engines.base import Cancelled, Engine, Finish, Prompt, Row, Samples
+from worker.engines.base import Cancelled, Engine, Finish, Frames, Prompt, Row, Samples
 from worker.engines.continuous.errors import UNFIT
 from worker.engines.loading.layer_progress import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
@@ -102,13 +102,14 @@ class SequentialEngine(LoadedEngine):
         pictures: Sequence[Picture],
         scope: str | None = "",
         sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
     ) -> Prompt:
-        # What fails with two pictures has not to be tried with three. Words with a sound were not tried.
-        if (pictures or not sounds) and (why := self._unborne.get(min(len(pictures), 2))):
+        # What fails with two pictures has not to be tried with three. Words with other media were not tried.
+        if (pictures or not (sounds or videos)) and (why := self._unborne.get(min(len(pictures), 2))):
             raise CallerError(
                 "invalid_request", f"This model cannot take the request: {why}.", param="messages"
             )
-        return super().prepare(request, pictures, scope, sounds)
+        return super().prepare(request, pictures, scope, sounds, videos)
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, and LogitsError if the model computes no finite logits."""

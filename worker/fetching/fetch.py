@@ -1,4 +1,4 @@
-"""Fetches one remote picture, sound or document: guarded, bounded in time and bytes, without retries."""
+"""Fetches one remote file of a request: guarded, bounded in time and bytes, without retries."""
 
 import socket
 from collections.abc import Sequence
@@ -42,6 +42,7 @@ class FetchKind(NamedTuple):
 PICTURES = FetchKind("picture", "image/png, image/jpeg, image/webp, image/gif")
 SOUNDS = FetchKind("sound", "audio/wav, audio/flac, audio/mpeg")
 DOCUMENTS = FetchKind("document", "application/pdf, image/tiff, image/webp, image/gif")
+VIDEOS = FetchKind("video", "video/mp4, video/webm, video/quicktime, video/x-matroska, video/x-msvideo")
 
 
 class FetchResponse(NamedTuple):

@@ -1,4 +1,4 @@
-"""Fetches a job's remote pictures, sounds and documents, and admits the job once they are stored.
+"""Fetches a job's remote pictures, sounds, documents and videos, and admits the job once they are stored.
 
 It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has no run yet.
 """
@@ -20,12 +20,13 @@ from opentelemetry.trace import SpanKind
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
-from shared.media.documents import DocumentRenderer, refused_as_document, room_for_pages
+from shared.media.documents import DocumentRenderer, room_for_pages
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
-from shared.media.sounds import check_sound, refused_as_sound
+from shared.media.sounds import check_sound
+from shared.media.videos import check_video
 from shared.metrics.counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
-from shared.request import Document, Image, Media, Medium, Request, Sound
+from shared.request import Document, Image, Media, Medium, Request, Sound, Video
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import Placing, admit
@@ -35,10 +36,10 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.telemetry import traces
-from shared.url_guard import is_in_bucket
+from shared.url_guard import is_in_bucket, refused_as
 from worker.fair_share import KeyedFairSemaphore
 from worker.fetching.buckets import fetch_object
-from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, FetchKind, fetch
+from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchKind, fetch
 from worker.fetching.guarded_http import Allowance
 from worker.lease import Lease, Leases, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
@@ -173,9 +174,11 @@ class Intake:
         places: dict[Source, str] = {}
         for source, place in remote:
             places.setdefault(source, place)
-        limit_s, most_mb = self.settings.fetch.limit_s, self.settings.pictures.max_mb_request
-        if any(kind is Document for _, kind, _ in places):
-            most_mb = max(most_mb, self.settings.documents.max_mb)
+        limit_s, settings = self.settings.fetch.limit_s, self.settings
+        kinds = [kind for _, kind, _ in places]
+        most_mb = settings.pictures.max_mb_request + kinds.count(Video) * settings.videos.max_mb
+        if Document in kinds:
+            most_mb = max(most_mb, settings.documents.max_mb)
         max_bytes = int(most_mb * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
         with JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance:
@@ -217,14 +220,14 @@ class Intake:
     def _fetch_one(
         self, job: str, allowance: "JobAllowance", carrier: str, source: Source, param: str
     ) -> StoredFile | bytes:
-        """Fetch one picture or sound into the blob store, or a document."""
+        """Fetch one file into the blob store, or a document."""
         url, kind, _ = source
         # This thread is not the attempt's, so the span cannot find its parent by itself.
         with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
             if kind is Document:
                 return self._fetch_document(url, allowance, param)
-            fetch_one = self._fetch_picture if kind is Image else self._fetch_sound
-            body, info = fetch_one(url, allowance, param)
+            fetches = {Image: self._fetch_picture, Sound: self._fetch_sound, Video: self._fetch_video}
+            body, info = fetches[kind](url, allowance, param)
         return self._store_one(job, body, info)
 
     def _store_pages(
@@ -254,14 +257,21 @@ class Intake:
 
     def _fetch_sound(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, None]:
         limits = self.settings.sounds
-        with refused_as_sound(), FETCH.labels("sound").time():
+        with refused_as("invalid_audio"), FETCH.labels("sound").time():
             body = self._fetch(url, int(limits.max_mb * 2**20), param, allowance, SOUNDS)
         check_sound(body, limits, param)
         return body, None
 
+    def _fetch_video(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, None]:
+        limits = self.settings.videos
+        with refused_as("invalid_video"), FETCH.labels("video").time():
+            body = self._fetch(url, int(limits.max_mb * 2**20), param, allowance, VIDEOS)
+        check_video(body, limits, param)
+        return body, None
+
     def _fetch_document(self, url: str, allowance: "JobAllowance", param: str) -> bytes:
         most = int(self.settings.documents.max_mb * 2**20)
-        with refused_as_document(), FETCH.labels("document").time():
+        with refused_as("invalid_document"), FETCH.labels("document").time():
             return self._fetch(url, most, param, allowance, DOCUMENTS)
 
     def _fetch(
@@ -283,8 +293,8 @@ def _stored(part: Medium, files: dict[Source, tuple[StoredFile, ...]]) -> Medium
     if not part.url:
         return part
     stored = files[_source(part)]
-    if isinstance(part, Sound):
-        return Sound(digest=stored[0].name)
+    if isinstance(part, Sound | Video):
+        return type(part)(digest=stored[0].name)
     return tuple(Image(digest=file.name) for file in stored)
 
 

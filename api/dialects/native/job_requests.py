@@ -19,7 +19,7 @@ from api.dialects.strict_json import RequestBody, Wire, invalid, read, unsupport
 from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status, Times
-from shared.request import Media, Message, Request, Text, TypicalP
+from shared.request import FrameCount, FrameRate, Media, Message, Request, Text, TypicalP
 from shared.webhooks import Webhook
 
 LONGEST_SEARCH, MOST_CANCELLED = 100, 100
@@ -38,6 +38,8 @@ class JobParameters(TokenSampling):
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
     typical_p: TypicalP | None = None
+    num_frames: FrameCount | None = None
+    fps: FrameRate | None = None
     raw: Raw = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None

@@ -54,6 +54,14 @@ class Model(TypedDict):
     max_pictures: Annotated[int, Field(description="Pictures in one request.")]
     max_picture_mb: Annotated[float, Field(description="Largest picture file in MiB.")]
     max_body_mb: Annotated[float, Field(description="Largest request body in MiB.")]
+    max_videos: NotRequired[
+        Annotated[int, Field(description="Videos in one request, where a worker says that it takes them.")]
+    ]
+    max_video_mb: NotRequired[Annotated[float, Field(description="Largest video file in MiB.")]]
+    max_video_s: NotRequired[Annotated[float, Field(description="Longest video, in seconds.")]]
+    max_video_frames: NotRequired[
+        Annotated[int, Field(description="Frames of videos that the model is shown in one request.")]
+    ]
 
 
 class ModelList(TypedDict):
@@ -277,6 +285,10 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         answer["max_model_len"] = length
     if lane and lane.max_side:
         answer["max_side"] = lane.max_side
+    if lane and lane.videos:
+        limits = settings.videos
+        answer["max_videos"], answer["max_video_mb"] = limits.max_count, limits.max_mb
+        answer["max_video_s"], answer["max_video_frames"] = limits.max_s, limits.max_frames
     return answer
 
 

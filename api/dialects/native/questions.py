@@ -28,7 +28,7 @@ class StoredPicture:
 class RequestPart(TypedDict):
     """`n` is the place of a picture among the job's; its `url` is there until it was fetched."""
 
-    type: Literal["text", "image", "audio", "document"]
+    type: Literal["text", "image", "audio", "document", "video"]
     text: NotRequired[str]
     n: NotRequired[int]
     url: NotRequired[str]
@@ -123,7 +123,7 @@ def _part(part: Part, places: "count[int]") -> RequestPart:
         return cast(RequestPart, {"type": "image", "n": next(places)} | known({"url": part.url}))
     if isinstance(part, Document):
         return cast(RequestPart, {"type": "document"} | known({"url": part.url, "pages": part.pages}))
-    return {"type": "audio"}
+    return {"type": part.type}
 
 
 def _parameters(parameters: Parameters, *, raw: bool) -> dict[str, Any]:

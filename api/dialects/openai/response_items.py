@@ -22,7 +22,20 @@ from api.dialects.strict_json import (
     read,
     unsupported_kind,
 )
-from shared.request import Detail, Document, Image, Media, Message, Part, Request, Role, Sound, Text, ToolCall
+from shared.request import (
+    Detail,
+    Document,
+    Image,
+    Media,
+    Message,
+    Part,
+    Request,
+    Role,
+    Sound,
+    Text,
+    ToolCall,
+    Video,
+)
 from shared.result import Result
 
 
@@ -182,7 +195,7 @@ def page(items: list[Item], *, limit: int, after: str | None, ascending: bool) -
 class InputPart(TypedDict):
     """`image_url` is null, or a data: URI where it was asked for."""
 
-    type: Literal["input_text", "input_image", "input_audio", "input_file", "output_text"]
+    type: Literal["input_text", "input_image", "input_audio", "input_video", "input_file", "output_text"]
     text: NotRequired[str]
     annotations: NotRequired[Annotated[list[Any], Field(description="output_text")]]
     detail: NotRequired[Annotated[Detail, Field(description="input_image")]]
@@ -190,6 +203,7 @@ class InputPart(TypedDict):
     image_url: NotRequired[Annotated[str | None, Field(description="input_image")]]
     input_audio: NotRequired[Annotated[dict[str, str], Field(description="input_audio: empty")]]
     file_url: NotRequired[Annotated[str | None, Field(description="input_file: until it is fetched")]]
+    video_url: NotRequired[Annotated[None, Field(description="input_video")]]
 
 
 class InputItem(TypedDict):
@@ -315,6 +329,8 @@ def _item(item: Item, media: Mapping[str, str]) -> ListedItem:
 def _input_part(part: Part, role: Role, media: Mapping[str, str]) -> InputPart:
     if isinstance(part, Sound):
         return {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+    if isinstance(part, Video):
+        return {"type": "input_video", "file_id": None, "video_url": None}
     if isinstance(part, Image):
         url = media.get(part.digest or "")
         return {"type": "input_image", "detail": part.detail, "file_id": None, "image_url": url}

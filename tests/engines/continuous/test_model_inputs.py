@@ -22,8 +22,8 @@ COUNTS = "image_num_crops"
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = Renderer.prompt
 
-    def with_counts(self: Renderer, request: Any, pictures: Any, sounds: Any = ()) -> Any:
-        made = prompt(self, request, pictures, sounds)
+    def with_counts(self: Renderer, request: Any, pictures: Any, *more: Any) -> Any:
+        made = prompt(self, request, pictures, *more)
         if pictures:
             made.inputs[COUNTS] = torch.ones(len(pictures), dtype=torch.long)
         return made

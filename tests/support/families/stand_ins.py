@@ -1,10 +1,12 @@
 """What transformers asks of torchvision and num2words, for a machine without them.
 
-Several processors are not even built without a part for videos, which only torchvision can give, though no
-test shows a video. All of this steps aside where the packages are installed.
+Several processors are not even built without a part for videos, which only torchvision can give, though few
+tests show a video. All of this steps aside where the packages are installed.
 """
 
+import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from transformers import processing_utils
@@ -15,7 +17,19 @@ from transformers.models.pixtral import image_processing_pil_pixtral
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.utils.import_utils import is_torchvision_available
 
+from tests.support.families.torchvision_stand_in import video_processor
+
 HIDDEN = "transformers.models.pixtral.image_processing_pixtral"
+
+
+VIDEO_PROCESSORS = {
+    "Gemma4VideoProcessor": "gemma4",
+    "LlavaNextVideoVideoProcessor": "llava_next_video",
+    "LlavaOnevisionVideoProcessor": "llava_onevision",
+    "Qwen2VLVideoProcessor": "qwen2_vl",
+    "Qwen3VLVideoProcessor": "qwen3_vl",
+    "SmolVLMVideoProcessor": "smolvlm",
+}
 
 
 class NoVideos(BaseImageProcessor):
@@ -24,8 +38,13 @@ class NoVideos(BaseImageProcessor):
     num_frames = fps = 1
 
     @classmethod
-    def from_pretrained(cls, *_: object, **__: object) -> "NoVideos":
-        return cls()
+    def from_pretrained(cls, folder: Any, *_: object, **more: Any) -> Any:  # type: ignore[override]
+        """The one that the folder names, if any."""
+        saved = json.loads((Path(folder) / "processor_config.json").read_text(encoding="utf-8"))
+        name = saved.get("video_processor", {}).get("video_processor_type")
+        if name not in VIDEO_PROCESSORS:
+            return cls()
+        return video_processor(VIDEO_PROCESSORS[name], name).from_pretrained(folder, **more)
 
 
 def videos(config: type[Any]) -> Any:

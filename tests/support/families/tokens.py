@@ -31,11 +31,12 @@ def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
     return found
 
 
-def chat_template(picture: str) -> str:
-    """Turns between marks; `picture` is what a family writes where a picture stands."""
+def chat_template(picture: str, video: str | None = None) -> str:
+    """Turns between marks; `picture` and `video` are what a family writes where one stands."""
+    shown = "" if video is None else "{% elif part.type == 'video' %}" + video
     return (
         "{% for message in messages %}<|{{ message.role }}|>{% for part in message.content %}"
-        "{% if part.type == 'image' %}" + picture + "{% else %}{{ part.text }}{% endif %}"
+        "{% if part.type == 'image' %}" + picture + shown + "{% else %}{{ part.text }}{% endif %}"
         "{% endfor %}{% if not loop.last %}<eos>{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}<eos><|assistant|>{% endif %}"
     )

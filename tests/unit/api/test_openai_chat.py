@@ -176,10 +176,6 @@ def test_stop_is_a_string_or_a_list(stop: Any) -> None:
         ({"add_generation_prompt": False}, "add_generation_prompt"),
         ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages[0].role"),
         ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "messages[0].function_call"),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {}}]}]},
-            "messages[0].content[0].type",
-        ),
     ],
 )
 def test_what_would_change_the_answer_is_refused_never_ignored(change: dict[str, Any], param: str) -> None:

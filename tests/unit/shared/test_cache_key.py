@@ -33,6 +33,8 @@ CHANGES: dict[str, Any] = {
     "n": 2,
     "ignore_eos": True,
     "chat_template_kwargs": (("thinking", False),),
+    "num_frames": 5,
+    "fps": 0.5,
 }
 
 

@@ -17,7 +17,7 @@ from shared.errors import ModelFailed
 from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Frozen, Request
-from worker.engines.base import Engine, Finish, Prompt, Row, Samples
+from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.attention import WASTE
 from worker.engines.continuous.batch import Batch
@@ -123,9 +123,12 @@ class ContinuousEngine(LoadedEngine):
         pictures: Sequence[Picture],
         scope: str | None = "",
         sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
     ) -> Prompt:
         compute_on(1)
-        prompt = super().prepare(request, pictures, scope, sounds)
+        prompt = super().prepare(request, pictures, scope, sounds, videos)
+        # No video's frames are told apart from another's, so nothing of its prompt is kept.
+        scope = None if videos else scope
         return replace(prompt, inputs=self._reader.content(prompt, pictures, scope, sounds))
 
     def generate(self, row: Row) -> Finish:

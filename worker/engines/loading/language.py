@@ -214,6 +214,7 @@ class Language:
             has_chat_template=bool(self.renderer.template),
             tools=self.renderer.syntax,
             sampling_rate=self.renderer.sound_input.rate,
+            videos=self.renderer.video_input.takes,
         )
 
 

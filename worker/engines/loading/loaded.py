@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
-from worker.engines.base import Engine, Facts, ModelFacts, Prompt, Samples
+from worker.engines.base import Engine, Facts, Frames, ModelFacts, Prompt, Samples, VideoFacts
 from worker.engines.loading.devices import device_of, use_threads
 from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.loading.language import Language
@@ -36,10 +36,16 @@ class LoadedModel(Language):
         if model.cache == "static":
             self.defaults.cache_implementation = "static"
 
-    def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
+    def prompt(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
+    ) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.check(request, pictures)
-        prompt = self.renderer.prompt(request, pictures, sounds)
+        prompt = self.renderer.prompt(request, pictures, sounds, videos)
         self.budget(prompt, request.parameters)
         return prompt
 
@@ -117,5 +123,9 @@ class LoadedEngine(Engine):
         pictures: Sequence[Picture],
         scope: str | None = "",  # noqa: ARG002
         sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
     ) -> Prompt:
-        return self._loaded.prompt(request, pictures, sounds)
+        return self._loaded.prompt(request, pictures, sounds, videos)
+
+    def sample(self, parameters: Parameters, video: VideoFacts) -> Sequence[int]:
+        return self._loaded.renderer.video_input.sample(parameters, video)

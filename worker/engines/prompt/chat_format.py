@@ -1,6 +1,6 @@
 """Converts a request's messages and functions into the form that chat templates take.
 
-Content parts are built here from a closed set of keys and hold decoded pictures and sounds only, because a
+Content parts are built here from a closed set of keys and hold decoded media only, because a
 processor would open any path and fetch any URL that it is given."""
 
 import json
@@ -77,8 +77,8 @@ def _sample_turn(role: Role, content: Content) -> dict[str, Any]:
 
 
 Turn = dict[str, Any]
-Shown: TypeAlias = "Picture | NDArray[np.float32]"
-"""A picture, or a sound's samples."""
+Shown: TypeAlias = "Picture | NDArray[np.float32] | NDArray[np.uint8]"
+"""A picture, a sound's samples, or a video's frames."""
 # JSON Schema's types; templates compare with them, so they are never replaced.
 TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 

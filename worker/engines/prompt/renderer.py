@@ -20,14 +20,15 @@ from transformers.utils import chat_template_utils
 
 from shared.errors import CallerError, ModelFailed
 from shared.media.sounds import invalid
-from shared.request import Image, Message, Parameters, Request, Text
+from shared.request import Image, Media, Message, Parameters, Request, Sound, Text, Video
 from shared.tool_calls.numbering import check_calls, written_in
 from shared.tool_calls.syntax import Known, Syntax, syntax_of
 from shared.variables import Value
-from worker.engines.base import Prompt, Samples
+from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
 from worker.engines.prompt.template_errors import refused_by_template
+from worker.engines.prompt.video_input import VideoInput, pixels_of
 
 # The mark that stands for a picture in a raw prompt's text, where the processor does not write it itself.
 
@@ -214,18 +215,31 @@ class Renderer:
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
+        self.video_input = VideoInput(processor, config)
         self.mark = mark_of(processor)
         self._vocabulary = getattr(config.get_text_config(), "vocab_size", sys.maxsize)
         # Qwen's models count pictures by what stands before each.
         self._adjacent_marks = not hasattr(config, "vision_start_token_id")
         templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, templates, self.placeholder_ids)
+        self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
 
-    def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
+    def prompt(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        sounds: Sequence[Samples] = (),
+        videos: Sequence[Frames] = (),
+    ) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.sound_input.check(request, sounds)
-        media = _media(request, pictures, sounds)
-        inputs, lost = self._raw(request, pictures) if request.raw else self._chat(request, media)
+        self.video_input.check(request)
+        media = _media(request, pictures, sounds, videos)
+        inputs, lost = (
+            self._raw(request, pictures)
+            if request.raw
+            else self._chat(request, media, self.video_input.arguments(videos))
+        )
         # PaliGemma's processor always adds training labels, from which the network would compute a loss.
         inputs.pop("labels", None)
         if "input_ids" not in inputs:
@@ -233,7 +247,7 @@ class Renderer:
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise _refused("The prompt is empty.")
-        images = 0 if self.image_id is None else int((ids == self.image_id).sum())
+        images = sum(int((ids == id_).sum()) for id_ in {self.image_id, self.video_input.id} - {None})
         sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), request.ends_open
         return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost, len(pictures))
@@ -275,7 +289,7 @@ class Renderer:
         if request.raw:
             text, lost = self._typed(request, pictures), ""
         else:
-            conversation = self._conversation(request, _media(request, pictures, ()))
+            conversation = self._conversation(request, _media(request, pictures))
             with refused_by_template(request):
                 text, lost = self._apply(request, conversation, tokenize=False), conversation.trimmed
         # A template may write the BOS token itself.
@@ -285,9 +299,12 @@ class Renderer:
             raise _refused("The prompt is empty.")
         return ids, lost
 
-    def _chat(self, request: Request, media: Sequence[Shown]) -> tuple[Any, str]:
+    def _chat(self, request: Request, media: Sequence[Shown], arguments: dict[str, Any]) -> tuple[Any, str]:
+        """`arguments` are the processor's."""
         conversation = self._conversation(request, media)
         options: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        if arguments:
+            options["processor_kwargs"] = arguments
         with refused_by_template(request):
             return self._apply(request, conversation, **options), conversation.trimmed
 
@@ -381,10 +398,20 @@ class Renderer:
         return ids
 
 
-def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> list[Shown]:
-    """Pictures and sounds in reading order."""
-    images, waves = iter(pictures), (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
-    return [next(images) if isinstance(part, Image) else next(waves) for part in request.media]
+def _media(
+    request: Request,
+    pictures: Sequence[Picture],
+    sounds: Sequence[Samples] = (),
+    videos: Sequence[Frames] = (),
+) -> list[Shown]:
+    """Pictures, sounds and videos in reading order."""
+    waves = (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
+    remaining: dict[type[Media], Iterator[Shown]] = {
+        Image: iter(pictures),
+        Sound: waves,
+        Video: map(pixels_of, videos),
+    }
+    return [next(remaining[type(part)]) for part in request.media]
 
 
 def _refused(message: str) -> CallerError:

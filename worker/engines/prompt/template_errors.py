@@ -67,6 +67,9 @@ def _refusal(request: Request) -> CallerError:
     if any(m.role == "system" and any(isinstance(p, Image) for p in m.parts) for m in request.messages):
         message = "This model takes no pictures in a system message; put them into a user's."
         return CallerError("invalid_request", message, param="messages")
+    if request.videos:
+        message = "The model's processor cannot use these videos with these messages; ask for other frames."
+        return CallerError("invalid_video", message, param="messages")
     if request.sounds:
         message = "The model's processor cannot use these sounds with these messages."
         return CallerError("invalid_audio", message, param="messages")

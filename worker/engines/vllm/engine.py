@@ -22,7 +22,17 @@ from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Format, Frozen, Parameters, Request
 from shared.settings import SettingsError, settings
-from worker.engines.base import Cancelled, Engine, Facts, Finish, ModelFacts, Prompt, Row, Samples
+from worker.engines.base import (
+    Cancelled,
+    Engine,
+    Facts,
+    Finish,
+    Frames,
+    ModelFacts,
+    Prompt,
+    Row,
+    Samples,
+)
 from worker.engines.grammar.lark import json_schema, lark
 from worker.engines.loading.devices import use_threads
 from worker.engines.loading.fingerprint import fingerprint
@@ -191,8 +201,8 @@ class VllmEngine(Engine):
 
     @property
     def facts(self) -> ModelFacts:
-        """Without sounds, which are not passed to vLLM."""
-        return replace(self._language.facts, sampling_rate=0)
+        """Without sounds and videos, which are not passed to vLLM."""
+        return replace(self._language.facts, sampling_rate=0, videos=False)
 
     @property
     def made_of(self) -> Facts:
@@ -221,6 +231,7 @@ class VllmEngine(Engine):
         pictures: Sequence[Picture],
         scope: str | None = "",
         sounds: Sequence[Samples] = (),  # noqa: ARG002
+        videos: Sequence[Frames] = (),  # noqa: ARG002
     ) -> Prompt:
         """As the contract says. Without a scope the prompt is kept under a random name, so never reused."""
         self._language.check(request, pictures)

@@ -12,8 +12,8 @@ from PIL.Image import Image as Picture
 from transformers import GenerationConfig
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Request, Sound, Text
-from worker.engines.base import Prompt, Samples
+from shared.request import Image, Message, Request, Sound, Text, Video
+from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.continuous.errors import CannotBatch
 from worker.engines.loading.loaded import LoadedModel
 
@@ -21,8 +21,11 @@ from worker.engines.loading.loaded import LoadedModel
 # that rows of all lengths leave from all places.
 PLAN = ((0, 1, 9, 9), (1, 0, 3, 5), (3, 2, 5, 8), (4, 1, 30, 3), (6, 0, 16, 6))
 
-Part = int | str | float
-"""A picture's number, a text, or a sound's seconds."""
+# The same of a request with a video.
+MOVING = (2, 4, 7)
+
+Part = int | str | float | Frames
+"""A picture's number, a text, a sound's seconds, or a video."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,17 @@ def cases(loaded: LoadedModel) -> list[VerifyCase]:
             made.append(alone(loaded, question, tokens, turn))
     if len(made) < 2:
         raise CannotBatch(f"no requests to try it with could be made: {why}")
-    return made
+    return made + _moving(loaded)
+
+
+def _moving(loaded: LoadedModel) -> list[VerifyCase]:
+    """A case with a video, where the model takes them and this one fits."""
+    if not loaded.facts.videos:
+        return []
+    turn, count, tokens = MOVING
+    question = ask(loaded, [loaded.renderer.video_input.made_up(), words(len(PLAN), count)])
+    fits = question.prompt.tokens + tokens <= loaded.facts.context_length
+    return [alone(loaded, question, tokens, turn)] if fits else []
 
 
 def unseen(loaded: LoadedModel, made: Sequence[VerifyCase]) -> str:
@@ -87,8 +100,10 @@ def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> VerifyQuestion:
     parts, rate = [part for turn in turns for part in turn], loaded.renderer.sound_input.rate
     pictures = [_picture(part) for part in parts if isinstance(part, int)]
     sounds = [_sound(part, rate) for part in parts if isinstance(part, float)]
+    videos = [part for part in parts if isinstance(part, Frames)]
     request = Request(model=loaded.model.id, messages=tuple(messages), raw=raw)
-    return VerifyQuestion(turns, loaded.renderer.prompt(request, pictures, sounds), pictures, sounds)
+    prompt = loaded.renderer.prompt(request, pictures, sounds, videos)
+    return VerifyQuestion(turns, prompt, pictures, sounds)
 
 
 def words(number: int, count: int) -> str:
@@ -125,9 +140,11 @@ def _with_pictures(loaded: LoadedModel, number: int, pictures: int, count: int) 
         return _with_pictures(loaded, number, pictures - 1, count)
 
 
-def _part(part: Part) -> Image | Sound | Text:
+def _part(part: Part) -> Image | Sound | Text | Video:
     if isinstance(part, str):
         return Text(text=part)
+    if isinstance(part, Frames):
+        return Video()
     return Image() if isinstance(part, int) else Sound()
 
 

@@ -1,0 +1,205 @@
+"""Videos behind our engines: the frames, the prompt and the answer are those of transformers alone."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+import torch
+from PIL.Image import Image as Picture
+from transformers.video_utils import load_video
+
+from shared.errors import CallerError
+from shared.models import Model
+from shared.request import Image, Message, Parameters, Part, Request, Text, Video
+from shared.settings import VideoSettings
+from tests.support.families import FAMILIES
+from tests.support.families.asking import RED
+from tests.support.families.family import Family, called, hf
+from tests.support.families.moving import GEMMA4, MOVING, QWEN2_VL, SMOLVLM
+from tests.support.videos import video
+from worker.engines.base import Engine, Finish, Prompt, Row, VideoFacts
+from worker.engines.registry import create
+from worker.fair_share import Waiter
+from worker.media.video_decoder import VideoDecoder
+
+TOKENS = 8
+# Of 12 frames in 3 s, and of 40 in 5 s.
+SHORT, LONG = video(), video(40, 8, (48, 64), kind="mov")
+Piece: TypeAlias = "str | bytes | Picture"
+QUESTIONS: tuple[tuple[Piece, ...], ...] = (
+    (SHORT, "What happens?"),
+    (LONG, "What happens in this longer one?"),
+    ("First", SHORT, "then", LONG, "?"),
+    (RED, "and", SHORT),
+    ("Nothing to see.",),
+)
+MIXED = 3
+WISHES: tuple[dict[str, Any], ...] = ({}, {"num_frames": 4}, {"fps": 2.0})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp()
+
+
+@cache
+def decoder() -> VideoDecoder:
+    return VideoDecoder(VideoSettings())
+
+
+@cache
+def loaded(folder: Path, name: str) -> Engine:
+    rows = 1 if name == "sequential" else 4
+    return create(Model(id="tiny/watching", source=str(folder), engine=name, rows=rows)).load()
+
+
+def request(pieces: Sequence[Piece], **wish: Any) -> Request:
+    parameters = Parameters(max_new_tokens=TOKENS, **wish)
+    return Request(
+        model="m", messages=(Message(role="user", parts=tuple(map(_part, pieces))),), parameters=parameters
+    )
+
+
+def _part(piece: Piece) -> Part:
+    return Text(text=piece) if isinstance(piece, str) else Video() if isinstance(piece, bytes) else Image()
+
+
+def prepared(engine: Engine, pieces: Sequence[Piece], scope: str | None = "mine", **wish: Any) -> Prompt:
+    asked, pictures = request(pieces, **wish), [p for p in pieces if isinstance(p, Picture)]
+    clips = [p for p in pieces if isinstance(p, bytes)]
+    sample = partial(engine.sample, asked.parameters)
+    with decoder().decode(clips, sample, Waiter("me")) as videos:
+        return engine.prepare(asked, pictures, scope, (), videos)
+
+
+def answer(engine: Engine, pieces: Sequence[Piece], **wish: Any) -> Finish:
+    prompt = prepared(engine, pieces, **wish)
+    return engine.generate(Row(prompt, request(pieces).parameters, lambda _: None, threading.Event()))
+
+
+def documented(folder: Path, pieces: Sequence[Piece], **wish: Any) -> Any:
+    """The inputs as transformers' documentation makes them, from files, with its own decoding by PyAV."""
+    processor, _ = plain(folder)
+    kwargs = dict(wish)
+    if wish:
+        # Each excludes the other, and some processors have one of them by default.
+        kwargs = {"num_frames": None, "fps": None, **wish}
+    return processor.apply_chat_template(
+        [{"role": "user", "content": [_documented(folder, at, piece) for at, piece in enumerate(pieces)]}],
+        chat_template=processor.chat_template,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=kwargs,
+    )
+
+
+def _documented(folder: Path, at: int, piece: Piece) -> dict[str, Any]:
+    if isinstance(piece, str):
+        return {"type": "text", "text": piece}
+    if isinstance(piece, Picture):
+        return {"type": "image", "image": piece}
+    file = folder / f"{at}.mp4"
+    file.write_bytes(piece)
+    return {"type": "video", "path": str(file)}
+
+
+@cache
+def plain(folder: Path) -> tuple[Any, Any]:
+    processor = hf.AutoProcessor.from_pretrained(folder)
+    reader: Any = processor.video_processor
+
+    def fetch_videos(files: Any, sample_indices_fn: Any = None) -> Any:
+        if not isinstance(files, list):
+            return load_video(files, backend="pyav", sample_indices_fn=sample_indices_fn)
+        return list(zip(*(fetch_videos(file, sample_indices_fn) for file in files), strict=True))
+
+    reader.fetch_videos = fetch_videos
+    return processor, hf.AutoModelForImageTextToText.from_pretrained(folder).eval()
+
+
+@cache
+def alone(folder: Path, at: int, **wish: Any) -> tuple[int, ...]:
+    _, network = plain(folder)
+    inputs, config = documented(folder, QUESTIONS[at], **wish), network.config
+    named = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")]
+    with torch.inference_mode():
+        ids = network.generate(
+            **inputs.to(network.dtype),
+            max_new_tokens=TOKENS,
+            do_sample=False,
+            suppress_tokens=[id_ for id_ in named if id_ is not None],
+        )
+    return tuple(ids[0, inputs["input_ids"].shape[1] :].tolist())
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=str)
+@pytest.mark.parametrize("family", MOVING, ids=called)
+def test_the_model_is_shown_the_frames_that_transformers_alone_shows_it(
+    files: Path, family: Family, wish: dict[str, Any]
+) -> None:
+    if family is GEMMA4 and "fps" in wish:
+        pytest.skip("its processor goes by a number alone")
+    folder = family.folder(files)
+    mine = prepared(loaded(folder, "sequential"), QUESTIONS[0], **wish).inputs
+    theirs = documented(folder, QUESTIONS[0], **wish)
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+@pytest.mark.parametrize("name", ["sequential", "continuous"])
+@pytest.mark.parametrize("family", MOVING, ids=called)
+def test_a_video_is_answered_as_transformers_alone_answers_it(files: Path, family: Family, name: str) -> None:
+    folder = family.folder(files)
+    engine = loaded(folder, name)
+    assert engine.name == name, engine.reason
+    found = [answer(engine, QUESTIONS[at], num_frames=4).ids for at in (0, 1)]
+    assert found == [alone(folder, at, num_frames=4) for at in (0, 1)]
+
+
+@pytest.mark.parametrize("family", MOVING, ids=called)
+def test_videos_in_a_crowd_are_answered_as_alone(files: Path, family: Family) -> None:
+    folder = family.folder(files)
+    engine, crowd = loaded(folder, "continuous"), list(range(len(QUESTIONS))) * 3
+    if family is SMOLVLM:
+        crowd = [at for at in crowd if at != MIXED]
+    with ThreadPoolExecutor(len(crowd)) as pool:
+        found = list(pool.map(lambda at: answer(engine, QUESTIONS[at], num_frames=4).ids, crowd))
+    assert found == [alone(folder, at, num_frames=4) for at in crowd]
+
+
+def test_a_model_that_takes_pictures_or_videos_says_so_for_both_at_once(files: Path) -> None:
+    with pytest.raises(CallerError) as refused:
+        prepared(loaded(SMOLVLM.folder(files), "sequential"), QUESTIONS[MIXED])
+    assert refused.value.code == "unsupported_parameter"
+    assert "pictures or videos" in refused.value.message
+
+
+def test_a_model_without_a_video_processor_takes_none(files: Path) -> None:
+    llava = next(family for family in FAMILIES if family.name == "llava")
+    assert not loaded(llava.folder(files), "sequential").facts.videos
+    assert loaded(QWEN2_VL.folder(files), "sequential").facts.videos
+
+
+def test_of_a_long_video_few_frames_are_shown_where_the_processor_would_show_all(files: Path) -> None:
+    engine = loaded(QWEN2_VL.folder(files), "sequential")
+    long = VideoFacts(frames=18_000, fps=30.0, width=64, height=48)
+    assert len(engine.sample(Parameters(), long)) == 32
+    assert list(engine.sample(Parameters(), VideoFacts(5, 30.0, 64, 48))) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("family", "wish"),
+    [(QWEN2_VL, {"num_frames": 1}), (QWEN2_VL, {"num_frames": 100}), (GEMMA4, {"fps": 2.0})],
+)
+def test_frames_that_cannot_be_sampled_are_refused_with_what_to_send(
+    files: Path, family: Family, wish: dict[str, Any]
+) -> None:
+    with pytest.raises(CallerError, match=r"send .*num_frames") as refused:
+        prepared(loaded(family.folder(files), "sequential"), QUESTIONS[0], **wish)
+    assert (refused.value.code, refused.value.param) == ("invalid_video", "videos[0]")

@@ -1,0 +1,218 @@
+"""Videos through the doors: in every spelling, once in the store, and only where the model watches."""
+
+import base64
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from shared.request import Request
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.app_server import listening
+from tests.support.uploads import form, post
+from tests.support.videos import video
+
+TINY = "sightline/tiny"
+MP4, WEBM = video(), video(kind="webm", codec="libvpx-vp9")
+PLACE = "messages[0].content[1]"
+
+
+def uri(data: bytes = MP4, kind: str = "video/mp4") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def part(url: str = uri()) -> dict[str, Any]:
+    return {"type": "video_url", "video_url": {"url": url}}
+
+
+def turns(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    content = [{"type": "text", "text": "What happens?"}, *parts]
+    return {"model": TINY, "messages": [{"role": "user", "content": content}], **more}
+
+
+async def asked(stage: Stage, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
+    async with client_of(stage.app) as client:
+        return await client.post(path, json=body)
+
+
+def problem(refused: Any) -> tuple[int, str, str]:
+    told = refused.json().get("error", refused.json())
+    return refused.status_code, told["code"], told["param"]
+
+
+async def test_a_video_in_every_spelling_is_the_same_question(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat(videos="1")
+    made = await client.files.create(file=("a.mp4", MP4), purpose="vision")
+    first = await asked(stage, turns(part()))
+    claim = stage.hand.take()
+    stage.hand.succeed(claim, "It moves.")
+    spellings = [
+        {"type": "video_url", "video_url": uri(kind="video/quicktime")},
+        {"type": "video", "video": uri()},
+        {"type": "video", "url": uri(kind="application/octet-stream")},
+        {"type": "video", "video": base64.b64encode(MP4).decode()},
+        {"type": "video", "file_id": made.id},
+        {"type": "input_video", "video_url": uri()},
+        {"type": "input_video", "file_id": made.id},
+    ]
+    again = [await asked(stage, turns(spelling)) for spelling in spellings]
+    assert first.headers["x-cache"] == "MISS"
+    assert [reply.headers["x-cache"] for reply in again] == ["HIT"] * len(spellings)
+    [kept] = Request.model_validate_json(claim.request).videos
+    assert kept.digest is not None
+
+
+async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spelling(stage: Stage) -> None:
+    stage.hand.beat(videos="1")
+    await asked(stage, turns(part()))
+    stage.hand.succeed(stage.hand.take(), "It moves.")
+    first = await asked(stage, turns(part(), parameters={"num_frames": 4}))
+    claim = stage.hand.take()
+    stage.hand.succeed(claim, "It still moves.")
+    assert Request.model_validate_json(claim.request).parameters.num_frames == 4
+    bodies = [
+        turns(part(), mm_processor_kwargs={"num_frames": 4, "do_sample_frames": True}),
+        turns(part(), media_io_kwargs={"video": {"num_frames": 4}}),
+        turns(part(), chat_template_kwargs={"num_frames": 4}),
+    ]
+    again = [await asked(stage, body, "/v1/chat/completions") for body in bodies]
+    assert (first.headers["x-cache"], [reply.headers["x-cache"] for reply in again]) == ("MISS", ["HIT"] * 3)
+    other = await asked(stage, turns(part(), parameters={"fps": 4}))
+    assert other.headers["x-cache"] == "MISS"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "at"),
+    [
+        ({"mm_processor_kwargs": {"num_frames": 4, "fps": 2}}, "invalid_request", "mm_processor_kwargs.fps"),
+        ({"mm_processor_kwargs": {"max_pixels": 9}}, "unknown_field", "mm_processor_kwargs.max_pixels"),
+        ({"media_io_kwargs": {"video": {"fps": 0}}}, "invalid_request", "media_io_kwargs.video.fps"),
+        (
+            {"chat_template_kwargs": {"num_frames": "all"}},
+            "invalid_request",
+            "chat_template_kwargs.num_frames",
+        ),
+        (
+            {"mm_processor_kwargs": {"fps": 2}, "chat_template_kwargs": {"fps": 1}},
+            "invalid_request",
+            "chat_template_kwargs.fps",
+        ),
+    ],
+)
+async def test_what_is_asked_of_frames_is_never_silently_dropped(
+    stage: Stage, more: dict[str, Any], code: str, at: str
+) -> None:
+    stage.hand.beat(videos="1")
+    refused = await asked(stage, turns(part(), **more), "/v1/chat/completions")
+    assert problem(refused) == (400, code, at)
+
+
+async def test_a_response_is_asked_about_a_video(stage: Stage) -> None:
+    stage.hand.beat(videos="1")
+    content = [{"type": "input_text", "text": "What happens?"}, {"type": "input_video", "video_url": uri()}]
+    body = {"model": TINY, "input": [{"role": "user", "content": content}], "background": True}
+    made = await asked(stage, body, "/v1/responses")
+    stage.hand.succeed(stage.hand.take(), "It moves.")
+    async with client_of(stage.app) as client:
+        items = (await client.get(f"/v1/responses/{made.json()['id']}/input_items")).json()["data"]
+    assert items[0]["content"][1] == {"type": "input_video", "file_id": None, "video_url": None}
+
+
+async def test_hugging_faces_task_is_asked_about_a_video(stage: Stage) -> None:
+    stage.hand.beat(videos="1")
+    await asked(stage, turns(part()))
+    stage.hand.succeed(stage.hand.take(), "It moves.")
+    body = {"inputs": turns({"type": "video", "url": uri()})["messages"]}
+    again = await asked(stage, body, f"/models/{TINY}")
+    assert (again.status_code, again.headers["x-cache"]) == (200, "HIT"), again.text
+
+
+async def test_openais_client_sends_a_video_as_to_vllm(stage: Stage) -> None:
+    stage.hand.beat(videos="1")
+    await asked(stage, turns(part(), parameters={"num_frames": 2}))
+    stage.hand.succeed(stage.hand.take(), "It moves.")
+    messages: Any = turns(part())["messages"]
+    async with listening(stage.app) as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as client:
+        answer = await client.chat.completions.create(
+            model=TINY, messages=messages, extra_body={"mm_processor_kwargs": {"num_frames": 2}}
+        )
+    assert answer.choices[0].message.content == "It moves."
+
+
+async def test_a_video_of_a_url_is_fetched_before_its_job_waits_for_the_model(stage: Stage) -> None:
+    stage.hand.beat(videos="1")
+    answer = await asked(stage, turns(part("https://example.org/a.mp4")))
+    assert (answer.status_code, answer.json()["waiting_reason"]) == (202, "fetching_inputs")
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
+async def test_a_model_that_takes_no_videos_says_so_before_any_worker_is_asked(
+    stage: Stage, path: str
+) -> None:
+    stage.hand.beat(videos="0")
+    refused = await asked(stage, turns(part()), path)
+    assert problem(refused) == (400, "unsupported_parameter", f"{PLACE}.video_url.url")
+    assert f"{TINY} takes no videos" in refused.text
+    assert stage.hand.idle()
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "at"),
+    [
+        (part(uri(b"GIF89a no video")), "invalid_video", "video_url.url"),
+        (part("data:image/png;base64,AAAA"), "invalid_video", "video_url.url"),
+        (part("http://169.254.169.254/a.mp4"), "invalid_video", "video_url.url"),
+        ({"type": "video", "video": "/etc/passwd"}, "invalid_video", "video"),
+        ({"type": "video", "url": "file:///etc/passwd"}, "invalid_video", "url"),
+        ({"type": "video", "path": "/videos/a.mp4"}, "unknown_field", "path"),
+        ({"type": "video", "video": [uri(), uri()]}, "invalid_request", "video"),
+        ({"type": "video", "file_id": "file-" + "0" * 32}, "file_not_found", "file_id"),
+    ],
+)
+async def test_what_is_no_video_is_refused_by_its_field(
+    stage: Stage, sent: dict[str, Any], code: str, at: str
+) -> None:
+    stage.hand.beat(videos="1")
+    refused = await asked(stage, turns(sent))
+    assert problem(refused)[1:] == (code, f"{PLACE}.{at}")
+    assert stage.hand.idle()
+
+
+async def test_too_many_videos_are_refused_by_the_first_that_is(stage: Stage) -> None:
+    stage.hand.beat(videos="1")
+    refused = await asked(stage, turns(*[part()] * 5))
+    assert problem(refused) == (400, "invalid_video", "messages[0].content[5].video_url.url")
+
+
+async def test_an_upload_for_looking_at_is_a_picture_or_a_video(stage: Stage) -> None:
+    vision = ('name="purpose"', b"vision")
+    watched = await post(stage.app, form(vision, ('name="file"; filename="a.webm"', WEBM)))
+    heard = await post(stage.app, form(vision, ('name="file"; filename="a.mp4"', b"no video")))
+    assert (watched.status_code, heard.status_code) == (200, 400)
+
+
+async def test_the_list_of_models_says_which_take_videos_and_how_large(stage: Stage) -> None:
+    async def told() -> Any:
+        async with client_of(stage.app) as client:
+            return (await client.get(f"/v1/models/{TINY}")).json()
+
+    stage.hand.beat(videos="0")
+    assert "max_videos" not in await told()
+    stage.hand.beat(videos="1")
+    limits = await told()
+    assert [limits[name] for name in ("max_videos", "max_video_mb", "max_video_s", "max_video_frames")] == [
+        4,
+        50,
+        600,
+        256,
+    ]
+
+
+async def test_an_estimate_of_a_video_leaves_its_tokens_open(stage: Stage) -> None:
+    stage.hand.beat(videos="1")
+    told = (await asked(stage, turns(part()), "/v1/estimate")).json()
+    assert (told["outcome"], told["tokens"]["prompt"]) == ("queued", None), told

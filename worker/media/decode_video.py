@@ -1,0 +1,194 @@
+"""The child process that decodes videos: untrusted bytes in on one socket, RGB frames out.
+
+Run by `video_decoder` as `python -m worker.media.decode_video <limit_s> <memory_mb> <max_s> <max_pixels>`
+with a socket as standard input. It holds no secrets, may be killed at any moment, and imports nothing else of
+the project. A first request for a video asks what it is, a second one for frames by their numbers.
+"""
+
+import io
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from shared.media.decoder_protocol import VIDEOS, Numbers, serve
+
+Pixels = NDArray[np.uint8]
+# What cameras, browsers and editors write. FFmpeg knows hundreds, and each is a parser of strangers' bytes.
+CODECS = frozenset({"av1", "h264", "hevc", "mjpeg", "mpeg4", "vp8", "vp9"})
+# A demuxer is named by the file's first bytes, so none is tried that reads lists of other files (HLS, DASH),
+# and it may open nothing.
+OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0"}
+# No camera's: more is a file made to be long.
+MOST_FPS = 240
+MATROSKA, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+TURNS = {90: 1, 180: 2, 270: 3}
+# A reply without bytes means that decoding failed.
+EMPTY = b"-"
+
+
+class UnusableError(ValueError):
+    """The video can be decoded, but not used; the message says why to its caller."""
+
+
+class Limits(NamedTuple):
+    max_s: float
+    max_pixels: int
+
+
+class Facts(NamedTuple):
+    """Of a whole video, upright; `frames` are those of its first stream of pictures."""
+
+    frames: int
+    rate: Fraction
+    width: int
+    height: int
+
+
+def read_facts(kind: str, data: bytes, limits: Limits) -> Facts:
+    """Counts the frames, but decodes only the first. Raises UnusableError, whatever FFmpeg raises."""
+    with _opened(kind, data, limits) as (container, stream):
+        rate = stream.average_rate or stream.guessed_rate
+        first = next(iter(container.decode(stream)), None)
+        if first is None:
+            raise UnusableError("it has no frames")
+        turns = _turns(first)
+        container.seek(0)
+        packets, frames, span_s = _count(container, stream, limits)
+        if packets < stream.frames or len(data) < _announced_bytes(kind, data):
+            raise UnusableError("it is cut short")
+        rate = _rate(rate, frames, span_s)
+        length_s = max(span_s, float(frames / rate))
+        if length_s > limits.max_s:
+            most = f"at most {limits.max_s:g} s are accepted; cut it"
+            raise UnusableError(f"it is {length_s:.1f} s long; {most}")
+    size = (first.height, first.width) if turns % 2 else (first.width, first.height)
+    return Facts(frames, Fraction(rate).limit_denominator(2**31 - 1), *size)
+
+
+def read_frames(kind: str, data: bytes, wanted: Sequence[int], limits: Limits) -> tuple[int, list[Pixels]]:
+    """How many frames there were up to the last wanted one, and the wanted ones, upright.
+
+    Raises UnusableError, whatever FFmpeg raises.
+    """
+    places, found, seen = set(wanted), dict[int, Pixels](), 0
+    with _opened(kind, data, limits) as (container, stream):
+        size: tuple[int, int] | None = None
+        for frame in container.decode(stream):
+            size = size or (frame.width, frame.height)
+            if size != (frame.width, frame.height):
+                raise UnusableError("its frames are not all of one size")
+            if seen in places:
+                pixels = frame.to_ndarray(format="rgb24")
+                found[seen] = np.ascontiguousarray(np.rot90(pixels, _turns(frame)))
+            seen += 1
+            if seen > max(places):
+                break
+    return seen, [found[at] for at in wanted if at in found]
+
+
+@contextmanager
+def _opened(kind: str, data: bytes, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    file = io.BytesIO(data)
+    with av.open(file, "r", format=kind, options=OPTIONS, metadata_errors="replace") as container:
+        if not container.streams.video:
+            raise UnusableError("it has no pictures in it")
+        stream = container.streams.video[0]
+        codec = stream.codec_context
+        name = codec.codec.canonical_name
+        if name not in CODECS:
+            raise UnusableError(f"its pictures are coded as {name}, which is not accepted; send H.264 or VP9")
+        pixels = codec.width * codec.height
+        if not pixels:
+            raise UnusableError("it has no pictures in it")
+        if pixels > limits.max_pixels:
+            most = f"at most {limits.max_pixels / 1e6:g} megapixels are accepted; send a smaller one"
+            raise UnusableError(f"its frames have {codec.width} x {codec.height} pixels; {most}")
+        codec.thread_type, codec.thread_count = "NONE", 1
+        codec.options = {"max_pixels": str(limits.max_pixels)}
+        yield container, stream
+
+
+def _count(container: InputContainer, stream: VideoStream, limits: Limits) -> tuple[int, int, float]:
+    """The frames, those of them that are to be shown, and the seconds from the first to the last."""
+    packets, hidden, times, most = 0, 0, list[int](), limits.max_s * MOST_FPS
+    for packet in container.demux(stream):
+        packets += packet.size > 0
+        hidden += packet.size > 0 and packet.is_discard
+        if packets > most:
+            raise UnusableError(f"it has more than {most:g} frames")
+        if packet.pts is not None and not packet.is_discard:
+            times = [min(*times, packet.pts), max(*times, packet.pts)] if times else [packet.pts] * 2
+    span = times[1] - times[0] if times else 0
+    return packets, packets - hidden, float(span * (stream.time_base or 0))
+
+
+def _rate(announced: Fraction | None, frames: int, span_s: float) -> Fraction:
+    """Frames a second: as announced, unless that is far from the truth."""
+    if span_s <= 0:
+        return announced or Fraction(1)
+    measured = Fraction((frames - 1) / span_s).limit_denominator(1000)
+    return announced if announced and measured <= 2 * announced <= 4 * measured else measured
+
+
+def _announced_bytes(kind: str, data: bytes) -> int:
+    """How long the file is by its own account; 0 if it has none."""
+    if kind == "avi":
+        return 8 + int.from_bytes(data[4:8], "little")
+    if kind != "matroska":
+        return 0
+    # RFC 8794: after the header stands the segment, of a size that live recordings leave open.
+    header, at = _integer(data, len(MATROSKA))
+    if data[at + header : at + header + len(SEGMENT)] != SEGMENT:
+        return 0
+    size, at = _integer(data, at + header + len(SEGMENT))
+    return at + size if size != 2**56 - 1 else 0
+
+
+def _integer(data: bytes, at: int) -> tuple[int, int]:
+    """A number of variable length (RFC 8794, section 4), and where it ends."""
+    length = 9 - data[at].bit_length()
+    return int.from_bytes(data[at : at + length]) & (1 << 7 * length) - 1, at + length
+
+
+def _turns(frame: VideoFrame) -> int:
+    """Quarter turns to the left that show it upright."""
+    return TURNS.get(round(frame.rotation) % 360, 0)
+
+
+def _answer(numbers: tuple[Any, ...], data: bytes, limits: Limits) -> tuple[Numbers, list[Any]]:
+    kind, count = numbers[0].rstrip(b"\0").decode(), numbers[1]
+    wanted, file = struct.unpack_from(f"!{count}I", data), data[4 * count :]
+    try:
+        if not wanted:
+            facts = read_facts(kind, file, limits)
+            numbers = facts.frames, *facts.rate.as_integer_ratio(), facts.width, facts.height
+            return (*numbers, len(EMPTY)), [EMPTY]
+        seen, frames = read_frames(kind, file, wanted, limits)
+    except UnusableError as error:
+        reason = str(error).encode()
+        return (0, 0, 0, 0, 0, len(reason)), [reason]
+    if len(frames) < len(wanted):
+        return (seen, 0, 0, 0, 0, len(EMPTY)), [EMPTY]
+    height, width, _ = frames[0].shape
+    return (seen, 0, 0, width, height, sum(frame.nbytes for frame in frames)), [f.data for f in frames]
+
+
+def main() -> None:
+    limit_s, memory_mb, max_s, max_pixels = map(float, sys.argv[1:])
+    av.logging.set_level(None)
+    serve(VIDEOS, partial(_answer, limits=Limits(max_s, int(max_pixels))), limit_s, int(memory_mb))
+
+
+if __name__ == "__main__":
+    main()

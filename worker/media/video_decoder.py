@@ -1,0 +1,126 @@
+"""Decodes videos in child processes (`shared.media.decoder_process`, `worker.media.decode_video`)."""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
+from shared.media.decoder_protocol import VIDEOS
+from shared.media.videos import check_count, check_video, invalid
+from shared.metrics.counters import DECODE
+from shared.settings import VideoSettings
+from worker.engines.base import Frames, VideoFacts
+from worker.fair_share import MIN_CONCURRENCY, FairSemaphore, Waiter
+from worker.media.blob_reader import Files
+
+DURATION = DECODE.labels("video")
+# How much of its frames a decoder may not show: some streams have frames that only others are made from.
+HIDDEN = 0.1
+
+Sample = Callable[[VideoFacts], Sequence[int]]
+"""Chooses the frames that a model is shown of a video. Raises ValueError in words for the caller."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which frames of a video are wanted."""
+
+    param: str
+    facts: VideoFacts
+    indices: Sequence[int]
+
+    @property
+    def pixels(self) -> int:
+        return len(self.indices) * self.facts.width * self.facts.height
+
+
+class VideoDecoder:
+    """Decodes for the threads of one process."""
+
+    def __init__(self, limits: VideoSettings, places: int = MIN_CONCURRENCY) -> None:
+        """For as many requests at once as there are `places`."""
+        self._limits = limits
+        arguments = (
+            limits.decode_limit_s,
+            limits.decode_memory_mb,
+            limits.max_s,
+            int(limits.max_megapixels * 1e6),
+        )
+        spec = DecoderSpec("worker.media.decode_video", arguments, limits.decode_limit_s)
+        self._pool = DecoderPool(spec, places)
+        self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
+
+    @contextmanager
+    def decode(self, files: Files, sample: Sample, waiter: Waiter) -> Iterator[list[Frames]]:
+        """Some frames of each of a request's videos, as `sample` chooses them.
+
+        Waits while others hold too much. Raises CallerError (`invalid_video`, `payload_too_large`) naming the
+        video by its place.
+        """
+        params = [f"videos[{place}]" for place in range(len(files))]
+        check_count(params, self._limits)
+        asked = list[_Asked]()
+        for data, param in zip(files, params, strict=True):
+            facts = self._facts(data, param)
+            asked.append(self._asked(sample, facts, param, asked))
+        # All at once: who holds some and waits for more could wait for somebody who does the same.
+        with self._pixels.reserve(sum(video.pixels for video in asked), waiter):
+            yield [self._frames(data, video, sample) for data, video in zip(files, asked, strict=True)]
+
+    def close(self) -> None:
+        """End the processes; nothing can be decoded afterwards."""
+        self._pool.close()
+
+    def _facts(self, data: bytes, param: str) -> VideoFacts:
+        numbers, _ = self._ask(data, (), param)
+        return VideoFacts(numbers[0], numbers[1] / numbers[2], numbers[3], numbers[4])
+
+    def _frames(self, data: bytes, asked: "_Asked", sample: Sample) -> Frames:
+        with DURATION.time():
+            numbers, pixels = self._ask(data, asked.indices, asked.param)
+            if not numbers[3]:
+                asked = self._asked_again(numbers[0], asked, sample)
+                numbers, pixels = self._ask(data, asked.indices, asked.param)
+        facts = asked.facts
+        if numbers[3:] != (facts.width, facts.height, asked.pixels * 3):
+            raise invalid("it is damaged", asked.param)
+        return Frames(facts, tuple(asked.indices), pixels)
+
+    def _asked_again(self, seen: int, asked: "_Asked", sample: Sample) -> "_Asked":
+        """Of a video with only the frames that were `seen`. Raises CallerError where too many are missing."""
+        facts = asked.facts
+        if seen < facts.frames * (1 - HIDDEN):
+            raise invalid(f"of its {facts.frames} frames only {seen} can be decoded", asked.param)
+        return self._asked(sample, replace(facts, frames=seen), asked.param, ())
+
+    def _asked(self, sample: Sample, facts: VideoFacts, param: str, before: Sequence["_Asked"]) -> "_Asked":
+        """Raises CallerError where these are too many, together with those of the videos before."""
+        try:
+            asked = _Asked(param, facts, sample(facts))
+        except ValueError as error:
+            raise invalid(str(error), param) from None
+        limits, size = self._limits, facts.width * facts.height
+        count = len(asked.indices) + sum(len(video.indices) for video in before)
+        if count > limits.max_frames:
+            message = f"{count} frames of it would be shown to the model; at most {limits.max_frames} are"
+            raise invalid(f"{message}. Send a smaller `num_frames` or `fps`", param)
+        remaining = limits.max_megapixels_request * 1e6 - sum(video.pixels for video in before)
+        if asked.pixels > remaining:
+            message = f"{len(asked.indices)} frames of {facts.width} x {facts.height} pixels are too large"
+            advice = f"send `num_frames`: {max(1, int(remaining // size))} or less, or a smaller video"
+            raise invalid(f"{message} together; {advice}", param)
+        return asked
+
+    def _ask(self, data: bytes, indices: Sequence[int], param: str) -> tuple[tuple[int, ...], bytearray]:
+        """The child's answer. Raises CallerError `invalid_video`, `payload_too_large`."""
+        kind = check_video(data, self._limits, param)
+        head = VIDEOS.request.pack(kind.encode(), len(indices), 4 * len(indices) + len(data))
+        body = struct.pack(f"!{len(indices)}I", *indices) + data
+        try:
+            numbers, decoded = self._pool.decode(head, body, VIDEOS.reply, lambda *numbers: numbers[-1])
+        except UndecodableError as error:
+            raise invalid(f"it could not be decoded: {error}", param) from None
+        if not numbers[0]:
+            raise invalid(decoded.decode("utf-8", "replace"), param)
+        return numbers, decoded
