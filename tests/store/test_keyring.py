@@ -40,6 +40,8 @@ def test_the_list_of_keys_does_not_end_with_one_of_them(records: Records) -> Non
     records.run(api_keys.create(KEY, FIRST))
     records.run(api_keys.create(replace(KEY, id="key_0b", expires_ms=START_MS + DAY_MS), SECOND))
     assert records.client.ttl("sl4:keys:") == -1
+    lives = [records.client.ttl(f"sl4:keyof:{digest}") for digest in (FIRST, SECOND)]
+    assert lives == [-1, records.given(DAY_MS / 1000)]
 
 
 def test_a_lost_reply_asked_for_again_makes_one_key(records: Records) -> None:

@@ -251,6 +251,14 @@ def test_a_model_removed_again_is_walked_for_anew(records: Records) -> None:
     assert failure(records.view(job.id)) == "model_removed"
 
 
+def test_a_job_that_was_deleted_during_the_walk_is_no_bad_record(records: Records) -> None:
+    job = records.submit()
+    records.remove_model()
+    records.purge(job.id)
+    assert records.run(models.sweep(records.settings, LANE, [job.id], None)) == 0
+    assert not records.client.exists("sl4:bad")
+
+
 def test_a_model_that_could_not_be_loaded_comes_back_without_that(records: Records) -> None:
     records.add_model(ROW)
     records.beat(state="gone", facts={"failed": "no such folder"})

@@ -181,6 +181,12 @@ def test_a_job_for_a_later_time_still_waits_for_that_time(records: Records) -> N
     assert len(records.due()) == 1
 
 
+def test_a_caller_s_list_has_what_was_asked_by_the_former_clock(records: Records) -> None:
+    job = records.submit()
+    put_right(records)
+    assert records.page() == [job.id]
+
+
 def test_a_webhook_that_failed_is_called_again_after_its_delay(records: Records) -> None:
     ended(records)
     records.tell(taken(records), 500, error="no", delay_s=30)
