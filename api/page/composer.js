@@ -11,7 +11,8 @@ import { call, spacing_ms } from "./wire.js";
 
 const TYPING_MS = 700;
 const FORECAST_BYTES = 3_000_000; // Larger pictures would be sent twice for a guess.
-const MENUS = ["pictures", "settings"];
+const POPOVERS = ["pictures", "settings"];
+const MENUS = [...POPOVERS, "mine"]; // The questions asked are a menu on a phone only.
 
 // A model added or removed while the page is open does not change the chosen one.
 export const models = new Resource(
@@ -126,7 +127,7 @@ function paint() {
   if (state.view !== "ask") return;
   const busy = conversation.busy();
   pictures.paint();
-  for (const menu of MENUS) $(menu).hidden = state.ask.menu !== menu;
+  for (const menu of POPOVERS) $(menu).hidden = state.ask.menu !== menu;
   for (const menu of MENUS) $(`${menu}-open`).setAttribute("aria-expanded", String(state.ask.menu === menu));
   $("send").hidden = busy;
   $("stop").hidden = !busy;

@@ -188,7 +188,9 @@ function paint() {
         ]
       : make("p", {}, "What you ask appears here until the tab is closed."),
   );
+  $("mine-box").classList.toggle("open", state.ask.menu === "mine");
   if (state.view !== "ask") return;
+  $("switcher").hidden = !talks.length;
   const staged = Boolean(talk?.pictures.length);
   $("view-ask").classList.toggle("staged", staged);
   $("view-ask").classList.toggle("blank", !talk);
@@ -422,12 +424,16 @@ function question_in_code({ request, job, talk, key }) {
   return { ...request, job: job?.id, messages };
 }
 
-action("new", () => {
+function begin_anew() {
   state.ask.talk = null;
   location.hash = "ask";
   changed();
   $("question").focus();
-});
+}
+
+action("new", begin_anew);
+// On its own view the link to it would do nothing.
+action("view-ask", () => state.view === "ask" && !busy() && begin_anew());
 action("talk", ({ dataset }) => {
   state.ask.talk = state.ask.talks.find(({ key }) => key === dataset.talk);
   location.hash = "ask";

@@ -46,6 +46,21 @@ def test_a_follow_up_is_asked_about_the_same_picture(page: Page) -> None:
     expect(turn(page).locator(".answer")).to_contain_text("urple")
 
 
+def test_a_phone_leads_from_an_answer_to_a_new_question_and_back(page: Page) -> None:
+    page.set_viewport_size(PHONE)
+    ask(page, ECHO, "the first of two")
+    status(page, "succeeded")
+    new_question(page)
+    expect(page.locator(".turn")).to_have_count(0)
+    page.click("#mine-open")
+    page.click("#mine [data-do=talk] >> nth=0")
+    expect(turn(page).locator("h2")).to_have_text("the first of two")
+    expect(page.locator("#mine-box")).not_to_be_visible()
+    page.click("#nav [href='#ask']")
+    expect(page.locator(".turn")).to_have_count(0)
+    assert page.evaluate(FITS)
+
+
 def test_text_is_seen_while_it_is_made_and_stopping_cancels_it(page: Page, api: Api) -> None:
     ask(page, SLOW, "say a very long answer " * 40)
     expect(turn(page).locator(".answer")).to_contain_text("say")
