@@ -87,8 +87,14 @@ function send(request) {
   conversation.ask(request);
 }
 
+// A job's question goes into the form for a conversation of its own.
+export function load(request) {
+  state.ask.talk = null;
+  fill(request);
+}
+
 // Puts a question back into the form, to be asked with other settings.
-export function load({ question, pictures: former, model, priority, fresh, parameters }) {
+function fill({ question, pictures: former, model, priority, fresh, parameters }) {
   state.ask.pictures = [];
   for (const { name, ready, url, size } of former) pictures.attach(name, ready, { url, size });
   $("question").value = question;
@@ -211,7 +217,7 @@ action("defaults", () => {
   edited();
 });
 
-action("again", ({ dataset }) => load(conversation.turn_of(dataset.turn).request));
+action("again", ({ dataset }) => fill(conversation.turn_of(dataset.turn).request));
 
 shortcut((event) => {
   if (event.key !== "Enter" || event.target.id !== "question" || event.shiftKey) return false;

@@ -258,6 +258,8 @@ def test_a_refusal_says_what_to_do(page: Page) -> None:
     page.click("#pictures-open")
     page.fill("#url", "http://10.0.0.1/x.png")
     page.press("#url", "Enter")
+    expect(page.locator("#question")).to_be_focused()
+    expect(page.locator("#attached .named")).to_have_text("http://10.0.0.1/x.png")
     ask(page, ECHO, "what is there")
     status(page, "failed")
     expect(turn(page).locator(".failure")).not_to_be_empty()
