@@ -52,14 +52,18 @@ async function read(file) {
 }
 
 // `ready` is a promise of the picture's data URI: a question that is asked before it is there waits for it.
-export function attach(name, ready, more = {}) {
+export function attach(name, ready, more) {
+  state.ask.pictures.push(picture_of(name, ready, more));
+  changed();
+}
+
+export function picture_of(name, ready, more = {}) {
   const picture = { key: `picture-${++state.ask.serial}`, name, ready, uri: null, error: null, ...more };
-  state.ask.pictures.push(picture);
   ready.then(
     (uri) => (show(picture, uri), edited()),
     (error) => ((picture.error = error.message), changed()),
   );
-  changed();
+  return picture;
 }
 
 // As if it were typed: what the question would cost is asked for anew.

@@ -61,6 +61,20 @@ def test_a_phone_leads_from_an_answer_to_a_new_question_and_back(page: Page) -> 
     assert page.evaluate(FITS)
 
 
+def test_a_reload_keeps_the_questions_their_pictures_and_answers(page: Page) -> None:
+    page.click("#samples button >> nth=0")
+    ask(page, ECHO, "before the reload")
+    status(page, "succeeded")
+    ask(page, ECHO, "and a follow-up")
+    status(page, "succeeded")
+    page.reload()
+    page.click("#mine [data-do=talk] >> nth=0")
+    status(page, "succeeded")
+    expect(turn(page).locator(".answer")).to_contain_text("and a follow-up")
+    expect(page.locator(".turn >> nth=0").locator(".thumb img")).to_be_visible()
+    expect(page.locator(".turn >> nth=0").locator(".answer")).to_contain_text("before the reload")
+
+
 def test_text_is_seen_while_it_is_made_and_stopping_cancels_it(page: Page, api: Api) -> None:
     ask(page, SLOW, "say a very long answer " * 40)
     expect(turn(page).locator(".answer")).to_contain_text("say")
