@@ -152,6 +152,8 @@ def test_a_question_runs_as_a_program(page: Page, language: str, tmp_path: Path)
         page.on("console", lambda line: said.append(line.text))
         page.evaluate(f"(async () => {{ {code} }})()")
         assert said == [f"{question} [128x114]"]
+        page.evaluate(f"(async () => {{ {code.replace(ECHO, 'test/none')} }})()")
+        assert "test/none" in said[1]
         return
     command = ["sh", "-c", code] if language == "curl" else [sys.executable, "-c", code]
     printed = subprocess.run(
