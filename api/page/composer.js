@@ -6,7 +6,7 @@ import { $, make, say, settle } from "./dom.js";
 import * as pictures from "./pictures.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
-import { number, range, REASONS } from "./words.js";
+import { number, plural, range, REASONS } from "./words.js";
 import { call, spacing_ms } from "./wire.js";
 
 const TYPING_MS = 700;
@@ -138,11 +138,28 @@ function paint() {
   $("send").hidden = busy;
   $("stop").hidden = !busy;
   $("schema-field").hidden = !$("json").checked;
-  $("changed").hidden = !["max", "temperature"].some((id) => $(id).value) && !$("fresh").checked && !$("json").checked;
+  const { menu } = state.ask;
+  // At its button, and within the form.
+  const room = $("ask").clientWidth - $("settings").offsetWidth;
+  if (menu === "settings") $("settings").style.left = `${Math.max(0, Math.min($("settings-open").offsetLeft, room))}px`;
+  say($("changed"), settings_in_words());
   $("question").placeholder = placeholder();
   say($("ask-note"), state.ask.note);
   paint_forecast(busy);
   grow();
+}
+
+// What stays set is not forgotten.
+function settings_in_words() {
+  const { max_new_tokens: most, temperature } = draft().parameters;
+  return [
+    $("json").checked && "JSON schema",
+    most && plural(most, "token"),
+    temperature !== undefined && `temperature ${temperature}`,
+    $("fresh").checked && "no cache",
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function list(select, first) {
@@ -163,9 +180,18 @@ function placeholder() {
 
 function paint_forecast(busy) {
   const estimate = state.ask.forecast;
-  const { text, kind } = estimate && !busy ? verdict(estimate) : { text: busy ? "" : limits(), kind: "" };
+  const { text, kind } = busy ? { text: "", kind: "" } : estimate ? verdict(estimate) : (held() ?? { text: limits(), kind: "" });
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
+}
+
+// Why a question to this model would wait, where that is known before anything is typed.
+function held() {
+  const id = $("model").value;
+  const row = state.fleet?.find(({ model }) => model === id);
+  const standing = row?.paused ? "paused" : state.standings[id];
+  const reason = REASONS[{ loading: "model_loading" }[standing] ?? standing];
+  return reason && { text: `${reason}: a question would wait`, kind: "warn" };
 }
 
 // What is known of the model before anything is typed.

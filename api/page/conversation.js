@@ -209,7 +209,8 @@ function paint() {
   const log = $("log");
   const at_end = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
   settle(log, talk ? talk.turns.map((turn) => article(turn, talk)) : hero());
-  if (at_end && talk) log.scrollTop = log.scrollHeight;
+  // Code that is opened below an answer does not push it out of sight.
+  if (at_end && talk && !talk.turns.at(-1).code) log.scrollTop = log.scrollHeight;
 }
 
 function mine(talk) {

@@ -80,9 +80,9 @@ function curl(request) {
   const fresh = request.fresh ? ' -H "x-use-cache: false"' : "";
   const show = (it) => (it.url ? escaped(JSON.stringify(it.url)) : `"$(base64 < picture-${it.picture} | tr -d '\\n')"`);
   const parameters = parameters_json(request);
-  const own = pictures(request).length > 0;
+  const [own] = pictures(request);
   return lines(
-    own && "# The picture as it was sent; for a file of your own, put it there under this name instead.",
+    own && `# For a file of your own, in place of this: cp picture.png picture-${own.picture}`,
     pictures(request).map((it) => `curl -sS ${source(request, it)}${key} -o picture-${it.picture}`),
     `curl -sS ${location.origin}/v1/jobs${key}${fresh} \\`,
     '  -H "Content-Type: application/json" -H "Prefer: wait=60" --data-binary @- <<BODY',
