@@ -11,6 +11,7 @@ import { call, spacing_ms } from "./wire.js";
 
 const TYPING_MS = 700;
 const FORECAST_BYTES = 3_000_000; // Larger pictures would be sent twice for a guess.
+const LOWEST_PX = 160;
 const POPOVERS = ["pictures", "settings"];
 const MENUS = [...POPOVERS, "mine"]; // The questions asked are a menu on a phone only.
 
@@ -138,15 +139,21 @@ function paint() {
   $("send").hidden = busy;
   $("stop").hidden = !busy;
   $("schema-field").hidden = !$("json").checked;
-  const { menu } = state.ask;
-  // At its button, and within the form.
-  const room = $("ask").clientWidth - $("settings").offsetWidth;
-  if (menu === "settings") $("settings").style.left = `${Math.max(0, Math.min($("settings-open").offsetLeft, room))}px`;
+  if (POPOVERS.includes(state.ask.menu)) put_at_button(state.ask.menu);
   say($("changed"), settings_in_words());
   $("question").placeholder = placeholder();
   say($("ask-note"), state.ask.note);
   paint_forecast(busy);
   grow();
+}
+
+// A popover opens above its button, no wider than the form and no higher than the view.
+function put_at_button(menu) {
+  const { style, offsetWidth } = $(menu);
+  const room = $("ask").clientWidth - offsetWidth;
+  const above = $("ask").getBoundingClientRect().top - $("view-ask").getBoundingClientRect().top;
+  style.left = `${Math.max(0, Math.min($(`${menu}-open`).offsetLeft, room))}px`;
+  style.maxHeight = `${Math.max(LOWEST_PX, above - 16)}px`;
 }
 
 // What stays set is not forgotten.
