@@ -6,12 +6,14 @@ import { $, make, say, settle } from "./dom.js";
 import * as pictures from "./pictures.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
-import { number, range, REASONS } from "./words.js";
+import { number, plural, range, REASONS } from "./words.js";
 import { call, spacing_ms } from "./wire.js";
 
 const TYPING_MS = 700;
 const FORECAST_BYTES = 3_000_000; // Larger pictures would be sent twice for a guess.
-const MENUS = ["pictures", "settings"];
+const LOWEST_PX = 160;
+const POPOVERS = ["pictures", "settings"];
+const MENUS = [...POPOVERS, "mine"]; // The questions asked are a menu on a phone only.
 
 // A model added or removed while the page is open does not change the chosen one.
 export const models = new Resource(
@@ -86,8 +88,14 @@ function send(request) {
   conversation.ask(request);
 }
 
+// A job's question goes into the form for a conversation of its own.
+export function load(request) {
+  state.ask.talk = null;
+  fill(request);
+}
+
 // Puts a question back into the form, to be asked with other settings.
-export function load({ question, pictures: former, model, priority, fresh, parameters }) {
+function fill({ question, pictures: former, model, priority, fresh, parameters }) {
   state.ask.pictures = [];
   for (const { name, ready, url, size } of former) pictures.attach(name, ready, { url, size });
   $("question").value = question;
@@ -126,16 +134,39 @@ function paint() {
   if (state.view !== "ask") return;
   const busy = conversation.busy();
   pictures.paint();
-  for (const menu of MENUS) $(menu).hidden = state.ask.menu !== menu;
+  for (const menu of POPOVERS) $(menu).hidden = state.ask.menu !== menu;
   for (const menu of MENUS) $(`${menu}-open`).setAttribute("aria-expanded", String(state.ask.menu === menu));
   $("send").hidden = busy;
   $("stop").hidden = !busy;
   $("schema-field").hidden = !$("json").checked;
-  $("changed").hidden = !["max", "temperature"].some((id) => $(id).value) && !$("fresh").checked && !$("json").checked;
+  if (POPOVERS.includes(state.ask.menu)) put_at_button(state.ask.menu);
+  say($("changed"), settings_in_words());
   $("question").placeholder = placeholder();
   say($("ask-note"), state.ask.note);
   paint_forecast(busy);
   grow();
+}
+
+// A popover opens above its button, no wider than the form and no higher than the view.
+function put_at_button(menu) {
+  const { style, offsetWidth } = $(menu);
+  const room = $("ask").clientWidth - offsetWidth;
+  const above = $("ask").getBoundingClientRect().top - $("view-ask").getBoundingClientRect().top;
+  style.left = `${Math.max(0, Math.min($(`${menu}-open`).offsetLeft, room))}px`;
+  style.maxHeight = `${Math.max(LOWEST_PX, above - 16)}px`;
+}
+
+// What stays set is not forgotten.
+function settings_in_words() {
+  const { max_new_tokens: most, temperature } = draft().parameters;
+  return [
+    $("json").checked && "JSON schema",
+    most && plural(most, "token"),
+    temperature !== undefined && `temperature ${temperature}`,
+    $("fresh").checked && "no cache",
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function list(select, first) {
@@ -156,9 +187,18 @@ function placeholder() {
 
 function paint_forecast(busy) {
   const estimate = state.ask.forecast;
-  const { text, kind } = estimate && !busy ? verdict(estimate) : { text: busy ? "" : limits(), kind: "" };
+  const { text, kind } = busy ? { text: "", kind: "" } : estimate ? verdict(estimate) : (held() ?? { text: limits(), kind: "" });
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
+}
+
+// Why a question to this model would wait, where that is known before anything is typed.
+function held() {
+  const id = $("model").value;
+  const row = state.fleet?.find(({ model }) => model === id);
+  const standing = row?.paused ? "paused" : state.standings[id];
+  const reason = REASONS[{ loading: "model_loading" }[standing] ?? standing];
+  return reason && { text: `${reason}: a question would wait`, kind: "warn" };
 }
 
 // What is known of the model before anything is typed.
@@ -210,7 +250,7 @@ action("defaults", () => {
   edited();
 });
 
-action("again", ({ dataset }) => load(conversation.turn_of(dataset.turn).request));
+action("again", ({ dataset }) => fill(conversation.turn_of(dataset.turn).request));
 
 shortcut((event) => {
   if (event.key !== "Enter" || event.target.id !== "question" || event.shiftKey) return false;

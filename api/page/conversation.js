@@ -5,9 +5,10 @@ import { $, button, icon, make, settle } from "./dom.js";
 import { facts_of, image, SAMPLES } from "./pictures.js";
 import { own_place, rows } from "./line.js";
 import { waiting } from "./fleet.js";
-import { prose, StreamedText } from "./prose.js";
+import { prose } from "./prose.js";
 import { snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
+import { add_turn, keep, make_talk, reopen, restore } from "./talks.js";
 import { about, CACHE, now, number, place, plural, PRIORITIES, REASONS, seconds, short, STATUSES } from "./words.js";
 import { call, events, pause, page_visible, spacing_ms } from "./wire.js";
 
@@ -24,24 +25,17 @@ export const more = ({ fresh }) => (fresh ? { "x-use-cache": "false" } : {});
 
 export async function ask(request) {
   const talk = (state.ask.talk ??= begin());
-  const turn = {
-    key: `turn-${++state.ask.serial}`,
-    request,
-    talk,
-    status: "sending",
-    text: "",
-    streamed: new StreamedText(),
-    job: null,
-    note: "",
-    stop: new AbortController(),
-  };
-  talk.turns.push(turn);
+  const turn = add_turn(talk, request);
   if (request.pictures.length) talk.chosen = talk.pictures.length;
   talk.pictures.push(...request.pictures);
   changed();
   $("log").scrollTop = $("log").scrollHeight;
+  await see_through(turn, follow);
+}
+
+async function see_through(turn, work) {
   try {
-    await follow(turn);
+    await work(turn);
   } catch (error) {
     if (!turn.stop.signal.aborted) refused(turn, error);
   }
@@ -50,7 +44,7 @@ export async function ask(request) {
 }
 
 function begin() {
-  const talk = { key: `talk-${++state.ask.serial}`, turns: [], pictures: [], chosen: 0 };
+  const talk = make_talk();
   state.ask.talks.unshift(talk);
   return talk;
 }
@@ -63,10 +57,23 @@ async function follow(turn) {
     limit_ms: SEND_MS,
   });
   take(turn, data);
+  keep();
   if (turn.stop_due) stop(turn);
+  await listen(turn);
+}
+
+// A question from before a reload.
+async function look_up(turn) {
+  const { data } = await call(`v1/jobs/${turn.job.id}`, { signal: turn.stop.signal });
+  if (ENDED.includes(data.status)) return end(turn, data);
+  take(turn, data);
+  await listen(turn);
+}
+
+async function listen(turn) {
   watch_place(turn);
   const { signal } = turn.stop;
-  for await (const event of events(data.id, signal, (note) => ((turn.note = note), changed()))) {
+  for await (const event of events(turn.job.id, signal, (note) => ((turn.note = note), changed()))) {
     if (signal.aborted) return;
     hear(turn, event);
   }
@@ -172,10 +179,14 @@ async function stop(turn) {
 export function forget() {
   for (const turn of state.ask.talks.flatMap(({ turns }) => turns)) turn.stop.abort();
   Object.assign(state.ask, { talks: [], talk: null, pictures: [], forecast: null, note: "" });
+  keep();
   changed();
 }
 
-export const set_up = () => paints(paint);
+export function set_up() {
+  restore();
+  paints(paint);
+}
 
 function paint() {
   const { talk, talks } = state.ask;
@@ -188,7 +199,9 @@ function paint() {
         ]
       : make("p", {}, "What you ask appears here until the tab is closed."),
   );
+  $("mine-box").classList.toggle("open", state.ask.menu === "mine");
   if (state.view !== "ask") return;
+  $("switcher").hidden = !talks.length;
   const staged = Boolean(talk?.pictures.length);
   $("view-ask").classList.toggle("staged", staged);
   $("view-ask").classList.toggle("blank", !talk);
@@ -196,7 +209,8 @@ function paint() {
   const log = $("log");
   const at_end = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
   settle(log, talk ? talk.turns.map((turn) => article(turn, talk)) : hero());
-  if (at_end && talk) log.scrollTop = log.scrollHeight;
+  // Code that is opened below an answer does not push it out of sight.
+  if (at_end && talk && !talk.turns.at(-1).code) log.scrollTop = log.scrollHeight;
 }
 
 function mine(talk) {
@@ -292,7 +306,7 @@ function article(turn, talk) {
 function answer({ text, status, error }) {
   if (status === "failed") return [text && prose(text), make("p", { class: "failure answer", dir: "auto" }, error)];
   if (text) return make("div", { class: "answer" }, prose(text, status === "running"));
-  const words = { sending: "Sending", running: "Looking at it", cancelled: "Stopped before it began." }[status];
+  const words = { sending: "Sending", kept: "Reading it again", running: "Looking at it", cancelled: "Stopped before it began." }[status];
   return make(
     "p",
     { class: "muted answer" },
@@ -422,14 +436,20 @@ function question_in_code({ request, job, talk, key }) {
   return { ...request, job: job?.id, messages };
 }
 
-action("new", () => {
+function begin_anew() {
   state.ask.talk = null;
   location.hash = "ask";
   changed();
   $("question").focus();
-});
+}
+
+action("new", begin_anew);
+// On its own view the link to it would do nothing.
+action("view-ask", () => state.view === "ask" && !busy() && begin_anew());
 action("talk", ({ dataset }) => {
-  state.ask.talk = state.ask.talks.find(({ key }) => key === dataset.talk);
+  const talk = state.ask.talks.find(({ key }) => key === dataset.talk);
+  state.ask.talk = talk;
+  for (const turn of reopen(talk)) see_through(turn, look_up);
   location.hash = "ask";
   changed();
 });

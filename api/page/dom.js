@@ -80,6 +80,6 @@ export function say(element, text) {
 
 export function toast(text) {
   const line = make("p", {}, text);
-  $("toasts").append(line);
+  $("toasts").replaceChildren(line);
   setTimeout(() => line.remove(), 4000);
 }

@@ -52,20 +52,26 @@ async function read(file) {
 }
 
 // `ready` is a promise of the picture's data URI: a question that is asked before it is there waits for it.
-export function attach(name, ready, more = {}) {
+export function attach(name, ready, more) {
+  state.ask.pictures.push(picture_of(name, ready, more));
+  changed();
+}
+
+export function picture_of(name, ready, more = {}) {
   const picture = { key: `picture-${++state.ask.serial}`, name, ready, uri: null, error: null, ...more };
-  state.ask.pictures.push(picture);
   ready.then(
     (uri) => (show(picture, uri), edited()),
     (error) => ((picture.error = error.message), changed()),
   );
-  changed();
+  return picture;
 }
 
 // As if it were typed: what the question would cost is asked for anew.
 const edited = () => $("ask").dispatchEvent(new Event("input"));
 
+// A picture of another host is for the service to fetch: the page's policy lets no browser show it.
 function show(picture, uri) {
+  if (uri === picture.url) return changed();
   picture.uri = uri;
   const image = new Image();
   image.addEventListener(
@@ -79,17 +85,10 @@ function show(picture, uri) {
 function add_url() {
   const url = $("url").value.trim();
   if (!url || !$("url").checkValidity()) return;
-  state.ask.pictures.push({
-    key: `picture-${++state.ask.serial}`,
-    name: url,
-    ready: Promise.resolve(url),
-    uri: null,
-    url,
-    error: null,
-  });
+  attach(url, Promise.resolve(url), { url });
   $("url").value = "";
   state.ask.menu = null;
-  edited();
+  $("question").focus();
 }
 
 async function sample(file, name) {
@@ -104,7 +103,7 @@ export function paint() {
 }
 
 function chip(picture) {
-  const what = picture.error ? make("span", { class: "remote failed" }, picture.error) : image(picture, "remote");
+  const what = picture.error ? make("span", { class: "remote failed" }, picture.error) : shown(picture);
   return make(
     "li",
     { "data-key": picture.key, title: facts_of(picture) },
@@ -116,6 +115,12 @@ function chip(picture) {
     ),
   );
 }
+
+// By name, where only the service will see it.
+const shown = (picture) =>
+  picture.uri || !picture.url
+    ? image(picture, "remote")
+    : make("span", { class: "remote named" }, icon("picture"), make("span", { dir: "ltr" }, picture.name));
 
 // The picture itself, or a sign where only the service will see it.
 export function image(picture, kind = "") {

@@ -63,7 +63,7 @@ function link([id, name]) {
     id === "operations" && wrong().length > 0 && make("b", { class: "count bad", title: "Something is wrong" }, "!");
   return make(
     "a",
-    { href: `#${id}`, "data-key": id, "aria-current": state.view === id && "page" },
+    { href: `#${id}`, "data-do": `view-${id}`, "data-key": id, "aria-current": state.view === id && "page" },
     icon(id),
     make("span", {}, name),
     mark,

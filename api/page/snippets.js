@@ -9,6 +9,9 @@ const LANGUAGES = { curl: "curl", hf: "Python (HF)", openai: "Python (OpenAI)", 
 const WRITERS = { curl, hf: huggingface, openai, js: javascript };
 const KEYWORDS = /("(?:[^"\\\n]|\\.)*"|\b(?:import|from|const|await|async|def|return|with|curl|print)\b)/;
 
+const CACHED = "A question that was asked before is answered from the cache, and makes no job.";
+const SKIPPED = "It skips the cache: each run is a job of its own.";
+
 // `request` has model, priority, fresh, parameters, messages of {role, text, parts}, and its job's id.
 export function snippet(request) {
   const tabs = Object.entries(LANGUAGES).map(([id, name]) =>
@@ -27,10 +30,11 @@ export function snippet(request) {
   return code_box(
     make("div", { role: "tablist", "aria-label": "Language" }, tabs),
     WRITERS[state.ask.language](request),
+    make("p", { class: "fine" }, request.fresh ? SKIPPED : CACHED),
   );
 }
 
-export function code_box(title, text) {
+export function code_box(title, text, ...below) {
   const parts = text
     .split(KEYWORDS)
     .map((part, at) => (at % 2 ? make("span", { class: part.startsWith('"') ? "string" : "keyword" }, part) : part));
@@ -39,6 +43,7 @@ export function code_box(title, text) {
     { class: "snippet" },
     make("div", { class: "tabs" }, title, button("copy", { "data-text": text }, icon("copy"), "Copy")),
     make("pre", { class: "code", tabindex: 0, dir: "ltr" }, make("code", {}, parts)),
+    below,
   );
 }
 
@@ -75,7 +80,9 @@ function curl(request) {
   const fresh = request.fresh ? ' -H "x-use-cache: false"' : "";
   const show = (it) => (it.url ? escaped(JSON.stringify(it.url)) : `"$(base64 < picture-${it.picture} | tr -d '\\n')"`);
   const parameters = parameters_json(request);
+  const [own] = pictures(request);
   return lines(
+    own && `# For a file of your own, in place of this: cp picture.png picture-${own.picture}`,
     pictures(request).map((it) => `curl -sS ${source(request, it)}${key} -o picture-${it.picture}`),
     `curl -sS ${location.origin}/v1/jobs${key}${fresh} \\`,
     '  -H "Content-Type: application/json" -H "Prefer: wait=60" --data-binary @- <<BODY',
@@ -124,6 +131,7 @@ function python(request, client, call) {
   const show = (it) => (it.url ? JSON.stringify(it.url) : `picture("${source(request, it)}")`);
   const reader = [
     "",
+    '# For a file of your own: picture("file:///home/you/picture.png")',
     "def picture(url):",
     `    with urlopen(Request(url${header})) as answer:`,
     "        data = base64.b64encode(answer.read()).decode()",
@@ -131,6 +139,7 @@ function python(request, client, call) {
     "",
   ];
   return lines(
+    `# pip install ${client.split(" ")[0]}`,
     own && "import base64",
     keyed() && "import os",
     own && "from urllib.request import Request, urlopen",
@@ -153,14 +162,17 @@ function javascript(request) {
   const show = (it) => (it.url ? JSON.stringify(it.url) : `await picture("${source(request, it)}")`);
   const parameters = parameters_json(request);
   const reader = [
+    '// For a file of your own, in place of this: (await import("node:fs")).readFileSync("picture.png", "base64")',
     "async function picture(url) {",
     `  const answer = await fetch(url${keyed() ? ", { headers: key }" : ""});`,
+    "  if (!answer.ok) throw new Error(await answer.text());",
     "  const bytes = new Uint8Array(await answer.arrayBuffer());",
     '  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));',
     "}",
     "",
   ];
   return lines(
+    "// Save as ask.mjs, then: node ask.mjs",
     keyed() && "const key = { authorization: `Bearer ${process.env.SIGHTLINE_API_KEY}` };",
     pictures(request).length > 0 && reader,
     "const body = {",
@@ -174,7 +186,8 @@ function javascript(request) {
     `  headers: { ${keyed() ? "...key, " : ""}${request.fresh ? '"x-use-cache": "false", ' : ""}"content-type": "application/json", prefer: "wait=60" },`,
     "  body: JSON.stringify(body),",
     "});",
-    "console.log((await answer.json()).result.text);",
+    "const job = await answer.json();",
+    "console.log(job.result?.text ?? job.error?.message ?? job.detail ?? `${job.id} is ${job.status}`);",
   );
 }
 

@@ -23,7 +23,7 @@ export const state = {
     pictures: [], // attached to the next question
     forecast: null,
     typing: 0, // the timer behind which a forecast is asked for
-    menu: null, // the popover that is open: pictures or settings
+    menu: null, // what is open: pictures, settings or, on a phone, mine
     note: "",
     serial: 0, // numbers pictures, turns and talks
     language: "curl",

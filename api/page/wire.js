@@ -4,7 +4,7 @@ import { state } from "./store.js";
 
 const ANSWER_MS = 10_000;
 const MINUTE_MS = 60_000;
-const session = storage();
+export const session = storage();
 state.key = session?.getItem("sightline-key") ?? "";
 
 export function keep_key(key) {

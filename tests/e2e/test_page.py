@@ -46,6 +46,35 @@ def test_a_follow_up_is_asked_about_the_same_picture(page: Page) -> None:
     expect(turn(page).locator(".answer")).to_contain_text("urple")
 
 
+def test_a_phone_leads_from_an_answer_to_a_new_question_and_back(page: Page) -> None:
+    page.set_viewport_size(PHONE)
+    ask(page, ECHO, "the first of two")
+    status(page, "succeeded")
+    new_question(page)
+    expect(page.locator(".turn")).to_have_count(0)
+    page.click("#mine-open")
+    page.click("#mine [data-do=talk] >> nth=0")
+    expect(turn(page).locator("h2")).to_have_text("the first of two")
+    expect(page.locator("#mine-box")).not_to_be_visible()
+    page.click("#nav [href='#ask']")
+    expect(page.locator(".turn")).to_have_count(0)
+    assert page.evaluate(FITS)
+
+
+def test_a_reload_keeps_the_questions_their_pictures_and_answers(page: Page) -> None:
+    page.click("#samples button >> nth=0")
+    ask(page, ECHO, "before the reload")
+    status(page, "succeeded")
+    ask(page, ECHO, "and a follow-up")
+    status(page, "succeeded")
+    page.reload()
+    page.click("#mine [data-do=talk] >> nth=0")
+    status(page, "succeeded")
+    expect(turn(page).locator(".answer")).to_contain_text("and a follow-up")
+    expect(page.locator(".turn >> nth=0").locator(".thumb img")).to_be_visible()
+    expect(page.locator(".turn >> nth=0").locator(".answer")).to_contain_text("before the reload")
+
+
 def test_text_is_seen_while_it_is_made_and_stopping_cancels_it(page: Page, api: Api) -> None:
     ask(page, SLOW, "say a very long answer " * 40)
     expect(turn(page).locator(".answer")).to_contain_text("say")
@@ -84,6 +113,16 @@ def test_what_it_would_cost_is_said_before_asking(page: Page) -> None:
     page.click("#settings-open")
     page.fill("#max", "100000")
     expect(page.locator("#forecast")).to_have_class("forecast bad")
+    expect(page.locator("#changed")).to_have_text("100,000 tokens")
+
+
+def test_that_a_model_is_paused_is_said_before_asking(page: Page, api: Api) -> None:
+    page.select_option("#model", ECHO)
+    api.post(f"/v1/admin/models/{ECHO}/pause")
+    try:
+        expect(page.locator("#forecast")).to_contain_text("The model is paused")
+    finally:
+        api.post(f"/v1/admin/models/{ECHO}/resume")
 
 
 def test_a_question_is_asked_again_with_other_settings(page: Page) -> None:
@@ -123,6 +162,8 @@ def test_a_question_runs_as_a_program(page: Page, language: str, tmp_path: Path)
         page.on("console", lambda line: said.append(line.text))
         page.evaluate(f"(async () => {{ {code} }})()")
         assert said == [f"{question} [128x114]"]
+        page.evaluate(f"(async () => {{ {code.replace(ECHO, 'test/none')} }})()")
+        assert any("test/none" in line for line in said[1:])
         return
     command = ["sh", "-c", code] if language == "curl" else [sys.executable, "-c", code]
     printed = subprocess.run(
@@ -243,6 +284,8 @@ def test_a_refusal_says_what_to_do(page: Page) -> None:
     page.click("#pictures-open")
     page.fill("#url", "http://10.0.0.1/x.png")
     page.press("#url", "Enter")
+    expect(page.locator("#question")).to_be_focused()
+    expect(page.locator("#attached .named")).to_have_text("http://10.0.0.1/x.png")
     ask(page, ECHO, "what is there")
     status(page, "failed")
     expect(turn(page).locator(".failure")).not_to_be_empty()

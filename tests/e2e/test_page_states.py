@@ -68,6 +68,8 @@ def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
     page.click("#samples button >> nth=0")
     ask(page, ECHO, "Who painted the purple square?")
     status(page, "succeeded")
+    unrelated = page.locator(".turn")
+    expect(unrelated).to_have_count(1)
     view(page, "jobs")
     page.fill("#search", "PURPLE sq")
     row = page.locator(".job-row")
@@ -81,6 +83,7 @@ def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
     expect(page.locator("#drawer .shots img")).to_be_visible()
     page.click("[data-do=edit-job]")
     expect(page.locator("#question")).to_have_value("Who painted the purple square?")
+    expect(unrelated).to_have_count(0)
     expect(page.locator("#attached img")).to_be_visible()
 
 

@@ -40,7 +40,7 @@ def type_key(page: Page, key: str) -> None:
 
 
 def new_question(page: Page) -> None:
-    page.click("[data-do=new]")
+    page.click("[data-do=new]:visible")
 
 
 def posts(page: Page, ending: str = "/v1/jobs") -> list[str]:
