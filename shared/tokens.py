@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from shared.errors import ServiceError
 from shared.job import CacheWord, Estimate, WaitingReason
 from shared.models import Model
-from shared.request import Image, Media, Request, Sound, Video
+from shared.request import Document, Image, Media, Request, Sound, Video
 
 # What a request costs its caller in line: an estimate in answer tokens, known before anything is computed.
 #
@@ -28,6 +28,8 @@ TOKENS_PER_SOUND = 256
 TOKENS_PER_VIDEO = 4096
 TOKENS: dict[type[Media], int] = {
     Image: TOKENS_PER_PICTURE,
+    # Until it is fetched nobody knows how many pages it has; then it has pictures of them.
+    Document: TOKENS_PER_PICTURE,
     Sound: TOKENS_PER_SOUND,
     Video: TOKENS_PER_VIDEO,
 }

@@ -64,8 +64,9 @@ class _Link(asyncio.Protocol):
             notEnoughData=NONE,
         )
         transport.set_protocol(self)
-        # Else everything is written only after what is due in the loop.
-        transport.set_write_buffer_limits(0)
+        # Else everything is written only after what is due in the loop. One of TLS would always count as full.
+        if transport.get_extra_info("ssl_object") is None:
+            transport.set_write_buffer_limits(0)
 
     def write(self, calls: Iterable[_Call]) -> None:
         self.sent.extend(calls)

@@ -228,5 +228,5 @@ async def test_a_death_at_any_call_costs_no_page_and_doubles_none(shop: Shop, he
         written = await shop.written(batch.output)
         assert sorted(row["custom_id"] for row in written) == ["1", "2", "3"]
         assert shop.jobs() == len(texts), "a page was computed twice"
-        assert shop.hand.store.client.keys("sl4:taken*") == []
+        assert shop.hand.store.client.keys("sl5:taken*") == []
     assert dies_at > 8

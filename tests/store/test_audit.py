@@ -28,16 +28,16 @@ def test_what_waits_for_its_time_goes_on_waiting(records: Records) -> None:
     records.post(records.placing(key=None), pending_terms="{}", times=Times(schedule_at=at))
     assert records.audit() == {}
     assert records.due() == []
-    assert records.client.zrange("sl4:later", 0, -1, withscores=True)[0][1] == at
+    assert records.client.zrange("sl5:later", 0, -1, withscores=True)[0][1] == at
 
 
 def test_the_list_of_a_caller_that_comes_no_more_does_not_keep_the_names_of_its_jobs(
     records: Records,
 ) -> None:
     first, second = records.submit(), records.submit()
-    records.client.delete(f"sl4:{first.id}", f"sl4:{first.run_id}")
+    records.client.delete(f"sl5:{first.id}", f"sl5:{first.run_id}")
     records.audit()
-    assert records.client.zrange("sl4:jobs:anyone", 0, -1) == [second.id]
+    assert records.client.zrange("sl5:jobs:anyone", 0, -1) == [second.id]
 
 
 def lose_place(records: Records) -> None:

@@ -163,7 +163,7 @@ def test_a_hit_lets_no_picture_go_before_its_time(records: Records) -> None:
 def test_a_hit_does_not_say_that_a_picture_is_there_which_nobody_held(records: Records) -> None:
     run = answered(records)
     # Else the answer lives long enough, and nothing is prolonged.
-    records.client.expire(f"sl4:{run}", 40)
+    records.client.expire(f"sl5:{run}", 40)
     records.client.zadd(KEY, {run: records.now - 1})
     assert records.submit("q").cache == "HIT"
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"

@@ -124,7 +124,7 @@ def test_a_webhook_that_heard_of_the_beginning_is_not_said_to_have_heard_of_the_
     claim = records.claim()
     records.tell(taken(records))
     assert delivered() is None
-    assert records.client.ttl(f"sl4:{view.id}") == -1, "it has not ended"
+    assert records.client.ttl(f"sl5:{view.id}") == -1, "it has not ended"
     records.settle(claim)
     records.tell(taken(records))
     assert delivered() == records.now

@@ -39,9 +39,9 @@ def test_an_admitted_job_waits_for_its_model(records: Records) -> None:
 
 def test_an_admitted_job_keeps_no_second_copy_of_its_request(records: Records) -> None:
     job = records.submit_pending().id
-    assert records.client.hmget(f"sl4:{job}", "request", "terms") != [None, None]
+    assert records.client.hmget(f"sl5:{job}", "request", "terms") != [None, None]
     records.admit(records.claim_pending())
-    assert records.client.hmget(f"sl4:{job}", "request", "terms") == [None, None]
+    assert records.client.hmget(f"sl5:{job}", "request", "terms") == [None, None]
 
 
 def test_an_admission_whose_reply_was_lost_happens_once(records: Records) -> None:

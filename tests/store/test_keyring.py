@@ -39,8 +39,8 @@ def test_a_key_is_found_by_its_secrets_digest_as_it_was_made(records: Records) -
 def test_the_list_of_keys_does_not_end_with_one_of_them(records: Records) -> None:
     records.run(api_keys.create(KEY, FIRST))
     records.run(api_keys.create(replace(KEY, id="key_0b", expires_ms=START_MS + DAY_MS), SECOND))
-    assert records.client.ttl("sl4:keys:") == -1
-    lives = [records.client.ttl(f"sl4:keyof:{digest}") for digest in (FIRST, SECOND)]
+    assert records.client.ttl("sl5:keys:") == -1
+    lives = [records.client.ttl(f"sl5:keyof:{digest}") for digest in (FIRST, SECOND)]
     assert lives == [-1, records.given(DAY_MS / 1000)]
 
 

@@ -100,7 +100,7 @@ class Shop:
         parts = (Document(), Text(text="what?"))
         question = Request(model="sightline/tiny", messages=(Message(role="user", parts=parts),))
         begun = await self.now()
-        self.hand.store.client.delete(f"sl4:{self.batch}", "sl4:batches:local", "sl4:batching")
+        self.hand.store.client.delete(f"sl5:{self.batch}", "sl5:batches:local", "sl5:batching")
         self.batch = ids.batch_id()
         made = replace(begun, id=self.batch, file=file.id, endpoint="/v1/jobs")
         pages = ",".join(map(str, range(1, count + 1)))

@@ -203,7 +203,7 @@ class InputPart(TypedDict):
     image_url: NotRequired[Annotated[str | None, Field(description="input_image")]]
     input_audio: NotRequired[Annotated[dict[str, str], Field(description="input_audio: empty")]]
     file_url: NotRequired[Annotated[str | None, Field(description="input_file: until it is fetched")]]
-    video_url: NotRequired[Annotated[None, Field(description="input_video")]]
+    video_url: NotRequired[Annotated[str | None, Field(description="input_video: never repeated")]]
 
 
 class InputItem(TypedDict):

@@ -188,10 +188,6 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
         ({"prompt_cache_options": {"prewarm": True}}, "prompt_cache_options.prewarm"),
         ({"input": [{"type": "custom_tool_call_output", "output": "x"}]}, "input[0].type"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
-        (
-            {"input": [{"role": "user", "content": [{"type": "input_video", "video_url": URL}]}]},
-            "input[0].content[0].type",
-        ),
         ({"background_options": {"completion_window": "24h"}}, "background_options"),
         ({"tools": [CLOCK | {"defer_loading": True}]}, "tools[0].defer_loading"),
         ({"tools": [CLOCK | {"allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),

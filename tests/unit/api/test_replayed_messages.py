@@ -101,10 +101,6 @@ def test_a_function_that_gave_nothing_and_a_model_that_said_nothing_cost_no_conv
         ),
         ({"tools": [{"type": "custom"}]}, r"'custom' .* `tools\[0\]` out"),
         ({"messages": [{"role": "function", "content": "x"}]}, r"'function' .* `messages\[0\]` out"),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "video"}]}]},
-            r"'video' .* `messages\[0\]\.content\[0\]` out",
-        ),
         ({"input": [{"type": "web_search_call"}]}, r"'web_search_call' .* `input\[0\]` out"),
         ({"input": [{"type": "x" * 900}]}, r"^`input\[0\]\.type` 'x{79} is not implemented; .*"),
     ],
