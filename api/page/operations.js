@@ -120,7 +120,7 @@ function totals() {
   );
   return [
     ...figures,
-    ["Longest p95 wait", seconds(worst), "", worst > 60],
+    ["Longest p95 wait", seconds(worst), "", worst > 60, "Of the model where it is longest: 19 of 20 waited no longer"],
     [
       `Computed in ${MINUTES} min`,
       number(added("succeeded")),
