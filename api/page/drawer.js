@@ -216,7 +216,7 @@ function overview(job) {
   return [
     shots.length > 0 && make("div", { class: "shots" }, shots),
     media(request),
-    job.error && addresses(request),
+    job.error && !job.fetched_at && addresses(request),
     earlier(request),
     make("p", { class: "asked", dir: "auto" }, question_of(request) ?? job.question?.text ?? ""),
     answers(job),
@@ -261,9 +261,9 @@ function media(request) {
   return chips.length > 0 && make("p", {}, chips);
 }
 
-// Where the pictures of a failed job were to come from.
+// Where pictures were to come from.
 function addresses(request) {
-  const urls = request?.messages.flatMap(images_of).flatMap(({ n, url }) => (url && !state.drawer.pictures[n] ? url : []));
+  const urls = request?.messages.flatMap(images_of).flatMap(({ url }) => url ?? []);
   return urls?.length > 0 && urls.map((url) => make("p", { class: "muted" }, make("code", { class: "address" }, url)));
 }
 
@@ -377,7 +377,11 @@ function webhook({ webhook: hook }) {
   return [
     make("p", {}, make("code", {}, hook.url)),
     sent.length > 0
-      ? make("ul", { class: "rows-list" }, sent.map((it, at) => delivery(it, tries(sent.slice(0, at + 1).reverse(), "event"))))
+      ? make(
+          "ul",
+          { class: "rows-list" },
+          sent.map((it, at) => delivery(it, tries(sent.slice(0, at + 1).reverse(), "event"))),
+        )
       : make("p", { class: "muted" }, "No call yet."),
     make("p", {}, button("replay", { class: "quiet" }, icon("again"), "Send again")),
   ];

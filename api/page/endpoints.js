@@ -191,7 +191,7 @@ function sent(id, it, count) {
     line.append(
       button(
         "replay-event",
-        { class: "ghost small", "data-id": id, "data-event": it.event_id, "aria-label": `Send ${it.event_id} again` },
+        { class: "ghost small", "data-id": id, "data-event": it.event_id, "aria-label": `Send again: ${it.event_id}` },
         icon("again"),
         "Send again",
       ),

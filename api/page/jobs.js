@@ -269,14 +269,15 @@ function counted(status) {
 
 function nothing({ status, model, since_s, search }) {
   const quiet = status.size === 1 && !model && !since_s && !search && NONE[[...status][0]];
-  if (quiet) return make("div", { class: "teach" }, make("h2", {}, quiet), button("clear", { class: "link" }, "Show all jobs"));
+  const all = button("clear", { class: "link" }, "Show all jobs");
+  if (quiet) return make("div", { class: "teach" }, make("h2", {}, quiet), make("p", {}, all));
   if (status.size || model || since_s || search) {
     return make(
       "div",
       { class: "teach" },
       make("h2", {}, "Nothing matches"),
       make("p", {}, "Search by words of a question, an id or metadata, such as order=6735. "),
-      button("clear", { class: "link" }, "Show all jobs"),
+      all,
     );
   }
   const example = `curl ${location.origin}/v1/jobs -d '{\n  "input": {"prompt": "What is a job?"}\n}'`;
