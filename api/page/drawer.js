@@ -216,7 +216,7 @@ function overview(job) {
   return [
     shots.length > 0 && make("div", { class: "shots" }, shots),
     media(request),
-    job.error && !job.fetched_at && addresses(request),
+    job.error && addresses(request),
     earlier(request),
     make("p", { class: "asked", dir: "auto" }, question_of(request) ?? job.question?.text ?? ""),
     answers(job),
@@ -261,9 +261,10 @@ function media(request) {
   return chips.length > 0 && make("p", {}, chips);
 }
 
-// Where pictures were to come from.
+// Where pictures that cannot be shown were to come from.
 function addresses(request) {
-  const urls = request?.messages.flatMap(images_of).flatMap(({ url }) => url ?? []);
+  const { pictures } = state.drawer;
+  const urls = request?.messages.flatMap(images_of).flatMap(({ n, url }) => (url && !pictures[n] ? url : []));
   return urls?.length > 0 && urls.map((url) => make("p", { class: "muted" }, make("code", { class: "address" }, url)));
 }
 
