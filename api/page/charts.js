@@ -26,7 +26,7 @@ export function sparkline(name, values, { from, step_s, show, least = 1, bad = f
       {},
       make("b", {}, now),
       make("span", {}, name),
-      known.length > 0 && show(most) !== now && make("span", { class: "top" }, `max ${show(most)}`),
+      known.length > 0 && show(most) !== now && make("span", { class: "top" }, `most ${show(most)}`),
     ),
     make(
       "div",
@@ -41,8 +41,16 @@ export function sparkline(name, values, { from, step_s, show, least = 1, bad = f
       make("span", { class: "hair" }),
       make("span", { class: "tip" }),
     ),
+    make(
+      "p",
+      { class: "axis", "aria-hidden": "true" },
+      make("span", {}, minute(from)),
+      make("span", {}, minute(from + step_s * (values.length - 1))),
+    ),
   );
 }
+
+const minute = (unix) => clock(unix).slice(0, -3);
 
 // One line for each stretch without a gap.
 function lines(values, y) {

@@ -9,7 +9,7 @@ import { prose, StreamedText } from "./prose.js";
 import { code_box, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { own_attempts, timeline } from "./timeline.js";
-import { bytes, CACHE, clock, is_open, number, PRIORITIES, seconds, STATUSES } from "./words.js";
+import { bytes, CACHE, clock, is_open, number, outcome_word, PRIORITIES, seconds, STATUSES } from "./words.js";
 import { call, events, pause, picture, page_visible, spacing_ms } from "./wire.js";
 
 const EVERY_MS = 2000;
@@ -216,6 +216,7 @@ function overview(job) {
   return [
     shots.length > 0 && make("div", { class: "shots" }, shots),
     media(request),
+    job.error && addresses(request),
     earlier(request),
     make("p", { class: "asked", dir: "auto" }, question_of(request) ?? job.question?.text ?? ""),
     answers(job),
@@ -260,6 +261,13 @@ function media(request) {
   return chips.length > 0 && make("p", {}, chips);
 }
 
+// Where pictures that cannot be shown were to come from.
+function addresses(request) {
+  const { pictures } = state.drawer;
+  const urls = request?.messages.flatMap(images_of).flatMap(({ n, url }) => (url && !pictures[n] ? url : []));
+  return urls?.length > 0 && urls.map((url) => make("p", { class: "muted" }, make("code", { class: "address" }, url)));
+}
+
 const text_of = ({ content }) =>
   typeof content === "string"
     ? content
@@ -286,7 +294,10 @@ function earlier(request) {
 function answers(job) {
   if (job.status === "queued") return in_line(job);
   if (job.error)
-    return make("p", { class: "failure", dir: "auto" }, make("b", {}, job.error.code), make("br"), job.error.message);
+    return [
+      make("p", { class: "failure", dir: "auto" }, make("b", {}, job.error.code), make("br"), job.error.message),
+      state.drawer.streamed.text && make("div", { class: "answer" }, prose(state.drawer.streamed.text)),
+    ];
   const choices = job.result?.choices ?? [];
   if (choices.length > 1)
     return choices.map(({ text }, at) =>
@@ -301,7 +312,7 @@ function attempt({ number: count, worker, started_at, ended_at, outcome, error }
   return make(
     "li",
     {},
-    make("span", { class: `state ${kind}` }, (outcome ?? "running").replaceAll("_", " ")),
+    make("span", { class: `state ${kind}` }, outcome_word(outcome)),
     make("span", {}, `${count}. ${worker}`, error && make("small", {}, error.message ?? error)),
     make("span", {}, `${clock(started_at)}${ended_at ? ` · ${seconds(ended_at - started_at)}` : ""}`),
   );
@@ -367,18 +378,25 @@ function webhook({ webhook: hook }) {
   return [
     make("p", {}, make("code", {}, hook.url)),
     sent.length > 0
-      ? make("ul", { class: "rows-list" }, sent.map(delivery))
+      ? make(
+          "ul",
+          { class: "rows-list" },
+          sent.map((it, at) => delivery(it, tries(sent.slice(0, at + 1).reverse(), "event"))),
+        )
       : make("p", { class: "muted" }, "No call yet."),
     make("p", {}, button("replay", { class: "quiet" }, icon("again"), "Send again")),
   ];
 }
 
-export function delivery({ event, at, ms, status, error }) {
+// Which call for its event the first of these is.
+export const tries = (sent, by) => sent.filter((other) => other[by] === sent[0][by]).length;
+
+export function delivery({ event, at, ms, status, error }, count) {
   return make(
     "li",
     {},
     make("span", { class: `state ${error ? "bad" : "good"}` }, status ?? "No answer"),
-    make("span", {}, event, error && make("small", {}, error)),
+    make("span", {}, event, make("small", {}, [count && `try ${count}`, error].filter(Boolean).join(" · "))),
     make("span", {}, `${clock(at)} · ${number(ms)} ms`),
   );
 }

@@ -2,12 +2,12 @@
 
 import { action, once } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
-import { delivery } from "./drawer.js";
+import { delivery, tries } from "./drawer.js";
 import { shown_once } from "./keys.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
 import { ago } from "./words.js";
-import { call } from "./wire.js";
+import { call, pause, spacing_ms } from "./wire.js";
 
 const ENDS = ["job.succeeded", "job.failed", "job.cancelled", "batch.*"];
 const EVENTS = ["job.running", ...ENDS];
@@ -15,18 +15,41 @@ const EVENTS = ["job.running", ...ENDS];
 export const list = new Resource(
   "endpoints",
   () => "v1/webhooks",
-  (data) => (state.endpoints.list = data?.data ?? null),
+  (data) => {
+    Object.assign(state.endpoints, { list: data?.data ?? null, last: {} });
+    if (data) read_last(data.data);
+  },
   { every_ms: 5000 },
 );
 
 export const deliveries = new Resource(
   "deliveries",
   () => state.endpoints.opened && `v1/webhooks/${state.endpoints.opened}/deliveries`,
-  (data) => (state.endpoints.deliveries = data?.data ?? null),
+  (data) => {
+    state.endpoints.deliveries = data?.data ?? null;
+    if (data) state.endpoints.last[state.endpoints.opened] = data.data[0];
+  },
 );
+
+// How the last call of each went; afterwards, that of the opened one alone is followed.
+async function read_last(all) {
+  for (const { id } of all) {
+    try {
+      state.endpoints.last[id] = (await call(`v1/webhooks/${id}/deliveries`)).data.data[0];
+    } catch {
+      return; // Without it, no call is said to have failed.
+    }
+    changed();
+    await pause(spacing_ms(2));
+  }
+}
 
 export function set_up() {
   $("endpoints").addEventListener("submit", (event) => (event.preventDefault(), once("endpoint", () => create(event.target))));
+  window.addEventListener("view", () => {
+    state.endpoints.opened = null;
+    deliveries.forget();
+  });
   paints(paint);
 }
 
@@ -66,10 +89,11 @@ function paint() {
     all && [
       note && make("p", { class: "failure", role: "alert", "data-key": "note" }, note),
       secret && shown_once(`The secret of ${secret.url}`, secret.secret, "forget-secret"),
-      form_open ? form() : all.length ? make("p", { class: "bar-line", "data-key": "open" }, opener()) : nothing(),
+      form_open ? form() : !all.length && nothing(),
       all.map(card),
     ],
   );
+  settle($("endpoints-open"), all?.length > 0 && !form_open && opener());
 }
 
 const opener = () => button("endpoint-form", { class: "primary" }, "New webhook");
@@ -126,6 +150,8 @@ function card(endpoint) {
   const { id, url, description, events, enabled, disabled_reason, disabled_at } = endpoint;
   const { opened, deliveries: known } = state.endpoints;
   const why = disabled_reason === "gone" ? "Off: it answered 410" : "Off";
+  const failing = Boolean(state.endpoints.last[id]?.error);
+  const on = failing ? "On · last call failed" : "On";
   return make(
     "article",
     { class: "card endpoint", "data-key": id },
@@ -133,7 +159,7 @@ function card(endpoint) {
       "header",
       {},
       make("h2", { dir: "auto" }, url),
-      make("span", { class: `state ${enabled ? "good" : "warn"}` }, enabled ? "On" : `${why}, ${ago(disabled_at)}`),
+      make("span", { class: `state ${!enabled ? "warn" : failing ? "bad" : "good"}` }, enabled ? on : `${why}, ${ago(disabled_at)}`),
     ),
     make("p", { class: "muted" }, [description, events.join(", ")].filter(Boolean).join(" · ")),
     make(
@@ -142,27 +168,32 @@ function card(endpoint) {
       button("deliveries", { "data-id": id, "aria-expanded": String(opened === id) }, "Deliveries"),
       button("test-endpoint", { "data-id": id }, "Send a test"),
       button("turn-endpoint", { "data-id": id, "data-enabled": String(!enabled) }, enabled ? "Turn off" : "Turn on"),
+      button("rotate-endpoint", { "data-id": id, "data-url": url }, "New secret"),
       button("delete-endpoint", { class: "quiet small danger", "data-id": id, "data-url": url }, "Delete"),
     ),
     opened === id &&
       (known?.length
-        ? make(
-            "ul",
-            { class: "rows-list" },
-            known.map((it) => sent(id, it)),
-          )
+        ? [
+            make("p", { class: "fine" }, "A call that fails is made again by itself: soon at first, then ever later, for days."),
+            make(
+              "ul",
+              { class: "rows-list" },
+              known.map((it, at) => sent(id, it, tries(known.slice(at), "event_id"))),
+            ),
+          ]
         : make("p", { class: "muted" }, known ? "No delivery yet." : "Reading…")),
   );
 }
 
-function sent(id, it) {
-  const line = delivery(it);
+function sent(id, it, count) {
+  const line = delivery(it, count);
   if (it.event !== "webhook.test")
     line.append(
       button(
         "replay-event",
-        { class: "ghost small", "data-id": id, "data-event": it.event_id, "aria-label": `Send ${it.event_id} again` },
+        { class: "ghost small", "data-id": id, "data-event": it.event_id, "aria-label": `Send again: ${it.event_id}` },
         icon("again"),
+        "Send again",
       ),
     );
   return line;
@@ -179,8 +210,19 @@ action("deliveries", ({ dataset: { id } }) =>
 action("test-endpoint", ({ dataset: { id } }) =>
   attempt(async () => {
     await call(`v1/webhooks/${id}/test`, { method: "POST" });
-    toast("A test is on its way");
+    if (state.endpoints.opened !== id) deliveries.forget();
+    state.endpoints.opened = id;
+    toast("A test is on its way; how it went will stand under Deliveries");
   }),
+);
+action(
+  "rotate-endpoint",
+  ({ dataset: { id, url } }) =>
+    confirm(`Give ${url} a new secret? The old one signs as well for a day.`) &&
+    attempt(async () => {
+      const { data } = await call(`v1/webhooks/${id}/rotate`, { method: "POST" });
+      state.endpoints.secret = data;
+    }),
 );
 action("turn-endpoint", ({ dataset: { id, enabled } }) =>
   attempt(() => call(`v1/webhooks/${id}`, { method: "PATCH", body: { enabled: enabled === "true" } })),

@@ -27,6 +27,13 @@ const PAGE = 100;
 const BEYOND = 8; // rows drawn above and below the window
 const TYPING_MS = 300;
 const AT_ONCE = 100; // jobs that one call cancels
+const NONE = {
+  queued: "Nothing is waiting",
+  running: "Nothing is being answered",
+  succeeded: "Nothing is done yet",
+  failed: "Nothing has failed",
+  cancelled: "Nothing was cancelled",
+};
 const COLUMNS = { state: "Status", by: "Model and priority", spent: "Waited, ran", when: "When" };
 
 // The list as main.js refreshes it: its newest page, and the rows in sight.
@@ -43,7 +50,8 @@ export const list = {
       const first = state.jobs.rows[in_sight()[0] - 1];
       if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
       state.errors.jobs = null;
-      if (changes.some(Boolean) || !state.jobs.counts) await counts.refresh();
+      if (changes.some(Boolean) || state.jobs.recount) await counts.refresh();
+      state.jobs.recount = Boolean(state.errors.counts);
       return changes.some(Boolean);
     } catch (error) {
       if (signal.aborted) return false;
@@ -71,8 +79,7 @@ const counts = new Resource(
 );
 
 function reset() {
-  Object.assign(state.jobs, { rows: [], next: null, loaded: false, busy: false });
-  state.jobs.counts = null;
+  Object.assign(state.jobs, { rows: [], next: null, loaded: false, busy: false, recount: true });
   state.jobs.chosen.clear();
   $("view-jobs").scrollTop = 0;
   changed();
@@ -254,20 +261,23 @@ function status_button([id, name]) {
 
 // The service counts the newest jobs only: of more, a number is the least there are.
 function counted(status) {
-  if (!state.jobs.counts) return "";
-  const { counts: by_status, complete } = state.jobs.counts;
+  const { counts: by_status = {}, complete = true } = state.jobs.counts ?? {};
   const count = status ? by_status[status] : Object.values(by_status).reduce((all, one) => all + one, 0);
-  return (count > 0 || !status) && [" ", make("small", {}, number(count) + (complete ? "" : "+"))];
+  const shown = state.jobs.counts && (count > 0 || !status);
+  return [" ", make("small", {}, shown && number(count) + (complete ? "" : "+"))];
 }
 
 function nothing({ status, model, since_s, search }) {
+  const quiet = status.size === 1 && !model && !since_s && !search && NONE[[...status][0]];
+  const all = button("clear", { class: "link" }, "Show all jobs");
+  if (quiet) return make("div", { class: "teach" }, make("h2", {}, quiet), make("p", {}, all));
   if (status.size || model || since_s || search) {
     return make(
       "div",
       { class: "teach" },
       make("h2", {}, "Nothing matches"),
-      make("p", {}, "Search by the beginning of a question or of an id, or by metadata such as order=6735. "),
-      button("clear", { class: "link" }, "Show all jobs"),
+      make("p", {}, "Search by words of a question, an id or metadata, such as order=6735. "),
+      all,
     );
   }
   const example = `curl ${location.origin}/v1/jobs -d '{\n  "input": {"prompt": "What is a job?"}\n}'`;
@@ -299,6 +309,7 @@ function row(job, at) {
       "data-do": "open",
       "data-job": job.id,
       "data-status": job.status,
+      "data-chosen": chosen && "true",
       "aria-current": state.drawer.id === job.id && "true",
       "--at": at,
     },
@@ -324,12 +335,17 @@ function row(job, at) {
         answer || (job.question?.text && metadata.join(", ")),
       ),
     ),
-    make("span", { class: `state ${(STATUSES[job.status] ?? [])[1]}` }, (STATUSES[job.status] ?? [job.status])[0]),
+    status(job),
     make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
     spent(job),
     when(job),
   );
 }
+
+const status = (job) => {
+  const [word, kind] = STATUSES[job.status] ?? [job.status, "idle"];
+  return make("span", { class: `state ${kind}` }, make("span", {}, word, wait(job)));
+};
 
 // A bar of waited and ran, its length by the root of the time: a minute beside a second stays readable.
 function spent(job) {
@@ -358,21 +374,23 @@ function spent(job) {
   );
 }
 
+// When it ended; of what has not ended, when it was asked.
 function when(job) {
-  if (job.status !== "queued")
-    return make(
-      "span",
-      { class: "when", title: clock(job.created_at) },
-      job.status === "running" ? "now" : ago(job.ended_at ?? job.created_at),
-      make("small", {}, clock(job.ended_at ?? job.started_at ?? job.created_at)),
-    );
-  if (job.estimate) return make("span", { class: "when" }, place(job), make("small", {}, range(job.estimate)));
+  const at = job.ended_at ?? job.created_at;
   return make(
     "span",
-    { class: "when" },
-    REASONS[job.waiting_reason] ?? "Waiting",
-    job.schedule_at && make("small", {}, clock(job.schedule_at)),
+    { class: "when", title: `Asked ${clock(job.created_at)}` },
+    ago(at),
+    make("small", {}, clock(at)),
   );
+}
+
+// Why a job waits, and what is known of its beginning.
+function wait(job) {
+  if (job.status !== "queued") return false;
+  if (job.estimate) return make("small", { title: range(job.estimate) }, `${place(job)}, ${range(job.estimate)}`);
+  const reason = REASONS[job.waiting_reason];
+  return reason && make("small", {}, reason, job.schedule_at && ` ${clock(job.schedule_at)}`);
 }
 
 function bulk() {
@@ -386,12 +404,12 @@ function bulk() {
     button(
       "cancel-chosen",
       { class: "quiet small danger", disabled: !open },
-      open ? `Cancel ${number(open)}` : "None to cancel",
+      open ? `Cancel ${number(open)}` : "Cancel",
     ),
     button(
       "retry-chosen",
       { disabled: open === chosen.length },
-      open === chosen.length ? "None to ask again" : `Ask ${number(chosen.length - open)} again`,
+      open === chosen.length ? "Ask again" : `Ask ${number(chosen.length - open)} again`,
     ),
     button("copy", { "data-text": chosen.map(({ id }) => id).join("\n") }, "Copy ids"),
     button("choose-none", { class: "ghost small square", "aria-label": "Choose none" }, icon("close")),

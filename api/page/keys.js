@@ -70,7 +70,7 @@ function paint() {
             "p",
             { class: "bar-line", "data-key": "open" },
             button("key-form", { class: "primary" }, "New key"),
-            !all.length && make("span", { class: "muted" }, "So far there is the admin key alone."),
+            !all.length && make("span", { class: "muted" }, "So far there is the admin key alone. A key says who asks, what they may do, and how much."),
           ),
       all.length > 0 && table(all),
     ],
@@ -86,7 +86,7 @@ function keys_off() {
     make(
       "p",
       {},
-      "This service answers its own machine only, and all callers are one. Start it with an admin key, and each caller can have a key, quotas and jobs of its own:",
+      "A key says who asks, what they may do, and how much. Without keys, this service answers its own machine only, and all callers are one. Start it with an admin key, and each caller can have a key, quotas and jobs of its own:",
     ),
     code_box(make("b", {}, "Terminal"), command),
   );

@@ -54,7 +54,7 @@ function draw(ticks, kind, crew, words) {
 export function rows({ busy, rows: all }) {
   const shown = Math.min(all, 32);
   const used = Math.round((Math.min(busy, all) * shown) / all);
-  const label = `${number(Math.min(busy, all))} of ${plural(all, "row")} in use`;
+  const label = `${plural(Math.min(busy, all), "answer")} at once, of ${number(all)} that fit`;
   return make(
     "span",
     { class: "rows", role: "img", "aria-label": label, title: label },

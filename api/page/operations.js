@@ -109,7 +109,7 @@ const added = (name) =>
 function totals() {
   const figures = [
     ["Waiting", number(sum(waiting))],
-    ["Rows in use", number(sum((row) => sum_rows(row, "busy"))), `of ${number(sum((row) => sum_rows(row, "rows")))}`],
+    ["Answers at once", number(sum((row) => sum_rows(row, "busy"))), `of ${number(sum((row) => sum_rows(row, "rows")))}`],
     ["Tokens per second", number(sum((row) => sum_rows(row, "tokens_per_s")))],
     ["Workers", number(sum(({ workers }) => workers.length))],
   ];
@@ -120,17 +120,19 @@ function totals() {
   );
   return [
     ...figures,
-    ["Longest p95 wait", seconds(worst), "", worst > 60],
+    ["Longest p95 wait", seconds(worst), "", worst > 60, "Of the model where it is longest: 19 of 20 waited no longer"],
     [
-      `Answered in ${MINUTES} min`,
+      `Computed in ${MINUTES} min`,
       number(added("succeeded")),
       added("failed") ? `${number(added("failed"))} failed` : "",
+      false,
+      "Answers that a model computed: one for jobs that share it, none for those from the cache",
     ],
   ];
 }
 
-const total = ([name, value, more, bad]) =>
-  make("div", {}, make("dt", {}, name), make("dd", { class: bad && "bad" }, value, more && make("small", {}, more)));
+const total = ([name, value, more, bad, title]) =>
+  make("div", { title }, make("dt", {}, name), make("dd", { class: bad && "bad" }, value, more && make("small", {}, more)));
 
 function card(row) {
   const [word, kind] = standing(row);
@@ -176,14 +178,22 @@ function card(row) {
   );
 }
 
+// Without keys, all callers are one.
+const who = (name) => (name === "local" ? "the command line or page on this machine" : name);
+
 function who_did_it(row) {
   if (!row.paused && !row.draining) return "";
   const [at, by] = row.draining ? [row.draining_at, row.draining_by] : [row.paused_at, row.paused_by];
-  const effect = row.draining ? "New jobs are refused; those in line go on" : "Jobs are taken and wait";
-  return at ? `${effect}. By ${by}, ${ago(at)}` : effect;
+  const effect = row.draining ? MEANING.drain : "Jobs are taken and wait";
+  return at ? `${effect}. By ${who(by)}, ${clock(at)}, ${ago(at)}` : effect;
 }
 
-const control = (row, name, word) => button(name, { class: "ghost small", "data-model": row.model }, icon(name), word);
+const MEANING = {
+  pause: "Jobs are taken and wait; what runs finishes",
+  drain: "New jobs are refused; those in line go on",
+};
+const control = (row, name, word) =>
+  button(name, { class: "ghost small", "data-model": row.model, title: MEANING[name] }, icon(name), word);
 
 function controls(row) {
   const halted = row.paused || row.draining;
@@ -246,7 +256,7 @@ function sparks(row, broken) {
     history(row.model, field)?.length > 1 && sparkline(name, history(row.model, field), { ...common, show, least });
   return [
     chart("waiting", "waiting", number, 6),
-    chart("tokens/s", "tokens_per_s", number, 50),
+    chart(`tokens/s, mean of ${state.series.step_s} s`, "tokens_per_s", number, 50),
     chart("p95 wait", "wait_p95_s", seconds, 1),
   ];
 }
@@ -287,11 +297,11 @@ function acts() {
     make(
       "li",
       {},
-      make("time", { title: clock(at) }, ago(at)),
+      make("time", {}, ago(at), make("small", {}, clock(at))),
       make(
         "span",
         { dir: "auto" },
-        `${key.name} ${DID[name] ?? name} `,
+        `${who(key.name)} ${DID[name] ?? name} `,
         make("b", {}, short(subject)),
         outcome !== "done" && ` (${outcome.replaceAll("_", " ")})`,
       ),

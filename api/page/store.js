@@ -36,6 +36,7 @@ export const state = {
     filter: { status: new Set(), model: "", since_s: 0, search: "" },
     typing: 0, // the timer behind which is searched
     counts: null, // how many have each status, as the service told last
+    recount: true, // whether the filter has changed since then
     drawn: [], // the first row that is in the document, and the one behind the last
     chosen: new Set(),
     busy: false,
@@ -43,7 +44,7 @@ export const state = {
   drawer: { id: null, target: null, tab: "overview" }, // and what drawer.js knows of an opened job
   thumbnails: new Map(),
   keys: { list: null, secret: null, form_open: false, note: "" },
-  endpoints: { list: null, secret: null, form_open: false, note: "", opened: null, deliveries: null },
+  endpoints: { list: null, secret: null, form_open: false, note: "", opened: null, deliveries: null, last: {} },
 };
 
 const painters = [];

@@ -1,7 +1,7 @@
 // One job's life as a bar and as steps: waits, attempts (red where a worker was lost), each piece of text, the end.
 
 import { make } from "./dom.js";
-import { now, plural, seconds, STATUSES } from "./words.js";
+import { now, outcome_word, plural, seconds, STATUSES } from "./words.js";
 
 const WIDTH = 700;
 
@@ -61,7 +61,7 @@ function bars(job, history, from, till) {
         is_lost(attempt) ? "lost" : "run",
         attempt.started_at,
         end,
-        `attempt ${attempt.number}: ${attempt.outcome ?? "running"}`,
+        `attempt ${attempt.number}: ${outcome_word(attempt.outcome)}`,
       ),
     );
     free = end;
@@ -95,7 +95,7 @@ function steps(job, history) {
       all.push([
         "bad",
         attempt.ended_at,
-        `Attempt ${attempt.number}: ${attempt.outcome.replaceAll("_", " ")}`,
+        `Attempt ${attempt.number}: ${outcome_word(attempt.outcome)}`,
         attempt.error?.message ?? attempt.error,
       ]);
   }

@@ -2,12 +2,13 @@
 
 export const PRIORITIES = { interactive: "Interactive", normal: "Normal", batch: "Batch" };
 export const STATUSES = {
-  queued: ["Waiting", "idle"],
+  queued: ["Waiting", "wait"],
   running: ["Answering", "active"],
   succeeded: ["Done", "good"],
   failed: ["Failed", "bad"],
   cancelled: ["Cancelled", "idle"],
 };
+export const outcome_word = (outcome) => STATUSES[outcome ?? "running"]?.[0] ?? outcome.replaceAll("_", " ");
 export const STANDINGS = {
   ready: ["Ready", "good"],
   loading: ["Loading", "active"],

@@ -12,12 +12,12 @@ from tests.support.clients import Api
 from tests.support.service import Service
 
 JOBS = 5000
+NOTHING: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
 BOTTOM = "document.getElementById('view-jobs').scrollTop = 1e9"
 
 
 def test_an_empty_installation_says_what_a_job_is_and_how_to_begin(page: Page) -> None:
-    empty: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
-    page.route("**/v1/jobs?*", lambda route: route.fulfill(json=empty))
+    page.route("**/v1/jobs?*", lambda route: route.fulfill(json=NOTHING))
     page.route("**/fleet", lambda route: route.fulfill(json={"models": []}))
     view(page, "jobs")
     expect(page.locator("#jobs")).to_contain_text("No jobs yet")
@@ -85,6 +85,27 @@ def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
     expect(page.locator("#question")).to_have_value("Who painted the purple square?")
     expect(unrelated).to_have_count(0)
     expect(page.locator("#attached img")).to_be_visible()
+
+
+def test_a_question_whose_picture_is_none_is_found_and_shows_where_it_was_to_come_from(
+    page: Page, api: Api, service: Service
+) -> None:
+    url = f"{service.url()}/health"
+    parts = [{"type": "image", "url": url}, {"type": "text", "text": "Is this an orchid?"}]
+    api.ended(api.submit(model=ECHO, input={"messages": [{"role": "user", "content": parts}]}))
+    view(page, "jobs")
+    page.fill("#search", "an orchid")
+    row = page.locator(".job-row[data-status=failed]")
+    expect(row).to_contain_text("Is this an orchid?")
+    row.locator(".words").click()
+    expect(page.locator("#drawer .address")).to_have_text(url)
+
+
+def test_an_empty_status_says_that_there_is_none(page: Page) -> None:
+    view(page, "jobs")
+    page.route("**/v1/jobs?*status=queued*", lambda route: route.fulfill(json=NOTHING))
+    page.click("#by-status [data-status=queued]")
+    expect(page.locator("#jobs h2")).to_have_text("Nothing is waiting")
 
 
 def test_each_status_says_how_many_jobs_of_the_search_have_it(page: Page, api: Api) -> None:

@@ -72,11 +72,27 @@ def test_a_question_is_shown_while_its_pictures_are_fetched(records: Records) ->
     assert records.client.hget(f"sl5:{job}", "r").count("question") == 0, "its run has it"
 
 
-def test_a_question_whose_pictures_were_not_there_goes_with_its_request(records: Records) -> None:
+def test_a_question_whose_pictures_were_not_there_is_shown_and_found(records: Records) -> None:
     job = ask(records, pending_terms="{}")
     records.fail_intake(records.claim_pending(), BROKEN)
+    assert records.view(job).question == Question("What is this?", 2)
+    assert searched(records, "what is") == [job]
+
+
+def test_a_question_that_stays_with_its_job_is_charged(records: Records) -> None:
+    charged = []
+    for question in ("a", "a" * 101):
+        job = ask(records, question, pending_terms="{}")
+        records.fail_intake(records.claim_pending(), BROKEN)
+        charged.append(int(records.client.hget(f"sl5:{job}", "m").split()[1]))
+    assert charged[1] - charged[0] == 100
+
+
+def test_nothing_of_a_question_stays_that_is_not_to_be_stored_and_had_no_pictures(records: Records) -> None:
+    job = ask(records, stored=False, pending_terms="{}")
+    records.fail_intake(records.claim_pending(), BROKEN)
     assert records.view(job).question is None
-    assert "What is this" not in str(records.client.hgetall(f"sl5:{job}"))
+    assert "What is this" not in str(records.dump())
 
 
 @pytest.mark.parametrize(

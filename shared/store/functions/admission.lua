@@ -452,13 +452,13 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
     return 'placed'
   end
   Queue.unlease(job)
-  local m = Memory.settle(job.id, Runs.bytes_of_job(job))
   for digest in string.gmatch(job.blobs or '', '%S+') do
     Files.release(digest, job.id)
   end
   for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
   end
+  local m = Memory.settle(job.id, Runs.bytes_of_job(job))
   job.t.token, job.admitted = nil, a.token
   call('HDEL', P .. job.id, 'request', 'terms')
   local hit, run = find(a)

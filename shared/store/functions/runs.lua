@@ -69,7 +69,7 @@ end
 
 -- What a job holds beside its run.
 function Runs.bytes_of_job(job)
-  return Memory.JOB_BYTES + #job.metadata + #(job.response or '')
+  return Memory.JOB_BYTES + #job.metadata + #(job.response or '') + #(job.question or '')
 end
 
 -- Which limit of a job has passed (start_by, finish_by), or nil and when to look again. A job that has begun, or names
@@ -301,7 +301,6 @@ local function leave_intake(job, outcome)
   local request = call('HGET', P .. job.id, 'request')
   call('SET', P .. job.id .. ':asked', request or '', 'EX', seconds)
   call('HDEL', P .. job.id, 'request', 'terms')
-  unset(job, 'question')
   job.worker, job.t.token = nil, nil
 end
 
