@@ -23,7 +23,7 @@ LONGEST_S = 6.0
 It is counted in thirds: if this process stands still, however long, the store loses at most one of them.
 """
 THIRDS = 3
-TOGETHER = 4
+TOGETHER = 8
 """So many commands are written at once; fewer once all that is due now has run."""
 MOST_LOST = 3
 """Connections that may be lost without a reply before those who wait are told so."""
