@@ -64,7 +64,7 @@ class _Link(asyncio.Protocol):
             notEnoughData=NONE,
         )
         transport.set_protocol(self)
-        # Else everything is written only after what is due in the loop. One of TLS would always count as full.
+        # Else all is written only after what is due in the loop. One of TLS would always count as full.
         if transport.get_extra_info("ssl_object") is None:
             transport.set_write_buffer_limits(0)
 
