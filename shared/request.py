@@ -43,7 +43,7 @@ class Text(Frozen):
 
 
 class Media(Frozen):
-    """A picture, a sound or a video in one of four stages: bytes just received, the id of a file of the
+    """A picture, sound, video or document in one of four stages: bytes just received, the id of a file of the
     caller's, a URL to fetch, or a digest in the blob store.
 
     Only url and digest are ever serialised; `param` names where in the caller's body it stood.

@@ -177,8 +177,8 @@ class Intake:
         limit_s, settings = self.settings.fetch.limit_s, self.settings
         kinds = [kind for _, kind, _ in places]
         most_mb = settings.pictures.max_mb_request + kinds.count(Video) * settings.videos.max_mb
-        if Document in kinds:
-            most_mb = max(most_mb, settings.documents.max_mb)
+        # Documents have that of one together: they are held until they are rendered.
+        most_mb += settings.documents.max_mb if Document in kinds else 0
         max_bytes = int(most_mb * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
         with JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance:
