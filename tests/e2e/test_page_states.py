@@ -91,8 +91,7 @@ def test_a_question_whose_picture_is_none_is_found_and_shows_where_it_was_to_com
     page: Page, api: Api, service: Service
 ) -> None:
     url = f"{service.url()}/health"
-    parts = [{"type": "image", "url": url}, {"type": "text", "text": "Is this an orchid?"}]
-    api.ended(api.submit(model=ECHO, input={"messages": [{"role": "user", "content": parts}]}))
+    api.ended(api.submit(model=ECHO, input={"prompt": "Is this an orchid?", "image": url}))
     view(page, "jobs")
     page.fill("#search", "an orchid")
     row = page.locator(".job-row[data-status=failed]")
