@@ -50,7 +50,8 @@ export const list = {
       const first = state.jobs.rows[in_sight()[0] - 1];
       if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
       state.errors.jobs = null;
-      if (changes.some(Boolean) || state.jobs.recount) await counts.refresh();
+      // A list of some statuses does not show what changes among the others.
+      if (changes.some(Boolean) || state.jobs.recount || state.jobs.filter.status.size) await counts.refresh();
       state.jobs.recount = Boolean(state.errors.counts);
       return changes.some(Boolean);
     } catch (error) {
