@@ -10,9 +10,11 @@ from redis import Redis
 
 from tests.support.batches import ENDPOINT, answers, jsonl, line, rows
 from tests.support.clients import Api, until
+from tests.support.documents import pdf
 from tests.support.object_store import BUCKET, SECRET, URL, ObjectStore, object_store
 from tests.support.pictures import answering, origin, picture
 from tests.support.service import COURIER, Service, running_service
+from tests.support.videos import video
 
 ECHO = "test/echo"
 MODELS = f"""
@@ -136,6 +138,27 @@ def test_a_picture_in_a_bucket_that_the_operator_named_is_seen_wherever_a_url_is
         reply = api.post(path, json=body, headers={"prefer": "wait=30"})
         assert reply.is_success, reply.text
         assert "see [8x6]" in reply.text
+
+
+def test_videos_and_documents_in_a_bucket_are_seen_and_in_a_closed_one_refused_as_what_they_are(
+    service: Service, server: ObjectStore
+) -> None:
+    files = {"video": (video(), 1), "document": (pdf(["one", "two"]), 2)}
+    with Api(service.url()) as api:
+        for kind, (data, shown) in files.items():
+            httpx.put(f"{server.url}/{BUCKET}/shared/{kind}", content=data).raise_for_status()
+
+            def asked(key: str, kind: str = kind) -> httpx.Response:
+                part = {"type": kind, "url": f"s3://{BUCKET}/{key}/{kind}"}
+                content = [part, {"type": "text", "text": "see"}]
+                return api.post(
+                    "/v1/jobs", json={"model": ECHO, "messages": [{"role": "user", "content": content}]}
+                )
+
+            job = asked("shared")
+            assert job.is_success, job.text
+            assert api.ended(job.json()["id"])["result"]["text"].count("[") == shown
+            assert asked("acme").json()["code"] == f"invalid_{kind}"
 
 
 def test_only_what_a_caller_may_name_is_read_from_a_bucket(service: Service, server: ObjectStore) -> None:

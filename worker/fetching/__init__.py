@@ -1,4 +1,4 @@
-"""Fetches callers' remote pictures and sounds, guarded against private networks (SSRF).
+"""Fetches callers' remote media, guarded against private networks (SSRF).
 
 In: a pending job's URLs. Out: blobs, and the job in its queue. Imports `shared`.
 """

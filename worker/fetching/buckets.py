@@ -1,4 +1,4 @@
-"""Fetches one picture or sound from a bucket that the operator named, with the operator's credentials."""
+"""Fetches one file from a bucket that the operator named, with the operator's credentials."""
 
 from datetime import timedelta
 from functools import lru_cache

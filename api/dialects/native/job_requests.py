@@ -134,7 +134,7 @@ def _check_paged(call: JobBody, messages: tuple[Message, ...]) -> None:
         if is_set:
             raise unsupported(name)
     if any(isinstance(part, Media) for turn in messages for part in turn.parts):
-        raise invalid("document", "takes no other picture, sound or document beside it")
+        raise invalid("document", "takes no other picture, sound, video or document beside it")
 
 
 def from_cancel(body: Any) -> list[str]:
