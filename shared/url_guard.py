@@ -123,7 +123,7 @@ class BucketObject(NamedTuple):
 
 
 class BucketRules(NamedTuple):
-    """Where in buckets callers may name pictures: `SCHEME://BUCKET/PREFIX` each.
+    """Where in buckets callers may name files: `SCHEME://BUCKET/PREFIX` each.
 
     After `CALLER=` it is for that caller only; `{caller}` in a prefix stands for whoever asks.
     """

@@ -344,7 +344,7 @@ class FetchSettings(Group):
 
     buckets: Listed[tuple[str, ...]] = Field(
         (),
-        description="Where callers may name pictures in buckets, comma separated: `s3://bucket/prefix`, `gs://…` or "
+        description="Where callers may name files in buckets, comma separated: `s3://bucket/prefix`, `gs://…` or "
         "`az://…`, read with the blob store's credentials. `{caller}` in a prefix is the caller's id; "
         "`CALLER=s3://…` is for one caller.",
     )
