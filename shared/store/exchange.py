@@ -56,6 +56,7 @@ class _Link(asyncio.Protocol):
         self.transport = transport
         self.sent: deque[_Call] = deque()
         self.paused = False
+        self.closed = asyncio.Event()
         self._owner = owner
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse,
@@ -77,13 +78,15 @@ class _Link(asyncio.Protocol):
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not NONE:
                 if isinstance(reply, RedisConnectionError):
-                    raise reply
+                    self._owner.lose(self, reply)
+                    return
                 self._owner.losses = 0
                 _resolve(self.sent.popleft().answer, reply)
                 if isinstance(reply, ReadOnlyError):
                     # A server that was demoted keeps its connections; a new one may lead to its successor.
-                    raise reply
-        except RedisError as error:
+                    self._owner.lose(self, reply)
+                    return
+        except InvalidResponse as error:
             self._owner.lose(self, error)
         except ValueError as error:
             # A reply that is no UTF-8 would be none the next time either.
@@ -98,6 +101,7 @@ class _Link(asyncio.Protocol):
         self._owner.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.closed.set()
         self._owner.lose(self, error or RedisConnectionError("the record store closed the connection"))
 
 
@@ -109,6 +113,7 @@ class Connection:
     def __init__(self, pool: ConnectionPool) -> None:
         self._maker: Any = pool.make_connection()  # type: ignore[no-untyped-call]
         self._link: _Link | None = None
+        self._last: _Link | None = None
         self._waiting: list[_Call] = []
         self._connecting: asyncio.Task[None] | None = None
         self._thirds = 0
@@ -166,19 +171,26 @@ class Connection:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
+        if self._last is not None:
+            self._last.transport.abort()
+            await self._last.closed.wait()
         await self._maker.disconnect(nowait=True)
 
     async def _connect(self) -> None:
         try:
+            await self._maker.disconnect(nowait=True)
             if self.losses:
                 await asyncio.sleep(self.losses * LOST_PAUSE_S)
-            await self._maker.disconnect(nowait=True)
             await self._maker.connect()
-            self._link = _Link(self, self._maker._writer.transport)
+            self._link = self._last = _Link(self, self._maker._writer.transport)
         except (RedisError, OSError) as error:
             self._fail(error)
         except Exception as error:
             self._fail(error)
+            raise
+        except asyncio.CancelledError:
+            # Closing: what was opened a moment ago has nobody else to close it.
+            await self._maker.disconnect()
             raise
         finally:
             self._connecting = None
