@@ -9,8 +9,9 @@ from api.server.memory_budget import Reservation
 from shared.blobs import BlobMissingError, Blobs, digest
 from shared.errors import CallerError
 from shared.media import sounds, videos
+from shared.media.files import URL_CODES, inspect_file
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
-from shared.request import Document, Image, Media, Medium, Request, Sound, Video
+from shared.request import Document, Image, Medium, Request
 from shared.settings import FetchSettings, PictureSettings, Settings
 from shared.url_guard import check_url, is_in_bucket, refused_as
 
@@ -18,12 +19,6 @@ CACHED_PICTURES = 2**13
 """Pictures whose facts are remembered at a time, half a kilobyte each."""
 SIZES_AT_ONCE = 8
 """Look-ups of one request at a time: a long conversation must not take all threads of a slow store."""
-URL_CODES: dict[type[Media], str] = {
-    Image: "invalid_image_url",
-    Sound: "invalid_audio",
-    Document: "invalid_document",
-    Video: "invalid_video",
-}
 SMALL = 64 * 2**10
 """Up to so many bytes are read on the event loop: handing them to a thread costs more than reading them."""
 
@@ -144,18 +139,11 @@ def _check_source(url: str, settings: FetchSettings, caller: str, param: str) ->
 
 def _inspect(inline: Sequence[Medium], settings: Settings) -> list[Upload]:
     """Raises CallerError for the first that is unusable on its own."""
-    return [Upload(part, digest(part.data or b""), _info(part, settings)) for part in inline]
-
-
-def _info(part: Medium, settings: Settings) -> PictureInfo | None:
-    data = part.data or b""
-    if isinstance(part, Image):
-        return inspect(data, settings.pictures, part.param)
-    if isinstance(part, Video):
-        videos.check_video(data, settings.videos, part.param)
-    else:
-        sounds.check_sound(data, settings.sounds, part.param)
-    return None
+    return [
+        Upload(part, digest(data), inspect_file(type(part), data, settings, part.param))
+        for part in inline
+        if (data := part.data) is not None
+    ]
 
 
 async def _check_pictures(

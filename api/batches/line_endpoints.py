@@ -48,8 +48,11 @@ PAGES = "/v1/jobs"
 """The endpoint of a batch whose lines are pages; none that lines of a file may name."""
 
 
-def endpoint_of(batch: Batch) -> LineEndpoint:
-    return PAGE_ENDPOINT if batch.question is not None else LINE_ENDPOINTS[batch.endpoint]
+def answer_of(batch: Batch, job: JobView, body: Body) -> Any:
+    """A succeeded job's answer, as its line's endpoint or a job of pages writes it."""
+    if batch.question is not None:
+        return to_result(job.id, result_of(job))
+    return LINE_ENDPOINTS[batch.endpoint].to_answer(job, body)
 
 
 def _refuse(**fields: bool) -> None:
@@ -92,11 +95,6 @@ def _to_response(job: JobView, body: Body) -> ResponseObject:
     return to_response(StoredResponse(replace(job, metadata=turn.metadata), turn.request, turn.fields))
 
 
-def _read_no_page(_: Any) -> Question:
-    raise NotImplementedError("a page has no body")
-
-
-PAGE_ENDPOINT = LineEndpoint(_read_no_page, lambda job, _: to_result(job.id, result_of(job)))
 LINE_ENDPOINTS: dict[str, LineEndpoint] = {
     "/v1/chat/completions": LineEndpoint(
         _reader(from_chat), lambda job, _: to_completion(job, job.model, job.created_ms // 1000)

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from api.batches.intake import entry_of, lines
 from api.batches.lease import LeasedBatch
-from api.batches.line_endpoints import endpoint_of
+from api.batches.line_endpoints import answer_of
 from api.batches.pages import untaken_pages
 from api.dialects.openai.batches import OutputRow, from_line, to_refused_row, to_row, to_undone_row
 from shared import ids
@@ -197,7 +197,7 @@ class OutputWriter:
             result=result,
             priority="batch",
         )
-        return endpoint_of(self._batch).to_answer(view, lambda: self._body(line, file))
+        return answer_of(self._batch, view, lambda: self._body(line, file))
 
     def _body(self, line: LineAnswer, file: BinaryIO | None) -> Any:
         """The line's body, read from the file after the blank lines that belong to it."""

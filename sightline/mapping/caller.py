@@ -34,19 +34,19 @@ class Window:
 
     def __init__(self) -> None:
         self.size = float(START)
-        self.taken = 0
+        self.in_flight = 0
         self._changed = asyncio.Event()
         self._halved = 0.0
 
     async def take(self) -> None:
         """A place, once there is one. For one taker."""
-        while self.taken >= int(self.size):
+        while self.in_flight >= int(self.size):
             self._changed.clear()
             await self._changed.wait()
-        self.taken += 1
+        self.in_flight += 1
 
     def free(self) -> None:
-        self.taken -= 1
+        self.in_flight -= 1
         self._changed.set()
 
     def ended(self, job: dict[str, Any], call_s: float) -> None:

@@ -189,8 +189,8 @@ def _row(record: dict[str, Any], place: str | None, folder: Path) -> Row:
 
 def _is_bytes(value: Any) -> bool:
     """Whether a cell is a picture itself, which the output does not repeat."""
-    held = value.get("bytes") if isinstance(value, dict) else value
-    return isinstance(held, bytes) or (isinstance(held, str) and held.startswith("data:"))
+    content = value.get("bytes") if isinstance(value, dict) else value
+    return isinstance(content, bytes) or (isinstance(content, str) and content.startswith("data:"))
 
 
 def _cell(value: Any, folder: Path) -> Picture:

@@ -148,7 +148,7 @@ class _Map:
 
     async def _left_s(self, passed_s: float) -> tuple[float, float] | None:
         progress = self.progress
-        rest = progress.total - progress.done - self.caller.window.taken
+        rest = progress.total - progress.done - self.caller.window.in_flight
         body = {"model": self.question.model, "input": {"prompt": self.question.template}}
         forecast = await self.caller.estimate(body | {"priority": "batch"}, max(rest, 1))
         if (left_s := time_of(forecast)) is None:

@@ -116,10 +116,15 @@ async def test_rows_that_cannot_be_answered_are_in_the_output_and_counted(
 
 async def test_two_maps_do_not_write_one_output(service: Service, input: Path, tmp_path: Path) -> None:
     output = tmp_path / "answers.jsonl"
-    call = map_rows(QUESTION, str(input), output, model=SLOW, url=service.url())
+    under_way = asyncio.Event()
+
+    def show(progress: Progress) -> None:
+        if progress.done:
+            under_way.set()
+
+    call = map_rows(QUESTION, str(input), output, model=SLOW, url=service.url(), show=show)
     first = asyncio.create_task(call)
-    while not ended(output):
-        await asyncio.sleep(0.02)
+    await under_way.wait()
     with pytest.raises(CommandError, match="Another map"):
         await map_rows(QUESTION, str(input), output, model=SLOW, url=service.url())
     first.cancel()

@@ -1,4 +1,4 @@
-"""Fetches a job's remote pictures, sounds, documents and videos, and admits the job once they are stored.
+"""Fetches a job's remote pictures, sounds, videos and documents, and admits the job once they are stored.
 
 It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has no run yet.
 """
@@ -21,9 +21,8 @@ from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import DocumentRenderer, room_for_pages
+from shared.media.files import URL_CODES, inspect_file
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
-from shared.media.sounds import check_sound
-from shared.media.videos import check_video
 from shared.metrics.counters import FETCH, INTAKES
 from shared.pending_terms import PendingTerms
 from shared.request import Document, Image, Media, Medium, Request, Sound, Video
@@ -53,6 +52,12 @@ LARGE_JOBS = 4
 
 Source = tuple[str, type[Media], str | None]
 """A URL, what it is of, and the pages of a document."""
+FETCHES: dict[type[Media], FetchKind] = {
+    Image: PICTURES,
+    Sound: SOUNDS,
+    Video: VIDEOS,
+    Document: DOCUMENTS,
+}
 
 
 class StoredFile(NamedTuple):
@@ -176,8 +181,8 @@ class Intake:
             places.setdefault(source, place)
         limit_s, settings = self.settings.fetch.limit_s, self.settings
         kinds = [kind for _, kind, _ in places]
-        most_mb = settings.pictures.max_mb_request + kinds.count(Video) * settings.videos.max_mb
         # Documents have that of one together: they are held until they are rendered.
+        most_mb = settings.pictures.max_mb_request + kinds.count(Video) * settings.videos.max_mb
         most_mb += settings.documents.max_mb if Document in kinds else 0
         max_bytes = int(most_mb * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
@@ -220,15 +225,14 @@ class Intake:
     def _fetch_one(
         self, job: str, allowance: "JobAllowance", carrier: str, source: Source, param: str
     ) -> StoredFile | bytes:
-        """Fetch one file into the blob store, or a document."""
+        """Fetch one picture, sound or video into the blob store, or a document."""
         url, kind, _ = source
         # This thread is not the attempt's, so the span cannot find its parent by itself.
         with traces.span("fetch", {"server.address": _host(url)}, kind=SpanKind.CLIENT, carrier=carrier):
-            if kind is Document:
-                return self._fetch_document(url, allowance, param)
-            fetches = {Image: self._fetch_picture, Sound: self._fetch_sound, Video: self._fetch_video}
-            body, info = fetches[kind](url, allowance, param)
-        return self._store_one(job, body, info)
+            body = self._fetch(url, kind, param, allowance)
+        if kind is Document:
+            return body
+        return self._store_one(job, body, inspect_file(kind, body, self.settings, param))
 
     def _store_pages(
         self, lease: Lease, source: Source, data: bytes, param: str, room: int
@@ -249,39 +253,24 @@ class Intake:
         self.blobs.write(name, body)
         return StoredFile(name, len(body), info)
 
-    def _fetch_picture(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, PictureInfo]:
-        limits = self.settings.pictures
-        with FETCH.labels("picture").time():
-            body = self._fetch(url, int(limits.max_mb * 2**20), param, allowance, PICTURES)
-        return body, inspect(body, limits, param)
+    def _fetch(self, url: str, kind: type[Media], param: str, allowance: "JobAllowance") -> bytes:
+        settings, fetched = self.settings.fetch, FETCHES[kind]
+        max_bytes = int(self._most_mb(kind) * 2**20)
+        with refused_as(URL_CODES[kind]), FETCH.labels(fetched.noun).time():
+            if is_in_bucket(url):
+                target = settings.bucket_rules.check(url, allowance.caller, param)
+                return fetch_object(target, settings, max_bytes, param, allowance, fetched)
+            return fetch(url, settings, max_bytes, param, allowance, kind=fetched)
 
-    def _fetch_sound(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, None]:
-        limits = self.settings.sounds
-        with refused_as("invalid_audio"), FETCH.labels("sound").time():
-            body = self._fetch(url, int(limits.max_mb * 2**20), param, allowance, SOUNDS)
-        check_sound(body, limits, param)
-        return body, None
-
-    def _fetch_video(self, url: str, allowance: "JobAllowance", param: str) -> tuple[bytes, None]:
-        limits = self.settings.videos
-        with refused_as("invalid_video"), FETCH.labels("video").time():
-            body = self._fetch(url, int(limits.max_mb * 2**20), param, allowance, VIDEOS)
-        check_video(body, limits, param)
-        return body, None
-
-    def _fetch_document(self, url: str, allowance: "JobAllowance", param: str) -> bytes:
-        most = int(self.settings.documents.max_mb * 2**20)
-        with refused_as("invalid_document"), FETCH.labels("document").time():
-            return self._fetch(url, most, param, allowance, DOCUMENTS)
-
-    def _fetch(
-        self, url: str, max_bytes: int, param: str, allowance: "JobAllowance", kind: FetchKind
-    ) -> bytes:
-        settings = self.settings.fetch
-        if is_in_bucket(url):
-            target = settings.bucket_rules.check(url, allowance.caller, param)
-            return fetch_object(target, settings, max_bytes, param, allowance, kind)
-        return fetch(url, settings, max_bytes, param, allowance, kind=kind)
+    def _most_mb(self, kind: type[Media]) -> float:
+        settings = self.settings
+        limits = {
+            Image: settings.pictures.max_mb,
+            Sound: settings.sounds.max_mb,
+            Video: settings.videos.max_mb,
+            Document: settings.documents.max_mb,
+        }
+        return limits[kind]
 
 
 def _source(part: Medium) -> Source:

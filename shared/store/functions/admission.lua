@@ -470,23 +470,6 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
   return word == 'queued' and word or 'placed'
 end)
 
--- Reads what a job asked, for a retry or a response: {status or '', request or '', metadata, priority, paths or '', unstored or
--- ''}, nil where the caller has no such job.
-transition('asked', { 'no-writes' }, function()
-  local job = owned(a.job, a.caller)
-  if not job then
-    return nil
-  end
-  local run = job.run and read(job.run)
-  local id = job.run or job.id
-  local request = (run or not job.run) and call('HGET', P .. id, 'request')
-  if (run or not job.run) and (request or '') == '' then
-    request = call('GET', P .. id .. ':asked')
-  end
-  local status = job.status or run and run.ended and run.state
-  return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
-end)
-
 -- Looks an idempotency key up, before anything else is asked of a repeated request: {word} for mismatch | purged | expired,
 -- {known, view}, nil where the key is new.
 transition('known', { 'no-writes' }, known_key)

@@ -258,6 +258,23 @@ transition('statuses', { 'no-writes' }, function()
   return flat
 end)
 
+-- Reads what a job asked, for a retry or a response: {status or '', request or '', metadata, priority, paths or '', unstored or
+-- ''}, nil where the caller has no such job.
+transition('asked', { 'no-writes' }, function()
+  local job = owned(a.job, a.caller)
+  if not job then
+    return nil
+  end
+  local run = job.run and read(job.run)
+  local id = job.run or job.id
+  local request = (run or not job.run) and call('HGET', P .. id, 'request')
+  if (run or not job.run) and (request or '') == '' then
+    request = call('GET', P .. id .. ':asked')
+  end
+  local status = job.status or run and run.ended and run.state
+  return { status or '', request or '', job.metadata, job.priority, job.paths or '', job.unstored or '' }
+end)
+
 -- Cancels a caller's job: it leaves its run, and the last job to leave ends the run. Returns the view, nil where the caller has no
 -- such job. A job that has ended stays as it ended.
 transition('cancel', { 'allow-oom' }, function()
