@@ -46,9 +46,10 @@ def ended(output: Path) -> int:
     return journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
 
 
-def jobs(api: Api, model: str) -> int:
+def jobs(api: Api, model: str) -> set[str]:
+    """The newest 100: jobs of tests before may expire meanwhile, so a number would not tell."""
     page = api.get("/v1/jobs", params={"model": model, "priority": "batch", "limit": 100}).json()
-    return len(page["data"])
+    return {job["id"] for job in page["data"]}
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_no_row_is_lost_or_asked_twice_though_client_api_and_worker_are_killed(
     assert [row["file"] for row in rows] == sorted(str(p.relative_to(input)) for p in input.rglob("*.png"))
     assert all(row["answer"].startswith(QUESTION) and row["error"] is None for row in rows)
     assert len({row["job"] for row in rows}) == 60
-    assert jobs(api, SLOW) - before == 60
+    assert len(jobs(api, SLOW) - before) == 60
 
 
 def test_a_second_start_asks_only_what_is_new(service: Service, api: Api, tmp_path: Path) -> None:
@@ -88,13 +89,13 @@ def test_a_second_start_asks_only_what_is_new(service: Service, api: Api, tmp_pa
     first = map_rows_sync(QUESTION, str(input), output, **options)
     before, answers = jobs(api, ECHO), output.read_bytes()
     assert map_rows_sync(QUESTION, str(input), output, **options) == first
-    assert (jobs(api, ECHO), output.read_bytes()) == (before, answers)
+    assert (jobs(api, ECHO) - before, output.read_bytes()) == (set(), answers)
 
     (input / "9.png").write_bytes(picture(size=(50, 51)))
     second = map_rows_sync(QUESTION, str(input), output, **options)
     assert (second.rows, second.answered) == (5, 5)
     assert second.input != first.input
-    assert jobs(api, ECHO) == before + 1
+    assert len(jobs(api, ECHO) - before) == 1
     with pytest.raises(CommandError, match="another question"):
         map_rows_sync("something else", str(input), output, **options)
 
@@ -143,6 +144,6 @@ def test_a_dry_run_says_rows_tokens_and_time_and_asks_nothing(
     assert facts["tokens_in"] >= 60
     half, most = facts["time_s"]
     assert 0 < half <= most
-    assert jobs(api, SLOW) == before
+    assert jobs(api, SLOW) <= before
     assert not output.exists()
     assert ended(output) == 0
