@@ -140,3 +140,9 @@ def test_pictures_that_a_processor_makes_otherwise_beside_others_are_made_one_by
 
     monkeypatch.setattr(kind, "_preprocess", brighter_beside_others)
     assert not slices_are_exact(model)
+
+
+def test_pictures_whose_tokens_depend_on_their_shape_are_made_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    assert not slices_are_exact(family("lfm2-vl", tmp_path_factory.getbasetemp()))

@@ -19,6 +19,9 @@ from worker.engines.continuous.model_inputs import encoder_inputs, numbers
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.prompt.picture_tokens import ALONE, STUMBLES, Size
 
+# High, wide, and larger than most models use.
+TRIED: tuple[Size, ...] = (*ALONE, (200, 40))
+
 
 @dataclass(frozen=True)
 class PictureSlice:
@@ -54,14 +57,14 @@ def slices(loaded: LoadedModel, prompt: Prompt, sizes: Sequence[Size]) -> list[P
 
 def slices_are_exact(loaded: LoadedModel) -> bool:
     """Whether made-up pictures of awkward sizes have the very tensors that each has by itself."""
-    pictures = [_noise(size) for size in ALONE]
+    pictures = [_noise(size) for size in TRIED]
     try:
         prompts = [
             pictures_prompt(loaded, shown) for shown in (pictures, *([picture] for picture in pictures))
         ]
     except (CallerError, *STUMBLES):
         return False
-    parts = slices(loaded, prompts[0], ALONE)
+    parts = slices(loaded, prompts[0], TRIED)
     return bool(parts) and all(map(_same, parts, prompts[1:]))
 
 
