@@ -25,7 +25,7 @@ from benchmarks.frame.statistics import ratio, stretches
 from benchmarks.frame.usage import CoreUsage
 from benchmarks.overhead import capacity, latency, throughput
 from benchmarks.overhead.services import WIDE, OverheadServices
-from benchmarks.page import CHROMIUM, PageServices, answer_jobs, chromium, scroll_all
+from benchmarks.page import PageServices, answer_jobs, chromium, scroll_all
 from benchmarks.store.probe import REQUEST, Probe, Samples, served, thread_s
 from benchmarks.worst.__main__ import Day, removal, shared_runs
 from shared.result import Piece
@@ -33,6 +33,7 @@ from shared.store import admission, claims
 from shared.store.admission import Placing
 from shared.store.script import Store, connect
 from sightline.serving.child import heap
+from tests.support.browser import CHROMIUM
 
 FILE = report.FOLDER / "quick.json"
 TOLERANCE = 0.1
