@@ -14,6 +14,7 @@ from shared.result import Result
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
+from shared.store.files import HOLD_S
 from shared.store.jobs import EVENT_PAGE_BYTES
 from shared.store.keys import PREFIX, digests
 from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
@@ -100,12 +101,14 @@ class Placing:
 class Submitted:
     """What `submit` answered: `view` with queued, intake and known, `missing` digests with pictures.
 
+    Those that are not `unheld` are held for an upload of the job, as by `touch`.
     `trace` is the carrier (shared/telemetry/traces.py) of the run, where the job shares one with another job.
     """
 
     word: Word
     view: JobView | None = None
     missing: tuple[str, ...] = ()
+    unheld: tuple[str, ...] = ()
     trace: str = ""
 
 
@@ -181,11 +184,11 @@ def submit(
     """Admit a request or learn why not.
 
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
-    those, submit again. A picture `sent` with its bytes is asked for unless its caller holds it already.
+    those, submit again. They are held already where some are `sent`. A picture `sent` with its bytes is asked for unless its caller holds it already.
     `spare` is `Headroom.spare`.
     """
     arguments = {**placing.arguments, **terms.arguments(settings), "spare": spare}
-    arguments |= {"sent": " ".join(sent) or None, "uploaded": uploaded or None}
+    arguments |= {"sent": " ".join(sent) or None, "hold_s": HOLD_S, "uploaded": uploaded or None}
 
     def parse(reply: list[Any]) -> Submitted:
         if reply[0] != "queued":
@@ -336,7 +339,7 @@ def keep_answer(settings: Settings, run: str, retain_s: int | None) -> ScriptCal
 def _submitted(reply: list[Any]) -> Submitted:
     word = cast(Word, reply[0])
     if word == "pictures":
-        return Submitted(word, missing=tuple(reply[1]))
+        return Submitted(word, missing=tuple(reply[1]), unheld=tuple(reply[2]))
     view = views.job(reply[1]) if len(reply) > 1 else None
     return Submitted(word, view, trace=reply[2] if len(reply) > 2 else "")
 

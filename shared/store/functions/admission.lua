@@ -368,11 +368,12 @@ end)
 
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
---   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes), retry_of, spare
+--   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s, retry_of, spare
 --   (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields of
 --   the job (Jobs in the table of docs/architecture). Text: the request.
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
--- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, {queued, what is known of
+-- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
+-- touched before: the others are held}, {queued, what is known of
 -- the lane and how many are ahead, url and events of its webhook}, else {intake | known, view, trace of the run that it
 -- shares}. A repeat answers `known`.
 hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id spare#', {}, function()
@@ -399,7 +400,7 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   end
   local missing = (word or hit or a.uploaded) and {} or unwritten(a, run)
   if word or #missing > 0 then
-    return word and { word } or { 'pictures', missing }
+    return word and { word } or { 'pictures', missing, a.sent and Files.touch(missing, 'upload:' .. a.job) or missing }
   end
   local job, m, extra = begin_job(), nil, {}
   if a.pending then
