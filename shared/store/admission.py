@@ -183,8 +183,9 @@ def submit(
 ) -> ScriptCall[Submitted]:
     """Admit a request or learn why not.
 
-    `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
-    those, submit again. They are held already where some are `sent`. A picture `sent` with its bytes is asked for unless its caller holds it already.
+    `uploaded` = its pictures are written and held; without it the answer may be `pictures`: upload those,
+    submit again. A picture `sent` with its bytes is asked for unless its caller holds it already; where some
+    are sent, those that are asked for are held at once.
     `spare` is `Headroom.spare`.
     """
     arguments = {**placing.arguments, **terms.arguments(settings), "spare": spare}

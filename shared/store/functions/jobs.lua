@@ -347,9 +347,3 @@ transition('purge', { 'allow-oom' }, function()
   call('SET', answered, #orphans > 0 and cjson.encode(orphans) or '[]', 'PX', REPEAT_MS)
   return orphans
 end)
-
--- Whether a job that does not exist was deleted within the last minute: 1, else 0: it was deleted earlier or expired, or the
--- store lost it.
-transition('purged', { 'no-writes' }, function()
-  return call('EXISTS', P .. 'purged:' .. a.caller .. ':' .. a.job)
-end)

@@ -137,8 +137,3 @@ transition('writable', { 'allow-oom' }, function()
   Upkeep.notice_gap()
   return 1
 end)
-
--- Reads how many bytes `caller` is charged.
-transition('holding', { 'no-writes' }, function()
-  return tonumber(call('HGET', P .. 'mem', a.caller) or 0)
-end)

@@ -43,13 +43,6 @@ transition('count', { 'allow-oom' }, function()
   return word
 end)
 
--- Reads what all processes have counted.
---   a       nothing
---   returns series and sums as a flat list
-transition('counts', { 'no-writes' }, function()
-  return call('HGETALL', P .. 'counts')
-end)
-
 -- Takes the reports of ended jobs, for the log, and has further ones written for `reading_ms` from now.
 --   a      limit, reading_ms
 --   writes ended list, reading string
