@@ -29,25 +29,9 @@ NOW = Times()
 ROOM = 6 * 2**10
 """Bytes of an answer of about a hundred tokens with its events."""
 
-Word = Literal[
-    "queued",
-    "intake",
-    "known",
-    "mismatch",
-    "purged",
-    "expired",
-    "gone",
-    "passed",
-    "removed",
-    "draining",
-    "unready",
-    "paused",
-    "slow",
-    "full",
-    "crowded",
-    "memory",
-    "pictures",
-]
+Refusal = Literal["removed", "draining", "unready", "paused", "slow", "full", "crowded", "memory"]
+Repeat = Literal["known", "mismatch", "purged", "expired"]
+Word = Literal["queued", "intake", "pictures", "gone", "passed", Repeat, Refusal]
 
 
 @value_object
@@ -79,22 +63,9 @@ class Placing:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        return {
-            "job": self.job,
-            "run": self.run,
-            "caller": self.caller,
-            "model": self.model,
-            "lane": self.lane,
-            "priority": self.priority,
-            "hash": self.hash,
-            "key": self.key,
-            "blobs": " ".join(self.blobs) or None,
-            "cost": self.cost,
-            "rows": self.rows if self.rows > 1 else None,
-            "room": self.room,
-            "question": self.question,
-            "pictures": self.pictures or None,
-        }
+        rows = self.rows if self.rows > 1 else None
+        changed = {"blobs": " ".join(self.blobs) or None, "rows": rows, "pictures": self.pictures or None}
+        return {**vars(self), **changed, "request": None}
 
 
 @value_object
@@ -298,16 +269,17 @@ class Cached:
 
 def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[Cached | None]:
     """The cached answer of a request; None where there is none, or its `texts` are too many to hold."""
+    kept = settings.retention
 
     def parse(reply: list[Any] | None) -> Cached | None:
         if not reply:
             return None
-        result, origin, run, created, changed, opener, now_ms, left_ms, datas = reply
+        result, origin, run, created, changed, opener, now_ms, datas = reply
         answer, fields = views.read_result(result, origin), views.record((created, changed))
-        own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, settings.retention.job_s)
-        left_ms = fields["till"] - now_ms if "till" in fields else left_ms
+        own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, kept.job_s)
+        till = fields.get("till") or fields["ended"] + fields.get("retain_s", kept.result_s) * 1000
         texts, trace = tuple(json.loads(datas)), fields.get("trace", "")
-        return Cached(answer, run, fields["job"] if own else None, trace, left_ms, texts, len(result))
+        return Cached(answer, run, fields["job"] if own else None, trace, till - now_ms, texts, len(result))
 
     arguments = {
         "caller": placing.caller,

@@ -105,7 +105,8 @@ local function lease(lane, work, claims, count)
   call('HSET', key, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
   lane.wide_running = lane.wide_running + Queue.extra_rows(work)
-  Queue.open_attempt(work, a.worker)
+  work.attempts = work.attempts or {}
+  table.insert(work.attempts, { number = work.attempt, worker = a.worker, started = now })
   if is_run(work.id) and work.attempt > 1 then
     Events.emit(work, 'running', cjson.encode({ attempt = work.attempt }))
   elseif is_run(work.id) then

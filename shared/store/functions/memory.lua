@@ -87,11 +87,6 @@ function Memory.prolong(id, seconds)
   end
 end
 
--- Whether `bytes` more fit into what the caller of a function saw to be free (`spare`).
-function Memory.fits(bytes)
-  return not a.spare or (call('HGET', P .. 'mem', '') or 0) + bytes <= a.spare
-end
-
 -- Callers whose bytes are looked at in one call.
 local CALLERS = 100
 

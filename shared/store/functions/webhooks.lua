@@ -143,7 +143,7 @@ end
 local function lease(entry)
   local notice, target = string.match(entry, '(%S+):(%S+) %S+$')
   local deliveries, id = deliveries_of(notice), webhook_of(notice, target)
-  local delivery, webhook = deliveries[target], fields_at(P .. id, { 'url', 'secret', 'disabled' })
+  local delivery, webhook = deliveries[target], fields_at(P .. id, { 'url', 'secret', 'formers', 'disabled' })
   if not delivery or not webhook.url or webhook.disabled and not delivery.asked then
     deliveries[target] = nil
     save(notice, deliveries)
@@ -151,7 +151,7 @@ local function lease(entry)
   end
   call('ZADD', UNDER_WAY, 'NX', now, entry)
   local secrets = { webhook.secret }
-  for former in pairs(Endpoints.formers_of(id)) do
+  for former in pairs(Records.formers(webhook.formers)) do
     table.insert(secrets, former)
   end
   return { entry, webhook.url, secrets, delivery.tries, call('HGETALL', P .. notice) }
@@ -290,8 +290,8 @@ transition('delivery_result', { 'allow-oom' }, function()
     call('RPUSH', P .. owner .. ':deliveries', a.row)
     call('LTRIM', P .. owner .. ':deliveries', own and -JOB_ROWS or -ENDPOINT_ROWS, -1)
   end
-  if url and a.gone then
-    Endpoints.disable_endpoint(webhook, 'gone')
+  if url and a.gone and call('HSETNX', P .. webhook, 'disabled', 'gone') == 1 then
+    call('HSET', P .. webhook, 'disabled_ms', now)
   elseif url and a.taken and id == owner .. ':ended:own' then
     call('HSETNX', P .. webhook, 'delivered', now)
   end
