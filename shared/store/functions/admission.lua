@@ -95,9 +95,9 @@ end
 -- Gives a job the answer of an ended run. A run that many ask for is not written anew for each.
 local function take_answer(job, run, p)
   release_upload(job, p.blobs)
-  local holder, held = run.holder, run.held
+  local held = run.held
   Runs.add_holder(run, job)
-  if prolong(run, job) or holder ~= run.holder or held ~= run.held then
+  if prolong(run, job) or held ~= run.held then
     write(run)
   end
   job.run, job.cache = run.id, 'HIT'
@@ -357,14 +357,13 @@ end)
 
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
---   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s, retry_of, spare
---   (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields of
---   the job (Jobs in the table of docs/architecture). Text: the request.
+--   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s,
+--   retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields
+--   of the job (Jobs in the table of docs/architecture). Text: the request.
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
 -- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
--- touched before: the others are held}, {queued, what is known of
--- the lane and how many are ahead, url and events of its webhook}, else {intake | known, view, trace of the run that it
--- shares}. A repeat answers `known`.
+-- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its
+-- webhook}, else {intake | known, view, trace of the run that it shares}. A repeat answers `known`.
 hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id spare#', {}, function()
   Upkeep.notice_gap()
   local before = call('EXISTS', P .. a.job) == 1 and read(a.job)

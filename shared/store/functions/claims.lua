@@ -234,9 +234,9 @@ local function publish_rest(run, pieces)
   return datas
 end
 
--- Ends a run with the outcome of its attempt, or a job whose inputs cannot be had; only the holder of the claim can. `rest`: pieces of text that are not published
--- yet (JSON, see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`: what made it, for its
--- receipt; text: result or error, as JSON. Returns settled | lost (as `append`) | again (many of its jobs were late, and there
+-- Ends a run with the outcome of its attempt, or a job whose inputs cannot be had; only the holder of the claim can. `rest`: pieces
+-- of text that are not published yet (JSON, see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`:
+-- what made it, for its receipt; text: result or error, as JSON. Returns settled | lost (as `append`) | again (many of its jobs were late, and there
 -- may be more: ask once more). A repeat by the same claim answers settled.
 hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }, function()
   local run, request = read(a.id, 'request')

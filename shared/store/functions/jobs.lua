@@ -132,7 +132,7 @@ local function wanted(id, json)
 end
 
 -- The list to walk over, which is the shortest that holds all wanted jobs; the latest moment, and how many jobs of it were passed
--- before. nil where `after` is no cursor and none of the caller's. A cursor names the last job that was looked at, which may be gone.
+-- before. nil where `after` is no cursor and none of the caller's. A cursor names the last job looked at, which may be gone.
 local function beginning_of_walk()
   local source, fewest = nil, math.huge
   for _, key in ipairs(Jobs.lists_of(a.caller, a.pairs)) do

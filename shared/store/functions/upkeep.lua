@@ -228,7 +228,7 @@ local function mend_job(job)
     Runs.leave(job, 'failed', S.lost)
     return 'job_without_run'
   elseif run and run.ended and call('EXISTS', P .. 'ending') == 0 then
-    Runs.end_with_run(job)
+    Runs.end_with_run(job, run)
     return 'end_forgotten'
   elseif not call('ZSCORE', P .. 'deadlines', job.id) then
     Runs.schedule_deadline(job)
