@@ -72,8 +72,11 @@ class FileWriter:
                 await asyncio.to_thread(self._blobs.delete, aside)
 
     async def _hold(self, upload: str, names: Sequence[str]) -> None:
-        while names and await self._store.run(touch(names, upload)):  # noqa: ASYNC110 - another process deletes
-            await asyncio.sleep(DELETION_POLL_S)
+        deleting = list(names)
+        while deleting:
+            deleting = await self._store.run(touch(names, upload))
+            if deleting:
+                await asyncio.sleep(DELETION_POLL_S)
 
 
 T = TypeVar("T")

@@ -48,7 +48,7 @@ class PipelinedStore(Store):
     def run(self, call: ScriptCall[T]) -> T:
         return self.run_all([call])[0]
 
-    def _replies(self, calls: Sequence[ScriptCall[Any]]) -> Sequence[Any]:
+    def _answers(self, calls: Sequence[ScriptCall[Any]]) -> Sequence[Any]:
         request = _Request(calls)
         with self._lock:
             self._waiting.append(request)

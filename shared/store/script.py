@@ -166,10 +166,10 @@ class Store:
         # A failed call is run again by itself, which is safe, and there ends well or with its error.
         return [
             Store.run(self, call) if isinstance(reply, Exception) else call.parse(reply)
-            for call, reply in zip(calls, self._replies(calls), strict=True)
+            for call, reply in zip(calls, self._answers(calls), strict=True)
         ]
 
-    def _replies(self, calls: Sequence[ScriptCall[Any]]) -> Sequence[Any]:
+    def _answers(self, calls: Sequence[ScriptCall[Any]]) -> Sequence[Any]:
         pipeline = self.client.pipeline(transaction=False)
         for call in calls:
             pipeline.execute_command(*call.command)
