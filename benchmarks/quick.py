@@ -25,6 +25,7 @@ from benchmarks.frame.statistics import ratio, stretches
 from benchmarks.frame.usage import CoreUsage
 from benchmarks.overhead import capacity, latency, throughput
 from benchmarks.overhead.services import WIDE, OverheadServices
+from benchmarks.page import PageServices, answer_jobs, chromium, scroll_all
 from benchmarks.store.probe import REQUEST, Probe, Samples, served, thread_s
 from benchmarks.worst.__main__ import Day, removal, shared_runs
 from shared.result import Piece
@@ -32,6 +33,7 @@ from shared.store import admission, claims
 from shared.store.admission import Placing
 from shared.store.script import Store, connect
 from sightline.serving.child import heap
+from tests.support.browser import CHROMIUM
 
 FILE = report.FOLDER / "quick.json"
 TOLERANCE = 0.1
@@ -56,6 +58,7 @@ WORST = {
 }
 SCALE = "for at = 1, 1000 do redis.call('SET', 'plain' .. at, at) end"
 WORKER = "worker_01"
+PAGE_JOBS, PAGE_ROUNDS = 500, 5
 ANSWER = jobs.answer("A red square.", tokens=4)
 
 
@@ -110,6 +113,8 @@ def measure(say: Say) -> list[Figure]:
     say("the store's functions")
     figures += served(worst_calls)
     say("the store's longest calls")
+    if CHROMIUM:
+        figures.append(page_scroll(say))
     return figures
 
 
@@ -201,6 +206,15 @@ def worst_calls(client: Any) -> list[Figure]:
         figure(short, "thousand_sets", "ms", [row[name] for row in rounds], bare)
         for name, short in WORST.items()
     ]
+
+
+def page_scroll(say: Say) -> Figure:
+    """Processor time of the page's main thread for a stroke of the wheel: through the list; plain lines."""
+    with opened(PageServices) as services, chromium() as browser:
+        answer_jobs(services.url, PAGE_JOBS)
+        _, scrolls = scroll_all(browser, services.url, PAGE_JOBS, PAGE_ROUNDS, say, strokes=2)
+    ours, bare = ([one.stroke_ms for one in scrolls[side]] for side in ("list", "plain"))
+    return figure("page_scroll", "plain_lines", "ms", ours, bare)
 
 
 def _put_through(store: Store, placing: Placing) -> None:

@@ -89,12 +89,15 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Hook:
-    """A job's webhook as its caller sees it, without its secret; `delivered_ms` is when it took the end."""
+    """A job's webhook as its caller sees it, without its secret; `delivered_ms` is when it took the end,
+    `next_ms` when the next try is due, where one failed.
+    """
 
     url: str
     events: tuple[str, ...]
     deliveries: tuple[Delivery, ...] = ()
     delivered_ms: int | None = None
+    next_ms: int | None = None
 
 
 @value_object
@@ -147,7 +150,8 @@ class JobView:
     one retries, `response` (JSON) what it shows as one of OpenAI's responses, None where it is none. A job
     that is not `stored` is forgotten once its end was told. `read_ms` is when the store was read, by its own
     clock, None where the job has ended. `question` is None where it is no longer kept, or nothing is to be;
-    `answer` is the beginning of an answer whose `result` was not read. `bytes` is the size of its record.
+    `answer` is the beginning of an answer whose `result` was not read, or of what a stopped job published.
+    `bytes` is the size of its record.
     """
 
     id: str

@@ -31,8 +31,8 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  // A key that ends a composition, or one held down, is not meant as a command.
-  if (event.isComposing || event.defaultPrevented) return;
+  // A key that ends a composition is not meant as a command, nor is one for an open dialog.
+  if (event.isComposing || event.defaultPrevented || document.querySelector("dialog[open]")) return;
   if (shortcuts.some((run) => run(event))) event.preventDefault();
 });
 

@@ -1,11 +1,13 @@
 // The form for a question: its model and settings, what it would cost, and what keeps it from being asked.
 
 import { action, shortcut } from "./actions.js";
+import { has_document, limits_of, objection } from "./media.js";
 import * as conversation from "./conversation.js";
 import { $, make, say, settle } from "./dom.js";
-import * as pictures from "./pictures.js";
+import * as attachments from "./pictures.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
+import { shown_in } from "./talks.js";
 import { number, plural, range, REASONS } from "./words.js";
 import { call, spacing_ms } from "./wire.js";
 
@@ -24,7 +26,7 @@ export const models = new Resource(
 );
 
 export function set_up() {
-  pictures.set_up();
+  attachments.set_up();
   $("ask").addEventListener("submit", (event) => (event.preventDefault(), submit()));
   $("ask").addEventListener("input", edited);
   $("ask").addEventListener("change", edited);
@@ -47,10 +49,13 @@ function draft() {
     ...($("temperature").value && { temperature: Number($("temperature").value) }),
     ...($("json").checked && { response_format: { type: "json_schema", json_schema: { schema: schema() } } }),
   };
-  const question = $("question").value.trim() || (state.ask.pictures.length ? "What is in this picture?" : "");
+  const documents = has_document(state.ask.attachments);
+  const question = $("question").value.trim() || what_is_attached();
   return {
     question,
-    pictures: [...state.ask.pictures],
+    attachments: [...state.ask.attachments],
+    pages: documents && $("pages").value.trim(),
+    per_page: documents && $("per-page").checked,
     model: $("model").value,
     priority: $("priority").value,
     fresh: $("fresh").checked,
@@ -69,8 +74,10 @@ function schema() {
 function submit() {
   if (conversation.busy()) return;
   const request = draft();
-  const unread = request.pictures.find(({ error }) => error);
+  const unread = request.attachments.find(({ error }) => error);
   if (unread) return refuse(`${unread.error} Remove it, then ask again.`);
+  const reason = objection(request, chosen_model());
+  if (reason) return refuse(reason);
   if (!$("json").checked || schema()) return request.question ? send(request) : $("question").focus();
   refuse("The JSON schema is not JSON yet.");
 }
@@ -81,7 +88,7 @@ function refuse(text) {
 }
 
 function send(request) {
-  Object.assign(state.ask, { pictures: [], forecast: null, note: "" });
+  Object.assign(state.ask, { attachments: [], forecast: null, note: "" });
   clearTimeout(state.ask.typing);
   $("question").value = "";
   open(null);
@@ -95,9 +102,12 @@ export function load(request) {
 }
 
 // Puts a question back into the form, to be asked with other settings.
-function fill({ question, pictures: former, model, priority, fresh, parameters }) {
-  state.ask.pictures = [];
-  for (const { name, ready, url, size } of former) pictures.attach(name, ready, { url, size });
+function fill({ question, attachments: former, model, priority, fresh, parameters, pages, per_page }) {
+  state.ask.attachments = [];
+  for (const { name, ready, url, size, kind, file_id } of former)
+    attachments.attach(name, ready, { url, size, kind, file_id });
+  $("pages").value = pages || "";
+  $("per-page").checked = Boolean(per_page);
   $("question").value = question;
   if (state.models?.some(({ id }) => id === model)) $("model").value = model;
   $("priority").value = priority;
@@ -116,7 +126,9 @@ async function forecast() {
   const request = draft();
   const { typing } = state.ask;
   state.ask.forecast = null;
-  if (!request.question || conversation.busy()) return changed();
+  // Files are not uploaded for a guess.
+  const sent_inline = request.attachments.every(({ kind, url }) => kind === "picture" || url);
+  if (!request.question || conversation.busy() || request.per_page || !sent_inline) return changed();
   const body = await conversation.body(request).catch(() => null);
   if (!body || JSON.stringify(body).length > FORECAST_BYTES) return changed();
   try {
@@ -133,7 +145,7 @@ function paint() {
   list($("by-model"), [make("option", { value: "", "data-key": "" }, "Any model")]);
   if (state.view !== "ask") return;
   const busy = conversation.busy();
-  pictures.paint();
+  attachments.paint();
   for (const menu of POPOVERS) $(menu).hidden = state.ask.menu !== menu;
   for (const menu of MENUS) $(`${menu}-open`).setAttribute("aria-expanded", String(state.ask.menu === menu));
   $("send").hidden = busy;
@@ -177,17 +189,33 @@ function list(select, first) {
   );
 }
 
+// What is asked where nothing is typed.
+function what_is_attached() {
+  const [first] = state.ask.attachments;
+  return first ? `What is in this ${first.kind}?` : "";
+}
+
 function placeholder() {
-  const { talk, pictures: own } = state.ask;
-  const count = talk?.pictures.length ?? 0;
-  if (talk?.turns.length)
-    return `Ask a follow-up${count ? ` about ${count > 1 ? `these ${count} pictures` : "this picture"}` : ""}…`;
-  return own.length ? "What is in this picture?" : "Ask anything; drop or paste pictures here…";
+  const { talk } = state.ask;
+  if (talk?.turns.at(-1)?.request.per_page) return "Ask a follow-up about these answers…";
+  const shown = talk ? shown_in(talk) : [];
+  const kind = shown.every((it) => it.kind === shown[0].kind) ? shown[0]?.kind : "file";
+  const what = shown.length > 1 ? `these ${shown.length} ${kind}s` : `this ${kind}`;
+  if (talk?.turns.length) return `Ask a follow-up${shown.length ? ` about ${what}` : ""}…`;
+  return what_is_attached() || "Ask anything; drop or paste pictures, documents or videos here…";
 }
 
 function paint_forecast(busy) {
   const estimate = state.ask.forecast;
-  const { text, kind } = busy ? { text: "", kind: "" } : estimate ? verdict(estimate) : (held() ?? { text: limits(), kind: "" });
+  const reason = objection(draft(), chosen_model());
+  const limits = limits_of(chosen_model(), state.ask.attachments);
+  const { text, kind } = busy
+    ? { text: "", kind: "" }
+    : reason
+      ? { text: reason, kind: "bad" }
+      : estimate
+        ? verdict(estimate)
+        : (held() ?? { text: limits, kind: "" });
   say($("forecast"), text);
   $("forecast").className = `forecast ${kind}`;
 }
@@ -201,19 +229,7 @@ function held() {
   return reason && { text: `${reason}: a question would wait`, kind: "warn" };
 }
 
-// What is known of the model before anything is typed.
-function limits() {
-  const model = state.models?.find(({ id }) => id === $("model").value);
-  const length = model?.max_model_len && `up to ${number(model.max_model_len)} tokens`;
-  return [
-    length,
-    model?.max_pictures && `${model.max_pictures} pictures`,
-    model?.max_body_mb && `${number(model.max_body_mb)} MB in all`,
-    model?.max_side && `shrunk to ${model.max_side} px`,
-  ]
-    .filter(Boolean)
-    .join(", ");
-}
+const chosen_model = () => state.models?.find(({ id }) => id === $("model").value);
 
 function verdict({ outcome, refusal, estimate, waiting_reason, tokens }) {
   if (refusal) return { text: refusal.detail, kind: "bad" };

@@ -1,15 +1,16 @@
 // Questions and their answers as they come, talk by talk.
 
 import { action, shortcut } from "./actions.js";
-import { $, button, icon, make, settle } from "./dom.js";
+import { $, button, icon, make, settle, toast } from "./dom.js";
+import { parts_of } from "./media.js";
+import { page_answers, page_job, page_texts } from "./page_jobs.js";
 import { facts_of, image, SAMPLES } from "./pictures.js";
-import { own_place, rows } from "./line.js";
-import { waiting } from "./fleet.js";
 import { prose } from "./prose.js";
-import { snippet } from "./snippets.js";
+import { in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
-import { add_turn, keep, make_talk, reopen, restore } from "./talks.js";
-import { about, CACHE, now, number, place, plural, PRIORITIES, REASONS, seconds, short, STATUSES } from "./words.js";
+import { add_turn, keep, make_talk, reopen, restore, show_page, show_pages, shown_in } from "./talks.js";
+import { in_line } from "./waiting.js";
+import { CACHE, now, number, place, plural, seconds, STATUSES } from "./words.js";
 import { call, events, pause, page_visible, spacing_ms } from "./wire.js";
 
 // Uploading a picture takes long on a slow connection.
@@ -25,9 +26,8 @@ export const more = ({ fresh }) => (fresh ? { "x-use-cache": "false" } : {});
 
 export async function ask(request) {
   const talk = (state.ask.talk ??= begin());
+  if (request.attachments.length) talk.chosen = shown_in(talk).length;
   const turn = add_turn(talk, request);
-  if (request.pictures.length) talk.chosen = talk.pictures.length;
-  talk.pictures.push(...request.pictures);
   changed();
   $("log").scrollTop = $("log").scrollHeight;
   await see_through(turn, follow);
@@ -52,12 +52,13 @@ function begin() {
 async function follow(turn) {
   const { data } = await call("v1/jobs", {
     method: "POST",
-    body: await body(turn.request, turn),
+    body: await (turn.request.per_page ? page_job(turn.request) : body(turn.request, turn)),
     more: more(turn.request),
     limit_ms: SEND_MS,
   });
   take(turn, data);
   keep();
+  show_pages(turn);
   if (turn.stop_due) stop(turn);
   await listen(turn);
 }
@@ -65,7 +66,8 @@ async function follow(turn) {
 // A question from before a reload.
 async function look_up(turn) {
   const { data } = await call(`v1/jobs/${turn.job.id}`, { signal: turn.stop.signal });
-  if (ENDED.includes(data.status)) return end(turn, data);
+  show_pages(turn);
+  if (ENDED.includes(data.status) && !turn.request.per_page) return end(turn, data);
   take(turn, data);
   await listen(turn);
 }
@@ -79,36 +81,40 @@ async function listen(turn) {
   }
 }
 
-// What is sent: a first question in the short form, which shares the cache with every other client's.
+// What is sent: a first question about pictures in the short form, which shares the cache with every other client's.
 export async function body(request, turn = null) {
-  const former = (turn?.talk ?? state.ask.talk)?.turns.filter((it) => it !== turn && it.text) ?? [];
+  const former = (turn?.talk ?? state.ask.talk)?.turns.filter((it) => it !== turn && text_of(it)) ?? [];
   const { model, priority, parameters, question } = request;
   const terms = { model, priority, ...(Object.keys(parameters).length && { parameters }) };
-  const images = await Promise.all(request.pictures.map(({ ready }) => ready));
-  if (!former.length) return { ...terms, input: { prompt: question, ...(images.length && { images }) } };
-  const earlier = await Promise.all(former.map(both_sides));
-  return { ...terms, messages: [...earlier.flat(), user(question, images)] };
+  const earlier = await Promise.all(
+    former.map(async (it) => [await user(it.request), { role: "assistant", content: text_of(it) }]),
+  );
+  const parts = await parts_of(request);
+  const images = parts.flatMap(({ image_url }) => image_url?.url ?? []);
+  if (!former.length && images.length === parts.length)
+    return { ...terms, input: { prompt: question, ...(images.length && { images }) } };
+  return { ...terms, messages: [...earlier.flat(), await user(request)] };
 }
 
-async function both_sides({ request, text }) {
-  const images = await Promise.all(request.pictures.map(({ ready }) => ready));
-  return [user(request.question, images), { role: "assistant", content: text }];
-}
+const text_of = (turn) => turn.text || page_texts(turn);
 
-function user(text, images) {
-  const parts = images.map((url) => ({ type: "image_url", image_url: { url } }));
+// After the answers of all its pages a document is not sent once more.
+async function user(request) {
+  const parts = request.per_page ? [] : await parts_of(request);
+  const text = request.question;
   return { role: "user", content: parts.length ? [...parts, { type: "text", text }] : text };
 }
 
-// Events say nothing of the place in line, so the job is read again while it waits.
+// Events say nothing of the place in line, nor of all pages' progress, so the job is read again meanwhile.
 async function watch_place(turn) {
   const { signal } = turn.stop;
+  const watched = ({ status }) => status === "queued" || (turn.request.per_page && status === "running");
   try {
-    while (turn.status === "queued" && !signal.aborted) {
+    while (watched(turn) && !signal.aborted) {
       await pause(Math.max(PLACE_MS, spacing_ms(1)), signal);
       if (document.hidden) await page_visible(signal);
       const { data } = await call(`v1/jobs/${turn.job.id}`, { signal });
-      if (turn.status === "queued" && data.status === "queued") take(turn, data);
+      if (watched(turn) && watched(data)) take(turn, data);
     }
   } catch {
     // The events say how it goes on.
@@ -117,11 +123,19 @@ async function watch_place(turn) {
 
 function hear(turn, { type, data }) {
   if (type === "text") write(turn, data);
+  else if (type === "page") take_page(turn, data.row);
   else if (data.job) end(turn, data.job);
   else if (type === "running") Object.assign(turn, { status: "running", began: data.at });
   else if (type === "requeued") (take(turn, { ...turn.job, status: "queued" }), watch_place(turn));
   announce(turn);
   changed();
+}
+
+// The pages that nobody came to before the job was stopped say nothing.
+function take_page(turn, row) {
+  if (row.error?.code === "batch_cancelled") return;
+  Object.assign(turn, { rows: [...turn.rows, row], status: "running" });
+  show_page(turn, row);
 }
 
 function write(turn, { start, text, ids, at }) {
@@ -152,7 +166,7 @@ function announce(turn) {
   const words = {
     queued: turn.job?.estimate && place(turn.job),
     running: "Answering",
-    succeeded: `Answer: ${turn.text}`,
+    succeeded: turn.request.per_page ? "All pages are answered" : `Answer: ${turn.text}`,
     failed: turn.error,
     cancelled: "Stopped",
   }[turn.status];
@@ -178,7 +192,7 @@ async function stop(turn) {
 // With another key, nothing that the old one showed stays on the screen.
 export function forget() {
   for (const turn of state.ask.talks.flatMap(({ turns }) => turns)) turn.stop.abort();
-  Object.assign(state.ask, { talks: [], talk: null, pictures: [], forecast: null, note: "" });
+  Object.assign(state.ask, { talks: [], talk: null, attachments: [], forecast: null, note: "" });
   keep();
   changed();
 }
@@ -202,10 +216,11 @@ function paint() {
   $("mine-box").classList.toggle("open", state.ask.menu === "mine");
   if (state.view !== "ask") return;
   $("switcher").hidden = !talks.length;
-  const staged = Boolean(talk?.pictures.length);
+  const attachments = shown_in(talk);
+  const staged = attachments.length > 0;
   $("view-ask").classList.toggle("staged", staged);
   $("view-ask").classList.toggle("blank", !talk);
-  settle($("stage"), staged ? stage(talk) : []);
+  settle($("stage"), staged ? stage(attachments, talk) : []);
   const log = $("log");
   const at_end = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
   settle(log, talk ? talk.turns.map((turn) => article(turn, talk)) : hero());
@@ -214,7 +229,7 @@ function paint() {
 }
 
 function mine(talk) {
-  const [first] = talk.pictures;
+  const [first] = shown_in(talk);
   return button(
     "talk",
     {
@@ -244,14 +259,14 @@ function hero() {
     make(
       "p",
       {},
-      "Drop one here, paste it, or start with one of these. You see your place in line, and the answer as it is written.",
+      "Drop one here, or a document or video, paste it, or start with one of these. You see your place in line, and the answer as it is written.",
     ),
     make("div", { class: "samples", id: "samples" }, samples),
   );
 }
 
-function stage({ pictures, chosen }) {
-  const big = pictures.length === 2 ? pictures : [pictures[chosen]];
+function stage(pictures, { chosen }) {
+  const big = pictures.length === 2 ? pictures : [pictures[chosen] ?? pictures[0]];
   return [
     make(
       "div",
@@ -286,93 +301,39 @@ const thumbs = (pictures, from) =>
   );
 
 function article(turn, talk) {
-  const { pictures, question } = turn.request;
+  const { attachments, question, per_page } = turn.request;
   return make(
     "article",
     { class: `turn${turn === talk.turns.at(-1) ? "" : " old"}`, "data-key": turn.key, "data-status": turn.status },
     make(
       "div",
       { class: "question" },
-      pictures.length > 0 && thumbs(pictures, talk.pictures.indexOf(pictures[0])),
+      attachments.length > 0 &&
+        thumbs(attachments, shown_in({ turns: talk.turns.slice(0, talk.turns.indexOf(turn)) }).length),
       make("h2", { dir: "auto" }, question),
     ),
-    turn.status === "queued" && !turn.text ? in_line(turn.job) : answer(turn),
+    per_page && turn.job?.pages && turn.status !== "queued" ? page_answers(turn) : answer(turn),
     make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),
     ENDED.includes(turn.status) && acts(turn),
-    turn.code && snippet(question_in_code(turn)),
+    turn.code && snippet(turn.code),
   );
 }
 
-function answer({ text, status, error }) {
+function answer({ text, status, error, job }) {
+  if (status === "queued" && !text) return in_line(job);
   if (status === "failed") return [text && prose(text), make("p", { class: "failure answer", dir: "auto" }, error)];
   if (text) return make("div", { class: "answer" }, prose(text, status === "running"));
-  const words = { sending: "Sending", kept: "Reading it again", running: "Looking at it", cancelled: "Stopped before it began." }[status];
+  const words = {
+    sending: "Sending",
+    kept: "Reading it again",
+    running: "Looking at it",
+    cancelled: job?.started_at ? "Stopped before its first word." : "Stopped before it began.",
+  }[status];
   return make(
     "p",
     { class: "muted answer" },
     words,
     status !== "cancelled" && make("span", { class: "cursor", "aria-hidden": "true" }),
-  );
-}
-
-// The place in line and an honest range: half of the time, and nine times in ten.
-export function in_line(job) {
-  if (!job.estimate) {
-    const why = REASONS[job.waiting_reason] ?? "Waiting";
-    return make(
-      "div",
-      { class: "waiting" },
-      make("p", { class: "place" }, make("b", {}, why)),
-      make(
-        "p",
-        { class: "muted" },
-        "It is kept, and begins when there is room. You may leave: you find it under Jobs.",
-      ),
-    );
-  }
-  const row = state.fleet?.find(({ model }) => model === job.model);
-  const past = Math.max(0, now() - job.created_at);
-  const { p50, p90, service_s } = job.estimate;
-  const crew =
-    row &&
-    make(
-      "ul",
-      { class: "crew bare" },
-      row.workers.map((worker) => make("li", {}, rows(worker))),
-    );
-  return make(
-    "div",
-    { class: "waiting" },
-    make(
-      "p",
-      { class: "place" },
-      make("b", {}, place(job)),
-      make("span", {}, `${short(job.model)} · ${PRIORITIES[job.priority]}`),
-    ),
-    own_place(job.ahead, row ? waiting(row) : 0, crew),
-    make(
-      "div",
-      {
-        class: "scale",
-        "--p50": `${(100 * (past + p50)) / (past + p90 || 1)}%`,
-        "--at": `${(100 * past) / (past + p90 || 1)}%`,
-        role: "img",
-        "aria-label": `Waited ${seconds(past)} so far`,
-      },
-      make("i"),
-      make("b"),
-    ),
-    make(
-      "p",
-      {},
-      make("b", {}, p90 < 1 ? "Starts at once" : `Starts in about ${about(p50)}`),
-      p90 >= 1 && `, nine times in ten within ${about(Math.ceil(p90))}.`,
-    ),
-    make(
-      "p",
-      { class: "fine" },
-      `Waited ${about(past)} so far; the answer then takes about ${about(service_s)}. You may leave: it is kept under Jobs.`,
-    ),
   );
 }
 
@@ -409,31 +370,24 @@ function facts(turn) {
   ];
 }
 
-const acts = (turn) =>
-  make(
+function acts(turn) {
+  const text = text_of(turn);
+  // A job of pages is a batch: it has no row in the list, and no program yet.
+  const single = turn.job && !turn.request.per_page;
+  return make(
     "div",
     { class: "acts" },
-    turn.text && button("copy", { class: "ghost small", "data-text": turn.text }, icon("copy"), "Copy"),
+    text && button("copy", { class: "ghost small", "data-text": text }, icon("copy"), "Copy"),
     button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),
-    button(
-      "code",
-      { class: "ghost small", "data-turn": turn.key, "aria-expanded": String(Boolean(turn.code)) },
-      icon("code"),
-      "Use in code",
-    ),
-    turn.job && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
+    single &&
+      button(
+        "code",
+        { class: "ghost small", "data-turn": turn.key, "aria-expanded": String(Boolean(turn.code)) },
+        icon("code"),
+        "Use in code",
+      ),
+    single && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
   );
-
-function question_in_code({ request, job, talk, key }) {
-  const until = talk.turns.findIndex((turn) => turn.key === key);
-  const messages = [];
-  let count = 0;
-  for (const turn of talk.turns.slice(0, until + 1).filter((it) => it.text || it.key === key)) {
-    const parts = turn.request.pictures.map(({ url, name }) => ({ picture: count++, url, name }));
-    messages.push({ role: "user", parts, text: turn.request.question });
-    if (turn.key !== key) messages.push({ role: "assistant", parts: [], text: turn.text });
-  }
-  return { ...request, job: job?.id, messages };
 }
 
 function begin_anew() {
@@ -454,9 +408,15 @@ action("talk", ({ dataset }) => {
   changed();
 });
 action("stage", ({ dataset }) => ((state.ask.talk.chosen = Number(dataset.picture)), changed()));
-action("code", ({ dataset }) => {
+// The program is that of what the service was asked, whichever way it came there.
+action("code", async ({ dataset }) => {
   const turn = turn_of(dataset.turn);
-  turn.code = !turn.code;
+  try {
+    const { job, request } = turn;
+    turn.code = turn.code ? null : in_code((await call(`v1/jobs/${job.id}/request`)).data, job, request.fresh);
+  } catch (error) {
+    toast(error.message);
+  }
   changed();
 });
 action("stop", stop_latest);

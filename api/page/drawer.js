@@ -2,13 +2,14 @@
 
 import { action, shortcut } from "./actions.js";
 import { load } from "./composer.js";
-import { in_line } from "./conversation.js";
+import { confirmed } from "./confirmation.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { list, neighbour } from "./jobs.js";
 import { prose, StreamedText } from "./prose.js";
-import { code_box, snippet } from "./snippets.js";
+import { code_box, in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { own_attempts, timeline } from "./timeline.js";
+import { in_line } from "./waiting.js";
 import { bytes, CACHE, clock, is_open, number, outcome_word, PRIORITIES, seconds, STATUSES } from "./words.js";
 import { call, events, pause, picture, page_visible, spacing_ms } from "./wire.js";
 
@@ -384,6 +385,7 @@ function webhook({ webhook: hook }) {
           sent.map((it, at) => delivery(it, tries(sent.slice(0, at + 1).reverse(), "event"))),
         )
       : make("p", { class: "muted" }, "No call yet."),
+    hook.next_try_at && make("p", { class: "muted" }, `The next try: ${clock(hook.next_try_at)}.`),
     make("p", {}, button("replay", { class: "quiet" }, icon("again"), "Send again")),
   ];
 }
@@ -404,25 +406,8 @@ export function delivery({ event, at, ms, status, error }, count) {
 function program(job) {
   const { request } = state.drawer;
   return request
-    ? snippet(snippet_request(job, request))
+    ? snippet(in_code(request, job, job.cache === "BYPASS"))
     : make("p", { class: "muted" }, "What was asked is not kept, so it cannot be shown as a program.");
-}
-
-// The request in the words of snippets.js.
-function snippet_request(job, request) {
-  const messages = request.messages.map(({ role, content }) => ({
-    role,
-    text: text_of({ content }),
-    parts: images_of({ content }).map(({ n, url }) => ({ picture: n, url })),
-  }));
-  return {
-    model: job.model,
-    priority: job.priority,
-    fresh: false,
-    parameters: request.parameters ?? {},
-    messages,
-    job: job.id,
-  };
 }
 
 function json(job) {
@@ -457,12 +442,13 @@ function edit() {
   const { priority, model } = job;
   const former = images_of(request.messages.at(-1)).map(({ n, url }) => ({
     name: url ?? `picture ${n + 1}`,
+    kind: "picture",
     url,
     ready: url ? Promise.resolve(url) : picture(`v1/jobs/${job.id}/pictures/${n}`),
   }));
   load({
     question: question_of(request),
-    pictures: former,
+    attachments: former,
     model,
     priority,
     fresh: false,
@@ -481,7 +467,8 @@ action("retry-job", async () => {
   if (job) location.hash = `jobs/${job.id}`;
 });
 action("delete-job", async () => {
-  if (confirm("Delete this job and its answer?") && (await act("DELETE", "", "Deleted"))) location.hash = "jobs";
+  const sure = await confirmed("Delete this job and its answer?", "Delete");
+  if (sure && (await act("DELETE", "", "Deleted"))) location.hash = "jobs";
 });
 
 shortcut(({ key }) => {

@@ -1,6 +1,7 @@
 // Webhook endpoints of the key's caller, and what was delivered to each.
 
 import { action, once } from "./actions.js";
+import { confirmed } from "./confirmation.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
 import { delivery, tries } from "./drawer.js";
 import { shown_once } from "./keys.js";
@@ -217,8 +218,8 @@ action("test-endpoint", ({ dataset: { id } }) =>
 );
 action(
   "rotate-endpoint",
-  ({ dataset: { id, url } }) =>
-    confirm(`Give ${url} a new secret? The old one signs as well for a day.`) &&
+  async ({ dataset: { id, url } }) =>
+    (await confirmed(`Give ${url} a new secret? The old one signs as well for a day.`, "Make a new secret")) &&
     attempt(async () => {
       const { data } = await call(`v1/webhooks/${id}/rotate`, { method: "POST" });
       state.endpoints.secret = data;
@@ -229,8 +230,9 @@ action("turn-endpoint", ({ dataset: { id, enabled } }) =>
 );
 action(
   "delete-endpoint",
-  ({ dataset: { id, url } }) =>
-    confirm(`Delete ${url} and what waits for it?`) && attempt(() => call(`v1/webhooks/${id}`, { method: "DELETE" })),
+  async ({ dataset: { id, url } }) =>
+    (await confirmed(`Delete ${url} and what waits for it?`, "Delete")) &&
+    attempt(() => call(`v1/webhooks/${id}`, { method: "DELETE" })),
 );
 action("replay-event", ({ dataset: { id, event } }) =>
   attempt(async () => {

@@ -1,6 +1,7 @@
 // API keys, for those who may administer: who has one, what it may, how it is used; a new one is shown once.
 
 import { action, once } from "./actions.js";
+import { confirmed } from "./confirmation.js";
 import { $, button, make, say, settle, toast } from "./dom.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
@@ -213,8 +214,8 @@ action("key-form", () => ((state.keys.form_open = !state.keys.form_open), change
 action("forget-key", () => ((state.keys.secret = null), changed()));
 action(
   "rotate-key",
-  ({ dataset: { id, name } }) =>
-    confirm(`Give “${name}” a new secret? The old one goes on for a day.`) &&
+  async ({ dataset: { id, name } }) =>
+    (await confirmed(`Give “${name}” a new secret? The old one goes on for a day.`, "Make a new secret")) &&
     attempt(async () => {
       const { data } = await call(`v1/admin/keys/${id}/rotate`, { method: "POST" });
       state.keys.secret = data;
@@ -222,8 +223,8 @@ action(
 );
 action(
   "revoke-key",
-  ({ dataset: { id, name } }) =>
-    confirm(`Revoke “${name}”? Who uses it is refused within a second.`) &&
+  async ({ dataset: { id, name } }) =>
+    (await confirmed(`Revoke “${name}”? Whatever uses it is refused within a second.`, "Revoke")) &&
     attempt(async () => {
       await call(`v1/admin/keys/${id}`, { method: "DELETE" });
       toast("Revoked");

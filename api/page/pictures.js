@@ -1,7 +1,8 @@
-// The pictures to ask about: from disk, clipboard, a drop, a camera, an address or a sample.
+// What is attached to a question: pictures, documents, videos, from disk, clipboard, a drop, a camera, an address or a sample.
 
 import { action } from "./actions.js";
 import { $, button, icon, make, settle } from "./dom.js";
+import { has_document, kind_of_file, kind_of_url } from "./media.js";
 import { changed, state } from "./store.js";
 import { bytes } from "./words.js";
 import { data_uri } from "./wire.js";
@@ -22,9 +23,7 @@ export function set_up() {
       $(id).value = "";
     });
   $("url").addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), add_url()));
-  document.addEventListener("paste", (event) =>
-    take([...event.clipboardData.files].filter((file) => file.type.startsWith("image/"))),
-  );
+  document.addEventListener("paste", (event) => take([...event.clipboardData.files].filter(kind_of_file)));
   // Otherwise the browser would open a dropped file in place of this page.
   for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, dragged);
 }
@@ -38,7 +37,7 @@ function dragged(event) {
 }
 
 function take(files) {
-  for (const file of files) attach(file.name, read(file), { size: file.size });
+  for (const file of files) attach(file.name, read(file), { size: file.size, kind: kind_of_file(file) ?? "picture" });
   if (!files.length) return;
   state.ask.menu = null;
   if (state.view !== "ask") location.hash = "ask";
@@ -46,24 +45,25 @@ function take(files) {
 }
 
 async function read(file) {
-  if (!$("file").accept.split(",").includes(file.type))
-    throw new Error(`${file.name} is not a PNG, JPEG, WebP or GIF.`);
-  return data_uri(file);
+  const kind = kind_of_file(file);
+  if (!kind) throw new Error(`${file.name} is no picture (PNG, JPEG, WebP, GIF), document (PDF, TIFF) or video.`);
+  return kind === "picture" ? data_uri(file) : file;
 }
 
-// `ready` is a promise of the picture's data URI: a question that is asked before it is there waits for it.
+// `ready` is a promise of a picture's data URI, or of another file: a question that is asked before it is there waits.
 export function attach(name, ready, more) {
-  state.ask.pictures.push(picture_of(name, ready, more));
+  state.ask.attachments.push(attachment_of(name, ready, more));
   changed();
 }
 
-export function picture_of(name, ready, more = {}) {
-  const picture = { key: `picture-${++state.ask.serial}`, name, ready, uri: null, error: null, ...more };
+export function attachment_of(name, ready, more = {}) {
+  const key = `picture-${++state.ask.serial}`;
+  const attachment = { key, name, kind: "picture", ready, uri: null, error: null, ...more };
   ready.then(
-    (uri) => (show(picture, uri), edited()),
-    (error) => ((picture.error = error.message), changed()),
+    (uri) => (attachment.kind === "picture" && show(attachment, uri), edited()),
+    (error) => ((attachment.error = error.message), changed()),
   );
-  return picture;
+  return attachment;
 }
 
 // As if it were typed: what the question would cost is asked for anew.
@@ -85,7 +85,7 @@ function show(picture, uri) {
 function add_url() {
   const url = $("url").value.trim();
   if (!url || !$("url").checkValidity()) return;
-  attach(url, Promise.resolve(url), { url });
+  attach(url, Promise.resolve(url), { url, kind: kind_of_url(url) });
   $("url").value = "";
   state.ask.menu = null;
   $("question").focus();
@@ -99,7 +99,8 @@ async function sample(file, name) {
 }
 
 export function paint() {
-  settle($("attached"), state.ask.pictures.map(chip));
+  settle($("attached"), state.ask.attachments.map(chip));
+  $("document-options").hidden = !has_document(state.ask.attachments);
 }
 
 function chip(picture) {
@@ -117,32 +118,37 @@ function chip(picture) {
 }
 
 // By name, where only the service will see it.
-const shown = (picture) =>
-  picture.uri || !picture.url
-    ? image(picture, "remote")
-    : make("span", { class: "remote named" }, icon("picture"), make("span", { dir: "ltr" }, picture.name));
+const shown = (attachment) =>
+  attachment.uri || (attachment.kind === "picture" && !attachment.url)
+    ? image(attachment, "remote")
+    : make(
+        "span",
+        { class: "remote named" },
+        icon(attachment.kind),
+        make("span", { dir: "ltr" }, attachment.name, attachment.size && make("small", {}, bytes(attachment.size))),
+      );
 
 // The picture itself, or a sign where only the service will see it.
-export function image(picture, kind = "") {
-  return picture.uri
-    ? make("img", { src: picture.uri, alt: picture.name, class: kind && "shot" })
-    : make("span", { class: `remote ${kind}`, role: "img", "aria-label": picture.name }, icon("picture"));
+export function image({ uri, name, kind }, place = "") {
+  return uri
+    ? make("img", { src: uri, alt: name, class: place && "shot" })
+    : make("span", { class: `remote ${place}`, role: "img", "aria-label": name }, icon(kind));
 }
 
-export const facts_of = ({ name, width, height, size }) =>
-  [name, width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(" · ");
+export const facts_of = ({ name, width, height, size, scaled }) =>
+  [name, width && !scaled && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(" · ");
 
 action("choose", () => $("file").click());
 action("camera", () => $("photo").click());
 action("add-url", add_url);
 action("detach", ({ dataset }) => {
-  state.ask.pictures = state.ask.pictures.filter(({ key }) => key !== dataset.picture);
+  state.ask.attachments = state.ask.attachments.filter(({ key }) => key !== dataset.picture);
   edited();
   $("question").focus();
 });
 action("sample", ({ dataset }) => {
   const [file, name, question] = SAMPLES[dataset.sample];
-  state.ask.pictures = [];
+  state.ask.attachments = [];
   attach(name, sample(file, name));
   $("question").value = question;
   $("question").focus();

@@ -12,7 +12,9 @@ const KEYWORDS = /("(?:[^"\\\n]|\\.)*"|\b(?:import|from|const|await|async|def|re
 const CACHED = "A question that was asked before is answered from the cache, and makes no job.";
 const SKIPPED = "It skips the cache: each run is a job of its own.";
 
-// `request` has model, priority, fresh, parameters, messages of {role, text, parts}, and its job's id.
+// What a job asked (GET /v1/jobs/ID/request), to be written as a program. `fresh`: it skips the cache.
+export const in_code = (request, { id }, fresh) => ({ ...request, job: id, fresh });
+
 export function snippet(request) {
   const tabs = Object.entries(LANGUAGES).map(([id, name]) =>
     button(
@@ -47,8 +49,11 @@ export function code_box(title, text, ...below) {
   );
 }
 
-const source = (request, { picture, url }) => url ?? `${location.origin}/v1/jobs/${request.job}/pictures/${picture}`;
-const pictures = ({ messages }) => messages.flatMap(({ parts }) => parts).filter(({ url }) => !url);
+const images = ({ messages }) => messages.flatMap(({ content }) => content).filter(({ type }) => type === "image");
+const source = (request, { n, url }) => url ?? `${location.origin}/v1/jobs/${request.job}/pictures/${n}`;
+const own_pictures = (request) => images(request).filter(({ url }) => !url);
+// The bytes of other files are not read back: whoever runs the program names theirs.
+const ELSEWHERE = "https://example.org/replace-this";
 const keyed = () => state.key !== "";
 const lines = (...all) =>
   all
@@ -58,19 +63,27 @@ const lines = (...all) =>
 
 // Messages as JSON with a line for each part; `show` has the words for a picture's address.
 function messages_json(request, show, indent, escaped = (text) => text) {
-  const messages = request.messages.map(({ role, text, parts }) => {
-    const own = parts.map((part) => `{"type": "image_url", "image_url": {"url": ${show(part)}}},`);
-    const written = escaped(JSON.stringify(text));
-    const content = own.length
-      ? `[\n    ${[...own, `{"type": "text", "text": ${written}}`].join("\n    ")}\n  ]`
-      : written;
-    return `  {"role": "${role}", "content": ${content}}`;
+  const json = (value) => escaped(JSON.stringify(value));
+  const part = (own) => {
+    if (own.type === "text") return `{"type": "text", "text": ${json(own.text)}}`;
+    if (own.type === "image") return `{"type": "image_url", "image_url": {"url": ${show(own)}}}`;
+    return json({ type: own.type, [own.type]: own.url ?? ELSEWHERE, pages: own.pages });
+  };
+  const messages = request.messages.map(({ role, content, ...more }) => {
+    const written = Array.isArray(content) ? `[\n    ${content.map(part).join(",\n    ")}\n  ]` : json(content);
+    const fields = Object.entries(more).map(([name, value]) => `, "${name}": ${json(value)}`);
+    return `  {"role": "${role}", "content": ${written}${fields.join("")}}`;
   });
   return `[\n${messages.join(",\n")}\n]`.replaceAll("\n", `\n${indent}`);
 }
 
-function parameters_json({ parameters }) {
-  return Object.keys(parameters).length > 0 && `"parameters": ${JSON.stringify(parameters)}`;
+// All that a job was asked with beside its messages, by name.
+function job_fields({ model, priority, parameters, metadata, ...request }) {
+  const { tools, tool_choice, parallel_tool_calls, continue_final_message } = request;
+  const filled = (value) => (Object.keys(value).length ? value : undefined);
+  const beside = { tools, tool_choice, parallel_tool_calls, continue_final_message };
+  const all = { model, priority, parameters: filled(parameters), metadata: filled(metadata), ...beside };
+  return Object.entries(all).filter(([, value]) => value !== undefined);
 }
 
 // The body stands in a text that the shell reads, so it must not take apart what is asked.
@@ -78,18 +91,15 @@ function curl(request) {
   const escaped = (text) => text.replace(/[\\$`]/g, "\\$&");
   const key = keyed() ? ' -H "Authorization: Bearer $SIGHTLINE_API_KEY"' : "";
   const fresh = request.fresh ? ' -H "x-use-cache: false"' : "";
-  const show = (it) => (it.url ? escaped(JSON.stringify(it.url)) : `"$(base64 < picture-${it.picture} | tr -d '\\n')"`);
-  const parameters = parameters_json(request);
-  const [own] = pictures(request);
+  const show = (it) => (it.url ? escaped(JSON.stringify(it.url)) : `"$(base64 < picture-${it.n} | tr -d '\\n')"`);
+  const [own] = own_pictures(request);
   return lines(
-    own && `# For a file of your own, in place of this: cp picture.png picture-${own.picture}`,
-    pictures(request).map((it) => `curl -sS ${source(request, it)}${key} -o picture-${it.picture}`),
+    own && `# For a file of your own, in place of this: cp picture.png picture-${own.n}`,
+    own_pictures(request).map((it) => `curl -sS ${source(request, it)}${key} -o picture-${it.n}`),
     `curl -sS ${location.origin}/v1/jobs${key}${fresh} \\`,
     '  -H "Content-Type: application/json" -H "Prefer: wait=60" --data-binary @- <<BODY',
     "{",
-    `  "model": "${request.model}",`,
-    `  "priority": "${request.priority}",`,
-    parameters && `  ${escaped(parameters)},`,
+    job_fields(request).map(([name, value]) => `  "${name}": ${escaped(JSON.stringify(value))},`),
     `  "messages": ${messages_json(request, show, "  ", escaped)}`,
     "}",
     "BODY",
@@ -103,7 +113,7 @@ function huggingface(request) {
   return python(request, "huggingface_hub import InferenceClient", [
     `client = InferenceClient(base_url="${location.origin}/v1", api_key=${key_in_python()}${fresh})`,
     "answer = client.chat_completion(",
-    settings(request, "max_tokens"),
+    chat_arguments(request, { max_new_tokens: "max_tokens" }, HF_ARGUMENTS),
   ]);
 }
 
@@ -111,22 +121,44 @@ function openai(request) {
   return python(request, "openai import OpenAI", [
     `client = OpenAI(base_url="${location.origin}/v1", api_key=${key_in_python()})`,
     "answer = client.chat.completions.create(",
-    settings(request, "max_completion_tokens"),
+    chat_arguments(request, { max_new_tokens: "max_completion_tokens" }, [...HF_ARGUMENTS, ...OPENAI_ARGUMENTS]),
     request.fresh && '    extra_headers={"x-use-cache": "false"},',
   ]);
 }
 
-function settings({ model, parameters: { max_new_tokens, temperature, response_format } }, limit) {
+const HF_ARGUMENTS = [
+  ...["model", "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias"],
+  ...["seed", "stop", "n", "logprobs", "top_logprobs", "tools", "tool_choice"],
+];
+const OPENAI_ARGUMENTS = ["max_completion_tokens", "parallel_tool_calls", "metadata", "service_tier"];
+const TIERS = { interactive: "priority", batch: "flex" };
+const JOBS_ALONE = ["do_sample", "typical_p", "raw"];
+
+// A client takes what its own service has as arguments; the rest goes into the body.
+function chat_arguments(request, names, known) {
+  const { parameters, priority, ...fields } = Object.fromEntries(job_fields(request));
+  const { num_frames, fps, ...others } = parameters ?? {};
+  const lost = JOBS_ALONE.filter((name) => name in others);
+  const own = { ...names, min_new_tokens: "min_tokens" };
+  const sampling = Object.entries(others).filter(([name]) => !lost.includes(name));
+  const frames = num_frames || fps ? { mm_processor_kwargs: { num_frames, fps } } : {};
+  const tier = TIERS[priority] ? { service_tier: TIERS[priority] } : {};
+  const all = {
+    ...fields,
+    ...Object.fromEntries(sampling.map(([name, value]) => [own[name] ?? name, value])),
+    ...frames,
+    ...tier,
+  };
+  const body = Object.entries(all).filter(([name]) => !known.includes(name));
   return [
-    `    model="${model}",`,
-    max_new_tokens && `    ${limit}=${max_new_tokens},`,
-    temperature !== undefined && `    temperature=${temperature},`,
-    response_format && `    response_format=${python_value(response_format)},`,
+    ...lost.map((name) => `    # Jobs alone take it: ${name}=${python_value(others[name])}`),
+    ...known.filter((name) => name in all).map((name) => `    ${name}=${python_value(all[name])},`),
+    body.length > 0 && `    extra_body=${python_value(Object.fromEntries(body))},`,
   ];
 }
 
 function python(request, client, call) {
-  const own = pictures(request).length > 0;
+  const own = own_pictures(request).length > 0;
   const header = keyed() ? `, headers={"Authorization": "Bearer " + ${key_in_python()}}` : "";
   const show = (it) => (it.url ? JSON.stringify(it.url) : `picture("${source(request, it)}")`);
   const reader = [
@@ -160,7 +192,6 @@ function python_value(value) {
 
 function javascript(request) {
   const show = (it) => (it.url ? JSON.stringify(it.url) : `await picture("${source(request, it)}")`);
-  const parameters = parameters_json(request);
   const reader = [
     '// For a file of your own, in place of this: (await import("node:fs")).readFileSync("picture.png", "base64")',
     "async function picture(url) {",
@@ -174,11 +205,9 @@ function javascript(request) {
   return lines(
     "// Save as ask.mjs, then: node ask.mjs",
     keyed() && "const key = { authorization: `Bearer ${process.env.SIGHTLINE_API_KEY}` };",
-    pictures(request).length > 0 && reader,
+    own_pictures(request).length > 0 && reader,
     "const body = {",
-    `  model: "${request.model}",`,
-    `  priority: "${request.priority}",`,
-    parameters && `  ${parameters},`,
+    job_fields(request).map(([name, value]) => `  ${name}: ${JSON.stringify(value)},`),
     `  messages: ${messages_json(request, show, "  ")},`,
     "};",
     `const answer = await fetch("${location.origin}/v1/jobs", {`,

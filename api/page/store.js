@@ -20,7 +20,7 @@ export const state = {
   ask: {
     talks: [],
     talk: null,
-    pictures: [], // attached to the next question
+    attachments: [], // to the next question
     forecast: null,
     typing: 0, // the timer behind which a forecast is asked for
     menu: null, // what is open: pictures, settings or, on a phone, mine

@@ -1,17 +1,22 @@
 // The conversations of this tab. A reload keeps what was asked and the ids of the jobs; answers and pictures are read
 // from these when a conversation is opened.
 
-import { picture_of } from "./pictures.js";
+import { has_document } from "./media.js";
+import { attachment_of } from "./pictures.js";
 import { StreamedText } from "./prose.js";
 import { state } from "./store.js";
-import { picture, session } from "./wire.js";
+import { call, picture, session } from "./wire.js";
 
 const NAME = "sightline-talks";
 const MOST = 30;
+const SHOWN_PX = 512; // as large as the service makes them
+const MOST_PAGES = 12;
 
-export const make_talk = () => ({ key: `talk-${++state.ask.serial}`, turns: [], pictures: [], chosen: 0 });
+export const make_talk = () => ({ key: `talk-${++state.ask.serial}`, turns: [], chosen: 0 });
 
-// `before`: so many pictures of earlier questions its job has before its own.
+// What a conversation is about, in the order in which it was shown.
+export const shown_in = (talk) => talk?.turns.flatMap(({ shown, request }) => shown ?? request.attachments) ?? [];
+
 export function add_turn(talk, request, more) {
   const turn = {
     key: `turn-${++state.ask.serial}`,
@@ -21,7 +26,8 @@ export function add_turn(talk, request, more) {
     text: "",
     streamed: new StreamedText(),
     job: null,
-    before: talk.turns.filter(({ text }) => text).flatMap((it) => it.request.pictures).length,
+    rows: [], // of a job of pages, as they end
+    shown: null, // pictures in place of what was attached: a document's pages
     note: "",
     stop: new AbortController(),
     ...more,
@@ -39,17 +45,18 @@ export function keep() {
   }
 }
 
-const kept = ({ request, job, before }) => ({
+const kept = ({ request, job }) => ({
   job: { id: job.id },
-  before,
-  request: { ...request, pictures: request.pictures.map(({ name, url }) => ({ name, url })) },
+  request: {
+    ...request,
+    attachments: request.attachments.map(({ name, kind, url, file_id }) => ({ name, kind, url, file_id })),
+  },
 });
 
 export function restore() {
   for (const turns of JSON.parse(session?.getItem(NAME) ?? "[]")) {
     const talk = make_talk();
     for (const { request, ...more } of turns) add_turn(talk, request, { ...more, status: "kept" });
-    talk.pictures = talk.turns.flatMap(({ request }) => request.pictures);
     state.ask.talks.push(talk);
   }
 }
@@ -58,10 +65,43 @@ export function restore() {
 export function reopen(talk) {
   const turns = talk.turns.filter(({ status }) => status === "kept");
   for (const turn of turns) {
-    turn.request.pictures = turn.request.pictures.map(({ name, url }, at) =>
-      picture_of(name, url ? Promise.resolve(url) : picture(`v1/jobs/${turn.job.id}/pictures/${turn.before + at}`), { url }),
-    );
+    const all = turn.request.attachments;
+    const images = all.some(({ kind, url }) => kind === "picture" && !url) && images_of(turn);
+    turn.request.attachments = all.map(({ name, ...more }, at) => {
+      if (more.kind !== "picture" || more.url) return attachment_of(name, Promise.resolve(more.url), more);
+      const ready = images.then((found) => picture(path_of(turn, found[place(all, at, found.length)])));
+      return attachment_of(name, ready, more);
+    });
   }
-  if (turns.length) talk.pictures = talk.turns.flatMap(({ request }) => request.pictures);
   return turns;
 }
+
+// Where a picture stands among a question's: of a document nobody here knows how many pages it has.
+function place(all, at, count) {
+  const pictures = (some) => some.filter(({ kind }) => kind === "picture").length;
+  return has_document(all.slice(0, at)) ? count - pictures(all.slice(at)) : pictures(all.slice(0, at));
+}
+
+async function images_of({ job }) {
+  const { data } = await call(`v1/jobs/${job.id}/request`);
+  const { content } = data.messages.at(-1);
+  return typeof content === "string" ? [] : content.filter(({ type }) => type === "image");
+}
+
+const path_of = ({ job }, { n }) => `v1/jobs/${job.id}/pictures/${n}`;
+
+// A document is shown as its pages, once the service has them. A job of pages keeps none itself.
+export async function show_pages(turn) {
+  if (!has_document(turn.request.attachments) || turn.request.per_page) return;
+  const images = await images_of(turn).catch(() => []);
+  if (images.length) turn.shown = images.map((image, at) => page_of(at + 1, path_of(turn, image)));
+}
+
+// Of a job of pages the first ones are shown, from the jobs that answered them.
+export function show_page(turn, { page, job }) {
+  const shown = turn.shown ?? [];
+  if (job && shown.length < MOST_PAGES) turn.shown = [...shown, page_of(page, path_of({ job: { id: job } }, { n: 0 }))];
+}
+
+const page_of = (number, path) =>
+  attachment_of(`Page ${number}`, picture(`${path}?side=${SHOWN_PX}`), { scaled: true });

@@ -4,6 +4,7 @@ import { make } from "./dom.js";
 import { now, outcome_word, plural, seconds, STATUSES } from "./words.js";
 
 const WIDTH = 700;
+const LEAST_S = 0.005; // Sooner, it came into the line at once.
 
 // The attempts of a cached answer came before its job.
 export const own_attempts = ({ attempts, created_at }) =>
@@ -36,6 +37,12 @@ export function timeline(shown, history) {
   ];
 }
 
+// When a job came into the line that was scheduled, or whose files were fetched first, as its receipt tells.
+function line_begun_at({ receipt, cache, created_at }) {
+  const at = receipt?.timings.queued_at;
+  return cache !== "HIT" && cache !== "COALESCED" && at > created_at + LEAST_S ? at : null;
+}
+
 const x = (at, from, till) => Math.max(0, Math.min(1, (at - from) / (till - from))) * WIDTH;
 
 function bars(job, history, from, till) {
@@ -49,9 +56,10 @@ function bars(job, history, from, till) {
   };
   const parts = [];
   let free = from;
-  if (job.fetched_at) {
-    parts.push(bar("fetch", from, job.fetched_at, `pictures came after ${seconds(job.fetched_at - from)}`));
-    free = job.fetched_at;
+  const lined_up = line_begun_at(job);
+  if (lined_up) {
+    parts.push(bar("fetch", from, lined_up, `was in line after ${seconds(lined_up - from)}`));
+    free = lined_up;
   }
   for (const attempt of job.attempts) {
     const end = attempt.ended_at ?? till;
@@ -83,7 +91,7 @@ function marks(history, from, till) {
 function steps(job, history) {
   const first = history.find(({ type }) => type === "text")?.data.at ?? job.receipt?.timings.first_token_at;
   const all = [["", job.created_at, "Submitted"]];
-  if (job.fetched_at) all.push(["", job.fetched_at, "Pictures fetched, in line"]);
+  if (line_begun_at(job)) all.push(["", line_begun_at(job), "In line"]);
   for (const attempt of job.attempts) {
     all.push([
       "go",

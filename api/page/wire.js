@@ -51,8 +51,9 @@ function headers(more) {
 
 // The answer's JSON and its headers; `accept` has statuses that answer, too. Throws Refusal, or Away.
 export async function call(path, { method = "GET", body, more = {}, signal, limit_ms = ANSWER_MS, accept = [] } = {}) {
-  const type = body === undefined ? {} : { "content-type": "application/json" };
-  const request = { method, headers: headers({ ...type, ...more }), body: body && JSON.stringify(body) };
+  const form = body instanceof FormData;
+  const type = body === undefined || form ? {} : { "content-type": "application/json" };
+  const request = { method, headers: headers({ ...type, ...more }), body: form ? body : body && JSON.stringify(body) };
   const { answer, text } = await whole(path, request, signal, limit_ms).catch((error) => {
     throw signal?.aborted ? error : new Away();
   });
@@ -150,7 +151,8 @@ async function* resumed(job, signal, report) {
     let wait_ms = Math.min(5000, 250 * 2 ** tries);
     try {
       const until = AbortSignal.any([signal, hidden.signal]);
-      for await (const event of stream(`v1/jobs/${job}/events?after=${last}`, until, () => report(""))) {
+      const more = last ? { "last-event-id": last } : {};
+      for await (const event of stream(`v1/jobs/${job}/events`, until, () => report(""), more)) {
         // The service's own `error` event, without an id, ends this connection but not the job.
         if (event.type === "error" || !Number.isFinite(event.id)) break;
         tries = 0;
@@ -194,8 +196,8 @@ export function page_visible(signal) {
   });
 }
 
-async function* stream(path, signal, opened) {
-  const answer = await fetch(path, { headers: headers({}), signal });
+async function* stream(path, signal, opened, more = {}) {
+  const answer = await fetch(path, { headers: headers(more), signal });
   if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
   opened();
   let rest = "";

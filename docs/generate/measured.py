@@ -25,6 +25,7 @@ SECTIONS = {
     "webhooks": "Whether every webhook is delivered",
     "streams": "Many streams through OpenAI's client",
     "first_minute": "From nothing to the first answer",
+    "page": "Whether the page stutters",
     "pictures": "What large pictures cost to decode",
     "fairness": "Whether one caller's flood delays others (simulated)",
     "eta": "Whether jobs start when estimated (simulated)",
@@ -50,7 +51,7 @@ def _section(results: Path, name: str) -> str:
     text += f"\n{_origin(found)}\n"
     if name == "batching":
         text += measured_batching.tables(found)
-    if name in ("overhead", "streams", "pictures", "map"):
+    if name in ("overhead", "streams", "page", "pictures", "map"):
         text += _ratios(found["ratios"])
     if name == "fleet":
         text += measured_fleet.tables(found)

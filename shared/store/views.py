@@ -118,14 +118,24 @@ def job(
     answer = read_result(result, origin) if result and not bare else None
     computed = _run(texts)
     job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
-    if bare and job.status == "succeeded" and result:
-        job = replace(job, answer=_beginning(result))
+    if bare and result:
+        answered = job.status == "succeeded"
+        job = replace(job, answer=_beginning(result) if answered else _published(result) or None)
     return replace(job, hook=webhook(*hook)) if hook else job
 
 
 def _beginning(result: str) -> str:
     text: str = from_json(result, allow_partial="trailing-strings")["choices"][0]["text"]
     return text[:BEGINNING]
+
+
+def _published(texts: str) -> str:
+    """Of a job that was stopped or failed: how its first answer began."""
+    whole = ""
+    for piece in from_json(texts):
+        if not piece.get("choice"):
+            whole = whole[: piece["start"]] + piece["text"]
+    return whole[:BEGINNING]
 
 
 def record(texts: Iterable[str]) -> Record:
@@ -284,10 +294,11 @@ def _attempt(raw: Record) -> Attempt:
     )
 
 
-def webhook(fields: list[str | None], deliveries: Iterable[str] = ()) -> Hook:
+def webhook(fields: list[str | None], deliveries: Iterable[str] = (), next_try: str | None = None) -> Hook:
     url, events, delivered = fields
     tries = tuple(map(delivery, deliveries))
-    return Hook(str(url), tuple(str(events).split()), tries, int(delivered) if delivered else None)
+    delivered_ms, next_ms = (int(at) if at else None for at in (delivered, next_try))
+    return Hook(str(url), tuple(str(events).split()), tries, delivered_ms, next_ms)
 
 
 def delivery(row: str) -> Delivery:

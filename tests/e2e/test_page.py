@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
@@ -22,6 +22,30 @@ WIDE: ViewportSize = {"width": 2560, "height": 1300}
 VIEWS = ("ask", "jobs", "operations", "keys", "endpoints", "key")
 FITS = "document.scrollingElement.scrollWidth <= window.innerWidth"
 LIMIT_BYTES = 150_000
+TOOL = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+ASKED: dict[str, Any] = {
+    "priority": "batch",
+    "metadata": {"shop": "7"},
+    "tools": [TOOL],
+    "parameters": {
+        "max_new_tokens": 9,
+        "min_new_tokens": 1,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 5,
+        "min_p": 0.1,
+        "repetition_penalty": 1.1,
+        "frequency_penalty": 0.1,
+        "presence_penalty": 0.2,
+        "logit_bias": {"5": -1.0},
+        "seed": 7,
+        "stop": ["END"],
+        "logprobs": True,
+        "top_logprobs": 2,
+        "chat_template_kwargs": {"thinking": False},
+        "num_frames": 4,
+    },
+}
 
 
 def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(page: Page) -> None:
@@ -171,6 +195,30 @@ def test_a_question_runs_as_a_program(page: Page, language: str, tmp_path: Path)
     ).stdout
     answer = json.loads(printed)["result"]["text"] if language == "curl" else printed.strip()
     assert answer == f"{question} [128x114]"
+
+
+@pytest.mark.parametrize("language", ["curl", "hf", "openai", "js"])
+def test_a_program_asks_with_all_that_a_job_was_asked_with(
+    page: Page, api: Api, language: str, tmp_path: Path
+) -> None:
+    job = api.submit(model=ECHO, input={"prompt": f"all of it in {language}"}, **ASKED)
+    assert api.ended(job)["status"] == "succeeded"
+    asked = api.get(f"/v1/jobs/{job}/request").json()
+    view(page, f"jobs/{job}")
+    page.click("[data-tab=program]")
+    page.click(f"[data-language={language}]")
+    expect(page.locator(f"[data-language={language}]")).to_have_attribute("aria-selected", "true")
+    code = page.text_content(".snippet code") or ""
+    if language == "js":
+        page.evaluate(f"(async () => {{ {code} }})()")
+    else:
+        command = ["sh", "-c", code] if language == "curl" else [sys.executable, "-c", code]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+    newest = api.get("/v1/jobs?limit=1").json()["data"][0]["id"]
+    assert newest != job
+    again = api.get(f"/v1/jobs/{newest}/request").json()
+    assert again | {"id": job} == asked
 
 
 def test_a_job_shows_its_attempts_on_a_timeline(page: Page, api: Api) -> None:

@@ -13,7 +13,7 @@ from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 from tests.support.service import ROOT
 
-EVENTS = "**/events?*"
+EVENTS = "**/events"
 SSE = {"content-type": "text/event-stream"}
 BEGUN = (200, SSE, 'id: 1\nevent: queued\ndata: {"at":1}\n\n')
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSBjYWxsZXIgaXRzZWxm"
@@ -87,6 +87,25 @@ def test_a_cancel_during_sending_is_not_forgotten_and_asking_twice_sends_once(pa
     sending[0].continue_()
     status(page, "cancelled")
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("started_at", "words"),
+    [(None, "Stopped before it began."), (1.5, "Stopped before its first word.")],
+    ids=["waiting", "running"],
+)
+def test_a_stopped_answer_says_whether_it_had_begun(
+    page: Page, api: Api, started_at: float | None, words: str
+) -> None:
+    job = api.ended(api.submit(model=ECHO, input={"prompt": "a pattern"}))
+    stopped = job | {"status": "cancelled", "started_at": started_at}
+    del stopped["result"]
+    event = f"event: cancelled\nid: 3\ndata: {json.dumps({'job': stopped, 'at': 2.5})}\n\n"
+    answered(page, "**/v1/jobs", (202, {}, json.dumps(job | {"status": "queued"})))
+    answered(page, EVENTS, (200, {"content-type": "text/event-stream"}, event))
+    ask(page, ECHO, "and stop")
+    status(page, "cancelled")
+    expect(turn(page).locator(".answer")).to_have_text(words)
 
 
 def test_a_refused_cancel_does_not_look_like_a_failed_job(page: Page) -> None:
@@ -259,7 +278,7 @@ def test_a_hidden_tab_gives_its_connection_back_and_misses_nothing(page: Page) -
     words = " ".join(f"word{number}" for number in range(45))
     ask(page, SLOW, words)
     expect(turn(page).locator(".answer")).to_contain_text("word2")
-    with page.expect_event("requestfailed", lambda request: "/events?" in request.url):
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
         hide(page, hidden=True)
     status(page, "running")
     hide(page, hidden=False)

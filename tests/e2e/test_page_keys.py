@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import hide, type_key, view, violations
+from tests.support.browser import agree, hide, type_key, view, violations
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 from tests.support.service import Service
@@ -133,8 +133,8 @@ def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) 
     assert violations(locked) == []
     locked.click("[data-do=forget-key]")
     expect(locked.locator(".secret")).to_have_count(0)
-    locked.on("dialog", lambda dialog: dialog.accept())
     row.locator("[data-do=revoke-key]").click()
+    agree(locked)
     expect(row).to_contain_text("revoked")
 
 
@@ -192,9 +192,15 @@ def test_a_webhook_is_made_tried_and_deleted(page: Page, api: Api) -> None:
         expect(card.locator(".rows-list li")).not_to_have_count(0)
         card.locator("[data-do=turn-endpoint]").click()
         expect(card.locator("header .state")).to_contain_text("Off")
-        page.on("dialog", lambda dialog: dialog.accept())
         former = page.text_content(".secret .value") or ""
         card.locator("[data-do=rotate-endpoint]").click()
+        agree(page)
         expect(page.locator(".secret .value")).not_to_have_text(former)
         card.locator("[data-do=delete-endpoint]").click()
+        assert violations(page) == []
+        page.keyboard.press("Escape")
+        expect(page.locator("#confirmation")).not_to_be_visible()
+        expect(card).to_have_count(1)
+        card.locator("[data-do=delete-endpoint]").click()
+        agree(page)
         expect(card).to_have_count(0)

@@ -53,6 +53,7 @@ async def test_a_job_shows_its_webhook_from_the_first_answer_to_the_last_and_nev
         "events": list(ENDINGS),
         "deliveries": [],
         "delivered_at": None,
+        "next_try_at": None,
     }
     assert (hook["delivered_at"] > 0, [d["status"] for d in hook["deliveries"]]) == (True, [204])
     assert not any(SECRET in reply.text for reply in seen)

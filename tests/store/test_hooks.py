@@ -75,6 +75,22 @@ def test_a_failed_call_comes_again_when_its_pause_is_over(records: Records) -> N
     assert (again.tries, again.notice.subject) == (1, view.id)
 
 
+def test_the_job_tells_when_its_webhook_is_tried_again(records: Records) -> None:
+    view = ended(records)
+    due = [next_try(records, view.id)]
+    records.tell(taken(records), 500, error="no", delay_s=5)
+    due.append(next_try(records, view.id))
+    records.wait(5)
+    records.tell(taken(records))
+    assert [*due, next_try(records, view.id)] == [None, START_MS + 5000, None]
+
+
+def next_try(records: Records, job: str) -> int | None:
+    hook = records.view(job).hook
+    assert hook is not None
+    return hook.next_ms
+
+
 def test_the_job_tells_how_its_calls_went_and_never_the_secret(records: Records) -> None:
     view = ended(records)
     records.wait(1)

@@ -39,6 +39,13 @@ def beginning(records: Records, text: str) -> str | None:
     return view.answer
 
 
+def pages(records: Records) -> list[JobView]:
+    """All jobs, newest first, without their results."""
+    page = records.run(jobs.jobs(records.settings, "anyone", after=None, limit=10, results=False))
+    assert page is not None
+    return list(page.views)
+
+
 def listed(records: Records) -> JobView:
     """The newest job, without its result."""
     page = records.run(jobs.jobs(records.settings, "anyone", after=None, limit=1, results=False))
@@ -142,6 +149,23 @@ def test_several_statuses_are_shown_at_once(records: Records) -> None:
 )
 def test_a_list_without_results_shows_where_each_answer_begins(records: Records, text: str) -> None:
     assert beginning(records, text) == text[:200]
+
+
+def test_a_list_shows_how_the_answer_of_a_stopped_job_began(records: Records) -> None:
+    job = records.submit("q")
+    other = records.submit("q")
+    claim = records.claim()
+    records.append(claim, 0, "A red ")
+    records.cancel(job.id)
+    records.append(claim, 6, "square")
+    assert [view.answer for view in pages(records)] == [None, "A red "]
+    records.cancel(other.id)
+    assert [view.answer for view in pages(records)] == ["A red square", "A red "]
+
+
+def test_a_job_stopped_before_its_first_text_has_no_beginning(records: Records) -> None:
+    records.cancel(records.submit("q").id)
+    assert listed(records).answer is None
 
 
 def test_an_answer_with_its_logprobs_is_not_read_for_its_beginning(records: Records) -> None:

@@ -43,6 +43,11 @@ def new_question(page: Page) -> None:
     page.click("[data-do=new]:visible")
 
 
+def agree(page: Page) -> None:
+    """To what the page asks before it cannot be undone."""
+    page.click("#confirmation-yes")
+
+
 def posts(page: Page, ending: str = "/v1/jobs") -> list[str]:
     """The bodies that the page sends from now on."""
     sent: list[str] = []

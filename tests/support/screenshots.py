@@ -81,6 +81,7 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
         picture(page, f"page{ending}.png")
         view(page, "jobs")
         expect(page.locator(".job-row .pic img").first).to_be_visible()
+        expect(page.locator(".job-row .pic .icon")).to_have_count(0)
         picture(page, f"page-jobs{ending}.png")
         page.click(".job-row .words >> nth=0")
         expect(page.locator("#drawer .shots img")).to_be_visible()

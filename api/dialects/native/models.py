@@ -54,6 +54,8 @@ class Model(TypedDict):
     max_pictures: Annotated[int, Field(description="Pictures in one request.")]
     max_picture_mb: Annotated[float, Field(description="Largest picture file in MiB.")]
     max_body_mb: Annotated[float, Field(description="Largest request body in MiB.")]
+    max_document_mb: Annotated[float, Field(description="Largest document file in MiB.")]
+    max_document_pages: Annotated[int, Field(description="Pages of a document asked page by page.")]
     max_videos: NotRequired[
         Annotated[int, Field(description="Videos in one request, where a worker says that it takes them.")]
     ]
@@ -279,6 +281,8 @@ def to_model(model: models.Model, settings: Settings, lane: Lane | None = None) 
         "max_pictures": settings.pictures.max_count,
         "max_picture_mb": settings.pictures.max_mb,
         "max_body_mb": settings.api.body_limit_mb,
+        "max_document_mb": settings.documents.max_mb,
+        "max_document_pages": settings.documents.max_pages,
     }
     length = model.context_length or (lane and lane.context_length)
     if length:

@@ -132,6 +132,7 @@ class WebhookState(TypedDict):
     events: list[WebhookEvent]
     deliveries: list[WebhookDelivery]
     delivered_at: float | None
+    next_try_at: Annotated[float | None, Field(description="After a failure, when the next try is due.")]
 
 
 class Endpoint(TypedDict):
@@ -198,6 +199,7 @@ def to_hook(hook: Hook) -> WebhookState:
         "events": cast("list[WebhookEvent]", hook.events),
         "deliveries": [_delivery(delivery) for delivery in hook.deliveries],
         "delivered_at": seconds(hook.delivered_ms),
+        "next_try_at": seconds(hook.next_ms),
     }
 
 

@@ -9,6 +9,9 @@ Events.LEAP = 10000
 -- What the server takes for an event beside its text.
 local EVENT_BYTES = 40
 
+-- So many texts show how an answer began: they come ten to forty a second.
+local FIRST_TEXTS = 12
+
 local server
 
 -- The id of the server process that answers, its beginning; '' where it does not say. The library is loaded anew in each process.
@@ -93,6 +96,17 @@ function Events.take_back(run)
   end
   run.t.first, run.t.unread, run.t.choices, run.t.chars = nil, nil, nil, nil
   return true
+end
+
+-- The data of the first texts of a run that ended without an answer, as a JSON list; up to the event `last`, where it is given.
+function Events.first_texts(id, last)
+  local datas = {}
+  for _, entry in ipairs(call('XRANGE', P .. id .. ':events', '-', last or '+', 'COUNT', FIRST_TEXTS)) do
+    if entry[2][1] == 'text' then
+      table.insert(datas, entry[2][2])
+    end
+  end
+  return '[' .. table.concat(datas, ',') .. ']'
 end
 
 -- The data of all text of a run's answer, and how many they are: the last may be several, with commas.

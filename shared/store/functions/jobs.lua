@@ -22,8 +22,8 @@ local function beginning_of(json)
 end
 
 -- {job, its record's r and s, its run's r, s and t, result, origin, facts of its lane}, '' where there is none; where it has a
--- webhook, its url, events and when it was called (never its secret), and the deliveries. `bare` = of the result, which may be
--- hundreds of times the rest, only its beginning. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces
+-- webhook, its url, events and when it was called (never its secret), the deliveries and when the next try is due. `bare` = of the result, which may be
+-- hundreds of times the rest, only its beginning; where there is none, the first texts that were published. With `lanes` {name, facts} of the lane goes there once, and here is only how many pieces
 -- are begun before the job's. The job was read in this call.
 function Jobs.view(id, bare, lanes)
   local json, run_json, result, origin, lane = memo.json[id], nil, nil, nil, ''
@@ -37,7 +37,10 @@ function Jobs.view(id, bare, lanes)
   elseif run then
     run_json, result, origin = read_raw(run, 'result', 'origin')
   end
-  if not value_at(json, 'status":') and not (run_json and value_at(run_json, 'end_id":')) then
+  local has_ended = value_at(json, 'status":') or run_json and value_at(run_json, 'end_id":')
+  if has_ended and bare and run_json and not result then
+    result = Events.first_texts(run, field_of(json, 'last":'))
+  elseif not has_ended then
     local own = Lanes.of(field_of(json, 'model_lane":'))
     local ahead = Jobs.ahead_of(own, run_json and { id = run, state = field_of(run_json, 'state":'),
       priority = field_of(run_json, 'priority":'), caller = field_of(run_json, 'caller":') })
@@ -52,6 +55,7 @@ function Jobs.view(id, bare, lanes)
   local hook = string.find(json[1], 'hook":', 1, true) and call('HMGET', P .. id .. ':hook', 'url', 'events', 'delivered')
   if hook and hook[1] then
     view[10], view[11] = hook, call('LRANGE', P .. id .. ':deliveries', 0, -1)
+    view[12] = not hook[3] and view[11][1] and Webhooks.next_try(id) or nil
   end
   return view
 end

@@ -96,6 +96,17 @@ function Webhooks.has_pending(job)
   return own and call('HEXISTS', P .. job .. ':hook', 'disabled') == 0
 end
 
+-- When the next try at a job's own webhook is due; nil where none is put off.
+function Webhooks.next_try(job)
+  for _, notice in ipairs({ job .. ':ended', job .. ':began' }) do
+    local own = deliveries_of(notice).own
+    local at = own and call('ZSCORE', LATER, own.path .. ' ' .. notice .. ':own')
+    if at then
+      return at
+    end
+  end
+end
+
 -- Forgets what happened to a job, with the deliveries that wait. One under way counts until its courier reports.
 function Webhooks.drop_notices(job)
   for _, notice in ipairs({ job .. ':began', job .. ':ended' }) do

@@ -144,6 +144,7 @@ def test_the_job_shows_its_webhook_and_how_it_was_told() -> None:
             {"event": "job.failed", "at": 2.5, "ms": 10, "status": 204, "error": None},
         ],
         "delivered_at": 2.51,
+        "next_try_at": None,
     }
 
 

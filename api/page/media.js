@@ -1,0 +1,82 @@
+// What may be asked about: pictures, documents, videos; what a model takes of them, and how they are sent.
+
+import { plural, seconds, short, number } from "./words.js";
+import { call } from "./wire.js";
+
+const SEND_MS = 120_000;
+const MB = 2 ** 20;
+const KEPT_S = 2 * 86_400; // A job of pages has a day.
+const KINDS = {
+  picture: /^image\/(png|jpeg|webp|gif)$|\.(png|jpe?g|webp|gif)$/i,
+  document: /^(application\/pdf|image\/tiff)$|\.(pdf|tiff?)$/i,
+  video: /^video\/|\.(mp4|m4v|mov|webm|mkv|avi)$/i,
+};
+
+const kind_of = (text) => Object.keys(KINDS).find((kind) => KINDS[kind].test(text));
+export const kind_of_file = ({ type, name }) => kind_of(type || name);
+// What an address leads to is known once it is fetched: one that does not say is taken for a picture's.
+export const kind_of_url = (url) => kind_of(url.split(/[?#]/)[0]) ?? "picture";
+
+export const has_document = (attachments) => attachments.some(({ kind }) => kind === "document");
+
+// What is to be known before a file is chosen, and of what is chosen.
+export function limits_of(model, attachments) {
+  if (!model) return "";
+  const has = (wanted) => attachments.some(({ kind }) => kind === wanted);
+  return [
+    model.max_model_len && `up to ${number(model.max_model_len)} tokens`,
+    has("document")
+      ? `${number(model.max_pictures)} pages (${number(model.max_document_pages)} page by page), ${number(model.max_document_mb)} MB`
+      : `${number(model.max_pictures)} pictures`,
+    has("video") &&
+      model.max_videos &&
+      `${plural(model.max_videos, "video")} of ${number(model.max_video_mb)} MB and ${seconds(model.max_video_s)}`,
+    !attachments.some(({ kind }) => kind !== "picture") && `${number(model.max_body_mb)} MB in all`,
+    model.max_side && `shrunk to ${model.max_side} px`,
+  ]
+    .filter(Boolean)
+    .join(", ");
+}
+
+// Why a model does not take what is attached, in words for whoever attached it; "" where it does.
+export function objection({ attachments, per_page }, model) {
+  if (!model) return "";
+  const largest = { picture: model.max_picture_mb, document: model.max_document_mb, video: model.max_video_mb };
+  const videos = attachments.filter(({ kind }) => kind === "video");
+  const large = attachments.find(({ kind, size }) => size > largest[kind] * MB);
+  if (videos.length && !model.max_videos)
+    return `${short(model.id)} takes no videos. Choose another model, or remove ${videos[0].name}.`;
+  if (videos.length > model.max_videos) return `${short(model.id)} takes ${plural(model.max_videos, "video")} at once.`;
+  if (large) return `${large.name} is larger than ${number(largest[large.kind])} MB, the most for a ${large.kind}.`;
+  if (per_page && attachments.length > 1) return "Page by page takes one document, and nothing beside it.";
+  if (per_page && attachments[0].url) return "Page by page takes a document of this device, no address.";
+  return "";
+}
+
+// The parts of a message. A document or video is uploaded, once however often it is asked about.
+export const parts_of = ({ attachments, pages }) =>
+  Promise.all(
+    attachments.map(async (attachment) => {
+      const url = await attachment.ready;
+      if (attachment.kind === "picture") return { type: "image_url", image_url: { url } };
+      const source = attachment.url ? { url } : { file_id: await uploaded(attachment) };
+      return { type: attachment.kind, ...source, ...(attachment.kind === "document" && pages && { pages }) };
+    }),
+  );
+
+// The id of the file at the service.
+export async function uploaded(attachment) {
+  attachment.file_id ??= await (attachment.upload ??= attachment.ready.then(upload)).finally(
+    () => (attachment.upload = null),
+  );
+  return attachment.file_id;
+}
+
+async function upload(file) {
+  const body = new FormData();
+  body.append("purpose", "user_data");
+  body.append("expires_after[anchor]", "created_at");
+  body.append("expires_after[seconds]", KEPT_S);
+  body.append("file", file);
+  return (await call("v1/files", { method: "POST", body, limit_ms: SEND_MS })).data.id;
+}

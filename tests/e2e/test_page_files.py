@@ -1,0 +1,140 @@
+"""Documents and videos on the page: what a model takes is said before, and pages are seen as they end."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.e2e.conftest import ECHO, SLOW, TINY
+from tests.support.browser import ask, drop, new_question, posts, status, turn, violations
+from tests.support.clients import Api
+from tests.support.documents import frames, pdf
+from tests.support.videos import video
+
+NAMES = ("one", "two", "three", "four")
+MB = 2**20
+LISTED = "**/v1/models"
+
+
+@pytest.fixture
+def talkative(page: Page) -> Iterator[Page]:
+    """The page of a service all of whose models but the tiny one take videos."""
+
+    def give(route: Route) -> None:
+        models = route.fetch().json()
+        limits = {"max_videos": 1, "max_video_mb": 1, "max_video_s": 60, "max_video_frames": 8}
+        models["data"] = [one if one["id"] == TINY else one | limits for one in models["data"]]
+        route.fulfill(json=models)
+
+    page.route(LISTED, give)
+    page.reload()
+    expect(page.locator("#model option")).not_to_have_count(0)
+    yield page
+    page.unroute(LISTED)
+
+
+def test_a_document_is_asked_about_and_its_pages_are_seen_beside_the_answer(page: Page) -> None:
+    page.select_option("#model", ECHO)
+    drop(page, "#question", pdf(NAMES[:3]), "report.pdf", "application/pdf")
+    expect(page.locator("#forecast")).to_have_text(re.compile(r"32 pages \(1,000 page by page\), 50 MB"))
+    page.fill("#pages", "2-3")
+    ask(page, ECHO, "what stands there")
+    status(page, "succeeded")
+    expect(turn(page).locator(".answer")).to_have_text(re.compile(r"what stands there( \[\d+x\d+\]){2}$"))
+    expect(page.locator(".stage img")).to_have_count(2)
+    expect(page.locator("#document-options")).not_to_be_visible()
+
+
+def test_a_conversation_about_a_document_goes_on_also_after_a_reload(page: Page) -> None:
+    drop(page, "#question", frames("TIFF", ("red", "blue")), "scan.tiff", "image/tiff")
+    ask(page, ECHO, "the first question")
+    status(page, "succeeded")
+    page.reload()
+    page.click("[data-do=talk] >> nth=0")
+    status(page, "succeeded")
+    expect(page.locator(".stage img")).to_have_count(2)
+    ask(page, ECHO, "and the second")
+    status(page, "succeeded")
+    expect(turn(page).locator(".answer")).to_contain_text("and the second")
+
+
+def test_a_video_is_asked_about_where_the_model_takes_it(talkative: Page) -> None:
+    talkative.select_option("#model", ECHO)
+    drop(talkative, "#question", video(), "clip.mp4", "video/mp4")
+    expect(talkative.locator("#forecast")).to_contain_text("1 video of 1 MB and 60 s")
+    assert violations(talkative) == []
+    ask(talkative, ECHO, "what moves")
+    status(talkative, "succeeded")
+    expect(turn(talkative).locator(".answer")).to_have_text(re.compile(r"what moves \[\d+x\d+x\d+\]"))
+
+
+@pytest.mark.parametrize(
+    ("model", "files", "words"),
+    [
+        (TINY, ["clip.mp4"], "tiny takes no videos. Choose another model, or remove clip.mp4."),
+        (ECHO, ["one.mp4", "two.webm"], "echo takes 1 video at once."),
+        (ECHO, ["large.mov"], "large.mov is larger than 1 MB, the most for a video."),
+    ],
+    ids=["no videos", "too many", "too large"],
+)
+def test_what_a_model_does_not_take_is_said_before_and_not_sent(
+    talkative: Page, model: str, files: list[str], words: str
+) -> None:
+    sent = posts(talkative)
+    talkative.select_option("#model", model)
+    for name in files:
+        drop(talkative, "#question", b"0" * (MB + 1 if "large" in name else 9), name, "")
+    expect(talkative.locator("#forecast")).to_have_text(words)
+    ask(talkative, model, "what happens")
+    expect(talkative.locator("#ask-note")).to_have_text(words)
+    assert sent == []
+
+
+def test_each_page_of_a_document_is_answered_by_itself(page: Page) -> None:
+    sent = posts(page)
+    drop(page, "#question", pdf(NAMES), "report.pdf", "application/pdf")
+    page.fill("#pages", "2-4")
+    page.check("#per-page")
+    ask(page, ECHO, "sum it up")
+    status(page, "succeeded")
+    body: dict[str, Any] = json.loads(sent[0])
+    assert body["document"] | {"file": ""} == {"file": "", "pages": "2-4", "per": "page"}
+    expect(turn(page).locator(".pages .place")).to_contain_text("3 of 3 pages")
+    expect(turn(page).locator(".page h3")).to_have_text(["Page 2", "Page 3", "Page 4"])
+    expect(turn(page).locator(".page .prose").first).to_contain_text("sum it up")
+    assert violations(page) == []
+    page.reload()
+    page.click("[data-do=talk] >> nth=0")
+    expect(turn(page).locator(".page h3")).to_have_text(["Page 2", "Page 3", "Page 4"])
+    sent = posts(page)
+    ask(page, ECHO, "and in all")
+    status(page, "succeeded")
+    question, answers, _ = json.loads(sent[0])["messages"]
+    assert question["content"] == "sum it up"
+    assert [f"Page {number}\n" in answers["content"] for number in range(1, 5)] == [False, True, True, True]
+
+
+def test_a_job_of_pages_is_cancelled_as_a_whole_and_keeps_what_was_answered(page: Page, api: Api) -> None:
+    drop(page, "#question", pdf([f"page {n}" for n in range(9)]), "long.pdf", "application/pdf")
+    page.check("#per-page")
+    ask(page, SLOW, "one two three four five " * 5)
+    expect(turn(page).locator(".page h3").first).to_have_text("Page 1")
+    page.press("#question", "Escape")
+    status(page, "cancelled")
+    expect(turn(page).locator(".page h3").first).to_have_text("Page 1")
+    batch = api.get("/v1/batches?limit=1").json()["data"][0]
+    assert batch["status"] == "cancelled"
+    new_question(page)
+
+
+def test_page_by_page_takes_one_document_alone(page: Page) -> None:
+    sent = posts(page)
+    for name in ("one.pdf", "two.pdf"):
+        drop(page, "#question", pdf(NAMES), name, "application/pdf")
+    page.check("#per-page")
+    ask(page, ECHO, "what is it")
+    expect(page.locator("#ask-note")).to_have_text("Page by page takes one document, and nothing beside it.")
+    assert sent == []
