@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.batching import plan
 from benchmarks.batching.measurement import Run
-from benchmarks.batching.plan import DTYPES, MODELS, NAME, SYSTEMS, OtherMachineError, Results
+from benchmarks.batching.plan import DTYPES, MODELS, NAME, SYSTEMS, VLLM, OtherMachineError, Results
 from benchmarks.batching.questions import SUBJECTS
 from benchmarks.frame import command, report
 from benchmarks.frame.services import ROOT
@@ -23,7 +23,8 @@ from benchmarks.frame.services import ROOT
 DECODING = "decoding"
 """Listed among the systems: the engine's steps compared with those of generate(), without any server."""
 QUICK_FOLDER = ROOT / "data" / "benchmarks"
-COLORS = dict(zip(("continuous", "serve", "vllm", "sequential", "wide"), report.SERIES, strict=True))
+ORDER = ("continuous", "serve", "vllm", "vllm_engine", "wide", "sequential")
+COLORS = dict(zip(ORDER, (*report.SERIES, report.GRAY), strict=True))
 
 
 def main() -> int:
@@ -51,17 +52,19 @@ def main() -> int:
 def _arguments() -> command.Options:
     parser = command.parser(NAME, __doc__)
     systems = (*SYSTEMS, DECODING)
-    parser.add_argument("--systems", nargs="+", choices=systems, help="default: all, vllm where it is named")
+    parser.add_argument(
+        "--systems", nargs="+", choices=systems, help="default: all, vLLM's where it is named"
+    )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--clients", nargs="+", type=int, help=f"default: {plan.CLIENTS}")
     parser.add_argument("--vllm", type=Path, metavar="PYTHON", help="of an environment that has vLLM")
     parser.add_argument("--quick", action="store_true", help="every part for seconds, into data/benchmarks")
     parser.set_defaults(out=None)
     arguments = parser.parse_args()
-    arguments.systems = arguments.systems or [name for name in systems if name != "vllm" or arguments.vllm]
+    arguments.systems = arguments.systems or [name for name in systems if name not in VLLM or arguments.vllm]
     arguments.out = arguments.out or (QUICK_FOLDER if arguments.quick else report.FOLDER)
-    if "vllm" in arguments.systems and arguments.vllm is None:
-        parser.error("--systems vllm needs --vllm PYTHON")
+    if {*VLLM} & {*arguments.systems} and arguments.vllm is None:
+        parser.error("--systems vllm and vllm_engine need --vllm PYTHON")
     if arguments.vllm and not (arguments.vllm.parent / "vllm").exists():
         parser.error(f"--vllm: there is no vllm next to {arguments.vllm}")
     size = plan.QUICK if arguments.quick else plan.FULL

@@ -16,13 +16,17 @@ SYSTEMS = {
     "sequential": "ours, engine `sequential`",
     "serve": "`transformers serve`",
     "vllm": "vLLM, CPU build",
+    "vllm_engine": "ours, engine `vllm`",
 }
-OURS = ("continuous", "wide", "sequential")
 WIDE = "wide"
 """One worker with a thread for each core; `continuous` is one worker of one thread for each core."""
+VLLM_ENGINE = "vllm_engine"
+OURS = ("continuous", WIDE, "sequential", VLLM_ENGINE)
+VLLM = ("vllm", VLLM_ENGINE)
+"""Systems that need vLLM's own Python."""
 ONE_BY_ONE = ("sequential", "serve")
 """Systems that compute one answer after the other, so a measurement may end after any answer."""
-WHOLE_ONLY = (WIDE, "vllm")
+WHOLE_ONLY = (WIDE, *VLLM)
 """vLLM's engine keeps both cores busy whatever it is bound to."""
 MODELS = ("tiny", "mid")
 DTYPES = ("float32", "bfloat16")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.batching.plan import OURS, WIDE, Part
+from benchmarks.batching.plan import OURS, VLLM, VLLM_ENGINE, WHOLE_ONLY, WIDE, Part
 from benchmarks.batching.questions import SUBJECTS, Subject, Wire
 from benchmarks.frame.services import ROOT, Installation, Services, free_port, temporary_folder
 from benchmarks.frame.usage import Usage
@@ -46,13 +46,13 @@ def serving(part: Part, vllm: Path) -> Iterator[Serving]:
     """`vllm` is the Python that vLLM is installed for. Raises NotStartedError."""
     subject, port = SUBJECTS[part.model], free_port()
     make_model(subject)
-    python = vllm if part.system == "vllm" else Path(sys.executable)
+    python = vllm if part.system in VLLM else Path(sys.executable)
     with temporary_folder() as folder:
         ours = part.system in OURS
         services = _installation(folder, part, subject) if ours else Services(folder)
         try:
             if isinstance(services, Installation):
-                wire = _start_ours(services, part, port)
+                wire = _start_ours(services, part, port, python)
             elif part.system == "serve":
                 wire = _start_transformers(services, part, subject, port)
             else:
@@ -68,18 +68,32 @@ def make_model(subject: Subject) -> None:
         _make(subject.folder)
 
 
+def _vllm_model(subject: Subject) -> Path:
+    """The same weights under the names that vLLM reads, made where they are not there yet."""
+    folder = ROOT / "data" / "models" / f"{subject.name}-vllm"
+    if not (folder / "config.json").exists():
+        _make(subject.folder, folder)
+    return folder
+
+
 def _make(*folders: Path) -> None:
     argv = (sys.executable, "-m", "benchmarks.batching.models", *map(str, folders))
     subprocess.run(argv, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)  # noqa: S603
 
 
 def _installation(folder: Path, part: Part, subject: Subject) -> Installation:
-    engine, rows = ("sequential", 1) if part.system == "sequential" else ("continuous", ROWS)
+    if part.system == VLLM_ENGINE:
+        source = _vllm_model(subject)
+        engine = f'engine = "vllm"\nrows = {VLLM_ROWS}\ncontext_length = {VLLM_LENGTH}\n'
+        engine += f"options = {{ cache_mb = {int(VLLM_CACHE_GB) * 1024} }}\n"
+    else:
+        source, kind = subject.folder, "continuous" if part.system == WIDE else part.system
+        engine = f'engine = "{kind}"\nrows = {1 if kind == "sequential" else ROWS}\n'
     models = (
-        f'[[models]]\nid = "bench/{subject.name}"\nsource = "{subject.folder}"\nengine = "{engine}"\n'
-        f'rows = {rows}\ndtype = "{part.dtype}"\nmax_new_tokens = {subject.longest}\n'
+        f'[[models]]\nid = "bench/{subject.name}"\nsource = "{source}"\n{engine}'
+        f'dtype = "{part.dtype}"\nmax_new_tokens = {subject.longest}\n'
     )
-    threads = part.cores if part.system == WIDE else 1
+    threads = part.cores if part.system in WHOLE_ONLY else 1
     # Callers may wait long for others' answers: the measurement sets the end.
     environment = {"SIGHTLINE_API__SYNC_LIMIT_S": "3600", "SIGHTLINE_WORKER__THREADS": str(threads)}
     services = Installation(folder, models, environment)
@@ -87,12 +101,12 @@ def _installation(folder: Path, part: Part, subject: Subject) -> Installation:
     return services
 
 
-def _start_ours(services: Installation, part: Part, port: int) -> Wire:
+def _start_ours(services: Installation, part: Part, port: int, python: Path) -> Wire:
     """A record server, the API, a courier, and a worker for each core or one for all."""
-    workers, model = 1 if part.system == WIDE else part.cores, services.models.rows[0]
+    workers, model = 1 if part.system in WHOLE_ONLY else part.cores, services.models.rows[0]
     services.add(services.records)
     for number in range(workers):
-        services.worker(name=f"worker-{number}")
+        services.worker(name=f"worker-{number}", python=python)
     services.courier()
     services.api(port)
     services.wait_until(f"http://127.0.0.1:{port}/ready", START_LIMIT_S)
@@ -116,9 +130,7 @@ def _start_transformers(services: Services, part: Part, subject: Subject, port: 
 
 
 def _start_vllm(services: Services, part: Part, subject: Subject, port: int, python: Path) -> Wire:
-    folder = ROOT / "data" / "models" / f"{subject.name}-vllm"
-    if not (folder / "config.json").exists():
-        _make(subject.folder, folder)
+    folder = _vllm_model(subject)
     env = {
         "VLLM_CPU_KVCACHE_SPACE": VLLM_CACHE_GB,
         "VLLM_CPU_OMP_THREADS_BIND": f"0-{part.cores - 1}",

@@ -281,7 +281,10 @@ class Installation(Services):
         return self._run(name, command.argv, command.env, **how)
 
     def worker(self, model: str = "", name: str = "worker", app: str = "worker.app", **how: Any) -> Process:
-        """Of the first model where none is named; `app` stands in for the product's own."""
+        """Of the first model where none is named; `app` stands in for the product's own.
+
+        `how` has the `env` and the `python` where they are not this process's.
+        """
         row = self.models.chosen(model) if model else self.models.rows[0]
         command = processes.worker(self.settings, row)
         argv = (*(app if part == "worker.app" else part for part in command.argv), "-n", f"{name}@%h")
@@ -291,9 +294,17 @@ class Installation(Services):
         command = processes.courier(self.settings)
         return self._run(name, (*command.argv, "-n", f"{name}@%h"), command.env, **how)
 
-    def _run(self, name: str, argv: Sequence[str], own: Env, env: Env | None = None, **how: bool) -> Process:
+    def _run(
+        self,
+        name: str,
+        argv: Sequence[str],
+        own: Env,
+        env: Env | None = None,
+        python: Path | str = sys.executable,
+        **how: bool,
+    ) -> Process:
         whole = {**self.environment, **own, **(env or {})}
-        return self.run(name, sys.executable, "-m", *argv, env=whole, **how)
+        return self.run(name, str(python), "-m", *argv, env=whole, **how)
 
 
 @contextmanager
