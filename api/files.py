@@ -33,9 +33,14 @@ class FileWriter:
         self._store = store
         self._blobs = blobs
 
-    async def write(self, upload: str, data: Mapping[str, bytes]) -> None:
-        """Write bytes under their digests, held by `upload:<upload>` for an hour."""
-        await self._hold(upload, tuple(data))
+    async def write(
+        self, upload: str, data: Mapping[str, bytes], unheld: Sequence[str] | None = None
+    ) -> None:
+        """Write bytes under their digests, held by `upload:<upload>` for an hour.
+
+        `unheld` are those that are not held yet, by default all.
+        """
+        await self._hold(upload, tuple(data) if unheld is None else unheld)
         for name, content in data.items():
             await self._blobs.write_async(name, content)
 
@@ -66,9 +71,12 @@ class FileWriter:
             else:
                 await asyncio.to_thread(self._blobs.delete, aside)
 
-    async def _hold(self, upload: str, names: tuple[str, ...]) -> None:
-        while await self._store.run(touch(names, upload)):  # noqa: ASYNC110 - another process deletes
-            await asyncio.sleep(DELETION_POLL_S)
+    async def _hold(self, upload: str, names: Sequence[str]) -> None:
+        deleting = list(names)
+        while deleting:
+            deleting = await self._store.run(touch(names, upload))
+            if deleting:
+                await asyncio.sleep(DELETION_POLL_S)
 
 
 T = TypeVar("T")

@@ -255,7 +255,7 @@ class Traffic:
         if claim is None:
             return
         if self._dice.random() < 0.1:
-            self._run(claims.fail_intake(self._settings, claim, BROKEN))
+            self._run(claims.settle(self._settings, claim, BROKEN))
             self.happened["intake: failed"] += 1
         elif self._dice.random() < 0.05:
             self.happened["intake: courier died"] += 1

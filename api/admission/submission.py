@@ -293,7 +293,8 @@ class Submission:
             return reply
         if not checked.data.keys() >= set(reply.missing):
             raise CallerError("result_expired", "The pictures of this job are no longer kept.")
-        await self._storing.write(placing.job, {name: checked.data[name] for name in reply.missing})
+        data = {name: checked.data[name] for name in reply.missing}
+        await self._storing.write(placing.job, data, reply.unheld)
         return await self._store.run(submit(placing, self._settings, terms, uploaded=True))
 
     def _job_terms(self, checked: CheckedRequest) -> JobTerms:

@@ -35,6 +35,8 @@ PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebP
 
 # Pixels whose colours are converted at a time, because each step copies them.
 STRIP = 2**20
+# Pixels sent at a time: blocks so small are used again, where the system clears larger ones each time.
+PIECE = 2**14
 # Colours with which a profile is tried, and how far a profile for sRGB may move them.
 LEVELS = (0, 32, 64, 128, 192, 255)
 SAMPLES = Image.frombytes("RGB", (len(LEVELS) ** 3, 1), bytes(chain(*product(LEVELS, repeat=3))))
@@ -77,13 +79,15 @@ def _read(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes
 def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
     """The first frame as a viewer shows it on white: 8 bits, sRGB, opaque, shrunk to `size`; not yet turned.
 
-    Strip by strip, so that only the decoded picture and the result are in memory.
+    Strip by strip, so that only the decoded picture and the result are in memory. Where nothing changes, the
+    result shares its pixels with `image`.
     """
     image.load()
-    profile = image.info.get("icc_profile")
-    if image.mode == "RGB" and image.size == size and profile is None and not image.has_transparency_data:
-        return image.copy()
-    colours = Colours(profile)
+    colours = Colours(image.info.get("icc_profile"))
+    opaque = image.mode == "RGB" and not image.has_transparency_data
+    if opaque and image.size == size and colours.are_srgb(image.mode):
+        # Not `image` itself, which may have read an orientation from XMP already.
+        return image._new(image.im)
     whole = Image.new("RGB", size)
     for top, bottom in _strips(image, size[1]):
         whole.paste(_strip(image, size, (top, bottom), colours), (0, top))
@@ -109,10 +113,11 @@ def _strip(
     if alpha is not None:
         # Transparent pixels have colours, too, which must not bleed into their neighbours.
         colour = _on_white(colours.to_srgb(colour), alpha)
-    # Rounding may put the end after the last row, which Pillow refuses.
-    box = (0, top * scale - above, image.width, min(bottom * scale - above, colour.height))
-    resized = colour.resize((width, bottom - top), Resampling.BICUBIC, box)
-    return resized if alpha is not None else colours.to_srgb(resized)
+    if image.size != size:
+        # Rounding may put the end after the last row, which Pillow refuses.
+        box = (0, top * scale - above, image.width, min(bottom * scale - above, colour.height))
+        colour = colour.resize((width, bottom - top), Resampling.BICUBIC, box)
+    return colour if alpha is not None else colours.to_srgb(colour)
 
 
 def _on_white(colour: Image.Image, alpha: Image.Image) -> Image.Image:
@@ -127,6 +132,11 @@ class Colours:
     def __init__(self, profile: bytes | None) -> None:
         self._profile = profile
         self._transform: ImageCms.ImageCmsTransform | None = None
+
+    def are_srgb(self, mode: str) -> bool:
+        """Whether colours of this mode stay as they are."""
+        self.to_srgb(Image.new(mode, (1, 1)))
+        return self._profile is None
 
     def to_srgb(self, colour: Image.Image) -> Image.Image:
         """By the embedded profile; one that is broken or for another mode is ignored, as browsers do."""
@@ -183,7 +193,7 @@ def _answer(numbers: tuple[Any, ...], data: bytes) -> tuple[Numbers, Iterator[by
 
 def _pixels(picture: Image.Image) -> Iterator[bytes]:
     """In pieces: Pillow takes the memory of all bytes twice to make them at once."""
-    rows = max(1, STRIP // picture.width)
+    rows = max(1, PIECE // picture.width)
     for top in range(0, picture.height, rows):
         yield picture.crop((0, top, picture.width, min(top + rows, picture.height))).tobytes()
 

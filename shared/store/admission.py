@@ -14,6 +14,7 @@ from shared.result import Result
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
+from shared.store.files import HOLD_S
 from shared.store.jobs import EVENT_PAGE_BYTES
 from shared.store.keys import PREFIX, digests
 from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
@@ -28,25 +29,9 @@ NOW = Times()
 ROOM = 6 * 2**10
 """Bytes of an answer of about a hundred tokens with its events."""
 
-Word = Literal[
-    "queued",
-    "intake",
-    "known",
-    "mismatch",
-    "purged",
-    "expired",
-    "gone",
-    "passed",
-    "removed",
-    "draining",
-    "unready",
-    "paused",
-    "slow",
-    "full",
-    "crowded",
-    "memory",
-    "pictures",
-]
+Refusal = Literal["removed", "draining", "unready", "paused", "slow", "full", "crowded", "memory"]
+Repeat = Literal["known", "mismatch", "purged", "expired"]
+Word = Literal["queued", "intake", "pictures", "gone", "passed", Repeat, Refusal]
 
 
 @value_object
@@ -78,34 +63,23 @@ class Placing:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        return {
-            "job": self.job,
-            "run": self.run,
-            "caller": self.caller,
-            "model": self.model,
-            "lane": self.lane,
-            "priority": self.priority,
-            "hash": self.hash,
-            "key": self.key,
-            "blobs": " ".join(self.blobs) or None,
-            "cost": self.cost,
-            "rows": self.rows if self.rows > 1 else None,
-            "room": self.room,
-            "question": self.question,
-            "pictures": self.pictures or None,
-        }
+        rows = self.rows if self.rows > 1 else None
+        changed = {"blobs": " ".join(self.blobs) or None, "rows": rows, "pictures": self.pictures or None}
+        return {**vars(self), **changed, "request": None}
 
 
 @value_object
 class Submitted:
     """What `submit` answered: `view` with queued, intake and known, `missing` digests with pictures.
 
+    Those that are not `unheld` are held for an upload of the job, as by `touch`.
     `trace` is the carrier (shared/telemetry/traces.py) of the run, where the job shares one with another job.
     """
 
     word: Word
     view: JobView | None = None
     missing: tuple[str, ...] = ()
+    unheld: tuple[str, ...] = ()
     trace: str = ""
 
 
@@ -180,12 +154,13 @@ def submit(
 ) -> ScriptCall[Submitted]:
     """Admit a request or learn why not.
 
-    `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
-    those, submit again. A picture `sent` with its bytes is asked for unless its caller holds it already.
+    `uploaded` = its pictures are written and held; without it the answer may be `pictures`: upload those,
+    submit again. A picture `sent` with its bytes is asked for unless its caller holds it already; where some
+    are sent, those that are asked for are held at once.
     `spare` is `Headroom.spare`.
     """
     arguments = {**placing.arguments, **terms.arguments(settings), "spare": spare}
-    arguments |= {"sent": " ".join(sent) or None, "uploaded": uploaded or None}
+    arguments |= {"sent": " ".join(sent) or None, "hold_s": HOLD_S, "uploaded": uploaded or None}
 
     def parse(reply: list[Any]) -> Submitted:
         if reply[0] != "queued":
@@ -295,16 +270,17 @@ class Cached:
 
 def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[Cached | None]:
     """The cached answer of a request; None where there is none, or its `texts` are too many to hold."""
+    kept = settings.retention
 
     def parse(reply: list[Any] | None) -> Cached | None:
         if not reply:
             return None
-        result, origin, run, created, changed, opener, now_ms, left_ms, datas = reply
+        result, origin, run, created, changed, opener, now_ms, datas = reply
         answer, fields = views.read_result(result, origin), views.record((created, changed))
-        own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, settings.retention.job_s)
-        left_ms = fields["till"] - now_ms if "till" in fields else left_ms
+        own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, kept.job_s)
+        till = fields.get("till") or fields["ended"] + fields.get("retain_s", kept.result_s) * 1000
         texts, trace = tuple(json.loads(datas)), fields.get("trace", "")
-        return Cached(answer, run, fields["job"] if own else None, trace, left_ms, texts, len(result))
+        return Cached(answer, run, fields["job"] if own else None, trace, till - now_ms, texts, len(result))
 
     arguments = {
         "caller": placing.caller,
@@ -337,7 +313,7 @@ def keep_answer(settings: Settings, run: str, retain_s: int | None) -> ScriptCal
 def _submitted(reply: list[Any]) -> Submitted:
     word = cast(Word, reply[0])
     if word == "pictures":
-        return Submitted(word, missing=tuple(reply[1]))
+        return Submitted(word, missing=tuple(reply[1]), unheld=tuple(reply[2]))
     view = views.job(reply[1]) if len(reply) > 1 else None
     return Submitted(word, view, trace=reply[2] if len(reply) > 2 else "")
 

@@ -6,10 +6,11 @@ from typing import Any
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
+from shared.store.records import read
 from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
-AUDIT, BAD, FORGET = Script("audit"), Script("bad"), Script("forget")
+AUDIT, FORGET = Script("audit"), Script("forget")
 MOST_BAD = 1000
 
 
@@ -31,7 +32,8 @@ def audit(settings: Settings, names: Sequence[str]) -> ScriptCall[dict[str, int]
 
 def set_aside() -> ScriptCall[dict[str, str]]:
     """The records that could not be read, with the reason of each; any `MOST_BAD` of them."""
-    return ScriptCall(BAD, {"most": MOST_BAD}, pairs)
+    command = ("HRANDFIELD", "bad", MOST_BAD, "WITHVALUES")
+    return read(command, lambda reply: pairs(reply or []))
 
 
 def forget(id: str) -> ScriptCall[bool]:

@@ -18,7 +18,7 @@ from shared.store.keys import PREFIX
 from shared.store.script import Script, ScriptCall, Store, store_errors
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
-GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
+GIVE_BACK, RESCUE = Script("give_back"), Script("rescue")
 RESCUE_LIMIT = 50
 LONGEST_CAUSE = 200
 
@@ -131,11 +131,13 @@ def settle(
     claim: Claim,
     outcome: Result | JobError,
     *,
-    fingerprint: str,
+    fingerprint: str = "",
     rest: Sequence[Piece] = (),
     work_s: float | None = None,
 ) -> ScriptCall[Settled | Again]:
     """Publish what is left of each text, and end the run with a result or an error.
+
+    A job whose inputs cannot be had is ended with an error likewise.
 
     "again" where many of its jobs were too late, and were ended first: ask at once.
 
@@ -169,12 +171,6 @@ def _bare(outcome: Result | JobError) -> str | None:
     if isinstance(outcome, JobError) or all(choice.logprobs is None for choice in outcome.choices):
         return None
     return outcome.model_dump_json(exclude={"origin": True, "choices": {"__all__": {"logprobs"}}})
-
-
-def fail_intake(settings: Settings, claim: Claim, error: JobError) -> ScriptCall[Settled]:
-    """End a job whose inputs cannot be had."""
-    arguments = {"id": claim.id, "token": claim.token, "failure": error.model_dump_json()}
-    return ScriptCall(FAIL_INTAKE, arguments, lambda reply: reply, constants=constants(settings))
 
 
 def give_back(

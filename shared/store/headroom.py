@@ -18,11 +18,12 @@ from shared.log_throttle import LogThrottle
 from shared.settings import Settings
 from shared.store.constants import constants
 from shared.store.keys import PREFIX
+from shared.store.records import read
 from shared.store.script import AsyncStore, Script, ScriptCall, Store, WritesRefused, store_errors
 
 log = logging.getLogger("shared.store")
 T = TypeVar("T")
-MEMORY, HOLDING, FOLD, WRITABLE = Script("memory"), Script("holding"), Script("fold"), Script("writable")
+MEMORY, FOLD, WRITABLE = Script("memory"), Script("fold"), Script("writable")
 MEMORY_LIFE_S = 1.0
 """The store's memory is read again after this long."""
 CHARGES_LIFE_S = 10.0
@@ -87,7 +88,7 @@ def memory() -> ScriptCall[Memory]:
 
 def holding(caller: str) -> ScriptCall[int]:
     """How many bytes a caller is charged; deleted jobs do not count."""
-    return ScriptCall(HOLDING, {"caller": caller}, int)
+    return read(("HGET", "mem", caller), lambda reply: int(reply or 0))
 
 
 def fold() -> ScriptCall[bool]:

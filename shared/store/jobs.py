@@ -10,13 +10,13 @@ from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
 from shared.store.keys import digests
+from shared.store.records import read
 from shared.store.script import Script, ScriptCall
 
 VIEW, JOBS, STATUSES = Script("view"), Script("jobs"), Script("statuses")
 STATUS_COUNTS = Script("status_counts")
 FOLLOW, FOLLOW_FIRST = Script("follow"), Script("follow_first")
 CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
-PURGED = Script("purged")
 ASKED = Script("asked")
 EVENT_PAGE_LIMIT = 512
 EVENT_PAGE_BYTES = 64 * 2**10
@@ -150,7 +150,7 @@ def purge(
 
 def purged(caller: str, job: str) -> ScriptCall[bool]:
     """Whether a job that does not exist was deleted within the last minute."""
-    return ScriptCall(PURGED, {"caller": caller, "job": job}, bool)
+    return read(("EXISTS", f"purged:{caller}:{job}"), bool)
 
 
 def asked(caller: str, job: str) -> ScriptCall[JobRequest | None]:

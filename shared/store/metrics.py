@@ -14,9 +14,10 @@ from shared.result import Usage
 from shared.settings import Settings
 from shared.store import views
 from shared.store.constants import constants
+from shared.store.records import read
 from shared.store.script import AsyncStore, Script, ScriptCall, store_errors
 
-COUNT, COUNTS, ENDED = Script("count"), Script("counts"), Script("ended")
+COUNT, ENDED = Script("count"), Script("ended")
 SAMPLE, SERIES = Script("sample"), Script("series")
 MOST = 20_000
 """Series that are kept at most; each model and route has some hundreds."""
@@ -37,7 +38,7 @@ def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> Scrip
 
 def counts() -> ScriptCall[Mapping[str, float]]:
     """All sums by the series' names."""
-    return ScriptCall(COUNTS, {}, lambda reply: {k: float(v) for k, v in views.pairs(reply).items()})
+    return read(("HGETALL", "counts"), lambda reply: {k: float(v) for k, v in views.pairs(reply).items()})
 
 
 def sample(settings: Settings, counts: Mapping[str, Sequence[float]]) -> ScriptCall[int]:

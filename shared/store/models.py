@@ -10,8 +10,8 @@ from shared.store.keys import PREFIX
 from shared.store.script import Script, ScriptCall, Store, store_errors
 from shared.store.views import pairs
 
-MODELS, ADD, PAUSE = Script("models"), Script("model_add"), Script("pause")
-DRAIN, REMOVE, SWEEP = Script("drain"), Script("model_remove"), Script("model_sweep")
+MODELS, ADD, MARK = Script("models"), Script("model_add"), Script("mark")
+REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
 AT_ONCE = 20
 """Jobs that one step looks at."""
 
@@ -43,13 +43,14 @@ def add(lane: str, row: str | None) -> ScriptCall[Literal["added", "unchanged", 
 
 
 def pause(lane: str, *, paused: bool) -> ScriptCall[str]:
-    """Stop the claiming of a model's work, or let it go on. What runs finishes."""
-    return ScriptCall(PAUSE, {"lane": lane, "paused": paused}, str)
+    """Stop the claiming of a model's work, or let it go on and take new jobs. What runs finishes."""
+    marks = {"paused": True} if paused else {"paused": False, "draining": False}
+    return ScriptCall(MARK, {"lane": lane, "marks": marks}, str)
 
 
 def drain(lane: str) -> ScriptCall[str]:
     """Take no new jobs; `pause(paused=False)` undoes it."""
-    return ScriptCall(DRAIN, {"lane": lane}, str)
+    return ScriptCall(MARK, {"lane": lane, "marks": {"draining": True}}, str)
 
 
 def remove(lane: str) -> ScriptCall[str]:

@@ -48,15 +48,8 @@ class PipelinedStore(Store):
     def run(self, call: ScriptCall[T]) -> T:
         return self.run_all([call])[0]
 
-    def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
-        replies = self._replies(_Request(calls))
-        # What failed is run again by itself, which is safe, and there ends well or with its error.
-        return [
-            super(PipelinedStore, self).run(call) if isinstance(reply, Exception) else call.parse(reply)
-            for call, reply in zip(calls, replies, strict=True)
-        ]
-
-    def _replies(self, request: _Request) -> Sequence[Any]:
+    def _answers(self, calls: Sequence[ScriptCall[Any]]) -> Sequence[Any]:
+        request = _Request(calls)
         with self._lock:
             self._waiting.append(request)
             if begins := not self._sent:

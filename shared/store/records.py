@@ -78,6 +78,11 @@ class RecordKind(Generic[T]):
         return ScriptCall(script, {"kind": self.name, "owner": owner, **arguments}, parse)
 
 
+def read(command: Command, parse: Callable[[Any], R]) -> ScriptCall[R]:
+    """The reply to a command on any key, given without its prefix, as `parse` reads it."""
+    return ScriptCall(READ, {"command": command}, parse)
+
+
 def flat(**fields: Any) -> list[Any]:
     """[name, value, name, value, …] of those fields that have a value."""
     return [part for name, value in fields.items() if value is not None for part in (name, value)]

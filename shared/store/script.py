@@ -9,11 +9,11 @@ get lost: the clients retry on a broken connection.
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic_core import to_json
 from redis import Redis
@@ -141,13 +141,6 @@ def _is_unknown(reply: object) -> bool:
     return isinstance(reply, ResponseError) and UNKNOWN in str(reply)
 
 
-def _pipeline(client: Any, commands: Iterable[tuple[Any, ...]]) -> Any:
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    return pipeline
-
-
 class Store:
     """Runs calls from threads."""
 
@@ -170,14 +163,18 @@ class Store:
 
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
-        pipeline = _pipeline(self.client, (call.command for call in calls))
-        with store_errors():
-            replies = pipeline.execute(raise_on_error=False)
-        # A failed call is run again by itself, which is safe, and raises its own error.
+        # A failed call is run again by itself, which is safe, and there ends well or with its error.
         return [
-            self.run(call) if isinstance(reply, RedisError) else call.parse(reply)
-            for call, reply in zip(calls, replies, strict=True)
+            Store.run(self, call) if isinstance(reply, Exception) else call.parse(reply)
+            for call, reply in zip(calls, self._answers(calls), strict=True)
         ]
+
+    def _answers(self, calls: Sequence[ScriptCall[Any]]) -> Sequence[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.execute_command(*call.command)
+        with store_errors():
+            return cast(list[Any], pipeline.execute(raise_on_error=False))
 
 
 class AsyncStore:

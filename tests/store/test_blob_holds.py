@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from shared.job import JobView
-from shared.store.files import keep_thumbnail, mark_deleted
+from shared.store.files import deleted, keep_thumbnail, mark_deleted
 from tests.support.store import BROKEN, FAILURE, SETTINGS, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
@@ -42,6 +42,23 @@ def test_who_sends_one_picture_need_not_send_those_that_it_names_and_others_ask_
     records.submit(blobs=(PICTURE,), caller="a")
     placing = records.placing(blobs=(PICTURE, OTHER), caller="b")
     assert records.post(placing, sent=(OTHER,)).missing == (OTHER,)
+
+
+def test_a_picture_that_came_with_its_request_is_held_at_once_until_it_is_written(records: Records) -> None:
+    placing = records.placing(blobs=(PICTURE, OTHER))
+    asked = records.post(placing, sent=(PICTURE, OTHER))
+    assert (asked.missing, asked.unheld) == ((PICTURE, OTHER), ())
+    assert records.run(mark_deleted([PICTURE, OTHER])) == []
+    assert records.post(placing, uploaded=True).word == "queued"
+    records.settle(records.claim())
+    assert records.client.zcard(KEY) == 1, "only the run holds it"
+
+
+def test_a_picture_that_is_being_deleted_is_waited_for_before_it_is_written_again(records: Records) -> None:
+    assert records.run(mark_deleted([PICTURE])) == [PICTURE]
+    asked = records.post(records.placing(blobs=(PICTURE, OTHER)), sent=(PICTURE, OTHER))
+    assert asked.unheld == (PICTURE,)
+    assert records.run(deleted([PICTURE])) == [PICTURE], "it is to be kept"
 
 
 def test_a_picture_somebody_is_only_uploading_is_not_there_yet(records: Records) -> None:

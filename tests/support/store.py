@@ -168,7 +168,7 @@ class Records:
         return self.run(claims.settle(self.settings, claim, outcome or answer(), fingerprint=fingerprint))
 
     def fail_intake(self, claim: Claim, error: JobError = BROKEN) -> str:
-        return self.run(claims.fail_intake(self.settings, claim, error))
+        return self.run(claims.settle(self.settings, claim, error))
 
     def give_back(
         self,

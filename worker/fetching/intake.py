@@ -29,7 +29,7 @@ from shared.request import Document, Image, Media, Medium, Request, Sound, Video
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import Placing, admit
-from shared.store.claims import Claim, claim, fail_intake, give_back, take
+from shared.store.claims import Claim, claim, give_back, settle, take
 from shared.store.files import DELETION_POLL_S, touch
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
@@ -141,7 +141,7 @@ class Intake:
         """End the job: what its caller sent is at fault, and another attempt cannot help."""
         entry.outcome, entry.code = "failed", error.code
         failure = JobError(code=error.code, message=error.message, param=error.param)
-        retry_until_stored(self.store.run, fail_intake(self.settings, lease.claim, failure), lease)
+        retry_until_stored(self.store.run, settle(self.settings, lease.claim, failure), lease)
 
     def _fail(self, lease: Lease, entry: AttemptEntry, message: str, missing: tuple[str, ...] = ()) -> None:
         """Fail this attempt; another one may succeed."""

@@ -80,11 +80,7 @@ local function prolong(run, job)
   if new - till < SLACK_MS and gone - now - left < SLACK_MS then
     return false
   end
-  if gone > new then
-    run.till = new
-  else
-    unset(run, 'till')
-  end
+  run.till = new
   call('PEXPIRE', P .. run.id, gone - now)
   for _, suffix in ipairs({ ':events', ':holders', ':asked' }) do
     call('EXPIRE', P .. run.id .. suffix, seconds, 'GT')
@@ -99,9 +95,9 @@ end
 -- Gives a job the answer of an ended run. A run that many ask for is not written anew for each.
 local function take_answer(job, run, p)
   release_upload(job, p.blobs)
-  local holder, held = run.holder, run.held
+  local held = run.held
   Runs.add_holder(run, job)
-  if prolong(run, job) or holder ~= run.holder or held ~= run.held then
+  if prolong(run, job) or held ~= run.held then
     write(run)
   end
   job.run, job.cache = run.id, 'HIT'
@@ -187,21 +183,16 @@ local function unwritten(p, run)
   return missing
 end
 
--- How much work of a caller waits in a lane, by class, and in all; what is scheduled counts, too.
-local function waiting_of(lane, caller)
+-- Whether a lane has `most` pieces, or `most_caller` of a caller's, whose number by class is noted; what is scheduled counts, too.
+local function is_full(lane, caller, most, most_caller)
+  if Queue.waiting(lane) + lane.later >= most then
+    return 'full'
+  end
   local counts, count = {}, lane.later > 0 and tonumber(call('HGET', P .. 'later:' .. lane.name, caller) or 0) or 0
   for class = 1, 3 do
     counts[class] = lane[Queue.WAITING[class]] > 0 and call('ZCARD', Queue.line_key(lane.name, class, caller)) or 0
     count = count + counts[class]
   end
-  return counts, count
-end
-
-local function is_full(lane, caller, most, most_caller)
-  if Queue.waiting(lane) + lane.later >= most then
-    return 'full'
-  end
-  local counts, count = waiting_of(lane, caller)
   memo.waiting = counts
   return count >= most_caller and 'crowded' or nil
 end
@@ -338,14 +329,12 @@ local function answer_of(id, json, result, origin)
   end
   -- Where others share the run its first job may have left before, and have another life.
   local opener = value_at(json, 'joined":') and read_raw(field_of(json, 'job":'))
-  return { result, origin or '', id, json[1], json[2], opener and field_of(opener, 'status":') or '', now,
-    value_at(json, 'till":') and '' or call('PTTL', P .. id), texts }
+  return { result, origin or '', id, json[1], json[2], opener and field_of(opener, 'status":') or '', now, texts }
 end
 
 -- Reads the cached answer of a request, for a caller who wants nothing but that: {result, origin or '', its run, that record's
--- r and s, status of the run's first job where it has others too and that one is there, now, for how long it is kept (ms) where
--- the record does not say so, data of its text events, a JSON list}. nil
--- where there is none; or its texts are wanted, and have more than so many `bytes`.
+-- r and s, status of the run's first job where it has others too and that one is there, now, data of its text events, a JSON
+-- list}. nil where there is none; or its texts are wanted, and have more than so many `bytes`.
 hot('cached', 'caller lane key bytes# worker_ttl_s#', { 'no-writes' }, function()
   for _, id in ipairs(entries(a)) do
     local json, result, origin
@@ -368,13 +357,13 @@ end)
 
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
---   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes), retry_of, spare
---   (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields of
---   the job (Jobs in the table of docs/architecture). Text: the request.
+--   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s,
+--   retry_of, spare (bytes that no record takes, as far as the caller knows), hook (its webhook), line (of a batch), and fields
+--   of the job (Jobs in the table of docs/architecture). Text: the request.
 -- Returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) | removed |
--- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first}, {queued, what is known of
--- the lane and how many are ahead, url and events of its webhook}, else {intake | known, view, trace of the run that it
--- shares}. A repeat answers `known`.
+-- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
+-- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its
+-- webhook}, else {intake | known, view, trace of the run that it shares}. A repeat answers `known`.
 hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id spare#', {}, function()
   Upkeep.notice_gap()
   local before = call('EXISTS', P .. a.job) == 1 and read(a.job)
@@ -394,12 +383,13 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if not hit then
     word = a.line and line_waits(a) or refusal(a, run)
   end
-  if not word and not hit and not run and not Memory.fits(Memory.RUN_BYTES + #text + (a.room or 0)) then
+  if a.spare and not (word or hit or run)
+    and (call('HGET', P .. 'mem', '') or 0) + Memory.RUN_BYTES + #text + (a.room or 0) > a.spare then
     word = 'memory'
   end
   local missing = (word or hit or a.uploaded) and {} or unwritten(a, run)
   if word or #missing > 0 then
-    return word and { word } or { 'pictures', missing }
+    return word and { word } or { 'pictures', missing, a.sent and Files.touch(missing, 'upload:' .. a.job) or missing }
   end
   local job, m, extra = begin_job(), nil, {}
   if a.pending then

@@ -1,33 +1,15 @@
 -- What operators did: deeds stream {at_ms, outcome (done | unchanged | not_found), action, subject, key, name, address,
--- request}, the newest max_admin_actions of them. `by`, a flat list from action on, says who asks for what; without it
--- nothing is logged, with it with_outcome() answers {outcome, the function's own answer}.
+-- request}, the newest max_admin_actions of them. `by`, a flat list from action on, says who asks for what, `operator` by name.
 
-function ApiKeys.record(outcome)
-  memo.outcome = outcome
-  if a.by then
+-- A function's answer, with the outcome where it is logged: unless this is a repeat.
+function ApiKeys.logged(outcome, answer, repeated)
+  if not a.by then
+    return answer
+  elseif not repeated then
     call('XADD', P .. 'deeds', 'MAXLEN', a.max_admin_actions, '*', 'at_ms', now, 'outcome', outcome, unpack(a.by))
   end
+  return { outcome, answer }
 end
-
-function ApiKeys.with_outcome(answer)
-  return a.by and { memo.outcome or 'done', answer } or answer
-end
-
--- The name of who asks; nil where nothing is logged.
-function ApiKeys.operator()
-  for at = 1, #(a.by or {}), 2 do
-    if a.by[at] == 'name' then
-      return a.by[at + 1]
-    end
-  end
-end
-
--- Reads a page of what operators did, newest first, behind the id `after`: {{id, fields}, …}.
-transition('admin_actions', { 'no-writes' }, function()
-  -- The server refuses a range that ends before the first possible id.
-  if a.after and not a.after:find('[1-9]') then return {} end
-  return call('XREVRANGE', P .. 'deeds', a.after and '(' .. a.after or '+', '-', 'COUNT', a.limit)
-end)
 
 -- API keys are plain records (records.lua) of no caller. Of their secrets only the digests are known.
 --   <id> (key_…)    hash    what the class ApiKey has, secret (its digest), formers; rate: the last minute's requests of a key
@@ -49,8 +31,7 @@ end
 transition('key_revoke', { 'allow-oom' }, function()
   local secret, formers = Records.owned('keys', '', a.id, 'secret', 'formers')
   if not secret then
-    ApiKeys.record('not_found')
-    return ApiKeys.with_outcome(nil)
+    return ApiKeys.logged('not_found')
   end
   for digest in pairs(cjson.decode(formers or '{}')) do
     call('DEL', P .. 'keyof:' .. digest)
@@ -60,8 +41,7 @@ transition('key_revoke', { 'allow-oom' }, function()
   if changed then
     call('EXPIRE', P .. a.id, a.kept_s)
   end
-  ApiKeys.record(changed and 'done' or 'unchanged')
-  return ApiKeys.with_outcome(Records.fields(a.id))
+  return ApiKeys.logged(changed and 'done' or 'unchanged', Records.fields(a.id))
 end)
 
 -- The current second and the 59 before it: no 60 successive seconds of the clock see more than the quota, and a refused

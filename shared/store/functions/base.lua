@@ -196,12 +196,6 @@ local function created_of(record)
   return meta and meta.__index or record
 end
 
--- Whether this call has created a record.
-local function is_new(id)
-  local record = memo.records[id]
-  return record and created_of(record) == record
-end
-
 -- Takes away a field, whenever it was written.
 local function unset(record, name)
   local created = created_of(record)
@@ -260,11 +254,6 @@ end
 -- An id may be anything a stranger typed: it must not reach our other keys.
 local function is_job(id)
   return id and string.find(id, '^job_%x+$')
-end
-
--- Whether a record, of which the texts are given, is a caller's.
-local function is_callers(json, caller)
-  return caller and string.find(json[1], 'caller":"' .. caller .. '"', 1, true)
 end
 
 -- A caller's job; nil for anybody else's.

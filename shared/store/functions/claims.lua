@@ -105,7 +105,8 @@ local function lease(lane, work, claims, count)
   call('HSET', key, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
   lane.wide_running = lane.wide_running + Queue.extra_rows(work)
-  Queue.open_attempt(work, a.worker)
+  work.attempts = work.attempts or {}
+  table.insert(work.attempts, { number = work.attempt, worker = a.worker, started = now })
   if is_run(work.id) and work.attempt > 1 then
     Events.emit(work, 'running', cjson.encode({ attempt = work.attempt }))
   elseif is_run(work.id) then
@@ -233,9 +234,9 @@ local function publish_rest(run, pieces)
   return datas
 end
 
--- Ends a run with the outcome of its attempt; only the holder of the claim can. `rest`: pieces of text that are not published
--- yet (JSON, see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`: what made it, for its
--- receipt; text: result or error, as JSON. Returns settled | lost (as `append`) | again (many of its jobs were late, and there
+-- Ends a run with the outcome of its attempt, or a job whose inputs cannot be had; only the holder of the claim can. `rest`: pieces
+-- of text that are not published yet (JSON, see publish_rest); `bare`: the result without its logprobs, where it has some; `origin`:
+-- what made it, for its receipt; text: result or error, as JSON. Returns settled | lost (as `append`) | again (many of its jobs were late, and there
 -- may be more: ask once more). A repeat by the same claim answers settled.
 hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }, function()
   local run, request = read(a.id, 'request')
@@ -244,6 +245,10 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
     return 'settled'
   elseif not run or run.t.token ~= a.token then
     return 'lost'
+  elseif not is_run(run.id) then
+    run.settled_by = a.token
+    Runs.fail_work(run, text)
+    return 'settled'
   end
   local stays, left = Runs.fail_late(run, 'finish_by')
   if not stays or left == Runs.ENDS then
@@ -302,17 +307,4 @@ transition('give_back', { 'allow-oom' }, function()
   end
   Queue.requeue(lane, work, a.reason)
   return { 'queued', lane.name }
-end)
-
--- Ends a job whose inputs cannot be had; only the holder of the intake claim can. Returns settled | lost.
-transition('fail_intake', { 'allow-oom' }, function()
-  local job = read(a.id)
-  if job and job.settled_by == a.token then
-    return 'settled'
-  elseif not job or job.t.token ~= a.token then
-    return 'lost'
-  end
-  job.settled_by = a.token
-  Runs.fail_work(job, a.failure)
-  return 'settled'
 end)

@@ -80,22 +80,27 @@ function Files.mark_deleted(digest)
   return true
 end
 
--- Those of the call's digests of which something is true.
-local function digests_where(test)
+-- Those digests of which something is true.
+local function digests_where(digests, test)
   local chosen = {}
-  for _, digest in ipairs(a.digests) do
+  for _, digest in ipairs(digests) do
     if test(digest) then table.insert(chosen, digest) end
   end
   return chosen
 end
 
--- Holds pictures for hold_s, between their upload and their admission. Returns those that are being deleted right now:
--- touch again, and write only when there are none.
-transition('touch', {}, function()
-  return digests_where(function(digest)
-    Files.hold(digest, a.holder, now + a.hold_s * 1000)
+-- Holds pictures for `hold_s` (of the call), between their upload and their admission. Returns those that are being deleted
+-- right now: touch again, and write only when there are none.
+function Files.touch(digests, holder)
+  return digests_where(digests, function(digest)
+    Files.hold(digest, holder, now + a.hold_s * 1000)
     return call('EXISTS', P .. 'deleting:' .. digest) == 1
   end)
+end
+
+-- As above: `digests` for a `holder`.
+transition('touch', {}, function()
+  return Files.touch(a.digests, a.holder)
 end)
 
 -- Holds an uploaded thumbnail (`digest`) of a job's picture for as long as its run holds the picture: it is one of the run's
@@ -118,13 +123,13 @@ end)
 
 -- Marks for deletion those of the pictures that nobody needs, and returns them; run `deleted` after they were deleted.
 transition('mark_deleted', { 'allow-oom' }, function()
-  return digests_where(Files.mark_deleted)
+  return digests_where(a.digests, Files.mark_deleted)
 end)
 
 -- Records that marked pictures were deleted: whoever waits to upload them again may go on. Returns those that are needed
 -- again, where the deletion took longer than its mark: write them again.
 transition('deleted', { 'allow-oom' }, function()
-  return digests_where(function(digest)
+  return digests_where(a.digests, function(digest)
     call('DEL', P .. 'deleting:' .. digest)
     return is_needed(digest)
   end)

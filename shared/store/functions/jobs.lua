@@ -31,10 +31,11 @@ function Jobs.view(id, bare, lanes)
   if run and bare then
     run_json, result = read_raw(run, call('HSTRLEN', P .. run, 'bare') > 0 and 'bare' or 'result')
     result = result and beginning_of(result)
-  elseif run and not is_new(run) then
-    run_json, result, origin = read_raw(run, 'result', 'origin')
-  elseif run then
+  elseif run and memo.json[run] and memo.json[run][2] == '' then
+    -- It has no answer: it was created in this call, or nothing has happened to it.
     run_json = read_raw(run)
+  elseif run then
+    run_json, result, origin = read_raw(run, 'result', 'origin')
   end
   local has_ended = value_at(json, 'status":') or run_json and value_at(run_json, 'end_id":')
   if has_ended and bare and run_json and not result then
@@ -80,7 +81,7 @@ end
 -- Reads one job; nil where the caller has no such job.
 hot('view', 'job caller', { 'no-writes' }, function()
   local json = is_job(a.job) and read_raw(a.job)
-  return json and is_callers(json, a.caller) and Jobs.view(a.job) or nil
+  return json and a.caller and string.find(json[1], 'caller":"' .. a.caller .. '"', 1, true) and Jobs.view(a.job) or nil
 end)
 
 -- Whether a record that is not decoded looks like a job.
@@ -134,23 +135,9 @@ local function wanted(id, json)
     and (not a.status or string.find(a.status, status_of(json), 1, true))
 end
 
--- The moment and id of a cursor or job. A cursor names the last job that was looked at, which may be gone by now.
-local function place_of(after)
-  local created, job = string.match(after, '^(%d+)%-(job_%x+)$')
-  return created or call('ZSCORE', P .. 'jobs:' .. a.caller, after), job or after
-end
-
--- The rank of the first job after a place, newest first.
-local function rank_after(source, created, job)
-  local from = call('ZCOUNT', source, '(' .. created, '+inf')
-  for _, other in ipairs(call('ZREVRANGEBYSCORE', source, created, created)) do
-    from = from + (other >= job and 1 or 0)
-  end
-  return from
-end
-
--- The shortest list that holds all wanted jobs; the rest of the filter is looked up in the records.
-local function shortest_list()
+-- The list to walk over, which is the shortest that holds all wanted jobs; the latest moment, and how many jobs of it were passed
+-- before. nil where `after` is no cursor and none of the caller's. A cursor names the last job looked at, which may be gone.
+local function beginning_of_walk()
   local source, fewest = nil, math.huge
   for _, key in ipairs(Jobs.lists_of(a.caller, a.pairs)) do
     local size = call('ZCARD', key)
@@ -158,17 +145,30 @@ local function shortest_list()
       source, fewest = key, size
     end
   end
-  return source
+  local created, job = string.match(a.after or '', '^(%d+)%-(job_%x+)$')
+  created, job = created or a.after and call('ZSCORE', P .. 'jobs:' .. a.caller, a.after), job or a.after
+  if a.after and not created then
+    return nil
+  elseif not created or a.till and a.till <= tonumber(created) then
+    return source, a.till and '(' .. a.till or '+inf', 0
+  end
+  local passed = 0
+  for _, other in ipairs(call('ZREVRANGEBYSCORE', source, created, created)) do
+    passed = passed + (other >= job and 1 or 0)
+  end
+  return source, created, passed
 end
 
--- Jobs read from a list at once.
-local STEP = 100
+-- Jobs read from a list at once: the longest page, and whether another job follows.
+local STEP = 101
 
--- Walks over a list from a rank on; `put` takes a job that was read, and returns false where there is no room. Returns the
--- cursor after the last job taken where another follows, or after the last looked at; '' at the end.
-local function walk(source, from, put)
-  local ending, kept, seen, looked, gone = call('ZCOUNT', source, a.since or '-inf', '+inf'), '', '', 0, {}
-  local function ended(cursor)
+-- Walks over a list from there; the rest of the filter is looked up in the records. `put` takes a job that was read, and returns
+-- false where there is no room. Returns the cursor after the last job taken where another follows, or after the last looked at;
+-- '' at the end.
+local function walk(source, latest, passed, put)
+  local kept, seen, looked, gone = nil, nil, 0, {}
+  local function ended(id)
+    local cursor = id and call('ZSCORE', source, id) .. '-' .. id or ''
     if writable and #gone > 0 then
       call('ZREM', source, unpack(gone))
       call('ZREM', P .. 'jobs:' .. a.caller, unpack(gone))
@@ -176,15 +176,14 @@ local function walk(source, from, put)
     return cursor
   end
   local filtered = a.pairs or a.model or a.priority or a.status or a.search
-  while from < ending do
-    local found = call('ZREVRANGE', source, from, math.min(from + STEP, ending) - 1, 'WITHSCORES')
-    for i = 1, #found, 2 do
+  repeat
+    local found = call('ZREVRANGEBYSCORE', source, latest, a.since or '-inf', 'LIMIT', passed + looked, STEP)
+    for _, id in ipairs(found) do
       if looked == a.look then
         return ended(seen)
       end
-      local id = found[i]
       local json = read_raw(id)
-      seen, looked, from = found[i + 1] .. '-' .. id, looked + 1, from + 1
+      seen, looked = id, looked + 1
       if not (json and is_readable(json)) then
         -- It is gone, seen no longer, or cannot be read.
         table.insert(gone, not stored(id) and id or nil)
@@ -192,24 +191,11 @@ local function walk(source, from, put)
         if not put(id) then
           return ended(kept)
         end
-        kept = seen
+        kept = id
       end
     end
-  end
-  return ended('')
-end
-
--- The list of the wanted jobs, and the rank in it to begin at; nil where `after` is no cursor and none of the caller's.
-local function beginning_of_walk()
-  local source, from = shortest_list(), 0
-  if a.after then
-    local created, job = place_of(a.after)
-    if not created then
-      return nil
-    end
-    from = rank_after(source, created, job)
-  end
-  return source, a.till and math.max(from, call('ZCOUNT', source, a.till, '+inf')) or from
+  until #found < STEP
+  return ended()
 end
 
 -- Reads a page of a caller's jobs, newest first: `after` (a job's id or a cursor, absent = from the newest), limit, `look` (jobs
@@ -218,12 +204,12 @@ end
 -- metadata). Returns {{view, …}, cursor of the next page or '', bytes, {{lane, its facts}, …}}, nil where `after` is no cursor
 -- and none of the caller's.
 hot('jobs', 'caller after limit# look# bytes# bare status search model priority since# till# pairs', { 'allow-oom' }, function()
-  local source, from = beginning_of_walk()
+  local source, latest, passed = beginning_of_walk()
   if not source then
     return nil
   end
   local views, lanes, bytes = {}, {}, 0
-  local cursor = walk(source, from, function(id)
+  local cursor = walk(source, latest, passed, function(id)
     local view = #views < a.limit and Jobs.view(id, a.bare, lanes)
     local more = view and #view[2] + #view[3] + #view[4] + #view[5] + #view[6] + #view[7] + #view[8]
     if not view or #views > 0 and bytes + more > a.bytes then
@@ -240,8 +226,8 @@ end)
 -- Returns {a flat list of statuses and counts, cursor of the rest or ''}.
 transition('status_counts', { 'no-writes' }, function()
   local counts, flat = {}, {}
-  local source, from = beginning_of_walk()
-  local cursor = source and walk(source, from, function(id)
+  local source, latest, passed = beginning_of_walk()
+  local cursor = source and walk(source, latest, passed, function(id)
     local status = status_of(memo.json[id])
     counts[status] = (counts[status] or 0) + 1
     return true
@@ -350,10 +336,4 @@ transition('purge', { 'allow-oom' }, function()
   end
   call('SET', answered, #orphans > 0 and cjson.encode(orphans) or '[]', 'PX', REPEAT_MS)
   return orphans
-end)
-
--- Whether a job that does not exist was deleted within the last minute: 1, else 0: it was deleted earlier or expired, or the
--- store lost it.
-transition('purged', { 'no-writes' }, function()
-  return call('EXISTS', P .. 'purged:' .. a.caller .. ':' .. a.job)
 end)

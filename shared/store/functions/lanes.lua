@@ -87,7 +87,7 @@ function Lanes.mark(name, mark, on)
   local changed = (lane[mark] or false) ~= on
   if changed then
     lane[mark], lane[mark .. '_at'] = on or nil, on and now or nil
-    lane[mark .. '_by'] = on and ApiKeys.operator() or nil
+    lane[mark .. '_by'] = on and a.operator or nil
     Lanes.begin_epoch(lane)
   end
   return changed
@@ -323,8 +323,7 @@ transition('models', { 'no-writes' }, function()
 end)
 
 local function reply(changed, answer)
-  ApiKeys.record(changed and 'done' or 'unchanged')
-  return ApiKeys.with_outcome(answer)
+  return ApiKeys.logged(changed and 'done' or 'unchanged', answer)
 end
 
 -- A model that is removed has no prints, so nobody reads the cache for it; they are kept for its return.
@@ -411,16 +410,11 @@ transition('model_sweep', { 'allow-oom' }, function()
   return ended
 end)
 
--- Stops a model from taking new jobs; those that wait for it or run go on. `pause` undoes it.
-transition('drain', { 'allow-oom' }, function()
-  return reply(Lanes.mark(a.lane, 'draining', true), 'OK')
-end)
-
--- Stops or resumes the claiming of one lane's work. A drained model that is resumed takes new jobs again, too.
-transition('pause', { 'allow-oom' }, function()
-  local changed = Lanes.mark(a.lane, 'paused', a.paused)
-  if not a.paused then
-    changed = Lanes.mark(a.lane, 'draining', false) or changed
+-- Sets `marks` of a lane, or takes them away: paused (nothing of it is claimed), draining (it takes no new jobs).
+transition('mark', { 'allow-oom' }, function()
+  local changed = false
+  for mark, on in pairs(a.marks) do
+    changed = Lanes.mark(a.lane, mark, on) or changed
   end
   return reply(changed, 'OK')
 end)

@@ -87,11 +87,6 @@ function Memory.prolong(id, seconds)
   end
 end
 
--- Whether `bytes` more fit into what the caller of a function saw to be free (`spare`).
-function Memory.fits(bytes)
-  return not a.spare or (call('HGET', P .. 'mem', '') or 0) + bytes <= a.spare
-end
-
 -- Callers whose bytes are looked at in one call.
 local CALLERS = 100
 
@@ -136,9 +131,4 @@ end)
 transition('writable', { 'allow-oom' }, function()
   Upkeep.notice_gap()
   return 1
-end)
-
--- Reads how many bytes `caller` is charged.
-transition('holding', { 'no-writes' }, function()
-  return tonumber(call('HGET', P .. 'mem', a.caller) or 0)
 end)

@@ -21,11 +21,9 @@ function Metrics.report_end(job, run, answer)
   call('EXPIRE', P .. 'ended', REPORTS_S)
 end
 
--- Adds what a process has counted since its last news to the sums of all processes.
---   a       process, number (of its news, rising), news {{series, increment}, …}, most (series that are kept), life_s
---   writes  counts hash, counted:<process> string
---   returns added | known (these news were added before) | full (some series are new, and there is no room)
---   repeat  with the same number answers known
+-- Adds what a process has counted since its last news, {{series, increment}, …} under a rising `number`, to the sums of all (counts,
+-- a hash of `most` series); counted:<process>, a string, has the last number. Returns added | known (a repeat) | full (some series
+-- are new, and there is no room).
 transition('count', { 'allow-oom' }, function()
   local last = tonumber(call('GET', P .. 'counted:' .. a.process) or 0)
   if a.number <= last then
@@ -43,18 +41,8 @@ transition('count', { 'allow-oom' }, function()
   return word
 end)
 
--- Reads what all processes have counted.
---   a       nothing
---   returns series and sums as a flat list
-transition('counts', { 'no-writes' }, function()
-  return call('HGETALL', P .. 'counts')
-end)
-
--- Takes the reports of ended jobs, for the log, and has further ones written for `reading_ms` from now.
---   a      limit, reading_ms
---   writes ended list, reading string
---   returns {a JSON object of the job's facts (see above), …}, the oldest first
---   repeat takes the next ones: reports in a lost reply are in no log
+-- Takes the oldest reports of ended jobs (JSON, see above), for the log, and has further ones written for `reading_ms` from now.
+-- A repeat takes the next ones: reports in a lost reply are in no log.
 transition('ended', { 'allow-oom' }, function()
   local rows = call('LPOP', P .. 'ended', a.limit)
   call('SET', P .. 'reading', 1, 'PX', a.reading_ms)

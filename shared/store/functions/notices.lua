@@ -4,6 +4,10 @@
 --                           fields and result, or once a courier has rendered them, body; till where the log needs it
 --                           that long; deliveries (webhooks.lua)
 --   notices:<caller>  zset  the log: notices of ends, by a time that rises with each
+--   <id> (wh_…)       hash  an endpoint, a plain record (records.lua) that hears of all that ends: what the class Endpoint has;
+--                           caller, host, secret, formers; events in words, <kind>.* is all of a kind; disabled (caller |
+--                           gone) and disabled_ms where it is
+--   <id>:deliveries   list  how its calls went, the newest last
 -- A notice lives while a delivery of it is to be made. The log reads ends of jobs from the records of job and run.
 
 -- A job's fields in its notice; `started` comes from its run.
@@ -48,22 +52,23 @@ function Notices.flat(fields)
   return flat
 end
 
--- Whether a caller has endpoints.
-function Webhooks.has_endpoints(caller)
-  return call('EXISTS', P .. 'endpoints:' .. caller) == 1
+-- Whether a list of words names this type of event, or all of its kind.
+local function names(events, type)
+  local words, kind = ' ' .. events .. ' ', string.match(type, '^%l+') .. '.*'
+  return string.find(words, ' ' .. type .. ' ', 1, true) or string.find(words, ' ' .. kind .. ' ', 1, true)
 end
 
 -- The host of a webhook that wants events of this type; nil where it does not.
 local function host_of(id, type)
   local webhook = memo[id] or fields_at(P .. id, { 'host', 'events', 'disabled' })
   memo[id] = webhook
-  return webhook.host and not webhook.disabled and Endpoints.names(webhook.events, type) and webhook.host or nil
+  return webhook.host and not webhook.disabled and names(webhook.events, type) and webhook.host or nil
 end
 
 -- The hosts of those of a caller's endpoints that want events of this type, by target. Many ends of one call read them once.
 local function hosts_of(caller, type)
   local key, hosts = 'endpoints:' .. caller, {}
-  memo[key] = memo[key] or Endpoints.endpoints_of(caller)
+  memo[key] = memo[key] or call('ZRANGE', P .. key, 0, -1)
   for _, id in ipairs(memo[key]) do
     hosts[id] = host_of(id, type)
   end
@@ -133,6 +138,20 @@ function Notices.send_again(notice, target, caller, host, asked)
   return Notices.flat(fields)
 end
 
+-- Tells an endpoint a notice of its caller, again or for the first time, even where it is disabled; a test, which is in no log
+-- but that of the endpoint's calls, brings its `data` (JSON text). A call that waits is due at once, one that a courier has
+-- is left alone. Returns {unknown} (endpoint) | {expired} (the notice is no longer kept) | {queued, fields of the notice}.
+transition('endpoint_send', {}, function()
+  local host = Records.owned('endpoints', a.caller, a.id, 'host')
+  if not host then
+    return { 'unknown' }
+  elseif a.data then
+    call('HSET', P .. a.notice, 'type', 'webhook.test', 'caller', a.caller, 'at', now, 'data', a.data)
+  end
+  local fields = Notices.send_again(a.notice, a.id, a.caller, host, true)
+  return fields and { 'queued', fields } or { 'expired' }
+end)
+
 -- Reads a stretch of a caller's log, oldest first; notices whose records are gone are passed over.
 --   a       caller, after (notice; absent = from the oldest), types (words; <kind>.* is all of a kind; absent = all),
 --           limit, bytes (of records that make a page full)
@@ -150,7 +169,7 @@ transition('notices', { 'no-writes' }, function()
   local members = call('ZRANGEBYSCORE', log, from, '+inf', 'LIMIT', 0, STEPS)
   for at, notice in ipairs(members) do
     local fields = read_notice(notice)
-    if fields and (not a.types or Endpoints.names(a.types, fields.type)) then
+    if fields and (not a.types or names(a.types, fields.type)) then
       local flat = Notices.flat(fields)
       table.insert(page, { notice, flat })
       bytes = bytes + #table.concat(flat)

@@ -180,11 +180,6 @@ end
 
 -- A piece of work has its attempts: {number, worker, started, ended, outcome, error: {code, message}}, times in Unix ms.
 
-function Queue.open_attempt(work, worker)
-  work.attempts = work.attempts or {}
-  table.insert(work.attempts, { number = work.attempt, worker = worker, started = now })
-end
-
 function Queue.close_attempt(work, outcome)
   local attempt = (work.attempts or {})[#(work.attempts or {})]
   if attempt and not attempt.ended then

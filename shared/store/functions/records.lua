@@ -30,7 +30,7 @@ function Records.fields(id)
   return fields
 end
 
--- The replies to commands on the keys of the call's record: {name, key behind the record's, further arguments} each, where
+-- The replies to commands on the keys of the call's record, if there is one: {name, key behind the record's, further arguments} each, where
 -- true stands for the time.
 function Records.replies(commands)
   local replies = {}
@@ -38,14 +38,14 @@ function Records.replies(commands)
     for place, value in ipairs(command) do
       command[place] = value == true and now or value
     end
-    replies[at] = call(command[1], P .. a.id .. command[2], unpack(command, 3))
+    replies[at] = call(command[1], P .. (a.id or '') .. command[2], unpack(command, 3))
   end
   return replies
 end
 
--- The reply to a `command` on one record of an owner; nil where the owner has none of this id.
+-- The reply to a `command` on one record of an owner, nil where the owner has none of this id; without a `kind` on any key.
 transition('record_read', { 'no-writes' }, function()
-  return Records.owned(a.kind, a.owner, a.id, 'id') and Records.replies({ a.command })[1] or nil
+  return (not a.kind or Records.owned(a.kind, a.owner, a.id, 'id')) and Records.replies({ a.command })[1] or nil
 end)
 
 -- Changes a record by `commands`; without fields it is gone. Returns its fields, nil where the owner has none of this id.
@@ -99,7 +99,8 @@ end
 -- Begins an endpoint or an API key with `fields`, a flat list; a key that has an end is listed for kept_s after it. Returns the
 -- fields, nil where the owner has `most` already. The same id again changes nothing.
 transition('record_create', {}, function()
-  if call('EXISTS', P .. a.id) == 0 then
+  local repeated = call('EXISTS', P .. a.id) == 1
+  if not repeated then
     if a.most and call('ZCARD', P .. a.kind .. ':' .. a.owner) >= a.most then
       return nil
     end
@@ -108,9 +109,8 @@ transition('record_create', {}, function()
     if a.expires_ms then
       call('PEXPIRE', P .. a.id, a.expires_ms - now + a.kept_s * 1000)
     end
-    ApiKeys.record('done')
   end
-  return ApiKeys.with_outcome(Records.fields(a.id))
+  return ApiKeys.logged('done', Records.fields(a.id), repeated)
 end)
 
 -- Gives an endpoint or an API key in force another secret. The former one goes on for grace_s, earlier ones no longer than they
@@ -120,8 +120,7 @@ transition('secret_rotate', { 'allow-oom' }, function()
   local current, json, expires, revoked =
     Records.owned(a.kind, a.owner, a.id, 'secret', 'formers', 'expires_ms', 'revoked_ms')
   if not current or revoked or now >= tonumber(expires or math.huge) then
-    ApiKeys.record('not_found')
-    return ApiKeys.with_outcome(nil)
+    return ApiKeys.logged('not_found')
   elseif current ~= a.secret then
     local last, formers = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge)), {}
     local ends = { { current, last } }
@@ -135,7 +134,6 @@ transition('secret_rotate', { 'allow-oom' }, function()
     end
     call('HSET', P .. a.id, 'secret', a.secret, 'formers', cjson.encode(formers), 'former_until_ms', last)
     ApiKeys.index(a.id, a.secret, expires)
-    ApiKeys.record('done')
   end
-  return ApiKeys.with_outcome(Records.fields(a.id))
+  return ApiKeys.logged('done', Records.fields(a.id), current == a.secret)
 end)

@@ -136,20 +136,12 @@ end
 local PIECE = 32
 
 -- Writes the end of a job whose run has ended.
-local function end_with_run(job, run)
+function Runs.end_with_run(job, run)
   call('SREM', P .. run.id .. ':live', job.id)
   if call('SREM', P .. run.id .. ':began', job.id) == 1 then
     Webhooks.announce('began', job, run)
   end
   return Runs.end_job(job, run.state, run.end_id, false, run.error, run.ended)
-end
-
--- The same for a job of which it is not known whether its run has ended.
-function Runs.end_with_run(job)
-  local run = not job.status and job.run and read(job.run)
-  if run and run.ended then
-    end_with_run(job, run)
-  end
 end
 
 -- Does something for members of a set of jobs, each taken out, until `budget` is spent; returns what is left of it.
@@ -171,7 +163,7 @@ local function end_joined(run_id, budget)
   local run = stored(run_id)
   return piece(P .. run_id .. ':live', budget, function(job)
     if run then
-      return end_with_run(job, run)
+      return Runs.end_with_run(job, run)
     end
     return end_without_run(job)
   end)
@@ -204,7 +196,7 @@ end)
 
 -- Announces to all jobs of a run that it has begun.
 function Runs.announce_beginning(run)
-  local opener = (run.hook or Webhooks.has_endpoints(run.caller)) and not run.left and read(run.job)
+  local opener = (run.hook or call('EXISTS', P .. 'endpoints:' .. run.caller) == 1) and not run.left and read(run.job)
   if opener then
     Webhooks.announce('began', opener, run)
   end
@@ -356,7 +348,7 @@ function Runs.leave(job, status, failure)
   if not run then
     end_without_run(job)
   elseif run.ended then
-    end_with_run(job, run)
+    Runs.end_with_run(job, run)
   else
     -- The job's own end comes after the run's last event.
     Events.leap(run)
@@ -396,8 +388,8 @@ function Runs.fail_late(work, name)
   return (work.state == 'queued' or work.state == 'running') and not work.status, left
 end
 
--- Who may read a run's answer: its first job, or another one that is its `holder` ('' = none), and where others are `held`
--- those of <run>:holders. Those whose records ran out are forgotten when met.
+-- Who may read a run's answer: its first job, unless its `holder` is '', and where others are `held` those of <run>:holders. Those
+-- whose records ran out are forgotten when met.
 
 -- Every fifteenth new job looks at 32 others, two for each that came: so jobs whose records are gone do not outnumber
 -- the rest.
@@ -416,10 +408,6 @@ local function forget_gone(key, jobs)
 end
 
 function Runs.add_holder(run, job)
-  if run.holder == '' and not run.held then
-    run.holder = job.id
-    return
-  end
   local key = P .. run.id .. ':holders'
   call('SADD', key, job.id)
   run.held = 1

@@ -228,7 +228,7 @@ local function mend_job(job)
     Runs.leave(job, 'failed', S.lost)
     return 'job_without_run'
   elseif run and run.ended and call('EXISTS', P .. 'ending') == 0 then
-    Runs.end_with_run(job)
+    Runs.end_with_run(job, run)
     return 'end_forgotten'
   elseif not call('ZSCORE', P .. 'deadlines', job.id) then
     Runs.schedule_deadline(job)
@@ -260,16 +260,8 @@ transition('audit', { 'allow-oom' }, function()
   return flat
 end)
 
--- Reads which records were set aside because they could not be read, `most` of them: ids and reasons, a flat list.
-transition('bad', { 'no-writes' }, function()
-  return call('HRANDFIELD', P .. 'bad', a.most, 'WITHVALUES') or {}
-end)
-
--- Forgets a record that was set aside.
---   a      id, by and max_admin_actions (api_keys.lua)
---   repeat harmless
+-- Forgets the record `id` that was set aside.
 transition('forget', { 'allow-oom' }, function()
   local known = call('HDEL', P .. 'bad', a.id) + call('DEL', P .. 'aside:' .. a.id) > 0
-  ApiKeys.record(known and 'done' or 'not_found')
-  return ApiKeys.with_outcome(known and 1 or 0)
+  return ApiKeys.logged(known and 'done' or 'not_found', known and 1 or 0)
 end)

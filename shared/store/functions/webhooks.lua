@@ -161,7 +161,7 @@ end
 local function lease(entry)
   local notice, target = string.match(entry, '(%S+):(%S+) %S+$')
   local deliveries, id = deliveries_of(notice), webhook_of(notice, target)
-  local delivery, webhook = deliveries[target], fields_at(P .. id, { 'url', 'secret', 'disabled' })
+  local delivery, webhook = deliveries[target], fields_at(P .. id, { 'url', 'secret', 'formers', 'disabled' })
   if not delivery or not webhook.url or webhook.disabled and not delivery.asked then
     deliveries[target] = nil
     save(notice, deliveries)
@@ -169,7 +169,7 @@ local function lease(entry)
   end
   call('ZADD', UNDER_WAY, 'NX', now, entry)
   local secrets = { webhook.secret }
-  for former in pairs(Endpoints.formers_of(id)) do
+  for former in pairs(Records.formers(webhook.formers)) do
     table.insert(secrets, former)
   end
   return { entry, webhook.url, secrets, delivery.tries, call('HGETALL', P .. notice) }
@@ -249,10 +249,8 @@ transition('delivery', { 'allow-oom' }, function()
   return 'again'
 end)
 
--- Keeps the body of a notice before it is first sent, so that all its deliveries send the same bytes.
---   a       lease; text = the body
---   returns the body to send, nil where the lease has ended, or the delivery was deleted
---   repeat  answers the same
+-- Keeps the body of a notice (text) before it is first sent, so that all its deliveries send the same bytes. Returns the body to
+-- send, nil where the `lease` has ended, or the delivery was deleted.
 transition('delivery_body', { 'allow-oom' }, function()
   local notice, target = string.match(a.lease, '(%S+):(%S+) %S+$')
   if not call('ZSCORE', UNDER_WAY, a.lease) or not deliveries_of(notice)[target] then
@@ -311,25 +309,26 @@ transition('delivery_result', { 'allow-oom' }, function()
     call('RPUSH', P .. owner .. ':deliveries', a.row)
     call('LTRIM', P .. owner .. ':deliveries', own and -JOB_ROWS or -ENDPOINT_ROWS, -1)
   end
-  if url and a.gone then
-    Endpoints.disable_endpoint(webhook, 'gone')
+  if url and a.gone and call('HSETNX', P .. webhook, 'disabled', 'gone') == 1 then
+    call('HSET', P .. webhook, 'disabled_ms', now)
   elseif url and a.taken and id == owner .. ':ended:own' then
     call('HSETNX', P .. webhook, 'delivered', now)
   end
   return moved and 'moved' or own and keep_job(owner) and 'forget' or 'written'
 end)
 
--- Sends a job's own webhook its end again, from the first try, whatever became of it before.
---   a      job, caller
---   returns {word} for unhooked (it has none) | unended | expired (its answer is no longer kept), {queued, view}, nil
---           where the caller has no such job
---   repeat harmless: a delivery that waits is due at once, one that a courier has is left alone
+-- Sends a job's own webhook its end again, from the first try, whatever became of it before: a delivery that waits is due at
+-- once, one that a courier has is left alone. Returns {word} for unhooked (it has none) | unended | expired (its answer is no
+-- longer kept), {queued, view}, nil where the caller has no such job.
 transition('replay', {}, function()
   local job = owned(a.job, a.caller)
   if not job then
     return nil
   end
-  Runs.end_with_run(job)
+  local run = not job.status and job.run and read(job.run)
+  if run and run.ended then
+    Runs.end_with_run(job, run)
+  end
   local hook = P .. a.job .. ':hook'
   local host = call('HGET', hook, 'host')
   if not host then

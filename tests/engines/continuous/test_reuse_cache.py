@@ -126,9 +126,48 @@ def test_of_several_pictures_only_the_new_one_is_encoded(
     assert len(encodings) == 2
 
 
-def test_a_picture_that_is_forgotten_in_the_last_moment_is_encoded_with_the_others(
-    harness: suite.Harness,
+@pytest.mark.parametrize(("first", "second", "times"), [("a", "a", 1), ("a", "b", 2)])
+def test_a_picture_is_known_by_its_file(
+    fresh: suite.Harness, encodings: list[Any], first: str, second: str, times: int
 ) -> None:
+    for number, file in enumerate((first, second)):
+        parts = (Text(text=f"{number}."), Image(digest=file * 64), Text(text=ABOUT))
+        asked = Request(model="m", messages=(Message(role="user", parts=parts),))
+        prompt = fresh.engine.prepare(asked, [suite.picture()], "files")
+        fresh.engine.generate(Row(prompt, asked.parameters, lambda _: None, threading.Event()))
+    assert len(encodings) == times
+
+
+def test_a_picture_that_was_shrunk_for_its_neighbours_is_another_picture(fresh: suite.Harness) -> None:
+    asked = Request(model="m", messages=(Message(role="user", parts=(Image(digest="a" * 64),)),))
+    large, small = (
+        fresh.engine.prepare(asked, [suite.picture().resize(size)], "sizes").inputs.shown[0].digest
+        for size in ((64, 48), (32, 24))
+    )
+    assert large != small
+
+
+def test_several_pictures_are_each_prepared_once(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, pictures = list[int](), engine_of(fresh)._loaded.renderer._processor.image_processor
+    prepare = type(pictures)._preprocess
+
+    def noted(self: Any, images: Any, *given: Any, **named: Any) -> Any:
+        prepared.append(len(images))
+        return prepare(self, images, *given, **named)
+
+    monkeypatch.setattr(type(pictures), "_preprocess", noted)
+    row = fresh.row("What are they?", [suite.picture("red"), suite.picture("blue")])
+    assert prepared == [2]
+    assert len(row.prompt.inputs.shown) == 2
+
+
+def test_a_picture_that_is_forgotten_in_the_last_moment_is_encoded_with_the_others(
+    harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = engine_of(harness)._reader
+    monkeypatch.setattr(reader, "_what", replace(reader._what, slices=False))
     pictures = [suite.picture("red"), suite.picture("blue")]
     expected, _ = harness.ask("What are they?", pictures, scope="forgotten")
     row = harness.row("What are they?", pictures, scope="forgotten")

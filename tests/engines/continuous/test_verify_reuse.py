@@ -23,6 +23,7 @@ from tests.support.families.chatting import (
 )
 from worker.engines.base import Finish
 from worker.engines.continuous.model_inputs import EncodedPictures
+from worker.engines.continuous.picture_slices import slices_are_exact
 from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.verify.batching import verify
 from worker.engines.loading.loaded import LoadedModel
@@ -121,3 +122,27 @@ def test_a_flawed_model_is_served_without_and_says_why(
     for _ in range(2):
         assert crowded(served, QUESTIONS[:4]) == answers[:4]
         assert served.ask("Hello", [suite.picture()])[0].cached_tokens == 0
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2.5-vl", "smolvlm"])
+def test_pictures_that_a_processor_makes_otherwise_beside_others_are_made_one_by_one(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = family(name, tmp_path_factory.getbasetemp())
+    assert slices_are_exact(model)
+    kind = type(model.renderer._processor.image_processor)
+    prepare = kind._preprocess
+
+    def brighter_beside_others(self: Any, images: Any, *given: Any, **named: Any) -> Any:
+        made = prepare(self, images, *given, **named)
+        pictures = images[0] if isinstance(images[0], list) else images
+        return made if len(pictures) < 2 else {**made, "pixel_values": made["pixel_values"] + 1e-6}
+
+    monkeypatch.setattr(kind, "_preprocess", brighter_beside_others)
+    assert not slices_are_exact(model)
+
+
+def test_pictures_whose_tokens_depend_on_their_shape_are_made_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    assert not slices_are_exact(family("lfm2-vl", tmp_path_factory.getbasetemp()))

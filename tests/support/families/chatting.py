@@ -121,7 +121,7 @@ def states_begin_anew(patch: pytest.MonkeyPatch) -> None:
 
 
 def all_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(prompt_content, "_digest", lambda _: "the same")
+    patch.setattr(prompt_content, "_digest", lambda *_: "the same")
 
 
 def all_cut_pictures_are_one(patch: pytest.MonkeyPatch) -> None:

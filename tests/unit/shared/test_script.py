@@ -110,7 +110,7 @@ def of_claims() -> Iterator[ScriptCall]:
     yield claims.append(CLAIM, Piece(0, "x", (1,), choice=1))
     told = LOGPROBS.model_copy(update={"origin": Origin(made_of={}, parameters={})})
     yield claims.settle(SETTINGS, CLAIM, told, fingerprint="f", rest=(Piece(0, "x", (1,)),))
-    yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
+    yield claims.settle(SETTINGS, CLAIM, ERROR)
     yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, missing=("d" * 64,), died=True)
     yield claims.rescue(SETTINGS)
 

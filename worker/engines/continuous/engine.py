@@ -129,7 +129,8 @@ class ContinuousEngine(LoadedEngine):
         prompt = super().prepare(request, pictures, scope, sounds, videos)
         # No video's frames are told apart from another's, so nothing of its prompt is kept.
         scope = None if videos else scope
-        return replace(prompt, inputs=self._reader.content(prompt, pictures, scope, sounds))
+        files = [part.digest for part in request.images]
+        return replace(prompt, inputs=self._reader.content(prompt, pictures, scope, sounds, files))
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, DeviceBroken, and LogitsError where the model computes nonsense by itself."""

@@ -4,7 +4,7 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, starmap, zip_longest
 from typing import Any
 
 import torch
@@ -12,9 +12,9 @@ from PIL.Image import Image as Picture
 from transformers import BatchFeature
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Request
 from worker.engines.base import Prompt, Samples
 from worker.engines.continuous.model_inputs import SOUNDS, encoder_inputs, numbers
+from worker.engines.continuous.picture_slices import pictures_prompt, slices
 from worker.engines.continuous.prefix_cache import Mark
 from worker.engines.loading.loaded import LoadedModel
 
@@ -25,12 +25,14 @@ from worker.engines.loading.loaded import LoadedModel
 class Reusable:
     """`beginnings` of prompts with their answers, encoded `pictures`, and whether several are kept `apart`.
 
+    `slices`: whether what the processor makes of several is what it makes of each, one after the other.
     `sounds`: whether a prompt may be continued between its sounds. `flaw` says why something is not reused.
     """
 
     beginnings: bool = False
     pictures: bool = False
     apart: bool = False
+    slices: bool = False
     sounds: bool = False
     flaw: str = ""
 
@@ -110,13 +112,15 @@ class ContentReader:
         pictures: Sequence[Picture],
         scope: str | None,
         sounds: Sequence[Samples] = (),
+        files: Sequence[str | None] = (),
     ) -> PromptContent:
+        """`files` are the digests of the pictures' files, where they are known."""
         if scope is None:
             return PromptContent(prompt.inputs)
         if not self._what.anything or _unmarked(prompt, pictures, sounds):
             return PromptContent(prompt.inputs, scope)
         ids: list[int] = prompt.inputs["input_ids"][0].tolist()
-        digests, renderer = [_digest(picture) for picture in pictures], self._loaded.renderer
+        digests, renderer = [*starmap(_digest, zip_longest(pictures, files))], self._loaded.renderer
         shown = self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
         owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
         owners = owners or ["+".join(digests)] * prompt.image_tokens
@@ -132,7 +136,17 @@ class ContentReader:
             return ()
         if len(pictures) == 1:
             return (PictureTokens(pictures[0][0], prompt.image_tokens, prompt.inputs),)
+        if self._what.slices and (shown := self._exact_slices(prompt, pictures)):
+            return shown
         return self._singles(prompt, pictures, scope) or self._slices(prompt, len(pictures))
+
+    def _exact_slices(
+        self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]]
+    ) -> tuple[PictureTokens, ...]:
+        parts = slices(self._loaded, prompt, [picture.size for _, picture in pictures])
+        # One for each picture, or none.
+        named = zip(pictures, parts, strict=False)
+        return tuple(PictureTokens(digest, part.tokens, part.inputs) for (digest, _), part in named)
 
     def _singles(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
@@ -188,13 +202,7 @@ class ContentReader:
         tokens = self._known(scope, digest)
         if tokens is not None:
             return PictureTokens(digest, tokens, None)
-        loaded = self._loaded
-        request = Request(
-            model=loaded.model.id,
-            messages=(Message(role="user", parts=(Image(),)),),
-            raw=not loaded.facts.has_chat_template,
-        )
-        prompt = loaded.renderer.prompt(request, [picture])
+        prompt = pictures_prompt(self._loaded, [picture])
         return PictureTokens(digest, prompt.image_tokens, prompt.inputs)
 
 
@@ -237,6 +245,8 @@ def _digest_of(inputs: Mapping[str, torch.Tensor]) -> str:
     return whole.hexdigest()
 
 
-def _digest(picture: Picture) -> str:
-    """A digest of the pixels, so that the same picture in another file counts as the same."""
+def _digest(picture: Picture, file: str | None = None) -> str:
+    """Of its file and the size to which it was shrunk, else of its pixels, which takes longer."""
+    if file:
+        return f"{file} {picture.width}x{picture.height}"
     return hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).hexdigest()

@@ -260,6 +260,16 @@ class Renderer:
         except (RuntimeError, ValueError, *STUMBLES):
             return []
 
+    def picture_pieces(self, sizes: Sequence[tuple[int, int]]) -> list[int]:
+        """The patches or tiles that pictures of these widths and heights become; 1 each if not told."""
+        try:
+            count = self._processor.image_processor.get_number_of_image_patches
+            counts = [count(high, wide, {}) for wide, high in sizes]
+        except (RuntimeError, ValueError, *STUMBLES):
+            return [1] * len(sizes)
+        # Those of Idefics 3 tell rows and columns, too.
+        return [each[0] if isinstance(each, tuple) else each for each in counts]
+
     def check_defaults(self) -> None:
         """Raises CallerError where the template cannot be rendered with the variables of the model's row."""
         if self.template and self._defaults:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.errors import CannotBatch, as_refusal
+from worker.engines.continuous.picture_slices import slices_are_exact
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
 from worker.engines.continuous.prompt_content import ContentReader, PromptContent, Reusable
 from worker.engines.continuous.reuse_cache import ReuseCache
@@ -39,15 +40,14 @@ def reusable(
     several = [case for case in cases if len(case.asked.pictures) > 1]
     if chat is None:
         return Reusable(flaw="no chat to try it with could be made")
-    flaw = ""
-    for wish in WISHES:
+    flaw, exact = "", bool(chat[0].asked.pictures) and slices_are_exact(loaded)
+    for wish in [replace(wish, slices=exact and wish.apart) for wish in WISHES]:
         rehearsal = ReuseCheck(loaded, seams, judge, wish)
         found = _flaw(rehearsal, several, chat)
         if not found:
             difference = rehearsal.difference
-            proved = Reusable(
-                wish.beginnings, wish.pictures and difference > 0, wish.apart and difference > 1, flaw=flaw
-            )
+            pictures, apart = wish.pictures and difference > 0, wish.apart and difference > 1
+            proved = replace(wish, pictures=pictures, apart=apart, flaw=flaw)
             return _with_sounds(loaded, seams, judge, proved)
         flaw = flaw or found
     return Reusable(flaw=flaw)
