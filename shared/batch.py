@@ -48,7 +48,8 @@ class Batch:
     taken last. `late` of the `failed` lines were not done when the window closed. `max_queued` and `retain_s`
     are those of the API key that made it; `wrote_ms` is when lines were written down last, `missing_ms` since
     when its bytes are missing; they are `gone` where they were given up. With a `question` (the canonical
-    request, JSON) the lines are the `pages` of a document, its file. `now_ms` is when the record was read.
+    request, JSON) the lines are the `pages` of a document, its file; `hook` says that it has a webhook of its
+    own. `now_ms` is when the record was read.
     """
 
     id: str
@@ -81,12 +82,18 @@ class Batch:
     gone: bool = False
     question: str | None = None
     pages: str | None = None
+    hook: bool = False
     now_ms: int | None = field(default=None, compare=False)
 
     @property
     def untaken(self) -> int:
         """Lines that are still to become jobs."""
-        return max((self.total or 0) - self.row, 0)
+        return max((self.page_count or self.total or 0) - self.row, 0)
+
+    @property
+    def page_count(self) -> int:
+        """The pages that are asked about; 0 of a file's batch."""
+        return self.pages.count(",") + 1 if self.pages else 0
 
 
 @dataclass(frozen=True)

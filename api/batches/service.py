@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pydantic_core import from_json
 
+from api.admission.checks import check_webhook
 from api.admission.readiness import idempotency_error
 from api.admission.submission import Idempotency
 from api.auth.callers import Caller
@@ -21,9 +22,11 @@ from shared import ids
 from shared.batch import ENDED, Batch
 from shared.blobs import BlobMissingError
 from shared.errors import CallerError, ServiceError, Unavailable
+from shared.job import Hook
 from shared.store import batches
 from shared.store.files import file
 from shared.store.headroom import Headroom
+from shared.webhooks import Webhook
 
 BUSY_S = 60
 """A batch takes its time: asking for another sooner is mostly in vain."""
@@ -68,7 +71,8 @@ class Batches:
             numbers = await self._submission.check_pages(request, caller, reservation)
             pages = ",".join(map(str, numbers))
             batch = replace(batch, question=request.model_dump_json(exclude_none=True), pages=pages)
-        return await self._begun(batch, idempotency)
+        hook = call.webhook and check_webhook(call.webhook, caller.id, self._settings)
+        return await self._begun(batch, idempotency, hook)
 
     def _new(self, caller: Caller, request: BatchRequest, idempotency: Idempotency | None) -> Batch:
         return Batch(
@@ -87,10 +91,12 @@ class Batches:
             retain_s=caller.retain_s,
         )
 
-    async def _begun(self, batch: Batch, idempotency: Idempotency | None) -> Batch:
+    async def _begun(
+        self, batch: Batch, idempotency: Idempotency | None, hook: Webhook | None = None
+    ) -> Batch:
         await self._headroom.check()
         body_digest = None if idempotency is None else idempotency.body_digest
-        outcome, created = await self._store.run(batches.create(self._settings, batch, body_digest))
+        outcome, created = await self._store.run(batches.create(self._settings, batch, body_digest, hook))
         if created is None:
             raise _refusal(outcome)
         self._runner.wake()
@@ -106,6 +112,10 @@ class Batches:
         if batch is None or batch.question is None:
             raise CallerError("job_not_found", "There is no such job.")
         return batch
+
+    async def hook(self, batch: Batch) -> Hook | None:
+        """The webhook that a job of pages named for itself."""
+        return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(
         self, caller: str, id: str, read: dict[str, bytes]

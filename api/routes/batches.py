@@ -59,18 +59,22 @@ async def get_batch(http: Request, id: str) -> Json[Batch]:
     return Json(to_batch(batch, await _estimate(http, batch)))
 
 
-async def _estimate(http: Request, batch: records.Batch) -> Estimate | None:
-    """None where its lines are not computed now, or wait in no line that moves."""
+async def estimate_of(http: Request, batch: records.Batch, model_id: str | None) -> Estimate | None:
+    """When a batch for this model ends; None where its lines wait in no line that moves."""
     context = context_of(http)
-    if batch.stage != "in_progress" or batch.model is None:
+    if model_id is None:
         return None
     try:
-        model = context.models.recall(batch.model)
+        model = context.models.recall(model_id)
     except CallerError:
         return None
     lane = (await context.jobs.model_state(model)).lane
     closes_s = (batch.expires_ms - lane.now_ms) / 1000
     return None if lane.paused else estimate_batch(lane, batch.untaken, closes_s)
+
+
+async def _estimate(http: Request, batch: records.Batch) -> Estimate | None:
+    return await estimate_of(http, batch, batch.model) if batch.stage == "in_progress" else None
 
 
 @router.post(

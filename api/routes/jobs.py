@@ -50,13 +50,14 @@ from api.dialects.native.jobs import (
     to_job,
     to_list,
 )
-from api.dialects.native.page_jobs import PageJob, to_page_job
+from api.dialects.native.page_jobs import PageJob
 from api.dialects.native.questions import RequestView, to_request_view
 from api.dialects.strict_json import unsupported
 from api.jobs.pictures import SIDES
 from api.openapi import examples
 from api.openapi.document import FILTERS, PAGE, PLACE, ROWS, SIDE, WAIT, describe
 from api.openapi.responses import ACCEPTED, JOB_HEADERS, answer, body_example, refusals, stream_answer
+from api.routes.page_jobs import page_job
 from api.server.errors import retry_after
 from api.server.memory_budget import reserved
 from api.server.reply import reply_of
@@ -122,7 +123,7 @@ async def _submit_pages(http: HttpRequest, headers: SubmitHeaders, call: JobCall
         batch = await batches.create_pages(caller_of(http), call, idempotency, reservation)
     finally:
         await reservation.release()
-    return Json(to_page_job(batch), 202, {"location": f"/v1/jobs/{batch.id}", "retry-after": "1"})
+    return Json(await page_job(http, batch), 202, {"location": f"/v1/jobs/{batch.id}", "retry-after": "1"})
 
 
 def _unsnipped(http: HttpRequest, job: JobView) -> JobView:
@@ -149,7 +150,7 @@ def _terms(http: HttpRequest, call: JobCall, headers: CacheHeaders, idempotency:
 
 @router.get(
     "",
-    summary="List jobs, newest first.",
+    summary="List jobs, newest first; jobs of pages are among the batches.",
     responses=refusals("Problem", 400, 404) | {200: answer("A page of jobs.")},
     openapi_extra=describe(*PAGE),
 )

@@ -11,10 +11,11 @@ from pydantic_core import to_json
 from api.admission.headers import integer, one_of
 from api.auth.callers import caller_of
 from api.context import context_of
-from api.dialects.native.page_jobs import PageEvent, PageJob, status_of, to_page_job
+from api.dialects.native.page_jobs import PageEvent, PageJob, model_of, status_of, to_page_job
 from api.openapi import examples
 from api.openapi.document import PAGE_ROWS, WAIT, describe
 from api.openapi.responses import answer, refusals, stream_answer
+from api.routes.batches import estimate_of
 from api.server.route import Json, ServiceRoute
 from api.server.sse import EventStream, block, comment
 from shared.batch import ENDED, Batch
@@ -49,7 +50,7 @@ async def get_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
         await asyncio.sleep(POLL_S)
         batch = await _batch(http, id)
     headers = {} if batch.stage in ENDED else {"retry-after": "1"}
-    return Json(to_page_job(batch), 200, headers)
+    return Json(await page_job(http, batch), 200, headers)
 
 
 @router.post(
@@ -60,7 +61,7 @@ async def get_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
 async def cancel_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
     batches = context_of(http).batches
     await _batch(http, id)
-    return Json(to_page_job(await batches.cancel(caller_of(http).id, f"batch_{id}")))
+    return Json(await page_job(http, await batches.cancel(caller_of(http).id, f"batch_{id}")))
 
 
 @router.get(
@@ -105,11 +106,18 @@ async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes
             sent += 1
             yield block(to_json({"row": numbered[sent]}), event="page", id=sent)
         if batch.stage in ENDED:
-            data = to_json({"job": to_page_job(batch)})
+            data = to_json({"job": await page_job(http, batch)})
             yield block(data, event=status_of(batch), id=max(sent, batch.total or 0) + 1)
             return
         yield comment("pages")
         await asyncio.sleep(POLL_S)
+
+
+async def page_job(http: HttpRequest, batch: Batch) -> PageJob:
+    """The job as its caller sees it."""
+    waits = batch.stage in ("validating", "in_progress")
+    estimate = await estimate_of(http, batch, model_of(batch)) if waits else None
+    return to_page_job(batch, estimate, await context_of(http).batches.hook(batch))
 
 
 async def _batch(http: HttpRequest, id: str) -> Batch:

@@ -43,5 +43,5 @@ def _listen(sender: Any, **_: Any) -> None:
     signal.signal(DEAF, lambda *_: sender.task_consumer.cancel())
 
 
-echo.Gate = HangingGate  # type: ignore[attr-defined]
+echo.RowLimit = HangingGate  # type: ignore[attr-defined]
 signal.signal(HANG, lambda *_: _hung.set())

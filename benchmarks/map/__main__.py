@@ -1,7 +1,7 @@
 """Whether `sightline map` loses or doubles a row, and what it costs beside a plain loop: about ten minutes.
 
 A map and a loop of 16 callers take turns over the same pictures, while somebody asks short questions; then
-one map goes over all rows while its client, the API and the worker are each killed.
+one map goes over all rows while its client, the API and the worker are each killed twice.
 """
 
 import json
@@ -32,8 +32,8 @@ from benchmarks.overhead.services import noise
 
 ROWS, TURN, ROUNDS, IDLE_S = 20_000, 1500, 5, 10
 SIDE = 30
-KILLS = {"client": 0.2, "api": 0.4, "worker": 0.6}
-"""How much of the map is done when each is killed."""
+KILLS = (("client", 0.1), ("api", 0.2), ("worker", 0.3), ("client", 0.4), ("api", 0.5), ("worker", 0.6))
+"""Which process is killed, and how much of the map is done by then."""
 LEAST_RATIO = 0.95
 LOOK_S = 0.05
 LIMIT_S = 3600.0
@@ -49,7 +49,7 @@ class Outcome:
     looped: Sequence[float]
     probes: Sequence[Probe]
     spans: dict[str, list[Span]]
-    kills: dict[str, float]
+    kills: list[tuple[str, float]]
     steps: Sequence[tuple[float, int]]
     memory_mb: float
     receipt: dict[str, Any]
@@ -147,18 +147,19 @@ def _done(journal: Path) -> int:
 
 def _killed(
     services: BatchServices, folder: Path, count: int, say: command.Say
-) -> tuple[float, dict[str, Any], dict[str, float], list[tuple[float, int]]]:
+) -> tuple[float, dict[str, Any], list[tuple[str, float]], list[tuple[float, int]]]:
     """The client's largest memory, the receipt, when what was killed, and how many rows were done by then."""
-    output, kills, steps = services.folder / "whole.jsonl", dict[str, float](), list[tuple[float, int]]()
+    output = services.folder / "whole.jsonl"
+    kills, steps = list[tuple[str, float]](), list[tuple[float, int]]()
     client = services.run("map", *_argv(services, folder, output, QUESTION), restarts=True)
     begun, memory_mb = time.monotonic(), 0.0
     while not (receipt := output.with_name(f"{output.name}.receipt.json")).exists():
         if time.monotonic() - begun > LIMIT_S:
             raise TimeoutError("the map did not end")
         steps.append((time.monotonic() - begun, _done(_journal(output))))
-        for name in [name for name, at in KILLS.items() if steps[-1][1] >= at * count and name not in kills]:
+        for name in [name for name, at in KILLS[len(kills) :] if steps[-1][1] >= at * count]:
             _kill(client if name == "client" else services[name])
-            kills[name] = time.monotonic() - begun
+            kills.append((name, time.monotonic() - begun))
             say(f"{name} killed at {steps[-1][1]} rows")
         with suppress(psutil.NoSuchProcess):
             memory_mb = max(memory_mb, psutil.Process(client.pid).memory_info().rss / 1e6)
@@ -215,7 +216,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         },
         "asked_ms": waits,
         "client_mb": round(outcome.memory_mb, 1),
-        "killed_s": {name: round(at, 1) for name, at in outcome.kills.items()},
+        "killed_s": [(name, round(at, 1)) for name, at in outcome.kills],
     }
 
 
@@ -239,7 +240,7 @@ def _picture(outcome: Outcome) -> Figure:
     """How the map went next to the kills, and what people waited."""
     figure, (left, right) = report.figure(2, (12, 4.5), width_ratios=(3, 2))
     left.plot([at for at, _ in outcome.steps], [done for _, done in outcome.steps], label="map")
-    for name, at in outcome.kills.items():
+    for name, at in outcome.kills:
         left.axvline(at, color=report.SERIES[3], alpha=0.5, linewidth=0.8)
         left.annotate(f"{name} killed", (at, 0), rotation=90, fontsize=7, va="bottom")
     report.label(left, "s since the start", "rows done")

@@ -22,6 +22,7 @@ SECTIONS = {
     "batching": "Many callers, compared with other servers",
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
+    "pages": "Whether a document loses a page when processes crash",
     "webhooks": "Whether every webhook is delivered",
     "streams": "Many streams through OpenAI's client",
     "first_minute": "From nothing to the first answer",

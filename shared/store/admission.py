@@ -129,7 +129,7 @@ class JobTerms:
             "max_queued_caller": self.max_queued_caller or settings.queue.max_queued_caller,
             "retry_of": self.retry_of,
             "response": self.response,
-            "hook": _hook(self.webhook) if self.webhook else None,
+            "hook": hook_fields(self.webhook) if self.webhook else None,
             "quiet": self.quiet or None,
             "retain_s": self.retain_s,
             "unstored": None if self.stored else 1,
@@ -205,7 +205,8 @@ def _written(pairs: Mapping[str, str]) -> str:
     return to_json(dict(pairs)).decode()
 
 
-def _hook(webhook: Webhook) -> dict[str, str]:
+def hook_fields(webhook: Webhook) -> dict[str, str]:
+    """The fields of a `:hook` record."""
     fields = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
     return fields | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
 

@@ -9,12 +9,15 @@ from pydantic import TypeAdapter
 
 from shared.batch import WINDOW_S, Batch, BatchLease, LineAnswer, LinePosition, LineProblem, WrittenRows
 from shared.file import Written
+from shared.job import Hook
 from shared.result import JobError, Result
 from shared.settings import Settings
+from shared.store.admission import hook_fields
 from shared.store.constants import constants
 from shared.store.records import NOW, Command, RecordKind, flat
 from shared.store.script import Script, ScriptCall, T
-from shared.store.views import job_error, pairs
+from shared.store.views import job_error, pairs, webhook
+from shared.webhooks import Webhook
 
 CREATE, CANCEL, TAKE = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take"))
 ADD, STEP, READ, END = (Script(f"batch_{verb}") for verb in ("add", "step", "read", "end"))
@@ -45,11 +48,12 @@ batches = BATCHES.page
 
 
 def create(
-    settings: Settings, batch: Batch, body: str | None = None
+    settings: Settings, batch: Batch, body: str | None = None, hook: Webhook | None = None
 ) -> ScriptCall[tuple[Literal["missing", "purpose", "many", "mismatch", "created"], Batch | None]]:
     """Begin a batch; its times are the store's clock.
 
-    `body` is the digest of the request's body where the id stands for an idempotency key.
+    `body` is the digest of the request's body where the id stands for an idempotency key, `hook` the
+    webhook of a job of pages.
     """
     kept_s = batch.retain_s or max(batch.life_s, settings.retention.job_s)
     metadata = json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":"))
@@ -59,7 +63,8 @@ def create(
     which = {"id": batch.id, "caller": batch.caller, "file": batch.file, "body": body}
     terms: dict[str, Any] = {"window_s": WINDOW_S, "kept_s": kept_s, "most": MOST}
     terms["purpose"] = "batch" if batch.question is None else None
-    terms["fields"] = flat(**fields, metadata=metadata, kept_s=kept_s, body=body)
+    terms["fields"] = flat(**fields, metadata=metadata, kept_s=kept_s, body=body, hook=hook and 1)
+    terms["hook"] = hook and flat(**hook_fields(hook))
     return ScriptCall(CREATE, which | terms, lambda reply: (reply[0], BATCHES.known(reply[1:] and reply[1])))
 
 
@@ -172,6 +177,16 @@ def rows_so_far(caller: str, id: str) -> ScriptCall[tuple[list[str], list[str]]]
     return ScriptCall(
         READ, {"id": id, "caller": caller, "commands": commands}, lambda reply: reply or ([], [])
     )
+
+
+def hook(caller: str, id: str) -> ScriptCall[Hook | None]:
+    """A job of pages' own webhook, and what became of its calls."""
+    commands = [("HMGET", ":hook", "url", "events", "delivered"), ("LRANGE", ":deliveries", 0, -1)]
+
+    def parse(replies: list[Any] | None) -> Hook | None:
+        return webhook(*replies) if replies and replies[0][0] else None
+
+    return ScriptCall(READ, {"id": id, "caller": caller, "commands": commands}, parse)
 
 
 def fail(settings: Settings, turn: BatchLease, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:

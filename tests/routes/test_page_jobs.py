@@ -7,7 +7,13 @@ import httpx
 import openai
 import pytest
 
+from shared import ids
+from shared.job import Delivery
 from shared.request import Request
+from shared.store import webhook_deliveries
+from shared.store.keys import PREFIX
+from shared.store.webhook_deliveries import DueDelivery
+from shared.webhooks import body_of
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.clients import until_async
@@ -15,6 +21,8 @@ from tests.support.documents import locked, pdf
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 PAGES = ["one", "two", "three", "four"]
+HOOK_KEYS = (":hook", ":deliveries")
+HOOK = {"url": "https://example.com/told", "secret": "a secret of sixteen bytes"}
 
 
 async def upload(client: openai.AsyncOpenAI, data: bytes) -> str:
@@ -53,6 +61,17 @@ async def work(stage: Stage, url: str) -> int:
     return computed
 
 
+async def delivered(stage: Stage) -> DueDelivery | None:
+    """A courier makes the next call, if one is due."""
+    store, settings = stage.hand.store, stage.hand.settings
+    due = store.run(webhook_deliveries.next_delivery(settings, ids.token(), 16))
+    if not isinstance(due, DueDelivery):
+        return None
+    tried = Delivery(due.notice.type, due.notice.at_ms + 10, 5, 204)
+    store.run(webhook_deliveries.delivery_result(settings, due, tried, delay_s=None))
+    return due
+
+
 def rows(reply: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in reply.text.splitlines()]
 
@@ -77,6 +96,41 @@ async def test_each_page_is_answered_once_and_read_in_order(stage: Stage, client
         *["event: page"] * 4,
         "event: succeeded",
     ]
+
+
+async def test_its_own_webhook_is_told_once_of_the_whole_and_shows_what_became_of_it(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    made = await post(stage, job(await upload(client, pdf(PAGES)), webhook=HOOK, metadata={"order": "7"}))
+    urls = made.json()["urls"]
+    assert made.json()["webhook"]["deliveries"] == []
+    await work(stage, urls["self"])
+    due = await delivered(stage)
+    assert due is not None
+    assert (due.url, due.secrets) == (HOOK["url"], (HOOK["secret"],))
+    told = json.loads(body_of(due.notice))
+    assert (told["type"], told["data"]["id"]) == ("job.succeeded", made.json()["id"])
+    assert told["data"]["pages"] == {"total": 4, "succeeded": 4, "failed": 0}
+    assert told["data"]["metadata"] == {"order": "7"}
+    assert await delivered(stage) is None
+    shown = (await get(stage, urls["self"])).json()["webhook"]
+    assert [row["status"] for row in shown["deliveries"]] == [204]
+    assert shown["delivered_at"] > 0
+    left = [stage.hand.store.client.ttl(f"{PREFIX}{told['data']['id']}{part}") for part in HOOK_KEYS]
+    assert min(left) > 0, "they go with the job's record"
+
+
+async def test_it_is_said_when_the_last_page_is_done_before_the_first_one_is(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    short, long = [
+        (await post(stage, job(await upload(client, pdf([f"{count} {n}" for n in range(count)]))))).json()
+        for count in (2, 60)
+    ]
+    assert short["pages"] == {"total": 2, "succeeded": 0, "failed": 0}
+    assert 0 < short["ends_in_s"] < long["ends_in_s"]
 
 
 async def test_the_same_document_asked_again_computes_no_page_and_one_page_replaced_computes_one(
@@ -158,7 +212,13 @@ async def test_a_repeat_under_an_idempotency_key_is_the_same_job(
         (pdf(PAGES), {"document": {"pages": "9"}}, "invalid_document", "document.file"),
         (pdf(["a"] * 1001), {}, "invalid_document", "document.file"),
         (pdf(PAGES), {"document": {"per": "line"}}, "invalid_request", "document.per"),
-        (pdf(PAGES), {"webhook": "https://example.org"}, "unsupported_parameter", "webhook"),
+        (
+            pdf(PAGES),
+            {"webhook": HOOK | {"events": ["job.running"]}},
+            "invalid_request",
+            "webhook.events",
+        ),
+        (pdf(PAGES), {"webhook": HOOK | {"url": "ftp://x"}}, "invalid_webhook_url", "webhook.url"),
         (pdf(PAGES), {"priority": "interactive"}, "unsupported_parameter", "priority"),
         (pdf(PAGES), {"store": False}, "unsupported_parameter", "store"),
         (pdf(PAGES), {"model": "none"}, "model_not_found", "model"),

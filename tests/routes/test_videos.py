@@ -81,6 +81,16 @@ async def test_other_frames_of_a_video_are_another_question_and_one_in_every_spe
     ]
     again = [await asked(stage, body, "/v1/chat/completions") for body in bodies]
     assert (first.headers["x-cache"], [reply.headers["x-cache"] for reply in again]) == ("MISS", ["HIT"] * 3)
+    task = {"inputs": turns(part())["messages"], "parameters": {"num_frames": 4}}
+    assert (await asked(stage, task, f"/models/{TINY}")).headers["x-cache"] == "HIT"
+    content = [{"type": "input_text", "text": "What happens?"}, {"type": "input_video", "video_url": uri()}]
+    response = {"model": TINY, "input": [{"role": "user", "content": content}]}
+    spellings = (
+        {"mm_processor_kwargs": {"num_frames": 4}},
+        {"media_io_kwargs": {"video": {"num_frames": 4}}},
+    )
+    again = [await asked(stage, response | spelling, "/v1/responses") for spelling in spellings]
+    assert [reply.headers["x-cache"] for reply in again] == ["HIT", "HIT"]
     other = await asked(stage, turns(part(), parameters={"fps": 4}))
     assert other.headers["x-cache"] == "MISS"
 

@@ -12,11 +12,14 @@ KINDS = ("PNG", "JPEG", "WEBP", "GIF")
 SIZE = (40, 30)
 ANY = "any"
 BAD = "bad"
+SHOWN = "shown"
+ELSEWHERE = "http://10.11.12.13:8080/reached"
+"""Where nobody may ever go, whatever a file says."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """`fate` is the size that the model sees, BAD, or ANY where both a picture and a refusal are right.
+    """`fate` is the size that the model sees, or SHOWN for any; BAD, or ANY where both are right.
 
     `made` makes the file, or the text that stands where a picture should.
     """

@@ -49,10 +49,7 @@ class Service:
         self.processes = {name: self._api(name, {}) for name in APIS}
         self.processes[COURIER] = self._celery(COURIER, "worker.courier", "intake", COURIER_THREADS, {})
         for model in self.models.rows:
-            worker = {"SIGHTLINE_WORKER__MODEL": model.id}
-            self.processes[model.id] = self._celery(
-                model.slug, "worker.app", model.lane, model.threads, worker
-            )
+            self.processes[model.id] = self.worker(model)
 
     def url(self, api: str = "api") -> str:
         return f"http://127.0.0.1:{self._ports[api]}"
@@ -62,10 +59,10 @@ class Service:
         self._ports[name] = free_port()
         self.processes[name] = self._api(name, env)
 
-    def worker(self, model: Model) -> Process:
+    def worker(self, model: Model, app: str = "worker.app") -> Process:
         """A worker of a model, not yet started."""
         env = {"SIGHTLINE_WORKER__MODEL": model.id}
-        return self._celery(model.slug, "worker.app", model.lane, model.threads, env)
+        return self._celery(model.slug, app, model.lane, model.threads, env)
 
     def start(self, *names: str) -> None:
         """Start what is not running."""

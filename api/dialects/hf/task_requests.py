@@ -42,7 +42,7 @@ from api.dialects.strict_json import (
     unsupported,
 )
 from shared.errors import CallerError
-from shared.request import Choices, Image, Message, Parameters, Request, Text, TypicalP
+from shared.request import Choices, FrameCount, FrameRate, Image, Message, Parameters, Request, Text, TypicalP
 
 
 class Generation(Sampling):
@@ -55,6 +55,8 @@ class Generation(Sampling):
     min_new_tokens: MinTokensField = None
     do_sample: bool | None = None
     typical_p: TypicalP | None = None
+    num_frames: FrameCount | None = None
+    fps: FrameRate | None = None
     num_return_sequences: Choices | None = None
     stop_sequences: StopList = None
     grammar: Grammar | None = None

@@ -20,7 +20,7 @@ from api.dialects.tools import ToolBodies, ToolChoice, to_tools
 from shared.errors import CallerError
 from shared.job import UNSEARCHED, Filter, Priority, Status, Times
 from shared.request import FrameCount, FrameRate, Media, Message, Request, Text, TypicalP
-from shared.webhooks import Webhook
+from shared.webhooks import RUNNING, Webhook
 
 LONGEST_SEARCH, MOST_CANCELLED = 100, 100
 
@@ -91,9 +91,9 @@ class JobCall:
 def from_job(body: Any) -> JobCall:
     """Raises CallerError naming the field."""
     call = read(JobBody, body)
-    messages = _messages(call)
+    messages, webhook = _messages(call), to_webhook(call.webhook)
     if call.document is not None:
-        _check_paged(call, messages)
+        _check_paged(call, messages, webhook)
         messages = with_document(messages, call.document)
     arguments = call.parameters or NO_PARAMETERS
     if arguments.raw and (call.input is None or call.tools):
@@ -116,16 +116,16 @@ def from_job(body: Any) -> JobCall:
         metadata=call.metadata or {},
         priority=call.priority or "normal",
         times=to_times(call.schedule_at, call.start_by, call.finish_by),
-        webhook=to_webhook(call.webhook),
+        webhook=webhook,
         stored=call.store is not False,
         paged=call.document is not None,
     )
 
 
-NOT_PAGED = ("webhook", "start_by", "finish_by", "schedule_at")
+NOT_PAGED = ("start_by", "finish_by", "schedule_at")
 
 
-def _check_paged(call: JobBody, messages: tuple[Message, ...]) -> None:
+def _check_paged(call: JobBody, messages: tuple[Message, ...], webhook: Webhook | None) -> None:
     """Raises CallerError naming what a job of pages does not take."""
     fields = {name: getattr(call, name) is not None for name in NOT_PAGED}
     fields |= {"store": call.store is False, "priority": call.priority not in (None, "batch")}
@@ -133,6 +133,8 @@ def _check_paged(call: JobBody, messages: tuple[Message, ...]) -> None:
     for name, is_set in fields.items():
         if is_set:
             raise unsupported(name)
+    if webhook is not None and RUNNING in webhook.events:
+        raise invalid("webhook.events", f"cannot name {RUNNING} for a job of pages")
     if any(isinstance(part, Media) for turn in messages for part in turn.parts):
         raise invalid("document", "takes no other picture, sound, video or document beside it")
 

@@ -8,9 +8,10 @@ from typing_extensions import TypedDict
 
 from api.dialects.fields import seconds
 from api.dialects.native.jobs import BriefError, JobChoice, JobUsage, known
+from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.strict_json import Wire
 from shared import batch as records
-from shared.job import Status
+from shared.job import Estimate, Hook, Status
 from shared.request import Document, Message, Request
 
 
@@ -48,7 +49,7 @@ class PageJobUrls(TypedDict):
 
 
 class PageJob(TypedDict):
-    """A job of pages. `ends_in_s` is when its last page is done, at the pace so far."""
+    """A job of pages. `ends_in_s` is when its last page is done: at the pace so far, or as the queue says."""
 
     id: str
     object: Literal["job"]
@@ -62,6 +63,7 @@ class PageJob(TypedDict):
     urls: PageJobUrls
     pages: PageCounts
     ends_in_s: NotRequired[float]
+    webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one of its own.")]]
     error: NotRequired[Annotated[BriefError, Field(description="Of a job that failed.")]]
 
 
@@ -92,23 +94,32 @@ class NumberedRow:
     row: PageRow
 
 
-def to_page_job(batch: records.Batch) -> PageJob:
+def to_page_job(batch: records.Batch, estimate: Estimate | None, hook: Hook | None) -> PageJob:
     url = f"/v1/jobs/{batch.id}"
     ended = next((batch.stages_ms[s] for s in records.ENDED if s in batch.stages_ms), None)
     job: PageJob = {
         "id": batch.id,
         "object": "job",
         "status": status_of(batch),
-        "model": Request.model_validate_json(batch.question or "").model,
+        "model": model_of(batch),
         "priority": "batch",
         "created_at": batch.created_ms / 1000,
         "started_at": seconds(batch.stages_ms.get("in_progress")),
         "ended_at": seconds(ended),
         "metadata": batch.metadata,
         "urls": {"self": url, "cancel": f"{url}/cancel", "events": f"{url}/events", "pages": f"{url}/pages"},
-        "pages": {"total": batch.total or 0, "succeeded": batch.completed, "failed": batch.failed},
+        "pages": {"total": batch.page_count, "succeeded": batch.completed, "failed": batch.failed},
     }
-    return cast(PageJob, job | known({"ends_in_s": _ends_in_s(batch), "error": _error(batch)}))
+    facts = {
+        "ends_in_s": _ends_in_s(batch, estimate),
+        "webhook": to_hook(hook) if hook else None,
+        "error": _error(batch),
+    }
+    return cast(PageJob, job | known(facts))
+
+
+def model_of(batch: records.Batch) -> str:
+    return Request.model_validate_json(batch.question or "").model
 
 
 def status_of(batch: records.Batch) -> Status:
@@ -121,11 +132,11 @@ def status_of(batch: records.Batch) -> Status:
     return "queued" if batch.stage == "validating" else "running"
 
 
-def _ends_in_s(batch: records.Batch) -> float | None:
+def _ends_in_s(batch: records.Batch, estimate: Estimate | None) -> float | None:
     done, began = batch.completed + batch.failed, batch.stages_ms.get("in_progress")
-    if batch.stage != "in_progress" or not done or began is None or batch.now_ms is None:
-        return None
-    return round(((batch.total or 0) - done) * (batch.now_ms - began) / 1000 / done, 1)
+    if batch.stage == "in_progress" and done and began is not None and batch.now_ms is not None:
+        return round((batch.page_count - done) * (batch.now_ms - began) / 1000 / done, 1)
+    return None if estimate is None else round(estimate.p50 + estimate.service_s, 1)
 
 
 def _error(batch: records.Batch) -> BriefError | None:

@@ -16,7 +16,16 @@ from api.dialects.formats import TextFormat
 from api.dialects.openai.chat import TopLogprobs
 from api.dialects.openai.response_items import InputItems, Reference, from_input
 from api.dialects.openai.response_object import ResponseFields, with_details
-from api.dialects.sampling import PRIORITIES, Count, MaxTokensField, Sampling, ServiceTier, to_parameters
+from api.dialects.sampling import (
+    PRIORITIES,
+    Count,
+    FrameSampling,
+    MaxTokensField,
+    MediaOptions,
+    Sampling,
+    ServiceTier,
+    to_parameters,
+)
 from api.dialects.strict_json import UnsupportedExcept, Wire, described_as, invalid, read
 from api.dialects.tools import FlatToolChoice, FlatTools, to_tools, to_unshown
 from shared.job import Priority
@@ -97,6 +106,9 @@ class ResponseBody(Sampling):
     prompt: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
     context_management: Annotated[list[Any] | None, UnsupportedExcept([])] = None
     moderation: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
+    # As vLLM's server takes them.
+    media_io_kwargs: MediaOptions | None = None
+    mm_processor_kwargs: FrameSampling | None = None
     image: Annotated[
         dict[str, Any] | None,
         UnsupportedExcept({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),

@@ -7,6 +7,7 @@
 --   <batch>:answers   hash  number → JSON {line, status, ended_ms, result, error, paths}: how those of them ended that have
 --   <batch>:doubles   zset  numbers of lines whose custom_id stands in an earlier one, by themselves
 --   <batch>:good      list  digests of the pieces of its output file, :bad of its error file
+--   <batch>:hook      hash  a job of pages' own webhook, as a job's (notices.lua); <batch>:deliveries list of its tries
 --   batching          zset  batches that have not ended, by when a process may take each up
 --   batching:<caller> set   those of a caller
 --   batchers          zset  callers by their last turn, counted from one on
@@ -68,7 +69,7 @@ end
 
 -- Begins a batch with `fields`, a flat list, over a `file` of its caller, who may have `most` under way. Returns {missing} where
 -- the caller has no such file, {purpose} where the file has another than `purpose`, if there is one, {many}, {mismatch} where the id is another
--- body's, else {created, fields}; so does a repeat.
+-- body's, else {created, fields}; so does a repeat. `hook`: its own webhook, a flat list.
 transition('batch_create', {}, function()
   local key, own = P .. a.id, P .. 'batching:' .. a.caller
   local purpose, digest = Records.owned('files', a.caller, a.file, 'purpose', 'digest')
@@ -83,6 +84,9 @@ transition('batch_create', {}, function()
   end
   Records.create('batches', a.caller, a.id, a.fields, Files.LIVE_S + a.kept_s)
   call('HSET', key, 'digest', digest, 'expires_ms', now + a.window_s * 1000)
+  if a.hook then
+    call('HSET', key .. ':hook', unpack(a.hook))
+  end
   Files.hold(digest, a.id, '+inf')
   call('ZADD', P .. 'batching', now, a.id)
   call('SADD', own, a.id)
@@ -179,6 +183,20 @@ transition('batch_read', { 'no-writes' }, function()
   return may and Records.replies(a.commands) or nil
 end)
 
+-- What is told of an ended batch: the event's type and its data. A job of pages ends as a job does.
+local function ending_of(key)
+  local batch = fields_at(key, { 'stage', 'question', 'total', 'completed', 'failed', 'metadata' })
+  if not batch.question then
+    return 'batch.' .. batch.stage, cjson.encode({ id = a.id })
+  end
+  local completed, failed = tonumber(batch.completed or 0), tonumber(batch.failed or 0)
+  local status = batch.stage == 'cancelled' and 'cancelled' or batch.stage == 'completed' and completed > 0 and 'succeeded'
+    or 'failed'
+  return 'job.' .. status, string.format(
+    '{"id":"%s","object":"job","status":"%s","pages":{"total":%d,"succeeded":%d,"failed":%d},"metadata":%s}',
+    a.id, status, tonumber(batch.total or 0), completed, failed, batch.metadata)
+end
+
 -- Ends a batch with `fields`, a flat list, as `stage` says; only the record is left. Its lines are all written down, and `files`
 -- (as file_create takes them) are kept with this step; or it failed, and jobs of lines taken before go on by themselves.
 -- Returns written | lost, also where lines are still to be answered.
@@ -199,6 +217,8 @@ transition('batch_end', { 'allow-oom' }, function()
   call('EXPIRE', key, batch.kept_s)
   call('ZREM', P .. 'batching', a.id)
   call('SREM', P .. 'batching:' .. batch.caller, a.id)
-  Notices.announce_end(a.id, batch.caller, 'batch.' .. a.stage, cjson.encode({ id = a.id }), batch.retain_s)
+  local type, data = ending_of(key)
+  Notices.announce_end(a.id, batch.caller, type, data, batch.retain_s)
+  Webhooks.expire_hook(a.id)
   return 'written'
 end)

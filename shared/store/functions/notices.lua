@@ -106,14 +106,16 @@ end
 
 -- Reports to a caller that something other than a job has ended. Call it once, in the step that ends the thing.
 --   subject   the id of what ended: small letters, `_` and hex digits (batch_0123…)
---   type      what happened to it (batch.completed, …)
+--   type      what happened to it (batch.completed, …), told to its own webhook too where it has one
 --   data      JSON text: `data` of the event, as it is sent
 --   retain_s  how long things made with the caller's API key are kept, where the key says so
 function Notices.announce_end(subject, caller, type, data, retain_s)
   local notice, life_ms = subject .. ':ended', math.min(tonumber(retain_s or S.event_s), S.event_s) * 1000
   local fields = { type = type, caller = caller, at = now, data = data, till = string.format('%.0f', now + life_ms) }
   write_log(notice, caller)
-  if Webhooks.send(notice, caller, fields, hosts_of(caller, type)) == 0 then
+  local hosts = hosts_of(caller, type)
+  hosts.own = host_of(subject .. ':hook', type)
+  if Webhooks.send(notice, caller, fields, hosts) == 0 then
     call('PEXPIRE', P .. notice, life_ms)
   end
 end

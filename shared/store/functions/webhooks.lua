@@ -96,6 +96,13 @@ function Webhooks.has_pending(job)
   return own and call('HEXISTS', P .. job .. ':hook', 'disabled') == 0
 end
 
+-- The webhook of a batch goes with its record, but not before its last delivery.
+function Webhooks.expire_hook(batch)
+  for _, suffix in ipairs(Webhooks.has_pending(batch) and {} or { ':hook', ':deliveries' }) do
+    call('PEXPIRE', P .. batch .. suffix, math.max(call('PTTL', P .. batch), 1))
+  end
+end
+
 -- When the next try at a job's own webhook is due; nil where none is put off.
 function Webhooks.next_try(job)
   for _, notice in ipairs({ job .. ':ended', job .. ':began' }) do
@@ -255,9 +262,12 @@ transition('delivery_body', { 'allow-oom' }, function()
   return call('HGET', P .. notice, 'body')
 end)
 
--- Keeps a job as long as its webhook needs it. Returns whether it is to be forgotten: it is not to be stored, and no deliveries
+-- Keeps a job, or a batch's webhook, as long as deliveries need it. Returns whether it is to be forgotten: it is not to be stored, and no deliveries
 -- to its own webhook are left.
 local function keep_job(id)
+  if string.find(id, '^batch_') then
+    Webhooks.expire_hook(id)
+  end
   local job = read(id)
   if not job or not job.status then
     return false
