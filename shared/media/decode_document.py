@@ -40,6 +40,8 @@ class PdfPages:
             locked = FPDF_GetLastError() == FPDF_ERR_PASSWORD
             raise UnusableError("it needs a password; save it without one" if locked else "it is damaged")
         self._pdf = pdfium.PdfDocument(opened)
+        # Before any page is loaded: else what was written into a form's fields is not drawn.
+        self._pdf.init_forms()
 
     def __len__(self) -> int:
         return len(self._pdf)
@@ -51,7 +53,7 @@ class PdfPages:
             if not longest > 0:
                 raise UnusableError("it has no size")
             scale = min(side / longest, MOST_DOTS_PER_INCH / POINTS_PER_INCH)
-            drawn: Image.Image = page.render(scale=scale, may_draw_forms=False, rev_byteorder=True).to_pil()
+            drawn: Image.Image = page.render(scale=scale, rev_byteorder=True).to_pil()
             return drawn.convert("RGB")
         finally:
             page.close()

@@ -38,8 +38,14 @@ class Receipt:
     output: str
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, input: str) -> None:
     """Before anything is asked. Raises CommandError."""
+    if path.is_dir():
+        raise CommandError(Exit.USAGE, f"The output {path} is a folder; name a file.")
+    if path.exists() and Path(input).exists() and path.samefile(input):
+        raise CommandError(
+            Exit.USAGE, f"The output {path} is the input, which it would replace; name another."
+        )
     if path.suffix.lower() not in FORMATS:
         raise CommandError(Exit.USAGE, f"The output {path} should end in {', '.join(FORMATS)}.")
     if not path.parent.is_dir():

@@ -104,19 +104,26 @@ def _pictures(rows: Callable[[], Iterator[Row]]) -> Source:
     return Source(rows, lambda: sum(1 for _ in rows()))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Pictures in and below a folder, in the order of their names; one folder's names are in memory."""
+def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Pictures in and below a folder, in the order of their names; one folder's names are in memory.
+
+    A link to one of the folders `above` is not followed.
+    """
+    identity = (stat := folder.stat()).st_dev, stat.st_ino
+    if identity in above:
+        return
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
         if entry.is_dir():
-            yield from _walk(Path(entry.path))
+            yield from _walk(Path(entry.path), above | {identity})
         elif entry.name.lower().endswith(SUFFIXES):
             yield Path(entry.path)
 
 
 def _matches(pattern: str) -> Iterator[Row]:
-    names = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - a pattern may begin at the root
+    found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
+    names = sorted(name for name in found if name.lower().endswith(SUFFIXES))
     return (_named(name, Path(name)) for name in names if Path(name).is_file())
 
 

@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sightline.exits import CommandError
+from sightline.exits import CommandError, Exit
 from sightline.mapping.caller import Caller, connected, default_key, default_url
 from sightline.mapping.journal import Journal
 from sightline.mapping.output import Receipt, check_output, written
 from sightline.mapping.question import Question, RowError
-from sightline.mapping.rows import Row, Source, source
+from sightline.mapping.rows import SUFFIXES, Row, Source, source
 
 TRIES = 3
 """How often a row is asked whose failure may pass: each time is a job of its own."""
@@ -193,13 +193,15 @@ async def map_rows(
     Called again with the same arguments it goes on where it stopped. Raises CommandError.
     """
     path = Path(output)
-    check_output(path)
+    check_output(path, input)
     rows = source(input, column, path)
     async with connected(url or default_url(), key or default_key()) as clients:
         caller = Caller(clients)
         asked = Question(question, model or await caller.model(), schema, max_tokens)
         first = next(rows.rows(), None)
-        asked.check(first.columns if first else ())
+        if first is None:
+            raise CommandError(Exit.USAGE, f"{input} has no rows. Pictures end in {', '.join(SUFFIXES)}.")
+        asked.check(first.columns)
         with Journal(journal_of(path), asked.digest) as journal:
             mapped = _Map(asked, caller, journal, Progress(await asyncio.to_thread(rows.count)))
             caller.say = lambda why: setattr(mapped.progress, "waits", why)

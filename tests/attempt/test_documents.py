@@ -15,7 +15,7 @@ from shared.request import Document
 from shared.settings import DocumentSettings, Settings
 from shared.store.admission import JobTerms, submit
 from tests.support.attempt_harness import MODEL, workbench
-from tests.support.documents import bomb, frames, locked, lying_tiff, pdf
+from tests.support.documents import bomb, frames, locked, lying_tiff, pdf, stream, written
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import answering, origin
 from tests.support.redis_server import RedisServer
@@ -36,6 +36,19 @@ def renderer() -> Iterator[DocumentRenderer]:
 def page(renderer: DocumentRenderer, data: bytes, number: int = 1) -> Image.Image:
     with renderer.opened(data, "file") as document:
         return Image.open(io.BytesIO(document.page(number)))
+
+
+def test_what_was_written_into_a_form_is_seen(renderer: DocumentRenderer) -> None:
+    form = written(
+        [
+            b"<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[4 0 R]>>>>",
+            b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 300]/Annots[4 0 R]>>",
+            b"<</Type/Annot/Subtype/Widget/FT/Tx/T(a)/V(x)/Rect[0 0 200 300]/F 4/P 3 0 R/AP<</N 5 0 R>>>>",
+            stream(b"0 0 1 rg 0 0 200 300 re f", "/Type/XObject/Subtype/Form/BBox[0 0 200 300]"),
+        ]
+    )
+    assert page(renderer, form).getpixel((100, 100)) == (0, 0, 255)
 
 
 def refusal(renderer: DocumentRenderer, data: bytes, number: int = 1) -> str:

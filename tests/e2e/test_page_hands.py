@@ -53,6 +53,7 @@ def test_keys_that_mean_something_else_neither_ask_nor_cancel(page: Page) -> Non
 
 def test_what_is_read_or_selected_stays_where_it_is_while_numbers_change(page: Page, api: Api) -> None:
     view(page, "operations")
+    expect(page.locator(".crew li b").first).to_be_visible()
     page.evaluate("document.querySelector('.crew li b').marked = true")
     api.post(f"/v1/admin/models/{ECHO}/pause")
     try:

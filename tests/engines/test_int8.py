@@ -16,6 +16,9 @@ from worker.engines.loading.packing import Int8Linear, PackedLinear, pack
 from worker.engines.registry import create
 
 ROW = Model(id="m", source="m", packed="int8")
+vnni = pytest.mark.skipif(
+    not torch.cpu._is_vnni_supported(), reason="int8 is refused on a processor without VNNI"
+)
 
 
 class Network(torch.nn.Module):
@@ -29,6 +32,7 @@ class Network(torch.nn.Module):
         return self.head
 
 
+@vnni
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
@@ -63,6 +67,7 @@ def test_a_row_that_is_not_a_number_spoils_no_other_and_stays_so() -> None:
     assert torch.equal(found[2], layer.bias)
 
 
+@vnni
 def test_all_but_the_layer_of_the_logits_are_in_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.engines.loading.packing._faster", lambda *_: True)
     network = Network()
@@ -76,6 +81,7 @@ def test_a_processor_that_would_add_up_wrong_is_refused_by_name(monkeypatch: pyt
         pack(Network(), ROW)
 
 
+@vnni
 def test_a_model_of_which_nothing_can_be_in_8_bits_is_not_called_so() -> None:
     with pytest.raises(ModelFailed, match=r"no linear layer in float32 or bfloat16; set another dtype"):
         pack(Network().to(torch.float16), ROW)
@@ -86,6 +92,7 @@ def test_weights_on_another_device_are_refused_by_name() -> None:
         packing.check(ROW, Network().to("meta"))
 
 
+@vnni
 @torch.inference_mode()
 def test_the_shipped_model_finds_nearly_the_same_logits_in_8_bits() -> None:
     found = []
@@ -97,6 +104,7 @@ def test_the_shipped_model_finds_nearly_the_same_logits_in_8_bits() -> None:
     assert not torch.equal(*found)
 
 
+@vnni
 def test_an_engine_in_8_bits_says_that_neighbours_may_change_an_answer_and_shares_no_cached_ones() -> None:
     engine = create(tiny(engine="auto", packed="int8")).load()
     plain = create(tiny(engine="auto")).load()

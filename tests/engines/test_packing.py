@@ -19,6 +19,12 @@ from worker.engines.base import Engine
 from worker.engines.loading import packing
 from worker.engines.loading.packing import PackedLinear, pack
 
+BFLOAT16 = pytest.param(
+    torch.bfloat16,
+    marks=pytest.mark.skipif(
+        not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor packs no bfloat16, nor do we"
+    ),
+)
 # Layers in a tower, with experts, with states, with windows, and some whose weight is asked for its type.
 PACKED = [f for f in FAMILIES if f.name in {"llava", "llama4", "qwen3.5", "lfm2-vl", "gemma4", "qwen2.5-vl"}]
 
@@ -64,7 +70,7 @@ def test_packing_changes_no_answer_alone_or_in_a_crowd(subject: Subject) -> None
     assert "linear layers packed" in engine.reason
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, BFLOAT16])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
 def test_a_packed_layer_takes_whatever_a_plain_one_takes(dtype: torch.dtype, bias: bool) -> None:

@@ -184,7 +184,7 @@ def of_files() -> Iterator[ScriptCall]:
 
 
 def of_batches() -> Iterator[ScriptCall]:
-    yield batches.create(SETTINGS, BATCH, "d")
+    yield batches.create(SETTINGS, BATCH, "d", Webhook("https://example.com/"))
     yield batches.cancel("anyone", "batch_1")
     yield batches.take(SETTINGS, "t")
     yield batches.keep(TURN, 1, leave=True)

@@ -11,8 +11,9 @@ import pytest
 from sightline.exits import CommandError
 from sightline.mapping.caller import LEAST, MOST, START, Window
 from sightline.mapping.journal import Journal
+from sightline.mapping.output import check_output
 from sightline.mapping.question import Question, RowError
-from sightline.mapping.rows import Row
+from sightline.mapping.rows import Row, source
 from tests.support.service import ROOT
 
 KEYS = ["00" * 32, "11" * 32, "22" * 32]
@@ -102,3 +103,31 @@ def test_a_program_maps_without_the_rest_of_the_service() -> None:
     look = "import sys, sightline.mapping.run; print({'shared', 'api', 'worker', 'torch'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, check=True)
     assert done.stdout.decode().strip() == "set()"
+
+
+def test_a_glob_names_pictures_only_and_not_what_the_map_itself_writes(tmp_path: Path) -> None:
+    for name in ("a.png", "answers.jsonl", "answers.jsonl.journal"):
+        (tmp_path / name).write_bytes(b"")
+    rows = source(f"{tmp_path}/*", None, tmp_path / "answers.jsonl").rows()
+    assert [row.columns["file"] for row in rows] == [f"{tmp_path}/a.png"]
+
+
+def test_a_link_to_a_folder_above_hides_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    assert source(str(tmp_path), None, tmp_path / "out.jsonl").count() == 1
+
+
+def test_an_input_is_not_replaced_by_its_answers(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}")
+    with pytest.raises(CommandError, match="is the input"):
+        check_output(rows, str(rows))
+
+
+def test_an_output_that_is_a_folder_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "out.jsonl"
+    folder.mkdir()
+    with pytest.raises(CommandError, match="is a folder"):
+        check_output(folder, "photos")
