@@ -23,9 +23,9 @@ CODES = {
     "invalid_image",
     "context_length_exceeded",
 }
-PAUSE_S, TRIES = 0.2, 5
 Part = dict[str, Any]
 Door = Callable[[Stranger, bytes], Answer]
+TRIES = 5
 
 
 def _asked(part: Part) -> list[Part]:
@@ -82,9 +82,8 @@ def _first_page(stranger: Stranger, file: str) -> Answer:
     if made.code:
         return made
     urls, until = json.loads(made.text)["urls"], time.monotonic() + LIMIT_S
-    while json.loads(stranger.ask("GET", urls["self"]).text)["ended_at"] is None:
+    while json.loads(stranger.ask("GET", f"{urls['self']}?wait=10").text)["ended_at"] is None:
         assert time.monotonic() < until
-        time.sleep(PAUSE_S)
     return stranger.ask("GET", urls["pages"])
 
 
