@@ -118,7 +118,7 @@ class Batches:
         return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(
-        self, caller: str, id: str, read: dict[str, bytes]
+        self, caller: str, id: str, read: dict[str, bytes], *, repeats: int = 1
     ) -> tuple[Batch, builtins.list[NumberedRow]]:
         """A job of pages and the rows written so far, in order; `read` keeps what was read before.
 
@@ -130,10 +130,10 @@ class Batches:
             for name in names:
                 read[name] = read[name] if name in read else await self._blobs.read_async(name)
         except (BlobMissingError, _EndedError):
-            if batch.stage in ENDED:
+            if batch.stage in ENDED or not repeats:
                 raise CallerError("result_expired", "The answers of this job are no longer kept.") from None
             # It ended meanwhile: its rows are in its files now.
-            return await self.page_rows(caller, id, read)
+            return await self.page_rows(caller, id, read, repeats=repeats - 1)
         rows = [to_page_row(from_json(line)) for name in names for line in read[name].splitlines()]
         return batch, sorted(rows, key=lambda row: row.number)
 

@@ -40,10 +40,10 @@ def to_document(content: FileContent | str, name: str, at: str, pages: str | Non
         return _of_file(content, at)
     if name == "file_id":
         return Document(file=content, param=at, pages=pages)
-    found = document(content, at, bare_base64=name not in ("file_url", "url"))
-    if name == "file_url" and found.url is None:
+    part = document(content, at, bare_base64=name not in ("file_url", "url"))
+    if name == "file_url" and part.url is None:
         raise CallerError("invalid_document", f"`{at}` should be an http(s) URL.", param=at)
-    return found.model_copy(update={"pages": pages})
+    return part.model_copy(update={"pages": pages})
 
 
 def _of_file(content: FileContent, at: str) -> Document:

@@ -86,8 +86,8 @@ class Caller:
         body: dict[str, Any] = {"model": MODEL, "input": {"prompt": QUESTION}, "document": document}
         if hook:
             body["webhook"] = {"url": hook, "secret": SECRET}
-        made = await self.call("POST", "/v1/jobs", json=body, headers={"idempotency-key": key})
-        return dict(made.json())
+        answer = await self.call("POST", "/v1/jobs", json=body, headers={"idempotency-key": key})
+        return dict(answer.json())
 
     async def ended(self, job: dict[str, Any], steps: list[tuple[float, int]]) -> dict[str, Any]:
         began = time.monotonic()
@@ -128,8 +128,8 @@ async def _run(opened: ChaosServices, arguments: command.Options, say: command.S
         strikes = saboteur.run((fault for fault in faults if fault.kind not in OPERATIONS), over)
         striking = asyncio.create_task(strikes)
         hook = f"http://{HOSTS[0]}:{opened.hook_port}/told"
-        made = await caller.submit(sizes, "first", hook)
-        job = await caller.ended(made, steps)
+        submitted = await caller.submit(sizes, "first", hook)
+        job = await caller.ended(submitted, steps)
         over.set()
         await striking
     say(f"ended after {steps[-1][0]:.0f} s and {len(saboteur.landed)} faults")
@@ -140,7 +140,7 @@ async def _run(opened: ChaosServices, arguments: command.Options, say: command.S
     sizes[len(sizes) // 2] = (SIDE - 1, SIDE - 1)
     replaced = await caller.ended(await caller.submit(sizes, "replaced"), [])
     counts = [await caller.computed(await caller.rows(one)) for one in (again, replaced)]
-    return Outcome(job, rows, tuple(saboteur.landed), began, steps, made.get("ends_in_s"), told, *counts)
+    return Outcome(job, rows, tuple(saboteur.landed), began, steps, submitted.get("ends_in_s"), told, *counts)
 
 
 async def _told(opened: ChaosServices, job: str) -> int:

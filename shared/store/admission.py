@@ -270,15 +270,15 @@ class Cached:
 
 def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[Cached | None]:
     """The cached answer of a request; None where there is none, or its `texts` are too many to hold."""
-    kept = settings.retention
+    retention = settings.retention
 
     def parse(reply: list[Any] | None) -> Cached | None:
         if not reply:
             return None
         result, origin, run, created, changed, opener, now_ms, datas = reply
         answer, fields = views.read_result(result, origin), views.record((created, changed))
-        own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, kept.job_s)
-        till = fields.get("till") or fields["ended"] + fields.get("retain_s", kept.result_s) * 1000
+        own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, retention.job_s)
+        till = fields.get("till") or fields["ended"] + fields.get("retain_s", retention.result_s) * 1000
         texts, trace = tuple(json.loads(datas)), fields.get("trace", "")
         return Cached(answer, run, fields["job"] if own else None, trace, till - now_ms, texts, len(result))
 

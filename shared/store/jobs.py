@@ -108,13 +108,13 @@ def status_counts(
 ) -> ScriptCall[tuple[dict[Status, int], str | None]]:
     """How many of the next `LOOK` jobs have each status, whichever are wanted; and where the rest begins."""
     arguments = {"caller": caller, "after": after, "look": LOOK, **_filter(wanted)}
-    given = {name: value for name, value in arguments.items() if value not in (None, "")}
+    filled = {name: value for name, value in arguments.items() if value not in (None, "")}
 
     def parse(reply: list[Any]) -> tuple[dict[Status, int], str | None]:
         counts: Any = {status: int(count) for status, count in views.pairs(reply[0]).items()}
         return counts, reply[1] or None
 
-    return ScriptCall(STATUS_COUNTS, given, parse)
+    return ScriptCall(STATUS_COUNTS, filled, parse)
 
 
 def follow(caller: str, job: str, after: int, *, first: bool = False) -> ScriptCall[views.EventPage | None]:

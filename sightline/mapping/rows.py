@@ -122,8 +122,8 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iter
 
 
 def _matches(pattern: str) -> Iterator[Row]:
-    found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
-    names = sorted(name for name in found if name.lower().endswith(SUFFIXES))
+    every = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
+    names = sorted(name for name in every if name.lower().endswith(SUFFIXES))
     return (_named(name, Path(name)) for name in names if Path(name).is_file())
 
 

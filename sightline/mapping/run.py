@@ -197,16 +197,16 @@ async def map_rows(
     rows = source(input, column, path)
     async with connected(url or default_url(), key or default_key()) as clients:
         caller = Caller(clients)
-        asked = Question(question, model or await caller.model(), schema, max_tokens)
+        template = Question(question, model or await caller.model(), schema, max_tokens)
         first = next(rows.rows(), None)
         if first is None:
             raise CommandError(Exit.USAGE, f"{input} has no rows. Pictures end in {', '.join(SUFFIXES)}.")
-        asked.check(first.columns)
-        with Journal(journal_of(path), asked.digest) as journal:
-            mapped = _Map(asked, caller, journal, Progress(await asyncio.to_thread(rows.count)))
+        template.check(first.columns)
+        with Journal(journal_of(path), template.digest) as journal:
+            mapped = _Map(template, caller, journal, Progress(await asyncio.to_thread(rows.count)))
             caller.say = lambda why: setattr(mapped.progress, "waits", why)
             await _watched(mapped, rows, show)
-            return await asyncio.to_thread(written, path, mapped.keys, journal, asked)
+            return await asyncio.to_thread(written, path, mapped.keys, journal, template)
 
 
 async def _watched(mapped: _Map, rows: Source, show: Show) -> None:
