@@ -81,11 +81,11 @@ def answered(page: Page, pattern: str, *answers: tuple[int, dict[str, str], str]
 
 
 def held(page: Page, pattern: str, method: str = "GET") -> list[Route]:
-    """Hold back matching requests until the test lets them go."""
+    """Hold back what the page's code asks for until the test lets it go; an `img` may ask for the same."""
     kept: list[Route] = []
 
     def hold(route: Route) -> None:
-        if route.request.method == method:
+        if route.request.method == method and route.request.resource_type != "image":
             kept.append(route)
         else:
             route.fallback()

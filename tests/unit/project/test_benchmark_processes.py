@@ -24,6 +24,7 @@ import asyncio, sys
 from pathlib import Path
 from benchmarks.frame import command
 from benchmarks.frame.services import Services
+command.end_on_sigterm()
 services = Services(Path(sys.argv[1]))
 child = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
 try:
