@@ -3,8 +3,6 @@
 import errno
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +16,6 @@ from shared.settings import RedisSettings
 from shared.store.nudges import TASK, AsyncNudger, Nudger, envelope
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.service import ROOT
 
 LANE = "model.org--model"
 # The process and machine that rendered it, and the ids.
@@ -83,18 +80,6 @@ async def test_the_api_sends_one_nudge_a_run(redis_settings: RedisSettings, brok
     assert await nudger.send([LANE, "intake", LANE])
     await nudger.aclose()
     assert (broker.llen(LANE), broker.llen("intake")) == (2, 1)
-
-
-def test_a_process_that_may_open_no_more_files_still_makes_its_first_nudge() -> None:
-    program = (
-        "import resource\n"
-        "from shared.settings import RedisSettings\n"
-        "from shared.store.nudges import AsyncNudger, envelope\n"
-        "AsyncNudger(RedisSettings())\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
-        "envelope('model.first')\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 async def test_a_nudge_that_cannot_be_made_fails_no_job_that_was_accepted(
