@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import uvloop
+
 from benchmarks.frame import jobs
 from shared import ids
 from shared.job import Delivery
@@ -169,4 +171,4 @@ async def _passed(tasks: list[asyncio.Task[None]], seconds: float) -> None:
 if __name__ == "__main__":
     name, seconds, number = sys.argv[1:]
     (way,) = [way for way in MILL_WAYS if way.name == name]
-    print(json.dumps(asyncio.run(saturate(way, float(seconds), int(number)))))
+    print(json.dumps(uvloop.run(saturate(way, float(seconds), int(number)))))

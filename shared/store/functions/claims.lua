@@ -40,7 +40,7 @@ end
 -- The next piece of work, taken out of the line: its id, and its turn where it had one; nil, and whether there may be more.
 local function next_piece(lane, claims, count)
   local _, only = next(claims)
-  local single = count == 1 and read(only.id)
+  local single = count == 1 and read((Queue.parts_of(only)))
   if single and Queue.is_suspect(single) then
     -- A suspect is alone with its worker.
     return nil
@@ -100,7 +100,7 @@ local function lease(lane, work, claims, count)
   if count == 1 then
     -- Whoever was alone is so no longer. Where two or more are held, they are marked already.
     local token, only = next(claims)
-    call('HSET', key, token, string.format('%s %s %d*', only.id, only.lane, only.rows))
+    call('HSET', key, token, string.match(only, '^[^*]+') .. '*')
   end
   call('HSET', key, a.token, string.format('%s %s %d%s', work.id, lane.name, work.rows or 1, count > 0 and '*' or ''))
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
@@ -155,6 +155,15 @@ local function begin(lane, id, turn, claims, count)
   return claimed(work, request, terms), 0
 end
 
+-- The rows that claims take.
+local function rows_of(claims)
+  local sum = 0
+  for _, claim in pairs(claims) do
+    sum = sum + string.match(claim, '^%S+ %S+ (%d+)')
+  end
+  return sum
+end
+
 -- Takes the best waiting work of one lane under a lease. `token`: 128 random bits of the claimer; `print`: its fingerprint;
 -- `slots`: rows that the worker's claims may take (the last run may take more, so that no wide one waits for ever).
 -- Returns {id, request, terms, attempt, published characters, caller, mixed (1 = text was published under another fingerprint),
@@ -162,16 +171,16 @@ end
 -- that asked first, rows}, `full` where work waits but this worker holds as much as it may, `again` where much was ended first,
 -- or nil where nothing can be taken. A repeat with the same token (a lost reply) answers the same claim.
 hot('claim', 'lane worker token print row slots#', { 'allow-oom' }, function()
-  local claims, count, rows = Queue.claims_of(a.worker)
+  local claims, count = Queue.claims_of(a.worker)
   local before = claims[a.token]
   if before then
-    local work, request, terms = read(before.id, 'request', 'terms')
+    local work, request, terms = read((Queue.parts_of(before)), 'request', 'terms')
     return work and work.t.token == a.token and claimed(work, request, terms) or nil
   end
   local lane = Lanes.of(a.lane)
   if lane.paused or lane.removed or Claims.outdated() or Queue.waiting(lane) == 0 then
     return nil
-  elseif a.slots and rows >= a.slots then
+  elseif a.slots and rows_of(claims) >= a.slots then
     return 'full'
   end
   local ended = 0
@@ -199,20 +208,22 @@ hot('renew', 'worker claims', { 'allow-oom' }, function()
   for _, claim in ipairs(cjson.decode(a.claims)) do
     local token = claim[2]
     named[token] = true
-    if not claims[token] or call('ZADD', P .. 'lease:' .. claims[token].lane, 'XX', 'CH', now + S.lease_ms, claim[1]) == 0
-      and not call('ZSCORE', P .. 'lease:' .. claims[token].lane, claim[1]) then
+    local _, lane = Queue.parts_of(claims[token] or '')
+    if not lane or call('ZADD', P .. 'lease:' .. lane, 'XX', 'CH', now + S.lease_ms, claim[1]) == 0
+      and not call('ZSCORE', P .. 'lease:' .. lane, claim[1]) then
       table.insert(lost, token)
     end
   end
   for token, claim in pairs(claims) do
-    local till = not named[token] and call('ZSCORE', P .. 'lease:' .. claim.lane, claim.id)
+    local id, lane = Queue.parts_of(claim)
+    local till = not named[token] and call('ZSCORE', P .. 'lease:' .. lane, id)
     if not named[token] and not till then
       -- Its record could not be read when its lease was taken.
       call('HDEL', P .. 'held:' .. a.worker, token)
     elseif till and now - (till - S.lease_ms) > UNHEARD_MS then
-      local work = read(claim.id)
+      local work = read(id)
       if work and work.t.token == token then
-        Queue.requeue(Lanes.of(claim.lane), work, 'claim_lost')
+        Queue.requeue(Lanes.of(lane), work, 'claim_lost')
       end
     end
   end

@@ -49,6 +49,9 @@ local function learnt(lane)
     within_p50 = w50 / 1e6, within_p90 = w90 / 1e6 }
 end
 
+-- Where `learnt` has the two factors of a kind.
+local FACTORS = { free = '^(%d+) (%d+)', busy = '^%d+ %d+ (%d+) (%d+)' }
+
 -- Notes in a new run when it is expected to begin: `promise`, its kind, milliseconds as reckoned, p50, p90, and the lane's epoch.
 -- There is no estimate without a ready worker.
 function Estimates.promise(lane, run, first)
@@ -57,8 +60,8 @@ function Estimates.promise(lane, run, first)
     return
   end
   local ms, kind = reckon(lane, first, ready, 'slots')
-  local factors = learnt(lane)
-  local p50, p90 = ms * factors[kind .. '_p50'], ms * factors[kind .. '_p90']
+  local f50, f90 = string.match(lane.learnt or FIRST, FACTORS[kind])
+  local p50, p90 = ms * f50 / 1e6, ms * f90 / 1e6
   run.promise = string.format('%s %d %d %d %d', kind, ms, p50, math.max(p50, p90), lane.epoch)
 end
 

@@ -62,7 +62,12 @@ end
 
 -- Takes out of a list those of some jobs whose records are gone. One that this call creates is not written yet.
 function Jobs.cut(key, jobs)
-  for _, id in ipairs(jobs) do
+  local keys = {}
+  for at, id in ipairs(jobs) do
+    keys[at] = P .. id
+  end
+  -- Mostly all are there.
+  for _, id in ipairs(keys[1] and call('EXISTS', unpack(keys)) < #keys and jobs or {}) do
     if not memo.records[id] and call('EXISTS', P .. id) == 0 then
       call('ZREM', key, id)
     end

@@ -158,15 +158,18 @@ function Queue.reclass(lane, work, priority)
   end
 end
 
--- A worker's claims by token: {id, lane, rows, alone}; how many there are, and the rows that they take.
+-- A worker's claims by token, and how many there are. Each is a text: a worker of many rows has many of them.
 function Queue.claims_of(worker)
-  local flat, claims, count, rows = call('HGETALL', P .. 'held:' .. worker), {}, 0, 0
+  local flat, claims = call('HGETALL', P .. 'held:' .. worker), {}
   for i = 1, #flat, 2 do
-    local id, lane, width, company = string.match(flat[i + 1], '^(%S+) (%S+) (%d+)(%*?)$')
-    claims[flat[i]] = { id = id, lane = lane, rows = tonumber(width), alone = company == '' }
-    count, rows = count + 1, rows + tonumber(width)
+    claims[flat[i]] = flat[i + 1]
   end
-  return claims, count, rows
+  return claims, #flat / 2
+end
+
+-- The id, lane and rows of a claim.
+function Queue.parts_of(claim)
+  return string.match(claim, '^(%S+) (%S+) (%d+)')
 end
 
 -- Work leaves its lease, however the attempt went.

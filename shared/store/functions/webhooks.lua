@@ -140,18 +140,15 @@ end
 -- Counts deliveries under way: in all (the path ''), by caller, and by host. Those whose lease has ended are put back in line.
 -- Returns also the one that was taken with this token.
 local function count_under_way()
-  local counts, repeated = {}, nil
-  local entries = call('ZRANGE', UNDER_WAY, 0, -1, 'WITHSCORES')
-  for i = 1, #entries, 2 do
-    local entry, path, caller, token = entries[i], string.match(entries[i], '^(( %S+) %S+) %S+ (%S+)$')
-    if entries[i + 1] + a.lease_ms <= now then
-      line_up_again(UNDER_WAY, entry)
-    else
-      repeated = token == a.token and entry or repeated
-      for _, place in ipairs({ '', caller, path }) do
-        counts[place] = (counts[place] or 0) + 1
-      end
-    end
+  for _, entry in ipairs(call('ZRANGEBYSCORE', UNDER_WAY, '-inf', now - a.lease_ms)) do
+    line_up_again(UNDER_WAY, entry)
+  end
+  local entries = call('ZRANGE', UNDER_WAY, 0, -1)
+  local counts, repeated = { [''] = #entries }, nil
+  for _, entry in ipairs(entries) do
+    local path, caller = string.match(entry, '^(( %S+) %S+)')
+    counts[caller], counts[path] = (counts[caller] or 0) + 1, (counts[path] or 0) + 1
+    repeated = find(entry, a.token, -#a.token, true) and entry or repeated
   end
   return counts, repeated
 end
