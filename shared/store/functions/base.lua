@@ -271,21 +271,9 @@ end
 -- Settings come as one JSON text, the same one in almost every call.
 local settings = { text = '', value = nil }
 
--- What a call looks up by kind and id; a kind's table is made when it is asked for.
-local KINDS = { records = true, json = true, charges = true, bytes = true, lanes = true }
-local looked_up = {}
-
-function looked_up.__index(tables, kind)
-  if KINDS[kind] then
-    tables[kind] = {}
-    return tables[kind]
-  end
-end
-
 local function set_up(flags, constants)
-  call, writable = redis.call, flags[1] ~= 'no-writes'
-  find, sub, byte = string.find, string.sub, string.byte
-  memo = setmetatable({}, looked_up)
+  writable = flags[1] ~= 'no-writes'
+  memo = { records = {}, json = {}, charges = {}, bytes = {}, lanes = {} }
   if constants ~= '' and constants ~= settings.text then
     settings.text, settings.value = constants, cjson.decode(constants)
   end
@@ -295,12 +283,8 @@ end
 -- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
 -- before its error stays written.
 local function finished(ok, reply)
-  if rawget(memo, 'lanes') then
-    Lanes.save()
-  end
-  if rawget(memo, 'bytes') then
-    Memory.save()
-  end
+  Lanes.save()
+  Memory.save()
   if not ok then
     error(reply, 0)
   end
@@ -319,6 +303,7 @@ local function hot(name, names, flags, body)
   register(name, flags, function(_, argv)
     set_up(flags, argv[1])
     if not words then
+      call, find, sub, byte = redis.call, string.find, string.sub, string.byte
       words, numeric, others = {}, {}, {}
       -- Each call sets all of these: a table made anew would grow with every one.
       placed = setmetatable({}, others)

@@ -14,15 +14,18 @@ end
 
 -- Adds to what a call changes in keep:<hour>, or in mem, which is hour 0.
 local function add_bytes(hour, caller, bytes)
-  memo.bytes[hour] = memo.bytes[hour] or {}
-  memo.bytes[hour][caller] = (memo.bytes[hour][caller] or 0) + bytes
+  local callers = memo.bytes[hour] or {}
+  memo.bytes[hour], callers[caller] = callers, (callers[caller] or 0) + bytes
 end
 
 -- Adds to what a caller is charged until an hour is over. What was charged until one that is over, `fold` takes off, or did.
 local function add_charge(room, bytes, hour, caller)
-  add_bytes(0, '', room)
-  for _, key in ipairs(hour > now / HOUR_MS and { 0, hour } or {}) do
-    add_bytes(key, caller, room + bytes)
+  if room ~= 0 then
+    add_bytes(0, '', room)
+  end
+  if hour > now / HOUR_MS then
+    add_bytes(0, caller, room + bytes)
+    add_bytes(hour, caller, room + bytes)
   end
 end
 

@@ -27,7 +27,8 @@ local function webhook_of(notice, target)
 end
 
 local function deliveries_of(notice)
-  return decoded(call('HGET', P .. notice, 'deliveries') or '{}') or {}
+  local json = call('HGET', P .. notice, 'deliveries')
+  return json and decoded(json) or {}
 end
 
 -- Writes the deliveries of a notice. With the last one the notice goes, unless the log needs it.
@@ -71,7 +72,7 @@ end
 -- Writes a notice, and puts deliveries of it in line, from the first try: hosts by target. One that a courier makes now is left
 -- alone. `asked` = the caller asked for them. Returns how many there are.
 function Webhooks.send(notice, caller, fields, hosts, asked)
-  local deliveries, count = decoded(fields.deliveries or '{}') or {}, 0
+  local deliveries, count = fields.deliveries and decoded(fields.deliveries) or {}, 0
   for target, host in pairs(hosts) do
     local before = deliveries[target]
     if before and not withdraw(notice .. ':' .. target, before.path) then
