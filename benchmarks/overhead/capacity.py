@@ -37,7 +37,7 @@ DRAIN_LIMIT_S, WAITERS_LIMIT_S = 120, 60
 WAIT_S = 100
 LARGE_SIDE = 1870
 """Side of a noise picture of 10 MB."""
-HEAVY = ("torch", "transformers", "numpy")
+HEAVY = ("torch", "transformers", "numpy", "celery")
 BARE_BACKLOG = "bare-backlog"
 _IMPORT = re.compile(r"^import time: +\d+ \| +\d+ \| +(\w+)", re.MULTILINE)
 

@@ -271,9 +271,20 @@ end
 -- Settings come as one JSON text, the same one in almost every call.
 local settings = { text = '', value = nil }
 
+-- What a call looks up by kind and id; a kind's table is made when it is asked for.
+local KINDS = { records = true, json = true, charges = true, bytes = true, lanes = true }
+local looked_up = {}
+
+function looked_up.__index(tables, kind)
+  if KINDS[kind] then
+    tables[kind] = {}
+    return tables[kind]
+  end
+end
+
 local function set_up(flags, constants)
   writable = flags[1] ~= 'no-writes'
-  memo = { records = {}, json = {}, charges = {}, bytes = {}, lanes = {} }
+  memo = setmetatable({}, looked_up)
   if constants ~= '' and constants ~= settings.text then
     settings.text, settings.value = constants, cjson.decode(constants)
   end
@@ -283,8 +294,12 @@ end
 -- The counts of lanes and what callers are charged are written at the end of a call, also of one that fails: what it wrote
 -- before its error stays written.
 local function finished(ok, reply)
-  Lanes.save()
-  Memory.save()
+  if rawget(memo, 'lanes') then
+    Lanes.save()
+  end
+  if rawget(memo, 'bytes') then
+    Memory.save()
+  end
   if not ok then
     error(reply, 0)
   end
