@@ -127,6 +127,14 @@ def test_an_endpoint_that_is_off_is_told_nothing_until_it_is_on_again(records: R
     assert waits != again
 
 
+def test_an_endpoint_is_not_told_of_what_ended_while_it_was_off(records: Records) -> None:
+    id = endpoint(records)
+    change(records, id, EndpointUpdate(enabled=False))
+    finished(records)
+    change(records, id, EndpointUpdate(enabled=True))
+    assert told_to(records) == []
+
+
 def test_an_endpoint_that_is_gone_is_called_no_more(records: Records) -> None:
     id = endpoint(records, "job.succeeded")
     for _ in range(2):
