@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.batch import Stage
 from shared.store.batches import LEASE_S, WINDOW
 from shared.store.files import HOLD_S
 
@@ -34,7 +35,7 @@ class OwnedBatch:
     digest: str
     expires: int
     due: int
-    stage: str = "validating"
+    stage: Stage = "validating"
     token: str = ""
     total: int | None = None
     row: int = 0
@@ -178,7 +179,7 @@ class Storage:
             batch.stage = "finalizing"
         return "written"
 
-    def end(self, batch: OwnedBatch, token: str, stage: str) -> str:
+    def end(self, batch: OwnedBatch, token: str, stage: Stage) -> str:
         if batch.token != token or (stage != "failed" and not batch.done):
             return "lost"
         batch.stage, batch.token, batch.till = stage, "", self.now + JOB_S * 1000

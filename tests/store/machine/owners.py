@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shared.batch import BatchLease, LinePosition, Tokens, UntakenLines, WrittenRows
+from shared.batch import BatchLease, LinePosition, Stage, Tokens, UntakenLines, WrittenRows
 from shared.file import Written
 from shared.settings import QueueSettings, RetentionSettings, Settings
 from shared.store import batches, files
@@ -321,7 +321,7 @@ class Storing(Owners):
     @rule(at=pick, fails=st.sampled_from((False, False, False, True)), again=again)
     def end_batch(self, at: int, fails: bool, again: bool) -> None:
         batch, lease = self.lease(at)
-        stage = "failed" if fails else "cancelled" if batch.stage == "cancelling" else "completed"
+        stage: Stage = "failed" if fails else "cancelled" if batch.stage == "cancelling" else "completed"
         pieces, output = list(batch.pieces), f"file-{self.records.token()}"
         if not fails:
             self.records.run(files.touch([PIECE], lease.token))
