@@ -138,7 +138,7 @@ def _show_forecast(facts: dict[str, Any]) -> None:
         yield "answers", f"at most {facts['tokens_out_at_most']} tokens"
         yield "time", f"{span(time[0])} to {span(time[1])}" if time else "not known yet"
         for failure in facts["failures"]:
-            yield "a row fails", failure
+            yield "failure", failure
         yield "refusal", refusal and f"{refusal['code']}: {refusal['detail']}"
 
     show_facts(shown())

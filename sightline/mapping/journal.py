@@ -62,8 +62,9 @@ class Journal:
         self._index(line, at)
 
     def read(self, key: str) -> dict[str, Any]:
+        """NaN and infinity are null, as no JSON can hold them."""
         self._file.seek(self._places[bytes.fromhex(key)])
-        record: dict[str, Any] = json.loads(self._file.readline())
+        record: dict[str, Any] = json.loads(self._file.readline(), parse_constant=lambda _: None)
         return record
 
     def sync(self) -> None:

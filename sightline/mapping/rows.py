@@ -178,7 +178,8 @@ def _bucket(url: str) -> Iterator[Row]:
                     load = partial(_object, store, entry["path"])
                     yield Row({FILE: entry["path"]}, Picture(partial(str, version), load))
     except (BaseError, ValueError) as error:
-        message = f"{url} cannot be listed ({type(error).__name__}): docs/object-store.md names the keys."
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        message = f"{url} cannot be listed ({reason}): docs/object-store.md names the keys."
         raise CommandError(Exit.USAGE, message) from None
 
 
@@ -198,11 +199,17 @@ def _object(store: Any, path: str) -> bytes:
 
 def _table(files: list[Path], column: str | None) -> Source:
     """Each row has its picture in `column`, or in the first usual one that the first rows have, or itself."""
-    names = dict.fromkeys(name for record, _ in islice(_records(files), HEAD) for name in record)
+    names, pictures = dict[str, None](), dict[str, None]()
+    for record, _ in islice(_records(files), HEAD):
+        names |= dict.fromkeys(record)
+        pictures |= dict.fromkeys(name for name, cell in record.items() if _holds(cell, MAGIC))
     if column is not None and column not in names:
         columns = ", ".join(names) or "none"
         raise CommandError(Exit.USAGE, f"The input has no column {column}; its columns: {columns}.")
     place = column or _usual(names)
+    if place is None and pictures:
+        message = f"Which pictures are meant? Name their column: --column {' or '.join(pictures)}."
+        raise CommandError(Exit.USAGE, message)
 
     def rows() -> Iterator[Row]:
         for file in files:
@@ -213,7 +220,7 @@ def _table(files: list[Path], column: str | None) -> Source:
 
 
 def _row(record: dict[str, Any], place: str | None, folder: Path, fault: RowError | None) -> Row:
-    columns = {name: value for name, value in record.items() if not _is_bytes(_content(value))}
+    columns = {name: value for name, value in record.items() if not _holds(value, b"")}
     place = place or _usual(record)
     if place is None or fault is not None:
         return Row(columns, fault=fault)
@@ -228,9 +235,15 @@ def _usual(names: Container[str]) -> str | None:
     return next((name for name in PICTURE_COLUMNS if name in names), None)
 
 
-def _is_bytes(cell: Any) -> bool:
-    """Whether it is a picture itself, which the output does not repeat."""
-    return isinstance(cell, bytes) or (isinstance(cell, str) and cell.startswith("data:"))
+def _holds(cell: Any, start: bytes | tuple[bytes, ...]) -> bool:
+    """Whether a cell holds bytes that begin so, or a data URI: the output does not repeat them."""
+    match cell:
+        case dict() | list():
+            inner = cell.values() if isinstance(cell, dict) else cell
+            return any(_holds(value, start) for value in inner)
+        case bytes():
+            return cell.startswith(start)
+    return isinstance(cell, str) and cell.startswith("data:")
 
 
 def _content(cell: Any) -> Any:

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 
 from sightline.exits import CommandError
 from sightline.mapping.caller import LEAST, MOST, START, Window
@@ -58,6 +60,12 @@ def test_a_failure_that_may_pass_is_asked_again_and_no_other(tmp_path: Path) -> 
         journal.add(KEYS[0], record())
         assert journal.done(KEYS[0])
         assert not journal.failed(KEYS[0])
+
+
+def test_a_number_that_json_has_not_leaves_the_output_readable(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal", "question") as journal:
+        journal.add(KEYS[0], record(columns={"score": float("nan"), "most": float("inf")}))
+        assert journal.read(KEYS[0])["columns"] == {"score": None, "most": None}
 
 
 def test_what_is_asked_names_the_same_job_after_any_restart_and_another_row_never_does() -> None:
@@ -143,9 +151,9 @@ def test_an_earlier_output_in_the_folder_does_not_hide_its_pictures(tmp_path: Pa
     assert [row.columns["file"] for row in source(str(tmp_path)).rows()] == ["a.png"]
 
 
-def faults(table: Path) -> list[str]:
+def faults(table: Path, column: str | None = None) -> list[str]:
     """What is wrong with each row, of those that cannot be asked."""
-    return [row.fault.code for row in source(str(table)).rows() if row.fault]
+    return [row.fault.code for row in source(str(table), column).rows() if row.fault]
 
 
 def test_a_row_without_its_picture_is_a_failure_and_not_answered_blind(tmp_path: Path) -> None:
@@ -156,6 +164,14 @@ def test_a_row_without_its_picture_is_a_failure_and_not_answered_blind(tmp_path:
     assert faults(table) == ["missing_picture"] * 6
     table.write_text("{}\n" * 300 + '{"image": "late.png"}')
     assert [bool(row.picture) for row in source(str(table)).rows()] == [False] * 300 + [True]
+
+
+def test_pictures_in_a_column_of_another_name_are_not_ignored(tmp_path: Path) -> None:
+    pictures = [[{"bytes": b"\x89PNG", "path": "a.png"}]]
+    parquet.write_table(arrow.table({"text": ["a"], "scans": pictures}), tmp_path / "rows.parquet")
+    with pytest.raises(CommandError, match="--column scans"):
+        source(str(tmp_path))
+    assert faults(tmp_path, "scans") == ["missing_picture"], "of several pictures none is chosen"
 
 
 def test_a_line_that_is_no_row_fails_alone(tmp_path: Path) -> None:
