@@ -295,7 +295,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[dict[str, Any], RowError | None]]:
     with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
         for record in (reader := csv.DictReader(lines)):
             fault = None
-            if record.pop(None, None) is not None:  # type: ignore[call-overload]
+            if record.pop(None, None) is not None:
                 fault = RowError("invalid_row", f"Line {reader.line_num} has more cells than columns.")
             yield record, fault
 

@@ -152,7 +152,10 @@ def test_a_video_that_was_trimmed_without_coding_it_anew_is_shown_as_players_sho
 def trimmed(kind: str, first: int, end: int) -> bytes:
     """As `ffmpeg -c copy` trims: frames are still there that an edit list hides (ISO/IEC 14496-12, 8.6.6)."""
     file = io.BytesIO()
-    with av.open(io.BytesIO(video(40, kind=kind))) as whole, av.open(file, "w", format=kind) as container:
+    with (
+        av.open(io.BytesIO(video(40, kind=kind)), "r") as whole,
+        av.open(file, "w", format=kind) as container,
+    ):
         stream = container.add_stream_from_template(whole.streams.video[0])
         for packet in whole.demux(whole.streams.video[0]):
             if packet.dts is not None and packet.pts is not None:

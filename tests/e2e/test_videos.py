@@ -65,12 +65,11 @@ def test_a_models_own_processor_shows_it_as_many_frames_as_were_asked_for(moving
 
 def test_a_video_is_shown_in_every_dialect_and_by_url_and_upload(moving: Api) -> None:
     expected = asked(moving, num_frames=4)["choices"][0]["message"]["content"]
-    upload = {"files": {"file": ("a.mp4", MP4)}, "data": {"purpose": "vision"}}
-    file = moving.post("/v1/files", **upload).json()["id"]
-    fresh = {"headers": {"x-use-cache": "false"}}
+    upload = moving.post("/v1/files", files={"file": ("a.mp4", MP4)}, data={"purpose": "vision"})
+    file = upload.json()["id"]
 
     def answer(path: str, body: dict[str, Any]) -> Any:
-        reply = moving.post(path, json=body, **fresh)
+        reply = moving.post(path, json=body, headers={"x-use-cache": "false"})
         assert reply.status_code == 200, reply.text
         return reply.json()
 

@@ -29,10 +29,10 @@ def test_a_job_s_end_is_told_and_the_job_says_so(api: Api) -> None:
 
 
 def test_the_end_of_a_job_of_pages_is_told_once_with_what_became_of_its_pages(api: Api) -> None:
-    upload = {"files": {"file": ("a.pdf", pdf(["one", "two", "three"]))}, "data": {"purpose": "user_data"}}
-    file = api.post("/v1/files", **upload).json()["id"]
+    pages = ("a.pdf", pdf(["one", "two", "three"]))
+    upload = api.post("/v1/files", files={"file": pages}, data={"purpose": "user_data"})
     with receiver() as there:
-        document = {"file": file, "per": "page"}
+        document = {"file": upload.json()["id"], "per": "page"}
         urls = api.post("/v1/jobs", json=asked(ECHO, "read", there.url) | {"document": document}).json()[
             "urls"
         ]

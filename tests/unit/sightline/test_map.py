@@ -14,8 +14,8 @@ from sightline.exits import CommandError
 from sightline.mapping.caller import LEAST, MOST, START, Window
 from sightline.mapping.journal import Journal
 from sightline.mapping.output import check_output
-from sightline.mapping.question import Question, RowError
-from sightline.mapping.rows import Row, source
+from sightline.mapping.question import Question
+from sightline.mapping.rows import Row, RowError, source
 from tests.support.service import ROOT
 
 KEYS = ["00" * 32, "11" * 32, "22" * 32]
