@@ -29,7 +29,9 @@ TURNS = turns({"type": "video_url", "video_url": {"url": URI}})
 def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A service with a tiny random Qwen2-VL, whose worker runs transformers' video processor."""
     folder = QWEN2_VL.folder(tmp_path_factory.getbasetemp())
-    row = f'[[models]]\nid = "{MOVING}"\nsource = "{folder}"\nengine = "sequential"\nmax_new_tokens = 8\n'
+    row = (
+        f'[[models]]\nid = "{MOVING}"\nsource = "{folder}"\ndtype = "float32"\nrows = 2\nmax_new_tokens = 8\n'
+    )
     with running_service(row, ENV) as service:
         worker = service.worker(service.models.rows[0], app="tests.support.moving_worker")
         service.processes[MOVING] = worker
