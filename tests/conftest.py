@@ -8,9 +8,11 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+import redis.utils
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
@@ -50,6 +52,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _redis_version_read_once() -> Iterator[None]:
+    """The client reads its own package's metadata for each connection, which takes longer than to connect."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("redis.utils.get_lib_version", cache(redis.utils.get_lib_version))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ which handlers read by hand, the errors that every path may answer, and the exam
 from typing import Any, Literal, get_args
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from api.auth.middleware import OPEN
@@ -23,6 +24,7 @@ from api.jobs.live import LIVE_S
 from api.openapi.examples import BATCH_ID, ENDPOINT_ID, EVENT_ID, FILE_ID, KEY_ID, MODEL, QUEUED, RESPONSE_ID
 from api.openapi.responses import EXAMPLES, HEADERS, REF, Family, refusals
 from api.server.errors import family_of
+from api.server.route import ServiceRoute
 from shared.file import Purpose
 from shared.job import Priority, Status
 from shared.metrics.series import LONGEST_MIN
@@ -143,11 +145,16 @@ def describe(*parameters: Parameter) -> dict[str, Any]:
 
 def install_schema(app: FastAPI) -> None:
     """Make the schema of `app` describe what handlers really read and answer."""
-    described = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _completed(described())
+            routes = [
+                r.described() for r in app.routes if isinstance(r, ServiceRoute) and r.include_in_schema
+            ]
+            described = get_openapi(
+                title=app.title, version=app.version, openapi_version=app.openapi_version, routes=routes
+            )
+            app.openapi_schema = _completed(described)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -97,19 +97,20 @@ class ServiceRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        self._handler = endpoint
+        self._handler, self._options = endpoint, options
         self._body: tuple[str, Body] | None = None
         self._headers: tuple[str, type[Headers]] | None = None
-        signature = inspect.signature(endpoint, eval_str=True)
-        for name, parameter in signature.parameters.items():
+        self._signature = inspect.signature(endpoint, eval_str=True)
+        for name, parameter in self._signature.parameters.items():
             kind = parameter.annotation
             for mark in get_args(kind):
                 if isinstance(mark, Body):
                     self._body = name, mark
             if inspect.isclass(kind) and issubclass(kind, Headers):
                 self._headers = name, kind
-        super().__init__(path, self._described(signature), **options)
-        self._describe_stream(signature.return_annotation)
+        # Without models of bodies and answers: only `described` needs them, and making them takes long.
+        bare = {**options, "responses": None, "response_model": None}
+        super().__init__(path, self._handler_of((), Response), **bare)
         self.app = self._call
         self._beginning = path.partition("{")[0]
         described = (options.get("openapi_extra") or {}).get("parameters", ())
@@ -167,38 +168,42 @@ class ServiceRoute(APIRoute):
                 raise CallerError("invalid_request", f"`{name}` is sent twice; send it once.", param=name)
             names.add(name)
 
-    def _described(self, signature: inspect.Signature) -> Callable[..., Any]:
-        """The handler as FastAPI describes it: with models for its body and headers, and its JSON answer."""
-
-        @wraps(self._handler)
-        async def described() -> None:
-            raise NotImplementedError
-
-        parameters = dict(signature.parameters)
+    def described(self) -> APIRoute:
+        """The route as FastAPI describes it: with models for its body and headers, and its JSON answer."""
+        parameters, returned = dict(self._signature.parameters), self._signature.return_annotation
         if self._body is not None:
             name, body = self._body
             parameters[name] = parameters[name].replace(annotation=body.model)
         if self._headers is not None:
             name, headers = self._headers
             parameters[name] = parameters[name].replace(annotation=Annotated[headers, Header()])
-        answer = _argument_of(Json, signature.return_annotation)
-        described.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            list(parameters.values()), return_annotation=answer or Response
-        )
-        return described
-
-    def _describe_stream(self, returned: Any) -> None:
+        handler = self._handler_of(tuple(parameters.values()), _argument_of(Json, returned) or Response)
+        route = APIRoute(self.path, handler, **self._options)
         item = _argument_of(EventStream, returned)
-        if item is None or not self.include_in_schema:
-            return
-        # FastAPI then lists the item's schema among the components.
-        self.stream_item_field = create_model_field(
-            f"StreamItem_{self.unique_id}", item, mode="serialization"
+        if item is not None:
+            _describe_stream(route, item)
+        return route
+
+    def _handler_of(self, parameters: Sequence[inspect.Parameter], returned: Any) -> Callable[..., Any]:
+        """For FastAPI to look at, with the handler's name and words and this signature."""
+
+        @wraps(self._handler)
+        async def handler() -> None:
+            raise NotImplementedError
+
+        handler.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            parameters, return_annotation=returned
         )
-        answer = self.responses[200]
-        stream = {"schema": event_schema(item.__name__, answer["content"][SSE]["example"])}
-        content = answer["content"] | {SSE: answer["content"][SSE] | stream}
-        self.responses = self.responses | {200: answer | {"content": content}}
+        return handler
+
+
+def _describe_stream(route: APIRoute, item: Any) -> None:
+    # FastAPI then lists the item's schema among the components.
+    route.stream_item_field = create_model_field(f"StreamItem_{route.unique_id}", item, mode="serialization")
+    answer = route.responses[200]
+    stream = {"schema": event_schema(item.__name__, answer["content"][SSE]["example"])}
+    content = answer["content"] | {SSE: answer["content"][SSE] | stream}
+    route.responses = route.responses | {200: answer | {"content": content}}
 
 
 class RouteCache:

@@ -61,7 +61,6 @@ def one_by_one() -> Engine:
         ({"attention": "eager"}, torch.float32),
         ({"dtype": "bfloat16"}, torch.bfloat16),
         ({"dtype": "float16"}, torch.float16),
-        ({"dtype": "auto"}, torch.bfloat16),
         ({"quantization_config": INT8}, torch.float32),
     ],
 )

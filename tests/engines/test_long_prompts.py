@@ -1,6 +1,7 @@
 """A prompt that takes minutes on a slow processor: who asks for it may leave, and its worker is not hung."""
 
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ TINY = Path(__file__).parents[2] / "models" / "tiny"
 ENGINES = ("continuous", "sequential")
 
 
+@cache
 def loaded(engine: str) -> suite.Harness:
     row = {"id": "test/tiny", "engine": engine, "source": str(TINY), "max_new_tokens": 4}
     return suite.Harness(create(Model.model_validate(row)).load())
@@ -37,7 +39,7 @@ def test_whoever_leaves_in_the_midst_of_a_long_prompt_is_let_go_there(
 ) -> None:
     harness, computed = loaded(engine), list[str]()
     model = network_of(harness).model
-    row = harness.row("Hello", [suite.picture(colour) for colour in ("red", "blue")[:pictures]])
+    row = harness.row("Hello", [suite.picture(colour) for colour in ("red", "blue")[:pictures]], scope=None)
 
     def leave(*_: Any) -> None:
         row.cancel.set()
@@ -52,7 +54,7 @@ def test_whoever_leaves_in_the_midst_of_a_long_prompt_is_let_go_there(
         harness.engine.generate(row)
     assert computed == []
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
-    assert harness.ask("Hello")[0].ids
+    assert harness.ask("Hello", scope=None)[0].ids
 
 
 @pytest.mark.parametrize("pictures", [0, 1], ids=["a text", "a picture"])
@@ -61,11 +63,9 @@ def test_a_worker_is_seen_to_live_at_each_layer_of_a_pass(
     engine: str, monkeypatch: pytest.MonkeyPatch, pictures: int
 ) -> None:
     """It gives up where its engine makes no progress, and the next one would at the same request."""
-    ticks: list[str] = []
+    harness, ticks = loaded(engine), list[str]()
     monkeypatch.setattr(ProgressClock, "tick", lambda _: ticks.append("tick"))
-    harness = loaded(engine)
-    ticks.clear()
-    asked = harness.row("Hello", [suite.picture()] * pictures, max_new_tokens=1)
+    asked = harness.row("Hello", [suite.picture()] * pictures, scope=None, max_new_tokens=1)
     harness.engine.generate(asked)
     network = network_of(harness)
     stacks = [network.model.language_model.layers, network.model.vision_tower.encoder.layers][: 1 + pictures]

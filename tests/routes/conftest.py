@@ -35,7 +35,7 @@ engine = "echo"
 
 [[models]]
 id = "org/bare"
-source = "bare"
+source = "{bare}"
 engine = "sequential"
 """
 TINY = Path(__file__).parents[2] / "models" / "tiny"
@@ -77,12 +77,15 @@ def _server() -> Iterator[RedisServer]:
         yield server
 
 
-def _make_bare(folder: Path) -> None:
+@pytest.fixture(scope="session")
+def _bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model without its chat template, as far as the front end looks; its weights are a hole."""
+    folder = tmp_path_factory.mktemp("routes") / "bare"
     without = shutil.ignore_patterns("chat_template.jinja", "model.safetensors")
     shutil.copytree(TINY, folder, ignore=without)
     with (folder / "model.safetensors").open("wb") as weights:
         weights.truncate(BARE_BYTES)
+    return folder
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ def _healthy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def stage(
-    _server: RedisServer, _patient: None, tmp_path: Path, request: pytest.FixtureRequest
+    _server: RedisServer, _bare: Path, _patient: None, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Stage]:
     """An empty store; the model has no worker until the hand's first beat.
 
@@ -111,8 +114,7 @@ async def stage(
     _server.empty()
     said: dict[str, dict[str, Any]] = getattr(request, "param", {})
     models_file = tmp_path / "models.toml"
-    models_file.write_text(MODELS, encoding="utf-8")
-    _make_bare(tmp_path / "bare")
+    models_file.write_text(MODELS.format(bare=_bare), encoding="utf-8")
     settings = Settings(
         models_file=models_file,
         redis=RedisSettings(url=_server.url()),

@@ -7,15 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from api.app import create_app
 from api.server.memory_budget import Reservation
 from shared.api_keys import new_secret
-from shared.settings import Settings
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.batches import ENDPOINT, jsonl, line
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, KEYED, bearer, code_of, customer
+from tests.support.openapi import operations
 
 keyed = pytest.mark.parametrize("stage", [KEYED], indirect=True)
 MODEL = "sightline/tiny"
@@ -23,10 +22,11 @@ JOB = {"model": MODEL, "input": {"prompt": "What is this?"}}
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"}]}
 OPEN = {"/health", "/ready"}
 ROUTES = [
-    (method.upper(), path)
-    for path, operations in create_app(Settings()).openapi()["paths"].items()
-    for method in operations
-] + [("GET", "/openapi.json"), ("GET", "/nothing/here"), ("POST", "/hf-inference/models/{id}")]
+    *((method.upper(), path) for method, path, _ in operations()),
+    ("GET", "/openapi.json"),
+    ("GET", "/nothing/here"),
+    ("POST", "/hf-inference/models/{id}"),
+]
 
 
 @keyed

@@ -121,14 +121,14 @@ def _met(door: Door, stranger: Stranger, data: bytes) -> Answer:
     return answer
 
 
-def wrong(stranger: Stranger, cases: Iterable[Case], doors: tuple[Door, ...]) -> list[str]:
-    """Each case through two of the doors, which take turns."""
+def wrong(stranger: Stranger, cases: Iterable[Case], doors: tuple[Door, ...], through: int) -> list[str]:
+    """Each case through so many of the doors, which take turns."""
 
     def met(numbered: tuple[int, Case]) -> str | None:
         number, case = numbered
         data = case.made()
         assert isinstance(data, bytes)
-        for turn in (number, number + 1):
+        for turn in range(number, number + through):
             door = doors[turn % len(doors)]
             try:
                 found = judge(case, _met(door, stranger, data))
@@ -146,12 +146,17 @@ def test_the_corpus_has_150_files_each_under_its_own_name() -> None:
     assert len(set(names)) == len(names) >= 150
 
 
-def test_every_document_is_shown_or_refused_and_reaches_nobody(stranger: Stranger, world: World) -> None:
+def test_every_document_is_shown_or_refused_and_reaches_nobody(
+    stranger: Stranger, world: World, whole: bool
+) -> None:
     doors = (document_in_chat, document_in_job, document_in_response, document_in_pages)
-    assert wrong(stranger, DOCUMENTS, doors) == []
+    assert wrong(stranger, DOCUMENTS, doors, 2 if whole else 1) == []
     assert world.internet is None or world.internet.reached == []
 
 
-def test_every_video_is_shown_or_refused_and_reaches_nobody(stranger: Stranger, world: World) -> None:
-    assert wrong(stranger, VIDEOS, (video_in_chat, video_in_job, video_in_response)) == []
+def test_every_video_is_shown_or_refused_and_reaches_nobody(
+    stranger: Stranger, world: World, whole: bool
+) -> None:
+    doors = (video_in_chat, video_in_job, video_in_response)
+    assert wrong(stranger, VIDEOS, doors, 2 if whole else 1) == []
     assert world.internet is None or world.internet.reached == []

@@ -1,5 +1,6 @@
 """What a person does on the page, in Chromium."""
 
+import base64
 import shutil
 
 from axe_playwright_python.sync_playwright import Axe
@@ -97,14 +98,14 @@ def held(page: Page, pattern: str, method: str = "GET") -> list[Route]:
 def drop(page: Page, place: str, content: bytes, name: str, kind: str, then: str = "") -> bool:
     """Drop a file; whether the page kept the browser from opening it. `then` runs right after."""
     script = """([place, content, name, type, then]) => {
-      const carried = new DataTransfer();
-      carried.items.add(new File([new Uint8Array(content)], name, { type }));
+      const carried = new DataTransfer(), bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+      carried.items.add(new File([bytes], name, { type }));
       const event = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: carried });
       document.querySelector(place).dispatchEvent(event);
       if (then) document.querySelector(then).requestSubmit();
       return event.defaultPrevented;
     }"""
-    return bool(page.evaluate(script, [place, list(content), name, kind, then]))
+    return bool(page.evaluate(script, [place, base64.b64encode(content).decode(), name, kind, then]))
 
 
 def hide(page: Page, *, hidden: bool) -> None:

@@ -54,9 +54,13 @@ def locked() -> bytes:
 
 
 def bomb(size: int = 2**30) -> bytes:
-    """A PDF whose page unpacks to so many bytes."""
-    packer = zlib.compressobj(9)
-    packed = b"".join(packer.compress(b"0 0 m " * 2**18) for _ in range(size // (6 * 2**18))) + packer.flush()
+    """A PDF whose page unpacks to so many bytes: one packed block, over and over."""
+    block, packer, check = b"0 0 m " * 2**18, zlib.compressobj(9), zlib.adler32(b"")
+    first, next_one = (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    times = size // len(block)
+    for _ in range(times):
+        check = zlib.adler32(block, check)
+    packed = first + next_one * (times - 1) + b"\3\0" + check.to_bytes(4, "big")
     page = "<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R>>"
     return written(
         [

@@ -55,10 +55,9 @@ def prompts_that_only_begin_alike_share(patch: pytest.MonkeyPatch) -> None:
 def test_beginnings_that_serve_badly_are_not_kept(
     name: str, flaw: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    model = family(name, tmp_path_factory.getbasetemp())
-    assert verify(model).reusable.beginnings
+    """Without a flaw they are: see test_families_reuse.py."""
     flaw(monkeypatch)
-    proved = verify(model).reusable
+    proved = verify(family(name, tmp_path_factory.getbasetemp())).reusable
     assert (proved.beginnings, proved.pictures) == (False, True)
     assert proved.flaw
     assert proved.flaw in proved.words

@@ -34,13 +34,13 @@ def members(subject: Subject) -> list[Member]:
     drawn = {"temperature": 1.2, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1}
     asked = [fitting[number % len(fitting)] for number in range(7)]
     settings: list[dict[str, Any]] = [
-        {"max_new_tokens": 14},
-        {"max_new_tokens": 6},
-        {"max_new_tokens": 20, "seed": 3, **drawn},
+        {"max_new_tokens": 10},
+        {"max_new_tokens": 5},
+        {"max_new_tokens": 13, "seed": 3, **drawn},
         {"max_new_tokens": 30},
-        {"max_new_tokens": 9},
-        {"max_new_tokens": 12, "seed": 8, **drawn},
-        {"max_new_tokens": 11},
+        {"max_new_tokens": 7},
+        {"max_new_tokens": 9, "seed": 8, **drawn},
+        {"max_new_tokens": 8},
     ]
     return [Member(c, s, leaves=s["max_new_tokens"] == 30) for c, s in zip(asked, settings, strict=True)]
 
