@@ -93,6 +93,8 @@ function send(request) {
   $("question").value = "";
   open(null);
   conversation.ask(request);
+  // The button that was clicked gives way to another one; a phone keeps its keyboard shut.
+  if (!matchMedia("(pointer: coarse)").matches) $("question").focus();
 }
 
 // A job's question goes into the form for a conversation of its own.

@@ -2,6 +2,7 @@
 
 import { action, is_typed, shortcut } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
+import { pages_done, shown_jobs } from "./page_jobs.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
@@ -47,7 +48,7 @@ export const list = {
     const { signal } = (this.turn = new AbortController());
     try {
       const changes = [await read(null, signal)];
-      const first = state.jobs.rows[in_sight()[0] - 1];
+      const first = state.jobs.shown.slice(0, in_sight()[0]).findLast(({ pages }) => !pages);
       if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
       state.errors.jobs = null;
       // A list of some statuses does not show what changes among the others.
@@ -80,7 +81,7 @@ const counts = new Resource(
 );
 
 function reset() {
-  Object.assign(state.jobs, { rows: [], next: null, loaded: false, busy: false, recount: true });
+  Object.assign(state.jobs, { rows: [], shown: [], next: null, loaded: false, busy: false, recount: true });
   state.jobs.chosen.clear();
   $("view-jobs").scrollTop = 0;
   changed();
@@ -182,13 +183,13 @@ function scrolled() {
 }
 
 function paint_rows(draw) {
-  const { rows } = state.jobs;
+  const { shown } = state.jobs;
   const [first, end] = (state.jobs.drawn = in_sight());
   settle(
     $("jobs"),
-    rows.slice(first, end).map((job, at) => draw(job, first + at)),
+    shown.slice(first, end).map((job, at) => draw(job, first + at)),
   );
-  if (end > rows.length - PAGE / 2) read_older();
+  if (end > shown.length - PAGE / 2) read_older();
 }
 
 // The first row in sight and the one behind the last.
@@ -197,7 +198,7 @@ function in_sight() {
   const top = view.scrollTop - $("jobs").offsetTop;
   const height = row_height();
   const first = Math.max(0, Math.floor(top / height) - BEYOND);
-  return [first, Math.min(state.jobs.rows.length, Math.ceil((top + view.clientHeight) / height) + BEYOND)];
+  return [first, Math.min(state.jobs.shown.length, Math.ceil((top + view.clientHeight) / height) + BEYOND)];
 }
 
 function paint() {
@@ -216,9 +217,11 @@ function paint() {
     $("by-status"),
     [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
   );
+  $("clear").hidden = !narrows(filter);
   settle($("columns"), rows.length ? columns() : []);
-  $("jobs").style.height = rows.length ? `${rows.length * row_height()}px` : "auto";
-  if (rows.length) paint_rows(row);
+  const shown = (state.jobs.shown = shown_jobs());
+  $("jobs").style.height = shown.length ? `${shown.length * row_height()}px` : "auto";
+  if (shown.length) paint_rows(row);
   else
     settle($("jobs"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
@@ -261,6 +264,8 @@ function status_button([id, name]) {
   );
 }
 
+const narrows = ({ status, model, since_s, search }) => Boolean(status.size || model || since_s || search);
+
 // The service counts the newest jobs only: of more, a number is the least there are.
 function counted(status) {
   const { counts: by_status = {}, complete = true } = state.jobs.counts ?? {};
@@ -273,7 +278,7 @@ function nothing({ status, model, since_s, search }) {
   const quiet = status.size === 1 && !model && !since_s && !search && NONE[[...status][0]];
   const all = button("clear", { class: "link" }, "Show all jobs");
   if (quiet) return make("div", { class: "teach" }, make("h2", {}, quiet), make("p", {}, all));
-  if (status.size || model || since_s || search) {
+  if (narrows(state.jobs.filter)) {
     return make(
       "div",
       { class: "teach" },
@@ -300,8 +305,9 @@ function nothing({ status, model, since_s, search }) {
 
 function row(job, at) {
   const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
+  const pages = job.pages && `Page by page: ${number(pages_done(job))} of ${plural(job.pages.total, "page")}`;
   const text = job.question?.text || metadata.join(", ") || job.id;
-  const answer = job.error?.message ?? job.answer;
+  const answer = job.error?.message ?? pages ?? job.answer;
   const chosen = state.jobs.chosen.has(job.id);
   return make(
     "article",
@@ -318,13 +324,14 @@ function row(job, at) {
     make(
       "label",
       { class: "tick", "data-do": "pass" },
-      make("input", {
-        type: "checkbox",
-        "data-do": "choose-job",
-        "data-job": job.id,
-        checked: chosen,
-        "aria-label": `Choose: ${text}`,
-      }),
+      !pages &&
+        make("input", {
+          type: "checkbox",
+          "data-do": "choose-job",
+          "data-job": job.id,
+          checked: chosen,
+          "aria-label": `Choose: ${text}`,
+        }),
     ),
     thumbnail(job),
     make(
@@ -452,8 +459,8 @@ async function report(work) {
 
 // The job next to this one in the list, if any; `by` is 1 for an older one.
 export function neighbour(id, by) {
-  const at = state.jobs.rows.findIndex((job) => job.id === id);
-  const job = state.jobs.rows[at < 0 ? 0 : at + by];
+  const at = state.jobs.shown.findIndex((job) => job.id === id);
+  const job = state.jobs.shown[at < 0 ? 0 : at + by];
   if (!job) return null;
   const view = $("view-jobs");
   const top = $("jobs").offsetTop + (at + by) * row_height();
@@ -469,10 +476,12 @@ action("choose-all", () => (state.jobs.rows.forEach(({ id }) => state.jobs.chose
 action("choose-none", () => (state.jobs.chosen.clear(), changed()));
 action("cancel-chosen", () => report(cancel_chosen));
 action("retry-chosen", () => report(retry_chosen));
-action("status", ({ dataset }) => {
-  const status = new Set(state.jobs.filter.status);
-  if (!dataset.status) status.clear();
-  else if (!status.delete(dataset.status)) status.add(dataset.status);
+// A click chooses one, with Ctrl or Shift one more.
+action("status", ({ dataset: { status: one } }, { ctrlKey, metaKey, shiftKey }) => {
+  const { status: former } = state.jobs.filter;
+  const status = new Set(ctrlKey || metaKey || shiftKey ? former : []);
+  if (one && !former.has(one)) status.add(one);
+  else status.delete(one);
   narrow({ status });
 });
 action("clear", () => {

@@ -8,6 +8,7 @@ import * as fleet from "./fleet.js";
 import * as jobs from "./jobs.js";
 import * as keys from "./keys.js";
 import * as operations from "./operations.js";
+import * as page_jobs from "./page_jobs.js";
 import * as shell from "./shell.js";
 import { changed, state } from "./store.js";
 import { Away, changes, pause, spacing_ms } from "./wire.js";
@@ -20,7 +21,7 @@ const REFUSED_AGAIN_MS = 60_000;
 
 const VIEWS = {
   ask: [],
-  jobs: [jobs.list],
+  jobs: [jobs.list, page_jobs.list],
   operations: operations.resources,
   keys: [keys.list],
   endpoints: [endpoints.list, endpoints.deliveries],

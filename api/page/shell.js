@@ -26,7 +26,7 @@ export function set_up(key_changed) {
 function route() {
   const [view, job] = location.hash.slice(1).split("/");
   state.view = view in VIEWS || view === "key" ? view : "ask";
-  if (state.view === "jobs") state.drawer.target = /^job_\w+$/.test(job) ? job : null;
+  if (state.view === "jobs") state.drawer.target = /^(job|batch)_\w+$/.test(job) ? job : null;
   document.title = state.view === "ask" ? "Sightline" : `${VIEWS[state.view] ?? "API key"} · Sightline`;
   changed();
   window.dispatchEvent(new Event("view"));

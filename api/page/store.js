@@ -30,6 +30,8 @@ export const state = {
   },
   jobs: {
     rows: [],
+    page_jobs: [],
+    shown: [], // both, in the order of the list
     next: null, // what to ask for older ones; null where these are all
     loaded: false,
     read_at: 0, // when the newest ones were read, by the service's clock

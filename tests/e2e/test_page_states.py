@@ -13,11 +13,13 @@ from tests.support.service import Service
 
 JOBS = 5000
 NOTHING: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
+LISTS = ("**/v1/jobs?*", "**/v1/batches?*")
 BOTTOM = "document.getElementById('view-jobs').scrollTop = 1e9"
 
 
 def test_an_empty_installation_says_what_a_job_is_and_how_to_begin(page: Page) -> None:
-    page.route("**/v1/jobs?*", lambda route: route.fulfill(json=NOTHING))
+    for listed in LISTS:
+        page.route(listed, lambda route: route.fulfill(json=NOTHING))
     page.route("**/fleet", lambda route: route.fulfill(json={"models": []}))
     view(page, "jobs")
     expect(page.locator("#jobs")).to_contain_text("No jobs yet")
@@ -165,6 +167,7 @@ def test_an_old_job_that_was_searched_for_stays_in_the_list(page: Page, api: Api
         route.fulfill(json={"object": "list", "data": rows, "has_more": bool(end), "next": end})
 
     page.route("**/v1/jobs?*", give)
+    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
     view(page, "jobs")
     expect(page.locator("#jobs-note")).to_have_text("1 job")
     watch(page, "#jobs-note")
@@ -194,6 +197,7 @@ def test_thousands_of_jobs_are_scrolled_through_with_few_rows_in_the_document(pa
         route.fulfill(json={"object": "list", "data": rows, "has_more": end is not None, "next": end})
 
     page.route("**/v1/jobs?*", give)
+    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
     view(page, "jobs")
     expect(page.locator(".job-row").first).to_contain_text("Number 0")
     last = page.locator(".job-row", has_text=f"Number {JOBS - 1}")
