@@ -5,7 +5,7 @@ import { $, button, icon, make, settle, toast } from "./dom.js";
 import { parts_of } from "./media.js";
 import { page_answers, page_job, page_texts, was_asked } from "./page_jobs.js";
 import { facts_of, image, SAMPLES } from "./pictures.js";
-import { prose } from "./prose.js";
+import { asked, prose } from "./prose.js";
 import { in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { add_turn, keep, make_talk, reopen, restore, show_page, show_pages, shown_in } from "./talks.js";
@@ -310,7 +310,7 @@ function article(turn, talk) {
       { class: "question" },
       attachments.length > 0 &&
         thumbs(attachments, shown_in({ turns: talk.turns.slice(0, talk.turns.indexOf(turn)) }).length),
-      make("h2", { dir: "auto" }, question),
+      make("div", {}, asked(question, "h2")),
     ),
     per_page && turn.job?.pages && turn.status !== "queued" ? page_answers(turn) : answer(turn),
     make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),
@@ -392,7 +392,7 @@ function acts(turn) {
 }
 
 function open(talk) {
-  state.ask.talk = talk;
+  Object.assign(state.ask, { talk, model: talk.turns.at(-1).request.model });
   for (const turn of reopen(talk)) see_through(turn, look_up);
 }
 

@@ -6,7 +6,7 @@ import { confirmed } from "./confirmation.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { list, neighbour } from "./jobs.js";
 import { all_pages, list as page_jobs, save_buttons } from "./page_jobs.js";
-import { prose, StreamedText } from "./prose.js";
+import { asked, prose, StreamedText } from "./prose.js";
 import { code_box, in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { own_attempts, timeline } from "./timeline.js";
@@ -17,6 +17,7 @@ import { call, events, pause, picture, page_visible, spacing_ms } from "./wire.j
 const EVERY_MS = 2000;
 const SELDOM_MS = 60_000;
 const SHOWN_PX = 512;
+const ASKED = { class: "asked" };
 const TABS = { overview: "Overview", webhook: "Webhook", program: "Code", json: "JSON" };
 
 export function set_up() {
@@ -59,6 +60,7 @@ async function open(id) {
     stop,
   });
   changed();
+  requestAnimationFrame(() => $("drawer-title")?.focus());
   if (id.startsWith("job_")) read_request(mine);
   try {
     await follow(mine);
@@ -231,7 +233,7 @@ const PANELS = { overview, webhook, program, json };
 
 function overview(job) {
   const { request, pictures, rows, from } = state.drawer;
-  if (job.pages) return [asked(job.question.text), all_pages(job, rows, from), facts(job)];
+  if (job.pages) return [asked(job.question.text, "p", ASKED), all_pages(job, rows, from), facts(job)];
   const shots = Object.entries(pictures).map(([n, src]) =>
     make("img", { src, alt: `Picture ${Number(n) + 1}`, "data-key": n }),
   );
@@ -240,7 +242,7 @@ function overview(job) {
     media(request),
     job.error && addresses(request),
     earlier(request),
-    asked(question_of(request) ?? job.question?.text ?? ""),
+    asked(question_of(request) ?? job.question?.text ?? "", "p", ASKED),
     answers(job),
     make(
       "section",
@@ -258,8 +260,6 @@ function overview(job) {
     facts(job),
   ];
 }
-
-const asked = (text) => make("p", { class: "asked", dir: "auto" }, text);
 
 const facts = (job) =>
   make(

@@ -67,6 +67,8 @@ function looked() {
 
 async function refresh() {
   const shown = looked();
+  // That the key is wrong is known as long as it is refused.
+  if (state.locked) composer.models.due = 0;
   const news = await Promise.all(shown.map((resource) => resource.refresh()));
   judge(shown.map(({ name }) => state.errors[name]).filter(Boolean));
   if (fleet.fleet.refused && !shown.includes(fleet.readiness))
@@ -117,8 +119,8 @@ for (let wait_ms = EVERY_MS; ;) {
   const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
   const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
-  // Speeds and webhook calls change without an event.
-  const told = state.live && !["operations", "endpoints"].includes(state.view);
-  const most_ms = told ? LIVE_MS : wait_ms;
-  if (!nap.signal.aborted) await pause(most_ms - least_ms, nap.signal).catch(() => {});
+  // Speeds and webhook calls change without an event. Another view may be looked at meanwhile.
+  const most_ms = () => (state.live && !["operations", "endpoints"].includes(state.view) ? LIVE_MS : wait_ms);
+  for (let ms = least_ms; ms < most_ms() && !nap.signal.aborted; ms += EVERY_MS)
+    await pause(EVERY_MS, nap.signal).catch(() => {});
 }

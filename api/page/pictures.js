@@ -48,6 +48,7 @@ function take(files) {
 async function read(file) {
   const kind = kind_of_file(file);
   if (!kind) throw new Error(`${file.name} is no picture (PNG, JPEG, WebP, GIF), document (PDF, TIFF) or video.`);
+  if (!file.size) throw new Error(`${file.name} is empty.`);
   return kind === "picture" ? data_uri(file) : file;
 }
 

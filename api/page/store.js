@@ -23,6 +23,7 @@ export const state = {
     attachments: [], // to the next question
     forecast: null,
     typing: 0, // the timer behind which a forecast is asked for
+    model: "", // to be chosen
     menu: null, // what is open: pictures, settings or, on a phone, mine
     note: "",
     serial: 0, // numbers pictures, turns and talks

@@ -22,6 +22,7 @@ WIDE: ViewportSize = {"width": 2560, "height": 1300}
 VIEWS = ("ask", "jobs", "operations", "keys", "endpoints", "key")
 FITS = "document.scrollingElement.scrollWidth <= window.innerWidth"
 LIMIT_BYTES = 150_000
+PAINTED = "async () => { (await import('./page/store.js')).changed(); await new Promise(requestAnimationFrame); }"
 TOOL = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
 ASKED: dict[str, Any] = {
     "priority": "batch",
@@ -92,11 +93,23 @@ def test_a_reload_keeps_the_questions_their_pictures_and_answers(page: Page) -> 
     ask(page, ECHO, "and a follow-up")
     status(page, "succeeded")
     page.reload()
-    page.click("#mine [data-do=talk] >> nth=0")
     status(page, "succeeded")
+    expect(page.locator("#model")).to_have_value(ECHO)
     expect(turn(page).locator(".answer")).to_contain_text("and a follow-up")
     expect(page.locator(".turn >> nth=0").locator(".thumb img")).to_be_visible()
     expect(page.locator(".turn >> nth=0").locator(".answer")).to_contain_text("before the reload")
+
+
+def test_earlier_messages_that_are_opened_stay_open_while_the_page_is_painted(page: Page) -> None:
+    for text in ("the first message", "and the second"):
+        ask(page, ECHO, text)
+        status(page, "succeeded")
+    turn(page).locator("a", has_text="Job").click()
+    expect(page.locator("#drawer-title")).to_be_focused()
+    page.click("#drawer summary")
+    page.evaluate(PAINTED)
+    expect(page.locator("#drawer details")).to_contain_text("the first message")
+    expect(page.locator("#drawer details p").first).to_be_visible()
 
 
 def test_text_is_seen_while_it_is_made_and_stopping_cancels_it(page: Page, api: Api) -> None:

@@ -88,6 +88,24 @@ def test_the_page_leaves_half_of_a_key_s_quota_to_the_questions(locked: Page, gu
     until(lambda: locked.evaluate(SPACING) == 60_000 * 2 / 15)
 
 
+def test_a_revoked_key_locks_the_page_that_is_open_and_stays_refused(locked: Page, guarded: Api) -> None:
+    made = guarded.post("/v1/admin/keys", json={"name": "gone", "scopes": ["read", "admin"]}).json()
+    type_key(locked, made["secret"])
+    view(locked, "operations")
+    expect(locked.locator(".model")).not_to_have_count(0)
+    guarded.delete(f"/v1/admin/keys/{made['id']}")
+    expect(locked.locator("#key-note")).to_contain_text("revoked")
+    for _ in range(2):
+        with locked.expect_response("**/v1/models"):
+            pass
+        assert locked.locator("#view-key").is_visible()
+
+
+def test_a_key_that_may_not_read_is_told_so_before_it_asks(locked: Page, guarded: Api) -> None:
+    type_key(locked, key_for(guarded, "submit"))
+    expect(locked.locator("#forecast")).to_have_text("This API key lacks the scope `read`.")
+
+
 @pytest.mark.parametrize("other", ["sl_" + 40 * "0", "ключ"])
 def test_nothing_of_a_former_key_stays_on_the_screen(locked: Page, guarded: Api, other: str) -> None:
     guarded.submit(model=ECHO, input={"prompt": "seen by few"})

@@ -66,6 +66,18 @@ def test_the_list_follows_what_the_service_tells(page: Page, api: Api) -> None:
         api.submit(model=ECHO, input={"prompt": "told of"})
 
 
+def test_operations_move_from_when_they_are_opened(page: Page) -> None:
+    page.clock.install(time=0)
+    with page.expect_response("**/v1/live"):
+        page.reload()
+    page.clock.pause_at(3600)
+    with page.expect_response("**/fleet"):
+        view(page, "operations")
+    expect(page.locator(".model")).not_to_have_count(0)
+    with page.expect_request("**/fleet"):
+        page.clock.run_for(9000)
+
+
 def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
     page.click("#samples button >> nth=0")
     ask(page, ECHO, "Who painted the purple square?")
@@ -105,8 +117,12 @@ def test_a_question_whose_picture_is_none_is_found_and_shows_where_it_was_to_com
 def test_an_empty_status_says_that_there_is_none(page: Page) -> None:
     view(page, "jobs")
     page.route("**/v1/jobs?*status=queued*", lambda route: route.fulfill(json=NOTHING))
+    page.click("#by-status [data-status=failed]")
     page.click("#by-status [data-status=queued]")
     expect(page.locator("#jobs h2")).to_have_text("Nothing is waiting")
+    page.click("#clear")
+    expect(page.locator("#by-status [data-status='']")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#clear")).to_be_hidden()
 
 
 def test_each_status_says_how_many_jobs_of_the_search_have_it(page: Page, api: Api) -> None:
