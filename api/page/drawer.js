@@ -3,9 +3,10 @@
 import { action, shortcut } from "./actions.js";
 import { load } from "./composer.js";
 import { confirmed } from "./confirmation.js";
+import { webhook } from "./deliveries.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { list, neighbour } from "./jobs.js";
-import { all_pages, list as page_jobs, save_buttons } from "./page_jobs.js";
+import { all_pages, know, list as page_jobs, save_buttons } from "./page_jobs.js";
 import { asked, prose, StreamedText } from "./prose.js";
 import { code_box, in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
@@ -83,8 +84,7 @@ async function follow(mine) {
     if (event.type === "text" && !event.data.choice) mine.streamed.write(event.data.start, event.data.text);
     if (event.type === "running")
       mine.job = { ...mine.job, status: "running", started_at: mine.job.started_at ?? event.data.at };
-    mine.job = event.data.job ?? mine.job;
-    changed();
+    show(mine, event.data.job ?? mine.job);
   }
   for await (mine.job of rereads(mine)) changed();
 }
@@ -97,8 +97,14 @@ async function watch(mine) {
     await pause(Math.max(EVERY_MS, spacing_ms(2)), signal);
     if (document.hidden) await page_visible(signal);
     const { data } = await reread(mine, signal);
-    if (data && watched(mine.job) && watched(data)) (mine.job = data), changed();
+    if (data && watched(mine.job) && watched(data)) show(mine, data);
   }
+}
+
+function show(mine, job) {
+  mine.job = job;
+  if (job.pages) know(job);
+  changed();
 }
 
 // What was asked, where it is kept, and its pictures, no larger than they are shown.
@@ -388,46 +394,6 @@ function details(job) {
     Created: clock(job.created_at),
     Ended: job.pages && job.ended_at && `${clock(job.ended_at)}, after ${seconds(job.ended_at - job.created_at)}`,
   }).filter(([, value]) => value);
-}
-
-function webhook({ webhook: hook, pages }) {
-  if (!hook)
-    return [
-      make("p", {}, "This job reports to nobody when it ends."),
-      make(
-        "p",
-        { class: "muted" },
-        "Name a URL in ",
-        make("code", {}, "webhook"),
-        " when you submit one, and each call is listed here, with its answer and a way to send it again.",
-      ),
-    ];
-  const sent = hook.deliveries ?? [];
-  return [
-    make("p", {}, make("code", {}, hook.url)),
-    sent.length > 0
-      ? make(
-          "ul",
-          { class: "rows-list" },
-          sent.map((it, at) => delivery(it, tries(sent.slice(0, at + 1).reverse(), "event"))),
-        )
-      : make("p", { class: "muted" }, "No call yet."),
-    hook.next_try_at && make("p", { class: "muted" }, `The next try: ${clock(hook.next_try_at)}.`),
-    !pages && make("p", {}, button("replay", { class: "quiet" }, icon("again"), "Send again")),
-  ];
-}
-
-// Which call for its event the first of these is.
-export const tries = (sent, by) => sent.filter((other) => other[by] === sent[0][by]).length;
-
-export function delivery({ event, at, ms, status, error }, count) {
-  return make(
-    "li",
-    {},
-    make("span", { class: `state ${error ? "bad" : "good"}` }, status ?? "No answer"),
-    make("span", {}, event, make("small", {}, [count && `try ${count}`, error].filter(Boolean).join(" · "))),
-    make("span", {}, `${clock(at)} · ${number(ms)} ms`),
-  );
 }
 
 function program(job) {

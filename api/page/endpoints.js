@@ -2,8 +2,8 @@
 
 import { action, once } from "./actions.js";
 import { confirmed } from "./confirmation.js";
+import { delivery, tries } from "./deliveries.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
-import { delivery, tries } from "./drawer.js";
 import { shown_once } from "./keys.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";

@@ -397,7 +397,7 @@ function when(job) {
 // Why a job waits, and what is known of its beginning.
 function wait(job) {
   if (job.status !== "queued") return false;
-  if (job.estimate) return make("small", { title: range(job.estimate) }, `${place(job)}, ${range(job.estimate)}`);
+  if (job.estimate) return [place(job), range(job.estimate)].map((words) => make("small", {}, words));
   const reason = REASONS[job.waiting_reason];
   return reason && make("small", {}, reason, job.schedule_at && ` ${clock(job.schedule_at)}`);
 }

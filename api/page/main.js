@@ -105,6 +105,10 @@ async function follow() {
   }
 }
 
+// Speeds, webhook calls and the ends of jobs of pages change what is looked at without an event.
+const silent = () =>
+  ["operations", "endpoints"].includes(state.view) || (state.view === "jobs" && page_jobs.some_open());
+
 // Ends the pause between two rounds: on a slow line a round that is under way goes on.
 const wake = () => nap.abort();
 let nap = new AbortController();
@@ -119,8 +123,8 @@ for (let wait_ms = EVERY_MS; ;) {
   const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
   const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
-  // Speeds and webhook calls change without an event. Another view may be looked at meanwhile.
-  const most_ms = () => (state.live && !["operations", "endpoints"].includes(state.view) ? LIVE_MS : wait_ms);
+  // Another view may be looked at meanwhile.
+  const most_ms = () => (state.live && !silent() ? LIVE_MS : wait_ms);
   for (let ms = least_ms; ms < most_ms() && !nap.signal.aborted; ms += EVERY_MS)
     await pause(EVERY_MS, nap.signal).catch(() => {});
 }

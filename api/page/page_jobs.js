@@ -42,14 +42,21 @@ async function read_all(batches) {
   try {
     for (const { id } of batches.filter((it) => !known.has(it.id) || is_open(known.get(it.id)))) {
       const { data } = await call(`v1/jobs/${id}`, { signal });
-      state.jobs.page_jobs = [...state.jobs.page_jobs.filter((job) => job.id !== id), data];
-      changed();
+      know(data);
       await pause(spacing_ms(2), signal);
     }
   } catch {
     // The next change tries again.
   }
 }
+
+// What an opened one tells stands in its row, too.
+export function know(job) {
+  state.jobs.page_jobs = [...state.jobs.page_jobs.filter(({ id }) => id !== job.id), job];
+  changed();
+}
+
+export const some_open = () => state.jobs.page_jobs.some(is_open);
 
 // The rows of the list. Jobs of pages stand before their pages: by when they ended, those that have not at the top.
 export function shown_jobs() {

@@ -78,8 +78,9 @@ def test_a_video_is_asked_about_where_the_model_takes_it(talkative: Page) -> Non
         (TINY, ["clip.mp4"], "tiny takes no videos. Choose another model, or remove clip.mp4."),
         (ECHO, ["one.mp4", "two.webm"], "echo takes 1 video at once."),
         (ECHO, ["large.mov"], "large.mov is larger than 1 MB, the most for a video."),
+        (ECHO, ["one.png"] * 33, "echo takes 32 pictures at once, and these are 33."),
     ],
-    ids=["no videos", "too many", "too large"],
+    ids=["no videos", "too many", "too large", "too many pictures"],
 )
 def test_what_a_model_does_not_take_is_said_before_and_not_sent(
     talkative: Page, model: str, files: list[str], words: str
@@ -92,6 +93,15 @@ def test_what_a_model_does_not_take_is_said_before_and_not_sent(
     ask(talkative, model, "what happens")
     expect(talkative.locator("#ask-note")).to_have_text(words)
     assert sent == []
+
+
+def test_an_empty_file_is_named_and_all_files_are_removed_at_once(page: Page) -> None:
+    drop(page, "#question", b"", "blank.png", "image/png")
+    expect(page.locator("#attached")).to_contain_text("blank.png is empty.")
+    for number in range(4):
+        drop(page, "#question", pdf(NAMES), f"{number}.pdf", "application/pdf")
+    page.click("[data-do=detach-all]")
+    expect(page.locator("#attached li")).to_have_count(0)
 
 
 def test_each_page_of_a_document_is_answered_by_itself(page: Page) -> None:
