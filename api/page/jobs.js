@@ -217,7 +217,7 @@ function paint() {
     $("by-status"),
     [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
   );
-  $("clear").hidden = !narrows(filter);
+  $("clear").hidden = !narrows(filter) || !state.jobs.rows.length;
   settle($("columns"), rows.length ? columns() : []);
   const shown = (state.jobs.shown = shown_jobs());
   $("jobs").style.height = shown.length ? `${shown.length * row_height()}px` : "auto";

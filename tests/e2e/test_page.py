@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import ask, new_question, status, turn, view
+from tests.support.browser import DESK, ask, new_question, status, turn, view
 from tests.support.clients import Api
 from tests.support.service import Service
 
@@ -137,6 +137,9 @@ def test_the_place_in_line_is_seen_while_waiting(page: Page, api: Api) -> None:
     ask(page, SLOW, "after them")
     expect(turn(page).locator(".place")).to_contain_text("in line")
     expect(page.locator("#announcement")).to_contain_text("in line")
+    for size in (PHONE, DESK):
+        page.set_viewport_size(size)
+        expect(turn(page).locator(".queue .me")).to_be_visible()
     for job in (first, *behind):
         api.post(f"/v1/jobs/{job}/cancel")
     status(page, "succeeded")
