@@ -73,7 +73,7 @@ def test_what_is_empty_or_broken_can_be_heard_and_seen(page: Page) -> None:
     assert violations(page) == []
     for listed in ("**/v1/jobs?*", "**/v1/batches?*"):
         page.route(listed, lambda route: route.fulfill(json=EMPTY))
-    page.click("[data-do=clear]")
+    page.click("[data-do=clear]:visible")
     expect(page.locator("#jobs")).to_contain_text("No jobs yet")
     assert violations(page) == []
     page.context.set_offline(True)
