@@ -2,26 +2,12 @@
 
 import { action, is_typed, shortcut } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
-import { pages_done, shown_jobs } from "./page_jobs.js";
+import { row } from "./job_row.js";
+import { shown_jobs } from "./page_jobs.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
-import { thumbnail } from "./thumbnails.js";
-import {
-  ago,
-  clock,
-  is_open,
-  now,
-  number,
-  place,
-  plural,
-  PRIORITIES,
-  range,
-  REASONS,
-  seconds,
-  short,
-  STATUSES,
-} from "./words.js";
+import { ago, is_open, now, number, plural, STATUSES } from "./words.js";
 import { call, pause, spacing_ms } from "./wire.js";
 
 const PAGE = 100;
@@ -175,21 +161,33 @@ function narrow(filter) {
 
 const row_height = () => (matchMedia("(max-width: 860px)").matches ? 136 : 66);
 
-// At most once a frame; nothing but the rows that come into sight is new.
+// At most once a frame.
 function scrolled() {
-  if (in_sight().every((row, at) => row === state.jobs.drawn[at])) return;
-  const present = new Map([...$("jobs").children].map((node) => [node.dataset.key, node]));
-  paint_rows((job, at) => present.get(job.id) ?? row(job, at));
+  if (!in_sight().every((row, at) => row === state.jobs.drawn[at])) paint_rows();
 }
 
-function paint_rows(draw) {
+function paint_rows() {
   const { shown } = state.jobs;
   const [first, end] = (state.jobs.drawn = in_sight());
+  const present = new Map([...$("jobs").children].map((node) => [node.dataset.key, node]));
   settle(
     $("jobs"),
-    shown.slice(first, end).map((job, at) => draw(job, first + at)),
+    shown.slice(first, end).map((job, at) => fresh_row(job, first + at, present.get(job.id))),
   );
   if (end > shown.length - PAGE / 2) read_older();
+}
+
+const drawn_of = new WeakMap(); // a row in the document: what it was drawn of
+
+// A row that would look the same is not made anew: whatever changes elsewhere, scrolling stays smooth.
+function fresh_row(job, at, node) {
+  const { chosen } = state.jobs;
+  const time = is_open(job) ? Math.floor(now()) : ago(job.ended_at);
+  const facts = [job, at, time, chosen.has(job.id), state.drawer.id === job.id, state.thumbnails.get(job.id)];
+  if (node && drawn_of.get(node)?.every((fact, which) => fact === facts[which])) return node;
+  const fresh = row(job, at);
+  drawn_of.set(node ?? fresh, facts);
+  return fresh;
 }
 
 // The first row in sight and the one behind the last.
@@ -221,7 +219,7 @@ function paint() {
   settle($("columns"), rows.length ? columns() : []);
   const shown = (state.jobs.shown = shown_jobs());
   $("jobs").style.height = shown.length ? `${shown.length * row_height()}px` : "auto";
-  if (shown.length) paint_rows(row);
+  if (shown.length) paint_rows();
   else
     settle($("jobs"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
@@ -301,105 +299,6 @@ function nothing({ status, model, since_s, search }) {
     ),
     code_box(make("b", {}, "curl"), example),
   );
-}
-
-function row(job, at) {
-  const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
-  const pages = job.pages && `Page by page: ${number(pages_done(job))} of ${plural(job.pages.total, "page")}`;
-  const text = job.question?.text || metadata.join(", ") || job.id;
-  const answer = job.error?.message ?? pages ?? job.answer;
-  const chosen = state.jobs.chosen.has(job.id);
-  return make(
-    "article",
-    {
-      class: "job-row",
-      "data-key": job.id,
-      "data-do": "open",
-      "data-job": job.id,
-      "data-status": job.status,
-      "data-chosen": chosen && "true",
-      "aria-current": state.drawer.id === job.id && "true",
-      "--at": at,
-    },
-    make(
-      "label",
-      { class: "tick", "data-do": "pass" },
-      !pages &&
-        make("input", {
-          type: "checkbox",
-          "data-do": "choose-job",
-          "data-job": job.id,
-          checked: chosen,
-          "aria-label": `Choose: ${text}`,
-        }),
-    ),
-    thumbnail(job),
-    make(
-      "div",
-      { class: "words" },
-      make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
-      make(
-        "span",
-        { dir: "auto", class: job.error && "error" },
-        answer || (job.question?.text && metadata.join(", ")),
-      ),
-    ),
-    status(job),
-    make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
-    spent(job),
-    when(job),
-  );
-}
-
-const status = (job) => {
-  const [word, kind] = STATUSES[job.status] ?? [job.status, "idle"];
-  return make("span", { class: `state ${kind}` }, make("span", {}, word, wait(job)));
-};
-
-// A bar of waited and ran, its length by the root of the time: a minute beside a second stays readable.
-function spent(job) {
-  const waited = Math.max(0, (job.started_at ?? job.ended_at ?? now()) - job.created_at);
-  const ran = job.started_at ? Math.max(0, (job.ended_at ?? now()) - job.started_at) : 0;
-  const words =
-    job.cache === "HIT" && job.ended_at
-      ? "from the cache"
-      : ran
-        ? `${seconds(waited)} + ${seconds(ran)}`
-        : seconds(waited);
-  return make(
-    "span",
-    { class: "spent", title: `Waited ${seconds(waited)}${ran ? `, ran ${seconds(ran)}` : ""}` },
-    make(
-      "span",
-      {
-        class: "bar",
-        "--w": `${Math.min(100, (100 * Math.sqrt(waited + ran)) / Math.sqrt(60))}%`,
-        "aria-hidden": "true",
-      },
-      make("i", { "--w": waited + 0.001 }),
-      ran > 0 && make("i", { class: "ran", "--w": ran }),
-    ),
-    make("small", {}, words),
-  );
-}
-
-// When it ended; of what has not ended, when it was asked.
-function when(job) {
-  const at = job.ended_at ?? job.created_at;
-  return make(
-    "span",
-    { class: "when", title: `Asked ${clock(job.created_at)}` },
-    ago(at),
-    make("small", {}, clock(at)),
-  );
-}
-
-// Why a job waits, and what is known of its beginning.
-function wait(job) {
-  if (job.status !== "queued") return false;
-  if (job.estimate) return [place(job), range(job.estimate)].map((words) => make("small", {}, words));
-  const reason = REASONS[job.waiting_reason];
-  return reason && make("small", {}, reason, job.schedule_at && ` ${clock(job.schedule_at)}`);
 }
 
 function bulk() {
