@@ -27,9 +27,9 @@ export const models = new Resource(
 
 export function set_up() {
   attachments.set_up();
-  $("ask").addEventListener("submit", (event) => (event.preventDefault(), submit()));
-  $("ask").addEventListener("input", edited);
-  $("ask").addEventListener("change", edited);
+  $("ask-form").addEventListener("submit", (event) => (event.preventDefault(), submit()));
+  $("ask-form").addEventListener("input", edited);
+  $("ask-form").addEventListener("change", edited);
   // Before the click's own action, which may open another one.
   document.addEventListener("click", ({ target }) => target.closest(".popover, [aria-controls]") || open(null), true);
   paints(paint);
@@ -165,8 +165,8 @@ function paint() {
 // A popover opens above its button, no wider than the form and no higher than the view.
 function put_at_button(menu) {
   const { style, offsetWidth } = $(menu);
-  const room = $("ask").clientWidth - offsetWidth;
-  const above = $("ask").getBoundingClientRect().top - $("view-ask").getBoundingClientRect().top;
+  const room = $("ask-form").clientWidth - offsetWidth;
+  const above = $("ask-form").getBoundingClientRect().top - $("view-ask").getBoundingClientRect().top;
   style.left = `${Math.max(0, Math.min($(`${menu}-open`).offsetLeft, room))}px`;
   style.maxHeight = `${Math.max(LOWEST_PX, above - 16)}px`;
 }
@@ -285,7 +285,7 @@ action("again", ({ dataset }) => fill(conversation.turn_of(dataset.turn).request
 shortcut((event) => {
   if (event.key !== "Enter" || event.target.id !== "question" || event.shiftKey) return false;
   // An Enter that is held down asks once.
-  if (!event.repeat) $("ask").requestSubmit();
+  if (!event.repeat) $("ask-form").requestSubmit();
   return true;
 });
 

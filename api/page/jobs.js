@@ -169,9 +169,9 @@ function scrolled() {
 function paint_rows() {
   const { shown } = state.jobs;
   const [first, end] = (state.jobs.drawn = in_sight());
-  const present = new Map([...$("jobs").children].map((node) => [node.dataset.key, node]));
+  const present = new Map([...$("job-list").children].map((node) => [node.dataset.key, node]));
   settle(
-    $("jobs"),
+    $("job-list"),
     shown.slice(first, end).map((job, at) => fresh_row(job, first + at, present.get(job.id))),
   );
   if (end > shown.length - PAGE / 2) read_older();
@@ -193,7 +193,7 @@ function fresh_row(job, at, node) {
 // The first row in sight and the one behind the last.
 function in_sight() {
   const view = $("view-jobs");
-  const top = view.scrollTop - $("jobs").offsetTop;
+  const top = view.scrollTop - $("job-list").offsetTop;
   const height = row_height();
   const first = Math.max(0, Math.floor(top / height) - BEYOND);
   return [first, Math.min(state.jobs.shown.length, Math.ceil((top + view.clientHeight) / height) + BEYOND)];
@@ -218,10 +218,10 @@ function paint() {
   $("clear").hidden = !narrows(filter) || !state.jobs.rows.length;
   settle($("columns"), rows.length ? columns() : []);
   const shown = (state.jobs.shown = shown_jobs());
-  $("jobs").style.height = shown.length ? `${shown.length * row_height()}px` : "auto";
+  $("job-list").style.height = shown.length ? `${shown.length * row_height()}px` : "auto";
   if (shown.length) paint_rows();
   else
-    settle($("jobs"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+    settle($("job-list"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
   if (!rows.length && next) read_older();
   settle($("bulk"), bulk());
@@ -362,7 +362,7 @@ export function neighbour(id, by) {
   const job = state.jobs.shown[at < 0 ? 0 : at + by];
   if (!job) return null;
   const view = $("view-jobs");
-  const top = $("jobs").offsetTop + (at + by) * row_height();
+  const top = $("job-list").offsetTop + (at + by) * row_height();
   if (top < view.scrollTop || top + row_height() > view.scrollTop + view.clientHeight)
     view.scrollTop = top - view.clientHeight / 2;
   return job.id;

@@ -75,7 +75,7 @@ function keep_attached(test) {
 }
 
 // As if it were typed: what the question would cost is asked for anew.
-const edited = () => $("ask").dispatchEvent(new Event("input"));
+const edited = () => $("ask-form").dispatchEvent(new Event("input"));
 
 // A picture of another host is for the service to fetch: the page's policy lets no browser show it.
 function show(picture, uri) {

@@ -245,7 +245,7 @@ def test_a_job_shows_its_attempts_on_a_timeline(page: Page, api: Api) -> None:
     status(page, "succeeded")
     newest = api.get("/v1/jobs?limit=1").json()["data"][0]["id"]
     view(page, "jobs")
-    page.click(f'#jobs [data-job="{newest}"] .words')
+    page.click(f'#job-list [data-job="{newest}"] .words')
     expect(page.locator("#panel")).to_contain_text("Attempts")
     expect(page.locator("#drawer svg.timeline rect.run")).to_have_count(1)
     page.keyboard.press("Escape")
@@ -255,7 +255,7 @@ def test_a_job_shows_its_attempts_on_a_timeline(page: Page, api: Api) -> None:
 def test_the_list_is_gone_through_by_keys(page: Page, api: Api) -> None:
     older, newer = (api.submit(model=ECHO, input={"prompt": text}) for text in ("older", "newer"))
     view(page, "jobs")
-    expect(page.locator(f'#jobs [data-job="{newer}"] .words')).to_be_visible()
+    expect(page.locator(f'#job-list [data-job="{newer}"] .words')).to_be_visible()
     page.keyboard.press("j")
     expect(page.locator("#drawer code").first).to_have_text(newer)
     page.keyboard.press("j")
@@ -277,10 +277,10 @@ def test_jobs_are_cancelled_and_asked_again_together(page: Page, api: Api) -> No
         page.click("[data-do=cancel-chosen]")
         expect(page.locator("#toasts")).to_contain_text("3 jobs cancelled")
         for id in ids:
-            expect(page.locator(f'#jobs .job-row[data-job="{id}"]')).to_have_attribute(
+            expect(page.locator(f'#job-list .job-row[data-job="{id}"]')).to_have_attribute(
                 "data-status", "cancelled"
             )
-            page.check(f'#jobs input[data-job="{id}"]')
+            page.check(f'#job-list input[data-job="{id}"]')
         page.click("[data-do=retry-chosen]")
         expect(page.locator("#toasts")).to_contain_text("3 jobs asked again")
         waiting = api.get(f"/v1/jobs?status=queued&model={ECHO}").json()["data"]
@@ -327,14 +327,14 @@ def test_the_list_is_narrowed_to_the_jobs_looked_for(page: Page) -> None:
     ask(page, ECHO, "one that ends")
     status(page, "succeeded")
     view(page, "jobs")
-    ended = page.locator("#jobs [data-status=succeeded]")
+    ended = page.locator("#job-list [data-status=succeeded]")
     expect(ended).not_to_have_count(0)
     page.click("#by-status [data-status=cancelled]")
     expect(ended).to_have_count(0)
     page.click("#by-status [data-status='']")
     expect(ended).not_to_have_count(0)
     page.select_option("#by-model", "test/unserved")
-    expect(page.locator("#jobs")).to_contain_text("Nothing matches")
+    expect(page.locator("#job-list")).to_contain_text("Nothing matches")
     page.click("[data-do=clear]:visible")
     expect(ended).not_to_have_count(0)
 

@@ -15,6 +15,7 @@ JOBS = 5000
 NOTHING: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
 LISTS = ("**/v1/jobs?*", "**/v1/batches?*")
 ROUND = "async () => void (await fetch('page/mark.svg'))"
+TOP = "document.getElementById('view-jobs').scrollTop"
 BOTTOM = "document.getElementById('view-jobs').scrollTop = 1e9"
 
 
@@ -23,10 +24,10 @@ def test_an_empty_installation_says_what_a_job_is_and_how_to_begin(page: Page) -
         page.route(listed, lambda route: route.fulfill(json=NOTHING))
     page.route("**/fleet", lambda route: route.fulfill(json={"models": []}))
     view(page, "jobs")
-    expect(page.locator("#jobs")).to_contain_text("No jobs yet")
-    expect(page.locator("#jobs .code")).to_contain_text("curl")
+    expect(page.locator("#job-list")).to_contain_text("No jobs yet")
+    expect(page.locator("#job-list .code")).to_contain_text("curl")
     view(page, "operations")
-    expect(page.locator("#operations")).to_contain_text("No model is served")
+    expect(page.locator("#operation-cards")).to_contain_text("No model is served")
 
 
 def test_a_stopped_service_is_said_with_what_to_do_and_taken_up_again(page: Page, service: Service) -> None:
@@ -121,7 +122,7 @@ def test_an_empty_status_says_that_there_is_none(page: Page) -> None:
     page.route("**/v1/jobs?*status=queued*", lambda route: route.fulfill(json=NOTHING))
     page.click("#by-status [data-status=failed]")
     page.click("#by-status [data-status=queued]")
-    expect(page.locator("#jobs h2")).to_have_text("Nothing is waiting")
+    expect(page.locator("#job-list h2")).to_have_text("Nothing is waiting")
     page.click("#clear")
     expect(page.locator("#by-status [data-status='']")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#clear")).to_be_hidden()
@@ -146,6 +147,23 @@ def test_each_status_says_how_many_jobs_of_the_search_have_it(page: Page, api: A
         )
     finally:
         api.post(f"/v1/admin/models/{ECHO}/resume")
+
+
+def test_the_list_stays_where_it_is_when_a_job_is_closed_or_the_menu_is_skipped(page: Page, api: Api) -> None:
+    for number in range(30):
+        api.submit(model=ECHO, input={"prompt": f"one of many {number}"})
+    view(page, "jobs")
+    page.fill("#search", "one of many")
+    expect(page.locator("#jobs-note")).to_contain_text("30 jobs")
+    page.evaluate("document.getElementById('view-jobs').scrollTop = 700")
+    page.locator(".job-row .words", has_text="many 12").first.click()
+    expect(page.locator("#drawer")).to_be_visible()
+    place = page.evaluate(TOP)
+    page.keyboard.press("Escape")
+    expect(page.locator("#drawer")).to_be_hidden()
+    page.press(".skip", "Enter")
+    expect(page.locator("#view-jobs")).to_be_visible()
+    assert page.evaluate(TOP) == place > 0
 
 
 def test_a_search_is_asked_once_it_is_typed(page: Page) -> None:
