@@ -46,7 +46,8 @@ async function read_all(batches) {
       await pause(spacing_ms(2), signal);
     }
   } catch {
-    // The next change tries again.
+    // The next round tries again, whether the list has changed or not.
+    if (!signal.aborted) list.last = "";
   }
 }
 
