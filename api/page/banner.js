@@ -64,7 +64,7 @@ function brief([first, ...others]) {
       "p",
       {},
       make("b", {}, `${short(first.model)} ${what}${more}. `),
-      `${plural(waiting(first), "job")} wait; nothing is lost.`,
+      `${plural(waiting(first), "job")} ${wait(first)}; nothing is lost.`,
     ),
     make("div", { class: "acts" }, make("a", { class: "quiet small", href: "#operations" }, "Details")),
   );
@@ -98,9 +98,10 @@ function abandoned(row) {
   return trouble(`${short(row.model)} has no worker`, [`${since(at)}${who}${back}${stake(row)}`], steps, acts(row));
 }
 
+const wait = (row) => (waiting(row) === 1 ? "waits" : "wait");
 const stake = (row) =>
   waiting(row)
-    ? `${number(waiting(row))} of its jobs wait, the oldest for ${seconds(row.oldest_queued_s)}; nothing is lost.`
+    ? `${number(waiting(row))} of its jobs ${wait(row)}, the oldest for ${seconds(row.oldest_queued_s)}; nothing is lost.`
     : "No job waits for it.";
 
 const acts = (row) => [

@@ -27,9 +27,9 @@ export const models = new Resource(
 
 export function set_up() {
   attachments.set_up();
-  $("ask").addEventListener("submit", (event) => (event.preventDefault(), submit()));
-  $("ask").addEventListener("input", edited);
-  $("ask").addEventListener("change", edited);
+  $("ask-form").addEventListener("submit", (event) => (event.preventDefault(), submit()));
+  $("ask-form").addEventListener("input", edited);
+  $("ask-form").addEventListener("change", edited);
   // Before the click's own action, which may open another one.
   document.addEventListener("click", ({ target }) => target.closest(".popover, [aria-controls]") || open(null), true);
   paints(paint);
@@ -76,7 +76,7 @@ function submit() {
   const request = draft();
   const unread = request.attachments.find(({ error }) => error);
   if (unread) return refuse(`${unread.error} Remove it, then ask again.`);
-  const reason = objection(request, chosen_model());
+  const reason = hindrance(request);
   if (reason) return refuse(reason);
   if (!$("json").checked || schema()) return request.question ? send(request) : $("question").focus();
   refuse("The JSON schema is not JSON yet.");
@@ -93,6 +93,8 @@ function send(request) {
   $("question").value = "";
   open(null);
   conversation.ask(request);
+  // The button that was clicked gives way to another one; a phone keeps its keyboard shut.
+  if (!matchMedia("(pointer: coarse)").matches) $("question").focus();
 }
 
 // A job's question goes into the form for a conversation of its own.
@@ -109,7 +111,7 @@ function fill({ question, attachments: former, model, priority, fresh, parameter
   $("pages").value = pages || "";
   $("per-page").checked = Boolean(per_page);
   $("question").value = question;
-  if (state.models?.some(({ id }) => id === model)) $("model").value = model;
+  state.ask.model = model;
   $("priority").value = priority;
   $("fresh").checked = Boolean(fresh);
   $("max").value = parameters.max_new_tokens ?? "";
@@ -143,6 +145,7 @@ async function forecast() {
 function paint() {
   list($("model"), []);
   list($("by-model"), [make("option", { value: "", "data-key": "" }, "Any model")]);
+  choose_model();
   if (state.view !== "ask") return;
   const busy = conversation.busy();
   attachments.paint();
@@ -162,8 +165,8 @@ function paint() {
 // A popover opens above its button, no wider than the form and no higher than the view.
 function put_at_button(menu) {
   const { style, offsetWidth } = $(menu);
-  const room = $("ask").clientWidth - offsetWidth;
-  const above = $("ask").getBoundingClientRect().top - $("view-ask").getBoundingClientRect().top;
+  const room = $("ask-form").clientWidth - offsetWidth;
+  const above = $("ask-form").getBoundingClientRect().top - $("view-ask").getBoundingClientRect().top;
   style.left = `${Math.max(0, Math.min($(`${menu}-open`).offsetLeft, room))}px`;
   style.maxHeight = `${Math.max(LOWEST_PX, above - 16)}px`;
 }
@@ -207,12 +210,12 @@ function placeholder() {
 
 function paint_forecast(busy) {
   const estimate = state.ask.forecast;
-  const reason = objection(draft(), chosen_model());
+  const reason = hindrance(draft());
   const limits = limits_of(chosen_model(), state.ask.attachments);
   const { text, kind } = busy
     ? { text: "", kind: "" }
     : reason
-      ? { text: reason, kind: "bad" }
+      ? { text: reason === state.ask.note ? "" : reason, kind: "bad" }
       : estimate
         ? verdict(estimate)
         : (held() ?? { text: limits, kind: "" });
@@ -227,6 +230,17 @@ function held() {
   const standing = row?.paused ? "paused" : state.standings[id];
   const reason = REASONS[{ loading: "model_loading" }[standing] ?? standing];
   return reason && { text: `${reason}: a question would wait`, kind: "warn" };
+}
+
+// Why nothing can be asked so. A key that may not see the models cannot read answers either.
+const hindrance = (request) =>
+  state.errors.models?.code === "insufficient_scope" ? state.errors.models.message : objection(request, chosen_model());
+
+// What a conversation was asked of, or a job, once the models are known.
+function choose_model() {
+  if (!state.models || !state.ask.model) return;
+  if (state.models.some(({ id }) => id === state.ask.model)) $("model").value = state.ask.model;
+  state.ask.model = "";
 }
 
 const chosen_model = () => state.models?.find(({ id }) => id === $("model").value);
@@ -271,7 +285,7 @@ action("again", ({ dataset }) => fill(conversation.turn_of(dataset.turn).request
 shortcut((event) => {
   if (event.key !== "Enter" || event.target.id !== "question" || event.shiftKey) return false;
   // An Enter that is held down asks once.
-  if (!event.repeat) $("ask").requestSubmit();
+  if (!event.repeat) $("ask-form").requestSubmit();
   return true;
 });
 

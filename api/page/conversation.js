@@ -3,9 +3,9 @@
 import { action, shortcut } from "./actions.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { parts_of } from "./media.js";
-import { page_answers, page_job, page_texts } from "./page_jobs.js";
+import { page_answers, page_job, page_texts, was_asked } from "./page_jobs.js";
 import { facts_of, image, SAMPLES } from "./pictures.js";
-import { prose } from "./prose.js";
+import { asked, prose } from "./prose.js";
 import { in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { add_turn, keep, make_talk, reopen, restore, show_page, show_pages, shown_in } from "./talks.js";
@@ -131,9 +131,8 @@ function hear(turn, { type, data }) {
   changed();
 }
 
-// The pages that nobody came to before the job was stopped say nothing.
 function take_page(turn, row) {
-  if (row.error?.code === "batch_cancelled") return;
+  if (!was_asked(row)) return;
   Object.assign(turn, { rows: [...turn.rows, row], status: "running" });
   show_page(turn, row);
 }
@@ -198,7 +197,8 @@ export function forget() {
 }
 
 export function set_up() {
-  restore();
+  const talk = restore();
+  if (talk) open(talk);
   paints(paint);
 }
 
@@ -310,7 +310,7 @@ function article(turn, talk) {
       { class: "question" },
       attachments.length > 0 &&
         thumbs(attachments, shown_in({ turns: talk.turns.slice(0, talk.turns.indexOf(turn)) }).length),
-      make("h2", { dir: "auto" }, question),
+      make("div", {}, asked(question, "h2")),
     ),
     per_page && turn.job?.pages && turn.status !== "queued" ? page_answers(turn) : answer(turn),
     make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),
@@ -344,7 +344,8 @@ function facts(turn) {
   const tokens = usage?.completion_tokens ?? turn.tokens;
   const span_s = (job?.ended_at ?? now()) - turn.first;
   const pace = tokens > 3 && job?.cache !== "HIT" && span_s > 0.2 && tokens / span_s;
-  const [word, kind] = STATUSES[status] ?? ["Sending", "idle"];
+  const refusal = status === "failed" && !job;
+  const [word, kind] = refusal ? ["Refused, it became no job", "bad"] : (STATUSES[status] ?? ["Sending", "idle"]);
   return [
     make("span", { class: `state ${kind}` }, word),
     job?.cache === "HIT"
@@ -372,26 +373,32 @@ function facts(turn) {
 
 function acts(turn) {
   const text = text_of(turn);
-  // A job of pages is a batch: it has no row in the list, and no program yet.
-  const single = turn.job && !turn.request.per_page;
   return make(
     "div",
     { class: "acts" },
     text && button("copy", { class: "ghost small", "data-text": text }, icon("copy"), "Copy"),
     button("again", { class: "ghost small", "data-turn": turn.key }, icon("again"), "Ask again…"),
-    single &&
+    // A job of pages has no program yet.
+    turn.job &&
+      !turn.request.per_page &&
       button(
         "code",
         { class: "ghost small", "data-turn": turn.key, "aria-expanded": String(Boolean(turn.code)) },
         icon("code"),
         "Use in code",
       ),
-    single && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
+    turn.job && make("a", { class: "ghost small", href: `#jobs/${turn.job.id}` }, icon("open"), "Job"),
   );
+}
+
+function open(talk) {
+  Object.assign(state.ask, { talk, model: talk.turns.at(-1).request.model });
+  for (const turn of reopen(talk)) see_through(turn, look_up);
 }
 
 function begin_anew() {
   state.ask.talk = null;
+  keep();
   location.hash = "ask";
   changed();
   $("question").focus();
@@ -401,9 +408,8 @@ action("new", begin_anew);
 // On its own view the link to it would do nothing.
 action("view-ask", () => state.view === "ask" && !busy() && begin_anew());
 action("talk", ({ dataset }) => {
-  const talk = state.ask.talks.find(({ key }) => key === dataset.talk);
-  state.ask.talk = talk;
-  for (const turn of reopen(talk)) see_through(turn, look_up);
+  open(state.ask.talks.find(({ key }) => key === dataset.talk));
+  keep();
   location.hash = "ask";
   changed();
 });

@@ -64,8 +64,9 @@ function become(old, fresh) {
   }
   // What a person has ticked stays, until the page itself means something else.
   if (old.hasAttribute("checked") !== fresh.hasAttribute("checked")) old.checked = fresh.hasAttribute("checked");
+  // So do the details that a person has opened.
   for (const { name } of [...old.attributes])
-    if (name !== "style" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+    if (!["style", "open"].includes(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) {
     if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);
   }

@@ -1,11 +1,13 @@
-// An opened job beside the list: pictures, question, answer, timeline, webhook, program and JSON.
+// An opened job beside the list: pictures or pages, question, answer, timeline, webhook, program and JSON.
 
 import { action, shortcut } from "./actions.js";
 import { load } from "./composer.js";
 import { confirmed } from "./confirmation.js";
+import { webhook } from "./deliveries.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { list, neighbour } from "./jobs.js";
-import { prose, StreamedText } from "./prose.js";
+import { all_pages, know, list as page_jobs, save_buttons } from "./page_jobs.js";
+import { asked, prose, StreamedText } from "./prose.js";
 import { code_box, in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { own_attempts, timeline } from "./timeline.js";
@@ -16,6 +18,7 @@ import { call, events, pause, picture, page_visible, spacing_ms } from "./wire.j
 const EVERY_MS = 2000;
 const SELDOM_MS = 60_000;
 const SHOWN_PX = 512;
+const ASKED = { class: "asked" };
 const TABS = { overview: "Overview", webhook: "Webhook", program: "Code", json: "JSON" };
 
 export function set_up() {
@@ -47,6 +50,8 @@ async function open(id) {
     tab,
     job: null,
     history: [],
+    rows: [], // of a job of pages
+    from: 0, // the first one shown
     streamed: new StreamedText(),
     request: null,
     pictures: {},
@@ -56,7 +61,8 @@ async function open(id) {
     stop,
   });
   changed();
-  read_request(mine);
+  requestAnimationFrame(() => $("drawer-title")?.focus());
+  if (id.startsWith("job_")) read_request(mine);
   try {
     await follow(mine);
   } catch (error) {
@@ -70,16 +76,35 @@ async function follow(mine) {
   const { signal } = mine.stop;
   mine.job = (await call(`v1/jobs/${mine.id}`, { signal })).data;
   changed();
+  watch(mine).catch(() => {}); // The events say how it goes on.
   const report = (line) => ((mine.line = line), changed());
   for await (const event of events(mine.id, signal, report)) {
     mine.history.push(event);
+    if (event.type === "page") mine.rows.push(event.data.row);
     if (event.type === "text" && !event.data.choice) mine.streamed.write(event.data.start, event.data.text);
     if (event.type === "running")
       mine.job = { ...mine.job, status: "running", started_at: mine.job.started_at ?? event.data.at };
-    mine.job = event.data.job ?? mine.job;
-    changed();
+    show(mine, event.data.job ?? mine.job);
   }
   for await (mine.job of rereads(mine)) changed();
+}
+
+// Events say nothing of the place in line, nor of the time to the last page.
+async function watch(mine) {
+  const { signal } = mine.stop;
+  const watched = ({ status, pages }) => status === "queued" || (pages && status === "running");
+  while (watched(mine.job)) {
+    await pause(Math.max(EVERY_MS, spacing_ms(2)), signal);
+    if (document.hidden) await page_visible(signal);
+    const { data } = await reread(mine, signal);
+    if (data && watched(mine.job) && watched(data)) show(mine, data);
+  }
+}
+
+function show(mine, job) {
+  mine.job = job;
+  if (job.pages) know(job);
+  changed();
 }
 
 // What was asked, where it is kept, and its pictures, no larger than they are shown.
@@ -141,6 +166,8 @@ function paint() {
   $("app").classList.toggle("opened", Boolean(id));
   if (!id) return;
   const [word, kind] = job ? STATUSES[job.status] : ["Reading", "idle"];
+  const tabs = Object.entries(TABS).filter(([name]) => !job?.pages || name !== "program");
+  const [tab, title] = tabs.find(([name]) => name === state.drawer.tab) ?? tabs[0];
   settle(
     $("drawer"),
     make(
@@ -160,7 +187,7 @@ function paint() {
     make(
       "div",
       { class: "tabs", role: "tablist", "aria-label": "About this job" },
-      Object.entries(TABS).map(tab_button),
+      tabs.map(([name, words]) => tab_button(name, words, name === tab)),
     ),
     make(
       "div",
@@ -169,20 +196,19 @@ function paint() {
         id: "panel",
         role: "tabpanel",
         tabindex: 0,
-        "data-key": `${id} ${state.drawer.tab}`,
-        "aria-label": TABS[state.drawer.tab],
+        "data-key": `${id} ${tab}`,
+        "aria-label": title,
       },
       error && make("p", { class: "failure" }, error),
       line && make("p", { class: "note", role: "status" }, line),
-      job && PANELS[state.drawer.tab](job),
+      job && PANELS[tab](job),
     ),
     job && make("footer", {}, acts(job)),
   );
 }
 
-function tab_button([id, name]) {
+function tab_button(id, name, selected) {
   const calls_made = id === "webhook" && state.drawer.job?.webhook?.deliveries?.length;
-  const selected = state.drawer.tab === id;
   return button(
     "tab",
     {
@@ -199,7 +225,9 @@ function tab_button([id, name]) {
 }
 
 function acts(job) {
-  if (is_open(job)) return button("cancel-job", { class: "quiet danger" }, "Cancel this job");
+  const cancel = is_open(job) && button("cancel-job", { class: "quiet danger" }, "Cancel this job");
+  if (job.pages) return [cancel, state.drawer.rows.length > 0 && save_buttons()];
+  if (cancel) return cancel;
   return [
     button("retry-job", { class: "primary" }, icon("again"), "Ask again"),
     state.drawer.request && button("edit-job", { class: "quiet" }, "Change and ask…"),
@@ -210,7 +238,8 @@ function acts(job) {
 const PANELS = { overview, webhook, program, json };
 
 function overview(job) {
-  const { request, pictures } = state.drawer;
+  const { request, pictures, rows, from } = state.drawer;
+  if (job.pages) return [asked(job.question.text, "p", ASKED), all_pages(job, rows, from), facts(job)];
   const shots = Object.entries(pictures).map(([n, src]) =>
     make("img", { src, alt: `Picture ${Number(n) + 1}`, "data-key": n }),
   );
@@ -219,7 +248,7 @@ function overview(job) {
     media(request),
     job.error && addresses(request),
     earlier(request),
-    make("p", { class: "asked", dir: "auto" }, question_of(request) ?? job.question?.text ?? ""),
+    asked(question_of(request) ?? job.question?.text ?? "", "p", ASKED),
     answers(job),
     make(
       "section",
@@ -234,18 +263,21 @@ function overview(job) {
         make("h3", {}, "Attempts"),
         make("ul", { class: "rows-list" }, own_attempts(job).map(attempt)),
       ),
-    make(
-      "section",
-      {},
-      make("h3", {}, "Details"),
-      make(
-        "dl",
-        { class: "pairs" },
-        details(job).map(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]),
-      ),
-    ),
+    facts(job),
   ];
 }
+
+const facts = (job) =>
+  make(
+    "section",
+    {},
+    make("h3", {}, "Details"),
+    make(
+      "dl",
+      { class: "pairs" },
+      details(job).map(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]),
+    ),
+  );
 
 const MEDIA = { audio: "Sound", video: "Video" };
 
@@ -360,47 +392,8 @@ function details(job) {
     Fingerprint: result?.fingerprint,
     "Retry of": job.retry_of,
     Created: clock(job.created_at),
+    Ended: job.pages && job.ended_at && `${clock(job.ended_at)}, after ${seconds(job.ended_at - job.created_at)}`,
   }).filter(([, value]) => value);
-}
-
-function webhook({ webhook: hook }) {
-  if (!hook)
-    return [
-      make("p", {}, "This job reports to nobody when it ends."),
-      make(
-        "p",
-        { class: "muted" },
-        "Name a URL in ",
-        make("code", {}, "webhook"),
-        " when you submit one, and each call is listed here, with its answer and a way to send it again.",
-      ),
-    ];
-  const sent = hook.deliveries ?? [];
-  return [
-    make("p", {}, make("code", {}, hook.url)),
-    sent.length > 0
-      ? make(
-          "ul",
-          { class: "rows-list" },
-          sent.map((it, at) => delivery(it, tries(sent.slice(0, at + 1).reverse(), "event"))),
-        )
-      : make("p", { class: "muted" }, "No call yet."),
-    hook.next_try_at && make("p", { class: "muted" }, `The next try: ${clock(hook.next_try_at)}.`),
-    make("p", {}, button("replay", { class: "quiet" }, icon("again"), "Send again")),
-  ];
-}
-
-// Which call for its event the first of these is.
-export const tries = (sent, by) => sent.filter((other) => other[by] === sent[0][by]).length;
-
-export function delivery({ event, at, ms, status, error }, count) {
-  return make(
-    "li",
-    {},
-    make("span", { class: `state ${error ? "bad" : "good"}` }, status ?? "No answer"),
-    make("span", {}, event, make("small", {}, [count && `try ${count}`, error].filter(Boolean).join(" · "))),
-    make("span", {}, `${clock(at)} · ${number(ms)} ms`),
-  );
 }
 
 function program(job) {
@@ -428,7 +421,8 @@ async function act(method, path, words) {
   try {
     const { data } = await call(`v1/jobs/${id}${path}`, { method });
     toast(words);
-    list.refresh();
+    page_jobs.due = 0;
+    for (const resource of [list, page_jobs]) resource.refresh();
     return data ?? {};
   } catch (error) {
     toast(`Refused: ${error.message}`);

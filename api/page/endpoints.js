@@ -2,8 +2,8 @@
 
 import { action, once } from "./actions.js";
 import { confirmed } from "./confirmation.js";
+import { delivery, tries } from "./deliveries.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
-import { delivery, tries } from "./drawer.js";
 import { shown_once } from "./keys.js";
 import { Resource } from "./resource.js";
 import { changed, paints, state } from "./store.js";
@@ -46,7 +46,7 @@ async function read_last(all) {
 }
 
 export function set_up() {
-  $("endpoints").addEventListener("submit", (event) => (event.preventDefault(), once("endpoint", () => create(event.target))));
+  $("endpoint-list").addEventListener("submit", (event) => (event.preventDefault(), once("endpoint", () => create(event.target))));
   window.addEventListener("view", () => {
     state.endpoints.opened = null;
     deliveries.forget();
@@ -86,7 +86,7 @@ function paint() {
   say($("endpoints-note"), error?.status && error.status !== 401 ? error.message : "");
   const { list: all, secret, form_open, note } = state.endpoints;
   settle(
-    $("endpoints"),
+    $("endpoint-list"),
     all && [
       note && make("p", { class: "failure", role: "alert", "data-key": "note" }, note),
       secret && shown_once(`The secret of ${secret.url}`, secret.secret, "forget-secret"),

@@ -2,25 +2,12 @@
 
 import { action, is_typed, shortcut } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
+import { row } from "./job_row.js";
+import { shown_jobs } from "./page_jobs.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
-import { thumbnail } from "./thumbnails.js";
-import {
-  ago,
-  clock,
-  is_open,
-  now,
-  number,
-  place,
-  plural,
-  PRIORITIES,
-  range,
-  REASONS,
-  seconds,
-  short,
-  STATUSES,
-} from "./words.js";
+import { ago, is_open, now, number, plural, STATUSES } from "./words.js";
 import { call, pause, spacing_ms } from "./wire.js";
 
 const PAGE = 100;
@@ -47,7 +34,7 @@ export const list = {
     const { signal } = (this.turn = new AbortController());
     try {
       const changes = [await read(null, signal)];
-      const first = state.jobs.rows[in_sight()[0] - 1];
+      const first = state.jobs.shown.slice(0, in_sight()[0]).findLast(({ pages }) => !pages);
       if (first && in_sight()[1] > PAGE) changes.push(await read(first.id, signal));
       state.errors.jobs = null;
       // A list of some statuses does not show what changes among the others.
@@ -80,7 +67,7 @@ const counts = new Resource(
 );
 
 function reset() {
-  Object.assign(state.jobs, { rows: [], next: null, loaded: false, busy: false, recount: true });
+  Object.assign(state.jobs, { rows: [], shown: [], next: null, loaded: false, busy: false, recount: true });
   state.jobs.chosen.clear();
   $("view-jobs").scrollTop = 0;
   changed();
@@ -174,30 +161,42 @@ function narrow(filter) {
 
 const row_height = () => (matchMedia("(max-width: 860px)").matches ? 136 : 66);
 
-// At most once a frame; nothing but the rows that come into sight is new.
+// At most once a frame.
 function scrolled() {
-  if (in_sight().every((row, at) => row === state.jobs.drawn[at])) return;
-  const present = new Map([...$("jobs").children].map((node) => [node.dataset.key, node]));
-  paint_rows((job, at) => present.get(job.id) ?? row(job, at));
+  if (!in_sight().every((row, at) => row === state.jobs.drawn[at])) paint_rows();
 }
 
-function paint_rows(draw) {
-  const { rows } = state.jobs;
+function paint_rows() {
+  const { shown } = state.jobs;
   const [first, end] = (state.jobs.drawn = in_sight());
+  const present = new Map([...$("job-list").children].map((node) => [node.dataset.key, node]));
   settle(
-    $("jobs"),
-    rows.slice(first, end).map((job, at) => draw(job, first + at)),
+    $("job-list"),
+    shown.slice(first, end).map((job, at) => fresh_row(job, first + at, present.get(job.id))),
   );
-  if (end > rows.length - PAGE / 2) read_older();
+  if (end > shown.length - PAGE / 2) read_older();
+}
+
+const drawn_of = new WeakMap(); // a row in the document: what it was drawn of
+
+// A row that would look the same is not made anew: whatever changes elsewhere, scrolling stays smooth.
+function fresh_row(job, at, node) {
+  const { chosen } = state.jobs;
+  const time = is_open(job) ? Math.floor(now()) : ago(job.ended_at);
+  const facts = [job, at, time, chosen.has(job.id), state.drawer.id === job.id, state.thumbnails.get(job.id)];
+  if (node && drawn_of.get(node)?.every((fact, which) => fact === facts[which])) return node;
+  const fresh = row(job, at);
+  drawn_of.set(node ?? fresh, facts);
+  return fresh;
 }
 
 // The first row in sight and the one behind the last.
 function in_sight() {
   const view = $("view-jobs");
-  const top = view.scrollTop - $("jobs").offsetTop;
+  const top = view.scrollTop - $("job-list").offsetTop;
   const height = row_height();
   const first = Math.max(0, Math.floor(top / height) - BEYOND);
-  return [first, Math.min(state.jobs.rows.length, Math.ceil((top + view.clientHeight) / height) + BEYOND)];
+  return [first, Math.min(state.jobs.shown.length, Math.ceil((top + view.clientHeight) / height) + BEYOND)];
 }
 
 function paint() {
@@ -216,11 +215,13 @@ function paint() {
     $("by-status"),
     [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
   );
+  $("clear").hidden = !narrows(filter) || !state.jobs.rows.length;
   settle($("columns"), rows.length ? columns() : []);
-  $("jobs").style.height = rows.length ? `${rows.length * row_height()}px` : "auto";
-  if (rows.length) paint_rows(row);
+  const shown = (state.jobs.shown = shown_jobs());
+  $("job-list").style.height = shown.length ? `${shown.length * row_height()}px` : "auto";
+  if (shown.length) paint_rows();
   else
-    settle($("jobs"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+    settle($("job-list"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
   if (!rows.length && next) read_older();
   settle($("bulk"), bulk());
@@ -261,6 +262,8 @@ function status_button([id, name]) {
   );
 }
 
+const narrows = ({ status, model, since_s, search }) => Boolean(status.size || model || since_s || search);
+
 // The service counts the newest jobs only: of more, a number is the least there are.
 function counted(status) {
   const { counts: by_status = {}, complete = true } = state.jobs.counts ?? {};
@@ -273,7 +276,7 @@ function nothing({ status, model, since_s, search }) {
   const quiet = status.size === 1 && !model && !since_s && !search && NONE[[...status][0]];
   const all = button("clear", { class: "link" }, "Show all jobs");
   if (quiet) return make("div", { class: "teach" }, make("h2", {}, quiet), make("p", {}, all));
-  if (status.size || model || since_s || search) {
+  if (narrows(state.jobs.filter)) {
     return make(
       "div",
       { class: "teach" },
@@ -296,103 +299,6 @@ function nothing({ status, model, since_s, search }) {
     ),
     code_box(make("b", {}, "curl"), example),
   );
-}
-
-function row(job, at) {
-  const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
-  const text = job.question?.text || metadata.join(", ") || job.id;
-  const answer = job.error?.message ?? job.answer;
-  const chosen = state.jobs.chosen.has(job.id);
-  return make(
-    "article",
-    {
-      class: "job-row",
-      "data-key": job.id,
-      "data-do": "open",
-      "data-job": job.id,
-      "data-status": job.status,
-      "data-chosen": chosen && "true",
-      "aria-current": state.drawer.id === job.id && "true",
-      "--at": at,
-    },
-    make(
-      "label",
-      { class: "tick", "data-do": "pass" },
-      make("input", {
-        type: "checkbox",
-        "data-do": "choose-job",
-        "data-job": job.id,
-        checked: chosen,
-        "aria-label": `Choose: ${text}`,
-      }),
-    ),
-    thumbnail(job),
-    make(
-      "div",
-      { class: "words" },
-      make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
-      make(
-        "span",
-        { dir: "auto", class: job.error && "error" },
-        answer || (job.question?.text && metadata.join(", ")),
-      ),
-    ),
-    status(job),
-    make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
-    spent(job),
-    when(job),
-  );
-}
-
-const status = (job) => {
-  const [word, kind] = STATUSES[job.status] ?? [job.status, "idle"];
-  return make("span", { class: `state ${kind}` }, make("span", {}, word, wait(job)));
-};
-
-// A bar of waited and ran, its length by the root of the time: a minute beside a second stays readable.
-function spent(job) {
-  const waited = Math.max(0, (job.started_at ?? job.ended_at ?? now()) - job.created_at);
-  const ran = job.started_at ? Math.max(0, (job.ended_at ?? now()) - job.started_at) : 0;
-  const words =
-    job.cache === "HIT" && job.ended_at
-      ? "from the cache"
-      : ran
-        ? `${seconds(waited)} + ${seconds(ran)}`
-        : seconds(waited);
-  return make(
-    "span",
-    { class: "spent", title: `Waited ${seconds(waited)}${ran ? `, ran ${seconds(ran)}` : ""}` },
-    make(
-      "span",
-      {
-        class: "bar",
-        "--w": `${Math.min(100, (100 * Math.sqrt(waited + ran)) / Math.sqrt(60))}%`,
-        "aria-hidden": "true",
-      },
-      make("i", { "--w": waited + 0.001 }),
-      ran > 0 && make("i", { class: "ran", "--w": ran }),
-    ),
-    make("small", {}, words),
-  );
-}
-
-// When it ended; of what has not ended, when it was asked.
-function when(job) {
-  const at = job.ended_at ?? job.created_at;
-  return make(
-    "span",
-    { class: "when", title: `Asked ${clock(job.created_at)}` },
-    ago(at),
-    make("small", {}, clock(at)),
-  );
-}
-
-// Why a job waits, and what is known of its beginning.
-function wait(job) {
-  if (job.status !== "queued") return false;
-  if (job.estimate) return make("small", { title: range(job.estimate) }, `${place(job)}, ${range(job.estimate)}`);
-  const reason = REASONS[job.waiting_reason];
-  return reason && make("small", {}, reason, job.schedule_at && ` ${clock(job.schedule_at)}`);
 }
 
 function bulk() {
@@ -452,11 +358,11 @@ async function report(work) {
 
 // The job next to this one in the list, if any; `by` is 1 for an older one.
 export function neighbour(id, by) {
-  const at = state.jobs.rows.findIndex((job) => job.id === id);
-  const job = state.jobs.rows[at < 0 ? 0 : at + by];
+  const at = state.jobs.shown.findIndex((job) => job.id === id);
+  const job = state.jobs.shown[at < 0 ? 0 : at + by];
   if (!job) return null;
   const view = $("view-jobs");
-  const top = $("jobs").offsetTop + (at + by) * row_height();
+  const top = $("job-list").offsetTop + (at + by) * row_height();
   if (top < view.scrollTop || top + row_height() > view.scrollTop + view.clientHeight)
     view.scrollTop = top - view.clientHeight / 2;
   return job.id;
@@ -469,10 +375,12 @@ action("choose-all", () => (state.jobs.rows.forEach(({ id }) => state.jobs.chose
 action("choose-none", () => (state.jobs.chosen.clear(), changed()));
 action("cancel-chosen", () => report(cancel_chosen));
 action("retry-chosen", () => report(retry_chosen));
-action("status", ({ dataset }) => {
-  const status = new Set(state.jobs.filter.status);
-  if (!dataset.status) status.clear();
-  else if (!status.delete(dataset.status)) status.add(dataset.status);
+// A click chooses one, with Ctrl or Shift one more.
+action("status", ({ dataset: { status: one } }, { ctrlKey, metaKey, shiftKey }) => {
+  const { status: former } = state.jobs.filter;
+  const status = new Set(ctrlKey || metaKey || shiftKey ? former : []);
+  if (one && !former.has(one)) status.add(one);
+  else status.delete(one);
   narrow({ status });
 });
 action("clear", () => {

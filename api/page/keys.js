@@ -20,7 +20,7 @@ export const list = new Resource(
 );
 
 export function set_up() {
-  $("keys").addEventListener("submit", (event) => (event.preventDefault(), once("key", () => create(event.target))));
+  $("key-list").addEventListener("submit", (event) => (event.preventDefault(), once("key", () => create(event.target))));
   paints(paint);
 }
 
@@ -59,9 +59,9 @@ function paint() {
   const error = state.errors.keys;
   say($("keys-note"), error?.status && error.status !== 401 && error.code !== "keys_off" ? error.message : "");
   const { list: all, secret, form_open, note } = state.keys;
-  if (error?.code === "keys_off") return settle($("keys"), keys_off());
+  if (error?.code === "keys_off") return settle($("key-list"), keys_off());
   settle(
-    $("keys"),
+    $("key-list"),
     all && [
       note && make("p", { class: "failure", role: "alert", "data-key": "note" }, note),
       secret && shown_once(`The key “${secret.name}”`, secret.secret, "forget-key"),

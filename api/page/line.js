@@ -34,7 +34,7 @@ export function own_place(ahead, total, crew) {
     ...(more > 0 ? ["gap"] : []),
     ...Array(Math.min(AHEAD, ahead)).fill("normal"),
   ];
-  return draw(ticks, "mine", crew, behind > 0 && make("span", { class: "none" }, `${number(behind)} behind you`));
+  return draw(ticks, "own", crew, behind > 0 && make("span", { class: "none" }, `${number(behind)} behind you`));
 }
 
 function draw(ticks, kind, crew, words) {

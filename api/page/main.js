@@ -8,6 +8,7 @@ import * as fleet from "./fleet.js";
 import * as jobs from "./jobs.js";
 import * as keys from "./keys.js";
 import * as operations from "./operations.js";
+import * as page_jobs from "./page_jobs.js";
 import * as shell from "./shell.js";
 import { changed, state } from "./store.js";
 import { Away, changes, pause, spacing_ms } from "./wire.js";
@@ -20,7 +21,7 @@ const REFUSED_AGAIN_MS = 60_000;
 
 const VIEWS = {
   ask: [],
-  jobs: [jobs.list],
+  jobs: [jobs.list, page_jobs.list],
   operations: operations.resources,
   keys: [keys.list],
   endpoints: [endpoints.list, endpoints.deliveries],
@@ -66,6 +67,8 @@ function looked() {
 
 async function refresh() {
   const shown = looked();
+  // That the key is wrong is known as long as it is refused.
+  if (state.locked) composer.models.due = 0;
   const news = await Promise.all(shown.map((resource) => resource.refresh()));
   judge(shown.map(({ name }) => state.errors[name]).filter(Boolean));
   if (fleet.fleet.refused && !shown.includes(fleet.readiness))
@@ -102,6 +105,10 @@ async function follow() {
   }
 }
 
+// Speeds, webhook calls and the ends of jobs of pages change what is looked at without an event.
+const silent = () =>
+  ["operations", "endpoints"].includes(state.view) || (state.view === "jobs" && page_jobs.some_open());
+
 // Ends the pause between two rounds: on a slow line a round that is under way goes on.
 const wake = () => nap.abort();
 let nap = new AbortController();
@@ -116,8 +123,8 @@ for (let wait_ms = EVERY_MS; ;) {
   const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
   const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
-  // Speeds and webhook calls change without an event.
-  const told = state.live && !["operations", "endpoints"].includes(state.view);
-  const most_ms = told ? LIVE_MS : wait_ms;
-  if (!nap.signal.aborted) await pause(most_ms - least_ms, nap.signal).catch(() => {});
+  // Another view may be looked at meanwhile.
+  const most_ms = () => (state.live && !silent() ? LIVE_MS : wait_ms);
+  for (let ms = least_ms; ms < most_ms() && !nap.signal.aborted; ms += EVERY_MS)
+    await pause(EVERY_MS, nap.signal).catch(() => {});
 }

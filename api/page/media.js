@@ -42,11 +42,13 @@ export function limits_of(model, attachments) {
 export function objection({ attachments, per_page }, model) {
   if (!model) return "";
   const largest = { picture: model.max_picture_mb, document: model.max_document_mb, video: model.max_video_mb };
-  const videos = attachments.filter(({ kind }) => kind === "video");
+  const [pictures, videos] = ["picture", "video"].map((wanted) => attachments.filter(({ kind }) => kind === wanted));
   const large = attachments.find(({ kind, size }) => size > largest[kind] * MB);
   if (videos.length && !model.max_videos)
     return `${short(model.id)} takes no videos. Choose another model, or remove ${videos[0].name}.`;
   if (videos.length > model.max_videos) return `${short(model.id)} takes ${plural(model.max_videos, "video")} at once.`;
+  if (pictures.length > model.max_pictures)
+    return `${short(model.id)} takes ${plural(model.max_pictures, "picture")} at once, and these are ${number(pictures.length)}.`;
   if (large) return `${large.name} is larger than ${number(largest[large.kind])} MB, the most for a ${large.kind}.`;
   if (per_page && attachments.length > 1) return "Page by page takes one document, and nothing beside it.";
   if (per_page && attachments[0].url) return "Page by page takes a document of this device, no address.";

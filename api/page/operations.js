@@ -65,7 +65,7 @@ function paint() {
         ? `${state.live ? "Live. " : ""}The charts show the last ${MINUTES} minutes.`
         : "",
   );
-  settle($("operations"), state.fleet ? everything() : []);
+  settle($("operation-cards"), state.fleet ? everything() : []);
 }
 
 function everything() {

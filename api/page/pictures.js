@@ -8,6 +8,7 @@ import { bytes } from "./words.js";
 import { data_uri } from "./wire.js";
 
 const SAMPLE_MS = 10_000;
+const MANY = 5; // Fewer are removed one by one.
 export const SAMPLES = [
   ["shapes.png", "Two shapes", "What shapes are in this picture?"],
   ["dots.png", "Three triangles", "How many triangles are there?"],
@@ -47,6 +48,7 @@ function take(files) {
 async function read(file) {
   const kind = kind_of_file(file);
   if (!kind) throw new Error(`${file.name} is no picture (PNG, JPEG, WebP, GIF), document (PDF, TIFF) or video.`);
+  if (!file.size) throw new Error(`${file.name} is empty.`);
   return kind === "picture" ? data_uri(file) : file;
 }
 
@@ -66,8 +68,14 @@ export function attachment_of(name, ready, more = {}) {
   return attachment;
 }
 
+function keep_attached(test) {
+  state.ask.attachments = state.ask.attachments.filter(test);
+  edited();
+  $("question").focus();
+}
+
 // As if it were typed: what the question would cost is asked for anew.
-const edited = () => $("ask").dispatchEvent(new Event("input"));
+const edited = () => $("ask-form").dispatchEvent(new Event("input"));
 
 // A picture of another host is for the service to fetch: the page's policy lets no browser show it.
 function show(picture, uri) {
@@ -99,8 +107,10 @@ async function sample(file, name) {
 }
 
 export function paint() {
-  settle($("attached"), state.ask.attachments.map(chip));
-  $("document-options").hidden = !has_document(state.ask.attachments);
+  const { attachments } = state.ask;
+  const all = make("li", { "data-key": "all" }, button("detach-all", { class: "link" }, "Remove all"));
+  settle($("attached"), attachments.map(chip), attachments.length >= MANY && all);
+  $("document-options").hidden = !has_document(attachments);
 }
 
 function chip(picture) {
@@ -141,11 +151,8 @@ export const facts_of = ({ name, width, height, size, scaled }) =>
 action("choose", () => $("file").click());
 action("camera", () => $("photo").click());
 action("add-url", add_url);
-action("detach", ({ dataset }) => {
-  state.ask.attachments = state.ask.attachments.filter(({ key }) => key !== dataset.picture);
-  edited();
-  $("question").focus();
-});
+action("detach", ({ dataset }) => keep_attached(({ key }) => key !== dataset.picture));
+action("detach-all", () => keep_attached(() => false));
 action("sample", ({ dataset }) => {
   const [file, name, question] = SAMPLES[dataset.sample];
   state.ask.attachments = [];

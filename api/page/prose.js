@@ -1,6 +1,7 @@
 // An answer as a reader expects it: paragraphs, lists, code. What models write most; everything else stays text.
 
 import { make } from "./dom.js";
+import { number } from "./words.js";
 
 // An answer while it comes. Offsets count code points; one beyond U+FFFF is two units to JavaScript.
 export class StreamedText {
@@ -12,6 +13,22 @@ export class StreamedText {
     this.text += piece;
     this.length = start + [...piece].length;
   }
+}
+
+const LONG = 1000;
+
+// A question of thousands of characters does not push its answer out of sight.
+export function asked(text, tag, attributes) {
+  if (text.length <= 2 * LONG) return make(tag, { dir: "auto", ...attributes }, text);
+  return [
+    make(tag, { dir: "auto", ...attributes }, `${text.slice(0, LONG)}…`),
+    make(
+      "details",
+      {},
+      make("summary", {}, `All ${number(text.length)} characters`),
+      make("p", { class: "whole", dir: "auto" }, text),
+    ),
+  ];
 }
 
 const INLINE = /(\*\*[^*\n]+\*\*|`[^`\n]+`)/;

@@ -12,10 +12,10 @@ const VIEWS = { ask: "Ask", jobs: "Jobs", operations: "Operations", keys: "Keys"
 
 export function set_up(key_changed) {
   window.addEventListener("hashchange", route);
-  $("key").value = state.key;
+  $("key-field").value = state.key;
   $("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    keep_key($("key").value);
+    keep_key($("key-field").value);
     if (location.hash === "#key") location.hash = "ask";
     key_changed();
   });
@@ -24,9 +24,10 @@ export function set_up(key_changed) {
 }
 
 function route() {
+  if (location.hash === "#main") return; // The content of the view is skipped to.
   const [view, job] = location.hash.slice(1).split("/");
   state.view = view in VIEWS || view === "key" ? view : "ask";
-  if (state.view === "jobs") state.drawer.target = /^job_\w+$/.test(job) ? job : null;
+  if (state.view === "jobs") state.drawer.target = /^(job|batch)_\w+$/.test(job) ? job : null;
   document.title = state.view === "ask" ? "Sightline" : `${VIEWS[state.view] ?? "API key"} · Sightline`;
   changed();
   window.dispatchEvent(new Event("view"));
@@ -52,7 +53,7 @@ function paint() {
   );
   settle($("banner"), state.locked ? [] : banner());
   paint_key();
-  if (first_time) $("key").focus();
+  if (first_time) $("key-field").focus();
 }
 
 // A key that may not administer sees no empty pages about what it may not.
@@ -104,12 +105,12 @@ function paint_key() {
   );
   say($("key-note"), required && state.key ? state.locked : "");
   $("key-form").classList.toggle("wrong", required && Boolean(state.key));
-  $("key").setAttribute("aria-invalid", String(required && Boolean(state.key)));
+  $("key-field").setAttribute("aria-invalid", String(required && Boolean(state.key)));
 }
 
 action("show-key", (element) => {
-  const shown = $("key").type === "password";
-  $("key").type = shown ? "text" : "password";
+  const shown = $("key-field").type === "password";
+  $("key-field").type = shown ? "text" : "password";
   say(element, shown ? "Hide" : "Show");
   element.setAttribute("aria-pressed", String(shown));
 });

@@ -23,6 +23,7 @@ export const state = {
     attachments: [], // to the next question
     forecast: null,
     typing: 0, // the timer behind which a forecast is asked for
+    model: "", // to be chosen
     menu: null, // what is open: pictures, settings or, on a phone, mine
     note: "",
     serial: 0, // numbers pictures, turns and talks
@@ -30,6 +31,8 @@ export const state = {
   },
   jobs: {
     rows: [],
+    page_jobs: [],
+    shown: [], // both, in the order of the list
     next: null, // what to ask for older ones; null where these are all
     loaded: false,
     read_at: 0, // when the newest ones were read, by the service's clock

@@ -7,7 +7,7 @@ import { StreamedText } from "./prose.js";
 import { state } from "./store.js";
 import { call, picture, session } from "./wire.js";
 
-const NAME = "sightline-talks";
+const NAME = "sightline-conversations";
 const MOST = 30;
 const SHOWN_PX = 512; // as large as the service makes them
 const MOST_PAGES = 12;
@@ -37,9 +37,10 @@ export function add_turn(talk, request, more) {
 }
 
 export function keep() {
-  const talks = state.ask.talks.map(({ turns }) => turns.filter(({ job }) => job).map(kept));
+  const talks = state.ask.talks.filter(({ turns }) => turns.some(({ job }) => job)).slice(0, MOST);
+  const all = talks.map(({ turns }) => turns.filter(({ job }) => job).map(kept));
   try {
-    session?.setItem(NAME, JSON.stringify(talks.filter(({ length }) => length).slice(0, MOST)));
+    session?.setItem(NAME, JSON.stringify({ all, open: talks.indexOf(state.ask.talk) }));
   } catch {
     // More than the browser has room for: what was kept before stays.
   }
@@ -53,12 +54,15 @@ const kept = ({ request, job }) => ({
   },
 });
 
+// The conversation that was open, if any.
 export function restore() {
-  for (const turns of JSON.parse(session?.getItem(NAME) ?? "[]")) {
+  const { all, open } = JSON.parse(session?.getItem(NAME) ?? '{"all":[]}');
+  for (const turns of all) {
     const talk = make_talk();
     for (const { request, ...more } of turns) add_turn(talk, request, { ...more, status: "kept" });
     state.ask.talks.push(talk);
   }
+  return state.ask.talks[open];
 }
 
 // Reads the pictures of a kept conversation, and names the turns whose answers are to be read.

@@ -13,12 +13,12 @@ let still = 0; // the timer of a list that stands still
 let reading = 0;
 
 export function thumbnail(job) {
-  const count = job.question?.pictures ?? 0;
+  const count = job.pages ? 0 : (job.question?.pictures ?? 0);
   const uri = count > 0 && look_up(job.id);
   return make(
     "span",
     { class: "pic" },
-    uri ? make("img", { src: uri, alt: "" }) : icon(count ? "picture" : "ask"),
+    uri ? make("img", { src: uri, alt: "" }) : icon(job.pages ? "document" : count ? "picture" : "ask"),
     count > 1 && make("b", {}, count),
   );
 }

@@ -17,7 +17,7 @@ export function in_line(job) {
       make(
         "p",
         { class: "muted" },
-        "It is kept, and begins when there is room. You may leave: you find it under Jobs.",
+        "It is kept, and begins as soon as it can. You may leave: you find it under Jobs.",
       ),
     );
   }

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import ask, new_question, status, turn, view
+from tests.support.browser import DESK, ask, new_question, status, turn, view
 from tests.support.clients import Api
 from tests.support.service import Service
 
@@ -22,6 +22,10 @@ WIDE: ViewportSize = {"width": 2560, "height": 1300}
 VIEWS = ("ask", "jobs", "operations", "keys", "endpoints", "key")
 FITS = "document.scrollingElement.scrollWidth <= window.innerWidth"
 LIMIT_BYTES = 150_000
+PAINTED = """async () => {
+  (await import("./page/store.js")).changed();
+  await new Promise(requestAnimationFrame);
+}"""
 TOOL = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
 ASKED: dict[str, Any] = {
     "priority": "batch",
@@ -92,11 +96,23 @@ def test_a_reload_keeps_the_questions_their_pictures_and_answers(page: Page) -> 
     ask(page, ECHO, "and a follow-up")
     status(page, "succeeded")
     page.reload()
-    page.click("#mine [data-do=talk] >> nth=0")
     status(page, "succeeded")
+    expect(page.locator("#model")).to_have_value(ECHO)
     expect(turn(page).locator(".answer")).to_contain_text("and a follow-up")
     expect(page.locator(".turn >> nth=0").locator(".thumb img")).to_be_visible()
     expect(page.locator(".turn >> nth=0").locator(".answer")).to_contain_text("before the reload")
+
+
+def test_earlier_messages_that_are_opened_stay_open_while_the_page_is_painted(page: Page) -> None:
+    for text in ("the first message", "and the second"):
+        ask(page, ECHO, text)
+        status(page, "succeeded")
+    turn(page).locator("a", has_text="Job").click()
+    expect(page.locator("#drawer-title")).to_be_focused()
+    page.click("#drawer summary")
+    page.evaluate(PAINTED)
+    expect(page.locator("#drawer details")).to_contain_text("the first message")
+    expect(page.locator("#drawer details p").first).to_be_visible()
 
 
 def test_text_is_seen_while_it_is_made_and_stopping_cancels_it(page: Page, api: Api) -> None:
@@ -124,6 +140,9 @@ def test_the_place_in_line_is_seen_while_waiting(page: Page, api: Api) -> None:
     ask(page, SLOW, "after them")
     expect(turn(page).locator(".place")).to_contain_text("in line")
     expect(page.locator("#announcement")).to_contain_text("in line")
+    for size in (PHONE, DESK):
+        page.set_viewport_size(size)
+        expect(turn(page).locator(".queue .me")).to_be_visible()
     for job in (first, *behind):
         api.post(f"/v1/jobs/{job}/cancel")
     status(page, "succeeded")
@@ -226,7 +245,7 @@ def test_a_job_shows_its_attempts_on_a_timeline(page: Page, api: Api) -> None:
     status(page, "succeeded")
     newest = api.get("/v1/jobs?limit=1").json()["data"][0]["id"]
     view(page, "jobs")
-    page.click(f'#jobs [data-job="{newest}"] .words')
+    page.click(f'#job-list [data-job="{newest}"] .words')
     expect(page.locator("#panel")).to_contain_text("Attempts")
     expect(page.locator("#drawer svg.timeline rect.run")).to_have_count(1)
     page.keyboard.press("Escape")
@@ -236,7 +255,7 @@ def test_a_job_shows_its_attempts_on_a_timeline(page: Page, api: Api) -> None:
 def test_the_list_is_gone_through_by_keys(page: Page, api: Api) -> None:
     older, newer = (api.submit(model=ECHO, input={"prompt": text}) for text in ("older", "newer"))
     view(page, "jobs")
-    expect(page.locator(f'#jobs [data-job="{newer}"] .words')).to_be_visible()
+    expect(page.locator(f'#job-list [data-job="{newer}"] .words')).to_be_visible()
     page.keyboard.press("j")
     expect(page.locator("#drawer code").first).to_have_text(newer)
     page.keyboard.press("j")
@@ -258,10 +277,10 @@ def test_jobs_are_cancelled_and_asked_again_together(page: Page, api: Api) -> No
         page.click("[data-do=cancel-chosen]")
         expect(page.locator("#toasts")).to_contain_text("3 jobs cancelled")
         for id in ids:
-            expect(page.locator(f'#jobs .job-row[data-job="{id}"]')).to_have_attribute(
+            expect(page.locator(f'#job-list .job-row[data-job="{id}"]')).to_have_attribute(
                 "data-status", "cancelled"
             )
-            page.check(f'#jobs input[data-job="{id}"]')
+            page.check(f'#job-list input[data-job="{id}"]')
         page.click("[data-do=retry-chosen]")
         expect(page.locator("#toasts")).to_contain_text("3 jobs asked again")
         waiting = api.get(f"/v1/jobs?status=queued&model={ECHO}").json()["data"]
@@ -308,15 +327,15 @@ def test_the_list_is_narrowed_to_the_jobs_looked_for(page: Page) -> None:
     ask(page, ECHO, "one that ends")
     status(page, "succeeded")
     view(page, "jobs")
-    ended = page.locator("#jobs [data-status=succeeded]")
+    ended = page.locator("#job-list [data-status=succeeded]")
     expect(ended).not_to_have_count(0)
     page.click("#by-status [data-status=cancelled]")
     expect(ended).to_have_count(0)
     page.click("#by-status [data-status='']")
     expect(ended).not_to_have_count(0)
     page.select_option("#by-model", "test/unserved")
-    expect(page.locator("#jobs")).to_contain_text("Nothing matches")
-    page.click("[data-do=clear]")
+    expect(page.locator("#job-list")).to_contain_text("Nothing matches")
+    page.click("[data-do=clear]:visible")
     expect(ended).not_to_have_count(0)
 
 

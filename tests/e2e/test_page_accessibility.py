@@ -56,10 +56,10 @@ def test_jobs_can_be_heard_and_seen(page: Page, api: Api, size: ViewportSize) ->
     job = api.submit(model=ECHO, input={"prompt": "heard and seen"}, webhook=hook)
     api.ended(job)
     view(page, "jobs")
-    page.check(f'#jobs input[data-job="{job}"]')
+    page.check(f'#job-list input[data-job="{job}"]')
     assert violations(page) == []
     page.click("[data-do=choose-none]")
-    page.click(f'#jobs [data-job="{job}"] .words')
+    page.click(f'#job-list [data-job="{job}"] .words')
     for tab in ("overview", "webhook", "program", "json"):
         page.click(f"[data-tab={tab}]")
         expect(page.locator("#panel > *")).not_to_have_count(0)
@@ -69,11 +69,12 @@ def test_jobs_can_be_heard_and_seen(page: Page, api: Api, size: ViewportSize) ->
 def test_what_is_empty_or_broken_can_be_heard_and_seen(page: Page) -> None:
     view(page, "jobs")
     page.fill("#search", "nothing is like this")
-    expect(page.locator("#jobs")).to_contain_text("Nothing matches")
+    expect(page.locator("#job-list")).to_contain_text("Nothing matches")
     assert violations(page) == []
-    page.route("**/v1/jobs?*", lambda route: route.fulfill(json=EMPTY))
-    page.click("[data-do=clear]")
-    expect(page.locator("#jobs")).to_contain_text("No jobs yet")
+    for listed in ("**/v1/jobs?*", "**/v1/batches?*"):
+        page.route(listed, lambda route: route.fulfill(json=EMPTY))
+    page.click("[data-do=clear]:visible")
+    expect(page.locator("#job-list")).to_contain_text("No jobs yet")
     assert violations(page) == []
     page.context.set_offline(True)
     expect(page.locator("#banner")).to_contain_text("This device is offline")

@@ -134,7 +134,7 @@ def test_what_was_asked_again_before_a_refusal_is_not_asked_once_more(page: Page
     page.route("**/retry", give)
     page.evaluate("location.hash = 'jobs'")
     for id in ids:
-        page.check(f'#jobs input[data-job="{id}"]')
+        page.check(f'#job-list input[data-job="{id}"]')
     page.click("[data-do=retry-chosen]")
     expect(page.locator("#toasts")).to_contain_text("Too many requests.")
     page.click("[data-do=retry-chosen]")
@@ -189,7 +189,7 @@ def test_an_open_job_s_pictures_are_read_small_and_no_faster_than_a_key_s_quota_
 def test_the_list_shows_what_was_looked_for_last(page: Page, api: Api) -> None:
     api.ended(api.submit(model=ECHO, input={"prompt": "one that ends"}))
     page.goto(f"{page.url}#jobs")
-    ended = page.locator("#jobs [data-status=succeeded]")
+    ended = page.locator("#job-list [data-status=succeeded]")
     expect(ended).not_to_have_count(0)
     late = held(page, "**/v1/jobs?*model=test*")
     page.select_option("#by-model", ECHO)

@@ -9,14 +9,15 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import ask, drop, new_question, posts, status, turn, violations
-from tests.support.clients import Api
+from tests.support.browser import ask, drop, new_question, posts, status, turn, view, violations
+from tests.support.clients import Api, until
 from tests.support.documents import frames, pdf
 from tests.support.videos import video
 
 NAMES = ("one", "two", "three", "four")
 MB = 2**20
 LISTED = "**/v1/models"
+PAGED = ".job-row[data-job^=batch_]"
 
 
 @pytest.fixture
@@ -77,8 +78,9 @@ def test_a_video_is_asked_about_where_the_model_takes_it(talkative: Page) -> Non
         (TINY, ["clip.mp4"], "tiny takes no videos. Choose another model, or remove clip.mp4."),
         (ECHO, ["one.mp4", "two.webm"], "echo takes 1 video at once."),
         (ECHO, ["large.mov"], "large.mov is larger than 1 MB, the most for a video."),
+        (ECHO, ["one.png"] * 33, "echo takes 32 pictures at once, and these are 33."),
     ],
-    ids=["no videos", "too many", "too large"],
+    ids=["no videos", "too many", "too large", "too many pictures"],
 )
 def test_what_a_model_does_not_take_is_said_before_and_not_sent(
     talkative: Page, model: str, files: list[str], words: str
@@ -91,6 +93,15 @@ def test_what_a_model_does_not_take_is_said_before_and_not_sent(
     ask(talkative, model, "what happens")
     expect(talkative.locator("#ask-note")).to_have_text(words)
     assert sent == []
+
+
+def test_an_empty_file_is_named_and_all_files_are_removed_at_once(page: Page) -> None:
+    drop(page, "#question", b"", "blank.png", "image/png")
+    expect(page.locator("#attached")).to_contain_text("blank.png is empty.")
+    for number in range(4):
+        drop(page, "#question", pdf(NAMES), f"{number}.pdf", "application/pdf")
+    page.click("[data-do=detach-all]")
+    expect(page.locator("#attached li")).to_have_count(0)
 
 
 def test_each_page_of_a_document_is_answered_by_itself(page: Page) -> None:
@@ -128,6 +139,60 @@ def test_a_job_of_pages_is_cancelled_as_a_whole_and_keeps_what_was_answered(page
     batch = api.get("/v1/batches?limit=1").json()["data"][0]
     assert batch["status"] == "cancelled"
     new_question(page)
+
+
+def test_a_job_of_pages_is_opened_from_its_row_and_leads_to_each_page_and_to_files_of_all(
+    page: Page, api: Api
+) -> None:
+    drop(page, "#question", pdf(NAMES), "report.pdf", "application/pdf")
+    page.check("#per-page")
+    ask(page, ECHO, "list by page")
+    status(page, "succeeded")
+    view(page, "jobs")
+    page.fill("#search", "LIST by")
+    row = page.locator(PAGED, has_text="list by page")
+    expect(row).to_contain_text("Page by page: 4 of 4 pages")
+    page.click("#by-status [data-status=failed]")
+    expect(row).to_have_count(0)
+    page.click("#by-status [data-status='']")
+    row.locator(".words").click()
+    drawer = page.locator("#drawer")
+    expect(drawer.locator(".place")).to_contain_text("4 of 4 pages")
+    expect(drawer.locator(".page h3")).to_have_text([f"Page {number}" for number in range(1, 5)])
+    expect(drawer.locator(".page .state")).to_have_text(["Done"] * 4)
+    expect(drawer.locator(".page .prose").first).to_contain_text("list by page")
+    assert violations(page) == []
+    job = page.url.rpartition("/")[2]
+    with page.expect_download() as saved:
+        drawer.locator("[data-format=jsonl]").click()
+    lines = [saved.value.path().read_text(), api.get(f"/v1/jobs/{job}/pages").text]
+    rows, same = ([json.loads(line) for line in text.splitlines()] for text in lines)
+    assert rows == same
+    with page.expect_download() as saved:
+        drawer.locator("[data-format=text]").click()
+    assert saved.value.path().read_text().startswith("Page 1\n\nlist by page")
+    drawer.locator(".page a").nth(2).click()
+    expect(drawer.locator(".asked")).to_have_text("list by page")
+    expect(drawer.locator(".shots img")).to_have_count(1)
+    page.go_back()
+    expect(drawer.locator(".page")).to_have_count(4)
+
+
+def test_a_job_of_pages_under_way_is_followed_and_cancelled_from_its_row(page: Page, api: Api) -> None:
+    drop(page, "#question", pdf([f"page {n}" for n in range(9)]), "long.pdf", "application/pdf")
+    page.check("#per-page")
+    ask(page, SLOW, "one two three four five " * 5)
+    expect(turn(page).locator(".page")).not_to_have_count(0)
+    view(page, "jobs")
+    page.locator(PAGED, has_text="one two three").first.locator(".words").click()
+    drawer = page.locator("#drawer")
+    expect(drawer.locator("#drawer-title")).to_have_text("Answering")
+    expect(drawer.locator(".place")).to_contain_text("to go")
+    page.click("[data-do=cancel-job]")
+    expect(drawer.locator("#drawer-title")).to_have_text("Cancelled")
+    expect(drawer.locator(".page h3").first).to_have_text("Page 1")
+    expect(drawer.locator(".failure")).to_have_count(0)
+    until(lambda: api.get("/v1/batches?limit=1").json()["data"][0]["status"] == "cancelled")
 
 
 def test_page_by_page_takes_one_document_alone(page: Page) -> None:

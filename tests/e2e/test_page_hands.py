@@ -79,7 +79,7 @@ def test_a_picture_dropped_is_asked_about_even_at_once(page: Page) -> None:
     page.click("#samples button >> nth=0")
     expect(page.locator("#attached img")).to_be_visible()
     former, sent = page.evaluate(ATTACHED), posts(page)
-    drop(page, "#log", PICTURE, "mine.png", "image/png", then="#ask")
+    drop(page, "#log", PICTURE, "mine.png", "image/png", then="#ask-form")
     status(page, "succeeded")
     both = page.evaluate("Array.from(document.querySelectorAll('.thumb img'), (image) => image.src)")
     assert both[0] == former

@@ -88,6 +88,24 @@ def test_the_page_leaves_half_of_a_key_s_quota_to_the_questions(locked: Page, gu
     until(lambda: locked.evaluate(SPACING) == 60_000 * 2 / 15)
 
 
+def test_a_revoked_key_locks_the_page_that_is_open_and_stays_refused(locked: Page, guarded: Api) -> None:
+    made = guarded.post("/v1/admin/keys", json={"name": "gone", "scopes": ["read", "admin"]}).json()
+    type_key(locked, made["secret"])
+    view(locked, "operations")
+    expect(locked.locator(".model")).not_to_have_count(0)
+    guarded.delete(f"/v1/admin/keys/{made['id']}")
+    expect(locked.locator("#key-note")).to_contain_text("revoked")
+    for _ in range(2):
+        with locked.expect_response("**/v1/models"):
+            pass
+        assert locked.locator("#view-key").is_visible()
+
+
+def test_a_key_that_may_not_read_is_told_so_before_it_asks(locked: Page, guarded: Api) -> None:
+    type_key(locked, key_for(guarded, "submit"))
+    expect(locked.locator("#forecast")).to_have_text("This API key lacks the scope `read`.")
+
+
 @pytest.mark.parametrize("other", ["sl_" + 40 * "0", "ключ"])
 def test_nothing_of_a_former_key_stays_on_the_screen(locked: Page, guarded: Api, other: str) -> None:
     guarded.submit(model=ECHO, input={"prompt": "seen by few"})
@@ -124,7 +142,7 @@ def test_a_new_key_is_shown_once_and_can_be_revoked(locked: Page, guarded: Api) 
     locked.uncheck("[name=submit]")
     locked.press("[name=name]", "Enter")
     secret = locked.text_content(".secret .value") or ""
-    row = locked.locator("#keys tbody tr", has_text="Example Ltd")
+    row = locked.locator("#key-list tbody tr", has_text="Example Ltd")
     expect(row).to_contain_text("600/min")
     expect(row.locator("td").nth(3)).to_have_text("0/min")
     expect(row.locator("td").nth(4)).to_have_text("never")
@@ -147,7 +165,7 @@ def test_a_new_key_is_not_shown_under_another(locked: Page, guarded: Api) -> Non
     expect(locked.locator(".secret .value")).to_have_count(1)
     type_key(locked, key_for(guarded, "admin"))
     view(locked, "keys")
-    expect(locked.locator("#keys tbody tr", has_text="Another Ltd")).to_have_count(1)
+    expect(locked.locator("#key-list tbody tr", has_text="Another Ltd")).to_have_count(1)
     assert locked.locator(".secret").count() == 0
 
 
@@ -159,22 +177,22 @@ def test_a_key_that_cannot_be_made_says_why(locked: Page) -> None:
     for scope in ("submit", "read"):
         locked.uncheck(f"[name={scope}]")
     locked.press("[name=name]", "Enter")
-    expect(locked.locator("#keys .failure")).to_contain_text("scopes")
+    expect(locked.locator("#key-list .failure")).to_contain_text("scopes")
     expect(locked.locator("[name=name]")).to_have_value("Nobody")
 
 
 def test_without_keys_it_is_said_how_to_turn_them_on(page: Page) -> None:
     view(page, "keys")
-    expect(page.locator("#keys")).to_contain_text("SIGHTLINE_API__ADMIN_KEY")
+    expect(page.locator("#key-list")).to_contain_text("SIGHTLINE_API__ADMIN_KEY")
 
 
 def test_a_webhook_is_made_tried_and_deleted(page: Page, api: Api) -> None:
     with receiver() as there:
         view(page, "endpoints")
         page.click("[data-do=endpoint-form]")
-        page.fill("#endpoints [name=url]", there.url)
-        page.fill("#endpoints [name=description]", "The shop")
-        page.press("#endpoints [name=url]", "Enter")
+        page.fill("#endpoint-list [name=url]", there.url)
+        page.fill("#endpoint-list [name=description]", "The shop")
+        page.press("#endpoint-list [name=url]", "Enter")
         expect(page.locator(".secret .value")).to_contain_text("whsec_")
         card = page.locator(".endpoint", has_text="The shop")
         card.locator("[data-do=deliveries]").click()

@@ -13,17 +13,21 @@ from tests.support.service import Service
 
 JOBS = 5000
 NOTHING: dict[str, Any] = {"object": "list", "data": [], "has_more": False, "next": None}
+LISTS = ("**/v1/jobs?*", "**/v1/batches?*")
+ROUND = "async () => void (await fetch('page/mark.svg'))"
+TOP = "document.getElementById('view-jobs').scrollTop"
 BOTTOM = "document.getElementById('view-jobs').scrollTop = 1e9"
 
 
 def test_an_empty_installation_says_what_a_job_is_and_how_to_begin(page: Page) -> None:
-    page.route("**/v1/jobs?*", lambda route: route.fulfill(json=NOTHING))
+    for listed in LISTS:
+        page.route(listed, lambda route: route.fulfill(json=NOTHING))
     page.route("**/fleet", lambda route: route.fulfill(json={"models": []}))
     view(page, "jobs")
-    expect(page.locator("#jobs")).to_contain_text("No jobs yet")
-    expect(page.locator("#jobs .code")).to_contain_text("curl")
+    expect(page.locator("#job-list")).to_contain_text("No jobs yet")
+    expect(page.locator("#job-list .code")).to_contain_text("curl")
     view(page, "operations")
-    expect(page.locator("#operations")).to_contain_text("No model is served")
+    expect(page.locator("#operation-cards")).to_contain_text("No model is served")
 
 
 def test_a_stopped_service_is_said_with_what_to_do_and_taken_up_again(page: Page, service: Service) -> None:
@@ -62,6 +66,19 @@ def test_the_list_follows_what_the_service_tells(page: Page, api: Api) -> None:
     page.clock.pause_at(3600)
     with page.expect_request("**/v1/jobs?*"):
         api.submit(model=ECHO, input={"prompt": "told of"})
+
+
+def test_operations_move_from_when_they_are_opened(page: Page) -> None:
+    page.clock.install(time=0)
+    with page.expect_response("**/v1/live"):
+        page.reload()
+    page.clock.pause_at(3600)
+    page.evaluate(ROUND)
+    with page.expect_response("**/fleet"):
+        view(page, "operations")
+    page.evaluate(ROUND)
+    with page.expect_request("**/fleet"):
+        page.clock.run_for(9000)
 
 
 def test_a_picture_and_the_words_of_a_question_find_its_job(page: Page) -> None:
@@ -103,8 +120,11 @@ def test_a_question_whose_picture_is_none_is_found_and_shows_where_it_was_to_com
 def test_an_empty_status_says_that_there_is_none(page: Page) -> None:
     view(page, "jobs")
     page.route("**/v1/jobs?*status=queued*", lambda route: route.fulfill(json=NOTHING))
+    page.click("#by-status [data-status=failed]")
     page.click("#by-status [data-status=queued]")
-    expect(page.locator("#jobs h2")).to_have_text("Nothing is waiting")
+    expect(page.locator("#job-list h2")).to_have_text("Nothing is waiting")
+    page.click("[data-do=clear]:visible")
+    expect(page.locator("#by-status [data-status='']")).to_have_attribute("aria-pressed", "true")
 
 
 def test_each_status_says_how_many_jobs_of_the_search_have_it(page: Page, api: Api) -> None:
@@ -126,6 +146,25 @@ def test_each_status_says_how_many_jobs_of_the_search_have_it(page: Page, api: A
         )
     finally:
         api.post(f"/v1/admin/models/{ECHO}/resume")
+
+
+def test_the_list_stays_where_it_is_when_a_job_is_closed_or_the_menu_is_skipped(page: Page, api: Api) -> None:
+    for number in range(30):
+        api.submit(model=ECHO, input={"prompt": f"one of many {number}"})
+    view(page, "jobs")
+    page.fill("#search", "one of many")
+    expect(page.locator("#jobs-note")).to_contain_text("30 jobs")
+    page.evaluate("document.getElementById('view-jobs').scrollTop = 700")
+    page.locator(".job-row .words", has_text="many 12").first.click()
+    expect(page.locator("#drawer")).to_be_visible()
+    place = page.evaluate(TOP)
+    page.keyboard.press("Escape")
+    expect(page.locator("#drawer")).to_be_hidden()
+    page.press(".skip", "Enter")
+    expect(page.locator("#view-jobs")).to_be_visible()
+    assert page.evaluate(TOP) == place > 0
+    page.click("#clear")
+    expect(page.locator("#search")).to_have_value("")
 
 
 def test_a_search_is_asked_once_it_is_typed(page: Page) -> None:
@@ -165,6 +204,7 @@ def test_an_old_job_that_was_searched_for_stays_in_the_list(page: Page, api: Api
         route.fulfill(json={"object": "list", "data": rows, "has_more": bool(end), "next": end})
 
     page.route("**/v1/jobs?*", give)
+    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
     view(page, "jobs")
     expect(page.locator("#jobs-note")).to_have_text("1 job")
     watch(page, "#jobs-note")
@@ -194,6 +234,7 @@ def test_thousands_of_jobs_are_scrolled_through_with_few_rows_in_the_document(pa
         route.fulfill(json={"object": "list", "data": rows, "has_more": end is not None, "next": end})
 
     page.route("**/v1/jobs?*", give)
+    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
     view(page, "jobs")
     expect(page.locator(".job-row").first).to_contain_text("Number 0")
     last = page.locator(".job-row", has_text=f"Number {JOBS - 1}")

@@ -86,6 +86,7 @@ async def test_each_page_is_answered_once_and_read_in_order(stage: Stage, client
     ended = (await get(stage, urls["self"])).json()
     assert (ended["status"], ended["pages"]) == ("succeeded", {"total": 4, "succeeded": 4, "failed": 0})
     assert ended["metadata"] == {"order": "7"}
+    assert ended["question"] == {"text": "What?", "pictures": 0}
     pages = rows(await get(stage, urls["pages"]))
     assert [row["page"] for row in pages] == [1, 2, 3, 4]
     assert len({row["text"] for row in pages}) == len({row["job"] for row in pages}) == 4

@@ -36,8 +36,8 @@ def view(page: Page, name: str) -> None:
 
 def type_key(page: Page, key: str) -> None:
     view(page, "key")
-    page.fill("#key", key)
-    page.press("#key", "Enter")
+    page.fill("#key-field", key)
+    page.press("#key-field", "Enter")
 
 
 def new_question(page: Page) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.fields import seconds
-from api.dialects.native.jobs import BriefError, JobChoice, JobUsage, known
+from api.dialects.native.jobs import BriefError, JobChoice, JobQuestion, JobUsage, known
 from api.dialects.native.webhooks import WebhookState, to_hook
 from api.dialects.strict_json import Wire
 from shared import batch as records
@@ -61,6 +61,7 @@ class PageJob(TypedDict):
     ended_at: float | None
     metadata: dict[str, str]
     urls: PageJobUrls
+    question: JobQuestion
     pages: PageCounts
     ends_in_s: NotRequired[float]
     webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one of its own.")]]
@@ -95,19 +96,20 @@ class NumberedRow:
 
 
 def to_page_job(batch: records.Batch, estimate: Estimate | None, hook: Hook | None) -> PageJob:
-    url = f"/v1/jobs/{batch.id}"
+    url, asked = f"/v1/jobs/{batch.id}", _asked(batch)
     ended = next((batch.stages_ms[s] for s in records.ENDED if s in batch.stages_ms), None)
     job: PageJob = {
         "id": batch.id,
         "object": "job",
         "status": status_of(batch),
-        "model": model_of(batch),
+        "model": asked.model,
         "priority": "batch",
         "created_at": batch.created_ms / 1000,
         "started_at": seconds(batch.stages_ms.get("in_progress")),
         "ended_at": seconds(ended),
         "metadata": batch.metadata,
         "urls": {"self": url, "cancel": f"{url}/cancel", "events": f"{url}/events", "pages": f"{url}/pages"},
+        "question": {"text": asked.question, "pictures": len(asked.images)},
         "pages": {"total": batch.page_count, "succeeded": batch.completed, "failed": batch.failed},
     }
     facts = {
@@ -119,7 +121,11 @@ def to_page_job(batch: records.Batch, estimate: Estimate | None, hook: Hook | No
 
 
 def model_of(batch: records.Batch) -> str:
-    return Request.model_validate_json(batch.question or "").model
+    return _asked(batch).model
+
+
+def _asked(batch: records.Batch) -> Request:
+    return Request.model_validate_json(batch.question or "")
 
 
 def status_of(batch: records.Batch) -> Status:

@@ -1,0 +1,106 @@
+// A row of the list: a job as its question and answer, how it stands, how long it waited and ran.
+
+import { make } from "./dom.js";
+import { pages_done } from "./page_jobs.js";
+import { state } from "./store.js";
+import { thumbnail } from "./thumbnails.js";
+import { ago, clock, now, number, place, plural, PRIORITIES, range, REASONS, seconds, short, STATUSES } from "./words.js";
+
+export function row(job, at) {
+  const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
+  const pages = job.pages && `Page by page: ${number(pages_done(job))} of ${plural(job.pages.total, "page")}`;
+  const text = job.question?.text || metadata.join(", ") || job.id;
+  const answer = job.error?.message ?? pages ?? job.answer;
+  const chosen = state.jobs.chosen.has(job.id);
+  return make(
+    "article",
+    {
+      class: "job-row",
+      "data-key": job.id,
+      "data-do": "open",
+      "data-job": job.id,
+      "data-status": job.status,
+      "data-chosen": chosen && "true",
+      "aria-current": state.drawer.id === job.id && "true",
+      "--at": at,
+    },
+    make(
+      "label",
+      { class: "tick", "data-do": "pass" },
+      !pages &&
+        make("input", {
+          type: "checkbox",
+          "data-do": "choose-job",
+          "data-job": job.id,
+          checked: chosen,
+          "aria-label": `Choose: ${text}`,
+        }),
+    ),
+    thumbnail(job),
+    make(
+      "div",
+      { class: "words" },
+      make("a", { href: `#jobs/${job.id}`, dir: "auto" }, text),
+      make(
+        "span",
+        { dir: "auto", class: job.error && "error" },
+        answer || (job.question?.text && metadata.join(", ")),
+      ),
+    ),
+    status(job),
+    make("span", { class: "by" }, short(job.model), make("small", {}, PRIORITIES[job.priority])),
+    spent(job),
+    when(job),
+  );
+}
+
+const status = (job) => {
+  const [word, kind] = STATUSES[job.status] ?? [job.status, "idle"];
+  return make("span", { class: `state ${kind}` }, make("span", {}, word, wait(job)));
+};
+
+// A bar of waited and ran, its length by the root of the time: a minute beside a second stays readable.
+function spent(job) {
+  const waited = Math.max(0, (job.started_at ?? job.ended_at ?? now()) - job.created_at);
+  const ran = job.started_at ? Math.max(0, (job.ended_at ?? now()) - job.started_at) : 0;
+  const words =
+    job.cache === "HIT" && job.ended_at
+      ? "from the cache"
+      : ran
+        ? `${seconds(waited)} + ${seconds(ran)}`
+        : seconds(waited);
+  return make(
+    "span",
+    { class: "spent", title: `Waited ${seconds(waited)}${ran ? `, ran ${seconds(ran)}` : ""}` },
+    make(
+      "span",
+      {
+        class: "bar",
+        "--w": `${Math.min(100, (100 * Math.sqrt(waited + ran)) / Math.sqrt(60))}%`,
+        "aria-hidden": "true",
+      },
+      make("i", { "--w": waited + 0.001 }),
+      ran > 0 && make("i", { class: "ran", "--w": ran }),
+    ),
+    make("small", {}, words),
+  );
+}
+
+// When it ended; of what has not ended, when it was asked.
+function when(job) {
+  const at = job.ended_at ?? job.created_at;
+  return make(
+    "span",
+    { class: "when", title: `Asked ${clock(job.created_at)}` },
+    ago(at),
+    make("small", {}, clock(at)),
+  );
+}
+
+// Why a job waits, and what is known of its beginning.
+function wait(job) {
+  if (job.status !== "queued") return false;
+  if (job.estimate) return [place(job), range(job.estimate)].map((words) => make("small", {}, words));
+  const reason = REASONS[job.waiting_reason];
+  return reason && make("small", {}, reason, job.schedule_at && ` ${clock(job.schedule_at)}`);
+}
