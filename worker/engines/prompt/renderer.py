@@ -3,6 +3,8 @@
 Callers' text stays text: a special token in it would forge a turn of the conversation or claim a picture that
 is not there."""
 
+import hashlib
+import json
 import logging
 import re
 import sys
@@ -13,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from jinja2 import meta
 from PIL import Image as Pictures
 from PIL.Image import Image as Picture
@@ -27,6 +30,8 @@ from shared.variables import Value
 from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
+from worker.engines.prompt.picture_tokens import TRIED, noise
+from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, pixel_table
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.prompt.video_input import VideoInput, pixels_of
 
@@ -194,6 +199,10 @@ UNTOLD = "its processor makes no tokens of a question: only models that are aske
 PLACEHOLDERS = ("image", "video", "audio")
 # transformers' names for the template for chats and the one with functions, if a model has several.
 CHATS, FUNCTIONS = "default", "tool_use"
+# Writes what was rendered before, for transformers' way from a chat to tensors.
+RENDERED = "{{ messages[0].rendered }}"
+# Structures of chats whose own special tokens are remembered.
+MOST_STRUCTURES = 1024
 
 
 class Renderer:
@@ -222,6 +231,8 @@ class Renderer:
         self._adjacent_marks = not hasattr(config, "vision_start_token_id")
         templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, templates, self.placeholder_ids)
+        self._due: dict[bytes, int] = {}
+        self.pixels: PixelTable | None = None
         self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
 
     def prompt(
@@ -244,6 +255,8 @@ class Renderer:
         inputs.pop("labels", None)
         if "input_ids" not in inputs:
             raise ModelFailed(UNTOLD)
+        if self.pixels:
+            in_bytes(inputs)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise _refused("The prompt is empty.")
@@ -251,6 +264,19 @@ class Renderer:
         sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), request.ends_open
         return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost, len(pictures))
+
+    def pictures_prompt(self, pictures: Sequence[Picture]) -> Prompt:
+        """A prompt of nothing but these pictures. Raises CallerError if the model takes none."""
+        parts = tuple(Image() for _ in pictures)
+        request = Request(model="", messages=(Message(role="user", parts=parts),), raw=not self.template)
+        return self.prompt(request, pictures)
+
+    def stop_at_bytes(self, place: torch.Tensor) -> None:
+        """Let pixels of prompts be bytes from now on, as `PixelTable` says, where it can be shown."""
+        pictures = [noise(size) for size in TRIED]
+        shown = [pictures, *([picture] for picture in pictures)]
+        made = lambda: [self.pictures_prompt(some).inputs for some in shown]  # noqa: E731
+        self.pixels = pixel_table(self._processor, made, place)
 
     def picture_token_counts(self, inputs: Any, pictures: int) -> list[int]:
         """The placeholders of each picture of a prompt with these inputs; empty if not told."""
@@ -299,9 +325,8 @@ class Renderer:
         if request.raw:
             text, lost = self._typed(request, pictures), ""
         else:
-            conversation = self._conversation(request, _media(request, pictures))
-            with refused_by_template(request):
-                text, lost = self._apply(request, conversation, tokenize=False), conversation.trimmed
+            conversation, text = self._conversation(request, _media(request, pictures))
+            lost = conversation.trimmed
         # A template may write the BOS token itself.
         has_bos = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"]
@@ -311,12 +336,20 @@ class Renderer:
 
     def _chat(self, request: Request, media: Sequence[Shown], arguments: dict[str, Any]) -> tuple[Any, str]:
         """`arguments` are the processor's."""
-        conversation = self._conversation(request, media)
-        options: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        if arguments:
-            options["processor_kwargs"] = arguments
+        conversation, text = self._conversation(request, media)
+        options = {"processor_kwargs": arguments} if arguments else {}
+        first, *others = conversation.turns
         with refused_by_template(request):
-            return self._apply(request, conversation, **options), conversation.trimmed
+            inputs = self._processor.apply_chat_template(
+                # Idefics' processor takes the text of one chat for a list of texts, a letter each.
+                [[{**first, "rendered": text}, *others]],
+                chat_template=RENDERED,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                **options,
+            )
+        return inputs, conversation.trimmed
 
     def _raw(self, request: Request, pictures: Sequence[Picture]) -> tuple[Any, str]:
         with refused_by_template(request):
@@ -359,41 +392,52 @@ class Renderer:
     def _placeholders(self, ids: Iterable[int]) -> int:
         return sum(id_ in self.placeholder_ids for id_ in ids)
 
-    def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
-        """The chat. Raises CallerError if no template takes it, it cannot fit, or forges a special token."""
+    def _conversation(self, request: Request, media: Sequence[Shown]) -> tuple[Chat, str]:
+        """The chat and its text.
+
+        Raises CallerError if no template takes it, it cannot fit, or forges a special token.
+        """
         if not self.template:
             raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
         check_calls(request, self.syntax)
-        conversation, text = self._written(request, media)
-        ids = self._fitting(text)
+        conversation = self._written(request, media)
+        text = self._apply(request, conversation)
         # A template may join two innocent parts into one special token.
-        _, due = self._written(request, media, harmless=True)
-        if self._reserved.count(ids) > self._reserved.count(self._ids(due)):
+        if self._reserved.count(self._fitting(text)) > self._due_in(request, media):
             raise _forged()
         lost = trimmed(request.messages[-1], text) if request.ends_open else ""
-        return conversation._replace(trimmed=lost)
+        return conversation._replace(trimmed=lost), text
 
-    def _written(
-        self, request: Request, media: Sequence[Shown], *, harmless: bool = False
-    ) -> tuple[Chat, str]:
-        writer = TurnWriter(self._reserved.escape, self._forms, harmless)
-        conversation = chat(request, media, writer, self.syntax)
-        with refused_by_template(request):
-            return conversation, self._apply(request, conversation, tokenize=False)
+    def _due_in(self, request: Request, media: Sequence[Shown]) -> int:
+        """The special tokens that the template itself writes for a chat of this structure."""
+        conversation = self._written(request, media, harmless=True)
+        shows = conversation.tools is not None
+        variables = self.variables(request.parameters, shows=shows)
+        structure = [conversation.turns, conversation.tools, variables, request.ends_open]
+        name = hashlib.sha256(json.dumps(structure, default=lambda _: None).encode()).digest()
+        if name not in self._due:
+            if len(self._due) >= MOST_STRUCTURES:
+                self._due.clear()
+            self._due[name] = self._reserved.count(self._ids(self._apply(request, conversation)))
+        return self._due[name]
 
-    def _apply(self, request: Request, conversation: Chat, **options: Any) -> Any:
+    def _written(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
+        return chat(request, media, TurnWriter(self._reserved.escape, self._forms, harmless), self.syntax)
+
+    def _apply(self, request: Request, conversation: Chat) -> str:
+        """The chat's text. Raises CallerError."""
         continues, shows = request.ends_open, conversation.tools is not None
-        # Idefics' processor takes the text of one chat for a list of texts, a letter each.
-        turns = [conversation.turns] if options.get("tokenize") else conversation.turns
-        return self._processor.apply_chat_template(
-            turns,
-            tools=conversation.tools,
-            chat_template=_own(self.template, shows=shows),
-            add_generation_prompt=not continues,
-            continue_final_message=continues,
-            **self.variables(request.parameters, shows=shows),
-            **options,
-        )
+        with refused_by_template(request):
+            text: str = self._processor.apply_chat_template(
+                conversation.turns,
+                tools=conversation.tools,
+                chat_template=_own(self.template, shows=shows),
+                add_generation_prompt=not continues,
+                continue_final_message=continues,
+                tokenize=False,
+                **self.variables(request.parameters, shows=shows),
+            )
+        return text
 
     def _fitting(self, text: str) -> list[int]:
         """The text's tokens. Raises CallerError if no answer would fit after them."""
