@@ -204,6 +204,9 @@ RENDERED = "{{ messages[0].rendered }}"
 # Structures of chats whose own special tokens are remembered.
 MOST_STRUCTURES = 1024
 
+Read = Callable[[Chat, str], list[int]]
+"""Makes tokens of a chat's text."""
+
 
 class Renderer:
     """Builds prompts for one model; safe to use from several threads."""
@@ -336,11 +339,25 @@ class Renderer:
 
     def _chat(self, request: Request, media: Sequence[Shown], arguments: dict[str, Any]) -> tuple[Any, str]:
         """`arguments` are the processor's."""
-        conversation, text = self._conversation(request, media)
+        if media:
+            # Its text is read by itself, before anything larger is touched.
+            conversation, text = self._conversation(request, media)
+            return self._tensors(request, conversation, text, arguments), conversation.trimmed
+        inputs = list[Any]()
+
+        def read(conversation: Chat, text: str) -> list[int]:
+            inputs.append(self._tensors(request, conversation, text, arguments))
+            ids: list[int] = inputs[-1]["input_ids"][0].tolist()
+            return ids
+
+        conversation, _ = self._conversation(request, media, read)
+        return inputs[0], conversation.trimmed
+
+    def _tensors(self, request: Request, conversation: Chat, text: str, arguments: dict[str, Any]) -> Any:
         options = {"processor_kwargs": arguments} if arguments else {}
         first, *others = conversation.turns
         with refused_by_template(request):
-            inputs = self._processor.apply_chat_template(
+            return self._processor.apply_chat_template(
                 # Idefics' processor takes the text of one chat for a list of texts, a letter each.
                 [[{**first, "rendered": text}, *others]],
                 chat_template=RENDERED,
@@ -349,7 +366,6 @@ class Renderer:
                 return_tensors="pt",
                 **options,
             )
-        return inputs, conversation.trimmed
 
     def _raw(self, request: Request, pictures: Sequence[Picture]) -> tuple[Any, str]:
         with refused_by_template(request):
@@ -381,7 +397,7 @@ class Renderer:
             raise _refused(
                 f"This model takes no {self.mark!r} right behind another one; write a text between."
             )
-        ids = self._fitting(text)
+        ids = self._fitting(self._ids(text))
         # A tokenizer may rewrite a text before it looks for special tokens.
         if self._placeholders(ids) > self._placeholders(self._ids(marks)):
             raise _forged()
@@ -392,8 +408,10 @@ class Renderer:
     def _placeholders(self, ids: Iterable[int]) -> int:
         return sum(id_ in self.placeholder_ids for id_ in ids)
 
-    def _conversation(self, request: Request, media: Sequence[Shown]) -> tuple[Chat, str]:
-        """The chat and its text.
+    def _conversation(
+        self, request: Request, media: Sequence[Shown], read: Read | None = None
+    ) -> tuple[Chat, str]:
+        """The chat and its text; `read` makes tokens of them, where the tokenizer does not.
 
         Raises CallerError if no template takes it, it cannot fit, or forges a special token.
         """
@@ -402,23 +420,25 @@ class Renderer:
         check_calls(request, self.syntax)
         conversation = self._written(request, media)
         text = self._apply(request, conversation)
+        ids = self._fitting(read(conversation, text) if read else self._ids(text))
         # A template may join two innocent parts into one special token.
-        if self._reserved.count(self._fitting(text)) > self._due_in(request, media):
+        if self._reserved.count(ids) > self._due_in(request, media, read):
             raise _forged()
         lost = trimmed(request.messages[-1], text) if request.ends_open else ""
         return conversation._replace(trimmed=lost), text
 
-    def _due_in(self, request: Request, media: Sequence[Shown]) -> int:
-        """The special tokens that the template itself writes for a chat of this structure."""
+    def _due_in(self, request: Request, media: Sequence[Shown], read: Read | None) -> int:
+        """The special tokens that are not the callers' in a chat of this structure."""
         conversation = self._written(request, media, harmless=True)
         shows = conversation.tools is not None
         variables = self.variables(request.parameters, shows=shows)
-        structure = [conversation.turns, conversation.tools, variables, request.ends_open]
+        structure = [conversation.turns, conversation.tools, variables, request.ends_open, read is None]
         name = hashlib.sha256(json.dumps(structure, default=lambda _: None).encode()).digest()
         if name not in self._due:
             if len(self._due) >= MOST_STRUCTURES:
                 self._due.clear()
-            self._due[name] = self._reserved.count(self._ids(self._apply(request, conversation)))
+            text = self._apply(request, conversation)
+            self._due[name] = self._reserved.count(read(conversation, text) if read else self._ids(text))
         return self._due[name]
 
     def _written(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
@@ -439,9 +459,8 @@ class Renderer:
             )
         return text
 
-    def _fitting(self, text: str) -> list[int]:
+    def _fitting(self, ids: list[int]) -> list[int]:
         """The text's tokens. Raises CallerError if no answer would fit after them."""
-        ids = self._ids(text)
         # A picture's mark never becomes fewer tokens once the picture is inserted.
         if len(ids) >= self.context_length:
             raise too_long(self.context_length, f"its text alone has {len(ids)}. Shorten it.")
