@@ -120,18 +120,21 @@ def row(result: Result) -> str:
 
 
 def ratios(results: Sequence[Result]) -> list[Ratio]:
-    found = []
-    for result in results:
-        part = result.part
-        aim = AT_LEAST[part.family] if (part.size, part.cores, part.device) == (LARGE, 2, FAST) else None
-        found.append(ratio(f"requests_s {result.name}", BEFORE, *result.each("per_s"), aim))
-    return found
+    aimed = [result for result in results if (result.part.cores, result.part.device) == (2, FAST)]
+    return [
+        ratio(f"requests_s {result.name}", BEFORE, *result.each("per_s"), AT_LEAST[result.part.family])
+        for result in aimed
+        if result.part.size == LARGE
+    ]
 
 
 def bounds(results: Sequence[Result]) -> list[Bound]:
+    """Of large pages; the picture and the JSON hold the others."""
     found = []
     for result in results:
         ours, before = result.ours[-1], result.before[-1]
+        if result.part.size != LARGE:
+            continue
         # What preparing in time would take of the cores.
         if ours["allows"] * ours["cpu_s"] < SPARE * result.part.cores:
             found.append(Bound(f"{result.name}: the device waits", ours["waits"], MOST_WAITING, ""))
@@ -141,12 +144,14 @@ def bounds(results: Sequence[Result]) -> list[Bound]:
 
 
 def picture(results: Sequence[Result]) -> Figure:
-    figure, panels = report.figure(2, size=(11, 0.6 * len(results) + 2))
+    figure, panels = report.figure(3, size=(14, 0.6 * len(results) + 2))
     places = range(len(results))
-    for panel, name, unit in (
-        (panels[0], "per_s", "requests/s"),
-        (panels[1], "urgent_p50", "an urgent caller's first text, s (p50)"),
-    ):
+    units = {
+        "per_s": "requests/s",
+        "waits": "share of time in which the device waits",
+        "urgent_p50": "an interactive caller's first text, s (p50)",
+    }
+    for panel, (name, unit) in zip(panels, units.items(), strict=True):
         for at, offset, label in ((1, 0.2, BEFORE), (0, -0.2, "now")):
             values = [result.each(name)[at][-1] for result in results]
             panel.barh([place + offset for place in places], values, 0.4, label=label)
