@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from shared.models import Model
+from shared.request import Message, Request, Text, Video
 from tests.engines import suite
 from tests.support.families import FAMILIES
+from tests.support.families.family import Family
+from tests.support.families.moving import QWEN2_VL, SMOLVLM
 from worker.engines.loading.loaded import LoadedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -44,6 +47,22 @@ def test_bytes_become_the_processor_s_own_numbers_on_the_device(name: str, files
     for one, other in zip(pixels, numbers, strict=True):
         assert one.inputs["pixel_values"].nbytes <= other.inputs["pixel_values"].nbytes / 4
         assert same(model.inputs(one), model.inputs(other))
+
+
+@pytest.mark.parametrize("moving", [QWEN2_VL, SMOLVLM], ids=lambda family: family.name)
+def test_videos_stay_as_they_are(moving: Family, files: Path) -> None:
+    """Also where a processor calls their pixels what it calls a picture's."""
+    model = LoadedModel(Model(id="tiny/moving", source=str(moving.folder(files))))
+    asked = Request(model="m", messages=(Message(role="user", parts=(Video(), Text(text="What happens?"))),))
+
+    def shown() -> dict[str, Any]:
+        made_up = model.renderer.video_input.made_up()
+        return model.inputs(model.renderer.prompt(asked, (), (), [made_up]))
+
+    numbers = shown()
+    model.stop_at_bytes()
+    assert model.renderer.pixels
+    assert same(shown(), numbers)
 
 
 def test_pixels_of_a_processor_that_does_more_than_a_table_can_are_its_numbers(

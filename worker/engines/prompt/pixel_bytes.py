@@ -104,7 +104,8 @@ def _table(pictures: Any) -> torch.Tensor:
 
 def _exact(table: PixelTable, made: Made, numbers: Sequence[Mapping[str, Any]]) -> bool:
     try:
-        return all(map(_same, (table.numbers(in_bytes(one)) for one in made()), numbers))
+        pairs = zip(made(), numbers, strict=True)
+        return all(_same(table.numbers(in_bytes(one)), other) for one, other in pairs)
     except (CallerError, *STUMBLES):
         return False
 

@@ -10,6 +10,7 @@ import re
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -258,7 +259,7 @@ class Renderer:
         inputs.pop("labels", None)
         if "input_ids" not in inputs:
             raise ModelFailed(UNTOLD)
-        if self.pixels:
+        if self.pixels and pictures:
             in_bytes(inputs)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
@@ -275,11 +276,19 @@ class Renderer:
         return self.prompt(request, pictures)
 
     def stop_at_bytes(self, place: torch.Tensor) -> None:
-        """Let pixels of prompts be bytes from now on, as `PixelTable` says, where it can be shown."""
+        """Let pictures of prompts be bytes from now on, as `pixel_table` says."""
+        self.pixels = pixel_table(self._processor, self._made_up, place)
+
+    def _made_up(self) -> list[Any]:
+        """Inputs of prompts with pictures of awkward sizes. Raises CallerError if the model takes none."""
         pictures = [noise(size) for size in TRIED]
-        shown = [pictures, *([picture] for picture in pictures)]
-        made = lambda: [self.pictures_prompt(some).inputs for some in shown]  # noqa: E731
-        self.pixels = pixel_table(self._processor, made, place)
+        prompts = [self.pictures_prompt(some) for some in (pictures, *([picture] for picture in pictures))]
+        if self.video_input.takes:
+            # Some processors put both into one tensor.
+            asked = Request(model="", messages=(Message(role="user", parts=(Image(), Video())),))
+            with suppress(CallerError):
+                prompts.append(self.prompt(asked, pictures[:1], (), [self.video_input.made_up()]))
+        return [prompt.inputs for prompt in prompts]
 
     def picture_token_counts(self, inputs: Any, pictures: int) -> list[int]:
         """The placeholders of each picture of a prompt with these inputs; empty if not told."""
