@@ -99,6 +99,12 @@ def smolvlm() -> Built:
 FAMILIES: dict[str, Callable[[], Built]] = {"qwen": qwen, "llava": llava, "smolvlm": smolvlm}
 
 
+def stand_in() -> None:
+    """Let processors be loaded where the packages are missing that only videos need."""
+    number_words()
+    videos(hf.SmolVLMConfig)
+
+
 def image_processor(name: str) -> Any:
     """Torchvision's where that is installed, as the image for workers has it, else Pillow's."""
     return getattr(hf, name, None) or getattr(hf, f"{name}Pil")

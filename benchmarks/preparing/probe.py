@@ -190,6 +190,7 @@ def main() -> None:
     source, parts = Path(sys.argv[1]), [part_of(part) for part in json.loads(sys.argv[2])]
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: parts[0].cores])
     torch.set_num_threads(1)
+    families.stand_in()
     with record_server() as records, TemporaryDirectory() as folder:
         bench = Bench(parts[0], source, Path(folder), records.settings)
         print(json.dumps([bench.measure(part) for part in parts]), flush=True)
