@@ -116,29 +116,29 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
         answer_jobs(services.url, arguments.jobs)
         say(f"{arguments.jobs:,} jobs are answered")
         reading, scrolls = scroll_all(browser, services.url, arguments.jobs, arguments.rounds, say)
-    figures = {side: _whole(some).figures() for side, some in scrolls.items()}
     first = loads["with data"][0]
     paints = {name: median(one.paint_ms for one in some) for name, some in loads.items()}
-    found = {
+    figures = {
         "jobs": arguments.jobs,
         "load": {"bytes": first.bytes, "requests": first.requests, "paint_ms": paints},
         "list_read_as_it_scrolls": reading.figures(),
-        "list": figures["list"],
-        "plain": figures["plain"],
+        **{side: _whole(some).figures() for side, some in scrolls.items()},
     }
-    bounds = [
-        Bound("first load", first.bytes, LIMIT_BYTES, "bytes"),
-        Bound("first load", first.requests, LIMIT_REQUESTS, "requests"),
-        Bound("first paint, no data answered", paints["without"], LIMIT_PAINT_MS, "ms"),
+    picture = _picture(reading, scrolls, loads)
+    return report.Findings(figures, picture, _bounds(figures), [_ratio(scrolls)])
+
+
+def _bounds(figures: dict[str, Any]) -> list[Bound]:
+    first, scrolls = figures["load"], {"list_read_as_it_scrolls": ", first scroll", "list": ""}
+    return [
+        Bound("first load", first["bytes"], LIMIT_BYTES, "bytes"),
+        Bound("first load", first["requests"], LIMIT_REQUESTS, "requests"),
+        Bound("first paint, no data answered", first["paint_ms"]["without"], LIMIT_PAINT_MS, "ms"),
         *(
-            Bound(name, found[key]["over_50_ms"] / found[key]["frames"], LIMIT_LONG, "of all")
-            for key, name in (
-                ("list_read_as_it_scrolls", "frames over 50 ms, first scroll"),
-                ("list", "frames over 50 ms"),
-            )
+            Bound(f"frames over 50 ms{name}", some["over_50_ms"] / some["frames"], LIMIT_LONG, "of all")
+            for some, name in ((figures[side], name) for side, name in scrolls.items())
         ),
     ]
-    return report.Findings(found, _picture(reading, scrolls, loads), bounds, [_ratio(scrolls)])
 
 
 def _ratio(scrolls: Mapping[str, Sequence[Scroll]]) -> Any:
@@ -156,16 +156,16 @@ def load(browser: Browser, url: str, *, blocked: Sequence[str] = ()) -> Load:
     """In a context of its own, with an empty cache. What is blocked is never answered."""
     with browser.new_context(viewport=WINDOW) as context:
         page = context.new_page()
-        session, sizes, asked = context.new_cdp_session(page), [], []
+        session, sizes, urls = context.new_cdp_session(page), [], []
         session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-        session.on("Network.requestWillBeSent", lambda event: asked.append(event["request"]["url"]))
+        session.on("Network.requestWillBeSent", lambda event: urls.append(event["request"]["url"]))
         session.send("Network.enable")
         session.send("Network.setBlockedURLs", {"urls": list(blocked)})
         page.goto(url)
         if not blocked:
             expect(page.locator("#model option")).not_to_have_count(0)
         page.wait_for_function(PAINT)
-        web = [one for one in asked if not one.startswith("data:")]
+        web = [one for one in urls if not one.startswith("data:")]
         return Load(round(sum(sizes)), len(web), page.evaluate(PAINT))
 
 

@@ -34,7 +34,7 @@ PAGES, SEED, MOST_FAULTS = 1000, 1, 3600
 SIDE, WIDTHS = 40, 50
 """Page n is as wide and high in points as its number says, from SIDE on: its answer names its size."""
 DOTS = 300 / 72
-LOOK_S, LIMIT_S, TOLD_S = 0.5, 3000.0, 120.0
+LOOK_S, LIMIT_S, WEBHOOK_S = 0.5, 3000.0, 120.0
 QUESTION = "What?"
 SECRET = "a secret of the pages' own"  # noqa: S105 - a benchmark's
 Size = tuple[int, int]
@@ -42,17 +42,20 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """`steps` are pages that had ended, by seconds since the job was made; `asked` counts computed pages."""
+    """`steps` are pages that had ended, by seconds since the job was made.
+
+    `repeat` and `replacement` count the pages computed when it was asked again, and with another page.
+    """
 
     job: dict[str, Any]
     rows: list[dict[str, Any]]
-    landed: Sequence[Landed]
-    began: float
+    faults: Sequence[Landed]
+    start: float
     steps: Sequence[tuple[float, int]]
-    foretold_s: float | None
-    told: int
-    again: int
-    replaced: int
+    estimate_s: float | None
+    webhooks: int
+    repeat: int
+    replacement: int
 
 
 class Caller:
@@ -89,21 +92,21 @@ class Caller:
         answer = await self.call("POST", "/v1/jobs", json=body, headers={"idempotency-key": key})
         return dict(answer.json())
 
-    async def ended(self, job: dict[str, Any], steps: list[tuple[float, int]]) -> dict[str, Any]:
-        began = time.monotonic()
+    async def end(self, job: dict[str, Any], steps: list[tuple[float, int]]) -> dict[str, Any]:
+        start = time.monotonic()
         while job["ended_at"] is None:
-            if time.monotonic() - began > LIMIT_S:
+            if time.monotonic() - start > LIMIT_S:
                 raise TimeoutError("the job did not end")
             await asyncio.sleep(LOOK_S)
             job = (await self.call("GET", job["urls"]["self"])).json()
-            steps.append((time.monotonic() - began, job["pages"]["succeeded"] + job["pages"]["failed"]))
+            steps.append((time.monotonic() - start, job["pages"]["succeeded"] + job["pages"]["failed"]))
         return job
 
     async def rows(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         text = (await self.call("GET", job["urls"]["pages"])).text
         return [json.loads(line) for line in text.splitlines()]
 
-    async def computed(self, rows: Sequence[dict[str, Any]]) -> int:
+    async def misses(self, rows: Sequence[dict[str, Any]]) -> int:
         """How many of these rows' answers came from no cache."""
         count = 0
         for row in rows:
@@ -121,31 +124,32 @@ def measure(arguments: command.Options, say: command.Say) -> report.Findings:
 
 async def _run(opened: ChaosServices, arguments: command.Options, say: command.Say) -> Outcome:
     caller, sizes = Caller(opened.urls), [_size(number) for number in range(arguments.pages)]
-    steps, over, began = list[tuple[float, int]](), asyncio.Event(), time.time()
+    steps, over, start = list[tuple[float, int]](), asyncio.Event(), time.time()
     async with httpx.AsyncClient() as http:
         saboteur = Saboteur(opened, Operations(opened, http, http, History([])))
         faults = plan(arguments.seed, MOST_FAULTS, services.QUEUE["lease_s"])
         strikes = saboteur.run((fault for fault in faults if fault.kind not in OPERATIONS), over)
-        striking = asyncio.create_task(strikes)
-        hook = f"http://{HOSTS[0]}:{opened.hook_port}/told"
+        strike = asyncio.create_task(strikes)
+        hook = f"http://{HOSTS[0]}:{opened.hook_port}/webhook"
         submitted = await caller.submit(sizes, "first", hook)
-        job = await caller.ended(submitted, steps)
+        job = await caller.end(submitted, steps)
         over.set()
-        await striking
+        await strike
     say(f"ended after {steps[-1][0]:.0f} s and {len(saboteur.landed)} faults")
     rows = await caller.rows(job)
-    told = await _told(opened, job["id"])
+    webhooks = await _webhooks(opened, job["id"])
     say("asked again, and with another page")
-    again = await caller.ended(await caller.submit(sizes, "again"), [])
+    repeat = await caller.end(await caller.submit(sizes, "again"), [])
     sizes[len(sizes) // 2] = (SIDE - 1, SIDE - 1)
-    replaced = await caller.ended(await caller.submit(sizes, "replaced"), [])
-    counts = [await caller.computed(await caller.rows(one)) for one in (again, replaced)]
-    return Outcome(job, rows, tuple(saboteur.landed), began, steps, submitted.get("ends_in_s"), told, *counts)
+    replacement = await caller.end(await caller.submit(sizes, "replaced"), [])
+    counts = [await caller.misses(await caller.rows(one)) for one in (repeat, replacement)]
+    estimate_s = submitted.get("ends_in_s")
+    return Outcome(job, rows, tuple(saboteur.landed), start, steps, estimate_s, webhooks, *counts)
 
 
-async def _told(opened: ChaosServices, job: str) -> int:
-    """Ends that its webhook was told of, repeats not counted."""
-    until = time.monotonic() + TOLD_S
+async def _webhooks(opened: ChaosServices, job: str) -> int:
+    """Calls of its webhook, repeats not counted."""
+    until = time.monotonic() + WEBHOOK_S
     while not (ids := {call.id for call in read(opened.calls) if job in call.id}):
         if time.monotonic() > until:
             return 0
@@ -175,19 +179,19 @@ def _figures(outcome: Outcome, count: int) -> dict[str, Any]:
     return {
         "pages": count,
         "lost": sum(number not in pages for number in range(1, count + 1)),
-        "doubled": sum(seen - 1 for seen in pages.values()),
+        "doubled": sum(count - 1 for count in pages.values()),
         "failed": sum(row["status"] != "succeeded" for row in outcome.rows),
         "wrong": sum(
             row["status"] == "succeeded" and not _is_of(row, row["page"] - 1) for row in outcome.rows
         ),
         "out_of_order": int(numbers != sorted(numbers)),
-        "computed_again": outcome.again,
-        "computed_with_one_replaced": outcome.replaced,
-        "told": outcome.told,
+        "computed_again": outcome.repeat,
+        "computed_with_one_replaced": outcome.replacement,
+        "webhooks": outcome.webhooks,
         "status": outcome.job["status"],
         "took_s": round(outcome.steps[-1][0], 1),
-        "foretold_s": outcome.foretold_s,
-        "faults": dict(Counter(fault.kind for fault in outcome.landed).most_common()),
+        "estimate_s": outcome.estimate_s,
+        "faults": dict(Counter(fault.kind for fault in outcome.faults).most_common()),
         "errors": dict(Counter(row["error"]["code"] for row in outcome.rows if "error" in row)),
         "settings": services.QUEUE,
     }
@@ -198,7 +202,7 @@ def _bounds(figures: dict[str, Any]) -> list[Bound]:
     return [
         *(Bound(name.replace("_", " "), figures[name], 0, "pages") for name in none),
         Bound("computed with one page replaced", figures["computed_with_one_replaced"], 1, "pages"),
-        Bound("calls of its webhook, repeats not counted", figures["told"], 1, "", at_least=True),
+        Bound("calls of its webhook, repeats not counted", figures["webhooks"], 1, "", at_least=True),
     ]
 
 
@@ -206,10 +210,10 @@ def _picture(outcome: Outcome) -> Figure:
     """How the job went next to the faults."""
     figure, panel = report.figure()
     panel.plot([at for at, _ in outcome.steps], [done for _, done in outcome.steps], label="pages done")
-    for fault in outcome.landed:
+    for fault in outcome.faults:
         if fault.name == "redis":
             panel.axvspan(
-                fault.at - outcome.began, fault.until - outcome.began, color=report.SERIES[3], alpha=0.3
+                fault.at - outcome.start, fault.until - outcome.start, color=report.SERIES[3], alpha=0.3
             )
     report.label(panel, "s since the job was submitted (red: Redis hit)", "pages")
     return figure

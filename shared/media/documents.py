@@ -4,7 +4,7 @@ The pages are rendered in child processes (`shared.media.decoder_process`, `shar
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Literal
 
 from shared.errors import CallerError
@@ -28,6 +28,8 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")
 AT_ONCE = 2
 """Rendering processes of one kind of work."""
+PAGES_TRIED = 4
+"""Pages of a job of which one must be rendered before it is accepted: each may take the limit of time."""
 DURATION = DECODE.labels("document")
 
 
@@ -116,7 +118,10 @@ class DocumentRenderer:
             return tuple(Image(data=pages.page(number), param=document.param) for number in numbers)
 
     def first_page(self, document: Document, data: bytes) -> tuple[Sequence[int], Image]:
-        """The pages that are asked about, and the first of them. Raises as `pictures`."""
+        """The pages that are asked about, and the first that can be rendered, if one of the first few can.
+
+        Raises as `pictures`.
+        """
         with self.opened(data, document.param) as pages:
             numbers = selected(document.pages, pages.count, document.param)
             most = self._settings.documents.max_pages
@@ -125,7 +130,11 @@ class DocumentRenderer:
                     f"{len(numbers)} pages are asked about, and a job takes {most}; name fewer in `pages`"
                 )
                 raise invalid(reason, document.param)
-            return numbers, Image(data=pages.page(numbers[0]), param=document.param)
+            *tried, last = numbers[:PAGES_TRIED]
+            for number in tried:
+                with suppress(CallerError):
+                    return numbers, Image(data=pages.page(number), param=document.param)
+            return numbers, Image(data=pages.page(last), param=document.param)
 
 
 def _too_many(count: int, room: int, param: str) -> CallerError:

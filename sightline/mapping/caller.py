@@ -1,7 +1,6 @@
 """Asks the service for the rows of a map: as many at once as its queue has use for, each to its end."""
 
 import asyncio
-import json
 import os
 import random
 import time
@@ -83,18 +82,17 @@ class Caller:
             raise CommandError(Exit.REFUSED, "The service serves no model.")
         return str(reply["data"][0]["id"])
 
-    async def estimate(self, body: dict[str, Any], rows: int) -> dict[str, Any]:
+    async def estimate(self, body: bytes, rows: int) -> dict[str, Any]:
         """What would become of `rows` like this one. Raises CommandError."""
-        headers = {"x-use-cache": "false"}
-        return await self._first("POST", f"/v1/estimate?rows={rows}", json=body, headers=headers)
+        headers = {"content-type": "application/json", "x-use-cache": "false"}
+        return await self._first("POST", f"/v1/estimate?rows={rows}", content=body, headers=headers)
 
-    async def answer(self, body: dict[str, Any], key: str) -> dict[str, Any]:
+    async def answer(self, body: bytes, key: str) -> dict[str, Any]:
         """The ended job of a row, or {"error": …} where it was refused.
 
         Whatever breaks, it is asked again under the same key, which names the same job. Raises CommandError
         where no row can be answered.
         """
-        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         headers = {
             "content-type": "application/json",
             "idempotency-key": key,
@@ -103,7 +101,7 @@ class Caller:
         misses = 0
         while True:
             begun = time.monotonic()
-            reply = await self._tried("POST", "/v1/jobs", content=data, headers=headers)
+            reply = await self._tried("POST", "/v1/jobs", content=body, headers=headers)
             if reply is not None and reply.is_success:
                 job = await self._ended(reply.json())
                 if job is not None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -14,10 +13,10 @@ from typer import Argument, Option
 
 from sightline.commands import Json, MaxTokens, Model, Url, commands, examples
 from sightline.exits import CommandError, Exit
-from sightline.mapping.caller import Caller, connected
-from sightline.mapping.output import Receipt
+from sightline.mapping.caller import Caller, connected, default_key
+from sightline.mapping.output import Receipt, check_output
 from sightline.mapping.question import Question
-from sightline.mapping.rows import source
+from sightline.mapping.rows import RowError, Source, source
 from sightline.mapping.run import Progress, map_rows, time_of
 from sightline.progress import Bar
 from sightline.terminal import note, plain, show_facts, show_json, span
@@ -66,8 +65,8 @@ def _map(
     options: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "column": column}
     options |= {"schema": _read(schema), "url": url or service_url()}
     if dry_run:
-        facts = uvloop.run(_foretold(question, input, output, **options))
-        (show_json if as_json else _show_foretold)(facts)
+        facts = uvloop.run(_forecast(question, input, output, **options))
+        (show_json if as_json else _show_forecast)(facts)
         return
     with Bar("asking") as bar:
         shown = _Lines() if bar.disable else _Shown(bar)
@@ -88,18 +87,18 @@ def _read(schema: Path | None) -> dict[str, Any] | None:
     return value
 
 
-async def _foretold(
+async def _forecast(
     question: str, input: str, output: Path, *, column: str | None, url: str, model: str | None, **asked: Any
 ) -> dict[str, Any]:
     """What a map would take, from its first rows; nothing is submitted. Raises CommandError."""
-    rows = source(input, column, output)
+    check_output(output, input)
+    rows = await asyncio.to_thread(source, input, column)
     count = await asyncio.to_thread(rows.count)
-    async with connected(url, os.environ.get("SIGHTLINE_API_KEY")) as clients:
+    async with connected(url, default_key()) as clients:
         caller = Caller(clients)
         whole = Question(question, model or await caller.model(), **asked)
-        sample = list(islice(rows.rows(), SAMPLE))
-        whole.check(sample[0].columns if sample else ())
-        forecasts = [await caller.estimate(whole.body(row), count) for row in sample]
+        whole.check(await asyncio.to_thread(rows.columns))
+        forecasts, failures = await _estimates(caller, whole, rows, count)
     tokens = [forecast["tokens"] for forecast in forecasts]
     known = [counts["prompt"] for counts in tokens if counts["prompt"] is not None]
     return {
@@ -108,11 +107,29 @@ async def _foretold(
         "tokens_in": round(sum(known) / len(known) * count) if known else None,
         "tokens_out_at_most": max((counts["answer_at_most"] for counts in tokens), default=0) * count,
         "time_s": next(filter(None, map(time_of, forecasts)), None),
+        "failures": [str(failure) for failure in failures],
         "refusal": next(filter(None, (forecast.get("refusal") for forecast in forecasts)), None),
     }
 
 
-def _show_foretold(facts: dict[str, Any]) -> None:
+async def _estimates(
+    caller: Caller, question: Question, rows: Source, count: int
+) -> tuple[list[dict[str, Any]], list[Exception]]:
+    """Of the first rows, and why some cannot be asked. Raises CommandError where none can."""
+    forecasts, failures = list[dict[str, Any]](), list[Exception]()
+    for row in islice(rows.rows(), SAMPLE):
+        try:
+            forecasts.append(await caller.estimate(question.body(row), count))
+        except (CommandError, OSError, RowError, ValueError) as failure:
+            failures.append(failure)
+    if forecasts:
+        return forecasts, failures
+    if isinstance(failures[0], CommandError):
+        raise failures[0]
+    raise CommandError(Exit.USAGE, str(failures[0]))
+
+
+def _show_forecast(facts: dict[str, Any]) -> None:
     def shown() -> Iterator[tuple[str, str | None]]:
         tokens, time, refusal = facts["tokens_in"], facts["time_s"], facts["refusal"]
         yield "rows", str(facts["rows"])
@@ -120,6 +137,8 @@ def _show_foretold(facts: dict[str, Any]) -> None:
         yield "tokens", "not known yet" if tokens is None else f"about {tokens} in"
         yield "answers", f"at most {facts['tokens_out_at_most']} tokens"
         yield "time", f"{span(time[0])} to {span(time[1])}" if time else "not known yet"
+        for failure in facts["failures"]:
+            yield "failure", failure
         yield "refusal", refusal and f"{refusal['code']}: {refusal['detail']}"
 
     show_facts(shown())

@@ -50,17 +50,21 @@ class Journal:
         return self._again.get(bytes.fromhex(key), 0)
 
     def add(self, key: str, record: dict[str, Any]) -> None:
-        """A line is whole in the system's hands before the next row is asked for."""
+        """A line is whole in the system's hands before the next row is asked for.
+
+        Half a character (a lone surrogate) becomes a question mark: no file of text can hold it.
+        """
         line = {"key": key, **record}
         at = self._file.seek(0, os.SEEK_END)
-        self._file.write(json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "surrogateescape"))
-        self._file.write(b"\n")
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        self._file.write(text.encode("utf-8", "replace") + b"\n")
         self._file.flush()
         self._index(line, at)
 
     def read(self, key: str) -> dict[str, Any]:
+        """NaN and infinity are null, as no JSON can hold them."""
         self._file.seek(self._places[bytes.fromhex(key)])
-        record: dict[str, Any] = _parsed(self._file.readline())
+        record: dict[str, Any] = json.loads(self._file.readline(), parse_constant=lambda _: None)
         return record
 
     def sync(self) -> None:
@@ -77,7 +81,7 @@ class Journal:
             self._file.write(json.dumps(heading).encode() + b"\n")
             self._file.flush()
             return
-        if _parsed(first) != heading:
+        if json.loads(first) != heading:
             message = f"{self.path} belongs to another question, model or length of answers"
             raise CommandError(Exit.USAGE, f"{message}: name another output, or delete it to ask anew.")
         self._file.seek(at)
@@ -86,7 +90,7 @@ class Journal:
                 # Cut off by a kill: the row is asked again and the service knows its answer.
                 self._file.truncate(at)
                 break
-            self._index(_parsed(line), at)
+            self._index(json.loads(line), at)
             at += len(line)
 
     def _index(self, line: dict[str, Any], at: int) -> None:
@@ -98,7 +102,3 @@ class Journal:
             self._failed.add(key)
             if line["error"]["retryable"]:
                 self._again[key] = line["tries"]
-
-
-def _parsed(line: bytes) -> Any:
-    return json.loads(line.decode("utf-8", "surrogateescape"))

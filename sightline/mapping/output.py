@@ -13,7 +13,7 @@ from typing import Any
 from sightline.exits import CommandError, Exit
 from sightline.mapping.journal import Journal
 from sightline.mapping.question import Question
-from sightline.mapping.rows import pyarrow
+from sightline.mapping.rows import pyarrow, receipt_of
 
 FORMATS = (".jsonl", ".ndjson", ".parquet")
 KEY_BYTES = 32
@@ -42,10 +42,11 @@ def check_output(path: Path, input: str) -> None:
     """Before anything is asked. Raises CommandError."""
     if path.is_dir():
         raise CommandError(Exit.USAGE, f"The output {path} is a folder; name a file.")
-    if path.exists() and Path(input).exists() and path.samefile(input):
-        raise CommandError(
-            Exit.USAGE, f"The output {path} is the input, which it would replace; name another."
-        )
+    place, given = path.resolve(), Path(input).resolve()
+    ours = place != given and receipt_of(path).exists()
+    if path.exists() and place.is_relative_to(given) and not ours:
+        message = f"The output {path} is part of the input, which it would replace; name another."
+        raise CommandError(Exit.USAGE, message)
     if path.suffix.lower() not in FORMATS:
         raise CommandError(Exit.USAGE, f"The output {path} should end in {', '.join(FORMATS)}.")
     if not path.parent.is_dir():
@@ -69,10 +70,11 @@ def written(path: Path, keys: bytearray, journal: Journal, question: Question) -
             input=hashlib.sha256(keys).hexdigest(),
             output=_digest(part),
         )
+        # Before the file: without a receipt it would be taken for a part of the input.
+        receipt_of(path).write_text(f"{json.dumps(asdict(receipt), indent=1)}\n")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    path.with_name(f"{path.name}.receipt.json").write_text(f"{json.dumps(asdict(receipt), indent=1)}\n")
     return receipt
 
 
@@ -92,7 +94,7 @@ def _counted(rows: Iterable[dict[str, Any]], counts: dict[str, int]) -> Iterator
 
 
 def _write_lines(path: Path, rows: Rows, counts: dict[str, int]) -> None:
-    with path.open("w", encoding="utf-8", errors="surrogateescape") as lines:
+    with path.open("w", encoding="utf-8") as lines:
         for row in _counted(rows(), counts):
             lines.write(f"{json.dumps(row, ensure_ascii=False)}\n")
 
@@ -103,7 +105,7 @@ def _write_table(path: Path, rows: Rows, counts: dict[str, int]) -> None:
     kinds: dict[str, set[type]] = {}
     for row in rows():
         for name, value in row.items():
-            kinds.setdefault(name, set()).add(type(value))
+            kinds.setdefault(name, set()).add(_kind(value))
     casts = {name: _cast(kind - {type(None)}) for name, kind in kinds.items()}
     types = {int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_(), str: arrow.string()}
     schema = arrow.schema([(name, types[cast]) for name, cast in casts.items()])
@@ -114,8 +116,12 @@ def _write_table(path: Path, rows: Rows, counts: dict[str, int]) -> None:
             writer.write_table(arrow.Table.from_pylist(cells, schema))
 
 
+def _kind(value: Any) -> type:
+    return object if isinstance(value, int) and value.bit_length() > 63 else type(value)
+
+
 def _cast(kinds: set[type]) -> type:
-    """What all values of a column can be: text, where they differ or are lists and objects."""
+    """What all values of a column can be: text, where they differ, are lists and objects, or long numbers."""
     if kinds == {int, float}:
         return float
     return next(iter(kinds)) if kinds in ({int}, {float}, {bool}) else str

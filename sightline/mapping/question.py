@@ -10,20 +10,12 @@ from functools import cached_property
 from typing import Any
 
 from sightline.exits import CommandError, Exit
-from sightline.mapping.rows import Row
+from sightline.mapping.rows import Row, RowError
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}|\{([^\W\d]\w*)\}")
 """`{name}` stands for a column; `{{name}}` for itself in braces. JSON in a question needs no care."""
 OWN = ("answer", "error", "job")
 """Columns that a map adds."""
-
-
-class RowError(Exception):
-    """A row cannot be asked, and never will be as it is."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,11 @@ class Question:
         return tuple((self.schema or {}).get("properties", ()))
 
     def check(self, columns: Iterable[str]) -> None:
-        """Raises CommandError where the template names no column, or two columns had one name."""
+        """Raises CommandError where the template is no text, names no column, or two columns had one name."""
+        try:
+            self.template.encode()
+        except UnicodeEncodeError:
+            raise CommandError(Exit.USAGE, "The question is not UTF-8.") from None
         known = set(columns)
         for match in _PLACE.finditer(self.template):
             if match[2] and match[2] not in known:
@@ -55,30 +51,35 @@ class Question:
             message = "is both a column of the input and one of the answers: rename one"
             raise CommandError(Exit.USAGE, f"{', '.join(taken)} {message}.")
 
-    def text(self, columns: dict[str, Any]) -> str:
+    def text(self, row: Row) -> str:
         """Raises RowError."""
+        if row.fault is not None:
+            raise row.fault
 
         def filled(match: re.Match[str]) -> str:
             if match[1]:
                 return f"{{{match[1]}}}"
-            if match[2] not in columns:
+            if match[2] not in row.columns:
                 raise RowError("missing_column", f"The row has no column {match[2]}.")
-            return _written(columns[match[2]])
+            return _written(row.columns[match[2]])
 
         return _PLACE.sub(filled, self.template)
 
     def key(self, row: Row) -> str:
-        """Names the row and what is asked of it: the same after any restart. Raises OSError, RowError."""
-        picture = row.picture and row.picture.identity()
-        return _hash([self.digest, self.text(row.columns), picture, row.columns])
+        """Names the row and what is asked of it: the same after any restart.
+
+        Raises OSError, RowError; ValueError for a path that no file can have.
+        """
+        text, picture = self.text(row), row.picture and row.picture.identity()
+        return _hash([self.digest, text, picture, row.columns])
 
     def key_of_failure(self, row: Row, why: str) -> str:
         """Names a row of which is not known what it would ask."""
         return _hash([self.digest, "failure", why, row.columns])
 
-    def body(self, row: Row) -> dict[str, Any]:
-        """The job to submit. Raises OSError, RowError."""
-        asked: dict[str, Any] = {"prompt": self.text(row.columns)}
+    def body(self, row: Row) -> bytes:
+        """The job to submit. Raises as `key`."""
+        asked: dict[str, Any] = {"prompt": self.text(row)}
         if row.picture is not None:
             asked["image"] = row.picture.url or _encoded(row.picture)
         parameters: dict[str, Any] = {}
@@ -87,7 +88,13 @@ class Question:
         if self.schema is not None:
             schema = {"name": "answer", "schema": self.schema}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return {"model": self.model, "input": asked, "parameters": parameters, "priority": "batch"}
+        job = {"model": self.model, "input": asked, "parameters": parameters, "priority": "batch"}
+        try:
+            return json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError:
+            raise RowError(
+                "invalid_text", "The row's question holds half a character (a lone surrogate)."
+            ) from None
 
     def values(self, answer: str) -> dict[str, Any] | None:
         """The columns of a structured answer; None for one that broke off."""
@@ -109,5 +116,4 @@ def _written(value: Any) -> str:
 
 
 def _hash(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

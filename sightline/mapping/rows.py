@@ -7,9 +7,10 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ FILE = "file"
 DOWNLOADS = 16
 READ = 32
 """Rows of a table in memory at a time."""
+HEAD = 256
+"""First rows that say which columns there are: lines of JSON may each have others."""
+
+
+class RowError(Exception):
+    """A row cannot be asked, and never will be as it is."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -41,10 +52,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: what templates may name and the output repeats, and its picture."""
+    """One row: what templates may name and the output repeats, its picture, and why it cannot be asked."""
 
     columns: dict[str, Any]
-    picture: Picture | None
+    picture: Picture | None = None
+    fault: RowError | None = None
 
 
 @dataclass(frozen=True)
@@ -58,17 +70,25 @@ class Source:
     count: Callable[[], int]
     at_once: int = 1
 
+    def columns(self) -> set[str]:
+        """Those of the first rows. Raises CommandError where there are no rows."""
+        head = list(islice(self.rows(), HEAD))
+        if not head:
+            message = f"The input has no rows. Pictures end in {', '.join(SUFFIXES)}."
+            raise CommandError(Exit.USAGE, message)
+        return {name for row in head for name in row.columns}
 
-def source(given: str, column: str | None = None, output: Path | None = None) -> Source:
+
+def source(given: str, column: str | None = None) -> Source:
     """The rows of `given`; `column` names that of the pictures in a table. Raises CommandError.
 
-    An `output` that lies in the input's folder is no part of it.
+    What a map wrote into a folder is no part of it: it has a receipt beside it.
     """
     if given.startswith(SCHEMES):
         return replace(_pictures(partial(_bucket, given)), at_once=DOWNLOADS)
     path = Path(given)
     if path.is_dir():
-        return _folder(path, column, output and output.absolute())
+        return _folder(path, column)
     if path.is_file() and path.suffix.lower() in TABLES:
         return _table([path], column)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
@@ -79,16 +99,19 @@ def source(given: str, column: str | None = None, output: Path | None = None) ->
     raise CommandError(Exit.USAGE, f"The input {given} is not there, or is none of: {kinds}.")
 
 
-def _folder(path: Path, column: str | None, output: Path | None) -> Source:
+def _folder(path: Path, column: str | None) -> Source:
     """A data set that was saved, one of Parquet shards, an image folder with a table, or only pictures."""
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return _table(_saved(path), column)
-    if shards := sorted(it for it in path.rglob("*.parquet") if it.absolute() != output):
-        return _table(shards, column)
-    tables = [table for name in ("metadata.jsonl", "metadata.csv") for table in sorted(path.rglob(name))]
-    if tables:
-        return _table(tables, column)
+    for names in (["*.parquet"], ["metadata.jsonl", "metadata.csv"]):
+        tables = [table for name in names for table in sorted(path.rglob(name))]
+        if tables := [table for table in tables if not receipt_of(table).exists()]:
+            return _table(tables, column)
     return _pictures(lambda: (_named(str(it.relative_to(path)), it) for it in _walk(path)))
+
+
+def receipt_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.receipt.json")
 
 
 def _saved(path: Path) -> list[Path]:
@@ -128,7 +151,8 @@ def _matches(pattern: str) -> Iterator[Row]:
 
 
 def _named(name: str, path: Path) -> Row:
-    return Row({FILE: name}, _local(path))
+    """Bytes of a name that are not UTF-8 are written out, as `\\xe9`."""
+    return Row({FILE: os.fsencode(name).decode(errors="backslashreplace")}, _local(path))
 
 
 def _local(path: Path) -> Picture:
@@ -154,7 +178,8 @@ def _bucket(url: str) -> Iterator[Row]:
                     load = partial(_object, store, entry["path"])
                     yield Row({FILE: entry["path"]}, Picture(partial(str, version), load))
     except (BaseError, ValueError) as error:
-        message = f"{url} cannot be listed ({type(error).__name__}): docs/object-store.md names the keys."
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        message = f"{url} cannot be listed ({reason}): docs/object-store.md names the keys."
         raise CommandError(Exit.USAGE, message) from None
 
 
@@ -173,45 +198,70 @@ def _object(store: Any, path: str) -> bytes:
 
 
 def _table(files: list[Path], column: str | None) -> Source:
-    first = next(_records(files), {})
-    if column is not None and column not in first:
-        names = ", ".join(first) or "none"
-        raise CommandError(Exit.USAGE, f"The input has no column {column}; its columns: {names}.")
-    place = column or next((name for name in PICTURE_COLUMNS if name in first), None)
+    """Each row has its picture in `column`, or in the first usual one that the first rows have, or itself."""
+    names, pictures = dict[str, None](), dict[str, None]()
+    for record, _ in islice(_records(files), HEAD):
+        names |= dict.fromkeys(record)
+        pictures |= dict.fromkeys(name for name, cell in record.items() if _holds(cell, MAGIC))
+    if column is not None and column not in names:
+        columns = ", ".join(names) or "none"
+        raise CommandError(Exit.USAGE, f"The input has no column {column}; its columns: {columns}.")
+    place = column or _usual(names)
+    if place is None and pictures:
+        message = f"Which pictures are meant? Name their column: --column {' or '.join(pictures)}."
+        raise CommandError(Exit.USAGE, message)
 
     def rows() -> Iterator[Row]:
         for file in files:
-            for record in _records([file]):
-                yield _row(record, place, file.parent)
+            for record, fault in _records([file]):
+                yield _row(record, place, file.parent, fault)
 
     return Source(rows, lambda: sum(map(_length, files)))
 
 
-def _row(record: dict[str, Any], place: str | None, folder: Path) -> Row:
-    columns = {name: value for name, value in record.items() if not _is_bytes(value)}
-    if place is None or record.get(place) is None:
-        return Row(columns, None)
-    return Row(columns, _cell(record[place], folder))
+def _row(record: dict[str, Any], place: str | None, folder: Path, fault: RowError | None) -> Row:
+    columns = {name: value for name, value in record.items() if not _holds(value, b"")}
+    place = place or _usual(record)
+    if place is None or fault is not None:
+        return Row(columns, fault=fault)
+    cell = _content(record.get(place))
+    if not cell or not isinstance(cell, str | bytes):
+        message = f"The row's {place} holds no path, URL or bytes of a picture."
+        return Row(columns, fault=RowError("missing_picture", message))
+    return Row(columns, _picture(cell, folder))
 
 
-def _is_bytes(value: Any) -> bool:
-    """Whether a cell is a picture itself, which the output does not repeat."""
-    content = value.get("bytes") if isinstance(value, dict) else value
-    return isinstance(content, bytes) or (isinstance(content, str) and content.startswith("data:"))
+def _usual(names: Container[str]) -> str | None:
+    return next((name for name in PICTURE_COLUMNS if name in names), None)
 
 
-def _cell(value: Any, folder: Path) -> Picture:
-    """Bytes, a URL, a path from the table's folder on, or Hugging Face's pair of bytes and path."""
-    if isinstance(value, dict):
-        value = value["bytes"] if value.get("bytes") is not None else value.get("path")
-    if isinstance(value, bytes):
-        return _inline(value)
-    text = str(value)
-    if text.lower().startswith(REMOTE):
-        return Picture(lambda: text, url=text)
-    if (data := _decoded(text)) is not None:
+def _holds(cell: Any, start: bytes | tuple[bytes, ...]) -> bool:
+    """Whether a cell holds bytes that begin so, or a data URI: the output does not repeat them."""
+    match cell:
+        case dict() | list():
+            inner = cell.values() if isinstance(cell, dict) else cell
+            return any(_holds(value, start) for value in inner)
+        case bytes():
+            return cell.startswith(start)
+    return isinstance(cell, str) and cell.startswith("data:")
+
+
+def _content(cell: Any) -> Any:
+    """Of Hugging Face's pair of bytes and path the one that is there."""
+    if isinstance(cell, dict) and cell.keys() == {"bytes", "path"}:
+        return cell["path"] if cell["bytes"] is None else cell["bytes"]
+    return cell
+
+
+def _picture(cell: str | bytes, folder: Path) -> Picture:
+    """Bytes, a URL, or a path from the table's folder on."""
+    if isinstance(cell, bytes):
+        return _inline(cell)
+    if cell.lower().startswith(REMOTE):
+        return Picture(lambda: cell, url=cell)
+    if (data := _decoded(cell)) is not None:
         return _inline(data)
-    return _local(folder / text)
+    return _local(folder / cell)
 
 
 def _inline(data: bytes) -> Picture:
@@ -227,31 +277,42 @@ def _decoded(text: str) -> bytes | None:
     return data if data.startswith(MAGIC) else None
 
 
-def _records(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
+def _records(files: Iterable[Path]) -> Iterator[tuple[dict[str, Any], RowError | None]]:
+    """Each row's cells, and why they cannot be used."""
     for file in files:
         match file.suffix.lower():
             case ".csv":
-                with file.open(newline="", encoding="utf-8") as lines:
-                    yield from csv.DictReader(lines)
+                yield from _csv_rows(file)
             case ".parquet" | ".arrow":
                 for batch in _batches(file):
-                    yield from batch.to_pylist()
+                    yield from ((record, None) for record in batch.to_pylist())
             case _:
                 yield from _json_lines(file)
 
 
-def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+def _csv_rows(file: Path) -> Iterator[tuple[dict[str, Any], RowError | None]]:
+    csv.field_size_limit(2**31 - 1)
+    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for record in (reader := csv.DictReader(lines)):
+            fault = None
+            if record.pop(None, None) is not None:
+                fault = RowError("invalid_row", f"Line {reader.line_num} has more cells than columns.")
+            yield record, fault
+
+
+def _json_lines(file: Path) -> Iterator[tuple[dict[str, Any], RowError | None]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
-            if not isinstance(record, dict):
-                raise CommandError(Exit.USAGE, f"{file}: line {number} is no JSON object.")
-            yield record
+            if isinstance(record, dict):
+                yield record, None
+            else:
+                yield {}, RowError("invalid_row", f"Line {number} is no JSON object.")
 
 
 def _batches(file: Path) -> Iterator[Any]:
@@ -276,7 +337,7 @@ def _length(file: Path) -> int:
         case ".arrow":
             return sum(batch.num_rows for batch in _batches(file))
         case ".csv":
-            return sum(1 for _ in _records([file]))
+            return sum(1 for _ in _csv_rows(file))
     with file.open("rb") as lines:
         return sum(1 for line in lines if line.strip())
 

@@ -1,6 +1,7 @@
 """A map from its first row to its receipt; to be called from Python, too."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sightline.exits import CommandError, Exit
+from sightline.exits import CommandError
 from sightline.mapping.caller import Caller, connected, default_key, default_url
 from sightline.mapping.journal import Journal
 from sightline.mapping.output import Receipt, check_output, written
-from sightline.mapping.question import Question, RowError
-from sightline.mapping.rows import SUFFIXES, Row, Source, source
+from sightline.mapping.question import Question
+from sightline.mapping.rows import Row, RowError, Source, source
 
 TRIES = 3
 """How often a row is asked whose failure may pass: each time is a job of its own."""
@@ -50,7 +51,7 @@ class _Prepared:
 
     row: Row
     key: str
-    body: dict[str, Any] | None = None
+    body: bytes | None = None
     failure: Exception | None = None
 
 
@@ -93,7 +94,7 @@ class _Map:
         try:
             key = self.question.key(row)
             return _Prepared(row, key, None if self.journal.done(key) else self.question.body(row))
-        except (OSError, RowError) as failure:
+        except (OSError, RowError, ValueError) as failure:
             # It may be readable at the next start, and then has another key.
             return _Prepared(row, self.question.key_of_failure(row, str(failure)), failure=failure)
 
@@ -111,7 +112,7 @@ class _Map:
         finally:
             self.caller.window.free()
 
-    async def _ask(self, row: Row, key: str, body: dict[str, Any]) -> None:
+    async def _ask(self, row: Row, key: str, body: bytes) -> None:
         first = self.journal.tries(key)
         for attempt in range(first, first + TRIES):
             # A failed job stays the answer to its key, so another try has another.
@@ -149,8 +150,9 @@ class _Map:
     async def _left_s(self, passed_s: float) -> tuple[float, float] | None:
         progress = self.progress
         rest = progress.total - progress.done - self.caller.window.in_flight
-        body = {"model": self.question.model, "input": {"prompt": self.question.template}}
-        forecast = await self.caller.estimate(body | {"priority": "batch"}, max(rest, 1))
+        question = {"model": self.question.model, "input": {"prompt": self.question.template}}
+        body = json.dumps(question | {"priority": "batch"}).encode()
+        forecast = await self.caller.estimate(body, max(rest, 1))
         if (left_s := time_of(forecast)) is None:
             return None
         answered = progress.done - progress.kept
@@ -160,7 +162,7 @@ class _Map:
 
 def _unasked(row: Row, failure: Exception) -> dict[str, Any]:
     code = failure.code if isinstance(failure, RowError) else "unreadable"
-    return _failed(row, {"code": code, "message": str(failure), "retryable": False})
+    return _failed(row, {"code": code, "message": str(failure)[:500], "retryable": False})
 
 
 def _failed(row: Row, error: dict[str, Any], job: str | None = None, tries: int = 1) -> dict[str, Any]:
@@ -194,14 +196,11 @@ async def map_rows(
     """
     path = Path(output)
     check_output(path, input)
-    rows = source(input, column, path)
+    rows = await asyncio.to_thread(source, input, column)
     async with connected(url or default_url(), key or default_key()) as clients:
         caller = Caller(clients)
         template = Question(question, model or await caller.model(), schema, max_tokens)
-        first = next(rows.rows(), None)
-        if first is None:
-            raise CommandError(Exit.USAGE, f"{input} has no rows. Pictures end in {', '.join(SUFFIXES)}.")
-        template.check(first.columns)
+        template.check(await asyncio.to_thread(rows.columns))
         with Journal(journal_of(path), template.digest) as journal:
             mapped = _Map(template, caller, journal, Progress(await asyncio.to_thread(rows.count)))
             caller.say = lambda why: setattr(mapped.progress, "waits", why)

@@ -141,6 +141,32 @@ def test_a_video_cut_after_its_index_is_refused_not_answered_by_its_beginning(de
         assert "cut" in refusal(decoder, whole[: len(whole) * 9 // 10])
 
 
+@pytest.mark.parametrize("kind", ["mp4", "mov"])
+def test_a_video_that_was_trimmed_without_coding_it_anew_is_shown_as_players_show_it(
+    decoder: VideoDecoder, kind: str
+) -> None:
+    frames = decoded(decoder, trimmed(kind, 13, 31))
+    assert [round((shade - 16) / 7) for shade in shades(frames)] == [*range(13, 31)]
+
+
+def trimmed(kind: str, first: int, end: int) -> bytes:
+    """As `ffmpeg -c copy` trims: frames are still there that an edit list hides (ISO/IEC 14496-12, 8.6.6)."""
+    file = io.BytesIO()
+    with (
+        av.open(io.BytesIO(video(40, kind=kind)), "r") as whole,
+        av.open(file, "w", format=kind) as container,
+    ):
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.dts is not None and packet.pts is not None:
+                start = round(first / 4 / packet.time_base)
+                packet.stream, packet.pts, packet.dts = stream, packet.pts - start, packet.dts - start
+                container.mux(packet)
+    data = file.getvalue()
+    at = data.index(b"elst") + 12
+    return data[:at] + struct.pack("!I", (end - first) * 250) + data[at + 4 :]
+
+
 def test_a_file_without_pictures_is_refused(decoder: VideoDecoder) -> None:
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:

@@ -147,3 +147,13 @@ def test_a_dry_run_says_rows_tokens_and_time_and_asks_nothing(
     assert jobs(api, SLOW) <= before
     assert not output.exists()
     assert ended(output) == 0
+
+
+def test_a_dry_run_goes_on_at_a_row_that_fails_and_says_so(service: Service, tmp_path: Path) -> None:
+    input = photos(tmp_path / "photos", 3)
+    (input / "0" / "bad.png").write_bytes(b"no picture")
+    (input / "0" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    command = argv(service, input, tmp_path / "answers.jsonl", "--dry-run", "--json")
+    facts = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    assert (facts["rows"], len(facts["failures"])) == (5, 2)
+    assert facts["tokens_in"] > 0

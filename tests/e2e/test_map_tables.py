@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,47 @@ def test_a_row_that_lacks_a_column_fails_alone(service: Service, tmp_path: Path)
     assert (receipt.answered, receipt.failed) == (2, 1)
     assert [row["answer"] for row in lines(output)] == ["a", None, "c"]
     assert mapped(service, "{text}", table, output) == receipt
+
+
+def test_a_row_of_text_or_paths_that_cannot_be_fails_alone_with_its_reason(
+    service: Service, pictures: list[bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(pictures[0])
+    table, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows = [
+        {"image": "a.png", "text": "fine"},
+        {"image": "a.png", "text": "half \ud83d"},
+        {"image": "half \ud83d.png", "text": "b"},
+        {"image": "nul\0.png", "text": "c"},
+        {"image": None, "text": "d"},
+        {"image": "a.png", "text": "e", "other": "\udc9f"},
+    ]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    receipt = mapped(service, "{text}", table, output)
+    assert (receipt.rows, receipt.answered, receipt.failed) == (6, 2, 4)
+    codes = [row["error"] and row["error"]["code"] for row in lines(output)]
+    assert codes == [None, "invalid_text", "unreadable", "unreadable", "missing_picture", None]
+    assert mapped(service, "{text}", table, tmp_path / "out.parquet").failed == 4
+    assert parquet.read_table(tmp_path / "out.parquet")["other"].to_pylist()[-1] == "?"
+
+
+def test_a_name_that_is_not_utf_8_is_asked_about_and_leaves_the_output_readable(
+    service: Service, pictures: list[bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(pictures[0])
+    for name in ("out.jsonl", "out.parquet"):
+        assert mapped(service, "{file}", folder, tmp_path / name).answered == 1
+    [row] = lines(tmp_path / "out.jsonl")
+    assert (row["file"], row["answer"]) == ("caf\\xe9.png", "caf\\xe9.png [8x6]")
+
+
+def test_numbers_too_long_for_a_table_are_kept_as_text(service: Service, tmp_path: Path) -> None:
+    table, output = tmp_path / "rows.jsonl", tmp_path / "out.parquet"
+    table.write_text('{"hash": 18446744073709551615}\n{"hash": 1}\n')
+    mapped(service, "{hash}", table, output)
+    assert parquet.read_table(output)["hash"].to_pylist() == ["18446744073709551615", "1"]
 
 
 def test_a_schema_that_no_answer_can_follow_ends_the_map_at_its_first_row(

@@ -9,22 +9,20 @@ import pytest
 from tests.e2e.conftest import ECHO, ENV, TINY
 from tests.support.clients import Api
 from tests.support.families.moving import QWEN2_VL
+from tests.support.pictures import answering, origin
 from tests.support.service import COURIER, running_service
 from tests.support.videos import video
 
 MOVING, QUESTION = "test/moving", "What happens?"
-TURNS: list[Any] = [
-    {
-        "role": "user",
-        "content": [
-            {
-                "type": "video_url",
-                "video_url": {"url": f"data:video/mp4;base64,{base64.b64encode(video()).decode()}"},
-            },
-            {"type": "text", "text": QUESTION},
-        ],
-    }
-]
+MP4 = video()
+URI = f"data:video/mp4;base64,{base64.b64encode(MP4).decode()}"
+
+
+def turns(part: dict[str, Any], text: str = "text") -> list[Any]:
+    return [{"role": "user", "content": [part, {"type": text, "text": QUESTION}]}]
+
+
+TURNS = turns({"type": "video_url", "video_url": {"url": URI}})
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +61,39 @@ def test_a_models_own_processor_shows_it_as_many_frames_as_were_asked_for(moving
         moving.submit(model=MOVING, messages=TURNS, parameters={"num_frames": 8, "max_new_tokens": 8})
     )
     assert job["result"]["text"] == many["choices"][0]["message"]["content"], "the same on another route"
+
+
+def test_a_video_is_shown_in_every_dialect_and_by_url_and_upload(moving: Api) -> None:
+    expected = asked(moving, num_frames=4)["choices"][0]["message"]["content"]
+    upload = moving.post("/v1/files", files={"file": ("a.mp4", MP4)}, data={"purpose": "vision"})
+    file = upload.json()["id"]
+
+    def answer(path: str, body: dict[str, Any]) -> Any:
+        reply = moving.post(path, json=body, headers={"x-use-cache": "false"})
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    with origin(answering(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(MP4), MP4)) as there:
+        parts: list[dict[str, Any]] = [
+            {"type": "video_url", "video_url": {"url": there.url}},
+            {"type": "video", "video": URI},
+            {"type": "video", "url": URI},
+            {"type": "video", "file_id": file},
+            {"type": "input_video", "file_id": file},
+        ]
+        wish = {"mm_processor_kwargs": {"num_frames": 4}, "max_tokens": 8, "temperature": 0}
+        chats = [
+            answer("/v1/chat/completions", {"model": MOVING, "messages": turns(part), **wish})
+            for part in parts
+        ]
+    assert [chat["choices"][0]["message"]["content"] for chat in chats] == [expected] * len(parts)
+    wish = {"mm_processor_kwargs": {"num_frames": 4}, "max_output_tokens": 8, "temperature": 0}
+    for part in ({"type": "input_video", "video_url": URI}, {"type": "input_video", "file_id": file}):
+        body = {"model": MOVING, "input": turns(part, "input_text"), **wish}
+        assert answer("/v1/responses", body)["output"][0]["content"][0]["text"] == expected
+    for part in (TURNS[0]["content"][0], {"type": "video", "file_id": file}):
+        body = {"inputs": turns(part), "parameters": {"num_frames": 4, "max_new_tokens": 8}}
+        assert answer(f"/models/{MOVING}", body)[0]["generated_text"] == expected
 
 
 def test_a_model_that_takes_videos_says_so_with_its_limits(moving: Api) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.e2e.conftest import ECHO, SLOW
 from tests.support.clients import Api, until
+from tests.support.documents import pdf
 from tests.support.receiver import receiver
 from tests.support.service import COURIER, Service
 
@@ -25,6 +26,20 @@ def test_a_job_s_end_is_told_and_the_job_says_so(api: Api) -> None:
     assert first["data"]["result"] == view["result"]
     assert [d["status"] for d in view["webhook"]["deliveries"]] == [500, 204]
     assert SECRET not in str(view)
+
+
+def test_the_end_of_a_job_of_pages_is_told_once_with_what_became_of_its_pages(api: Api) -> None:
+    pages = ("a.pdf", pdf(["one", "two", "three"]))
+    upload = api.post("/v1/files", files={"file": pages}, data={"purpose": "user_data"})
+    with receiver() as there:
+        document = {"file": upload.json()["id"], "per": "page"}
+        urls = api.post("/v1/jobs", json=asked(ECHO, "read", there.url) | {"document": document}).json()[
+            "urls"
+        ]
+        view = until(lambda: (s := api.get(urls["self"]).json())["webhook"]["delivered_at"] and s)
+        [event] = there.verified(SECRET)
+    assert (event["type"], event["data"]["id"]) == ("job.succeeded", view["id"])
+    assert event["data"]["pages"] == view["pages"] == {"total": 3, "succeeded": 3, "failed": 0}
 
 
 def test_what_ended_without_a_courier_is_told_by_the_next(service: Service, api: Api) -> None:

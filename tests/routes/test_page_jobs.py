@@ -154,12 +154,33 @@ async def test_only_the_pages_that_are_named_are_asked_in_the_callers_order(
     assert [row["page"] for row in rows(await get(stage, urls["pages"]))] == [4, 2, 3]
 
 
+def thin(*numbers: int) -> bytes:
+    """A document some of whose pages cannot be rendered."""
+    data = pdf(PAGES)
+    for number in numbers:
+        place = f"/Contents {3 + 2 * number}".encode()
+        data = data.replace(b"[0 0 595 842]" + place, b"[0 0 1 99842]" + place)
+    return data
+
+
+async def test_a_job_whose_first_pages_are_broken_answers_the_others(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    urls = (await post(stage, job(await upload(client, thin(1, 2))))).json()["urls"]
+    assert await work(stage, urls["self"]) == 2
+    pages = rows(await get(stage, urls["pages"]))
+    assert [row["status"] for row in pages] == ["failed", "failed", "succeeded", "succeeded"]
+    assert "Page 1 of the document cannot be rendered" in pages[0]["error"]["message"]
+    refused = await post(stage, job(await upload(client, thin(1, 2, 3, 4))))
+    assert (refused.json()["code"], refused.json()["param"]) == ("invalid_document", "document.file")
+
+
 async def test_a_page_that_cannot_be_rendered_fails_alone_and_is_named(
     stage: Stage, client: openai.AsyncOpenAI
 ) -> None:
     stage.hand.beat()
-    thin = pdf(PAGES).replace(b"[0 0 595 842]/Contents 7", b"[0 0 1 99842]/Contents 7")
-    made = await post(stage, job(await upload(client, thin)))
+    made = await post(stage, job(await upload(client, thin(2))))
     urls = made.json()["urls"]
     assert await work(stage, urls["self"]) == 3
     ended = (await get(stage, urls["self"])).json()

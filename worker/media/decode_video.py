@@ -64,8 +64,8 @@ def read_facts(kind: str, data: bytes, limits: Limits) -> Facts:
             raise UnusableError("it has no frames")
         turns = _turns(first)
         container.seek(0)
-        packets, frames, span_s = _count(container, stream, limits)
-        if packets < stream.frames or len(data) < _announced_bytes(kind, data):
+        frames, span_s = _count(container, stream, limits)
+        if len(data) < _announced_bytes(kind, data):
             raise UnusableError("it is cut short")
         rate = _rate(rate, frames, span_s)
         length_s = max(span_s, float(frames / rate))
@@ -119,18 +119,20 @@ def _opened(kind: str, data: bytes, limits: Limits) -> Iterator[tuple[InputConta
         yield container, stream
 
 
-def _count(container: InputContainer, stream: VideoStream, limits: Limits) -> tuple[int, int, float]:
-    """The frames, those of them that are to be shown, and the seconds from the first to the last."""
-    packets, hidden, times, most = 0, 0, list[int](), limits.max_s * MOST_FPS
-    for packet in container.demux(stream):
-        packets += packet.size > 0
-        hidden += packet.size > 0 and packet.is_discard
-        if packets > most:
+def _count(container: InputContainer, stream: VideoStream, limits: Limits) -> tuple[int, float]:
+    """The frames that are to be shown, and the seconds from the first to the last."""
+    frames, times, most = 0, list[int](), limits.max_s * MOST_FPS
+    for number, packet in enumerate(container.demux(stream)):
+        if number > most:
             raise UnusableError(f"it has more than {most:g} frames")
-        if packet.pts is not None and not packet.is_discard:
+        if packet.is_discard:
+            # Before the beginning of a video that was trimmed without coding it anew.
+            continue
+        frames += packet.size > 0
+        if packet.pts is not None:
             times = [min(*times, packet.pts), max(*times, packet.pts)] if times else [packet.pts] * 2
     span = times[1] - times[0] if times else 0
-    return packets, packets - hidden, float(span * (stream.time_base or 0))
+    return frames, float(span * (stream.time_base or 0))
 
 
 def _rate(announced: Fraction | None, frames: int, span_s: float) -> Fraction:
@@ -145,14 +147,29 @@ def _announced_bytes(kind: str, data: bytes) -> int:
     """How long the file is by its own account; 0 if it has none."""
     if kind == "avi":
         return 8 + int.from_bytes(data[4:8], "little")
-    if kind != "matroska":
-        return 0
+    if kind == "mov":
+        return _end_of_boxes(data)
     # RFC 8794: after the header stands the segment, of a size that live recordings leave open.
     header, at = _integer(data, len(MATROSKA))
     if data[at + header : at + header + len(SEGMENT)] != SEGMENT:
         return 0
     size, at = _integer(data, at + header + len(SEGMENT))
     return at + size if size != 2**56 - 1 else 0
+
+
+def _end_of_boxes(data: bytes) -> int:
+    """Where the last box with frames or their index ends (ISO/IEC 14496-12, 4.2); others may be cut."""
+    at = end = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from("!I4s", data, at)
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16])
+        if size < 8:
+            # Of no size: up to the end of the file.
+            break
+        at += size
+        end = at if kind in (b"mdat", b"moof", b"moov") else end
+    return end
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:

@@ -6,14 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 
 from sightline.exits import CommandError
 from sightline.mapping.caller import LEAST, MOST, START, Window
 from sightline.mapping.journal import Journal
 from sightline.mapping.output import check_output
-from sightline.mapping.question import Question, RowError
-from sightline.mapping.rows import Row, source
+from sightline.mapping.question import Question
+from sightline.mapping.rows import Row, RowError, source
 from tests.support.service import ROOT
 
 KEYS = ["00" * 32, "11" * 32, "22" * 32]
@@ -60,6 +62,12 @@ def test_a_failure_that_may_pass_is_asked_again_and_no_other(tmp_path: Path) -> 
         assert not journal.failed(KEYS[0])
 
 
+def test_a_number_that_json_has_not_leaves_the_output_readable(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal", "question") as journal:
+        journal.add(KEYS[0], record(columns={"score": float("nan"), "most": float("inf")}))
+        assert journal.read(KEYS[0])["columns"] == {"score": None, "most": None}
+
+
 def test_what_is_asked_names_the_same_job_after_any_restart_and_another_row_never_does() -> None:
     question = Question("What is {name}?", "model")
     key = question.key(Row({"name": "a", "n": 1}, None))
@@ -71,7 +79,7 @@ def test_what_is_asked_names_the_same_job_after_any_restart_and_another_row_neve
     ]
     assert len({key, *others}) == 4
     with pytest.raises(RowError):
-        question.text({"n": 1})
+        question.text(Row({"n": 1}))
 
 
 def job(waited: float, took: float) -> dict[str, Any]:
@@ -108,7 +116,7 @@ def test_a_program_maps_without_the_rest_of_the_service() -> None:
 def test_a_glob_names_pictures_only_and_not_what_the_map_itself_writes(tmp_path: Path) -> None:
     for name in ("a.png", "answers.jsonl", "answers.jsonl.journal"):
         (tmp_path / name).write_bytes(b"")
-    rows = source(f"{tmp_path}/*", None, tmp_path / "answers.jsonl").rows()
+    rows = source(f"{tmp_path}/*").rows()
     assert [row.columns["file"] for row in rows] == [f"{tmp_path}/a.png"]
 
 
@@ -116,14 +124,17 @@ def test_a_link_to_a_folder_above_hides_no_picture(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "sub" / "up").symlink_to(tmp_path)
-    assert source(str(tmp_path), None, tmp_path / "out.jsonl").count() == 1
+    assert source(str(tmp_path)).count() == 1
 
 
 def test_an_input_is_not_replaced_by_its_answers(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}")
-    with pytest.raises(CommandError, match="is the input"):
+    with pytest.raises(CommandError, match="part of the input"):
         check_output(rows, str(rows))
+    (tmp_path / "train.parquet").write_bytes(b"theirs")
+    with pytest.raises(CommandError, match="part of the input"):
+        check_output(tmp_path / "train.parquet", str(tmp_path))
 
 
 def test_an_output_that_is_a_folder_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
@@ -131,3 +142,49 @@ def test_an_output_that_is_a_folder_is_refused_before_anything_is_asked(tmp_path
     folder.mkdir()
     with pytest.raises(CommandError, match="is a folder"):
         check_output(folder, "photos")
+
+
+def test_an_earlier_output_in_the_folder_does_not_hide_its_pictures(tmp_path: Path) -> None:
+    for name in ("a.png", "answers.parquet", "answers.parquet.receipt.json"):
+        (tmp_path / name).write_bytes(b"")
+    check_output(tmp_path / "answers.parquet", str(tmp_path))
+    assert [row.columns["file"] for row in source(str(tmp_path)).rows()] == ["a.png"]
+
+
+def faults(table: Path, column: str | None = None) -> list[str]:
+    """What is wrong with each row, of those that cannot be asked."""
+    return [row.fault.code for row in source(str(table), column).rows() if row.fault]
+
+
+def test_a_row_without_its_picture_is_a_failure_and_not_answered_blind(tmp_path: Path) -> None:
+    table = tmp_path / "rows.jsonl"
+    cells: list[Any] = [None, "", {"bytes": None, "path": None}, ["a.png"], 7]
+    rows = [{"name": "a"}, {"image": "a.png"}, *({"image": cell} for cell in cells)]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    assert faults(table) == ["missing_picture"] * 6
+    table.write_text("{}\n" * 300 + '{"image": "late.png"}')
+    assert [bool(row.picture) for row in source(str(table)).rows()] == [False] * 300 + [True]
+
+
+def test_pictures_in_a_column_of_another_name_are_not_ignored(tmp_path: Path) -> None:
+    pictures = [[{"bytes": b"\x89PNG", "path": "a.png"}]]
+    parquet.write_table(arrow.table({"text": ["a"], "scans": pictures}), tmp_path / "rows.parquet")
+    with pytest.raises(CommandError, match="--column scans"):
+        source(str(tmp_path))
+    assert faults(tmp_path, "scans") == ["missing_picture"], "of several pictures none is chosen"
+
+
+def test_a_line_that_is_no_row_fails_alone(tmp_path: Path) -> None:
+    table = tmp_path / "rows.jsonl"
+    table.write_bytes(b'{"name": "a"}\n[1]\n{"name": "b"\n' + b"[" * 200_000 + b'\n{"name": "c"}')
+    assert faults(table) == ["invalid_row"] * 3
+    assert source(str(table)).count() == 5
+    (tmp_path / "metadata.csv").write_text("file_name,name\na.png,b\na.png,b,c\n")
+    assert faults(tmp_path) == ["invalid_row"]
+
+
+def test_a_long_cell_of_a_spreadsheet_from_elsewhere_is_read(tmp_path: Path) -> None:
+    """Longer than Python's limit, with the mark that Excel puts first."""
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\na.png,{'x' * 200_000}\n", "utf-8-sig")
+    [row] = source(str(tmp_path)).rows()
+    assert (row.columns["file_name"], len(row.columns["text"])) == ("a.png", 200_000)
