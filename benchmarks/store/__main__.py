@@ -34,14 +34,14 @@ def measure(options: Options, say: Say) -> Findings:
     ours = probe(ROOT, deep=bool(options.deep))
     say(f"commit {BEFORE}")
     with TemporaryDirectory(prefix="sightline-store-") as folder:
-        unpack(Path(folder))
+        unpack(Path(folder), BEFORE)
         before = probe(Path(folder), deep=bool(options.deep))
     figures = {"before_commit": BEFORE, "ours": ours, "before": before}
     return Findings(figures, picture(ours, before), bounds(ours, before), summary=table(ours, before))
 
 
-def unpack(folder: Path) -> None:
-    argv = ["git", "archive", BEFORE]
+def unpack(folder: Path, commit: str) -> None:
+    argv = ["git", "archive", commit]
     archive = subprocess.run(argv, cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S603
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")

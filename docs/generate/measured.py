@@ -20,6 +20,7 @@ taken](../benchmarks/README.md).
 LONGEST_SHOWN = 8
 SECTIONS = {
     "batching": "Many callers, compared with other servers",
+    "preparing": "Whether the device waits for pictures (simulated device)",
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
     "pages": "Whether a document loses a page when processes crash",
@@ -52,7 +53,7 @@ def _section(results: Path, name: str) -> str:
     text += f"\n{_origin(found)}\n"
     if name == "batching":
         text += measured_batching.tables(found)
-    if name in ("overhead", "streams", "page", "pictures", "map"):
+    if name in ("overhead", "streams", "page", "pictures", "map", "preparing"):
         text += _ratios(found["ratios"])
     if name == "fleet":
         text += measured_fleet.tables(found)

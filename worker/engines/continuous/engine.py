@@ -103,7 +103,7 @@ class ContinuousEngine(LoadedEngine):
         batch = Batch(loaded.network, limit=self.rows, tokens=tokens, waste=waste)
         running = RunningBatch(batch, loaded.suppressed)
         self._reuse = ReuseCache(
-            loaded.network, certificate.seams, reserve, certificate.reusable, together=together.pictures
+            loaded, certificate.seams, reserve, certificate.reusable, together=together.pictures
         )
         self._reader = ContentReader(loaded, certificate.reusable, known_tokens=self._reuse.placeholders)
         prefilling = (

@@ -164,8 +164,8 @@ def forwarded(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numbers(value: Any) -> bool:
-    """Whether it may be pixels."""
-    return torch.is_tensor(value) and value.is_floating_point()
+    """Whether it may be pixels, or the bytes of some."""
+    return torch.is_tensor(value) and (value.is_floating_point() or value.dtype == torch.uint8)
 
 
 def one_row(name: str, value: Any) -> Any:

@@ -2,25 +2,18 @@
 
 Written for transformers 5.23, whose processors say how many pieces a picture of a size becomes."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image as Pictures
-from PIL.Image import Image as Picture
 from transformers import BatchFeature
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Request
 from worker.engines.base import Prompt
 from worker.engines.continuous.model_inputs import encoder_inputs, numbers
 from worker.engines.loading.loaded import LoadedModel
-from worker.engines.prompt.picture_tokens import ALONE, STUMBLES, Size
-
-# High, wide, and larger than most models use.
-TRIED: tuple[Size, ...] = (*ALONE, (200, 40))
+from worker.engines.prompt.picture_tokens import STUMBLES, TRIED, Size, noise
 
 
 @dataclass(frozen=True)
@@ -29,14 +22,6 @@ class PictureSlice:
 
     tokens: int
     inputs: BatchFeature
-
-
-def pictures_prompt(loaded: LoadedModel, pictures: Sequence[Picture]) -> Prompt:
-    """A prompt of nothing but these pictures. Raises CallerError if the model takes none."""
-    parts = tuple(Image() for _ in pictures)
-    raw = not loaded.facts.has_chat_template
-    request = Request(model=loaded.model.id, messages=(Message(role="user", parts=parts),), raw=raw)
-    return loaded.renderer.prompt(request, pictures)
 
 
 def slices(loaded: LoadedModel, prompt: Prompt, sizes: Sequence[Size]) -> list[PictureSlice]:
@@ -57,10 +42,11 @@ def slices(loaded: LoadedModel, prompt: Prompt, sizes: Sequence[Size]) -> list[P
 
 def slices_are_exact(loaded: LoadedModel) -> bool:
     """Whether made-up pictures of awkward sizes have the very tensors that each has by itself."""
-    pictures = [_noise(size) for size in TRIED]
+    pictures = [noise(size) for size in TRIED]
     try:
         prompts = [
-            pictures_prompt(loaded, shown) for shown in (pictures, *([picture] for picture in pictures))
+            loaded.renderer.pictures_prompt(shown)
+            for shown in (pictures, *([picture] for picture in pictures))
         ]
     except (CallerError, *STUMBLES):
         return False
@@ -86,8 +72,3 @@ def _same(part: PictureSlice, alone: Prompt) -> bool:
         value.dtype == alone.inputs[name].dtype and torch.equal(value, alone.inputs[name])
         for name, value in part.inputs.items()
     )
-
-
-def _noise(size: Size) -> Picture:
-    # Nobody is to be kept from guessing it.
-    return Pictures.frombytes("RGB", size, random.Random(size[0]).randbytes(size[0] * size[1] * 3))  # noqa: S311

@@ -14,7 +14,7 @@ from transformers import BatchFeature
 from shared.errors import CallerError
 from worker.engines.base import Prompt, Samples
 from worker.engines.continuous.model_inputs import SOUNDS, encoder_inputs, numbers
-from worker.engines.continuous.picture_slices import pictures_prompt, slices
+from worker.engines.continuous.picture_slices import slices
 from worker.engines.continuous.prefix_cache import Mark
 from worker.engines.loading.loaded import LoadedModel
 
@@ -202,7 +202,7 @@ class ContentReader:
         tokens = self._known(scope, digest)
         if tokens is not None:
             return PictureTokens(digest, tokens, None)
-        prompt = pictures_prompt(self._loaded, [picture])
+        prompt = self._loaded.renderer.pictures_prompt([picture])
         return PictureTokens(digest, prompt.image_tokens, prompt.inputs)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
 
 from transformers import BatchFeature
 
@@ -21,7 +20,7 @@ from worker.engines.continuous.model_inputs import PIXELS, EncodedPictures, enco
 from worker.engines.continuous.prefill import CutPoints, Prefilled
 from worker.engines.continuous.prefix_cache import CachedPrefix, MemoryBudget, PrefixTree
 from worker.engines.continuous.prompt_content import PictureTokens, PromptContent, Reusable
-from worker.engines.loading.devices import device_of
+from worker.engines.loading.loaded import LoadedModel
 from worker.engines.loading.torch_errors import device_broken, out_of_memory
 
 log = logging.getLogger("worker.engines.continuous")
@@ -56,11 +55,12 @@ class ReuseCache:
     """Keeps at most `limit` bytes; what was least recently used goes first."""
 
     def __init__(
-        self, network: Any, seams: CutPoints, limit: int, reusable: Reusable, *, together: bool = False
+        self, loaded: LoadedModel, seams: CutPoints, limit: int, reusable: Reusable, *, together: bool = False
     ) -> None:
         """`together`: whether pictures of several prompts are encoded in one call."""
         self.seams = seams
-        self._network = network
+        self._network = loaded.network
+        self._moved = loaded.moved
         self._what = reusable
         self._ledger = MemoryBudget(limit)
         self._prefixes = PrefixTree(self._ledger)
@@ -218,9 +218,6 @@ class ReuseCache:
                 raise
             log.warning("a picture is encoded with all of its prompt: %s", error)
             return None
-
-    def _moved(self, inputs: Any) -> dict[str, Any]:
-        return dict(inputs.to(device_of(self._network), dtype=self._network.dtype))
 
 
 def _some(keys: Sequence[Key], tokens: Sequence[int]) -> Sequence[Key]:

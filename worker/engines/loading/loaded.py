@@ -33,6 +33,8 @@ class LoadedModel(Language):
         self.network = network.eval()
         self.packed = pack(network, model)
         super().__init__(model, folder, processor, network.config, network.generation_config)
+        if device_of(network).type != "cpu":
+            self.stop_at_bytes()
         if model.cache == "static":
             self.defaults.cache_implementation = "static"
 
@@ -51,7 +53,16 @@ class LoadedModel(Language):
 
     def inputs(self, prompt: Prompt) -> dict[str, Any]:
         """The network's inputs, on its device."""
-        return dict(prompt.inputs.to(device_of(self.network), dtype=self.network.dtype))
+        return self.moved(prompt.inputs)
+
+    def moved(self, inputs: Any) -> dict[str, Any]:
+        """What a prompt's `inputs` hold, on the network's device and in its format."""
+        moved = inputs.to(device_of(self.network), dtype=self.network.dtype)
+        return self.renderer.pixels.numbers(moved) if self.renderer.pixels else dict(moved)
+
+    def stop_at_bytes(self) -> None:
+        """Pixels become numbers on the device only, where that makes no difference to them."""
+        self.renderer.stop_at_bytes(torch.empty(0, dtype=self.network.dtype, device=device_of(self.network)))
 
     def config(self, parameters: Parameters, budget: int) -> GenerationConfig:
         return generation_config(parameters, budget=budget, suppress=self.suppressed, defaults=self.defaults)

@@ -1,5 +1,6 @@
 """Computes from pictures' sizes, before any pixel is touched, how many tokens they will become."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ Size = tuple[int, int]
 # Sizes to try: wide, high, and larger than most models use; of one picture, and of two together.
 ALONE: tuple[Size, ...] = ((64, 48), (40, 200), (1000, 700))
 TOGETHER: tuple[Size, ...] = ((64, 48), (200, 40))
+TRIED: tuple[Size, ...] = (*ALONE, (200, 40))
 
 # What a processor raises on input that it cannot take.
 STUMBLES = (RuntimeError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError)
@@ -56,3 +58,9 @@ class PictureTokens:
             image_sizes=[(high, wide) for wide, high in sizes]
         )
         return sum(computed["num_image_tokens"])
+
+
+def noise(size: Size) -> Picture:
+    """The same picture each time."""
+    # Nobody is to be kept from guessing it.
+    return Pictures.frombytes("RGB", size, random.Random(size[0]).randbytes(size[0] * size[1] * 3))  # noqa: S311

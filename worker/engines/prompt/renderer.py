@@ -3,23 +3,25 @@
 Callers' text stays text: a special token in it would forge a turn of the conversation or claim a picture that
 is not there."""
 
+import hashlib
+import json
 import logging
 import re
 import sys
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from jinja2 import meta
 from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 from transformers.utils import chat_template_utils
 
 from shared.errors import CallerError, ModelFailed
-from shared.media.sounds import invalid
 from shared.request import Image, Media, Message, Parameters, Request, Sound, Text, Video
 from shared.tool_calls.numbering import check_calls, written_in
 from shared.tool_calls.syntax import Known, Syntax, syntax_of
@@ -27,6 +29,9 @@ from shared.variables import Value
 from worker.engines.base import Frames, Prompt, Samples
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
+from worker.engines.prompt.picture_tokens import TRIED, noise
+from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, pixel_table
+from worker.engines.prompt.sound_input import SoundInput
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.prompt.video_input import VideoInput, pixels_of
 
@@ -138,62 +143,19 @@ def _read_by(template: str) -> frozenset[str]:
     return frozenset(names - environment.globals.keys())
 
 
-# Finds out whether a model takes sounds, at what rate, and how short and long they may be.
-
-# Silence that decoders add around an MP3; what exceeds the processor's limit by this much may be cut off.
-SLACK_S = 0.2
-
-
-class SoundInput:
-    """What config and processor say about sounds. `rate` is in Hz, 0 if the model takes none.
-
-    `id` is the placeholder token of a piece of sound.
-    """
-
-    def __init__(self, processor: Any, config: Any) -> None:
-        extractor = getattr(processor, "feature_extractor", None)
-        listens = extractor is not None and getattr(config, "audio_config", None) is not None
-        self.rate = int(getattr(extractor, "sampling_rate", 0)) if listens else 0
-        self.id = getattr(config, "audio_token_id", None) or getattr(processor, "audio_token_id", None)
-        self._least = self._shortest(processor) if self.rate else 0
-        most = getattr(processor, "audio_seq_length", None)
-        # The processor silently cuts off what is longer.
-        self._most_s = most and most * getattr(processor, "audio_ms_per_token", 0) / 1000
-
-    def check(self, request: Request, sounds: Sequence[Samples]) -> None:
-        """Raises CallerError `invalid_audio`, `unsupported_parameter`."""
-        if sounds and request.raw:
-            message = "Sounds are heard in chats only, with the model's chat template."
-            raise CallerError("unsupported_parameter", message, param="messages")
-        for place, sound in enumerate(sounds):
-            if len(sound) < self._least:
-                least_ms = 1000 * self._least / self.rate
-                raise invalid(f"this model hears nothing shorter than {least_ms:.1f} ms", f"sounds[{place}]")
-            if self._most_s and len(sound) > (self._most_s + SLACK_S) * self.rate:
-                raise invalid(f"this model listens for {self._most_s:g} s", f"sounds[{place}]")
-
-    def _shortest(self, processor: Any) -> int:
-        """The fewest samples that become a token; 0 if even a second's do not."""
-
-        def accepts(samples: int) -> bool:
-            silence = np.zeros(samples, dtype=np.float32)
-            try:
-                inputs = processor(text=[processor.audio_token], audio=[silence], return_tensors="pt")
-            except (RuntimeError, ValueError, *STUMBLES):
-                return False
-            return bool((inputs["input_ids"] == self.id).any())
-
-        lengths = range(1, self.rate + 1)
-        at = bisect_left(lengths, True, key=accepts)
-        return lengths[at] if at < len(lengths) else 0
-
-
 log = logging.getLogger("worker.engines.prompt")
 # Of TrOCR and Pix2Struct, which start every answer alike.
 UNTOLD = "its processor makes no tokens of a question: only models that are asked in words are served"
 PLACEHOLDERS = ("image", "video", "audio")
 # transformers' names for the template for chats and the one with functions, if a model has several.
 CHATS, FUNCTIONS = "default", "tool_use"
+# Writes what was rendered before, for transformers' way from a chat to tensors.
+RENDERED = "{{ messages[0].rendered }}"
+# Structures of chats whose own special tokens are remembered.
+MOST_STRUCTURES = 1024
+
+Read = Callable[[Chat, str], list[int]]
+"""Makes tokens of a chat's text."""
 
 
 class Renderer:
@@ -222,6 +184,8 @@ class Renderer:
         self._adjacent_marks = not hasattr(config, "vision_start_token_id")
         templates = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, templates, self.placeholder_ids)
+        self._due: dict[bytes, int] = {}
+        self.pixels: PixelTable | None = None
         self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
 
     def prompt(
@@ -244,6 +208,8 @@ class Renderer:
         inputs.pop("labels", None)
         if "input_ids" not in inputs:
             raise ModelFailed(UNTOLD)
+        if self.pixels and pictures:
+            in_bytes(inputs)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise _refused("The prompt is empty.")
@@ -251,6 +217,27 @@ class Renderer:
         sound_tokens = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), request.ends_open
         return Prompt(int(ids.shape[-1]), images, inputs, syntax, sound_tokens, open_, lost, len(pictures))
+
+    def pictures_prompt(self, pictures: Sequence[Picture]) -> Prompt:
+        """A prompt of nothing but these pictures. Raises CallerError if the model takes none."""
+        parts = tuple(Image() for _ in pictures)
+        request = Request(model="", messages=(Message(role="user", parts=parts),), raw=not self.template)
+        return self.prompt(request, pictures)
+
+    def stop_at_bytes(self, place: torch.Tensor) -> None:
+        """Let pictures of prompts be bytes from now on, as `pixel_table` says."""
+        self.pixels = pixel_table(self._processor, self._made_up, place)
+
+    def _made_up(self) -> list[Any]:
+        """Inputs of prompts with pictures of awkward sizes. Raises CallerError if the model takes none."""
+        pictures = [noise(size) for size in TRIED]
+        prompts = [self.pictures_prompt(some) for some in (pictures, *([picture] for picture in pictures))]
+        if self.video_input.takes:
+            # Some processors put both into one tensor.
+            asked = Request(model="", messages=(Message(role="user", parts=(Image(), Video())),))
+            with suppress(CallerError):
+                prompts.append(self.prompt(asked, pictures[:1], (), [self.video_input.made_up()]))
+        return [prompt.inputs for prompt in prompts]
 
     def picture_token_counts(self, inputs: Any, pictures: int) -> list[int]:
         """The placeholders of each picture of a prompt with these inputs; empty if not told."""
@@ -299,9 +286,8 @@ class Renderer:
         if request.raw:
             text, lost = self._typed(request, pictures), ""
         else:
-            conversation = self._conversation(request, _media(request, pictures))
-            with refused_by_template(request):
-                text, lost = self._apply(request, conversation, tokenize=False), conversation.trimmed
+            conversation, text = self._conversation(request, _media(request, pictures))
+            lost = conversation.trimmed
         # A template may write the BOS token itself.
         has_bos = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not has_bos)["input_ids"]
@@ -311,12 +297,33 @@ class Renderer:
 
     def _chat(self, request: Request, media: Sequence[Shown], arguments: dict[str, Any]) -> tuple[Any, str]:
         """`arguments` are the processor's."""
-        conversation = self._conversation(request, media)
-        options: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        if arguments:
-            options["processor_kwargs"] = arguments
+        if media:
+            # Its text is read by itself, before anything larger is touched.
+            conversation, text = self._conversation(request, media)
+            return self._tensors(request, conversation, text, arguments), conversation.trimmed
+        inputs = list[Any]()
+
+        def read(conversation: Chat, text: str) -> list[int]:
+            inputs.append(self._tensors(request, conversation, text, arguments))
+            ids: list[int] = inputs[-1]["input_ids"][0].tolist()
+            return ids
+
+        conversation, _ = self._conversation(request, media, read)
+        return inputs[0], conversation.trimmed
+
+    def _tensors(self, request: Request, conversation: Chat, text: str, arguments: dict[str, Any]) -> Any:
+        options = {"processor_kwargs": arguments} if arguments else {}
+        first, *others = conversation.turns
         with refused_by_template(request):
-            return self._apply(request, conversation, **options), conversation.trimmed
+            return self._processor.apply_chat_template(
+                # Idefics' processor takes the text of one chat for a list of texts, a letter each.
+                [[{**first, "rendered": text}, *others]],
+                chat_template=RENDERED,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                **options,
+            )
 
     def _raw(self, request: Request, pictures: Sequence[Picture]) -> tuple[Any, str]:
         with refused_by_template(request):
@@ -348,7 +355,7 @@ class Renderer:
             raise _refused(
                 f"This model takes no {self.mark!r} right behind another one; write a text between."
             )
-        ids = self._fitting(text)
+        ids = self._fitting(self._ids(text))
         # A tokenizer may rewrite a text before it looks for special tokens.
         if self._placeholders(ids) > self._placeholders(self._ids(marks)):
             raise _forged()
@@ -359,45 +366,59 @@ class Renderer:
     def _placeholders(self, ids: Iterable[int]) -> int:
         return sum(id_ in self.placeholder_ids for id_ in ids)
 
-    def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
-        """The chat. Raises CallerError if no template takes it, it cannot fit, or forges a special token."""
+    def _conversation(
+        self, request: Request, media: Sequence[Shown], read: Read | None = None
+    ) -> tuple[Chat, str]:
+        """The chat and its text; `read` makes tokens of them, where the tokenizer does not.
+
+        Raises CallerError if no template takes it, it cannot fit, or forges a special token.
+        """
         if not self.template:
             raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
         check_calls(request, self.syntax)
-        conversation, text = self._written(request, media)
-        ids = self._fitting(text)
+        conversation = self._written(request, media)
+        text = self._apply(request, conversation)
+        ids = self._fitting(read(conversation, text) if read else self._ids(text))
         # A template may join two innocent parts into one special token.
-        _, due = self._written(request, media, harmless=True)
-        if self._reserved.count(ids) > self._reserved.count(self._ids(due)):
+        if self._reserved.count(ids) > self._due_in(request, media, read):
             raise _forged()
         lost = trimmed(request.messages[-1], text) if request.ends_open else ""
-        return conversation._replace(trimmed=lost)
+        return conversation._replace(trimmed=lost), text
 
-    def _written(
-        self, request: Request, media: Sequence[Shown], *, harmless: bool = False
-    ) -> tuple[Chat, str]:
-        writer = TurnWriter(self._reserved.escape, self._forms, harmless)
-        conversation = chat(request, media, writer, self.syntax)
-        with refused_by_template(request):
-            return conversation, self._apply(request, conversation, tokenize=False)
+    def _due_in(self, request: Request, media: Sequence[Shown], read: Read | None) -> int:
+        """The special tokens that are not the callers' in a chat of this structure."""
+        conversation = self._written(request, media, harmless=True)
+        shows = conversation.tools is not None
+        variables = self.variables(request.parameters, shows=shows)
+        structure = [conversation.turns, conversation.tools, variables, request.ends_open, read is None]
+        name = hashlib.sha256(json.dumps(structure, default=lambda _: None).encode()).digest()
+        if name not in self._due:
+            if len(self._due) >= MOST_STRUCTURES:
+                self._due.clear()
+            text = self._apply(request, conversation)
+            self._due[name] = self._reserved.count(read(conversation, text) if read else self._ids(text))
+        return self._due[name]
 
-    def _apply(self, request: Request, conversation: Chat, **options: Any) -> Any:
+    def _written(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
+        return chat(request, media, TurnWriter(self._reserved.escape, self._forms, harmless), self.syntax)
+
+    def _apply(self, request: Request, conversation: Chat) -> str:
+        """The chat's text. Raises CallerError."""
         continues, shows = request.ends_open, conversation.tools is not None
-        # Idefics' processor takes the text of one chat for a list of texts, a letter each.
-        turns = [conversation.turns] if options.get("tokenize") else conversation.turns
-        return self._processor.apply_chat_template(
-            turns,
-            tools=conversation.tools,
-            chat_template=_own(self.template, shows=shows),
-            add_generation_prompt=not continues,
-            continue_final_message=continues,
-            **self.variables(request.parameters, shows=shows),
-            **options,
-        )
+        with refused_by_template(request):
+            text: str = self._processor.apply_chat_template(
+                conversation.turns,
+                tools=conversation.tools,
+                chat_template=_own(self.template, shows=shows),
+                add_generation_prompt=not continues,
+                continue_final_message=continues,
+                tokenize=False,
+                **self.variables(request.parameters, shows=shows),
+            )
+        return text
 
-    def _fitting(self, text: str) -> list[int]:
+    def _fitting(self, ids: list[int]) -> list[int]:
         """The text's tokens. Raises CallerError if no answer would fit after them."""
-        ids = self._ids(text)
         # A picture's mark never becomes fewer tokens once the picture is inserted.
         if len(ids) >= self.context_length:
             raise too_long(self.context_length, f"its text alone has {len(ids)}. Shorten it.")

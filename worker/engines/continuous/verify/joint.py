@@ -80,7 +80,7 @@ class SharedPassCheck:
         self._seams = seams
         self._judge = judge
         self._waste = waste
-        self._reuse = ReuseCache(loaded.network, seams, sys.maxsize, case_list, together=pictures)
+        self._reuse = ReuseCache(loaded, seams, sys.maxsize, case_list, together=pictures)
         self._reader = ContentReader(loaded, case_list, known_tokens=self._reuse.placeholders)
 
     def at_once(self, cases: Sequence[VerifyCase]) -> None:

@@ -81,7 +81,7 @@ class ReuseCheck:
         self.difference = 0
         self._network = loaded.network
         self._judge = judge
-        self._reuse = ReuseCache(loaded.network, seams, sys.maxsize, wish)
+        self._reuse = ReuseCache(loaded, seams, sys.maxsize, wish)
         self._reader = ContentReader(loaded, wish, known_tokens=self._reuse.placeholders)
 
     def ask(self, case: VerifyCase) -> None:

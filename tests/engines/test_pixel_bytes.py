@@ -1,0 +1,89 @@
+"""Pixels that travel as bytes are the processor's own numbers on the device; others travel as numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shared.models import Model
+from shared.request import Message, Request, Text, Video
+from tests.engines import suite
+from tests.support.families import FAMILIES
+from tests.support.families.family import Family
+from tests.support.families.moving import QWEN2_VL, SMOLVLM
+from worker.engines.loading.loaded import LoadedModel
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+SIZES = ((301, 977), (57, 56), (640, 480))
+
+
+@pytest.fixture
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp()
+
+
+def family(name: str, files: Path) -> LoadedModel:
+    built = next(family for family in FAMILIES if family.name == name)
+    return LoadedModel(Model(id=f"tiny/{name}", source=str(built.folder(files))))
+
+
+def prepared(model: LoadedModel) -> list[Any]:
+    """What the processor makes of one picture of each size."""
+    pictures = [suite.picture().resize(size) for size in SIZES]
+    return [model.renderer.pictures_prompt([picture]) for picture in pictures]
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2.5-vl", "smolvlm"])
+def test_bytes_become_the_processor_s_own_numbers_on_the_device(name: str, files: Path) -> None:
+    model = family(name, files)
+    numbers = prepared(model)
+    model.stop_at_bytes()
+    pixels = prepared(model)
+    for one, other in zip(pixels, numbers, strict=True):
+        assert one.inputs["pixel_values"].nbytes <= other.inputs["pixel_values"].nbytes / 4
+        assert same(model.inputs(one), model.inputs(other))
+
+
+@pytest.mark.parametrize("moving", [QWEN2_VL, SMOLVLM], ids=lambda family: family.name)
+def test_videos_stay_as_they_are(moving: Family, files: Path) -> None:
+    """Also where a processor calls their pixels what it calls a picture's."""
+    model = LoadedModel(Model(id="tiny/moving", source=str(moving.folder(files))))
+    asked = Request(model="m", messages=(Message(role="user", parts=(Video(), Text(text="What happens?"))),))
+
+    def shown() -> dict[str, Any]:
+        made_up = model.renderer.video_input.made_up()
+        return model.inputs(model.renderer.prompt(asked, (), (), [made_up]))
+
+    numbers = shown()
+    model.stop_at_bytes()
+    assert model.renderer.pixels
+    assert same(shown(), numbers)
+
+
+def test_pixels_of_a_processor_that_does_more_than_a_table_can_are_its_numbers(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = family("llava", files)
+    kind = type(model.renderer._processor.image_processor)
+    normalize = kind.normalize
+
+    def brighter_at_the_edge(self: Any, image: Any, *given: Any, **named: Any) -> Any:
+        made = normalize(self, image, *given, **named)
+        made[..., :1] += 0.5
+        return made
+
+    monkeypatch.setattr(kind, "normalize", brighter_at_the_edge)
+    numbers = prepared(model)
+    model.stop_at_bytes()
+    assert all(map(same, map(model.inputs, prepared(model)), map(model.inputs, numbers)))
+    assert all(one.inputs["pixel_values"].is_floating_point() for one in prepared(model))
+
+
+def test_a_model_on_the_cpu_is_given_numbers(files: Path) -> None:
+    """There the table would take longer than the processor."""
+    assert all(one.inputs["pixel_values"].is_floating_point() for one in prepared(family("llava", files)))

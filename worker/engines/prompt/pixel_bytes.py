@@ -1,0 +1,116 @@
+"""Pixels travel to the device as bytes, where a table makes the processor's own numbers of them.
+
+A processor's last two acts, rescaling and normalising, make one number of each byte of a channel. Written for
+transformers 5.23, whose image processors take from their attributes what they are to do.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from shared.errors import CallerError
+from worker.engines.prompt.picture_tokens import STUMBLES
+
+PIXELS, MASK = "pixel_values", "pixel_attention_mask"
+CHANNELS, LEVELS = 3, 256
+BYTES = {"do_rescale": False, "do_normalize": False}
+# Of Qwen's, which repeat a picture in time, and of SmolVLM's, which mask the padding that they do not need.
+LEAN = {"temporal_patch_size": 1, "do_pad": False}
+
+
+@dataclass(frozen=True)
+class PixelTable:
+    """What a processor makes of each byte of each channel, [3, 256] on the device, in the model's format.
+
+    `times`: how often a patch is repeated in time. `masked`: whether a mask of ones belongs to the pixels.
+    """
+
+    table: torch.Tensor
+    times: int = 1
+    masked: bool = False
+
+    def numbers(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs, which lie on the device, with the processor's own pixels."""
+        pixels = inputs.get(PIXELS)
+        if pixels is None or pixels.dtype != torch.uint8:
+            return dict(inputs)
+        numbers = {**inputs, PIXELS: self._flat(pixels) if pixels.ndim == 2 else self._apart(pixels)}
+        if self.masked:
+            numbers[MASK] = pixels.new_ones((*pixels.shape[:-3], *pixels.shape[-2:]), dtype=torch.int64)
+        return numbers
+
+    def _flat(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Of patches that hold one channel after the other."""
+        numbers = self._taken(pixels.view(len(pixels), CHANNELS, 1, -1), 1)
+        return numbers.expand(-1, -1, self.times, -1).reshape(len(pixels), -1)
+
+    def _apart(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Of pixels whose third axis from the end is the channel."""
+        return self._taken(pixels, pixels.ndim - 3)
+
+    def _taken(self, pixels: torch.Tensor, axis: int) -> torch.Tensor:
+        first = torch.arange(CHANNELS, device=pixels.device) * LEVELS
+        shape = [CHANNELS if at == axis else 1 for at in range(pixels.ndim)]
+        return self.table.flatten().take(pixels.long() + first.view(shape))
+
+
+Made = Callable[[], Sequence[Mapping[str, Any]]]
+"""Makes the inputs of some prompts with pictures, by the processor."""
+
+
+def pixel_table(processor: Any, made: Made, place: torch.Tensor) -> PixelTable | None:
+    """Let the processor stop at bytes, where they become the very numbers that it makes; else None.
+
+    `place` lies on the model's device and has its format.
+    """
+    pictures = getattr(processor, "image_processor", None)
+    try:
+        table, numbers = _table(pictures), made()
+    except (CallerError, *STUMBLES):
+        return None
+    for wish in (BYTES | LEAN, BYTES):
+        own = {name: getattr(pictures, name) for name in wish if hasattr(pictures, name)}
+        masked = "do_pad" in own and all(MASK in one for one in numbers)
+        found = PixelTable(table, own.get("temporal_patch_size", 1), masked)
+        vars(pictures).update({name: wish[name] for name in own})
+        if _exact(found, made, numbers):
+            return replace(found, table=table.to(place))
+        vars(pictures).update(own)
+    return None
+
+
+def in_bytes(inputs: Any) -> Any:
+    """The inputs of a processor that stops at bytes; Pillow's write them as numbers of four bytes each."""
+    if PIXELS in inputs:
+        inputs[PIXELS] = inputs[PIXELS].to(torch.uint8)
+    return inputs
+
+
+def _table(pictures: Any) -> torch.Tensor:
+    levels = np.broadcast_to(np.arange(LEVELS, dtype=np.uint8), (CHANNELS, 1, LEVELS)).copy()
+    if not (pictures.do_rescale and pictures.do_normalize):
+        raise ValueError
+    if pictures.backend == "torchvision":
+        how = (True, pictures.rescale_factor, True, pictures.image_mean, pictures.image_std)
+        numbers = pictures.rescale_and_normalize(torch.from_numpy(levels)[None], *how)
+    else:
+        numbers = pictures.rescale(levels, pictures.rescale_factor)
+        numbers = pictures.normalize(numbers, pictures.image_mean, pictures.image_std)
+    return torch.as_tensor(numbers).reshape(CHANNELS, LEVELS).contiguous()
+
+
+def _exact(table: PixelTable, made: Made, numbers: Sequence[Mapping[str, Any]]) -> bool:
+    try:
+        pairs = zip(made(), numbers, strict=True)
+        return all(_same(table.numbers(in_bytes(one)), other) for one, other in pairs)
+    except (CallerError, *STUMBLES):
+        return False
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(
+        value.dtype == other[name].dtype and torch.equal(value, other[name]) for name, value in one.items()
+    )
