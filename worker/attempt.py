@@ -32,6 +32,7 @@ from shared.store.nudges import Nudger
 from shared.store.script import ScriptCall, Store
 from shared.telemetry import traces
 from worker import candidates
+from worker.claim_loop import Lookahead
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.fair_share import FairSemaphore, Waiter
 from worker.lease import Lease, Leases, retry_until_stored
@@ -100,6 +101,7 @@ class AttemptContext:
     publisher: Publisher
     leases: Leases
     preparing: FairSemaphore
+    lookahead: Lookahead
 
 
 NextClaim = Callable[[], ScriptCall[ClaimReply] | None]
@@ -110,7 +112,11 @@ def attempt(context: AttemptContext, claim: Claim, next_claim: NextClaim = lambd
 
     Returns the reply to that; "again" where nothing was claimed.
     """
-    with context.leases.hold(claim) as lease, log_attempt(claim) as entry:
+    with (
+        context.leases.hold(claim) as lease,
+        context.lookahead.until_begun(claim),
+        log_attempt(claim) as entry,
+    ):
         outcome = _outcome(context, lease)
         with traces.span("settle"):
             reply = _write(context, lease, outcome, next_claim)
@@ -164,9 +170,11 @@ def _compute(context: AttemptContext, lease: Lease) -> AttemptResult | JobError:
     waiter, started = Waiter(claim.caller), time.monotonic()
     prompt = _prepare(context, request, claim, waiter)
     prepared_s = time.monotonic() - started - waiter.waited_s
+    context.lookahead.prepared(prepared_s)
     channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
     parameters = candidates.with_seed(request.parameters, context.engine, claim.id)
-    rows = candidates.rows(prompt, parameters, grammar, channels, earlier)
+    on_begin = partial(context.lookahead.release, claim.token)
+    rows = candidates.rows(prompt, parameters, grammar, channels, earlier, on_begin)
     with traces.span(attempt_log.span_name(request)) as span:
         if span.is_recording():
             span.set_attributes(attempt_log.request_attributes(request))

@@ -1,7 +1,7 @@
 """Makes the answers to one prompt, of which a request may want several, and puts them into one result."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ def rows(
     grammar: Any,
     channels: Sequence[Channel],
     published: Mapping[int, Piece],
+    on_begin: Callable[[], None] = lambda: None,
 ) -> list[Row]:
     """One row for each channel, which continues what an earlier attempt has `published` on it."""
     return [
@@ -32,6 +33,7 @@ def rows(
             published.get(number, NOTHING).text,
             grammar,
             channel.lease.since,
+            on_begin,
         )
         for number, channel in enumerate(channels)
     ]

@@ -1,6 +1,7 @@
-"""How workers claim: no more runs than fit into their rows, and also if no nudge comes."""
+"""How workers claim: no more runs than fit into their rows, no earlier than needed, nudged or not."""
 
 import logging
+import math
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,65 @@ from shared.store.claims import Claim, ClaimReply
 log = logging.getLogger("worker")
 RECHECK_S = 2.0
 """Waiting threads claim again after this: rows may get free elsewhere, as when a claim's reply was lost."""
+UNNOTICED_S = 0.05
+"""A caller that could not be known when the runs before it were claimed waits so long for them at least."""
+NEWEST = 0.2
+"""Weight of the newest preparation in their mean."""
+
+
+class Lookahead:
+    """How many runs are claimed before their prompts' turn on the device: no more than keep it busy.
+
+    A claimed run keeps its place, whoever comes later: priorities, fair shares and cancels decide the order
+    only of runs that wait in the store. While one is prepared the device computes others' prompts, so as many
+    are ahead as it computes in the time of a preparation, if so many can be prepared at once.
+    """
+
+    def __init__(self, places: int) -> None:
+        """`places`: how many requests are prepared at the same time."""
+        self._places = places
+        self._lock = threading.Lock()
+        self._tokens: set[str] = set()
+        self._prepare_s = 0.0
+        self.on_release: Callable[[], None] = lambda: None
+        """Called when a claim is no longer ahead."""
+
+    def reserve(self, token: str, prompt_s: float) -> bool:
+        """Count the claim to be made with this token; False where enough are ahead.
+
+        `prompt_s` is that of the engine (`worker.engines.base`).
+        """
+        with self._lock:
+            if token not in self._tokens and len(self._tokens) >= self._limit(prompt_s):
+                return False
+            self._tokens.add(token)
+            return True
+
+    def release(self, token: str) -> None:
+        """The claim's prompt has begun, or will never; harmless when repeated."""
+        with self._lock:
+            if token not in self._tokens:
+                return
+            self._tokens.remove(token)
+        self.on_release()
+
+    @contextmanager
+    def until_begun(self, claim: Claim) -> Iterator[None]:
+        """Around an attempt, which may end before its prompt has begun."""
+        try:
+            yield
+        finally:
+            self.release(claim.token)
+
+    def prepared(self, seconds: float) -> None:
+        """Record how long a prompt took to prepare, without waiting."""
+        self._prepare_s += (NEWEST if self._prepare_s else 1.0) * (seconds - self._prepare_s)
+
+    def _limit(self, prompt_s: float) -> float:
+        if not prompt_s:
+            return math.inf
+        unnoticed, meanwhile = (math.ceil(s / prompt_s) for s in (UNNOTICED_S, self._prepare_s))
+        return max(1, unnoticed, min(meanwhile, self._places))
 
 
 class ClaimLoop:
@@ -46,6 +106,12 @@ class ClaimLoop:
                     self._renudge()
                     renudged = True
                 self._wait(changes)
+
+    def wake_one(self) -> None:
+        """Let a waiting thread claim again."""
+        with self._changed:
+            self._changes += 1
+            self._changed.notify()
 
     def wake_all(self) -> None:
         """Let all waiting threads claim again."""

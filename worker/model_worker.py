@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from shared import ids
 from shared.blobs import Blobs
@@ -23,7 +24,7 @@ from shared.store.pipelined_store import connect_pipelined
 from shared.store.script import ScriptCall
 from worker.attempt import AttemptContext, attempt
 from worker.celery_app import Exit
-from worker.claim_loop import ClaimLoop, IdlePoll
+from worker.claim_loop import ClaimLoop, IdlePoll, Lookahead
 from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.fair_share import FairSemaphore, prepare_concurrency
@@ -64,6 +65,7 @@ class ModelWorker:
     def __post_init__(self) -> None:
         renudge = partial(self.context.nudger.send, self.model.lane)
         self.claim_loop = ClaimLoop(self._claim, renudge, self.slots)
+        self.context.lookahead.on_release = self.claim_loop.wake_one
         self.idle_poll = IdlePoll(self._claim, self._attempt_alone, self.slots)
 
     def work(self, lane: str) -> None:
@@ -77,7 +79,11 @@ class ModelWorker:
         self.claim_loop.work(self._attempt)
 
     def _attempt(self, claimed: Claim) -> ClaimReply:
-        reply = attempt(self.context, claimed, self._next_claim)
+        token, reply = ids.token(), cast(ClaimReply, None)
+        try:
+            reply = attempt(self.context, claimed, partial(self._next_claim, token))
+        finally:
+            self._release_unless_claimed(token, reply)
         self.broker_watch.nudged()
         return reply
 
@@ -88,27 +94,42 @@ class ModelWorker:
         self.claim_loop.wake_all()
 
     def _claim(self) -> ClaimReply:
-        call = self._next_claim()
+        token, reply = ids.token(), cast(ClaimReply, None)
+        if not self._takes_more:
+            return None
+        if (call := self._next_claim(token)) is None:
+            return "full"
         try:
-            return self.context.store.run(call) if call else None
+            reply = self.context.store.run(call)
         except Unavailable as error:
             # Waiting runs are nudged for again.
             log.warning("claims wait: %s", error.message)
-            return None
+        finally:
+            self._release_unless_claimed(token, reply)
+        return reply
 
-    def _next_claim(self) -> ScriptCall[ClaimReply] | None:
-        """None where this worker takes nothing more."""
-        if self.draining.is_set() or self.context.engine.broken:
+    @property
+    def _takes_more(self) -> bool:
+        return not (self.draining.is_set() or self.context.engine.broken)
+
+    def _release_unless_claimed(self, token: str, reply: ClaimReply) -> None:
+        if not isinstance(reply, Claim):
+            self.context.lookahead.release(token)
+
+    def _next_claim(self, token: str) -> ScriptCall[ClaimReply] | None:
+        """None where this worker takes nothing more, or enough is claimed that has not begun."""
+        engine = self.context.engine
+        if not self._takes_more or not self.context.lookahead.reserve(token, engine.prompt_s):
             return None
         call = claim(
             self.context.settings,
             lane=self.model.lane,
             worker=self.worker,
-            token=ids.token(),
-            fingerprint=self.context.engine.fingerprint,
+            token=token,
+            fingerprint=engine.fingerprint,
             row=self.row,
         )
-        return within(slots_now(self.context.engine, self.slots), call)
+        return within(slots_now(engine, self.slots), call)
 
     def drain(self) -> None:
         """Claim no more, and after the grace time give back the runs that have not ended."""
@@ -159,6 +180,7 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
         publisher,
         leases,
         FairSemaphore(concurrency),
+        Lookahead(concurrency),
     )
     broker_watch = BrokerWatch(nudger, leases, lane=model.lane, slots=slots)
     tally = start_reporting(settings.metrics, store)

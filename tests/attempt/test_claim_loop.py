@@ -11,12 +11,13 @@ import pytest
 from shared import ids
 from shared.metrics.reporter import CountReporter
 from shared.models import SPARE_THREADS
+from shared.store.admission import submit
 from shared.store.claims import Claim, ClaimReply, Full, claim, settle, within
 from shared.store.script import ScriptCall, Store
-from tests.support.attempt_harness import MODEL, Unsteady, Workbench
+from tests.support.attempt_harness import MODEL, STALL, Unsteady, Workbench
 from tests.support.clients import until
 from tests.support.store import answer
-from worker.claim_loop import ClaimLoop, IdlePoll
+from worker.claim_loop import ClaimLoop, IdlePoll, Lookahead
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
 from worker.model_worker import ModelWorker
@@ -290,9 +291,77 @@ def test_a_run_that_was_claimed_in_a_lost_round_trip_is_no_run_s_loss(
     reply = worker_of(desk, store=Unsteady(desk.store, **{lost: 1}))._attempt(claimed)
     assert isinstance(reply, Claim)
     assert desk.job(jobs[0]).status == "succeeded"
-    assert (desk.job(jobs[1]).status, desk.job(jobs[2]).status) == (
-        ("running", "queued") if lost == "calls" else ("running", "running")
-    )
+    assert [desk.job(job).status for job in jobs[1:]] == ["running", "queued"]
+
+
+class LongPrompts(EchoEngine):
+    """As one whose prompts take their time on the device; answers to STALL begin and never end."""
+
+    prompt_s = 1.0
+
+
+def test_a_run_is_not_claimed_before_the_prompt_ahead_of_it_begins(desk: Workbench) -> None:
+    """So that a more urgent one that comes meanwhile goes first."""
+    model_worker = worker_of(desk, engine=LongPrompts(MODEL))
+    desk.ask("one")
+    usual = desk.ask("two")
+    first = model_worker._claim()
+    assert isinstance(first, Claim)
+    assert model_worker._claim() == "full"
+    urgent = replace(desk.placing("three", ()), priority="interactive")
+    desk.store.run(submit(urgent, desk.settings))
+    model_worker.context.lookahead.release(first.token)
+    assert isinstance(model_worker._claim(), Claim)
+    assert [desk.job(job).status for job in (usual, urgent.job)] == ["queued", "running"]
+
+
+def test_the_next_run_is_claimed_at_once_when_a_prompt_begins(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
+    model_worker = worker_of(desk, engine=LongPrompts(MODEL))
+    stalled = [desk.ask(f"{STALL} {number}") for number in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        for _ in stalled:
+            threads.submit(model_worker.work, MODEL.lane)
+        until(lambda: len(desk.leases.all()) == len(stalled))
+        model_worker.draining.set()
+        for lease in desk.leases.all():
+            lease.stop("draining")
+
+
+def test_an_attempt_that_never_begins_keeps_no_other_run_waiting(desk: Workbench) -> None:
+    class Failing(LongPrompts):
+        def prepare(self, *_: Any) -> Any:
+            raise RuntimeError
+
+    model_worker = worker_of(desk, engine=Failing(MODEL))
+    desk.ask("hello")
+    desk.ask("next")
+    claimed = model_worker._claim()
+    assert isinstance(claimed, Claim)
+    assert isinstance(model_worker._attempt(claimed), str)
+    assert isinstance(model_worker._claim(), Claim)
+
+
+def test_claims_that_were_not_answered_are_not_counted_as_ahead(desk: Workbench) -> None:
+    desk.ask("hello")
+    model_worker = worker_of(desk, engine=LongPrompts(MODEL), store=Unsteady(desk.store, calls=1))
+    assert model_worker._claim() is None
+    assert isinstance(model_worker._claim(), Claim)
+    assert worker_of(desk, engine=LongPrompts(MODEL))._claim() == "full"
+
+
+def test_as_many_runs_are_prepared_as_the_device_computes_meanwhile() -> None:
+    def ahead(places: int, prepare_s: float, prompt_s: float) -> int:
+        lookahead = Lookahead(places)
+        lookahead.prepared(prepare_s)
+        return sum(lookahead.reserve(str(number), prompt_s) for number in range(8))
+
+    assert ahead(4, 0.5, 0.2) == 3
+    assert ahead(2, 0.5, 0.2) == 2, "what only waits for a preparation may as well wait in the store"
+    assert ahead(2, 0.001, 0.01) == 5, "short prompts share a pass"
+    assert ahead(2, 0.5, 0.0) == 8, "before anything is known of the device"
 
 
 def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(desk: Workbench) -> None:

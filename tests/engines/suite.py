@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -75,6 +75,14 @@ def readers_get_the_whole_answer_once(harness: Harness) -> None:
     assert "".join(p.text for p in pieces) == finish.text
     assert tuple(i for p in pieces for i in p.ids) == finish.ids
     assert [p.start for p in pieces] == [len("".join(p.text for p in pieces[:n])) for n in range(len(pieces))]
+
+
+def the_worker_hears_when_a_prompt_begins(harness: Harness) -> None:
+    """And not before: it claims the next run then."""
+    heard, pieces = list[int](), list[Piece]()
+    row = harness.row(harness.question, [picture()], emit=pieces.append)
+    harness.engine.generate(replace(row, on_begin=lambda: heard.append(len(pieces))))
+    assert heard == [0]
 
 
 def readers_get_text_before_the_end(harness: Harness) -> None:
@@ -275,6 +283,7 @@ def idle_time_counts_only_while_there_is_work(harness: Harness) -> None:
 CHECKS: tuple[Callable[[Harness], None], ...] = (
     readers_get_the_whole_answer_once,
     readers_get_text_before_the_end,
+    the_worker_hears_when_a_prompt_begins,
     the_same_question_gets_the_same_answer,
     a_seed_repeats_an_answer,
     max_new_tokens_ends_an_answer,

@@ -34,6 +34,7 @@ from shared.store.workers import beat
 from tests.support.clients import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from worker.attempt import AttemptContext, attempt
+from worker.claim_loop import Lookahead
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.fair_share import MIN_CONCURRENCY, FairSemaphore
@@ -118,6 +119,7 @@ class Workbench:
             publisher=Publisher(self.store),
             leases=self.leases,
             preparing=FairSemaphore(MIN_CONCURRENCY),
+            lookahead=Lookahead(MIN_CONCURRENCY),
         )
         self.context.publisher.start()
 

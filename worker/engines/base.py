@@ -103,6 +103,7 @@ class Row:
     text; generation continues after them. `emit` is called with each new piece, in order, from any thread,
     and must be quick. Setting `cancel` ends the row at the next step with `Cancelled`. `grammar` is the
     result of `Engine.grammar` for the request. `arrived` orders rows that wait, by the process's own clock.
+    `on_begin` is called, once or more often, when the prompt's turn on the device has come.
     """
 
     prompt: Prompt
@@ -113,6 +114,7 @@ class Row:
     published_text: str = ""
     grammar: Any = field(default=None, repr=False)
     arrived: float = 0.0
+    on_begin: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,14 @@ class Engine(ABC):
     @abstractmethod
     def longest_step_s(self) -> float:
         """The longest pause between two moments of progress so far; 0 before the first."""
+
+    @property
+    def prompt_s(self) -> float:
+        """Seconds for which a prompt keeps the next one from the device, as measured lately.
+
+        0 where that is unknown or nothing; infinite where the next one waits for the answer's end.
+        """
+        return 0.0
 
     @property
     def rows_now(self) -> int:

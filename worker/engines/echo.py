@@ -143,6 +143,7 @@ class EchoEngine(Engine):
     def generate(self, row: Row) -> Finish:
         echo: Echo = row.prompt.inputs
         with self._gate.enter(row.cancel):
+            row.on_begin()
             if self._options.fail_on and self._options.fail_on in echo.question:
                 raise RuntimeError(f"told to fail on {self._options.fail_on!r}")
             if self._options.stall_on and self._options.stall_on in echo.question:

@@ -3,6 +3,7 @@
 No code here knows a model family. Calling threads prepare their prompts meanwhile."""
 
 import logging
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -114,7 +115,12 @@ class SequentialEngine(LoadedEngine):
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, and LogitsError if the model computes no finite logits."""
         with self._gate.enter(row.cancel), torch.inference_mode():
+            row.on_begin()
             return self._generate(row)
+
+    @property
+    def prompt_s(self) -> float:
+        return math.inf
 
     def idle_s(self) -> float:
         return self._gate.idle_s()

@@ -163,7 +163,7 @@ def test_several_prompts_take_no_longer_than_a_chunk_of_one_while_others_decode(
     pace.stepped(4, 0.1)
     for tokens in (100, 20) * 20:
         pace.prefilled(tokens, 0.02 + 0.001 * tokens)
-    pace.begun(4, 0.2)
+    pace.begun(4, 400, 0.2)
     limits = pace.limits(hurried=True)
     assert (limits.tokens, limits.chunk, limits.newcomers) == (180, 180, 4)
     clock.now += 0.14

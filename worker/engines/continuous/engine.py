@@ -142,6 +142,10 @@ class ContinuousEngine(LoadedEngine):
         return self._loop.submit([TokenSequence(row, self._loaded, siblings) for row in rows])
 
     @property
+    def prompt_s(self) -> float:
+        return self._loop.prompt_s
+
+    @property
     def rows_now(self) -> int:
         return self._loop.rows
 

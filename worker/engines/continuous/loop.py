@@ -82,6 +82,11 @@ class Loop:
         return self._capacity.rows
 
     @property
+    def prompt_s(self) -> float:
+        """Seconds of one prompt's own, as those that were begun lately took them."""
+        return self._pace.prompt_s
+
+    @property
     def broken(self) -> str:
         """What broke the device, or nothing."""
         return self._recovery.broken
@@ -160,13 +165,15 @@ class Loop:
         if not chosen:
             return
         with self._computing(chosen), self._reuse.encoding_ahead([answer.content for answer in chosen]):
+            before = self._prefilling.tokens
             for answer in chosen:
                 if not self._line.take(answer):
                     break  # one before it was put back, or arrived earlier
                 with self._recovery.blames(answer):
                     self._prefilling.add(answer, answer.prefill(self._reuse))
         # A device has computed what it began: each prompt's ids were read from it.
-        self._pace.begun(len(chosen), time.perf_counter() - started)
+        tokens = max(0, self._prefilling.tokens - before)
+        self._pace.begun(len(chosen), tokens, time.perf_counter() - started)
 
     def _fork(self) -> None:
         """Let waiting siblings of the prompt that was computed last join at once."""

@@ -167,6 +167,7 @@ class TokenSequence:
         """Does its work at the first call only."""
         if self._begun:
             return
+        self.row.on_begin()
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
         self.draw = Sampler(self.row, self._config, device_of(self._loaded.network), self._held)

@@ -109,6 +109,7 @@ class PrefillPace:
         self._step = LineFit(least=0.0, unmeasured=0.0)
         self._pass = LineFit(least=0.1, unmeasured=1.0)
         self._start = LineFit(least=0.1, unmeasured=1.0)
+        self._prompt_tokens = 0.0
         # Steps with chunks since the last one without, and the rows of the largest step without.
         self._since = self._most = 0
         self._rows = 0
@@ -130,9 +131,21 @@ class PrefillPace:
         self._step.add(rows, seconds)
         self._since, self._most = 0, max(rows, self._most)
 
-    def begun(self, prompts: int, seconds: float) -> None:
-        """Record that so many prompts were prepared, and their new pictures encoded."""
+    def begun(self, prompts: int, tokens: int, seconds: float) -> None:
+        """Record that so many prompts were prepared, and their new pictures encoded.
+
+        `tokens` of them are not reused from earlier prompts.
+        """
+        newest = NEWEST if self._start.known else 1.0
+        self._prompt_tokens += newest * (tokens / prompts - self._prompt_tokens)
         self._start.add(prompts, seconds)
+
+    @property
+    def prompt_s(self) -> float:
+        """What one more prompt adds to the others' time; 0 while nothing was measured."""
+        if not self._start.known or not self._pass.known:
+            return 0.0
+        return self._start.unit_s + self._prompt_tokens * self._pass.unit_s
 
     def prefilled(self, tokens: int, seconds: float) -> None:
         """Record a pass over so many tokens of prompts."""

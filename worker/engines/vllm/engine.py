@@ -295,6 +295,7 @@ class VllmEngine(Engine):
         )
         drawn = self._core.generate(row.prompt.inputs, wanted, row.grammar and row.grammar.params)
         async with self._places, aclosing(drawn) as outputs:
+            row.on_begin()
             with self._working():
                 answer = VllmAnswer(row, language.transcript(row), language.end_ids)
                 if row.cancel.is_set():
