@@ -76,7 +76,7 @@ function submit() {
   const request = draft();
   const unread = request.attachments.find(({ error }) => error);
   if (unread) return refuse(`${unread.error} Remove it, then ask again.`);
-  const reason = hindrance(request);
+  const reason = refusal_reason(request);
   if (reason) return refuse(reason);
   if (!$("json").checked || schema()) return request.question ? send(request) : $("question").focus();
   refuse("The JSON schema is not JSON yet.");
@@ -210,7 +210,7 @@ function placeholder() {
 
 function paint_forecast(busy) {
   const estimate = state.ask.forecast;
-  const reason = hindrance(draft());
+  const reason = refusal_reason(draft());
   const limits = limits_of(chosen_model(), state.ask.attachments);
   const { text, kind } = busy
     ? { text: "", kind: "" }
@@ -233,7 +233,7 @@ function held() {
 }
 
 // Why nothing can be asked so. A key that may not see the models cannot read answers either.
-const hindrance = (request) =>
+const refusal_reason = (request) =>
   state.errors.models?.code === "insufficient_scope" ? state.errors.models.message : objection(request, chosen_model());
 
 // What a conversation was asked of, or a job, once the models are known.

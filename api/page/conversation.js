@@ -3,9 +3,9 @@
 import { action, shortcut } from "./actions.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { parts_of } from "./media.js";
-import { page_answers, page_job, page_texts, was_asked } from "./page_jobs.js";
+import { page_answers, page_job, page_texts, has_outcome } from "./page_jobs.js";
 import { facts_of, image, SAMPLES } from "./pictures.js";
-import { asked, prose } from "./prose.js";
+import { prose, question_text } from "./prose.js";
 import { in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { add_turn, keep, make_talk, reopen, restore, show_page, show_pages, shown_in } from "./talks.js";
@@ -132,7 +132,7 @@ function hear(turn, { type, data }) {
 }
 
 function take_page(turn, row) {
-  if (!was_asked(row)) return;
+  if (!has_outcome(row)) return;
   Object.assign(turn, { rows: [...turn.rows, row], status: "running" });
   show_page(turn, row);
 }
@@ -192,6 +192,7 @@ async function stop(turn) {
 export function forget() {
   for (const turn of state.ask.talks.flatMap(({ turns }) => turns)) turn.stop.abort();
   Object.assign(state.ask, { talks: [], talk: null, attachments: [], forecast: null, note: "" });
+  $("question").value = $("announcement").textContent = "";
   keep();
   changed();
 }
@@ -310,7 +311,7 @@ function article(turn, talk) {
       { class: "question" },
       attachments.length > 0 &&
         thumbs(attachments, shown_in({ turns: talk.turns.slice(0, talk.turns.indexOf(turn)) }).length),
-      make("div", {}, asked(question, "h2")),
+      make("div", {}, question_text(question, "h2")),
     ),
     per_page && turn.job?.pages && turn.status !== "queued" ? page_answers(turn) : answer(turn),
     make("div", { class: "facts" }, facts(turn), turn.note && make("span", { class: "note" }, turn.note)),

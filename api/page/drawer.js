@@ -6,10 +6,11 @@ import { confirmed } from "./confirmation.js";
 import { webhook } from "./deliveries.js";
 import { $, button, icon, make, settle, toast } from "./dom.js";
 import { list, neighbour } from "./jobs.js";
-import { all_pages, know, list as page_jobs, save_buttons } from "./page_jobs.js";
-import { asked, prose, StreamedText } from "./prose.js";
+import { all_pages, keep_page_job, list as page_jobs, save_buttons } from "./page_jobs.js";
+import { prose, question_text, StreamedText } from "./prose.js";
 import { code_box, in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
+import { remove_job } from "./talks.js";
 import { own_attempts, timeline } from "./timeline.js";
 import { in_line } from "./waiting.js";
 import { bytes, CACHE, clock, is_open, number, outcome_word, PRIORITIES, seconds, STATUSES } from "./words.js";
@@ -103,7 +104,7 @@ async function watch(mine) {
 
 function show(mine, job) {
   mine.job = job;
-  if (job.pages) know(job);
+  if (job.pages) keep_page_job(job);
   changed();
 }
 
@@ -164,26 +165,12 @@ function paint() {
   const { id, job, error, line } = state.drawer;
   $("drawer").hidden = !id;
   $("app").classList.toggle("opened", Boolean(id));
-  if (!id) return;
-  const [word, kind] = job ? STATUSES[job.status] : ["Reading", "idle"];
+  if (!id) return settle($("drawer"));
   const tabs = Object.entries(TABS).filter(([name]) => !job?.pages || name !== "program");
   const [tab, title] = tabs.find(([name]) => name === state.drawer.tab) ?? tabs[0];
   settle(
     $("drawer"),
-    make(
-      "header",
-      {},
-      make("h2", { id: "drawer-title", tabindex: -1 }, make("span", { class: `state ${kind}` }, word)),
-      make("code", { class: "muted", title: id }, id),
-      make(
-        "span",
-        { class: "acts" },
-        button("copy", { class: "ghost small square", "data-text": id, "aria-label": "Copy the id" }, icon("copy")),
-        button("step", { class: "ghost small square", "data-by": -1, "aria-label": "Newer job (k)" }, icon("newer")),
-        button("step", { class: "ghost small square", "data-by": 1, "aria-label": "Older job (j)" }, icon("older")),
-        button("close", { class: "ghost small square", "aria-label": "Close (Esc)" }, icon("close")),
-      ),
-    ),
+    header(id, job),
     make(
       "div",
       { class: "tabs", role: "tablist", "aria-label": "About this job" },
@@ -204,6 +191,25 @@ function paint() {
       job && PANELS[tab](job),
     ),
     job && make("footer", {}, acts(job)),
+  );
+}
+
+function header(id, job) {
+  const [word, kind] = job ? STATUSES[job.status] : ["Reading", "idle"];
+  const quick = (name, attributes, sign) => button(name, { class: "ghost small square", ...attributes }, icon(sign));
+  return make(
+    "header",
+    {},
+    make("h2", { id: "drawer-title", tabindex: -1 }, make("span", { class: `state ${kind}` }, word)),
+    make("code", { class: "muted", title: id }, id),
+    make(
+      "span",
+      { class: "acts" },
+      quick("copy", { "data-text": id, "aria-label": "Copy the id" }, "copy"),
+      quick("step", { "data-by": -1, "aria-label": "Newer job (k)" }, "newer"),
+      quick("step", { "data-by": 1, "aria-label": "Older job (j)" }, "older"),
+      quick("close", { "aria-label": "Close (Esc)" }, "close"),
+    ),
   );
 }
 
@@ -239,7 +245,7 @@ const PANELS = { overview, webhook, program, json };
 
 function overview(job) {
   const { request, pictures, rows, from } = state.drawer;
-  if (job.pages) return [asked(job.question.text, "p", ASKED), all_pages(job, rows, from), facts(job)];
+  if (job.pages) return [question_text(job.question?.text ?? "", "p", ASKED), all_pages(job, rows, from), facts(job)];
   const shots = Object.entries(pictures).map(([n, src]) =>
     make("img", { src, alt: `Picture ${Number(n) + 1}`, "data-key": n }),
   );
@@ -248,7 +254,7 @@ function overview(job) {
     media(request),
     job.error && addresses(request),
     earlier(request),
-    asked(question_of(request) ?? job.question?.text ?? "", "p", ASKED),
+    question_text(question_of(request) ?? job.question?.text ?? "", "p", ASKED),
     answers(job),
     make(
       "section",
@@ -462,7 +468,10 @@ action("retry-job", async () => {
 });
 action("delete-job", async () => {
   const sure = await confirmed("Delete this job and its answer?", "Delete");
-  if (sure && (await act("DELETE", "", "Deleted"))) location.hash = "jobs";
+  const { id } = state.drawer;
+  if (!sure || !(await act("DELETE", "", "Deleted"))) return;
+  remove_job(id);
+  location.hash = "jobs";
 });
 
 shortcut(({ key }) => {

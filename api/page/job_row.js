@@ -1,7 +1,7 @@
 // A row of the list: a job as its question and answer, how it stands, how long it waited and ran.
 
 import { make } from "./dom.js";
-import { pages_done } from "./page_jobs.js";
+import { choosable, pages_done } from "./page_jobs.js";
 import { state } from "./store.js";
 import { thumbnail } from "./thumbnails.js";
 import { ago, clock, now, number, place, plural, PRIORITIES, range, REASONS, seconds, short, STATUSES } from "./words.js";
@@ -24,18 +24,7 @@ export function row(job, at) {
       "aria-current": state.drawer.id === job.id && "true",
       "--at": at,
     },
-    make(
-      "label",
-      { class: "tick", "data-do": "pass" },
-      !pages &&
-        make("input", {
-          type: "checkbox",
-          "data-do": "choose-job",
-          "data-job": job.id,
-          checked: chosen,
-          "aria-label": `Choose: ${text}`,
-        }),
-    ),
+    tick(job, text, chosen),
     thumbnail(job),
     make(
       "div",
@@ -53,6 +42,20 @@ export function row(job, at) {
     when(job),
   );
 }
+
+const tick = (job, text, checked) =>
+  make(
+    "label",
+    { class: "tick", "data-do": "pass" },
+    choosable(job) &&
+      make("input", {
+        type: "checkbox",
+        "data-do": "choose-job",
+        "data-job": job.id,
+        checked,
+        "aria-label": `Choose: ${text}`,
+      }),
+  );
 
 const status = (job) => {
   const [word, kind] = STATUSES[job.status] ?? [job.status, "idle"];

@@ -3,7 +3,7 @@
 import { action, is_typed, shortcut } from "./actions.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
 import { row } from "./job_row.js";
-import { shown_jobs } from "./page_jobs.js";
+import { choosable, keep_page_job, LISTED, list as page_jobs, shown_jobs } from "./page_jobs.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
@@ -153,6 +153,13 @@ export function set_up() {
 
 const search = () => narrow({ search: $("search").value.trim() });
 
+export function empty_filter() {
+  clearTimeout(state.jobs.typing);
+  for (const id of ["search", "by-model"]) $(id).value = "";
+  $("by-time").value = "0";
+  state.jobs.filter = { status: new Set(), model: "", since_s: 0, search: "" };
+}
+
 function narrow(filter) {
   Object.assign(state.jobs.filter, filter);
   reset();
@@ -203,25 +210,27 @@ function paint() {
   if (state.view !== "jobs") return;
   const { rows, loaded, next, filter } = state.jobs;
   const error = state.errors.jobs;
+  const shown = (state.jobs.shown = shown_jobs());
   say(
     $("jobs-note"),
     error?.status && error.status !== 401
       ? error.message
       : loaded
-        ? `${plural(rows.length, "job")}${next ? " so far; scroll for older ones" : ""}${unended()}`
+        ? `${plural(shown.length, "job")}${next ? " so far; scroll for older ones" : ""}${unended()}`
         : "",
   );
   settle(
     $("by-status"),
     [["", "All"], ...Object.entries(STATUSES).map(([id, [name]]) => [id, name])].map(status_button),
   );
-  $("clear").hidden = !narrows(filter) || !state.jobs.rows.length;
-  settle($("columns"), rows.length ? columns() : []);
-  const shown = (state.jobs.shown = shown_jobs());
+  $("clear").hidden = !narrows(filter) || !shown.length;
+  settle($("columns"), shown.length ? columns() : []);
   $("job-list").style.height = shown.length ? `${shown.length * row_height()}px` : "auto";
   if (shown.length) paint_rows();
   else
     settle($("job-list"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+  const older = loaded && !next && state.jobs.older_batches;
+  say($("older-batches"), older ? `Jobs of pages are looked for among the newest ${LISTED} batches.` : "");
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.
   if (!rows.length && next) read_older();
   settle($("bulk"), bulk());
@@ -233,19 +242,21 @@ const unended = () => {
 };
 
 function columns() {
-  const all = state.jobs.rows.every(({ id }) => state.jobs.chosen.has(id));
+  const some = state.jobs.shown.filter(choosable);
+  const all = some.every(({ id }) => state.jobs.chosen.has(id));
   return make(
     "div",
     { class: "columns" },
     make(
       "label",
       { class: "tick" },
-      make("input", {
-        type: "checkbox",
-        "data-do": all ? "choose-none" : "choose-all",
-        checked: all,
-        "aria-label": "Choose all shown",
-      }),
+      some.length > 0 &&
+        make("input", {
+          type: "checkbox",
+          "data-do": all ? "choose-none" : "choose-all",
+          checked: all,
+          "aria-label": "Choose all shown",
+        }),
     ),
     make("span", { class: "words" }, "Question and answer"),
     ["state", "by", "spent", "when"].map((name) => make("span", { class: name }, COLUMNS[name])),
@@ -302,7 +313,7 @@ function nothing({ status, model, since_s, search }) {
 }
 
 function bulk() {
-  const chosen = state.jobs.rows.filter(({ id }) => state.jobs.chosen.has(id));
+  const chosen = chosen_rows();
   if (!chosen.length) return [];
   const open = chosen.filter(is_open).length;
   return make(
@@ -324,20 +335,26 @@ function bulk() {
   );
 }
 
-const chosen_rows = (test) => state.jobs.rows.filter((job) => state.jobs.chosen.has(job.id) && test(job));
+const chosen_rows = () => state.jobs.shown.filter((job) => state.jobs.chosen.has(job.id) && choosable(job));
 
 async function cancel_chosen() {
-  const ids = chosen_rows(is_open).map(({ id }) => id);
+  const open = chosen_rows().filter(is_open);
+  const ids = open.filter(({ pages }) => !pages).map(({ id }) => id);
   let done = 0;
   for (let at = 0; at < ids.length; at += AT_ONCE) {
     const { data } = await call("v1/jobs/cancel", { method: "POST", body: { ids: ids.slice(at, at + AT_ONCE) } });
     done += data.data.filter(({ error }) => !error).length;
   }
+  // A job of pages is cancelled by itself.
+  for (const { id } of open.filter(({ pages }) => pages)) {
+    keep_page_job((await call(`v1/jobs/${id}/cancel`, { method: "POST" })).data);
+    done++;
+  }
   return `${plural(done, "job")} cancelled`;
 }
 
 async function retry_chosen() {
-  const ended = chosen_rows((job) => !is_open(job));
+  const ended = chosen_rows().filter((job) => !is_open(job));
   for (const { id } of ended) {
     await call(`v1/jobs/${id}/retry`, { method: "POST" });
     // Should a later one be refused, the next try leaves this one out.
@@ -353,7 +370,8 @@ async function report(work) {
   } catch (error) {
     toast(error.message);
   }
-  list.refresh();
+  page_jobs.due = 0;
+  for (const resource of [list, page_jobs]) resource.refresh();
 }
 
 // The job next to this one in the list, if any; `by` is 1 for an older one.
@@ -371,23 +389,23 @@ export function neighbour(id, by) {
 action("pass", () => {});
 action("open", ({ dataset }) => (location.hash = `jobs/${dataset.job}`));
 action("choose-job", ({ checked, dataset }) => (state.jobs.chosen[checked ? "add" : "delete"](dataset.job), changed()));
-action("choose-all", () => (state.jobs.rows.forEach(({ id }) => state.jobs.chosen.add(id)), changed()));
+action("choose-all", () => {
+  for (const { id } of state.jobs.shown.filter(choosable)) state.jobs.chosen.add(id);
+  changed();
+});
 action("choose-none", () => (state.jobs.chosen.clear(), changed()));
 action("cancel-chosen", () => report(cancel_chosen));
 action("retry-chosen", () => report(retry_chosen));
-// A click chooses one, with Ctrl or Shift one more.
+// A click chooses one, with Ctrl or Shift, or a finger, one more.
 action("status", ({ dataset: { status: one } }, { ctrlKey, metaKey, shiftKey }) => {
   const { status: former } = state.jobs.filter;
-  const status = new Set(ctrlKey || metaKey || shiftKey ? former : []);
+  const further = ctrlKey || metaKey || shiftKey || matchMedia("(pointer: coarse)").matches;
+  const status = new Set(one && further ? former : []);
   if (one && !former.has(one)) status.add(one);
   else status.delete(one);
   narrow({ status });
 });
-action("clear", () => {
-  for (const id of ["search", "by-model"]) $(id).value = "";
-  $("by-time").value = "0";
-  narrow({ status: new Set(), model: "", since_s: 0, search: "" });
-});
+action("clear", () => (empty_filter(), narrow({})));
 
 // j and k go through the list; what is open stays open.
 shortcut((event) => {

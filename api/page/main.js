@@ -45,6 +45,7 @@ setInterval(() => !document.hidden && changed(), 1000); // Times that pass are s
 // With another key, nothing that the old one showed stays on the screen.
 function forget() {
   state.locked = null;
+  jobs.empty_filter();
   resources.forEach((resource) => resource.forget());
   state.keys.secret = state.endpoints.secret = null;
   state.thumbnails.clear();
@@ -78,7 +79,9 @@ async function refresh() {
 
 // The header's states: a wrong key, a service that is away, one that cannot work.
 function judge(errors) {
-  state.locked = errors.find(({ status }) => status === 401)?.message ?? null;
+  const refusal = errors.find(({ status }) => status === 401)?.message;
+  // A service that is away, or busy, has not said that the key is right.
+  if (refusal || !errors.some(({ passing }) => passing)) state.locked = refusal ?? null;
   const away = errors.some((error) => error instanceof Away);
   state.away_since = away ? (state.away_since ?? Date.now() / 1000) : null;
   state.broken = errors.find(({ status }) => status >= 500)?.message ?? null;
@@ -106,7 +109,7 @@ async function follow() {
 }
 
 // Speeds, webhook calls and the ends of jobs of pages change what is looked at without an event.
-const silent = () =>
+const without_events = () =>
   ["operations", "endpoints"].includes(state.view) || (state.view === "jobs" && page_jobs.some_open());
 
 // Ends the pause between two rounds: on a slow line a round that is under way goes on.
@@ -124,7 +127,7 @@ for (let wait_ms = EVERY_MS; ;) {
   const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
   // Another view may be looked at meanwhile.
-  const most_ms = () => (state.live && !silent() ? LIVE_MS : wait_ms);
+  const most_ms = () => (state.live && !without_events() ? LIVE_MS : wait_ms);
   for (let ms = least_ms; ms < most_ms() && !nap.signal.aborted; ms += EVERY_MS)
     await pause(EVERY_MS, nap.signal).catch(() => {});
 }

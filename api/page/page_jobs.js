@@ -10,7 +10,7 @@ import { about, is_open, now, number, plural, STATUSES } from "./words.js";
 import { call, pause, spacing_ms } from "./wire.js";
 
 const MOST = 100; // pages shown at once
-const LISTED = 20; // batches looked through for jobs of pages
+export const LISTED = 100; // batches looked through for jobs of pages: the most that one call lists
 const ENDPOINT = "/v1/jobs"; // a batch of this one is a job of pages
 
 export async function page_job({ attachments, model, parameters, question, pages }) {
@@ -27,7 +27,10 @@ export async function page_job({ attachments, model, parameters, question, pages
 export const list = new Resource(
   "page_jobs",
   () => `v1/batches?limit=${LISTED}`,
-  (data) => read_all(data?.data.filter(({ endpoint }) => endpoint === ENDPOINT) ?? []),
+  (data) => {
+    state.jobs.older_batches = Boolean(data?.has_more);
+    return read_all(data?.data.filter(({ endpoint }) => endpoint === ENDPOINT) ?? []);
+  },
   { every_ms: 5000 },
 );
 
@@ -42,7 +45,7 @@ async function read_all(batches) {
   try {
     for (const { id } of batches.filter((it) => !known.has(it.id) || is_open(known.get(it.id)))) {
       const { data } = await call(`v1/jobs/${id}`, { signal });
-      know(data);
+      keep_page_job(data);
       await pause(spacing_ms(2), signal);
     }
   } catch {
@@ -52,10 +55,13 @@ async function read_all(batches) {
 }
 
 // What an opened one tells stands in its row, too.
-export function know(job) {
+export function keep_page_job(job) {
   state.jobs.page_jobs = [...state.jobs.page_jobs.filter(({ id }) => id !== job.id), job];
   changed();
 }
+
+// Cancelled as others are; what has ended cannot be asked again from the list.
+export const choosable = (job) => !job.pages || is_open(job);
 
 export const some_open = () => state.jobs.page_jobs.some(is_open);
 
@@ -65,12 +71,14 @@ export function shown_jobs() {
   if (!loaded) return rows;
   const at = ({ pages, created_at, ended_at }) => (pages ? (ended_at ?? Infinity) : created_at);
   const oldest = next ? (rows.at(-1)?.created_at ?? Infinity) : 0;
-  const fitting = page_jobs.filter((job) => at(job) >= oldest && fits(job));
-  return fitting.length ? [...rows, ...fitting].sort((one, other) => at(other) - at(one)) : rows;
+  const fitting = page_jobs.filter((job) => at(job) >= oldest && matches_filter(job));
+  if (!fitting.length) return rows;
+  // Of two that have not ended the difference is no number.
+  return [...rows, ...fitting].sort((one, other) => at(other) - at(one) || other.created_at - one.created_at);
 }
 
 // Whether the filter takes it, as the service judges other jobs.
-function fits({ id, status, model, created_at, metadata, question }) {
+function matches_filter({ id, status, model, created_at, metadata, question }) {
   const filter = state.jobs.filter;
   const [name, value] = filter.search.split(/=(.*)/s, 2);
   const holds = (text) => text.toLowerCase().includes(filter.search.toLowerCase());
@@ -78,7 +86,7 @@ function fits({ id, status, model, created_at, metadata, question }) {
     (!filter.status.size || filter.status.has(status)) &&
     (!filter.model || filter.model === model) &&
     (!filter.since_s || created_at > now() - filter.since_s) &&
-    (value === undefined ? holds(question.text) || id.startsWith(filter.search) : metadata[name] === value)
+    (value === undefined ? holds(question?.text ?? "") || id.startsWith(filter.search) : metadata[name] === value)
   );
 }
 
@@ -93,7 +101,7 @@ export const pages_done = ({ pages, status }, rows = []) =>
   Math.max(pages.succeeded + (status === "cancelled" ? 0 : pages.failed), rows.length);
 
 // The pages that nobody came to before the job was stopped say nothing.
-export const was_asked = ({ error }) => error?.code !== "batch_cancelled";
+export const has_outcome = ({ error }) => error?.code !== "batch_cancelled";
 
 // In a conversation the progress stands below the pages, where the last one is seen.
 export const page_answers = ({ rows, job, status, error }) =>
@@ -108,7 +116,7 @@ export const page_answers = ({ rows, job, status, error }) =>
 
 // An opened job has its pages from the first one on.
 export function all_pages(job, all, from) {
-  const rows = all.filter(was_asked);
+  const rows = all.filter(has_outcome);
   const more = (to, words) => to >= 0 && to < rows.length && button("pages-from", { "data-from": to }, words);
   return make(
     "div",

@@ -18,7 +18,7 @@ export class StreamedText {
 const LONG = 1000;
 
 // A question of thousands of characters does not push its answer out of sight.
-export function asked(text, tag, attributes) {
+export function question_text(text, tag, attributes) {
   if (text.length <= 2 * LONG) return make(tag, { dir: "auto", ...attributes }, text);
   return [
     make(tag, { dir: "auto", ...attributes }, `${text.slice(0, LONG)}…`),

@@ -23,8 +23,9 @@ export function set_up(key_changed) {
   route();
 }
 
-function route() {
-  if (location.hash === "#main") return; // The content of the view is skipped to.
+function route(event) {
+  // The content of the view is skipped to: a reload shows the same view.
+  if (location.hash === "#main" && event) return history.replaceState(null, "", event.oldURL);
   const [view, job] = location.hash.slice(1).split("/");
   state.view = view in VIEWS || view === "key" ? view : "ask";
   if (state.view === "jobs") state.drawer.target = /^(job|batch)_\w+$/.test(job) ? job : null;

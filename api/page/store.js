@@ -32,6 +32,7 @@ export const state = {
   jobs: {
     rows: [],
     page_jobs: [],
+    older_batches: false, // whether there are more than are looked through for jobs of pages
     shown: [], // both, in the order of the list
     next: null, // what to ask for older ones; null where these are all
     loaded: false,

@@ -46,6 +46,14 @@ export function keep() {
   }
 }
 
+// A job that is deleted leaves its conversation, which goes with its last question.
+export function remove_job(id) {
+  for (const talk of state.ask.talks) talk.turns = talk.turns.filter(({ job }) => job?.id !== id);
+  state.ask.talks = state.ask.talks.filter(({ turns }) => turns.length);
+  if (!state.ask.talks.includes(state.ask.talk)) state.ask.talk = null;
+  keep();
+}
+
 const kept = ({ request, job }) => ({
   job: { id: job.id },
   request: {

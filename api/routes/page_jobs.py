@@ -117,7 +117,8 @@ async def page_job(http: HttpRequest, batch: Batch) -> PageJob:
     """The job as its caller sees it."""
     waits = batch.stage in ("validating", "in_progress")
     estimate = await estimate_of(http, batch, model_of(batch)) if waits else None
-    return to_page_job(batch, estimate, await context_of(http).batches.hook(batch))
+    hook = await context_of(http).batches.hook(batch)
+    return to_page_job(batch, estimate, hook, reads=caller_of(http).reads)
 
 
 async def _batch(http: HttpRequest, id: str) -> Batch:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import DESK, ask, new_question, status, turn, view
+from tests.support.browser import DESK, agree, ask, new_question, status, turn, view
 from tests.support.clients import Api
 from tests.support.service import Service
 
@@ -264,6 +264,20 @@ def test_the_list_is_gone_through_by_keys(page: Page, api: Api) -> None:
     expect(page.locator("#drawer code").first).to_have_text(newer)
     page.keyboard.press("/")
     expect(page.locator("#search")).to_be_focused()
+
+
+def test_a_job_that_is_deleted_leaves_its_conversation(page: Page) -> None:
+    for text in ("one that stays", "one that goes"):
+        ask(page, ECHO, text)
+        status(page, "succeeded")
+    turn(page).locator("a", has_text="Job").click()
+    page.click("[data-do=delete-job]")
+    agree(page)
+    expect(page.locator("#drawer")).to_be_hidden()
+    view(page, "ask")
+    expect(page.locator(".turn h2")).to_have_text(["one that stays"])
+    page.reload()
+    expect(page.locator(".turn h2")).to_have_text(["one that stays"])
 
 
 def test_jobs_are_cancelled_and_asked_again_together(page: Page, api: Api) -> None:

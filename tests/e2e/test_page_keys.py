@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import agree, hide, type_key, view, violations
+from tests.support.browser import agree, answered, ask, hide, status, type_key, view, violations, watch
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 from tests.support.service import Service
@@ -99,6 +99,13 @@ def test_a_revoked_key_locks_the_page_that_is_open_and_stays_refused(locked: Pag
         with locked.expect_response("**/v1/models"):
             pass
         assert locked.locator("#view-key").is_visible()
+    watch(locked, "#key-note")
+    later = (429, {"content-type": "application/json"}, '{"detail": "Too many requests."}')
+    answered(locked, "**/v1/models", later, later)
+    for _ in range(4):
+        with locked.expect_response("**/v1/models"):
+            pass
+    assert all("revoked" in note for note in locked.evaluate("window.seen"))
 
 
 def test_a_key_that_may_not_read_is_told_so_before_it_asks(locked: Page, guarded: Api) -> None:
@@ -110,8 +117,13 @@ def test_a_key_that_may_not_read_is_told_so_before_it_asks(locked: Page, guarded
 def test_nothing_of_a_former_key_stays_on_the_screen(locked: Page, guarded: Api, other: str) -> None:
     guarded.submit(model=ECHO, input={"prompt": "seen by few"})
     type_key(locked, ADMIN)
+    ask(locked, ECHO, "seen by few as well")
+    status(locked, "succeeded")
+    locked.fill("#question", "begun")
     view(locked, "jobs")
-    expect(locked.locator(".job-row")).not_to_have_count(0)
+    locked.fill("#search", "by few")
+    locked.click(".job-row .words >> nth=0")
+    expect(locked.locator("#drawer .asked")).to_contain_text("seen by few")
     view(locked, "operations")
     expect(locked.locator(".model")).not_to_have_count(0)
     type_key(locked, other)
@@ -120,6 +132,7 @@ def test_nothing_of_a_former_key_stays_on_the_screen(locked: Page, guarded: Api,
         view(locked, name)
         expect(locked.locator("#view-key")).to_be_visible()
     assert "seen by few" not in (locked.text_content("body") or "")
+    assert [locked.input_value(field) for field in ("#question", "#search")] == ["", ""]
     expect(locked.locator(".job-row")).to_have_count(0)
     expect(locked.locator(".model")).to_have_count(0)
 

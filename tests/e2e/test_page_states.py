@@ -4,7 +4,7 @@ import re
 import time
 from typing import Any
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import ECHO
 from tests.support.browser import answered, ask, hide, status, view, watch
@@ -165,6 +165,18 @@ def test_the_list_stays_where_it_is_when_a_job_is_closed_or_the_menu_is_skipped(
     assert page.evaluate(TOP) == place > 0
     page.click("#clear")
     expect(page.locator("#search")).to_have_value("")
+    page.reload()
+    expect(page.locator("#view-jobs")).to_be_visible()
+
+
+def test_a_finger_chooses_several_statuses(browser: Browser, service: Service) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 760}, has_touch=True, is_mobile=True) as phone:
+        page = phone.new_page()
+        page.goto(f"{service.url()}/#jobs")
+        pressed = page.locator("#by-status [aria-pressed=true]")
+        for name, names in (("failed", ["Failed"]), ("cancelled", ["Failed", "Cancelled"]), ("", ["All"])):
+            page.tap(f"#by-status [data-status='{name}']")
+            expect(pressed).to_contain_text(names)
 
 
 def test_a_search_is_asked_once_it_is_typed(page: Page) -> None:
@@ -204,9 +216,10 @@ def test_an_old_job_that_was_searched_for_stays_in_the_list(page: Page, api: Api
         route.fulfill(json={"object": "list", "data": rows, "has_more": bool(end), "next": end})
 
     page.route("**/v1/jobs?*", give)
-    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
+    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING | {"has_more": True}))
     view(page, "jobs")
     expect(page.locator("#jobs-note")).to_have_text("1 job")
+    expect(page.locator("#older-batches")).to_contain_text("newest 100 batches")
     watch(page, "#jobs-note")
     for _ in range(3):
         with page.expect_response("**/v1/jobs?*"):

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.routes.conftest import Stage
+from tests.support.documents import pdf
 from tests.support.keys import KEYED, code_of, customer
 from tests.support.responses import LATER, PATH, answered
 
@@ -47,6 +48,20 @@ async def test_who_may_not_read_is_shown_no_earlier_answer_by_what_it_may_do_to_
         (r.status_code, r.json()["status"], frozenset(r.json()) & {"result", "question"}) for r in hidden
     } == {(seen.status_code, "succeeded", frozenset())}
     assert seen.json()["result"]["text"] == "A cat."
+
+
+async def test_who_may_not_read_is_shown_no_question_of_a_job_of_pages(
+    one: httpx.AsyncClient, asking: httpx.AsyncClient
+) -> None:
+    purpose = {"purpose": "user_data"}
+    upload = await one.post("/v1/files", files={"file": ("a.pdf", pdf(["one"]))}, data=purpose)
+    document = {"file": upload.json()["id"], "per": "page"}
+    asked = [await client.post("/v1/jobs", json=JOB | {"document": document}) for client in (asking, one)]
+    cancelled = [await client.post(asked[1].json()["urls"]["cancel"]) for client in (asking, one)]
+
+    assert [reply.status_code for reply in asked + cancelled] == [202, 202, 200, 200]
+    assert ["question" in reply.json() for reply in asked + cancelled] == [False, True, False, True]
+    assert cancelled[1].json()["question"]["text"] == JOB["input"]["prompt"]
 
 
 async def test_who_may_ask_alone_is_shown_the_answer_to_what_it_asks(

@@ -61,7 +61,7 @@ class PageJob(TypedDict):
     ended_at: float | None
     metadata: dict[str, str]
     urls: PageJobUrls
-    question: JobQuestion
+    question: NotRequired[Annotated[JobQuestion, Field(description="For keys that may read.")]]
     pages: PageCounts
     ends_in_s: NotRequired[float]
     webhook: NotRequired[Annotated[WebhookState, Field(description="Where it has one of its own.")]]
@@ -95,7 +95,10 @@ class NumberedRow:
     row: PageRow
 
 
-def to_page_job(batch: records.Batch, estimate: Estimate | None, hook: Hook | None) -> PageJob:
+def to_page_job(
+    batch: records.Batch, estimate: Estimate | None, hook: Hook | None, *, reads: bool
+) -> PageJob:
+    """The job for a key that may read, or may not: then without its question."""
     url, asked = f"/v1/jobs/{batch.id}", _asked(batch)
     ended = next((batch.stages_ms[s] for s in records.ENDED if s in batch.stages_ms), None)
     job: PageJob = {
@@ -109,10 +112,10 @@ def to_page_job(batch: records.Batch, estimate: Estimate | None, hook: Hook | No
         "ended_at": seconds(ended),
         "metadata": batch.metadata,
         "urls": {"self": url, "cancel": f"{url}/cancel", "events": f"{url}/events", "pages": f"{url}/pages"},
-        "question": {"text": asked.question, "pictures": len(asked.images)},
         "pages": {"total": batch.page_count, "succeeded": batch.completed, "failed": batch.failed},
     }
     facts = {
+        "question": {"text": asked.question, "pictures": len(asked.images)} if reads else None,
         "ends_in_s": _ends_in_s(batch, estimate),
         "webhook": to_hook(hook) if hook else None,
         "error": _error(batch),
