@@ -341,14 +341,14 @@ async function cancel_chosen() {
   const open = chosen_rows().filter(is_open);
   const ids = open.filter(({ pages }) => !pages).map(({ id }) => id);
   let done = 0;
-  for (let at = 0; at < ids.length; at += AT_ONCE) {
-    const { data } = await call("v1/jobs/cancel", { method: "POST", body: { ids: ids.slice(at, at + AT_ONCE) } });
-    done += data.data.filter(({ error }) => !error).length;
-  }
-  // A job of pages is cancelled by itself.
+  // A job of pages is cancelled by itself, and before its pages, or it would end as one whose pages failed.
   for (const { id } of open.filter(({ pages }) => pages)) {
     keep_page_job((await call(`v1/jobs/${id}/cancel`, { method: "POST" })).data);
     done++;
+  }
+  for (let at = 0; at < ids.length; at += AT_ONCE) {
+    const { data } = await call("v1/jobs/cancel", { method: "POST", body: { ids: ids.slice(at, at + AT_ONCE) } });
+    done += data.data.filter(({ error }) => !error).length;
   }
   return `${plural(done, "job")} cancelled`;
 }

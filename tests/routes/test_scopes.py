@@ -61,7 +61,7 @@ async def test_who_may_not_read_is_shown_no_question_of_a_job_of_pages(
 
     assert [reply.status_code for reply in asked + cancelled] == [202, 202, 200, 200]
     assert ["question" in reply.json() for reply in asked + cancelled] == [False, True, False, True]
-    assert cancelled[1].json()["question"]["text"] == JOB["input"]["prompt"]
+    assert cancelled[1].json()["question"]["text"] == "What is this?"
 
 
 async def test_who_may_ask_alone_is_shown_the_answer_to_what_it_asks(
