@@ -4,19 +4,26 @@ import logging
 import math
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Literal, TypeAlias, cast
 
 from shared.store.claims import Claim, ClaimReply
 
 log = logging.getLogger("worker")
 RECHECK_S = 2.0
 """Waiting threads claim again after this: rows may get free elsewhere, as when a claim's reply was lost."""
+RECHECK_AHEAD_S = 0.1
+"""As long where only this worker's own runs ahead are in the way: asking again costs the store nothing."""
+LoopReply: TypeAlias = ClaimReply | Literal["ahead"]
+"""`ahead`: as many runs are claimed as this worker needs for now."""
 UNNOTICED_S = 0.05
 """A caller that could not be known when the runs before it were claimed waits so long for them at least."""
 NEWEST = 0.2
 """Weight of the newest preparation in their mean."""
+SLOW = 2.0
+"""So many times their mean is much longer than others."""
 
 
 class Lookahead:
@@ -24,36 +31,41 @@ class Lookahead:
 
     A claimed run keeps its place, whoever comes later: priorities, fair shares and cancels decide the order
     only of runs that wait in the store. While one is prepared the device computes others' prompts, so as many
-    are ahead as it computes in the time of a preparation, if so many can be prepared at once.
+    are ahead as it computes in the time of a preparation, if so many can be prepared at once. A run that
+    takes much longer to prepare than others is not counted meanwhile, so that it holds up none of them.
     """
 
     def __init__(self, places: int) -> None:
         """`places`: how many requests are prepared at the same time."""
         self._places = places
         self._lock = threading.Lock()
-        self._tokens: set[str] = set()
+        self._counts_until: dict[str, float] = {}
         self._prepare_s = 0.0
         self.on_release: Callable[[], None] = lambda: None
-        """Called when a claim is no longer ahead."""
+        """Called when a claim is no longer ahead, save where nothing could be claimed in its place."""
 
     def reserve(self, token: str, prompt_s: float) -> bool:
         """Count the claim to be made with this token; False where enough are ahead.
 
         `prompt_s` is that of the engine (`worker.engines.base`).
         """
+        now = time.monotonic()
         with self._lock:
-            if token not in self._tokens and len(self._tokens) >= self._limit(prompt_s):
+            ahead = sum(until > now for until in self._counts_until.values())
+            if token not in self._counts_until and ahead >= self._limit(prompt_s):
                 return False
-            self._tokens.add(token)
+            self._counts_until[token] = now + max(UNNOTICED_S, SLOW * self._prepare_s)
             return True
 
-    def release(self, token: str) -> None:
-        """The claim's prompt has begun, or will never; harmless when repeated."""
+    def release(self, token: str, *, full: bool = False) -> None:
+        """The claim's prompt has begun, or will never; harmless when repeated.
+
+        `full`: the store has answered that this worker's rows are taken.
+        """
         with self._lock:
-            if token not in self._tokens:
-                return
-            self._tokens.remove(token)
-        self.on_release()
+            released = self._counts_until.pop(token, None) is not None
+        if released and not full:
+            self.on_release()
 
     @contextmanager
     def until_begun(self, claim: Claim) -> Iterator[None]:
@@ -63,9 +75,12 @@ class Lookahead:
         finally:
             self.release(claim.token)
 
-    def prepared(self, seconds: float) -> None:
-        """Record how long a prompt took to prepare, without waiting."""
-        self._prepare_s += (NEWEST if self._prepare_s else 1.0) * (seconds - self._prepare_s)
+    def prepared(self, token: str, seconds: float) -> None:
+        """The claim's prompt, which took so long to prepare without waiting, is ready for the device."""
+        with self._lock:
+            self._prepare_s += (NEWEST if self._prepare_s else 1.0) * (seconds - self._prepare_s)
+            if token in self._counts_until:
+                self._counts_until[token] = math.inf
 
     def _limit(self, prompt_s: float) -> float:
         if not prompt_s:
@@ -75,13 +90,13 @@ class Lookahead:
 
 
 class ClaimLoop:
-    """What task threads work through; those that the store answered `full` wait here for free rows.
+    """What task threads work through; those that may claim none yet wait here for free rows.
 
     A waiting thread takes no nudges, and it passes on the one it came with, so that another worker learns of
     the waiting run. Once all threads work or wait, this worker gets no more nudges.
     """
 
-    def __init__(self, claim: Callable[[], ClaimReply], renudge: Callable[[], object], slots: int) -> None:
+    def __init__(self, claim: Callable[[], LoopReply], renudge: Callable[[], object], slots: int) -> None:
         """`claim` takes the best waiting run; `slots` are the rows that all claims together may take.
 
         `renudge` sends the nudge of a thread that must wait to another worker.
@@ -95,17 +110,17 @@ class ClaimLoop:
 
     def work(self, attempt: Callable[[Claim], ClaimReply]) -> None:
         """Attempt claims in this thread while any run waits; an attempt may claim the next as it ends."""
-        renudged, reply = False, cast(ClaimReply, "again")
+        renudged, reply = False, cast(LoopReply, "again")
         while reply is not None:
             changes = self._changes
             if isinstance(reply, Claim):
                 with self.counted(reply):
                     reply = attempt(reply)
-            elif (reply := self._claim()) == "full":
+            elif (reply := self._claim()) in ("full", "ahead"):
                 if not renudged:
                     self._renudge()
                     renudged = True
-                self._wait(changes)
+                self._wait(changes, RECHECK_S if reply == "full" else RECHECK_AHEAD_S)
 
     def wake_one(self) -> None:
         """Let a waiting thread claim again."""
@@ -136,10 +151,10 @@ class ClaimLoop:
             if rows > 0 and self._rows < self._slots:
                 self._changed.notify()
 
-    def _wait(self, changes: int) -> None:
+    def _wait(self, changes: int, longest_s: float) -> None:
         """Wait for a change, which may already have come since `changes` was read."""
         with self._changed:
-            self._changed.wait_for(lambda: self._changes != changes, RECHECK_S)
+            self._changed.wait_for(lambda: self._changes != changes, longest_s)
 
 
 POLL_S = 2.0
@@ -155,7 +170,7 @@ class IdlePoll:
 
     def __init__(
         self,
-        claim: Callable[[], ClaimReply],
+        claim: Callable[[], LoopReply],
         work: Callable[[Claim], None],
         most: int,
         pause_s: float = POLL_S,
@@ -183,8 +198,8 @@ class IdlePoll:
     def look(self) -> None:
         """Claim what waits, and attempt it in other threads."""
         self._at_work = [thread for thread in self._at_work if thread.is_alive()]
-        while len(self._at_work) < self._most and (reply := self._claim()) not in (None, "full"):
-            if reply != "again":
+        while len(self._at_work) < self._most and (reply := self._claim()) not in (None, "full", "ahead"):
+            if isinstance(reply, Claim):
                 thread = threading.Thread(target=self._work, args=(reply,), name="polled-work", daemon=True)
                 self._at_work.append(thread)
                 thread.start()

@@ -24,7 +24,7 @@ from shared.store.pipelined_store import connect_pipelined
 from shared.store.script import ScriptCall
 from worker.attempt import AttemptContext, attempt
 from worker.celery_app import Exit
-from worker.claim_loop import ClaimLoop, IdlePoll, Lookahead
+from worker.claim_loop import ClaimLoop, IdlePoll, Lookahead, LoopReply
 from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.fair_share import FairSemaphore, prepare_concurrency
@@ -88,17 +88,18 @@ class ModelWorker:
         return reply
 
     def _attempt_alone(self, claimed: Claim) -> None:
+        self.broker_watch.nudged()
         with self.claim_loop.counted(claimed):
             attempt(self.context, claimed)
         # This thread claims no more, and another one may have been told to wait for its rows.
         self.claim_loop.wake_all()
 
-    def _claim(self) -> ClaimReply:
+    def _claim(self) -> LoopReply:
         token, reply = ids.token(), cast(ClaimReply, None)
         if not self._takes_more:
             return None
         if (call := self._next_claim(token)) is None:
-            return "full"
+            return "ahead"
         try:
             reply = self.context.store.run(call)
         except Unavailable as error:
@@ -114,7 +115,7 @@ class ModelWorker:
 
     def _release_unless_claimed(self, token: str, reply: ClaimReply) -> None:
         if not isinstance(reply, Claim):
-            self.context.lookahead.release(token)
+            self.context.lookahead.release(token, full=reply == "full")
 
     def _next_claim(self, token: str) -> ScriptCall[ClaimReply] | None:
         """None where this worker takes nothing more, or enough is claimed that has not begun."""

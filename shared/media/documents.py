@@ -4,7 +4,7 @@ The pages are rendered in child processes (`shared.media.decoder_process`, `shar
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from shared.errors import CallerError
@@ -130,11 +130,13 @@ class DocumentRenderer:
                     f"{len(numbers)} pages are asked about, and a job takes {most}; name fewer in `pages`"
                 )
                 raise invalid(reason, document.param)
-            *tried, last = numbers[:PAGES_TRIED]
-            for number in tried:
-                with suppress(CallerError):
+            errors = []
+            for number in numbers[:PAGES_TRIED]:
+                try:
                     return numbers, Image(data=pages.page(number), param=document.param)
-            return numbers, Image(data=pages.page(last), param=document.param)
+                except CallerError as error:
+                    errors.append(error)
+            raise errors[0]
 
 
 def _too_many(count: int, room: int, param: str) -> CallerError:

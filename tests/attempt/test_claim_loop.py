@@ -1,5 +1,6 @@
 """A worker's threads take no more than its rows can, leave the rest to others, and sleep through no room."""
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -307,7 +308,7 @@ def test_a_run_is_not_claimed_before_the_prompt_ahead_of_it_begins(desk: Workben
     usual = desk.ask("two")
     first = model_worker._claim()
     assert isinstance(first, Claim)
-    assert model_worker._claim() == "full"
+    assert model_worker._claim() == "ahead"
     urgent = replace(desk.placing("three", ()), priority="interactive")
     desk.store.run(submit(urgent, desk.settings))
     model_worker.context.lookahead.release(first.token)
@@ -349,19 +350,41 @@ def test_claims_that_were_not_answered_are_not_counted_as_ahead(desk: Workbench)
     model_worker = worker_of(desk, engine=LongPrompts(MODEL), store=Unsteady(desk.store, calls=1))
     assert model_worker._claim() is None
     assert isinstance(model_worker._claim(), Claim)
-    assert worker_of(desk, engine=LongPrompts(MODEL))._claim() == "full"
+    assert worker_of(desk, engine=LongPrompts(MODEL))._claim() == "ahead"
 
 
 def test_as_many_runs_are_prepared_as_the_device_computes_meanwhile() -> None:
     def ahead(places: int, prepare_s: float, prompt_s: float) -> int:
         lookahead = Lookahead(places)
-        lookahead.prepared(prepare_s)
+        lookahead.prepared("former", prepare_s)
         return sum(lookahead.reserve(str(number), prompt_s) for number in range(8))
 
     assert ahead(4, 0.5, 0.2) == 3
     assert ahead(2, 0.5, 0.2) == 2, "what only waits for a preparation may as well wait in the store"
     assert ahead(2, 0.001, 0.01) == 5, "short prompts share a pass"
     assert ahead(2, 0.5, 0.0) == 8, "before anything is known of the device"
+
+
+def test_a_run_that_takes_long_to_prepare_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.claim_loop.UNNOTICED_S", 0.0)
+    lookahead = Lookahead(places=2)
+    assert lookahead.reserve("slow", math.inf)
+    assert lookahead.reserve("next", math.inf)
+    lookahead.prepared("slow", 0.0)
+    assert not lookahead.reserve("third", math.inf), "one that is ready waits for the device"
+    lookahead.release("slow")
+    assert lookahead.reserve("third", math.inf)
+
+
+def test_a_full_worker_s_answer_wakes_no_thread_that_would_hear_the_same(desk: Workbench) -> None:
+    model_worker = worker_of(desk)
+    run_of(desk, "wide", 8)
+    desk.ask("other")
+    assert isinstance(model_worker._claim(), Claim)
+    wakes = list[bool]()
+    model_worker.context.lookahead.on_release = lambda: wakes.append(True)
+    assert model_worker._claim() == "full"
+    assert wakes == []
 
 
 def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(desk: Workbench) -> None:

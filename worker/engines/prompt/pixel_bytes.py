@@ -4,6 +4,7 @@ A processor's last two acts, rescaling and normalising, make one number of each 
 transformers 5.23, whose image processors take from their attributes what they are to do.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from shared.errors import CallerError
-from worker.engines.prompt.picture_tokens import STUMBLES
+log = logging.getLogger("worker")
 
 PIXELS, MASK = "pixel_values", "pixel_attention_mask"
 CHANNELS, LEVELS = 3, 256
@@ -54,7 +54,7 @@ class PixelTable:
     def _taken(self, pixels: torch.Tensor, axis: int) -> torch.Tensor:
         first = torch.arange(CHANNELS, device=pixels.device) * LEVELS
         shape = [CHANNELS if at == axis else 1 for at in range(pixels.ndim)]
-        return self.table.flatten().take(pixels.long() + first.view(shape))
+        return self.table.flatten().take(pixels.long().add_(first.view(shape)))
 
 
 Made = Callable[[], Sequence[Mapping[str, Any]]]
@@ -69,7 +69,9 @@ def pixel_table(processor: Any, made: Made, place: torch.Tensor) -> PixelTable |
     pictures = getattr(processor, "image_processor", None)
     try:
         table, numbers = _table(pictures), made()
-    except (CallerError, *STUMBLES):
+    except Exception as error:
+        # A processor may raise anything, and what has no bytes travels as numbers.
+        log.info("pixels travel as numbers: %s", type(error).__name__)
         return None
     for wish in (BYTES | LEAN, BYTES):
         own = {name: getattr(pictures, name) for name in wish if hasattr(pictures, name)}
@@ -79,6 +81,7 @@ def pixel_table(processor: Any, made: Made, place: torch.Tensor) -> PixelTable |
         if _exact(found, made, numbers):
             return replace(found, table=table.to(place))
         vars(pictures).update(own)
+    log.info("pixels travel as numbers: their bytes would become others")
     return None
 
 
@@ -106,7 +109,8 @@ def _exact(table: PixelTable, made: Made, numbers: Sequence[Mapping[str, Any]]) 
     try:
         pairs = zip(made(), numbers, strict=True)
         return all(_same(table.numbers(in_bytes(one)), other) for one, other in pairs)
-    except (CallerError, *STUMBLES):
+    except Exception:
+        # As in `pixel_table`.
         return False
 
 

@@ -392,12 +392,14 @@ class Renderer:
         variables = self.variables(request.parameters, shows=shows)
         structure = [conversation.turns, conversation.tools, variables, request.ends_open, read is None]
         name = hashlib.sha256(json.dumps(structure, default=lambda _: None).encode()).digest()
-        if name not in self._due:
+        due = self._due.get(name)
+        if due is None:
             if len(self._due) >= MOST_STRUCTURES:
                 self._due.clear()
             text = self._apply(request, conversation)
-            self._due[name] = self._reserved.count(read(conversation, text) if read else self._ids(text))
-        return self._due[name]
+            due = self._reserved.count(read(conversation, text) if read else self._ids(text))
+            self._due[name] = due
+        return due
 
     def _written(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
         return chat(request, media, TurnWriter(self._reserved.escape, self._forms, harmless), self.syntax)
