@@ -15,9 +15,9 @@ from pyarrow import parquet
 from sightline.exits import CommandError
 from sightline.mapping.caller import LEAST, MOST, START, Window
 from sightline.mapping.journal import Journal
-from sightline.mapping.output import check_output, check_replaced, receipt_of, written
+from sightline.mapping.output import check_output, check_replaced, written
 from sightline.mapping.question import Question
-from sightline.mapping.rows import READ, Row, RowError, source
+from sightline.mapping.rows import READ, Row, RowError, receipt_of, source
 from tests.support.service import ROOT
 
 QUESTION = Question("What is it?", "model")
