@@ -14,7 +14,7 @@ from typer import Argument, Option
 from sightline.commands import Json, MaxTokens, Model, Url, commands, examples
 from sightline.exits import CommandError, Exit
 from sightline.mapping.caller import Caller, connected, default_key
-from sightline.mapping.output import Receipt, check_output
+from sightline.mapping.output import Receipt, check_output, check_replaced
 from sightline.mapping.question import Question
 from sightline.mapping.rows import RowError, Source, source
 from sightline.mapping.run import Progress, map_rows, time_of
@@ -91,12 +91,13 @@ async def _forecast(
     question: str, input: str, output: Path, *, column: str | None, url: str, model: str | None, **asked: Any
 ) -> dict[str, Any]:
     """What a map would take, from its first rows; nothing is submitted. Raises CommandError."""
-    check_output(output, input)
+    check_output(output)
     rows = await asyncio.to_thread(source, input, column)
     count = await asyncio.to_thread(rows.count)
     async with connected(url, default_key()) as clients:
         caller = Caller(clients)
         whole = Question(question, model or await caller.model(), **asked)
+        check_replaced(output, input, whole)
         whole.check(await asyncio.to_thread(rows.columns))
         forecasts, failures = await _estimates(caller, whole, rows, count)
     tokens = [forecast["tokens"] for forecast in forecasts]

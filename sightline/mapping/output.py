@@ -38,15 +38,10 @@ class Receipt:
     output: str
 
 
-def check_output(path: Path, input: str) -> None:
+def check_output(path: Path) -> None:
     """Before anything is asked. Raises CommandError."""
     if path.is_dir():
         raise CommandError(Exit.USAGE, f"The output {path} is a folder; name a file.")
-    place, given = path.resolve(), Path(input).resolve()
-    ours = place != given and receipt_of(path).exists()
-    if path.exists() and place.is_relative_to(given) and not ours:
-        message = f"The output {path} is part of the input, which it would replace; name another."
-        raise CommandError(Exit.USAGE, message)
     if path.suffix.lower() not in FORMATS:
         raise CommandError(Exit.USAGE, f"The output {path} should end in {', '.join(FORMATS)}.")
     if not path.parent.is_dir():
@@ -55,9 +50,29 @@ def check_output(path: Path, input: str) -> None:
         pyarrow()
 
 
+def check_replaced(path: Path, input: str, question: Question) -> None:
+    """Of the input nothing is replaced, save what the same question had written. Raises CommandError."""
+    given = Path(input)
+    if not path.exists() or not given.exists():
+        return
+    # By file and not by name: a disk may take A.parquet and a.parquet for the same.
+    inside = any(folder.samefile(given) for folder in path.resolve().parents)
+    if path.samefile(given) or (inside and _question_of(path) != question.digest):
+        message = f"The output {path} is part of the input, and no earlier output of this question"
+        raise CommandError(Exit.USAGE, f"{message}: it would be replaced; name another.")
+
+
+def _question_of(path: Path) -> Any:
+    """As its receipt says; None where that is no receipt."""
+    try:
+        return json.loads(receipt_of(path).read_bytes())["question"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def written(path: Path, keys: bytearray, journal: Journal, question: Question) -> Receipt:
     """Write the output from the journal, whole or not at all, and the receipt beside it."""
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    part, receipt_part = _part(path), _part(receipt_of(path))
     rows = partial(_rows, keys, journal, question)
     counts = {"answered": 0, "failed": 0}
     try:
@@ -70,12 +85,19 @@ def written(path: Path, keys: bytearray, journal: Journal, question: Question) -
             input=hashlib.sha256(keys).hexdigest(),
             output=_digest(part),
         )
-        # Before the file: without a receipt it would be taken for a part of the input.
-        receipt_of(path).write_text(f"{json.dumps(asdict(receipt), indent=1)}\n")
+        receipt_part.write_text(f"{json.dumps(asdict(receipt), indent=1)}\n")
+        # The receipt first: killed between the two, its digest is not the output's, which shows, and the next
+        # start writes both. A table without its receipt would become the input instead of the pictures.
+        receipt_part.replace(receipt_of(path))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+        receipt_part.unlink(missing_ok=True)
     return receipt
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
 
 
 def _rows(keys: bytearray, journal: Journal, question: Question) -> Iterator[dict[str, Any]]:

@@ -36,6 +36,11 @@ class Question:
         """The columns that a structured answer becomes."""
         return tuple((self.schema or {}).get("properties", ()))
 
+    @cached_property
+    def reserved(self) -> frozenset[str]:
+        """What no column of the input may be called, as the output has one so."""
+        return frozenset((*OWN, *self.properties))
+
     def check(self, columns: Iterable[str]) -> None:
         """Raises CommandError where the template is no text, names no column, or two columns had one name."""
         try:
@@ -47,7 +52,7 @@ class Question:
             if match[2] and match[2] not in known:
                 message = f"The question names {{{match[2]}}}; columns are {', '.join(sorted(known))}"
                 raise CommandError(Exit.USAGE, f"{message}. Write {{{{{match[2]}}}}} for the word in braces.")
-        if taken := sorted(known & {*OWN, *self.properties} | {*OWN} & {*self.properties}):
+        if taken := sorted(known & self.reserved | {*OWN} & {*self.properties}):
             message = "is both a column of the input and one of the answers: rename one"
             raise CommandError(Exit.USAGE, f"{', '.join(taken)} {message}.")
 
@@ -55,6 +60,10 @@ class Question:
         """Raises RowError."""
         if row.fault is not None:
             raise row.fault
+        # `check` has seen the first rows only.
+        if taken := ", ".join(sorted(self.reserved & row.columns.keys())):
+            message = f"The row's {taken} is also a column of the answers: rename it."
+            raise RowError("reserved_column", message)
 
         def filled(match: re.Match[str]) -> str:
             if match[1]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.exits import CommandError, Exit
+from sightline.terminal import note
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 SCHEMES = ("s3://", "gs://", "az://")
@@ -63,20 +64,24 @@ class Row:
 class Source:
     """Where rows come from: read anew at each call, in the same order; `count` reads no picture.
 
-    `at_once` is how many pictures are read at the same time.
+    `at_once` is how many pictures are read at the same time, `left_out` names a folder's tables that are no
+    part of it.
     """
 
     rows: Callable[[], Iterator[Row]]
     count: Callable[[], int]
     at_once: int = 1
+    left_out: str = ""
 
     def columns(self) -> set[str]:
         """Those of the first rows. Raises CommandError where there are no rows."""
-        head = list(islice(self.rows(), HEAD))
-        if not head:
-            message = f"The input has no rows. Pictures end in {', '.join(SUFFIXES)}."
-            raise CommandError(Exit.USAGE, message)
-        return {name for row in head for name in row.columns}
+        names: set[str] | None = None
+        for row in islice(self.rows(), HEAD):
+            names = (names or set()) | row.columns.keys()
+        if names is None:
+            message = f"The input has no rows. Pictures end in {', '.join(SUFFIXES)}. {self.left_out}"
+            raise CommandError(Exit.USAGE, message.rstrip())
+        return names
 
 
 def source(given: str, column: str | None = None) -> Source:
@@ -103,11 +108,20 @@ def _folder(path: Path, column: str | None) -> Source:
     """A data set that was saved, one of Parquet shards, an image folder with a table, or only pictures."""
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return _table(_saved(path), column)
+    tables, answers = list[Path](), list[str]()
     for names in (["*.parquet"], ["metadata.jsonl", "metadata.csv"]):
-        tables = [table for name in names for table in sorted(path.rglob(name))]
-        if tables := [table for table in tables if not receipt_of(table).exists()]:
-            return _table(tables, column)
-    return _pictures(lambda: (_named(str(it.relative_to(path)), it) for it in _walk(path)))
+        for table in [table for name in names for table in sorted(path.rglob(name))]:
+            if receipt_of(table).exists():
+                answers.append(str(table.relative_to(path)))
+            else:
+                tables.append(table)
+        if tables:
+            break
+    left_out = f"Left out, as a map's receipt is beside it: {', '.join(answers)}." if answers else ""
+    if left_out:
+        note(left_out)
+    pictures = _pictures(lambda: (_named(str(it.relative_to(path)), it) for it in _walk(path)))
+    return replace(_table(tables, column) if tables else pictures, left_out=left_out)
 
 
 def receipt_of(output: Path) -> Path:
@@ -151,8 +165,12 @@ def _matches(pattern: str) -> Iterator[Row]:
 
 
 def _named(name: str, path: Path) -> Row:
-    """Bytes of a name that are not UTF-8 are written out, as `\\xe9`."""
-    return Row({FILE: os.fsencode(name).decode(errors="backslashreplace")}, _local(path))
+    return Row({FILE: _readable(name)}, _local(path))
+
+
+def _readable(text: str) -> str:
+    """Bytes that are not UTF-8 are written out, as `\\xe9`."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _local(path: Path) -> Picture:
@@ -199,16 +217,20 @@ def _object(store: Any, path: str) -> bytes:
 
 def _table(files: list[Path], column: str | None) -> Source:
     """Each row has its picture in `column`, or in the first usual one that the first rows have, or itself."""
-    names, pictures = dict[str, None](), dict[str, None]()
+    names, pictures, others = dict[str, None](), dict[str, None](), set[str]()
     for record, _ in islice(_records(files), HEAD):
         names |= dict.fromkeys(record)
-        pictures |= dict.fromkeys(name for name, cell in record.items() if _holds(cell, MAGIC))
+        held = {name: cell for name, cell in record.items() if _holds(cell, MAGIC)}
+        pictures |= dict.fromkeys(held)
+        others |= {name for name, cell in held.items() if not isinstance(_content(cell), str | bytes)}
     if column is not None and column not in names:
         columns = ", ".join(names) or "none"
         raise CommandError(Exit.USAGE, f"The input has no column {column}; its columns: {columns}.")
     place = column or _usual(names)
     if place is None and pictures:
-        message = f"Which pictures are meant? Name their column: --column {' or '.join(pictures)}."
+        message = f"Of {', '.join(pictures)} no pictures are taken: a row has one, not several."
+        if single := [name for name in pictures if name not in others]:
+            message = f"Which pictures are meant? Name their column: --column {' or '.join(single)}."
         raise CommandError(Exit.USAGE, message)
 
     def rows() -> Iterator[Row]:
@@ -226,7 +248,7 @@ def _row(record: dict[str, Any], place: str | None, folder: Path, fault: RowErro
         return Row(columns, fault=fault)
     cell = _content(record.get(place))
     if not cell or not isinstance(cell, str | bytes):
-        message = f"The row's {place} holds no path, URL or bytes of a picture."
+        message = f"The row's {place} holds no path, URL or bytes of one picture."
         return Row(columns, fault=RowError("missing_picture", message))
     return Row(columns, _picture(cell, folder))
 
@@ -236,18 +258,20 @@ def _usual(names: Container[str]) -> str | None:
 
 
 def _holds(cell: Any, start: bytes | tuple[bytes, ...]) -> bool:
-    """Whether a cell holds bytes that begin so, or a data URI: the output does not repeat them."""
+    """Whether a cell holds bytes that begin so, or a picture's data URI: the output does not repeat them."""
     match cell:
         case dict() | list():
             inner = cell.values() if isinstance(cell, dict) else cell
             return any(_holds(value, start) for value in inner)
         case bytes():
             return cell.startswith(start)
-    return isinstance(cell, str) and cell.startswith("data:")
+    return isinstance(cell, str) and cell[:11].lower() == "data:image/"
 
 
 def _content(cell: Any) -> Any:
-    """Of Hugging Face's pair of bytes and path the one that is there."""
+    """Of Hugging Face's pair of bytes and path the one that is there; of a list of one, that one."""
+    if isinstance(cell, list) and len(cell) == 1:
+        [cell] = cell
     if isinstance(cell, dict) and cell.keys() == {"bytes", "path"}:
         return cell["path"] if cell["bytes"] is None else cell["bytes"]
     return cell
@@ -293,11 +317,25 @@ def _records(files: Iterable[Path]) -> Iterator[tuple[dict[str, Any], RowError |
 def _csv_rows(file: Path) -> Iterator[tuple[dict[str, Any], RowError | None]]:
     csv.field_size_limit(2**31 - 1)
     with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-        for record in (reader := csv.DictReader(lines)):
-            fault = None
+        reader = csv.DictReader(lines)
+        if not _is_utf8(reader.fieldnames or ()):
+            raise CommandError(Exit.USAGE, f"Line 1 of {file} is not UTF-8: save the file as UTF-8.")
+        for record in reader:
+            fault, line = None, f"Line {reader.line_num}"
             if record.pop(None, None) is not None:
-                fault = RowError("invalid_row", f"Line {reader.line_num} has more cells than columns.")
+                fault = RowError("invalid_row", f"{line} has more cells than columns.")
+            if not _is_utf8(record.values()):
+                fault = RowError("invalid_row", f"{line} is not UTF-8: save the file as UTF-8.")
+                record = {name: cell and _readable(cell) for name, cell in record.items()}
             yield record, fault
+
+
+def _is_utf8(cells: Iterable[str | None]) -> bool:
+    try:
+        "".join(filter(None, cells)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _json_lines(file: Path) -> Iterator[tuple[dict[str, Any], RowError | None]]:

@@ -15,7 +15,7 @@ from typing import Any
 from sightline.exits import CommandError
 from sightline.mapping.caller import Caller, connected, default_key, default_url
 from sightline.mapping.journal import Journal
-from sightline.mapping.output import Receipt, check_output, written
+from sightline.mapping.output import Receipt, check_output, check_replaced, written
 from sightline.mapping.question import Question
 from sightline.mapping.rows import Row, RowError, Source, source
 
@@ -195,11 +195,12 @@ async def map_rows(
     Called again with the same arguments it goes on where it stopped. Raises CommandError.
     """
     path = Path(output)
-    check_output(path, input)
+    check_output(path)
     rows = await asyncio.to_thread(source, input, column)
     async with connected(url or default_url(), key or default_key()) as clients:
         caller = Caller(clients)
         template = Question(question, model or await caller.model(), schema, max_tokens)
+        check_replaced(path, input, template)
         template.check(await asyncio.to_thread(rows.columns))
         with Journal(journal_of(path), template.digest) as journal:
             mapped = _Map(template, caller, journal, Progress(await asyncio.to_thread(rows.count)))

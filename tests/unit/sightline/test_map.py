@@ -1,8 +1,10 @@
 """What a map keeps between two starts, and how it fits its calls to the queue; no service."""
 
+import gc
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from pyarrow import parquet
 from sightline.exits import CommandError
 from sightline.mapping.caller import LEAST, MOST, START, Window
 from sightline.mapping.journal import Journal
-from sightline.mapping.output import check_output
+from sightline.mapping.output import check_output, check_replaced, written
 from sightline.mapping.question import Question
-from sightline.mapping.rows import Row, RowError, source
+from sightline.mapping.rows import READ, Row, RowError, receipt_of, source
 from tests.support.service import ROOT
 
+QUESTION = Question("What is it?", "model")
 KEYS = ["00" * 32, "11" * 32, "22" * 32]
 PASSES = {"code": "queue_full", "message": "", "retryable": True}
 
@@ -131,24 +134,73 @@ def test_an_input_is_not_replaced_by_its_answers(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}")
     with pytest.raises(CommandError, match="part of the input"):
-        check_output(rows, str(rows))
+        check_replaced(rows, str(rows), QUESTION)
+    (tmp_path / "ROWS.jsonl").hardlink_to(rows)  # As a disk that ignores case has it.
+    receipt_of(rows).write_text(json.dumps({"question": QUESTION.digest}))
+    with pytest.raises(CommandError, match="part of the input"):
+        check_replaced(rows, str(tmp_path / "ROWS.jsonl"), QUESTION)
     (tmp_path / "train.parquet").write_bytes(b"theirs")
     with pytest.raises(CommandError, match="part of the input"):
-        check_output(tmp_path / "train.parquet", str(tmp_path))
+        check_replaced(tmp_path / "train.parquet", str(tmp_path), QUESTION)
+    check_replaced(rows, "s3://bucket/photos", QUESTION)
+
+
+@pytest.mark.parametrize("receipt", ["", "[]", "{}", '{"question": "theirs"}'])
+def test_the_answers_of_somebody_else_in_the_folder_are_not_replaced(tmp_path: Path, receipt: str) -> None:
+    output = tmp_path / "train.parquet"
+    output.write_bytes(b"theirs")
+    receipt_of(output).write_text(receipt)
+    with pytest.raises(CommandError, match=r"train\.parquet is part of the input"):
+        check_replaced(output, str(tmp_path), QUESTION)
 
 
 def test_an_output_that_is_a_folder_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     folder = tmp_path / "out.jsonl"
     folder.mkdir()
     with pytest.raises(CommandError, match="is a folder"):
-        check_output(folder, "photos")
+        check_output(folder)
 
 
 def test_an_earlier_output_in_the_folder_does_not_hide_its_pictures(tmp_path: Path) -> None:
-    for name in ("a.png", "answers.parquet", "answers.parquet.receipt.json"):
+    for name in ("a.png", "answers.parquet"):
         (tmp_path / name).write_bytes(b"")
-    check_output(tmp_path / "answers.parquet", str(tmp_path))
+    receipt_of(tmp_path / "answers.parquet").write_text(json.dumps({"question": QUESTION.digest}))
+    check_replaced(tmp_path / "answers.parquet", str(tmp_path), QUESTION)
     assert [row.columns["file"] for row in source(str(tmp_path)).rows()] == ["a.png"]
+
+
+def test_a_table_that_is_left_out_of_its_folder_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("metadata.jsonl", "metadata.jsonl.receipt.json"):
+        (tmp_path / name).write_text('{"file_name": "a.png"}')
+    with pytest.raises(CommandError, match=r"no rows.*Left out.*: metadata\.jsonl\."):
+        source(str(tmp_path)).columns()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    (tmp_path / "metadata.csv").write_text("file_name\na.png\n")
+    assert source(str(tmp_path)).count() == 1
+    assert "metadata.jsonl" in capsys.readouterr().err
+    assert source(str(tmp_path / "metadata.jsonl")).count() == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_map_killed_at_its_end_leaves_a_receipt_and_no_output_without_one(tmp_path: Path) -> None:
+    """A folder at a file's place stands for a kill before it is put there."""
+
+    def end(output: Path) -> None:
+        with Journal(tmp_path / f"{output.name}.journal", QUESTION.digest) as journal:
+            journal.add(KEYS[0], record(values={}))
+            with pytest.raises(IsADirectoryError):
+                written(output, bytearray.fromhex(KEYS[0]), journal, QUESTION)
+
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    receipt_of(first).mkdir()
+    end(first)
+    second.mkdir()
+    end(second)
+    assert not first.exists()
+    assert json.loads(receipt_of(second).read_bytes())["answered"] == 1
+    assert not list(tmp_path.glob("*.part"))
 
 
 def faults(table: Path, column: str | None = None) -> list[str]:
@@ -158,7 +210,7 @@ def faults(table: Path, column: str | None = None) -> list[str]:
 
 def test_a_row_without_its_picture_is_a_failure_and_not_answered_blind(tmp_path: Path) -> None:
     table = tmp_path / "rows.jsonl"
-    cells: list[Any] = [None, "", {"bytes": None, "path": None}, ["a.png"], 7]
+    cells: list[Any] = [None, "", {"bytes": None, "path": None}, ["a.png", "b.png"], 7]
     rows = [{"name": "a"}, {"image": "a.png"}, *({"image": cell} for cell in cells)]
     table.write_text("\n".join(map(json.dumps, rows)))
     assert faults(table) == ["missing_picture"] * 6
@@ -167,11 +219,28 @@ def test_a_row_without_its_picture_is_a_failure_and_not_answered_blind(tmp_path:
 
 
 def test_pictures_in_a_column_of_another_name_are_not_ignored(tmp_path: Path) -> None:
-    pictures = [[{"bytes": b"\x89PNG", "path": "a.png"}]]
-    parquet.write_table(arrow.table({"text": ["a"], "scans": pictures}), tmp_path / "rows.parquet")
-    with pytest.raises(CommandError, match="--column scans"):
+    scan = {"bytes": b"\x89PNG", "path": "a.png"}
+    columns = {"text": ["a", "b"], "scans": [[scan], [scan]], "pages": [[scan], [scan, scan]]}
+    parquet.write_table(arrow.table(columns), tmp_path / "rows.parquet")
+    with pytest.raises(CommandError, match=r"--column scans\."):
         source(str(tmp_path))
-    assert faults(tmp_path, "scans") == ["missing_picture"], "of several pictures none is chosen"
+    assert faults(tmp_path, "scans") == []
+    assert faults(tmp_path, "pages") == ["missing_picture"], "of several pictures none is chosen"
+    columns.pop("scans")
+    parquet.write_table(arrow.table(columns), tmp_path / "rows.parquet")
+    with pytest.raises(CommandError, match=r"Of pages .* not several\.$"):
+        source(str(tmp_path))
+
+
+def test_a_text_that_begins_like_a_data_uri_is_a_text(tmp_path: Path) -> None:
+    table = tmp_path / "rows.jsonl"
+    table.write_text(
+        '{"text": "data: 5 rows", "other": "a"}\n{"text": "b", "other": "DATA:image/png;base64,"}'
+    )
+    with pytest.raises(CommandError, match=r"--column other\."):
+        source(str(table))
+    table.write_text('{"text": "data: 5 rows"}')
+    assert [row.columns for row in source(str(table)).rows()] == [{"text": "data: 5 rows"}]
 
 
 def test_a_line_that_is_no_row_fails_alone(tmp_path: Path) -> None:
@@ -188,3 +257,43 @@ def test_a_long_cell_of_a_spreadsheet_from_elsewhere_is_read(tmp_path: Path) -> 
     (tmp_path / "metadata.csv").write_text(f"file_name,text\na.png,{'x' * 200_000}\n", "utf-8-sig")
     [row] = source(str(tmp_path)).rows()
     assert (row.columns["file_name"], len(row.columns["text"])) == ("a.png", 200_000)
+
+
+def test_a_spreadsheet_in_another_encoding_is_refused_row_by_row_and_by_its_heading(tmp_path: Path) -> None:
+    table = tmp_path / "metadata.csv"
+    table.write_bytes(b"file_name,text\na.png,caf\xe9\na.png,caf\xc3\xa9\n")
+    first, second = source(str(tmp_path)).rows()
+    assert (first.columns["text"], second.columns["text"]) == ("caf\\xe9", "caf\u00e9")
+    assert first.fault
+    assert "Line 2 is not UTF-8: save" in str(first.fault)
+    assert (first.fault.code, second.fault) == ("invalid_row", None)
+    table.write_text("file_name,text\na.png,b\n", "utf-16")
+    with pytest.raises(CommandError, match=r"Line 1 of .*metadata\.csv is not UTF-8"):
+        source(str(tmp_path))
+
+
+def test_the_first_rows_give_their_columns_without_keeping_their_pictures(tmp_path: Path) -> None:
+    rows = {"image": [b"\x89PNG"] * 4 * READ, "n": range(4 * READ)}
+    parquet.write_table(arrow.table(rows), tmp_path / "rows.parquet")
+    table, most = source(str(tmp_path)), 0
+    before = {id(it) for it in gc.get_objects() if isinstance(it, Row)}
+
+    def counted() -> Any:
+        nonlocal most
+        for row in table.rows():
+            alive = sum(isinstance(it, Row) and id(it) not in before for it in gc.get_objects())
+            most = max(most, alive)
+            yield row
+
+    assert replace(table, rows=counted).columns() == {"n"}
+    assert 0 < most <= READ
+
+
+def test_a_late_column_called_like_one_of_the_answers_fails_its_row_alone() -> None:
+    question = Question("What?", "model", {"properties": {"colour": {}}})
+    question.check({"name"})
+    question.text(Row({"name": "a"}))
+    for column in ("answer", "error", "job", "colour"):
+        with pytest.raises(RowError, match=f"The row's {column} ") as caught:
+            question.key(Row({"name": "a", column: "theirs"}))
+        assert caught.value.code == "reserved_column"
