@@ -213,7 +213,7 @@ action("test-endpoint", ({ dataset: { id } }) =>
     await call(`v1/webhooks/${id}/test`, { method: "POST" });
     if (state.endpoints.opened !== id) deliveries.forget();
     state.endpoints.opened = id;
-    toast("A test is on its way; how it went will stand under Deliveries");
+    toast("A test is on its way: see its delivery below");
   }),
 );
 action(

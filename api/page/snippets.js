@@ -9,7 +9,7 @@ const LANGUAGES = { curl: "curl", hf: "Python (HF)", openai: "Python (OpenAI)", 
 const WRITERS = { curl, hf: huggingface, openai, js: javascript };
 const KEYWORDS = /("(?:[^"\\\n]|\\.)*"|\b(?:import|from|const|await|async|def|return|with|curl|print)\b)/;
 
-const CACHED = "A question that was asked before is answered from the cache, and makes no job.";
+const CACHED = "A question that was asked before is answered from the cache.";
 const SKIPPED = "It skips the cache: each run is a job of its own.";
 
 // What a job asked (GET /v1/jobs/ID/request), to be written as a program. `fresh`: it skips the cache.
