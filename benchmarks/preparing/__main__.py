@@ -73,15 +73,15 @@ def measure(options: Options, say: Say) -> Findings:
             source = models / some[0].family
             if not source.exists():
                 families.save(some[0].family, source)
-            found = [Result(part, [], []) for part in some]
+            group = [Result(part, [], []) for part in some]
             for _ in range(options.rounds):
                 for result, theirs, ours in zip(
-                    found, probe(before, source, some), probe(ROOT, source, some), strict=True
+                    group, probe(before, source, some), probe(ROOT, source, some), strict=True
                 ):
                     result.before.append(theirs)
                     result.ours.append(ours)
-            results += found
-            for result in found:
+            results += group
+            for result in group:
                 say(row(result))
     figures = {"before_commit": BEFORE, "parts": [asdict(result) for result in results]}
     return Findings(figures, picture(results), bounds(results), ratios(results))
@@ -109,8 +109,8 @@ def probe(root: Path, source: Path, some: Sequence[Part]) -> list[dict[str, Any]
         text=True,
         check=True,
     )
-    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    figures: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 def row(result: Result) -> str:
@@ -130,17 +130,17 @@ def ratios(results: Sequence[Result]) -> list[Ratio]:
 
 def bounds(results: Sequence[Result]) -> list[Bound]:
     """Of large pages; the picture and the JSON hold the others."""
-    found = []
+    limits = []
     for result in results:
         ours, before = result.ours[-1], result.before[-1]
         if result.part.size != LARGE:
             continue
         # What preparing in time would take of the cores.
         if ours["allows"] * ours["cpu_s"] < SPARE * result.part.cores:
-            found.append(Bound(f"{result.name}: the device waits", ours["waits"], MOST_WAITING, ""))
+            limits.append(Bound(f"{result.name}: the device waits", ours["waits"], MOST_WAITING, ""))
         first = ours["urgent_p50"] / before["urgent_p50"]
-        found.append(Bound(f"{result.name}: first text beside before", first, MOST_FIRST, ""))
-    return found
+        limits.append(Bound(f"{result.name}: first text beside before", first, MOST_FIRST, ""))
+    return limits
 
 
 def picture(results: Sequence[Result]) -> Figure:

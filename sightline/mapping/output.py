@@ -52,12 +52,12 @@ def check_output(path: Path) -> None:
 
 def check_replaced(path: Path, input: str, question: Question) -> None:
     """Of the input nothing is replaced, save what the same question had written. Raises CommandError."""
-    given = Path(input)
-    if not path.exists() or not given.exists():
+    source = Path(input)
+    if not path.exists() or not source.exists():
         return
     # By file and not by name: a disk may take A.parquet and a.parquet for the same.
-    inside = any(folder.samefile(given) for folder in path.resolve().parents)
-    if path.samefile(given) or (inside and _question_of(path) != question.digest):
+    inside = any(folder.samefile(source) for folder in path.resolve().parents)
+    if path.samefile(source) or (inside and _question_of(path) != question.digest):
         message = f"The output {path} is part of the input, and no earlier output of this question"
         raise CommandError(Exit.USAGE, f"{message}: it would be replaced; name another.")
 

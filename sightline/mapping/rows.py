@@ -220,9 +220,9 @@ def _table(files: list[Path], column: str | None) -> Source:
     names, pictures, others = dict[str, None](), dict[str, None](), set[str]()
     for record, _ in islice(_records(files), HEAD):
         names |= dict.fromkeys(record)
-        held = {name: cell for name, cell in record.items() if _holds(cell, MAGIC)}
-        pictures |= dict.fromkeys(held)
-        others |= {name for name, cell in held.items() if not isinstance(_content(cell), str | bytes)}
+        cells = {name: cell for name, cell in record.items() if _holds(cell, MAGIC)}
+        pictures |= dict.fromkeys(cells)
+        others |= {name for name, cell in cells.items() if not isinstance(_content(cell), str | bytes)}
     if column is not None and column not in names:
         columns = ", ".join(names) or "none"
         raise CommandError(Exit.USAGE, f"The input has no column {column}; its columns: {columns}.")
