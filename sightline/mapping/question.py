@@ -88,16 +88,16 @@ class Question:
 
     def body(self, row: Row) -> bytes:
         """The job to submit. Raises as `key`."""
-        asked: dict[str, Any] = {"prompt": self.text(row)}
+        job_input: dict[str, Any] = {"prompt": self.text(row)}
         if row.picture is not None:
-            asked["image"] = row.picture.url or _encoded(row.picture)
+            job_input["image"] = row.picture.url or _encoded(row.picture)
         parameters: dict[str, Any] = {}
         if self.max_tokens is not None:
             parameters["max_new_tokens"] = self.max_tokens
         if self.schema is not None:
             schema = {"name": "answer", "schema": self.schema}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
-        job = {"model": self.model, "input": asked, "parameters": parameters, "priority": "batch"}
+        job = {"model": self.model, "input": job_input, "parameters": parameters, "priority": "batch"}
         try:
             return json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()
         except UnicodeEncodeError:

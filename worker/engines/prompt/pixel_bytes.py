@@ -57,18 +57,18 @@ class PixelTable:
         return self.table.flatten().take(pixels.long().add_(first.view(shape)))
 
 
-Made = Callable[[], Sequence[Mapping[str, Any]]]
+MakeInputs = Callable[[], Sequence[Mapping[str, Any]]]
 """Makes the inputs of some prompts with pictures, by the processor."""
 
 
-def pixel_table(processor: Any, made: Made, place: torch.Tensor) -> PixelTable | None:
+def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) -> PixelTable | None:
     """Let the processor stop at bytes, where they become the very numbers that it makes; else None.
 
     `place` lies on the model's device and has its format.
     """
     pictures = getattr(processor, "image_processor", None)
     try:
-        table, numbers = _table(pictures), made()
+        table, numbers = _table(pictures), make_inputs()
     except Exception as error:
         # A processor may raise anything, and what has no bytes travels as numbers.
         log.info("pixels travel as numbers: %s", type(error).__name__)
@@ -76,10 +76,10 @@ def pixel_table(processor: Any, made: Made, place: torch.Tensor) -> PixelTable |
     for wish in (BYTES | LEAN, BYTES):
         own = {name: getattr(pictures, name) for name in wish if hasattr(pictures, name)}
         masked = "do_pad" in own and all(MASK in one for one in numbers)
-        found = PixelTable(table, own.get("temporal_patch_size", 1), masked)
+        candidate = PixelTable(table, own.get("temporal_patch_size", 1), masked)
         vars(pictures).update({name: wish[name] for name in own})
-        if _exact(found, made, numbers):
-            return replace(found, table=table.to(place))
+        if _exact(candidate, make_inputs, numbers):
+            return replace(candidate, table=table.to(place))
         vars(pictures).update(own)
     log.info("pixels travel as numbers: their bytes would become others")
     return None
@@ -105,12 +105,13 @@ def _table(pictures: Any) -> torch.Tensor:
     return torch.as_tensor(numbers).reshape(CHANNELS, LEVELS).contiguous()
 
 
-def _exact(table: PixelTable, made: Made, numbers: Sequence[Mapping[str, Any]]) -> bool:
+def _exact(table: PixelTable, make_inputs: MakeInputs, numbers: Sequence[Mapping[str, Any]]) -> bool:
     try:
-        pairs = zip(made(), numbers, strict=True)
+        pairs = zip(make_inputs(), numbers, strict=True)
         return all(_same(table.numbers(in_bytes(one)), other) for one, other in pairs)
-    except Exception:
+    except Exception as error:
         # As in `pixel_table`.
+        log.info("pixels as bytes fail with %s", type(error).__name__)
         return False
 
 
