@@ -56,19 +56,25 @@ async function follow(turn) {
     more: more(turn.request),
     limit_ms: SEND_MS,
   });
-  take(turn, data);
+  turn.job = data;
   keep();
-  show_pages(turn);
   if (turn.stop_due) stop(turn);
-  await listen(turn);
+  await follow_job(turn, data);
+  announce(turn); // A known answer comes without events.
 }
 
 // A question from before a reload.
 async function look_up(turn) {
   const { data } = await call(`v1/jobs/${turn.job.id}`, { signal: turn.stop.signal });
+  await follow_job(turn, data);
+}
+
+async function follow_job(turn, job) {
   show_pages(turn);
-  if (ENDED.includes(data.status) && !turn.request.per_page) return end(turn, data);
-  take(turn, data);
+  const ended = ENDED.includes(job.status);
+  if (ended && !turn.request.per_page) return end(turn, job);
+  // The answers of its pages come as events: it has ended when they are here.
+  take(turn, ended ? { ...job, status: "running" } : job);
   await listen(turn);
 }
 

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import DESK, agree, ask, new_question, status, turn, view
-from tests.support.clients import Api
+from tests.support.browser import DESK, agree, ask, held, new_question, posts, status, turn, view
+from tests.support.clients import Api, until
 from tests.support.service import Service
 
 PHONE: ViewportSize = {"width": 390, "height": 760}
@@ -72,6 +72,20 @@ def test_a_follow_up_is_asked_about_the_same_picture(page: Page) -> None:
     expect(page.locator(".turn")).to_have_count(2)
     status(page, "succeeded")
     expect(turn(page).locator(".answer")).to_contain_text("urple")
+
+
+def test_a_known_answer_can_be_followed_up_before_any_event_comes(page: Page) -> None:
+    ask(page, ECHO, "known before its follow-up")
+    status(page, "succeeded")
+    new_question(page)
+    held(page, "**/v1/jobs/*/events*")
+    ask(page, ECHO, "known before its follow-up")
+    status(page, "succeeded")
+    sent = posts(page)
+    ask(page, ECHO, "and then?")
+    expect(page.locator(".turn")).to_have_count(2)
+    until(lambda: page.evaluate("1") and sent)
+    assert "assistant" in sent[0]
 
 
 def test_a_phone_leads_from_an_answer_to_a_new_question_and_back(page: Page) -> None:
