@@ -68,7 +68,8 @@ GONE = 410
 class Delivery:
     """One try at calling a webhook, begun at `at_ms`.
 
-    `status` is None where no answer came, `error` says why the try does not count as delivered.
+    `status` is None where no answer came, `error` says why the try does not count as delivered. `attempt` is
+    the number of the try in its delivery: a replay begins another one.
     """
 
     event: str
@@ -76,6 +77,7 @@ class Delivery:
     took_ms: int
     status: int | None = None
     error: str | None = None
+    attempt: int = 1
 
     @property
     def taken(self) -> bool:

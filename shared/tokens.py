@@ -129,15 +129,20 @@ def rule_of(published: str | None) -> TokenRule | None:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A prompt's token counts. `prompt` includes `image`; both are None while the sizes of its pictures are
-    unknown, and for videos, which only a decoder measures; `prompt` is while the lengths of its sounds are.
+    """A prompt's token counts. `prompt` includes `image`, the sum of `pictures`, which has them in order; all
+    are None while the sizes of its pictures are unknown, and for videos, which only a decoder measures;
+    `prompt` is while the lengths of its sounds are.
 
     `basis` is measured or guess.
     """
 
     prompt: int | None
-    image: int | None
+    pictures: tuple[int, ...] | None
     basis: str
+
+    @property
+    def image(self) -> int | None:
+        return None if self.pictures is None else sum(self.pictures)
 
 
 def estimate_tokens(
@@ -153,10 +158,11 @@ def estimate_tokens(
     basis = "measured" if rule and (rule.sound or not request.sounds) else "guess"
     if len(sizes) < len(request.images) or request.documents or request.videos:
         return Tokens(None, None, basis)
-    image = sum(used.picture(*size) for size in sizes)
+    pictures = tuple(used.picture(*size) for size in sizes)
     if len(seconds) < len(request.sounds):
-        return Tokens(None, image, basis)
-    return Tokens(used.text(request) + image + sum(map(used.of_sound, seconds)), image, basis)
+        return Tokens(None, pictures, basis)
+    prompt = used.text(request) + sum(pictures) + sum(map(used.of_sound, seconds))
+    return Tokens(prompt, pictures, basis)
 
 
 def _between(places: Sequence[int], values: Sequence[float], at: float) -> float:

@@ -30,7 +30,7 @@ from api.dialects.native.admin import (
     to_key_list,
     to_new_key,
 )
-from api.dialects.native.models import Fleet, Model, to_model, to_model_fleet
+from api.dialects.native.models import Fleet, Model, to_couriers, to_model, to_model_fleet
 from api.dialects.native.series import SeriesAnswer, to_series
 from api.openapi import examples
 from api.openapi.document import ADMIN_ACTION_PAGE, MINUTES, describe
@@ -79,14 +79,15 @@ fleet_router = APIRouter(route_class=ServiceRoute, tags=["admin"], responses=ref
 
 @fleet_router.get(
     "/v1/admin/fleet",
-    summary="Every model's line and workers.",
+    summary="Every model's line and workers, and the couriers with what waits for them.",
     responses={200: answer("What waits and who works.")},
 )
 async def fleet(http: Request) -> Json[Fleet]:
     context = context_of(http)
     rows = context.models.rows
     fleets = zip(rows, await context.jobs.fleet(rows), strict=True)
-    return Json({"models": [to_model_fleet(row.id, state) for row, state in fleets]})
+    couriers = to_couriers(*await context.jobs.couriers())
+    return Json({"models": [to_model_fleet(row.id, state) for row, state in fleets], "couriers": couriers})
 
 
 @fleet_router.get(

@@ -1,11 +1,12 @@
 """The last minutes of each model, step by step: what the maintenance samples, and what the samples say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
+from shared.errors import CODES
 from shared.metrics.counters import WAITS
 
 STEP_S, LONGEST_MIN = 10, 15
@@ -19,15 +20,24 @@ _PLACES: dict[tuple[str, ...], int] = {
     ("sightline_attempts", "total", "format_violated"): _FAILED,
 } | {("sightline_wait_seconds", str(float(end))): _WAITS + at for at, end in enumerate(WAITS)}
 _PLACES["sightline_wait_seconds", "+Inf"] = _WAITS + len(WAITS)
+OVERLOAD = {
+    code: to_json(["sightline_refusals", "total", code]).decode()
+    for code, about in CODES.items()
+    if about.status in (429, 503)
+}
+"""Errors for which a repeat may help, and the names of their counts."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """At one moment: `lanes` has what waits, what runs and ready workers, `counts` models' `counters`."""
+    """At one moment: `lanes` has what waits, what runs and ready workers, `counts` models' `counters`,
+    `refusals` requests refused so far, by code.
+    """
 
     at_ms: int
     lanes: Mapping[str, Sequence[int]]
     counts: Mapping[str, Sequence[float]]
+    refusals: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,28 @@ def counters(totals: Mapping[str, float]) -> dict[str, list[float]]:
         if place is not None and labels:
             by_model.setdefault(labels[0], [0.0] * (_WAITS + len(_BOUNDS)))[place] += value
     return by_model
+
+
+def overload(totals: Mapping[str, float]) -> dict[str, float]:
+    """How often a request was refused because the service could not take it then, by code."""
+    return {code: totals[name] for code, name in OVERLOAD.items() if name in totals}
+
+
+def refused(samples: Mapping[int, Sample], steps: Sequence[int]) -> dict[str, list[int | None]]:
+    """By code, the refusals of each step; None where they are not known. Codes without any are left out."""
+    codes = sorted({code for step in steps if step in samples for code in samples[step].refusals})
+    rises = {
+        code: [_rise(samples.get(step - 1), samples.get(step), code) for step in steps] for code in codes
+    }
+    return {code: rise for code, rise in rises.items() if any(rise)}
+
+
+def _rise(before: Sample | None, sample: Sample | None, code: str) -> int | None:
+    if before is None or sample is None:
+        return None
+    rise = sample.refusals.get(code, 0.0) - before.refusals.get(code, 0.0)
+    # A store that lost its counts begins anew.
+    return None if rise < 0 else round(rise)
 
 
 def moments(samples: Mapping[int, Sample], model: str, lane: str, steps: Sequence[int]) -> list[Moment]:

@@ -41,15 +41,18 @@ def counts() -> ScriptCall[Mapping[str, float]]:
     return read(("HGETALL", "counts"), lambda reply: {k: float(v) for k, v in views.pairs(reply).items()})
 
 
-def sample(settings: Settings, counts: Mapping[str, Sequence[float]]) -> ScriptCall[int]:
-    """Keep how every line stands now, and the `counters` of models, for as long as charts show them.
+def sample(
+    settings: Settings, counts: Mapping[str, Sequence[float]], refusals: Mapping[str, float]
+) -> ScriptCall[int]:
+    """Keep how every line stands now, the `counters` of models and what was refused by code, for as long as
+    charts show them.
 
     Returns the store's time in Unix ms.
     """
     chosen = dict(list(counts.items())[:MOST_SAMPLED])
     longest_s = LONGEST_MIN * 60
     arguments = {"most": MOST_SAMPLED, "keep": longest_s // STEP_S + 1, "life_s": longest_s}
-    text = to_json(chosen).decode()
+    text = to_json({"counts": chosen, "refusals": refusals}).decode()
     return ScriptCall(SAMPLE, arguments, int, text, constants=constants(settings))
 
 

@@ -1,9 +1,10 @@
-"""A courier's transitions: deliveries that are due, and how they went; and a caller's replay."""
+"""A courier's transitions: deliveries that are due, and how they went; a caller's replay; how many wait."""
 
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from shared.fleet import DeliveryCounts
 from shared.job import Delivery, JobView
 from shared.settings import Settings
 from shared.store import views
@@ -14,6 +15,7 @@ from shared.webhooks import Notice
 
 DELIVERY, REPLAY = Script("delivery"), Script("replay")
 BODY, RESULT = Script("delivery_body"), Script("delivery_result")
+COUNTS = Script("delivery_counts")
 PER_HOST = 4
 """Deliveries at once to one host of a caller, by all couriers: a hanging host holds no more threads."""
 RESERVED = 4
@@ -100,6 +102,11 @@ def delivery_result(
         "delay_ms": None if delay_s is None else round(delay_s * 1000),
     }
     return ScriptCall(RESULT, arguments, lambda reply: reply, constants=constants(settings))
+
+
+def delivery_counts() -> ScriptCall[DeliveryCounts]:
+    """All callers' together."""
+    return ScriptCall(COUNTS, {}, lambda reply: DeliveryCounts(*reply))
 
 
 Word = Literal["queued", "unhooked", "unended", "expired"]

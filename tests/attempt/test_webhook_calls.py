@@ -97,6 +97,11 @@ def test_an_address_that_is_no_longer_allowed_is_not_called() -> None:
         assert there.told == []
 
 
+def test_a_call_says_which_try_of_its_delivery_it_was() -> None:
+    with receiver((500, {})) as there:
+        assert post(replace(due_delivery(there.url), tries=2), "{}", SETTINGS).tried.attempt == 3
+
+
 def test_a_service_that_has_lost_its_secret_sends_nothing_unsigned() -> None:
     with receiver() as there:
         assert "secret" in (post(due_delivery(there.url, ""), "{}", SETTINGS).tried.error or "")

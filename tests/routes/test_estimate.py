@@ -53,6 +53,7 @@ async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(stag
         "tokens": {
             "prompt": 7 + 10 + 128,
             "image": 128,
+            "pictures": [64, 64],
             "basis": "measured",
             "answer_at_most": 512,
             "context_length": 4096,

@@ -11,6 +11,8 @@ from prometheus_client.core import Metric
 from redis import Redis
 
 from shared.api_keys import new_secret
+from shared.store.keys import INTAKE
+from shared.store.workers import State, beat
 from tests.routes.conftest import Stage
 from tests.routes.test_authentication import JOB, peer_of
 from tests.support.app import client_of
@@ -130,6 +132,31 @@ async def test_nobody_pays_for_workers_of_a_model_that_is_paused(stage: Stage) -
     assert total(running, "sightline_backlog", model=MODEL) == row["backlog"] == 1, "it is needed still"
     assert total(running, DEPTH) == 1
     assert (rests["backlog"], goes_on["backlog"]) == (0, 1)
+
+
+async def test_operators_see_whether_couriers_live_and_what_waits_for_them(stage: Stage) -> None:
+    picture = {"prompt": "a", "image": "https://example.org/a.png"}
+    async with client_of(stage.app) as client:
+        assert (await client.post("/v1/jobs", json={"model": MODEL, "input": picture})).status_code == 202
+
+        async def couriers(state: State) -> Any:
+            record = {"host": "here"}
+            call = beat(
+                stage.hand.settings,
+                worker="worker_courier",
+                lane=INTAKE,
+                state=state,
+                facts={},
+                record=record,
+            )
+            stage.hand.store.run(call)
+            return (await client.get("/v1/admin/fleet")).json()["couriers"]
+
+        alive, gone = await couriers("ready"), await couriers("gone")
+
+    assert [(worker["id"], worker["host"]) for worker in alive["workers"]] == [("worker_courier", "here")]
+    assert (gone["workers"], gone["last_worker"]["host"], gone["queued"]) == ([], "here", 1)
+    assert gone["webhook_calls"] == {"due": 0, "later": 0, "under_way": 0}
 
 
 async def test_how_jobs_came_in_is_counted(stage: Stage) -> None:

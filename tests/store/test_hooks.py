@@ -2,6 +2,7 @@
 
 import json
 
+from shared.fleet import DeliveryCounts
 from shared.store import webhook_deliveries
 from shared.store.webhook_deliveries import PER_HOST
 from shared.store.webhook_events import message_id
@@ -258,6 +259,19 @@ def test_the_audit_leaves_calls_alone_that_wait_or_are_made(records: Records) ->
     assert records.dump() == before
 
 
+def test_calls_that_wait_for_couriers_are_counted(records: Records) -> None:
+    for number in range(3):
+        submit(
+            records, str(number), Webhook(f"https://shop-{number}.example/", host=f"shop-{number}.example")
+        )
+        records.settle(records.claim())
+    counts = [records.run(webhook_deliveries.delivery_counts())]
+    records.tell(taken(records), 500, error="no", delay_s=60)
+    taken(records)
+    counts.append(records.run(webhook_deliveries.delivery_counts()))
+    assert counts == [DeliveryCounts(3, 0, 0), DeliveryCounts(1, 1, 1)]
+
+
 def test_the_log_of_calls_is_bounded(records: Records) -> None:
     view = ended(records)
     for _ in range(60):
@@ -271,6 +285,7 @@ def test_the_log_of_calls_is_bounded(records: Records) -> None:
         "took_ms": 7,
         "status": 500,
         "error": "no",
+        "attempt": 1,
     }
 
 

@@ -17,7 +17,7 @@ from api.jobs.waiting import Over, Waiting
 from api.server.memory_budget import Reservation
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
-from shared.fleet import Fleet, Worker
+from shared.fleet import DeliveryCounts, Fleet, Worker
 from shared.job import EVERYTHING, CacheWord, Event, Filter, JobRequest, JobView, Page, Status
 from shared.metrics.series import Sample
 from shared.models import Model
@@ -207,9 +207,10 @@ class Desk(Submission, Jobs, Waiting):
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
         if self.refusal is not None:
             raise self.refusal
-        worker = Worker("worker_1", "ready", host="here", pid=1, since=1.0, rows=4)
-        lane = Lane(ready=1, loading=0, queued=0, running=0, now_ms=CREATED_MS, engine="echo")
-        return tuple(Fleet(lane, dict.fromkeys(CLASSES, 0), None, (worker,)) for _ in models)
+        return tuple(_idle_fleet() for _ in models)
+
+    async def couriers(self) -> tuple[Fleet, DeliveryCounts]:
+        return _idle_fleet(), DeliveryCounts(0, 0, 0)
 
     async def until_ended(self, view: JobView, timeout_s: float, over: Over) -> JobView:
         try:
@@ -240,6 +241,12 @@ class Desk(Submission, Jobs, Waiting):
                 await asyncio.wait_for(self._changed.wait(), idle_s)
             except TimeoutError:
                 yield None
+
+
+def _idle_fleet() -> Fleet:
+    worker = Worker("worker_1", "ready", host="here", pid=1, since=1.0, rows=4)
+    lane = Lane(ready=1, loading=0, queued=0, running=0, now_ms=CREATED_MS, engine="echo")
+    return Fleet(lane, dict.fromkeys(CLASSES, 0), None, (worker,))
 
 
 def answering(*pieces: str) -> Desk:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from shared.blobs import Blobs
-from shared.metrics.series import STEP_S, counters
+from shared.metrics.series import STEP_S, counters, overload
 from shared.settings import Settings
 from shared.store.audit import audit, scan
 from shared.store.claims import rescue
@@ -179,7 +179,8 @@ class Sampler:
         """Whether it was time."""
         if time.monotonic() < self._due:
             return 0
-        at_ms = self._store.run(sample(self._settings, counters(self._store.run(counts()))))
+        totals = self._store.run(counts())
+        at_ms = self._store.run(sample(self._settings, counters(totals), overload(totals)))
         self._due = time.monotonic() + STEP_S - at_ms / 1000 % STEP_S
         return 1
 

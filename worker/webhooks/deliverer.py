@@ -113,7 +113,8 @@ class Deliverer:
             # The outermost frame of a call: a failure that is not counted would be repeated forever.
             log.exception("%s: a webhook could not be called", due.notice.subject)
             at_ms = round(time.time() * 1000)
-            return Outcome(Delivery(due.notice.type, at_ms, 0, error="the call could not be made"))
+            error, attempt = "the call could not be made", due.tries + 1
+            return Outcome(Delivery(due.notice.type, at_ms, 0, error=error, attempt=attempt))
 
     def _purge(self, due: DueDelivery) -> None:
         """Delete a job that is not to be stored. If this fails, it expires later."""

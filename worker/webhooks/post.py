@@ -46,7 +46,7 @@ def post(due: DueDelivery, body: str, settings: Settings, resolver: Resolver = r
     except FAULTS as fault:
         error = guarded_http.describe(fault, "receiver", settings.webhook.limit_s)
     took_ms = round((time.monotonic() - began) * 1000)
-    return Outcome(Delivery(due.notice.type, at_ms, took_ms, status, error), retry_after_s)
+    return Outcome(Delivery(due.notice.type, at_ms, took_ms, status, error, due.tries + 1), retry_after_s)
 
 
 def _refusal(status: int) -> str:

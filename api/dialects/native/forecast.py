@@ -13,10 +13,13 @@ from shared.tokens import Outcome
 
 
 class ForecastTokens(TypedDict):
-    """`image` is part of `prompt`; both are null while pictures are fetched, `prompt` while sounds are."""
+    """`image` is part of `prompt`, and the sum of `pictures`, which has them in order. All are null while
+    pictures are fetched, `prompt` while sounds are.
+    """
 
     prompt: int | None
     image: int | None
+    pictures: list[int] | None
     basis: Literal["measured", "guess"]
     answer_at_most: int
     context_length: int | None
@@ -67,6 +70,7 @@ def to_forecast(forecast: tokens.TokenForecast) -> Forecast:
         "tokens": {
             "prompt": counts.prompt,
             "image": counts.image,
+            "pictures": None if counts.pictures is None else list(counts.pictures),
             "basis": cast(Literal["measured", "guess"], counts.basis),
             "answer_at_most": forecast.answer_tokens,
             "context_length": forecast.context_length,

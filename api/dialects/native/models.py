@@ -234,8 +234,27 @@ class ModelFleet(TypedDict):
     given_back: int
 
 
+class WebhookCalls(TypedDict):
+    """Calls of all callers' webhooks. `due`: at least so many, where callers have hundreds of hosts."""
+
+    due: int
+    later: Annotated[int, Field(description="They failed and are made again at their time.")]
+    under_way: int
+
+
+class Couriers(TypedDict):
+    """The processes that fetch pictures and files, call webhooks and repair what a crash leaves behind."""
+
+    workers: Annotated[list[Worker], Field(description="Those alive.")]
+    last_worker: LastWorker | None
+    queued: Annotated[int, Field(description="Jobs whose pictures or files are to be fetched.")]
+    oldest_queued_s: float | None
+    webhook_calls: WebhookCalls
+
+
 class Fleet(TypedDict):
     models: list[ModelFleet]
+    couriers: Couriers
 
 
 class LiveModel(TypedDict):
@@ -330,6 +349,17 @@ def to_status(model: models.Model, state: ModelState) -> ModelStatus:
         "paused": lane.paused,
         "draining": lane.draining,
         "calibration": None if lane.calibration is None else cast(Calibration, asdict(lane.calibration)),
+    }
+
+
+def to_couriers(intake: fleet.Fleet, calls: fleet.DeliveryCounts) -> Couriers:
+    row = intake.to_row("")
+    return {
+        "workers": cast(list[Worker], row["workers"]),
+        "last_worker": cast(LastWorker | None, row["last_worker"]),
+        "queued": intake.lane.queued,
+        "oldest_queued_s": row["oldest_queued_s"],
+        "webhook_calls": {"due": calls.due, "later": calls.later, "under_way": calls.under_way},
     }
 
 

@@ -1,10 +1,12 @@
 """GET /v1/admin/series: the last minutes of each model."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from shared.metrics.series import STEP_S, Sample, moments
+from shared.metrics.series import STEP_S, Sample, moments, refused
 from shared.models import Model
 
 LATE_S = 2
@@ -26,8 +28,18 @@ class ModelSeries(TypedDict):
     failed: list[int | None]
 
 
+_REFUSALS = "By code, how many requests were refused with 429 or 503; codes without any are left out."
+
 # `from` is no name that a class can have.
-SeriesAnswer = TypedDict("SeriesAnswer", {"step_s": int, "from": int, "models": dict[str, ModelSeries]})
+SeriesAnswer = TypedDict(
+    "SeriesAnswer",
+    {
+        "step_s": int,
+        "from": int,
+        "models": dict[str, ModelSeries],
+        "refusals": Annotated[dict[str, list[int | None]], Field(description=_REFUSALS)],
+    },
+)
 
 
 def to_series(samples: Iterable[Sample], models: Sequence[Model], now_ms: int, minutes: int) -> SeriesAnswer:
@@ -36,7 +48,12 @@ def to_series(samples: Iterable[Sample], models: Sequence[Model], now_ms: int, m
     steps = range(last - minutes * 60 // STEP_S + 1, last + 1)
     by_step = {sample.at_ms // (STEP_S * 1000): sample for sample in samples}
     rows = {model.id: _series(by_step, model, steps) for model in models}
-    return {"step_s": STEP_S, "from": steps[0] * STEP_S, "models": rows}
+    return {
+        "step_s": STEP_S,
+        "from": steps[0] * STEP_S,
+        "models": rows,
+        "refusals": refused(by_step, steps),
+    }
 
 
 def _series(samples: Mapping[int, Sample], model: Model, steps: Sequence[int]) -> ModelSeries:

@@ -117,10 +117,14 @@ def from_types(text: str | None) -> tuple[str, ...]:
     return names
 
 
+Attempt = Annotated[int, Field(description="The number of the try; a replay begins with 1 again.")]
+
+
 class WebhookDelivery(TypedDict):
     """One call; `status` is null where no answer came, `error` where the receiver took it."""
 
     event: WebhookEvent
+    attempt: Attempt
     at: float
     ms: int
     status: int | None
@@ -168,6 +172,7 @@ class EndpointTry(TypedDict):
 
     event_id: str
     event: str
+    attempt: Attempt
     at: float
     ms: int
     status: int | None
@@ -206,6 +211,7 @@ def to_hook(hook: Hook) -> WebhookState:
 def _delivery(delivery: Delivery) -> WebhookDelivery:
     return {
         "event": cast(WebhookEvent, delivery.event),
+        "attempt": delivery.attempt,
         "at": delivery.at_ms / 1000,
         "ms": delivery.took_ms,
         "status": delivery.status,

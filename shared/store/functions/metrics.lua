@@ -49,8 +49,8 @@ transition('ended', { 'allow-oom' }, function()
   return rows or {}
 end)
 
--- Samples what waits, what runs and who is ready, lane by lane, `most` lanes, beside a text with counts as JSON; the newest `keep`
--- samples stay for life_s. Returns the time.
+-- Samples what waits, what runs and who is ready, lane by lane, `most` lanes, beside the fields of a text, a JSON object with counts;
+-- the newest `keep` samples stay for life_s. Returns the time.
 transition('sample', { 'allow-oom' }, function()
   local lanes = {}
   for at, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
@@ -59,7 +59,8 @@ transition('sample', { 'allow-oom' }, function()
       lanes[name] = { Queue.waiting(lane), Lanes.running(lane), Lanes.ready(lane) }
     end
   end
-  call('RPUSH', P .. 'series', string.format('{"at_ms":%.0f,"lanes":%s,"counts":%s}', now, cjson.encode(lanes), text))
+  local fields = string.sub(text, 2)
+  call('RPUSH', P .. 'series', string.format('{"at_ms":%.0f,"lanes":%s,%s', now, cjson.encode(lanes), fields))
   call('LTRIM', P .. 'series', -a.keep, -1)
   call('EXPIRE', P .. 'series', a.life_s)
   return now

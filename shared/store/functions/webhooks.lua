@@ -247,6 +247,20 @@ transition('delivery', { 'allow-oom' }, function()
   return 'again'
 end)
 
+-- Hosts whose lines are counted at most.
+local COUNTED = 500
+
+-- Counts deliveries: in line (of the first COUNTED hosts), tried again later, under way.
+transition('delivery_counts', { 'no-writes' }, function()
+  local due, hosts = 0, 0
+  for _, caller in ipairs(call('ZRANGE', line(''), 0, COUNTED - 1)) do
+    for _, host in ipairs(hosts < COUNTED and call('ZRANGE', line(' ' .. caller), 0, COUNTED - hosts - 1) or {}) do
+      due, hosts = due + call('ZCARD', line(' ' .. caller .. ' ' .. host)), hosts + 1
+    end
+  end
+  return { due, call('ZCARD', LATER), call('ZCARD', UNDER_WAY) }
+end)
+
 -- Keeps the body of a notice (text) before it is first sent, so that all its deliveries send the same bytes. Returns the body to
 -- send, nil where the `lease` has ended, or the delivery was deleted.
 transition('delivery_body', { 'allow-oom' }, function()

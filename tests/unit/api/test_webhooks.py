@@ -135,13 +135,13 @@ def test_without_any_secret_a_webhook_is_refused_and_says_why() -> None:
 
 
 def test_the_job_shows_its_webhook_and_how_it_was_told() -> None:
-    tries = (Delivery("job.failed", 1500, 20, None, "no"), Delivery("job.failed", 2500, 10, 204))
+    tries = (Delivery("job.failed", 1500, 20, None, "no"), Delivery("job.failed", 2500, 10, 204, attempt=2))
     assert to_hook(Hook(URL, ("job.failed",), tries, 2510)) == {
         "url": URL,
         "events": ("job.failed",),
         "deliveries": [
-            {"event": "job.failed", "at": 1.5, "ms": 20, "status": None, "error": "no"},
-            {"event": "job.failed", "at": 2.5, "ms": 10, "status": 204, "error": None},
+            {"event": "job.failed", "attempt": 1, "at": 1.5, "ms": 20, "status": None, "error": "no"},
+            {"event": "job.failed", "attempt": 2, "at": 2.5, "ms": 10, "status": 204, "error": None},
         ],
         "delivered_at": 2.51,
         "next_try_at": None,

@@ -126,7 +126,7 @@ def of_upkeep() -> Iterator[ScriptCall]:
     yield headroom.fold()
     yield metrics.count("process", 1, [("series", 1.0)])
     yield metrics.counts()
-    yield metrics.sample(SETTINGS, {"m": [1.0]})
+    yield metrics.sample(SETTINGS, {"m": [1.0]}, {"queue_full": 1.0})
     yield metrics.series()
     yield maintenance.due()
     yield metrics.job_ends()
@@ -161,6 +161,7 @@ def of_hooks() -> Iterator[ScriptCall]:
     yield webhook_deliveries.next_delivery(SETTINGS, "t", 1)
     yield webhook_deliveries.delivery_body(ERRAND, "{}")
     yield webhook_deliveries.delivery_result(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
+    yield webhook_deliveries.delivery_counts()
     yield webhook_deliveries.replay(SETTINGS, "anyone", "job_1")
     yield webhook_events.page("anyone", after="job_1:ended", types=("job.*",), limit=1)
 

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from api.dialects.native.series import to_series
-from shared.metrics.counters import ATTEMPTS, GENERATED, WAIT
+from shared.metrics.counters import ATTEMPTS, GENERATED, REFUSALS, WAIT
 from shared.metrics.reporter import CounterDeltas
-from shared.metrics.series import Sample, counters
+from shared.metrics.series import Sample, counters, overload
 from shared.models import Model
 
 MODEL = Model(id="org/m", source="x")
@@ -80,6 +80,21 @@ def test_nineteen_of_twenty_waits_were_as_short() -> None:
     assert row["wait_p95_s"][-1] == 7.5, "half way from 5 to 10 s"
     assert shown(sample(1), sample(0, at={3 + 15: 4}))["wait_p95_s"][-1] == 14400
     assert shown(sample(1), sample(0))["wait_p95_s"][-1] is None
+
+
+def refusing(step: int, **refusals: float) -> Sample:
+    return replace(sample(step), refusals=refusals)
+
+
+def test_requests_that_the_service_could_not_take_are_shown_by_code() -> None:
+    deltas = CounterDeltas()
+    for code in ("queue_full", "rate_limited", "invalid_json"):
+        REFUSALS.labels(code).inc()
+    assert overload(dict(deltas.fresh())) == {"queue_full": 1, "rate_limited": 1}
+
+    rising = refusing(2, queue_full=5, no_worker=1), refusing(1, queue_full=7, no_worker=1)
+    answer = to_series([*rising, refusing(0, no_worker=1)], [MODEL], NOW_MS + 3000, 1)
+    assert answer["refusals"] == {"queue_full": [None, None, None, None, 2, None]}
 
 
 def test_a_model_of_which_nothing_is_known_has_empty_moments() -> None:

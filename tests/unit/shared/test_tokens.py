@@ -29,7 +29,8 @@ def asked(*texts: str, pictures: int = 0, sounds: int = 0) -> Request:
 def test_text_turns_and_pictures_are_counted_together() -> None:
     request = asked("x" * 40, "y" * 20, pictures=2)
 
-    assert estimate_tokens(request, [(9, 9), (2000, 30)], FIXED) == Tokens(10 + 5 + 15 + 128, 128, "measured")
+    estimate = estimate_tokens(request, [(9, 9), (2000, 30)], FIXED)
+    assert estimate == Tokens(10 + 5 + 15 + 128, (64, 64), "measured")
 
 
 @pytest.mark.parametrize(
@@ -54,19 +55,19 @@ def test_a_picture_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
 
 
 def test_without_a_worker_it_is_a_guess_and_so_are_sounds_that_nobody_measured() -> None:
-    assert estimate_tokens(asked("x" * 40), [], None) == Tokens(10, 0, "guess")
-    assert estimate_tokens(asked("x" * 40, sounds=1), [], FIXED, [9.5]) == Tokens(10 + 10 + 256, 0, "guess")
+    assert estimate_tokens(asked("x" * 40), [], None) == Tokens(10, (), "guess")
+    assert estimate_tokens(asked("x" * 40, sounds=1), [], FIXED, [9.5]) == Tokens(10 + 10 + 256, (), "guess")
 
 
 def test_sounds_are_counted_by_their_seconds() -> None:
     request = asked("x" * 40, pictures=1, sounds=2)
 
     estimate = estimate_tokens(request, [(9, 9)], LISTENING, [30.0, 0.5])
-    assert estimate == Tokens(20 + 64 + 752 + 14, 64, "measured")
+    assert estimate == Tokens(20 + 64 + 752 + 14, (64,), "measured")
 
 
 def test_a_sound_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
-    assert estimate_tokens(asked("x", sounds=2), [], LISTENING, [1.0]) == Tokens(None, 0, "measured")
+    assert estimate_tokens(asked("x", sounds=2), [], LISTENING, [1.0]) == Tokens(None, (), "measured")
 
 
 def test_a_model_that_takes_no_pictures_has_no_tokens_for_them() -> None:
