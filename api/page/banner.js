@@ -1,9 +1,9 @@
 // What is wrong, since when, what is at stake and what to do: on every view.
 
 import { button, icon, make } from "./dom.js";
-import { waiting, wrong } from "./fleet.js";
+import { no_courier, waiting, wrong } from "./fleet.js";
 import { state } from "./store.js";
-import { ago, clock, number, plural, seconds, short } from "./words.js";
+import { ago, capital, clock, number, plural, seconds, short } from "./words.js";
 
 export function banner() {
   if (!navigator.onLine)
@@ -26,8 +26,9 @@ export function banner() {
   if (state.broken)
     return trouble("The service cannot work now", [state.broken], [["See what is wrong: ", code("sightline doctor")]]);
   const faults = wrong();
-  if (!faults.length) return [];
-  return state.view === "operations" ? faults.map(fault) : brief(faults);
+  if (state.view === "operations") return [faults.map(fault), no_courier() && courierless(state.couriers)];
+  if (faults.length) return brief(...in_brief(faults));
+  return no_courier() && brief("No courier runs. ", "Nothing is fetched, and no webhook is called; nothing is lost.");
 }
 
 const code = (text) => make("code", {}, text);
@@ -53,22 +54,46 @@ function trouble(title, lines, steps, acts = []) {
   );
 }
 
-function brief([first, ...others]) {
-  const what = first.state === "failed" ? "cannot be loaded" : "has no worker";
-  const more = others.length ? `, nor ${plural(others.length, "other model")}` : "";
-  return make(
+const brief = (what, stake) =>
+  make(
     "div",
     { class: "banner brief", role: "alert", "data-key": "brief" },
     icon("alert"),
-    make(
-      "p",
-      {},
-      make("b", {}, `${short(first.model)} ${what}${more}. `),
-      `${plural(waiting(first), "job")} ${wait(first)}; nothing is lost.`,
-    ),
+    make("p", {}, make("b", {}, what), stake),
     make("div", { class: "acts" }, make("a", { class: "quiet small", href: "#operations" }, "Details")),
   );
+
+function in_brief([first, ...others]) {
+  const what = first.state === "failed" ? "cannot be loaded" : "has no worker";
+  const more = others.length ? `, nor ${plural(others.length, "other model")}` : "";
+  return [
+    `${short(first.model)} ${what}${more}. `,
+    `${plural(waiting(first), "job")} ${wait(waiting(first))}; nothing is lost.`,
+  ];
 }
+
+function courierless({ last_worker, queued, webhook_calls: { due } }) {
+  const { host, seen_at: at } = last_worker ?? {};
+  const stake = [
+    queued > 0 && `${plural(queued, "job")} ${wait(queued)} for pictures or files`,
+    due > 0 && `${plural(due, "webhook call")} ${wait(due)}`,
+    "nothing is lost",
+  ];
+  return trouble(
+    "No courier runs",
+    [
+      "Couriers fetch pictures by address, call webhooks, and give the work of lost workers to others.",
+      `${since(at)}${host ? `The courier on ${host} was seen last then. ` : ""}${sentence(stake)}`,
+    ],
+    [
+      ["On its machine, see what went wrong: ", code("sightline doctor")],
+      ["Start one: ", code("sightline courier"), ". It takes up what waits."],
+    ],
+    [button("copy", { "data-text": "sightline courier" }, icon("copy"), "Copy the command")],
+  );
+}
+
+const sentence = (parts) => `${capital(parts.filter(Boolean).join("; "))}.`;
 
 function fault(row) {
   return row.state === "failed" ? unloadable(row) : abandoned(row);
@@ -98,10 +123,10 @@ function abandoned(row) {
   return trouble(`${short(row.model)} has no worker`, [`${since(at)}${who}${back}${stake(row)}`], steps, acts(row));
 }
 
-const wait = (row) => (waiting(row) === 1 ? "waits" : "wait");
+const wait = (count) => (count === 1 ? "waits" : "wait");
 const stake = (row) =>
   waiting(row)
-    ? `${number(waiting(row))} of its jobs ${wait(row)}, the oldest for ${seconds(row.oldest_queued_s)}; nothing is lost.`
+    ? `${number(waiting(row))} of its jobs ${wait(waiting(row))}, the oldest for ${seconds(row.oldest_queued_s)}; nothing is lost.`
     : "No job waits for it.";
 
 const acts = (row) => [

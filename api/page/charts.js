@@ -6,11 +6,10 @@ import { clock } from "./words.js";
 // `values` has null where nothing is known; `since` is the moment of a fault.
 export function sparkline(name, values, { from, step_s, show, least = 1, bad = false, since = null }) {
   const known = values.filter((value) => value !== null);
-  const most = Math.max(0, ...known);
-  const last = values.findLast((value) => value !== null) ?? null;
-  const y = (value) => 58 - (54 * value) / Math.max(most, least);
-  const at = since && Math.max(0, Math.min(100, (100 * (since - from)) / (step_s * (values.length - 1))));
-  const now = last === null ? "–" : show(last);
+  const [now, most] = [known.at(-1) ?? null, Math.max(0, ...known)];
+  const [shown, top] = [now === null ? "–" : show(now), show(most)];
+  const till = from + step_s * (values.length - 1);
+  const minutes = Math.round((step_s * values.length) / 60);
   return make(
     "figure",
     {
@@ -24,30 +23,37 @@ export function sparkline(name, values, { from, step_s, show, least = 1, bad = f
     make(
       "figcaption",
       {},
-      make("b", {}, now),
+      make("b", {}, shown),
       make("span", {}, name),
-      known.length > 0 && show(most) !== now && make("span", { class: "top" }, `most ${show(most)}`),
+      known.length > 0 && top !== shown && make("span", { class: "top" }, `most ${top}`),
     ),
     make(
       "div",
       {
         class: "plot",
         role: "img",
-        "aria-label": `${name}: now ${now}, at most ${show(most)} in the last ${Math.round((step_s * values.length) / 60)} minutes`,
+        "aria-label": `${name}: now ${shown}, at most ${top} in the last ${minutes} minutes`,
       },
-      make("svg", { viewBox: "0 0 100 60", preserveAspectRatio: "none", "aria-hidden": "true" }, lines(values, y)),
-      since && make("span", { class: "since", "--x": `${at}%` }),
-      last !== null && make("span", { class: "now", "--y": `${(100 * y(last)) / 60}%` }),
+      drawing(values, now, Math.max(most, least)),
+      since &&
+        make("span", {
+          class: "since",
+          "--x": `${Math.max(0, Math.min(100, (100 * (since - from)) / (till - from)))}%`,
+        }),
       make("span", { class: "hair" }),
       make("span", { class: "tip" }),
     ),
-    make(
-      "p",
-      { class: "axis", "aria-hidden": "true" },
-      make("span", {}, minute(from)),
-      make("span", {}, minute(from + step_s * (values.length - 1))),
-    ),
+    make("p", { class: "axis", "aria-hidden": "true" }, make("span", {}, minute(from)), make("span", {}, minute(till))),
   );
+}
+
+// The values up to the `highest`, and where the last one stands.
+function drawing(values, now, highest) {
+  const y = (value) => 58 - (54 * value) / highest;
+  return [
+    make("svg", { viewBox: "0 0 100 60", preserveAspectRatio: "none", "aria-hidden": "true" }, lines(values, y)),
+    now !== null && make("span", { class: "now", "--y": `${(100 * y(now)) / 60}%` }),
+  ];
 }
 
 const minute = (unix) => clock(unix).slice(0, -3);

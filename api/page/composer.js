@@ -35,7 +35,9 @@ export function set_up() {
   paints(paint);
 }
 
-function edited() {
+function edited(event) {
+  // Another model counts otherwise.
+  if (event?.target.id === "model") count_tokens(state.ask, null);
   state.ask.note = "";
   clearTimeout(state.ask.typing);
   state.ask.typing = setTimeout(forecast, Math.max(TYPING_MS, spacing_ms(1)));
@@ -99,7 +101,7 @@ function send(request) {
 
 // A job's question goes into the form for a conversation of its own.
 export function load(request) {
-  state.ask.talk = null;
+  conversation.change_talk(null);
   fill(request);
 }
 
@@ -135,11 +137,20 @@ async function forecast() {
   if (!body || JSON.stringify(body).length > FORECAST_BYTES) return changed();
   try {
     const { data } = await call("v1/estimate", { method: "POST", body, more: conversation.more(request) });
-    if (state.ask.typing === typing) state.ask.forecast = data;
+    if (state.ask.typing === typing) {
+      state.ask.forecast = data;
+      count_tokens(request, data.tokens.pictures);
+    }
   } catch (error) {
     if (error.status === 400 || error.status === 422) state.ask.forecast = { refusal: { detail: error.message } };
   }
   changed();
+}
+
+// How many tokens each picture takes; those of the question come last. Null where they are not known.
+function count_tokens({ attachments }, counts) {
+  const pictures = attachments.filter(({ kind }) => kind === "picture");
+  pictures.forEach((it, at) => (it.tokens = counts?.at(at - pictures.length) ?? null));
 }
 
 function paint() {

@@ -9,6 +9,7 @@ import { prose, question_text } from "./prose.js";
 import { in_code, snippet } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
 import { add_turn, keep, make_talk, reopen, restore, show_page, show_pages, shown_in } from "./talks.js";
+import { small_picture } from "./thumbnails.js";
 import { in_line } from "./waiting.js";
 import { CACHE, now, number, place, plural, seconds, STATUSES } from "./words.js";
 import { call, events, pause, page_visible, spacing_ms } from "./wire.js";
@@ -159,11 +160,11 @@ function take(turn, job) {
 function end(turn, job) {
   Object.assign(turn, { job, status: job.status, note: "" });
   if (job.result) turn.text = job.result.text;
-  if (job.error) turn.error = `${job.error.message} (${job.error.code})`;
+  if (job.error) Object.assign(turn, { error: job.error.message, error_code: job.error.code });
 }
 
 function refused(turn, error) {
-  Object.assign(turn, { status: "failed", error: error.message, note: "" });
+  Object.assign(turn, { status: "failed", error: error.message, error_code: error.code, note: "" });
 }
 
 // Only places in line and whole answers are read aloud.
@@ -198,6 +199,7 @@ async function stop(turn) {
 export function forget() {
   for (const turn of state.ask.talks.flatMap(({ turns }) => turns)) turn.stop.abort();
   Object.assign(state.ask, { talks: [], talk: null, attachments: [], forecast: null, note: "" });
+  state.ask.drafts.clear();
   $("question").value = $("announcement").textContent = "";
   keep();
   changed();
@@ -237,17 +239,25 @@ function paint() {
 
 function mine(talk) {
   const [first] = shown_in(talk);
+  const job = first && !first.uri && pictured_job(talk);
   return button(
     "talk",
     {
       class: "mine-row",
       "data-key": talk.key,
       "data-talk": talk.key,
+      "data-thumbnail": job,
       "aria-current": talk === state.ask.talk && state.view === "ask" && "true",
     },
-    first ? image(first) : icon("ask"),
+    first ? image(job ? { ...first, uri: small_picture(job) } : first) : icon("ask"),
     make("span", { dir: "auto" }, talk.turns[0].request.question),
   );
+}
+
+// The job that has a conversation's first picture where the page has not: after a reload, and of another host.
+function pictured_job({ turns }) {
+  const { job, status, request } = turns.find((turn) => turn.request.attachments.length);
+  return !request.per_page && (status === "kept" || ENDED.includes(status)) && job?.id;
 }
 
 function hero() {
@@ -326,9 +336,10 @@ function article(turn, talk) {
   );
 }
 
-function answer({ text, status, error, job }) {
+function answer({ text, status, error, error_code: code, job }) {
   if (status === "queued" && !text) return in_line(job);
-  if (status === "failed") return [text && prose(text), make("p", { class: "failure answer", dir: "auto" }, error)];
+  if (status === "failed")
+    return [text && prose(text), make("p", { class: "failure answer", dir: "auto", title: code }, error)];
   if (text) return make("div", { class: "answer" }, prose(text, status === "running"));
   const words = {
     sending: "Sending",
@@ -374,7 +385,10 @@ function facts(turn) {
         plural(tokens, "token"),
       ),
     pace && make("span", {}, `${number(pace)} tokens/s`),
-    job?.cache && make("span", { class: "chip cache", title: CACHE[job.cache] }, "Cache ", make("b", {}, job.cache)),
+    // That an answer was computed goes without saying.
+    job?.cache &&
+      job.cache !== "MISS" &&
+      make("span", { class: "chip cache", title: `x-cache: ${job.cache}` }, CACHE[job.cache]),
   ];
 }
 
@@ -403,8 +417,23 @@ function open(talk) {
   for (const turn of reopen(talk)) see_through(turn, look_up);
 }
 
+// What is being written stays with its conversation, and a new one begins empty.
+export function change_talk(talk) {
+  const { ask } = state;
+  const [question, pages, per_page] = ["question", "pages", "per-page"].map((id) => $(id));
+  const begun = { question: question.value, pages: pages.value, per_page: per_page.checked };
+  ask.drafts.set(ask.talk, { ...begun, attachments: ask.attachments });
+  const draft = ask.drafts.get(talk) ?? { question: "", pages: "", per_page: false, attachments: [] };
+  ask.drafts.delete(talk);
+  Object.assign(ask, { talk, attachments: draft.attachments, forecast: null });
+  question.value = draft.question;
+  pages.value = draft.pages;
+  per_page.checked = draft.per_page;
+  $("ask-form").dispatchEvent(new Event("input"));
+}
+
 function begin_anew() {
-  state.ask.talk = null;
+  change_talk(null);
   keep();
   location.hash = "ask";
   changed();
@@ -415,7 +444,9 @@ action("new", begin_anew);
 // On its own view the link to it would do nothing.
 action("view-ask", () => state.view === "ask" && !busy() && begin_anew());
 action("talk", ({ dataset }) => {
-  open(state.ask.talks.find(({ key }) => key === dataset.talk));
+  const talk = state.ask.talks.find(({ key }) => key === dataset.talk);
+  change_talk(talk);
+  open(talk);
   keep();
   location.hash = "ask";
   changed();

@@ -3,6 +3,13 @@
 import { button, icon, make } from "./dom.js";
 import { clock, number } from "./words.js";
 
+const ABOUT = {
+  "job.running": "That it began",
+  "job.succeeded": "That it is done",
+  "job.failed": "That it failed",
+  "job.cancelled": "That it was cancelled",
+};
+
 export function webhook({ webhook: hook, pages }) {
   if (!hook)
     return [
@@ -15,30 +22,50 @@ export function webhook({ webhook: hook, pages }) {
         " when you submit one, and each call is listed here, with its answer and a way to send it again.",
       ),
     ];
-  const sent = hook.deliveries ?? [];
+  const calls = hook.deliveries ?? [];
   return [
     make("p", {}, make("code", {}, hook.url)),
-    sent.length > 0
-      ? make(
-          "ul",
-          { class: "rows-list" },
-          sent.map((it, at) => delivery(it, tries(sent.slice(0, at + 1).reverse(), "event"))),
-        )
-      : make("p", { class: "muted" }, "No call yet."),
+    calls.length ? deliveries(calls) : make("p", { class: "muted" }, "No call yet."),
     hook.next_try_at && make("p", { class: "muted" }, `The next try: ${clock(hook.next_try_at)}.`),
     !pages && make("p", {}, button("replay", { class: "quiet" }, icon("again"), "Send again")),
   ];
 }
 
-// Which call for its event the first of these is.
-export const tries = (sent, by) => sent.filter((other) => other[by] === sent[0][by]).length;
+// The calls by what they were to deliver, the oldest first: whatever is sent again is delivered anew.
+function deliveries(calls) {
+  const found = [];
+  for (const call of calls) {
+    const same = found.filter(([{ event }]) => event === call.event);
+    if (call.attempt > 1 && same.length) same.at(-1).push(call);
+    else found.push(Object.assign([call], { again: same.length > 0 }));
+  }
+  return found.map((tries) =>
+    make(
+      "section",
+      {},
+      make(
+        "h3",
+        { title: tries[0].event },
+        `${ABOUT[tries[0].event] ?? tries[0].event}${tries.again ? ", sent again" : ""}`,
+      ),
+      make(
+        "ul",
+        { class: "rows-list" },
+        tries.map((call) => delivery(call)),
+      ),
+    ),
+  );
+}
 
-export function delivery({ event, at, ms, status, error }, count) {
+// `again`: its event was delivered before. The status in words; the receiver's number says more to who knows it.
+export function delivery({ event, attempt, at, ms, status, error }, again = false) {
+  const outcome = [error ? (status ? "Refused" : "No answer") : "Delivered", status].filter(Boolean).join(" · ");
+  const facts = [again && "sent again", attempt > 1 && `try ${attempt}`, error];
   return make(
     "li",
     {},
-    make("span", { class: `state ${error ? "bad" : "good"}` }, status ?? "No answer"),
-    make("span", {}, event, make("small", {}, [count && `try ${count}`, error].filter(Boolean).join(" · "))),
+    make("span", { class: `state ${error ? "bad" : "good"}` }, outcome),
+    make("span", {}, event, make("small", {}, facts.filter(Boolean).join(" · "))),
     make("span", {}, `${clock(at)} · ${number(ms)} ms`),
   );
 }

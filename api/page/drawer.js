@@ -54,7 +54,8 @@ async function open(id) {
     rows: [], // of a job of pages
     from: 0, // the first one shown
     streamed: new StreamedText(),
-    request: null,
+    request: undefined, // null where it is not kept
+    whole: false, // whether all events of it have come
     pictures: {},
     line: "",
     error: "",
@@ -87,7 +88,9 @@ async function follow(mine) {
       mine.job = { ...mine.job, status: "running", started_at: mine.job.started_at ?? event.data.at };
     show(mine, event.data.job ?? mine.job);
   }
-  for await (mine.job of rereads(mine)) changed();
+  mine.whole = true;
+  changed();
+  await reread_while(mine, () => outstanding(mine.job));
 }
 
 // Events say nothing of the place in line, nor of the time to the last page.
@@ -122,6 +125,8 @@ async function read_request(mine) {
     }
   } catch {
     // It is not kept, or not for this key: the rest says enough.
+    mine.request ??= null;
+    changed();
   }
 }
 
@@ -129,19 +134,30 @@ async function read_request(mine) {
 export const calls = () => state.drawer.rereading ?? 0;
 
 // A job's webhook hears of the end behind all events; the tries of one that does not answer go on for days.
-async function* rereads(mine) {
+async function reread_while(mine, waits) {
   const { signal } = mine.stop;
-  mine.rereading = 1;
+  mine.rereading++;
   try {
-    for (let wait_ms = EVERY_MS; outstanding(mine.job); wait_ms = Math.min(SELDOM_MS, 2 * wait_ms)) {
+    for (let wait_ms = EVERY_MS; waits(); wait_ms = Math.min(SELDOM_MS, 2 * wait_ms)) {
       if (document.hidden) await page_visible(signal);
       const { data = mine.job, after_ms = 0 } = await reread(mine, signal);
-      yield data;
+      mine.job = data;
+      changed();
       await pause(Math.max(wait_ms, after_ms, spacing_ms(3)), signal);
     }
   } finally {
-    mine.rereading = 0;
+    mine.rereading--;
   }
+}
+
+// What is sent again is shown once it was, also where the receiver had the job's end before.
+async function replay() {
+  const mine = state.drawer;
+  const last_at = () => mine.job.webhook.deliveries.at(-1)?.at;
+  const former_at = last_at();
+  if (!(await act("POST", "/webhook/replay", "Sent again"))) return;
+  const waits = () => last_at() === former_at || (mine.job.webhook.next_try_at && !outstanding(mine.job));
+  reread_while(mine, waits).catch(() => {}); // Closed, or the job is gone.
 }
 
 // The job as it is now; while the service is away, the least time to wait.
@@ -232,7 +248,8 @@ function tab_button(id, name, selected) {
 
 function acts(job) {
   const cancel = is_open(job) && button("cancel-job", { class: "quiet danger" }, "Cancel this job");
-  if (job.pages) return [cancel, state.drawer.rows.length > 0 && save_buttons()];
+  // A file of some pages would look like one of all, once the job has ended.
+  if (job.pages) return [cancel, state.drawer.rows.length > 0 && (cancel || state.drawer.whole) && save_buttons()];
   if (cancel) return cancel;
   return [
     button("retry-job", { class: "primary" }, icon("again"), "Ask again"),
@@ -278,11 +295,17 @@ const facts = (job) =>
     "section",
     {},
     make("h3", {}, "Details"),
-    make(
-      "dl",
-      { class: "pairs" },
-      details(job).map(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]),
-    ),
+    pairs(details(job)),
+    job.receipt && make("details", {}, make("summary", {}, "Ids and hashes"), pairs(ids(job))),
+  );
+
+const pairs = (values) =>
+  make(
+    "dl",
+    { class: "pairs" },
+    Object.entries(values)
+      .filter(([, value]) => value)
+      .map(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)]),
   );
 
 const MEDIA = { audio: "Sound", video: "Video" };
@@ -334,7 +357,7 @@ function answers(job) {
   if (job.status === "queued") return in_line(job);
   if (job.error)
     return [
-      make("p", { class: "failure", dir: "auto" }, make("b", {}, job.error.code), make("br"), job.error.message),
+      make("p", { class: "failure", dir: "auto", title: job.error.code }, job.error.message),
       state.drawer.streamed.text && make("div", { class: "answer" }, prose(state.drawer.streamed.text)),
     ];
   const choices = job.result?.choices ?? [];
@@ -358,55 +381,45 @@ function attempt({ number: count, worker, started_at, ended_at, outcome, error }
 }
 
 function details(job) {
-  const { receipt, result } = job;
-  const usage = result?.usage;
-  const parameters = receipt?.parameters ?? state.drawer.request?.parameters;
-  return Object.entries({
+  const { request } = state.drawer;
+  const parameters = Object.entries(job.receipt?.parameters ?? request?.parameters ?? {});
+  const metadata = Object.entries(job.metadata).map((pair) => pair.join("="));
+  return {
     Model: job.model,
     Priority: PRIORITIES[job.priority],
-    Cache: job.cache && `${job.cache}, ${CACHE[job.cache]}`,
-    Tokens:
-      usage &&
-      `${number(usage.prompt_tokens)} asked (${number(usage.image_tokens)} of them pictures, ${number(usage.cached_tokens)} reused), ${number(usage.completion_tokens)} answered`,
-    Pictures: state.drawer.request?.pictures
-      .map(({ width, height, bytes: size }) =>
-        [width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(", "),
-      )
-      .join("; "),
-    Parameters:
-      parameters &&
-      Object.entries(parameters)
-        .map(([name, value]) => `${name} ${JSON.stringify(value)}`)
-        .join(", "),
-    Metadata: Object.entries(job.metadata)
-      .map((pair) => pair.join("="))
-      .join(", "),
-    Computed:
-      receipt &&
-      [
-        receipt.model.engine,
-        receipt.model.dtype,
-        receipt.model.device,
-        `${seconds(receipt.timings.compute_s)} of computing`,
-      ]
-        .filter(Boolean)
-        .join(", "),
-    Run:
-      receipt &&
-      `${receipt.run.id}${receipt.run.job && receipt.run.job !== job.id ? `, begun for ${receipt.run.job}` : ""}`,
-    "Request hash": receipt?.request_hash,
-    Fingerprint: result?.fingerprint,
+    Cache: CACHE[job.cache],
+    Tokens: job.result && tokens(job.result.usage),
+    Pictures: request?.pictures.map(pixels).join("; "),
+    Parameters: parameters.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(", "),
+    Metadata: metadata.join(", "),
+    Computed: job.receipt && computed(job.receipt),
     "Retry of": job.retry_of,
     Created: clock(job.created_at),
     Ended: job.pages && job.ended_at && `${clock(job.ended_at)}, after ${seconds(job.ended_at - job.created_at)}`,
-  }).filter(([, value]) => value);
+  };
 }
+
+const tokens = ({ prompt_tokens, image_tokens, cached_tokens, completion_tokens }) =>
+  `${number(prompt_tokens)} asked (${number(image_tokens)} of them pictures, ${number(cached_tokens)} reused), ${number(completion_tokens)} answered`;
+
+const pixels = ({ width, height, bytes: size }) =>
+  [width && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(", ");
+
+const computed = ({ model: { engine, dtype, device }, timings }) =>
+  [engine, dtype, device, `${seconds(timings.compute_s)} of computing`].filter(Boolean).join(", ");
+
+// What an operator asks for, who looks for it in logs.
+const ids = ({ id, receipt: { run, request_hash }, result }) => ({
+  Run: `${run.id}${run.job && run.job !== id ? `, begun for ${run.job}` : ""}`,
+  "Request hash": request_hash,
+  Fingerprint: result?.fingerprint,
+});
 
 function program(job) {
   const { request } = state.drawer;
-  return request
-    ? snippet(in_code(request, job, job.cache === "BYPASS"))
-    : make("p", { class: "muted" }, "What was asked is not kept, so it cannot be shown as a program.");
+  if (request) return snippet(in_code(request, job, job.cache === "BYPASS"));
+  const words = request === null ? "What was asked is not kept, so it cannot be shown as a program." : "Reading…";
+  return make("p", { class: "muted" }, words);
 }
 
 function json(job) {
@@ -461,7 +474,7 @@ action("step", ({ dataset }) => step(Number(dataset.by)));
 action("tab", ({ dataset }) => ((state.drawer.tab = dataset.tab), changed()));
 action("edit-job", edit);
 action("cancel-job", () => act("POST", "/cancel", "Cancelled"));
-action("replay", () => act("POST", "/webhook/replay", "Sent again"));
+action("replay", replay);
 action("retry-job", async () => {
   const job = await act("POST", "/retry", "Asked again");
   if (job) location.hash = `jobs/${job.id}`;

@@ -2,7 +2,7 @@
 
 import { action, once } from "./actions.js";
 import { confirmed } from "./confirmation.js";
-import { delivery, tries } from "./deliveries.js";
+import { delivery } from "./deliveries.js";
 import { $, button, icon, make, say, settle, toast } from "./dom.js";
 import { shown_once } from "./keys.js";
 import { Resource } from "./resource.js";
@@ -46,7 +46,10 @@ async function read_last(all) {
 }
 
 export function set_up() {
-  $("endpoint-list").addEventListener("submit", (event) => (event.preventDefault(), once("endpoint", () => create(event.target))));
+  $("endpoint-list").addEventListener(
+    "submit",
+    (event) => (event.preventDefault(), once("endpoint", () => create(event.target))),
+  );
   window.addEventListener("view", () => {
     state.endpoints.opened = null;
     deliveries.forget();
@@ -160,7 +163,11 @@ function card(endpoint) {
       "header",
       {},
       make("h2", { dir: "auto" }, url),
-      make("span", { class: `state ${!enabled ? "warn" : failing ? "bad" : "good"}` }, enabled ? on : `${why}, ${ago(disabled_at)}`),
+      make(
+        "span",
+        { class: `state ${!enabled ? "warn" : failing ? "bad" : "good"}` },
+        enabled ? on : `${why}, ${ago(disabled_at)}`,
+      ),
     ),
     make("p", { class: "muted" }, [description, events.join(", ")].filter(Boolean).join(" · ")),
     make(
@@ -175,19 +182,25 @@ function card(endpoint) {
     opened === id &&
       (known?.length
         ? [
-            make("p", { class: "fine" }, "A call that fails is made again by itself: soon at first, then ever later, for days."),
+            make(
+              "p",
+              { class: "fine" },
+              "A call that fails is made again by itself: soon at first, then ever later, for days.",
+            ),
             make(
               "ul",
               { class: "rows-list" },
-              known.map((it, at) => sent(id, it, tries(known.slice(at), "event_id"))),
+              known.map((it, at) => sent(id, it, known.slice(at + 1))),
             ),
           ]
         : make("p", { class: "muted" }, known ? "No delivery yet." : "Reading…")),
   );
 }
 
-function sent(id, it, count) {
-  const line = delivery(it, count);
+// `earlier`: the calls before this one. The first try of an event that was tried before was asked for.
+function sent(id, it, earlier) {
+  const before = earlier.filter(({ event_id, attempt }) => event_id === it.event_id && attempt === 1);
+  const line = delivery(it, before.length > (it.attempt > 1 ? 1 : 0));
   if (it.event !== "webhook.test")
     line.append(
       button(

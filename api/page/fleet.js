@@ -9,6 +9,7 @@ export const fleet = new Resource(
   () => "v1/admin/fleet",
   (data) => {
     state.fleet = data?.models ?? null;
+    state.couriers = data?.couriers ?? null;
     if (data) state.standings = Object.fromEntries(data.models.map((row) => [row.model, row.state]));
   },
 );
@@ -42,3 +43,10 @@ export const wrong = () =>
   (state.fleet ?? []).filter(
     (row) => row.state === "failed" || (row.state === "no_worker" && !idle(row) && !row.draining),
   );
+
+// Whether no courier lives. Before the first one of a new service has come, only if something waits for it.
+export function no_courier() {
+  if (!state.couriers || state.couriers.workers.length) return false;
+  const { last_worker, queued, webhook_calls } = state.couriers;
+  return Boolean(last_worker || queued || webhook_calls.due);
+}

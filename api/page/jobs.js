@@ -66,6 +66,14 @@ const counts = new Resource(
   (data) => (state.jobs.counts = data),
 );
 
+// How many have not ended, for the menu.
+export const open_jobs = new Resource(
+  "open_jobs",
+  () => "v1/jobs/counts",
+  (data) => (state.open_jobs = data),
+  { every_ms: 5000 },
+);
+
 function reset() {
   Object.assign(state.jobs, { rows: [], shown: [], next: null, loaded: false, busy: false, recount: true });
   state.jobs.chosen.clear();
@@ -227,8 +235,10 @@ function paint() {
   settle($("columns"), shown.length ? columns() : []);
   $("job-list").style.height = shown.length ? `${shown.length * row_height()}px` : "auto";
   if (shown.length) paint_rows();
-  else
-    settle($("job-list"), loaded && !next ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+  else {
+    const whole = loaded && !next && (state.jobs.pages_read || state.errors.page_jobs);
+    settle($("job-list"), whole ? nothing(filter) : error ? [] : make("p", { class: "muted teach" }, "Reading…"));
+  }
   const older = loaded && !next && state.jobs.older_batches;
   say($("older-batches"), older ? `Jobs of pages are looked for among the newest ${LISTED} batches.` : "");
   // A page may be empty and yet not the last: a filter looks through so many jobs at a time.

@@ -27,7 +27,7 @@ const VIEWS = {
   endpoints: [endpoints.list, endpoints.deliveries],
   key: [],
 };
-const resources = [composer.models, fleet.fleet, fleet.readiness, ...Object.values(VIEWS).flat()];
+const resources = [composer.models, fleet.fleet, fleet.readiness, jobs.open_jobs, ...Object.values(VIEWS).flat()];
 
 composer.set_up();
 conversation.set_up();
@@ -63,7 +63,7 @@ function look_again() {
 function looked() {
   if (state.locked) return [composer.models];
   const about_models = fleet.fleet.refused ? fleet.readiness : fleet.fleet;
-  return [composer.models, about_models, ...VIEWS[state.view]];
+  return [composer.models, about_models, jobs.open_jobs, ...VIEWS[state.view]];
 }
 
 async function refresh() {
@@ -97,7 +97,10 @@ async function follow() {
     const { signal } = (live = new AbortController());
     let again_ms = LIVE_AGAIN_MS;
     try {
-      for await (const { type } of changes(signal, () => ((state.live = true), wake()))) if (type !== "error") wake();
+      for await (const { type } of changes(signal, () => ((state.live = true), wake()))) {
+        if (type === "jobs") jobs.open_jobs.stale = true;
+        if (type !== "error") wake();
+      }
     } catch (error) {
       if (error.status === 404) return;
       if (error.status) again_ms = REFUSED_AGAIN_MS;
@@ -121,13 +124,12 @@ follow();
 for (let wait_ms = EVERY_MS; ;) {
   nap = new AbortController();
   // Poll less often while nothing changes.
-  if (!document.hidden)
-    wait_ms = (await refresh()) || state.away_since ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
+  if (!document.hidden) wait_ms = (await refresh()) || state.away_since ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
   const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
   const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
   // Another view may be looked at meanwhile.
-  const most_ms = () => (state.live && !without_events() ? LIVE_MS : wait_ms);
+  const most_ms = () => (state.live && !without_events() && !jobs.open_jobs.stale ? LIVE_MS : wait_ms);
   for (let ms = least_ms; ms < most_ms() && !nap.signal.aborted; ms += EVERY_MS)
     await pause(EVERY_MS, nap.signal).catch(() => {});
 }

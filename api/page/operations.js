@@ -8,7 +8,7 @@ import { queue, rows } from "./line.js";
 import { Resource } from "./resource.js";
 import { code_box } from "./snippets.js";
 import { changed, paints, state } from "./store.js";
-import { ago, bytes, clock, number, plural, PRIORITIES, seconds, short } from "./words.js";
+import { ago, bytes, clock, number, plain, plural, PRIORITIES, REFUSALS, seconds, short } from "./words.js";
 import { call } from "./wire.js";
 
 const MINUTES = 15;
@@ -85,7 +85,7 @@ function everything() {
         `SIGHTLINE_WORKER__MODEL=${state.fleet[0].model} sightline worker`,
       ),
     state.fleet.map(card),
-    make("div", { class: "more" }, around(), acts()),
+    make("div", { class: "more" }, around(), refusals(), acts()),
   ];
 }
 
@@ -109,7 +109,11 @@ const added = (name) =>
 function totals() {
   const figures = [
     ["Waiting", number(sum(waiting))],
-    ["Answers at once", number(sum((row) => sum_rows(row, "busy"))), `of ${number(sum((row) => sum_rows(row, "rows")))}`],
+    [
+      "Answers at once",
+      number(sum((row) => sum_rows(row, "busy"))),
+      `of ${number(sum((row) => sum_rows(row, "rows")))}`,
+    ],
     ["Tokens per second", number(sum((row) => sum_rows(row, "tokens_per_s")))],
     ["Workers", number(sum(({ workers }) => workers.length))],
   ];
@@ -120,7 +124,13 @@ function totals() {
   );
   return [
     ...figures,
-    ["Longest p95 wait", seconds(worst), "", worst > 60, "Of the model where it is longest: 19 of 20 waited no longer"],
+    [
+      "Longest wait",
+      seconds(worst),
+      "for 95%",
+      worst > 60,
+      "Of the model where it is longest: 19 of 20 waited no longer",
+    ],
     [
       `Computed in ${MINUTES} min`,
       number(added("succeeded")),
@@ -132,49 +142,60 @@ function totals() {
 }
 
 const total = ([name, value, more, bad, title]) =>
-  make("div", { title }, make("dt", {}, name), make("dd", { class: bad && "bad" }, value, more && make("small", {}, more)));
+  make(
+    "div",
+    { title },
+    make("dt", {}, name),
+    make("dd", { class: bad && "bad" }, value, more && make("small", {}, more)),
+  );
 
 function card(row) {
-  const [word, kind] = standing(row);
-  const gone = row.state === "no_worker";
-  const broken = gone && kind === "bad";
-  const owner = row.model.slice(0, -short(row.model).length);
+  const [, kind] = standing(row);
+  const broken = row.state === "no_worker" && kind === "bad";
   return make(
     "article",
     { class: `card model${kind === "bad" ? " bad" : ""}`, "data-key": row.model, "data-model": row.model },
-    make(
-      "header",
-      {},
-      make("h2", {}, make("span", { class: "owner" }, owner), short(row.model)),
-      make("span", { class: `state ${kind}` }, word),
-      make("span", { class: "muted" }, who_did_it(row)),
-      make("span", { class: "acts" }, controls(row)),
-    ),
+    header(row),
     make(
       "div",
       { class: "flow" },
-      make(
-        "div",
-        {},
-        make(
-          "p",
-          { class: "sum" },
-          make("b", {}, `${number(waiting(row))} waiting`),
-          row.oldest_queued_s > 0 && make("span", {}, `oldest ${seconds(row.oldest_queued_s)}`),
-          !gone && make("span", { class: "end" }, `${number(row.running)} running`),
-        ),
-        queue(row, broken ? "broken" : row.paused ? "shut" : "", crew(row, broken)),
-        make(
-          "p",
-          { class: "classes" },
-          Object.entries(PRIORITIES).map(([id, name]) =>
-            make("span", { class: id }, `${number(row.queued[id])} ${name.toLowerCase()}`),
-          ),
-        ),
-        make("p", { class: "fine" }, remarks(row)),
-      ),
+      line(row, broken),
       state.series?.models[row.model] && make("div", { class: "sparks" }, sparks(row, broken)),
     ),
+  );
+}
+
+function header(row) {
+  const [word, kind] = standing(row);
+  const owner = row.model.slice(0, -short(row.model).length);
+  return make(
+    "header",
+    {},
+    make("h2", {}, make("span", { class: "owner" }, owner), short(row.model)),
+    make("span", { class: `state ${kind}` }, word),
+    make("span", { class: "muted" }, who_did_it(row)),
+    make("span", { class: "acts" }, controls(row)),
+  );
+}
+
+function line(row, broken) {
+  const sum = make(
+    "p",
+    { class: "sum" },
+    make("b", {}, `${number(waiting(row))} waiting`),
+    row.oldest_queued_s > 0 && make("span", {}, `oldest ${seconds(row.oldest_queued_s)}`),
+    row.state !== "no_worker" && make("span", { class: "end" }, `${number(row.running)} running`),
+  );
+  const classes = Object.entries(PRIORITIES).map(([id, name]) =>
+    make("span", { class: id }, `${number(row.queued[id])} ${name.toLowerCase()}`),
+  );
+  return make(
+    "div",
+    {},
+    sum,
+    queue(row, broken ? "broken" : row.paused ? "shut" : "", crew(row, broken)),
+    make("p", { class: "classes" }, classes),
+    make("p", { class: "fine" }, remarks(row)),
   );
 }
 
@@ -204,33 +225,26 @@ function controls(row) {
 }
 
 function crew(row, broken) {
-  if (!row.workers.length)
-    return make(
-      "ul",
-      { class: "crew" },
-      make(
-        "li",
-        { class: `gone${broken ? "" : " idle"}` },
-        row.last_worker ? `${row.last_worker.host} lost ${ago(row.last_worker.seen_at)}` : "No worker",
-      ),
-    );
-  return make(
-    "ul",
-    { class: "crew" },
-    row.workers.map((worker) =>
-      make(
-        "li",
-        {
-          "data-key": worker.id,
-          title: `${worker.id}, process ${worker.pid}, ${bytes(worker.memory)}, since ${clock(worker.since)}`,
-        },
-        make("b", { dir: "auto" }, worker.host),
-        rows(worker),
-        make("span", {}, worker.state === "loading" ? "loading" : `${number(worker.tokens_per_s)} tok/s`),
-      ),
-    ),
+  const { last_worker: last } = row;
+  const gone = make(
+    "li",
+    { class: `gone${broken ? "" : " idle"}` },
+    last ? `${last.host} lost ${ago(last.seen_at)}` : "No worker",
   );
+  return make("ul", { class: "crew" }, row.workers.length ? row.workers.map(member) : gone);
 }
+
+const member = (worker) =>
+  make(
+    "li",
+    {
+      "data-key": worker.id,
+      title: `${worker.id}, process ${worker.pid}, ${bytes(worker.memory)}, since ${clock(worker.since)}`,
+    },
+    make("b", { dir: "auto" }, worker.host),
+    rows(worker),
+    make("span", {}, worker.state === "loading" ? "loading" : `${number(worker.tokens_per_s)} tokens/s`),
+  );
 
 function remarks(row) {
   const differing = new Set(row.workers.map(({ fingerprint }) => fingerprint).filter(Boolean)).size > 1;
@@ -257,62 +271,103 @@ function sparks(row, broken) {
   return [
     chart("waiting", "waiting", number, 6),
     chart(`tokens/s, mean of ${state.series.step_s} s`, "tokens_per_s", number, 50),
-    chart("p95 wait", "wait_p95_s", seconds, 1),
+    chart("wait, for 95%", "wait_p95_s", seconds, 1),
   ];
 }
 
 function around() {
-  const { store, blobs } = state.health ?? {};
-  const filled = state.memory?.limit
-    ? `, ${number((100 * state.memory.used) / state.memory.limit)}% of its memory in use`
-    : "";
-  const pairs = [
-    ["Record store", store && store.replaceAll("_", " ") + filled, store === "reachable" ? "good" : "bad"],
-    [
-      "Pictures",
-      blobs && `${blobs.kind}, ${blobs.state.replaceAll("_", " ")}`,
-      blobs?.state === "reachable" ? "good" : "bad",
-    ],
-  ];
-  return make(
-    "section",
-    { class: "card" },
-    make("h2", {}, "Around the workers"),
-    make(
-      "dl",
-      { class: "pairs" },
-      pairs
-        .filter(([, words]) => words)
-        .map(([name, words, kind]) => [
-          make("dt", {}, name),
-          make("dd", {}, make("span", { class: `state ${kind}` }, words)),
-        ]),
-    ),
-  );
+  const facts = [record_store(), pictures(), ...couriers()].filter(([, words]) => words);
+  const list = facts.map(([name, words, kind]) => [
+    make("dt", {}, name),
+    make("dd", {}, make("span", { class: `state ${kind}` }, words)),
+  ]);
+  return make("section", { class: "card" }, make("h2", {}, "Around the workers"), make("dl", { class: "pairs" }, list));
 }
 
-function acts() {
-  const all = state.audit ?? [];
-  const entry = ({ at, action: name, subject, outcome, key }) =>
+function record_store() {
+  const { store } = state.health ?? {};
+  const { used, limit } = state.memory ?? {};
+  const filled = limit ? `, ${number((100 * used) / limit)}% of its memory in use` : "";
+  return ["Record store", store && plain(store) + filled, store === "reachable" ? "good" : "bad"];
+}
+
+function pictures() {
+  const { kind, state: reach } = state.health?.blobs ?? {};
+  return ["Pictures", reach && `${plain(reach)} (${kind})`, reach === "reachable" ? "good" : "bad"];
+}
+
+// Who fetches what is asked about by address, calls webhooks and mends; and what waits for them.
+function couriers() {
+  if (!state.couriers) return [];
+  const { workers, last_worker: last, queued, oldest_queued_s: oldest_s, webhook_calls: calls } = state.couriers;
+  const alive = workers.length > 0;
+  const lost = last ? `None; ${last.host} was seen ${ago(last.seen_at)}` : "None";
+  const counts = [
+    calls.under_way > 0 && `${number(calls.under_way)} being made`,
+    calls.due > 0 && `${number(calls.due)} waiting`,
+    calls.later > 0 && `${number(calls.later)} failed, made again later`,
+  ].filter(Boolean);
+  const oldest = queued > 0 && oldest_s > 0 ? `, the oldest for ${seconds(oldest_s)}` : "";
+  const held = (count) => (count && !alive ? "bad" : count ? "active" : "idle");
+  return [
+    ["Couriers", alive ? `${number(workers.length)} at work` : lost, alive ? "good" : "bad"],
+    ["Webhook calls", counts.join(", ") || "None waiting", held(calls.due)],
+    ["To be fetched", queued ? `${plural(queued, "job")} waiting${oldest}` : "None waiting", held(queued)],
+  ];
+}
+
+// Requests of the last minutes that the service could not take, by the reason; the most frequent first.
+function refusals() {
+  const { refusals: by_code, from, step_s } = state.series ?? {};
+  if (!by_code) return false;
+  const reasons = Object.entries(by_code)
+    .map(([code, steps]) => ({
+      code,
+      count: steps.reduce((all, one) => all + (one ?? 0), 0),
+      last_at: from + step_s * steps.findLastIndex((one) => one > 0),
+    }))
+    .sort((one, other) => other.count - one.count);
+  const row = ({ code, count, last_at }) =>
     make(
       "li",
-      {},
-      make("time", {}, ago(at), make("small", {}, clock(at))),
-      make(
-        "span",
-        { dir: "auto" },
-        `${who(key.name)} ${DID[name] ?? name} `,
-        make("b", {}, short(subject)),
-        outcome !== "done" && ` (${outcome.replaceAll("_", " ")})`,
-      ),
+      { title: code },
+      make("b", {}, number(count)),
+      make("span", {}, REFUSALS[code] ?? plain(code), make("small", {}, `last ${ago(last_at)}`)),
     );
   return make(
     "section",
     { class: "card" },
-    make("h2", {}, "What operators did"),
-    all.length ? make("ul", { class: "log-list" }, all.map(entry)) : make("p", { class: "muted" }, "Nothing yet."),
+    make("h2", {}, `Refused in ${MINUTES} min`),
+    reasons.length
+      ? make("ul", { class: "log-list" }, reasons.map(row))
+      : make("p", { class: "muted" }, "No request: the service took all that it could."),
   );
 }
+
+function acts() {
+  const all = state.audit;
+  const list = all?.length > 0 && make("ul", { class: "log-list" }, all.map(act));
+  return make(
+    "section",
+    { class: "card" },
+    make("h2", {}, "What operators did"),
+    list || make("p", { class: "muted" }, all ? "Nothing yet." : "Reading…"),
+  );
+}
+
+const act = ({ at, action: name, subject, outcome, key }) =>
+  make(
+    "li",
+    {},
+    make("time", {}, ago(at), make("small", {}, clock(at))),
+    make(
+      "span",
+      { dir: "auto" },
+      `${who(key.name)} ${DID[name] ?? name} `,
+      make("b", {}, short(subject)),
+      outcome !== "done" && ` (${outcome.replaceAll("_", " ")})`,
+    ),
+  );
 
 const DONE = { pause: "is paused; what runs finishes", resume: "goes on", drain: "takes no new jobs" };
 

@@ -29,7 +29,8 @@ export const list = new Resource(
   () => `v1/batches?limit=${LISTED}`,
   (data) => {
     state.jobs.older_batches = Boolean(data?.has_more);
-    return read_all(data?.data.filter(({ endpoint }) => endpoint === ENDPOINT) ?? []);
+    const reading_all = read_all(data?.data.filter(({ endpoint }) => endpoint === ENDPOINT) ?? []);
+    reading_all.then(() => ((state.jobs.pages_read = Boolean(data)), changed()));
   },
   { every_ms: 5000 },
 );

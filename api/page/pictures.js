@@ -4,7 +4,7 @@ import { action } from "./actions.js";
 import { $, button, icon, make, settle } from "./dom.js";
 import { has_document, kind_of_file, kind_of_url } from "./media.js";
 import { changed, state } from "./store.js";
-import { bytes } from "./words.js";
+import { bytes, plural } from "./words.js";
 import { data_uri } from "./wire.js";
 
 const SAMPLE_MS = 10_000;
@@ -119,6 +119,7 @@ function chip(picture) {
     "li",
     { "data-key": picture.key, title: facts_of(picture) },
     what,
+    picture.tokens && make("small", { class: "tokens" }, plural(picture.tokens, "token")),
     button(
       "detach",
       { class: "detach", "data-picture": picture.key, "aria-label": `Remove ${picture.name}` },
@@ -145,8 +146,10 @@ export function image({ uri, name, kind }, place = "") {
     : make("span", { class: `remote ${place}`, role: "img", "aria-label": name }, icon(kind));
 }
 
-export const facts_of = ({ name, width, height, size, scaled }) =>
-  [name, width && !scaled && `${width} × ${height}`, size && bytes(size)].filter(Boolean).join(" · ");
+export const facts_of = ({ name, width, height, size, scaled, tokens }) =>
+  [name, width && !scaled && `${width} × ${height}`, size && bytes(size), tokens && plural(tokens, "token")]
+    .filter(Boolean)
+    .join(" · ");
 
 action("choose", () => $("file").click());
 action("camera", () => $("photo").click());

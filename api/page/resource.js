@@ -6,7 +6,18 @@ import { call } from "./wire.js";
 export class Resource {
   // `path` says what to ask, if anything; `take` keeps the answer in the store, null where there is none.
   constructor(name, path, take, { every_ms = 0, accept = [] } = {}) {
-    Object.assign(this, { name, path, take, every_ms, accept, due: 0, last: "null", turn: null, refused: false });
+    Object.assign(this, {
+      name,
+      path,
+      take,
+      every_ms,
+      accept,
+      due: 0,
+      last: "null",
+      turn: null,
+      refused: false,
+      stale: false,
+    });
   }
 
   // Whether the answer has changed. Only the answer to the latest question counts.
@@ -15,6 +26,7 @@ export class Resource {
     if (!path || this.refused || performance.now() < this.due) return false;
     this.turn?.abort();
     const { signal } = (this.turn = new AbortController());
+    this.stale = false;
     try {
       const { data } = await call(path, { signal, accept: this.accept });
       if (signal.aborted) return false;

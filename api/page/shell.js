@@ -5,7 +5,7 @@ import { $, icon, make, say, settle } from "./dom.js";
 import { banner } from "./banner.js";
 import { changed, paints, state } from "./store.js";
 import { number, short } from "./words.js";
-import { standing, sum_rows, waiting, wrong } from "./fleet.js";
+import { no_courier, standing, sum_rows, waiting, wrong } from "./fleet.js";
 import { keep_key } from "./wire.js";
 
 const VIEWS = { ask: "Ask", jobs: "Jobs", operations: "Operations", keys: "Keys", endpoints: "Webhooks" };
@@ -60,15 +60,28 @@ function paint() {
 // A key that may not administer sees no empty pages about what it may not.
 const allowed = (id) => !(id === "operations" || id === "keys") || state.errors.fleet?.code !== "insufficient_scope";
 
+// How many wait or are being answered. The service counts the newest jobs only.
+function open_jobs() {
+  const { counts: { queued = 0, running = 0 } = {}, complete } = state.open_jobs ?? {};
+  const open = queued + running;
+  return (
+    open > 0 &&
+    make("span", { class: "count" }, number(open) + (complete ? "" : "+"), make("span", { class: "sr" }, " not ended"))
+  );
+}
+
+const fault = () =>
+  (wrong().length > 0 || no_courier()) && make("b", { class: "count bad", title: "Something is wrong" }, "!");
+
+const MARKS = { jobs: open_jobs, operations: fault };
+
 function link([id, name]) {
-  const mark =
-    id === "operations" && wrong().length > 0 && make("b", { class: "count bad", title: "Something is wrong" }, "!");
   return make(
     "a",
     { href: `#${id}`, "data-do": `view-${id}`, "data-key": id, "aria-current": state.view === id && "page" },
     icon(id),
     make("span", {}, name),
-    mark,
+    MARKS[id]?.(),
   );
 }
 

@@ -12,6 +12,8 @@ export const state = {
   models: null,
   standings: {}, // how each model stands for a new question, where the fleet may not be seen
   fleet: null,
+  couriers: null,
+  open_jobs: null, // how many have not ended, whatever the list shows
   series: null,
   audit: null,
   memory: null,
@@ -21,6 +23,7 @@ export const state = {
     talks: [],
     talk: null,
     attachments: [], // to the next question
+    drafts: new Map(), // what was begun elsewhere, by conversation
     forecast: null,
     typing: 0, // the timer behind which a forecast is asked for
     model: "", // to be chosen
@@ -32,6 +35,7 @@ export const state = {
   jobs: {
     rows: [],
     page_jobs: [],
+    pages_read: false, // whether the jobs of pages are known
     older_batches: false, // whether there are more than are looked through for jobs of pages
     shown: [], // both, in the order of the list
     next: null, // what to ask for older ones; null where these are all

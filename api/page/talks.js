@@ -58,7 +58,13 @@ const kept = ({ request, job }) => ({
   job: { id: job.id },
   request: {
     ...request,
-    attachments: request.attachments.map(({ name, kind, url, file_id }) => ({ name, kind, url, file_id })),
+    attachments: request.attachments.map(({ name, kind, url, file_id, tokens }) => ({
+      name,
+      kind,
+      url,
+      file_id,
+      tokens,
+    })),
   },
 });
 
@@ -102,11 +108,23 @@ async function images_of({ job }) {
 
 const path_of = ({ job }, { n }) => `v1/jobs/${job.id}/pictures/${n}`;
 
-// A document is shown as its pages, once the service has them. A job of pages keeps none itself.
+// A document is shown as its pages, once the service has them, beside the pictures that were sent with it. A job of
+// pages keeps none itself.
 export async function show_pages(turn) {
-  if (!has_document(turn.request.attachments) || turn.request.per_page) return;
+  const all = turn.request.attachments;
+  if (!has_document(all) || turn.request.per_page) return;
   const images = await images_of(turn).catch(() => []);
-  if (images.length) turn.shown = images.map((image, at) => page_of(at + 1, path_of(turn, image)));
+  const pictures = new Map(
+    all.flatMap((it, at) => (it.kind === "picture" ? [[place(all, at, images.length), it]] : [])),
+  );
+  let pages = 0;
+  if (images.length)
+    turn.shown = images.map((image, at) => {
+      const path = path_of(turn, image);
+      const sent = pictures.get(at);
+      if (!sent) return page_of(++pages, path);
+      return sent.url ? attachment_of(sent.name, small(path), { scaled: true }) : sent;
+    });
 }
 
 // Of a job of pages the first ones are shown, from the jobs that answered them.
@@ -115,5 +133,5 @@ export function show_page(turn, { page, job }) {
   if (job && shown.length < MOST_PAGES) turn.shown = [...shown, page_of(page, path_of({ job: { id: job } }, { n: 0 }))];
 }
 
-const page_of = (number, path) =>
-  attachment_of(`Page ${number}`, picture(`${path}?side=${SHOWN_PX}`), { scaled: true });
+const small = (path) => picture(`${path}?side=${SHOWN_PX}`);
+const page_of = (number, path) => attachment_of(`Page ${number}`, small(path), { scaled: true });

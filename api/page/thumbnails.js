@@ -1,4 +1,4 @@
-// Small pictures of jobs: read when the list stands still, one after the other, the last few hundred kept.
+// Small pictures of jobs: read when a list stands still, one after the other, the last few hundred kept.
 
 import { icon, make } from "./dom.js";
 import { changed, state } from "./store.js";
@@ -14,17 +14,18 @@ let reading = 0;
 
 export function thumbnail(job) {
   const count = job.pages ? 0 : (job.question?.pictures ?? 0);
-  const uri = count > 0 && look_up(job.id);
+  const uri = count > 0 && small_picture(job.id);
   return make(
     "span",
-    { class: "pic" },
+    { class: "pic", "data-thumbnail": job.id },
     uri ? make("img", { src: uri, alt: "" }) : icon(job.pages ? "document" : count ? "picture" : "ask"),
     count > 1 && make("b", {}, count),
   );
 }
 
-// What is known already; where nothing is, it is read and painted later.
-function look_up(id) {
+// What is known already; where nothing is, it is read and painted later, if an element with this id in
+// data-thumbnail stands in the document.
+export function small_picture(id) {
   const uri = state.thumbnails.get(id);
   if (uri !== undefined || queue.has(id)) return uri;
   queue.add(id);
@@ -40,7 +41,7 @@ async function read() {
   for (const id of queue) {
     queue.delete(id);
     // What was scrolled past is not read; it is wanted again when it comes back.
-    if (!document.querySelector(`.job-row[data-job="${id}"]`)) continue;
+    if (!document.querySelector(`[data-thumbnail="${id}"]`)) continue;
     state.thumbnails.set(id, null);
     try {
       state.thumbnails.set(id, await picture(`v1/jobs/${id}/pictures/0?side=${SIDE}`));

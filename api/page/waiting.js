@@ -8,29 +8,9 @@ import { about, now, place, PRIORITIES, REASONS, seconds, short } from "./words.
 
 // The place in line and an honest range: half of the time, and nine times in ten.
 export function in_line(job) {
-  if (!job.estimate) {
-    const why = REASONS[job.waiting_reason] ?? "Waiting";
-    return make(
-      "div",
-      { class: "waiting" },
-      make("p", { class: "place" }, make("b", {}, why)),
-      make(
-        "p",
-        { class: "muted" },
-        "It is kept, and begins as soon as it can. You may leave: you find it under Jobs.",
-      ),
-    );
-  }
-  const row = state.fleet?.find(({ model }) => model === job.model);
+  if (!job.estimate) return held(job);
   const past = Math.max(0, now() - job.created_at);
   const { p50, p90, service_s } = job.estimate;
-  const crew =
-    row &&
-    make(
-      "ul",
-      { class: "crew bare" },
-      row.workers.map((worker) => make("li", {}, rows(worker))),
-    );
   return make(
     "div",
     { class: "waiting" },
@@ -40,19 +20,8 @@ export function in_line(job) {
       make("b", {}, place(job)),
       make("span", {}, `${short(job.model)} · ${PRIORITIES[job.priority]}`),
     ),
-    own_place(job.ahead, row ? waiting(row) : 0, crew),
-    make(
-      "div",
-      {
-        class: "scale",
-        "--p50": `${(100 * (past + p50)) / (past + p90 || 1)}%`,
-        "--at": `${(100 * past) / (past + p90 || 1)}%`,
-        role: "img",
-        "aria-label": `Waited ${seconds(past)} so far`,
-      },
-      make("i"),
-      make("b"),
-    ),
+    line(job),
+    scale(past, job.estimate),
     make(
       "p",
       {},
@@ -64,5 +33,34 @@ export function in_line(job) {
       { class: "fine" },
       `Waited ${about(past)} so far; the answer then takes about ${about(service_s)}. You may leave: it is kept under Jobs.`,
     ),
+  );
+}
+
+// Nobody knows for how long.
+const held = ({ waiting_reason: reason }) =>
+  make(
+    "div",
+    { class: "waiting" },
+    make("p", { class: "place" }, make("b", {}, REASONS[reason] ?? "Waiting")),
+    make("p", { class: "muted" }, "It is kept, and begins as soon as it can. You may leave: you find it under Jobs."),
+  );
+
+// With the workers before it, for those who may see them.
+function line({ model, ahead }) {
+  const row = state.fleet?.find((it) => it.model === model);
+  if (!row) return own_place(ahead, 0);
+  const workers = row.workers.map((worker) => make("li", {}, rows(worker)));
+  return own_place(ahead, waiting(row), make("ul", { class: "crew bare" }, workers));
+}
+
+// Seconds passed, and those until half of such jobs have begun, and nine in ten.
+function scale(past, { p50, p90 }) {
+  const share = (seconds_in) => `${(100 * seconds_in) / (past + p90 || 1)}%`;
+  const label = `Waited ${seconds(past)} so far`;
+  return make(
+    "div",
+    { class: "scale", "--p50": share(past + p50), "--at": share(past), role: "img", "aria-label": label },
+    make("i"),
+    make("b"),
   );
 }

@@ -8,7 +8,10 @@ export const STATUSES = {
   failed: ["Failed", "bad"],
   cancelled: ["Cancelled", "idle"],
 };
-export const outcome_word = (outcome) => STATUSES[outcome ?? "running"]?.[0] ?? outcome.replaceAll("_", " ");
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+// A word of the service that has none of ours.
+export const plain = (code) => capital(code.replaceAll("_", " "));
+export const outcome_word = (outcome) => STATUSES[outcome ?? "running"]?.[0] ?? plain(outcome);
 export const STANDINGS = {
   ready: ["Ready", "good"],
   loading: ["Loading", "active"],
@@ -27,10 +30,20 @@ export const REASONS = {
   scheduled: "Scheduled",
 };
 export const CACHE = {
-  HIT: "answered from the cache",
-  MISS: "computed for this question",
-  COALESCED: "shared the run of the same question",
-  BYPASS: "the cache was skipped",
+  HIT: "Known already",
+  MISS: "Computed for this question",
+  COALESCED: "Shared with the same question",
+  BYPASS: "Cache skipped",
+};
+export const REFUSALS = {
+  caller_queue_full: "A caller had too much waiting",
+  model_draining: "A model was being drained",
+  model_loading: "A model was still loading",
+  model_paused: "A model was paused",
+  no_worker: "A model had no worker",
+  queue_full: "A model's line was full",
+  rate_limited: "A key's requests for that minute were used up",
+  store_unavailable: "The record store took nothing",
 };
 
 export const now = () => Date.now() / 1000;

@@ -3,6 +3,7 @@
 Needs Chromium (Debian: `apt install chromium`).
 """
 
+import base64
 import json
 import subprocess
 import sys
@@ -13,9 +14,9 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import DESK, agree, ask, held, new_question, posts, status, turn, view
+from tests.support.browser import DESK, agree, ask, drop, held, new_question, posts, status, turn, view
 from tests.support.clients import Api, until
-from tests.support.service import Service
+from tests.support.service import ROOT, Service
 
 PHONE: ViewportSize = {"width": 390, "height": 760}
 WIDE: ViewportSize = {"width": 2560, "height": 1300}
@@ -61,7 +62,8 @@ def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(p
         expect(turn(page).locator(".answer")).to_contain_text("triangle")
         new_question(page)
     page.click("#mine [data-do=talk] >> nth=0")
-    expect(turn(page).locator(".cache")).to_contain_text("HIT")
+    expect(turn(page).locator(".cache")).to_have_text("Known already")
+    expect(turn(page).locator(".cache")).to_have_attribute("title", "x-cache: HIT")
 
 
 def test_a_follow_up_is_asked_about_the_same_picture(page: Page) -> None:
@@ -115,6 +117,18 @@ def test_a_reload_keeps_the_questions_their_pictures_and_answers(page: Page) -> 
     expect(turn(page).locator(".answer")).to_contain_text("and a follow-up")
     expect(page.locator(".turn >> nth=0").locator(".thumb img")).to_be_visible()
     expect(page.locator(".turn >> nth=0").locator(".answer")).to_contain_text("before the reload")
+
+
+def test_a_reload_shows_the_pictures_of_conversations_that_are_not_open(page: Page) -> None:
+    page.click("#samples button >> nth=0")
+    ask(page, ECHO, "about shapes")
+    status(page, "succeeded")
+    new_question(page)
+    ask(page, ECHO, "about nothing")
+    status(page, "succeeded")
+    page.reload()
+    expect(page.locator("#mine [data-do=talk]")).to_have_count(2)
+    expect(page.locator("#mine [data-do=talk]", has_text="about shapes").locator("img")).to_be_visible()
 
 
 def test_earlier_messages_that_are_opened_stay_open_while_the_page_is_painted(page: Page) -> None:
@@ -173,6 +187,36 @@ def test_what_it_would_cost_is_said_before_asking(page: Page) -> None:
     expect(page.locator("#changed")).to_have_text("100,000 tokens")
 
 
+def test_what_each_picture_takes_is_said_where_it_is_attached_and_shown(page: Page, api: Api) -> None:
+    shapes = (ROOT / "api/page/shapes.png").read_bytes()
+    asked = {"prompt": "x", "image": base64.b64encode(shapes).decode()}
+    counted = api.post("/v1/estimate", json={"model": TINY, "input": asked}).json()["tokens"]
+    words = f"{counted['pictures'][0]} tokens"
+    page.select_option("#model", TINY)
+    page.click("#samples button >> nth=0")
+    drop(page, "#question", shapes, "again.png", "image/png")
+    expect(page.locator("#attached .tokens")).to_have_text([words, words])
+    ask(page, TINY, "What are these?")
+    status(page, "succeeded")
+    expect(page.locator(".stage figcaption")).to_contain_text(words)
+    drop(page, "#question", shapes, "third.png", "image/png")
+    expect(page.locator("#attached .tokens")).to_have_text([words])
+
+
+def test_open_jobs_are_counted_in_the_menu_of_every_view(page: Page, api: Api) -> None:
+    menu = page.locator("#nav [href='#jobs']")
+    api.post(f"/v1/admin/models/{ECHO}/pause")
+    try:
+        jobs = [api.submit(model=ECHO, input={"prompt": f"open {n}"}) for n in range(2)]
+        expect(menu).to_have_text("Jobs2 not ended")
+        api.post(f"/v1/jobs/{jobs[0]}/cancel")
+        expect(menu).to_have_text("Jobs1 not ended")
+        api.post(f"/v1/jobs/{jobs[1]}/cancel")
+        expect(menu).to_have_text("Jobs")
+    finally:
+        api.post(f"/v1/admin/models/{ECHO}/resume")
+
+
 def test_that_a_model_is_paused_is_said_before_asking(page: Page, api: Api) -> None:
     page.select_option("#model", ECHO)
     api.post(f"/v1/admin/models/{ECHO}/pause")
@@ -192,7 +236,7 @@ def test_a_question_is_asked_again_with_other_settings(page: Page) -> None:
     page.press("#question", "Enter")
     expect(page.locator(".turn")).to_have_count(2)
     status(page, "succeeded")
-    expect(turn(page).locator(".cache")).to_contain_text("BYPASS")
+    expect(turn(page).locator(".cache")).to_have_text("Cache skipped")
 
 
 def test_the_answer_can_be_copied(page: Page) -> None:

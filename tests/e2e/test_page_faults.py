@@ -214,6 +214,23 @@ def test_an_open_job_tells_what_its_webhook_answered_at_the_end(page: Page, api:
         expect(page.locator("#panel")).to_contain_text("204")
 
 
+def test_each_delivery_of_a_job_s_webhook_has_its_own_tries(page: Page, api: Api) -> None:
+    with receiver((500, {})) as there:
+        hook = {"url": there.url, "secret": SECRET, "events": ["job.running", "job.succeeded"]}
+        job = api.submit(model=ECHO, input={"prompt": "tell me twice"}, webhook=hook)
+        until(lambda: len(there.told) == 3)
+        open_job(page, job)
+        page.click("[data-tab=webhook]")
+        headings = page.locator("#panel h3")
+        expect(headings).to_have_count(2)
+        expect(page.locator("#panel li", has_text="try 2")).to_have_count(1)
+        page.click("[data-do=replay]")
+        expect(headings).to_have_count(3)
+        expect(headings.last).to_have_text("That it is done, sent again")
+        expect(page.locator("#panel li").last).to_contain_text("Delivered · 204")
+        expect(page.locator("#panel li", has_text="try 2")).to_have_count(1)
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [(429, {"retry-after": "9"}), (200, {"ratelimit-policy": '"requests";q=40;w=60'})],

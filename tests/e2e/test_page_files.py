@@ -9,15 +9,18 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import ask, drop, new_question, posts, status, turn, view, violations
+from tests.support.browser import ask, drop, held, new_question, posts, status, turn, view, violations
 from tests.support.clients import Api, until
 from tests.support.documents import frames, pdf
+from tests.support.service import ROOT
 from tests.support.videos import video
 
 NAMES = ("one", "two", "three", "four")
 MB = 2**20
 LISTED = "**/v1/models"
 PAGED = ".job-row[data-job^=batch_]"
+PICTURE = (ROOT / "api/page/dots.png").read_bytes()
+SSE = {"content-type": "text/event-stream"}
 
 
 @pytest.fixture
@@ -47,6 +50,19 @@ def test_a_document_is_asked_about_and_its_pages_are_seen_beside_the_answer(page
     expect(turn(page).locator(".answer")).to_have_text(re.compile(r"what stands there( \[\d+x\d+\]){2}$"))
     expect(page.locator(".stage img")).to_have_count(2)
     expect(page.locator("#document-options")).not_to_be_visible()
+
+
+def test_a_picture_beside_a_document_keeps_its_name_and_is_no_page(page: Page) -> None:
+    drop(page, "#question", PICTURE, "photo.png", "image/png")
+    drop(page, "#question", pdf(NAMES[:2]), "report.pdf", "application/pdf")
+    ask(page, ECHO, "what is the same")
+    status(page, "succeeded")
+    shown = [f"Show {name}" for name in ("photo.png", "Page 1", "Page 2")]
+    for _ in range(2):
+        thumbs = page.locator(".stage .thumb")
+        expect(thumbs).to_have_count(3)
+        assert [thumb.get_attribute("aria-label") for thumb in thumbs.all()] == shown
+        page.reload()
 
 
 def test_a_conversation_about_a_document_goes_on_also_after_a_reload(page: Page) -> None:
@@ -176,6 +192,28 @@ def test_a_job_of_pages_is_opened_from_its_row_and_leads_to_each_page_and_to_fil
     expect(drawer.locator(".shots img")).to_have_count(1)
     page.go_back()
     expect(drawer.locator(".page")).to_have_count(4)
+
+
+def test_no_file_of_some_pages_looks_like_one_of_all(page: Page, api: Api) -> None:
+    drop(page, "#question", pdf(NAMES[:2]), "report.pdf", "application/pdf")
+    page.check("#per-page")
+    ask(page, ECHO, "whole or not at all")
+    status(page, "succeeded")
+    job = api.get("/v1/batches?limit=1").json()["data"][0]["id"]
+    blocks = api.get(f"/v1/jobs/{job}/events").text.split("\n\n")
+    first = next(at for at, block in enumerate(blocks) if "event: page" in block)
+    rest = held(page, "**/events")
+    view(page, f"jobs/{job}")
+    until(lambda: page.evaluate("1") and rest)
+    rest[0].fulfill(headers=SSE, body="\n\n".join(blocks[: first + 1]) + "\n\n")
+    drawer = page.locator("#drawer")
+    expect(drawer.locator(".page")).to_have_count(1)
+    expect(drawer.locator("#drawer-title")).to_have_text("Done")
+    expect(drawer.locator("[data-do=save-pages]")).to_have_count(0)
+    until(lambda: page.evaluate("1") and len(rest) == 2)
+    rest[1].continue_()
+    expect(drawer.locator(".page")).to_have_count(2)
+    expect(drawer.locator("[data-do=save-pages]")).to_have_count(2)
 
 
 def test_a_job_of_pages_under_way_is_followed_and_cancelled_from_its_row(page: Page, api: Api) -> None:

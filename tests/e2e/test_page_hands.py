@@ -125,6 +125,27 @@ def test_a_picture_is_taken_back_before_asking(page: Page) -> None:
     assert "image" not in sent[0]
 
 
+def test_what_is_being_written_stays_with_its_conversation(page: Page) -> None:
+    ask(page, ECHO, "a first question")
+    status(page, "succeeded")
+    page.fill("#question", "half a follow-up")
+    drop(page, "#question", PICTURE, "mine.png", "image/png")
+    expect(page.locator("#attached img")).to_be_visible()
+    new_question(page)
+    expect(page.locator("#question")).to_have_value("")
+    expect(page.locator("#attached li")).to_have_count(0)
+    page.fill("#question", "half a new one")
+    page.click("#mine [data-do=talk]")
+    expect(page.locator("#question")).to_have_value("half a follow-up")
+    expect(page.locator("#attached img")).to_have_attribute("alt", "mine.png")
+    new_question(page)
+    expect(page.locator("#question")).to_have_value("half a new one")
+    page.press("#question", "Enter")
+    status(page, "succeeded")
+    new_question(page)
+    expect(page.locator("#question")).to_have_value("")
+
+
 def test_what_is_no_picture_is_said_and_asked_about_by_nobody(page: Page) -> None:
     sent = posts(page)
     drop(page, "#question", b"hello", "x.heic", "image/heic")

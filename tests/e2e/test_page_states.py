@@ -7,8 +7,8 @@ from typing import Any
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import answered, ask, hide, status, view, watch
-from tests.support.clients import Api
+from tests.support.browser import answered, ask, held, hide, status, view, watch
+from tests.support.clients import Api, until
 from tests.support.service import Service
 
 JOBS = 5000
@@ -115,6 +115,29 @@ def test_a_question_whose_picture_is_none_is_found_and_shows_where_it_was_to_com
     expect(row).to_contain_text("Is this an orchid?")
     row.locator(".words").click()
     expect(page.locator("#drawer .address")).to_have_text(url)
+
+
+def test_nothing_is_said_to_be_missing_before_it_was_looked_for(page: Page, api: Api) -> None:
+    job = api.submit(model=ECHO, input={"prompt": "kept, and read late"})
+    api.ended(job)
+    batches, asked, acts = (held(page, path) for path in ("**/v1/batches?*", "**/request", "**/audit?*"))
+    page.route("**/v1/jobs?*", lambda route: route.fulfill(json=NOTHING))
+    view(page, "jobs")
+    expect(page.locator("#job-list")).to_have_text("Reading…")
+    until(lambda: page.evaluate("1") and batches)
+    batches[0].fulfill(json=NOTHING)
+    expect(page.locator("#job-list")).to_contain_text("No jobs yet")
+    view(page, f"jobs/{job}")
+    page.click("[data-tab=program]")
+    expect(page.locator("#panel")).to_have_text("Reading…")
+    until(lambda: page.evaluate("1") and asked)
+    asked[0].continue_()
+    expect(page.locator("#panel .code")).to_be_visible()
+    view(page, "operations")
+    expect(page.locator("#operation-cards")).to_contain_text("Reading…")
+    until(lambda: page.evaluate("1") and acts)
+    acts[0].continue_()
+    expect(page.locator("#operation-cards")).not_to_contain_text("Reading…")
 
 
 def test_an_empty_status_says_that_there_is_none(page: Page) -> None:

@@ -1,0 +1,85 @@
+"""Operations on the page, beside the models: couriers, what waits for them, what was refused; in a browser."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, ViewportSize, expect
+
+from tests.support.browser import DESK, view, violations
+from tests.support.clients import Api
+
+PHONE: ViewportSize = {"width": 390, "height": 760}
+FITS = "document.scrollingElement.scrollWidth <= window.innerWidth"
+CARDS = "#operation-cards"
+
+
+def with_couriers(page: Page, api: Api, **facts: Any) -> None:
+    fleet = api.get("/v1/admin/fleet").json()
+    fleet["couriers"] |= facts
+    page.route("**/fleet", lambda route: route.fulfill(json=fleet))
+
+
+def test_couriers_at_work_are_counted(page: Page) -> None:
+    view(page, "operations")
+    expect(page.locator(CARDS)).to_contain_text("1 at work")
+    expect(page.locator(CARDS)).to_contain_text("None waiting")
+    expect(page.locator("#banner")).to_be_empty()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_that_no_courier_runs_is_said_on_every_view_with_what_waits(
+    page: Page, api: Api, size: ViewportSize
+) -> None:
+    page.set_viewport_size(size)
+    calls = {"due": 7, "later": 2, "under_way": 0}
+    last = {"id": "worker_1", "host": "courier-a", "seen_at": 1}
+    with_couriers(page, api, workers=[], last_worker=last, queued=1, oldest_queued_s=9, webhook_calls=calls)
+    expect(page.locator("#banner .brief")).to_contain_text("No courier runs.")
+    expect(page.locator("#nav .count.bad")).to_be_visible()
+    page.click("#banner a")
+    banner, cards = page.locator("#banner"), page.locator(CARDS)
+    expect(banner).to_contain_text("The courier on courier-a was seen last then.")
+    expect(banner).to_contain_text(
+        "1 job waits for pictures or files; 7 webhook calls wait; nothing is lost."
+    )
+    expect(banner).to_contain_text("sightline courier")
+    expect(cards).to_contain_text("7 waiting, 2 failed, made again later")
+    expect(cards).to_contain_text("1 job waiting, the oldest for 9.0 s")
+    assert violations(page) == []
+    assert page.evaluate(FITS)
+
+
+def test_before_its_first_courier_has_come_a_new_service_is_not_called_broken(page: Page, api: Api) -> None:
+    with_couriers(page, api, workers=[], last_worker=None)
+    view(page, "operations")
+    expect(page.locator(CARDS)).to_contain_text("CouriersNone")
+    expect(page.locator("#banner")).to_be_empty()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_what_was_refused_in_the_last_minutes_is_said_by_its_reason(page: Page, size: ViewportSize) -> None:
+    page.set_viewport_size(size)
+
+    def give(route: Route) -> None:
+        series = route.fetch().json()
+        nothing = [0] * 89
+        series["refusals"] = {
+            "queue_full": [*nothing, 3],
+            "rate_limited": [1234, *nothing],
+            "new_code": [1, *nothing],
+        }
+        route.fulfill(json=series)
+
+    view(page, "operations")
+    expect(page.locator(CARDS)).to_contain_text("No request: the service took all that it could.")
+    page.route("**/series?*", give)
+    page.reload()
+    expect(page.locator("[title=rate_limited]")).to_contain_text(
+        "1,234A key's requests for that minute were used up"
+    )
+    expect(page.locator("[title=queue_full]")).to_contain_text("3A model's line was full")
+    expect(page.locator("[title=new_code]")).to_contain_text("1New code")
+    card = page.locator(".card", has=page.get_by_role("heading", name="Refused in 15 min"))
+    expect(card.locator("li").first).to_have_attribute("title", "rate_limited")
+    assert violations(page) == []
+    assert page.evaluate(FITS)
