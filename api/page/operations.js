@@ -339,7 +339,7 @@ function refusals() {
     { class: "card" },
     make("h2", {}, `Refused in ${MINUTES} min`),
     reasons.length
-      ? make("ul", { class: "log-list" }, reasons.map(row))
+      ? make("ul", { class: "log-list counts" }, reasons.map(row))
       : make("p", { class: "muted" }, "No request: the service took all that it could."),
   );
 }

@@ -216,7 +216,7 @@ def test_a_webhook_is_made_tried_and_deleted(page: Page, api: Api) -> None:
         expect(card.locator(".rows-list li")).to_contain_text(["job.succeeded", "webhook.test"])
         card.locator("[data-do=replay-event]").first.click()
         expect(card.locator(".rows-list li", has_text="job.succeeded")).to_have_count(2)
-        expect(card.locator(".rows-list li", has_text="try 2")).to_have_count(1)
+        expect(card.locator(".rows-list li", has_text="sent again")).to_have_count(1)
         view(page, "keys")
         view(page, "endpoints")
         card.locator("[data-do=deliveries]").click()
