@@ -159,7 +159,12 @@ function take(turn, job) {
 
 function end(turn, job) {
   Object.assign(turn, { job, status: job.status, note: "" });
-  if (job.result) turn.text = job.result.text;
+  if (job.result) {
+    turn.text = job.result.text;
+    // What pictures took is counted together: of one alone it is known.
+    const [picture, ...others] = shown_in(turn.talk);
+    if (picture && !others.length) picture.tokens = job.result.usage.image_tokens;
+  }
   if (job.error) Object.assign(turn, { error: job.error.message, error_code: job.error.code });
 }
 

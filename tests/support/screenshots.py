@@ -92,6 +92,7 @@ def take(browser: Browser, service: Service, api: Api, ending: str) -> None:
         expect(page.locator(".model header .state")).to_have_text("Paused")
         submitted = submit_all(api)
         expect(page.locator(".sum b")).to_have_text(f"{AT_ONCE} waiting")
+        expect(page.locator("#nav .count")).to_contain_text(str(AT_ONCE))
         picture(page, f"page-operations{ending}.png")
         page.click(".model [data-do=resume]")
         for job in submitted:
