@@ -86,7 +86,7 @@ def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) ->
 
 
 def takes_arrays(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bool:
-    """Whether the processor makes of `arrays`, [channels, height, width], what it does of Pillow's pictures."""
+    """Whether the processor makes the same of arrays, [channels, height, width], as of Pillow's pictures."""
     try:
         expected = make_inputs()
         return all(_same(one, other) for one, other in zip(make_inputs(arrays=True), expected, strict=True))
