@@ -79,7 +79,7 @@ def test_a_file_whose_decoder_somebody_kills_is_decoded_by_another(pool: Decoder
 def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(pool: DecoderPool) -> None:
     with pytest.raises(UndecodableError, match="died of it"):
         decoded_while_killed(pool, times=100)
-    assert decoded_while_killed(pool, times=0) == (1500 * 1200 * 3, 1)
+    assert decoded_while_killed(pool, times=0) == (2000 * 1500 * 3, 1)
 
 
 def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(
