@@ -165,7 +165,7 @@ class Jobs:
         return await self._store.run(fleet_of(self._settings, [model.lane for model in models]))
 
     async def couriers(self) -> tuple[Fleet, DeliveryCounts]:
-        """Jobs whose inputs are to be fetched with the couriers there are, and how many webhook calls wait."""
+        """The couriers with the jobs whose inputs are to be fetched, and how many webhook calls wait."""
         (intake,) = await self._store.run(fleet_of(self._settings, [INTAKE]))
         return intake, await self._store.run(webhook_deliveries.delivery_counts())
 

@@ -60,7 +60,7 @@ def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(p
         ask(page, TINY, "What shapes are in this picture?")
         status(page, "succeeded")
         expect(turn(page).locator(".answer")).to_contain_text("triangle")
-        expect(page.locator(".stage figcaption")).to_have_text("Two shapes · 128 × 114 · 64 tokens")
+        expect(page.locator(".stage figcaption")).to_contain_text("114 · 64 tokens")
         new_question(page)
     page.click("#mine [data-do=talk] >> nth=0")
     expect(turn(page).locator(".cache")).to_have_text("Known already")

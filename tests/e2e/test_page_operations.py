@@ -1,4 +1,4 @@
-"""Operations on the page, beside the models: couriers, what waits for them, what was refused; in a browser."""
+"""Operations on the page beside the models: couriers, what waits for them, refusals; in a browser."""
 
 from typing import Any
 
