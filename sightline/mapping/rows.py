@@ -373,8 +373,8 @@ def _batches(file: Path) -> Iterator[Any]:
             with arrow.memory_map(str(file)) as mapped, arrow.ipc.open_stream(mapped) as stream:
                 for batch in stream:
                     yield from (batch.slice(at, READ) for at in range(0, batch.num_rows, READ))
-    except arrow.ArrowException as error:
-        raise CommandError(Exit.USAGE, f"{file} cannot be read: {error}.") from None
+    except (arrow.ArrowException, OSError) as error:
+        raise CommandError(Exit.USAGE, f"{file} cannot be read: {str(error).rstrip('.')}.") from None
 
 
 def _length(file: Path) -> int:

@@ -304,6 +304,18 @@ def test_pictures_in_a_column_of_another_name_are_not_ignored(tmp_path: Path) ->
         source(str(tmp_path))
 
 
+def test_a_table_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "rows.parquet"
+    parquet.write_table(arrow.table({"text": [str(n) for n in range(4000)]}), table, row_group_size=1000)
+    data = table.read_bytes()
+    half = len(data) // 2
+    table.write_bytes(data[:half] + bytes(3000) + data[half + 3000 :])
+    rows = source(str(table)).rows()
+    assert next(rows).columns == {"text": "0"}
+    with pytest.raises(CommandError, match=r"rows\.parquet cannot be read: .*[^.]\.$"):
+        list(rows)
+
+
 def test_a_text_that_begins_like_a_data_uri_is_a_text(tmp_path: Path) -> None:
     table = tmp_path / "rows.jsonl"
     table.write_text(
