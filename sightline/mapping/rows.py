@@ -6,7 +6,6 @@ import csv
 import glob
 import hashlib
 import json
-import os
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -203,8 +202,8 @@ def _bucket(url: str) -> Iterator[Row]:
                     yield Row({FILE: entry["path"]}, Picture(partial(str, version), load))
     except InvalidPathError as error:
         reason = str(error).partition("\n")[0].partition(": ")[2]
-        message = f"{url} cannot be listed, as one key is no path ({reason}): rename it, or name a prefix without"
-        raise CommandError(Exit.USAGE, f"{message} it.") from None
+        message = f"{url} cannot be listed, as one key is no path ({reason})"
+        raise CommandError(Exit.USAGE, f"{message}: rename it, or name a prefix without it.") from None
     except (BaseError, ValueError) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         message = f"{url} cannot be listed ({reason}): docs/object-store.md names the keys."

@@ -23,7 +23,7 @@ from sightline.mapping.rows import Row, RowError, Source, source
 TRIES = 3
 """How often a row is asked whose failure may pass: each time is a job of its own."""
 LOOK_S, SYNC_S = 0.5, 15.0
-"""Pauses between looks at the progress, and between times when the journal is synced."""
+"""Pauses between looks at the progress, and between syncs of the journal."""
 PACE_S, PACE_ROWS = 30.0, 32
 """What a pace is measured over: so long, and at least so many rows."""
 AHEAD, AHEAD_BYTES = 64, 32 * 2**20
@@ -34,7 +34,7 @@ AHEAD, AHEAD_BYTES = 64, 32 * 2**20
 class Progress:
     """`kept` of the rows `done` were answered by an earlier start.
 
-    `left_s` is when the last row will have ended: at the pace of the last rows; before that, as the queue says.
+    `left_s` is until the end of the last row: at the pace of late; before there is one, as the queue says.
     """
 
     total: int
@@ -99,13 +99,16 @@ class _Map:
         rows = source.rows()
         try:
             with ThreadPoolExecutor(source.at_once) as pool:
-                # One at a time needs no threads, whose handing over takes longer than a small picture.
-                prepare = partial(map if source.at_once == 1 else pool.map, self._prepared)
+
+                def prepare(some: list[Row]) -> Iterator[_Prepared]:
+                    # One at a time needs no threads, whose handing over takes longer than a small picture.
+                    return map(self._prepared, some) if len(some) == 1 else pool.map(self._prepared, some)
+
                 async with asyncio.TaskGroup() as group:
-                    read = partial(asyncio.to_thread, _read, rows, prepare, source.at_once)
-                    ahead = group.create_task(read())
+                    read = partial(_read, rows, prepare, source.at_once)
+                    ahead = group.create_task(asyncio.to_thread(read))
                     while some := await ahead:
-                        ahead = group.create_task(read())
+                        ahead = group.create_task(asyncio.to_thread(read))
                         for prepared in some:
                             await self.caller.window.take()
                             self.keys += bytes.fromhex(prepared.key)

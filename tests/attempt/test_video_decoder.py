@@ -145,7 +145,7 @@ def test_a_video_whose_last_box_has_no_size_is_whole_or_cut_by_its_index(decoder
     data = video(40, options={"movflags": "faststart"})
     at = data.index(b"mdat") - 4
     whole = data[:at] + bytes(4) + data[at + 4 :]
-    assert decoded(decoder, whole).facts.frames == 40
+    assert decoded(decoder, whole).video.frames == 40
     assert "cut" in refusal(decoder, whole[:-1])
 
 

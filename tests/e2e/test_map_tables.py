@@ -280,7 +280,7 @@ def test_a_bucket_of_another_cloud_is_listed_as_well(
 
 @pytest.mark.parametrize("key", ["photos//b.png", "photos/../b.png"])
 def test_a_key_that_no_client_of_paths_can_name_is_named_before_anything_is_asked(
-    tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+    key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with cloud() as server:
         server.objects |= {"photos/a/a.png": b"", key: b""}

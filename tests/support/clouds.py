@@ -63,7 +63,8 @@ class _Call(BaseHTTPRequestHandler):
             return self._answer(HTTPStatus.PARTIAL_CONTENT, data[first : last + 1], where)
         return self._answer(HTTPStatus.OK, data)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_PUT(self) -> None:
         query, objects = self.query, self.server.objects
