@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from shared.models import Model
 from shared.request import Message, Request, Text, Video
@@ -12,6 +13,7 @@ from tests.engines import suite
 from tests.support.families import FAMILIES
 from tests.support.families.family import Family
 from tests.support.families.moving import QWEN2_VL, SMOLVLM
+from worker.engines.base import PackedPicture
 from worker.engines.loading.loaded import LoadedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -34,6 +36,10 @@ def prepared(model: LoadedModel) -> list[Any]:
     return [model.renderer.pictures_prompt([picture]) for picture in pictures]
 
 
+def packed(size: tuple[int, int]) -> PackedPicture:
+    return PackedPicture(size, bytearray(suite.picture().resize(size).convert("RGB").tobytes()))
+
+
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -47,6 +53,25 @@ def test_bytes_become_the_processor_s_own_numbers_on_the_device(name: str, files
     for one, other in zip(pixels, numbers, strict=True):
         assert one.inputs["pixel_values"].nbytes <= other.inputs["pixel_values"].nbytes / 4
         assert same(model.inputs(one), model.inputs(other))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2.5-vl", "smolvlm"])
+def test_decoded_pixels_are_shown_without_a_copy_of_pillow_s_and_are_the_same(name: str, files: Path) -> None:
+    model = family(name, files)
+    model.stop_at_bytes()
+    for size in SIZES:
+        mine, theirs = packed(size), Image.frombytes("RGB", size, packed(size).pixels)
+        one, other = (model.renderer.pictures_prompt([picture]).inputs for picture in (mine, theirs))
+        assert same(one, other)
+        assert mine._im is None
+
+
+def test_a_packed_picture_is_one_of_pillow_s_for_whoever_asks() -> None:
+    mine = packed((31, 17))
+    theirs = Image.frombytes("RGB", (31, 17), mine.pixels)
+    assert (mine.size, mine.mode, mine.tobytes()) == (theirs.size, theirs.mode, theirs.tobytes())
+    assert mine.resize((7, 5)).tobytes() == theirs.resize((7, 5)).tobytes()
+    assert mine.convert("L").tobytes() == theirs.convert("L").tobytes()
 
 
 @pytest.mark.parametrize("moving", [QWEN2_VL, SMOLVLM], ids=lambda family: family.name)

@@ -85,6 +85,17 @@ def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) ->
     return None
 
 
+def takes_arrays(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether the processor makes the same of arrays, [channels, height, width], as of Pillow's pictures."""
+    try:
+        expected = make_inputs()
+        return all(_same(one, other) for one, other in zip(make_inputs(arrays=True), expected, strict=True))
+    except Exception as error:
+        # As in `pixel_table`.
+        log.info("pictures travel by Pillow: %s", type(error).__name__)
+        return False
+
+
 def in_bytes(inputs: Any) -> Any:
     """The inputs of a processor that stops at bytes; Pillow's write them as numbers of four bytes each."""
     if PIXELS in inputs:
