@@ -150,7 +150,7 @@ def _announced_bytes(kind: str, data: bytes, stream: VideoStream) -> int:
     if kind == "mov":
         # The last box may be of no size; then the index still says where the last frame ends.
         frames = (entry.pos + entry.size for entry in stream.index_entries)
-        return max(_end_of_boxes(data), *frames)
+        return max(0, _end_of_boxes(data), *frames)
     # RFC 8794: after the header stands the segment, of a size that live recordings leave open.
     header, at = _integer(data, len(MATROSKA))
     if data[at + header : at + header + len(SEGMENT)] != SEGMENT:
