@@ -1,4 +1,4 @@
-"""The shipped model behind vLLM, started once for all tests that need it."""
+"""Where models compute, and the shipped model behind vLLM, started once for all tests that need it."""
 
 import gc
 import warnings
@@ -11,10 +11,28 @@ from safetensors.torch import load_file, save_file
 
 from shared.models import Model
 from tests.engines import suite
+from tests.support.device import DEVICE, on_test_device
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 WEIGHTS = "model.safetensors"
+OF_THE_CPU = {
+    f"test_{name}.py" for name in ("int8", "late_device", "packing", "remote_device", "threads", "vllm")
+}
+"""What they test is the CPU's, or a stand-in for a device."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if DEVICE != "cpu":
+        for item in items:
+            if item.path.name in OF_THE_CPU:
+                item.add_marker(pytest.mark.skip(reason=f"not on {DEVICE}"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_test_device() -> Iterator[None]:
+    with on_test_device():
+        yield
 
 
 @pytest.fixture(scope="session")

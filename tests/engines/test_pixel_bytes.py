@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from shared.models import Model
 from shared.request import Message, Request, Text, Video
@@ -13,6 +14,7 @@ from tests.support.families import FAMILIES
 from tests.support.families.family import Family
 from tests.support.families.moving import QWEN2_VL, SMOLVLM
 from worker.engines.loading.loaded import LoadedModel
+from worker.engines.prompt.pixel_bytes import MOST, PixelTable
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SIZES = ((301, 977), (57, 56), (640, 480))
@@ -82,6 +84,29 @@ def test_pixels_of_a_processor_that_does_more_than_a_table_can_are_its_numbers(
     model.stop_at_bytes()
     assert all(map(same, map(model.inputs, prepared(model)), map(model.inputs, numbers)))
     assert all(one.inputs["pixel_values"].is_floating_point() for one in prepared(model))
+
+
+@pytest.mark.parametrize("shape", [(9000, 3 * 196), (13, 3, 384, 384), (1, 3, 1540, 1540)])
+def test_pixels_of_a_large_picture_take_little_more_memory_than_their_numbers(shape: tuple[int, ...]) -> None:
+    class Largest(TorchDispatchMode):
+        bytes = 0
+
+        def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = call(*args, **(kwargs or {}))
+            if made.dtype is torch.int64:
+                self.bytes = max(self.bytes, made.nbytes)
+            return made
+
+    table = torch.randn(3, 256, dtype=torch.bfloat16)
+    pixels = torch.randint(256, shape, dtype=torch.uint8)
+    with Largest() as largest:
+        numbers = PixelTable(table, times=2).numbers({"pixel_values": pixels})["pixel_values"]
+    assert largest.bytes <= 8 * MOST
+    channels = pixels.view(len(pixels), 3, -1).long()
+    expected = torch.stack([table[channel].take(channels[:, channel]) for channel in range(3)], dim=1)
+    if len(shape) == 2:
+        expected = expected[:, :, None].expand(-1, -1, 2, -1)
+    assert torch.equal(numbers, expected.reshape(numbers.shape))
 
 
 def test_a_model_on_the_cpu_is_given_numbers(files: Path) -> None:

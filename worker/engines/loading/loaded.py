@@ -31,6 +31,9 @@ class LoadedModel(Language):
         folder = model_folder(model)
         processor, network = pretrained(model, folder)
         self.network = network.eval()
+        if network.dtype is torch.float32:
+            # By default a GPU's convolutions round it to 10 bits, and a picture's otherwise beside another's.
+            torch.backends.cudnn.allow_tf32 = False
         self.packed = pack(network, model)
         super().__init__(model, folder, processor, network.config, network.generation_config)
         if device_of(network).type != "cpu":
