@@ -51,14 +51,20 @@ LARGER = {
 
 
 class Outcomes:
-    """A plugin of pytest: tells each test's end at once."""
+    """A plugin of pytest: reports each test's end at once."""
 
     def __init__(self, group: Callable[[str], str]) -> None:
         self._group, self._out = group, sys.stdout
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when != "call" and report.passed:
-            return
+        if report.when == "call" or not report.passed:
+            self._print(report)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self._print(report)
+
+    def _print(self, report: Any) -> None:
         row = {"test": report.nodeid, "group": self._group(report.nodeid), "outcome": report.outcome}
         print(json.dumps(row | {"why": _why(report)}), file=self._out, flush=True)
 
@@ -75,7 +81,7 @@ def run_tests(files: list[str], group: Callable[[str], str], options: Options) -
     arguments = ["-q", "-W", "ignore", "-p", "no:cacheprovider", "-n", str(count), "--dist", "worksteal"]
     outcomes = Outcomes(group)
     with redirect_stdout(sys.stderr):
-        pytest.main([*arguments, *files], plugins=[outcomes])
+        pytest.main([*arguments, "--continue-on-collection-errors", *files], plugins=[outcomes])
 
 
 def engine_tests(options: Options) -> None:

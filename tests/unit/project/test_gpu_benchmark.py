@@ -28,8 +28,8 @@ SCRIPTS = {
     "callers": "import signal; signal.pause()",
     "steps": "raise SystemExit(3)",
 }
-TORCH_S = {"av", "matplotlib", "numpy", "pillow", "psutil", "torch", "uvloop"}
-"""What the list takes for granted, with what that brings."""
+TORCH_S = {"av", "matplotlib", "numpy", "pillow", "psutil", "pypdfium2", "torch", "uvloop"}
+"""What the list takes for granted or leaves out, with what that brings."""
 ASKED = ("accelerate", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "openai")
 
 
