@@ -76,9 +76,8 @@ class Decoding:
         row = {"id": "bench", "source": str(subject.folder), "dtype": dtype, "rows": rows, "device": device}
         model = Model.model_validate({**row, "engine": "continuous", "max_new_tokens": tokens})
         # Ready for inference: from_pretrained() calls eval().
-        self.plain: Any = AutoModelForImageTextToText.from_pretrained(
-            subject.folder, dtype=getattr(torch, dtype)
-        ).to(device)
+        plain: Any = AutoModelForImageTextToText.from_pretrained(subject.folder, dtype=getattr(torch, dtype))
+        self.plain = plain.to(device)
         self.loaded, self._engine = LoadedModel(model), ContinuousEngine(model)
         self._engine.start(self.loaded)
 

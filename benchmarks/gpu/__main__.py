@@ -54,7 +54,7 @@ def main() -> int:
             if name == CALLERS:
                 found[MODELS] = summary(list(rows(making, until)))
             found[name] = summary(list(_said(rows(start(name, options), until), name, say)))
-            say(f"{name}: {json.dumps(found[name]['groups'])}")
+            say(f"{name}: {json.dumps(found[name]['groups'] or 'ended')}")
             (options.out / f"{NAME}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     finally:
         end(making)
@@ -92,6 +92,7 @@ def rows(process: "subprocess.Popen[str]", until: float) -> Iterator[Row]:
     finally:
         timer.cancel()
         end(process)
+        process.communicate()
 
 
 def _said(found: Iterator[Row], name: str, say: command.Say) -> Iterator[Row]:

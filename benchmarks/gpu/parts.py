@@ -38,7 +38,7 @@ WARM_UP, SECONDS, ASKED = 4, 8.0, 3
 """Questions before those that count; a crowd's time; questions of each of its callers."""
 LENGTH, WARM, STEPS = 1024, 3, 64
 """Columns of a static cache, which holds a token of each step; steps before those that count."""
-LARGER = {
+LARGER: dict[str, Any] = {
     "vocab_size": 151_936,
     "hidden_size": 2560,
     "intermediate_size": 9728,
@@ -145,8 +145,9 @@ def _networks(model: str, dtype: str, device: str) -> Iterator[tuple[str, Any]]:
     plain: Any = AutoModelForImageTextToText.from_pretrained(SUBJECTS[model].folder, dtype=dtype)
     yield model, plain.to(device)
     if device != "cpu":
+        make: Any = AutoModelForCausalLM.from_config
         with torch.device(device):
-            larger = AutoModelForCausalLM.from_config(LlamaConfig(**LARGER), dtype=torch.bfloat16)
+            larger = make(LlamaConfig(**LARGER), dtype=torch.bfloat16)
         yield "4B", larger
 
 

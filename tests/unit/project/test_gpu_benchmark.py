@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,11 @@ SCRIPTS = {
     "callers": "import signal; signal.pause()",
     "steps": "raise SystemExit(3)",
 }
-TORCH_S = {"av", "matplotlib", "numpy", "pillow", "psutil", "pypdfium2", "torch", "uvloop"}
-"""What the list takes for granted or leaves out, with what that brings."""
+THERE = {
+    *("jinja2", "hf-xet", "matplotlib", "numpy", "pillow", "psutil", "python-dateutil", "pyyaml"),
+    *("torch", "uvloop", "av", "pypdfium2"),
+}
+"""What the list takes for granted, and what it leaves out as only videos and PDF need it."""
 ASKED = ("accelerate", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "openai")
 
 
@@ -63,7 +65,7 @@ def test_a_part_that_fails_or_takes_too_long_costs_no_other_part_s_findings(
     monkeypatch.setattr(gpu, "PARTS", gpu.PARTS | {"engine_tests": 30, "families": 30, "callers": -60})
     assert run(monkeypatch, tmp_path, "--device", "cpu") == 1
     found = json.loads((tmp_path / "gpu.json").read_text())
-    assert begun == ["models", *gpu.PARTS] == [name for name in ["models", *found] if name in begun]
+    assert begun == ["models", *gpu.PARTS]
     assert found["engine_tests"] == {"groups": {"llava": {"passed": 1}}, "rows": []}
     assert found["families"]["groups"] == {"llava": {"passed": 1, "failed": 1}}
     assert [row["test"] for row in found["families"]["rows"]] == ["u"]
@@ -81,7 +83,8 @@ def test_on_a_cpu_a_step_is_measured_and_its_graph_is_said_not_to_be() -> None:
     config = LlamaConfig(
         vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2
     )
-    row = static_step(LlamaForCausalLM(config).eval(), rows=2)
+    network: Any = LlamaForCausalLM(config)
+    row = static_step(network.eval(), rows=2)
     assert row["eager_ms"] > 0
     assert (row["graph_ms"], row["why"]) == (None, "not measured: no CUDA device")
 
@@ -90,25 +93,16 @@ def test_all_that_a_bare_machine_lacks_is_carried() -> None:
     lines = Path(gpu.__file__).with_name("carried.txt").read_text().splitlines()
     carried, wanted = {line for line in lines if not line.startswith("#")}, set[str]()
 
-    def want(names: Sequence[str]) -> None:
-        for name in names:
-            if name not in wanted | TORCH_S:
-                wanted.add(name)
-                want(needs(name))
+    def want(requirement: Requirement) -> None:
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        if name in THERE or (name in wanted and not requirement.extras):
+            return
+        wanted.add(name)
+        extras = ("", *requirement.extras)
+        for needed in map(Requirement, requires(name) or ()):
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                want(needed)
 
-    want([*needs("sightline-vlm", "worker", "local"), *ASKED])
-    assert wanted - {"sightline-vlm"} - of_torch() == carried - of_torch()
-
-
-def of_torch() -> set[str]:
-    return {*needs("torch"), *needs("jinja2")} | {"pyyaml", "hf-xet", "setuptools"}
-
-
-def needs(name: str, *extras: str) -> list[str]:
-    """Names as package indexes write them."""
-    wanted = [Requirement(line) for line in requires(name) or ()]
-    return [
-        re.sub(r"[-_.]+", "-", one.name).lower()
-        for one in wanted
-        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras))
-    ]
+    for line in ("sightline-vlm[local,worker]", *ASKED):
+        want(Requirement(line))
+    assert wanted - {"sightline-vlm"} == carried

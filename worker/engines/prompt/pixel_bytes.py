@@ -57,7 +57,7 @@ class PixelTable:
         table, first = self.table.flatten(), torch.arange(CHANNELS, device=parts.device) * LEVELS
         numbers = table.new_empty((*parts.shape[:2], times, parts.shape[3]))
         each = max(1, MOST // max(1, len(parts) * CHANNELS))
-        for some, place in zip(parts.split(each, dim=-1), numbers.split(each, dim=-1), strict=True):
+        for some, place in zip(*(torch.split(one, each, dim=-1) for one in (parts, numbers)), strict=True):
             place.copy_(table.take(some.long().add_(first.view(-1, 1, 1))))
         return numbers
 
