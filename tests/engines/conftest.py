@@ -17,15 +17,18 @@ from worker.engines.registry import create
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 WEIGHTS = "model.safetensors"
 OF_THE_CPU = {
-    f"test_{name}.py" for name in ("int8", "late_device", "packing", "remote_device", "threads", "vllm")
+    *("attention_groups", "attention_products", "int8", "late_device", "packing", "remote_device", "threads"),
+    *("vllm", "by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear"),
+    *("in_bfloat16_a_prompt_by_itself_is_filled_up", "in_bfloat16_a_step_with_chunks_is_filled_up"),
 }
-"""What they test is the CPU's, or a stand-in for a device."""
+"""Modules and tests of what only a CPU does, or of a stand-in for a device."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if DEVICE != "cpu":
         for item in items:
-            if item.path.name in OF_THE_CPU:
+            names = (item.path.stem, item.name.partition("[")[0])
+            if OF_THE_CPU & {name.removeprefix("test_") for name in names}:
                 item.add_marker(pytest.mark.skip(reason=f"not on {DEVICE}"))
 
 

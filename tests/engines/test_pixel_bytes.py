@@ -17,6 +17,7 @@ from worker.engines.loading.loaded import LoadedModel
 from worker.engines.prompt.pixel_bytes import MOST, PixelTable
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+TINY = Path(__file__).parents[2] / "models" / "tiny"
 SIZES = ((301, 977), (57, 56), (640, 480))
 
 
@@ -107,6 +108,18 @@ def test_pixels_of_a_large_picture_take_little_more_memory_than_their_numbers(sh
     if len(shape) == 2:
         expected = expected[:, :, None].expand(-1, -1, 2, -1)
     assert torch.equal(numbers, expected.reshape(numbers.shape))
+
+
+def test_a_prompt_is_left_as_it_is_by_what_the_device_is_given_of_it() -> None:
+    """Its pixels would stay there as long as its answer is computed, and no later prompt be compared with it.
+
+    Another format stands for another device.
+    """
+    model = LoadedModel(Model(id="test/tiny", source=str(TINY), dtype="bfloat16"))
+    [prompt, *_] = prepared(model)
+    before = dict(prompt.inputs)
+    assert model.inputs(prompt)["pixel_values"].dtype is torch.bfloat16
+    assert all(prompt.inputs[name] is value for name, value in before.items())
 
 
 def test_a_model_on_the_cpu_is_given_numbers(files: Path) -> None:

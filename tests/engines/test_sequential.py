@@ -119,7 +119,7 @@ def test_a_picture_placeholder_is_never_generated() -> None:
     engine: Any = create(tiny()).load()
     placeholder = engine._loaded.network.config.image_token_id
     engine._loaded.network.lm_head.register_forward_hook(
-        lambda _layer, _inputs, logits: logits.index_fill(-1, torch.tensor([placeholder]), 1e4)
+        lambda _layer, _inputs, logits: logits.index_fill(-1, torch.tensor([placeholder], device=DEVICE), 1e4)
     )
     finish, _ = suite.Harness(engine).ask("Hello", [suite.picture()])
     assert finish.ids
