@@ -6,7 +6,7 @@ import random
 import signal
 import time
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -124,10 +124,10 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Recoveries:
-    """`unexplained` counts interrupted attempts though no fault had struck their worker or the store."""
+    """`unexplained`: interrupted attempts by outcome, though no fault had struck their worker or the store."""
 
     all: tuple[Recovery, ...]
-    unexplained: int
+    unexplained: Mapping[str, int]
 
 
 def plan(seed: int, count: int, lease_s: float) -> list[Fault]:
@@ -318,13 +318,13 @@ def recoveries(
         for one, at in following_claims
         if at < len(claims)
     ]
-    unexplained = 0
+    unexplained: Counter[str] = Counter()
     for attempt, following in (pair for attempts in runs for pair in pairwise(attempts)):
         if attempt.outcome not in INTERRUPTED:
             continue
         cause = _cause(attempt, following, by_pid[pids.get(attempt.worker, 0)], outages)
         if cause is None:
-            unexplained += 1
+            unexplained[attempt.outcome or "unfinished"] += 1
             continue
         began = max(cause.until if cause in outages else cause.at, attempt.started_at)
         rows.append(_recovery(cause.kind, began, following.started_at, outages, lease_s))

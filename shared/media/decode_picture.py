@@ -36,7 +36,7 @@ PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebP
 # Pixels whose colours are converted at a time, because each step copies them.
 STRIP = 2**20
 # Pixels sent at a time: blocks so small are used again, where the system clears larger ones each time.
-PIECE = 2**14
+PIECE = 2**16
 # Colours with which a profile is tried, and how far a profile for sRGB may move them.
 LEVELS = (0, 32, 64, 128, 192, 255)
 SAMPLES = Image.frombytes("RGB", (len(LEVELS) ** 3, 1), bytes(chain(*product(LEVELS, repeat=3))))

@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, cast
 
 from shared.errors import InternalError
-from shared.media.decoder_protocol import READY
+from shared.media.decoder_protocol import READ, READY, WINDOW
 from shared.telemetry.logs import fields
 
 log = logging.getLogger("shared.media")
@@ -116,9 +117,11 @@ class DecoderProcess:
 
     def __init__(self, spec: DecoderSpec) -> None:
         self._limit_s = spec.limit_s
+        self._window = _window()
         try:
             self._channel, self._process = _start(spec)
         except OSError as error:
+            self._window.close()
             raise InternalError("The decoder did not start.") from error
         self._stderr = cast(IO[bytes], self._process.stderr)
         os.set_blocking(self._stderr.fileno(), False)
@@ -142,7 +145,7 @@ class DecoderProcess:
             self._channel.sendall(head)
             self._channel.sendall(data)
             numbers = reply.unpack(self._receive(reply.size))
-            decoded = self._receive(size(*numbers))
+            decoded = self._read_window(size(*numbers))
         except TimeoutError:
             self.kill()
             raise self._too_long() from None
@@ -166,6 +169,7 @@ class DecoderProcess:
         self._process.kill()
         self._process.wait()
         self._channel.close()
+        self._window.close()
         self._stderr.close()
 
     def _too_long(self) -> UndecodableError:
@@ -189,7 +193,8 @@ class DecoderProcess:
     def _await_ready(self) -> None:
         self._channel.settimeout(START_LIMIT_S)
         try:
-            ready = self._channel.recv(1)
+            socket.send_fds(self._channel, [READ], [self._window.fileno()])
+            ready = self._channel.recv(len(READY))
         except OSError:
             ready = b""
         if ready != READY:
@@ -211,6 +216,27 @@ class DecoderProcess:
                 raise ConnectionResetError
             rest = rest[count:]
         return received
+
+    def _read_window(self, length: int) -> bytearray:
+        """As `_receive`, what comes through the window."""
+        received = bytearray(length)
+        rest = memoryview(received)
+        while rest:
+            self._receive(len(READY))
+            count = os.preadv(self._window.fileno(), [rest[:WINDOW]], 0)
+            if count != len(rest[:WINDOW]):
+                raise ConnectionResetError
+            rest = rest[count:]
+            if rest:
+                self._channel.sendall(READ)
+        return received
+
+
+def _window() -> IO[bytes]:
+    """A file without a name, which ends with its last process."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("window"), "r+b", buffering=0)
+    return TemporaryFile(buffering=0)
 
 
 def _start(spec: DecoderSpec) -> tuple[socket.socket, subprocess.Popen[bytes]]:

@@ -1,6 +1,8 @@
 """The protocol between a process and the child processes that decode for it, and a child's loop.
 
-Imports nothing that decodes, and nothing of the project.
+A request and a reply's numbers go through a socket. A reply's bytes go through a file in memory, the window,
+which the parent reads whenever it is full. Through a socket a page's pixels would take hundreds of calls, and
+after each of them the parent's thread would wait for Python's lock. Imports nothing of the project.
 """
 
 import os
@@ -10,13 +12,16 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO, NamedTuple
 
 READY = b"R"
-"""What a child sends once it is ready for requests."""
+"""What a child sends once it is ready for requests, and when there is something to read in its window."""
+READ = b"A"
+"""What the parent sends when it has read a window after which more comes; with the window itself at first."""
+WINDOW = 2**23
+"""Bytes that are read from the window at once: the pixels of a page of 1275 x 1650, and some more."""
 
 
 class DecoderProtocol(NamedTuple):
@@ -52,27 +57,48 @@ def serve(protocol: DecoderProtocol, decode: Decode, limit_s: float, memory_mb: 
     limit_memory(memory_mb)
     os.set_blocking(sys.stderr.fileno(), False)
     with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
-        reader = channel.makefile("rb")
+        _, windows, *_ = socket.recv_fds(channel, len(READ), 1)
+        if not windows:
+            return
+        parent = Parent(channel, channel.makefile("rb"), windows[0])
         channel.sendall(READY)
-        while len(head := reader.read(protocol.request.size)) == protocol.request.size:
-            _answer(channel, reader, protocol, head, decode, limit_s)
+        while len(head := parent.reader.read(protocol.request.size)) == protocol.request.size:
+            _answer(parent, protocol, head, decode, limit_s)
 
 
-def _answer(
-    channel: socket.socket,
-    reader: BinaryIO,
-    protocol: DecoderProtocol,
-    head: bytes,
-    decode: Decode,
-    limit_s: float,
-) -> None:
+class Parent(NamedTuple):
+    """The ends of its socket and its window in the child."""
+
+    channel: socket.socket
+    reader: BinaryIO
+    window: int
+
+    def send(self, parts: Iterable[bytes]) -> None:
+        """Raises ConnectionError where the parent is gone."""
+        filled = 0
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                if filled == WINDOW:
+                    self.channel.sendall(READY)
+                    if self.reader.read(len(READ)) != READ:
+                        raise ConnectionResetError
+                    filled = 0
+                count = os.pwrite(self.window, rest[: WINDOW - filled], filled)
+                filled += count
+                rest = rest[count:]
+        if filled:
+            self.channel.sendall(READY)
+
+
+def _answer(parent: Parent, protocol: DecoderProtocol, head: bytes, decode: Decode, limit_s: float) -> None:
     """Separate from the loop, so that nothing of a file is kept until the next one comes.
 
     The alarm that ends this process counts its processor time: a busy machine refuses nothing that an idle
     one accepts.
     """
     *numbers, length = protocol.request.unpack(head)
-    data = reader.read(length)
+    data = parent.reader.read(length)
     signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
         result, decoded = decode(tuple(numbers), data)
@@ -80,8 +106,8 @@ def _answer(
     except Exception:  # The outermost frame of a file: decoders raise any type, and none may end the child.
         reply, decoded = bytes(protocol.reply.size), ()
     signal.setitimer(signal.ITIMER_PROF, 0)
-    for part in chain((reply,), decoded):
-        channel.sendall(part)
+    parent.channel.sendall(reply)
+    parent.send(decoded)
 
 
 def limit_memory(growth_mb: int) -> None:

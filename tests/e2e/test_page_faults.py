@@ -64,16 +64,16 @@ def test_no_passing_refusal_ends_an_answer(page: Page) -> None:
     # Each behind something good, so that the page does not wait longer and longer.
     answered(page, EVENTS, *(answer for fault in FAULTS for answer in (BEGUN, fault)))
     watch(page, ".turn")
-    ask(page, SLOW, "one two three")
+    ask(page, SLOW, "no passing refusal")
     status(page, "succeeded")
-    expect(turn(page).locator(".answer")).to_have_text("one two three")
+    expect(turn(page).locator(".answer")).to_have_text("no passing refusal")
     # It stands there for a moment only.
     until(lambda: any("connection lost, trying again" in text for text in page.evaluate("window.seen")))
 
 
 def test_a_job_that_is_gone_is_not_asked_for_for_ever(page: Page) -> None:
     answered(page, EVENTS, BEGUN, (404, {}, '{"detail":"There is no such job."}'))
-    ask(page, SLOW, "one two three")
+    ask(page, SLOW, "a job that goes")
     expect(turn(page).locator(".answer")).to_have_text("There is no such job.")
 
 

@@ -283,7 +283,7 @@ def test_an_attempt_given_up_without_a_fault_is_counted() -> None:
     story = right()
     story.attempts = (LOST, AGAIN)
     other = replace(KILLED, pid=8)
-    assert recoveries([story], [other], {"w": 7, "v": 8}, LEASE_S).unexplained == 1
+    assert recoveries([story], [other], {"w": 7, "v": 8}, LEASE_S).unexplained == {"worker_lost": 1}
 
 
 def test_a_seed_makes_the_same_plan_again_and_every_kind_is_in_it() -> None:
