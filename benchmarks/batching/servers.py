@@ -122,9 +122,10 @@ def _start_transformers(services: Services, part: Part, subject: Subject, port: 
         "OMP_NUM_THREADS": str(part.cores),
         "HF_HUB_OFFLINE": "1",
     }
-    program = str(Path(sys.executable).parent / "transformers")
+    # Its program need not lie beside Python, where packages were installed elsewhere.
+    program = (sys.executable, "-m", "transformers.cli.transformers")
     options = ("--dtype", part.dtype, "--device", part.device, "--host", "127.0.0.1", "--port", str(port))
-    services.run("serve", program, "serve", str(subject.folder), *options, env=env)
+    services.run("serve", *program, "serve", str(subject.folder), *options, env=env)
     services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
     return Wire(str(subject.folder), counts_on_request=False)
 
