@@ -28,7 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def family(name: str, files: Path) -> LoadedModel:
     built = next(family for family in FAMILIES if family.name == name)
-    return LoadedModel(Model(id=f"tiny/{name}", source=str(built.folder(files))))
+    return LoadedModel(Model(id=f"tiny/{name}", source=str(built.folder(files)), device="cpu"))
 
 
 def prepared(model: LoadedModel) -> list[Any]:
@@ -55,7 +55,7 @@ def test_bytes_become_the_processor_s_own_numbers_on_the_device(name: str, files
 @pytest.mark.parametrize("moving", [QWEN2_VL, SMOLVLM], ids=lambda family: family.name)
 def test_videos_stay_as_they_are(moving: Family, files: Path) -> None:
     """Also where a processor calls their pixels what it calls a picture's."""
-    model = LoadedModel(Model(id="tiny/moving", source=str(moving.folder(files))))
+    model = LoadedModel(Model(id="tiny/moving", source=str(moving.folder(files)), device="cpu"))
     asked = Request(model="m", messages=(Message(role="user", parts=(Video(), Text(text="What happens?"))),))
 
     def shown() -> dict[str, Any]:
@@ -115,7 +115,7 @@ def test_a_prompt_is_left_as_it_is_by_what_the_device_is_given_of_it() -> None:
 
     Another format stands for another device.
     """
-    model = LoadedModel(Model(id="test/tiny", source=str(TINY), dtype="bfloat16"))
+    model = LoadedModel(Model(id="test/tiny", source=str(TINY), dtype="bfloat16", device="cpu"))
     [prompt, *_] = prepared(model)
     before = dict(prompt.inputs)
     assert model.inputs(prompt)["pixel_values"].dtype is torch.bfloat16
