@@ -54,10 +54,10 @@ def pool() -> Iterator[DecoderPool]:
 
 
 def decoded_while_killed(pool: DecoderPool, times: int) -> tuple[int, int]:
-    """The bytes of a picture, more than a socket holds, whose decoder is killed on its way so many times;
+    """The bytes of a picture, more than a window holds, whose decoder is killed on its way so many times;
     and how often it was decoded.
     """
-    size, data = (1500, 1200), make.picture("PNG", (1500, 1200))
+    size, data = (2000, 1500), make.picture("PNG", (2000, 1500))
     before, begun = set(psutil.Process().children()), []
 
     def killing(width: int, height: int) -> int:
@@ -73,13 +73,13 @@ def decoded_while_killed(pool: DecoderPool, times: int) -> tuple[int, int]:
 
 
 def test_a_file_whose_decoder_somebody_kills_is_decoded_by_another(pool: DecoderPool) -> None:
-    assert decoded_while_killed(pool, times=1) == (1500 * 1200 * 3, 2)
+    assert decoded_while_killed(pool, times=1) == (2000 * 1500 * 3, 2)
 
 
 def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(pool: DecoderPool) -> None:
     with pytest.raises(UndecodableError, match="died of it"):
         decoded_while_killed(pool, times=100)
-    assert decoded_while_killed(pool, times=0) == (1500 * 1200 * 3, 1)
+    assert decoded_while_killed(pool, times=0) == (2000 * 1500 * 3, 1)
 
 
 def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(

@@ -19,6 +19,7 @@ WEIGHTS = "model.safetensors"
 OF_THE_CPU = {
     *("attention_groups", "attention_products", "int8", "late_device", "packing", "remote_device", "threads"),
     *("vllm", "by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear"),
+    "what_changes_no_answer_shares_the_cache",
     *("in_bfloat16_a_prompt_by_itself_is_filled_up", "in_bfloat16_a_step_with_chunks_is_filled_up"),
 }
 """Modules and tests of what only a CPU does, or of a stand-in for a device."""

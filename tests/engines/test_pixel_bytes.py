@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shared.models import Model
@@ -13,6 +14,7 @@ from tests.engines import suite
 from tests.support.families import FAMILIES
 from tests.support.families.family import Family
 from tests.support.families.moving import QWEN2_VL, SMOLVLM
+from worker.engines.base import PackedPicture
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.prompt.pixel_bytes import MOST, PixelTable
 
@@ -37,6 +39,10 @@ def prepared(model: LoadedModel) -> list[Any]:
     return [model.renderer.pictures_prompt([picture]) for picture in pictures]
 
 
+def packed(size: tuple[int, int]) -> PackedPicture:
+    return PackedPicture(size, bytearray(suite.picture().resize(size).convert("RGB").tobytes()))
+
+
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -50,6 +56,25 @@ def test_bytes_become_the_processor_s_own_numbers_on_the_device(name: str, files
     for one, other in zip(pixels, numbers, strict=True):
         assert one.inputs["pixel_values"].nbytes <= other.inputs["pixel_values"].nbytes / 4
         assert same(model.inputs(one), model.inputs(other))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2.5-vl", "smolvlm"])
+def test_decoded_pixels_are_shown_without_a_copy_of_pillow_s_and_are_the_same(name: str, files: Path) -> None:
+    model = family(name, files)
+    model.stop_at_bytes()
+    for size in SIZES:
+        mine, theirs = packed(size), Image.frombytes("RGB", size, packed(size).pixels)
+        one, other = (model.renderer.pictures_prompt([picture]).inputs for picture in (mine, theirs))
+        assert same(one, other)
+        assert mine._im is None
+
+
+def test_a_packed_picture_is_one_of_pillow_s_for_whoever_asks() -> None:
+    mine = packed((31, 17))
+    theirs = Image.frombytes("RGB", (31, 17), mine.pixels)
+    assert (mine.size, mine.mode, mine.tobytes()) == (theirs.size, theirs.mode, theirs.tobytes())
+    assert mine.resize((7, 5)).tobytes() == theirs.resize((7, 5)).tobytes()
+    assert mine.convert("L").tobytes() == theirs.convert("L").tobytes()
 
 
 @pytest.mark.parametrize("moving", [QWEN2_VL, SMOLVLM], ids=lambda family: family.name)
@@ -120,6 +145,14 @@ def test_a_prompt_is_left_as_it_is_by_what_the_device_is_given_of_it() -> None:
     before = dict(prompt.inputs)
     assert model.inputs(prompt)["pixel_values"].dtype is torch.bfloat16
     assert all(prompt.inputs[name] is value for name, value in before.items())
+
+
+def test_a_model_that_loads_on_a_device_warns_of_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    """Its processor pads pictures of several sizes, without a mask to say so."""
+    model = LoadedModel(Model(id="test/tiny", source=str(TINY), device="cpu"))
+    model.stop_at_bytes()
+    assert model.renderer.pixels
+    assert "refuses a request" not in caplog.text
 
 
 def test_a_model_on_the_cpu_is_given_numbers(files: Path) -> None:

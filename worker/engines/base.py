@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from PIL import Image
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
@@ -41,6 +42,22 @@ class Frames:
     video: VideoFacts
     indices: tuple[int, ...]
     pixels: bytearray = field(repr=False)
+
+
+class PackedPicture(Picture):
+    """A picture in RGB whose `pixels`, a byte each, stay as they came.
+
+    Pillow's own, of four bytes, are made of them where something asks for them, as it does with a file's.
+    """
+
+    def __init__(self, size: tuple[int, int], pixels: bytearray) -> None:
+        super().__init__()
+        self._mode, self._size, self.pixels = "RGB", size, pixels
+
+    def load(self) -> Any:
+        if self._im is None:
+            self.im = Image.frombytes(self.mode, self.size, self.pixels).im
+        return super().load()
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error

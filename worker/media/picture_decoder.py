@@ -6,15 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from PIL import Image
-from PIL.Image import Image as Picture
-
 from shared.errors import CallerError
 from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
 from shared.media.decoder_protocol import PICTURES
 from shared.media.pictures import PictureInfo, check_request, inspect
 from shared.metrics.counters import DECODE
 from shared.settings import PictureSettings
+from worker.engines.base import PackedPicture
 from worker.fair_share import MIN_CONCURRENCY, FairSemaphore, Waiter
 from worker.media.blob_reader import Files
 
@@ -36,7 +34,7 @@ class PictureDecoder:
         self._pixels = FairSemaphore(int(limits.max_megapixels_request * 1e6))
 
     @contextmanager
-    def decode(self, files: Files, waiter: Waiter) -> Iterator[list[Picture]]:
+    def decode(self, files: Files, waiter: Waiter) -> Iterator[list[PackedPicture]]:
         """A request's pictures in RGB, loaded, and shrunk where a setting says so.
 
         Waits while others hold too much. Raises CallerError (`invalid_image`, `payload_too_large`) naming
@@ -54,7 +52,9 @@ class PictureDecoder:
         """End the processes; nothing can be decoded afterwards."""
         self._pool.close()
 
-    def _decode_one(self, waiter: Waiter, info: PictureInfo, target: tuple[int, int], data: bytes) -> Picture:
+    def _decode_one(
+        self, waiter: Waiter, info: PictureInfo, target: tuple[int, int], data: bytes
+    ) -> PackedPicture:
         head = PICTURES.request.pack(info.format.encode(), info.width, info.height, *target, len(data))
         with DURATION.time(), self._memory.reserve(info.memory, waiter):
             try:
@@ -64,7 +64,7 @@ class PictureDecoder:
             except UndecodableError as error:
                 message = f"The picture could not be decoded: {error}."
                 raise CallerError("invalid_image", message, param=info.param) from None
-        return Image.frombytes("RGB", (size[0], size[1]), pixels)
+        return PackedPicture((size[0], size[1]), pixels)
 
 
 def shrunk_sizes(infos: Sequence[PictureInfo], max_side: int | None) -> list[tuple[int, int]]:

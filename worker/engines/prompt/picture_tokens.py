@@ -7,6 +7,8 @@ from typing import Any
 from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 
+from worker.engines.base import PackedPicture
+
 Size = tuple[int, int]
 """Width and height."""
 
@@ -63,4 +65,4 @@ class PictureTokens:
 def noise(size: Size) -> Picture:
     """The same picture each time."""
     # Nobody is to be kept from guessing it.
-    return Pictures.frombytes("RGB", size, random.Random(size[0]).randbytes(size[0] * size[1] * 3))  # noqa: S311
+    return PackedPicture(size, bytearray(random.Random(size[0]).randbytes(size[0] * size[1] * 3)))  # noqa: S311

@@ -81,6 +81,8 @@ def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) ->
     for wish in (BYTES | LEAN, BYTES):
         own = {name: getattr(pictures, name) for name in wish if hasattr(pictures, name)}
         masked = "do_pad" in own and all(MASK in one for one in numbers)
+        if not masked:
+            own.pop("do_pad", None)
         candidate = PixelTable(table, own.get("temporal_patch_size", 1), masked)
         vars(pictures).update({name: wish[name] for name in own})
         if _exact(candidate, make_inputs, numbers):
@@ -88,6 +90,17 @@ def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) ->
         vars(pictures).update(own)
     log.info("pixels travel as numbers: their bytes would become others")
     return None
+
+
+def takes_arrays(make_inputs: Callable[..., Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether the processor makes the same of arrays, [channels, height, width], as of Pillow's pictures."""
+    try:
+        expected = make_inputs()
+        return all(_same(one, other) for one, other in zip(make_inputs(arrays=True), expected, strict=True))
+    except Exception as error:
+        # As in `pixel_table`.
+        log.info("pictures travel by Pillow: %s", type(error).__name__)
+        return False
 
 
 def in_bytes(inputs: Any) -> Any:

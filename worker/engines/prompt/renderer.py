@@ -26,11 +26,11 @@ from shared.request import Image, Media, Message, Parameters, Request, Sound, Te
 from shared.tool_calls.numbering import check_calls, written_in
 from shared.tool_calls.syntax import Known, Syntax, syntax_of
 from shared.variables import Value
-from worker.engines.base import Frames, Prompt, Samples
+from worker.engines.base import Frames, PackedPicture, Prompt, Samples
 from worker.engines.prompt.budget import too_long
 from worker.engines.prompt.chat_format import STUMBLES, Chat, Shown, TurnWriter, chat, forms_of, trimmed
 from worker.engines.prompt.picture_tokens import TRIED, noise
-from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, pixel_table
+from worker.engines.prompt.pixel_bytes import PixelTable, in_bytes, pixel_table, takes_arrays
 from worker.engines.prompt.sound_input import SoundInput
 from worker.engines.prompt.template_errors import refused_by_template
 from worker.engines.prompt.video_input import VideoInput, pixels_of
@@ -186,6 +186,7 @@ class Renderer:
         self._reserved = reserved(processor, templates, self.placeholder_ids)
         self._due: dict[bytes, int] = {}
         self.pixels: PixelTable | None = None
+        self._takes_arrays = False
         self.video_input.try_out(lambda asked, videos: self.prompt(asked, (), (), videos).image_tokens)
 
     def prompt(
@@ -198,9 +199,10 @@ class Renderer:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.sound_input.check(request, sounds)
         self.video_input.check(request)
-        media = _media(request, pictures, sounds, videos)
+        shown = [self._shown(picture) for picture in pictures]
+        media = _media(request, shown, sounds, videos)
         inputs, lost = (
-            self._raw(request, pictures)
+            self._raw(request, shown)
             if request.raw
             else self._chat(request, media, self.video_input.arguments(videos))
         )
@@ -227,9 +229,18 @@ class Renderer:
     def stop_at_bytes(self, place: torch.Tensor) -> None:
         """Let pictures of prompts be bytes from now on, as `pixel_table` says."""
         self.pixels = pixel_table(self._processor, self._made_up, place)
+        self._takes_arrays = takes_arrays(self._made_up)
 
-    def _made_up(self) -> list[Any]:
+    def _shown(self, picture: Picture) -> Shown:
+        """The picture as the processor takes it: what is packed need not be unpacked and packed again."""
+        if not (self._takes_arrays and isinstance(picture, PackedPicture)):
+            return picture
+        pixels = np.frombuffer(picture.pixels, dtype=np.uint8)
+        return pixels.reshape(picture.height, picture.width, 3).transpose(2, 0, 1)
+
+    def _made_up(self, *, arrays: bool = False) -> list[Any]:
         """Inputs of prompts with pictures of awkward sizes. Raises CallerError if the model takes none."""
+        self._takes_arrays = arrays
         pictures = [noise(size) for size in TRIED]
         prompts = [self.pictures_prompt(some) for some in (pictures, *([picture] for picture in pictures))]
         if self.video_input.takes:
@@ -325,7 +336,7 @@ class Renderer:
                 **options,
             )
 
-    def _raw(self, request: Request, pictures: Sequence[Picture]) -> tuple[Any, str]:
+    def _raw(self, request: Request, pictures: Sequence[Shown]) -> tuple[Any, str]:
         with refused_by_template(request):
             inputs = self._processor(
                 text=[self._typed(request, pictures)],
@@ -334,7 +345,7 @@ class Renderer:
             )
             return inputs, ""
 
-    def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
+    def _typed(self, request: Request, pictures: Sequence[Shown]) -> str:
         """The raw prompt's text, which is the caller's own with its special tokens.
 
         A mark for each picture may stand in it; without any, all stand before it.
@@ -433,7 +444,7 @@ class Renderer:
 
 def _media(
     request: Request,
-    pictures: Sequence[Picture],
+    pictures: Sequence[Shown],
     sounds: Sequence[Samples] = (),
     videos: Sequence[Frames] = (),
 ) -> list[Shown]:
