@@ -124,7 +124,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Recoveries:
-    """`unexplained`: interrupted attempts by outcome, though no fault had struck their worker or the store."""
+    """`unexplained`: interrupted attempts by outcome, where no fault had struck their worker or the store."""
 
     all: tuple[Recovery, ...]
     unexplained: Mapping[str, int]

@@ -146,7 +146,7 @@ def _show_forecast(facts: dict[str, Any]) -> None:
 
 
 class _Shown:
-    """A bar: rows, rate, failures, why it waits, and when the queue expects the end."""
+    """A bar: rows, rate, failures, why it waits, and when it will end."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
@@ -173,7 +173,7 @@ def _words(progress: Progress) -> str:
     if progress.kept:
         words += [f"{progress.kept} from before"]
     if progress.left_s and progress.done < progress.total:
-        words += [f"ends in {span(progress.left_s[0])} to {span(progress.left_s[1])}"]
+        words += [f"ends in about {span(progress.left_s)}"]
     return ", ".join(words + [progress.waits] * bool(progress.waits))
 
 

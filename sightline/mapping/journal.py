@@ -42,6 +42,11 @@ class Journal:
         name = bytes.fromhex(key)
         return name in self._places and name not in self._again
 
+    @property
+    def ended(self) -> int:
+        """Rows that are `done`, of this input or an earlier one."""
+        return len(self._places) - len(self._again)
+
     def failed(self, key: str) -> bool:
         return bytes.fromhex(key) in self._failed
 

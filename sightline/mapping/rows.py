@@ -6,7 +6,7 @@ import csv
 import glob
 import hashlib
 import json
-import os
+import stat
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -146,22 +146,20 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iter
 
     A link to one of the folders `above` is not followed.
     """
-    identity = (stat := folder.stat()).st_dev, stat.st_ino
+    identity = (facts := folder.stat()).st_dev, facts.st_ino
     if identity in above:
         return
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), above | {identity})
-        elif entry.name.lower().endswith(SUFFIXES):
-            yield Path(entry.path)
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _walk(path, above | {identity})
+        elif path.name.lower().endswith(SUFFIXES):
+            yield path
 
 
 def _matches(pattern: str) -> Iterator[Row]:
     every = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
     names = sorted(name for name in every if name.lower().endswith(SUFFIXES))
-    return (_named(name, Path(name)) for name in names if Path(name).is_file())
+    return (_named(name, Path(name)) for name in names if not Path(name).is_dir())
 
 
 def _named(name: str, path: Path) -> Row:
@@ -174,7 +172,14 @@ def _readable(text: str) -> str:
 
 
 def _local(path: Path) -> Picture:
-    return Picture(lambda: _digest(path.read_bytes()), path.read_bytes)
+    return Picture(lambda: _digest(_file(path)), lambda: _file(path))
+
+
+def _file(path: Path) -> bytes:
+    """Raises OSError, also for a pipe or device, which may have no end; ValueError for a name with a NUL."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is no file.")
+    return path.read_bytes()
 
 
 def _digest(data: bytes) -> str:
@@ -184,7 +189,7 @@ def _digest(data: bytes) -> str:
 def _bucket(url: str) -> Iterator[Row]:
     """The pictures under a bucket's URL, by the environment's keys; a version is known without reading it."""
     import obstore
-    from obstore.exceptions import BaseError
+    from obstore.exceptions import BaseError, InvalidPathError
     from obstore.store import from_url
 
     try:
@@ -195,6 +200,10 @@ def _bucket(url: str) -> Iterator[Row]:
                     version = entry["e_tag"] or f"{entry['last_modified']} {entry['size']}"
                     load = partial(_object, store, entry["path"])
                     yield Row({FILE: entry["path"]}, Picture(partial(str, version), load))
+    except InvalidPathError as error:
+        reason = str(error).partition("\n")[0].partition(": ")[2]
+        message = f"{url} cannot be listed, as one key is no path ({reason})"
+        raise CommandError(Exit.USAGE, f"{message}: rename it, or name a prefix without it.") from None
     except (BaseError, ValueError) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         message = f"{url} cannot be listed ({reason}): docs/object-store.md names the keys."
@@ -363,8 +372,8 @@ def _batches(file: Path) -> Iterator[Any]:
             with arrow.memory_map(str(file)) as mapped, arrow.ipc.open_stream(mapped) as stream:
                 for batch in stream:
                     yield from (batch.slice(at, READ) for at in range(0, batch.num_rows, READ))
-    except arrow.ArrowException as error:
-        raise CommandError(Exit.USAGE, f"{file} cannot be read: {error}.") from None
+    except (arrow.ArrowException, OSError) as error:
+        raise CommandError(Exit.USAGE, f"{file} cannot be read: {str(error).rstrip('.')}.") from None
 
 
 def _length(file: Path) -> int:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,17 +22,19 @@ from sightline.mapping.rows import Row, RowError, Source, source
 
 TRIES = 3
 """How often a row is asked whose failure may pass: each time is a job of its own."""
-LOOK_S, ESTIMATE_S = 0.5, 15.0
-"""Pauses between looks at the progress, and between questions to the queue how long the rest takes."""
-AHEAD = 64
-"""Rows read at a time."""
+LOOK_S, SYNC_S = 0.5, 15.0
+"""Pauses between looks at the progress, and between syncs of the journal."""
+PACE_S, PACE_ROWS = 30.0, 32
+"""What a pace is measured over: so long, and at least so many rows."""
+AHEAD, AHEAD_BYTES = 64, 32 * 2**20
+"""Rows read at a time, and bytes to submit after which no more are."""
 
 
 @dataclass
 class Progress:
     """`kept` of the rows `done` were answered by an earlier start.
 
-    `left_s` is met half the time, and nine times in ten: what the queue says, or longer at our own pace.
+    `left_s` is until the end of the last row: at the pace of late; before there is one, as the queue says.
     """
 
     total: int
@@ -39,7 +42,32 @@ class Progress:
     failed: int = 0
     kept: int = 0
     waits: str = ""
-    left_s: tuple[float, float] | None = None
+    left_s: float | None = None
+
+
+class Pace:
+    """How fast rows have ended lately."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends = deque[float]()
+
+    def begin(self) -> None:
+        """The first row is asked."""
+        if not self._ends:
+            self._ends.append(self._clock())
+
+    def ended(self) -> None:
+        self._ends.append(self._clock())
+
+    def left_s(self, rows: int) -> float | None:
+        """Until so many more have ended; None before there is a pace."""
+        now = self._clock()
+        while len(self._ends) > PACE_ROWS + 1 and now - self._ends[0] > PACE_S:
+            self._ends.popleft()
+        if len(self._ends) <= PACE_ROWS:
+            return None
+        return rows * (now - self._ends[0]) / (len(self._ends) - 1)
 
 
 Show = Callable[[Progress], object]
@@ -63,6 +91,7 @@ class _Map:
     caller: Caller
     journal: Journal
     progress: Progress
+    pace: Pace = field(default_factory=Pace)
     keys: bytearray = field(default_factory=bytearray)
 
     async def run(self, source: Source) -> None:
@@ -70,11 +99,16 @@ class _Map:
         rows = source.rows()
         try:
             with ThreadPoolExecutor(source.at_once) as pool:
+
+                def prepare(some: list[Row]) -> Iterator[_Prepared]:
+                    # One at a time needs no threads, whose handing over takes longer than a small picture.
+                    return map(self._prepared, some) if len(some) == 1 else pool.map(self._prepared, some)
+
                 async with asyncio.TaskGroup() as group:
-                    read = partial(asyncio.to_thread, self._read, rows, pool if source.at_once > 1 else None)
-                    ahead = group.create_task(read())
+                    read = partial(_read, rows, prepare, source.at_once)
+                    ahead = group.create_task(asyncio.to_thread(read))
                     while some := await ahead:
-                        ahead = group.create_task(read())
+                        ahead = group.create_task(asyncio.to_thread(read))
                         for prepared in some:
                             await self.caller.window.take()
                             self.keys += bytes.fromhex(prepared.key)
@@ -84,11 +118,6 @@ class _Map:
             if expected is None or others is not None:
                 raise
             raise expected.exceptions[0] from None
-
-    def _read(self, rows: Iterator[Row], pool: ThreadPoolExecutor | None) -> list[_Prepared]:
-        """The next rows, ready to be submitted: one after the other, or in the threads of a pool."""
-        some = list(islice(rows, AHEAD))
-        return list(pool.map(self._prepared, some) if pool else map(self._prepared, some))
 
     def _prepared(self, row: Row) -> _Prepared:
         try:
@@ -107,12 +136,14 @@ class _Map:
                 self.journal.add(key, _unasked(row, prepared.failure))
             elif prepared.body is not None:
                 await self._ask(row, key, prepared.body)
+                self.pace.ended()
             self.progress.done += 1
             self.progress.failed += self.journal.failed(key)
         finally:
             self.caller.window.free()
 
     async def _ask(self, row: Row, key: str, body: bytes) -> None:
+        self.pace.begin()
         first = self.journal.tries(key)
         for attempt in range(first, first + TRIES):
             # A failed job stays the answer to its key, so another try has another.
@@ -136,28 +167,40 @@ class _Map:
         return {"columns": row.columns, "answer": answer, "values": values, **ended}
 
     async def watch(self, show: Show) -> None:
-        """Until cancelled: shows the progress, asks the queue how long the rest takes, syncs the journal."""
-        begun, asked = time.monotonic(), -ESTIMATE_S
+        """Until cancelled: shows the progress and how long the rest takes, syncs the journal."""
+        synced = -SYNC_S
+        known = self.journal.ended
+        queue_s: float | None = None
         while True:
-            if time.monotonic() - asked >= ESTIMATE_S:
-                asked = time.monotonic()
+            rest = max(self.progress.total - self.progress.done - max(known - self.progress.kept, 0), 0)
+            left_s = self.pace.left_s(rest)
+            if time.monotonic() - synced >= SYNC_S:
+                synced = time.monotonic()
                 await asyncio.to_thread(self.journal.sync)
-                with suppress(CommandError):
-                    self.progress.left_s = await self._left_s(time.monotonic() - begun)
+                if left_s is None:
+                    with suppress(CommandError):
+                        queue_s = await self._queue_s(rest)
+            self.progress.left_s = queue_s if left_s is None else left_s
             show(self.progress)
             await asyncio.sleep(LOOK_S)
 
-    async def _left_s(self, passed_s: float) -> tuple[float, float] | None:
-        progress = self.progress
-        rest = progress.total - progress.done - self.caller.window.in_flight
+    async def _queue_s(self, rest: int) -> float | None:
         question = {"model": self.question.model, "input": {"prompt": self.question.template}}
         body = json.dumps(question | {"priority": "batch"}).encode()
-        forecast = await self.caller.estimate(body, max(rest, 1))
-        if (left_s := time_of(forecast)) is None:
-            return None
-        answered = progress.done - progress.kept
-        pace_s = (progress.total - progress.done) * passed_s / answered if answered else 0.0
-        return max(left_s[0], pace_s), max(left_s[1], pace_s)
+        waiting = max(rest - self.caller.window.in_flight, 1)
+        time_s = time_of(await self.caller.estimate(body, waiting))
+        return time_s and time_s[0]
+
+
+def _read(
+    rows: Iterator[Row], prepare: Callable[[list[Row]], Iterable[_Prepared]], at_once: int
+) -> list[_Prepared]:
+    """The next rows, ready to be submitted."""
+    some, size = list[_Prepared](), 0
+    while len(some) < AHEAD and size < AHEAD_BYTES and (taken := list(islice(rows, at_once))):
+        some += prepare(taken)
+        size += sum(len(row.body or b"") for row in some[-len(taken) :])
+    return some
 
 
 def _unasked(row: Row, failure: Exception) -> dict[str, Any]:

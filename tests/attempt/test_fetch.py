@@ -10,11 +10,14 @@ import pytest
 
 from shared.errors import CallerError, Unavailable
 from shared.settings import FetchSettings
-from shared.url_guard import IPAddress
+from shared.url_guard import BucketObject, IPAddress
 from tests.support.clients import PATIENCE_S, until
+from tests.support.clouds import cloud
 from tests.support.fetching import LIMIT, LOOPBACK, OK, alone, fetched, refused
+from tests.support.object_store import BUCKET
 from tests.support.pictures import Serve, answering, dripping, origin
-from worker.fetching.fetch import HOSTS, fetch
+from worker.fetching.buckets import fetch_object
+from worker.fetching.fetch import HOSTS, PICTURES, fetch
 from worker.fetching.guarded_http import Allowance, receive
 
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
@@ -257,3 +260,19 @@ def test_fetching_ends_when_nobody_waits_for_it_any_more() -> None:
     settings = LOOPBACK.model_copy(update={"limit_s": 600})
     with origin(serve) as server, pytest.raises(CallerError):
         fetch(server.url, settings, 10**9, "image", Allowance(600, 10**9, cancel))
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_a_file_in_a_bucket_of_another_cloud_is_fetched(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(key: str) -> bytes:
+        allowance = Allowance(LOOPBACK.limit_s, 100, threading.Event())
+        return fetch_object(BucketObject(scheme, BUCKET, key), LOOPBACK, 100, "image", allowance, PICTURES)
+
+    with cloud() as server:
+        server.objects |= {"shared/a b%.png": b"picture", "shared/large.png": bytes(101)}
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        assert read("shared/a b%.png") == b"picture"
+        for key, reason in (("shared/none.png", "no such object"), ("shared/large.png", "larger than")):
+            with pytest.raises(CallerError, match=reason):
+                read(key)

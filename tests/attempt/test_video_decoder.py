@@ -141,6 +141,14 @@ def test_a_video_cut_after_its_index_is_refused_not_answered_by_its_beginning(de
         assert "cut" in refusal(decoder, whole[: len(whole) * 9 // 10])
 
 
+def test_a_video_whose_last_box_has_no_size_is_whole_or_cut_by_its_index(decoder: VideoDecoder) -> None:
+    data = video(40, options={"movflags": "faststart"})
+    at = data.index(b"mdat") - 4
+    whole = data[:at] + bytes(4) + data[at + 4 :]
+    assert decoded(decoder, whole).video.frames == 40
+    assert "cut" in refusal(decoder, whole[:-1])
+
+
 @pytest.mark.parametrize("kind", ["mp4", "mov"])
 def test_a_video_that_was_trimmed_without_coding_it_anew_is_shown_as_players_show_it(
     decoder: VideoDecoder, kind: str

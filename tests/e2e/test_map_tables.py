@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from pyarrow import ipc, parquet
 
 from sightline.exits import CommandError
 from sightline.mapping.output import Receipt
+from sightline.mapping.rows import source
 from sightline.mapping.run import map_rows_sync
 from tests.e2e.conftest import ECHO, TINY
+from tests.support.clouds import cloud
 from tests.support.object_store import BUCKET, ObjectStore, object_store
 from tests.support.pictures import picture
 from tests.support.service import Service
@@ -32,7 +35,7 @@ def pictures() -> list[bytes]:
     return [picture(size=size) for size in SIZES]
 
 
-def mapped(service: Service, question: str, input: Path, output: Path, **options: Any) -> Receipt:
+def mapped(service: Service, question: str, input: Path | str, output: Path, **options: Any) -> Receipt:
     return map_rows_sync(question, str(input), output, **{"model": ECHO, "url": service.url(), **options})
 
 
@@ -260,6 +263,32 @@ def test_a_bucket_is_listed_with_the_callers_own_keys(
     map_rows_sync("see", place, output, model=ECHO, url=service.url())
     assert seen(lines(output)) == expected(*["see"] * 3)
     assert [row["file"] for row in lines(output)] == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_a_bucket_of_another_cloud_is_listed_as_well(
+    service: Service, pictures: list[bytes], tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cloud() as server:
+        server.objects |= {f"photos/{number}.png": data for number, data in enumerate(pictures)}
+        server.objects["other/9.png"] = b""
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        mapped(service, "see", f"{scheme}://{BUCKET}/photos", tmp_path / "out.jsonl")
+    assert seen(lines(tmp_path / "out.jsonl")) == expected(*["see"] * 3)
+
+
+@pytest.mark.parametrize("key", ["photos//b.png", "photos/../b.png"])
+def test_a_key_that_no_client_of_paths_can_name_is_named_before_anything_is_asked(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cloud() as server:
+        server.objects |= {"photos/a/a.png": b"", key: b""}
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(CommandError, match=f'one key is no path .*"{re.escape(key)}"'):
+            source(f"gs://{BUCKET}/photos").count()
+        assert source(f"gs://{BUCKET}/photos/a").count() == 1
 
 
 def test_without_pyarrow_parquet_is_refused_in_words(

@@ -65,7 +65,7 @@ def read_facts(kind: str, data: bytes, limits: Limits) -> Facts:
         turns = _turns(first)
         container.seek(0)
         frames, span_s = _count(container, stream, limits)
-        if len(data) < _announced_bytes(kind, data):
+        if len(data) < _announced_bytes(kind, data, stream):
             raise UnusableError("it is cut short")
         rate = _rate(rate, frames, span_s)
         length_s = max(span_s, float(frames / rate))
@@ -143,12 +143,14 @@ def _rate(announced: Fraction | None, frames: int, span_s: float) -> Fraction:
     return announced if announced and measured <= 2 * announced <= 4 * measured else measured
 
 
-def _announced_bytes(kind: str, data: bytes) -> int:
+def _announced_bytes(kind: str, data: bytes, stream: VideoStream) -> int:
     """How long the file is by its own account; 0 if it has none."""
     if kind == "avi":
         return 8 + int.from_bytes(data[4:8], "little")
     if kind == "mov":
-        return _end_of_boxes(data)
+        # The last box may be of no size; then the index still says where the last frame ends.
+        frames = (entry.pos + entry.size for entry in stream.index_entries)
+        return max(0, _end_of_boxes(data), *frames)
     # RFC 8794: after the header stands the segment, of a size that live recordings leave open.
     header, at = _integer(data, len(MATROSKA))
     if data[at + header : at + header + len(SEGMENT)] != SEGMENT:

@@ -13,7 +13,8 @@ import pytest
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, digest
 from shared.blobs.bucket import BUFFER, PART, PIECE
 from shared.settings import BlobSettings
-from tests.support.object_store import URL, ObjectStore, object_store
+from tests.support.clouds import Cloud, cloud
+from tests.support.object_store import BUCKET, URL, ObjectStore, object_store
 
 LARGE = bytes(range(256)) * (40 * 2**10)
 """Several parts of an upload, and several pieces of a download."""
@@ -32,12 +33,32 @@ def bucket(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Blobs:
     return Blobs(BlobSettings(url=URL))
 
 
+@pytest.fixture(scope="module")
+def clouds() -> Iterator[Cloud]:
+    with cloud() as started:
+        yield started
+
+
+@pytest.fixture
+def google(clouds: Cloud, monkeypatch: pytest.MonkeyPatch) -> Blobs:
+    for name, value in clouds.env.items():
+        monkeypatch.setenv(name, value)
+    return Blobs(BlobSettings(url=f"gs://{BUCKET}/google/ours"))
+
+
+@pytest.fixture
+def azure(clouds: Cloud, monkeypatch: pytest.MonkeyPatch) -> Blobs:
+    for name, value in clouds.env.items():
+        monkeypatch.setenv(name, value)
+    return Blobs(BlobSettings(url=f"az://{BUCKET}/azure/ours"))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Blobs:
     return Blobs(BlobSettings(url=f"file://{tmp_path}/blobs"))
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", "bucket", "google", "azure"])
 def blobs(request: pytest.FixtureRequest) -> Blobs:
     found: Blobs = request.getfixturevalue(request.param)
     return found

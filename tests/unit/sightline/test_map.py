@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from sightline.mapping.journal import Journal
 from sightline.mapping.output import check_output, check_replaced, written
 from sightline.mapping.question import Question
 from sightline.mapping.rows import READ, Row, RowError, receipt_of, source
+from sightline.mapping.run import AHEAD, AHEAD_BYTES, Pace, _Prepared, _read
 from tests.support.service import ROOT
 
 QUESTION = Question("What is it?", "model")
@@ -109,6 +111,60 @@ def test_calls_grow_while_the_queue_is_empty_and_fall_where_it_refuses() -> None
     assert LEAST < window.size < START
 
 
+def paced(rows: int, *, burst: int = 1, each_s: float = 1.0, first_s: float = 0.0) -> list[float]:
+    """What is said of the time left over the time that is, whenever rows have ended."""
+    now, shares = 0.0, list[float]()
+    pace = Pace(lambda: now)
+    pace.begin()
+    now = first_s
+    for done in range(0, rows, burst):
+        left_s = pace.left_s(rows - done)
+        shares += [] if left_s is None else [left_s / (rows * each_s + first_s - now)]
+        now += burst * each_s
+        for _ in range(burst):
+            pace.ended()
+    return shares
+
+
+@pytest.mark.parametrize(("burst", "each_s"), [(1, 79 / 1000), (16, 79 / 1000), (16, 5.0), (1, 0.004)])
+def test_the_time_left_is_told_from_the_rows_that_ended(burst: int, each_s: float) -> None:
+    shares = paced(1000, burst=burst, each_s=each_s)
+    assert len(shares) >= 900 / burst
+    assert min(shares) > 0.8
+    assert max(shares) < 1.25
+
+
+def test_a_model_that_loads_first_makes_no_map_long() -> None:
+    shares = paced(1000, each_s=0.1, first_s=60)
+    assert min(shares) > 0.99
+    assert max(shares[len(shares) // 10 :]) < 1.01
+
+
+def test_a_service_that_stops_is_not_said_to_end_soon() -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    pace.begin()
+    for _ in range(100):
+        now += 0.1
+        pace.ended()
+    now += 300
+    left_s = pace.left_s(100)
+    assert left_s is not None
+    assert left_s > 300
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_large_pictures_are_not_all_read_ahead(at_once: int) -> None:
+    body = bytes(AHEAD_BYTES // 8)
+
+    def prepare(some: list[Row]) -> list[_Prepared]:
+        assert len(some) == at_once
+        return [_Prepared(row, "", body) for row in some]
+
+    rows = (Row({}) for _ in range(AHEAD))
+    assert [len(_read(rows, prepare, at_once)) for _ in range(9)] == [8] * 8 + [0]
+
+
 def test_a_program_maps_without_the_rest_of_the_service() -> None:
     """Installed, the service's packages are not on a program's path."""
     look = "import sys, sightline.mapping.run; print({'shared', 'api', 'worker', 'torch'} & {*sys.modules})"
@@ -121,6 +177,21 @@ def test_a_glob_names_pictures_only_and_not_what_the_map_itself_writes(tmp_path:
         (tmp_path / name).write_bytes(b"")
     rows = source(f"{tmp_path}/*").rows()
     assert [row.columns["file"] for row in rows] == [f"{tmp_path}/a.png"]
+
+
+@pytest.mark.parametrize("place", ["", "/*"])
+def test_what_is_no_file_fails_alone_and_holds_nothing_up(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a.png").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    (tmp_path / "d.png").symlink_to("e.png")
+    (tmp_path / "e.png").write_bytes(b"picture")
+    *others, linked, named = source(f"{tmp_path}{place}").rows()
+    for row in others:
+        with pytest.raises(OSError, match=r"is no file|symbolic links"):
+            QUESTION.key(row)
+    assert len(others) == 3
+    assert QUESTION.body(linked) == QUESTION.body(named)
 
 
 def test_a_link_to_a_folder_above_hides_no_picture(tmp_path: Path) -> None:
@@ -230,6 +301,18 @@ def test_pictures_in_a_column_of_another_name_are_not_ignored(tmp_path: Path) ->
     parquet.write_table(arrow.table(columns), tmp_path / "rows.parquet")
     with pytest.raises(CommandError, match=r"Of pages .* not several\.$"):
         source(str(tmp_path))
+
+
+def test_a_table_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "rows.parquet"
+    parquet.write_table(arrow.table({"text": [str(n) for n in range(4000)]}), table, row_group_size=1000)
+    data = table.read_bytes()
+    half = len(data) // 2
+    table.write_bytes(data[:half] + bytes(3000) + data[half + 3000 :])
+    rows = source(str(table)).rows()
+    assert next(rows).columns == {"text": "0"}
+    with pytest.raises(CommandError, match=r"rows\.parquet cannot be read: .*[^.]\.$"):
+        list(rows)
 
 
 def test_a_text_that_begins_like_a_data_uri_is_a_text(tmp_path: Path) -> None:
