@@ -69,16 +69,15 @@ class StepTimer:
 class Decoding:
     """One model in one number format, and as many questions as rows."""
 
-    def __init__(self, subject: Subject, dtype: str, rows: int, tokens: int) -> None:
+    def __init__(self, subject: Subject, dtype: str, rows: int, tokens: int, device: str = "cpu") -> None:
         self._rows, self._tokens = rows, tokens
         self._questions = [subject.ask(number) for number in range(rows)]
         self._inputs = _static_batch(subject, self._questions)
-        row = {"id": "bench", "source": str(subject.folder), "dtype": dtype, "rows": rows}
+        row = {"id": "bench", "source": str(subject.folder), "dtype": dtype, "rows": rows, "device": device}
         model = Model.model_validate({**row, "engine": "continuous", "max_new_tokens": tokens})
         # Ready for inference: from_pretrained() calls eval().
-        self.plain: Any = AutoModelForImageTextToText.from_pretrained(
-            subject.folder, dtype=getattr(torch, dtype)
-        )
+        plain: Any = AutoModelForImageTextToText.from_pretrained(subject.folder, dtype=getattr(torch, dtype))
+        self.plain = plain.to(device)
         self.loaded, self._engine = LoadedModel(model), ContinuousEngine(model)
         self._engine.start(self.loaded)
 
@@ -87,7 +86,7 @@ class Decoding:
         """A step of `generate()`, which goes on where an answer would end."""
         timer = StepTimer(network, self._rows)
         limits = {"max_new_tokens": self._tokens, "min_new_tokens": self._tokens}
-        network.generate(**self._inputs.to(dtype=network.dtype), **limits, do_sample=False)
+        network.generate(**self._inputs.to(network.device, dtype=network.dtype), **limits, do_sample=False)
         return timer.figures()
 
     def engine(self) -> dict[str, float]:
@@ -105,8 +104,8 @@ class Decoding:
         self._engine.generate(Row(prompt, request.parameters, lambda _: None, threading.Event()))
 
 
-def measure(subject: Subject, dtype: str, rows: int, tokens: int) -> dict[str, Any]:
-    decoding = Decoding(subject, dtype, rows, tokens)
+def measure(subject: Subject, dtype: str, rows: int, tokens: int, device: str = "cpu") -> dict[str, Any]:
+    decoding = Decoding(subject, dtype, rows, tokens, device)
     plain = decoding.generate(decoding.plain)
     ours = decoding.engine()
     own = decoding.generate(decoding.loaded.network)

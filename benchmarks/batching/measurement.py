@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.batching import servers
 from benchmarks.batching.driver import Answer, Drive, WrongAnswerError, drive, point
-from benchmarks.batching.plan import Part, Results, Size
+from benchmarks.batching.plan import ROWS, Part, Results, Size
 from benchmarks.batching.questions import SUBJECTS, Question
 from benchmarks.frame import report
 from benchmarks.frame.command import Say
@@ -158,7 +158,7 @@ class Run:
             date=report.now(),
             versions=report.versions(),
             seconds={"one_by_one": self._size.one_by_one_s, "together": self._size.together_s},
-            rows=servers.ROWS,
+            rows=ROWS,
             limits=[bound.row() for bound in self._results.bounds()],
         )
 

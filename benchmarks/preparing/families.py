@@ -52,10 +52,11 @@ def qwen() -> Built:
     return hf.Qwen2_5_VLForConditionalGeneration(config), processor
 
 
-def llava() -> Built:
+def llava(**more: Any) -> Built:
+    """`more` of the language model's config."""
     words = tokenizer(**{"image_token": "<image>"})
     config = hf.LlavaConfig(
-        text_config=hf.LlamaConfig(**text(words)),
+        text_config=hf.LlamaConfig(**text(words, **more)),
         vision_config=hf.CLIPVisionConfig(**{**EYE, "image_size": 336, "patch_size": 14}),
         image_token_index=token_id(words, "<image>"),
         vision_feature_layer=-2,
@@ -96,7 +97,7 @@ def smolvlm() -> Built:
     return hf.SmolVLMForConditionalGeneration(config), processor
 
 
-FAMILIES: dict[str, Callable[[], Built]] = {"qwen": qwen, "llava": llava, "smolvlm": smolvlm}
+FAMILIES: dict[str, Callable[..., Built]] = {"qwen": qwen, "llava": llava, "smolvlm": smolvlm}
 
 
 def stand_in() -> None:
@@ -110,13 +111,13 @@ def image_processor(name: str) -> Any:
     return getattr(hf, name, None) or getattr(hf, f"{name}Pil")
 
 
-def save(family: str, folder: Path) -> None:
-    """The model's folder, with random weights."""
+def save(family: str, folder: Path, dtype: torch.dtype = torch.float32, **more: Any) -> None:
+    """The model's folder, with random weights; `more` as the family takes it."""
     torch.manual_seed(0)
-    network, processor = FAMILIES[family]()
+    network, processor = FAMILIES[family](**more)
     words = processor.tokenizer
     sharpen(network, end=[token_id(words, END)], pad=token_id(words, PAD), seed=0)
-    network.save_pretrained(folder)
+    network.to(dtype).save_pretrained(folder)
     processor.save_pretrained(folder)
 
 

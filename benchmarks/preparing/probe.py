@@ -10,10 +10,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 sys.path.insert(0, str(Path.cwd()))
@@ -34,7 +36,7 @@ from shared.store import admission
 from shared.store.admission import Placing
 from shared.store.nudges import Nudger
 from worker import model_worker
-from worker.engines.base import Row
+from worker.engines.base import Engine, Row
 
 PAGES = 6
 WARM, LIMIT_S = 4, 120.0
@@ -111,23 +113,29 @@ class Line:
 
 
 class Bench:
-    """A worker with its threads, and the line that it works on."""
+    """A worker with its threads, and the line that it works on; `row` has more of its model's."""
+
+    row: Mapping[str, Any] = MappingProxyType({"engine": "continuous", "options": {"cache_mb": 64}})
 
     def __init__(self, part: Part, source: Path, folder: Path, redis: RedisSettings) -> None:
-        self.model = Model(
-            id=part.family, source=str(source), rows=part.rows, engine="continuous", options={"cache_mb": 64}
+        self.model = Model.model_validate(
+            {**self.row, "id": part.family, "source": str(source), "rows": part.rows}
         )
         self.settings = Settings(redis=redis, blobs=BlobSettings(url=str(folder / "blobs")))
         self.part, self.line = part, Line(part, self.model, self.settings)
         # Celery's part: a thread for each nudge.
         Nudger.send = self._nudge  # type: ignore[method-assign, assignment]
-        engine = ClockEngine(self.model, part.device, lambda row: self.line.arrived(row, engine.busy_s))
-        model_worker.create = lambda _: engine  # type: ignore[attr-defined, assignment]
+        self.engine: Any = self.made()
+        model_worker.create = lambda _: self.engine  # type: ignore[attr-defined, assignment]
         self.worker = model_worker.open_model_worker(self.settings, self.model, self.model.threads)
-        self.engine: Any = self.worker.context.engine
         self.nudges = threading.Semaphore(0)
         for _ in range(self.model.threads):
             threading.Thread(target=self._serve, daemon=True).start()
+
+    def made(self) -> Engine:
+        """The engine, which says when a row's first token comes."""
+        engine = ClockEngine(self.model, self.part.device, lambda row: self.line.arrived(row, engine.busy_s))
+        return engine
 
     def _nudge(self, lane: str, count: int = 1) -> bool:  # noqa: ARG002
         self.nudges.release(count)

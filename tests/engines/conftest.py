@@ -1,4 +1,4 @@
-"""The shipped model behind vLLM, started once for all tests that need it."""
+"""Where models compute, and the shipped model behind vLLM, started once for all tests that need it."""
 
 import gc
 import warnings
@@ -11,10 +11,32 @@ from safetensors.torch import load_file, save_file
 
 from shared.models import Model
 from tests.engines import suite
+from tests.support.device import DEVICE, on_test_device
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 WEIGHTS = "model.safetensors"
+OF_THE_CPU = {
+    *("attention_groups", "attention_products", "int8", "late_device", "packing", "remote_device", "threads"),
+    *("vllm", "by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear"),
+    "what_changes_no_answer_shares_the_cache",
+    *("in_bfloat16_a_prompt_by_itself_is_filled_up", "in_bfloat16_a_step_with_chunks_is_filled_up"),
+}
+"""Modules and tests of what only a CPU does, or of a stand-in for a device."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if DEVICE != "cpu":
+        for item in items:
+            names = (item.path.stem, item.name.partition("[")[0])
+            if OF_THE_CPU & {name.removeprefix("test_") for name in names}:
+                item.add_marker(pytest.mark.skip(reason=f"not on {DEVICE}"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_test_device() -> Iterator[None]:
+    with on_test_device():
+        yield
 
 
 @pytest.fixture(scope="session")

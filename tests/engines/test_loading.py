@@ -143,6 +143,13 @@ def test_nobody_computes_on_the_cpu_unawares_beside_a_gpu(
     assert "cannot use the GPU that is here: the CPU computes" in caplog.text
 
 
+def test_a_gpu_rounds_no_picture_of_a_model_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default its convolutions do, and otherwise for a picture beside others."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    LoadedModel(tiny())
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_memory_that_is_short_is_not_blamed_on_what_a_row_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")

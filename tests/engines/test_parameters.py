@@ -14,6 +14,7 @@ from shared.models import Model
 from shared.request import Format, Message, Parameters, Request, Text
 from shared.result import Piece
 from tests.engines import suite
+from tests.support.device import DEVICE
 from worker.engines.base import Finish, Row
 from worker.engines.registry import create
 
@@ -146,7 +147,11 @@ def test_logprobs_are_the_models_own_whatever_bends_the_draw(harness: suite.Harn
     ids = torch.cat([prompt["input_ids"], torch.tensor([finish.ids])], dim=1)
     with torch.inference_mode():
         engine: Any = harness.engine
-        logits = engine._loaded.network(input_ids=ids).logits[0, prompt["input_ids"].shape[1] - 1 :].float()
+        logits = (
+            engine._loaded.network(input_ids=ids.to(DEVICE))
+            .logits[0, prompt["input_ids"].shape[1] - 1 :]
+            .float()
+        )
     expected = logits.log_softmax(dim=-1)
     assert finish.logprobs
     for token, told, row in zip(finish.ids, finish.logprobs, expected, strict=False):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from shared.models import Model
 from shared.request import Message, Request, Text, Video
@@ -15,8 +16,10 @@ from tests.support.families.family import Family
 from tests.support.families.moving import QWEN2_VL, SMOLVLM
 from worker.engines.base import PackedPicture
 from worker.engines.loading.loaded import LoadedModel
+from worker.engines.prompt.pixel_bytes import MOST, PixelTable
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+TINY = Path(__file__).parents[2] / "models" / "tiny"
 SIZES = ((301, 977), (57, 56), (640, 480))
 
 
@@ -27,7 +30,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def family(name: str, files: Path) -> LoadedModel:
     built = next(family for family in FAMILIES if family.name == name)
-    return LoadedModel(Model(id=f"tiny/{name}", source=str(built.folder(files))))
+    return LoadedModel(Model(id=f"tiny/{name}", source=str(built.folder(files)), device="cpu"))
 
 
 def prepared(model: LoadedModel) -> list[Any]:
@@ -77,7 +80,7 @@ def test_a_packed_picture_is_one_of_pillow_s_for_whoever_asks() -> None:
 @pytest.mark.parametrize("moving", [QWEN2_VL, SMOLVLM], ids=lambda family: family.name)
 def test_videos_stay_as_they_are(moving: Family, files: Path) -> None:
     """Also where a processor calls their pixels what it calls a picture's."""
-    model = LoadedModel(Model(id="tiny/moving", source=str(moving.folder(files))))
+    model = LoadedModel(Model(id="tiny/moving", source=str(moving.folder(files)), device="cpu"))
     asked = Request(model="m", messages=(Message(role="user", parts=(Video(), Text(text="What happens?"))),))
 
     def shown() -> dict[str, Any]:
@@ -107,6 +110,49 @@ def test_pixels_of_a_processor_that_does_more_than_a_table_can_are_its_numbers(
     model.stop_at_bytes()
     assert all(map(same, map(model.inputs, prepared(model)), map(model.inputs, numbers)))
     assert all(one.inputs["pixel_values"].is_floating_point() for one in prepared(model))
+
+
+@pytest.mark.parametrize("shape", [(9000, 3 * 196), (13, 3, 384, 384), (1, 3, 1540, 1540)])
+def test_pixels_of_a_large_picture_take_little_more_memory_than_their_numbers(shape: tuple[int, ...]) -> None:
+    class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        bytes = 0
+
+        def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = call(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor) and made.dtype is torch.int64:
+                self.bytes = max(self.bytes, made.nbytes)
+            return made
+
+    table = torch.randn(3, 256, dtype=torch.bfloat16)
+    pixels = torch.randint(256, shape, dtype=torch.uint8)
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        numbers = PixelTable(table, times=2).numbers({"pixel_values": pixels})["pixel_values"]
+    assert largest.bytes <= 8 * MOST
+    channels = pixels.view(len(pixels), 3, -1).long()
+    expected = torch.stack([table[channel].take(channels[:, channel]) for channel in range(3)], dim=1)
+    if len(shape) == 2:
+        expected = expected[:, :, None].expand(-1, -1, 2, -1)
+    assert torch.equal(numbers, expected.reshape(numbers.shape))
+
+
+def test_a_prompt_is_left_as_it_is_by_what_the_device_is_given_of_it() -> None:
+    """Its pixels would stay there as long as its answer is computed, and no later prompt be compared with it.
+
+    Another format stands for another device.
+    """
+    model = LoadedModel(Model(id="test/tiny", source=str(TINY), dtype="bfloat16", device="cpu"))
+    [prompt, *_] = prepared(model)
+    before = dict(prompt.inputs)
+    assert model.inputs(prompt)["pixel_values"].dtype is torch.bfloat16
+    assert all(prompt.inputs[name] is value for name, value in before.items())
+
+
+def test_a_model_that_loads_on_a_device_warns_of_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    """Its processor pads pictures of several sizes, without a mask to say so."""
+    model = LoadedModel(Model(id="test/tiny", source=str(TINY), device="cpu"))
+    model.stop_at_bytes()
+    assert model.renderer.pixels
+    assert "refuses a request" not in caplog.text
 
 
 def test_a_model_on_the_cpu_is_given_numbers(files: Path) -> None:

@@ -17,6 +17,7 @@ from shared.request import Image, Message, Request, Text
 from shared.result import Piece
 from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import several, suite, telling
+from tests.support.device import DEVICE
 from worker.engines.base import Row
 from worker.engines.registry import create
 from worker.engines.sampling.processors import LogitsError
@@ -41,7 +42,7 @@ def harness() -> suite.Harness:
 def plain() -> tuple[Any, Any]:
     processor = AutoProcessor.from_pretrained(TINY)  # type: ignore[no-untyped-call]
     model: Any = AutoModelForImageTextToText.from_pretrained(TINY, dtype="float32")
-    return processor, model.eval()
+    return processor, model.eval().to(DEVICE)
 
 
 def generated(
@@ -57,7 +58,7 @@ def generated(
         return_dict=True,
         return_tensors="pt",
     )
-    ids = model.generate(**inputs, **settings)[0, inputs["input_ids"].shape[1] :]
+    ids = model.generate(**inputs.to(DEVICE), **settings)[0, inputs["input_ids"].shape[1] :]
     return tuple(ids.tolist()), processor.decode(ids, skip_special_tokens=True)
 
 
@@ -118,7 +119,7 @@ def test_a_picture_placeholder_is_never_generated() -> None:
     engine: Any = create(tiny()).load()
     placeholder = engine._loaded.network.config.image_token_id
     engine._loaded.network.lm_head.register_forward_hook(
-        lambda _layer, _inputs, logits: logits.index_fill(-1, torch.tensor([placeholder]), 1e4)
+        lambda _layer, _inputs, logits: logits.index_fill(-1, torch.tensor([placeholder], device=DEVICE), 1e4)
     )
     finish, _ = suite.Harness(engine).ask("Hello", [suite.picture()])
     assert finish.ids

@@ -18,6 +18,7 @@ from PIL.Image import Image as Picture
 from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Part, Request, Sound, Text
+from tests.support.device import DEVICE
 from tests.support.families.asking import BLUE, RED
 from tests.support.families.family import Family, hf
 from tests.support.families.gemma import gemma4, gemma4_listening
@@ -93,7 +94,10 @@ def alone(folder: Path, at: int) -> tuple[int, ...]:
     placeholders = [config.image_token_id, config.video_token_id, config.audio_token_id]
     with torch.inference_mode():
         ids = network.generate(
-            **inputs.to(network.dtype), max_new_tokens=TOKENS, do_sample=False, suppress_tokens=placeholders
+            **inputs.to(network.device, network.dtype),
+            max_new_tokens=TOKENS,
+            do_sample=False,
+            suppress_tokens=placeholders,
         )
     return tuple(ids[0, inputs["input_ids"].shape[1] :].tolist())
 
@@ -102,7 +106,7 @@ def alone(folder: Path, at: int) -> tuple[int, ...]:
 def _plain(folder: Path) -> tuple[Any, Any]:
     return (
         hf.AutoProcessor.from_pretrained(folder),
-        hf.AutoModelForImageTextToText.from_pretrained(folder).eval(),
+        hf.AutoModelForImageTextToText.from_pretrained(folder).eval().to(DEVICE),
     )
 
 

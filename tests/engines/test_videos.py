@@ -16,6 +16,7 @@ from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Part, Request, Text, Video
 from shared.settings import VideoSettings
+from tests.support.device import DEVICE
 from tests.support.families import FAMILIES
 from tests.support.families.asking import RED
 from tests.support.families.family import Family, called, hf
@@ -120,7 +121,7 @@ def plain(folder: Path) -> tuple[Any, Any]:
         return list(zip(*(fetch_videos(file, sample_indices_fn) for file in files), strict=True))
 
     reader.fetch_videos = fetch_videos
-    return processor, hf.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    return processor, hf.AutoModelForImageTextToText.from_pretrained(folder).eval().to(DEVICE)
 
 
 @cache
@@ -130,7 +131,7 @@ def alone(folder: Path, at: int, **wish: Any) -> tuple[int, ...]:
     named = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")]
     with torch.inference_mode():
         ids = network.generate(
-            **inputs.to(network.dtype),
+            **inputs.to(network.device, network.dtype),
             max_new_tokens=TOKENS,
             do_sample=False,
             suppress_tokens=[id_ for id_ in named if id_ is not None],

@@ -11,6 +11,7 @@ from PIL.Image import Image as Picture
 
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Role, Text
+from tests.support.device import DEVICE
 from tests.support.families.family import Family, hf
 from worker.engines.base import Engine, Row
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
@@ -116,7 +117,7 @@ class Subject:
     def continued(self, inputs: Any, network: Any = None, **settings: Any) -> tuple[int, ...]:
         """What transformers alone generates after these inputs, by a network of its own or another."""
         network = network or self.network
-        ids = network.generate(**inputs.to(network.dtype), **self.greedy(**settings))
+        ids = network.generate(**inputs.to(network.device, network.dtype), **self.greedy(**settings))
         return tuple(ids[0, inputs["input_ids"].shape[1] :].tolist())
 
     def greedy(self, **settings: Any) -> dict[str, Any]:
@@ -161,4 +162,4 @@ def _plain(subject: Subject) -> tuple[Any, Any]:
     folder, trusted = subject.folder, subject.trusted
     processor = hf.AutoProcessor.from_pretrained(folder, trust_remote_code=trusted)
     network = getattr(hf, subject.auto).from_pretrained(folder, trust_remote_code=trusted)
-    return processor, network.eval()
+    return processor, network.eval().to(DEVICE)

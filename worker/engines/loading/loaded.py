@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
-from transformers import GenerationConfig
+from transformers import BatchFeature, GenerationConfig
 
 from shared.models import Model
 from shared.request import Parameters, Request
@@ -31,6 +31,9 @@ class LoadedModel(Language):
         folder = model_folder(model)
         processor, network = pretrained(model, folder)
         self.network = network.eval()
+        if network.dtype is torch.float32:
+            # By default a GPU's convolutions round it to 10 bits, and a picture's otherwise beside another's.
+            torch.backends.cudnn.allow_tf32 = False
         self.packed = pack(network, model)
         super().__init__(model, folder, processor, network.config, network.generation_config)
         if device_of(network).type != "cpu":
@@ -57,7 +60,8 @@ class LoadedModel(Language):
 
     def moved(self, inputs: Any) -> dict[str, Any]:
         """What a prompt's `inputs` hold, on the network's device and in its format."""
-        moved = inputs.to(device_of(self.network), dtype=self.network.dtype)
+        # A copy: `to` changes what it is called on, and a prompt would keep its pixels on the device.
+        moved = BatchFeature(dict(inputs)).to(device_of(self.network), dtype=self.network.dtype)
         return self.renderer.pixels.numbers(moved) if self.renderer.pixels else dict(moved)
 
     def stop_at_bytes(self) -> None:

@@ -16,6 +16,8 @@ log = logging.getLogger("worker")
 
 PIXELS, MASK = "pixel_values", "pixel_attention_mask"
 CHANNELS, LEVELS = 3, 256
+# Bytes looked up at once: an index of eight bytes is made of each, of which a large picture has ten million.
+MOST = 2**20
 BYTES = {"do_rescale": False, "do_normalize": False}
 # Of Qwen's, which repeat a picture in time, and of SmolVLM's, which mask the padding that they do not need.
 LEAN = {"temporal_patch_size": 1, "do_pad": False}
@@ -44,17 +46,20 @@ class PixelTable:
 
     def _flat(self, pixels: torch.Tensor) -> torch.Tensor:
         """Of patches that hold one channel after the other."""
-        numbers = self._taken(pixels.view(len(pixels), CHANNELS, 1, -1), 1)
-        return numbers.expand(-1, -1, self.times, -1).reshape(len(pixels), -1)
+        return self._taken(pixels.view(len(pixels), CHANNELS, 1, -1), self.times).flatten(1)
 
     def _apart(self, pixels: torch.Tensor) -> torch.Tensor:
         """Of pixels whose third axis from the end is the channel."""
-        return self._taken(pixels, pixels.ndim - 3)
+        return self._taken(pixels.reshape(-1, CHANNELS, 1, pixels.shape[-2:].numel()), 1).view(pixels.shape)
 
-    def _taken(self, pixels: torch.Tensor, axis: int) -> torch.Tensor:
-        first = torch.arange(CHANNELS, device=pixels.device) * LEVELS
-        shape = [CHANNELS if at == axis else 1 for at in range(pixels.ndim)]
-        return self.table.flatten().take(pixels.long().add_(first.view(shape)))
+    def _taken(self, parts: torch.Tensor, times: int) -> torch.Tensor:
+        """Of parts [parts, channels, 1, bytes], repeated on the third axis."""
+        table, first = self.table.flatten(), torch.arange(CHANNELS, device=parts.device) * LEVELS
+        numbers = table.new_empty((*parts.shape[:2], times, parts.shape[3]))
+        each = max(1, MOST // max(1, len(parts) * CHANNELS))
+        for some, place in zip(*(torch.split(one, each, dim=-1) for one in (parts, numbers)), strict=True):
+            place.copy_(table.take(some.long().add_(first.view(-1, 1, 1))))
+        return numbers
 
 
 MakeInputs = Callable[[], Sequence[Mapping[str, Any]]]
@@ -76,6 +81,8 @@ def pixel_table(processor: Any, make_inputs: MakeInputs, place: torch.Tensor) ->
     for wish in (BYTES | LEAN, BYTES):
         own = {name: getattr(pictures, name) for name in wish if hasattr(pictures, name)}
         masked = "do_pad" in own and all(MASK in one for one in numbers)
+        if not masked:
+            own.pop("do_pad", None)
         candidate = PixelTable(table, own.get("temporal_patch_size", 1), masked)
         vars(pictures).update({name: wish[name] for name in own})
         if _exact(candidate, make_inputs, numbers):

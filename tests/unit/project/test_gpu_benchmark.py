@@ -1,0 +1,108 @@
+"""The benchmark for a GPU gives what it found whatever happens to it: the machine may never come back."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from benchmarks.frame import command
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu.parts import static_step
+
+PRINTS = "import json; print(json.dumps({}), flush=True)"
+PASSED = PRINTS.format({"test": "t", "group": "llava", "outcome": "passed", "why": ""})
+FAILED = PRINTS.format({"test": "u", "group": "llava", "outcome": "failed", "why": "AssertionError"})
+SCRIPTS = {
+    "models": "",
+    "engine_tests": PASSED,
+    "families": f"{PASSED}; {FAILED}",
+    "callers": "import signal; signal.pause()",
+    "steps": "raise SystemExit(3)",
+}
+THERE = {
+    *("jinja2", "hf-xet", "matplotlib", "numpy", "pillow", "psutil", "python-dateutil", "pyyaml"),
+    *("torch", "uvloop", "av", "pypdfium2"),
+}
+"""What the list takes for granted, and what it leaves out as only videos and PDF need it."""
+ASKED = ("accelerate", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "openai")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> int:
+    monkeypatch.setattr(command, "end_on_sigterm", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(folder), *options])
+    return gpu.main()
+
+
+def test_without_a_gpu_it_says_so_and_how_to_try_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run(monkeypatch, tmp_path) == 2
+    assert "no CUDA device here. `--device cpu --quick`" in capsys.readouterr().err
+
+
+def test_a_part_that_fails_or_takes_too_long_costs_no_other_part_s_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[str]()
+
+    def start(name: str, _: Any) -> Any:
+        begun.append(name)
+        script = SCRIPTS.get(name, PRINTS.format({"way": name}))
+        return subprocess.Popen(
+            (sys.executable, "-c", script), stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    monkeypatch.setattr(gpu, "start", start)
+    monkeypatch.setattr(gpu, "PARTS", gpu.PARTS | {"engine_tests": 30, "families": 30, "callers": -60})
+    assert run(monkeypatch, tmp_path, "--device", "cpu") == 1
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert begun == ["models", *gpu.PARTS]
+    assert found["engine_tests"] == {"groups": {"llava": {"passed": 1}}, "rows": []}
+    assert found["families"]["groups"] == {"llava": {"passed": 1, "failed": 1}}
+    assert [row["test"] for row in found["families"]["rows"]] == ["u"]
+    assert found["callers"]["rows"] == [{"failed": "its time is over"}]
+    assert found["steps"]["rows"] == [{"failed": "exit code 3"}]
+    assert found["waiting_as_served"]["rows"] == [{"way": "waiting_as_served"}]
+
+
+def test_all_parts_together_fit_ten_minutes() -> None:
+    assert sum(gpu.PARTS.values()) + gpu.GRACE_S < 600 - 30
+
+
+@torch.inference_mode()
+def test_on_a_cpu_a_step_is_measured_and_its_graph_is_said_not_to_be() -> None:
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2
+    )
+    network: Any = LlamaForCausalLM(config)
+    row = static_step(network.eval(), rows=2)
+    assert row["eager_ms"] > 0
+    assert (row["graph_ms"], row["why"]) == (None, "not measured: no CUDA device")
+
+
+def test_all_that_a_bare_machine_lacks_is_carried() -> None:
+    lines = Path(gpu.__file__).with_name("carried.txt").read_text().splitlines()
+    carried, wanted = {line for line in lines if not line.startswith("#")}, set[str]()
+
+    def want(requirement: Requirement) -> None:
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        if name in THERE or (name in wanted and not requirement.extras):
+            return
+        wanted.add(name)
+        extras = ("", *requirement.extras)
+        for needed in map(Requirement, requires(name) or ()):
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                want(needed)
+
+    for line in ("sightline-vlm[local,worker]", *ASKED):
+        want(Requirement(line))
+    assert wanted - {"sightline-vlm"} == carried
