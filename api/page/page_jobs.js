@@ -30,7 +30,7 @@ export const list = new Resource(
   (data) => {
     state.jobs.older_batches = Boolean(data?.has_more);
     const reading_all = read_all(data?.data.filter(({ endpoint }) => endpoint === ENDPOINT) ?? []);
-    reading_all.then(() => ((state.jobs.pages_read = Boolean(data)), changed()));
+    reading_all.then((whole) => whole && ((state.jobs.pages_read = Boolean(data)), changed()));
   },
   { every_ms: 5000 },
 );
@@ -53,6 +53,7 @@ async function read_all(batches) {
     // The next round tries again, whether the list has changed or not.
     if (!signal.aborted) list.last = "";
   }
+  return !signal.aborted;
 }
 
 // What an opened one tells stands in its row, too.

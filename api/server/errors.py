@@ -57,8 +57,9 @@ def family_of(path: str) -> Family:
 
 
 def render(error: ServiceError, path: str, request_id: str) -> Response:
-    """The complete answer for an error; counts the refusal."""
-    REFUSALS.labels(error.code).inc()
+    """The complete answer for an error. Counts the refusal, but of no probe of a model's health."""
+    if not path.endswith("/health"):
+        REFUSALS.labels(error.code).inc()
     media = "application/json"
     headers = _headers(error)
     family = family_of(path)

@@ -86,7 +86,9 @@ def rows(process: "subprocess.Popen[str]", until: float) -> Iterator[Row]:
     timer.start()
     try:
         for line in process.stdout or ():
-            yield json.loads(line)
+            # A library may print, too.
+            with suppress(ValueError):
+                yield json.loads(line)
         if code := process.wait():
             yield {"failed": f"exit code {code}" if time.monotonic() < until else "its time is over"}
     finally:

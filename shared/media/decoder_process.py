@@ -16,14 +16,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, cast
 
 from shared.errors import InternalError
-from shared.media.decoder_protocol import READ, READY, WINDOW
+from shared.media.decoder_protocol import FILLED, READ, READY, WINDOW
 from shared.telemetry.logs import fields
 
 log = logging.getLogger("shared.media")
@@ -117,11 +118,12 @@ class DecoderProcess:
 
     def __init__(self, spec: DecoderSpec) -> None:
         self._limit_s = spec.limit_s
-        self._window = _window()
         try:
-            self._channel, self._process = _start(spec)
+            with ExitStack() as stack:
+                self._window = stack.enter_context(_window())
+                self._channel, self._process = _start(spec)
+                stack.pop_all()
         except OSError as error:
-            self._window.close()
             raise InternalError("The decoder did not start.") from error
         self._stderr = cast(IO[bytes], self._process.stderr)
         os.set_blocking(self._stderr.fileno(), False)
@@ -222,9 +224,12 @@ class DecoderProcess:
         received = bytearray(length)
         rest = memoryview(received)
         while rest:
-            self._receive(len(READY))
-            count = os.preadv(self._window.fileno(), [rest[:WINDOW]], 0)
-            if count != len(rest[:WINDOW]):
+            [filled] = FILLED.unpack(self._receive(FILLED.size))
+            self._window.seek(0)
+            count = self._window.readinto(rest[:WINDOW])
+            # Otherwise some of it would be a file's before.
+            if not filled == count == min(WINDOW, len(rest)):
+                self._process.kill()
                 raise ConnectionResetError
             rest = rest[count:]
             if rest:
@@ -232,10 +237,10 @@ class DecoderProcess:
         return received
 
 
-def _window() -> IO[bytes]:
-    """A file without a name, which ends with its last process."""
-    if sys.platform == "linux":
-        return os.fdopen(os.memfd_create("window"), "r+b", buffering=0)
+def _window() -> FileIO:
+    """A file without a name, in memory where Python can make one. Raises OSError."""
+    if hasattr(os, "memfd_create"):
+        return FileIO(os.memfd_create("window"), "r+")
     return TemporaryFile(buffering=0)
 
 

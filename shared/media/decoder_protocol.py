@@ -17,7 +17,9 @@ from struct import Struct
 from typing import Any, BinaryIO, NamedTuple
 
 READY = b"R"
-"""What a child sends once it is ready for requests, and when there is something to read in its window."""
+"""What a child sends once it is ready for requests."""
+FILLED = Struct("!I")
+"""What it sends when its window is to be read: how many bytes are in it."""
 READ = b"A"
 """What the parent sends when it has read a window after which more comes; with the window itself at first."""
 WINDOW = 2**23
@@ -77,10 +79,10 @@ class Parent(NamedTuple):
         """Raises ConnectionError where the parent is gone."""
         filled = 0
         for part in parts:
-            rest = memoryview(part)
+            rest = memoryview(part).cast("B")
             while rest:
                 if filled == WINDOW:
-                    self.channel.sendall(READY)
+                    self.channel.sendall(FILLED.pack(filled))
                     if self.reader.read(len(READ)) != READ:
                         raise ConnectionResetError
                     filled = 0
@@ -88,7 +90,7 @@ class Parent(NamedTuple):
                 filled += count
                 rest = rest[count:]
         if filled:
-            self.channel.sendall(READY)
+            self.channel.sendall(FILLED.pack(filled))
 
 
 def _answer(parent: Parent, protocol: DecoderProtocol, head: bytes, decode: Decode, limit_s: float) -> None:

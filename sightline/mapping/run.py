@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -100,12 +100,13 @@ class _Map:
         try:
             with ThreadPoolExecutor(source.at_once) as pool:
 
-                def prepare(some: list[Row]) -> Iterator[_Prepared]:
+                def begin(row: Row) -> Callable[[], _Prepared]:
                     # One at a time needs no threads, whose handing over takes longer than a small picture.
-                    return map(self._prepared, some) if len(some) == 1 else pool.map(self._prepared, some)
+                    alone = source.at_once == 1
+                    return partial(self._prepared, row) if alone else pool.submit(self._prepared, row).result
 
                 async with asyncio.TaskGroup() as group:
-                    read = partial(_read, rows, prepare, source.at_once)
+                    read = partial(_read, rows, begin, source.at_once)
                     ahead = group.create_task(asyncio.to_thread(read))
                     while some := await ahead:
                         ahead = group.create_task(asyncio.to_thread(read))
@@ -172,7 +173,9 @@ class _Map:
         known = self.journal.ended
         queue_s: float | None = None
         while True:
-            rest = max(self.progress.total - self.progress.done - max(known - self.progress.kept, 0), 0)
+            left = self.progress.total - self.progress.done
+            # Of a changed input some that are known are not met again.
+            rest = max(left - max(known - self.progress.kept, 0), 0) or left
             left_s = self.pace.left_s(rest)
             if time.monotonic() - synced >= SYNC_S:
                 synced = time.monotonic()
@@ -193,14 +196,17 @@ class _Map:
 
 
 def _read(
-    rows: Iterator[Row], prepare: Callable[[list[Row]], Iterable[_Prepared]], at_once: int
+    rows: Iterator[Row], begin: Callable[[Row], Callable[[], _Prepared]], at_once: int
 ) -> list[_Prepared]:
-    """The next rows, ready to be submitted."""
-    some, size = list[_Prepared](), 0
-    while len(some) < AHEAD and size < AHEAD_BYTES and (taken := list(islice(rows, at_once))):
-        some += prepare(taken)
-        size += sum(len(row.body or b"") for row in some[-len(taken) :])
-    return some
+    """The next rows, ready to be submitted. What `begin` returns waits until its row is."""
+    some, begun, size = list[_Prepared](), deque[Callable[[], _Prepared]](), 0
+    while True:
+        room = AHEAD - len(some) if size < AHEAD_BYTES else 0
+        begun.extend(map(begin, islice(rows, max(min(at_once, room) - len(begun), 0))))
+        if not begun:
+            return some
+        some.append(begun.popleft()())
+        size += len(some[-1].body or b"")
 
 
 def _unasked(row: Row, failure: Exception) -> dict[str, Any]:

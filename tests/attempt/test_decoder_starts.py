@@ -14,7 +14,7 @@ from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableEr
 from shared.media.decoder_protocol import PICTURES
 from shared.settings import PictureSettings
 from tests.support import pictures as make
-from tests.support.loud_decoder import DEADLY
+from tests.support.loud_decoder import DEADLY, SHORT
 from tests.support.pictures import decoded
 from worker.media.picture_decoder import PictureDecoder
 
@@ -70,6 +70,25 @@ def decoded_while_killed(pool: DecoderPool, times: int) -> tuple[int, int]:
     head = PICTURES.request.pack(b"PNG", *size, *size, len(data))
     _, pixels = pool.decode(head, data, PICTURES.reply, killing)
     return len(pixels), len(begun)
+
+
+def test_a_python_without_memfd_decodes_as_well(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As uv's and conda's."""
+    monkeypatch.delattr("os.memfd_create")
+    assert decoded_while_killed(pool, times=0) == (2000 * 1500 * 3, 1)
+
+
+def test_a_decoder_that_sends_less_than_it_said_shows_nothing_of_a_file_before() -> None:
+    decoders = DecoderPool(DecoderSpec("tests.support.loud_decoder", (), 60.0), 1)
+
+    def shown(data: bytes) -> bytearray:
+        head = PICTURES.request.pack(b"PNG", 1, 1, 1, 1, len(data))
+        return decoders.decode(head, data, PICTURES.reply, lambda width, height: width * height * 3)[1]
+
+    assert shown(b"whole") == b"RGB"
+    with pytest.raises(UndecodableError, match="died of it"):
+        shown(SHORT)
+    decoders.close()
 
 
 def test_a_file_whose_decoder_somebody_kills_is_decoded_by_another(pool: DecoderPool) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from shared.blobs import digest
 from shared.errors import CallerError
+from shared.media.decoder_protocol import WINDOW
 from shared.request import Parameters, Video
 from shared.settings import VideoSettings
 from shared.store.admission import submit
@@ -226,6 +227,15 @@ def test_dimensions_that_the_header_lies_about_cost_no_memory(decoder: VideoDeco
     at = MP4.index(b"avc1") + 4 + 24
     huge = MP4[:at] + struct.pack("!HH", 60_000, 60_000) + MP4[at + 4 :]
     assert decoded(decoder, huge).video.width == SIZE[0]
+
+
+def test_frames_larger_than_what_is_read_at_once_are_whole_and_in_order(decoder: VideoDecoder) -> None:
+    size = (1280, 720)
+    frames = decoded(decoder, video(8, 4, size), lambda facts: range(facts.frames))
+    step = size[0] * size[1] * 3
+    assert len(frames.pixels) == 8 * step > 2 * WINDOW
+    few = decoded(decoder, video(8, 4, size), lambda _: [5])
+    assert few.pixels == frames.pixels[5 * step : 6 * step]
 
 
 def test_much_black_in_a_small_file_ends_at_a_limit() -> None:

@@ -1,17 +1,19 @@
-"""A decoder that writes more about each file than a pipe holds, and dies of a file that asks for it."""
+"""A decoder that writes more of each file than a pipe holds; it dies of one, and cuts another short."""
 
 import os
 from contextlib import suppress
 
 from shared.media.decoder_protocol import PICTURES, Numbers, serve
 
-DEADLY = b"deadly"
+DEADLY, SHORT = b"deadly", b"short"
 
 
 def _decoded(_: tuple[int, ...], data: bytes) -> tuple[Numbers, tuple[bytes]]:
     if data == DEADLY:
         os.write(2, b"note: a frame is broken\nthe heap is broken, too\n")
         os.abort()
+    if data == SHORT:
+        return (1, 2), (b"RGB",)
     with suppress(BlockingIOError):
         while True:
             os.write(2, b"note: a frame is broken\n")

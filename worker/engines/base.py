@@ -47,16 +47,17 @@ class Frames:
 class PackedPicture(Picture):
     """A picture in RGB whose `pixels`, a byte each, stay as they came.
 
-    Pillow's own, of four bytes, are made of them where something asks for them, as it does with a file's.
+    Where something asks for Pillow's own, of four bytes, they take their place.
     """
 
     def __init__(self, size: tuple[int, int], pixels: bytearray) -> None:
         super().__init__()
-        self._mode, self._size, self.pixels = "RGB", size, pixels
+        self._mode, self._size = "RGB", size
+        self.pixels: bytearray | None = pixels
 
     def load(self) -> Any:
-        if self._im is None:
-            self.im = Image.frombytes(self.mode, self.size, self.pixels).im
+        if self.pixels is not None:
+            self.im, self.pixels = Image.frombytes(self.mode, self.size, self.pixels).im, None
         return super().load()
 
 

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from sightline.mapping.journal import Journal
 from sightline.mapping.output import check_output, check_replaced, written
 from sightline.mapping.question import Question
 from sightline.mapping.rows import READ, Row, RowError, receipt_of, source
-from sightline.mapping.run import AHEAD, AHEAD_BYTES, Pace, _Prepared, _read
+from sightline.mapping.run import AHEAD_BYTES, Pace, _Prepared, _read
 from tests.support.service import ROOT
 
 QUESTION = Question("What is it?", "model")
@@ -157,12 +159,23 @@ def test_a_service_that_stops_is_not_said_to_end_soon() -> None:
 def test_large_pictures_are_not_all_read_ahead(at_once: int) -> None:
     body = bytes(AHEAD_BYTES // 8)
 
-    def prepare(some: list[Row]) -> list[_Prepared]:
-        assert len(some) == at_once
-        return [_Prepared(row, "", body) for row in some]
+    rows = (Row({}) for _ in range(16))
+    begin = partial(partial, _Prepared, key="", body=body)
+    sizes = [len(_read(rows, begin, at_once)) for _ in range(3)]
+    assert sizes[0] in range(8, 8 + at_once)
+    assert sum(sizes) == 16
 
-    rows = (Row({}) for _ in range(AHEAD))
-    assert [len(_read(rows, prepare, at_once)) for _ in range(9)] == [8] * 8 + [0]
+
+def test_a_slow_picture_of_a_bucket_holds_up_no_download() -> None:
+    begun = []
+
+    def begin(row: Row) -> Callable[[], _Prepared]:
+        begun.append(row)
+        # Of the first four one has come: another is under way before the next is waited for.
+        return lambda: _Prepared(row, str(len(begun)))
+
+    keys = [prepared.key for prepared in _read(iter([Row({})] * 6), begin, at_once=4)]
+    assert keys == ["4", "5", "6", "6", "6", "6"]
 
 
 def test_a_program_maps_without_the_rest_of_the_service() -> None:

@@ -233,9 +233,10 @@ class Renderer:
 
     def _shown(self, picture: Picture) -> Shown:
         """The picture as the processor takes it: what is packed need not be unpacked and packed again."""
-        if not (self._takes_arrays and isinstance(picture, PackedPicture)):
+        packed = picture.pixels if isinstance(picture, PackedPicture) else None
+        if packed is None or not self._takes_arrays:
             return picture
-        pixels = np.frombuffer(picture.pixels, dtype=np.uint8)
+        pixels = np.frombuffer(packed, dtype=np.uint8)
         return pixels.reshape(picture.height, picture.width, 3).transpose(2, 0, 1)
 
     def _made_up(self, *, arrays: bool = False) -> list[Any]:
