@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, ViewportSize, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.support.browser import DESK, view, violations
 from tests.support.clients import Api
@@ -59,20 +59,16 @@ def test_before_its_first_courier_has_come_a_new_service_is_not_called_broken(pa
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_what_was_refused_in_the_last_minutes_is_said_by_its_reason(page: Page, size: ViewportSize) -> None:
     page.set_viewport_size(size)
-
-    def give(route: Route) -> None:
-        series = route.fetch().json()
-        nothing = [0] * 89
-        series["refusals"] = {
-            "queue_full": [*nothing, 3],
-            "rate_limited": [1234, *nothing],
-            "new_code": [1, *nothing],
-        }
-        route.fulfill(json=series)
-
+    nothing, refusals = [0] * 89, dict[str, list[int]]()
+    # Other tests' refusals are of the same minutes.
+    page.route("**/series?*", lambda route: route.fulfill(json=route.fetch().json() | {"refusals": refusals}))
     view(page, "operations")
     expect(page.locator(CARDS)).to_contain_text("No request: the service took all that it could.")
-    page.route("**/series?*", give)
+    refusals |= {
+        "queue_full": [*nothing, 3],
+        "rate_limited": [1234, *nothing],
+        "new_code": [1, *nothing],
+    }
     page.reload()
     expect(page.locator("[title=rate_limited]")).to_contain_text(
         "1,234A key's requests for that minute were used up"
