@@ -110,6 +110,8 @@ async function read(after, signal) {
   if (signal.aborted) return false;
   const { rows, next, loaded, read_at } = state.jobs;
   const begin = after ? rows.findIndex(({ id }) => id === after) + 1 : 0;
+  // What stood before it has been read anew: it would be put in the place of that.
+  if (after && !begin) return false;
   const end = reach(page.next);
   const ids = new Set(page.data.map(({ id }) => id));
   // More jobs came since the last page than this one has: what is older is read again.

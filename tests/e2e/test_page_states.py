@@ -2,6 +2,8 @@
 
 import re
 import time
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 from playwright.sync_api import Browser, Page, Route, expect
@@ -253,6 +255,43 @@ def test_an_old_job_that_was_searched_for_stays_in_the_list(page: Page, api: Api
     expect(page.locator(".job-row")).to_have_count(1)
     assert sorted(set(page.evaluate("window.seen"))) in ([], ["1 job"])
     assert [len([at for at in searched if at.startswith(begin)]) for begin in ("2", "9")] == [1, 1]
+
+
+def test_many_new_jobs_leave_no_hole_in_a_list_that_is_scrolled(page: Page, api: Api) -> None:
+    api.ended(api.submit(model=ECHO, input={"prompt": "the pattern"}))
+    pattern: dict[str, Any] = api.get("/v1/jobs?limit=1&results=false").json()["data"][0]
+    began, jobs = int(time.time()) - 1000, 500
+
+    def job(number: int) -> dict[str, Any]:
+        question = {"text": f"Number {number}", "pictures": 0}
+        return pattern | {"id": f"job_{number:032x}", "question": question, "created_at": began + number}
+
+    def give(route: Route) -> None:
+        after = route.request.url.partition("after=")[2].partition("job_")[2]
+        newest = int(after[:32], 16) - 1 if after else jobs - 1
+        rows = [job(number) for number in range(newest, max(newest - 100, -1), -1)]
+        oldest = rows[-1]
+        end = f"{1000 * oldest['created_at']}-{oldest['id']}" if newest >= 100 else None
+        date = format_datetime(datetime.fromtimestamp(began + jobs, UTC), usegmt=True)
+        body = {"object": "list", "data": rows, "has_more": end is not None, "next": end}
+        route.fulfill(json=body, headers={"date": date})
+
+    def read_to_the_end() -> None:
+        for _ in range(JOBS):
+            page.evaluate(BOTTOM)
+            page.evaluate("new Promise(requestAnimationFrame)")
+            if page.locator("#jobs-note").text_content() == f"{jobs} jobs":
+                return
+        expect(page.locator("#jobs-note")).to_have_text(f"{jobs} jobs")
+
+    page.route("**/v1/jobs?*", give)
+    page.route("**/v1/batches?*", lambda route: route.fulfill(json=NOTHING))
+    view(page, "jobs")
+    expect(page.locator(".job-row").first).to_contain_text("Number 499")
+    read_to_the_end()
+    jobs += 300
+    expect(page.locator("#jobs-note")).to_contain_text("so far")
+    read_to_the_end()
 
 
 def test_thousands_of_jobs_are_scrolled_through_with_few_rows_in_the_document(page: Page, api: Api) -> None:
