@@ -21,7 +21,7 @@ from obstore.exceptions import BaseError
 from shared.blobs.bucket import Bucket
 from shared.blobs.errors import BlobMissingError as BlobMissingError
 from shared.blobs.errors import BlobsUnavailable as BlobsUnavailable
-from shared.blobs.errors import finding
+from shared.blobs.errors import finding, keeping
 from shared.blobs.folder import Folder
 from shared.blobs.staged import Staged as Staged
 from shared.settings import BlobSettings
@@ -166,8 +166,8 @@ class Blobs:
 
     def write(self, name: str, data: bytes) -> None:
         """Raises BlobsUnavailable."""
-        with self._writing():
-            self._place.write(_path(name), data)
+        with self._writing(), keeping():
+            obstore.put(self._store, _path(name), data)
 
     async def write_async(self, name: str, data: bytes) -> None:
         """Raises BlobsUnavailable."""

@@ -111,11 +111,6 @@ class Bucket:
             # The answer to a HEAD has no body: only that to a GET says that the bucket itself is missing.
             return obstore.get(self.store, path).meta["size"]
 
-    def write(self, path: str, data: bytes) -> None:
-        """Raises BlobsUnavailable."""
-        with keeping():
-            obstore.put(self.store, path, data)
-
     def stage(self, path: str) -> Staged:  # noqa: ARG002 - a folder needs it
         """On this machine's disk (TMPDIR): the object's name is known only at the end."""
         return Staged()

@@ -1,7 +1,6 @@
 """Blobs in a folder that all processes see: on one machine, or mounted by several."""
 
 import os
-import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,28 +41,6 @@ class Folder:
         """The file stays readable when the blob is deleted. Raises BlobMissingError, BlobsUnavailable."""
         with finding(path):
             return (self._path / path).open("rb")
-
-    def write(self, path: str, data: bytes) -> None:
-        """Seen whole or not at all. Raises BlobsUnavailable.
-
-        Not by obstore, whose way costs a fiftieth more of all that the API does for a new picture.
-        """
-        place = self._path / path
-        half = place.with_name(f"{place.name}#{secrets.token_hex(4)}")
-        with keeping():
-            try:
-                file = half.open("xb")
-            except FileNotFoundError:
-                place.parent.mkdir(exist_ok=True)
-                file = half.open("xb")
-            try:
-                with file:
-                    file.write(data)
-                half.replace(place)
-            except OSError:
-                # Of a full disk it would take what room there is.
-                half.unlink(missing_ok=True)
-                raise
 
     def stage(self, path: str) -> Staged:
         """Beside the blobs, to be renamed and not copied. What a dead process leaves is collected."""

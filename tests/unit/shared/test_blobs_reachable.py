@@ -66,11 +66,9 @@ async def test_a_store_that_refused_its_last_picture_is_not_said_to_be_well(
 
     blobs = Blobs(BlobSettings(url=str(tmp_path)))
     with monkeypatch.context() as full:
-        full.setattr("pathlib.Path.replace", refuse)
+        full.setattr("obstore.put", refuse)
         with pytest.raises(BlobsUnavailable):
             blobs.write(digest(b"picture"), b"picture")
-    left = [name for _, _, names in os.walk(tmp_path) for name in names]
-    assert left == [], "half a picture takes the room that is left"
     assert await blobs.reach() == "read_only"
     blobs.write(digest(b"picture"), b"picture")
     assert await blobs.reach() == "reachable"
