@@ -173,9 +173,9 @@ class _Map:
         known = self.journal.ended
         queue_s: float | None = None
         while True:
-            left = self.progress.total - self.progress.done
+            remaining = self.progress.total - self.progress.done
             # Of a changed input some that are known are not met again.
-            rest = max(left - max(known - self.progress.kept, 0), 0) or left
+            rest = max(remaining - max(known - self.progress.kept, 0), 0) or remaining
             left_s = self.pace.left_s(rest)
             if time.monotonic() - synced >= SYNC_S:
                 synced = time.monotonic()
