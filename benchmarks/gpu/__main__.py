@@ -53,7 +53,7 @@ def main() -> int:
             until += seconds
             if name == CALLERS:
                 found[MODELS] = summary(list(rows(making, until)))
-            found[name] = summary(list(_said(rows(start(name, options), until), name, say)))
+            found[name] = summary(list(with_progress(rows(start(name, options), until), name, say)))
             say(f"{name}: {json.dumps(found[name]['groups'] or 'ended')}")
             (options.out / f"{NAME}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     finally:
@@ -97,7 +97,7 @@ def rows(process: "subprocess.Popen[str]", until: float) -> Iterator[Row]:
         process.communicate()
 
 
-def _said(found: Iterator[Row], name: str, say: command.Say) -> Iterator[Row]:
+def with_progress(found: Iterator[Row], name: str, say: command.Say) -> Iterator[Row]:
     for row in found:
         if "outcome" not in row or failed(row):
             say(f"{name}: {json.dumps(row)}")
@@ -125,9 +125,9 @@ def about(device: str) -> Row:
 def _options() -> argparse.Namespace:
     options = parts.arguments(command.parser(NAME, __doc__))
     options.set_defaults(out=None, vllm=Path(sys.executable) if find_spec("vllm") else None)
-    given = options.parse_args()
-    given.out = given.out or (report.FOLDER if given.device != "cpu" else ROOT / "data" / "benchmarks")
-    return given
+    values = options.parse_args()
+    values.out = values.out or (report.FOLDER if values.device != "cpu" else ROOT / "data" / "benchmarks")
+    return values
 
 
 if __name__ == "__main__":

@@ -211,8 +211,8 @@ if __name__ == "__main__":
     command.end_on_sigterm()
     options = arguments(argparse.ArgumentParser())
     options.add_argument("part", choices=PARTS)
-    given = options.parse_args()
-    for row in PARTS[given.part](given) or ():
+    values = options.parse_args()
+    for row in PARTS[values.part](values) or ():
         print(json.dumps(row), flush=True)
     sys.stdout.flush()
     # A worker's threads wait for nudges.

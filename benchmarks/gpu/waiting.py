@@ -107,7 +107,7 @@ class DeviceEngine(ContinuousEngine):
 
 
 class DeviceBench(Bench):
-    def made(self) -> Engine:
+    def new_engine(self) -> Engine:
         engine = DeviceEngine(self.model, lambda row: self.line.arrived(row, engine.busy_s))
         return engine
 

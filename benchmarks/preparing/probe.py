@@ -125,14 +125,14 @@ class Bench:
         self.part, self.line = part, Line(part, self.model, self.settings)
         # Celery's part: a thread for each nudge.
         Nudger.send = self._nudge  # type: ignore[method-assign, assignment]
-        self.engine: Any = self.made()
+        self.engine: Any = self.new_engine()
         model_worker.create = lambda _: self.engine  # type: ignore[attr-defined, assignment]
         self.worker = model_worker.open_model_worker(self.settings, self.model, self.model.threads)
         self.nudges = threading.Semaphore(0)
         for _ in range(self.model.threads):
             threading.Thread(target=self._serve, daemon=True).start()
 
-    def made(self) -> Engine:
+    def new_engine(self) -> Engine:
         """The engine, which says when a row's first token comes."""
         engine = ClockEngine(self.model, self.part.device, lambda row: self.line.arrived(row, engine.busy_s))
         return engine
