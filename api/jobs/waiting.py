@@ -3,7 +3,7 @@
 Polling alone would be correct; wake-ups only make it quick."""
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 
 from shared.errors import CallerError, ServiceError, Unavailable
@@ -11,7 +11,7 @@ from shared.job import Event, JobView
 from shared.settings import Settings
 from shared.store import jobs
 from shared.store.script import AsyncStore, WritesRefused
-from shared.store.views import EventPage
+from shared.store.views import EventPage, text_event
 from shared.store.wakeups import Wakeups
 
 # Reads a job's event stream step by step, for one reader.
@@ -35,6 +35,7 @@ class EventReader:
 
     `source` is the id under which new events are announced: the job's while its inputs are fetched, then its
     run's. `over` says that no more will come; `behind` that the last reading did not give all there was.
+    While text follows on text, the wake-ups bring all there is to read.
     """
 
     def __init__(self, store: AsyncStore, view: JobView, after: int) -> None:
@@ -42,18 +43,35 @@ class EventReader:
         self._view = view
         self._after = after
         self._seen: Event | None = None
+        self._is_unread = True
         self.source = view.run_id or view.id
         self.over = self.behind = False
 
     def waits_for(self, source: str) -> bool:
         return not self.over and self.source == source
 
-    async def more(self) -> tuple[Event, ...]:
-        """The next stretch of new events; empty where nothing is new.
+    async def more(self, texts: Sequence[str] | None) -> tuple[Event, ...]:
+        """The next stretch of new events; empty where nothing is new. `texts` are those of a listener.
 
         Raises CallerError `stream_rewound` where the store lost events that were read (the answer may have
         taken other words since), and as `missing`.
         """
+        events = None if texts is None else self._following(texts)
+        return await self._stored() if events is None else events
+
+    def _following(self, texts: Sequence[str]) -> tuple[Event, ...] | None:
+        """The events of wake-ups, where each follows on the one before and the run knows that it is read."""
+        if self._seen is None or self._seen.type != "text" or self._is_unread or self.behind:
+            return None
+        events = [event for event in map(text_event, texts) if event.id > self._after]
+        if [event.id for event in events] != [self._after + 1 + at for at in range(len(events))]:
+            return None
+        if events:
+            self._seen = events[-1]
+            self._after = self._seen.id
+        return tuple(events)
+
+    async def _stored(self) -> tuple[Event, ...]:
         event_page = await self._read()
         if event_page is None:
             raise await missing(self._store, self._view)
@@ -71,10 +89,12 @@ class EventReader:
     async def _read(self) -> EventPage | None:
         job = self._view.caller, self._view.id, self._after
         event_page = await self._store.run(jobs.follow(*job))
-        if event_page and event_page.unread:
+        self._is_unread = event_page is not None and event_page.unread
+        if self._is_unread:
             # A store that takes no writes now can still be read: the next read marks the run.
             with suppress(WritesRefused):
-                return await self._store.run(jobs.follow(*job, first=True))
+                event_page = await self._store.run(jobs.follow(*job, first=True))
+                self._is_unread = False
         return event_page
 
 
@@ -127,7 +147,7 @@ class Waiting:
             source = reading.source
             async with self._wakeups.listen(source) as listener:
                 while reading.waits_for(source):
-                    events = await reading.more()
+                    events = await reading.more(listener.texts())
                     for event in events:
                         yield event
                     if events:

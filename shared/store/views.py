@@ -390,6 +390,12 @@ def _end(run: Record) -> list[Event]:
     return [Event(run["end_id"], run["state"], json.loads(run.get("error") or "{}"), int(run["ended"]))]
 
 
+def text_event(news: str) -> Event:
+    """A text event as a wake-up brings it."""
+    entry_id, _, data = news.partition(" ")
+    return _event((entry_id, ["text", data]))
+
+
 def _event(entry: tuple[str, list[str]]) -> Event:
     entry_id, (kind, data) = entry
     number, _, at = entry_id.partition("-")

@@ -30,6 +30,8 @@ PING_S = 5.0
 """A connection silent for this long is asked whether it lives, and given up after twice that."""
 CONFIRM_S = 2.0
 """A subscription not confirmed by then is left to the caller's own polling."""
+MOST_TEXTS = 64
+"""So many text events wait for a slow reader; it reads them in the store where there are more."""
 NOBODY = channel("nobody")
 """Never published on: keeps the connection in subscriber mode while nobody listens."""
 
@@ -40,10 +42,18 @@ class Listener:
     def __init__(self) -> None:
         self._news = asyncio.Event()
         self._ends_only = False
+        self._texts: list[str] = []
+        self._is_stale = True
 
-    def notify(self, kind: str) -> None:
-        if kind != "text" or not self._ends_only:
-            self._news.set()
+    def notify(self, news: str) -> None:
+        """`news` is `state`, `text`, or one text event, as the store writes it."""
+        if self._ends_only and news != "state":
+            return
+        if news[0].isdigit() and len(self._texts) < MOST_TEXTS:
+            self._texts.append(news)
+        else:
+            self._is_stale = True
+        self._news.set()
 
     def ignore_text(self) -> None:
         """Sleep through text events: only a change of state matters to this caller."""
@@ -52,12 +62,22 @@ class Listener:
     def forget(self) -> None:
         """Drop what came before the caller's first read: it says nothing more than that."""
         self._news.clear()
+        self._texts.clear()
+
+    def texts(self) -> list[str] | None:
+        """The text events that came since the last call; None where the store is to be read."""
+        texts, is_stale = self._texts, self._is_stale
+        self._texts, self._is_stale = [], False
+        return None if is_stale else texts
 
     async def wait(self, timeout_s: float) -> None:
         """Until something came since the last call, or the time is over."""
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(timeout_s):
                 await self._news.wait()
+        except TimeoutError:
+            # A lost wake-up may be why.
+            self._is_stale = True
         self._news.clear()
 
 
@@ -186,12 +206,12 @@ class Wakeups:
         subscription = self._subscriptions.get(message["channel"])
         if subscription is None or message["type"] not in ("subscribe", "message"):
             return
-        kind = message["data"]
+        news = message["data"]
         if message["type"] == "subscribe":
             subscription.confirmed.set()
-            kind = "state"
+            news = "state"
         for listener in subscription.listeners:
-            listener.notify(kind)
+            listener.notify(news)
 
 
 class WorkerWakeup:

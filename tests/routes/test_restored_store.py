@@ -268,5 +268,5 @@ class Empty:
 async def test_who_reads_a_job_whose_time_is_over_is_not_told_to_ask_again(status: Status, code: str) -> None:
     view = JobView("job_1", "anyone", "sightline/tiny", status, 0)
     with pytest.raises(ServiceError) as told:
-        await EventReader(cast(AsyncStore, Empty()), view, 0).more()
+        await EventReader(cast(AsyncStore, Empty()), view, 0).more(None)
     assert told.value.code == code

@@ -26,9 +26,9 @@ local function decoded(json)
   return ok and type(value) == 'table' and value or nil
 end
 
--- Tells waiting API processes (and workers) that `id` changed; `kind` is text or state.
-local function wake(id, kind)
-  call('PUBLISH', P .. 'wake:' .. id, kind)
+-- Tells waiting API processes (and workers) that `id` changed: `news` is state, text, or one text event (events.lua).
+local function wake(id, news)
+  call('PUBLISH', P .. 'wake:' .. id, news)
 end
 
 -- Some fields of a hash by their names; absent ones are nil.

@@ -9,6 +9,9 @@ Events.LEAP = 10000
 -- What the server takes for an event beside its text.
 local EVENT_BYTES = 40
 
+-- A text event of so many bytes goes with its wake-up.
+local MOST_WOKEN = 4096
+
 -- So many texts show how an answer began: they come ten to forty a second.
 local FIRST_TEXTS = 12
 
@@ -33,22 +36,35 @@ function Events.leap(run)
   end
 end
 
--- Gives the next id, and wakes the run's readers.
-function Events.number(run, kind)
+local function next_number(run)
   Events.leap(run)
-  wake(run.id, kind == 'text' and 'text' or 'state')
   run.t.seq = (run.t.seq or 0) + 1
   return run.t.seq
 end
 
--- Writes an event into a run's stream, under its number and the time: {kind, data}.
+-- Gives the next id, and wakes the run's readers.
+function Events.number(run)
+  wake(run.id, 'state')
+  return next_number(run)
+end
+
+-- Writes an event into a run's stream, under its number and the time: {kind, data}. Returns the entry's id.
 local function write_event(run_id, number, kind, data)
-  call('XADD', P .. run_id .. ':events', string.format('%d-%d', number, now), kind, data)
+  local entry = string.format('%d-%d', number, now)
+  call('XADD', P .. run_id .. ':events', entry, kind, data)
+  return entry
 end
 
 function Events.emit(run, kind, data)
-  write_event(run.id, Events.number(run, kind), kind, data)
+  write_event(run.id, Events.number(run), kind, data)
   run.t.wrote = (run.t.wrote or 0) + #data + EVENT_BYTES
+end
+
+-- Writes a text event. Who listens gets it with the wake-up, and need not read the store: a stretch of many bytes is read.
+local function write_text(run_id, number)
+  local entry = write_event(run_id, number, 'text', text)
+  wake(run_id, #text <= MOST_WOKEN and entry .. ' ' .. text or 'text')
+  return #text + EVENT_BYTES
 end
 
 -- Whether a piece {start, size, choice (of several answers)} follows on what a run has published: `new`, `known` (it is
@@ -133,10 +149,8 @@ local function append_next(json)
     or not string.find(json, Events.this_server(), stop, true) then
     return false
   end
-  wake(a.id, 'text')
-  write_event(a.id, seq + 1, 'text', text)
-  call('HSET', P .. a.id, 't', string.format(PROGRESS, seq + 1, chars + a.size, wrote + #text + EVENT_BYTES)
-    .. string.sub(json, stop + 1))
+  wrote = wrote + write_text(a.id, seq + 1)
+  call('HSET', P .. a.id, 't', string.format(PROGRESS, seq + 1, chars + a.size, wrote) .. string.sub(json, stop + 1))
   return true
 end
 
@@ -154,7 +168,7 @@ hot('append', 'id token start# size# choice', { 'allow-oom' }, function()
   local run = { id = a.id, t = t }
   local word = Events.follows(run, a)
   if word == 'new' then
-    Events.emit(run, 'text', text)
+    t.wrote = (t.wrote or 0) + write_text(a.id, next_number(run))
     call('HSET', P .. a.id, 't', encode_progress(t))
   end
   return word and 'ok' or 'lost'

@@ -24,6 +24,7 @@ from worker.engines.registry import create
 from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.processors import LogitsError
 from worker.engines.vllm.answer import VllmAnswer, likelihood
+from worker.engines.vllm.core import configure_children
 from worker.engines.vllm.engine import VllmOptions, arguments, structured
 from worker.engines.vllm.parent_exit import ParentExit
 from worker.engines.vllm.sampling import PUBLISHED, check, sampling
@@ -287,3 +288,17 @@ def test_a_copy_of_the_tether_leaves_the_worker_in_its_group() -> None:
     group = os.getpgrp()
     assert copy.deepcopy(ParentExit(os.getpid())) == ParentExit(os.getpid())
     assert os.getpgrp() == group
+
+
+@pytest.mark.parametrize(("threads", "ranks", "bound"), [(3, 1, "2,4,5"), (2, 1, "nobind"), (3, 2, "nobind")])
+def test_only_a_worker_that_has_all_cores_keeps_them_from_vllms_other_processes(
+    monkeypatch: pytest.MonkeyPatch, threads: int, ranks: int, bound: str
+) -> None:
+    environment: dict[str, str] = {}
+    monkeypatch.setattr("os.environ", environment)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {5, 2, 4}, raising=False)
+    configure_children(threads, ranks)
+    assert environment["VLLM_CPU_OMP_THREADS_BIND"] == bound
+    environment["VLLM_CPU_OMP_THREADS_BIND"] = "0-1"
+    configure_children(threads, ranks)
+    assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "0-1"

@@ -1,0 +1,106 @@
+"""While text follows on text, a connected reader gets it with its wake-ups: nothing is missing or read twice
+where some of them are lost, and nothing comes after the job's own end.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from shared.store.claims import Claim
+from shared.store.wakeups import MOST_TEXTS, Listener
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.asgi_exchange import Exchange, data
+
+JOB = {"model": "sightline/tiny", "input": {"prompt": "Tell."}}
+LONG = "long " * 1000
+
+
+@asynccontextmanager
+async def _reading(stage: Stage) -> AsyncIterator[tuple[Exchange, Claim, str]]:
+    """A reader who has got a word, the run's claim and the job's id."""
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        job = (await client.post("/v1/jobs", json=JOB)).json()
+    claim = stage.hand.take()
+    reader = Exchange(stage.app, "GET", job["urls"]["events"]).start()
+    await reader.until(lambda e: b"running" in e.body)
+    stage.hand.say(claim, "One ")
+    await reader.until(lambda e: b'"One "' in e.body)
+    yield reader, claim, job["id"]
+    await reader.finish()
+
+
+def _has(word: str) -> Callable[[Exchange], bool]:
+    return lambda exchange: word.encode() in exchange.body
+
+
+def _texts(reader: Exchange) -> list[str]:
+    return [event["text"] for event in data(reader.body) if "text" in event]
+
+
+def _reads(stage: Stage) -> int:
+    """How many calls of functions the store has had, whoever made them."""
+    stats: Any = stage.hand.store.client.info("commandstats")
+    return int(stats["cmdstat_fcall"]["calls"])
+
+
+async def test_a_word_after_a_word_costs_no_read_of_the_store(stage: Stage) -> None:
+    async with _reading(stage) as (reader, claim, _):
+        words = [f"w{number:02} " for number in range(20)]
+        before = _reads(stage)
+        for number, word in enumerate(words):
+            stage.hand.say(claim, word, 4 + 4 * number)
+            await reader.until(_has(word))
+        cost = _reads(stage) - before
+        stage.hand.succeed(claim, "One " + "".join(words))
+
+    assert _texts(reader) == ["One ", *words]
+    # What the worker wrote; a reader looks for itself every two seconds.
+    assert 20 <= cost < 30
+
+
+@pytest.mark.parametrize("second", ["lost ", LONG])
+async def test_a_word_whose_wake_up_was_lost_or_brings_no_text_comes_with_the_next(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    heard = Listener.notify
+
+    def lossy(listener: Listener, news: str) -> None:
+        if "lost" not in news:
+            heard(listener, news)
+
+    monkeypatch.setattr(Listener, "notify", lossy)
+    async with _reading(stage) as (reader, claim, _):
+        stage.hand.say(claim, second, 4)
+        stage.hand.say(claim, "three", 4 + len(second))
+        await reader.until(lambda e: b'"three"' in e.body)
+        stage.hand.succeed(claim, f"One {second}three")
+
+    assert _texts(reader) == ["One ", second, "three"]
+
+
+async def test_a_cancelled_job_s_reader_gets_no_word_that_its_run_writes_for_others(stage: Stage) -> None:
+    async with _reading(stage) as (reader, claim, job):
+        async with client_of(stage.app) as client:
+            other = (await client.post("/v1/jobs", json=JOB)).json()
+            assert (await client.post(f"/v1/jobs/{job}/cancel")).status_code == 200
+        for at in range(5):
+            stage.hand.say(claim, "more", 4 + 4 * at)
+        stage.hand.succeed(claim, "One " + "more" * 5)
+
+    assert other["cache"] == "COALESCED"
+    assert _texts(reader) == ["One "]
+    assert b"event: cancelled" in reader.body
+
+
+def test_a_slow_reader_s_text_is_left_in_the_store_beyond_a_bound() -> None:
+    listener = Listener()
+    assert listener.texts() is None
+    listener.notify("1-5 {}")
+    assert listener.texts() == ["1-5 {}"]
+    for number in range(MOST_TEXTS + 1):
+        listener.notify(f"{number}-5 {{}}")
+    assert listener.texts() is None
