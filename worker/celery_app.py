@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -52,10 +53,8 @@ class FastReconnectConsumer(Consumer):  # type: ignore[misc]
 
     def connect(self) -> Any:
         connection = super().connect()
-        # A nudge not yet acknowledged when the connection breaks may be lost. Putting it back ends the whole
-        # worker: kombu 5.7 closes the channel twice and meets its own None the second time.
-        connection.default_channel.do_restore = False
-        _acknowledge_while_open(connection.default_channel)
+        # Celery acknowledges what it takes, though nothing keeps it (`make_app`).
+        connection.default_channel.basic_ack = lambda *_, **__: None
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -102,20 +101,6 @@ class StopSignals(bootsteps.StartStopStep):  # type: ignore[misc]
             install_worker_term_handler(parent, sig="SIGHUP")
 
 
-def _acknowledge_while_open(channel: Any) -> None:
-    """Skip acknowledging what came over a connection that has broken since.
-
-    kombu 5.7 would fail on its own None, and Celery would end the process over it.
-    """
-    acknowledge = channel.basic_ack
-
-    def basic_ack(tag: str, multiple: bool = False) -> None:
-        if not channel.closed:
-            acknowledge(tag, multiple=multiple)
-
-    channel.basic_ack = basic_ack
-
-
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_: Any) -> None:
     """A receiver of this signal, even an empty one, keeps Celery from configuring the log itself."""
@@ -145,10 +130,10 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
     warnings.simplefilter("default", SecurityWarning)
     app = Celery(name, broker=redis.broker_url, set_as_current=True)
     app.steps["worker"].add(StopSignals)
+    # A nudge is a hint: to keep it until it is acknowledged would cost more than the nudge.
+    app.amqp.Consumer = partial(app.amqp.Consumer, no_ack=True)
     app.conf.update(
         task_ignore_result=True,
-        # The record is the truth: late acknowledgement would only repeat nudges.
-        task_acks_late=False,
         # Cancels only tasks acknowledged late, so none here: runs go on by their leases, whatever becomes of
         # the broker. With False Celery would warn at each loss of a connection.
         worker_cancel_long_running_tasks_on_connection_loss=True,
@@ -167,7 +152,6 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
             "health_check_interval": 5,
-            "visibility_timeout": 3600,
             "queue_order_strategy": "round_robin",
         },
     )

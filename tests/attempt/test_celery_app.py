@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from celery.platforms import check_privileges
 from celery.worker.state import active_requests
+from kombu.entity import Queue
+from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.settings import RedisSettings, Settings
@@ -26,29 +28,35 @@ from tests.support.redis_server import RedisServer
 from worker.celery_app import Exit, FastReconnectConsumer, make_app
 
 ROOT = Path(__file__).parents[2]
+LIMIT_S = 60
 
 
-def test_a_broker_lost_before_a_nudge_was_acknowledged_does_not_end_the_worker(redis: RedisServer) -> None:
-    settings = RedisSettings(url=redis.url())
+def test_a_nudge_is_kept_nowhere_and_a_broker_lost_meanwhile_does_not_end_the_worker(
+    redis: RedisServer,
+) -> None:
+    settings, taken = RedisSettings(url=redis.url()), list[Any]()
     nudger = Nudger(settings)
     nudger.send("lane")
     nudger._client.close()
+    app = make_app("test", settings)
     consumer = object.__new__(FastReconnectConsumer)
-    consumer.__dict__.update(app=make_app("test", settings), amqheartbeat=0, hub=None)
+    consumer.__dict__.update(app=app, amqheartbeat=0, hub=None)
     connection = consumer.connect()
     channel = connection.default_channel
-    nudge = channel.basic_get("lane")
-    assert nudge is not None
+    with app.amqp.TaskConsumer(connection, [Queue("lane")], on_message=taken.append):
+        connection.drain_events(timeout=LIMIT_S)
+        with Redis.from_url(settings.broker_url) as broker:
+            assert not broker.exists("unacked", "unacked_index")
 
-    for each in (channel, connection.channel()):
-        vars(each).update(_in_poll=True, _brpop_read=partial(lost, each))
-    # What Celery does with a broken connection, in this order.
-    with suppress(RedisConnectionError):
-        connection.collect()
-    connection.close()
+        for each in (channel, connection.channel()):
+            vars(each).update(_in_poll=True, _brpop_read=partial(lost, each))
+        # What Celery does with a broken connection, in this order.
+        with suppress(RedisConnectionError):
+            connection.collect()
+        connection.close()
     assert channel.closed
     # Celery may have put it off until the hub had a moment.
-    nudge.ack()
+    taken[0].ack()
 
 
 @dataclass(eq=False)
