@@ -66,14 +66,14 @@ def measure(services: OverheadServices, samples: int) -> Cancellations:
 def _cancel_one(
     events: Listener, caller: Caller, jobs: dict[str, str], begun: set[str], cancellations: Cancellations
 ) -> None:
-    cancelled = next(run for _, run, kind in iter(events.next, None) if kind == b"text" and run in jobs)
+    cancelled = next(run for _, run, news in iter(events.next, None) if _is_text(news) and run in jobs)
     sent = time.monotonic_ns()
     caller.call("POST", f"/v1/jobs/{jobs.pop(cancelled)}/cancel")
     claim = text_at = 0
-    for at, run, kind in iter(events.next, None):
+    for at, run, news in iter(events.next, None):
         if run not in jobs:
             continue
-        if kind == b"text":
+        if _is_text(news):
             text_at = text_at or at
         elif run not in begun:
             begun.add(run)
@@ -82,6 +82,11 @@ def _cancel_one(
             break
     cancellations.next_text.append((text_at - sent) / 1e6)
     cancellations.next_claim.append((claim - sent) / 1e6)
+
+
+def _is_text(news: bytes) -> bool:
+    """Text comes as the event itself, which begins with its number."""
+    return news[:1].isdigit()
 
 
 def _endless(seed: int) -> bytes:
