@@ -126,7 +126,7 @@ class Waiting:
         while not over(view) and time.monotonic() < deadline:
             name = view.run_id or view.id
             async with self._wakeups.listen(name) as listener:
-                listener.ignore_text()
+                listener.ignore_events()
                 view = await self._read(view)
                 while not over(view) and (view.run_id or view.id) == name:
                     remaining_s = deadline - time.monotonic()

@@ -340,8 +340,10 @@ def _cause(
     attempt: Attempt, following: Attempt, own: Sequence[Landed], outages: Sequence[Landed]
 ) -> Landed | None:
     """The first fault of its own worker during the attempt, else the last one before it, else an outage."""
+    # A worker that hangs gives up after a while, and drains what it claims meanwhile.
     drained = attempt.outcome == "worker_draining"
-    fitting = [x for x in own if (x.kind == "worker_drained") == drained and x.at <= following.started_at]
+    kinds = {x.kind for x in own} - {"worker_drained"} if not drained else {"worker_drained", "worker_hung"}
+    fitting = [x for x in own if x.kind in kinds and x.at <= following.started_at]
     during = [x for x in fitting if x.at >= attempt.started_at - SLACK_S]
     before = [x for x in fitting if attempt.started_at - REACH_S <= x.at < attempt.started_at - SLACK_S]
     around = [x for x in outages if x.at <= following.started_at and x.until >= attempt.started_at - REACH_S]

@@ -46,7 +46,7 @@ class Listener:
         self._is_stale = True
 
     def notify(self, news: str) -> None:
-        """`news` is `state`, `text`, or one text event, as the store writes it."""
+        """`news` is `state`, `event`, or a text event, as the store writes it."""
         if self._ends_only and news != "state":
             return
         if news[0].isdigit() and len(self._texts) < MOST_TEXTS:
@@ -55,8 +55,8 @@ class Listener:
             self._is_stale = True
         self._news.set()
 
-    def ignore_text(self) -> None:
-        """Sleep through text events: only a change of state matters to this caller."""
+    def ignore_events(self) -> None:
+        """Sleep through events: only the end matters to this caller."""
         self._ends_only = True
 
     def forget(self) -> None:

@@ -86,12 +86,13 @@ async def test_nobody_is_woken_by_another_job_s_change(wakeups: Wakeups, client:
         waiting.cancel()
 
 
-async def test_who_waits_for_the_end_sleeps_through_the_text(wakeups: Wakeups, client: Any) -> None:
+async def test_who_waits_for_the_end_sleeps_through_events(wakeups: Wakeups, client: Any) -> None:
     async with wakeups.listen("run_1") as reader, wakeups.listen("run_1") as sleeper:
-        sleeper.ignore_text()
+        sleeper.ignore_events()
         waiting = asyncio.create_task(sleeper.wait(LONG_S))
-        await client.publish(channel("run_1"), "text")
-        await heard(reader)
+        for news in ("event", "3-1700000000000 {}"):
+            await client.publish(channel("run_1"), news)
+            await heard(reader)
         assert not waiting.done()
         await client.publish(channel("run_1"), "state")
         async with asyncio.timeout(LIMIT_S):

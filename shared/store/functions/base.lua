@@ -26,7 +26,8 @@ local function decoded(json)
   return ok and type(value) == 'table' and value or nil
 end
 
--- Tells waiting API processes (and workers) that `id` changed: `news` is state, text, or one text event (events.lua).
+-- Tells waiting API processes (and workers) that `id` changed: `news` is `state` where that may be its end, `event` where there is
+-- something to read for who follows it, or a text event itself (events.lua).
 local function wake(id, news)
   call('PUBLISH', P .. 'wake:' .. id, news)
 end
@@ -314,31 +315,31 @@ end
 -- where '' is absent and a name with # a number. Flags: `no-writes` also runs where the server takes no writes; `allow-oom` also
 -- where its memory is full, because it ends what was accepted, or frees memory.
 local function hot(name, names, flags, body)
-  local words, numeric, placed, others
+  local words, numbers, placed, others
   register(name, flags, function(_, argv)
     set_up(flags, argv[1])
     if not words then
       call, find, sub, byte = redis.call, string.find, string.sub, string.byte
-      words, numeric, others = {}, {}, {}
+      words, numbers, others = {}, {}, {}
       -- Each call sets all of these: a table made anew would grow with every one.
       placed = setmetatable({}, others)
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
-        words[#words + 1], numeric[#words + 1] = word, number == '#'
+        words[#words + 1] = word
+        numbers[#numbers + 1] = number == '#' and word or nil
       end
     end
-    local count = #words
-    local json = argv[count + 2]
+    local place, own = 1, placed
+    for _, word in ipairs(words) do
+      place = place + 1
+      local value = argv[place]
+      own[word] = value ~= '' and value or nil
+    end
+    for _, word in ipairs(numbers) do
+      own[word] = tonumber(own[word])
+    end
+    local json = argv[place + 1]
     others.__index = json ~= '' and cjson.decode(json) or nil
-    a, text = count > 0 and placed or others.__index or {}, argv[count + 3]
-    for place = 1, count do
-      local value = argv[place + 1]
-      if value == '' then
-        value = nil
-      elseif numeric[place] then
-        value = tonumber(value)
-      end
-      placed[words[place]] = value
-    end
+    a, text = place > 1 and own or others.__index or {}, argv[place + 2]
     S, now = S or a, a.now or clock()
     return finished(pcall(body))
   end)

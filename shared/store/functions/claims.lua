@@ -110,7 +110,7 @@ local function lease(lane, work, claims, count)
   if is_run(work.id) and work.attempt > 1 then
     Events.emit(work, 'running', cjson.encode({ attempt = work.attempt }))
   elseif is_run(work.id) then
-    work.running_id = Events.number(work)
+    work.running_id = Events.number(work, 'event')
     Runs.announce_beginning(work)
   end
   write(work)

@@ -42,9 +42,9 @@ local function next_number(run)
   return run.t.seq
 end
 
--- Gives the next id, and wakes the run's readers.
-function Events.number(run)
-  wake(run.id, 'state')
+-- Gives the next id, and wakes the run's readers; with `state` also who waits for its end.
+function Events.number(run, news)
+  wake(run.id, news)
   return next_number(run)
 end
 
@@ -56,14 +56,14 @@ local function write_event(run_id, number, kind, data)
 end
 
 function Events.emit(run, kind, data)
-  write_event(run.id, Events.number(run), kind, data)
+  write_event(run.id, Events.number(run, 'event'), kind, data)
   run.t.wrote = (run.t.wrote or 0) + #data + EVENT_BYTES
 end
 
 -- Writes a text event. Who listens gets it with the wake-up, and need not read the store: a stretch of many bytes is read.
 local function write_text(run_id, number)
   local entry = write_event(run_id, number, 'text', text)
-  wake(run_id, #text <= MOST_WOKEN and entry .. ' ' .. text or 'text')
+  wake(run_id, #text <= MOST_WOKEN and entry .. ' ' .. text or 'event')
   return #text + EVENT_BYTES
 end
 
@@ -95,7 +95,6 @@ function Events.rest(run, datas, count)
   Events.leap(run)
   run.rest_id = (run.t.seq or 0) + 1
   run.t.seq = run.t.seq + (count or #datas)
-  wake(run.id, 'text')
   return '[' .. table.concat(datas, ',') .. ']'
 end
 

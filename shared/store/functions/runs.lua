@@ -248,7 +248,7 @@ function Runs.end_run(run, status, failure, known, texts)
   end
   Queue.close_attempt(run, status)
   run.state, run.ended, run.error, run.worker, run.t.token, run.t.unread = status, now, failure, nil, nil, nil
-  run.end_id = Events.number(run)
+  run.end_id = Events.number(run, 'state')
   texts = texts or {}
   local opener, seconds = not run.left and read(run.job), expire_run(run, texts)
   local bytes, flat = Memory.bytes_of(run.id) + (run.t.wrote or 0), {}

@@ -3,10 +3,8 @@
 import asyncio
 import hashlib
 import secrets
-import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -175,6 +173,8 @@ class VllmEngine(Engine):
         self._options = read_options(model, VllmOptions, self.name)
         self._pulse = ProgressClock()
         self._places = asyncio.Semaphore(model.rows)
+        self._tasks: dict[asyncio.Task[Finish], Row] = {}
+        self._watch: asyncio.Task[None] | None = None
         self._inside = self._asked = self._hits = self._cached = 0
 
     def load(self) -> Engine:
@@ -258,7 +258,7 @@ class VllmEngine(Engine):
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
         """As `generate`, for several rows at once."""
         with self._core.faults():
-            return _awaited(self._core.submit(self._answers(rows)), rows[0].cancel)
+            return self._core.submit(self._answers(rows)).result()
 
     def idle_s(self) -> float:
         return self._pulse.idle_s()
@@ -277,12 +277,28 @@ class VllmEngine(Engine):
         return self._core.broken
 
     async def _answers(self, rows: Sequence[Row]) -> list[Finish]:
-        tasks = [asyncio.ensure_future(self._answer(row)) for row in rows]
+        tasks = {asyncio.ensure_future(self._answer(row)): row for row in rows}
+        self._tasks |= tasks
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.ensure_future(self._watch_cancels())
         try:
             return await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            if rows[0].cancel.is_set():
+                raise Cancelled from None
+            raise
         finally:
             for task in tasks:
                 task.cancel()
+                del self._tasks[task]
+
+    async def _watch_cancels(self) -> None:
+        """Ends rows that are cancelled, also while no token comes: one look for all of them."""
+        while self._tasks:
+            for task, row in self._tasks.items():
+                if row.cancel.is_set():
+                    task.cancel()
+            await asyncio.sleep(CANCEL_POLL_S)
 
     async def _answer(self, row: Row) -> Finish:
         language, parameters = self._language, row.parameters
@@ -337,19 +353,6 @@ class VllmEngine(Engine):
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
         return f"prompts are {'' if list(mine) == theirs else 'not '}those of transformers"
-
-
-def _awaited(future: Future[T], cancel: threading.Event) -> T:
-    """Raises Cancelled soon after `cancel` is set, even if no token comes."""
-    while True:
-        try:
-            return future.result(CANCEL_POLL_S)
-        except TimeoutError:
-            if future.done():
-                return future.result()
-            if cancel.is_set():
-                future.cancel()
-                raise Cancelled from None
 
 
 def _name(picture: Picture, salt: str) -> str:
