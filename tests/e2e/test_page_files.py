@@ -9,7 +9,19 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.browser import ask, drop, held, new_question, posts, status, turn, view, violations
+from tests.support.browser import (
+    ask,
+    drop,
+    held,
+    later,
+    new_question,
+    posts,
+    status,
+    turn,
+    turn_clock,
+    view,
+    violations,
+)
 from tests.support.clients import Api, until
 from tests.support.documents import frames, pdf
 from tests.support.service import ROOT
@@ -243,6 +255,7 @@ def test_open_jobs_of_pages_keep_their_places_and_are_cancelled_with_all_that_is
     try:
         for text in ("paused, older", "paused, newer"):
             api.post("/v1/jobs", json={"model": ECHO, "input": {"prompt": text}, "document": document})
+        turn_clock(page)
         view(page, "jobs")
         page.fill("#search", "paused, ")
         expect(rows).to_contain_text(["newer", "older"])
@@ -250,7 +263,7 @@ def test_open_jobs_of_pages_keep_their_places_and_are_cancelled_with_all_that_is
         # It is read again while it waits; at the third answer the second is shown.
         for _ in range(3):
             with page.expect_response("**/v1/jobs/batch_*"):
-                pass
+                later(page)
         expect(rows).to_contain_text(["newer", "older"])
         page.keyboard.press("Escape")
         expect(page.locator("#jobs-note")).to_contain_text("4 jobs")  # with a job of each page

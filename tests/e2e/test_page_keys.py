@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import agree, answered, ask, hide, status, type_key, view, violations, watch
+from tests.support.browser import agree, answered, ask, hide, later, status, type_key, view, violations, watch
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 from tests.support.service import Service
@@ -90,21 +90,24 @@ def test_the_page_leaves_half_of_a_key_s_quota_to_the_questions(locked: Page, gu
 
 def test_a_revoked_key_locks_the_page_that_is_open_and_stays_refused(locked: Page, guarded: Api) -> None:
     made = guarded.post("/v1/admin/keys", json={"name": "gone", "scopes": ["read", "admin"]}).json()
+    locked.clock.install()
+    locked.reload()
     type_key(locked, made["secret"])
     view(locked, "operations")
     expect(locked.locator(".model")).not_to_have_count(0)
     guarded.delete(f"/v1/admin/keys/{made['id']}")
+    later(locked)
     expect(locked.locator("#key-note")).to_contain_text("revoked")
     for _ in range(2):
         with locked.expect_response("**/v1/models"):
-            pass
+            later(locked)
         assert locked.locator("#view-key").is_visible()
     watch(locked, "#key-note")
-    later = (429, {"content-type": "application/json"}, '{"detail": "Too many requests."}')
-    answered(locked, "**/v1/models", later, later)
+    busy = (429, {"content-type": "application/json"}, '{"detail": "Too many requests."}')
+    answered(locked, "**/v1/models", busy, busy)
     for _ in range(4):
         with locked.expect_response("**/v1/models"):
-            pass
+            later(locked)
     assert all("revoked" in note for note in locked.evaluate("window.seen"))
 
 

@@ -10,6 +10,7 @@ from tests.support.clients import PATIENCE_S
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DESK: ViewportSize = {"width": 1180, "height": 900}
+LOOKS_MS = 20_000
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
@@ -106,6 +107,18 @@ def drop(page: Page, place: str, content: bytes, name: str, kind: str, then: str
       return event.defaultPrevented;
     }"""
     return bool(page.evaluate(script, [place, base64.b64encode(content).decode(), name, kind, then]))
+
+
+def turn_clock(page: Page) -> None:
+    """Load the page anew under a clock of the test's, which goes on by itself until it is put forward."""
+    page.clock.install()
+    page.reload()
+    expect(page.locator("#model option")).not_to_have_count(0)
+
+
+def later(page: Page) -> None:
+    """The longest pause of the page's between two looks at the service has passed."""
+    page.clock.run_for(LOOKS_MS)
 
 
 def hide(page: Page, *, hidden: bool) -> None:

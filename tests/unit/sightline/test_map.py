@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from gc import freeze
 from pathlib import Path
 from typing import Any
 
@@ -372,6 +373,9 @@ def test_the_first_rows_give_their_columns_without_keeping_their_pictures(tmp_pa
     rows = {"image": [b"\x89PNG"] * 4 * READ, "n": range(4 * READ)}
     parquet.write_table(arrow.table(rows), tmp_path / "rows.parquet")
     table, most = source(str(tmp_path)), 0
+    # What other tests left is not looked through for each row.
+    gc.collect()
+    freeze()
 
     def living() -> set[int]:
         # By type: to ask a foreign object for its class may warn.
