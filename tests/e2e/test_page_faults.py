@@ -160,6 +160,7 @@ def test_a_double_click_asks_again_once(page: Page, api: Api) -> None:
     open_job(page, job)
     page.dblclick("[data-do=retry-job]")
     page.evaluate(ROUND)
+    until(lambda: page.evaluate("1") and asked)
     asked[0].continue_()
     expect(page.locator("#drawer code").first).not_to_have_text(job)
     assert len(sent) == 1
