@@ -1,6 +1,6 @@
 """Waits for a job's end or its next event: subscribe, then read, then wait.
 
-Polling alone would be correct; wake-ups only make it quick."""
+Polling alone would be correct; wake-ups make it quick, and bring text that follows on what was read."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -99,7 +99,7 @@ class EventReader:
 
 
 POLL_S = 2.0
-"""A lost wake-up delays its reader by at most this long."""
+"""A reader who hears nothing for so long looks in the store."""
 
 
 Over = Callable[[JobView], bool]

@@ -11,7 +11,7 @@ INTAKE = "intake"
 
 
 def channel(name: str) -> str:
-    """The channel that says that a job, run or worker changed."""
+    """The channel that says that a job, run or worker changed, with a run's text."""
     return f"{PREFIX}wake:{name}"
 
 

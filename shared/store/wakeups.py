@@ -1,8 +1,9 @@
 """Wake-ups: one subscription connection per API process, whatever the number of waiting callers.
 
 The order is subscribe, then read, then wait: what changes between the read and the wait ends the wait at
-once. A wake-up may be lost (a dropped connection), so a caller that waits reads again after a while all the
-same; after a reconnect everybody is woken once.
+once. Text comes with its wake-up: who follows a run needs no read while the numbers of its texts have no gap.
+A wake-up may be lost (a dropped connection): a gap, a reconnect, which wakes everybody, and a silence each
+lead to a read.
 """
 
 import asyncio
@@ -30,8 +31,8 @@ PING_S = 5.0
 """A connection silent for this long is asked whether it lives, and given up after twice that."""
 CONFIRM_S = 2.0
 """A subscription not confirmed by then is left to the caller's own polling."""
-MOST_TEXTS = 64
-"""So many text events wait for a slow reader; it reads them in the store where there are more."""
+MOST_CHARACTERS = 65_536
+"""Of text events that wait for a slow reader; it reads them in the store where there are more."""
 NOBODY = channel("nobody")
 """Never published on: keeps the connection in subscriber mode while nobody listens."""
 
@@ -43,16 +44,19 @@ class Listener:
         self._news = asyncio.Event()
         self._ends_only = False
         self._texts: list[str] = []
+        self._size = 0
         self._is_stale = True
 
     def notify(self, news: str) -> None:
         """`news` is `state`, `event`, or a text event, as the store writes it."""
         if self._ends_only and news != "state":
             return
-        if news[0].isdigit() and len(self._texts) < MOST_TEXTS:
+        self._size += len(news)
+        if news[:1].isdigit() and not self._is_stale and self._size <= MOST_CHARACTERS:
             self._texts.append(news)
         else:
             self._is_stale = True
+            self._texts.clear()
         self._news.set()
 
     def ignore_events(self) -> None:
@@ -67,7 +71,7 @@ class Listener:
     def texts(self) -> list[str] | None:
         """The text events that came since the last call; None where the store is to be read."""
         texts, is_stale = self._texts, self._is_stale
-        self._texts, self._is_stale = [], False
+        self._texts, self._size, self._is_stale = [], 0, False
         return None if is_stale else texts
 
     async def wait(self, timeout_s: float) -> None:

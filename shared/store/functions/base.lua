@@ -335,7 +335,7 @@ local function hot(name, names, flags, body)
       own[word] = value ~= '' and value or nil
     end
     for _, word in ipairs(numbers) do
-      own[word] = tonumber(own[word])
+      own[word] = tonumber(rawget(own, word))
     end
     local json = argv[place + 1]
     others.__index = json ~= '' and cjson.decode(json) or nil

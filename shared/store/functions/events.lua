@@ -9,8 +9,8 @@ Events.LEAP = 10000
 -- What the server takes for an event beside its text.
 local EVENT_BYTES = 40
 
--- A text event of so many bytes goes with its wake-up.
-local MOST_WOKEN = 4096
+-- A text event of so many bytes at most goes with its wake-up.
+local WOKEN_TEXT_BYTES = 4096
 
 -- So many texts show how an answer began: they come ten to forty a second.
 local FIRST_TEXTS = 12
@@ -60,10 +60,10 @@ function Events.emit(run, kind, data)
   run.t.wrote = (run.t.wrote or 0) + #data + EVENT_BYTES
 end
 
--- Writes a text event. Who listens gets it with the wake-up, and need not read the store: a stretch of many bytes is read.
+-- Writes a text event. Who listens gets it with the wake-up, and need not read the store.
 local function write_text(run_id, number)
   local entry = write_event(run_id, number, 'text', text)
-  wake(run_id, #text <= MOST_WOKEN and entry .. ' ' .. text or 'event')
+  wake(run_id, #text <= WOKEN_TEXT_BYTES and entry .. ' ' .. text or 'event')
   return #text + EVENT_BYTES
 end
 

@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from llguidance import LLMatcher
@@ -137,7 +137,6 @@ def arguments(
     }
 
 
-T = TypeVar("T")
 # Seconds to import vLLM and start its processes, before any weights are read.
 START_S = 30.0
 # Requests that use each part of vLLM once at load, so that no caller waits for its first use.
@@ -280,7 +279,7 @@ class VllmEngine(Engine):
         tasks = {asyncio.ensure_future(self._answer(row)): row for row in rows}
         self._tasks |= tasks
         if self._watch is None or self._watch.done():
-            self._watch = asyncio.ensure_future(self._watch_cancels())
+            self._watch = asyncio.ensure_future(_watch_cancels(self._tasks))
         try:
             return await asyncio.gather(*tasks)
         except asyncio.CancelledError:
@@ -291,14 +290,6 @@ class VllmEngine(Engine):
             for task in tasks:
                 task.cancel()
                 del self._tasks[task]
-
-    async def _watch_cancels(self) -> None:
-        """Ends rows that are cancelled, also while no token comes: one look for all of them."""
-        while self._tasks:
-            for task, row in self._tasks.items():
-                if row.cancel.is_set():
-                    task.cancel()
-            await asyncio.sleep(CANCEL_POLL_S)
 
     async def _answer(self, row: Row) -> Finish:
         language, parameters = self._language, row.parameters
@@ -353,6 +344,18 @@ class VllmEngine(Engine):
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
         return f"prompts are {'' if list(mine) == theirs else 'not '}those of transformers"
+
+
+async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
+    """Ends rows that are cancelled, also while no token comes: one look for all of them.
+
+    It does not hold the engine, which may go meanwhile.
+    """
+    while tasks:
+        for task, row in tasks.items():
+            if row.cancel.is_set():
+                task.cancel()
+        await asyncio.sleep(CANCEL_POLL_S)
 
 
 def _name(picture: Picture, salt: str) -> str:
