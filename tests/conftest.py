@@ -7,7 +7,6 @@ draws and `assume` then refuses it takes no fifty before ten good ones, which th
 import gc
 import os
 import signal
-import ssl
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -32,10 +31,6 @@ LONGEST = (*ONE_PROCESS, "tests/installation/")
 
 # Read when torch is imported: processes with a thread for each processor would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# For each client that is made, here or in a process under test, all authorities would be read from one file,
-# which takes longer than its calls; in a folder the one that is met is looked up.
-os.environ.pop("SSL_CERT_FILE", None)
-os.environ["SSL_CERT_DIR"] = ssl.get_default_verify_paths().openssl_capath
 
 settings.register_profile(
     "patient",
@@ -64,15 +59,6 @@ def _redis_version_read_once() -> Iterator[None]:
     """The client reads its own package's metadata for each connection, which takes longer than to connect."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("redis.utils.get_lib_version", cache(redis.utils.get_lib_version))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _modules_stay_frozen() -> Iterator[None]:
-    """An application that ends in this process would have the collector look through all modules again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gc, "freeze", lambda: None)
-        patch.setattr(gc, "unfreeze", lambda: None)
         yield
 
 

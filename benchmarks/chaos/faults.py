@@ -81,6 +81,8 @@ SUPERVISOR_S = 0.5
 """The record server is started again this long after it was killed, plus what the plan adds."""
 INTERRUPTED = ("worker_lost", "worker_draining", "store_unavailable", "engine_stalled", "claim_lost")
 """Outcomes of attempts that say nothing about the run: another attempt follows."""
+DRAINING = ("worker_drained", "worker_hung")
+"""Faults after which a worker gives back what it holds: one that hangs does so as it gives up."""
 SLACK_S = 0.1
 """Largest difference between the benchmark's clock reading and the record server's."""
 REACH_S = 10.0
@@ -340,10 +342,9 @@ def _cause(
     attempt: Attempt, following: Attempt, own: Sequence[Landed], outages: Sequence[Landed]
 ) -> Landed | None:
     """The first fault of its own worker during the attempt, else the last one before it, else an outage."""
-    # A worker that hangs gives up after a while, and drains what it claims meanwhile.
     drained = attempt.outcome == "worker_draining"
-    kinds = {x.kind for x in own} - {"worker_drained"} if not drained else {"worker_drained", "worker_hung"}
-    fitting = [x for x in own if x.kind in kinds and x.at <= following.started_at]
+    causes = [x for x in own if (x.kind in DRAINING if drained else x.kind != "worker_drained")]
+    fitting = [x for x in causes if x.at <= following.started_at]
     during = [x for x in fitting if x.at >= attempt.started_at - SLACK_S]
     before = [x for x in fitting if attempt.started_at - REACH_S <= x.at < attempt.started_at - SLACK_S]
     around = [x for x in outages if x.at <= following.started_at and x.until >= attempt.started_at - REACH_S]

@@ -219,14 +219,10 @@ def _lost(story: Story) -> str:
 
 
 def _doubled(story: Story) -> str:
-    """A caller whose job's record was lost is asked to submit again, and then has a second job.
-
-    Where a run's record is overwritten before its end is written to all its jobs, a job that was seen to have
-    succeeded fails.
-    """
+    """A caller whose job's record was lost is asked to submit again, and then has a second job."""
     if len(story.ids - story.broken) > 1:
         return f"one key, jobs {sorted(story.ids)}"
-    ends = story.ends - story.failures if len(story.ids) > 1 or story.broken else story.ends
+    ends = story.ends - story.failures if len(story.ids) > 1 else story.ends
     if len(ends) > 1:
         return f"{len(ends)} different ends"
     succeeded = Counter(attempt.outcome for attempt in story.attempts)["succeeded"]
@@ -240,8 +236,7 @@ def _stuck(story: Story) -> str:
 
 
 def _untold(story: Story) -> str:
-    """Each endpoint is told the end at least once, and never another one; of two ends one."""
+    """Each endpoint is told the end at least once, and never another one."""
     right = {end.status for end in story.ends}
-    ends = [{status} for status in right] if story.broken else [right]
-    wrong = {host: statuses for host, statuses in (story.reports or {}).items() if statuses not in ends}
+    wrong = {host: statuses for host, statuses in (story.reports or {}).items() if statuses != right}
     return f"ended {right or 'never'}, endpoints were told {wrong}" if wrong and not story.missing else ""

@@ -73,11 +73,11 @@ async def test_a_word_after_a_word_costs_no_read_of_the_store(
 async def test_a_word_whose_wake_up_was_lost_or_brings_no_text_comes_with_the_next(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, second: str
 ) -> None:
-    heard = Listener.notify
+    notify = Listener.notify
 
     def lossy(listener: Listener, news: str) -> None:
         if "lost" not in news:
-            heard(listener, news)
+            notify(listener, news)
 
     monkeypatch.setattr(Listener, "notify", lossy)
     async with _reading(stage) as (reader, claim, _):

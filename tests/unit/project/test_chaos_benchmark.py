@@ -73,18 +73,9 @@ def test_the_failures_of_another_job_s_fault_are_lost() -> None:
 
 def test_a_job_that_failed_by_a_fault_and_succeeded_as_well_has_two_ends() -> None:
     story = right()
-    story.ends.add(REMOVED)
-    story.removed = True
-    assert counts(story) == {"doubled": 1, "model_removed": 1}
-
-
-def test_a_job_whose_run_was_overwritten_as_its_end_was_written_fails_though_it_was_seen_to_succeed() -> None:
-    story = right()
     story.ends.add(LOST_RUN)
-    story.broken, story.reports = {"job_1"}, {"one": {"failed"}}
-    assert counts(story) == {"record_lost": 1}
-    story.reports["other"] = {"failed", "succeeded"}
-    assert counts(story) == {"record_lost": 1, "untold": 1}
+    story.broken = {"job_1"}
+    assert counts(story) == {"doubled": 1, "record_lost": 1}
 
 
 def test_the_job_after_one_whose_record_was_lost_is_not_doubled() -> None:
@@ -298,10 +289,10 @@ def test_an_attempt_given_up_without_a_fault_is_counted() -> None:
 def test_an_attempt_that_a_worker_gives_up_because_it_hangs_is_explained() -> None:
     story = right()
     story.attempts = (replace(LOST, outcome="worker_draining"), AGAIN)
-    found = recoveries([story], [replace(KILLED, kind="worker_hung")], {"w": 7, "v": 8}, LEASE_S)
-    assert found.unexplained == {}
-    found = recoveries([story], [KILLED], {"w": 7, "v": 8}, LEASE_S)
-    assert found.unexplained == {"worker_draining": 1}
+    recovered = recoveries([story], [replace(KILLED, kind="worker_hung")], {"w": 7, "v": 8}, LEASE_S)
+    assert recovered.unexplained == {}
+    recovered = recoveries([story], [KILLED], {"w": 7, "v": 8}, LEASE_S)
+    assert recovered.unexplained == {"worker_draining": 1}
 
 
 def test_a_seed_makes_the_same_plan_again_and_every_kind_is_in_it() -> None:

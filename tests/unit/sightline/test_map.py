@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from gc import freeze
 from pathlib import Path
 from typing import Any
 
@@ -375,7 +374,7 @@ def test_the_first_rows_give_their_columns_without_keeping_their_pictures(tmp_pa
     table, most = source(str(tmp_path)), 0
     # What other tests left is not looked through for each row.
     gc.collect()
-    freeze()
+    gc.freeze()
 
     def living() -> set[int]:
         # By type: to ask a foreign object for its class may warn.
