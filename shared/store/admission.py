@@ -276,7 +276,10 @@ def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[C
         if not reply:
             return None
         result, origin, run, created, changed, opener, now_ms, datas = reply
-        answer, fields = views.read_result(result, origin), views.record((created, changed))
+        try:
+            answer, fields = views.read_result(result, origin), views.record((created, changed))
+        except ValueError:
+            return None  # `submit` sets such a record aside
         own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, retention.job_s)
         till = fields.get("till") or fields["ended"] + fields.get("retain_s", retention.result_s) * 1000
         texts, trace = tuple(json.loads(datas)), fields.get("trace", "")

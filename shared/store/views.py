@@ -115,13 +115,21 @@ def job(
     facts = lane(place) if isinstance(place, list) else None
     if isinstance(place, int):
         facts = replace((lanes or {})[fields["model_lane"]], ahead=place)
-    answer = read_result(result, origin) if result and not bare else None
+    answer = _answer(result, origin) if result and not bare else None
     computed = _run(texts)
     job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
     if bare and result:
         answered = job.status == "succeeded"
         job = replace(job, answer=_beginning(result) if answered else _published(result) or None)
     return replace(job, hook=webhook(*hook)) if hook else job
+
+
+def _answer(result: str, origin: str) -> Result | None:
+    """None where it cannot be read: then it is no longer kept."""
+    try:
+        return read_result(result, origin)
+    except ValueError:
+        return None
 
 
 def _beginning(result: str) -> str:
@@ -241,7 +249,7 @@ def _started(job: Record, tries: tuple[Attempt, ...]) -> int | None:
 
 
 def read_result(result: str, origin: str) -> Result:
-    """An answer and what made it, as JSON; `origin` may be empty."""
+    """An answer and what made it, as JSON; `origin` may be empty. Raises ValueError."""
     answer = Result.model_validate_json(result)
     if not origin:
         return answer

@@ -6,6 +6,7 @@ import pytest
 
 from shared.job import Times
 from shared.store import audit, batches, jobs
+from shared.store.admission import cached
 from shared.store.headroom import holding
 from shared.webhooks import Webhook
 from tests.support.hooks import submit
@@ -90,6 +91,18 @@ def test_a_page_lists_the_others(records: Records, spoil: Spoil) -> None:
         assert {view.id for view in page.views} == good
     records.audit()
     assert bad in records.client.hgetall("sl5:bad")
+
+
+@pytest.mark.parametrize("answer", ["{", "[1]", '"text"'])
+def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answer: str) -> None:
+    job, good = records.submit("q"), records.submit()
+    records.settle(records.claim())
+    records.client.hset(f"sl5:{job.run_id}", mapping={"result": answer, "bare": answer})
+    assert records.view(job.id).expired
+    assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
+    page = records.listed()
+    assert page is not None
+    assert good.id in {view.id for view in page.views}
 
 
 def test_a_record_set_aside_is_counted_until_it_is_forgotten(records: Records) -> None:

@@ -5,6 +5,7 @@ import pytest
 from shared.job import JobView, Times
 from shared.store import maintenance, webhook_endpoints
 from shared.store.claims import Claim
+from shared.store.headroom import holding
 from shared.store.script import Store
 from shared.webhooks import Endpoint
 from tests.support.store import BROKEN, Records, answer
@@ -44,6 +45,22 @@ def test_all_jobs_have_ended_as_soon_as_their_run_has(records: Records, shared: 
     assert [records.view(job) for job in shared] == before
     assert records.client.llen("sl5:ending") == 0
     assert records.audit() == {}
+
+
+def test_an_end_that_was_seen_stays_where_its_run_s_record_is_spoilt_before_all_are_written(
+    records: Records, shared: list[str]
+) -> None:
+    before = [records.view(job) for job in shared]
+    run = str(before[0].run_id)
+    records.client.hset(f"sl5:{run}", "s", "{")
+    finish(records)
+    assert [records.view(job) for job in shared] == before
+    assert list(records.client.hgetall("sl5:bad")) == [run]
+    assert records.client.exists(f"sl5:aside:{run}")
+    assert not records.client.exists(f"sl5:{run}:spare")
+    for job in shared:
+        records.purge(job)
+    assert records.run(holding("anyone")) == 0
 
 
 def test_a_copied_answer_is_a_hit_for_all_jobs_at_once(records: Records) -> None:

@@ -59,21 +59,31 @@ local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' },
 local ASIDE_S = 604800
 
 -- Puts a record aside as <id> of aside:<id>, with the reason in bad, a hash: for everybody else it is gone, which ends the
--- jobs that hang on it.
+-- jobs that hang on it. Returns whether its spare (runs.lua) has taken its place.
 local function set_aside(id, why)
   if not writable then
-    return
+    return false
   end
+  local spare = P .. id .. ':spare'
+  call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
+  memo.records[id] = false
   if string.find(id, '^%l%l%l_%x+$') and redis.pcall('EXISTS', P .. id) == 1 then
-    Memory.free(id)
+    local spared = call('EXISTS', spare) == 1
+    if not spared then
+      Memory.free(id)
+    end
     call('RENAME', P .. id, P .. 'aside:' .. id)
     call('EXPIRE', P .. 'aside:' .. id, ASIDE_S)
+    if spared then
+      call('RENAME', spare, P .. id)
+      memo.records[id], memo.json[id], memo.charges[id], memo[id] = nil, nil, nil, nil
+      return true
+    end
     for _, suffix in ipairs({ ':live', ':began', ':holders', ':events' }) do
       call('EXPIRE', P .. id .. suffix, ASIDE_S)
     end
   end
-  memo.records[id] = false
-  call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
+  return false
 end
 
 -- Does something for each id; where that fails, the record is put aside and the rest goes on.
@@ -131,8 +141,8 @@ local function stored(id, ...)
     local json = memo.json[id]
     record = json and parsed(id, json)
     local why = (json or found.err or found[2]) and fault(id, found, record)
-    if why then
-      set_aside(id, why)
+    if why and set_aside(id, why) then
+      return stored(id, ...)
     end
     record = not why and record or false
     memo.records[id] = record
