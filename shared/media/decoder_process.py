@@ -44,8 +44,8 @@ class UndecodableError(Exception):
     """The process could not decode the file, took too long or died of it."""
 
 
-class KilledError(UndecodableError):
-    """The process was killed from outside: by an operator, or by the system for want of memory."""
+class DiedError(UndecodableError):
+    """The process died: of the file, or of something else, as the system's want of memory."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class DecoderPool:
     def decode(
         self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
     ) -> tuple[tuple[int, ...], bytearray]:
-        """As `DecoderProcess.decode`; if the process is killed from outside, a new one tries once more.
+        """As `DecoderProcess.decode`; if the process dies, a new one tries once more.
 
         Raises UndecodableError; InternalError if none starts, or the pool is closed.
         """
         try:
             with self.borrowed() as process:
                 return process.decode(head, data, reply, size)
-        except KilledError:
+        except DiedError:
             with self.borrowed(new=True) as process:
                 return process.decode(head, data, reply, size)
 
@@ -138,7 +138,7 @@ class DecoderProcess:
     ) -> tuple[tuple[int, ...], bytearray]:
         """The reply to a head and a file: numbers, and as many bytes as `size` makes of them.
 
-        Within the time limit. Raises UndecodableError, KilledError; the child may be dead then.
+        Within the time limit. Raises UndecodableError, DiedError; the child may be dead then.
         """
         hang_s = self._limit_s + HANG_LIMIT_S
         self._end = time.monotonic() + hang_s
@@ -156,10 +156,8 @@ class DecoderProcess:
             self.kill()
             if exit_code == -signal.SIGPROF:
                 raise self._too_long() from None
-            if exit_code == -signal.SIGKILL:
-                raise KilledError("its decoder died of it") from None
             log.warning("a decoder died of a file", extra=fields(ended=exit_code, said=stderr))
-            raise UndecodableError("its decoder died of it") from None
+            raise DiedError("its decoder died of it") from None
         # Output about an earlier file must not be taken for why this child died.
         self._stderr_tail()
         if not decoded:

@@ -12,7 +12,7 @@ from shared.media.decoder_process import (
     DecoderPool,
     DecoderProcess,
     DecoderSpec,
-    KilledError,
+    DiedError,
     UndecodableError,
 )
 from shared.media.decoder_protocol import DOCUMENTS
@@ -198,14 +198,14 @@ class OpenDocument:
         return count
 
     def _ask(self, page: int) -> bytes:
-        """The answer of the process, or of a new one where it was killed from outside."""
+        """The answer of the process, or of a new one where it died."""
         try:
             return self._exchange(page)
-        except KilledError:
+        except DiedError:
             return self._exchange(page, new=True)
 
     def _exchange(self, page: int, *, new: bool = False) -> bytes:
-        """Raises UndecodableError, KilledError."""
+        """Raises UndecodableError, DiedError."""
         data = b""
         if self._process is None:
             self._process, data = self._place.enter_context(self._pool.borrowed(new=new)), self._data

@@ -144,12 +144,9 @@ def test_an_operator_reads_in_one_line_what_a_decoder_died_of(
     said_about(loud, b"broken")
     with pytest.raises(UndecodableError, match="died of it"):
         said_about(loud, DEADLY)
-    (line,) = caplog.records
+    assert [line.message for line in caplog.records] == ["a decoder died of a file"] * 2, "tried again once"
     words = "note: a frame is broken\nthe heap is broken, too"
-    assert (line.message, vars(line)["fields"]) == (
-        "a decoder died of a file",
-        {"ended": -signal.SIGABRT, "said": words},
-    )
+    assert vars(caplog.records[0])["fields"] == {"ended": -signal.SIGABRT, "said": words}
 
 
 def test_an_operator_reads_why_no_decoder_starts(caplog: pytest.LogCaptureFixture) -> None:

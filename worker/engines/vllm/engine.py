@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +240,10 @@ class VllmEngine(Engine):
         # A prompt that is too long even without its pictures is refused before they are processed.
         self._language.budget(Prompt(len(ids), 0, None), request.parameters)
         salt = secrets.token_hex() if scope is None else _digest(scope)
+        files = [part.digest for part in request.images]
+        names = [_name(*each, salt) for each in zip_longest(pictures, files)]
         with refused_by_template(request):
-            inputs = self._core.render(ids, pictures, [_name(picture, salt) for picture in pictures], salt)
+            inputs = self._core.render(ids, pictures, names, salt)
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
@@ -358,10 +361,10 @@ async def _watch_cancels(tasks: dict[asyncio.Task[Finish], Row]) -> None:
         await asyncio.sleep(CANCEL_POLL_S)
 
 
-def _name(picture: Picture, salt: str) -> str:
-    """The name under which vLLM keeps a picture, made from its pixels and its scope's salt."""
-    pixels = hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).hexdigest()
-    return _digest(f"{pixels} {salt}")
+def _name(picture: Picture, file: str | None, salt: str) -> str:
+    """The name under which vLLM keeps a picture: of its file, else of its pixels, and its scope's salt."""
+    content = file or hashlib.sha256(picture.tobytes()).hexdigest()
+    return _digest(f"{content} {picture.size} {salt}")
 
 
 def _digest(text: str) -> str:
