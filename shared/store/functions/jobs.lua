@@ -293,7 +293,8 @@ local function delete_run(run)
   end
   Memory.free(run.id)
   delete(run.id)
-  call('DEL', P .. run.id .. ':events', P .. run.id .. ':holders', P .. run.id .. ':live', P .. run.id .. ':asked')
+  call('DEL', P .. run.id .. ':events', P .. run.id .. ':holders', P .. run.id .. ':live', P .. run.id .. ':asked',
+    P .. run.id .. ':spare')
   return run.blobs
 end
 
