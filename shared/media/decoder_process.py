@@ -2,7 +2,7 @@
 
 Neither a file's size nor its headers bound the time that decoding takes, and a thread cannot be stopped. So a
 child process decodes each file; it ends at its limit of processor time and is replaced. A hostile file costs
-one restart, never the worker with its model.
+two restarts, never the worker with its model.
 """
 
 import logging
@@ -45,7 +45,7 @@ class UndecodableError(Exception):
 
 
 class DiedError(UndecodableError):
-    """The process died: of the file, or of something else, as the system's want of memory."""
+    """The process died: of the file, or because the system had no memory left."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class DecoderProcess:
             self.kill()
             if exit_code == -signal.SIGPROF:
                 raise self._too_long() from None
-            log.warning("a decoder died of a file", extra=fields(ended=exit_code, said=stderr))
+            log.warning("a decoder died", extra=fields(ended=exit_code, said=stderr))
             raise DiedError("its decoder died of it") from None
         # Output about an earlier file must not be taken for why this child died.
         self._stderr_tail()

@@ -278,12 +278,15 @@ def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[C
         result, origin, run, created, changed, opener, now_ms, datas = reply
         try:
             answer, fields = views.read_result(result, origin), views.record((created, changed))
-        except ValueError:
-            return None  # `submit` sets such a record aside
-        own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, retention.job_s)
-        till = fields.get("till") or fields["ended"] + fields.get("retain_s", retention.result_s) * 1000
-        texts, trace = tuple(json.loads(datas)), fields.get("trace", "")
-        return Cached(answer, run, fields["job"] if own else None, trace, till - now_ms, texts, len(result))
+            own = fields["caller"] == placing.caller and _holds(fields, opener, now_ms, retention.job_s)
+            till = fields.get("till") or fields["ended"] + fields.get("retain_s", retention.result_s) * 1000
+            texts, trace = tuple(json.loads(datas)), fields.get("trace", "")
+        except (ValueError, LookupError, TypeError):
+            return None  # a job is made, which sets such a record aside
+        if answer is None:
+            return None
+        own_job = fields["job"] if own else None
+        return Cached(answer, run, own_job, trace, till - now_ms, texts, len(result))
 
     arguments = {
         "caller": placing.caller,

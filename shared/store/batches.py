@@ -10,13 +10,13 @@ from pydantic import TypeAdapter
 from shared.batch import WINDOW_S, Batch, BatchLease, LineAnswer, LinePosition, LineProblem, WrittenRows
 from shared.file import Written
 from shared.job import Hook
-from shared.result import JobError, Result
+from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import hook_fields
 from shared.store.constants import constants
 from shared.store.records import NOW, Command, RecordKind, flat
 from shared.store.script import Script, ScriptCall, T
-from shared.store.views import job_error, pairs, webhook
+from shared.store.views import job_error, pairs, read_result, webhook
 from shared.webhooks import Webhook
 
 CREATE, CANCEL, TAKE = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take"))
@@ -263,7 +263,7 @@ def _answer(number: str, answer: str) -> LineAnswer:
     parts = {
         "number": number,
         "custom_id": line.pop("custom_id") or None,
-        "result": Result.model_validate_json(result) if result else None,
+        "result": read_result(result) if result else None,
         "error": job_error(error, ended.get("paths")) if error else None,
     }
     return _ANSWER.validate_python({**line, **ended, **parts})

@@ -94,7 +94,7 @@ def _readable(row: list[Any], lanes: dict[str, Lane], *, bare: bool) -> JobView 
     """A page decodes no record: one that cannot be read is left out here, and set aside by the next audit."""
     try:
         return views.job(row, lanes, bare=bare)
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, KeyError):
         return None
 
 

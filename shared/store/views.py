@@ -115,7 +115,7 @@ def job(
     facts = lane(place) if isinstance(place, list) else None
     if isinstance(place, int):
         facts = replace((lanes or {})[fields["model_lane"]], ahead=place)
-    answer = _answer(result, origin) if result and not bare else None
+    answer = read_result(result, origin) if result and not bare else None
     computed = _run(texts)
     job = _view(job_id, ended_with(fields, computed), computed, facts, answer, len(result))
     if bare and result:
@@ -124,16 +124,11 @@ def job(
     return replace(job, hook=webhook(*hook)) if hook else job
 
 
-def _answer(result: str, origin: str) -> Result | None:
-    """None where it cannot be read: then it is no longer kept."""
-    try:
-        return read_result(result, origin)
-    except ValueError:
-        return None
-
-
 def _beginning(result: str) -> str:
-    text: str = from_json(result, allow_partial="trailing-strings")["choices"][0]["text"]
+    try:
+        text: str = from_json(result, allow_partial="trailing-strings")["choices"][0]["text"]
+    except (ValueError, LookupError, TypeError):
+        return ""
     return text[:BEGINNING]
 
 
@@ -248,12 +243,13 @@ def _started(job: Record, tries: tuple[Attempt, ...]) -> int | None:
     return max(tries[0].started_ms, int(job["created"]))
 
 
-def read_result(result: str, origin: str) -> Result:
-    """An answer and what made it, as JSON; `origin` may be empty. Raises ValueError."""
-    answer = Result.model_validate_json(result)
-    if not origin:
-        return answer
-    return answer.model_copy(update={"origin": Origin.model_validate_json(origin)})
+def read_result(result: str, origin: str = "") -> Result | None:
+    """An answer and what made it, as JSON. None where it cannot be read: then it is no longer kept."""
+    try:
+        answer = Result.model_validate_json(result)
+        return answer.model_copy(update={"origin": Origin.model_validate_json(origin)}) if origin else answer
+    except ValueError:
+        return None
 
 
 def _computed(job: Record, run: Record) -> Computed:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.job import JobView
-from shared.result import Result
 from shared.store.script import Script, ScriptCall
-from shared.store.views import job_error, pairs
+from shared.store.views import job_error, pairs, read_result
 from shared.webhooks import Notice
 
 NOTICES = Script("notices")
@@ -59,7 +58,7 @@ def _job(id: str, fields: dict[str, str]) -> JobView:
         started_ms=max(int(fields["started"]), created) if "started" in fields else None,
         ended_ms=None if status == "running" else int(fields["at"]),
         cache=fields.get("cache"),  # type: ignore[arg-type]
-        result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
+        result=read_result(fields["result"]) if "result" in fields else None,
         error=job_error(fields["error"], fields.get("paths")) if "error" in fields else None,
         metadata=json.loads(fields["metadata"]),
         retry_of=fields.get("retry_of"),

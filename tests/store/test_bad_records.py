@@ -102,7 +102,16 @@ def test_an_answer_that_cannot_be_read_is_no_longer_kept(records: Records, answe
     assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
     page = records.listed()
     assert page is not None
-    assert good.id in {view.id for view in page.views}
+    assert {view.id for view in page.views} == {job.id, good.id}
+
+
+@pytest.mark.parametrize("name", ["r", "s"])
+@pytest.mark.parametrize("text", ["{", "[1]", "{}"])
+def test_a_cached_answer_whose_record_cannot_be_read_is_none(records: Records, name: str, text: str) -> None:
+    job = records.submit("q")
+    records.settle(records.claim())
+    records.client.hset(f"sl5:{job.run_id}", name, text)
+    assert records.run(cached(records.placing("q"), records.settings, texts=False)) is None
 
 
 def test_a_record_set_aside_is_counted_until_it_is_forgotten(records: Records) -> None:

@@ -61,6 +61,7 @@ def test_an_end_that_was_seen_stays_where_its_run_s_record_is_spoilt_before_all_
     for job in shared:
         records.purge(job)
     assert records.run(holding("anyone")) == 0
+    assert not records.client.exists(f"sl5:aside:{run}"), "a deleted answer is kept"
 
 
 def test_a_copied_answer_is_a_hit_for_all_jobs_at_once(records: Records) -> None:
