@@ -16,16 +16,16 @@ from playwright.sync_api import Page, ViewportSize, expect
 from tests.e2e.conftest import ECHO, SLOW, TINY
 from tests.support.browser import (
     DESK,
+    advance_clock,
     agree,
     ask,
     drop,
     held,
-    later,
+    install_clock,
     new_question,
     posts,
     status,
     turn,
-    turn_clock,
     view,
 )
 from tests.support.clients import Api, until
@@ -221,28 +221,28 @@ def test_what_each_picture_takes_is_said_where_it_is_attached_and_shown(page: Pa
 
 def test_open_jobs_are_counted_in_the_menu_of_every_view(page: Page, api: Api) -> None:
     menu = page.locator("#nav [href='#jobs']")
-    turn_clock(page)
+    install_clock(page)
     api.post(f"/v1/admin/models/{ECHO}/pause")
     try:
         jobs = [api.submit(model=ECHO, input={"prompt": f"open {n}"}) for n in range(2)]
-        later(page)
+        advance_clock(page)
         expect(menu).to_have_text("Jobs2 not ended")
         api.post(f"/v1/jobs/{jobs[0]}/cancel")
-        later(page)
+        advance_clock(page)
         expect(menu).to_have_text("Jobs1 not ended")
         api.post(f"/v1/jobs/{jobs[1]}/cancel")
-        later(page)
+        advance_clock(page)
         expect(menu).to_have_text("Jobs")
     finally:
         api.post(f"/v1/admin/models/{ECHO}/resume")
 
 
 def test_that_a_model_is_paused_is_said_before_asking(page: Page, api: Api) -> None:
-    turn_clock(page)
+    install_clock(page)
     page.select_option("#model", ECHO)
     api.post(f"/v1/admin/models/{ECHO}/pause")
     try:
-        later(page)
+        advance_clock(page)
         expect(page.locator("#forecast")).to_contain_text("The model is paused")
     finally:
         api.post(f"/v1/admin/models/{ECHO}/resume")

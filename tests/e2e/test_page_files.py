@@ -10,15 +10,15 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
 from tests.support.browser import (
+    advance_clock,
     ask,
     drop,
     held,
-    later,
+    install_clock,
     new_question,
     posts,
     status,
     turn,
-    turn_clock,
     view,
     violations,
 )
@@ -255,7 +255,7 @@ def test_open_jobs_of_pages_keep_their_places_and_are_cancelled_with_all_that_is
     try:
         for text in ("paused, older", "paused, newer"):
             api.post("/v1/jobs", json={"model": ECHO, "input": {"prompt": text}, "document": document})
-        turn_clock(page)
+        install_clock(page)
         view(page, "jobs")
         page.fill("#search", "paused, ")
         expect(rows).to_contain_text(["newer", "older"])
@@ -263,7 +263,7 @@ def test_open_jobs_of_pages_keep_their_places_and_are_cancelled_with_all_that_is
         # It is read again while it waits; at the third answer the second is shown.
         for _ in range(3):
             with page.expect_response("**/v1/jobs/batch_*"):
-                later(page)
+                advance_clock(page)
         expect(rows).to_contain_text(["newer", "older"])
         page.keyboard.press("Escape")
         expect(page.locator("#jobs-note")).to_contain_text("4 jobs")  # with a job of each page

@@ -8,7 +8,18 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ECHO
-from tests.support.browser import agree, answered, ask, hide, later, status, type_key, view, violations, watch
+from tests.support.browser import (
+    advance_clock,
+    agree,
+    answered,
+    ask,
+    hide,
+    status,
+    type_key,
+    view,
+    violations,
+    watch,
+)
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 from tests.support.service import Service
@@ -96,18 +107,18 @@ def test_a_revoked_key_locks_the_page_that_is_open_and_stays_refused(locked: Pag
     view(locked, "operations")
     expect(locked.locator(".model")).not_to_have_count(0)
     guarded.delete(f"/v1/admin/keys/{made['id']}")
-    later(locked)
+    advance_clock(locked)
     expect(locked.locator("#key-note")).to_contain_text("revoked")
     for _ in range(2):
         with locked.expect_response("**/v1/models"):
-            later(locked)
+            advance_clock(locked)
         assert locked.locator("#view-key").is_visible()
     watch(locked, "#key-note")
     busy = (429, {"content-type": "application/json"}, '{"detail": "Too many requests."}')
     answered(locked, "**/v1/models", busy, busy)
     for _ in range(4):
         with locked.expect_response("**/v1/models"):
-            later(locked)
+            advance_clock(locked)
     assert all("revoked" in note for note in locked.evaluate("window.seen"))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.support.browser import DESK, later, turn_clock, view, violations
+from tests.support.browser import DESK, advance_clock, install_clock, view, violations
 from tests.support.clients import Api
 
 PHONE: ViewportSize = {"width": 390, "height": 760}
@@ -33,9 +33,9 @@ def test_that_no_courier_runs_is_said_on_every_view_with_what_waits(
     page.set_viewport_size(size)
     calls = {"due": 7, "later": 2, "under_way": 0}
     last = {"id": "worker_1", "host": "courier-a", "seen_at": 1}
-    turn_clock(page)
+    install_clock(page)
     with_couriers(page, api, workers=[], last_worker=last, queued=1, oldest_queued_s=9, webhook_calls=calls)
-    later(page)
+    advance_clock(page)
     expect(page.locator("#banner .brief")).to_contain_text("No courier runs.")
     expect(page.locator("#nav .count.bad")).to_be_visible()
     page.click("#banner a")

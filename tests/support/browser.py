@@ -109,14 +109,14 @@ def drop(page: Page, place: str, content: bytes, name: str, kind: str, then: str
     return bool(page.evaluate(script, [place, base64.b64encode(content).decode(), name, kind, then]))
 
 
-def turn_clock(page: Page) -> None:
+def install_clock(page: Page) -> None:
     """Load the page anew under a clock of the test's, which goes on by itself until it is put forward."""
     page.clock.install()
     page.reload()
     expect(page.locator("#model option")).not_to_have_count(0)
 
 
-def later(page: Page) -> None:
+def advance_clock(page: Page) -> None:
     """The longest pause of the page's between two looks at the service has passed."""
     page.clock.run_for(LOOKS_MS)
 
