@@ -282,7 +282,7 @@ def cached(placing: Placing, settings: Settings, *, texts: bool) -> ScriptCall[C
             till = fields.get("till") or fields["ended"] + fields.get("retain_s", retention.result_s) * 1000
             texts, trace = tuple(json.loads(datas)), fields.get("trace", "")
         except (ValueError, LookupError, TypeError):
-            return None  # a job is made, which sets such a record aside
+            return None  # a job is made, as if there were none
         if answer is None:
             return None
         own_job = fields["job"] if own else None

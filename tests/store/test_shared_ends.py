@@ -57,7 +57,7 @@ def test_an_end_that_was_seen_stays_where_its_run_s_record_is_spoilt_before_all_
     assert [records.view(job) for job in shared] == before
     assert list(records.client.hgetall("sl5:bad")) == [run]
     assert records.client.exists(f"sl5:aside:{run}")
-    assert not records.client.exists(f"sl5:{run}:spare")
+    assert not records.client.exists(f"sl5:{run}:copy")
     for job in shared:
         records.purge(job)
     assert records.run(holding("anyone")) == 0

@@ -59,23 +59,22 @@ local NEEDED = { run = { 'caller', 'lane', 'priority', 'state', 'job' },
 local ASIDE_S = 604800
 
 -- Puts a record aside as <id> of aside:<id>, with the reason in bad, a hash: for everybody else it is gone, which ends the
--- jobs that hang on it. Returns whether its spare (runs.lua) has taken its place.
+-- jobs that hang on it. Returns whether a copy (runs.lua) has taken its place.
 local function set_aside(id, why)
   if not writable then
     return false
   end
-  local spare = P .. id .. ':spare'
   call('HSET', P .. 'bad', id, string.sub(tostring(why), 1, 200))
   memo.records[id] = false
   if string.find(id, '^%l%l%l_%x+$') and redis.pcall('EXISTS', P .. id) == 1 then
-    local spared = call('EXISTS', spare) == 1
-    if not spared then
+    local copied = call('EXISTS', P .. id .. ':copy') == 1
+    if not copied then
       Memory.free(id)
     end
     call('RENAME', P .. id, P .. 'aside:' .. id)
     call('EXPIRE', P .. 'aside:' .. id, ASIDE_S)
-    if spared then
-      call('RENAME', spare, P .. id)
+    if copied then
+      call('RENAME', P .. id .. ':copy', P .. id)
       memo.records[id], memo.json[id], memo.charges[id], memo[id] = nil, nil, nil, nil
       return true
     end

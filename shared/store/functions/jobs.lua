@@ -294,7 +294,7 @@ local function delete_run(run)
   Memory.free(run.id)
   delete(run.id)
   call('DEL', P .. run.id .. ':events', P .. run.id .. ':holders', P .. run.id .. ':live', P .. run.id .. ':asked',
-    P .. run.id .. ':spare', P .. 'aside:' .. run.id)
+    P .. run.id .. ':copy', P .. 'aside:' .. run.id)
   return run.blobs
 end
 

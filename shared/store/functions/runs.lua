@@ -7,7 +7,7 @@
 --         result, bare, origin
 --   <run>:live, <run>:began    sets   jobs that joined it; those whose beginning is still to be announced
 --   <run>:holders              set    jobs that may read it, beside its first
---   <run>:spare                hash   an ended run once more, while other jobs' ends are still to be read from it
+--   <run>:copy                 hash   an ended run once more, while other jobs' ends are still to be read from it
 --   <run>:asked, <job>:asked   string the request of an ended run or job, for a retry
 --   ending                     list   runs whose joined jobs' ends are to be written, <run>:began likewise
 --   deadlines                  zset   jobs that have not ended, by when each is looked at next
@@ -190,7 +190,7 @@ transition('finish', { 'allow-oom' }, function()
     budget = (run == entry and end_joined or begin_joined)(run, budget)
     if budget > 0 then
       call('LPOP', P .. 'ending')
-      call('DEL', P .. entry .. ':spare')
+      call('DEL', P .. entry .. ':copy')
     end
   end
   return call('LLEN', P .. 'ending')
@@ -268,8 +268,8 @@ function Runs.end_run(run, status, failure, known, texts)
     memo.budget = end_joined(run.id, memo.budget or PIECE)
     if memo.budget <= 0 then
       call('RPUSH', P .. 'ending', run.id)
-      call('HSET', P .. run.id .. ':spare', unpack(call('HGETALL', P .. run.id)))
-      call('EXPIRE', P .. run.id .. ':spare', seconds)
+      call('HSET', P .. run.id .. ':copy', unpack(call('HGETALL', P .. run.id)))
+      call('EXPIRE', P .. run.id .. ':copy', seconds)
     end
   end
   if worker and not known then
