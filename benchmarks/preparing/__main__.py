@@ -6,6 +6,7 @@ two sizes of pages, two cores and one. Both commits are measured by turns, each 
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from benchmarks.preparing import families
 from benchmarks.preparing.clock_engine import Device
 from benchmarks.preparing.probe import Part
 from benchmarks.store.__main__ import unpack
+from sightline.serving.child import heap
 
 BEFORE = "b371e4f6"
 """The last commit whose workers prepared in threads and claimed as long as rows were free."""
@@ -100,11 +102,12 @@ def parts(*, quick: bool) -> list[list[Part]]:
 
 
 def probe(root: Path, source: Path, some: Sequence[Part]) -> list[dict[str, Any]]:
-    """The figures of each part, with the code below `root` and the model in `source`."""
+    """The figures of each part, with the code below `root` and the model in `source`, on a worker's heap."""
     argv = [sys.executable, "-W", "ignore", str(root / "benchmarks" / HERE.name / "probe.py"), str(source)]
     done = subprocess.run(  # noqa: S603
         [*argv, json.dumps([asdict(part) for part in some])],
         cwd=root,
+        env=os.environ | heap(os.environ),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
