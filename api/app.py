@@ -65,7 +65,12 @@ def hangup_as_end() -> Iterator[None]:
 
 OpenContext = Callable[[Settings], Awaitable[ProcessContext]]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-CORS: dict[str, Any] = {"allow_methods": METHODS, "allow_headers": ("*",), "expose_headers": ("*",)}
+CORS: dict[str, Any] = {
+    "allow_methods": METHODS,
+    "allow_headers": ("*",),
+    "expose_headers": ("*",),
+    "allow_private_network": True,
+}
 """What named pages may do. No cookie identifies a caller, so credentials are never allowed: a page sends its
 key itself."""
 YOUNG = 10_000

@@ -19,7 +19,7 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
-from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
+from shared.blobs import BlobMissingError, Blobs
 from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
 from shared.media.sounds import check_accepts_sound
@@ -131,10 +131,6 @@ def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
         return _compute(context, lease)
     except Cancelled:
         return Requeue("worker_draining") if lease.reason == "draining" else None
-    except BlobsUnavailable as error:
-        # The next worker to claim it would fail in the same way at once.
-        lease.cancel.wait(context.settings.queue.backoff_s)
-        return Requeue(error.code)
     except Unavailable as error:
         return Requeue(error.code)
     except DeviceBroken:

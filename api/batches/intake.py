@@ -1,6 +1,7 @@
 """Takes a batch's lines: each becomes a job of its caller, or is refused as a call of its own would be."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from shared.store import batches
 
 MOST_TOLD = 100
 """Problems of a file that the batch lists; each bad line is in the error file as well."""
+
+
+TURN_S = 1.0
+"""How long a turn may keep other batches waiting."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +132,14 @@ class LineIntake:
             return 0
         count = 0
         async with self._lease.opened() as file, self._lines(file) as requests:
-            while count < self._lease.turn.room and (line := await asyncio.to_thread(next, requests, None)):
-                if not await self._admitted(line):
-                    break
+            # A page may take seconds, and other batches wait for their turn.
+            until = time.monotonic() + TURN_S
+            while (
+                count < self._lease.turn.room
+                and time.monotonic() < until
+                and (line := await asyncio.to_thread(next, requests, None))
+                and await self._admitted(line)
+            ):
                 count += 1
         return count
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
-from api.batches.intake import entry_of, lines
+from api.batches.intake import TURN_S, entry_of, lines
 from api.batches.lease import LeasedBatch
 from api.batches.line_endpoints import answer_of
 from api.batches.pages import untaken_pages
@@ -233,8 +233,6 @@ def _written(row: OutputRow) -> bytes:
 
 UNTAKEN_AT_ONCE = 1000
 """Lines that are written in one step."""
-TURN_S = 1.0
-"""How long a turn may keep other batches waiting."""
 
 
 class BatchCloser:

@@ -3,6 +3,7 @@
 import asyncio
 import builtins
 from dataclasses import replace
+from functools import partial
 
 from pydantic_core import from_json
 
@@ -23,11 +24,14 @@ from shared.batch import ENDED, Batch
 from shared.blobs import BlobMissingError
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.job import Hook
+from shared.offload import offload_if_large
 from shared.store import batches
 from shared.store.files import file
 from shared.store.headroom import Headroom
 from shared.webhooks import Webhook
 
+PageRows = dict[str, list[NumberedRow]]
+"""The rows of a job of pages that were read, by the names of their blobs."""
 BUSY_S = 60
 """A batch takes its time: asking for another sooner is mostly in vain."""
 
@@ -118,9 +122,9 @@ class Batches:
         return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(
-        self, caller: str, id: str, read: dict[str, bytes], *, repeats: int = 1
+        self, caller: str, id: str, read: PageRows, *, repeats: int = 1
     ) -> tuple[Batch, builtins.list[NumberedRow]]:
-        """A job of pages and the rows written so far, in order; `read` keeps what was read before.
+        """A job of pages and the rows written so far, in order, but those that were dropped from `read`.
 
         Raises CallerError `job_not_found`, `result_expired`.
         """
@@ -128,13 +132,15 @@ class Batches:
         try:
             names = await self._names(batch)
             for name in names:
-                read[name] = read[name] if name in read else await self._blobs.read_async(name)
+                if name not in read:
+                    data = await self._blobs.read_async(name)
+                    read[name] = await offload_if_large(partial(_page_rows, data), len(data))
         except (BlobMissingError, _EndedError):
             if batch.stage in ENDED or not repeats:
                 raise CallerError("result_expired", "The answers of this job are no longer kept.") from None
             # It ended meanwhile: its rows are in its files now.
             return await self.page_rows(caller, id, read, repeats=repeats - 1)
-        rows = [to_page_row(from_json(line)) for name in names for line in read[name].splitlines()]
+        rows = [row for name in names for row in read[name]]
         return batch, sorted(rows, key=lambda row: row.number)
 
     async def _names(self, batch: Batch) -> builtins.list[str]:
@@ -161,6 +167,10 @@ class Batches:
         cancelled = _require(await self._store.run(batches.cancel(caller, id)))
         self._runner.wake()
         return cancelled
+
+
+def _page_rows(data: bytes) -> list[NumberedRow]:
+    return [to_page_row(from_json(line)) for line in data.splitlines()]
 
 
 class _EndedError(Exception):

@@ -236,7 +236,7 @@ def _read(name: str, value: Any, param: str) -> Any:
     if value is None:
         return None
     if name == "stop":
-        return (value,) if isinstance(value, str) else tuple(value)
+        return (value,) if isinstance(value, str) else tuple(value) or None
     if name == "logit_bias":
         return _biases(value, param)
     if name == "format":

@@ -8,7 +8,7 @@ of them, which has to be called; `parallel_tool_calls` says whether several may 
 import json
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from api.dialects.calls import FunctionName, OnlyFunction, check_function
 from api.dialects.formats import to_schema
@@ -37,6 +37,10 @@ class FlatTool(FunctionBody):
     type: OnlyFunction = None
     defer_loading: Annotated[bool | None, UnsupportedExcept(False)] = None
     allowed_callers: Annotated[list[str] | None, UnsupportedExcept([], ["direct"])] = None
+    output_schema: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
+    async_: Annotated[bool | None, UnsupportedExcept(False)] = Field(
+        default=None, validation_alias=AliasChoices("async", "async_")
+    )
 
 
 class Named(Wire):

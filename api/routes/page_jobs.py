@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from api.admission.headers import integer, one_of
 from api.auth.callers import caller_of
+from api.batches.service import PageRows
 from api.context import context_of
 from api.dialects.native.page_jobs import PageEvent, PageJob, model_of, status_of, to_page_job
 from api.openapi import examples
@@ -73,7 +74,7 @@ async def cancel_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
 )
 async def get_pages(http: HttpRequest, id: str) -> Response:
     format = one_of(http, "format", FORMATS)
-    _, rows = await context_of(http).batches.page_rows(caller_of(http).id, f"batch_{id}", {})
+    _, rows = await context_of(http).batches.page_rows(caller_of(http).id, f"batch_{id}", PageRows())
     if format == "text":
         texts = [row.row.get("text", "") for row in rows]
         return Response("\n\n".join(texts), media_type="text/plain; charset=utf-8")
@@ -98,13 +99,15 @@ async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent]:
 
 async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes]:
     """Events are numbered as the pages that are asked about; the last is the job's."""
-    batches, caller, read = context_of(http).batches, caller_of(http).id, dict[str, bytes]()
+    batches, caller, read = context_of(http).batches, caller_of(http).id, PageRows()
     while True:
         batch, rows = await batches.page_rows(caller, id, read)
         numbered = {row.number: row.row for row in rows}
         while sent + 1 in numbered:
             sent += 1
             yield block(to_json({"row": numbered[sent]}), event="page", id=sent)
+        for name, rows in read.items():
+            read[name] = [row for row in rows if row.number > sent]
         if batch.stage in ENDED:
             data = to_json({"job": await page_job(http, batch)})
             yield block(data, event=status_of(batch), id=max(sent, batch.total or 0) + 1)

@@ -23,6 +23,7 @@ from api.dialects.openai.responses import INCLUDABLE, PICTURES, ResponseBody, Re
 from api.openapi import examples
 from api.openapi.document import INPUT_PAGE, RETRIEVAL, describe
 from api.openapi.responses import JOB_HEADERS, answer, body_example, refusals, with_stream
+from api.server.memory_budget import reserved
 from api.server.route import Body, Json, ServiceRoute
 from api.server.sse import EventStream
 from shared.errors import CallerError
@@ -118,8 +119,10 @@ async def list_input_items(http: Request, id: str) -> Json[InputItemList]:
     response = await _stored(http, id)
     after = query.get("after")
     items, more = page(input_items(response), limit=limit, after=after, ascending=ascending(http))
-    pictures = await _pictures(http, items) if PICTURES in included else {}
-    return Json(to_item_list(items, more, pictures))
+    context = context_of(http)
+    most = int(context.settings.pictures.max_mb_request * 2**20) if PICTURES in included else 0
+    async with reserved(context.pages, caller_of(http).id, most):
+        return Json(to_item_list(items, more, await _pictures(http, items) if most else {}))
 
 
 async def _pictures(http: Request, items: list[Item]) -> dict[str, str]:

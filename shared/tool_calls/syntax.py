@@ -64,7 +64,10 @@ def read_syntax(name: str) -> Known:
 
 def overlap(text: str, mark: str) -> int:
     """Length of the longest end of the text that is a beginning of the mark."""
-    return next((n for n in range(min(len(text), len(mark) - 1), 0, -1) if text.endswith(mark[:n])), 0)
+    at = text.find(mark[:1], max(0, len(text) - len(mark) + 1))
+    while at >= 0 and not mark.startswith(text[at:]):
+        at = text.find(mark[:1], at + 1)
+    return len(text) - at if at >= 0 else 0
 
 
 # What a reader of calls needs to know of a form in which models write them.

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from sightline.exits import CommandError, Exit
-from sightline.mapping.rows import Row, RowError
+from sightline.mapping.rows import MAGIC, Row, RowError
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}|\{([^\W\d]\w*)\}")
 """`{name}` stands for a column; `{{name}}` for itself in braces. JSON in a question needs no care."""
@@ -117,7 +117,11 @@ class Question:
 
 
 def _encoded(picture: Any) -> str:
-    return base64.b64encode(picture.load()).decode()
+    """Raises RowError: a table may name any file of this machine, and only pictures leave it."""
+    data = picture.load()
+    if not data.startswith(MAGIC):
+        raise RowError("invalid_image", "Its file is no PNG, JPEG, WebP or GIF.")
+    return base64.b64encode(data).decode()
 
 
 def _written(value: Any) -> str:

@@ -17,7 +17,7 @@ from shared.job import AttemptError
 from shared.request import Image, Request
 from shared.result import Piece
 from shared.store.admission import submit
-from shared.store.claims import Claim, append
+from shared.store.claims import append
 from shared.store.script import Store
 from tests.support.attempt_harness import CALLER, FAIL, MODEL, STALL, Unsteady, Workbench, workbench
 from tests.support.clients import until
@@ -26,7 +26,6 @@ from tests.support.redis_server import RedisServer
 from worker.attempt import attempt
 from worker.engines.base import DeviceBroken, Finish, Frames, Prompt, Row, Samples
 from worker.engines.echo import EchoEngine
-from worker.lease import Lease, Leases
 from worker.publisher import Publisher
 
 
@@ -265,28 +264,17 @@ def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
     assert desk.story(job) == ["queued", "running", "succeeded"]
 
 
-def test_workers_do_not_spin_while_the_blob_store_is_down(redis: RedisServer) -> None:
-    waits: list[float | None] = []
-
-    class Cancel(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            waits.append(timeout)
-            return False
-
-    class NotedLeases(Leases):
-        @contextmanager
-        def hold(self, claim: Claim) -> Iterator[Lease]:
-            yield Lease(claim, cancel=Cancel())
-
+def test_pictures_that_cannot_be_read_hold_up_no_text_behind_them(redis: RedisServer) -> None:
     class Down(Blobs):
         def read(self, name: str) -> bytes:  # noqa: ARG002
             raise BlobsUnavailable("read")
 
     with workbench(redis, backoff_s=7) as desk:
-        job = desk.ask("look", picture())
-        context = replace(desk.context, blobs=Down(desk.settings.blobs), leases=NotedLeases())
-        attempt(context, desk.claim())
-        assert waits == [7]
+        job, text = desk.ask("look", picture()), desk.ask("one two")
+        attempt(replace(desk.context, blobs=Down(desk.settings.blobs)), desk.claim())
+        desk.attempt()
+        assert desk.job(text).status == "succeeded"
+        assert desk.job(job).waiting_reason == "retrying"
         assert [a.outcome for a in desk.job(job).attempts] == ["store_unavailable"]
 
 

@@ -260,7 +260,8 @@ def test_open_jobs_of_pages_keep_their_places_and_are_cancelled_with_all_that_is
         page.fill("#search", "paused, ")
         expect(rows).to_contain_text(["newer", "older"])
         rows.first.locator(".words").click()
-        expect(page.locator("#drawer-title")).to_have_text("Answering")  # read: a clock put forward would end the call
+        # A call under way would end as the clock is put forward.
+        expect(page.locator("#drawer-title")).to_have_text("Answering")
         # It is read again while it waits; at the third answer the second is shown.
         for _ in range(3):
             with page.expect_response("**/v1/jobs/batch_*"):

@@ -135,6 +135,8 @@ async def preflight(client: httpx.AsyncClient, origin: str) -> httpx.Response:
     asked = {
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization,prefer",
+        # Of a public page whose service lies in a private network.
+        "access-control-request-private-network": "true",
     }
     return await client.options("/v1/jobs", headers={"origin": origin, **asked})
 
@@ -148,6 +150,7 @@ async def test_a_browser_that_asks_first_is_answered_without_a_key(keys: dict[st
     assert good.headers["access-control-allow-origin"] == APP
     assert "POST" in good.headers["access-control-allow-methods"]
     assert good.headers["access-control-allow-headers"] == "authorization,prefer"
+    assert good.headers["access-control-allow-private-network"] == "true"
     assert "access-control-allow-credentials" not in good.headers
     assert bad.status_code == 400
     assert "access-control-allow-origin" not in bad.headers

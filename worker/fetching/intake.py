@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from opentelemetry.trace import SpanKind
 
 from shared import ids
-from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
+from shared.blobs import BlobMissingError, Blobs, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import DocumentRenderer, room_for_pages
 from shared.media.files import URL_CODES, inspect_file
@@ -112,8 +112,6 @@ class Intake:
         except CallerError as error:
             self._end(lease, entry, error)
         except Unavailable as error:
-            # The next courier to claim it would fetch everything again and fail in the same way.
-            lease.cancel.wait(self.settings.queue.backoff_s if isinstance(error, BlobsUnavailable) else 0)
             entry.outcome = error.code
             self._give_back(lease, error.code, None)
         except BlobMissingError as missing:

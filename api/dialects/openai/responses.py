@@ -170,11 +170,7 @@ def _messages(call: ResponseBody) -> tuple[Message, ...]:
 
 def _logprobs(call: ResponseBody) -> int | None:
     """How many alternatives to give for each token; None for no logprobs at all."""
-    if LOGPROBS in (call.include or ()):
-        return call.top_logprobs or 0
-    if call.top_logprobs:
-        raise invalid("top_logprobs", f"needs `{LOGPROBS}` in `include`")
-    return None
+    return (call.top_logprobs or 0) if LOGPROBS in (call.include or ()) else call.top_logprobs or None
 
 
 def _fields(call: ResponseBody) -> ResponseFields:

@@ -81,8 +81,18 @@ local function prolong(run, job)
     return false
   end
   run.till = new
-  call('PEXPIRE', P .. run.id, gone - now)
-  for _, suffix in ipairs({ ':events', ':holders', ':asked' }) do
+  for _, suffix in ipairs({ '', ':holders' }) do
+    call('PEXPIRE', P .. run.id .. suffix, gone - now)
+  end
+  local entry = run.scope and run.print and Runs.cache_key(run, run.print)
+  if entry and call('GET', entry) == run.id then
+    call('EXPIRE', entry, seconds, 'GT')
+  end
+  if gone > new and call('HSTRLEN', P .. run.id, 'request') > 0 then
+    Runs.part_with_request(run, seconds)
+    call('HSET', P .. run.id, 'request', '')
+  end
+  for _, suffix in ipairs({ ':events', ':asked' }) do
     call('EXPIRE', P .. run.id .. suffix, seconds, 'GT')
   end
   for digest in string.gmatch(run.blobs or '', '%S+') do

@@ -81,6 +81,9 @@ local function copy(run, other)
   Runs.end_run(run, 'succeeded', nil, false, texts)
 end
 
+-- The last attempts that a record lists: a run whose pictures cannot be read is tried for as long as that lasts.
+local MOST_ATTEMPTS = 50
+
 -- Puts work under a lease of this worker.
 local function lease(lane, work, claims, count)
   work.attempt = (work.attempt or 0) + 1
@@ -106,6 +109,9 @@ local function lease(lane, work, claims, count)
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
   lane.wide_running = lane.wide_running + Queue.extra_rows(work)
   work.attempts = work.attempts or {}
+  if #work.attempts == MOST_ATTEMPTS then
+    table.remove(work.attempts, 1)
+  end
   table.insert(work.attempts, { number = work.attempt, worker = a.worker, started = now })
   if is_run(work.id) and work.attempt > 1 then
     Events.emit(work, 'running', cjson.encode({ attempt = work.attempt }))
@@ -312,8 +318,9 @@ transition('give_back', { 'allow-oom' }, function()
   if a.spend and work.failures >= S.max_failures then
     Runs.fail_work(work, a.failure)
     return { 'failed' }
-  elseif a.spend and S.backoff_ms > 0 then
-    Queue.postpone(work, a.reason, S.backoff_ms * 2 ^ (work.failures - 1))
+  elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then
+    -- Where pictures cannot be read, the run waits, and not the thread and the line behind it.
+    Queue.postpone(work, a.reason, S.backoff_ms * 2 ^ ((a.spend and work.failures or math.min(work.attempt, 5)) - 1))
     return { 'postponed' }
   end
   Queue.requeue(lane, work, a.reason)

@@ -210,6 +210,12 @@ function Runs.announce_beginning(run)
   end
 end
 
+-- What was asked goes before the record that it lies in.
+function Runs.part_with_request(run, seconds)
+  local request = memo.request or call('HGET', P .. run.id, 'request')
+  call('SET', P .. run.id .. ':asked', request or '', 'EX', seconds)
+end
+
 -- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that. Where the
 -- log of ends reads its answer for longer, what was asked goes before, and from its record now: one of `texts`, which are then
 -- written. Returns for how long the record is stored.
@@ -218,15 +224,14 @@ local function expire_run(run, texts)
   call('EXPIRE', P .. run.id, whole)
   if whole > own then
     run.till = now + own * 1000
-    local request = memo.request or call('HGET', P .. run.id, 'request')
-    call('SET', P .. run.id .. ':asked', request or '', 'EX', own)
+    Runs.part_with_request(run, own)
     texts.request = ''
   end
   if run.t.wrote then
     call('EXPIRE', P .. run.id .. ':events', own)
   end
   if run.held then
-    call('EXPIRE', P .. run.id .. ':holders', own)
+    call('EXPIRE', P .. run.id .. ':holders', whole)
   end
   for digest in string.gmatch(run.blobs or '', '%S+') do
     Files.keep_until(digest, run.id, now + own * 1000, run.created)

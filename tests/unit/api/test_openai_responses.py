@@ -150,10 +150,11 @@ def test_a_service_tier_is_a_place_in_line(tier: str, priority: str) -> None:
         (None, None, None),
         (["message.output_text.logprobs"], None, 0),
         (["message.output_text.logprobs"], 20, 20),
+        ([], 2, 2),
         ([], 0, None),
     ],
 )
-def test_logprobs_are_computed_where_they_are_included(
+def test_logprobs_are_computed_where_they_are_asked_for(
     include: list[str] | None, top: int | None, logprobs: int | None
 ) -> None:
     call = from_response({"input": "Hi", "include": include, "top_logprobs": top})
@@ -190,6 +191,7 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
         ({"background_options": {"completion_window": "24h"}}, "background_options"),
         ({"tools": [CLOCK | {"defer_loading": True}]}, "tools[0].defer_loading"),
+        ({"tools": [CLOCK | {"output_schema": {"type": "object"}}]}, "tools[0].output_schema"),
         ({"tools": [CLOCK | {"allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
         (
             {"text": {"format": {"type": "json_schema", "schema": {"uniqueItems": True}}}},
@@ -240,7 +242,6 @@ def one_part(part: Any) -> dict[str, Any]:
         ({"max_output_tokens": 0}, "invalid_request", "max_output_tokens"),
         ({"max_tool_calls": 0}, "invalid_request", "max_tool_calls"),
         ({"temperature": -1}, "invalid_request", "temperature"),
-        ({"top_logprobs": 3}, "invalid_request", "top_logprobs"),
         ({"top_logprobs": 21}, "invalid_request", "top_logprobs"),
         ({"include": ["everything"]}, "invalid_request", "include[0]"),
         ({"service_tier": "ultrafast"}, "invalid_request", "service_tier"),

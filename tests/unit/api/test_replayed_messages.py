@@ -222,9 +222,10 @@ def test_what_clients_keep_beside_an_answer_changes_nothing(asked: Any) -> None:
     assert from_chat(chat(**asked)) == from_chat(chat())
 
 
-def test_what_a_call_gave_may_say_in_langchains_word_that_it_did() -> None:
+@pytest.mark.parametrize("status", ["success", "error"])
+def test_what_a_call_gave_may_say_in_langchains_words_whether_it_did(status: str) -> None:
     body = chat()
-    body["messages"][-1] = GIVEN | {"status": "success"}
+    body["messages"][-1] = GIVEN | {"status": status}
     assert from_chat(body) == from_chat(chat())
 
 

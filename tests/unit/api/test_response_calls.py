@@ -87,7 +87,7 @@ def test_a_call_that_openai_s_types_dumped_comes_back() -> None:
 
 @pytest.mark.parametrize("callers", [[], ["direct"]])
 def test_what_openai_s_functions_say_by_default_asks_for_nothing(callers: list[str]) -> None:
-    dumped = [tool | {"defer_loading": False, "allowed_callers": callers} for tool in TOOLS]
+    dumped = [tool | {"defer_loading": False, "allowed_callers": callers, "async": False} for tool in TOOLS]
     assert from_response({**ASKED, "tools": dumped}).request == from_response(ASKED).request
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from shared.tool_calls.call import ParsedCall
 from shared.tool_calls.parser import Reader
-from shared.tool_calls.syntax import SYNTAXES, Syntax, syntax_of
+from shared.tool_calls.syntax import SYNTAXES, Syntax, overlap, syntax_of
 from tests.support.tools import TEMPLATES
 
 Read = tuple[str, list[tuple[str, str]]]
@@ -166,3 +166,9 @@ def test_a_template_with_no_place_for_functions_or_another_form_takes_none(templ
 def test_quotes_inside_of_a_templates_strings_are_read() -> None:
     template = '{{- "<tool_call>\\n{\\"name\\": <n>, \\"arguments\\": <o>}\\n</tool_call>" if tools }}'
     assert syntax_of(template) == "hermes"
+
+
+@given(st.text("ab<", max_size=12), st.text("ab<", min_size=1, max_size=6))
+def test_no_beginning_of_a_mark_is_given_away_as_text(text: str, mark: str) -> None:
+    kept = next(n for n in range(len(mark) - 1, -1, -1) if text.endswith(mark[:n]))
+    assert overlap(text, mark) == kept

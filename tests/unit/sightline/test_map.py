@@ -198,13 +198,21 @@ def test_what_is_no_file_fails_alone_and_holds_nothing_up(tmp_path: Path, place:
     os.mkfifo(tmp_path / "b.png")
     (tmp_path / "c.png").symlink_to("c.png")
     (tmp_path / "d.png").symlink_to("e.png")
-    (tmp_path / "e.png").write_bytes(b"picture")
+    (tmp_path / "e.png").write_bytes(b"GIF8")
     *others, linked, named = source(f"{tmp_path}{place}").rows()
     for row in others:
         with pytest.raises(OSError, match=r"is no file|symbolic links"):
             QUESTION.key(row)
     assert len(others) == 3
     assert QUESTION.body(linked) == QUESTION.body(named)
+
+
+def test_a_table_of_strangers_cannot_send_a_file_that_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "id_rsa").write_bytes(b"secret")
+    (tmp_path / "rows.jsonl").write_text('{"image": "id_rsa"}')
+    [row] = source(str(tmp_path / "rows.jsonl")).rows()
+    with pytest.raises(RowError, match="no PNG, JPEG, WebP or GIF"):
+        QUESTION.body(row)
 
 
 def test_a_link_to_a_folder_above_hides_no_picture(tmp_path: Path) -> None:

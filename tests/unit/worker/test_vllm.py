@@ -25,7 +25,7 @@ from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.processors import LogitsError
 from worker.engines.vllm.answer import VllmAnswer, likelihood
 from worker.engines.vllm.core import configure_children
-from worker.engines.vllm.engine import VllmOptions, arguments, structured
+from worker.engines.vllm.engine import VllmEngine, VllmOptions, arguments, structured
 from worker.engines.vllm.parent_exit import ParentExit
 from worker.engines.vllm.sampling import PUBLISHED, check, sampling
 
@@ -209,6 +209,16 @@ def test_a_stop_text_ends_it_before_vllm_would() -> None:
     assert answer.take(output(1, 2, 3))
     assert (answer.finish().text, answer.finish().reason) == ("a", "stop")
     assert "".join(piece.text for piece in pieces) == "a"
+
+
+def test_a_long_prompt_is_no_stall_and_a_step_as_long_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
+    engine = VllmEngine(model())
+    monkeypatch.setattr(engine._pulse, "idle_s", lambda: 100.0)
+    with engine._working(row):
+        assert engine.idle_s() == 10
+        engine._unread.discard(id(row))
+        assert engine.idle_s() == 100
 
 
 def test_no_token_is_told_behind_a_cancel() -> None:

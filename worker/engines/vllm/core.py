@@ -18,6 +18,7 @@ from PIL.Image import Image as Picture
 
 from shared.errors import CallerError, ModelFailed
 from worker.engines.base import DeviceBroken
+from worker.engines.loading.torch_errors import out_of_memory
 from worker.engines.vllm.parent_exit import ParentExit
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Core:
         config = _config(arguments)
         self.dtype = str(config.model_config.dtype).removeprefix("torch.")
         self.device = str(config.device_config.device_type)
+        self.vocabulary = int(config.model_config.get_vocab_size())
         self._numbers = count()
         self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
         self._loop = asyncio.new_event_loop()
@@ -87,6 +89,8 @@ class Core:
         try:
             [rendered] = self.submit(self._llm.renderer.render_cmpl_async([prompt])).result()
         except (self._refusal, RuntimeError) as error:
+            if out_of_memory(error):
+                raise
             raise ValueError(str(error)) from error
         return dict(rendered)
 

@@ -155,6 +155,8 @@ TRIED = (
         logprobs=1,
     ),
 )
+# A whole prompt may be one step, which is silent for the rows beside it, too.
+PROMPT_STEPS = 10
 # Answers to each, together for some steps: vLLM has CUDA graphs for 2 and 4 rows, and pads 3.
 ANSWERS_TRIED = 3
 
@@ -175,6 +177,8 @@ class VllmEngine(Engine):
         self._places = asyncio.Semaphore(model.rows)
         self._tasks: dict[asyncio.Task[Finish], Row] = {}
         self._watch: asyncio.Task[None] | None = None
+        # Rows at work that have no token yet.
+        self._unread: set[int] = set()
         self._inside = self._asked = self._hits = self._cached = 0
 
     def load(self) -> Engine:
@@ -263,7 +267,8 @@ class VllmEngine(Engine):
             return self._core.submit(self._answers(rows)).result()
 
     def idle_s(self) -> float:
-        return self._pulse.idle_s()
+        """A tenth of it while a prompt is computed."""
+        return self._pulse.idle_s() / (PROMPT_STEPS if self._unread else 1)
 
     @property
     def longest_step_s(self) -> float:
@@ -299,32 +304,36 @@ class VllmEngine(Engine):
         wanted = sampling(
             parameters,
             budget=language.budget(row.prompt, parameters),
-            suppressed=language.suppressed,
+            # A placeholder may lie outside of the vocabulary, where vLLM takes no bias.
+            suppressed=[token for token in language.suppressed if token < self._core.vocabulary],
             published=row.published,
             defaults=language.defaults,
         )
         drawn = self._core.generate(row.prompt.inputs, wanted, row.grammar and row.grammar.params)
         async with self._places, aclosing(drawn) as outputs:
             row.on_begin()
-            with self._working():
+            with self._working(row):
                 answer = VllmAnswer(row, language.transcript(row), language.end_ids)
                 if row.cancel.is_set():
                     raise Cancelled
                 async for output in outputs:
                     self._pulse.tick()
+                    self._unread.discard(id(row))
                     if answer.take(output):
                         break
                 return self._counted(answer.finish())
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def _working(self, row: Row) -> Iterator[None]:
         if not self._inside:
             self._pulse.start()
         self._inside += 1
+        self._unread.add(id(row))
         try:
             yield
         finally:
             self._inside -= 1
+            self._unread.discard(id(row))
             if not self._inside:
                 self._pulse.rest()
 
