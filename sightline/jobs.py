@@ -155,7 +155,7 @@ def detail(job: Job) -> str:
             return f"after {span(job['ended_at'] - job['created_at'])}"
         case "failed":
             return str(job["error"]["code"])
-    return _waiting(job) or f"attempt {len(job['attempts'])}"
+    return _waiting(job) or f"attempt {job['attempts'][-1]['number'] if job['attempts'] else 0}"
 
 
 def failure(error: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
-from shared.blobs import BlobMissingError, Blobs
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
 from shared.media.sounds import check_accepts_sound
@@ -35,7 +35,7 @@ from worker import candidates
 from worker.claim_loop import Lookahead
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.fair_share import FairSemaphore, Waiter
-from worker.lease import Lease, Leases, retry_until_stored
+from worker.lease import UNREADABLE_S, Lease, Leases, retry_until_stored
 from worker.media.blob_reader import BlobReader
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
@@ -131,6 +131,9 @@ def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
         return _compute(context, lease)
     except Cancelled:
         return Requeue("worker_draining") if lease.reason == "draining" else None
+    except BlobsUnavailable as error:
+        lease.cancel.wait(UNREADABLE_S)
+        return Requeue(error.code)
     except Unavailable as error:
         return Requeue(error.code)
     except DeviceBroken:

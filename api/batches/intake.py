@@ -1,6 +1,7 @@
 """Takes a batch's lines: each becomes a job of its caller, or is refused as a call of its own would be."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -24,8 +25,6 @@ from shared.store import batches
 
 MOST_TOLD = 100
 """Problems of a file that the batch lists; each bad line is in the error file as well."""
-
-
 TURN_S = 1.0
 """How long a turn may keep other batches waiting."""
 
@@ -130,10 +129,8 @@ class LineIntake:
         """
         if not await self._has_room():
             return 0
-        count = 0
+        count, began, until = 0, time.monotonic(), math.inf
         async with self._lease.opened() as file, self._lines(file) as requests:
-            # A page may take seconds, and other batches wait for their turn.
-            until = time.monotonic() + TURN_S
             while (
                 count < self._lease.turn.room
                 and time.monotonic() < until
@@ -141,6 +138,9 @@ class LineIntake:
                 and await self._admitted(line)
             ):
                 count += 1
+                # A page may take seconds, and other batches wait; but each turn opens the document anew.
+                now = time.monotonic()
+                until = min(until, now + max(TURN_S, now - began))
         return count
 
     @asynccontextmanager

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from opentelemetry.trace import SpanKind
 
 from shared import ids
-from shared.blobs import BlobMissingError, Blobs, digest
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.media.documents import DocumentRenderer, room_for_pages
 from shared.media.files import URL_CODES, inspect_file
@@ -40,7 +40,7 @@ from worker.fair_share import KeyedFairSemaphore
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchKind, fetch
 from worker.fetching.guarded_http import Allowance
-from worker.lease import Lease, Leases, retry_until_stored
+from worker.lease import UNREADABLE_S, Lease, Leases, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
 log = logging.getLogger("worker.fetching")
@@ -112,6 +112,7 @@ class Intake:
         except CallerError as error:
             self._end(lease, entry, error)
         except Unavailable as error:
+            lease.cancel.wait(UNREADABLE_S if isinstance(error, BlobsUnavailable) else 0)
             entry.outcome = error.code
             self._give_back(lease, error.code, None)
         except BlobMissingError as missing:

@@ -81,7 +81,7 @@ local function copy(run, other)
   Runs.end_run(run, 'succeeded', nil, false, texts)
 end
 
--- The last attempts that a record lists: a run whose pictures cannot be read is tried for as long as that lasts.
+-- The attempts that a record lists, the first and the last ones: a run whose pictures cannot be read is tried for as long as that lasts.
 local MOST_ATTEMPTS = 50
 
 -- Puts work under a lease of this worker.
@@ -109,8 +109,8 @@ local function lease(lane, work, claims, count)
   call('ZADD', P .. 'lease:' .. lane.name, now + S.lease_ms, work.id)
   lane.wide_running = lane.wide_running + Queue.extra_rows(work)
   work.attempts = work.attempts or {}
-  if #work.attempts == MOST_ATTEMPTS then
-    table.remove(work.attempts, 1)
+  if #work.attempts >= MOST_ATTEMPTS then
+    table.remove(work.attempts, 2)
   end
   table.insert(work.attempts, { number = work.attempt, worker = a.worker, started = now })
   if is_run(work.id) and work.attempt > 1 then

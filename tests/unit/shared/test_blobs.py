@@ -1,17 +1,20 @@
 """Bytes under their digest, in a folder and in an object store: they come back, or are said to be gone."""
 
 import errno
+import io
 import os
 import resource
 import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from obstore.store import MemoryStore
 
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, digest
-from shared.blobs.bucket import BUFFER, PART, PIECE
+from shared.blobs.bucket import BUFFER, PART, PIECE, Ranged
 from shared.settings import BlobSettings
 from tests.support.clouds import Cloud, cloud
 from tests.support.object_store import BUCKET, URL, ObjectStore, object_store
@@ -281,3 +284,16 @@ def test_a_folder_that_is_gone_is_no_fault_of_ours(folder: Blobs, tmp_path: Path
         list(folder.older(5, 10))
     with pytest.raises(BlobsUnavailable):
         folder.sweep(5)
+
+
+def test_a_document_in_a_bucket_is_read_by_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges = list[tuple[int, int]]()
+
+    def get_range(store: object, path: str, *, start: int, end: int) -> bytes:  # noqa: ARG001
+        ranges.append((start, end))
+        return bytes(end - start)
+
+    monkeypatch.setattr("obstore.get_range", get_range)
+    file: Any = Ranged(MemoryStore(), "document", 100_000)
+    assert len(io.BufferedReader(file).read()) == 100_000
+    assert ranges == [(0, 100_000)]

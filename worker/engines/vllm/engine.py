@@ -267,12 +267,16 @@ class VllmEngine(Engine):
             return self._core.submit(self._answers(rows)).result()
 
     def idle_s(self) -> float:
-        """A tenth of it while a prompt is computed."""
-        return self._pulse.idle_s() / (PROMPT_STEPS if self._unread else 1)
+        return self._pulse.idle_s() / self._patience
 
     @property
     def longest_step_s(self) -> float:
-        return self._pulse.longest_s
+        return self._pulse.longest_s / self._patience
+
+    @property
+    def _patience(self) -> int:
+        """Times are told by this factor shorter while a prompt is computed."""
+        return PROMPT_STEPS if self._unread else 1
 
     @property
     def reused(self) -> Reused:
