@@ -147,13 +147,13 @@ async def _uploaded(owner: httpx.AsyncClient) -> tuple[str, str]:
 
 
 async def _batch(owner: httpx.AsyncClient, id: str) -> dict[str, Any]:
-    """What a batch shows once its line is on its way."""
+    """What a batch shows once it was read, but when it ends: its line comes into the queue meanwhile."""
 
     async def begun() -> Any:
         seen = (await owner.get(f"/v1/batches/{id}")).json()
         return seen if seen["status"] != "validating" else False
 
-    return dict(await until_async(begun))
+    return {name: value for name, value in (await until_async(begun)).items() if name != "estimate"}
 
 
 @keyed
