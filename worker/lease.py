@@ -19,7 +19,7 @@ log = logging.getLogger("worker")
 C = TypeVar("C")
 T = TypeVar("T")
 RETRY_S = 1.0
-# A process that cannot read blobs, perhaps alone, does not claim in a moment all that others could compute.
+# Pause of a process that cannot read blobs: else it would claim at once all that others could compute.
 UNREADABLE_S = 0.25
 # Tries of a draining process, which has only a few seconds left.
 DRAINING_TRIES = 3

@@ -122,9 +122,9 @@ class Batches:
         return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(
-        self, caller: str, id: str, read: PageRows, *, repeats: int = 1
+        self, caller: str, id: str, read: PageRows, *, after: int = 0, repeats: int = 1
     ) -> tuple[Batch, builtins.list[NumberedRow]]:
-        """A job of pages and the rows written so far, in order, but those that were dropped from `read`.
+        """A job of pages and the rows behind `after` so far, in order; `read` keeps them between two calls.
 
         Raises CallerError `job_not_found`, `result_expired`.
         """
@@ -135,11 +135,12 @@ class Batches:
                 if name not in read:
                     data = await self._blobs.read_async(name)
                     read[name] = await offload_if_large(partial(_page_rows, data), len(data))
+                read[name] = [row for row in read[name] if row.number > after]
         except (BlobMissingError, _EndedError):
             if batch.stage in ENDED or not repeats:
                 raise CallerError("result_expired", "The answers of this job are no longer kept.") from None
             # It ended meanwhile: its rows are in its files now.
-            return await self.page_rows(caller, id, read, repeats=repeats - 1)
+            return await self.page_rows(caller, id, read, after=after, repeats=repeats - 1)
         rows = [row for name in names for row in read[name]]
         return batch, sorted(rows, key=lambda row: row.number)
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
 from api.dialects.strict_json import (
     Replayed,
+    UnsupportedExcept,
     described_as,
     invalid,
     parse,
@@ -31,6 +32,10 @@ CallId = Annotated[str, Field(min_length=1, max_length=MOST_ID)]
 FunctionName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 OnlyFunction = Annotated[str | None, described_as(Literal["function"] | None)]
 """The type of a tool or a call: `check_function` refuses any other, by name."""
+NotAsync = Annotated[
+    bool | None, UnsupportedExcept(False), Field(validation_alias=AliasChoices("async", "async_"))
+]
+"""In Python the dump of OpenAI's 3.x calls `async` as its class does."""
 
 
 class CalledBody(Replayed):

@@ -8,9 +8,9 @@ of them, which has to be called; `parallel_tool_calls` says whether several may 
 import json
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
-from api.dialects.calls import FunctionName, OnlyFunction, check_function
+from api.dialects.calls import FunctionName, NotAsync, OnlyFunction, check_function
 from api.dialects.formats import to_schema
 from api.dialects.strict_json import Replayed, UnsupportedExcept, Wire, described_as, invalid, read
 from shared.request import MOST_FUNCTIONS, Function, Tools
@@ -38,9 +38,7 @@ class FlatTool(FunctionBody):
     defer_loading: Annotated[bool | None, UnsupportedExcept(False)] = None
     allowed_callers: Annotated[list[str] | None, UnsupportedExcept([], ["direct"])] = None
     output_schema: Annotated[dict[str, Any] | None, UnsupportedExcept()] = None
-    async_: Annotated[bool | None, UnsupportedExcept(False)] = Field(
-        default=None, validation_alias=AliasChoices("async", "async_")
-    )
+    async_: NotAsync = None
 
 
 class Named(Wire):

@@ -74,7 +74,7 @@ async def cancel_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
 )
 async def get_pages(http: HttpRequest, id: str) -> Response:
     format = one_of(http, "format", FORMATS)
-    _, rows = await context_of(http).batches.page_rows(caller_of(http).id, f"batch_{id}", PageRows())
+    _, rows = await context_of(http).batches.page_rows(caller_of(http).id, f"batch_{id}", {})
     if format == "text":
         texts = [row.row.get("text", "") for row in rows]
         return Response("\n\n".join(texts), media_type="text/plain; charset=utf-8")
@@ -101,13 +101,11 @@ async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes
     """Events are numbered as the pages that are asked about; the last is the job's."""
     batches, caller, read = context_of(http).batches, caller_of(http).id, PageRows()
     while True:
-        batch, rows = await batches.page_rows(caller, id, read)
+        batch, rows = await batches.page_rows(caller, id, read, after=sent)
         numbered = {row.number: row.row for row in rows}
         while sent + 1 in numbered:
             sent += 1
             yield block(to_json({"row": numbered[sent]}), event="page", id=sent)
-        for name, rows in read.items():
-            read[name] = [row for row in rows if row.number > sent]
         if batch.stage in ENDED:
             data = to_json({"job": await page_job(http, batch)})
             yield block(data, event=status_of(batch), id=max(sent, batch.total or 0) + 1)

@@ -116,7 +116,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     page.goto(service.url())
     expect(page.locator("#model option")).not_to_have_count(0)
     yield page
-    # A test's own route may be fetching for a reading of the page's.
+    # A test's route may still be fetching.
     page.unroute_all(behavior="ignoreErrors")
     context.close()
     assert wrong == []

@@ -6,10 +6,10 @@ A message of an earlier answer comes back with all the fields that the answer ha
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.dialects.calls import CallId, FunctionName, check_id, split_answer, to_call, to_turn_call
+from api.dialects.calls import CallId, FunctionName, NotAsync, check_id, split_answer, to_call, to_turn_call
 from api.dialects.fields import PageAnswer, to_page
 from api.dialects.messages import WirePart, to_part, to_parts, with_question
 from api.dialects.openai.response_object import ResponseCall, ResponseFields, StoredResponse, message_id
@@ -64,16 +64,11 @@ class WireItem(Replayed):
 
 
 class CallOptions(Replayed):
-    """What OpenAI's types have beside a call and its result: a client that dumps them sends it as null.
-
-    In Python the dump of 3.x calls `async` as its class does.
-    """
+    """What OpenAI's types have beside a call and its result: a client that dumps them sends it as null."""
 
     caller: Annotated[dict[str, Any] | None, UnsupportedExcept({"type": "direct"})] = None
     namespace: Annotated[str | None, UnsupportedExcept()] = None
-    async_: Annotated[bool | None, UnsupportedExcept(False)] = Field(
-        default=None, validation_alias=AliasChoices("async", "async_")
-    )
+    async_: NotAsync = None
 
 
 class WireCall(CallOptions):

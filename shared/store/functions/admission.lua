@@ -89,7 +89,7 @@ local function prolong(run, job)
     call('EXPIRE', entry, seconds, 'GT')
   end
   if gone > new and call('HSTRLEN', P .. run.id, 'request') > 0 then
-    Runs.part_with_request(run, math.ceil((new - now) / 1000))
+    Runs.move_request(run, math.ceil((new - now) / 1000))
     call('HSET', P .. run.id, 'request', '')
   end
   for _, suffix in ipairs({ ':events', ':asked' }) do

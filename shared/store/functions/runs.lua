@@ -210,8 +210,8 @@ function Runs.announce_beginning(run)
   end
 end
 
--- What was asked goes before the record that it lies in.
-function Runs.part_with_request(run, seconds)
+-- What was asked, to a key of its own, which ends before the record.
+function Runs.move_request(run, seconds)
   local request = memo.request or call('HGET', P .. run.id, 'request')
   call('SET', P .. run.id .. ':asked', request or '', 'EX', seconds)
 end
@@ -224,7 +224,7 @@ local function expire_run(run, texts)
   call('EXPIRE', P .. run.id, whole)
   if whole > own then
     run.till = now + own * 1000
-    Runs.part_with_request(run, own)
+    Runs.move_request(run, own)
     texts.request = ''
   end
   if run.t.wrote then

@@ -170,5 +170,5 @@ def test_quotes_inside_of_a_templates_strings_are_read() -> None:
 
 @given(st.text("ab<", max_size=12), st.text("ab<", min_size=1, max_size=6))
 def test_no_beginning_of_a_mark_is_given_away_as_text(text: str, mark: str) -> None:
-    kept = next(n for n in range(len(mark) - 1, -1, -1) if text.endswith(mark[:n]))
-    assert overlap(text, mark) == kept
+    expected = next(n for n in range(len(mark) - 1, -1, -1) if text.endswith(mark[:n]))
+    assert overlap(text, mark) == expected

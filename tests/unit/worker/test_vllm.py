@@ -217,7 +217,7 @@ def test_a_long_prompt_is_no_stall_and_a_step_as_long_is(monkeypatch: pytest.Mon
     monkeypatch.setattr(engine._pulse, "idle_s", lambda: 100.0)
     with engine._working(row):
         assert engine.idle_s() == 10
-        engine._unread.discard(id(row))
+        engine._prefilling.discard(id(row))
         assert engine.idle_s() == 100
 
 

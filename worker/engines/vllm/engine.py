@@ -178,7 +178,7 @@ class VllmEngine(Engine):
         self._tasks: dict[asyncio.Task[Finish], Row] = {}
         self._watch: asyncio.Task[None] | None = None
         # Rows at work that have no token yet.
-        self._unread: set[int] = set()
+        self._prefilling: set[int] = set()
         self._inside = self._asked = self._hits = self._cached = 0
 
     def load(self) -> Engine:
@@ -275,8 +275,8 @@ class VllmEngine(Engine):
 
     @property
     def _patience(self) -> int:
-        """Times are told by this factor shorter while a prompt is computed."""
-        return PROMPT_STEPS if self._unread else 1
+        """What times are divided by while a prompt is computed."""
+        return PROMPT_STEPS if self._prefilling else 1
 
     @property
     def reused(self) -> Reused:
@@ -322,7 +322,7 @@ class VllmEngine(Engine):
                     raise Cancelled
                 async for output in outputs:
                     self._pulse.tick()
-                    self._unread.discard(id(row))
+                    self._prefilling.discard(id(row))
                     if answer.take(output):
                         break
                 return self._counted(answer.finish())
@@ -332,12 +332,12 @@ class VllmEngine(Engine):
         if not self._inside:
             self._pulse.start()
         self._inside += 1
-        self._unread.add(id(row))
+        self._prefilling.add(id(row))
         try:
             yield
         finally:
             self._inside -= 1
-            self._unread.discard(id(row))
+            self._prefilling.discard(id(row))
             if not self._inside:
                 self._pulse.rest()
 
