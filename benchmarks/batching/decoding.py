@@ -1,8 +1,8 @@
 """A step of the engine that batches compared with a step of plain `generate()`, in one process, without HTTP.
 
-`python -m benchmarks.batching.decoding MODEL DTYPE ROWS TOKENS [ROUNDS]` prints JSON. Both are timed by hooks
-around the network's forward pass: a step lasts from the beginning of one pass to that of the next, and
-the time between two passes is the loop's. `generate()` decodes the same prompts as one static batch, once
+`python -m benchmarks.batching.decoding MODEL DTYPE ROWS TOKENS [ROUNDS]` prints JSON. A step lasts from the
+beginning of one pass to that of the next, and the time between two passes is the loop's. On a GPU a pass
+is over once it is queued. `generate()` decodes the same prompts as one static batch, once
 with the network as transformers loads it and once with the engine's.
 """
 
@@ -11,11 +11,13 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from PIL import Image as Pictures
@@ -26,6 +28,7 @@ from benchmarks.batching.questions import SUBJECTS, Question, Subject
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Text
 from worker.engines.base import Row
+from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.loading.loaded import LoadedModel
 
@@ -34,20 +37,49 @@ FEWEST = 8
 
 
 class StepTimer:
-    """Notes when the network begins and ends each pass that is a step of so many rows."""
+    """Notes when each pass begins and ends, and whether it is a step of so many rows."""
 
-    def __init__(self, network: Any, rows: int) -> None:
+    def __init__(self, rows: int) -> None:
         self._rows = rows
         self._passes: list[tuple[bool, float, float]] = []
-        self._hooks = (
-            network.register_forward_pre_hook(self._begin, with_kwargs=True),
-            network.register_forward_hook(self._end),
+
+    @contextmanager
+    def over_network(self, network: Any) -> Iterator[None]:
+        """Passes are those of the network."""
+        began: list[tuple[bool, float]] = []
+
+        def begin(_network: Any, _arguments: Any, named: dict[str, Any]) -> None:
+            ids = named.get("input_ids")
+            is_step = ids is not None and tuple(ids.shape) == (self._rows, 1)
+            began.append((is_step, time.perf_counter()))
+
+        def end(*_: Any) -> None:
+            self._passes.append((*began.pop(), time.perf_counter()))
+
+        hooks = (
+            network.register_forward_pre_hook(begin, with_kwargs=True),
+            network.register_forward_hook(end),
         )
+        yield
+        for hook in hooks:
+            hook.remove()
+
+    @contextmanager
+    def over_batch(self) -> Iterator[None]:
+        """Passes are those of the engine's batch, which need not call the network."""
+        step = Batch.step_beside
+
+        def timed(batch: Batch, tokens: list[int], prompts: Sequence[Any]) -> Any:
+            began = time.perf_counter()
+            found = step(batch, tokens, prompts)
+            self._passes.append((len(tokens) == self._rows and not prompts, began, time.perf_counter()))
+            return found
+
+        with patch.object(Batch, "step_beside", timed):
+            yield
 
     def figures(self) -> dict[str, float]:
         """Medians in ms. Raises ValueError where the rows were hardly ever together."""
-        for hook in self._hooks:
-            hook.remove()
         pairs = [(one, after) for one, after in pairwise(self._passes) if one[0] and after[0]]
         if len(pairs) < FEWEST:
             raise ValueError(f"only {len(pairs)} steps of {self._rows} rows were seen")
@@ -56,14 +88,6 @@ class StepTimer:
         forward = median(one[2] - one[1] for one, _ in pairs)
         seconds = {"step_ms": step, "between_ms": between, "forward_ms": forward}
         return {"steps": len(pairs)} | {name: round(value * 1e3, 3) for name, value in seconds.items()}
-
-    def _begin(self, _network: Any, _arguments: Any, named: dict[str, Any]) -> None:
-        ids = named.get("input_ids")
-        self._is_step = ids is not None and tuple(ids.shape) == (self._rows, 1)
-        self._began = time.perf_counter()
-
-    def _end(self, *_: Any) -> None:
-        self._passes.append((self._is_step, self._began, time.perf_counter()))
 
 
 class Decoding:
@@ -84,15 +108,17 @@ class Decoding:
     @torch.inference_mode()
     def generate(self, network: Any) -> dict[str, float]:
         """A step of `generate()`, which goes on where an answer would end."""
-        timer = StepTimer(network, self._rows)
+        timer = StepTimer(self._rows)
         limits = {"max_new_tokens": self._tokens, "min_new_tokens": self._tokens}
-        network.generate(**self._inputs.to(network.device, dtype=network.dtype), **limits, do_sample=False)
+        inputs = self._inputs.to(network.device, dtype=network.dtype)
+        with timer.over_network(network):
+            network.generate(**inputs, **limits, do_sample=False)
         return timer.figures()
 
     def engine(self) -> dict[str, float]:
         """A step of the engine, all rows together."""
-        timer = StepTimer(self.loaded.network, self._rows)
-        with ThreadPoolExecutor(self._rows) as pool:
+        timer = StepTimer(self._rows)
+        with timer.over_batch(), ThreadPoolExecutor(self._rows) as pool:
             list(pool.map(self._ask, self._questions))
         return timer.figures()
 
@@ -106,9 +132,11 @@ class Decoding:
 
 def measure(subject: Subject, dtype: str, rows: int, tokens: int, device: str = "cpu") -> dict[str, Any]:
     decoding = Decoding(subject, dtype, rows, tokens, device)
-    plain = decoding.generate(decoding.plain)
-    ours = decoding.engine()
-    own = decoding.generate(decoding.loaded.network)
+    # What a device chooses and captures at first belongs to no step.
+    for _ in range(1 if device == "cpu" else 2):
+        plain = decoding.generate(decoding.plain)
+        ours = decoding.engine()
+        own = decoding.generate(decoding.loaded.network)
     return {
         "rows": rows,
         "tokens": tokens,

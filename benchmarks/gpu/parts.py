@@ -13,6 +13,7 @@ from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -27,12 +28,13 @@ from benchmarks.frame import command
 from benchmarks.frame.services import ROOT, NotStartedError
 from benchmarks.gpu import waiting
 from tests.support.families import FAMILIES
+from worker.engines.continuous.verify import batching
 from worker.fair_share import processors
 
 Options = argparse.Namespace
 Row = dict[str, Any]
 ENGINES = "tests/engines"
-MOST_PROCESSES = 8
+MOST_PROCESSES = 14
 """Each has a context of its own on the device."""
 WARM_UP, SECONDS, ASKED = 4, 8.0, 3
 """Questions before those that count; a crowd's time; questions of each of its callers."""
@@ -133,9 +135,13 @@ def _questions(serving: servers.Serving, part: Part, first: int, count: int) -> 
 
 def steps(options: Options) -> Iterator[Row]:
     """The engine's step beside that of `generate()`, then plain steps over a static cache."""
-    model, dtype, rows = ("tiny", "float32", 2) if options.quick else ("mid", "bfloat16", 16)
+    model, dtype, crowds = ("tiny", "float32", (2,)) if options.quick else ("mid", "bfloat16", (1, 16, 64))
     servers.make_model(SUBJECTS[model])
-    yield {"network": model, **measure(SUBJECTS[model], dtype, rows, 48, options.device)}
+    for rows in crowds:
+        yield {"network": model, **measure(SUBJECTS[model], dtype, rows, 96, options.device)}
+    with patch.object(batching, "capturable", lambda _: False):
+        found = measure(SUBJECTS[model], dtype, rows, 96, options.device)
+    yield {"network": model, "captured": False, **found}
     for name, network in _networks(model, dtype, options.device):
         for count in (1, 2) if options.quick else (1, 16, 64):
             yield {"network": name, "rows": count, **static_step(network.eval(), count)}

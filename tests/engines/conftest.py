@@ -3,6 +3,7 @@
 import gc
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ OF_THE_CPU = {
     *("vllm", "by_default_a_quarter_is_kept_and_no_more_of_main_memory_than_others_can_bear"),
     "what_changes_no_answer_shares_the_cache",
     *("in_bfloat16_a_prompt_by_itself_is_filled_up", "in_bfloat16_a_step_with_chunks_is_filled_up"),
+    "a_model_that_can_answer_nothing_as_its_row_says_is_never_ready",
 }
 """Modules and tests of what only a CPU does, or of a stand-in for a device."""
+
+
+collect_ignore = [] if DEVICE == "cpu" or find_spec("av") else ["test_videos.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

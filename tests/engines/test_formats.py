@@ -104,13 +104,18 @@ def test_a_schema_may_refer_to_itself(harness: suite.Harness) -> None:
     vLLM takes no such temperature, and the shipped model then ends its chains at once.
     """
     heat = 20.0 if harness.hot > 2 else harness.hot
-    hot = [wild(harness, seed) | {"temperature": heat} for seed in range(6)]
-    finishes = [harness.ask("Which?", format=to_json(CHAIN), **one)[0] for one in hot]
-    answers = [json.loads(finish.text) for finish in finishes if finish.reason == "stop"]
-    for answer in answers:
+    chains = 0
+    for seed in range(24):
+        hot = wild(harness, seed) | {"temperature": heat}
+        finish = harness.ask("Which?", format=to_json(CHAIN), **hot)[0]
+        if finish.reason != "stop":
+            continue
+        answer = json.loads(finish.text)
         Draft202012Validator(CHAIN).validate(answer)
-    assert answers
-    assert heat == harness.hot or any(isinstance(answer["next"], dict) for answer in answers)
+        chains += heat == harness.hot or isinstance(answer["next"], dict)
+        if chains and seed >= 5:
+            return
+    assert chains
 
 
 def test_any_object_is_json(harness: suite.Harness) -> None:

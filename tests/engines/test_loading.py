@@ -13,6 +13,7 @@ from shared.models_file import load_models
 from shared.settings import SettingsError
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, loaded, tiny
+from tests.support.device import DEVICE
 from worker import fair_share
 from worker.engines.base import Engine
 from worker.engines.loading import devices
@@ -67,6 +68,8 @@ def one_by_one() -> Engine:
 def test_what_changes_numbers_is_certified_and_shares_no_cached_answer(
     usual: Engine, fields: dict[str, Any], dtype: torch.dtype
 ) -> None:
+    if "quantization_config" in fields:
+        pytest.importorskip("optimum.quanto", reason="optimum-quanto is not installed")
     engine: Any = load(**fields)
     assert engine._loaded.network.dtype is dtype
     assert engine.reason.startswith("certified: ")
@@ -108,8 +111,11 @@ def test_what_changes_no_answer_shares_the_cache(one_by_one: Engine, fields: dic
             {"quantization_config": {"quant_method": "awq", "bits": 4}},
             "quantization_config = .*pre-quantized",
         ),
-        # It wants a GPU.
-        ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config = .*fp8.*GPU"),
+        pytest.param(
+            {"quantization_config": {"quant_method": "fp8"}},
+            "quantization_config = .*fp8.*GPU",
+            marks=pytest.mark.skipif(DEVICE != "cpu", reason="a GPU can"),
+        ),
         ({"device_map": "everywhere"}, "device_map = 'everywhere': .*balanced"),
         ({"device_map": {}}, "device_map = {}: it places nothing"),
         ({"device_map": {"": "disk"}}, "device_map = {'': 'disk'}: nothing computes"),

@@ -1,9 +1,10 @@
 """What pictures of a size become is known before they are resized, or not told at all."""
 
+from typing import Any
+
 import pytest
 from PIL import Image as Pictures
 from transformers import AutoConfig
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from shared.errors import CallerError
 from tests.engines import suite
@@ -58,14 +59,15 @@ def test_a_prompt_that_fits_to_the_last_token_is_never_refused_for_its_text(
 def test_pictures_that_do_not_fit_are_refused_before_they_are_resized(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    engine = loaded(engine="sequential", rows=1).engine
+    engine: Any = loaded(engine="sequential", rows=1).engine
     limit = engine.facts.context_length
     pictures = [suite.picture()] * limit
 
     def resized(*_: object, **__: object) -> None:
         raise AssertionError("pixels were touched")
 
-    monkeypatch.setattr(LlavaImageProcessorPil, "preprocess", resized)
+    processor = engine._loaded.renderer._processor.image_processor
+    monkeypatch.setattr(type(processor), "preprocess", resized)
     with pytest.raises(CallerError, match=f"length is {limit} tokens .* pictures alone") as refused:
         engine.prepare(suite.question("What is it?", len(pictures)), pictures)
     assert refused.value.code == "context_length_exceeded"

@@ -100,7 +100,7 @@ def test_a_batch_keeps_its_keys_in_that_form_when_rows_come_go_and_grow(
         del steps[:]
         batch.step([7] * batch.rows)
         assert set(steps) == {due}
-        assert all((layer.keys.stride(2) == 1) is due for layer in batch._full._aligned())
+        assert all((layer.keys.stride(2) == 1) is due for layer in batch._full.aligned)
     batch.leave(1)
     batch.trim()
     for _ in range(20):

@@ -249,7 +249,7 @@ def test_rows_that_are_still_to_come_take_no_memory_beyond_what_the_operator_all
 
     def watched(cache: BatchCache, rows: int, *how: int) -> None:
         resize(cache, rows, *how)
-        layers = [layer.size[0] * layer.size[1] * layer.column_bytes for layer in cache._aligned()]
+        layers = [layer.size[0] * layer.size[1] * layer.column_bytes for layer in cache.aligned]
         sizes.append((rows, sum(layers)))
 
     monkeypatch.setattr(BatchCache, "_make_room", watched)

@@ -14,7 +14,7 @@ from worker.engines.loading.loaded import LoadedModel
 
 def memory(batch: Batch) -> list[tuple[int, tuple[int, int]]]:
     """Where each layer keeps its keys, and how many rows and columns of them there is room for."""
-    return [(layer.keys.data_ptr(), layer.size) for layer in batch._full._aligned()]
+    return [(layer.keys.data_ptr(), layer.size) for layer in batch._full.aligned]
 
 
 @torch.inference_mode()

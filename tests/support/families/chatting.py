@@ -107,7 +107,12 @@ def positions_begin_anew(patch: pytest.MonkeyPatch) -> None:
 
 def positions_count_tokens(patch: pytest.MonkeyPatch) -> None:
     """Fault: positions ignore the height and width of pictures in the reused part."""
-    _bent(patch, lambda positions, _: torch.arange(positions.shape[-1]).expand_as(positions).clone())
+    _bent(
+        patch,
+        lambda positions, _: (
+            torch.arange(positions.shape[-1], device=positions.device).expand_as(positions).clone()
+        ),
+    )
 
 
 def columns_are_another_tokens(patch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from worker.engines.continuous.attention import apart, ours
+from worker.engines.continuous.captured_step import CapturedSteps
 from worker.engines.continuous.errors import CannotBatch
 from worker.engines.continuous.kv_cache import BatchCache
 from worker.engines.continuous.kv_slices import KVSlices
@@ -35,6 +36,7 @@ class Batch:
         limit: int = 2**10,
         tokens: int = 2**40,
         waste: int | None = None,
+        captured: CapturedSteps | None = None,
     ) -> None:
         """At most `limit` rows, and `tokens` of all rows, are given memory before they join.
 
@@ -45,6 +47,7 @@ class Batch:
         self._limit, self._tokens = limit, tokens
         self._network = network
         self._columns = columns
+        self._captured = captured
         # Made anew for the first row of each batch.
         self._cache: BatchCache | None = None
 
@@ -113,6 +116,10 @@ class Batch:
 
     def _plain(self, tokens: list[int]) -> torch.Tensor:
         cache, device = self._full, self._positions.device
+        if self._captured:
+            known = self._captured.logits(tokens, self._positions, self._extras, cache)
+            if known is not None:
+                return known
         outputs = self._network(
             input_ids=torch.tensor(tokens, device=device)[:, None],
             position_ids=self._positions,

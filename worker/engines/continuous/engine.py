@@ -21,6 +21,7 @@ from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.attention import WASTE
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.captured_step import CapturedSteps
 from worker.engines.continuous.errors import CannotBatch
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.prefilling import PrefillQueue
@@ -100,7 +101,8 @@ class ContinuousEngine(LoadedEngine):
         capacity, pace = BatchCapacity(self.rows, tokens), PrefillPace(self._options.stall_steps)
         together = certificate.together
         waste = WASTE if certificate.groups else None
-        batch = Batch(loaded.network, limit=self.rows, tokens=tokens, waste=waste)
+        captured = CapturedSteps(loaded.network) if certificate.captured else None
+        batch = Batch(loaded.network, limit=self.rows, tokens=tokens, waste=waste, captured=captured)
         running = RunningBatch(batch, loaded.suppressed)
         self._reuse = ReuseCache(
             loaded, certificate.seams, reserve, certificate.reusable, together=together.pictures
@@ -198,5 +200,6 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     if certificate.flaw:
         cut += f" ({certificate.flaw})"
     unseen = certificate.unseen and f"no question about a picture could be tried: {certificate.unseen}"
-    shared = certificate.together.words, certificate.reusable.words
+    captured = "steps are captured graphs" if certificate.captured else ""
+    shared = captured, certificate.together.words, certificate.reusable.words
     return "; ".join(filter(None, (summary, unseen, cut, *shared, loaded.words)))

@@ -27,9 +27,10 @@ from worker.engines.continuous.row_window import RowWindow
 
 
 class AlignedLayer(CacheLayerMixin):
-    """Keys and values as [row, head, column, value]; the columns left of a row's first one are zeros.
+    """Keys and values as [row, head, column, value]; all columns but a row's own are zeros.
 
     They must be zeroed: a masked column has weight 0, but 0 times a NaN that another row left there is NaN.
+    A captured step reads also those behind the last row's.
     """
 
     def __init__(self, window: RowWindow, sliding: int | None, ours: bool) -> None:
@@ -88,7 +89,7 @@ class AlignedLayer(CacheLayerMixin):
     def put(self, row: int, source: Any) -> None:
         end, width = self._window.end, source.keys.shape[2]
         for mine, theirs in ((self.keys, source.keys), (self.values, source.values)):
-            mine[row, :, : end - width] = 0
+            mine[row, :, : end - width] = mine[row, :, end:] = 0
             mine[row, :, end - width : end] = theirs[0]
 
     def drop(self, row: int) -> None:
@@ -128,6 +129,7 @@ class AlignedLayer(CacheLayerMixin):
             new = attention.stored(shape, old) if by_value else old.new_empty(shape)
         new[: window.rows, :, : window.first + shift] = 0
         new[: window.rows, :, window.first + shift : window.end + shift] = kept
+        new[: window.rows, :, window.end + shift :] = 0
         return new
 
 
@@ -200,7 +202,7 @@ class BatchCache(Cache):
     def past(self, row: int) -> KVSlices:
         """All that a row has seen: a view of its columns, and a copy of its states."""
         return KVSlices(
-            tuple(layer.columns(row) for layer in self._aligned()),
+            tuple(layer.columns(row) for layer in self.aligned),
             tuple(RecurrentState.of(layer, row) for layer in self.layers if isinstance(layer, StateLayer)),
         )
 
@@ -216,7 +218,7 @@ class BatchCache(Cache):
         """Give back the memory of rows that have left; the longest remaining row moves to column 0."""
         self.torn = True
         shift = -self.window.first
-        for layer in self._aligned():
+        for layer in self.aligned:
             layer.make_room(self.window.rows, self.window.room(self.window.end + shift + 1), shift)
         self.window.move(shift)
         self.torn = False
@@ -230,7 +232,7 @@ class BatchCache(Cache):
     def column_bytes(self) -> Counter[torch.device]:
         """Memory of one token of one row on each device."""
         by_device = Counter[torch.device]()
-        for layer in self._aligned():
+        for layer in self.aligned:
             by_device[layer.keys.device] += layer.column_bytes
         return by_device
 
@@ -243,7 +245,7 @@ class BatchCache(Cache):
         return max(longest, length) - self.window.end
 
     def _holds(self, rows: int, columns: int) -> bool:
-        sizes = [layer.size for layer in self._aligned()]
+        sizes = [layer.size for layer in self.aligned]
         return all(rows <= have_rows and columns <= have for have_rows, have in sizes)
 
     def _make_room(self, rows: int, limit: int, shift: int) -> None:
@@ -254,7 +256,7 @@ class BatchCache(Cache):
         """
         needed, room = self.window.end + shift + 1, self.window.room
         least, most = (needed, math.inf) if shift >= 0 else (room(needed), room(room(needed)))
-        for layer in self._aligned():
+        for layer in self.aligned:
             have_rows, have = layer.size
             if rows > have_rows or not least <= have <= most:
                 layer.make_room(max(rows, min(limit, 1 << (rows - 1).bit_length())), room(needed), shift)
@@ -262,8 +264,18 @@ class BatchCache(Cache):
                 layer.make_room(have_rows, have, shift)
         self.window.move(shift)
 
-    def _aligned(self) -> list[AlignedLayer]:
+    @property
+    def aligned(self) -> list[AlignedLayer]:
         return [layer for layer in self.layers if isinstance(layer, AlignedLayer)]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether steps leave the columns where they are: a window moves, and states are replaced."""
+        return all(isinstance(layer, AlignedLayer) and not layer.is_sliding for layer in self.layers)
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        return tuple(part.data_ptr() for layer in self.aligned for part in (layer.keys, layer.values))
 
     def _pairs(self, row: Any) -> list[tuple[Any, Any]]:
         return [

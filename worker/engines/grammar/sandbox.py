@@ -8,6 +8,7 @@ input and writes to standard output why it cannot be used. It holds no secrets a
 project, so it takes about a tenth of a second.
 """
 
+import os
 import resource
 import signal
 import subprocess
@@ -71,7 +72,7 @@ def compile_error(grammar: str) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=Path(__file__).parents[3],
-            env={},
+            env={name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
             start_new_session=True,
             timeout=START_LIMIT_S,
         )

@@ -34,6 +34,8 @@ class LoadedModel(Language):
         if network.dtype is torch.float32:
             # By default a GPU's convolutions round it to 10 bits, and a picture's otherwise beside another's.
             torch.backends.cudnn.allow_tf32 = False
+        # It plans anew for each length, which takes longer than all else of a step.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.packed = pack(network, model)
         super().__init__(model, folder, processor, network.config, network.generation_config)
         if device_of(network).type != "cpu":

@@ -15,6 +15,7 @@ import torch
 
 from worker.engines.continuous.attention import divides
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.captured_step import CapturedSteps, capturable
 from worker.engines.continuous.errors import CannotBatch, as_refusal
 from worker.engines.continuous.kv_slices import KnownPrefix
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
@@ -38,9 +39,9 @@ ROPES_OF_THE_BATCH = ("dynamic", "longrope")
 class Certificate:
     """What the proof found: where prompts may be cut, a token's memory by device, the largest difference.
 
-    Also what later requests may reuse, whether rows may attend in groups, and what of several prompts may be
-    computed together. `flaw` says why prompts may not be cut anywhere, `unseen` why nothing about a picture
-    could be tried.
+    Also what later requests may reuse, whether rows may attend in groups, whether steps may be captured, and
+    what of several prompts may be computed together. `flaw` says why prompts may not be cut anywhere,
+    `unseen` why nothing about a picture could be tried.
     """
 
     seams: CutPoints
@@ -48,6 +49,7 @@ class Certificate:
     difference: float
     reusable: Reusable
     groups: bool
+    captured: bool
     together: SharedPassCases
     flaw: str = ""
     unseen: str = ""
@@ -62,12 +64,15 @@ def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
         made_up = cases(loaded)
     with as_refusal("it fails beside others: "):
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
+        captured = _captured(loaded.network, made_up, judge)
         judge.sharpen()
         seams, flaw = _seams(loaded.network, made_up, judge)
     reuse_proof = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
     shared = together(loaded, seams, judge, made_up, reuse_proof, WASTES[1] if groups else None)
     pictureless = unseen(loaded, made_up)
-    return Certificate(seams, column_bytes, judge.worst, reuse_proof, groups, shared, flaw, pictureless)
+    return Certificate(
+        seams, column_bytes, judge.worst, reuse_proof, groups, captured, shared, flaw, pictureless
+    )
 
 
 def _refuse_by_config(loaded: LoadedModel) -> None:
@@ -113,11 +118,29 @@ def _crowds(
         return column_bytes, False
 
 
+def _captured(network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison) -> bool:
+    """Try the batch once more, with each step as a captured graph."""
+    if not capturable(network):
+        return False
+    steps = CapturedSteps(network, seen=0)
+    try:
+        with as_refusal():
+            _crowd(network, cases, judge, [None], steps)
+    except CannotBatch as error:
+        log.warning("steps of this model are computed call by call: %s", error)
+        return False
+    return steps.captured > 0 and not steps.failed
+
+
 def _crowd(
-    network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison, wastes: Sequence[int | None]
+    network: Any,
+    cases: Sequence[VerifyCase],
+    judge: LogitsComparison,
+    wastes: Sequence[int | None],
+    captured: CapturedSteps | None = None,
 ) -> Mapping[torch.device, int]:
     """Decode all cases in one batch; returns a token's bytes by device. Raises Refusal at a difference."""
-    batch, waiting, turn = Batch(network, COLUMNS), list(cases), 0
+    batch, waiting, turn = Batch(network, COLUMNS, captured=captured), list(cases), 0
     column_bytes = Counter[torch.device]()
     rows: list[VerifyCase] = []
     for case in cases:

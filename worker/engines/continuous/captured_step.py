@@ -1,0 +1,192 @@
+"""A step of the batch as a captured CUDA graph.
+
+A GPU computes a step faster than Python queues its kernels, of which there are about 25 a layer. A graph is
+queued by one call, but its shapes and its memory are fixed: it computes 1, 2, 4 … rows, over all columns that
+the cache has memory for, and a mask hides those not in use.
+
+Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+"""
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from worker.engines.continuous.attention import ours
+from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
+from worker.engines.continuous.row_window import RowWindow
+from worker.engines.loading.devices import device_of
+
+log = logging.getLogger("worker.engines.continuous")
+SEEN = 2
+"""Steps over the same memory in a row before one is captured, which takes as long as three."""
+MOST = 64
+"""Graphs; each has inputs and logits of its own, and shares all other memory with the others."""
+
+Place = tuple[Any, ...]
+
+
+def capturable(network: Any) -> bool:
+    """Whether it lies on one GPU, and computes its attention as `attention.attend` does."""
+    places = {tensor.device for tensor in (*network.parameters(), *network.buffers())}
+    return ours(network) and places == {device_of(network)} and device_of(network).type == "cuda"
+
+
+class FixedLayer(CacheLayerMixin):
+    """The memory of an AlignedLayer with all its columns; the model is to mask those that are not in use."""
+
+    def __init__(self, layer: AlignedLayer, rows: int, column: torch.Tensor) -> None:
+        """`column` [1] is the step's."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.keys: torch.Tensor = layer.keys[:rows]
+        self.values: torch.Tensor = layer.values[:rows]
+        self.is_initialized = True
+        self._column = column
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing to do."""
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def get_seq_length(self) -> int:
+        return self.keys.shape[2] - 1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys.index_copy_(2, self._column, key_states.to(self.keys.dtype))
+        self.values.index_copy_(2, self._column, value_states.to(self.values.dtype))
+        return self.keys, self.values
+
+
+class FixedStep:
+    """A step of `rows` rows of a cache, of which some may be idle; its inputs lie in memory of their own."""
+
+    def __init__(
+        self, network: Any, cache: BatchCache, rows: int, positions: torch.Tensor, extras: Mapping[str, Any]
+    ) -> None:
+        self.rows = rows
+        self._network = network
+        device = positions.device
+        self._numbers = torch.zeros(1 + 2 * rows, dtype=torch.long, device=device)
+        self._column, self._starts, self._ids = torch.split(self._numbers, [1, rows, rows])
+        self._positions = positions.new_zeros(*positions.shape[:-2], rows, 1)
+        self._extras = {
+            name: value.new_zeros(rows, *value.shape[1:]) if torch.is_tensor(value) else value
+            for name, value in extras.items()
+        }
+        layers: list[Any] = [FixedLayer(layer, rows, self._column) for layer in cache.aligned]
+        self._columns = torch.arange(layers[0].keys.shape[2], device=device)
+        self._cache: Cache | None = Cache(layers=layers)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._logits: torch.Tensor
+
+    def write(
+        self, tokens: list[int], positions: torch.Tensor, extras: Mapping[str, Any], window: RowWindow
+    ) -> None:
+        rows, end = len(tokens), window.end
+        idle = self.rows - rows
+        starts = [end - length for length in window.lengths] + [end] * idle
+        self._numbers.copy_(torch.tensor([end, *starts, *tokens, *[0] * idle]))
+        self._positions[..., :rows, :] = positions
+        for name, value in extras.items():
+            if torch.is_tensor(value):
+                self._extras[name][:rows] = value
+
+    def compute(self) -> torch.Tensor:
+        """Logits [rows, vocabulary] of what was written, call by call."""
+        seen = (self._columns >= self._starts[:, None]) & (self._columns <= self._column)
+        outputs = self._network(
+            input_ids=self._ids[:, None],
+            position_ids=self._positions,
+            attention_mask=seen.long(),
+            past_key_values=self._cache,
+            return_dict=True,
+            **self._extras,
+        )
+        logits: torch.Tensor = outputs.logits[:, -1]
+        return logits
+
+    def capture(self, stream: torch.cuda.Stream, pool: Any) -> None:
+        """With inputs that are written. Raises RuntimeError where the model's code cannot be captured."""
+        # Makes all that may not be made in a graph. It writes the step's column, as the graph will once more.
+        self.compute()
+        graph = torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            # Other threads may use the device meanwhile.
+            graph.capture_begin(pool, capture_error_mode="thread_local")
+            try:
+                self._logits = self.compute()
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = graph
+        # A graph knows addresses only, and must not keep the cache's memory when the cache gives it back.
+        self._cache = None
+
+    def replay(self) -> torch.Tensor:
+        """Logits [rows, vocabulary], valid until the next step."""
+        if self._graph is None:
+            raise RuntimeError("the step was not captured")
+        self._graph.replay()
+        return self._logits
+
+
+class CapturedSteps:
+    """Graphs by the memory that they compute over; what has none yet is for its caller to compute."""
+
+    def __init__(self, network: Any, seen: int = SEEN) -> None:
+        self.captured = self.failed = 0
+        """How many were, and could not be."""
+        self._network = network
+        self._least = seen
+        self._last: Place | None = None
+        self._seen = 0
+        self._steps: dict[Place, FixedStep | None] = {}
+
+    def logits(
+        self, tokens: list[int], positions: torch.Tensor, extras: Mapping[str, Any], cache: BatchCache
+    ) -> torch.Tensor | None:
+        """Of each row, [rows, vocabulary], valid until the next step; None where there is no graph."""
+        if not cache.fixed:
+            return None
+        have, columns = cache.aligned[0].size
+        rows = min(have, 1 << (len(tokens) - 1).bit_length())
+        plain = ((name, None if torch.is_tensor(value) else value) for name, value in extras.items())
+        place = (rows, columns, positions.shape[:-2], *plain, *cache.addresses)
+        self._seen = self._seen + 1 if place == self._last else 0
+        self._last = place
+        if self._steps.get(place, self) is None or (place not in self._steps and self._seen < self._least):
+            return None
+        step = self._steps.get(place) or FixedStep(self._network, cache, rows, positions, extras)
+        step.write(tokens, positions, extras, cache.window)
+        if place not in self._steps and not self._capture(place, step):
+            return None
+        return step.replay()[: len(tokens)]
+
+    @cached_property
+    def _apart(self) -> tuple[Any, Any]:
+        """The stream and the pool of memory in which all graphs are captured."""
+        return torch.cuda.Stream(device_of(self._network)), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+
+    def _capture(self, place: Place, step: FixedStep) -> bool:
+        if len(self._steps) >= MOST:
+            self._steps.clear()
+        try:
+            step.capture(*self._apart)
+        except RuntimeError as error:
+            log.warning("a step of %d rows is computed call by call: %s", step.rows, error)
+            self._steps[place] = None
+            self.failed += 1
+            return False
+        self._steps[place] = step
+        self.captured += 1
+        return True
