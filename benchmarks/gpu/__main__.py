@@ -2,8 +2,8 @@
 
 In order: the engines' tests on the device; each family beside `generate()`; tokens a second and first text
 of many callers, beside other servers; a step call by call and as a captured graph; whether the device waits
-for pictures. Time that a part leaves is the next one's. Findings are printed, and written after each part;
-what the parts themselves print goes into gpu.log.
+for pictures. Time that a part leaves is the next one's. Findings are printed, and written after each part,
+beside those of parts that did not run; what the parts themselves print goes into gpu.log.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from benchmarks.frame import command, report
 from benchmarks.frame.services import ROOT
@@ -31,6 +32,14 @@ Row = dict[str, Any]
 NAME, MODELS, CALLERS = "gpu", "models", "callers"
 GRACE_S = 10.0
 """For a part whose time is over to end what it started."""
+TESTS = ("engine_tests", "families")
+SYSTEMS = {
+    "continuous": "Sightline, engine continuous",
+    "vllm": "vLLM",
+    "serve": "transformers serve",
+    "generate": "generate()",
+    "engine": "Sightline, engine continuous",
+}
 NO_DEVICE = "torch finds no CUDA device here. `--device cpu --quick` tries the command itself."
 PARTS = {"engine_tests": 170, "families": 80, CALLERS: 110, "steps": 50} | dict.fromkeys(
     (name for name in parts.PARTS if name.startswith("waiting")), 35
@@ -44,21 +53,27 @@ def main() -> int:
         print(NO_DEVICE, file=sys.stderr)
         return 2
     command.end_on_sigterm()
-    say, found, until = command.progress(), about(options.device), time.monotonic()
+    say, until, file = command.progress(), time.monotonic(), options.out / f"{NAME}.json"
     options.out.mkdir(parents=True, exist_ok=True)
+    found = (json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}) | about(options.device)
     # Models are made while tests run, which need none of them.
-    making = start(MODELS, options)
+    making, made = start(MODELS, options), False
     try:
-        for name, seconds in PARTS.items():
-            until += seconds
-            if name == CALLERS:
+        for name in (name for name in PARTS if name in options.parts):
+            until += PARTS[name]
+            if name not in TESTS and not made:
                 found[MODELS] = summary(list(rows(making, until)))
+                made = True
             found[name] = summary(list(with_progress(rows(start(name, options), until), name, say)))
             say(f"{name}: {json.dumps(found[name]['groups'] or 'ended')}")
-            (options.out / f"{NAME}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     finally:
         end(making)
-    return 1 if any(failed(row) for name in (MODELS, *PARTS) for row in found[name]["rows"]) else 0
+        if making.stdout:
+            making.stdout.close()
+    if CALLERS in found and "steps" in found:
+        report.draw(file.with_suffix(".svg"), picture(found))
+    return 1 if any(failed(row) for name in options.parts for row in found[name]["rows"]) else 0
 
 
 def start(name: str, options: argparse.Namespace) -> "subprocess.Popen[str]":
@@ -114,7 +129,8 @@ def summary(found: list[Row]) -> Row:
     for row in found:
         if "outcome" in row:
             groups[row["group"]][row["outcome"]] += 1
-    return {"groups": groups, "rows": [row for row in found if "outcome" not in row or failed(row)]}
+    rows = [row for row in found if "outcome" not in row or failed(row)]
+    return {"date": report.now(), "groups": groups, "rows": rows}
 
 
 def about(device: str) -> Row:
@@ -122,8 +138,31 @@ def about(device: str) -> Row:
     return report.origin() | {"device": device, "torch": torch.__version__, "cuda": torch.version.cuda} | card
 
 
+def picture(found: Row) -> Figure:
+    """Tokens a second by callers, and a step's time by rows: of what was found so far."""
+    drawing, (crowds, steps) = report.figure(2)
+    lines = defaultdict[str, list[tuple[int, float]]](list)
+    for row in found.get(CALLERS, {}).get("rows", ()):
+        if row.get("tokens_per_s"):
+            lines[SYSTEMS[row["system"]]].append((row["clients"], row["tokens_per_s"]))
+    for system, points in lines.items():
+        crowds.loglog(*zip(*points, strict=True), marker="o", label=system)
+    times = [row for row in found.get("steps", {}).get("rows", ()) if "engine" in row]
+    for way in ("engine", "generate"):
+        points = [(row["rows"], row[way]["step_ms"]) for row in times if row.get("captured", True)]
+        if points:
+            steps.semilogx(*zip(*points, strict=True), marker="o", label=SYSTEMS[way])
+    steps.set_ylim(bottom=0)
+    for panel, x, y in ((crowds, "callers at once", "tokens per second"), (steps, "rows", "ms of a step")):
+        if panel.lines:
+            panel.set_xticks([1, 16, 64])
+            report.label(panel, x, y)
+    return drawing
+
+
 def _options() -> argparse.Namespace:
     options = parts.arguments(command.parser(NAME, __doc__))
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="run only these")
     options.set_defaults(out=None, vllm=Path(sys.executable) if find_spec("vllm") else None)
     values = options.parse_args()
     values.out = values.out or (report.FOLDER if values.device != "cpu" else ROOT / "data" / "benchmarks")

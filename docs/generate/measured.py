@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from docs.generate import measured_batches, measured_batching, measured_fleet
+from docs.generate import measured_batches, measured_batching, measured_fleet, measured_gpu
 from docs.generate.tables import rows_of
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -17,9 +17,10 @@ What was measured? All on one machine, with the date of each run; [how each figu
 taken](../benchmarks/README.md).
 """
 
-LONGEST_SHOWN = 8
+LONGEST_SHOWN = 4
 SECTIONS = {
     "batching": "Many callers, compared with other servers",
+    "gpu": "On a GPU",
     "preparing": "Whether the device waits for pictures (simulated device)",
     "overhead": "What the queue costs",
     "chaos": "What is lost when processes crash",
@@ -55,11 +56,13 @@ def _section(results: Path, name: str) -> str:
         text += measured_batching.tables(found)
     if name in ("overhead", "streams", "page", "pictures", "map", "preparing"):
         text += _ratios(found["ratios"])
+    if name == "gpu":
+        text += measured_gpu.tables(found)
     if name == "fleet":
         text += measured_fleet.tables(found)
     if name == "batches":
         text += measured_batches.tables(found)
-    text += limits_of(found["limits"]) + _longest(found.get("longest_ms", {}))
+    text += limits_of(found.get("limits", ())) + _longest(found.get("longest_ms", {}))
     drawn = f"{name}.svg"
     return text + (f"\n![{title}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")
 

@@ -3,7 +3,6 @@
 import gc
 import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,6 @@ OF_THE_CPU = {
     "a_model_that_can_answer_nothing_as_its_row_says_is_never_ready",
 }
 """Modules and tests of what only a CPU does, or of a stand-in for a device."""
-
-
-collect_ignore = [] if DEVICE == "cpu" or find_spec("av") else ["test_videos.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,10 +22,8 @@ from worker.engines.registry import create
 
 FIXED = (
     *("llava", "llava-onevision", "internvl", "idefics3", "smolvlm", "qwen2-vl", "qwen2.5-vl", "qwen3-vl"),
-    *("mistral3", "paligemma"),
+    *("mistral3", "paligemma", "idefics2", "qwen2.5-vl-sliding", "gemma3", "gemma4", "llama4"),
 )
-WITH_WINDOWS = ("idefics2", "qwen2.5-vl-sliding", "gemma3", "gemma4", "llama4")
-WITH_STATES = ("qwen3.5", "lfm2-vl")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -40,12 +38,14 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_a_family_whose_columns_stay_is_captured(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_family_with_a_cache_of_columns_is_captured(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     assert verify(family(name, tmp_path_factory.getbasetemp())).captured
 
 
-@pytest.mark.parametrize("name", [*WITH_WINDOWS, *WITH_STATES])
-def test_one_with_windows_or_states_is_computed_call_by_call(
+@pytest.mark.parametrize("name", ["qwen3.5", "lfm2-vl"])
+def test_one_with_recurrent_states_is_computed_call_by_call(
     name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     assert not verify(family(name, tmp_path_factory.getbasetemp())).captured

@@ -61,12 +61,14 @@ def test_a_part_that_fails_or_takes_too_long_costs_no_other_part_s_findings(
             (sys.executable, "-c", script), stdout=subprocess.PIPE, text=True, start_new_session=True
         )
 
+    (tmp_path / "gpu.json").write_text(json.dumps({"steps": "of old", "other": "kept"}))
     monkeypatch.setattr(gpu, "start", start)
     monkeypatch.setattr(gpu, "PARTS", gpu.PARTS | {"engine_tests": 30, "families": 30, "callers": -60})
     assert run(monkeypatch, tmp_path, "--device", "cpu") == 1
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert begun == ["models", *gpu.PARTS]
-    assert found["engine_tests"] == {"groups": {"llava": {"passed": 1}}, "rows": []}
+    assert (found["engine_tests"]["groups"], found["engine_tests"]["rows"]) == ({"llava": {"passed": 1}}, [])
+    assert found["other"] == "kept"
     assert found["families"]["groups"] == {"llava": {"passed": 1, "failed": 1}}
     assert [row["test"] for row in found["families"]["rows"]] == ["u"]
     assert found["callers"]["rows"] == [{"failed": "its time is over"}]

@@ -36,7 +36,10 @@ def capturable(network: Any) -> bool:
 
 
 class FixedLayer(CacheLayerMixin):
-    """The memory of an AlignedLayer with all its columns; the model is to mask those that are not in use."""
+    """The memory of an AlignedLayer with all its columns; the model's masks hide those that are not in use.
+
+    Where the step stands is a tensor, as in transformers' StaticLayer, so that a graph does not keep it.
+    """
 
     def __init__(self, layer: AlignedLayer, rows: int, column: torch.Tensor) -> None:
         """`column` [1] is the step's."""
@@ -44,6 +47,7 @@ class FixedLayer(CacheLayerMixin):
         self.keys: torch.Tensor = layer.keys[:rows]
         self.values: torch.Tensor = layer.values[:rows]
         self.is_initialized = True
+        self.is_sliding = layer.is_sliding
         self._column = column
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -52,11 +56,11 @@ class FixedLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return -1
 
-    def get_seq_length(self) -> int:
-        return self.keys.shape[2] - 1
+    def get_seq_length(self) -> Any:
+        return self._column[0]
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
+    def get_mask_sizes(self, *_: object) -> tuple[int, int]:
+        return self.keys.shape[2], 0
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
@@ -82,8 +86,11 @@ class FixedStep:
             name: value.new_zeros(rows, *value.shape[1:]) if torch.is_tensor(value) else value
             for name, value in extras.items()
         }
-        layers: list[Any] = [FixedLayer(layer, rows, self._column) for layer in cache.aligned]
-        self._columns = torch.arange(layers[0].keys.shape[2], device=device)
+        layers: list[Any] = [
+            FixedLayer(layer, rows, self._column) if isinstance(layer, AlignedLayer) else layer
+            for layer in cache.layers
+        ]
+        self._columns = torch.arange(cache.aligned[0].size[1], device=device)
         self._cache: Cache | None = Cache(layers=layers)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._logits: torch.Tensor
@@ -156,8 +163,8 @@ class CapturedSteps:
         self, tokens: list[int], positions: torch.Tensor, extras: Mapping[str, Any], cache: BatchCache
     ) -> torch.Tensor | None:
         """Of each row, [rows, vocabulary], valid until the next step; None where there is no graph."""
-        if not cache.fixed:
-            return None
+        if cache.recurrent:
+            return None  # rows that join or leave move its states
         have, columns = cache.aligned[0].size
         rows = min(have, 1 << (len(tokens) - 1).bit_length())
         plain = ((name, None if torch.is_tensor(value) else value) for name, value in extras.items())

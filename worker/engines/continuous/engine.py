@@ -27,6 +27,7 @@ from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.prefilling import PrefillQueue
 from worker.engines.continuous.prompt_content import ContentReader
 from worker.engines.continuous.reuse_cache import ReuseCache
+from worker.engines.continuous.row_window import COLUMNS
 from worker.engines.continuous.running import RunningBatch
 from worker.engines.continuous.sequence import SequenceGroup, TokenSequence
 from worker.engines.continuous.token_budget import BatchCapacity, PrefillPace, cache_budget, cache_tokens
@@ -39,6 +40,9 @@ from worker.engines.options import read_options
 log = logging.getLogger("worker.engines.continuous")
 # A context length limited by free memory is rounded down to a multiple of this, so that workers agree on it.
 CONTEXT_STEP = 1024
+# Columns to allocate at once where steps are captured: more memory is other memory, and another graph. An
+# eighth of the cache at most.
+FIXED = 512
 # This part of the cache's memory is for what later requests reuse, unless `reuse_mb` is set.
 REUSED = 0.25
 # At most this much of main memory: it fills up, and other processes need some too.
@@ -102,7 +106,8 @@ class ContinuousEngine(LoadedEngine):
         together = certificate.together
         waste = WASTE if certificate.groups else None
         captured = CapturedSteps(loaded.network) if certificate.captured else None
-        batch = Batch(loaded.network, limit=self.rows, tokens=tokens, waste=waste, captured=captured)
+        columns = min(FIXED, max(COLUMNS, tokens // (8 * self.rows))) if captured else COLUMNS
+        batch = Batch(loaded.network, columns, self.rows, tokens, waste, captured)
         running = RunningBatch(batch, loaded.suppressed)
         self._reuse = ReuseCache(
             loaded, certificate.seams, reserve, certificate.reusable, together=together.pictures

@@ -269,11 +269,6 @@ class BatchCache(Cache):
         return [layer for layer in self.layers if isinstance(layer, AlignedLayer)]
 
     @property
-    def fixed(self) -> bool:
-        """Whether steps leave the columns where they are: a window moves, and states are replaced."""
-        return all(isinstance(layer, AlignedLayer) and not layer.is_sliding for layer in self.layers)
-
-    @property
     def addresses(self) -> tuple[int, ...]:
         return tuple(part.data_ptr() for layer in self.aligned for part in (layer.keys, layer.values))
 
