@@ -17,7 +17,7 @@ What was measured? All on one machine, with the date of each run; [how each figu
 taken](../benchmarks/README.md).
 """
 
-LONGEST_SHOWN = 4
+LONGEST_SHOWN = 3
 SECTIONS = {
     "batching": "Many callers, compared with other servers",
     "gpu": "On a GPU",

@@ -46,7 +46,7 @@ def _ms(row: dict[str, Any], name: str) -> str:
 def _steps(rows: list[dict[str, Any]]) -> str:
     head = ("a step's ms", "rows", "`generate()` or call by call", "captured")
     lines = [
-        (f"engine, `{row['network']}`", str(row["rows"]), row["generate"]["step_ms"], row["engine"]["step_ms"])
+        (f"`{row['network']}`", str(row["rows"]), row["generate"]["step_ms"], row["engine"]["step_ms"])
         for row in rows
         if "engine" in row and row.get("captured", True)
     ]
