@@ -49,6 +49,8 @@ CONCURRENT_FETCHES = 8
 SMALL = 2**20
 """Bytes that every job may hold in memory; a job that fetches more needs one of the places for large ones."""
 LARGE_JOBS = 4
+DOCUMENT_JOBS = 3
+"""Jobs whose documents are fetched and rendered at the same time, each in a process of its own."""
 
 Source = tuple[str, type[Media], str | None]
 """A URL, what it is of, and the pages of a document."""
@@ -79,10 +81,11 @@ class Intake:
     leases: Leases
     worker: str
     large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
+    documents: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(DOCUMENT_JOBS))
 
     @cached_property
     def renderer(self) -> DocumentRenderer:
-        return DocumentRenderer(self.settings)
+        return DocumentRenderer(self.settings, DOCUMENT_JOBS)
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
@@ -185,7 +188,12 @@ class Intake:
         most_mb += settings.documents.max_mb if Document in kinds else 0
         max_bytes = int(most_mb * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
-        with JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance:
+        allowance = JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller)
+        with ExitStack() as held:
+            if Document in kinds:
+                # Its pages may take minutes: who waits longer gives the thread to another caller.
+                held.enter_context(allowance.place(self.documents, "documents"))
+            held.enter_context(allowance)
             fetch_one = partial(self._fetch_one, lease.claim.id, allowance, traces.here())
             try:
                 fetched = list(pool.map(fetch_one, places, places.values()))

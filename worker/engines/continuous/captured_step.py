@@ -23,8 +23,8 @@ from worker.engines.loading.devices import device_of
 log = logging.getLogger("worker.engines.continuous")
 SEEN = 2
 """Steps over the same memory in a row before one is captured, which takes as long as three."""
-MOST = 64
-"""Graphs; each has inputs and logits of its own, and shares all other memory with the others."""
+MOST = 16
+"""Graphs; each has logits of its own, and shares all other memory with the others."""
 
 Place = tuple[Any, ...]
 
@@ -125,8 +125,8 @@ class FixedStep:
         """With inputs that are written. Raises RuntimeError where the model's code cannot be captured."""
         # Makes all that may not be made in a graph. It writes the step's column, as the graph will once more.
         self.compute()
-        graph = torch.cuda.CUDAGraph()
-        stream.wait_stream(torch.cuda.current_stream())
+        graph, queue = torch.cuda.CUDAGraph(), torch.cuda.current_stream(stream.device)
+        stream.wait_stream(queue)
         with torch.cuda.stream(stream):
             # Other threads may use the device meanwhile.
             graph.capture_begin(pool, capture_error_mode="thread_local")
@@ -134,7 +134,7 @@ class FixedStep:
                 self._logits = self.compute()
             finally:
                 graph.capture_end()
-        torch.cuda.current_stream().wait_stream(stream)
+        queue.wait_stream(stream)
         self._graph = graph
         # A graph knows addresses only, and must not keep the cache's memory when the cache gives it back.
         self._cache = None
@@ -186,11 +186,13 @@ class CapturedSteps:
 
     def _capture(self, place: Place, step: FixedStep) -> bool:
         if len(self._steps) >= MOST:
-            self._steps.clear()
+            del self._steps[next(iter(self._steps))]
         try:
             step.capture(*self._apart)
         except RuntimeError as error:
-            log.warning("a step of %d rows is computed call by call: %s", step.rows, error)
+            # The end of a capture that failed hides why.
+            why = error.__context__ or error
+            log.warning("a step of %d rows is computed call by call: %s", step.rows, why)
             self._steps[place] = None
             self.failed += 1
             return False
