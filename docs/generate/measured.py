@@ -17,7 +17,6 @@ What was measured? All on one machine, with the date of each run; [how each figu
 taken](../benchmarks/README.md).
 """
 
-LONGEST_SHOWN = 3
 SECTIONS = {
     "batching": "Many callers, compared with other servers",
     "gpu": "On a GPU",
@@ -62,7 +61,7 @@ def _section(results: Path, name: str) -> str:
         text += measured_fleet.tables(found)
     if name == "batches":
         text += measured_batches.tables(found)
-    text += limits_of(found.get("limits", ())) + _longest(found.get("longest_ms", {}))
+    text += limits_of(found.get("limits", ()))
     drawn = f"{name}.svg"
     return text + (f"\n![{title}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")
 
@@ -81,12 +80,6 @@ def limits_of(limits: Sequence[dict[str, Any]]) -> str:
         for row in limits
     ]
     return rows_of(("figure", "value", "target", ""), lines) if lines else ""
-
-
-def _longest(ms: dict[str, float]) -> str:
-    """The slowest functions of the record store: the server's wall clock, other processes' time included."""
-    rows = [(f"`{name}`", f"{took:g} ms") for name, took in list(ms.items())[:LONGEST_SHOWN]]
-    return rows_of(("function of the store", "longest call"), rows) if rows else ""
 
 
 def _ratios(ratios: Sequence[dict[str, Any]]) -> str:

@@ -9,29 +9,35 @@ TESTS = ("engine_tests", "families")
 
 
 def tables(found: dict[str, Any]) -> str:
-    """Each part has the day of its own run."""
+    """In the JSON each part has the time of its own run."""
     about = f"\n{found['card']}, torch {found['torch']}. Model `mid` in bfloat16 (random weights).\n"
     return about + _tests(found) + _callers(found["callers"]["rows"]) + _steps(found["steps"]["rows"])
 
 
 def _tests(found: dict[str, Any]) -> str:
-    counts = Counter[str]()
+    counts, failed = Counter[str](), list[str]()
     for name in TESTS:
         for group in found[name]["groups"].values():
             counts.update(group)
-    return f"\nTests of the engines on the device: {counts['passed']:,} passed, {counts['failed']} failed.\n"
+        failed += [f"`{row['test'].rpartition('/')[2]}`" for row in found[name]["rows"] if "test" in row]
+    return (
+        f"\nTests of the engines on the device: {counts['passed']:,} passed, {counts['skipped']} skipped, "
+        f"{counts['failed']} failed: {', '.join(failed)}.\n"
+    )
 
 
 def _callers(rows: list[dict[str, Any]]) -> str:
-    head = ("server", "callers", "tokens/s", "first text p50, p99")
+    head = ("server", "callers", "answers", "tokens/s", "first text p50, p99", "between texts p50")
     return rows_of(
         head,
         [
             (
                 f"`{row['system']}`",
                 str(row["clients"]),
+                str(row["answered"]),
                 f"{row['tokens_per_s']:,.0f}",
                 f"{_ms(row, 'ttft_p50_ms')}, {_ms(row, 'ttft_p99_ms')}",
+                _ms(row, "gap_p50_ms"),
             )
             for row in rows
             if row.get("tokens_per_s")
@@ -44,15 +50,26 @@ def _ms(row: dict[str, Any], name: str) -> str:
 
 
 def _steps(rows: list[dict[str, Any]]) -> str:
-    head = ("a step's ms", "rows", "`generate()` or call by call", "captured")
+    """Of the engine in the whole loop, and of a language model of four billion parameters alone."""
+    engine = [row for row in rows if "engine" in row]
+    plain = {row["rows"]: row["engine"]["step_ms"] for row in engine if not row.get("captured", True)}
     lines = [
-        (f"`{row['network']}`", str(row["rows"]), row["generate"]["step_ms"], row["engine"]["step_ms"])
-        for row in rows
-        if "engine" in row and row.get("captured", True)
+        (
+            row["network"],
+            row["rows"],
+            row["generate"]["step_ms"],
+            plain.get(row["rows"]),
+            row["engine"]["step_ms"],
+        )
+        for row in engine
+        if row.get("captured", True)
     ]
-    lines += [
-        (f"pass alone, `{row['network']}`", str(row["rows"]), row["eager_ms"], row["graph_ms"])
-        for row in rows
-        if "graph_ms" in row and row["network"] == "4B"
-    ]
-    return rows_of(head, [(*line[:2], f"{line[2]:.1f}", f"{line[3]:.1f}") for line in lines])
+    alone = [row for row in rows if "graph_ms" in row and row["network"] == "4B"]
+    lines += [("4B, random", row["rows"], None, row["eager_ms"], row["graph_ms"]) for row in alone]
+    return rows_of(
+        ("ms of a step", "rows", "`generate()`", "call by call", "captured"),
+        [
+            (f"`{name}`", str(count), *("" if one is None else f"{one:.1f}" for one in times))
+            for name, count, *times in lines
+        ],
+    )

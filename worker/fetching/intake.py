@@ -6,9 +6,9 @@ It uses the same claim, lease and rescue as a run's attempt, but the claim is fo
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import TracebackType
@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
-from shared.media.documents import DocumentRenderer, room_for_pages
+from shared.media.documents import AT_ONCE, DocumentRenderer, room_for_pages
 from shared.media.files import URL_CODES, inspect_file
 from shared.media.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.metrics.counters import FETCH, INTAKES
@@ -36,7 +36,7 @@ from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.telemetry import traces
 from shared.url_guard import is_in_bucket, refused_as
-from worker.fair_share import KeyedFairSemaphore
+from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchKind, fetch
 from worker.fetching.guarded_http import Allowance
@@ -49,8 +49,8 @@ CONCURRENT_FETCHES = 8
 SMALL = 2**20
 """Bytes that every job may hold in memory; a job that fetches more needs one of the places for large ones."""
 LARGE_JOBS = 4
-DOCUMENT_JOBS = 3
-"""Jobs whose documents are fetched and rendered at the same time, each in a process of its own."""
+DOCUMENT_JOBS = 8
+"""Jobs with documents at the same time: rendering may take minutes, and other jobs need threads."""
 
 Source = tuple[str, type[Media], str | None]
 """A URL, what it is of, and the pages of a document."""
@@ -82,10 +82,11 @@ class Intake:
     worker: str
     large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
     documents: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(DOCUMENT_JOBS))
+    rendering: FairSemaphore = field(default_factory=lambda: FairSemaphore(AT_ONCE))
 
     @cached_property
     def renderer(self) -> DocumentRenderer:
-        return DocumentRenderer(self.settings, DOCUMENT_JOBS)
+        return DocumentRenderer(self.settings)
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
@@ -188,25 +189,35 @@ class Intake:
         most_mb += settings.documents.max_mb if Document in kinds else 0
         max_bytes = int(most_mb * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
-        allowance = JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller)
-        with ExitStack() as held:
-            if Document in kinds:
-                # Its pages may take minutes: who waits longer gives the thread to another caller.
-                held.enter_context(allowance.place(self.documents, "documents"))
-            held.enter_context(allowance)
+        with (
+            self._document_place(lease.claim.caller) if Document in kinds else nullcontext(),
+            JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance,
+        ):
             fetch_one = partial(self._fetch_one, lease.claim.id, allowance, traces.here())
             try:
                 fetched = list(pool.map(fetch_one, places, places.values()))
             finally:
                 # Not waited for: after one picture's failure the others end with the allowance.
                 pool.shutdown(wait=False, cancel_futures=True)
+            files = dict[Source, tuple[StoredFile, ...]]()
             # One after the other, and not in the time for fetching.
-            return {
-                source: self._store_pages(lease, source, file, places[source], room)
-                if isinstance(file, bytes)
-                else (file,)
-                for source, file in zip(places, fetched, strict=True)
-            }
+            for source, file in zip(places, fetched, strict=True):
+                if isinstance(file, bytes):
+                    files[source] = self._store_pages(lease, source, file, places[source], room)
+                    room -= len(files[source])
+                else:
+                    files[source] = (file,)
+            return files
+
+    @contextmanager
+    def _document_place(self, caller: str) -> Iterator[None]:
+        """One of `documents`, for the block. Raises Unavailable `queue_full` if none gets free in time."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.documents.reserve(Document, caller, self.settings.fetch.limit_s / 2))
+            except TimeoutError:
+                raise Unavailable("queue_full", "Too many documents are rendered at once.") from None
+            yield
 
     def _check(self, shown: Sequence[tuple[StoredFile, str]], earlier: dict[str, tuple[int, str]]) -> None:
         """Check the pictures together. They count as often as they are shown: the model sees each of them.
@@ -248,7 +259,9 @@ class Intake:
         url, _, pages = source
         document, limits = Document(url=url, pages=pages, param=param), self.settings.pictures
         files = []
-        for image in self.renderer.pictures(document, data, room):
+        with self.rendering.reserve(1, Waiter(lease.claim.caller)):
+            images = self.renderer.pictures(document, data, room)
+        for image in images:
             page = image.data or b""
             files.append(self._store_one(lease.claim.id, page, inspect(page, limits, param)))
         return tuple(files)

@@ -61,7 +61,7 @@ def test_a_part_that_fails_or_takes_too_long_costs_no_other_part_s_findings(
             (sys.executable, "-c", script), stdout=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    (tmp_path / "gpu.json").write_text(json.dumps({"steps": "of old", "other": "kept"}))
+    (tmp_path / "gpu.json").write_text(json.dumps(gpu.about("cpu") | {"steps": "of old", "other": "kept"}))
     monkeypatch.setattr(gpu, "start", start)
     monkeypatch.setattr(gpu, "PARTS", gpu.PARTS | {"engine_tests": 30, "families": 30, "callers": -60})
     assert run(monkeypatch, tmp_path, "--device", "cpu") == 1
