@@ -99,7 +99,7 @@ def test_a_model_whose_rows_cannot_be_divided_is_batched_all_the_same(
 
 
 def prefilled(model: LoadedModel, length: int) -> Prefilled:
-    ids = torch.arange(10, 10 + length)[None] % 900
+    ids = torch.arange(10, 10 + length, device=model.network.device)[None] % 900
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     config = GenerationConfig(max_new_tokens=1)  # type: ignore[no-untyped-call]
     done = Prefill(model.network, KnownPrefix(inputs), config).advance()

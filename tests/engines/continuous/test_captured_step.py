@@ -9,10 +9,13 @@ import torch
 
 from tests.engines import suite
 from tests.engines.continuous.conftest import crowded, tiny
+from tests.engines.continuous.test_attention_groups import prefilled
 from tests.engines.continuous.test_verify_reuse import family
 from tests.support.device import DEVICE
 from worker.engines.base import Finish
+from worker.engines.continuous import captured_step
 from worker.engines.continuous import engine as continuous
+from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.captured_step import CapturedSteps, FixedLayer, FixedStep
 from worker.engines.continuous.kv_cache import AlignedLayer
 from worker.engines.continuous.verify import batching
@@ -22,7 +25,7 @@ from worker.engines.registry import create
 
 FIXED = (
     *("llava", "llava-onevision", "internvl", "idefics3", "smolvlm", "qwen2-vl", "qwen2.5-vl", "qwen3-vl"),
-    *("mistral3", "paligemma", "idefics2", "qwen2.5-vl-sliding", "gemma3", "gemma4", "llama4"),
+    *("mistral3", "paligemma", "idefics2", "qwen2.5-vl-sliding", "gemma3", "gemma4"),
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -32,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE == "cpu":
         monkeypatch.setattr(batching, "capturable", lambda _: True)
-        monkeypatch.setattr(CapturedSteps, "_apart", (None, None))
+        monkeypatch.setattr(CapturedSteps, "_stream_and_pool", (None, None))
         monkeypatch.setattr(FixedStep, "capture", lambda self, *_: self.compute())
         monkeypatch.setattr(FixedStep, "replay", FixedStep.compute)
 
@@ -44,8 +47,8 @@ def test_a_family_with_a_cache_of_columns_is_captured(
     assert verify(family(name, tmp_path_factory.getbasetemp())).captured
 
 
-@pytest.mark.parametrize("name", ["qwen3.5", "lfm2-vl"])
-def test_one_with_recurrent_states_is_computed_call_by_call(
+@pytest.mark.parametrize("name", ["qwen3.5", "lfm2-vl", "llama4"])
+def test_one_with_recurrent_states_or_a_temperature_of_the_longest_row_is_computed_call_by_call(
     name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     assert not verify(family(name, tmp_path_factory.getbasetemp())).captured
@@ -92,9 +95,20 @@ def memory_behind_the_rows_holds_nonsense(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AlignedLayer, "_moved", dirty)
 
 
+def a_row_that_joins_brings_nonsense_behind_it(patch: pytest.MonkeyPatch) -> None:
+    put = AlignedLayer.put
+
+    def dirty(self: AlignedLayer, row: int, source: Any) -> None:
+        put(self, row, source)
+        self.values[row, :, self._window.end :] = torch.nan
+
+    patch.setattr(AlignedLayer, "put", dirty)
+
+
 @pytest.mark.parametrize(
     "flaw",
     [
+        a_row_that_joins_brings_nonsense_behind_it,
         columns_not_in_use_are_seen,
         positions_are_those_of_the_capture,
         what_is_written_lands_in_one_column,
@@ -114,13 +128,29 @@ def test_a_model_whose_captured_steps_would_answer_otherwise_goes_without(
 
 
 def test_code_that_cannot_be_captured_is_found_at_load(
-    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def capture(*_: Any) -> None:
-        raise RuntimeError("operation not permitted when stream is capturing")
+    """A graph may read no number from the device; a failed one must leave the memory usable."""
+    forward = shipped.network.lm_head.forward
 
-    monkeypatch.setattr(FixedStep, "capture", capture)
-    assert not verify(shipped).captured
+    def reading(states: torch.Tensor) -> torch.Tensor:
+        if DEVICE == "cpu" and len(states) > 1:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        states.sum().item()
+        logits: torch.Tensor = forward(states)
+        return logits
+
+    if DEVICE == "cpu":
+        monkeypatch.setattr(FixedStep, "capture", lambda self, *_: reading(self._ids[:2]))
+    else:
+        monkeypatch.setattr(shipped.network.lm_head, "forward", reading)
+    with caplog.at_level(logging.WARNING):
+        assert not verify(shipped).captured
+    assert "steps of this model are computed call by call: " in caplog.text
+    monkeypatch.undo()
+    if DEVICE != "cpu":
+        torch.cuda.empty_cache()
+        assert verify(shipped).captured
 
 
 def test_answers_that_come_and_go_are_the_same_with_captured_steps(
@@ -134,5 +164,36 @@ def test_answers_that_come_and_go_are_the_same_with_captured_steps(
 
     monkeypatch.setattr(continuous, "CapturedSteps", kept)
     assert crowded(suite.Harness(create(tiny()).load())) == answers
-    assert made[0].captured
+    assert made[0].replays
     assert not made[0].failed
+
+
+def test_where_memory_for_a_graph_is_out_answers_go_on_and_later_ones_are_captured(
+    answers: list[Finish], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = create(tiny()).load()
+    capture, lacking = FixedStep.capture, [True] * 2
+
+    def scarce(self: FixedStep, *where: Any) -> None:
+        if lacking:
+            lacking.pop()
+            raise torch.OutOfMemoryError
+        capture(self, *where)
+
+    monkeypatch.setattr(FixedStep, "capture", scarce)
+    monkeypatch.setattr(captured_step, "PAUSE", 3)
+    assert crowded(suite.Harness(engine)) == answers
+    assert not lacking
+    assert "no memory to capture steps" in caplog.text
+    assert engine._loop._running._batch._captured.replays  # type: ignore[attr-defined]
+
+
+@torch.inference_mode()
+def test_a_long_row_that_has_left_does_not_widen_the_steps_of_short_ones(shipped: LoadedModel) -> None:
+    batch = Batch(shipped.network, 16, captured=CapturedSteps(shipped.network))
+    for words in (400, 4):
+        batch.join(prefilled(shipped, words))
+    wide = batch._full.aligned[0].size[1]
+    batch.leave(0)
+    batch.step([5])
+    assert batch._full.aligned[0].size[1] < wide / 4

@@ -87,7 +87,9 @@ class Batch:
         self.rows = 0
 
     def trim(self) -> None:
-        """Give back the memory of rows that have left."""
+        """Give back the memory of rows that have left, and of captured steps."""
+        if self._captured:
+            self._captured.clear()
         if self._cache is not None:
             self._cache.trim()
 
@@ -106,7 +108,7 @@ class Batch:
         If it raises, the prompts are left in an unknown state and have to start again.
         """
         window = self._full.window
-        self._full.before_step()
+        self._full.before_step(narrow=self._captured is not None)
         with apart(window.groups(self.waste)):
             logits, prefilled = self._mixed(tokens, prompts) if prompts else (self._plain(tokens), [])
         # Last, so that a step that fails before has changed nothing.
@@ -117,9 +119,9 @@ class Batch:
     def _plain(self, tokens: list[int]) -> torch.Tensor:
         cache, device = self._full, self._positions.device
         if self._captured:
-            known = self._captured.logits(tokens, self._positions, self._extras, cache)
-            if known is not None:
-                return known
+            replayed = self._captured.logits(tokens, self._positions, self._extras, cache)
+            if replayed is not None:
+                return replayed
         outputs = self._network(
             input_ids=torch.tensor(tokens, device=device)[:, None],
             position_ids=self._positions,

@@ -9,6 +9,7 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -21,12 +22,16 @@ from worker.engines.continuous.row_window import RowWindow
 from worker.engines.loading.devices import device_of
 
 log = logging.getLogger("worker.engines.continuous")
-SEEN = 2
-"""Steps over the same memory in a row before one is captured, which takes as long as three."""
-MOST = 16
-"""Graphs; each has logits of its own, and shares all other memory with the others."""
+REPEATS = 2
+"""Steps over the same memory, one behind the other, before one is captured, which takes as long as three."""
+PAUSE = 1000
+"""Steps before the next is captured where there was no memory for one."""
+MAX_GRAPHS = 16
+"""Each has logits of its own, and shares all other memory with the others."""
+WIDER, FEW_COLUMNS = 4, 1024
+"""Over more columns than so many times an attention window's, and than a few, a graph loses what it gains."""
 
-Place = tuple[Any, ...]
+GraphKey = tuple[Any, ...]
 
 
 def capturable(network: Any) -> bool:
@@ -122,18 +127,27 @@ class FixedStep:
         return logits
 
     def capture(self, stream: torch.cuda.Stream, pool: Any) -> None:
-        """With inputs that are written. Raises RuntimeError where the model's code cannot be captured."""
-        # Makes all that may not be made in a graph. It writes the step's column, as the graph will once more.
-        self.compute()
+        """With inputs that are written. Raises RuntimeError where the model's code cannot be captured.
+
+        Raises OutOfMemoryError.
+        """
         graph, queue = torch.cuda.CUDAGraph(), torch.cuda.current_stream(stream.device)
         stream.wait_stream(queue)
         with torch.cuda.stream(stream):
+            # Makes what a graph may not make. It writes the step's column, as the graph will once more.
+            self.compute()
             # Other threads may use the device meanwhile.
             graph.capture_begin(pool, capture_error_mode="thread_local")
             try:
                 self._logits = self.compute()
-            finally:
-                graph.capture_end()
+            except RuntimeError:
+                with suppress(RuntimeError):
+                    graph.capture_end()
+                with suppress(RuntimeError):
+                    # torch 2.11 goes on as if it captured, and then gives no memory back.
+                    torch._C._cuda_endAllocateToPool(stream.device_index, pool)
+                raise
+            graph.capture_end()
         queue.wait_stream(stream)
         self._graph = graph
         # A graph knows addresses only, and must not keep the cache's memory when the cache gives it back.
@@ -150,52 +164,70 @@ class FixedStep:
 class CapturedSteps:
     """Graphs by the memory that they compute over; what has none yet is for its caller to compute."""
 
-    def __init__(self, network: Any, seen: int = SEEN) -> None:
-        self.captured = self.failed = 0
-        """How many were, and could not be."""
+    def __init__(self, network: Any, repeats: int = REPEATS) -> None:
+        self.replays = 0
+        """Steps computed by a graph that an earlier step had captured."""
+        self.failed = False
+        """Whether the model's code cannot be captured."""
         self._network = network
-        self._least = seen
-        self._last: Place | None = None
-        self._seen = 0
-        self._steps: dict[Place, FixedStep | None] = {}
+        self._least = repeats
+        self._last: GraphKey | None = None
+        self._repeats = 0
+        self._steps: dict[GraphKey, FixedStep] = {}
 
     def logits(
         self, tokens: list[int], positions: torch.Tensor, extras: Mapping[str, Any], cache: BatchCache
     ) -> torch.Tensor | None:
         """Of each row, [rows, vocabulary], valid until the next step; None where there is no graph."""
-        if cache.recurrent:
-            return None  # rows that join or leave move its states
+        if self.failed or not _gains(cache):
+            return None
         have, columns = cache.aligned[0].size
         rows = min(have, 1 << (len(tokens) - 1).bit_length())
-        plain = ((name, None if torch.is_tensor(value) else value) for name, value in extras.items())
-        place = (rows, columns, positions.shape[:-2], *plain, *cache.addresses)
-        self._seen = self._seen + 1 if place == self._last else 0
-        self._last = place
-        if self._steps.get(place, self) is None or (place not in self._steps and self._seen < self._least):
+        constants = ((name, None if torch.is_tensor(value) else value) for name, value in extras.items())
+        key = (rows, columns, positions.shape[:-2], *constants, *cache.addresses)
+        self._repeats = self._repeats + 1 if key == self._last else min(0, self._repeats)
+        self._last = key
+        step = self._steps.get(key)
+        if step is None and self._repeats < self._least:
             return None
-        step = self._steps.get(place) or FixedStep(self._network, cache, rows, positions, extras)
+        self.replays += step is not None
+        step = step or FixedStep(self._network, cache, rows, positions, extras)
         step.write(tokens, positions, extras, cache.window)
-        if place not in self._steps and not self._capture(place, step):
+        if key not in self._steps and not self._capture(key, step):
             return None
         return step.replay()[: len(tokens)]
 
+    def clear(self) -> None:
+        """Give back all graphs and their memory."""
+        self._steps.clear()
+        vars(self).pop("_stream_and_pool", None)
+
     @cached_property
-    def _apart(self) -> tuple[Any, Any]:
-        """The stream and the pool of memory in which all graphs are captured."""
+    def _stream_and_pool(self) -> tuple[Any, Any]:
+        """Where all graphs are captured, and whence they have their memory."""
         return torch.cuda.Stream(device_of(self._network)), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
-    def _capture(self, place: Place, step: FixedStep) -> bool:
-        if len(self._steps) >= MOST:
-            del self._steps[next(iter(self._steps))]
+    def _capture(self, key: GraphKey, step: FixedStep) -> bool:
         try:
-            step.capture(*self._apart)
-        except RuntimeError as error:
-            # The end of a capture that failed hides why.
-            why = error.__context__ or error
-            log.warning("a step of %d rows is computed call by call: %s", step.rows, why)
-            self._steps[place] = None
-            self.failed += 1
+            step.capture(*self._stream_and_pool)
+        except torch.OutOfMemoryError:
+            log.warning("no memory to capture steps; the next %d are computed call by call", PAUSE)
+            self.clear()
+            self._repeats = -PAUSE
             return False
-        self._steps[place] = step
-        self.captured += 1
+        except RuntimeError as error:
+            self.clear()
+            self.failed = True
+            log.warning("steps of this model are computed call by call: %s", error)
+            return False
+        if len(self._steps) >= MAX_GRAPHS:
+            del self._steps[next(iter(self._steps))]
+        self._steps[key] = step
         return True
+
+
+def _gains(cache: BatchCache) -> bool:
+    """Rows that join or leave replace a recurrent state, and a short window is read by itself otherwise."""
+    windows = [layer.get_max_length() for layer in cache.aligned if layer.is_sliding]
+    most = max(FEW_COLUMNS, WIDER * min(windows, default=2**40))
+    return not cache.recurrent and cache.aligned[0].size[1] <= most

@@ -42,7 +42,7 @@ log = logging.getLogger("worker.engines.continuous")
 CONTEXT_STEP = 1024
 # Columns to allocate at once where steps are captured: more memory is other memory, and another graph. An
 # eighth of the cache at most.
-FIXED = 512
+GRAPH_COLUMNS = 512
 # This part of the cache's memory is for what later requests reuse, unless `reuse_mb` is set.
 REUSED = 0.25
 # At most this much of main memory: it fills up, and other processes need some too.
@@ -106,7 +106,7 @@ class ContinuousEngine(LoadedEngine):
         together = certificate.together
         waste = WASTE if certificate.groups else None
         captured = CapturedSteps(loaded.network) if certificate.captured else None
-        columns = min(FIXED, max(COLUMNS, tokens // (8 * self.rows))) if captured else COLUMNS
+        columns = min(GRAPH_COLUMNS, max(COLUMNS, tokens // (8 * self.rows))) if captured else COLUMNS
         batch = Batch(loaded.network, columns, self.rows, tokens, waste, captured)
         running = RunningBatch(batch, loaded.suppressed)
         self._reuse = ReuseCache(

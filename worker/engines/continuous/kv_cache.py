@@ -206,12 +206,14 @@ class BatchCache(Cache):
             tuple(RecurrentState.of(layer, row) for layer in self.layers if isinstance(layer, StateLayer)),
         )
 
-    def before_step(self) -> None:
-        """Make sure that there is memory for the step's column."""
-        rows = self.window.rows
-        if not self._holds(rows, self.window.end + 1):
+    def before_step(self, *, narrow: bool = False) -> None:
+        """Make sure that there is memory for the step's column, and not for far more where it is `narrow`."""
+        window, rows = self.window, self.window.rows
+        most = 2 * window.room(window.end - window.first + 1)
+        too_wide = narrow and window.first and self._holds(rows, most + 1)
+        if too_wide or not self._holds(rows, window.end + 1):
             self.torn = True
-            self._make_room(rows, rows, -self.window.first)
+            self._make_room(rows, rows, -window.first)
             self.torn = False
 
     def trim(self) -> None:

@@ -64,7 +64,7 @@ def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
         made_up = cases(loaded)
     with as_refusal("it fails beside others: "):
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
-        captured = _captured(loaded.network, made_up, judge)
+        captured = _captured(loaded, made_up)
         judge.sharpen()
         seams, flaw = _seams(loaded.network, made_up, judge)
     reuse_proof = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
@@ -118,18 +118,20 @@ def _crowds(
         return column_bytes, False
 
 
-def _captured(network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison) -> bool:
+def _captured(loaded: LoadedModel, cases: Sequence[VerifyCase]) -> bool:
     """Try the batch once more, with each step as a captured graph."""
-    if not capturable(network):
+    network = loaded.network
+    # A graph's columns are the cache's: no short request could show what depends on their number.
+    if not capturable(network) or any(_of_the_batch(network.config.get_text_config())):
         return False
-    steps = CapturedSteps(network, seen=0)
+    steps = CapturedSteps(network, repeats=0)
     try:
         with as_refusal():
-            _crowd(network, cases, judge, [None], steps)
+            _crowd(network, cases, LogitsComparison(loaded.format), [None], steps)
     except CannotBatch as error:
         log.warning("steps of this model are computed call by call: %s", error)
         return False
-    return steps.captured > 0 and not steps.failed
+    return steps.replays > 0 and not steps.failed
 
 
 def _crowd(
