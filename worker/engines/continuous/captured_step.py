@@ -168,7 +168,7 @@ class CapturedSteps:
         self.replays = 0
         """Steps computed by a graph that an earlier step had captured."""
         self.failed = False
-        """Whether the model's code cannot be captured."""
+        """Whether the model's code cannot be captured, or answers otherwise then."""
         self._network = network
         self._least = repeats
         self._last: GraphKey | None = None
@@ -202,6 +202,11 @@ class CapturedSteps:
         self._steps.clear()
         vars(self).pop("_stream_and_pool", None)
 
+    def give_up(self, why: Exception) -> None:
+        self.clear()
+        self.failed = True
+        log.warning("steps of this model are computed call by call: %s", why)
+
     @cached_property
     def _stream_and_pool(self) -> tuple[Any, Any]:
         """Where all graphs are captured, and whence they have their memory."""
@@ -216,9 +221,7 @@ class CapturedSteps:
             self._repeats = -PAUSE
             return False
         except RuntimeError as error:
-            self.clear()
-            self.failed = True
-            log.warning("steps of this model are computed call by call: %s", error)
+            self.give_up(error)
             return False
         if len(self._steps) >= MAX_GRAPHS:
             del self._steps[next(iter(self._steps))]

@@ -129,8 +129,7 @@ def _captured(loaded: LoadedModel, cases: Sequence[VerifyCase]) -> bool:
         with as_refusal():
             _crowd(network, cases, LogitsComparison(loaded.format), [None], steps)
     except CannotBatch as error:
-        log.warning("steps of this model are computed call by call: %s", error)
-        return False
+        steps.give_up(error)
     return steps.replays > 0 and not steps.failed
 
 
