@@ -55,16 +55,16 @@ def main() -> int:
     command.end_on_sigterm()
     say, until, file = command.progress(), time.monotonic(), options.out / f"{NAME}.json"
     options.out.mkdir(parents=True, exist_ok=True)
-    about_now = about(options.device)
-    found = earlier(file, about_now) | about_now
+    machine = about(options.device)
+    found = earlier(file, machine) | machine
     # Models are made while tests run, which need none of them.
-    making, made = start(MODELS, options), False
+    making, models_ready = start(MODELS, options), False
     try:
         for name in (name for name in PARTS if name in options.parts):
             until += PARTS[name]
-            if name not in TESTS and not made:
+            if name not in TESTS and not models_ready:
                 found[MODELS] = summary(list(rows(making, until)))
-                made = True
+                models_ready = True
             found[name] = summary(list(with_progress(rows(start(name, options), until), name, say)))
             say(f"{name}: {json.dumps(found[name]['groups'] or 'ended')}")
             file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -74,14 +74,14 @@ def main() -> int:
             making.stdout.close()
     if CALLERS in found and "steps" in found:
         report.draw(file.with_suffix(".svg"), picture(found))
-    ran = [MODELS] * made + options.parts
+    ran = [MODELS] * models_ready + options.parts
     return 1 if any(failed(row) for name in ran for row in found[name]["rows"]) else 0
 
 
-def earlier(file: Path, about_now: Row) -> Row:
+def earlier(file: Path, machine: Row) -> Row:
     """What an earlier run on the same kind of machine found."""
     found: Row = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    same = all(found.get(name) == about_now.get(name) for name in ("device", "card", "torch", "cuda"))
+    same = all(found.get(name) == machine.get(name) for name in ("device", "card", "torch", "cuda"))
     return found if same else {}
 
 

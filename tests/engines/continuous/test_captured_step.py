@@ -88,9 +88,9 @@ def memory_behind_the_rows_holds_nonsense(patch: pytest.MonkeyPatch) -> None:
     moved = AlignedLayer._moved
 
     def dirty(self: AlignedLayer, old: torch.Tensor, rows: int, columns: int, shift: int, *how: Any) -> Any:
-        made = moved(self, old, rows, columns, shift, *how)
-        made[:, :, self._window.end + shift :] = torch.nan
-        return made
+        memory = moved(self, old, rows, columns, shift, *how)
+        memory[:, :, self._window.end + shift :] = torch.nan
+        return memory
 
     patch.setattr(AlignedLayer, "_moved", dirty)
 
@@ -156,16 +156,16 @@ def test_code_that_cannot_be_captured_is_found_at_load(
 def test_answers_that_come_and_go_are_the_same_with_captured_steps(
     answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = list[CapturedSteps]()
+    engines = list[CapturedSteps]()
 
     def kept(network: Any) -> CapturedSteps:
-        made.append(CapturedSteps(network))
-        return made[-1]
+        engines.append(CapturedSteps(network))
+        return engines[-1]
 
     monkeypatch.setattr(continuous, "CapturedSteps", kept)
     assert crowded(suite.Harness(create(tiny()).load())) == answers
-    assert made[0].replays
-    assert not made[0].failed
+    assert engines[0].replays
+    assert not engines[0].failed
 
 
 def test_where_memory_for_a_graph_is_out_answers_go_on_and_later_ones_are_captured(

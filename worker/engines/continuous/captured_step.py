@@ -114,11 +114,11 @@ class FixedStep:
 
     def compute(self) -> torch.Tensor:
         """Logits [rows, vocabulary] of what was written, call by call."""
-        seen = (self._columns >= self._starts[:, None]) & (self._columns <= self._column)
+        visible = (self._columns >= self._starts[:, None]) & (self._columns <= self._column)
         outputs = self._network(
             input_ids=self._ids[:, None],
             position_ids=self._positions,
-            attention_mask=seen.long(),
+            attention_mask=visible.long(),
             past_key_values=self._cache,
             return_dict=True,
             **self._extras,
