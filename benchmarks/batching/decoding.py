@@ -71,9 +71,9 @@ class StepTimer:
 
         def timed(batch: Batch, tokens: list[int], prompts: Sequence[Any]) -> Any:
             began = time.perf_counter()
-            found = step(batch, tokens, prompts)
+            logits_and_prompts = step(batch, tokens, prompts)
             self._passes.append((len(tokens) == self._rows and not prompts, began, time.perf_counter()))
-            return found
+            return logits_and_prompts
 
         with patch.object(Batch, "step_beside", timed):
             yield
