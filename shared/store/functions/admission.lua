@@ -55,14 +55,14 @@ end
 
 -- Releases a job's uploaded pictures, where it needs no run of its own.
 local function release_upload(job, blobs)
-  for digest in string.gmatch(blobs or '', '%S+') do
+  for digest in words(blobs) do
     Files.release(digest, 'upload:' .. job.id)
   end
 end
 
 -- A run, or a job whose inputs are fetched, takes over the pictures that were held for its upload.
 local function take_over(blobs, job, holder, uploaded)
-  for digest in string.gmatch(blobs or '', '%S+') do
+  for digest in words(blobs) do
     Files.take_over(digest, holder, uploaded and job.id)
   end
 end
@@ -95,7 +95,7 @@ local function prolong(run, job)
   for _, suffix in ipairs({ ':events', ':asked' }) do
     call('EXPIRE', P .. run.id .. suffix, seconds, 'GT')
   end
-  for digest in string.gmatch(run.blobs or '', '%S+') do
+  for digest in words(run.blobs) do
     Files.prolong(digest, run.id, now + seconds * 1000)
   end
   Memory.prolong(run.id, (gone - now) / 1000)
@@ -178,7 +178,7 @@ end
 -- the time of an answer would show what others ask about.
 local function unwritten(p, run)
   local missing = {}
-  for digest in string.gmatch(p.blobs or '', '%S+') do
+  for digest in words(p.blobs) do
     local written = run
     local sent = string.find(p.sent or '', digest, 1, true)
     -- The longest hold is a run's or job's where there is one; a wrong `missing` costs one needless upload.
@@ -374,7 +374,7 @@ end)
 -- draining | unready | paused | slow | full | crowded | memory, {pictures, digests to upload first, those of them that are to be
 -- touched before: the others are held}, {queued, what is known of the lane and how many are ahead, url and events of its
 -- webhook}, else {intake | known, view, trace of the run that it shares}. A repeat answers `known`.
-hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id spare#', {}, function()
+hot('submit', 'job run caller model lane priority hash key cost# room# question paths max_queued_caller# request_id spare# uploaded', {}, function()
   Upkeep.notice_gap()
   local before = call('EXISTS', P .. a.job) == 1 and read(a.job)
   local earlier = before and { 'known', Jobs.view(before.id) } or known_key()
@@ -452,7 +452,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
     return 'placed'
   end
   Queue.unlease(job)
-  for digest in string.gmatch(job.blobs or '', '%S+') do
+  for digest in words(job.blobs) do
     Files.release(digest, job.id)
   end
   for _, name in ipairs(OF_INTAKE) do

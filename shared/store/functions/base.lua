@@ -49,6 +49,13 @@ local function add(fields, name, value)
   end
 end
 
+local function nothing() end
+
+-- The words of a text, one after the other; of an absent one none.
+local function words(list)
+  return list and string.gmatch(list, '%S+') or nothing
+end
+
 -- Records: a job (job_…) and a run (run_…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,
 -- a run's `t` what changes with each piece of text. Beside them `m`, what its caller is charged (memory.lua), and large texts.
 -- A call reads a record once and writes it once.
@@ -264,7 +271,7 @@ local function write(record, ...)
 end
 
 local function is_run(id)
-  return string.sub(id, 1, 4) == 'run_'
+  return byte(id) == 114
 end
 
 -- An id may be anything a stranger typed: it must not reach our other keys.
@@ -324,21 +331,21 @@ end
 -- where '' is absent and a name with # a number. Flags: `no-writes` also runs where the server takes no writes; `allow-oom` also
 -- where its memory is full, because it ends what was accepted, or frees memory.
 local function hot(name, names, flags, body)
-  local words, numbers, placed, others
+  local places, numbers, placed, others
   register(name, flags, function(_, argv)
     set_up(flags, argv[1])
-    if not words then
+    if not places then
       call, find, sub, byte = redis.call, string.find, string.sub, string.byte
-      words, numbers, others = {}, {}, {}
+      places, numbers, others = {}, {}, {}
       -- Each call sets all of these: a table made anew would grow with every one.
       placed = setmetatable({}, others)
       for word, number in string.gmatch(names, '([%w_]+)(#?)') do
-        words[#words + 1] = word
+        places[#places + 1] = word
         numbers[#numbers + 1] = number == '#' and word or nil
       end
     end
     local place, own = 1, placed
-    for _, word in ipairs(words) do
+    for _, word in ipairs(places) do
       place = place + 1
       local value = argv[place]
       own[word] = value ~= '' and value or nil

@@ -288,7 +288,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   end
   Estimates.learn_service(run.lane, a.took_ms)
   -- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
-  for digest in string.gmatch(run.missed and run.blobs or '', '%S+') do
+  for digest in words(run.missed and run.blobs) do
     Files.clear_missing(digest)
   end
   Runs.end_run(run, 'succeeded', nil, true, texts)

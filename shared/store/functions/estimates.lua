@@ -2,7 +2,6 @@
 -- are promised, p50 and p90, learnt apart for when a row is free and when all are busy. FIRST is assumed before.
 local FIRST_SERVICE_MS = 1000
 local FIRST = '1000000 3000000 1000000 3000000 0 0 0'
-local SHARE = { p50 = 0.5, p90 = 0.9 }
 
 -- How far a score moves a factor; the first ones move it further. In a burst many promises rest on the same factors and
 -- miss together, so a factor aims higher by AMENDS times the share that too few were kept, of about the last thousand.
@@ -40,15 +39,6 @@ local function reckon(lane, first, ready, places)
   return turns * (Lanes.fact(lane, 'service_ms') or FIRST_SERVICE_MS), 'busy'
 end
 
--- What a lane has learnt, by name: the factors of each kind, how many promises were scored, and how many kept. The lane has it as
--- millionths in one text `learnt`, in the order below.
-local function learnt(lane)
-  local f50, f90, b50, b90, scored, w50, w90 = string.match(lane.learnt or FIRST,
-    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-  return { free_p50 = f50 / 1e6, free_p90 = f90 / 1e6, busy_p50 = b50 / 1e6, busy_p90 = b90 / 1e6, scored = scored / 1e6,
-    within_p50 = w50 / 1e6, within_p90 = w90 / 1e6 }
-end
-
 -- Where `learnt` has the two factors of a kind.
 local FACTORS = { free = '^(%d+) (%d+)', busy = '^%d+ %d+ (%d+) (%d+)' }
 
@@ -70,27 +60,36 @@ function Estimates.answer_ms(lane, first)
   return reckon(lane, first, Lanes.ready(lane), 'rows') + (Lanes.fact(lane, 'service_ms') or 0)
 end
 
--- Scores the estimate of a run that begins for the first time, and learns from it. A factor moves so that in the long run the
--- share aimed at lies below it (Robbins and Monro 1951; Gibbs and Candès 2021 for the aim).
+-- A factor after the wait that it promised, and how many promises of its share were kept. It moves so that in the long run that
+-- share of waits lies below it (Robbins and Monro 1951; Gibbs and Candès 2021 for the aim).
+local function moved(factor, share, kept, scored, below, was_kept)
+  local aim = share + AMENDS * (share * scored - kept) / math.max(scored, 100e6)
+  local step = math.max(STEP, 10 / (scored / 1e6 + 10)) * (math.min(math.max(aim, 0.02), 0.98) - (below and 1 or 0))
+  return math.min(math.max(factor * math.exp(step), 0.01e6), 1000e6), MEMORY * kept + (was_kept and 1e6 or 0)
+end
+
+-- Scores the estimate of a run that begins for the first time, and learns from it. `learnt` of the lane are millionths: the factors
+-- p50 and p90 of each kind, how many promises were scored, and how many of p50 and p90 were kept.
 function Estimates.score(lane, run)
   local kind, ms, p50, p90, epoch = string.match(run.promise or '', '(%S+) (%d+) (%d+) (%d+) (%d+)')
   if tonumber(epoch) ~= lane.epoch then
     return
   end
-  local promised, values = { p50 = tonumber(p50), p90 = tonumber(p90) }, learnt(lane)
-  local scored = values.scored
-  local took, step = now - run.queued_at, math.max(STEP, 10 / (scored + 10))
-  for name, share in pairs(SHARE) do
-    local kept, own = values['within_' .. name], values[kind .. '_' .. name]
-    local aim = share + AMENDS * (share * scored - kept) / math.max(scored, 100)
-    aim = math.min(math.max(aim, 0.02), 0.98)
-    local below = took <= ms * own and 1 or 0
-    values[kind .. '_' .. name] = math.min(math.max(own * math.exp(step * (aim - below)), 0.01), 1000)
-    values['within_' .. name] = MEMORY * kept + (took <= promised[name] and 1 or 0)
+  local f50, f90, b50, b90, scored, w50, w90 = string.match(lane.learnt or FIRST,
+    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+  local own50, own90 = f50, f90
+  if kind == 'busy' then
+    own50, own90 = b50, b90
   end
-  values.scored = MEMORY * scored + 1
-  lane.learnt, lane.changed = string.format('%d %d %d %d %d %d %d', values.free_p50 * 1e6, values.free_p90 * 1e6,
-    values.busy_p50 * 1e6, values.busy_p90 * 1e6, values.scored * 1e6, values.within_p50 * 1e6, values.within_p90 * 1e6), true
+  local took, scale = now - run.queued_at, ms / 1e6
+  own50, w50 = moved(own50, 0.5, w50, scored, took <= scale * own50, took <= tonumber(p50))
+  own90, w90 = moved(own90, 0.9, w90, scored, took <= scale * own90, took <= tonumber(p90))
+  if kind == 'busy' then
+    b50, b90 = own50, own90
+  else
+    f50, f90 = own50, own90
+  end
+  lane.learnt, lane.changed = string.format('%d %d %d %d %d %d %d', f50, f90, b50, b90, MEMORY * scored + 1e6, w50, w90), true
 end
 
 -- Learns how long a run of a lane takes.

@@ -77,7 +77,7 @@ end
 -- The lists in which jobs of a caller with these pairs of metadata (digests, words) stand.
 function Jobs.lists_of(caller, pairs)
   local keys = { P .. 'jobs:' .. caller }
-  for digest in string.gmatch(pairs or '', '%S+') do
+  for digest in words(pairs) do
     table.insert(keys, P .. 'pair:' .. caller .. ':' .. digest)
   end
   return keys
@@ -130,7 +130,7 @@ end
 
 -- Whether a job is wanted by the page's filter. Many may be looked at for a page, so none is decoded.
 local function wanted(id, json)
-  for digest in string.gmatch(a.pairs or '', '%S+') do
+  for digest in words(a.pairs) do
     if not string.find(field_of(json, 'pairs":') or '', digest, 1, true) then
       return false
     end
@@ -334,7 +334,7 @@ transition('purge', { 'allow-oom' }, function()
     end
     holder, blobs = run.id, delete_run(run)
   end
-  for digest in string.gmatch(blobs or '', '%S+') do
+  for digest in words(blobs) do
     Files.release(digest, holder)
     if Files.mark_deleted(digest) then
       table.insert(orphans, digest)

@@ -233,7 +233,7 @@ local function expire_run(run, texts)
   if run.held then
     call('EXPIRE', P .. run.id .. ':holders', whole)
   end
-  for digest in string.gmatch(run.blobs or '', '%S+') do
+  for digest in words(run.blobs) do
     Files.keep_until(digest, run.id, now + own * 1000, run.created)
   end
   return whole
@@ -296,7 +296,7 @@ local function leave_intake(job, outcome)
     end
   end
   Queue.close_attempt(job, outcome)
-  for digest in string.gmatch(job.blobs or '', '%S+') do
+  for digest in words(job.blobs) do
     Files.keep_until(digest, job.id, now + seconds * 1000, job.created)
   end
   local request = call('HGET', P .. job.id, 'request')
