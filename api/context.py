@@ -116,7 +116,7 @@ async def open_context(settings: Settings) -> ProcessContext:
     submission = Submission(
         settings, models, store, nudger, blobs, pictures, files, headroom, cached_answers, documents
     )
-    renderer, storing = DocumentRenderer(settings), FileWriter(store, blobs)
+    renderer, storing = DocumentRenderer(settings), FileWriter(store, blobs, output=True)
     batches = Batches(BatchContext(settings, store, blobs, storing, submission, renderer), headroom)
     batches.open()
     tally = start_reporting(settings.metrics, LoopStore(store))

@@ -29,9 +29,11 @@ from shared.store.script import AsyncStore, ScriptCall
 class FileWriter:
     """Writes under a hold, since blobs without a hold are collected; the later owner takes over the hold."""
 
-    def __init__(self, store: AsyncStore, blobs: Blobs) -> None:
+    def __init__(self, store: AsyncStore, blobs: Blobs, *, output: bool = False) -> None:
+        """`output`: what it writes ends accepted work, which a full record store takes."""
         self._store = store
         self._blobs = blobs
+        self._output = output
 
     async def write(
         self, upload: str, data: Mapping[str, bytes], unheld: Sequence[str] | None = None
@@ -74,7 +76,7 @@ class FileWriter:
     async def _hold(self, upload: str, names: Sequence[str]) -> None:
         deleting = list(names)
         while deleting:
-            deleting = await self._store.run(touch(names, upload))
+            deleting = await self._store.run(touch(names, upload, output=self._output))
             if deleting:
                 await asyncio.sleep(DELETION_POLL_S)
 
@@ -151,7 +153,7 @@ class Files:
 
         Raises CallerError (`file_not_found`, `payload_too_large`), Unavailable `queue_full`.
         """
-        named = {part.file: part for part in request.media if part.file}
+        named = {part.file: part for part in request.media if part.file is not None}
         if not named:
             return request
         files = [(await self.get(caller, id, part.param), part.param) for id, part in named.items()]
@@ -164,7 +166,7 @@ class Files:
         data = {file.id: await self.read(file, param) for file, param in files}
         return request.with_media(
             tuple(
-                type(part)(data=data[part.file], param=part.param) if part.file else part
+                type(part)(data=data[part.file], param=part.param) if part.file is not None else part
                 for part in request.media
             )
         )

@@ -68,7 +68,6 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 BATCH_EVENTS = ("batch.completed", "batch.failed", "batch.cancelled", "batch.expired")
 FAMILIES = ("job.*", "batch.*")
 ALL_EVENTS = (*EVENTS, *BATCH_EVENTS)
-TEST = "webhook.test"
 MOST = 16
 """Endpoints that one caller may have: each end may be told to all of them."""
 MOST_FORMER = 4

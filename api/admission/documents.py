@@ -3,13 +3,17 @@
 From there on they are pictures like others: in the cache, the limits, the worker."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from api.files import Files
 from api.server.memory_budget import MemoryBudget, Reservation, reserved
 from shared.media.documents import AT_ONCE, DocumentRenderer, check_size, room_for_pages
 from shared.request import Document, Image, Medium, Request
 from shared.settings import Settings
+
+Rendered = TypeVar("Rendered")
 
 
 class Documents:
@@ -42,7 +46,8 @@ class Documents:
             if not isinstance(part, Document) or part.url:
                 media.append(part)
                 continue
-            pages = await self._pages(caller, part, room, reservation)
+            render = partial(self._pages, part, room)
+            pages = await self._rendered(caller, part, reservation, render)
             if reservation is not None:
                 await reservation.take(sum(len(page.data or b"") for page in pages))
             room -= len(pages)
@@ -53,18 +58,23 @@ class Documents:
         self, caller: str, document: Document, reservation: Reservation | None
     ) -> tuple[Sequence[int], Image]:
         """The pages that a document is asked about, and the first of them. Raises as `with_pages`."""
-        async with reserved(self._memory, caller, self._process_bytes):
-            data = await self._data(caller, document, reservation)
-            async with self._places:
-                return await asyncio.to_thread(self._renderer.first_page, document, data)
+        render = partial(self._renderer.first_page, document)
+        return await self._rendered(caller, document, reservation, render)
 
-    async def _pages(
-        self, caller: str, document: Document, room: int, reservation: Reservation | None
-    ) -> tuple[Image, ...]:
+    def _pages(self, document: Document, room: int, data: bytes) -> tuple[Image, ...]:
+        return tuple(self._renderer.pictures(document, data, room))
+
+    async def _rendered(
+        self,
+        caller: str,
+        document: Document,
+        reservation: Reservation | None,
+        render: Callable[[bytes], Rendered],
+    ) -> Rendered:
         async with reserved(self._memory, caller, self._process_bytes):
             data = await self._data(caller, document, reservation)
             async with self._places:
-                return await asyncio.to_thread(self._renderer.pictures, document, data, room)
+                return await asyncio.to_thread(render, data)
 
     async def _data(self, caller: str, document: Document, reservation: Reservation | None) -> bytes:
         if document.file is None:

@@ -184,3 +184,11 @@ def one_of(http: Request, name: str, words: Sequence[Word]) -> Word | None:
 def ascending(http: Request) -> bool:
     """Whether a list begins with the oldest. Raises CallerError `invalid_request`."""
     return one_of(http, "order", ("asc", "desc")) == "asc"
+
+
+def event_place(http: Request) -> int:
+    """The event to go on after; a reconnecting EventSource's header is newer than its URL's query."""
+    # The standard's readers send an empty id before the first event.
+    if header := http.headers.get("last-event-id"):
+        return integer("Last-Event-ID", header, largest=2**53)
+    return integer("after", http.query_params.get("after", "0"), largest=2**53)

@@ -66,10 +66,13 @@ async def respond(
     if turn.stream:
         response = replace(response, job=without_texts(job))
         events = follow_answer(call, response.job)
-        blocks = _blocks(http, response, events, waits_for_text=True)
+        writer = ResponseEventWriter(response)
+        blocks = _blocks(http, response, writer, events, waits_for_text=True)
         on_disconnect = call.on_disconnect([response.job])
         head_start_s = context.settings.api.head_start_s
-        return EventStream(blocks, head_start_s=head_start_s, on_disconnect=on_disconnect)
+        return EventStream(
+            blocks, head_start_s=head_start_s, on_disconnect=on_disconnect, error_data=writer.error
+        )
     return await write(replace(response, job=await call.answer([job])))
 
 
@@ -89,8 +92,10 @@ async def write(response: StoredResponse) -> Json[ResponseObject]:
 def replay(http: HttpRequest, response: StoredResponse, after: int) -> EventStream[ResponseEvent]:
     """The response's events after number `after`, to the last one."""
     response = replace(response, job=without_texts(response.job))
-    blocks = _blocks(http, response, follow_job(http, response.job), after)
-    return EventStream(blocks, head_start_s=context_of(http).settings.api.head_start_s)
+    writer = ResponseEventWriter(response)
+    blocks = _blocks(http, response, writer, follow_job(http, response.job), after)
+    head_start_s = context_of(http).settings.api.head_start_s
+    return EventStream(blocks, head_start_s=head_start_s, error_data=writer.error)
 
 
 async def read_turn(http: HttpRequest) -> ResponseTurn:
@@ -169,6 +174,7 @@ async def _with_earlier_turns(context: ProcessContext, terms: Terms, turn: Respo
 async def _blocks(
     http: HttpRequest,
     response: StoredResponse,
+    writer: ResponseEventWriter,
     events: Events,
     after: int = BEFORE_ALL,
     *,
@@ -179,7 +185,6 @@ async def _blocks(
     With `waits_for_text` nothing is sent before the first text: until then an error has its own HTTP status.
     Raises CallerError `stream_rewound` where the store has fewer events than the reader has seen.
     """
-    writer = ResponseEventWriter(response)
     pending = writer.opening()
     if not waits_for_text and (part := _encoded(pending, after)):
         yield part

@@ -111,7 +111,11 @@ class SyncCall:
         try:
             yield
         except ServiceError as error:
-            if error.code != "wait_exceeded":
+            if error.code == "wait_exceeded":
+                if any(job.cache == "BYPASS" for job in jobs):
+                    # A repeat would not wait for this answer: it would have another computed beside it.
+                    reply_of(self.http).headers["x-should-retry"] = "false"
+            else:
                 unended = [job for job in jobs if not job.ended]
                 self.cancel_later(unended, retry_after_s=error.retry_after or 0)
             raise

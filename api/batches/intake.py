@@ -1,6 +1,7 @@
 """Takes a batch's lines: each becomes a job of its caller, or is refused as a call of its own would be."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,7 @@ from api.batches.line_endpoints import LINE_ENDPOINTS, Question, ReadLine
 from api.batches.pages import PageLines
 from api.dialects.openai.batches import Entry, from_line
 from shared.batch import MOST_LINES, LinePosition, LineProblem
-from shared.errors import CallerError, ModelFailed, ServiceError, Unavailable
+from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
 from shared.job import Times
 from shared.metrics.counters import BATCH_LINES
 from shared.result import JobError
@@ -23,6 +24,7 @@ from shared.store import batches
 
 # Reads the lines of a batch's input file one at a time: of its 200 MB only the current line is in memory.
 
+log = logging.getLogger("api.batches")
 MOST_TOLD = 100
 """Problems of a file that the batch lists; each bad line is in the error file as well."""
 TURN_S = 1.0
@@ -186,6 +188,10 @@ class LineIntake:
             if error.param in ("start_by", "finish_by"):
                 return False
             await self._refuse(line, _failure(error))
+        except Exception:
+            # A line that makes us fail would hold up all that follow.
+            log.exception("batch %s: line %d cannot be taken", self._batch.id, line.place.number)
+            await self._refuse(line, _failure(InternalError()))
         else:
             BATCH_LINES.labels("taken").inc()
         return True

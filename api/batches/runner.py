@@ -119,8 +119,14 @@ class BatchTurn:
 
         A large batch takes several turns.
         """
-        for job in await self._lease.read(batches.under_way(self._turn)):
-            await self._context.store.run(jobs.cancel(self._context.settings, self._batch.caller, job))
+        lost = []
+        for job, line in (await self._lease.read(batches.under_way(self._turn))).items():
+            if not await self._context.store.run(
+                jobs.cancel(self._context.settings, self._batch.caller, job)
+            ):
+                lost.append(line)
+        if lost:
+            await self._lease.write(batches.lose(self._turn, lost))
         await self._writing.write()
         await BatchCloser(self._lease, self._writing, why).refuse()
 

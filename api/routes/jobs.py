@@ -17,6 +17,7 @@ from api.admission.headers import (
     CacheHeaders,
     JobHeaders,
     SubmitHeaders,
+    event_place,
     flag,
     integer,
     page_limit,
@@ -327,7 +328,7 @@ async def delete_job(http: HttpRequest, id: str) -> Response:
 )
 async def job_events(http: HttpRequest, id: str) -> EventStream[JobEvent] | Response:
     context = context_of(http)
-    after = _after(http)
+    after = event_place(http)
     job = without_texts(await context.jobs.get(caller_of(http).id, id))
     set_job_headers(http, job)
     if job.ended and after == job.last_event and "last-event-id" in http.headers:
@@ -384,14 +385,6 @@ async def _last_block(http: HttpRequest, event: Event, job: JobView) -> bytes:
 def _block(event: Event, job: JobView) -> bytes:
     name, number, data = to_event(event, job)
     return block(to_json(data), event=name, id=number)
-
-
-def _after(http: HttpRequest) -> int:
-    """The event to go on after; a reconnecting EventSource's header is newer than its URL's query."""
-    # The standard's readers send an empty id before the first event.
-    if header := http.headers.get("last-event-id"):
-        return integer("Last-Event-ID", header, largest=2**53)
-    return integer("after", http.query_params.get("after", "0"), largest=2**53)
 
 
 def _poll_after(job: JobView) -> str:

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from pydantic_core import to_json
 
-from api.admission.headers import integer, one_of
+from api.admission.headers import event_place, integer, one_of
 from api.auth.callers import caller_of
 from api.batches.service import PageRows
 from api.context import context_of
 from api.dialects.native.page_jobs import PageEvent, PageJob, model_of, status_of, to_page_job
 from api.openapi import examples
-from api.openapi.document import PAGE_ROWS, WAIT, describe
+from api.openapi.document import PAGE_ROWS, PLACE, WAIT, describe
 from api.openapi.responses import answer, refusals, stream_answer
 from api.routes.batches import estimate_of
 from api.server.route import Json, ServiceRoute
@@ -88,11 +88,17 @@ async def get_pages(http: HttpRequest, id: str) -> Response:
     status_code=200,
     response_class=EventStream,
     responses=refusals("Problem", 400, 404, 410)
-    | {200: stream_answer("A `page` event each, up to the job's end.", examples.PAGE_STREAM)},
+    | {
+        200: stream_answer("A `page` event each, up to the job's end.", examples.PAGE_STREAM),
+        204: answer("Who sent `Last-Event-ID` has had the last event."),
+    },
+    openapi_extra=describe(*PLACE),
 )
-async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent]:
-    after = integer("Last-Event-ID", http.headers.get("last-event-id") or "0", largest=2**53)
-    await _batch(http, id)
+async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent] | Response:
+    after, batch = event_place(http), await _batch(http, id)
+    if batch.stage in ENDED and after > (batch.total or 0) and "last-event-id" in http.headers:
+        # A browser's EventSource reconnects after the last event for ever, unless it gets 204.
+        return Response(status_code=204)
     head_start_s = context_of(http).settings.api.head_start_s
     return EventStream(_blocks(http, f"batch_{id}", after), head_start_s=head_start_s)
 

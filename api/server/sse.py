@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from api.dialects.openai.errors import to_stream_error
+from api.dialects.openai.errors import StreamError, to_stream_error
 from api.server.middleware import disconnected
 from shared.errors import InternalError, ServiceError
 
@@ -55,12 +55,14 @@ class EventStream(Response, Generic[Item]):
         *,
         head_start_s: float,
         on_disconnect: Callable[[], None] | None = None,
+        error_data: Callable[[ServiceError], StreamError] = to_stream_error,
     ) -> None:
         super().__init__(None, headers=_HEADERS)
         del self.headers["content-length"]
         self._blocks = blocks
         self._head_start_s = head_start_s
         self._on_disconnect = on_disconnect
+        self._error_data = error_data
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
@@ -109,11 +111,11 @@ class EventStream(Response, Generic[Item]):
                     await send(_body(part[at : at + STRETCH]))
                 part = await self._next()
         except ServiceError as error:
-            await send(_body(_error_block(error)))
+            await send(_body(_error_block(self._error_data(error))))
         except Exception:
             # The outermost frame of a stream that has begun: its reader must not take this for a clean end.
             log.exception("an event stream failed")
-            await send(_body(_error_block(InternalError())))
+            await send(_body(_error_block(self._error_data(InternalError()))))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _next(self) -> bytes | None:
@@ -124,9 +126,9 @@ def _body(part: bytes) -> dict[str, object]:
     return {"type": "http.response.body", "body": part, "more_body": True}
 
 
-def _error_block(error: ServiceError) -> bytes:
+def _error_block(data: StreamError) -> bytes:
     """LangChain4j knows an error only by its event's name; go-openai loses one whose name comes first."""
-    return b"data: %s\nevent: error\n\n" % to_json(to_stream_error(error))
+    return b"data: %s\nevent: error\n\n" % to_json(data)
 
 
 def event_schema(item: str, example: str) -> dict[str, Any]:

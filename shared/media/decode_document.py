@@ -13,15 +13,11 @@ from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin, WebPImag
 from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_GetLastError, FPDF_LoadMemDocument64
 
 from shared.media.decode_picture import MAX_PROFILE, to_rgb
-from shared.media.decoder_protocol import DOCUMENTS, Numbers, serve
+from shared.media.decoder_protocol import DOCUMENTS, Numbers, UnusableError, serve
 
 # Imported here so that Pillow imports no format at the first document, when memory is limited.
 PLUGINS = (GifImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
 POINTS_PER_INCH, MOST_DOTS_PER_INCH = 72, 300
-
-
-class UnusableError(ValueError):
-    """The document or page cannot be used; the message says why to its caller."""
 
 
 class OpenPages(Protocol):

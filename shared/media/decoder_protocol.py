@@ -68,6 +68,10 @@ def serve(protocol: DecoderProtocol, decode: Decode, limit_s: float, memory_mb: 
             _answer(parent, protocol, head, decode, limit_s)
 
 
+class UnusableError(ValueError):
+    """What was sent can be decoded, but not used; the message says why to its caller."""
+
+
 class Parent(NamedTuple):
     """The ends of its socket and its window in the child."""
 

@@ -3,7 +3,7 @@
 The pages are rendered in child processes (`shared.media.decoder_process`, `shared.media.decode_document`)."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Literal
 
@@ -106,16 +106,17 @@ class DocumentRenderer:
         finally:
             document.leave()
 
-    def pictures(self, document: Document, data: bytes, room: int) -> tuple[Image, ...]:
+    def pictures(self, document: Document, data: bytes, room: int) -> Generator[Image]:
         """The pages as pictures that came inline. Raises CallerError `invalid_document`, `payload_too_large`.
 
-        No more than `room`, which is how many pictures the request may still have.
+        No more than `room`, which is how many pictures the request may still have. Close it where you stop.
         """
         with self.opened(data, document.param) as pages:
             numbers = selected(document.pages, pages.count, document.param)
             if len(numbers) > room:
                 raise _too_many(len(numbers), room, document.param)
-            return tuple(Image(data=pages.page(number), param=document.param) for number in numbers)
+            for number in numbers:
+                yield Image(data=pages.page(number), param=document.param)
 
     def first_page(self, document: Document, data: bytes) -> tuple[Sequence[int], Image]:
         """The pages that are asked about, and the first that can be rendered, if one of the first few can.

@@ -160,7 +160,11 @@ def submit(
     `spare` is `Headroom.spare`.
     """
     arguments = {**placing.arguments, **terms.arguments(settings), "spare": spare}
-    arguments |= {"sent": " ".join(sent) or None, "hold_s": HOLD_S if sent else None, "uploaded": uploaded or None}
+    arguments |= {
+        "sent": " ".join(sent) or None,
+        "hold_s": HOLD_S if sent else None,
+        "uploaded": uploaded or None,
+    }
 
     def parse(reply: list[Any]) -> Submitted:
         if reply[0] != "queued":

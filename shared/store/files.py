@@ -10,7 +10,8 @@ from shared.store.script import Script, ScriptCall
 
 CREATE, DELETE = Script("file_create"), Script("file_delete")
 KEEP_THUMBNAIL = Script("keep_thumbnail")
-TOUCH, MARK_DELETED, DELETED = Script("touch"), Script("mark_deleted"), Script("deleted")
+TOUCH, TOUCH_OUTPUT = Script("touch"), Script("touch_output")
+MARK_DELETED, DELETED = Script("mark_deleted"), Script("deleted")
 
 FILES = RecordKind("files", TypeAdapter(File).validate_python)
 file, files = FILES.record, FILES.page
@@ -36,13 +37,14 @@ def keep_thumbnail(caller: str, job: str, picture: str, thumbnail: str, upload: 
     return ScriptCall(KEEP_THUMBNAIL, arguments | {"upload": f"upload:{upload}"}, bool)
 
 
-def touch(digests: Sequence[str], upload: str) -> ScriptCall[list[str]]:
+def touch(digests: Sequence[str], upload: str, *, output: bool = False) -> ScriptCall[list[str]]:
     """Hold pictures for an upload, or for a job's admission, before they are written.
 
-    Returns those that are being deleted right now: touch again, and write only when there are none.
+    `output`: they end accepted work, which a full store takes. Returns those that are being deleted right
+    now: touch again, and write only when there are none.
     """
     arguments = {"digests": list(digests), "holder": f"upload:{upload}", "hold_s": HOLD_S}
-    return ScriptCall(TOUCH, arguments, lambda reply: reply)
+    return ScriptCall(TOUCH_OUTPUT if output else TOUCH, arguments, lambda reply: reply)
 
 
 def mark_deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:

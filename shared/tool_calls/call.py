@@ -72,13 +72,9 @@ def after_blanks(text: str, at: int) -> int:
 
 
 def _written(arguments: dict[str, Any]) -> str:
-    """As readable as UTF-8 allows: a half of a surrogate pair has to stay an escape."""
-    try:
-        text = json.dumps(arguments, ensure_ascii=False)
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(arguments)
-    return text
+    """A half of a surrogate pair, which no JSON in UTF-8 can hold, is U+FFFD, as in any text."""
+    text = json.dumps(arguments, ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _refuse(constant: str) -> NoReturn:

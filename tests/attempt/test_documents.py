@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import CallerError
-from shared.media.documents import DocumentRenderer
+from shared.media.documents import DocumentRenderer, OpenDocument
 from shared.pending_terms import PendingTerms
 from shared.request import Document
 from shared.settings import DocumentSettings, Settings
@@ -175,3 +175,28 @@ def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_
             assert error is not None
             assert (error.code, error.param) == ("invalid_document", "documents[0]")
             assert told in error.message
+
+
+def test_a_cancelled_jobs_further_pages_are_not_rendered(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
+    body, rendered, page_of = pdf(["one", "two", "three"]), list[int](), OpenDocument.page
+    with workbench(redis, fetch=LOOPBACK) as desk:
+
+        def cancelled(document: OpenDocument, number: int) -> bytes:
+            rendered.append(number)
+            for lease in desk.leases.all():
+                lease.stop("lost")
+            return page_of(document, number)
+
+        monkeypatch.setattr(OpenDocument, "page", cancelled)
+        courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
+        head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
+        with origin(answering(head, body)) as there:
+            placing = desk.placing("look", (Document(url=there.url),))
+            job_terms = JobTerms(pending_terms=terms.model_dump_json())
+            assert desk.store.run(submit(placing, desk.settings, job_terms)).word == "intake"
+            courier.work()
+        courier.renderer.close()
+    assert rendered == [1]

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from shared.blobs import digest
 from shared.errors import CallerError
+from shared.media.decoder_protocol import UnusableError
 from shared.request import Sound
 from shared.settings import SoundSettings
 from shared.store.admission import submit
 from tests.support import sounds as make
 from tests.support.attempt_harness import Workbench
-from worker.media.decode_sound import UnusableError, decode
+from worker.media.decode_sound import decode
 from worker.media.sound_decoder import SoundDecoder
 
 RATE = 16_000

@@ -5,7 +5,10 @@ from typing import Any
 import openai
 import pytest
 
+from api.admission.submission import Submission
 from shared.batch import MOST_LINES
+from shared.job import JobView
+from shared.request import Request
 from tests.routes.conftest import Stage
 from tests.support.batches import ENDPOINT, answers, begun, content, ended, line, serving
 
@@ -63,6 +66,24 @@ async def test_bad_lines_are_in_the_error_file_and_spoil_no_good_ones(
         ("url_mismatch", 5),
         ("duplicate_custom_id", 9),
     ]
+
+
+async def test_a_line_that_makes_the_service_fail_holds_up_no_other(
+    stage: Stage, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = Submission.submit
+
+    async def failing(own: Submission, request: Request, *rest: Any) -> JobView:
+        if "boom" in request.model_dump_json():
+            raise ValueError
+        return await submit(own, request, *rest)
+
+    monkeypatch.setattr(Submission, "submit", failing)
+    async with serving(stage.hand):
+        batch = await ended(client, await begun(client, [line("first", "boom"), line("second", "text")]))
+    (row,) = await content(client, batch.error_file_id)
+    assert (row["custom_id"], row["response"]["body"]["error"]["code"]) == ("first", "internal_error")
+    assert answers(await content(client, batch.output_file_id)) == {"second": "TEXT"}
 
 
 @room

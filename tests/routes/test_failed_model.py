@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.job import CacheWord
 from tests.routes.conftest import Stage
 from tests.support.app import application, client_of, serving
 from tests.support.asgi_exchange import Exchange, data, posted
@@ -170,3 +171,30 @@ async def test_the_store_tells_who_waits_that_the_load_failed(
 
     assert (call.status, said(call)) == (500, REASON)
     assert job.json()["status"] == "cancelled"
+
+
+async def test_a_response_that_has_opened_ends_with_an_event_of_its_own_kind() -> None:
+    desk, body = Desk(), {"model": "sightline/tiny", "input": "What?", "stream": True}
+    async with application(desk, head_start_s=0.001) as app:
+        call = posted(app, body, "/v1/responses", x_wait_for_model="true")
+        await call.until(lambda e: e.status == 200)
+        desk.lose_model(FIRST, "out of memory")
+        await call.finish()
+
+    last = data(call.body)[-1]
+    assert (last["type"], last["code"], last["message"]) == ("error", "model_failed", REASON)
+    assert last["error"]["code"] == "model_failed"
+    assert last["sequence_number"] >= 0
+
+
+@pytest.mark.parametrize(("cache", "repeats"), [("MISS", None), ("BYPASS", "false")])
+async def test_a_client_does_not_have_an_answer_computed_again_that_a_repeat_cannot_wait_for(
+    cache: CacheWord, repeats: str | None
+) -> None:
+    desk = Desk()
+    desk.cache = cache
+    async with application(desk, sync_limit_s=0.01) as app:
+        call = posted(app, CHAT)
+        await call.finish()
+
+    assert (call.status, call.headers.get("x-should-retry")) == (504, repeats)

@@ -265,3 +265,19 @@ async def test_a_job_of_pages_is_no_ordinary_job_and_nobody_elses(
         replies += [await caller.post(url + "/retry"), await caller.delete(url)]
     assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(404, "job_not_found")}
     assert await work(stage, url) == len(PAGES), "it goes on"
+
+
+async def test_a_browser_that_comes_back_after_the_last_event_is_told_that_it_was_the_last(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    urls = (await post(stage, job(await upload(client, pdf(PAGES[:2]))))).json()["urls"]
+    await work(stage, urls["self"])
+    async with client_of(stage.app) as caller:
+        events = f"{urls['self']}/events"
+        part = await caller.get(events, headers={"last-event-id": "1"})
+        again = await caller.get(events, headers={"last-event-id": "3"})
+        asked = await caller.get(events, params={"after": "1"})
+    assert [line for line in part.text.splitlines() if line.startswith("id:")] == ["id: 2", "id: 3"]
+    assert asked.text == part.text
+    assert (again.status_code, again.text) == (204, "")

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
 from shared.batch import Tokens, UntakenLines, WrittenRows
 from shared.store import batches, files, jobs
+from shared.store.headroom import holding
 from tests.support.store import BROKEN, Records, answer
 from tests.support.stored_batches import (
     BAD,
@@ -73,7 +76,7 @@ def test_an_answer_from_the_cache_and_one_that_is_shared_come_to_each_line(recor
     found = records.run(batches.answered(turn, 64))
     assert found is not None
     assert sorted(line.number for line in found) == [1, 2, 3]
-    assert records.run(batches.under_way(turn)) == []
+    assert not records.run(batches.under_way(turn))
 
 
 def test_a_lines_error_names_the_callers_own_field(records: Records) -> None:
@@ -152,3 +155,48 @@ def test_the_doubles_among_the_next_lines_are_told(records: Records) -> None:
     records.run(batches.refuse(turn, place(1), REFUSAL))
     records.wait(batches.LEASE_S)
     assert take(records).doubles == {3}
+
+
+def test_a_line_whose_jobs_record_is_lost_ends_as_failed_and_its_batch_with_it(records: Records) -> None:
+    turn = begun(records, total=2)
+    lost, other = submit(records, 1), submit(records, 2)
+    records.client.delete(f"sl5:{lost}")
+    lines = records.run(batches.under_way(turn))
+    assert lines is not None
+    assert list(lines) == [lost, other]
+    assert records.run(batches.lose(turn, [lines[lost]])) == "written"
+    found = records.run(batches.answered(turn, 64))
+    assert found is not None
+    assert [(line.number, line.status, line.error and line.error.code) for line in found] == [
+        (1, "failed", "internal_error")
+    ]
+
+
+def test_many_large_answers_are_read_one_after_the_other(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = begun(records)
+    for number in (1, 2, 3):
+        submit(records, number)
+        records.settle(records.claim())
+    assert len(records.run(batches.answered(turn, 64)) or ()) == 3
+    monkeypatch.setattr(batches, "MOST_BYTES", 1)
+    assert len(records.run(batches.answered(turn, 64)) or ()) == 1
+
+
+@pytest.mark.parametrize("question", ["", "shared"])
+def test_a_lines_own_copy_of_its_answer_has_room_before_the_line_is_taken(
+    records: Records, question: str
+) -> None:
+    begun(records)
+    records.beat()
+    rooms = []
+    for number in (1, 2, 3):
+        before = records.run(holding("anyone"))
+        submit(records, number, question, room=100_000)
+        rooms.append(records.run(holding("anyone")) - before)
+    assert rooms[0] > 200_000
+    assert min(rooms[1:]) > (100_000 if question else 200_000)
+    while (claim := records.try_claim()) is not None:
+        records.settle(claim)
+    assert records.run(holding("anyone")) < 100_000

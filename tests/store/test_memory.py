@@ -7,13 +7,14 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.job import JobView
-from shared.store import webhook_deliveries
+from shared.store import files, webhook_deliveries
 from shared.store.claims import Claim
 from shared.store.headroom import writable
 from shared.store.maintenance import lead
 from shared.store.script import Store
 from shared.webhooks import EVENTS, Webhook
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
+from tests.support.stored_batches import GOOD, begun, now, submit, take, write
 
 
 @pytest.fixture
@@ -131,3 +132,16 @@ def test_a_webhook_is_told_what_ended_on_a_full_memory(records: Records) -> None
             assert delivery is not None
             assert records.run(webhook_deliveries.delivery_body(delivery, "{}")) == "{}"
             assert records.tell(delivery) == "written"
+
+
+def test_a_full_store_takes_what_writes_a_batchs_answers_down(records: Records) -> None:
+    begun(records)
+    submit(records, 1)
+    claim = records.claim()
+    records.wait(60)
+    with full_memory(records):
+        records.settle(claim)
+        turn = take(records)
+        assert records.run(files.touch((GOOD,), turn.token, output=True)) == []
+        write(records, turn)
+    assert now(records).completed == 1

@@ -149,3 +149,12 @@ def test_ends_that_are_still_being_written_are_none_that_were_forgotten(
     assert records.audit() == {}
     finish(records)
     assert {records.view(job).status for job in shared} == {"succeeded"}
+
+
+def test_an_end_that_was_seen_stays_however_late_the_others_are_written(
+    records: Records, shared: list[str]
+) -> None:
+    run = f"sl5:{records.view(shared[0]).run_id}"
+    assert records.client.ttl(run) == -1
+    finish(records)
+    assert 0 < records.client.ttl(run) <= records.settings.retention.event_s

@@ -253,3 +253,13 @@ def test_normal_work_passes_a_batch_s_suspect_that_has_not_waited_long(records: 
 def test_who_asked_for_a_suspect_is_told_how_many_suspects_are_tried_first(records: Records) -> None:
     jobs = shared_deaths_of_others(records)
     assert [records.view(job).ahead for job in jobs] == [0, 1]
+
+
+def test_a_suspect_that_cannot_be_read_is_waited_for_by_nobody(records: Records) -> None:
+    killer, _ = shared_deaths(records, 2)
+    records.client.hset(f"sl5:{records.view(killer).run_id}", "r", "{")
+    for _ in range(9):
+        if (claim := records.try_claim(worker="worker_a")) is not None:
+            records.settle(claim)
+    waiting = records.lane_state()
+    assert [waiting.get(name, 0) for name in ("x1", "x2", "x3")] == [0, 0, 0]

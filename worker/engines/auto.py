@@ -4,7 +4,7 @@ import logging
 
 from worker.engines.base import Engine
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 from worker.engines.loading.devices import in_own_thread
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.sequential import SequentialEngine
@@ -23,11 +23,11 @@ class AutoEngine(ContinuousEngine):
         loaded = LoadedModel(self._model)
         try:
             self.start(loaded)
-        except CannotBatch as refusal:
+        except BatchingError as refusal:
             return self._given_way(loaded, refusal)
         return self
 
-    def _given_way(self, loaded: LoadedModel, refusal: CannotBatch) -> Engine:
+    def _given_way(self, loaded: LoadedModel, refusal: BatchingError) -> Engine:
         log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
         engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
         engine.start(loaded)

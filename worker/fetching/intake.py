@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import TracebackType
@@ -255,15 +255,19 @@ class Intake:
     def _store_pages(
         self, lease: Lease, source: Source, data: bytes, param: str, room: int
     ) -> tuple[StoredFile, ...]:
-        """Render a document into the blob store. Raises CallerError `invalid_document`."""
+        """Render a document into the blob store. Raises CallerError `invalid_document`, Unavailable."""
         url, _, pages = source
         document, limits = Document(url=url, pages=pages, param=param), self.settings.pictures
         files = []
-        with self.rendering.reserve(1, Waiter(lease.claim.caller)):
-            images = self.renderer.pictures(document, data, room)
-        for image in images:
-            page = image.data or b""
-            files.append(self._store_one(lease.claim.id, page, inspect(page, limits, param)))
+        with (
+            self.rendering.reserve(1, Waiter(lease.claim.caller)),
+            closing(self.renderer.pictures(document, data, room)) as images,
+        ):
+            for image in images:
+                page = image.data or b""
+                files.append(self._store_one(lease.claim.id, page, inspect(page, limits, param)))
+                if lease.cancel.is_set():
+                    raise Unavailable("worker_draining", "The job was cancelled, or the courier ends.")
         return tuple(files)
 
     def _store_one(self, job: str, body: bytes, info: PictureInfo | None) -> StoredFile:

@@ -19,10 +19,15 @@ from shared.store.script import Store
 from shared.telemetry.logs import fields
 from worker.maintenance.collect import BlobCollector
 
-# The pass that ends the waiting work of models that were removed.
-
+log = logging.getLogger("worker.maintenance")
+Pass = Callable[[], int]
 LONGEST_S = 0.25
-"""Seconds that a round may take if more waits than one step ends."""
+"""Seconds that a pass may take if more is due than one call moves."""
+MAX_NUDGES = 64
+"""Nudges listed for a queue: as many as workers may take before the next round."""
+KEYS = 200
+"""Keys that the audit looks at in one round; a hundred thousand take some minutes."""
+REPORT_CALLS = 20
 
 
 class ModelRemoval:
@@ -50,16 +55,6 @@ class ModelRemoval:
             del self._walks[lane, generation]
         done = None if cursor else generation
         return self._store.run(sweep(self._settings, lane, jobs, done))
-
-
-log = logging.getLogger("worker.maintenance")
-Pass = Callable[[], int]
-"""Seconds that a pass may take if more is due than one call moves."""
-MAX_NUDGES = 64
-"""Nudges listed for a queue: as many as workers may take before the next round."""
-KEYS = 200
-"""Keys that the audit looks at in one round; a hundred thousand take some minutes."""
-REPORT_CALLS = 20
 
 
 def passes(settings: Settings, store: Store, nudger: Nudger, blobs: Blobs) -> dict[str, Pass]:
@@ -109,16 +104,17 @@ def end_late(settings: Settings, store: Store) -> int:
 
 def finish_ends(settings: Settings, store: Store) -> int:
     """Write the ends of jobs that share a run, in pieces that let others at the store; returns the pieces."""
-    pieces, end = 0, time.monotonic() + LONGEST_S
-    while store.run(finish(settings)) and time.monotonic() < end:
-        pieces += 1
-    return pieces
+    return _count_pieces(lambda: store.run(finish(settings)))
 
 
 def fold_passed(store: Store) -> int:
     """Take off callers' accounts what has expired; returns the pieces."""
+    return _count_pieces(lambda: store.run(fold()))
+
+
+def _count_pieces(move: Callable[[], object]) -> int:
     pieces, end = 0, time.monotonic() + LONGEST_S
-    while store.run(fold()) and time.monotonic() < end:
+    while move() and time.monotonic() < end:
         pieces += 1
     return pieces
 

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from shared.media.decoder_protocol import SOUNDS, Numbers, serve
+from shared.media.decoder_protocol import SOUNDS, Numbers, UnusableError, serve
 
 Samples = NDArray[np.float32]
 # Frames decoded at once, so that what a second holds in memory does not depend on rate and channels.
@@ -24,10 +24,6 @@ LOUDEST = 2.0**31
 # An MP3 without a header of its encoder is as long as its first frame makes it seem, about.
 SLACK, SLACK_S = 0.01, 0.2
 MP3_STARTS = (b"ID3", b"\xff\xe2", b"\xff\xe3", b"\xff\xf2", b"\xff\xf3", b"\xff\xfa", b"\xff\xfb")
-
-
-class UnusableError(ValueError):
-    """The sound can be decoded, but not used; the message says why to its caller."""
 
 
 class SoundStream(soundfile.SoundFile):  # type: ignore[misc]

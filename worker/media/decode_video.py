@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from shared.media.decoder_protocol import VIDEOS, Numbers, serve
+from shared.media.decoder_protocol import VIDEOS, Numbers, UnusableError, serve
 
 Pixels = NDArray[np.uint8]
 # What cameras, browsers and editors write. FFmpeg knows hundreds, and each is a parser of strangers' bytes.
@@ -35,10 +35,6 @@ MATROSKA, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 TURNS = {90: 1, 180: 2, 270: 3}
 # A reply without bytes means that decoding failed.
 EMPTY = b"-"
-
-
-class UnusableError(ValueError):
-    """The video can be decoded, but not used; the message says why to its caller."""
 
 
 class Limits(NamedTuple):

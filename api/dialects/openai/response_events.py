@@ -15,13 +15,14 @@ The job's events decide all of it, so they give the same events under the same n
 """
 
 from dataclasses import replace
-from typing import Annotated, Any, NotRequired, cast
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.dialects.calls import Piece, TextPiece, ToolCallSplitter
 from api.dialects.logprobs import ChatTokenLogprob, to_content
+from api.dialects.openai.errors import StreamError, to_stream_error
 from api.dialects.openai.response_object import (
     OutputItem,
     ResponseMessage,
@@ -36,6 +37,7 @@ from api.dialects.openai.response_object import (
     to_part,
     to_response,
 )
+from shared.errors import ServiceError
 from shared.job import LEAP, Event, JobView, Status
 from shared.result import Result, logprobs_of
 from shared.tool_calls.call import ParsedCall
@@ -63,6 +65,16 @@ class ResponseEvent(TypedDict):
     content_index: NotRequired[int]
 
 
+class ResponseError(StreamError):
+    """OpenAI's `error` event, with what its clients read at the end of any stream that fails."""
+
+    type: Literal["error"]
+    sequence_number: int
+    code: str
+    message: str
+    param: str | None
+
+
 class ResponseEventWriter:
     """Makes the events of one response in order; `next_number` is the next one's."""
 
@@ -83,6 +95,12 @@ class ResponseEventWriter:
         if self._begun:
             return [self._life("response.created", "running"), self._life("response.in_progress", "running")]
         return [self._life("response.created", "queued"), self._life("response.queued", "queued")]
+
+    def error(self, error: ServiceError) -> ResponseError:
+        """The last event where the stream fails; a job that fails ends with `response.failed`."""
+        own = {"code": error.code, "message": error.message, "param": error.param}
+        event = {**to_stream_error(error), "type": "error", "sequence_number": self.next_number, **own}
+        return cast(ResponseError, event)
 
     def skip_lost(self, event: Event) -> range:
         """Skip the numbers of events that the store lost before this one, as the ids show; returns them."""

@@ -365,6 +365,11 @@ hot('keep_answer', 'run retain_s#', { 'allow-oom' }, function()
   end
 end)
 
+-- A batch's line has a copy of its answer until that is written down, whoever computed it.
+local function line_room(line)
+  return line and a.room or 0
+end
+
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
 --   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s,
@@ -393,8 +398,8 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if not hit then
     word = a.line and line_waits(a) or refusal(a, run)
   end
-  if a.spare and not (word or hit or run)
-    and (call('HGET', P .. 'mem', '') or 0) + Memory.RUN_BYTES + #text + (a.room or 0) > a.spare then
+  local needed = line_room(a.line) + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
+  if a.spare and needed > 0 and not word and (call('HGET', P .. 'mem', '') or 0) + needed > a.spare then
     word = 'memory'
   end
   local missing = (word or hit or a.uploaded) and {} or unwritten(a, run)
@@ -405,9 +410,9 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if a.pending then
     word = begin_intake(job)
     extra = { 'request', text, 'terms', a.terms }
-    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + #text, a.room or 0)
+    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + #text, (a.room or 0) + line_room(a.line))
   else
-    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), 0)
+    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), line_room(a.line))
     if hit then
       -- It ends in this call, and what is not there cannot be given a time to live.
       call('HSET', P .. job.id, 'm', m)
@@ -458,7 +463,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
   for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
   end
-  local m = Memory.settle(job.id, Runs.bytes_of_job(job))
+  local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil, line_room(job.batch))
   job.t.token, job.admitted = nil, a.token
   call('HDEL', P .. job.id, 'request', 'terms')
   local hit, run = find(a)

@@ -125,7 +125,7 @@ end
 -- Gives a process a batch to work on, under a lease: callers take turns, and then the batches of each. `window`: how many lines
 -- of a batch may be on their way. A repeat may take another. Returns {none, ms until one may be taken or ''}, else {taken,
 -- fields, doubles among the next lines, lines on their way, how many of them have ended, room for lines, now}.
-transition('batch_take', {}, function()
+transition('batch_take', { 'allow-oom' }, function()
   local batch, caller = next_batch()
   if not batch then
     local at = call('ZRANGE', P .. 'batching', 0, 0, 'WITHSCORES')[2]
@@ -181,6 +181,22 @@ transition('batch_step', { 'allow-oom' }, step)
 transition('batch_read', { 'no-writes' }, function()
   local may = works_on() or a.caller and Records.owned('batches', a.caller, a.id, 'stage')
   return may and Records.replies(a.commands) or nil
+end)
+
+-- Reads how some of its lines ended, `limit` at most, and no more than one beyond so many `bytes`: a flat list of numbers and
+-- answers.
+transition('batch_answers', { 'no-writes' }, function()
+  if not works_on() then
+    return nil
+  end
+  local key, flat, bytes = P .. a.id .. ':answers', {}, 0
+  for _, number in ipairs(call('HRANDFIELD', key, a.limit) or {}) do
+    if bytes < a.bytes then
+      add(flat, number, call('HGET', key, number))
+      bytes = bytes + #flat[#flat]
+    end
+  end
+  return flat
 end)
 
 -- What is told of an ended batch: the event's type and its data. A job of pages ends as a job does.

@@ -45,7 +45,12 @@ local function next_piece(lane, claims, count)
     -- A suspect is alone with its worker.
     return nil
   end
-  local id = lane.x1 + lane.x2 + lane.x3 > 0 and call('ZRANGE', P .. 'suspects:' .. lane.name, 0, 0)[1]
+  local counted = lane.x1 + lane.x2 + lane.x3 > 0
+  local id = counted and call('ZRANGE', P .. 'suspects:' .. lane.name, 0, 0)[1]
+  if counted and not id then
+    -- The rest could not be read.
+    lane.x1, lane.x2, lane.x3, lane.changed = 0, 0, 0, true
+  end
   local suspect = id and read(id)
   if id and not suspect then
     call('ZREM', P .. 'suspects:' .. lane.name, id)

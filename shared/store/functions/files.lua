@@ -98,10 +98,15 @@ function Files.touch(digests, holder)
   end)
 end
 
--- As above: `digests` for a `holder`.
-transition('touch', {}, function()
+local function touch()
   return Files.touch(a.digests, a.holder)
-end)
+end
+
+-- As above: `digests` for a `holder`.
+transition('touch', {}, touch)
+
+-- The same for what ends accepted work.
+transition('touch_output', { 'allow-oom' }, touch)
 
 -- Holds an uploaded thumbnail (`digest`) of a job's picture for as long as its run holds the picture: it is one of the run's
 -- blobs from now on. Returns 1, or 0 where no run of the job's holds the picture; then nobody holds the thumbnail, either.

@@ -293,6 +293,8 @@ transition('beat', { 'allow-oom' }, function()
     local goes_on = a.state == 'ready' and lane.x1 + lane.x2 + lane.x3 > 0
     call('PEXPIRE', emptying, goes_on and S.lease_ms or 0)
   end
+  -- A clock that was set back, as above.
+  call('ZREMRANGEBYSCORE', prints, '(' .. now, '+inf')
   if a.state == 'ready' then
     call('ZADD', prints, now, a.print)
     call('ZREMRANGEBYSCORE', prints, '-inf', now - KEPT_S * 1000)

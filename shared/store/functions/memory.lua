@@ -65,13 +65,13 @@ function Memory.bytes_of(id)
 end
 
 -- Settles a record's charge to what it holds; it goes `seconds` from now. Returns its `m`.
-function Memory.settle(id, bytes, seconds)
+function Memory.settle(id, bytes, seconds, reserve)
   local room, before, hour, caller = charge_of(id)
   if not room then
     return ''
   end
   add_charge(-room, -before, hour, caller)
-  return Memory.charge(id, caller, bytes, 0, seconds)
+  return Memory.charge(id, caller, bytes, reserve or 0, seconds)
 end
 
 -- Takes back what is charged for a record that goes now.

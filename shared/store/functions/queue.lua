@@ -53,6 +53,7 @@ function Queue.enqueue(lane, work, paid)
   local class = Queue.RANK[work.priority]
   if Queue.waiting(lane) == 0 then
     call('SADD', P .. 'lanes', lane.name)
+    lane.wide_queued = 0
   end
   if Lanes.superseded(work) then
     -- It comes back after its model was removed: perhaps only the sweep will ever look at it.

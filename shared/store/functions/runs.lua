@@ -103,16 +103,20 @@ function Runs.answer(run, bare)
   end
 end
 
+-- So many bytes that are copied count as much as a job's end.
+local LARGE = 65536
+
 -- Writes a job's end. `last` is the newest run event that the job's stream replays; own = the job ended by itself, and
--- its stream gets one more event after `last`. Returns how many calls of webhooks that makes, and one for the job.
+-- its stream gets one more event after `last`. Returns what that costs: one, one for each call of a webhook that it makes, and what is copied.
 function Runs.end_job(job, status, last, own, failure, at)
   job.status, job.ended, job.last, job.own, job.error = status, at or now, last, own and 1 or nil, failure
   local run = job.run and stored(job.run)
   job.cache = run and run.from and 'HIT' or job.cache
   local answer = status == 'succeeded' and Runs.answer(run, true) or nil
   local calls = Webhooks.announce('ended', job, run, answer)
+  local whole = job.batch and status == 'succeeded' and Runs.answer(run) or nil
   if job.batch then
-    Batches.answer_line(job, status == 'succeeded' and Runs.answer(run) or nil)
+    Batches.answer_line(job, whole)
   end
   Metrics.report_end(job, run, answer)
   call('ZREM', P .. 'deadlines', job.id)
@@ -122,7 +126,7 @@ function Runs.end_job(job, status, last, own, failure, at)
   if not job.run then
     wake(job.id, 'state')
   end
-  return 1 + calls
+  return 1 + calls + math.floor(#(whole or '') / LARGE)
 end
 
 -- Ends a job whose run is lost, and with it the number of its last event: the time is after any that a reader has seen.
@@ -177,6 +181,15 @@ local function begin_joined(run_id, budget)
   end)
 end
 
+-- A run whose jobs' ends are all written goes when it was to go, or a moment later.
+local function expire_told(id)
+  local run = stored(id)
+  if run and run.ended and call('TTL', P .. id) == -1 then
+    local _, whole = lives(run, S.result_s, run.log_s)
+    call('PEXPIRE', P .. id, math.max(run.ended + whole * 1000 - now, 1000))
+  end
+end
+
 -- Goes on with ends of jobs that joined a run, and with announcing that it has begun: `budget` jobs and calls at most.
 -- Returns how many runs are left. A repeat goes on.
 transition('finish', { 'allow-oom' }, function()
@@ -191,6 +204,7 @@ transition('finish', { 'allow-oom' }, function()
     if budget > 0 then
       call('LPOP', P .. 'ending')
       call('DEL', P .. entry .. ':copy')
+      expire_told(run)
     end
   end
   return call('LLEN', P .. 'ending')
@@ -273,6 +287,8 @@ function Runs.end_run(run, status, failure, known, texts)
     memo.budget = end_joined(run.id, memo.budget or PIECE)
     if memo.budget <= 0 then
       call('RPUSH', P .. 'ending', run.id)
+      -- However long nobody goes on: an end that was seen through it stays.
+      call('PERSIST', P .. run.id)
       call('HSET', P .. run.id .. ':copy', unpack(call('HGETALL', P .. run.id)))
       call('EXPIRE', P .. run.id .. ':copy', seconds)
     end

@@ -35,7 +35,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE == "cpu":
         monkeypatch.setattr(batching, "capturable", lambda _: True)
-        monkeypatch.setattr(CapturedSteps, "_stream_and_pool", (None, None))
+        monkeypatch.setattr(CapturedSteps, "_stream", None)
+        monkeypatch.setattr(CapturedSteps, "_pool", None)
         monkeypatch.setattr(FixedStep, "capture", lambda self, *_: self.compute())
         monkeypatch.setattr(FixedStep, "replay", FixedStep.compute)
 
@@ -172,12 +173,12 @@ def test_where_memory_for_a_graph_is_out_answers_go_on_and_later_ones_are_captur
     answers: list[Finish], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = create(tiny()).load()
-    capture, lacking = FixedStep.capture, [True] * 2
+    capture = FixedStep.capture
+    lacking = [torch.OutOfMemoryError(), RuntimeError("NVML_SUCCESS == r INTERNAL ASSERT FAILED")]
 
     def scarce(self: FixedStep, *where: Any) -> None:
         if lacking:
-            lacking.pop()
-            raise torch.OutOfMemoryError
+            raise lacking.pop()
         capture(self, *where)
 
     monkeypatch.setattr(FixedStep, "capture", scarce)

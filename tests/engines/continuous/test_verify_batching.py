@@ -16,7 +16,7 @@ from tests.engines.continuous.conftest import QUESTIONS, tiny
 from tests.support.families import FAMILIES
 from worker.engines.base import Finish, Prompt
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.prefill import CutPoints
 from worker.engines.continuous.prefilling import HOLE
@@ -105,7 +105,7 @@ FLAWS: tuple[Plant, ...] = (
 def test_a_flaw_is_found_out(flaw: Plant, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without one the same model proves itself: all who ask for `harness` are served by it."""
     flaw(shipped, monkeypatch)
-    with pytest.raises(CannotBatch):
+    with pytest.raises(BatchingError):
         verify(shipped)
 
 
@@ -163,7 +163,7 @@ def test_prompts_are_cut_only_where_the_model_does_not_notice(
 
 
 def test_a_model_with_cross_attention_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with pytest.raises(CannotBatch):
+    with pytest.raises(BatchingError):
         verify(family("mllama", tmp_path_factory.getbasetemp()))
 
 
@@ -175,7 +175,7 @@ def test_positions_that_depend_on_the_longest_row_are_refused_where_they_can(con
     if context_length == 64:
         verify(model, reuse=False)
         return
-    with pytest.raises(CannotBatch, match="64 tokens"):
+    with pytest.raises(BatchingError, match="64 tokens"):
         verify(model)
 
 
@@ -188,7 +188,7 @@ def test_attention_whose_temperature_depends_on_the_longest_row_is_refused_where
     if context_length == 64:
         verify(model, reuse=False)
         return
-    with pytest.raises(CannotBatch, match=r"temperature .* 64 tokens"):
+    with pytest.raises(BatchingError, match=r"temperature .* 64 tokens"):
         verify(model)
 
 
@@ -197,7 +197,7 @@ def test_attention_whose_temperature_always_depends_names_no_length_that_would_h
 ) -> None:
     model = family("llama4", tmp_path_factory.getbasetemp())
     model.network.config.get_text_config().floor_scale = HOLE
-    with pytest.raises(CannotBatch, match=r"temperature depends on the longest row$"):
+    with pytest.raises(BatchingError, match=r"temperature depends on the longest row$"):
         verify(model)
 
 
@@ -210,7 +210,7 @@ def test_a_config_that_a_row_in_a_batch_would_not_keep_to_is_refused(
 ) -> None:
     """Guidance remembers what it guided: of a row that is prefilled again it would know nothing."""
     monkeypatch.setattr(shipped.network.generation_config, name, value)
-    with pytest.raises(CannotBatch, match=words):
+    with pytest.raises(BatchingError, match=words):
         verify(shipped)
 
 
@@ -226,14 +226,14 @@ def test_neighbours_are_not_blamed_for_what_fails_without_them(
     step = Batch.step
     with monkeypatch.context() as patch:
         patch.setattr(Batch, "step", lambda self, tokens: step(self, tokens).roll(1, dims=1))
-        with pytest.raises(CannotBatch, match=r"^in a batch by itself its logits"):
+        with pytest.raises(BatchingError, match=r"^in a batch by itself its logits"):
             verify(shipped)
 
     def unanswered(_: LoadedModel) -> list[VerifyCase]:
         raise ValueError("no")
 
     monkeypatch.setattr(certifying, "cases", unanswered)
-    with pytest.raises(CannotBatch, match=r"^a made-up request fails: ValueError: no"):
+    with pytest.raises(BatchingError, match=r"^a made-up request fails: ValueError: no"):
         verify(shipped)
 
 

@@ -101,6 +101,7 @@ def of_admission() -> Iterator[ScriptCall]:
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.predict(PLACING, SETTINGS, pending=True, max_queued_caller=1)
     yield files.touch(("d",), "job_1")
+    yield files.touch(("d",), "job_1", output=True)
 
 
 def of_claims() -> Iterator[ScriptCall]:

@@ -36,7 +36,7 @@ CASES: dict[Syntax, dict[str, Read]] = {
         ),
         '<tool_call>{"name": "say", "arguments": {"text": "\\ud800 \u00e9"}}</tool_call>': (
             "",
-            [("say", '{"text": "\\ud800 \\u00e9"}')],
+            [("say", '{"text": "\ufffd \u00e9"}')],
         ),
         "a <tool": ("a <tool", []),
         "  blanks stay \n": ("  blanks stay \n", []),

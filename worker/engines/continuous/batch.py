@@ -11,7 +11,7 @@ import torch
 
 from worker.engines.continuous.attention import apart, ours
 from worker.engines.continuous.captured_step import CapturedSteps
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.kv_cache import BatchCache
 from worker.engines.continuous.kv_slices import KVSlices
 from worker.engines.continuous.mixed_pass import MixedPass
@@ -52,10 +52,10 @@ class Batch:
         self._cache: BatchCache | None = None
 
     def join(self, prefilled: Prefilled) -> None:
-        """Raises Refusal. After any other exception the rows are lost if the batch is `torn`."""
+        """Raises BatchingError. After any other exception the rows are lost if the batch is `torn`."""
         cache = self._cache or BatchCache(prefilled.cache, self._columns, ours(self._network))
         if self.rows and prefilled.extras.keys() != self._extras.keys():
-            raise CannotBatch("its prompts need different inputs while decoding")
+            raise BatchingError("its prompts need different inputs while decoding")
         positions, extras = prefilled.positions, dict(prefilled.extras)
         if self.rows:
             positions = torch.cat(alike([self._positions, positions]), dim=-2)
@@ -103,9 +103,9 @@ class Batch:
     def step_beside(
         self, tokens: list[int], prompts: Sequence[tuple[Prefill, int]]
     ) -> tuple[torch.Tensor, list[Prefilled | None]]:
-        """Take a step and, in the same pass, compute each prompt up to the end given with it. Raises Refusal.
+        """Take a step and, in the same pass, compute each prompt up to the end given with it.
 
-        If it raises, the prompts are left in an unknown state and have to start again.
+        Raises BatchingError: then the prompts are left in an unknown state and have to start again.
         """
         window = self._full.window
         self._full.before_step(narrow=self._captured is not None)

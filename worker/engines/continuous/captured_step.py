@@ -20,6 +20,7 @@ from worker.engines.continuous.attention import ours
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.row_window import RowWindow
 from worker.engines.loading.devices import device_of
+from worker.engines.loading.torch_errors import out_of_memory
 
 log = logging.getLogger("worker.engines.continuous")
 REPEATS = 2
@@ -127,15 +128,16 @@ class FixedStep:
         return logits
 
     def capture(self, stream: torch.cuda.Stream, pool: Any) -> None:
-        """With inputs that are written. Raises RuntimeError where the model's code cannot be captured.
-
-        Raises OutOfMemoryError.
-        """
+        """With inputs that are written. Raises RuntimeError: the code cannot be captured, or memory lacks."""
         graph, queue = torch.cuda.CUDAGraph(), torch.cuda.current_stream(stream.device)
         stream.wait_stream(queue)
         with torch.cuda.stream(stream):
-            # Makes what a graph may not make. It writes the step's column, as the graph will once more.
-            self.compute()
+            try:
+                # Makes what a graph may not make. It writes the step's column, as the graph will once more.
+                self.compute()
+            finally:
+                # Nothing else runs there: a capture only records.
+                queue.wait_stream(stream)
             # Other threads may use the device meanwhile.
             graph.capture_begin(pool, capture_error_mode="thread_local")
             try:
@@ -146,9 +148,9 @@ class FixedStep:
                 with suppress(RuntimeError):
                     # torch 2.11 goes on as if it captured, and then gives no memory back.
                     torch._C._cuda_endAllocateToPool(stream.device_index, pool)
+                    torch._C._cuda_releasePool(stream.device_index, pool)
                 raise
             graph.capture_end()
-        queue.wait_stream(stream)
         self._graph = graph
         # A graph knows addresses only, and must not keep the cache's memory when the cache gives it back.
         self._cache = None
@@ -200,7 +202,7 @@ class CapturedSteps:
     def clear(self) -> None:
         """Give back all graphs and their memory."""
         self._steps.clear()
-        vars(self).pop("_stream_and_pool", None)
+        vars(self).pop("_pool", None)
 
     def give_up(self, why: Exception) -> None:
         self.clear()
@@ -208,20 +210,25 @@ class CapturedSteps:
         log.warning("steps of this model are computed call by call: %s", why)
 
     @cached_property
-    def _stream_and_pool(self) -> tuple[Any, Any]:
-        """Where all graphs are captured, and whence they have their memory."""
-        return torch.cuda.Stream(device_of(self._network)), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+    def _stream(self) -> torch.cuda.Stream:
+        """Where all graphs are captured. Libraries keep a workspace for each stream for good."""
+        return torch.cuda.Stream(device_of(self._network))  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def _pool(self) -> Any:
+        """Whence all graphs have their memory."""
+        return torch.cuda.graph_pool_handle()
 
     def _capture(self, key: GraphKey, step: FixedStep) -> bool:
         try:
-            step.capture(*self._stream_and_pool)
-        except torch.OutOfMemoryError:
+            step.capture(self._stream, self._pool)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                self.give_up(error)
+                return False
             log.warning("no memory to capture steps; the next %d are computed call by call", PAUSE)
             self.clear()
             self._repeats = -PAUSE
-            return False
-        except RuntimeError as error:
-            self.give_up(error)
             return False
         if len(self._steps) >= MAX_GRAPHS:
             del self._steps[next(iter(self._steps))]

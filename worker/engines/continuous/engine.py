@@ -1,6 +1,6 @@
 """The engine with continuous batching: requests decode together and join and leave at any step.
 
-No code here knows a model family. `certify` tries each model at load and refuses one that computes a row in a
+No code here knows a model family. `verify` tries each model at load and refuses one that computes a row in a
 batch differently from the same request by itself.
 """
 
@@ -22,7 +22,7 @@ from worker.engines.continuous import shared_pass
 from worker.engines.continuous.attention import WASTE
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.captured_step import CapturedSteps
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.prefilling import PrefillQueue
 from worker.engines.continuous.prompt_content import ContentReader
@@ -88,13 +88,13 @@ class ContinuousEngine(LoadedEngine):
     def _load(self) -> None:
         try:
             self.start(LoadedModel(self._model))
-        except CannotBatch as refusal:
+        except BatchingError as refusal:
             raise ModelFailed(
                 f"model {self._model.id}: the engine continuous cannot run it: {refusal}"
             ) from None
 
     def start(self, loaded: LoadedModel) -> None:
-        """Raises Refusal."""
+        """Raises BatchingError."""
         certificate = verify(loaded, reuse=self._options.reuse_mb != 0)
         budget = self._budget(certificate)
         reserve = self._kept(budget, loaded) if certificate.reusable.anything else 0
@@ -186,12 +186,15 @@ class ContinuousEngine(LoadedEngine):
 
 
 def _within(context_length: int, tokens: int) -> int:
-    """The context length that the cache's memory allows. Raises Refusal if it holds not even one token."""
+    """The context length that the cache's memory allows.
+
+    Raises BatchingError if it holds not even one token.
+    """
     if tokens >= context_length:
         return context_length
     rounded = tokens // CONTEXT_STEP * CONTEXT_STEP or tokens
     if not rounded:
-        raise CannotBatch("there is no memory for its cache")
+        raise BatchingError("there is no memory for its cache")
     log.warning("the cache's memory holds %d tokens of one request, fewer than the model takes", rounded)
     return rounded
 

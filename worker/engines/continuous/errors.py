@@ -12,16 +12,16 @@ UNFIT = (
 )
 
 
-class CannotBatch(Exception):  # noqa: N818 - an outcome, not an error
+class BatchingError(Exception):
     """The model does something that rows sharing a batch cannot bear; the message says what."""
 
 
 @contextmanager
-def as_refusal(subject: str = "") -> Iterator[None]:
-    """Turns the model's failure into a Refusal that begins with `subject`, unless memory or device failed."""
+def as_batching_error(subject: str = "") -> Iterator[None]:
+    """Unless memory or device failed, the model's failure is a BatchingError that begins with `subject`."""
     try:
         yield
     except UNFIT as error:
         if out_of_memory(error) or device_broken(error):
             raise
-        raise CannotBatch(f"{subject}{type(error).__name__}: {error}"[:300]) from error
+        raise BatchingError(f"{subject}{type(error).__name__}: {error}"[:300]) from error

@@ -19,7 +19,7 @@ from transformers.cache_utils import (
 )
 
 from worker.engines.continuous import attention
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.kv_slices import STATE_FACTS, KVSlices, RecurrentState
 from worker.engines.continuous.row_window import RowWindow
 
@@ -72,9 +72,11 @@ class AlignedLayer(CacheLayerMixin):
         return self.keys[:rows, :, first:behind], self.values[:rows, :, first:behind]
 
     def check(self, source: Any, length: int) -> None:
-        """Raises Refusal if the layer does not hold one column per token, as in cross attention."""
+        """Raises BatchingError if the layer does not hold one column per token, as in cross attention."""
         if source.keys.shape[2] != length:
-            raise CannotBatch(f"a layer holds {source.keys.shape[2]} columns for a prompt of {length} tokens")
+            raise BatchingError(
+                f"a layer holds {source.keys.shape[2]} columns for a prompt of {length} tokens"
+            )
 
     def make_room(self, rows: int, columns: int, shift: int) -> None:
         """Resize to `rows` by `columns`, and move what is there by `shift` columns."""
@@ -164,9 +166,12 @@ class BatchCache(Cache):
     """Has the kinds of layers that the first row's cache has; rows are copied in from their prefills'."""
 
     def __init__(self, first: Any, columns: int, ours: bool) -> None:
-        """`ours`: see AlignedLayer. Raises Refusal for a kind of cache or layer that rows cannot share."""
+        """`ours`: see AlignedLayer.
+
+        Raises BatchingError for a kind of cache or layer that rows cannot share.
+        """
         if type(first) is not DynamicCache:
-            raise CannotBatch(f"its cache is a {type(first).__name__}")
+            raise BatchingError(f"its cache is a {type(first).__name__}")
         self.window = RowWindow(columns)
         self.torn = False
         """Whether an exception left some layers changed and others not."""
@@ -175,7 +180,7 @@ class BatchCache(Cache):
             mine.start(theirs)
 
     def join(self, row: Any, length: int, limit: int, tokens: int) -> None:
-        """Copy a prefilled prompt in; a full cache doubles its rows, up to `limit`. Raises Refusal.
+        """Copy a prefilled prompt in; a full cache doubles its rows, up to `limit`. Raises BatchingError.
 
         Rows to come are given memory only as far as `tokens` in all allow it.
         """
@@ -292,4 +297,4 @@ def _shared(layer: Any, window: RowWindow, ours: bool) -> Any:
         return StateLayer(layer.number_of_states)
     if kind is DummyLayer:
         return DummyLayer()  # type: ignore[no-untyped-call]
-    raise CannotBatch(f"its cache has layers of the kind {kind.__name__}")
+    raise BatchingError(f"its cache has layers of the kind {kind.__name__}")

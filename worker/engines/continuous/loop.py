@@ -1,7 +1,7 @@
 """The engine's thread, which decides turn by turn which answers join the batch and which leave it.
 
 A turn drops cancelled rows, computes chunks of waiting prompts, several in one pass if they fit, and decodes
-one step for all rows. If `certify` has proved that the model can, the step computes the chunks in its own
+one step for all rows. If `verify` has proved that the model can, the step computes the chunks in its own
 pass. New prompts slow down the rows that decode no more than `PrefillPace` allows.
 """
 

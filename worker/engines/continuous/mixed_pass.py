@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from worker.engines.continuous.attention import expect, in_groups, ours
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.kv_slices import Columns, KVSlices
 from worker.engines.continuous.model_inputs import ENCODED, KEPT, alike, merged
@@ -50,7 +50,7 @@ class MixedLayer(CacheLayerMixin):
     """One model layer's cache during the pass; it gives attention the keys and values of each part.
 
     Those of the rows are written into the batch's own layer at once, in the step's column; those of the
-    chunks wait in `found` until the pass is over.
+    chunks wait in `columns` until the pass is over.
     """
 
     def __init__(
@@ -95,9 +95,12 @@ class MixedLayer(CacheLayerMixin):
         return new
 
     def attend(self, module: torch.nn.Module, query: torch.Tensor, **options: Any) -> torch.Tensor:
-        """Attention part by part. Raises Refusal if more than the tokens' order decides what they see."""
+        """Attention part by part.
+
+        Raises BatchingError if more than the tokens' order decides what they see.
+        """
         if options.get("position_bias") is not None or options.get("sliding_window") is not None:
-            raise CannotBatch("its attention has a bias or a window")
+            raise BatchingError("its attention has a bias or a window")
         count = len(self._mask)
         rows = query[0, :, :count].transpose(0, 1)[:, :, None]
         outputs = [in_groups(module, rows, *self._rows, self._mask, **options)[0].transpose(0, 1)]
@@ -112,7 +115,7 @@ class MixedPass:
     """One such pass. Until it is over, no row's and no prompt's past has changed."""
 
     def __init__(self, network: Any, cache: BatchCache, shares: Sequence[PassShare]) -> None:
-        """The batch must have room for the step's column. Raises Refusal."""
+        """The batch must have room for the step's column. Raises BatchingError."""
         layers = _layers(network, cache, shares[0])
         self._network = network
         mask = cache.window.mask(shares[0].ids.device).bool()[:, None, None]
@@ -134,14 +137,14 @@ class MixedPass:
     def inputs(
         self, tokens: Sequence[int], positions: torch.Tensor, extras: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The model's inputs, made as the chunked branch of `GenerationMixin._prefill` does. Raises Refusal.
+        """The model's inputs, made as the chunked branch of `GenerationMixin._prefill` does.
 
-        The rows' `positions` are [..., rows, 1], the tensors in their `extras` [rows, 1]. They ask for the
-        logits of each row and of each chunk's last token.
+        Raises BatchingError. The rows' `positions` are [..., rows, 1], the tensors in their `extras`
+        [rows, 1]. They ask for the logits of each row and of each chunk's last token.
         """
         own = {name: value for name, value in extras.items() if torch.is_tensor(value)}
         if own.keys() != self._shares[0].types.keys():
-            raise CannotBatch("its rows have inputs of their own while decoding")
+            raise BatchingError("its rows have inputs of their own while decoding")
         shares, device = self._shares, positions.device
         length = self.spans[-1].end
         behind = filled(length, grain(self._network)) - length
@@ -175,14 +178,14 @@ class MixedPass:
 
 
 def _layers(network: Any, cache: BatchCache, share: PassShare) -> list[AlignedLayer]:
-    """The batch's layers. Raises Refusal if attention or the choice of logits cannot be controlled."""
+    """The batch's layers. Raises BatchingError if attention or the choice of logits cannot be controlled."""
     if not ours(network):
-        raise CannotBatch("its attention is not sdpa")
+        raise BatchingError("its attention is not sdpa")
     if KEPT not in share.rest:
-        raise CannotBatch(f"it takes no {KEPT}")
+        raise BatchingError(f"it takes no {KEPT}")
     layers = [layer for layer in cache.layers if isinstance(layer, AlignedLayer) and not layer.is_sliding]
     if len(layers) < len(cache.layers):
-        raise CannotBatch("its cache has layers with windows or states")
+        raise BatchingError("its cache has layers with windows or states")
     return layers
 
 

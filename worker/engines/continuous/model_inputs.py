@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 
 POOLED, DEEP = "pooler_output", "deepstack_features"
 
@@ -169,9 +169,9 @@ def numbers(value: Any) -> bool:
 
 
 def one_row(name: str, value: Any) -> Any:
-    """The input of a row's next token. Raises Refusal if it has none of its own."""
+    """The input of a row's next token. Raises BatchingError if it has none of its own."""
     if torch.is_tensor(value) and not (value.ndim >= 2 and value.shape[0] == 1 and value.shape[-1] == 1):
-        raise CannotBatch(f"its input {name} has no row of its own while decoding")
+        raise BatchingError(f"its input {name} has no row of its own while decoding")
     return value
 
 

@@ -3,7 +3,7 @@
 transformers' own `generate()` prepares the prompt (positions, cache, pictures, logits processors, as the
 model family needs them) and calls `_capture` instead of decoding. The cache is then filled with what is known
 of the prompt's first tokens. Everything that touches the insides of `generate()` is in this file and in
-`joint.py`, `mixed.py`, `inputs.py` and `encoded.py`; written for transformers 5.23.
+`shared_pass.py`, `mixed_pass.py` and `model_inputs.py`; written for transformers 5.23.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.kv_slices import KnownPrefix, KVSlices, record
 from worker.engines.continuous.model_inputs import (
     ENCODED,
@@ -85,7 +85,7 @@ class Prefill:
         config: GenerationConfig,
         seams: CutPoints = CutPoints.ANYWHERE,
     ) -> None:
-        """Encodes the prompt's pictures where `head` does not have them. Raises Refusal."""
+        """Encodes the prompt's pictures where `head` does not have them. Raises BatchingError."""
         self.network = network
         # Positions are made for the whole prompt and without a cache: with one, some families continue from
         # the positions of the request that the model has seen last.
@@ -118,7 +118,10 @@ class Prefill:
         return processors
 
     def advance(self, tokens: int | None = None) -> Prefilled | None:
-        """Compute about `tokens` more, by default all; returns None while any are left. Raises Refusal."""
+        """Compute about `tokens` more, by default all; returns None while any are left.
+
+        Raises BatchingError.
+        """
         end = self.end(tokens)
         if self._done == end:
             outputs = self._known_output()
@@ -266,7 +269,7 @@ class Prefill:
             longer, next_sequence_length=1, is_first_iteration=False, **arguments
         )
         if inputs.get("position_ids") is None:
-            raise CannotBatch("it takes no position_ids")
+            raise BatchingError("it takes no position_ids")
         extras = {k: one_row(k, v) for k, v in inputs.items() if k not in GIVEN and v is not None}
         return Prefilled(
             logits=outputs.logits[:, -1].to(copy=True, dtype=torch.float32),
@@ -286,7 +289,7 @@ def _capture(
     **arguments: Any,
 ) -> tuple[torch.Tensor, Any, dict[str, Any]]:
     if input_ids.shape[0] != 1 or generation_config.num_beams > 1 or not generation_config.use_cache:
-        raise CannotBatch("its generation config asks for beams or for no cache")
+        raise BatchingError("its generation config asks for beams or for no cache")
     if arguments.get("encoder_outputs") is not None:
-        raise CannotBatch("it is an encoder-decoder")
+        raise BatchingError("it is an encoder-decoder")
     return input_ids, generation_config, forwarded(arguments)

@@ -100,7 +100,7 @@ class ContentReader:
     def __init__(
         self, loaded: LoadedModel, reusable: Reusable, known_tokens: Callable[[str, str], int | None]
     ) -> None:
-        """`known(scope, digest)` returns the placeholders of a picture that is kept, else None."""
+        """`known_tokens(scope, digest)` returns the placeholders of a picture that is kept, else None."""
         self._loaded = loaded
         self._what = reusable
         self._known = known_tokens

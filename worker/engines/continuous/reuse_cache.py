@@ -1,7 +1,7 @@
 """What earlier requests leave in memory for later ones: beginnings of prompts, and encoded pictures.
 
 Nothing is shared between scopes, so that no caller can tell from an answer's time what another caller asked.
-Only `known` and `counts` may be used by other threads than the engine's.
+Only `placeholders` and `counts` may be used by other threads than the engine's.
 """
 
 import logging

@@ -28,7 +28,7 @@ class RunningBatch:
         self._arrived: dict[TokenSequence, int] = {}
 
     def enter(self, answer: TokenSequence, prefilled: Prefilled) -> None:
-        """Raises Refusal."""
+        """Raises BatchingError."""
         self._batch.join(prefilled)
         self.answers.append(answer)
         self._arrived[answer] = next(self._arrivals)

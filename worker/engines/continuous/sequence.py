@@ -85,7 +85,10 @@ class TokenSequence:
         return self.siblings.failure is not None or self.row.cancel.is_set()
 
     def prefill(self, reuse: ReuseCache) -> Prefill:
-        """Start the prompt, or start it again. Raises Refusal, and what the model raises on its pictures."""
+        """Start the prompt, or start it again.
+
+        Raises BatchingError, and what the model raises on its pictures.
+        """
         self._begin()
         head = reuse.head(self.content)
         if self._cached is None:

@@ -16,7 +16,7 @@ import torch
 from worker.engines.continuous.attention import divides
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.captured_step import CapturedSteps, capturable
-from worker.engines.continuous.errors import CannotBatch, as_refusal
+from worker.engines.continuous.errors import BatchingError, as_batching_error
 from worker.engines.continuous.kv_slices import KnownPrefix
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
 from worker.engines.continuous.prefilling import HOLE
@@ -57,12 +57,12 @@ class Certificate:
 
 @torch.inference_mode()
 def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
-    """Takes about as long as nineteen short answers, without `reuse` twelve. Raises Refusal."""
+    """Takes about as long as nineteen short answers, without `reuse` twelve. Raises BatchingError."""
     _refuse_by_config(loaded)
     judge = LogitsComparison(loaded.format)
-    with as_refusal("a made-up request fails: "):
+    with as_batching_error("a made-up request fails: "):
         made_up = cases(loaded)
-    with as_refusal("it fails beside others: "):
+    with as_batching_error("it fails beside others: "):
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
         captured = _captured(loaded, made_up)
         judge.sharpen()
@@ -78,16 +78,16 @@ def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
 def _refuse_by_config(loaded: LoadedModel) -> None:
     """Refuse what the config already tells, or what no short request could show."""
     if loaded.model.cache == "static":
-        raise CannotBatch("a static cache is made for one request")
+        raise BatchingError("a static cache is made for one request")
     if loaded.network.generation_config.stop_strings:
-        raise CannotBatch("its generation config names stop strings")
+        raise BatchingError("its generation config names stop strings")
     if loaded.network.generation_config.guidance_scale not in (None, 1):
         # Guidance remembers the tokens that a row drew; after a second prefill it would start afresh.
-        raise CannotBatch("its generation config has a guidance_scale")
+        raise BatchingError("its generation config has a guidance_scale")
     for feature, limit in _of_the_batch(loaded.network.config.get_text_config()):
         if loaded.facts.context_length > limit:
             far = f" once one has more than {limit} tokens (a context_length up to that is possible)"
-            raise CannotBatch(f"{feature} on the longest row{far if limit else ''}")
+            raise BatchingError(f"{feature} on the longest row{far if limit else ''}")
 
 
 def _of_the_batch(text: Any) -> Iterator[tuple[str, int]]:
@@ -110,9 +110,9 @@ def _crowds(
     if not divides(network):
         return _crowd(network, cases, judge, [None]), False
     try:
-        with as_refusal():
+        with as_batching_error():
             return _crowd(network, cases, judge, WASTES), True
-    except CannotBatch as error:
+    except BatchingError as error:
         column_bytes = _crowd(network, cases, judge, [None])
         log.warning("rows of this model all attend together: %s", error)
         return column_bytes, False
@@ -126,9 +126,9 @@ def _captured(loaded: LoadedModel, cases: Sequence[VerifyCase]) -> bool:
         return False
     steps = CapturedSteps(network, repeats=0)
     try:
-        with as_refusal():
+        with as_batching_error():
             _crowd(network, cases, LogitsComparison(loaded.format), [None], steps)
-    except CannotBatch as error:
+    except BatchingError as error:
         steps.give_up(error)
     return steps.replays > 0 and not steps.failed
 
@@ -140,7 +140,10 @@ def _crowd(
     wastes: Sequence[int | None],
     captured: CapturedSteps | None = None,
 ) -> Mapping[torch.device, int]:
-    """Decode all cases in one batch; returns a token's bytes by device. Raises Refusal at a difference."""
+    """Decode all cases in one batch; returns a token's bytes by device.
+
+    Raises BatchingError at a difference.
+    """
     batch, waiting, turn = Batch(network, COLUMNS, captured=captured), list(cases), 0
     column_bytes = Counter[torch.device]()
     rows: list[VerifyCase] = []
@@ -193,10 +196,10 @@ def _seams(network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison) -
     flaw = ""
     for seams in (CutPoints.ANYWHERE, CutPoints.AROUND_PICTURES):
         try:
-            with as_refusal():
+            with as_batching_error():
                 for case in cases:
                     _cut(network, case, judge, seams)
-        except CannotBatch as refusal:
+        except BatchingError as refusal:
             flaw = str(refusal)
             continue
         return seams, flaw
@@ -204,7 +207,7 @@ def _seams(network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison) -
 
 
 def _cut(network: Any, case: VerifyCase, judge: LogitsComparison, seams: CutPoints) -> None:
-    """Raises Refusal if a prompt computed in chunks leads to other logits."""
+    """Raises BatchingError if a prompt computed in chunks leads to other logits."""
     batch = Batch(network, COLUMNS)
     batch.join(_prefilled(network, case, judge, seams))
     case.fed = 0

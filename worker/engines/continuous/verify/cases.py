@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 from shared.errors import CallerError
 from shared.request import Image, Message, Request, Sound, Text, Video
 from worker.engines.base import Frames, Prompt, Samples
-from worker.engines.continuous.errors import CannotBatch
+from worker.engines.continuous.errors import BatchingError
 from worker.engines.loading.loaded import LoadedModel
 
 # For each request the turn at which it joins, its pictures, its words and the tokens of its answer; chosen so
@@ -56,7 +56,7 @@ class VerifyCase:
 
 
 def cases(loaded: LoadedModel) -> list[VerifyCase]:
-    """The cases of PLAN that fit the model. Raises Refusal if fewer than two do."""
+    """The cases of PLAN that fit the model. Raises BatchingError if fewer than two do."""
     made, why = list[VerifyCase](), "they are longer than its context_length"
     for number, (turn, pictures, words, tokens) in enumerate(PLAN):
         try:
@@ -67,7 +67,7 @@ def cases(loaded: LoadedModel) -> list[VerifyCase]:
         if question.prompt.tokens + tokens <= loaded.facts.context_length:
             made.append(alone(loaded, question, tokens, turn))
     if len(made) < 2:
-        raise CannotBatch(f"no requests to try it with could be made: {why}")
+        raise BatchingError(f"no requests to try it with could be made: {why}")
     return made + _moving(loaded)
 
 
@@ -192,18 +192,18 @@ class LogitsComparison:
         self._tolerance = max(CHUNKS * self._tolerance, 2 * self.worst)
 
     def compare(self, got: torch.Tensor, alone: torch.Tensor, otherwise: str) -> None:
-        """Raises Refusal where they differ: `otherwise`, and by how much: it may be rounding."""
+        """Raises BatchingError where they differ: `otherwise`, and by how much: it may be rounding."""
         # In a short format `least` would be rounded, and hidden tokens differ by that.
         got, alone = got.flatten().float(), alone.flatten().float()
         if not bool(torch.isfinite(alone.max())):
-            raise CannotBatch("alone its logits are no finite numbers")
+            raise BatchingError("alone its logits are no finite numbers")
         least = float(alone.max()) - FARTHEST
         scale = max(float(alone[alone >= least].abs().max()), 1e-9)
         difference = float((got.clamp(min=least) - alone.clamp(min=least)).abs().max()) / scale
         if not difference <= self._tolerance:
-            raise CannotBatch(
+            raise BatchingError(
                 f"{otherwise}: they differ by {difference:.1e}, {self._tolerance:.1e} is allowed"
             )
         self.worst = max(self.worst, difference)
         if self._exact and bool(got.argmax() != alone.argmax()):
-            raise CannotBatch(f"{otherwise}: another token is the most probable")
+            raise BatchingError(f"{otherwise}: another token is the most probable")

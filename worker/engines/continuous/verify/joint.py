@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from worker.engines.continuous import shared_pass
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import CannotBatch, as_refusal
+from worker.engines.continuous.errors import BatchingError, as_batching_error
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
 from worker.engines.continuous.prompt_content import ContentReader, PromptContent, Reusable
 from worker.engines.continuous.reuse_cache import ReuseCache
@@ -49,16 +49,16 @@ def together(
     seams: CutPoints,
     judge: LogitsComparison,
     cases: Sequence[VerifyCase],
-    case_list: Reusable,
+    reusable: Reusable,
     waste: int | None = None,
 ) -> SharedPassCases:
     """Try with shared encoder calls, else without. `judge` must be sharpened; `waste` is that of Batch."""
     flaw = ""
-    for pictures in [True, False] if case_list.pictures else [False]:
-        rehearsal = SharedPassCheck(loaded, seams, judge, case_list, waste, pictures=pictures)
-        flaw = _flaw(rehearsal.at_once, cases)
+    for pictures in [True, False] if reusable.pictures else [False]:
+        check = SharedPassCheck(loaded, seams, judge, reusable, waste, pictures=pictures)
+        flaw = _flaw(check.at_once, cases)
         if not flaw:
-            flaw = _flaw(rehearsal.beside_steps, cases)
+            flaw = _flaw(check.beside_steps, cases)
             return SharedPassCases(prompts=True, pictures=pictures, steps=not flaw, flaw=flaw)
     return SharedPassCases(flaw=flaw)
 
@@ -71,7 +71,7 @@ class SharedPassCheck:
         loaded: LoadedModel,
         seams: CutPoints,
         judge: LogitsComparison,
-        case_list: Reusable,
+        reusable: Reusable,
         waste: int | None,
         *,
         pictures: bool,
@@ -80,11 +80,11 @@ class SharedPassCheck:
         self._seams = seams
         self._judge = judge
         self._waste = waste
-        self._reuse = ReuseCache(loaded, seams, sys.maxsize, case_list, together=pictures)
-        self._reader = ContentReader(loaded, case_list, known_tokens=self._reuse.placeholders)
+        self._reuse = ReuseCache(loaded, seams, sys.maxsize, reusable, together=pictures)
+        self._reader = ContentReader(loaded, reusable, known_tokens=self._reuse.placeholders)
 
     def at_once(self, cases: Sequence[VerifyCase]) -> None:
-        """Compute all prompts in one pass, then in two. Raises Refusal if logits differ."""
+        """Compute all prompts in one pass, then in two. Raises BatchingError if logits differ."""
         for cut in (False, True):
             alike, prefills = self._alike(cases)
             done = self._advance(prefills, _ends(prefills, cut=cut))
@@ -96,9 +96,12 @@ class SharedPassCheck:
             self._step(batch, alike)
 
     def beside_steps(self, cases: Sequence[VerifyCase]) -> None:
-        """Compute prompts in the passes of steps. Raises Refusal if a row's or a prompt's logits differ."""
+        """Compute prompts in the passes of steps.
+
+        Raises BatchingError if a row's or a prompt's logits differ.
+        """
         if self._seams is not CutPoints.ANYWHERE:
-            raise CannotBatch("its pictures' tokens attend to each other")
+            raise BatchingError("its pictures' tokens attend to each other")
         alike, prefills = self._alike(cases)
         half, batch = len(alike) // 2, Batch(self._network, waste=self._waste)
         rows, waiting = alike[:half], dict(zip(alike[half:], prefills[half:], strict=True))
@@ -114,11 +117,11 @@ class SharedPassCheck:
         self._step(batch, rows)
 
     def _alike(self, cases: Sequence[VerifyCase]) -> tuple[list[VerifyCase], list[Prefill]]:
-        """The cases whose prompts can share a pass. Raises Refusal if there are fewer than two."""
+        """The cases whose prompts can share a pass. Raises BatchingError if there are fewer than two."""
         ready = self._ready(cases)
         alike = [at for at, prefill in enumerate(ready) if prefill.joins(ready[0])]
         if len(alike) < 2:
-            raise CannotBatch("shorter rows cannot be filled up")
+            raise BatchingError("shorter rows cannot be filled up")
         return [cases[at] for at in alike], [ready[at] for at in alike]
 
     def _advance(self, prefills: Sequence[Prefill], ends: Sequence[int]) -> list[Prefilled | None]:
@@ -140,7 +143,7 @@ class SharedPassCheck:
 
     def _join(self, batch: Batch, case: VerifyCase, prefilled: Prefilled | None) -> None:
         if prefilled is None:
-            raise CannotBatch("a prompt was not computed to its end")
+            raise BatchingError("a prompt was not computed to its end")
         self._judge.compare(prefilled.logits, case.logits[0], OTHERWISE)
         batch.join(prefilled)
         case.fed = 0
@@ -166,8 +169,8 @@ def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
 def _flaw(rehearse: Callable[[Sequence[VerifyCase]], None], cases: Sequence[VerifyCase]) -> str:
     """Why a case is not answered as it is by itself; empty if all are."""
     try:
-        with as_refusal():
+        with as_batching_error():
             rehearse(cases)
-    except CannotBatch as refusal:
+    except BatchingError as refusal:
         return str(refusal)
     return ""

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.errors import CannotBatch, as_refusal
+from worker.engines.continuous.errors import BatchingError, as_batching_error
 from worker.engines.continuous.picture_slices import slices_are_exact
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
 from worker.engines.continuous.prompt_content import ContentReader, PromptContent, Reusable
@@ -42,11 +42,11 @@ def reusable(
         return Reusable(flaw="no chat to try it with could be made")
     flaw, exact = "", bool(chat[0].asked.pictures) and slices_are_exact(loaded)
     for wish in [replace(wish, slices=exact and wish.apart) for wish in WISHES]:
-        rehearsal = ReuseCheck(loaded, seams, judge, wish)
-        found = _flaw(rehearsal, several, chat)
+        check = ReuseCheck(loaded, seams, judge, wish)
+        found = _flaw(check, several, chat)
         if not found:
-            difference = rehearsal.difference
-            pictures, apart = wish.pictures and difference > 0, wish.apart and difference > 1
+            most = check.most_pictures
+            pictures, apart = wish.pictures and most > 0, wish.apart and most > 1
             proved = replace(wish, pictures=pictures, apart=apart, flaw=flaw)
             return _with_sounds(loaded, seams, judge, proved)
         flaw = flaw or found
@@ -61,9 +61,9 @@ def _with_sounds(
     if not (proved.beginnings and loaded.renderer.sound_input.rate):
         return proved
     try:
-        with as_refusal("a made-up sound fails: "):
+        with as_batching_error("a made-up sound fails: "):
             chat = _answered(loaded, turns[:1], turns)
-    except CannotBatch as refusal:
+    except BatchingError as refusal:
         return replace(proved, flaw=proved.flaw or str(refusal))
     if chat is None:
         return proved
@@ -73,26 +73,26 @@ def _with_sounds(
 
 
 class ReuseCheck:
-    """Holds the chat with a Reuse of its own. `told`: the most pictures told apart in one prompt."""
+    """Holds the chat with a ReuseCache of its own. `most_pictures`: as many were told apart in one prompt."""
 
     def __init__(
         self, loaded: LoadedModel, seams: CutPoints, judge: LogitsComparison, wish: Reusable
     ) -> None:
-        self.difference = 0
+        self.most_pictures = 0
         self._network = loaded.network
         self._judge = judge
         self._reuse = ReuseCache(loaded, seams, sys.maxsize, wish)
         self._reader = ContentReader(loaded, wish, known_tokens=self._reuse.placeholders)
 
     def ask(self, case: VerifyCase) -> None:
-        """Raises Refusal if the case is not answered as it is by itself."""
+        """Raises BatchingError if the case is not answered as it is by itself."""
         content = self._content(case)
         prefilled = self._prefilled(case, content)
         self._reuse.keep(content, prefilled)
         first, second = prefilled.logits, self._row(prefilled).step(case.tokens[:1])
         for got, expected in zip((first, second), case.logits, strict=False):
             self._judge.compare(got, expected, "a prompt that is known in part is answered otherwise")
-        self.difference = max(self.difference, len(content.shown))
+        self.most_pictures = max(self.most_pictures, len(content.shown))
 
     def answer(self, case: VerifyCase, following: VerifyCase) -> None:
         """Answer the case with the words that `following` quotes, so that this turn can reuse them."""
@@ -110,7 +110,7 @@ class ReuseCheck:
     def _prefilled(self, case: VerifyCase, content: PromptContent) -> Prefilled:
         head = self._reuse.head(content)
         if content.shown and not (head.start or head.pictures):
-            raise CannotBatch("its pictures are not encoded by themselves")
+            raise BatchingError("its pictures are not encoded by themselves")
         prefill = Prefill(self._network, head, case.config, seams=self._reuse.seams)
         while (prefilled := prefill.advance()) is None:
             pass
@@ -153,7 +153,7 @@ def _answered(loaded: LoadedModel, *chats: Sequence[Sequence[Part]]) -> Sequence
     return [alone(loaded, one, TOKENS) for one in asked]
 
 
-def _flaw(rehearsal: ReuseCheck, several: Sequence[VerifyCase], chat: Sequence[VerifyCase]) -> str:
+def _flaw(check: ReuseCheck, several: Sequence[VerifyCase], chat: Sequence[VerifyCase]) -> str:
     """Why a case is not answered as it is by itself; empty if all are.
 
     Each request of the chat is asked twice; the second time its whole prompt is known. The prompts of
@@ -161,13 +161,13 @@ def _flaw(rehearsal: ReuseCheck, several: Sequence[VerifyCase], chat: Sequence[V
     """
     first, other, *turns = chat
     try:
-        with as_refusal():
+        with as_batching_error():
             for case in (*several, first, first):
-                rehearsal.ask(case)
+                check.ask(case)
             for before, case in pairwise((first, *turns)):
-                rehearsal.answer(before, case)
+                check.answer(before, case)
                 for each in (case, other, case, other):
-                    rehearsal.ask(each)
-    except CannotBatch as refusal:
+                    check.ask(each)
+    except BatchingError as refusal:
         return str(refusal)
     return ""
