@@ -88,7 +88,7 @@ LEAST_ROWS = 16
 GAIN = 1.05
 # Each shape is tried at least this often, and for at least this long, with each number of rows.
 TRIES = 5
-TRYING_S = 0.01
+TRYING_S = 0.002
 
 
 class PackedLinear(WeightlessLinear):
