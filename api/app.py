@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
-from api.auth.middleware import Gate
+from api.auth.middleware import AuthMiddleware
 from api.context import ProcessContext
 from api.context import open_context as open_production_context
 from api.openapi.document import install_schema
@@ -131,7 +131,7 @@ def create_app(
 def _add_middleware(app: FastAPI, config: Settings) -> None:
     """The innermost layer first."""
     app.add_middleware(RouteCache, routes=app.router.routes)
-    app.add_middleware(Gate)
+    app.add_middleware(AuthMiddleware)
     app.add_middleware(RequestMiddleware)
     if config.api.cors_origins:
         # Around all else: a page may read every answer, and a preflight request carries no key.

@@ -10,13 +10,13 @@ from api.admission.documents import Documents
 from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
 from api.admission.submission import Submission
-from api.auth.api_keys import Keyring
+from api.auth.api_keys import ApiKeys
 from api.auth.audit_log import AdminActions
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
-from api.jobs.live import SharedLooks
+from api.jobs.live import SharedPolls
 from api.jobs.pictures import JobPictures
 from api.jobs.service import Jobs
 from api.jobs.waiting import Waiting
@@ -65,11 +65,11 @@ class ProcessContext:
     cached_answers: CachedAnswers
     forecaster: Forecaster
     jobs: Jobs
-    looks: SharedLooks
+    looks: SharedPolls
     pictures: JobPictures
     waiting: Waiting
     disconnects: Disconnects
-    keyring: Keyring
+    api_keys: ApiKeys
     admin_actions: AdminActions
     headroom: Headroom
     endpoints: Endpoints
@@ -128,11 +128,11 @@ async def open_context(settings: Settings) -> ProcessContext:
         cached_answers=cached_answers,
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
-        looks=SharedLooks(),
+        looks=SharedPolls(),
         pictures=JobPictures(settings.pictures, store, blobs, pictures),
         waiting=Waiting(settings, store, wakeups),
         disconnects=Disconnects(jobs, settings.api.leave_grace_s),
-        keyring=Keyring(settings.api, store),
+        api_keys=ApiKeys(settings.api, store),
         admin_actions=AdminActions(store),
         headroom=headroom,
         endpoints=Endpoints(settings, store, headroom),

@@ -33,7 +33,7 @@ class Calibration:
 
 
 @value_object
-class Reused:
+class ReuseCounts:
     """What one worker's engine has reused of earlier requests since it was loaded, and what it keeps now.
 
     `hits` counts prompts of which a part was known, `cached_tokens` the tokens of those parts.
@@ -96,7 +96,7 @@ class Lane:
     context_length: int | None = None
     engine: str | None = None
     engine_reason: str | None = None
-    reused: Reused | None = None
+    reused: ReuseCounts | None = None
     token_rule: str | None = None
     paused: bool = False
     paused_at_ms: float | None = None

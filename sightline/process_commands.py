@@ -8,7 +8,7 @@ from typer import Argument, Option
 from sightline.commands import commands, examples
 from sightline.exits import CommandError, Exit
 from sightline.serving.folder import typed_path
-from sightline.serving.model_argument import Wanted
+from sightline.serving.model_argument import ModelArgument
 from sightline.serving.model_choice import Engine
 from sightline.serving.processes import become_api, become_courier, become_worker
 from sightline.serving.run import run
@@ -44,7 +44,7 @@ def _run(
     """
     if engine and not model:
         raise CommandError(Exit.USAGE, "--engine is for a MODEL; in models.toml each table names its own.")
-    return run(port, data, Wanted(model, engine, workers))
+    return run(port, data, ModelArgument(model, engine, workers))
 
 
 @app.command(

@@ -19,7 +19,7 @@ from typing import Protocol
 import psutil
 
 from shared.errors import Unavailable
-from shared.estimate import Reused
+from shared.estimate import ReuseCounts
 from shared.metrics.reporter import CountReporter
 from shared.models import SPARE_THREADS
 from shared.settings import Settings
@@ -48,7 +48,7 @@ class EngineStatus(Progress, Protocol):
     def broken(self) -> bool: ...
 
     @property
-    def reused(self) -> Reused | None: ...
+    def reused(self) -> ReuseCounts | None: ...
 
 
 def slots_now(engine: EngineStatus, slots: int) -> int:

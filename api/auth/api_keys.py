@@ -74,7 +74,7 @@ MOST_KNOWN = 10_000
 ADMIN = ApiKey(id="key_admin", name="admin", caller=LOCAL, scopes=SCOPES, created_ms=0)
 
 
-class Keyring:
+class ApiKeys:
     """The keys as one API process knows them."""
 
     def __init__(self, settings: ApiSettings, store: AsyncStore) -> None:

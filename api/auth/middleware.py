@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import callers
-from api.auth.api_keys import LOCAL, Keyring
+from api.auth.api_keys import LOCAL, ApiKeys
 from api.auth.callers import Caller
 from api.auth.local_only import check_local
 from api.server import reply
@@ -99,7 +99,7 @@ class RequestLimit:
             )
 
 
-class Gate:
+class AuthMiddleware:
     """Wraps the routes; `api.server.middleware` wraps it."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -113,7 +113,7 @@ class Gate:
         headers = Headers(scope=scope)
         try:
             context = scope["app"].state.context
-            caller = await _admitted(context.settings, context.keyring, scope, headers)
+            caller = await _admitted(context.settings, context.api_keys, scope, headers)
             place = self._place(scope, caller)
         except ServiceError as error:
             await pace(headers, error)
@@ -137,11 +137,11 @@ def _is_open(scope: Scope) -> bool:
     return path in OPEN or path.startswith(PAGE_PATHS) or (path == "/" and scope["method"] in ("GET", "HEAD"))
 
 
-async def _admitted(settings: Settings, keyring: Keyring, scope: Scope, headers: Headers) -> Caller:
+async def _admitted(settings: Settings, api_keys: ApiKeys, scope: Scope, headers: Headers) -> Caller:
     """Raises CallerError (`invalid_api_key`, `insufficient_scope`, `check_local`'s own), Unavailable."""
     if get_route_path(scope) == METRICS and _is_scraper(settings.metrics, headers):
         return Caller(LOCAL)
-    if not keyring.on:
+    if not api_keys.on:
         api = settings.api
         if not api.open:
             check_local(scope, api.cors_origins)
@@ -151,7 +151,7 @@ async def _admitted(settings: Settings, keyring: Keyring, scope: Scope, headers:
         message = "This service asks for an API key: send `Authorization: Bearer YOUR_KEY`."
         raise CallerError("invalid_api_key", message)
     client = scope.get("client")
-    use = await keyring.use(match[1], client[0] if client else "")
+    use = await api_keys.use(match[1], client[0] if client else "")
     _check_scope(use, scope)
     _check_quota(use, scope[reply.KEY])
     scope[reply.KEY].reservation.caller = use.key.caller

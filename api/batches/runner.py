@@ -119,11 +119,9 @@ class BatchTurn:
 
         A large batch takes several turns.
         """
-        lost = []
+        settings, caller, lost = self._context.settings, self._batch.caller, []
         for job, line in (await self._lease.read(batches.under_way(self._turn))).items():
-            if not await self._context.store.run(
-                jobs.cancel(self._context.settings, self._batch.caller, job)
-            ):
+            if await self._context.store.run(jobs.cancel(settings, caller, job)) is None:
                 lost.append(line)
         if lost:
             await self._lease.write(batches.lose(self._turn, lost))

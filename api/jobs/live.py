@@ -13,7 +13,7 @@ Marks = Mapping[str, Any]
 """The state of each thing by its name."""
 
 
-class SharedLooks:
+class SharedPolls:
     """One per process. A look that failed fails for all who share it."""
 
     def __init__(self) -> None:

@@ -152,13 +152,13 @@ keys_router = APIRouter(
     openapi_extra=body_example(examples.KEY),
 )
 async def create_key(http: Request, key: KeyCall) -> Json[NewApiKey]:
-    created, secret = await context_of(http).keyring.create(operator_of(http), key)
+    created, secret = await context_of(http).api_keys.create(operator_of(http), key)
     return Json(to_new_key(created, secret), 201)
 
 
 @keys_router.get("", summary="List the keys, newest first.", responses={200: answer("The keys.")})
 async def list_keys(http: Request) -> Json[ApiKeyList]:
-    return Json(to_key_list(await context_of(http).keyring.list()))
+    return Json(to_key_list(await context_of(http).api_keys.list()))
 
 
 @keys_router.post(
@@ -168,7 +168,7 @@ async def list_keys(http: Request) -> Json[ApiKeyList]:
     openapi_extra=body_example(examples.ROTATION),
 )
 async def rotate_key(http: Request, id: str, grace_s: RotationCall) -> Json[NewApiKey]:
-    key, secret = await context_of(http).keyring.rotate(operator_of(http), id, grace_s)
+    key, secret = await context_of(http).api_keys.rotate(operator_of(http), id, grace_s)
     return Json(to_new_key(key, secret))
 
 
@@ -178,7 +178,7 @@ async def rotate_key(http: Request, id: str, grace_s: RotationCall) -> Json[NewA
     responses=refusals("OpenAIError", 404) | {200: answer("The key.")},
 )
 async def revoke_key(http: Request, id: str) -> Json[ApiKey]:
-    return Json(to_key(await context_of(http).keyring.revoke(operator_of(http), id)))
+    return Json(to_key(await context_of(http).api_keys.revoke(operator_of(http), id)))
 
 
 models_router = APIRouter(

@@ -67,7 +67,7 @@ class StepTimer:
     @contextmanager
     def over_batch(self) -> Iterator[None]:
         """Passes are those of the engine's batch, which need not call the network."""
-        step = Batch.step_beside
+        step = Batch.mixed_step
 
         def timed(batch: Batch, tokens: list[int], prompts: Sequence[Any]) -> Any:
             began = time.perf_counter()
@@ -75,7 +75,7 @@ class StepTimer:
             self._passes.append((len(tokens) == self._rows and not prompts, began, time.perf_counter()))
             return logits_and_prompts
 
-        with patch.object(Batch, "step_beside", timed):
+        with patch.object(Batch, "mixed_step", timed):
             yield
 
     def figures(self) -> dict[str, float]:

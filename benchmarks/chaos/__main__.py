@@ -24,10 +24,10 @@ from benchmarks.chaos.clients import Client, read_all
 from benchmarks.chaos.faults import (
     DECK,
     REPORT,
-    Landed,
+    FaultInjector,
+    InjectedFault,
     Recoveries,
     Recovery,
-    Saboteur,
     attempts_of_runs,
     explain,
     plan,
@@ -59,7 +59,7 @@ FLAWS = ("lost", "doubled", "stuck", "torn", "untold")
 class Outcome:
     history: History
     verdict: Verdict
-    landed: Sequence[Landed]
+    landed: Sequence[InjectedFault]
     missed: int
     longest_ms: dict[str, float]
     recoveries: Recoveries
@@ -86,7 +86,7 @@ async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: co
         history, all_asked = History(asked.copy()), asyncio.Event()
         operations = Operations(opened, http, caller, history)
         await operations.register()
-        saboteur = Saboteur(opened, operations)
+        saboteur = FaultInjector(opened, operations)
         questioning = _ask_all(http, opened, asked, rate, all_asked)
         async with (
             _background(questioning) as asking,
@@ -157,7 +157,7 @@ async def _while_any_ends(asking: Collection[asyncio.Task[None]], history: Histo
         task.result()
 
 
-async def _report(history: History, saboteur: Saboteur, say: command.Say) -> None:
+async def _report(history: History, saboteur: FaultInjector, say: command.Say) -> None:
     while True:
         await asyncio.sleep(REPORT_S)
         say(f"{len(history.stories) - history.open} ended, {len(saboteur.landed)} faults")

@@ -100,7 +100,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Landed:
+class InjectedFault:
     """A fault that struck; times in Unix seconds. `pid` is None where no process of the service was hit.
     `name` begins with the record that was overwritten, where one was.
     """
@@ -157,11 +157,11 @@ def serves(worker: Process) -> bool:
     return any(line.endswith(f" {worker.pid}") for line in reports)
 
 
-class Saboteur:
+class FaultInjector:
     """One run's faults. `landed` grows while it runs; `missed` counts those that found nobody alive."""
 
     def __init__(self, services: ChaosServices, operations: Operations) -> None:
-        self.landed: list[Landed] = []
+        self.landed: list[InjectedFault] = []
         self.missed = 0
         self.longest = LongestCalls()
         self._services, self._operations = services, operations
@@ -185,13 +185,13 @@ class Saboteur:
             async with self._store_is_hit:
                 at = time.time()
                 await self._strike_store(fault.kind, fault.for_s)
-                self.landed.append(Landed(fault.kind, "redis", None, at, time.time()))
+                self.landed.append(InjectedFault(fault.kind, "redis", None, at, time.time()))
         elif fault.kind in OPERATIONS:
             await self._operate(fault)
         elif victim := self._victim(fault):
             at, pid = time.time(), victim.pid
             await self._strike_process(fault, victim)
-            self.landed.append(Landed(fault.kind, victim.name, pid, at, time.time()))
+            self.landed.append(InjectedFault(fault.kind, victim.name, pid, at, time.time()))
 
     def _victim(self, fault: Fault) -> Process | None:
         """The one the plan names, or the next one that runs; some faults seek one that works."""
@@ -227,7 +227,7 @@ class Saboteur:
             if not name:
                 self.missed += 1
                 return
-        self.landed.append(Landed(fault.kind, name, None, at, time.time()))
+        self.landed.append(InjectedFault(fault.kind, name, None, at, time.time()))
 
     async def _break_record(self, victim: int) -> str:
         """Of the first job that has not ended; "" where none came for some seconds."""
@@ -278,7 +278,7 @@ def _limit_memory(client: Any, kind: str) -> str:
 
 
 def explain(
-    stories: Sequence[Story], landed: Iterable[Landed], jobs_by_run: Mapping[str, Iterable[str]]
+    stories: Sequence[Story], landed: Iterable[InjectedFault], jobs_by_run: Mapping[str, Iterable[str]]
 ) -> None:
     """Notes at each story which faults may have failed its job.
 
@@ -303,13 +303,13 @@ def explain(
 
 
 def recoveries(
-    stories: Iterable[Story], landed: Sequence[Landed], pids: Mapping[str, int], lease_s: float
+    stories: Iterable[Story], landed: Sequence[InjectedFault], pids: Mapping[str, int], lease_s: float
 ) -> Recoveries:
     """`pids` says which process a worker's id named."""
     runs = attempts_of_runs(stories)
     landed = sorted(landed, key=lambda x: x.at)
     outages = [x for x in landed if x.name == "redis"]
-    by_pid: dict[int | None, list[Landed]] = defaultdict(list)
+    by_pid: dict[int | None, list[InjectedFault]] = defaultdict(list)
     for fault in landed:
         by_pid[fault.pid].append(fault)
     # After each outage, the time from the record store's return until the first claim.
@@ -339,8 +339,8 @@ def attempts_of_runs(stories: Iterable[Story]) -> list[tuple[Attempt, ...]]:
 
 
 def _cause(
-    attempt: Attempt, following: Attempt, own: Sequence[Landed], outages: Sequence[Landed]
-) -> Landed | None:
+    attempt: Attempt, following: Attempt, own: Sequence[InjectedFault], outages: Sequence[InjectedFault]
+) -> InjectedFault | None:
     """The first fault of its own worker during the attempt, else the last one before it, else an outage."""
     drained = attempt.outcome == "worker_draining"
     causes = [x for x in own if (x.kind in DRAINING if drained else x.kind != "worker_drained")]
@@ -351,7 +351,9 @@ def _cause(
     return next(iter(during or before[-1:] or around[-1:]), None)
 
 
-def _recovery(kind: str, began: float, claimed: float, outages: Sequence[Landed], lease_s: float) -> Recovery:
+def _recovery(
+    kind: str, began: float, claimed: float, outages: Sequence[InjectedFault], lease_s: float
+) -> Recovery:
     """Measures from the fault, or from the store's return where that was later."""
     began = max([began, *(x.until for x in outages if x.at <= claimed and began < x.until <= claimed)])
     restarts = [x.until for x in outages if x.kind == "redis_killed"]

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.chaos import services
-from benchmarks.chaos.faults import OPERATIONS, Landed, Saboteur, plan
+from benchmarks.chaos.faults import OPERATIONS, FaultInjector, InjectedFault, plan
 from benchmarks.chaos.history import History
 from benchmarks.chaos.operations import Operations
 from benchmarks.chaos.receiver import HOSTS
@@ -49,7 +49,7 @@ class Outcome:
 
     job: dict[str, Any]
     rows: list[dict[str, Any]]
-    faults: Sequence[Landed]
+    faults: Sequence[InjectedFault]
     start: float
     steps: Sequence[tuple[float, int]]
     estimate_s: float | None
@@ -126,7 +126,7 @@ async def _run(opened: ChaosServices, arguments: command.Options, say: command.S
     caller, sizes = Caller(opened.urls), [_size(number) for number in range(arguments.pages)]
     steps, over, start = list[tuple[float, int]](), asyncio.Event(), time.time()
     async with httpx.AsyncClient() as http:
-        saboteur = Saboteur(opened, Operations(opened, http, http, History([])))
+        saboteur = FaultInjector(opened, Operations(opened, http, http, History([])))
         faults = plan(arguments.seed, MOST_FAULTS, services.QUEUE["lease_s"])
         strikes = saboteur.run((fault for fault in faults if fault.kind not in OPERATIONS), over)
         strike = asyncio.create_task(strikes)

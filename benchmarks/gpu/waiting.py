@@ -89,7 +89,7 @@ class DeviceEngine(ContinuousEngine):
 
     @property
     def busy_s(self) -> float:
-        clock: Any = self._loop.pulse
+        clock: Any = self._loop.progress
         return float(clock.busy_s)
 
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from docs.generate.tables import rows_of
 from shared.metrics import counters, gauges
-from shared.metrics.declared import DECLARED, Declared
+from shared.metrics.definitions import DEFINITIONS, MetricDefinition
 
 SOURCES = (gauges, counters)
 """Where they are declared: whatever is imported here is listed."""
@@ -33,11 +33,11 @@ def _table(kind: str) -> str:
 
 
 def _rows(kind: str) -> Iterator[tuple[str, str, str, str]]:
-    for declared in sorted(DECLARED.values(), key=lambda declared: declared.name):
+    for declared in sorted(DEFINITIONS.values(), key=lambda declared: declared.name):
         if declared.kind == kind:
             otel = f"`{declared.otel}`" if declared.otel else ""
             yield f"`{declared.name}`", _labels(declared), declared.about, otel
 
 
-def _labels(declared: Declared) -> str:
+def _labels(declared: MetricDefinition) -> str:
     return ", ".join(f"`{name}`" for name in declared.label_names)

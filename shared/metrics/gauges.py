@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from shared.fleet import Fleet
 from shared.metrics.counters import CLASS
-from shared.metrics.declared import MODEL, Declared, Label, gauge
+from shared.metrics.definitions import MODEL, Label, MetricDefinition, gauge
 
 PROMISE = Label("promise", ("p50", "p90"))
 STATE = Label("state", ("ready", "loading"))
@@ -81,7 +81,7 @@ class GaugeValues:
     def __init__(self) -> None:
         self._families: dict[str, GaugeMetricFamily] = {}
 
-    def put(self, gauge: Declared, value: float, *labels: str) -> None:
+    def put(self, gauge: MetricDefinition, value: float, *labels: str) -> None:
         family = self._families.get(gauge.name)
         if family is None:
             family = GaugeMetricFamily(gauge.name, gauge.about, labels=gauge.label_names)

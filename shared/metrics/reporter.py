@@ -21,7 +21,7 @@ from pydantic_core import to_json
 
 from shared import ids
 from shared.errors import Unavailable
-from shared.metrics.declared import COUNTED, REGISTRY
+from shared.metrics.definitions import COUNTED, REGISTRY
 from shared.settings import MetricsSettings
 from shared.store.metrics import MOST, count
 from shared.store.script import LoopStore, Store

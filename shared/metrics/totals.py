@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from pydantic_core import from_json
 
 from shared.metrics import counters  # noqa: F401 - declares them by being imported
-from shared.metrics.declared import DECLARED, MODEL, Declared
+from shared.metrics.definitions import DEFINITIONS, MODEL, MetricDefinition
 
 Parts = dict[str, float]
 Series = dict[tuple[str, ...], Parts]
@@ -16,7 +16,7 @@ Series = dict[tuple[str, ...], Parts]
 def families(totals: Mapping[str, float], models: Collection[str]) -> Iterator[Metric]:
     """Every counter and histogram. Models that are no longer served are left out."""
     by_family = _by_family(totals)
-    for name, declared in DECLARED.items():
+    for name, declared in DEFINITIONS.items():
         series = {
             labels: parts
             for labels, parts in by_family.get(name, {}).items()
@@ -36,7 +36,7 @@ def _by_family(totals: Mapping[str, float]) -> dict[str, Series]:
     return by_family
 
 
-def _fits(declared: Declared, labels: tuple[str, ...], models: Collection[str]) -> bool:
+def _fits(declared: MetricDefinition, labels: tuple[str, ...], models: Collection[str]) -> bool:
     """Whether a series has the declared labels: another release may have counted with others."""
     if len(labels) != len(declared.labels):
         return False
@@ -45,20 +45,20 @@ def _fits(declared: Declared, labels: tuple[str, ...], models: Collection[str]) 
     )
 
 
-def _counter(declared: Declared, series: Series, models: Collection[str]) -> Metric:
+def _counter(declared: MetricDefinition, series: Series, models: Collection[str]) -> Metric:
     family = CounterMetricFamily(declared.name, declared.about, labels=declared.label_names)
     for labels, parts in (_begun(declared, models) | series).items():
         family.add_metric(labels, parts.get("total", 0.0))
     return family
 
 
-def _begun(declared: Declared, models: Collection[str]) -> Series:
+def _begun(declared: MetricDefinition, models: Collection[str]) -> Series:
     """Series that are known beforehand start at 0: a rise from an absent series is seen by nobody."""
     label_values = [models if label is MODEL else label.values for label in declared.labels]
     return {labels: {} for labels in product(*label_values)} if all(label_values) else {}
 
 
-def _histogram(declared: Declared, series: Series, models: Collection[str]) -> Metric:
+def _histogram(declared: MetricDefinition, series: Series, models: Collection[str]) -> Metric:
     family = HistogramMetricFamily(declared.name, declared.about, labels=declared.label_names)
     bounds = (*declared.bounds, float("inf"))
     for labels, parts in (_begun(declared, models) | series).items():

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from shared.estimate import KINDS, Calibration, Lane, LastWorker, Reused, estimate, waiting_reason
+from shared.estimate import KINDS, Calibration, Lane, LastWorker, ReuseCounts, estimate, waiting_reason
 from shared.job import Attempt, AttemptError, Computed, Delivery, Event, Hook, JobView, Question, Status
 from shared.result import JobError, Origin, Result
 from shared.tool_calls.syntax import read_syntax
@@ -38,10 +38,10 @@ def _last_worker(report: str) -> LastWorker:
     return LastWorker(worker["id"], worker.get("host", ""), worker["seen_ms"])
 
 
-def _reused(report: str) -> Reused:
+def _reused(report: str) -> ReuseCounts:
     """Reads what a worker of any release reports: unknown counts are dropped, absent ones are 0."""
     counts = json.loads(report)
-    return Reused(**{count.name: counts.get(count.name, 0) for count in fields(Reused)})
+    return ReuseCounts(**{count.name: counts.get(count.name, 0) for count in fields(ReuseCounts)})
 
 
 def _flag(value: str) -> bool:

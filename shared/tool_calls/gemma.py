@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.tool_calls.brackets import Brackets
 from shared.tool_calls.call import NoCallError, after_blanks, closed, first, made
-from shared.tool_calls.syntax import Attempt, Form, Whole
+from shared.tool_calls.syntax import CallParser, Form, Whole
 
 QUOTE = '<|"|>'
 _NAME = re.compile(r"\s*call:([\w-]+)\s*\{")
@@ -22,11 +22,11 @@ class Gemma(Form):
     opening = "<|tool_call>"
     closing = "<tool_call|>"
 
-    def attempt(self) -> Attempt:
+    def parser(self) -> CallParser:
         return _Named(self)
 
 
-class _Named(Attempt):
+class _Named(CallParser):
     def __init__(self, form: Gemma) -> None:
         self._form = form
         self._name: str | None = None

@@ -2,7 +2,7 @@
 
 from shared.tool_calls.brackets import Brackets
 from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks, called, closed, made, parsed
-from shared.tool_calls.syntax import Attempt, Form, Whole
+from shared.tool_calls.syntax import CallParser, Form, Whole
 
 LONGEST_HEAD = 200
 """Characters that a name and an id take up, with the marks between them."""
@@ -14,11 +14,11 @@ class Hermes(Form):
     opening = "<tool_call>"
     closing = "</tool_call>"
 
-    def attempt(self) -> Attempt:
+    def parser(self) -> CallParser:
         return _Object(self)
 
 
-class _Object(Attempt):
+class _Object(CallParser):
     def __init__(self, form: Hermes) -> None:
         self._form = form
         self._brackets: Brackets | None = None
@@ -49,11 +49,11 @@ class Llama(Form):
     skipped = "<|python_tag|>"
     between = ";"
 
-    def attempt(self) -> Attempt:
+    def parser(self) -> CallParser:
         return _Bare()
 
 
-class _Bare(Attempt):
+class _Bare(CallParser):
     def __init__(self) -> None:
         self._brackets = Brackets(0)
 
@@ -72,11 +72,11 @@ class Mistral(Form):
 
     opening = "[TOOL_CALLS]"
 
-    def attempt(self) -> Attempt:
+    def parser(self) -> CallParser:
         return _Listed(self)
 
 
-class _Listed(Attempt):
+class _Listed(CallParser):
     def __init__(self, form: Mistral) -> None:
         self._begin = len(form.opening)
         self._name: str | None = None

@@ -7,7 +7,7 @@ and never completed is words. Blanks beside a call count as words only between w
 from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks
 from shared.tool_calls.gemma import Gemma
 from shared.tool_calls.json_forms import Hermes, Llama, Mistral
-from shared.tool_calls.syntax import Attempt, Form, Syntax, overlap
+from shared.tool_calls.syntax import CallParser, Form, Syntax, overlap
 
 FORMS: dict[Syntax, Form] = {
     "hermes": Hermes(),
@@ -30,7 +30,7 @@ class Reader:
         self._form = FORMS[syntax]
         self._left = ""
         self._blanks = ""
-        self._attempt: Attempt | None = None
+        self._parser: CallParser | None = None
         self._given_up = 0
         # Whether words were told, and whether none were since the last call.
         self._begun = False
@@ -51,9 +51,9 @@ class Reader:
     def _advance(self, *, last: bool) -> list[AnswerPart]:
         parts: list[AnswerPart] = []
         while self._left:
-            if self._attempt is None and self._open(parts, last=last):
-                self._attempt = self._form.attempt()
-            if self._attempt is None or not self._take(self._attempt, parts, last=last):
+            if self._parser is None and self._open(parts, last=last):
+                self._parser = self._form.parser()
+            if self._parser is None or not self._take(self._parser, parts, last=last):
                 break
         return parts
 
@@ -85,10 +85,10 @@ class Reader:
             return 0, at
         return len(text), -1
 
-    def _take(self, attempt: Attempt, parts: list[AnswerPart], *, last: bool) -> bool:
+    def _take(self, parser: CallParser, parts: list[AnswerPart], *, last: bool) -> bool:
         """Read the call at the beginning of what is left; False where more of it has to come."""
         try:
-            whole = attempt.read(self._left, last=last)
+            whole = parser.read(self._left, last=last)
             if whole is None:
                 if not last:
                     return False
@@ -100,12 +100,12 @@ class Reader:
         parts.extend(calls)
         self.calls += len(calls)
         self._left = self._left[end:]
-        self._attempt, self._after_call = None, True
+        self._parser, self._after_call = None, True
         return True
 
     def _give_up(self, parts: list[AnswerPart]) -> None:
         """Tell the opening of a failed call as words."""
-        self._attempt, self._begun = None, True
+        self._parser, self._begun = None, True
         self._given_up += 1
         self._emit_text(parts, self._form.opening)
         self._left = self._left[len(self._form.opening) :]

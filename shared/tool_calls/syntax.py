@@ -76,7 +76,7 @@ Whole = tuple[list[ParsedCall], int]
 """Calls, and where the text goes on after them."""
 
 
-class Attempt(ABC):
+class CallParser(ABC):
     """A text that may become a call. It looks at no letter of the growing text more than a few times."""
 
     @abstractmethod
@@ -100,5 +100,5 @@ class Form(ABC):
     between: str = ""
 
     @abstractmethod
-    def attempt(self) -> Attempt:
+    def parser(self) -> CallParser:
         """For one text that starts with the opening."""

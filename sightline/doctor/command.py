@@ -9,7 +9,7 @@ from typer import Option
 
 from sightline.commands import commands, examples
 from sightline.doctor.check import Check
-from sightline.doctor.examining import Place, examine
+from sightline.doctor.diagnosis import Place, examine
 from sightline.exits import Exit
 from sightline.serving.folder import typed_path
 from sightline.terminal import show_json, show_table

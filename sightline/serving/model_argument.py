@@ -20,7 +20,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 HEAD = "# Written by `sightline run {}`: copy it to models.toml to change it (docs/models.md).\n\n"
 
 
-class Wanted(NamedTuple):
+class ModelArgument(NamedTuple):
     """What was typed behind `sightline run`; None where nothing was."""
 
     model: str | None = None
@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
 
 
 def write_models_file(
-    wanted: Wanted, workers: int, listed: Sequence[Model], file: Path, say: Callable[[str], None]
+    wanted: ModelArgument, workers: int, listed: Sequence[Model], file: Path, say: Callable[[str], None]
 ) -> None:
     """Write a models file with the one model, of those listed or another, its weights fetched.
 

@@ -26,7 +26,7 @@ from sightline.exits import CommandError, Exit
 from sightline.serving.child import FEWEST, allow_files
 from sightline.serving.folder import DataFolder, DataFolderWatch, shown
 from sightline.serving.memory import check_memory
-from sightline.serving.model_argument import Wanted, write_models_file
+from sightline.serving.model_argument import ModelArgument, write_models_file
 from sightline.serving.plan import Plan, own_server
 from sightline.serving.running_services import recorded
 from sightline.serving.sample import Sample
@@ -48,7 +48,7 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
-def run(port: int, data: Path, wanted: Wanted) -> Exit:
+def run(port: int, data: Path, wanted: ModelArgument) -> Exit:
     """Check what can be checked, then start, answer one question, serve. Raises CommandError."""
     try:
         settings = load_settings()

@@ -15,7 +15,7 @@ from shared.store.files import HOLD_S, touch
 from tests.support.attempt_harness import Workbench
 from tests.support.object_store import URL, object_store
 from tests.support.service import ROOT
-from worker.maintenance.collect import BlobCollector
+from worker.maintenance.blob_collector import BlobCollector
 
 KEPT, LOST, FRESH = b"kept", b"lost", b"fresh"
 DYING = """
@@ -88,7 +88,7 @@ def test_what_somebody_came_to_need_during_its_deletion_is_put_back(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(desk, LOST, age_s=HOLD_S + 60)
-    monkeypatch.setattr("worker.maintenance.collect.deleted", lambda names: touch(names, "job_1"))
+    monkeypatch.setattr("worker.maintenance.blob_collector.deleted", lambda names: touch(names, "job_1"))
     # `touch` answers what is being deleted, as `deleted` answers what is wanted.
     collection = BlobCollector(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 0]
@@ -99,7 +99,7 @@ def test_what_nobody_needs_is_deleted_from_an_object_store_too(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can make an object older than it is; so here the young are old."""
-    monkeypatch.setattr("worker.maintenance.collect.HOLD_S", -60)
+    monkeypatch.setattr("worker.maintenance.blob_collector.HOLD_S", -60)
     with object_store() as server:
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)

@@ -15,7 +15,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from shared.errors import Unavailable
-from shared.estimate import Reused
+from shared.estimate import ReuseCounts
 from shared.store import jobs, models
 from shared.store.keys import PREFIX, channel
 from shared.store.script import ScriptCall, Store
@@ -152,9 +152,9 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(desk: Workbench) -> 
 
 def test_what_an_engine_reused_is_read_from_its_models_status(desk: Workbench) -> None:
     class Reusing(EchoEngine):
-        reused = Reused(prompts=3, hits=2, cached_tokens=70, bytes=4096)
+        reused = ReuseCounts(prompts=3, hits=2, cached_tokens=70, bytes=4096)
 
-    def seen() -> Reused | None:
+    def seen() -> ReuseCounts | None:
         return desk.store.run(jobs.lane(desk.settings, MODEL.lane)).reused
 
     with beating(desk) as heartbeat:

@@ -16,9 +16,9 @@ from tests.support.attempt_harness import MODEL, Workbench, workbench
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from worker.maintenance import passes
-from worker.maintenance.collect import BlobCollector
+from worker.maintenance.blob_collector import BlobCollector
 from worker.maintenance.leader import MaintenanceLeader
-from worker.maintenance.passes import Sampler
+from worker.maintenance.passes import SeriesSampler
 
 SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
 
@@ -149,7 +149,7 @@ def test_an_outage_of_the_record_store_does_not_flood_the_log(
 def test_the_leader_samples_every_model_once_in_a_step(desk: Workbench) -> None:
     desk.ask("x")
     desk.store.run(count("api", 1, [('["sightline_refusals","total","queue_full"]', 3)]))
-    sampler = Sampler(desk.settings, desk.store)
+    sampler = SeriesSampler(desk.settings, desk.store)
     assert sum(sampler.sample() for _ in range(50)) in (1, 2), "a step may end meanwhile"
     _, samples = desk.store.run(series())
     assert [one.lanes[MODEL.lane] for one in samples] == [[1, 0, 0]] * len(samples)
@@ -159,7 +159,7 @@ def test_the_leader_samples_every_model_once_in_a_step(desk: Workbench) -> None:
 def test_a_sample_is_taken_when_the_store_s_step_begins_whatever_the_courier_s_clock_says(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampler, began = Sampler(desk.settings, desk.store), time.monotonic()
+    sampler, began = SeriesSampler(desk.settings, desk.store), time.monotonic()
     sampler.sample()
     ended = time.monotonic()
     left_s = STEP_S - desk.store.run(series())[1][0].at_ms / 1000 % STEP_S

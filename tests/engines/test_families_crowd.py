@@ -119,7 +119,7 @@ def test_prompts_that_steps_take_along_change_no_answer(
 
     monkeypatch.setattr(MixedPass, "inputs", noted)
     limits = {
-        True: PassLimits(tokens=5, idle=0, chunk=5, newcomers=3),
+        True: PassLimits(tokens=5, idle=0, chunk=5, sequences=3),
         False: PassLimits(tokens=1, idle=0),
     }
     monkeypatch.setattr(PrefillPace, "limits", lambda _, *, hurried: limits[hurried])

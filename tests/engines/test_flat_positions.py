@@ -38,6 +38,6 @@ def test_they_are_batched_and_answered_as_alone(
     expected = [alone.generate(subject.row(alone, m.conversation, **m.parameters)).ids for m in crowd]
     monkeypatch.setattr(PrefillPace, "mixes", lambda *_: mixes)
     monkeypatch.setattr(
-        PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=40, idle=40, chunk=40, newcomers=3)
+        PrefillPace, "limits", lambda *_, **__: PassLimits(tokens=40, idle=40, chunk=40, sequences=3)
     )
     assert Crowd(engine, subject).at_once(crowd, "flat") == expected

@@ -12,7 +12,7 @@ from tests.engines.continuous.conftest import loaded
 from tests.support.families import FAMILIES
 from tests.support.families.asking import RED, Conversation, Subject
 from tests.support.families.family import Family, called, hf
-from worker.engines.prompt.picture_tokens import PictureTokens
+from worker.engines.prompt.picture_tokens import PictureTokenCounter
 from worker.engines.prompt.renderer import Renderer
 
 SIZES = (((30, 30),), ((300, 41),), ((33, 500),), ((2000, 1500),), ((30, 30), (300, 41), (64, 48)))
@@ -30,7 +30,7 @@ def test_no_picture_is_told_to_be_more_than_it_becomes(
     folder = family.folder(tmp_path_factory.getbasetemp())
     processor = hf.AutoProcessor.from_pretrained(folder)
     renderer = Renderer(processor, AutoConfig.from_pretrained(folder), 2048)
-    tokens, told = PictureTokens(processor, renderer.mark), list[int]()
+    tokens, told = PictureTokenCounter(processor, renderer.mark), list[int]()
     for sizes in SIZES:
         pictures = [Pictures.new("RGB", size) for size in sizes]
         told.append(tokens.of(pictures))

@@ -15,7 +15,7 @@ import pytest
 
 from shared.settings import ApiSettings
 from sightline.cli import main
-from sightline.doctor.examining import Place, examine
+from sightline.doctor.diagnosis import Place, examine
 from sightline.exits import CommandError, Exit
 from sightline.tls import check_tls, flags, trusting
 from tests.support.app import application

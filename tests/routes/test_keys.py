@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth.api_keys import Keyring
+from api.auth.api_keys import ApiKeys
 from shared.api_keys import new_secret
 from shared.errors import CallerError
 from shared.settings import ApiSettings
@@ -216,11 +216,11 @@ async def test_a_key_without_a_quota_costs_the_store_one_look_up_a_second_not_on
 async def test_made_up_keys_do_not_fill_the_memory(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.auth.api_keys.MOST_KNOWN", 3)
     store = connect_async(stage.hand.settings.redis)
-    keyring = Keyring(ApiSettings.model_validate({"admin_key": ADMIN}), store)
+    api_keys = ApiKeys(ApiSettings.model_validate({"admin_key": ADMIN}), store)
     for _ in range(10):
         with pytest.raises(CallerError):
-            await keyring.use(new_secret(), "192.0.2.7")
-    assert len(keyring._known) <= 3
+            await api_keys.use(new_secret(), "192.0.2.7")
+    assert len(api_keys._known) <= 3
     await store.aclose()
 
 

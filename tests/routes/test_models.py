@@ -10,7 +10,7 @@ from api.jobs.service import Jobs
 from api.routes import models
 from shared.blobs import Blobs
 from shared.errors import Unavailable
-from shared.estimate import Reused
+from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.settings import Settings
 from tests.routes.conftest import Stage
@@ -137,7 +137,7 @@ async def test_the_status_of_a_model_is_in_the_words_of_the_former_api(
 async def test_the_status_of_a_model_says_what_its_requests_had_in_common() -> None:
     desk = Desk()
     reused = {"prompts": 3, "hits": 2, "cached_tokens": 70, "bytes": 4096}
-    desk.states["sightline/tiny"] = replace(LOADING, lane=replace(LOADING.lane, reused=Reused(**reused)))
+    desk.states["sightline/tiny"] = replace(LOADING, lane=replace(LOADING.lane, reused=ReuseCounts(**reused)))
     async with serving(desk) as client:
         assert (await client.get("/status/sightline/tiny")).json()["reused"] == reused
         assert (await client.get("/status/org/other")).json()["reused"] is None

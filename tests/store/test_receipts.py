@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from shared.estimate import Reused
+from shared.estimate import ReuseCounts
 from shared.job import Computed
 from shared.result import Origin
 from shared.store import jobs
@@ -151,4 +151,4 @@ def test_what_a_newer_worker_tells_is_read_by_an_older_api(records: Records) -> 
     assert records.view(job.id).result == plain
     assert page is not None
     assert [view.id for view in page.views] == [waiting.id, job.id]
-    assert records.run(jobs.lane(records.settings, LANE)).reused == Reused(**counts)
+    assert records.run(jobs.lane(records.settings, LANE)).reused == ReuseCounts(**counts)

@@ -13,14 +13,14 @@ from api.admission.documents import Documents
 from api.admission.forecast import Forecaster
 from api.admission.media_check import PictureInfoCache
 from api.app import create_app
-from api.auth.api_keys import Keyring
+from api.auth.api_keys import ApiKeys
 from api.auth.audit_log import AdminActions
 from api.batches.lease import BatchContext
 from api.batches.service import Batches
 from api.context import Connections, ProcessContext
 from api.files import Files, FileWriter
 from api.jobs.disconnects import Disconnects
-from api.jobs.live import SharedLooks
+from api.jobs.live import SharedPolls
 from api.jobs.pictures import JobPictures
 from api.metrics import Metrics
 from api.models_admin import LiveModels
@@ -87,11 +87,11 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             cached_answers=CachedAnswers(settings, MODELS, store),
             forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
-            looks=SharedLooks(),
+            looks=SharedPolls(),
             pictures=JobPictures(settings.pictures, store, blobs, PictureInfoCache(settings.pictures, blobs)),
             waiting=desk,
             disconnects=leaving,
-            keyring=Keyring(settings.api, store),
+            api_keys=ApiKeys(settings.api, store),
             admin_actions=AdminActions(store),
             headroom=headroom,
             endpoints=Endpoints(settings, store, headroom),

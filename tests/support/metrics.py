@@ -9,7 +9,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.metrics import counters, gauges
-from shared.metrics.declared import DECLARED, REGISTRY
+from shared.metrics.definitions import DEFINITIONS, REGISTRY
 from tests.support.service import ROOT
 
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"
@@ -72,7 +72,7 @@ def filled(expression: str, window: str) -> str:
 
 def known_names() -> set[str]:
     """All series that there may be, the recorded ones included."""
-    told = {declared.name + part for declared in DECLARED.values() for part in PARTS[declared.kind]}
+    told = {declared.name + part for declared in DEFINITIONS.values() for part in PARTS[declared.kind]}
     return told | {rule["record"] for rule in rules() if "record" in rule}
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.estimate import Reused
+from shared.estimate import ReuseCounts
 from shared.request import Parameters, Request
 from shared.result import FinishReason, Logprobs, Piece
 from shared.tool_calls.syntax import Known, Syntax
@@ -275,7 +275,7 @@ class Engine(ABC):
         return self.rows
 
     @property
-    def reused(self) -> Reused | None:
+    def reused(self) -> ReuseCounts | None:
         """What its requests reused of earlier ones; None if the engine keeps nothing."""
         return None
 

@@ -71,7 +71,7 @@ class EchoEngine(Engine):
         self.rows = model.rows
         self._model = model
         self._options = read_options(model, EchoOptions, self.name)
-        self._gate = RowLimit(model.rows)
+        self._row_limit = RowLimit(model.rows)
         self._context_length = model.context_length or CONTEXT_LENGTH
         # Looked up once: finding a package takes longer than an answer.
         self._sampling_rate = SAMPLING_RATE if find_spec("soundfile") else 0
@@ -142,7 +142,7 @@ class EchoEngine(Engine):
 
     def generate(self, row: Row) -> Finish:
         echo: Echo = row.prompt.inputs
-        with self._gate.enter(row.cancel):
+        with self._row_limit.enter(row.cancel):
             row.on_begin()
             if self._options.fail_on and self._options.fail_on in echo.question:
                 raise RuntimeError(f"told to fail on {self._options.fail_on!r}")
@@ -152,11 +152,11 @@ class EchoEngine(Engine):
             return self._answer(row, echo)
 
     def idle_s(self) -> float:
-        return self._gate.idle_s()
+        return self._row_limit.idle_s()
 
     @property
     def longest_step_s(self) -> float:
-        return self._gate.longest_s
+        return self._row_limit.longest_s
 
     def _answer(self, row: Row, echo: Echo) -> Finish:
         tokens, budget, told = echo.tokens, echo.budget, row.parameters.logprobs
@@ -168,7 +168,7 @@ class EchoEngine(Engine):
             step_s = self._options.step_s if token >= len(row.published) else 0
             if row.cancel.wait(step_s) if step_s else row.cancel.is_set():
                 raise Cancelled
-            self._gate.tick()
+            self._row_limit.tick()
             likelihood = None if told is None else Likelihood(0.0, ((token, 0.0),)[:told])
             if transcript.add(token, likelihood, more=not step_s):
                 break

@@ -20,7 +20,7 @@ class RowLimit:
         self._lock = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._inside = 0
-        self._pulse = ProgressClock()
+        self._progress = ProgressClock()
 
     @contextmanager
     def enter(self, cancel: threading.Event) -> Iterator[None]:
@@ -41,7 +41,7 @@ class RowLimit:
     def _admit(self) -> None:
         while self._waiting and self._inside < self._rows:
             if not self._inside:
-                self._pulse.start()
+                self._progress.start()
             self._inside += 1
             self._waiting.popleft().set()
 
@@ -52,12 +52,12 @@ class RowLimit:
             else:
                 self._waiting.remove(turn)
             if not self._inside:
-                self._pulse.rest()
+                self._progress.rest()
             self._admit()
 
     def tick(self) -> None:
         """A thread inside made progress."""
-        self._pulse.tick()
+        self._progress.tick()
 
     @property
     def waiting(self) -> int:
@@ -67,8 +67,8 @@ class RowLimit:
     @property
     def longest_s(self) -> float:
         """The longest pause between two ticks so far."""
-        return self._pulse.longest_s
+        return self._progress.longest_s
 
     def idle_s(self) -> float:
         """Seconds since the last tick; 0 while no thread is inside."""
-        return self._pulse.idle_s()
+        return self._progress.idle_s()

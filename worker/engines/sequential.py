@@ -77,7 +77,7 @@ class SequentialEngine(LoadedEngine):
         if model.options:
             raise SettingsError(f"model {model.id}: the engine sequential takes no options")
         super().__init__(model)
-        self._gate = RowLimit(self.rows)
+        self._row_limit = RowLimit(self.rows)
         self._unborne: dict[int, str] = {}
 
     def load(self) -> Engine:
@@ -95,7 +95,7 @@ class SequentialEngine(LoadedEngine):
             refused = f"a made-up question could not be asked: {refused}"
         self._unborne = {} if refused else self._failing()
         self.reason = "; ".join(filter(None, (refused, *self._unborne.values(), loaded.words)))
-        self._gate = RowLimit(self.rows)
+        self._row_limit = RowLimit(self.rows)
 
     def prepare(
         self,
@@ -114,7 +114,7 @@ class SequentialEngine(LoadedEngine):
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, and LogitsError if the model computes no finite logits."""
-        with self._gate.enter(row.cancel), torch.inference_mode():
+        with self._row_limit.enter(row.cancel), torch.inference_mode():
             row.on_begin()
             return self._generate(row)
 
@@ -123,11 +123,11 @@ class SequentialEngine(LoadedEngine):
         return math.inf
 
     def idle_s(self) -> float:
-        return self._gate.idle_s()
+        return self._row_limit.idle_s()
 
     @property
     def longest_step_s(self) -> float:
-        return self._gate.longest_s
+        return self._row_limit.longest_s
 
     def _tried(self) -> str:
         try:
@@ -178,7 +178,7 @@ class SequentialEngine(LoadedEngine):
                 **loaded.inputs(row.prompt),
                 generation_config=config,
                 logits_processor=processors,
-                stopping_criteria=[Steps(row, transcript, confidence, watch.of, self._gate.tick)],
+                stopping_criteria=[Steps(row, transcript, confidence, watch.of, self._row_limit.tick)],
                 tokenizer=loaded.tokenizer,
             )
         # Stop strings of the model's own config may end the answer early, too.
@@ -189,6 +189,6 @@ class SequentialEngine(LoadedEngine):
 
         Raises Cancelled.
         """
-        self._gate.tick()
+        self._row_limit.tick()
         if row.cancel.is_set():
             raise Cancelled

@@ -17,7 +17,7 @@ from shared.store.headroom import EvictionWarning, memory
 from shared.store.maintenance import lead
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from worker.maintenance.passes import Pass, Sampler, log_ends, passes
+from worker.maintenance.passes import Pass, SeriesSampler, log_ends, passes
 
 log = logging.getLogger("worker.maintenance")
 HOLD_ROUNDS = 3
@@ -36,7 +36,7 @@ class MaintenanceLeader:
         collect = partial(self._guarded, "collected", self._passes["collected"])
         self._passes["collected"] = BackgroundPass("collected", collect)
         self._eviction_warning = EvictionWarning()
-        self._sampler = Sampler(settings, store)
+        self._sampler = SeriesSampler(settings, store)
         self._throttles = defaultdict[str, LogThrottle](LogThrottle)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="upkeep", daemon=True)

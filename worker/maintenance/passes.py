@@ -17,7 +17,7 @@ from shared.store.models import open_jobs, registrations, sweep
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.telemetry.logs import fields
-from worker.maintenance.collect import BlobCollector
+from worker.maintenance.blob_collector import BlobCollector
 
 log = logging.getLogger("worker.maintenance")
 Pass = Callable[[], int]
@@ -163,7 +163,7 @@ def send_missing(store: Store, nudger: Nudger) -> int:
     return sent
 
 
-class Sampler:
+class SeriesSampler:
     """Keeps a sample of every model for charts of the last minutes, once a step of the store's clock."""
 
     def __init__(self, settings: Settings, store: Store) -> None:

@@ -24,7 +24,7 @@ from shared.store.webhook_deliveries import DueDelivery, delivery_body, delivery
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
 from shared.webhooks import body_of
-from worker.maintenance.collect import delete_blob
+from worker.maintenance.blob_collector import delete_blob
 from worker.webhooks.post import Outcome, post
 
 log = logging.getLogger("worker.webhooks")

@@ -92,7 +92,7 @@ class Calibration(TypedDict):
     within_p90: float
 
 
-class Reused(TypedDict):
+class ReuseCounts(TypedDict):
     """What the worker that spoke last knew already: of so many `prompts` a part of `hits`."""
 
     prompts: int
@@ -113,7 +113,7 @@ class ModelStatus(TypedDict):
     reason: str | None
     engine: str | None
     engine_reason: str | None
-    reused: Reused | None
+    reused: ReuseCounts | None
     paused: bool
     draining: bool
     calibration: Calibration | None
@@ -228,7 +228,7 @@ class ModelFleet(TypedDict):
     oldest_queued_s: float | None
     engine: str | None
     engine_reason: str | None
-    reused: Reused | None
+    reused: ReuseCounts | None
     workers: list[Worker]
     last_worker: Annotated[LastWorker | None, Field(description="The last one seen, alive or not.")]
     given_back: int
@@ -345,7 +345,7 @@ def to_status(model: models.Model, state: ModelState) -> ModelStatus:
         "reason": lane.failed,
         "engine": lane.engine,
         "engine_reason": lane.engine_reason,
-        "reused": None if lane.reused is None else cast(Reused, asdict(lane.reused)),
+        "reused": None if lane.reused is None else cast(ReuseCounts, asdict(lane.reused)),
         "paused": lane.paused,
         "draining": lane.draining,
         "calibration": None if lane.calibration is None else cast(Calibration, asdict(lane.calibration)),

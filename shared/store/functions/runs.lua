@@ -204,7 +204,9 @@ transition('finish', { 'allow-oom' }, function()
     if budget > 0 then
       call('LPOP', P .. 'ending')
       call('DEL', P .. entry .. ':copy')
-      expire_told(run)
+      if run == entry then
+        expire_told(run)
+      end
     end
   end
   return call('LLEN', P .. 'ending')

@@ -114,7 +114,7 @@ def test_nobody_waits_for_more_than_one_chunk_of_a_prompt_once_patience_is_over(
     """Where steps take no pieces along."""
     monkeypatch.setattr(engine_of(harness)._loop._prefilling, "mixes", False)
     done: list[str] = []
-    advance, step = Prefill.advance, Batch.step_beside
+    advance, step = Prefill.advance, Batch.mixed_step
 
     def logged_advance(self: Prefill, tokens: int | None = None) -> Any:
         done.append("piece" if tokens else "whole")
@@ -126,12 +126,12 @@ def test_nobody_waits_for_more_than_one_chunk_of_a_prompt_once_patience_is_over(
 
     def limits(_: PrefillPace, *, hurried: bool) -> PassLimits:
         """The first prompt alone, the others beside its steps, whatever was measured of this machine."""
-        return PassLimits(8, idle=8, chunk=8, newcomers=1) if hurried else PassLimits(1, idle=1)
+        return PassLimits(8, idle=8, chunk=8, sequences=1) if hurried else PassLimits(1, idle=1)
 
     monkeypatch.setattr(PrefillPace, "limits", limits)
     monkeypatch.setattr(PrefillPace, "lasts", lambda _: False)
     monkeypatch.setattr(Prefill, "advance", logged_advance)
-    monkeypatch.setattr(Batch, "step_beside", logged_step)
+    monkeypatch.setattr(Batch, "mixed_step", logged_step)
     crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "pieces"))
     assert done.count("piece") > 20
     assert ("piece", "piece") not in set(pairwise(done))
@@ -165,13 +165,13 @@ def test_a_cancelled_row_computes_nothing_more_and_leaves_its_place(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fed: list[int] = []
-    step = Batch.step_beside
+    step = Batch.mixed_step
 
     def counted(self: Batch, tokens: list[int], *beside: Any) -> Any:
         fed.append(len(tokens))
         return step(self, tokens, *beside)
 
-    monkeypatch.setattr(Batch, "step_beside", counted)
+    monkeypatch.setattr(Batch, "mixed_step", counted)
     rows = [harness.row("Hello", seed=n, temperature=4.0, max_new_tokens=500) for n in range(ROWS)]
     pieces: list[Piece] = []
 

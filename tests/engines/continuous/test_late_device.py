@@ -57,7 +57,7 @@ def test_steps_that_only_repeat_an_answer_are_no_shorter_than_others(
     asked: dict[str, Any] = {"max_new_tokens": 12, "min_new_tokens": 12}
     wanted, times, steps = fresh.ask("Hello", **asked)[0], list[float](), count(1)
     monkeypatch.setattr(PrefillPace, "stepped", lambda _, __, seconds: times.append(seconds))
-    scarce(monkeypatch, Batch, "step_beside", lambda *_: next(steps) == 9)
+    scarce(monkeypatch, Batch, "mixed_step", lambda *_: next(steps) == 9)
     assert fresh.ask("Hello", **asked)[0] == wanted
     layers = len(engine_of(fresh)._loaded.network.model.language_model.layers)
     assert len(times) == 8 + 11

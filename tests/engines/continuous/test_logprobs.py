@@ -24,13 +24,13 @@ def test_greedy_rows_that_tell_logprobs_are_drawn_together(
     asked = [Question(number, {"logprobs": number or None, "max_new_tokens": 12}) for number in range(4)]
     alone = [question.ask(harness) for question in asked]
     drawn: list[Sampler] = []
-    bent = Sampler.bent
+    processed_scores = Sampler.processed_scores
 
     def counted(self: Sampler, logits: Any) -> Any:
         drawn.append(self)
-        return bent(self, logits)
+        return processed_scores(self, logits)
 
-    monkeypatch.setattr(Sampler, "bent", counted)
+    monkeypatch.setattr(Sampler, "processed_scores", counted)
     together = crowded(harness, asked)
     assert together == alone
     for mine, theirs in zip(together, alone, strict=True):

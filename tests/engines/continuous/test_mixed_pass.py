@@ -21,13 +21,13 @@ from tests.engines.continuous.conftest import (
     strangers,
 )
 from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous import running
+from worker.engines.continuous import running_batch
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_slices import KnownPrefix
 from worker.engines.continuous.mixed_pass import MixedLayer, MixedPass, PromptSpan
 from worker.engines.continuous.prefill import PassShare, Prefill
 from worker.engines.continuous.recovery import Recovery
-from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 from worker.engines.continuous.verify.batching import verify
 from worker.engines.continuous.verify.cases import cases
@@ -60,7 +60,7 @@ class Scarce(torch.Tensor):
 
 
 def beside(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
-    busy = PassLimits(tokens=tokens, idle=0, chunk=tokens, newcomers=3)
+    busy = PassLimits(tokens=tokens, idle=0, chunk=tokens, sequences=3)
     monkeypatch.setattr(PrefillPace, "limits", lambda _, *, hurried: busy if hurried else PassLimits(1, 0))
     monkeypatch.setattr(PrefillPace, "mixes", lambda *_: True)
     monkeypatch.setattr(PrefillPace, "lasts", lambda _: False)
@@ -83,13 +83,13 @@ def test_prompts_taken_along_change_no_answer(
 def test_nobody_who_decodes_waits_for_more_than_a_step_with_its_chunks(
     harness: suite.Harness, chunks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, passes = Batch.step_beside, list[int]()
+    step, passes = Batch.mixed_step, list[int]()
 
     def noted(self: Batch, tokens: list[int], prompts: Any) -> Any:
         passes.append(sum(end - prefill.done for prefill, end in prompts))
         return step(self, tokens, prompts)
 
-    monkeypatch.setattr(Batch, "step_beside", noted)
+    monkeypatch.setattr(Batch, "mixed_step", noted)
     crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "no wait"))
     assert len(chunks) > 20
     assert max(passes) <= 9
@@ -153,7 +153,7 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
     error: Exception,
     where: str,
 ) -> None:
-    module, name = {"in the pass": (MixedPass, "pasts"), "behind it": (running, "distributions")}[where]
+    module, name = {"in the pass": (MixedPass, "pasts"), "behind it": (running_batch, "distributions")}[where]
     step, beside, failed = RunningBatch.step, [False], list[int]()
     recover = Recovery.mixed_failed
 
@@ -223,7 +223,7 @@ def test_who_leaves_in_mid_prompt_leaves_row_and_neighbours_alone(
     harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaver = harness.row("What do we see?" * 3, [suite.picture()], scope="mid prompt", **LONG)
-    step = Batch.step_beside
+    step = Batch.mixed_step
 
     def leaves(self: Batch, tokens: list[int], prompts: Any) -> Any:
         if any(
@@ -233,7 +233,7 @@ def test_who_leaves_in_mid_prompt_leaves_row_and_neighbours_alone(
             leaver.cancel.set()
         return step(self, tokens, prompts)
 
-    monkeypatch.setattr(Batch, "step_beside", leaves)
+    monkeypatch.setattr(Batch, "mixed_step", leaves)
     others = asks(harness, strangers(QUESTIONS[:3], "beside one who leaves"))
     *futures, left = crowd(harness, [*others, lambda: harness.engine.generate(leaver)])
     assert isinstance(left.exception(), Cancelled)

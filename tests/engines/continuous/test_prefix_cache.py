@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.engines.continuous.kv_slices import KVSlices, RecurrentState, cut
-from worker.engines.continuous.prefix_cache import Mark, MemoryBudget, PrefixTree
+from worker.engines.continuous.prefix_cache import Mark, PrefixTree, ReuseBudget
 
 BYTES = 2 * 4
 """Of one token here: a key and a value of one float."""
@@ -172,8 +172,8 @@ def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(
     assert prefixes.find("", [1, 2, 3, 4], anywhere) is None
 
 
-def _prefixes(limit: int = PLENTY) -> tuple[PrefixTree, MemoryBudget]:
-    ledger = MemoryBudget(limit)
+def _prefixes(limit: int = PLENTY) -> tuple[PrefixTree, ReuseBudget]:
+    ledger = ReuseBudget(limit)
     return PrefixTree(ledger), ledger
 
 

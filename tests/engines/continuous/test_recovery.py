@@ -30,7 +30,7 @@ from worker.engines.continuous import adaptive_limit
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import AlignedLayer
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.loading.loaded import LoadedModel
 
@@ -65,7 +65,7 @@ def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
 
     monkeypatch.setattr(adaptive_limit, "PATIENCE", 4)
     engine._loop._capacity._rows._patience = engine._reuse._ledger._ration._patience = 4
-    scarce(monkeypatch, Batch, "step_beside", missing)
+    scarce(monkeypatch, Batch, "mixed_step", missing)
     assert crowded(fresh) == answers
     assert min(failed) < ROWS
     assert engine.rows_now == ROWS
@@ -75,7 +75,7 @@ def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
     assert engine._reuse._ledger.limit == limit
 
 
-@pytest.mark.parametrize("where", ["step_beside", "join"])
+@pytest.mark.parametrize("where", ["mixed_step", "join"])
 @pytest.mark.parametrize(("times", "answered"), [(1, True), (2, False)])
 def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could_make_room(
     shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch, where: str, times: int, answered: bool
@@ -162,7 +162,7 @@ def test_a_prompt_whose_memory_runs_out_on_the_way_is_not_computed_anew_for_each
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(Batch, "step_beside"), (Prefill, "advance"), (TokenSequence, "prefill")]
+    ("where", "name"), [(Batch, "mixed_step"), (Prefill, "advance"), (TokenSequence, "prefill")]
 )
 def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, where: Any, name: str

@@ -25,7 +25,7 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.row_window import RowWindow
-from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.token_budget import BatchCapacity
 from worker.engines.sampling.processors import LogitsError
 
@@ -114,7 +114,7 @@ def test_rows_without_memory_are_taken_out_and_answered_later_as_alone(
     error: Exception,
     recurrent: bool,
 ) -> None:
-    fail(monkeypatch, Batch, "step_beside", error, lambda _, tokens, *__: len(tokens) > 2)
+    fail(monkeypatch, Batch, "mixed_step", error, lambda _, tokens, *__: len(tokens) > 2)
     monkeypatch.setattr(BatchCache, "recurrent", recurrent)
     assert crowded(fresh) == answers
     assert engine_of(fresh).rows_now in (2, 3), "a third is tried again and again, ever more rarely"

@@ -77,15 +77,15 @@ def test_of_a_prompt_that_is_not_to_be_stored_nothing_is_kept_or_told(
 def test_what_one_caller_does_to_the_logits_stays_with_them(
     harness: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bent = Sampler.bent
+    processed_scores = Sampler.processed_scores
 
     def scribbling(self: Sampler, logits: torch.Tensor) -> torch.Tensor:
-        scores = bent(self, logits).clone()
+        scores = processed_scores(self, logits).clone()
         logits.zero_()
         return scores
 
     with monkeypatch.context() as patch:
-        patch.setattr(Sampler, "bent", scribbling)
+        patch.setattr(Sampler, "processed_scores", scribbling)
         harness.ask(ABOUT, [suite.picture()], scope="scribbles", temperature=1.5)
     asked = harness.ask(ABOUT, [suite.picture()], scope="scribbles")[0]
     assert asked.cached_tokens
@@ -228,7 +228,7 @@ def test_without_memory_what_is_kept_goes_before_any_row_does(
     def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
         return bool(len(tokens) > 2 and left and reuse._ledger.bytes and left.pop())
 
-    scarce(monkeypatch, Batch, "step_beside", missing)
+    scarce(monkeypatch, Batch, "mixed_step", missing)
     assert crowded(fresh) == answers
     assert not left
     assert engine_of(fresh)._loop._capacity.rows == 4
@@ -289,7 +289,7 @@ def test_rows_taken_out_and_computed_again_find_their_own_prompts(
         computed.append(end - self.done)
         return chunk(self, end)
 
-    fail(monkeypatch, Batch, "step_beside", RuntimeError("a moment's weakness"), together)
+    fail(monkeypatch, Batch, "mixed_step", RuntimeError("a moment's weakness"), together)
     monkeypatch.setattr(Prefill, "_chunk", counted)
     long = [Question(number, {**LONG, "seed": number}) for number in range(3)]
     assert crowded(fresh, long) == [question.ask(alone) for question in long]

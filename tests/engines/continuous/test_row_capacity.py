@@ -159,16 +159,16 @@ def test_several_short_prompts_are_computed_between_two_steps_and_several_long_o
 def test_several_prompts_take_no_longer_than_a_chunk_of_one_while_others_decode() -> None:
     """Nor does it take longer to make them ready, and to encode their pictures."""
     pace = PrefillPace(2, clock := Clock())
-    assert pace.limits(hurried=True).newcomers == 1
+    assert pace.limits(hurried=True).sequences == 1
     pace.stepped(4, 0.1)
     for tokens in (100, 20) * 20:
         pace.prefilled(tokens, 0.02 + 0.001 * tokens)
     pace.begun(4, 400, 0.2)
     limits = pace.limits(hurried=True)
-    assert (limits.tokens, limits.chunk, limits.newcomers) == (180, 180, 4)
+    assert (limits.tokens, limits.chunk, limits.sequences) == (180, 180, 4)
     clock.now += 0.14
     limits = pace.limits(hurried=True)
-    assert (limits.tokens, limits.chunk, limits.newcomers) == (40, 40, 1)
+    assert (limits.tokens, limits.chunk, limits.sequences) == (40, 40, 1)
 
 
 def test_steps_and_chunks_are_measured_apart_before_and_while_they_are_taken_together() -> None:
@@ -199,7 +199,7 @@ def test_the_end_of_a_prompt_waits_for_no_pass_of_its_own_that_would_cost_more()
 def test_with_nobody_to_wait_a_pass_takes_in_what_makes_it_worth_its_while() -> None:
     """More would only keep the first from their text."""
     pace = PrefillPace(2, Clock())
-    assert (pace.limits(hurried=False).chunk, pace.limits(hurried=False).newcomers) == (None, None)
+    assert (pace.limits(hurried=False).chunk, pace.limits(hurried=False).sequences) == (None, None)
     found = []
     for fixed in (0.2, 0.01):
         for tokens in (100, 20) * 20:
@@ -209,11 +209,11 @@ def test_with_nobody_to_wait_a_pass_takes_in_what_makes_it_worth_its_while() -> 
 
 
 def test_an_engine_at_rest_is_not_idle() -> None:
-    pulse = ProgressClock()
-    assert (pulse.idle_s(), pulse.longest_s) == (0, 0)
-    pulse.start()
-    assert pulse.idle_s() > 0
-    pulse.tick()
-    assert pulse.longest_s > 0
-    pulse.rest()
-    assert pulse.idle_s() == 0
+    progress = ProgressClock()
+    assert (progress.idle_s(), progress.longest_s) == (0, 0)
+    progress.start()
+    assert progress.idle_s() > 0
+    progress.tick()
+    assert progress.longest_s > 0
+    progress.rest()
+    assert progress.idle_s() == 0

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenalt
 from shared.errors import CallerError
 from shared.request import Parameters
 from worker.engines.continuous import sampling
-from worker.engines.continuous.sampling import WARPERS, Choice, Sampler, drawn
+from worker.engines.continuous.sampling import WARPERS, Choice, Sampler, sample_tokens
 from worker.engines.sampling.processors import LogitsError
 
 VOCABULARY = 300
@@ -28,13 +28,13 @@ def made(number: int, **more: Any) -> tuple[Sampler, LogitsProcessorList]:
     asked = Parameters(seed=number, frequency_penalty=(None, 0.7)[number % 2], **given)
     config: Any = GenerationConfig(do_sample=number % 4 > 0)  # type: ignore[no-untyped-call]
     row: Any = SimpleNamespace(parameters=asked, published=())
-    draw = Sampler(row, config, CPU)
+    sampler = Sampler(row, config, CPU)
     warpers = [warper((0.7, 40, 0.9, 0.02, 0.9)[at]) for at, warper in enumerate(WARPERS)]
-    mine = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.3), *draw.own])
+    mine = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.3), *sampler.own])
     mine.extend(warpers[: (2, 3, 5)[number % 3]] if config.do_sample else [])
     prompt = torch.randint(VOCABULARY, (1, 20 + number), generator=torch.Generator().manual_seed(number))
-    draw.prepare(prompt, [], mine)
-    return draw, mine
+    sampler.prepare(prompt, [], mine)
+    return sampler, mine
 
 
 def steps(count: int, rows: int) -> torch.Tensor:
@@ -43,13 +43,13 @@ def steps(count: int, rows: int) -> torch.Tensor:
 
 def alone(number: int, logits: torch.Tensor) -> list[int]:
     """The tokens that `generate()` draws from logits [steps, vocabulary]."""
-    draw, processors = made(number)
-    ids, dice = draw._ids, torch.Generator().manual_seed(number)
+    sampler, processors = made(number)
+    ids, dice = sampler._ids, torch.Generator().manual_seed(number)
     for step in logits[:, None]:
         scores: Any = processors(ids, step)  # type: ignore[arg-type]
         token = (
             torch.multinomial(scores.softmax(dim=-1), num_samples=1, generator=dice)
-            if draw.throws
+            if sampler.is_random
             else scores.argmax(dim=-1, keepdim=True)
         )
         ids = torch.cat([ids, token], dim=-1)
@@ -57,14 +57,14 @@ def alone(number: int, logits: torch.Tensor) -> list[int]:
 
 
 def test_a_row_among_others_draws_what_generate_draws_for_it_alone() -> None:
-    draws, logits = [made(number)[0] for number in range(12)], steps(6, 12)
+    samplers, logits = [made(number)[0] for number in range(12)], steps(6, 12)
     wanted = [alone(number, logits[:, number].clone()) for number in range(12)]
-    got: list[list[int]] = [[] for _ in draws]
+    got: list[list[int]] = [[] for _ in samplers]
     for step in logits:
-        drawn(draws, step.clone())  # nobody takes these: they do not count
-        for draw, tokens, choice in zip(draws, got, drawn(draws, step), strict=True):
+        sample_tokens(samplers, step.clone())  # nobody takes these: they do not count
+        for sampler, tokens, choice in zip(samplers, got, sample_tokens(samplers, step), strict=True):
             assert not isinstance(choice, Exception)
-            draw.accept(choice)
+            sampler.accept(choice)
             tokens.append(choice.token)
     assert got == wanted
 
@@ -86,26 +86,26 @@ def test_a_step_waits_for_the_device_no_more_often_for_many_rows_than_for_one(
         return listed(self)
 
     monkeypatch.setattr(torch.Tensor, "tolist", tolist)
-    draws, logits = [made(number)[0] for number in range(16)], steps(1, 16)[0]
+    samplers, logits = [made(number)[0] for number in range(16)], steps(1, 16)[0]
     with Reads():  # type: ignore[no-untyped-call]
-        for draw, choice in zip(draws, drawn(draws, logits), strict=True):
+        for sampler, choice in zip(samplers, sample_tokens(samplers, logits), strict=True):
             assert not isinstance(choice, Exception)
-            draw.accept(choice)
+            sampler.accept(choice)
     assert reads == {"tolist": 2}
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_only_the_row_whose_logits_are_no_numbers_fails_and_its_ban_is_not_blamed(broken: float) -> None:
-    draws, logits = [made(number)[0] for number in range(8)], steps(1, 8)[0]
+    samplers, logits = [made(number)[0] for number in range(8)], steps(1, 8)[0]
     everything = tuple((token, -100.0) for token in range(VOCABULARY))
-    draws[3], draws[4] = (made(number, logit_bias=everything)[0] for number in (3, 4))
+    samplers[3], samplers[4] = (made(number, logit_bias=everything)[0] for number in (3, 4))
     logits[3, 9] = broken
     raised: dict[int, type[Exception]] = {}
-    for row, (draw, choice) in enumerate(zip(draws, drawn(draws, logits), strict=True)):
+    for row, (sampler, choice) in enumerate(zip(samplers, sample_tokens(samplers, logits), strict=True)):
         try:
             if isinstance(choice, Exception):
                 raise choice
-            draw.accept(choice)
+            sampler.accept(choice)
         except (LogitsError, CallerError) as error:
             raised[row] = type(error)
     assert raised == {3: LogitsError, 4: CallerError}
@@ -115,31 +115,31 @@ def test_only_the_row_whose_logits_are_no_numbers_fails_and_its_ban_is_not_blame
 def test_a_row_whose_own_processors_leave_no_numbers_is_not_answered_with_the_first_token(
     broken: float,
 ) -> None:
-    draws, logits = [made(number)[0] for number in (1, 5, 9)], steps(1, 3)[0]
-    draws[1]._processors = [*draws[1]._processors, lambda _, scores: scores + broken]  # type: ignore[list-item]
-    for row, (draw, choice) in enumerate(zip(draws, drawn(draws, logits), strict=True)):
+    samplers, logits = [made(number)[0] for number in (1, 5, 9)], steps(1, 3)[0]
+    samplers[1]._processors = [*samplers[1]._processors, lambda _, scores: scores + broken]  # type: ignore[list-item]
+    for row, (sampler, choice) in enumerate(zip(samplers, sample_tokens(samplers, logits), strict=True)):
         assert isinstance(choice, Choice)
         if row == 1:
             with pytest.raises(LogitsError):
-                draw.accept(choice)
+                sampler.accept(choice)
         else:
-            draw.accept(choice)
+            sampler.accept(choice)
 
 
 def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else all of their prompts would be computed anew. A row that even fails by itself fails alone."""
-    draws, logits, warped = [made(number)[0] for number in range(12)], steps(1, 12)[0], Sampler.warped
+    samplers, logits, warped = [made(number)[0] for number in range(12)], steps(1, 12)[0], Sampler.warped
 
     def scarce(self: Sampler, scores: torch.Tensor) -> torch.Tensor:
-        if len(scores) > 1 or self is draws[5]:
+        if len(scores) > 1 or self is samplers[5]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return warped(self, scores)
 
-    wanted: list[Any] = drawn(draws, logits.clone())
+    wanted: list[Any] = sample_tokens(samplers, logits.clone())
     monkeypatch.setattr(Sampler, "warped", scarce)
-    got: list[Any] = drawn(draws, logits.clone())
+    got: list[Any] = sample_tokens(samplers, logits.clone())
     assert isinstance(got.pop(5), torch.OutOfMemoryError)
     assert got == wanted[:5] + wanted[6:]
 
@@ -147,13 +147,18 @@ def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
 def test_rows_of_a_large_vocabulary_stay_in_the_caches_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "BLOCK", VOCABULARY + 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    draws, logits, rows, warped = [made(1)[0] for _ in range(5)], steps(1, 5)[0], list[int](), Sampler.warped
+    samplers, logits, rows, warped = (
+        [made(1)[0] for _ in range(5)],
+        steps(1, 5)[0],
+        list[int](),
+        Sampler.warped,
+    )
 
     def noted(self: Sampler, scores: torch.Tensor) -> torch.Tensor:
         rows.append(len(scores))
         return warped(self, scores)
 
-    wanted = [drawn([draw], logits[row : row + 1].clone()) for row, draw in enumerate(draws)]
+    wanted = [sample_tokens([sampler], logits[row : row + 1].clone()) for row, sampler in enumerate(samplers)]
     monkeypatch.setattr(Sampler, "warped", noted)
-    assert [[choice] for choice in drawn(draws, logits)] == wanted
+    assert [[choice] for choice in sample_tokens(samplers, logits)] == wanted
     assert rows == [2, 2, 1]

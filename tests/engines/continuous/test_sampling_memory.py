@@ -10,8 +10,8 @@ from shared.request import Format
 from tests.engines import suite
 from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, scarce
 from worker.engines.base import Cancelled
-from worker.engines.continuous import running, sequence
-from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous import running_batch, sequence
+from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.sampling import Sampler
 from worker.engines.sampling import logprobs
 from worker.engines.sampling.processors import Confidence
@@ -84,7 +84,7 @@ def test_who_stays_is_answered_where_memory_ran_out_behind_a_step_and_a_neighbou
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(logits, counts)
 
-    monkeypatch.setattr(running, "distributions", missing)
+    monkeypatch.setattr(running_batch, "distributions", missing)
     asks = [lambda: fresh.engine.generate(leaving), lambda: fresh.ask("Who stays?", **asked)[0]]
     gone, stayed = crowd(fresh, asks)
     assert isinstance(gone.exception(), Cancelled)

@@ -28,7 +28,7 @@ from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.token_budget import PassLimits, PrefillPace
 from worker.engines.loading.loaded import LoadedModel
 
@@ -152,7 +152,7 @@ def test_answers_taken_out_for_want_of_memory_go_on_and_the_prompt_they_shared_i
             shared.append(loop._prefilling.forked is not None)
         return first
 
-    scarce(monkeypatch, Batch, "step_beside", missing)
+    scarce(monkeypatch, Batch, "mixed_step", missing)
     assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
     assert shared == [True]
     assert engine_of(forgetful)._loop._capacity.rows == ROWS, "the shared prompt's memory was enough"
@@ -225,6 +225,6 @@ def test_a_prompt_that_several_share_is_let_go_once_and_memory_is_there_again(
             failed.append(len(tokens))
         return few
 
-    scarce(monkeypatch, Batch, "step_beside", missing)
+    scarce(monkeypatch, Batch, "mixed_step", missing)
     assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
     assert failed == [ROWS]

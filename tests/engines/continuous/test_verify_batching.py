@@ -19,7 +19,7 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.prefill import CutPoints
-from worker.engines.continuous.prefilling import HOLE
+from worker.engines.continuous.prefill_queue import HOLE
 from worker.engines.continuous.row_window import RowWindow
 from worker.engines.continuous.verify import batching as certifying
 from worker.engines.continuous.verify.batching import verify
@@ -145,20 +145,20 @@ def family(name: str, folder: Any, **fields: Any) -> LoadedModel:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-    ("name", "seams"),
+    ("name", "cut_points"),
     [("llava", CutPoints.ANYWHERE), ("gemma3", CutPoints.AROUND_PICTURES), ("paligemma", CutPoints.NOWHERE)],
 )
 def test_prompts_are_cut_only_where_the_model_does_not_notice(
-    name: str, seams: CutPoints, dtype: str, tmp_path_factory: pytest.TempPathFactory
+    name: str, cut_points: CutPoints, dtype: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Gemma 3 attends both ways inside a picture, PaliGemma in the whole prompt.
 
     By how much logits differ tells this from a device that rounds more than the proof allows for.
     """
     certificate = verify(family(name, tmp_path_factory.getbasetemp(), dtype=dtype), reuse=False)
-    assert certificate.seams is seams
+    assert certificate.cut_points is cut_points
     reason = re.search(r"generate\(\): they differ by (\S+), (\S+) is allowed$", certificate.flaw)
-    assert (reason is None) == (seams is CutPoints.ANYWHERE)
+    assert (reason is None) == (cut_points is CutPoints.ANYWHERE)
     assert reason is None or float(reason[1]) > float(reason[2])
 
 
@@ -237,7 +237,7 @@ def test_neighbours_are_not_blamed_for_what_fails_without_them(
         verify(shipped)
 
 
-@pytest.mark.parametrize("proof", ["_crowds", "_seams", "reusable", "together"])
+@pytest.mark.parametrize("proof", ["_crowds", "_cut_points", "reusable", "shared_pass_cases"])
 def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
     proof: str, shipped: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from api.jobs.live import SharedLooks, changed
+from api.jobs.live import SharedPolls, changed
 from shared.errors import Unavailable
 
 AWAY = Unavailable("store_unavailable", "The record store is away.")
 
 
 async def test_watchers_of_the_same_thing_share_a_look() -> None:
-    looks, shared = [], SharedLooks()
+    looks, shared = [], SharedPolls()
 
     async def look() -> dict[str, str]:
         looks.append(1)
@@ -25,7 +25,7 @@ async def test_watchers_of_the_same_thing_share_a_look() -> None:
 
 async def test_a_later_look_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.jobs.live.LOOK_S", 0)
-    shared, states = SharedLooks(), iter(({"a": 1}, {"a": 2}))
+    shared, states = SharedPolls(), iter(({"a": 1}, {"a": 2}))
 
     async def look() -> dict[str, int]:
         return next(states)
@@ -34,7 +34,7 @@ async def test_a_later_look_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_look_that_failed_fails_for_all_who_share_it() -> None:
-    shared = SharedLooks()
+    shared = SharedPolls()
 
     async def look() -> dict[str, str]:
         raise AWAY

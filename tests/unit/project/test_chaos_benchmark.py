@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.chaos.clients import DONE, Chat, Events, SentEvent
-from benchmarks.chaos.faults import DECK, Landed, Recovery, explain, plan, recoveries
+from benchmarks.chaos.faults import DECK, InjectedFault, Recovery, explain, plan, recoveries
 from benchmarks.chaos.history import Attempt, End, History, Question, Story, judge
 from benchmarks.frame import longest
 from shared.job import LEAP
@@ -100,8 +100,8 @@ def test_a_fault_explains_failures_of_its_own_jobs_and_of_those_that_waited_at_i
     waited.ids, waited.life = {"job_2"}, (4.0, 6.5)
     later.ids, later.life = {"job_3"}, (8.0, 9.0)
     early.ids, early.life = {"job_4"}, (3.0, 4.0)
-    broken = Landed("record_broken", "run_1 r", None, 1.0, 1.0)
-    removed = Landed("model_removed", "m", None, 5.0, 6.0)
+    broken = InjectedFault("record_broken", "run_1 r", None, 1.0, 1.0)
+    removed = InjectedFault("model_removed", "m", None, 5.0, 6.0)
     explain([hit, waited, later, early], [broken, removed], {"run_1": {"job_1"}})
     assert [story.broken for story in (hit, waited, later, early)] == [{"job_1"}, set(), set(), set()]
     assert [story.removed for story in (hit, waited, later, early)] == [False, True, False, False]
@@ -117,7 +117,7 @@ async def test_a_streamed_answer_whose_job_a_fault_failed_ends_with_its_error() 
 
 
 def test_a_job_whose_record_was_lost_before_an_answer_named_it_is_not_stuck() -> None:
-    broken = Landed("record_broken", "job_7 r", None, 1.0, 1.0)
+    broken = InjectedFault("record_broken", "job_7 r", None, 1.0, 1.0)
     first, second = Story(QUESTION, missing=True), Story(QUESTION, missing=True)
     explain([first, second], [broken], {})
     assert counts(first, set()) == {"record_lost": 1}
@@ -128,7 +128,7 @@ def test_an_answer_lost_after_its_end_is_no_second_end() -> None:
     story = right()
     story.ends.add(End("succeeded", ""))
     assert counts(story) == {"lost": 1, "doubled": 1}
-    explain([story], [Landed("record_broken", "run_1 r", None, 1.0, 1.0)], {"run_1": {"job_1"}})
+    explain([story], [InjectedFault("record_broken", "run_1 r", None, 1.0, 1.0)], {"run_1": {"job_1"}})
     assert counts(story) == {"record_lost": 1}
 
 
@@ -253,10 +253,10 @@ async def test_a_finished_chat_answer_is_clean() -> None:
 
 LOST = Attempt(1, "w", 10.0, 14.0, "worker_lost")
 AGAIN = Attempt(2, "v", 14.5, 15.0, "succeeded")
-KILLED = Landed("worker_killed", "worker-1", 7, 11.0, 11.0)
+KILLED = InjectedFault("worker_killed", "worker-1", 7, 11.0, 11.0)
 
 
-def interrupted(*landed: Landed) -> tuple[Recovery, ...]:
+def interrupted(*landed: InjectedFault) -> tuple[Recovery, ...]:
     story = right()
     story.attempts = (LOST, AGAIN)
     return recoveries([story], landed, {"w": 7, "v": 8}, LEASE_S).all
@@ -267,7 +267,7 @@ def test_recovery_is_the_time_from_the_fault_to_the_next_claim() -> None:
 
 
 def test_recovery_begins_when_the_record_store_is_back() -> None:
-    paused = Landed("redis_paused", "redis", None, 11.5, 13.0)
+    paused = InjectedFault("redis_paused", "redis", None, 11.5, 13.0)
     assert set(interrupted(paused, KILLED)) == {
         Recovery("worker_killed", 1.5, after_restart=False),
         Recovery("redis_paused", 1.5, after_restart=False),
@@ -275,7 +275,7 @@ def test_recovery_begins_when_the_record_store_is_back() -> None:
 
 
 def test_recovery_behind_a_restart_is_counted_apart() -> None:
-    restarted = Landed("redis_killed", "redis", None, 8.0, 9.0)
+    restarted = InjectedFault("redis_killed", "redis", None, 8.0, 9.0)
     assert Recovery("worker_killed", 3.5, after_restart=True) in interrupted(restarted, KILLED)
 
 

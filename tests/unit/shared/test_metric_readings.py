@@ -7,7 +7,7 @@ import pytest
 from pydantic_core import from_json
 
 from shared.metrics.counters import ATTEMPTS, CALL_SECONDS, UPKEEP, WAIT
-from shared.metrics.declared import REGISTRY
+from shared.metrics.definitions import REGISTRY
 from shared.metrics.reporter import CounterDeltas
 
 MODEL = 'a "model"\nof test_readings'

@@ -16,7 +16,7 @@ from shared.model_files import description_faults, weight_faults
 from shared.models import Model
 from shared.settings import PREFIX, ApiSettings, BlobSettings
 from sightline.cli import main
-from sightline.doctor import dry_load, examining, machine, models, records, running, workers
+from sightline.doctor import diagnosis, dry_load, machine, models, records, running, workers
 from sightline.doctor.check import Check, State
 from tests.support.packages import without_traces
 from tests.support.ports import free_port
@@ -162,7 +162,7 @@ def test_a_record_store_that_hangs_is_not_asked_a_second_time(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        monkeypatch.setattr("sightline.doctor.examining.stored_fleet", pytest.fail)
+        monkeypatch.setattr("sightline.doctor.diagnosis.stored_fleet", pytest.fail)
         assert main(["doctor", *place]) == 1
     assert "problem  redis" in capsys.readouterr().out
 
@@ -274,9 +274,9 @@ def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_ful
     monkeypatch.setattr(running.Api, "health", lambda _: health)
     monkeypatch.setattr(running.Api, "fleet", lambda _: dead)
     monkeypatch.setattr(records, "checks", lambda *_: iter([] if health else [full]))
-    monkeypatch.setattr(examining, "stored_fleet", lambda *_: (dead, 0))
+    monkeypatch.setattr(diagnosis, "stored_fleet", lambda *_: (dead, 0))
 
-    found = states(examining.examine(examining.Place("127.0.0.1", int(place[1]), tmp_path)))
+    found = states(diagnosis.examine(diagnosis.Place("127.0.0.1", int(place[1]), tmp_path)))
 
     assert found["workers"] == "warning"
     assert not found.keys() & {"workers of org/m", "couriers"}
@@ -323,10 +323,10 @@ def test_a_machine_of_a_fleet_is_not_blamed_for_a_data_folder_that_it_does_not_u
 ) -> None:
     (tmp_path / "data").touch()
     monkeypatch.setenv(PREFIX + "BLOBS__URL", str(tmp_path))
-    at = examining.Place("127.0.0.1", int(place[1]), tmp_path / "data")
-    assert states(examining.examine(at))["data folder"] == "problem", "the records would lie there"
+    at = diagnosis.Place("127.0.0.1", int(place[1]), tmp_path / "data")
+    assert states(diagnosis.examine(at))["data folder"] == "problem", "the records would lie there"
     monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{free_port()}/0")
-    assert "data folder" not in states(examining.examine(at))
+    assert "data folder" not in states(diagnosis.examine(at))
 
 
 def test_a_problem_ends_with_1_and_says_what_to_do(

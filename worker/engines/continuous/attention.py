@@ -113,7 +113,7 @@ def divides(network: Any) -> bool:
 
 
 @contextmanager
-def apart(groups: Sequence[AttentionGroup]) -> Iterator[None]:
+def attention_groups(groups: Sequence[AttentionGroup]) -> Iterator[None]:
     """Rows attend in these groups on this thread meanwhile; the groups' lengths include the step's column."""
     _step.groups = groups
     try:
@@ -150,7 +150,7 @@ def in_groups(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention in the groups given to `apart`; all rows at once if there are none."""
+    """Attention in the groups given to `attention_groups`; all rows at once if there are none."""
     groups = getattr(_step, "groups", ())
     if len(groups) < 2 or not _rowwise(query, key, attention_mask, options):
         return _together(module, query, key, value, attention_mask, options), None
@@ -190,6 +190,6 @@ def _rowwise(query: torch.Tensor, key: torch.Tensor, mask: Any, options: dict[st
     return query.shape[2] == 1 and mask.shape[0] == query.shape[0] and mask.shape[-1] == key.shape[2]
 
 
-# Registered under transformers' own name, because models and masks choose by it. Without `apart` and `expect`
-# nothing changes.
+# Registered under transformers' own name, because models and masks choose by it. Without
+# `attention_groups` and `expect` nothing changes.
 AttentionInterface.register(KIND, attend)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from worker.engines.continuous.attention import apart, ours
+from worker.engines.continuous.attention import attention_groups, ours
 from worker.engines.continuous.captured_step import CapturedSteps
 from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.kv_cache import BatchCache
@@ -98,9 +98,9 @@ class Batch:
 
         A step that raises has changed nothing, unless the batch is `recurrent` or `torn`.
         """
-        return self.step_beside(tokens, ())[0]
+        return self.mixed_step(tokens, ())[0]
 
-    def step_beside(
+    def mixed_step(
         self, tokens: list[int], prompts: Sequence[tuple[Prefill, int]]
     ) -> tuple[torch.Tensor, list[Prefilled | None]]:
         """Take a step and, in the same pass, compute each prompt up to the end given with it.
@@ -109,7 +109,7 @@ class Batch:
         """
         window = self._full.window
         self._full.before_step(narrow=self._captured is not None)
-        with apart(window.groups(self.waste)):
+        with attention_groups(window.groups(self.waste)):
             logits, prefilled = self._mixed(tokens, prompts) if prompts else (self._plain(tokens), [])
         # Last, so that a step that fails before has changed nothing.
         self._positions = self._positions + 1

@@ -14,7 +14,7 @@ from PIL.Image import Image as Picture
 from pydantic import Field
 
 from shared.errors import ModelFailed
-from shared.estimate import Reused
+from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Frozen, Request
 from worker.engines.base import Engine, Finish, Frames, Prompt, Row, Samples
@@ -24,11 +24,11 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.captured_step import CapturedSteps
 from worker.engines.continuous.errors import BatchingError
 from worker.engines.continuous.loop import Loop
-from worker.engines.continuous.prefilling import PrefillQueue
+from worker.engines.continuous.prefill_queue import PrefillQueue
 from worker.engines.continuous.prompt_content import ContentReader
 from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.row_window import COLUMNS
-from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.sequence import SequenceGroup, TokenSequence
 from worker.engines.continuous.token_budget import BatchCapacity, PrefillPace, cache_budget, cache_tokens
 from worker.engines.continuous.verify.batching import Certificate, verify
@@ -110,7 +110,7 @@ class ContinuousEngine(LoadedEngine):
         batch = Batch(loaded.network, columns, self.rows, tokens, waste, captured)
         running = RunningBatch(batch, loaded.suppressed)
         self._reuse = ReuseCache(
-            loaded, certificate.seams, reserve, certificate.reusable, together=together.pictures
+            loaded, certificate.cut_points, reserve, certificate.reusable, together=together.pictures
         )
         self._reader = ContentReader(loaded, certificate.reusable, known_tokens=self._reuse.placeholders)
         prefilling = (
@@ -157,14 +157,14 @@ class ContinuousEngine(LoadedEngine):
         return self._loop.rows
 
     def idle_s(self) -> float:
-        return self._loop.pulse.idle_s()
+        return self._loop.progress.idle_s()
 
     @property
     def longest_step_s(self) -> float:
-        return self._loop.pulse.longest_s
+        return self._loop.progress.longest_s
 
     @property
-    def reused(self) -> Reused | None:
+    def reused(self) -> ReuseCounts | None:
         return self._reuse.counts
 
     @property
@@ -204,7 +204,7 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     summary = f"certified: beside others its logits differ by {certificate.difference:.0e} at most"
     if loaded.format is not torch.float32:
         summary += f", which in {format} may change an answer"
-    cut = f"prompts may be cut {certificate.seams.value}"
+    cut = f"prompts may be cut {certificate.cut_points.value}"
     if certificate.flaw:
         cut += f" ({certificate.flaw})"
     unseen = certificate.unseen and f"no question about a picture could be tried: {certificate.unseen}"

@@ -126,7 +126,7 @@ def joined(pieces: Sequence[Sequence[Columns]]) -> tuple[Columns, ...]:
     )
 
 
-def beside(pasts: Sequence[KVSlices | None]) -> KVSlices | None:
+def stacked_rows(pasts: Sequence[KVSlices | None]) -> KVSlices | None:
     """Several pasts as the rows of one, ending at the same column; None if there is none.
 
     A row is filled up with zeros on the left. Pasts with states cannot be combined.

@@ -15,10 +15,10 @@ import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous.prefill import Prefilled
-from worker.engines.continuous.prefilling import Chunk, ForkedPrefill, PrefillingSequence, PrefillQueue
+from worker.engines.continuous.prefill_queue import Chunk, ForkedPrefill, PrefillingSequence, PrefillQueue
 from worker.engines.continuous.recovery import Recovery
 from worker.engines.continuous.reuse_cache import ReuseCache
-from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.scheduler import PendingCount, PrefillAdmission, WaitingQueue
 from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.continuous.token_budget import BatchCapacity, PassLimits, PrefillPace
@@ -44,7 +44,7 @@ class Loop:
         pace: PrefillPace,
         prefilling: PrefillQueue,
     ) -> None:
-        self.pulse = ProgressClock()
+        self.progress = ProgressClock()
         self._stacks = stacks
         self._devices = devices
         self._running = running
@@ -54,7 +54,7 @@ class Loop:
         self._line = WaitingQueue()
         self._prefilling = prefilling
         self._admission = PrefillAdmission(capacity, reuse, prefilling)
-        self._unanswered = PendingCount(self.pulse)
+        self._unanswered = PendingCount(self.progress)
         self._recovery = Recovery(self._line, prefilling, running, capacity, reuse, self._unanswered)
         processors = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, args=(processors,), name="engine", daemon=True)
@@ -94,7 +94,7 @@ class Loop:
     @torch.inference_mode()
     def _run(self, processors: int) -> None:
         compute_on(processors)
-        while self._prefilling.newcomers or self._running.answers or self._line.wait():
+        while self._prefilling.sequences or self._running.answers or self._line.wait():
             try:
                 self._turn()
             except Exception as error:
@@ -107,7 +107,7 @@ class Loop:
         """For work on the answers' prompts that may take long. Raises Cancelled once all are cancelled."""
 
         def lives() -> None:
-            self.pulse.tick()
+            self.progress.tick()
             if all(answer.cancelled for answer in answers):
                 raise Cancelled
 
@@ -132,7 +132,7 @@ class Loop:
         """Compute a pass over waiting prompts; False if there was none."""
         self._fork()
         self._begin()
-        if waiting := bool(self._prefilling.newcomers):
+        if waiting := bool(self._prefilling.sequences):
             self._pass()
         return waiting
 
@@ -207,20 +207,20 @@ class Loop:
             return
         self._pace.prefilled(tokens, time.perf_counter() - started)
         self._prefilling.lasted(len(prefilled), tokens)
-        self.pulse.tick()
-        self._arrived(together.newcomers, prefilled)
+        self.progress.tick()
+        self._arrived(together.sequences, prefilled)
 
-    def _arrived(self, newcomers: Sequence[PrefillingSequence], found: Sequence[Prefilled | None]) -> None:
-        for newcomer, prefilled in zip(newcomers, found, strict=True):
+    def _arrived(self, sequences: Sequence[PrefillingSequence], found: Sequence[Prefilled | None]) -> None:
+        for sequence, prefilled in zip(sequences, found, strict=True):
             if prefilled is not None:
-                with self._recovery.blames(newcomer.answer):
-                    self._arrive(newcomer, prefilled)
+                with self._recovery.blames(sequence.answer):
+                    self._arrive(sequence, prefilled)
 
-    def _arrive(self, newcomer: PrefillingSequence, prefilled: Prefilled) -> None:
-        self._prefilling.remove(answer := newcomer.answer)
+    def _arrive(self, sequence: PrefillingSequence, prefilled: Prefilled) -> None:
+        self._prefilling.remove(answer := sequence.answer)
         answer.first(prefilled.logits)
         self._reuse.keep(answer.content, prefilled)
-        self._enter(answer, ForkedPrefill(answer.siblings, newcomer.prefill, prefilled))
+        self._enter(answer, ForkedPrefill(answer.siblings, sequence.prefill, prefilled))
 
     def _enter(self, answer: TokenSequence, computed: ForkedPrefill) -> None:
         head, candidates = self._line.head(), (computed, self._prefilling.forked)
@@ -233,7 +233,7 @@ class Loop:
 
     def _step(self, chunks: Sequence[Chunk]) -> None:
         rows, started = len(self._running.answers), time.perf_counter()
-        beside, tokens = [chunk.newcomer for chunk in chunks], sum(chunk.tokens for chunk in chunks)
+        beside, tokens = [chunk.sequence for chunk in chunks], sum(chunk.tokens for chunk in chunks)
         try:
             choices, arrived = self._running.step(chunks)
             if not choices:
@@ -241,13 +241,13 @@ class Loop:
         except Exception as error:
             # The outermost frame of a step: what it raises may be one row's fault, or nobody's.
             if beside:
-                self._recovery.mixed_failed([newcomer.answer for newcomer in beside], error)
+                self._recovery.mixed_failed([sequence.answer for sequence in beside], error)
             else:
                 self._recovery.step_failed(error)
             return
         self._capacity.lasted(rows)
         self._prefilling.lasted(len(beside), tokens)
-        self.pulse.tick()
+        self.progress.tick()
         # If one answer runs out of memory, those after it may be back in line; they draw when they return.
         for answer, choice, distribution in (one for one in choices if one[0] in self._running):
             with self._recovery.blames(answer):

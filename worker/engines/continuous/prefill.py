@@ -83,7 +83,7 @@ class Prefill:
         network: Any,
         head: KnownPrefix,
         config: GenerationConfig,
-        seams: CutPoints = CutPoints.ANYWHERE,
+        cut_points: CutPoints = CutPoints.ANYWHERE,
     ) -> None:
         """Encodes the prompt's pictures where `head` does not have them. Raises BatchingError."""
         self.network = network
@@ -100,7 +100,7 @@ class Prefill:
         self._given: dict[str, Any] = captured[2]
         self._head = head
         self._done = head.start
-        self._begin(seams)
+        self._begin(cut_points)
 
     def processors_of(self, own: Iterable[LogitsProcessor]) -> LogitsProcessorList:
         """The processors that `generate()` would make for a row with this prompt and config.
@@ -193,7 +193,7 @@ class Prefill:
         mixes = all(one._mixes and one.done < one.length for one in (self, other))
         return mixes and self._rest == other._rest and self._types == other._types
 
-    def _begin(self, seams: CutPoints) -> None:
+    def _begin(self, cut_points: CutPoints) -> None:
         cache = self._given.get("past_key_values")
         record(cache)
         if self._head.past is not None:
@@ -205,16 +205,16 @@ class Prefill:
             EncodedPictures.of(encoded["image"]) if "image" in encoded else None
         )
         if not self._cuttable(encoded):
-            seams = CutPoints.NOWHERE
+            cut_points = CutPoints.NOWHERE
         self._rest = {k: v for k, v in self._given.items() if k not in {*GIVEN, *TYPES, ENCODED}}
         self._types = {name for name in TYPES if self._given.get(name) is not None}
-        self._mixes = seams is not CutPoints.NOWHERE and self._pads(cache)
+        self._mixes = cut_points is not CutPoints.NOWHERE and self._pads(cache)
         inside = [here and before for here, before in pairwise([False, *self._places])]
         self._cuts = {
             CutPoints.ANYWHERE: [True] * self.length,
             CutPoints.AROUND_PICTURES: [not within for within in inside],
             CutPoints.NOWHERE: [False] * self.length,
-        }[seams]
+        }[cut_points]
 
     def _cuttable(self, encoded: dict[str, Any]) -> bool:
         """Whether the prompt's pictures, if any, can be passed to the model in parts."""

@@ -26,7 +26,7 @@ class BudgetEntry(Protocol):
         """Remove it from where it is kept; the ledger no longer counts it."""
 
 
-class MemoryBudget:
+class ReuseBudget:
     """Keeps the order of use and the sum of bytes, at most `limit`."""
 
     def __init__(self, limit: int) -> None:
@@ -131,7 +131,7 @@ class CachedPrefix:
 class PrefixTree:
     """The tree; what is kept for one scope is never found for another."""
 
-    def __init__(self, ledger: MemoryBudget) -> None:
+    def __init__(self, ledger: ReuseBudget) -> None:
         self._ledger = ledger
         # By scope and first token.
         self._roots: Branches = {}

@@ -49,7 +49,7 @@ class Reusable:
 
 
 @dataclass(frozen=True)
-class PictureTokens:
+class ProcessedPicture:
     """One picture: how many placeholder `tokens` it has, and what the processor made of it by itself.
 
     `inputs` is None if the picture was already kept encoded when the prompt was prepared.
@@ -72,11 +72,11 @@ class PromptContent:
     inputs: Any
     scope: str = ""
     marks: tuple[Mark, ...] = ()
-    shown: tuple[PictureTokens, ...] = ()
+    shown: tuple[ProcessedPicture, ...] = ()
     places: Sequence[int] = ()
     sound_ranges: Sequence[range] = ()
 
-    def behind(self, start: int) -> tuple[Sequence[PictureTokens], int]:
+    def behind(self, start: int) -> tuple[Sequence[ProcessedPicture], int]:
         """The pictures that do not end within the first `start` tokens, and the other ones' placeholders."""
         pictures_before = bisect_left(self.places, start)
         skipped = 0
@@ -131,26 +131,26 @@ class ContentReader:
 
     def _shown(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
-    ) -> tuple[PictureTokens, ...]:
+    ) -> tuple[ProcessedPicture, ...]:
         if not pictures or not self._encodes or (len(pictures) > 1 and not self._what.apart):
             return ()
         if len(pictures) == 1:
-            return (PictureTokens(pictures[0][0], prompt.image_tokens, prompt.inputs),)
+            return (ProcessedPicture(pictures[0][0], prompt.image_tokens, prompt.inputs),)
         if self._what.slices and (shown := self._exact_slices(prompt, pictures)):
             return shown
         return self._singles(prompt, pictures, scope) or self._slices(prompt, len(pictures))
 
     def _exact_slices(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]]
-    ) -> tuple[PictureTokens, ...]:
+    ) -> tuple[ProcessedPicture, ...]:
         parts = slices(self._loaded, prompt, [picture.size for _, picture in pictures])
         # One for each picture, or none.
         named = zip(pictures, parts, strict=False)
-        return tuple(PictureTokens(digest, part.tokens, part.inputs) for (digest, _), part in named)
+        return tuple(ProcessedPicture(digest, part.tokens, part.inputs) for (digest, _), part in named)
 
     def _singles(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
-    ) -> tuple[PictureTokens, ...]:
+    ) -> tuple[ProcessedPicture, ...]:
         try:
             single = {
                 digest: self._single(digest, picture, scope) for digest, picture in dict(pictures).items()
@@ -161,7 +161,7 @@ class ContentReader:
         # Some processors cut a picture differently when the prompt has others.
         return counts if sum(one.tokens for one in counts) == prompt.image_tokens else ()
 
-    def _slices(self, prompt: Prompt, count: int) -> tuple[PictureTokens, ...]:
+    def _slices(self, prompt: Prompt, count: int) -> tuple[ProcessedPicture, ...]:
         """Each picture's part of what the processor made of all; empty if it cannot be told.
 
         Its digest says also how the picture was cut.
@@ -177,7 +177,7 @@ class ContentReader:
             return ()
         parts = [{name: value[at : at + 1] for name, value in own.items()} for at in range(count)]
         return tuple(
-            PictureTokens(_digest_of(part), each, BatchFeature(inputs | part))
+            ProcessedPicture(_digest_of(part), each, BatchFeature(inputs | part))
             for part, each in zip(parts, tokens, strict=True)
         )
 
@@ -197,13 +197,13 @@ class ContentReader:
             return [digest for digest, run in zip(digests, runs, strict=True) for _ in run], runs
         return ["+".join(digests)] * prompt.audio_tokens, [range(runs[-1].stop)]
 
-    def _single(self, digest: str, picture: Picture, scope: str) -> PictureTokens:
+    def _single(self, digest: str, picture: Picture, scope: str) -> ProcessedPicture:
         """Raises CallerError."""
         tokens = self._known(scope, digest)
         if tokens is not None:
-            return PictureTokens(digest, tokens, None)
+            return ProcessedPicture(digest, tokens, None)
         prompt = self._loaded.renderer.pictures_prompt([picture])
-        return PictureTokens(digest, prompt.image_tokens, prompt.inputs)
+        return ProcessedPicture(digest, prompt.image_tokens, prompt.inputs)
 
 
 def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tuple[Mark, ...]:

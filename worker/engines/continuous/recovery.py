@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from worker.engines.base import DeviceBroken
-from worker.engines.continuous.prefilling import Pass, PrefillQueue
+from worker.engines.continuous.prefill_queue import Pass, PrefillQueue
 from worker.engines.continuous.reuse_cache import ReuseCache
-from worker.engines.continuous.running import RunningBatch
+from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.scheduler import PendingCount, WaitingQueue
 from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.continuous.token_budget import BatchCapacity
@@ -168,7 +168,7 @@ class Recovery:
             self._put_back([answer])
         elif out_of_memory(error) and failed and self._prefilling.shorten(failed):
             log.warning("no memory for a pass over %d tokens", failed.tokens)
-            self._put_back([] if failed.newcomers[0].prefill.rewind() else [answer])
+            self._put_back([] if failed.sequences[0].prefill.rewind() else [answer])
         else:
             self.fail(answer, error)
         if self._running.torn:

@@ -12,14 +12,14 @@ from itertools import accumulate, pairwise
 
 from transformers import BatchFeature
 
-from shared.estimate import Reused
+from shared.estimate import ReuseCounts
 from worker.engines.base import Cancelled
 from worker.engines.continuous.errors import UNFIT
 from worker.engines.continuous.kv_slices import KnownPrefix, KVSlices
 from worker.engines.continuous.model_inputs import PIXELS, EncodedPictures, encode, encode_all, merged
 from worker.engines.continuous.prefill import CutPoints, Prefilled
-from worker.engines.continuous.prefix_cache import CachedPrefix, MemoryBudget, PrefixTree
-from worker.engines.continuous.prompt_content import PictureTokens, PromptContent, Reusable
+from worker.engines.continuous.prefix_cache import CachedPrefix, PrefixTree, ReuseBudget
+from worker.engines.continuous.prompt_content import ProcessedPicture, PromptContent, Reusable
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.loading.torch_errors import device_broken, out_of_memory
 
@@ -55,14 +55,20 @@ class ReuseCache:
     """Keeps at most `limit` bytes; what was least recently used goes first."""
 
     def __init__(
-        self, loaded: LoadedModel, seams: CutPoints, limit: int, reusable: Reusable, *, together: bool = False
+        self,
+        loaded: LoadedModel,
+        cut_points: CutPoints,
+        limit: int,
+        reusable: Reusable,
+        *,
+        together: bool = False,
     ) -> None:
         """`together`: whether pictures of several prompts are encoded in one call."""
-        self.seams = seams
+        self.cut_points = cut_points
         self._network = loaded.network
         self._moved = loaded.moved
         self._what = reusable
-        self._ledger = MemoryBudget(limit)
+        self._ledger = ReuseBudget(limit)
         self._prefixes = PrefixTree(self._ledger)
         self._pictures: dict[Key, CachedPicture] = {}
         self._together = together
@@ -70,11 +76,11 @@ class ReuseCache:
         self._prompts = self._hits = self._tokens = 0
 
     @property
-    def counts(self) -> Reused | None:
+    def counts(self) -> ReuseCounts | None:
         """None if nothing may be kept."""
         if not self._what.anything:
             return None
-        return Reused(self._prompts, self._hits, self._tokens, self._ledger.bytes)
+        return ReuseCounts(self._prompts, self._hits, self._tokens, self._ledger.bytes)
 
     def placeholders(self, scope: str, digest: str) -> int | None:
         """The placeholders of a picture, None if it is not kept. Any thread may call it."""
@@ -132,7 +138,7 @@ class ReuseCache:
     ) -> None:
         """Keep a prompt with the answer's tokens that were fed: a chat's next turn begins with them."""
         with self._luxury():
-            cut = self._what.beginnings and self.seams is not CutPoints.NOWHERE
+            cut = self._what.beginnings and self.cut_points is not CutPoints.NOWHERE
             if content.marks and cut and (row := past()):
                 self._prefixes.keep(content.scope, (*content.marks, *fed), row)
 
@@ -147,7 +153,7 @@ class ReuseCache:
         self._prompts += 1
         if not self._what.beginnings:
             return None
-        prefix = self._prefixes.find(self._scope(content), content.marks, _cuts(content, self.seams))
+        prefix = self._prefixes.find(self._scope(content), content.marks, _cuts(content, self.cut_points))
         if prefix:
             self._hits += 1
             self._tokens += prefix.tokens
@@ -155,7 +161,7 @@ class ReuseCache:
 
     def _scope(self, content: PromptContent) -> Hashable:
         """The scope, or where a token may depend on all others, one that only the same prompt shares."""
-        return (content.scope, content.marks) if self.seams is CutPoints.NOWHERE else content.scope
+        return (content.scope, content.marks) if self.cut_points is CutPoints.NOWHERE else content.scope
 
     @contextmanager
     def _luxury(self) -> Iterator[None]:
@@ -169,7 +175,7 @@ class ReuseCache:
 
     def _encode_ahead(self, contents: Sequence[PromptContent]) -> None:
         """Encode new pictures ahead. If that fails, each is encoded by itself, and only the culprit fails."""
-        new: dict[Key, PictureTokens] = {}
+        new: dict[Key, ProcessedPicture] = {}
         for content in contents if self._together else ():
             if content.marks:
                 known_tokens = self._prefixes.cached_length(self._scope(content), content.marks)
@@ -190,14 +196,14 @@ class ReuseCache:
             # The outermost frame of work for several answers: it names no culprit.
             log.warning("%d pictures are encoded one by one: %s", len(new), error)
 
-    def _picture(self, scope: str, picture: PictureTokens) -> EncodedPictures | None:
+    def _picture(self, scope: str, picture: ProcessedPicture) -> EncodedPictures | None:
         entry = self._pictures.get((scope, picture.digest))
         if entry is None:
             return self._encoded((scope, picture.digest), picture)
         self._ledger.use([entry])
         return entry.encoded
 
-    def _encoded(self, key: Key, picture: PictureTokens) -> EncodedPictures | None:
+    def _encoded(self, key: Key, picture: ProcessedPicture) -> EncodedPictures | None:
         """None if it was dropped meanwhile, cannot be encoded by itself, or has not a row per placeholder."""
         encoded = self._ahead.get(key)
         if encoded is None and picture.inputs is not None:
@@ -209,7 +215,7 @@ class ReuseCache:
             self._ledger.use([self._pictures[key]])
         return encoded
 
-    def _alone(self, picture: PictureTokens) -> EncodedPictures | None:
+    def _alone(self, picture: ProcessedPicture) -> EncodedPictures | None:
         """None if the model fails on it; with its whole prompt it may not (Mistral 3, for one token)."""
         try:
             return encode(self._network, self._moved(picture.inputs))
@@ -226,7 +232,7 @@ def _some(keys: Sequence[Key], tokens: Sequence[int]) -> Sequence[Key]:
     return keys[: max(1, count)]
 
 
-def _cuts(content: PromptContent, seams: CutPoints) -> Callable[[int], bool]:
+def _cuts(content: PromptContent, cut_points: CutPoints) -> Callable[[int], bool]:
     """A function that tells whether the prompt may be cut after so many of its tokens."""
     inside = [
         False,
@@ -237,10 +243,10 @@ def _cuts(content: PromptContent, seams: CutPoints) -> Callable[[int], bool]:
     first = FEWEST if content.shown or not content.places else max(FEWEST, content.places[-1] + 1)
 
     def allows(at: int) -> bool:
-        if seams is CutPoints.NOWHERE or at < first:
+        if cut_points is CutPoints.NOWHERE or at < first:
             return False
         if any(sound.start < at < sound.stop for sound in content.sound_ranges):
             return False
-        return seams is CutPoints.ANYWHERE or not inside[at]
+        return cut_points is CutPoints.ANYWHERE or not inside[at]
 
     return allows

@@ -123,12 +123,12 @@ WARPERS = (
 
 
 class Sampler:
-    """Random draws come from a generator of the row's own, so that neighbours do not change them."""
+    """Random numbers come from a generator of the row's own, so that neighbours do not change them."""
 
     plain: bool
     """Whether `greedy` may choose the row's tokens."""
-    manner: tuple[object, ...]
-    """Rows of the same manner can be drawn together once they are bent."""
+    batch_key: tuple[object, ...]
+    """Rows of the same key can be sampled together once their scores are processed."""
     _ids: torch.Tensor
     _processors: Sequence[LogitsProcessor]
     _warpers: Sequence[LogitsProcessor]
@@ -143,11 +143,13 @@ class Sampler:
         """`grammar` processors forbid tokens that the row's format does not allow."""
         parameters = row.parameters
         self._confidence = PendingTokens()
-        self._dice: torch.Generator | None = None
+        self._generator: torch.Generator | None = None
         if config.do_sample:
-            self._dice = torch.Generator(device)
-            self._dice.seed() if parameters.seed is None else self._dice.manual_seed(parameters.seed)
-            self._unthrown = self._dice.get_state()
+            self._generator = torch.Generator(device)
+            self._generator.seed() if parameters.seed is None else self._generator.manual_seed(
+                parameters.seed
+            )
+            self._generator_state = self._generator.get_state()
         self.own: list[LogitsProcessor] = [self._confidence, *grammar, *processors_of(parameters)]
         if row.published:
             self.own.append(Replay(row.published))
@@ -155,19 +157,19 @@ class Sampler:
     def prepare(self, prompt: torch.Tensor, answer: list[int], processors: LogitsProcessorList) -> None:
         """`processors` are those of `generate()`, the own ones among them."""
         self._ids = torch.cat([prompt, prompt.new_tensor([answer])], dim=-1) if answer else prompt
-        self.plain = self._dice is None and all(type(processor) in PLAIN for processor in processors)
+        self.plain = self._generator is None and all(type(processor) in PLAIN for processor in processors)
         last = len(processors)
         while last and type(processors[last - 1]) in WARPERS:
             last -= 1
         self._processors, self._warpers = processors[:last], processors[last:]
-        self.manner = (self.throws, *((type(one), *vars(one).items()) for one in self._warpers))
+        self.batch_key = (self.is_random, *((type(one), *vars(one).items()) for one in self._warpers))
 
     @property
-    def throws(self) -> bool:
+    def is_random(self) -> bool:
         """Whether its tokens are random."""
-        return self._dice is not None
+        return self._generator is not None
 
-    def bent(self, logits: torch.Tensor) -> torch.Tensor:
+    def processed_scores(self, logits: torch.Tensor) -> torch.Tensor:
         """The row's scores [1, vocabulary] for its next token, before they are warped."""
         scores: torch.Tensor = logits
         for processor in self._processors:
@@ -175,16 +177,16 @@ class Sampler:
         return scores
 
     def warped(self, scores: torch.Tensor) -> torch.Tensor:
-        """Those of any rows of its manner [rows, vocabulary]."""
+        """Those of any rows of its `batch_key` [rows, vocabulary]."""
         for warper in self._warpers:
             scores = warper(self._ids, scores)
         return scores
 
-    def throw(self, lane: torch.Tensor) -> None:
+    def fill_noise(self, lane: torch.Tensor) -> None:
         """Fill it with the random numbers of the next token: the same ones until a token is accepted."""
-        if self._dice is not None:
-            self._dice.set_state(self._unthrown)
-            lane.exponential_(generator=self._dice)
+        if self._generator is not None:
+            self._generator.set_state(self._generator_state)
+            lane.exponential_(generator=self._generator)
 
     def logprob(self, token: torch.Tensor) -> torch.Tensor:
         """How probable the token [1] is, on its device; NaN where the row's logits are no numbers."""
@@ -196,8 +198,8 @@ class Sampler:
             raise LogitsError("the model computed NaN or infinite logits")
         if not self.plain:
             longer = torch.cat([self._ids, self._ids.new_full((1, 1), choice.token)], dim=-1)
-            if self._dice is not None:
-                self._unthrown = self._dice.get_state()
+            if self._generator is not None:
+                self._generator_state = self._generator.get_state()
             self._ids = longer
         self._confidence.add(choice.probability)
 
@@ -211,76 +213,84 @@ class Sampler:
 # On a GPU each read waits for everything before it, and each small operation costs a launch.
 
 
-def drawn(draws: Sequence[Sampler], logits: torch.Tensor) -> list[Choice | Exception]:
+def sample_tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice | Exception]:
     """For each row of float32 logits [rows, vocabulary] its token, or what the row's own processors raised.
 
     A draw counts only once it is accepted. May overwrite `logits`.
     """
     choices: dict[int, Choice | Exception] = {}
-    bent: dict[int, torch.Tensor] = {}
-    for row, (draw, own) in enumerate(zip(draws, logits[:, None], strict=True)):
+    processed: dict[int, torch.Tensor] = {}
+    for row, (sampler, own) in enumerate(zip(samplers, logits[:, None], strict=True)):
         try:
-            bent[row] = draw.bent(own)
+            processed[row] = sampler.processed_scores(own)
         except Exception as error:
             # It is this row's alone: who takes the token raises it.
             choices[row] = error
-    choices.update(_chosen(draws, bent, at_once(logits)))
-    return [choices[row] for row in range(len(draws))]
+    choices.update(_chosen(samplers, processed, at_once(logits)))
+    return [choices[row] for row in range(len(samplers))]
 
 
 def _chosen(
-    draws: Sequence[Sampler], bent: Mapping[int, torch.Tensor], most: int
+    samplers: Sequence[Sampler], processed: Mapping[int, torch.Tensor], most: int
 ) -> Mapping[int, Choice | Exception]:
-    """For each bent row, at most `most` at a time, and one by one where memory runs out over several."""
+    """For each processed row, at most `most` at a time, and one by one where memory runs out over several."""
     try:
-        return _together(draws, bent, most)
+        return _together(samplers, processed, most)
     except Exception as error:
         if not out_of_memory(error):
             raise
-        if len(bent) == 1:
-            return dict.fromkeys(bent, error)
+        if len(processed) == 1:
+            return dict.fromkeys(processed, error)
     # Here the error is gone, and with it what was computed where it was raised.
-    return {row: choice for row in bent for choice in _chosen(draws, {row: bent[row]}, most).values()}
+    return {
+        row: choice for row in processed for choice in _chosen(samplers, {row: processed[row]}, most).values()
+    }
 
 
-def _together(draws: Sequence[Sampler], bent: Mapping[int, torch.Tensor], most: int) -> dict[int, Choice]:
+def _together(
+    samplers: Sequence[Sampler], processed: Mapping[int, torch.Tensor], most: int
+) -> dict[int, Choice]:
     alike: dict[object, list[int]] = {}
-    for row in bent:
-        alike.setdefault(draws[row].manner, []).append(row)
+    for row in processed:
+        alike.setdefault(samplers[row].batch_key, []).append(row)
     tokens: dict[int, torch.Tensor] = {}
     weights: list[torch.Tensor] = []
     for same in alike.values():
         for rows in (same[at : at + most] for at in range(0, len(same), most)):
-            each, weight = _tokens([draws[row] for row in rows], torch.cat([bent[row] for row in rows]))
+            each, weight = _tokens(
+                [samplers[row] for row in rows], torch.cat([processed[row] for row in rows])
+            )
             tokens.update(zip(rows, each[:, None], strict=True))
             weights.append(weight)
     if not tokens:
         return {}
-    read = _read([draws[row] for row in tokens], torch.cat([*tokens.values()]), torch.cat(weights))
+    read = _read([samplers[row] for row in tokens], torch.cat([*tokens.values()]), torch.cat(weights))
     return dict(zip(tokens, read, strict=True))
 
 
-def _tokens(draws: Sequence[Sampler], scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of rows drawn in the same manner; also the weight that each had, NaN where scores are no numbers.
+def _tokens(samplers: Sequence[Sampler], scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of rows of the same `batch_key`; also the weight that each had, NaN where scores are no numbers.
 
     `torch.multinomial` draws one token just so, too, but takes one generator for all rows, and reads twice to
     check that the probabilities are some.
     """
-    scores = draws[0].warped(scores)
-    if draws[0].throws:
+    scores = samplers[0].warped(scores)
+    if samplers[0].is_random:
         scores = scores.softmax(dim=-1)
         race = torch.empty_like(scores)
-        for draw, lane in zip(draws, race, strict=True):
-            draw.throw(lane)
+        for sampler, lane in zip(samplers, race, strict=True):
+            sampler.fill_noise(lane)
         tokens = argmax(torch.div(scores, race, out=race))
         return tokens, scores.gather(1, tokens[:, None])[:, 0]
     tokens = argmax(scores)
     return tokens, torch.ones_like(tokens, dtype=scores.dtype)
 
 
-def _read(draws: Sequence[Sampler], tokens: torch.Tensor, weights: torch.Tensor) -> list[Choice]:
+def _read(samplers: Sequence[Sampler], tokens: torch.Tensor, weights: torch.Tensor) -> list[Choice]:
     """The probability is NaN also where a row's own processors left scores that are no numbers."""
-    logprobs = torch.cat([draw.logprob(token) for draw, token in zip(draws, tokens[:, None], strict=True)])
+    logprobs = torch.cat(
+        [sampler.logprob(token) for sampler, token in zip(samplers, tokens[:, None], strict=True)]
+    )
     logprobs = logprobs.masked_fill(~weights.isfinite(), torch.nan)
     return [
         Choice(token, math.exp(logprob))

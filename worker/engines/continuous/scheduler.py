@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from worker.engines.continuous.prefilling import PrefillQueue
+from worker.engines.continuous.prefill_queue import PrefillQueue
 from worker.engines.continuous.reuse_cache import ReuseCache
 from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.continuous.token_budget import BatchCapacity, PassLimits
@@ -115,7 +115,7 @@ class PrefillAdmission:
             beside = [*self._prefilling.answers, *chosen]
             if not self.admits(answer, [*running, *beside]) or (beside and not self._joins(answer, beside)):
                 break
-            if chosen and len(chosen) == limits.newcomers:
+            if chosen and len(chosen) == limits.sequences:
                 break
             if self._prefilling.tokens + sum(other.row.prompt.tokens for other in chosen) >= limits.tokens:
                 break
@@ -139,26 +139,26 @@ class PrefillAdmission:
         return not self._reuse.follows(answer.content, [other.content for other in beside])
 
 
-# Counts the answers that task threads wait for, to start and stop the engine's pulse.
+# Counts the answers that task threads wait for, to start and stop the engine's progress.
 
 
 class PendingCount:
-    """While there are any, the pulse has to tick. Any thread may call it."""
+    """While there are any, the progress has to tick. Any thread may call it."""
 
-    def __init__(self, pulse: ProgressClock) -> None:
-        self._pulse = pulse
+    def __init__(self, progress: ProgressClock) -> None:
+        self._progress = progress
         self._lock = threading.Lock()
         self._count = 0
 
     def come(self, count: int) -> None:
         with self._lock:
             if not self._count:
-                self._pulse.start()
+                self._progress.start()
             self._count += count
 
     def end(self) -> None:
-        """Count one less, before the answer is handed over: its reader may look at the pulse right then."""
+        """Count one less, before the answer is handed over: its reader may look at it right then."""
         with self._lock:
             self._count -= 1
             if not self._count:
-                self._pulse.rest()
+                self._progress.rest()

@@ -10,7 +10,7 @@ from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.prompt_content import PromptContent
 from worker.engines.continuous.reuse_cache import ReuseCache
-from worker.engines.continuous.sampling import Choice, Sampler, drawn
+from worker.engines.continuous.sampling import Choice, Sampler, sample_tokens
 from worker.engines.loading.devices import device_of
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.sampling.detokenizer import Transcript
@@ -35,7 +35,7 @@ class TokenSequence:
     # out then, the answer is tried again.
     _transcript: Transcript
     _config: GenerationConfig
-    draw: Sampler
+    sampler: Sampler
 
     def __init__(self, row: Row, loaded: LoadedModel, siblings: SequenceGroup) -> None:
         """Raises CallerError `context_length_exceeded`."""
@@ -93,7 +93,7 @@ class TokenSequence:
         head = reuse.head(self.content)
         if self._cached is None:
             self._cached = head.start
-        prefill = Prefill(self._loaded.network, head, self._config, reuse.seams)
+        prefill = Prefill(self._loaded.network, head, self._config, reuse.cut_points)
         self._ready(prefill)
         return prefill
 
@@ -121,7 +121,7 @@ class TokenSequence:
     @property
     def plain(self) -> bool:
         """Whether its next token is the most probable one."""
-        return self.draw.plain
+        return self.sampler.plain
 
     @property
     def top_logprobs(self) -> int | None:
@@ -137,13 +137,13 @@ class TokenSequence:
         count = self.top_logprobs
         [distribution] = [None] if count is None else distributions(logits, [count])
         # Drawing may write into the logits; siblings draw from the same ones, and they may be kept for reuse.
-        [choice] = drawn([self.draw], logits.clone())
+        [choice] = sample_tokens([self.sampler], logits.clone())
         self.take(choice, distribution)
 
     def take(self, choice: Choice | Exception, distribution: Distribution | None) -> None:
         """Append the next token; `distribution` is needed for logprobs.
 
-        Raises Cancelled, LogitsError, what `drawn` found, and what `emit` raises.
+        Raises Cancelled, LogitsError, what `sample_tokens` found, and what `emit` raises.
         """
         if self.cancelled:
             raise Cancelled
@@ -151,11 +151,11 @@ class TokenSequence:
             raise choice
         likelihood = None if distribution is None else distribution.of(choice.token)
         # Last: if memory runs out before, the token is drawn again.
-        self.draw.accept(choice)
+        self.sampler.accept(choice)
         self._stopped = self._transcript.add(choice.token, likelihood)
 
     def finish(self) -> Finish:
-        finish = self._transcript.finish("length", self.draw.score)
+        finish = self._transcript.finish("length", self.sampler.score)
         return replace(finish, cached_tokens=self._cached or 0)
 
     def fail(self, error: Exception) -> None:
@@ -163,7 +163,7 @@ class TokenSequence:
         self.future.set_exception(self.siblings.failure)
 
     def _ready(self, prefill: Prefill) -> None:
-        self.draw.prepare(prefill.ids, self._transcript.ids, prefill.processors_of(self.draw.own))
+        self.sampler.prepare(prefill.ids, self._transcript.ids, prefill.processors_of(self.sampler.own))
         self._fed = 0
 
     def _begin(self) -> None:
@@ -173,5 +173,5 @@ class TokenSequence:
         self.row.on_begin()
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
-        self.draw = Sampler(self.row, self._config, device_of(self._loaded.network), self._held)
+        self.sampler = Sampler(self.row, self._config, device_of(self._loaded.network), self._held)
         self._begun = True

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from worker.engines.continuous.kv_slices import KVSlices, beside
+from worker.engines.continuous.kv_slices import KVSlices, stacked_rows
 from worker.engines.continuous.model_inputs import ENCODED, KEPT, alike, merged
 from worker.engines.continuous.prefill import PassShare, Prefill, Prefilled
 from worker.engines.loading.devices import device_of
@@ -49,7 +49,7 @@ def advance(prefills: Sequence[Prefill], ends: Sequence[int], width: int) -> lis
     columns = max(share.start for share in shares)
     lasts = sorted({share.end - share.start - 1 for share in shares})
     network, cache = prefills[0].network, prefills[0].cache
-    joined = beside([share.past for share in shares])
+    joined = stacked_rows([share.past for share in shares])
     if joined is not None:
         joined.fill(cache)
     outputs = network(**_inputs(network, shares, columns, lasts, width, cache), return_dict=True)

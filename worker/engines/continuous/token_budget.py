@@ -77,14 +77,14 @@ class PassLimits:
     """What a pass may hold: at most `tokens` in all, of which at most `idle` are padding of shorter rows.
 
     The first prompt's chunk is about `chunk` tokens whatever the other limits are; None is all of it. If it
-    would leave no more than `scraps` tokens, it takes these too. At most `newcomers` prompts may be prepared
+    would leave no more than `scraps` tokens, it takes these too. At most `sequences` prompts may be prepared
     for the pass; None is any number.
     """
 
     tokens: int
     idle: int
     chunk: int | None = None
-    newcomers: int | None = None
+    sequences: int | None = None
     scraps: int = 0
 
     def within(self, tokens: int | None) -> "PassLimits":

@@ -28,7 +28,7 @@ from worker.engines.grammar.token_bytes import TokenNames
 from worker.engines.grammar.tool_calls import CallGrammar
 from worker.engines.loading.fingerprint import digest_folder
 from worker.engines.prompt.budget import answer_budget, fitting, too_long
-from worker.engines.prompt.picture_tokens import PictureTokens
+from worker.engines.prompt.picture_tokens import PictureTokenCounter
 from worker.engines.prompt.renderer import Renderer
 from worker.engines.sampling.detokenizer import Decode, Transcript, behind_blanks
 
@@ -64,7 +64,7 @@ class Language:
         context_length = self._read_length()
         self.renderer = Renderer(processor, config, context_length, model.chat_template_kwargs)
         check_prompts(model, self.renderer)
-        self._picture_tokens = PictureTokens(processor, self.renderer.mark)
+        self._picture_tokens = PictureTokenCounter(processor, self.renderer.mark)
         self.facts = self._read_facts(context_length)
         self._names = TokenNames(self.tokenizer)
         self.grammars = Grammars(self.tokenizer, self.end_ids)

@@ -21,7 +21,7 @@ TRIED: tuple[Size, ...] = (*ALONE, (200, 40))
 STUMBLES = (RuntimeError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError)
 
 
-class PictureTokens:
+class PictureTokenCounter:
     """Asks the processor (`_get_num_multimodal_tokens`), if for a few blank pictures at load it did not count
     more tokens than there were.
 

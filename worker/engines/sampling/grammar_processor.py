@@ -40,7 +40,7 @@ class GrammarProcessor(AnswerProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Raises CallerError `invalid_request` if no allowed token is left."""
-        ids = self.drawn(input_ids)
+        ids = self.sampled_ids(input_ids)
         for token in ids[self._taken :].tolist():
             self._matcher.consume_token(token)
         self._taken = len(ids)

@@ -28,7 +28,7 @@ class AnswerProcessor(LogitsProcessor):
 
     _start: int | None = None
 
-    def drawn(self, input_ids: torch.LongTensor) -> torch.Tensor:
+    def sampled_ids(self, input_ids: torch.LongTensor) -> torch.Tensor:
         """The answer's tokens so far, none at the first call."""
         if self._start is None:
             self._start = input_ids.shape[1]
@@ -54,7 +54,7 @@ class Confidence(AnswerProcessor):
         return scores
 
     def remember(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> None:
-        self.drawn(input_ids)
+        self.sampled_ids(input_ids)
         self._scores = torch.log_softmax(scores[0], dim=-1)
 
     def logprob(self, token: torch.Tensor) -> torch.Tensor:
@@ -86,7 +86,7 @@ class Penalties(AnswerProcessor):
         self._presence = presence
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        ids = self.drawn(input_ids)
+        ids = self.sampled_ids(input_ids)
         # What `torch.bincount` does, which on a GPU waits to see the largest token.
         counts = ids.new_zeros(scores.shape[1]).scatter_add_(0, ids, torch.ones_like(ids))
         penalty = counts * self._frequency + (counts > 0) * self._presence
@@ -138,7 +138,7 @@ class Replay(AnswerProcessor):
         self._published = published
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        step = len(self.drawn(input_ids))
+        step = len(self.sampled_ids(input_ids))
         if step >= len(self._published):
             return scores
         forced = torch.full_like(scores, -torch.inf)
@@ -177,7 +177,7 @@ class Steps(StoppingCriteria):
         self._tick()
         if self._row.cancel.is_set():
             raise Cancelled
-        steps, published = len(self._confidence.drawn(input_ids)), len(self._transcript.ids)
+        steps, published = len(self._confidence.sampled_ids(input_ids)), len(self._transcript.ids)
         if steps != published + 1:
             step = f"the model drew {steps - published} tokens in one step, where one is expected"
             raise RuntimeError(f"{step}, or its generate() passes no logits processors on")

@@ -17,7 +17,7 @@ from llguidance import LLMatcher
 from PIL.Image import Image as Picture
 from pydantic import Field
 
-from shared.estimate import Reused
+from shared.estimate import ReuseCounts
 from shared.models import Model
 from shared.request import Format, Frozen, Parameters, Request
 from shared.settings import SettingsError, settings
@@ -173,7 +173,7 @@ class VllmEngine(Engine):
         self.rows = model.rows
         self._model = model
         self._options = read_options(model, VllmOptions, self.name)
-        self._pulse = ProgressClock()
+        self._progress = ProgressClock()
         self._places = asyncio.Semaphore(model.rows)
         self._tasks: dict[asyncio.Task[Finish], Row] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -267,11 +267,11 @@ class VllmEngine(Engine):
             return self._core.submit(self._answers(rows)).result()
 
     def idle_s(self) -> float:
-        return self._pulse.idle_s() / self._patience
+        return self._progress.idle_s() / self._patience
 
     @property
     def longest_step_s(self) -> float:
-        return self._pulse.longest_s / self._patience
+        return self._progress.longest_s / self._patience
 
     @property
     def _patience(self) -> int:
@@ -279,9 +279,9 @@ class VllmEngine(Engine):
         return PROMPT_STEPS if self._prefilling else 1
 
     @property
-    def reused(self) -> Reused:
+    def reused(self) -> ReuseCounts:
         """Without the bytes: vLLM does not tell to whom they belong."""
-        return Reused(self._asked, self._hits, self._cached, 0)
+        return ReuseCounts(self._asked, self._hits, self._cached, 0)
 
     @property
     def broken(self) -> bool:
@@ -321,7 +321,7 @@ class VllmEngine(Engine):
                 if row.cancel.is_set():
                     raise Cancelled
                 async for output in outputs:
-                    self._pulse.tick()
+                    self._progress.tick()
                     self._prefilling.discard(id(row))
                     if answer.take(output):
                         break
@@ -330,7 +330,7 @@ class VllmEngine(Engine):
     @contextmanager
     def _working(self, row: Row) -> Iterator[None]:
         if not self._inside:
-            self._pulse.start()
+            self._progress.start()
         self._inside += 1
         self._prefilling.add(id(row))
         try:
@@ -339,7 +339,7 @@ class VllmEngine(Engine):
             self._inside -= 1
             self._prefilling.discard(id(row))
             if not self._inside:
-                self._pulse.rest()
+                self._progress.rest()
 
     def _counted(self, finish: Finish) -> Finish:
         self._asked += 1
@@ -355,7 +355,7 @@ class VllmEngine(Engine):
         for parameters in TRIED:
             if reason := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
                 return f"not tried out: {reason}"
-        self._pulse = ProgressClock()
+        self._progress = ProgressClock()
         request, pictures = made_up(self, self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
         theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()

@@ -19,10 +19,10 @@ from worker.engines.continuous.captured_step import CapturedSteps, capturable
 from worker.engines.continuous.errors import BatchingError, as_batching_error
 from worker.engines.continuous.kv_slices import KnownPrefix
 from worker.engines.continuous.prefill import CutPoints, Prefill, Prefilled
-from worker.engines.continuous.prefilling import HOLE
+from worker.engines.continuous.prefill_queue import HOLE
 from worker.engines.continuous.prompt_content import Reusable
 from worker.engines.continuous.verify.cases import LogitsComparison, VerifyCase, cases, unseen
-from worker.engines.continuous.verify.joint import SharedPassCases, together
+from worker.engines.continuous.verify.joint import SharedPassCases, shared_pass_cases
 from worker.engines.continuous.verify.reuse import reusable
 from worker.engines.loading.loaded import LoadedModel
 
@@ -44,7 +44,7 @@ class Certificate:
     `unseen` why nothing about a picture could be tried.
     """
 
-    seams: CutPoints
+    cut_points: CutPoints
     column_bytes: Mapping[torch.device, int]
     difference: float
     reusable: Reusable
@@ -66,12 +66,12 @@ def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
         captured = _captured(loaded, made_up)
         judge.sharpen()
-        seams, flaw = _seams(loaded.network, made_up, judge)
-    reuse_proof = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
-    shared = together(loaded, seams, judge, made_up, reuse_proof, WASTES[1] if groups else None)
+        cut_points, flaw = _cut_points(loaded.network, made_up, judge)
+    reuse_proof = reusable(loaded, cut_points, judge, made_up) if reuse else Reusable()
+    shared = shared_pass_cases(loaded, cut_points, judge, made_up, reuse_proof, WASTES[1] if groups else None)
     pictureless = unseen(loaded, made_up)
     return Certificate(
-        seams, column_bytes, judge.worst, reuse_proof, groups, captured, shared, flaw, pictureless
+        cut_points, column_bytes, judge.worst, reuse_proof, groups, captured, shared, flaw, pictureless
     )
 
 
@@ -179,8 +179,8 @@ def _leave(batch: Batch, rows: list[VerifyCase]) -> None:
             rows.pop()
 
 
-def _prefilled(network: Any, case: VerifyCase, judge: LogitsComparison, seams: CutPoints) -> Prefilled:
-    prefill = Prefill(network, KnownPrefix(case.inputs), case.config, seams=seams)
+def _prefilled(network: Any, case: VerifyCase, judge: LogitsComparison, cut_points: CutPoints) -> Prefilled:
+    prefill = Prefill(network, KnownPrefix(case.inputs), case.config, cut_points=cut_points)
     prefilled = None
     while prefilled is None:
         prefilled = prefill.advance(case.middle)
@@ -188,27 +188,27 @@ def _prefilled(network: Any, case: VerifyCase, judge: LogitsComparison, seams: C
     return prefilled
 
 
-def _seams(network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison) -> tuple[CutPoints, str]:
+def _cut_points(network: Any, cases: Sequence[VerifyCase], judge: LogitsComparison) -> tuple[CutPoints, str]:
     """Where prompts may be cut, and why nowhere else.
 
     Bidirectional attention, in pictures or everywhere, cannot be chunked.
     """
     flaw = ""
-    for seams in (CutPoints.ANYWHERE, CutPoints.AROUND_PICTURES):
+    for cut_points in (CutPoints.ANYWHERE, CutPoints.AROUND_PICTURES):
         try:
             with as_batching_error():
                 for case in cases:
-                    _cut(network, case, judge, seams)
+                    _cut(network, case, judge, cut_points)
         except BatchingError as refusal:
             flaw = str(refusal)
             continue
-        return seams, flaw
+        return cut_points, flaw
     return CutPoints.NOWHERE, flaw
 
 
-def _cut(network: Any, case: VerifyCase, judge: LogitsComparison, seams: CutPoints) -> None:
+def _cut(network: Any, case: VerifyCase, judge: LogitsComparison, cut_points: CutPoints) -> None:
     """Raises BatchingError if a prompt computed in chunks leads to other logits."""
     batch = Batch(network, COLUMNS)
-    batch.join(_prefilled(network, case, judge, seams))
+    batch.join(_prefilled(network, case, judge, cut_points))
     case.fed = 0
     _step(batch, [case], judge)

@@ -44,9 +44,9 @@ class SharedPassCases:
         return f"computes prompts together{steps}" + ("" if self.pictures else ", their pictures one by one")
 
 
-def together(
+def shared_pass_cases(
     loaded: LoadedModel,
-    seams: CutPoints,
+    cut_points: CutPoints,
     judge: LogitsComparison,
     cases: Sequence[VerifyCase],
     reusable: Reusable,
@@ -55,7 +55,7 @@ def together(
     """Try with shared encoder calls, else without. `judge` must be sharpened; `waste` is that of Batch."""
     flaw = ""
     for pictures in [True, False] if reusable.pictures else [False]:
-        check = SharedPassCheck(loaded, seams, judge, reusable, waste, pictures=pictures)
+        check = SharedPassCheck(loaded, cut_points, judge, reusable, waste, pictures=pictures)
         flaw = _flaw(check.at_once, cases)
         if not flaw:
             flaw = _flaw(check.beside_steps, cases)
@@ -69,7 +69,7 @@ class SharedPassCheck:
     def __init__(
         self,
         loaded: LoadedModel,
-        seams: CutPoints,
+        cut_points: CutPoints,
         judge: LogitsComparison,
         reusable: Reusable,
         waste: int | None,
@@ -77,10 +77,10 @@ class SharedPassCheck:
         pictures: bool,
     ) -> None:
         self._network = loaded.network
-        self._seams = seams
+        self._cut_points = cut_points
         self._judge = judge
         self._waste = waste
-        self._reuse = ReuseCache(loaded, seams, sys.maxsize, reusable, together=pictures)
+        self._reuse = ReuseCache(loaded, cut_points, sys.maxsize, reusable, together=pictures)
         self._reader = ContentReader(loaded, reusable, known_tokens=self._reuse.placeholders)
 
     def at_once(self, cases: Sequence[VerifyCase]) -> None:
@@ -100,7 +100,7 @@ class SharedPassCheck:
 
         Raises BatchingError if a row's or a prompt's logits differ.
         """
-        if self._seams is not CutPoints.ANYWHERE:
+        if self._cut_points is not CutPoints.ANYWHERE:
             raise BatchingError("its pictures' tokens attend to each other")
         alike, prefills = self._alike(cases)
         half, batch = len(alike) // 2, Batch(self._network, waste=self._waste)
@@ -134,7 +134,7 @@ class SharedPassCheck:
         contents = [self._content(case, f"{number}") for number, case in enumerate(cases)]
         with self._reuse.encoding_ahead(contents):
             return [
-                Prefill(self._network, self._reuse.head(content), case.config, seams=self._seams)
+                Prefill(self._network, self._reuse.head(content), case.config, cut_points=self._cut_points)
                 for case, content in zip(cases, contents, strict=True)
             ]
 
@@ -151,7 +151,7 @@ class SharedPassCheck:
     def _step(
         self, batch: Batch, rows: Sequence[VerifyCase], chunks: Sequence[tuple[Prefill, int]] = ()
     ) -> list[Prefilled | None]:
-        logits, prefilled = batch.step_beside([case.tokens[case.fed] for case in rows], chunks)
+        logits, prefilled = batch.mixed_step([case.tokens[case.fed] for case in rows], chunks)
         for case, row in zip(rows, logits, strict=True):
             case.fed += 1
             self._judge.compare(row, case.logits[case.fed], OTHERWISE)

@@ -33,7 +33,7 @@ WISHES = (
 
 
 def reusable(
-    loaded: LoadedModel, seams: CutPoints, judge: LogitsComparison, cases: Sequence[VerifyCase]
+    loaded: LoadedModel, cut_points: CutPoints, judge: LogitsComparison, cases: Sequence[VerifyCase]
 ) -> Reusable:
     """What later requests may reuse, tried with a chat that begins with cases[0]. `judge` is sharpened."""
     chat = _chat(loaded, cases[0])
@@ -42,19 +42,19 @@ def reusable(
         return Reusable(flaw="no chat to try it with could be made")
     flaw, exact = "", bool(chat[0].asked.pictures) and slices_are_exact(loaded)
     for wish in [replace(wish, slices=exact and wish.apart) for wish in WISHES]:
-        check = ReuseCheck(loaded, seams, judge, wish)
+        check = ReuseCheck(loaded, cut_points, judge, wish)
         found = _flaw(check, several, chat)
         if not found:
             most = check.most_pictures
             pictures, apart = wish.pictures and most > 0, wish.apart and most > 1
             proved = replace(wish, pictures=pictures, apart=apart, flaw=flaw)
-            return _with_sounds(loaded, seams, judge, proved)
+            return _with_sounds(loaded, cut_points, judge, proved)
         flaw = flaw or found
     return Reusable(flaw=flaw)
 
 
 def _with_sounds(
-    loaded: LoadedModel, seams: CutPoints, judge: LogitsComparison, proved: Reusable
+    loaded: LoadedModel, cut_points: CutPoints, judge: LogitsComparison, proved: Reusable
 ) -> Reusable:
     """Whether prompts may also be continued between sounds, tried with a longer sound after a shorter one."""
     turns: tuple[list[Part], ...] = ([SOUNDS_S[0], words(5, 4)], [words(2, 5)], [SOUNDS_S[1], words(3, 7)])
@@ -68,7 +68,7 @@ def _with_sounds(
     if chat is None:
         return proved
     wish = replace(proved, sounds=True)
-    flaw = _flaw(ReuseCheck(loaded, seams, judge, wish), (), (chat[0], *chat))
+    flaw = _flaw(ReuseCheck(loaded, cut_points, judge, wish), (), (chat[0], *chat))
     return replace(proved, flaw=proved.flaw or flaw) if flaw else wish
 
 
@@ -76,12 +76,12 @@ class ReuseCheck:
     """Holds the chat with a ReuseCache of its own. `most_pictures`: as many were told apart in one prompt."""
 
     def __init__(
-        self, loaded: LoadedModel, seams: CutPoints, judge: LogitsComparison, wish: Reusable
+        self, loaded: LoadedModel, cut_points: CutPoints, judge: LogitsComparison, wish: Reusable
     ) -> None:
         self.most_pictures = 0
         self._network = loaded.network
         self._judge = judge
-        self._reuse = ReuseCache(loaded, seams, sys.maxsize, wish)
+        self._reuse = ReuseCache(loaded, cut_points, sys.maxsize, wish)
         self._reader = ContentReader(loaded, wish, known_tokens=self._reuse.placeholders)
 
     def ask(self, case: VerifyCase) -> None:
@@ -111,7 +111,7 @@ class ReuseCheck:
         head = self._reuse.head(content)
         if content.shown and not (head.start or head.pictures):
             raise BatchingError("its pictures are not encoded by themselves")
-        prefill = Prefill(self._network, head, case.config, seams=self._reuse.seams)
+        prefill = Prefill(self._network, head, case.config, cut_points=self._reuse.cut_points)
         while (prefilled := prefill.advance()) is None:
             pass
         return prefilled

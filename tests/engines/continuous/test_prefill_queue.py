@@ -8,7 +8,7 @@ import pytest
 from tests.engines import suite
 from tests.engines.continuous.conftest import engine_of
 from worker.engines.continuous.adaptive_limit import PATIENCE
-from worker.engines.continuous.prefilling import PrefillQueue
+from worker.engines.continuous.prefill_queue import PrefillQueue
 from worker.engines.continuous.token_budget import PassLimits
 
 
@@ -75,7 +75,7 @@ def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
             Planned(*length) if isinstance(length, tuple) else Planned(length or 50, mixes=bool(length))
         )
         prefilling.add(None, prompts[-1])  # type: ignore[arg-type]
-    assert [prompts.index(one.prefill) for one in prefilling.next(limits).newcomers] == chosen  # type: ignore[arg-type]
+    assert [prompts.index(one.prefill) for one in prefilling.next(limits).sequences] == chosen  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_prompt_that_cannot_be_cut_where_there_is_room_waits_until_it_is_the_f
     for prompt in (Planned(80), Uncut(400), Planned(10)):
         prefilling.add(Plain(), prompt)  # type: ignore[arg-type]
     assert [chunk.end for chunk in prefilling.chunks(100, 5)] == [80]
-    del prefilling.newcomers[0]
+    del prefilling.sequences[0]
     assert [chunk.end for chunk in prefilling.chunks(100, 5)] == [400]
 
 
@@ -187,10 +187,10 @@ def test_a_prompt_that_never_fits_leaves_what_others_taught_of_the_length_of_pas
     assert prefilling.shorten(prefilling.next(limits.within(prefilling.longest)))
     taught = prefilling.longest
     for halvings in (0, 1):
-        del prefilling.newcomers[0]
+        del prefilling.sequences[0]
         for _ in range(halvings):
             assert prefilling.shorten(prefilling.next(limits.within(prefilling.longest)))
-        prefilling.newcomers[0].prefill.done = prefilling.newcomers[0].prefill.length - 10  # type: ignore[misc]
+        prefilling.sequences[0].prefill.done = prefilling.sequences[0].prefill.length - 10  # type: ignore[misc]
         assert not prefilling.shorten(prefilling.next(limits.within(prefilling.longest)))
         assert prefilling.longest == taught
 

@@ -27,13 +27,13 @@ class PrefillingSequence:
 class Pass:
     """Newcomers computed together up to `ends`; a single one is padded to a multiple of `grain` tokens."""
 
-    newcomers: list[PrefillingSequence]
+    sequences: list[PrefillingSequence]
     ends: list[int]
     grain: int
 
     @property
     def answers(self) -> list[TokenSequence]:
-        return [newcomer.answer for newcomer in self.newcomers]
+        return [sequence.answer for sequence in self.sequences]
 
     @property
     def tokens(self) -> int:
@@ -52,33 +52,33 @@ class Pass:
 
     def compute(self) -> list[Prefilled | None]:
         """Compute the pass; None for a prompt that is not complete. Raises what the model raises on any."""
-        prefills = [newcomer.prefill for newcomer in self.newcomers]
+        prefills = [sequence.prefill for sequence in self.sequences]
         if self.joint:
             return shared_pass.advance(prefills, self.ends, self._width)
         return [prefills[0].advance(self._width)]
 
     @property
     def _width(self) -> int:
-        longest, first = max(self._lengths), self.newcomers[0]
+        longest, first = max(self._lengths), self.sequences[0]
         lone = len(self.ends) == 1 and self.grain > 1
         fills = lone and first.prefill.joins(first.prefill) and not first.answer.apart
         return shared_pass.filled(longest, self.grain) if fills else longest
 
     @property
     def _lengths(self) -> list[int]:
-        return [end - one.prefill.done for one, end in zip(self.newcomers, self.ends, strict=True)]
+        return [end - one.prefill.done for one, end in zip(self.sequences, self.ends, strict=True)]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a newcomer's prompt, up to `end`, that is computed in the pass of a step."""
+    """A part of a sequence's prompt, up to `end`, that is computed in the pass of a step."""
 
-    newcomer: PrefillingSequence
+    sequence: PrefillingSequence
     end: int
 
     @property
     def tokens(self) -> int:
-        return self.end - self.newcomer.prefill.done
+        return self.end - self.sequence.prefill.done
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ class ForkedPrefill:
 
 
 class PrefillQueue:
-    """The newcomers in their order; at most `rows` of them share a pass."""
+    """The sequences in their order; at most `rows` of them share a pass."""
 
     def __init__(self, rows: int, grain: int = 1, *, mixes: bool = False) -> None:
         """`mixes`: whether steps may compute chunks in their pass."""
-        self.newcomers: list[PrefillingSequence] = []
+        self.sequences: list[PrefillingSequence] = []
         self.mixes = mixes
         self.forked: ForkedPrefill | None = None
         self._grain = grain
@@ -115,15 +115,15 @@ class PrefillQueue:
 
     @property
     def answers(self) -> list[TokenSequence]:
-        return [newcomer.answer for newcomer in self.newcomers]
+        return [sequence.answer for sequence in self.sequences]
 
     @property
     def tokens(self) -> int:
-        """Tokens of all newcomers' prompts that are left to compute."""
-        return sum(newcomer.prefill.length - newcomer.prefill.done for newcomer in self.newcomers)
+        """Tokens of all sequences' prompts that are left to compute."""
+        return sum(sequence.prefill.length - sequence.prefill.done for sequence in self.sequences)
 
     def add(self, answer: TokenSequence, prefill: Prefill) -> None:
-        self.newcomers.append(PrefillingSequence(answer, prefill))
+        self.sequences.append(PrefillingSequence(answer, prefill))
 
     def shrink(self, rows: int) -> None:
         """Memory ran out in a pass that more prompts shared."""
@@ -139,9 +139,9 @@ class PrefillQueue:
 
         Then it is not the passes that are too long, and those of other prompts may be as long as before.
         """
-        newcomer, longest = failed.newcomers[0], min(failed.tokens, self.longest or failed.tokens) // 2
-        before = self._before.setdefault(newcomer.answer, copy(self._tokens))
-        prefill = newcomer.prefill
+        sequence, longest = failed.sequences[0], min(failed.tokens, self.longest or failed.tokens) // 2
+        before = self._before.setdefault(sequence.answer, copy(self._tokens))
+        prefill = sequence.prefill
         can = longest >= SMALLEST and prefill.end(SMALLEST) - prefill.done < failed.tokens
         if can:
             self._tokens.shrink(longest)
@@ -150,7 +150,7 @@ class PrefillQueue:
         return can
 
     def remove(self, answer: TokenSequence) -> None:
-        self.newcomers = [newcomer for newcomer in self.newcomers if newcomer.answer is not answer]
+        self.sequences = [sequence for sequence in self.sequences if sequence.answer is not answer]
 
     def forget(self, siblings: SequenceGroup) -> None:
         """Drop the prompt kept for these siblings."""
@@ -158,18 +158,18 @@ class PrefillQueue:
             self.forked = None
 
     def clear(self) -> list[TokenSequence]:
-        answers, self.newcomers, self.forked = self.answers, [], None
+        answers, self.sequences, self.forked = self.answers, [], None
         return answers
 
     def next(self, limits: PassLimits) -> Pass:
-        """A pass over the first newcomer and as many others as the limits allow."""
-        first, *others = self.newcomers
+        """A pass over the first sequence and as many others as the limits allow."""
+        first, *others = self.sequences
         chosen = Pass([first], [self._end(first.prefill, limits)], self._grain)
         for other in others:
             # The limit is split evenly, so that another chunk fits beside the first, if only a smaller one.
             each = limits.chunk and min(limits.chunk, limits.tokens // (len(chosen.ends) + 1))
             end = other.prefill.end(self._aligned(each))
-            more = Pass([*chosen.newcomers, other], [*chosen.ends, end], self._grain)
+            more = Pass([*chosen.sequences, other], [*chosen.ends, end], self._grain)
             if len(more.ends) <= self.rows and _fits(more, limits):
                 chosen = more
         return chosen
@@ -178,11 +178,11 @@ class PrefillQueue:
         """Chunks of about `tokens` in all for the pass of a step of so many `rows`, in order of arrival."""
         chosen = list[Chunk]()
         remaining = shared_pass.filled(rows + max(1, tokens), self._grain) - rows
-        for newcomer in self.newcomers:
-            first = chosen[0].newcomer if chosen else newcomer
-            if remaining <= 0 or newcomer.answer.apart or not newcomer.prefill.joins(first.prefill):
+        for sequence in self.sequences:
+            first = chosen[0].sequence if chosen else sequence
+            if remaining <= 0 or sequence.answer.apart or not sequence.prefill.joins(first.prefill):
                 break
-            chunk = Chunk(newcomer, newcomer.prefill.end(remaining))
+            chunk = Chunk(sequence, sequence.prefill.end(remaining))
             # A prompt whose next possible cut is too far away waits until it is the first.
             if len(chosen) == self.rows or (chosen and chunk.tokens > remaining):
                 break
@@ -200,7 +200,7 @@ class PrefillQueue:
 
 
 def _fits(together: Pass, limits: PassLimits) -> bool:
-    first, *_, last = prefills = [newcomer.prefill for newcomer in together.newcomers]
+    first, *_, last = prefills = [sequence.prefill for sequence in together.sequences]
     starts = [prefill.done for prefill in prefills]
     return (
         first.joins(last)

@@ -8,8 +8,8 @@ import torch
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.kv_slices import KVSlices
 from worker.engines.continuous.prefill import Prefilled
-from worker.engines.continuous.prefilling import Chunk
-from worker.engines.continuous.sampling import Choice, Suppressed, drawn, greedy
+from worker.engines.continuous.prefill_queue import Chunk
+from worker.engines.continuous.sampling import Choice, Suppressed, greedy, sample_tokens
 from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.sampling.logprobs import Distribution, distributions
 
@@ -57,8 +57,8 @@ class RunningBatch:
         An answer comes with its token or with the error of drawing it; one that reports logprobs also with
         its distribution.
         """
-        prompts = [(chunk.newcomer.prefill, chunk.end) for chunk in chunks]
-        logits, prefilled = self._batch.step_beside([answer.next_fed for answer in self.answers], prompts)
+        prompts = [(chunk.sequence.prefill, chunk.end) for chunk in chunks]
+        logits, prefilled = self._batch.mixed_step([answer.next_fed for answer in self.answers], prompts)
         for answer in self.answers:
             answer.count_fed()
         drawing = {row: answer for row, answer in enumerate(self.answers) if not answer.catches_up}
@@ -73,16 +73,16 @@ class RunningBatch:
     ) -> dict[int, Choice | Exception]:
         """The next token of each row. May overwrite the logits."""
         plain = [row for row, answer in drawing.items() if answer.plain]
-        thrown = [row for row, answer in drawing.items() if not answer.plain]
+        random = [row for row, answer in drawing.items() if not answer.plain]
         chosen: dict[int, Choice | Exception] = {}
         if plain:
             # `greedy` may overwrite what it is given, and the other rows still draw from their logits.
             own = logits if len(plain) == len(logits) else logits[plain]
             chosen.update(zip(plain, greedy(own, self._suppressed), strict=True))
-        if thrown:
-            own = logits if len(thrown) == len(logits) else logits[thrown]
-            draws = [drawing[row].draw for row in thrown]
-            chosen.update(zip(thrown, drawn(draws, own.to(torch.float32)), strict=True))
+        if random:
+            own = logits if len(random) == len(logits) else logits[random]
+            samplers = [drawing[row].sampler for row in random]
+            chosen.update(zip(random, sample_tokens(samplers, own.to(torch.float32)), strict=True))
         return chosen
 
     def _seen(self, logits: torch.Tensor, drawing: dict[int, TokenSequence]) -> dict[int, Distribution]:

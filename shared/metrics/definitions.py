@@ -23,7 +23,7 @@ MODEL = Label("model")
 
 
 @dataclass(frozen=True)
-class Declared:
+class MetricDefinition:
     """`otel` is OpenTelemetry's name for it, `bounds` are the upper ends of a histogram's buckets."""
 
     name: str
@@ -43,29 +43,29 @@ class Declared:
         return [label.name for label in self.labels]
 
 
-DECLARED: dict[str, Declared] = {}
+DEFINITIONS: dict[str, MetricDefinition] = {}
 COUNTED: dict[str, Counter | Histogram] = {}
 """Counters and histograms by the name of their family."""
 
 
 def counter(name: str, about: str, *labels: Label, otel: str = "") -> Counter:
-    declared = _kept(Declared(name, "counter", about, labels, otel))
+    declared = _kept(MetricDefinition(name, "counter", about, labels, otel))
     COUNTED[declared.family] = counting = Counter(name, about, declared.label_names, registry=REGISTRY)
     return counting
 
 
 def histogram(name: str, about: str, *labels: Label, bounds: Sequence[float], otel: str = "") -> Histogram:
-    declared = _kept(Declared(name, "histogram", about, labels, otel, tuple(bounds)))
+    declared = _kept(MetricDefinition(name, "histogram", about, labels, otel, tuple(bounds)))
     counting = Histogram(name, about, declared.label_names, buckets=bounds, registry=REGISTRY)
     COUNTED[declared.family] = counting
     return counting
 
 
-def gauge(name: str, about: str, *labels: Label, otel: str = "") -> Declared:
+def gauge(name: str, about: str, *labels: Label, otel: str = "") -> MetricDefinition:
     """Read from the record store when somebody asks: no process counts it."""
-    return _kept(Declared(name, "gauge", about, labels, otel))
+    return _kept(MetricDefinition(name, "gauge", about, labels, otel))
 
 
-def _kept(declared: Declared) -> Declared:
-    DECLARED[declared.family] = declared
+def _kept(declared: MetricDefinition) -> MetricDefinition:
+    DEFINITIONS[declared.family] = declared
     return declared
