@@ -65,7 +65,7 @@ class ProcessContext:
     cached_answers: CachedAnswers
     forecaster: Forecaster
     jobs: Jobs
-    looks: SharedPolls
+    polls: SharedPolls
     pictures: JobPictures
     waiting: Waiting
     disconnects: Disconnects
@@ -128,7 +128,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         cached_answers=cached_answers,
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
-        looks=SharedPolls(),
+        polls=SharedPolls(),
         pictures=JobPictures(settings.pictures, store, blobs, pictures),
         waiting=Waiting(settings, store, wakeups),
         disconnects=Disconnects(jobs, settings.api.leave_grace_s),

@@ -112,7 +112,7 @@ class SyncCall:
             yield
         except ServiceError as error:
             if error.code == "wait_exceeded":
-                if any(job.cache == "BYPASS" for job in jobs):
+                if self._terms.idempotency is None and any(job.cache == "BYPASS" for job in jobs):
                     # A repeat would not wait for this answer: it would have another computed beside it.
                     reply_of(self.http).headers["x-should-retry"] = "false"
             else:

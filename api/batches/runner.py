@@ -120,11 +120,11 @@ class BatchTurn:
         A large batch takes several turns.
         """
         settings, caller, lost = self._context.settings, self._batch.caller, []
-        for job, line in (await self._lease.read(batches.under_way(self._turn))).items():
+        for job, number in (await self._lease.read(batches.under_way(self._turn))).items():
             if await self._context.store.run(jobs.cancel(settings, caller, job)) is None:
-                lost.append(line)
+                lost.append(number)
         if lost:
-            await self._lease.write(batches.lose(self._turn, lost))
+            await self._lease.write(batches.lose(settings, self._turn, lost))
         await self._writing.write()
         await BatchCloser(self._lease, self._writing, why).refuse()
 

@@ -1,4 +1,4 @@
-"""What changes while somebody watches: one look a second for all watchers of the same thing in a process."""
+"""What changes while somebody watches: one poll a second for all watchers of the same thing in a process."""
 
 import asyncio
 import math
@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-LOOK_S = 1.0
+POLL_S = 1.0
 LIVE_S = 900
 """A stream lasts no longer: a key that is revoked meanwhile opens no other."""
 Marks = Mapping[str, Any]
@@ -14,21 +14,21 @@ Marks = Mapping[str, Any]
 
 
 class SharedPolls:
-    """One per process. A look that failed fails for all who share it."""
+    """One per process. A poll that failed fails for all who share it."""
 
     def __init__(self) -> None:
-        self._looks: dict[str, tuple[float, asyncio.Future[Marks]]] = {}
+        self._polls: dict[str, tuple[float, asyncio.Future[Marks]]] = {}
 
-    async def marks(self, subject: str, look: Callable[[], Awaitable[Marks]]) -> Marks:
-        """What `look` returns, or returned within the last second for the same subject. Raises as it does."""
+    async def marks(self, subject: str, poll: Callable[[], Awaitable[Marks]]) -> Marks:
+        """What `poll` returns, or returned within the last second for the same subject. Raises as it does."""
         now = time.monotonic()
-        begun, marks = self._looks.get(subject, (-math.inf, None))
-        if marks is None or now - begun >= LOOK_S:
-            self._looks = {name: one for name, one in self._looks.items() if now - one[0] < LOOK_S}
-            marks = asyncio.ensure_future(look())
+        begun, marks = self._polls.get(subject, (-math.inf, None))
+        if marks is None or now - begun >= POLL_S:
+            self._polls = {name: one for name, one in self._polls.items() if now - one[0] < POLL_S}
+            marks = asyncio.ensure_future(poll())
             # Who shared it may have left before it failed.
-            marks.add_done_callback(lambda look: look.cancelled() or look.exception())
-            self._looks[subject] = now, marks
+            marks.add_done_callback(lambda poll: poll.cancelled() or poll.exception())
+            self._polls[subject] = now, marks
         return await asyncio.shield(marks)
 
 

@@ -13,7 +13,7 @@ from api.admission.headers import integer
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.native.models import LiveEvent, LiveModel, to_live_model
-from api.jobs.live import LIVE_S, LOOK_S, Marks, changed
+from api.jobs.live import LIVE_S, POLL_S, Marks, changed
 from api.openapi import examples
 from api.openapi.document import SECONDS, describe
 from api.openapi.responses import answer, refusals, with_stream
@@ -48,9 +48,9 @@ async def _blocks(http: HttpRequest, seconds: int) -> AsyncGenerator[bytes]:
         if time.monotonic() - sent >= pause_s:
             yield comment("watching")
             sent = time.monotonic()
-        if time.monotonic() + LOOK_S > end or stopping(http.scope):
+        if time.monotonic() + POLL_S > end or stopping(http.scope):
             return
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
         # Who reads finds out by its next call that the store is out of reach.
         with suppress(Unavailable):
             before, jobs = jobs, await _jobs(http)
@@ -66,7 +66,7 @@ async def _blocks(http: HttpRequest, seconds: int) -> AsyncGenerator[bytes]:
 
 async def _jobs(http: HttpRequest) -> Marks:
     context, caller = context_of(http), caller_of(http).id
-    return await context.looks.marks(f"jobs of {caller}", lambda: context.jobs.statuses(caller))
+    return await context.polls.marks(f"jobs of {caller}", lambda: context.jobs.statuses(caller))
 
 
 async def _models(http: HttpRequest) -> Marks:
@@ -77,4 +77,4 @@ async def _models(http: HttpRequest) -> Marks:
         fleets = zip(rows, await context.jobs.fleet(rows), strict=True)
         return {row.id: to_live_model(fleet) for row, fleet in fleets}
 
-    return await context.looks.marks("models", look)
+    return await context.polls.marks("models", look)

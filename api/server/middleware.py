@@ -36,7 +36,7 @@ LEFT = 499
 
 
 def count_request(method: str, reply: Reply, took_s: float) -> None:
-    """Call once, when the request ends. A request that the gate refused has no route yet."""
+    """Call once, when the request ends. A request that was refused before has no route yet."""
     routed = method in METHODS and reply.status != NOT_OF_THE_ROUTE
     route, method = reply.route or "other", method if routed else "other"
     count, seconds = _series(route, method, str(reply.status or LEFT))
@@ -56,7 +56,7 @@ log = logging.getLogger("api.server")
 def log_request(method: str, reply: Reply, took_s: float) -> None:
     """How a request went.
 
-    The line names the route's template, or `other` where the gate refused or none was found: no log repeats
+    The line names the route's template, or `other` where it was refused or none was found: no log repeats
     what a caller wrote into a path or query. A line without a status means that the caller left before an
     answer began.
     """

@@ -86,28 +86,28 @@ async def _run(opened: ChaosServices, jobs: int, rate: float, seed: int, say: co
         history, all_asked = History(asked.copy()), asyncio.Event()
         operations = Operations(opened, http, caller, history)
         await operations.register()
-        saboteur = FaultInjector(opened, operations)
+        injector = FaultInjector(opened, operations)
         questioning = _ask_all(http, opened, asked, rate, all_asked)
         async with (
             _background(questioning) as asking,
-            _background(_report(history, saboteur, say)),
-            _background(saboteur.read_slow_log()),
+            _background(_report(history, injector, say)),
+            _background(injector.read_slow_log()),
         ):
-            await saboteur.run(plan(seed, jobs, LEASE_S), all_asked)
+            await injector.run(plan(seed, jobs, LEASE_S), all_asked)
             say(f"the last fault has passed; {history.open} questions have no answer yet")
             await _while_any_ends([asking, *operations.polls], history)
             say("the last deliveries")
             await operations.until_told()
         say("the last reading")
         await read_all([quiet, caller], opened.urls, history)
-        explain(history.stories, saboteur.landed, operations.jobs_by_run())
+        explain(history.stories, injector.landed, operations.jobs_by_run())
     return Outcome(
         history=history,
         verdict=judge(history),
-        landed=tuple(saboteur.landed),
-        missed=saboteur.missed,
-        longest_ms=saboteur.longest.figures,
-        recoveries=recoveries(history.stories, saboteur.landed, _pids(opened), LEASE_S),
+        landed=tuple(injector.landed),
+        missed=injector.missed,
+        longest_ms=injector.longest.figures,
+        recoveries=recoveries(history.stories, injector.landed, _pids(opened), LEASE_S),
     )
 
 
@@ -157,10 +157,10 @@ async def _while_any_ends(asking: Collection[asyncio.Task[None]], history: Histo
         task.result()
 
 
-async def _report(history: History, saboteur: FaultInjector, say: command.Say) -> None:
+async def _report(history: History, injector: FaultInjector, say: command.Say) -> None:
     while True:
         await asyncio.sleep(REPORT_S)
-        say(f"{len(history.stories) - history.open} ended, {len(saboteur.landed)} faults")
+        say(f"{len(history.stories) - history.open} ended, {len(injector.landed)} faults")
 
 
 def _pids(opened: ChaosServices) -> dict[str, int]:

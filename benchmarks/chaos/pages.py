@@ -126,16 +126,16 @@ async def _run(opened: ChaosServices, arguments: command.Options, say: command.S
     caller, sizes = Caller(opened.urls), [_size(number) for number in range(arguments.pages)]
     steps, over, start = list[tuple[float, int]](), asyncio.Event(), time.time()
     async with httpx.AsyncClient() as http:
-        saboteur = FaultInjector(opened, Operations(opened, http, http, History([])))
+        injector = FaultInjector(opened, Operations(opened, http, http, History([])))
         faults = plan(arguments.seed, MOST_FAULTS, services.QUEUE["lease_s"])
-        strikes = saboteur.run((fault for fault in faults if fault.kind not in OPERATIONS), over)
+        strikes = injector.run((fault for fault in faults if fault.kind not in OPERATIONS), over)
         strike = asyncio.create_task(strikes)
         hook = f"http://{HOSTS[0]}:{opened.hook_port}/webhook"
         submitted = await caller.submit(sizes, "first", hook)
         job = await caller.end(submitted, steps)
         over.set()
         await strike
-    say(f"ended after {steps[-1][0]:.0f} s and {len(saboteur.landed)} faults")
+    say(f"ended after {steps[-1][0]:.0f} s and {len(injector.landed)} faults")
     rows = await caller.rows(job)
     webhooks = await _webhooks(opened, job["id"])
     say("asked again, and with another page")
@@ -144,7 +144,7 @@ async def _run(opened: ChaosServices, arguments: command.Options, say: command.S
     replacement = await caller.end(await caller.submit(sizes, "replaced"), [])
     counts = [await caller.misses(await caller.rows(one)) for one in (repeat, replacement)]
     estimate_s = submitted.get("ends_in_s")
-    return Outcome(job, rows, tuple(saboteur.landed), start, steps, estimate_s, webhooks, *counts)
+    return Outcome(job, rows, tuple(injector.landed), start, steps, estimate_s, webhooks, *counts)
 
 
 async def _webhooks(opened: ChaosServices, job: str) -> int:

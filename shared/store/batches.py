@@ -13,7 +13,7 @@ from shared.job import Hook
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import hook_fields
-from shared.store.constants import LOST, constants
+from shared.store.constants import constants
 from shared.store.records import NOW, Command, RecordKind, flat
 from shared.store.script import Script, ScriptCall, T
 from shared.store.views import job_error, pairs, read_result, webhook
@@ -21,7 +21,7 @@ from shared.webhooks import Webhook
 
 CREATE, CANCEL, TAKE = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take"))
 ADD, STEP, READ, END = (Script(f"batch_{verb}") for verb in ("add", "step", "read", "end"))
-ANSWERS = Script("batch_answers")
+ANSWERS, LOSE = Script("batch_answers"), Script("batch_lose")
 
 WINDOW = 256
 """Lines of one batch on their way at once."""
@@ -32,8 +32,6 @@ LEASE_S = 10.0
 MOST_BYTES = 2 * 2**20
 """Of answers that are read at once, but for the last one."""
 Outcome = Literal["written", "lost"]
-StoredLine = tuple[str, str]
-"""A line's number, and what is stored of it."""
 _BATCH, _ANSWER = TypeAdapter(Batch), TypeAdapter(LineAnswer)
 
 
@@ -165,23 +163,20 @@ def answered(turn: BatchLease, limit: int) -> ScriptCall[list[LineAnswer] | None
     return _leased(ANSWERS, turn, parse, limit=limit, bytes=MOST_BYTES)
 
 
-def under_way(turn: BatchLease) -> ScriptCall[dict[str, StoredLine] | None]:
-    """Lines that have not ended, by their jobs; None where the batch is another process's."""
+def under_way(turn: BatchLease) -> ScriptCall[dict[str, str] | None]:
+    """The numbers of lines that have not ended, by their jobs; None where the batch is another process's."""
 
-    def parse(lines: list[str], ended: list[str]) -> dict[str, StoredLine]:
-        unended = [line for line in pairs(lines).items() if line[0] not in ended]
-        return {json.loads(line)["job"]: (number, line) for number, line in unended}
+    def parse(lines: list[str], ended: list[str]) -> dict[str, str]:
+        return {
+            json.loads(line)["job"]: number for number, line in pairs(lines).items() if number not in ended
+        }
 
     return _read(turn, [("HGETALL", ":lines"), ("HKEYS", ":answers")], parse)
 
 
-def lose(turn: BatchLease, lines: Sequence[StoredLine]) -> ScriptCall[Outcome]:
-    """Ends lines whose jobs' records are gone."""
-    end = {"status": "failed", "ended_ms": turn.now_ms, "error": LOST.model_dump_json()}
-    commands: list[Command] = [
-        ("HSETNX", ":answers", number, json.dumps({"line": line} | end)) for number, line in lines
-    ]
-    return _step(STEP, turn, commands)
+def lose(settings: Settings, turn: BatchLease, numbers: Sequence[str]) -> ScriptCall[Outcome]:
+    """End lines whose jobs' records are gone."""
+    return _leased(LOSE, turn, constants=constants(settings), numbers=numbers)
 
 
 def pieces(turn: BatchLease) -> ScriptCall[tuple[list[str], list[str]] | None]:

@@ -15,7 +15,7 @@ JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("api.jobs.live", "api.routes.live"):
-        monkeypatch.setattr(f"{module}.LOOK_S", 0.01)
+        monkeypatch.setattr(f"{module}.POLL_S", 0.01)
 
 
 def watching(stage: Stage, query: str = "", **headers: str) -> Exchange:

@@ -87,7 +87,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             cached_answers=CachedAnswers(settings, MODELS, store),
             forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
-            looks=SharedPolls(),
+            polls=SharedPolls(),
             pictures=JobPictures(settings.pictures, store, blobs, PictureInfoCache(settings.pictures, blobs)),
             waiting=desk,
             disconnects=leaving,

@@ -65,7 +65,7 @@ class ResponseEvent(TypedDict):
     content_index: NotRequired[int]
 
 
-class ResponseError(StreamError):
+class ResponseErrorEvent(StreamError):  # noqa: N818 - no exception
     """OpenAI's `error` event, with what its clients read at the end of any stream that fails."""
 
     type: Literal["error"]
@@ -96,11 +96,11 @@ class ResponseEventWriter:
             return [self._life("response.created", "running"), self._life("response.in_progress", "running")]
         return [self._life("response.created", "queued"), self._life("response.queued", "queued")]
 
-    def error(self, error: ServiceError) -> ResponseError:
+    def error(self, error: ServiceError) -> ResponseErrorEvent:
         """The last event where the stream fails; a job that fails ends with `response.failed`."""
         own = {"code": error.code, "message": error.message, "param": error.param}
         event = {**to_stream_error(error), "type": "error", "sequence_number": self.next_number, **own}
-        return cast(ResponseError, event)
+        return cast(ResponseErrorEvent, event)
 
     def skip_lost(self, event: Event) -> range:
         """Skip the numbers of events that the store lost before this one, as the ids show; returns them."""

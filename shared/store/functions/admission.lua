@@ -73,6 +73,10 @@ local SLACK_MS = 1000
 -- The answer of an ended run lives on for as long as the new job asks, and its record for as long as the log of ends reads it.
 local function prolong(run, job)
   local seconds, left = job.retain_s or S.result_s, call('PTTL', P .. run.id)
+  if left < 0 then
+    -- Ends of other jobs are still to be read from it.
+    left = Runs.life_left(run)
+  end
   local till = run.till or now + left
   local new = math.max(till, now + seconds * 1000)
   local gone = math.max(new, now + left, now + (Runs.log_s(job) or 0) * 1000)

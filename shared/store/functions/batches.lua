@@ -3,7 +3,7 @@
 --                           kept_s (its life from its end on), body (digest of the request under an idempotency key),
 --                           waits_for (lane of the next line, while others take batches' whole share, or ''), token
 --                           while a process works on it
---   <batch>:lines     hash  number → JSON {custom_id, job, model, created_ms, at, behind}: taken and not yet written down
+--   <batch>:lines     hash  number → JSON {custom_id, job, model, lane, created_ms, at, behind}: taken and not yet written down
 --   <batch>:answers   hash  number → JSON {line, status, ended_ms, result, error, paths}: how those of them ended that have
 --   <batch>:doubles   zset  numbers of lines whose custom_id stands in an earlier one, by themselves
 --   <batch>:good      list  digests of the pieces of its output file, :bad of its error file
@@ -48,7 +48,7 @@ function Batches.take_line(line, job)
   job.batch, job.line = line.batch, line.number
   call('HSET', P .. line.batch, 'at', line.behind, 'row', line.number, 'waits_for', '', 'model', job.model)
   call('HSET', P .. line.batch .. ':lines', line.number, cjson.encode({ custom_id = line.custom_id, job = job.id,
-    model = job.model, created_ms = now, at = line.at, behind = line.behind }))
+    model = job.model, lane = job.model_lane, created_ms = now, at = line.at, behind = line.behind }))
   count_taken(job.model_lane, job.caller, 1)
 end
 
@@ -197,6 +197,21 @@ transition('batch_answers', { 'no-writes' }, function()
     end
   end
   return flat
+end)
+
+-- Ends lines, `numbers`, whose jobs' records are gone. Returns written | lost.
+transition('batch_lose', { 'allow-oom' }, function()
+  if not works_on() then
+    return 'lost'
+  end
+  for _, number in ipairs(a.numbers) do
+    local line = call('HGET', P .. a.id .. ':lines', number)
+    if line and call('HSETNX', P .. a.id .. ':answers', number, cjson.encode({ line = line, status = 'failed',
+      ended_ms = now, error = S.lost })) == 1 then
+      count_taken(cjson.decode(line).lane, call('HGET', P .. a.id, 'caller'), -1)
+    end
+  end
+  return 'written'
 end)
 
 -- What is told of an ended batch: the event's type and its data. A job of pages ends as a job does.

@@ -181,12 +181,17 @@ local function begin_joined(run_id, budget)
   end)
 end
 
+-- How long an ended run is still to be stored, in ms.
+function Runs.life_left(run)
+  local _, whole = lives(run, S.result_s, run.log_s)
+  return math.max(run.ended + whole * 1000 - now, 1000)
+end
+
 -- A run whose jobs' ends are all written goes when it was to go, or a moment later.
 local function expire_told(id)
   local run = stored(id)
   if run and run.ended and call('TTL', P .. id) == -1 then
-    local _, whole = lives(run, S.result_s, run.log_s)
-    call('PEXPIRE', P .. id, math.max(run.ended + whole * 1000 - now, 1000))
+    call('PEXPIRE', P .. id, Runs.life_left(run))
   end
 end
 
@@ -289,7 +294,7 @@ function Runs.end_run(run, status, failure, known, texts)
     memo.budget = end_joined(run.id, memo.budget or PIECE)
     if memo.budget <= 0 then
       call('RPUSH', P .. 'ending', run.id)
-      -- However long nobody goes on: an end that was seen through it stays.
+      -- However long nobody goes on: the other ends are still to be read from it.
       call('PERSIST', P .. run.id)
       call('HSET', P .. run.id .. ':copy', unpack(call('HGETALL', P .. run.id)))
       call('EXPIRE', P .. run.id .. ':copy', seconds)
@@ -371,7 +376,8 @@ function Runs.leave(job, status, failure)
     Runs.end_job(job, status, 0, true, failure)
     return
   end
-  local run = read(job.run)
+  -- Its end is the job's, though nobody sees its answer any more.
+  local run = stored(job.run)
   if not run then
     end_without_run(job)
   elseif run.ended then

@@ -21,7 +21,7 @@ from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.prefill import CutPoints
 from worker.engines.continuous.prefill_queue import HOLE
 from worker.engines.continuous.row_window import RowWindow
-from worker.engines.continuous.verify import batching as certifying
+from worker.engines.continuous.verify import batching
 from worker.engines.continuous.verify.batching import verify
 from worker.engines.continuous.verify.cases import VerifyCase
 from worker.engines.loading.loaded import LoadedModel
@@ -232,7 +232,7 @@ def test_neighbours_are_not_blamed_for_what_fails_without_them(
     def unanswered(_: LoadedModel) -> list[VerifyCase]:
         raise ValueError("no")
 
-    monkeypatch.setattr(certifying, "cases", unanswered)
+    monkeypatch.setattr(batching, "cases", unanswered)
     with pytest.raises(BatchingError, match=r"^a made-up request fails: ValueError: no"):
         verify(shipped)
 
@@ -246,14 +246,14 @@ def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
     def scarce(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    whole = getattr(certifying, proof)
+    whole = getattr(batching, proof)
 
     def without_memory(*arguments: Any) -> Any:
         with monkeypatch.context() as patch:
             patch.setattr(BatchCache, "__init__", scarce)
             return whole(*arguments)
 
-    monkeypatch.setattr(certifying, proof, without_memory)
+    monkeypatch.setattr(batching, proof, without_memory)
     with pytest.raises(torch.OutOfMemoryError):
         verify(shipped)
 

@@ -24,7 +24,7 @@ async def test_watchers_of_the_same_thing_share_a_look() -> None:
 
 
 async def test_a_later_look_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.jobs.live.LOOK_S", 0)
+    monkeypatch.setattr("api.jobs.live.POLL_S", 0)
     shared, states = SharedPolls(), iter(({"a": 1}, {"a": 2}))
 
     async def look() -> dict[str, int]:

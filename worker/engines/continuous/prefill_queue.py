@@ -25,7 +25,7 @@ class PrefillingSequence:
 
 @dataclass(frozen=True)
 class Pass:
-    """Newcomers computed together up to `ends`; a single one is padded to a multiple of `grain` tokens."""
+    """Sequences computed together up to `ends`; a single one is padded to a multiple of `grain` tokens."""
 
     sequences: list[PrefillingSequence]
     ends: list[int]

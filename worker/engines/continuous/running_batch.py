@@ -13,7 +13,7 @@ from worker.engines.continuous.sampling import Choice, Suppressed, greedy, sampl
 from worker.engines.continuous.sequence import TokenSequence
 from worker.engines.sampling.logprobs import Distribution, distributions
 
-Drawn = tuple[TokenSequence, Choice | Exception, Distribution | None]
+SampledToken = tuple[TokenSequence, Choice | Exception, Distribution | None]
 
 
 class RunningBatch:
@@ -51,7 +51,7 @@ class RunningBatch:
     def __contains__(self, answer: TokenSequence) -> bool:
         return answer in self._arrived
 
-    def step(self, chunks: Sequence[Chunk] = ()) -> tuple[list[Drawn], list[Prefilled | None]]:
+    def step(self, chunks: Sequence[Chunk] = ()) -> tuple[list[SampledToken], list[Prefilled | None]]:
         """Take a step; returns the answers that need a new token, and the prefills of the chunks computed.
 
         An answer comes with its token or with the error of drawing it; one that reports logprobs also with

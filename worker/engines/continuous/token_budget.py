@@ -162,7 +162,7 @@ class PrefillPace:
         return round(max(SMALLEST, pass_s / token_s, (remaining_s - pass_s) / token_s))
 
     @property
-    def _newcomers(self) -> int:
+    def _sequences(self) -> int:
         """Prompts that can be prepared in the time that decoding rows may still wait."""
         if not self._start.known:
             return 1
@@ -186,7 +186,7 @@ class PrefillPace:
         idle = max(SMALLEST, own)
         if not hurried:
             return PassLimits(max(FEW, ENOUGH * own), idle)
-        return PassLimits(self.chunk, idle, self.chunk, self._newcomers, self._scraps)
+        return PassLimits(self.chunk, idle, self.chunk, self._sequences, self._scraps)
 
     @property
     def _scraps(self) -> int:

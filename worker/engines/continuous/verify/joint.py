@@ -166,11 +166,11 @@ def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
     ]
 
 
-def _flaw(rehearse: Callable[[Sequence[VerifyCase]], None], cases: Sequence[VerifyCase]) -> str:
+def _flaw(check: Callable[[Sequence[VerifyCase]], None], cases: Sequence[VerifyCase]) -> str:
     """Why a case is not answered as it is by itself; empty if all are."""
     try:
         with as_batching_error():
-            rehearse(cases)
+            check(cases)
     except BatchingError as refusal:
         return str(refusal)
     return ""
