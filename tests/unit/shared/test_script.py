@@ -195,6 +195,7 @@ def of_batches() -> Iterator[ScriptCall]:
     yield batches.miss(TURN, 1)
     yield batches.refuse(TURN, PLACE, ERROR)
     yield batches.answered(TURN, 1)
+    yield batches.lose(SETTINGS, TURN, ["1"])
     yield batches.wrote(TURN, WrittenRows((1,), 1, 1, 1, Tokens(1, 1, 1), "d", "d", UntakenLines(1, 1, 1)))
     yield batches.pieces(TURN)
     yield batches.rows_so_far(TURN.batch.caller, TURN.batch.id)
