@@ -21,7 +21,7 @@ from shared.settings import Settings, SettingsError
 from shared.store.claims import Claim, ClaimReply, claim, within
 from shared.store.nudges import Nudger
 from shared.store.pipelined_store import connect_pipelined
-from shared.store.script import ScriptCall
+from shared.store.script import ScriptCall, Store
 from worker.attempt import AttemptContext, attempt
 from worker.celery_app import Exit
 from worker.claim_loop import ClaimLoop, IdlePoll, Lookahead, LoopReply
@@ -166,23 +166,7 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
     worker = ids.worker_id()
     heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane, row=row)
     engine, slots = _load(model, heartbeat, threads, settings.pictures.max_side)
-    publisher = Publisher(store)
-    publisher.start()
-    concurrency = prepare_concurrency()
-    context = AttemptContext(
-        settings,
-        store,
-        nudger,
-        Blobs(settings.blobs),
-        PictureDecoder(settings.pictures, concurrency),
-        SoundDecoder(settings.sounds, concurrency),
-        VideoDecoder(settings.videos, concurrency),
-        engine,
-        publisher,
-        leases,
-        FairSemaphore(concurrency),
-        Lookahead(concurrency),
-    )
+    context = _open_context(settings, store, nudger, engine, leases)
     broker_watch = BrokerWatch(nudger, leases, lane=model.lane, slots=slots)
     tally = start_reporting(settings.metrics, store)
     heartbeat.watch(broker_watch, tally)
@@ -198,6 +182,27 @@ def open_model_worker(settings: Settings, model: Model, threads: int, row: str |
     )
     opened.idle_poll.start()
     return opened
+
+
+def _open_context(
+    settings: Settings, store: Store, nudger: Nudger, engine: Engine, leases: Leases
+) -> AttemptContext:
+    publisher, concurrency = Publisher(store), prepare_concurrency()
+    publisher.start()
+    return AttemptContext(
+        settings,
+        store,
+        nudger,
+        Blobs(settings.blobs),
+        PictureDecoder(settings.pictures, concurrency),
+        SoundDecoder(settings.sounds, concurrency),
+        VideoDecoder(settings.videos, concurrency),
+        engine,
+        publisher,
+        leases,
+        FairSemaphore(concurrency),
+        Lookahead(concurrency),
+    )
 
 
 def _load(model: Model, heartbeat: Heartbeat, threads: int, max_side: int | None) -> tuple[Engine, int]:

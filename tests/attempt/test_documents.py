@@ -14,8 +14,8 @@ from shared.media.documents import DocumentRenderer, OpenDocument
 from shared.pending_terms import PendingTerms
 from shared.request import Document
 from shared.settings import DocumentSettings, Settings
-from shared.store.admission import JobTerms, submit
-from tests.support.attempt_harness import MODEL, workbench
+from shared.store.admission import JobTerms, Placing, submit
+from tests.support.attempt_harness import MODEL, Workbench, workbench
 from tests.support.documents import bomb, frames, locked, lying_tiff, pdf, stream, written
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import answering, origin
@@ -150,6 +150,20 @@ def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentR
         assert document.page(1) == before
 
 
+def fetched(desk: Workbench, body: bytes) -> Placing:
+    """A courier fetched the document that a job asks about."""
+    terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
+    courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with origin(answering(head, body)) as there:
+        placing = desk.placing("look", (Document(url=there.url),))
+        job_terms = JobTerms(pending_terms=terms.model_dump_json())
+        assert desk.store.run(submit(placing, desk.settings, job_terms)).word == "intake"
+        courier.work()
+    courier.renderer.close()
+    return placing
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [(pdf(["one", "two"]), ""), (locked(), "password"), (b"x", "not a PDF")],
@@ -157,16 +171,8 @@ def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentR
 def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_the_reason(
     redis: RedisServer, body: bytes, told: str
 ) -> None:
-    terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
     with workbench(redis, fetch=LOOPBACK) as desk:
-        courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
-        head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
-        with origin(answering(head, body)) as there:
-            placing = desk.placing("look", (Document(url=there.url),))
-            job_terms = JobTerms(pending_terms=terms.model_dump_json())
-            assert desk.store.run(submit(placing, desk.settings, job_terms)).word == "intake"
-            courier.work()
-        courier.renderer.close()
+        placing = fetched(desk, body)
         if not told:
             desk.attempt()
             assert desk.text(placing.job) == "look [1131x1600] [1131x1600]"
@@ -180,7 +186,6 @@ def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_
 def test_a_cancelled_jobs_further_pages_are_not_rendered(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
     body, rendered, page_of = pdf(["one", "two", "three"]), list[int](), OpenDocument.page
     with workbench(redis, fetch=LOOPBACK) as desk:
 
@@ -191,12 +196,5 @@ def test_a_cancelled_jobs_further_pages_are_not_rendered(
             return page_of(document, number)
 
         monkeypatch.setattr(OpenDocument, "page", cancelled)
-        courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
-        head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
-        with origin(answering(head, body)) as there:
-            placing = desk.placing("look", (Document(url=there.url),))
-            job_terms = JobTerms(pending_terms=terms.model_dump_json())
-            assert desk.store.run(submit(placing, desk.settings, job_terms)).word == "intake"
-            courier.work()
-        courier.renderer.close()
+        fetched(desk, body)
     assert rendered == [1]

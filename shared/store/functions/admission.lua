@@ -73,10 +73,8 @@ local SLACK_MS = 1000
 -- The answer of an ended run lives on for as long as the new job asks, and its record for as long as the log of ends reads it.
 local function prolong(run, job)
   local seconds, left = job.retain_s or S.result_s, call('PTTL', P .. run.id)
-  if left < 0 then
-    -- Ends of other jobs are still to be read from it.
-    left = Runs.life_left(run)
-  end
+  -- Without a time to live, ends of other jobs are still to be read from it.
+  left = left < 0 and Runs.life_left(run) or left
   local till = run.till or now + left
   local new = math.max(till, now + seconds * 1000)
   local gone = math.max(new, now + left, now + (Runs.log_s(job) or 0) * 1000)
@@ -369,11 +367,6 @@ hot('keep_answer', 'run retain_s#', { 'allow-oom' }, function()
   end
 end)
 
--- A batch's line has a copy of its answer until that is written down, whoever computed it.
-local function line_room(line)
-  return line and a.room or 0
-end
-
 -- The one door: admits a request, or says in one word why not. Beside `p`:
 --   terms (of the courier, JSON), pending (inputs must be fetched first), idempotency (digest of the key) and digest (of the
 --   body), uploaded (its pictures are written and held), sent (digests of those that came with their bytes) and hold_s,
@@ -402,7 +395,7 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if not hit then
     word = a.line and line_waits(a) or refusal(a, run)
   end
-  local needed = line_room(a.line) + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
+  local needed = Batches.room_of(a.line) + ((hit or run) and 0 or Memory.RUN_BYTES + #text + (a.room or 0))
   if a.spare and needed > 0 and not word and (call('HGET', P .. 'mem', '') or 0) + needed > a.spare then
     word = 'memory'
   end
@@ -414,9 +407,9 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   if a.pending then
     word = begin_intake(job)
     extra = { 'request', text, 'terms', a.terms }
-    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + #text, (a.room or 0) + line_room(a.line))
+    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job) + #text, (a.room or 0) + Batches.room_of(a.line))
   else
-    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), line_room(a.line))
+    m = Memory.charge(a.job, a.caller, Runs.bytes_of_job(job), Batches.room_of(a.line))
     if hit then
       -- It ends in this call, and what is not there cannot be given a time to live.
       call('HSET', P .. job.id, 'm', m)
@@ -467,7 +460,7 @@ hot('admit', 'job run caller model lane priority hash key blobs cost# room# ques
   for _, name in ipairs(OF_INTAKE) do
     unset(job, name)
   end
-  local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil, line_room(job.batch))
+  local m = Memory.settle(job.id, Runs.bytes_of_job(job), nil, Batches.room_of(job.batch))
   job.t.token, job.admitted = nil, a.token
   call('HDEL', P .. job.id, 'request', 'terms')
   local hit, run = find(a)

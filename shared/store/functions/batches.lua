@@ -63,6 +63,9 @@ function Batches.answer_line(job, result)
   end
 end
 
+-- What a line's answer may take: a copy of it lies here until it is written down, whoever computed it.
+function Batches.room_of(line) return line and a.room or 0 end
+
 local function enter_stage(batch, stage, ...)
   call('HSET', P .. batch, 'stage', stage, stage .. '_at', now, ...)
 end
