@@ -150,7 +150,7 @@ def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentR
         assert document.page(1) == before
 
 
-def fetched(desk: Workbench, body: bytes) -> Placing:
+def document_job(desk: Workbench, body: bytes) -> Placing:
     """A courier fetched the document that a job asks about."""
     terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
     courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
@@ -172,7 +172,7 @@ def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_
     redis: RedisServer, body: bytes, told: str
 ) -> None:
     with workbench(redis, fetch=LOOPBACK) as desk:
-        placing = fetched(desk, body)
+        placing = document_job(desk, body)
         if not told:
             desk.attempt()
             assert desk.text(placing.job) == "look [1131x1600] [1131x1600]"
@@ -196,5 +196,5 @@ def test_a_cancelled_jobs_further_pages_are_not_rendered(
             return page_of(document, number)
 
         monkeypatch.setattr(OpenDocument, "page", cancelled)
-        fetched(desk, body)
+        document_job(desk, body)
     assert rendered == [1]

@@ -267,3 +267,14 @@ def test_a_clock_that_is_a_moment_back_moves_nothing(hesitant: Records) -> None:
     assert hesitant.due() == []
     hesitant.wait(0.5)
     assert hesitant.due() == [LANE]
+
+
+def test_answers_of_a_model_that_left_are_no_hits_once_the_clock_is_put_right(records: Records) -> None:
+    records.wait(AHEAD_S)
+    records.beat()
+    records.submit("q")
+    records.settle(records.claim())
+    records.beat(state="gone")
+    records.wait(-AHEAD_S)
+    records.beat(worker="worker_02", fingerprint="b" * 32)
+    assert records.submit("q").cache == "MISS"

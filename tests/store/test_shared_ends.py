@@ -158,3 +158,13 @@ def test_an_end_that_was_seen_stays_however_late_the_others_are_written(
     assert records.client.ttl(run) == -1
     finish(records)
     assert 0 < records.client.ttl(run) <= records.settings.retention.event_s
+
+
+def test_a_hit_before_all_ends_are_written_leaves_the_answer_its_life(
+    records: Records, shared: list[str]
+) -> None:
+    run = f"sl5:{records.view(shared[0]).run_id}"
+    records.beat()
+    assert records.post(records.placing("q"), quiet=True).view is not None
+    finish(records)
+    assert records.client.ttl(run) > records.settings.retention.event_s - 60

@@ -49,11 +49,11 @@ local function add(fields, name, value)
   end
 end
 
-local function nothing() end
+local function no_word() end
 
 -- The words of a text, one after the other; of an absent one none.
 local function words(list)
-  return list and string.gmatch(list, '%S+') or nothing
+  return list and string.gmatch(list, '%S+') or no_word
 end
 
 -- Records: a job (job_…) and a run (run_…) is a hash of JSON objects: `r` what it was created with, `s` what has changed since,

@@ -45,9 +45,9 @@ local function next_piece(lane, claims, count)
     -- A suspect is alone with its worker.
     return nil
   end
-  local counted = lane.x1 + lane.x2 + lane.x3 > 0
-  local id = counted and call('ZRANGE', P .. 'suspects:' .. lane.name, 0, 0)[1]
-  if counted and not id then
+  local has_suspects = lane.x1 + lane.x2 + lane.x3 > 0
+  local id = has_suspects and call('ZRANGE', P .. 'suspects:' .. lane.name, 0, 0)[1]
+  if has_suspects and not id then
     -- The rest could not be read.
     lane.x1, lane.x2, lane.x3, lane.changed = 0, 0, 0, true
   end

@@ -62,7 +62,7 @@ end
 
 -- A factor after the wait that it promised, and how many promises of its share were kept. It moves so that in the long run that
 -- share of waits lies below it (Robbins and Monro 1951; Gibbs and Candès 2021 for the aim).
-local function moved(factor, share, kept, scored, below, was_kept)
+local function next_factor(factor, share, kept, scored, below, was_kept)
   local aim = share + AMENDS * (share * scored - kept) / math.max(scored, 100e6)
   local step = math.max(STEP, 10 / (scored / 1e6 + 10)) * (math.min(math.max(aim, 0.02), 0.98) - (below and 1 or 0))
   return math.min(math.max(factor * math.exp(step), 0.01e6), 1000e6), MEMORY * kept + (was_kept and 1e6 or 0)
@@ -82,8 +82,8 @@ function Estimates.score(lane, run)
     own50, own90 = b50, b90
   end
   local took, scale = now - run.queued_at, ms / 1e6
-  own50, w50 = moved(own50, 0.5, w50, scored, took <= scale * own50, took <= tonumber(p50))
-  own90, w90 = moved(own90, 0.9, w90, scored, took <= scale * own90, took <= tonumber(p90))
+  own50, w50 = next_factor(own50, 0.5, w50, scored, took <= scale * own50, took <= tonumber(p50))
+  own90, w90 = next_factor(own90, 0.9, w90, scored, took <= scale * own90, took <= tonumber(p90))
   if kind == 'busy' then
     b50, b90 = own50, own90
   else

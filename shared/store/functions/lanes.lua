@@ -42,7 +42,7 @@ end
 -- The lane that a call wrote last, and as which text: mostly the next call reads the same, and need not decode it.
 local last = {}
 
-local function taken(name, json)
+local function cached_lane(name, json)
   local lane = writable and name == last.name and json == last.json and last.lane
   if lane then
     last.lane = nil
@@ -56,7 +56,7 @@ function Lanes.of(name)
   local lane = memo.lanes[name]
   if not lane then
     local values = call('HMGET', P .. 'lane:' .. name, 'q', unpack(FACTS))
-    lane = taken(name, values[1]) or decoded(values[1] or '{}') or recounted(name)
+    lane = cached_lane(name, values[1]) or decoded(values[1] or '{}') or recounted(name)
     setmetatable(lane, { __index = setmetatable({ name = name, facts = values }, zeros) })
     memo.lanes[name] = lane
   end

@@ -188,7 +188,7 @@ function Runs.life_left(run)
 end
 
 -- A run whose jobs' ends are all written goes when it was to go, or a moment later.
-local function expire_told(id)
+local function expire_after_ends(id)
   local run = stored(id)
   if run and run.ended and call('TTL', P .. id) == -1 then
     call('PEXPIRE', P .. id, Runs.life_left(run))
@@ -210,7 +210,7 @@ transition('finish', { 'allow-oom' }, function()
       call('LPOP', P .. 'ending')
       call('DEL', P .. entry .. ':copy')
       if run == entry then
-        expire_told(run)
+        expire_after_ends(run)
       end
     end
   end
