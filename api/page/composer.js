@@ -32,7 +32,8 @@ export function set_up() {
   $("ask-form").addEventListener("change", edited);
   // Before the click's own action, which may open another one.
   document.addEventListener("click", ({ target }) => target.closest(".popover, [aria-controls]") || open(null), true);
-  paints(paint);
+  paints(paint_models);
+  paints(paint, "ask");
 }
 
 function edited(event) {
@@ -153,11 +154,13 @@ function count_tokens({ attachments }, counts) {
   pictures.forEach((it, at) => (it.tokens = counts?.at(at - pictures.length) ?? null));
 }
 
-function paint() {
+function paint_models() {
   list($("model"), []);
   list($("by-model"), [make("option", { value: "", "data-key": "" }, "Any model")]);
   choose_model();
-  if (state.view !== "ask") return;
+}
+
+function paint() {
   const busy = conversation.busy();
   attachments.paint();
   for (const menu of POPOVERS) $(menu).hidden = state.ask.menu !== menu;

@@ -213,11 +213,12 @@ export function forget() {
 export function set_up() {
   const talk = restore();
   if (talk) open(talk);
-  paints(paint);
+  paints(paint_mine);
+  paints(paint, "ask");
 }
 
-function paint() {
-  const { talk, talks } = state.ask;
+function paint_mine() {
+  const { talks } = state.ask;
   settle(
     $("mine"),
     talks.length
@@ -228,7 +229,10 @@ function paint() {
       : make("p", {}, "What you ask appears here until the tab is closed."),
   );
   $("mine-box").classList.toggle("open", state.ask.menu === "mine");
-  if (state.view !== "ask") return;
+}
+
+function paint() {
+  const { talk, talks } = state.ask;
   $("switcher").hidden = !talks.length;
   const attachments = shown_in(talk);
   const staged = attachments.length > 0;

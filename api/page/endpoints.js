@@ -54,7 +54,7 @@ export function set_up() {
     state.endpoints.opened = null;
     deliveries.forget();
   });
-  paints(paint);
+  paints(paint, "endpoints");
 }
 
 async function create(form) {
@@ -84,7 +84,6 @@ async function attempt(work) {
 }
 
 function paint() {
-  if (state.view !== "endpoints") return;
   const error = state.errors.endpoints;
   say($("endpoints-note"), error?.status && error.status !== 401 ? error.message : "");
   const { list: all, secret, form_open, note } = state.endpoints;

@@ -158,7 +158,7 @@ export function set_up() {
   });
   $("by-model").addEventListener("change", () => narrow({ model: $("by-model").value }));
   $("by-time").addEventListener("change", () => narrow({ since_s: Number($("by-time").value) }));
-  paints(paint);
+  paints(paint, "jobs");
 }
 
 const search = () => narrow({ search: $("search").value.trim() });
@@ -217,7 +217,6 @@ function in_sight() {
 }
 
 function paint() {
-  if (state.view !== "jobs") return;
   const { rows, loaded, next, filter } = state.jobs;
   const error = state.errors.jobs;
   const shown = (state.jobs.shown = shown_jobs());

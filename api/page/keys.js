@@ -21,7 +21,7 @@ export const list = new Resource(
 
 export function set_up() {
   $("key-list").addEventListener("submit", (event) => (event.preventDefault(), once("key", () => create(event.target))));
-  paints(paint);
+  paints(paint, "keys");
 }
 
 async function create(form) {
@@ -55,7 +55,6 @@ async function attempt(work) {
 }
 
 function paint() {
-  if (state.view !== "keys") return;
   const error = state.errors.keys;
   say($("keys-note"), error?.status && error.status !== 401 && error.code !== "keys_off" ? error.message : "");
   const { list: all, secret, form_open, note } = state.keys;

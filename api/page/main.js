@@ -10,7 +10,7 @@ import * as keys from "./keys.js";
 import * as operations from "./operations.js";
 import * as page_jobs from "./page_jobs.js";
 import * as shell from "./shell.js";
-import { changed, state } from "./store.js";
+import { changed, paint_all, state } from "./store.js";
 import { Away, changes, pause, spacing_ms } from "./wire.js";
 
 const EVERY_MS = 2000;
@@ -51,6 +51,7 @@ function forget() {
   state.thumbnails.clear();
   drawer.close();
   conversation.forget();
+  paint_all();
   live.abort();
   refresh();
 }

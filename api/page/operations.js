@@ -52,10 +52,9 @@ const memory = new Resource(
 );
 export const resources = [series, audit, health, memory];
 
-export const set_up = () => paints(paint);
+export const set_up = () => paints(paint, "operations");
 
 function paint() {
-  if (state.view !== "operations") return;
   const error = state.errors.fleet;
   say(
     $("operations-note"),

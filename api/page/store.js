@@ -58,12 +58,18 @@ export const state = {
 const painters = [];
 let frame = 0;
 
-// `paint` shows its part of the page; it runs at most once a frame, when something has changed.
-export const paints = (paint) => painters.push(paint);
+// `paint` shows its part of the page, a part of one view while that is shown; it runs at most once a frame, when something
+// has changed.
+export const paints = (paint, view = null) => painters.push({ paint, view });
 
 export function changed() {
   frame ||= requestAnimationFrame(() => {
     frame = 0;
-    for (const paint of painters) paint();
+    for (const { paint, view } of painters) if (view === null || view === state.view) paint();
   });
+}
+
+// Paints at once what is not shown, too.
+export function paint_all() {
+  for (const { paint } of painters) paint();
 }

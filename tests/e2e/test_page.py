@@ -1,6 +1,6 @@
 """The page in a real browser: a person asks, sees the answer come, looks through jobs and watches the queue.
 
-Needs Chromium (Debian: `apt install chromium`).
+Needs Chromium (Debian: `apt install chromium-headless-shell`).
 """
 
 import base64
