@@ -168,7 +168,7 @@ def depth(client: Any, callers: int) -> dict[str, tuple[float, float]]:
             probe.store.run_all(probe.submits(probe.placings(1000)))
             queued += 1000
         samples: Samples = {}
-        for _ in range(3):
+        for _ in range(12):
             probe.beat()
             probe.timed(samples, "submit", probe.submits(probe.placings(500)))
             taken = probe.timed(samples, "claim", probe.claims(500))

@@ -160,9 +160,7 @@ def test_what_is_no_picture_is_said_and_asked_about_by_nobody(page: Page) -> Non
 
 
 def test_a_sample_that_cannot_be_loaded_is_said(page: Page) -> None:
-    proxy = (502, {"content-type": "text/html"}, "sign in")
-    # One for the picture in the page, should it come so late, and one for the sample.
-    answered(page, "**/sign.png", proxy, proxy)
+    page.route("**/sign.png", lambda route: route.fulfill(status=502, content_type="text/html", body="sign in"))
     page.click("#samples button >> nth=3")
     expect(page.locator("#attached .failed")).to_contain_text("could not be loaded")
 
