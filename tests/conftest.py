@@ -26,8 +26,10 @@ ONE_PROCESS = (
     "tests/engines/",
     "tests/safety/",
 )
-"""Files that share a service or models, which each process that runs some of them would start or make. Browser
-tests take half of e2e's time, so that one process with all of them would be the last to end."""
+"""Files that share a service or models, which each process that runs some of them would start or make.
+
+Browser tests take half of e2e's time: one process with all of it would be the last to end.
+"""
 LONGEST = (*ONE_PROCESS, "tests/installation/")
 """What keeps one process for minutes. With one of these at the end the others would wait for it."""
 

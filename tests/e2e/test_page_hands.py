@@ -160,7 +160,7 @@ def test_what_is_no_picture_is_said_and_asked_about_by_nobody(page: Page) -> Non
 
 
 def test_a_sample_that_cannot_be_loaded_is_said(page: Page) -> None:
-    page.route("**/sign.png", lambda route: route.fulfill(status=502, content_type="text/html", body="sign in"))
+    page.route("**/sign.png", lambda route: route.fulfill(status=502, body="sign in"))
     page.click("#samples button >> nth=3")
     expect(page.locator("#attached .failed")).to_contain_text("could not be loaded")
 
