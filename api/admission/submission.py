@@ -268,7 +268,9 @@ class Submission:
         if word == "passed":
             raise LinePassedError
         if word == "memory":
-            return await self._headroom.full(checked.placing.room)
+            # A line's answer is copied into what its batch answers.
+            copies = 1 if checked.terms.origin.batch_line is None else 2
+            return await self._headroom.full(copies * checked.placing.room)
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
         most_queued = checked.terms.caller.max_queued or self._settings.queue.max_queued_caller
         return refusal(word, model, lane, most_queued)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
-from shared.errors import Unavailable
+from shared.errors import CallerError, Unavailable
 from shared.log_throttle import LogThrottle
 from shared.settings import Settings
 from shared.store.constants import constants
@@ -265,7 +265,17 @@ class Headroom:
         return float(max(1, math.ceil(soonest)))
 
     async def full(self, wanted: int = 0) -> Unavailable:
-        """The error of new work for which there is no room beside what accepted work may need."""
+        """The error of new work for which there is no room beside what accepted work may need.
+
+        Raises CallerError where there never is.
+        """
+        most = int(self._full_at * self._last.limit)
+        if wanted > most > 0:
+            raise CallerError(
+                "invalid_request",
+                f"The answer may take {wanted} bytes, and this service keeps {most} bytes for all: ask for "
+                "fewer tokens, answers or logprobs.",
+            )
         room_in_s = max(1.0, await self.room_in_s(wanted))
         message = (
             "The record store is nearly full; what was accepted goes on. "

@@ -91,3 +91,16 @@ async def test_without_keys_one_caller_uses_all_of_the_records(stage: Stage) -> 
     async with client_of(stage.app) as client:
         await fill(stage, client)
         assert (await client.post("/v1/jobs", json=job())).status_code == 202
+
+
+async def test_an_answer_that_never_fits_is_refused_for_good_and_not_until_later(stage: Stage) -> None:
+    stage.hand.beat()
+    server = stage.hand.store.client
+    used = int(server.info("memory")["used_memory"])
+    server.config_set("maxmemory", int((used + LEFT) / stage.hand.settings.redis.full_at))
+    parameters = {"max_new_tokens": 256, "temperature": 1.0, "num_return_sequences": 8, "logprobs": 20}
+    async with client_of(stage.app) as client:
+        reply = await client.post("/v1/jobs", json=job() | {"parameters": parameters})
+    assert (reply.status_code, code_of(reply)) == (400, "invalid_request"), reply.text
+    assert "fewer tokens" in reply.text
+    assert "retry-after" not in reply.headers
