@@ -98,7 +98,7 @@ async def test_an_answer_that_never_fits_is_refused_for_good_and_not_until_later
     server = stage.hand.store.client
     used = int(server.info("memory")["used_memory"])
     server.config_set("maxmemory", int((used + LEFT) / stage.hand.settings.redis.full_at))
-    parameters = {"max_new_tokens": 256, "temperature": 1.0, "num_return_sequences": 8, "logprobs": 20}
+    parameters = {"max_new_tokens": 256, "temperature": 1.0, "n": 8, "logprobs": True, "top_logprobs": 20}
     async with client_of(stage.app) as client:
         reply = await client.post("/v1/jobs", json=job() | {"parameters": parameters})
     assert (reply.status_code, code_of(reply)) == (400, "invalid_request"), reply.text
