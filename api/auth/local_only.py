@@ -51,8 +51,27 @@ def check_local(scope: Scope, origins: Container[str]) -> None:
         message = "Without API keys this service is called as localhost or 127.0.0.1, not by another name."
         raise CallerError("foreign_host", message)
     if _is_foreign_page(headers, f"{scope['scheme']}://".encode() + (host or b""), origins):
-        message = "Without API keys a web page may call only where SIGHTLINE_API__CORS_ORIGINS names it."
-        raise CallerError("foreign_origin", message)
+        raise _foreign_origin()
+
+
+def check_page(scope: Scope, origins: Container[str]) -> None:
+    """For a service that answers everybody: a page of another origin acts for whoever looks at it.
+
+    Behind a proxy our own page has another scheme, and may have another host, than this request: what the
+    browser says of them comes first. It says nothing over plain HTTP. Raises CallerError `foreign_origin`.
+    """
+    headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
+    if origin is None or "*" in origins or origin.decode("latin-1").lower() in origins:
+        return
+    other_host = origin.rpartition(b"://")[2].lower() != headers.get(b"host", b"").lower()
+    if site in _OTHER_PAGES or (site is None and other_host):
+        raise _foreign_origin()
+
+
+def _foreign_origin() -> CallerError:
+    message = "Without API keys a web page may call only where SIGHTLINE_API__CORS_ORIGINS names it."
+    return CallerError("foreign_origin", message)
 
 
 @lru_cache(256)

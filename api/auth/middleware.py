@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.auth import callers
 from api.auth.api_keys import LOCAL, ApiKeys
 from api.auth.callers import Caller
-from api.auth.local_only import check_local
+from api.auth.local_only import check_local, check_page
 from api.server import reply
 from api.server.errors import pace, render
 from shared.api_keys import Scope as KeyScope
@@ -143,8 +143,8 @@ async def _admitted(settings: Settings, api_keys: ApiKeys, scope: Scope, headers
         return Caller(LOCAL)
     if not api_keys.on:
         api = settings.api
-        if not api.open:
-            check_local(scope, api.cors_origins)
+        check = check_page if api.open else check_local
+        check(scope, api.cors_origins)
         return Caller(LOCAL)
     match = _BEARER.fullmatch(headers.get("authorization", ""))
     if match is None:

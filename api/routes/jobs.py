@@ -83,7 +83,6 @@ REPLAYED = answer("The job; its webhook is called.", "job-succeeded", headers=JO
 PICTURE = answer("The picture, or a JPEG of it.") | {
     "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 }
-PICTURE_HEADERS = {"cache-control": "private, max-age=3600, immutable"}
 LONG_POLL_LIMIT_S = 60
 MOST_FORESEEN = 10**9
 _NUMBER = re.compile("[0-9]{1,3}")
@@ -230,9 +229,9 @@ async def get_job_picture(http: HttpRequest, id: str, n: str) -> Response:
         await reservation.release()
     if side:
         data = await context.pictures.thumbnail(caller, id, image, picture, side)
-        return Response(data, headers=PICTURE_HEADERS, media_type="image/jpeg")
+        return Response(data, media_type="image/jpeg")
     pieces = await context.pictures.whole(image)
-    headers = PICTURE_HEADERS | {"content-length": str(picture.size)}
+    headers = {"content-length": str(picture.size)}
     return StreamingResponse(pieces, headers=headers, media_type=f"image/{picture.info.format.lower()}")
 
 

@@ -9,6 +9,7 @@ from fastapi import Request as HttpRequest
 from pydantic_core import to_json
 
 from api.admission.headers import event_place, integer, one_of
+from api.answers.sync import unless_disconnected
 from api.auth.callers import caller_of
 from api.batches.service import PageRows
 from api.context import context_of
@@ -46,12 +47,17 @@ router = APIRouter(
 )
 async def get_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
     wait_s = integer("wait", http.query_params.get("wait", "0"), largest=LONGEST_WAIT_S)
-    until, batch = time.monotonic() + wait_s, await _batch(http, id)
+    batch = await unless_disconnected(http, _until_ended(http, id, time.monotonic() + wait_s))
+    headers = {} if batch.stage in ENDED else {"retry-after": "1"}
+    return Json(await page_job(http, batch), 200, headers)
+
+
+async def _until_ended(http: HttpRequest, id: str, until: float) -> Batch:
+    batch = await _batch(http, id)
     while batch.stage not in ENDED and time.monotonic() < until:
         await asyncio.sleep(POLL_S)
         batch = await _batch(http, id)
-    headers = {} if batch.stage in ENDED else {"retry-after": "1"}
-    return Json(await page_job(http, batch), 200, headers)
+    return batch
 
 
 @router.post(

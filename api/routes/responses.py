@@ -126,14 +126,22 @@ async def list_input_items(http: Request, id: str) -> Json[InputItemList]:
 
 
 async def _pictures(http: Request, items: list[Item]) -> dict[str, str]:
-    """The items' pictures as data: URIs by digest. Raises CallerError `payload_too_large`."""
+    """The items' pictures as data: URIs by digest. Raises CallerError `payload_too_large`.
+
+    One that is shown several times counts as often.
+    """
     context = context_of(http)
     limit_mb = context.settings.pictures.max_mb_request
     uris: dict[str, str] = {}
+    size = 0
     parts = (part for item in items for part in item.turn.parts if isinstance(part, Image))
-    for digest, part in {part.digest: part for part in parts if part.digest}.items():
-        uris[digest] = await context.jobs.picture(part)
-        if sum(map(len, uris.values())) > limit_mb * 2**20:
+    for part in parts:
+        if part.digest is None:
+            continue
+        if part.digest not in uris:
+            uris[part.digest] = await context.jobs.picture(part)
+        size += len(uris[part.digest])
+        if size > limit_mb * 2**20:
             message = f"What this page includes is larger than {limit_mb:g} MiB; ask for fewer items."
             raise CallerError("payload_too_large", message, param="limit")
     return uris

@@ -20,8 +20,8 @@ MAX_FIELDS = 16
 MAX_FIELD = 1024
 AROUND = 64 * 2**10
 """Most bytes of a body beside the file's own: boundaries, headers, fields."""
-PIECE = 2**20
-"""Bytes that are parsed, hashed and written at a time, off the event loop."""
+PIECE = 64 * 2**10
+"""Bytes that are parsed, hashed and written at a time, off the event loop. Each open upload may hold as many."""
 
 
 @dataclass

@@ -43,8 +43,8 @@ LAST_GRACE_S = 60.0
 
 
 def say(line: str) -> None:
-    """Print a progress line at once, even to a file; goes on where the reader has left."""
-    with contextlib.suppress(BrokenPipeError):
+    """Print a progress line at once, even to a file; goes on where the reader has left or the disk is full."""
+    with contextlib.suppress(OSError):
         print(line, flush=True)
 
 

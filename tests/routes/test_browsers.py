@@ -96,10 +96,25 @@ async def test_a_page_s_form_cannot_submit_a_job_by_navigating() -> None:
     assert code_of(reply) == "foreign_origin"
 
 
-async def test_an_open_service_looks_at_neither_name_nor_page() -> None:
+async def test_an_open_service_answers_every_name_and_its_own_page_behind_any_proxy() -> None:
     async with serving(Desk(), open=True) as client:
-        replies = await ask(client, host="example.com", origin=APP)
-    assert [r.status_code for r in replies] == [202, 200, 200]
+        named = await ask(client, host="example.com", origin="http://example.com")
+        proxied = await ask(client, host="inner:8000", origin=APP, sec_fetch_site="same-origin")
+        program = await ask(client, host="example.com")
+    assert [r.status_code for r in (*named, *proxied, *program)] == 3 * [202, 200, 200]
+
+
+async def test_another_page_does_not_operate_an_open_service_through_who_looks_at_it() -> None:
+    headers: tuple[dict[str, str], ...] = ({}, {"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors"})
+    async with serving(Desk(), open=True) as client:
+        for known in headers:
+            for origin in (APP, "null"):
+                replies = await ask(client, host="example.com", origin=origin, **known)
+                assert [code_of(r) for r in replies] == ["foreign_origin"] * 3, (origin, known)
+    for origins in (APP, "*"):
+        async with serving(Desk(), open=True, cors_origins=origins) as client:
+            replies = await ask(client, host="example.com", origin=APP)
+        assert [r.status_code for r in replies] == [202, 200, 200]
 
 
 async def test_without_the_setting_no_page_is_told_that_it_may_read() -> None:

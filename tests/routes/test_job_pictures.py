@@ -40,7 +40,7 @@ async def test_a_picture_is_read_as_it_was_sent(stage: Stage) -> None:
         reply = await client.get(await asked(client))
 
     assert (reply.content, reply.headers["content-type"]) == (PHOTO, "image/jpeg")
-    assert reply.headers["cache-control"] == "private, max-age=3600, immutable"
+    assert reply.headers["cache-control"] == "no-store"
     assert reply.headers["x-content-type-options"] == "nosniff"
 
 

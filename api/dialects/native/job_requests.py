@@ -130,6 +130,8 @@ def _check_paged(call: JobBody, messages: tuple[Message, ...], webhook: Webhook 
     fields = {name: getattr(call, name) is not None for name in NOT_PAGED}
     fields |= {"store": call.store is False, "priority": call.priority not in (None, "batch")}
     fields |= {"parameters.raw": bool(call.parameters and call.parameters.raw)}
+    # All pages are read at once: with likelihoods they may be a gigabyte.
+    fields |= {"parameters.logprobs": bool(call.parameters and call.parameters.logprobs)}
     for name, is_set in fields.items():
         if is_set:
             raise unsupported(name)
