@@ -1,4 +1,4 @@
-"""Ask a model that is still loading: read when it will be ready, wait, ask again; or let the call wait.
+"""Ask a model that is still loading: read when to come again, wait, ask again; or let the call wait.
 
 pip install httpx
 python examples/cold_model.py http://127.0.0.1:8000 MODEL "What is this?"
@@ -16,7 +16,7 @@ with httpx.Client(base_url=url, timeout=600) as client:
     # 503 passes, and says after how many seconds to ask again; 500 means that it cannot be loaded at all.
     while reply.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         problem = reply.json()
-        print(f"{problem['error']} ready in about {problem['estimated_time']:.0f} s", flush=True)
+        print(f"{problem['error']} asking again in {reply.headers['retry-after']} s", flush=True)
         time.sleep(float(reply.headers["retry-after"]))
         reply = client.post(f"/models/{model}", json=body)
     print(reply.raise_for_status().json()[0]["generated_text"])

@@ -21,7 +21,7 @@ MAX_FIELD = 1024
 AROUND = 64 * 2**10
 """Most bytes of a body beside the file's own: boundaries, headers, fields."""
 PIECE = 64 * 2**10
-"""Bytes that are parsed, hashed and written at a time, off the event loop. Each open upload may hold as many."""
+"""Bytes that are parsed, hashed and written at a time, off the event loop: each upload holds as many."""
 
 
 @dataclass

@@ -18,6 +18,7 @@ from shared.store.script import Store, WritesRefused, connect, store_errors
 PARTS = ("server", "persistence", "memory", "replication", "cluster")
 TIMEOUT_S = 2.0
 PINGS = 9
+LOADING = "It is loading what it keeps."
 UNKNOWN_COMMAND = "unknown command"
 """What a server without Redis Functions says of FCALL."""
 FORMER = ("sl2:", "sl3:", "sl4:")
@@ -67,7 +68,7 @@ def probe(url: str) -> Server:
         info = {name: value for part in PARTS for name, value in client.info(part).items()}
     if info.get("loading"):
         # A server that loads answers INFO, but nothing else yet.
-        raise Unavailable("store_unavailable", "It is loading what it keeps.")
+        raise Unavailable("store_unavailable", LOADING)
     if "redis_version" not in info:
         raise Unavailable("store_unavailable", "It does not tell its version by INFO.")
     spoken = str(info["redis_version"])

@@ -26,6 +26,7 @@ CLIENTS = 16
 """Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 FAULTS = 5
 """How often one row may meet the service's own fault."""
+FORGOTTEN = ("result_expired", "job_purged")
 
 
 class Window:
@@ -213,7 +214,9 @@ def _refusal(reply: httpx.Response) -> dict[str, Any]:
     try:
         problem = reply.json()
         names = {"code": "code", "message": "detail", "retryable": "retryable"}
-        return {name: problem[other] for name, other in names.items()} | {"param": problem.get("param")}
+        error = {name: problem[other] for name, other in names.items()} | {"param": problem.get("param")}
+        # What an earlier command began is no longer kept, so it is asked anew.
+        return error | {"retryable": error["retryable"] or error["code"] in FORGOTTEN}
     except (ValueError, LookupError, TypeError):
         return {"code": f"http_{reply.status_code}", "message": reply.text[:200], "retryable": False}
 

@@ -19,7 +19,7 @@ from shared.models_file import load_models
 from shared.registry import Registry
 from shared.settings import SHIPPED_MODELS, RedisSettings, Settings, SettingsError, load_settings
 from shared.store.script import Store, connect
-from shared.store.server import Server, make_room, probe
+from shared.store.server import LOADING, Server, make_room, probe
 from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
@@ -43,7 +43,7 @@ LAST_GRACE_S = 60.0
 
 
 def say(line: str) -> None:
-    """Print a progress line at once, even to a file; goes on where the reader has left or the disk is full."""
+    """Print a progress line at once, even to a file; goes on where that cannot be."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 
@@ -241,7 +241,7 @@ class Runner:
                 return await asyncio.to_thread(make_room, url, ROOM)
             except Unavailable as error:
                 supervisor.check()
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline and error.message != LOADING:
                     raise CommandError(
                         Exit.REDIS, f"The record server does not answer ({error.message})."
                     ) from None

@@ -79,6 +79,8 @@ def speaking(client: httpx.Client) -> Iterator[None]:
 
 def unreachable(client: httpx.Client, error: httpx.TransportError) -> str:
     message = f"No answer from {client.base_url} ({error or type(error).__name__})"
+    if "mismatch" in str(error):
+        return f"{message}: --url names the host that its certificate is for."
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return f"{message}: SSL_CERT_FILE names a file with the authority of its certificate."
     if client.base_url.scheme == "http" and "Server disconnected" in str(error):

@@ -60,7 +60,7 @@ def test_a_caller_of_a_cold_model_is_told_when_to_come_again(api: Api, service: 
         service.processes["test/late"].kill()
     *waits, first, second = printed.splitlines()
     assert first == second == "Hello there"
-    assert all(re.fullmatch(r"Model test/late .* ready in about \d+ s", line) for line in waits)
+    assert all(re.fullmatch(r"Model test/late .* asking again in \d+ s", line) for line in waits)
 
 
 def test_what_nobody_wants_any_more_is_cancelled(api: Api) -> None:
