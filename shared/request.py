@@ -32,7 +32,8 @@ QUESTION_BYTES = 120
 class Frozen(BaseModel):
     """A value: immutable, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Errors go to logs, which hold neither prompts nor URLs.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Text(Frozen):

@@ -4,6 +4,7 @@ Fetches remote pictures and calls webhooks, so that model workers need no way ou
 the maintenance thread.
 """
 
+import threading
 from typing import Any
 
 from celery import signals
@@ -38,6 +39,7 @@ class Courier:
         config = settings()
         store, nudger, leases = connect_pipelined(config.redis), Nudger(config.redis), Leases()
         worker = ids.worker_id()
+        self.leases, self.drain_s = leases, config.queue.drain_s
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
@@ -53,6 +55,14 @@ class Courier:
         self.maintenance.start()
         self.deliverer.start()
         self.idle_poll.start()
+
+    def drain(self) -> None:
+        """Claim no more, and after the grace time give back the jobs whose inputs have not come."""
+        self.intake.draining.set()
+        self.heartbeat.drain()
+        timer = threading.Timer(self.drain_s, self.leases.drain)
+        timer.daemon = True
+        timer.start()
 
     def close(self) -> None:
         self.idle_poll.stop()
@@ -86,7 +96,7 @@ def _open(sender: Any, **_: Any) -> None:
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _drain(**_: Any) -> None:
     if _courier:
-        _courier[0].heartbeat.drain()
+        _courier[0].drain()
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]

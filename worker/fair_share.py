@@ -115,6 +115,11 @@ class KeyedFairSemaphore:
                 if not (places.amounts or places.waiting):
                     del self._queues[key]
 
+    def taken(self, key: Hashable) -> int:
+        """How many places at a key are taken."""
+        with self._changed:
+            return self._queues[key].amounts.total() if key in self._queues else 0
+
     def _is_free(self, places: FairQueue, caller: str) -> bool:
         free = self._limit - places.amounts.total()
         return free > 1 or (free == 1 and not places.amounts[caller])

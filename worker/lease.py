@@ -70,6 +70,11 @@ class Leases:
         with self._lock:
             return list(self._leases.values())
 
+    def drain(self) -> None:
+        """Stop all work, because this process ends."""
+        for lease in self.all():
+            lease.stop("draining")
+
     @property
     def rows(self) -> int:
         """Rows of the engine that the held claims take together."""

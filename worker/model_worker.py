@@ -137,7 +137,7 @@ class ModelWorker:
         self.draining.set()
         self.claim_loop.wake_all()
         self.heartbeat.drain()
-        timer = threading.Timer(self.context.settings.queue.drain_s, self._cancel_all)
+        timer = threading.Timer(self.context.settings.queue.drain_s, self.context.leases.drain)
         timer.daemon = True
         timer.start()
 
@@ -149,10 +149,6 @@ class ModelWorker:
         self.context.sound_decoder.close()
         self.context.video_decoder.close()
         self.tally.stop()
-
-    def _cancel_all(self) -> None:
-        for lease in self.context.leases.all():
-            lease.stop("draining")
 
 
 def open_model_worker(settings: Settings, model: Model, threads: int, row: str | None = None) -> ModelWorker:

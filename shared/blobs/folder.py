@@ -47,6 +47,9 @@ class Folder:
         return Staged(self._path / path)
 
     def adopt(self, staged: Staged, path: str) -> None:
+        # Its record is on the disk within a second: it must not name a file that is not.
+        with keeping():
+            os.fsync(staged.file.fileno())
         own = cast(Path, staged.path).relative_to(self._path)
         with finding(path):
             obstore.rename(self.store, str(own), path)

@@ -217,6 +217,30 @@ def test_a_job_cancelled_while_its_picture_is_fetched_is_not_admitted(
     assert desk.claim_if_any() is None
 
 
+def test_a_courier_that_ends_gives_a_slow_fetch_to_another_and_takes_no_more(
+    intake: tuple[Workbench, Intake],
+) -> None:
+    desk, courier = intake
+
+    def stall(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(HEAD % len(PICTURE))
+        courier.draining.set()
+        desk.leases.drain()
+        connection.recv(1)
+
+    with origin(stall) as slow:
+        job = ask(desk, slow.url)
+        courier.work()
+        courier.work()
+        assert len(slow.requests) == 1
+    view = desk.job(job)
+    assert (view.status, view.error) == ("queued", None)
+    other = replace(courier, draining=threading.Event())
+    claimed = other.take()
+    assert claimed is not None
+    assert (claimed.id, claimed.attempt) == (job, 2)
+
+
 def test_a_record_store_away_while_a_picture_is_kept_costs_the_job_no_budget(
     intake: tuple[Workbench, Intake],
 ) -> None:

@@ -96,7 +96,7 @@ class Allowance:
             remaining_s = self.remaining_s()
             if self._places[key]:
                 # It waits for places that the job itself holds, so the time counts.
-                stack.enter_context(places.reserve(key, self._caller, remaining_s))
+                self._wait_for_own(stack, places, key, remaining_s)
             else:
                 with self._paused() as limit_s:
                     try:
@@ -106,6 +106,17 @@ class Allowance:
             self._count_place(key, 1)
             stack.callback(self._count_place, key, -1)
             yield
+
+    def _wait_for_own(
+        self, stack: ExitStack, places: KeyedFairSemaphore, key: Hashable, limit_s: float
+    ) -> None:
+        try:
+            stack.enter_context(places.reserve(key, self._caller, limit_s))
+        except TimeoutError:
+            if places.taken(key) > self._places[key]:
+                # Others hold some, for which this job is not to blame.
+                raise Unavailable("queue_full", "Too much is fetched at once.") from None
+            raise
 
     def _count_place(self, key: Hashable, count: int) -> None:
         with self._lock:

@@ -83,6 +83,7 @@ class Intake:
     large: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(LARGE_JOBS))
     documents: KeyedFairSemaphore = field(default_factory=lambda: KeyedFairSemaphore(DOCUMENT_JOBS))
     rendering: FairSemaphore = field(default_factory=lambda: FairSemaphore(AT_ONCE))
+    draining: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
     def renderer(self) -> DocumentRenderer:
@@ -101,7 +102,9 @@ class Intake:
             INTAKES.labels(counted_outcome(entry.outcome)).inc()
 
     def take(self) -> Claim | None:
-        """Claim the next job that waits for its inputs."""
+        """Claim the next job that waits for its inputs; none while the courier ends."""
+        if self.draining.is_set():
+            return None
         call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
         try:
             return take(self.store.run, call)
@@ -114,7 +117,12 @@ class Intake:
         try:
             placing = self._placing(lease.claim, self._stored_request(lease))
         except CallerError as error:
-            self._end(lease, entry, error)
+            if lease.reason == "draining":
+                # A fetch that is cut off is said to have taken too long.
+                entry.outcome = "worker_draining"
+                self._give_back(lease, "worker_draining", None)
+            else:
+                self._end(lease, entry, error)
         except Unavailable as error:
             lease.cancel.wait(UNREADABLE_S if isinstance(error, BlobsUnavailable) else 0)
             entry.outcome = error.code
@@ -189,18 +197,16 @@ class Intake:
         most_mb += settings.documents.max_mb if Document in kinds else 0
         max_bytes = int(most_mb * 2**20)
         pool = ThreadPoolExecutor(CONCURRENT_FETCHES, "fetch")
-        with (
-            self._document_place(lease.claim.caller) if Document in kinds else nullcontext(),
-            JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance,
-        ):
-            fetch_one = partial(self._fetch_one, lease.claim.id, allowance, traces.here())
-            try:
-                fetched = list(pool.map(fetch_one, places, places.values()))
-            finally:
-                # Not waited for: after one picture's failure the others end with the allowance.
-                pool.shutdown(wait=False, cancel_futures=True)
+        with self._document_place(lease.claim.caller) if Document in kinds else nullcontext():
+            with JobAllowance(limit_s, max_bytes, lease.cancel, self.large, lease.claim.caller) as allowance:
+                fetch_one = partial(self._fetch_one, lease.claim.id, allowance, traces.here())
+                try:
+                    fetched = list(pool.map(fetch_one, places, places.values()))
+                finally:
+                    # Not waited for: after one picture's failure the others end with the allowance.
+                    pool.shutdown(wait=False, cancel_futures=True)
             files = dict[Source, tuple[StoredFile, ...]]()
-            # One after the other, and not in the time for fetching.
+            # One after the other, and neither in the time nor in the place for fetching.
             for source, file in zip(places, fetched, strict=True):
                 if isinstance(file, bytes):
                     files[source] = self._store_pages(lease, source, file, places[source], room)

@@ -170,3 +170,11 @@ def test_a_job_s_pictures_have_a_sum() -> None:
         haul(KeyedFairSemaphore(1), most=10) as one,
     ):
         one.count_bytes(11)
+
+
+def test_a_job_is_not_to_blame_for_places_that_others_hold() -> None:
+    turns = KeyedFairSemaphore(2)
+    mine, theirs = haul(turns, limit_s=0.1, caller="me"), haul(turns, caller="them")
+    others = theirs.place(turns, "host")
+    with mine.place(turns, "host"), others, pytest.raises(Unavailable), mine.place(turns, "host"):
+        pass
