@@ -107,6 +107,21 @@ async def test_pictures_are_given_back_within_a_limit(stage: Stage) -> None:
     assert plain.status_code == 200
 
 
+async def test_a_picture_that_is_given_back_often_counts_as_often(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client_of(stage.app) as client:
+        one = await answered(stage.hand, client, input=[WIDE, WIDE])
+        params = {"include[]": "message.input_image.image_url", "limit": "1"}
+        url = f"{PATH}/{one}/input_items"
+        uri = (await client.get(url, params=params)).json()["data"][0]["content"][0]["image_url"]
+        limits = vars(stage.hand.settings.pictures)
+        monkeypatch.setitem(limits, "max_mb_request", 1.5 * len(uri) / 2**20)
+        both = await client.get(url, params=params | {"limit": "2"})
+        single = await client.get(url, params=params)
+    assert (both.status_code, single.status_code) == (413, 200)
+
+
 @pytest.mark.parametrize("known", [media_check.CACHED_PICTURES, 0])
 async def test_the_pictures_of_all_turns_keep_to_the_limits_together(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, known: int

@@ -243,6 +243,7 @@ async def test_a_repeat_under_an_idempotency_key_is_the_same_job(
         (pdf(PAGES), {"webhook": HOOK | {"url": "ftp://x"}}, "invalid_webhook_url", "webhook.url"),
         (pdf(PAGES), {"priority": "interactive"}, "unsupported_parameter", "priority"),
         (pdf(PAGES), {"store": False}, "unsupported_parameter", "store"),
+        (pdf(PAGES), {"parameters": {"logprobs": True}}, "unsupported_parameter", "parameters.logprobs"),
         (pdf(PAGES), {"model": "none"}, "model_not_found", "model"),
         (pdf(PAGES), {"document": {"file": "file-none"}}, "file_not_found", "document.file"),
     ],
