@@ -19,6 +19,8 @@ LONGEST_LOG = 16 * 2**20
 
 LAST_LINES = 8
 """Lines of its log that are shown of a process that died."""
+OWN_SERVER = "redis"
+"""The name of a record server of our own, which the others write to until their end."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from shared.models import Model
 from shared.settings import Settings
 from sightline.serving import processes
-from sightline.serving.child import Command
+from sightline.serving.child import OWN_SERVER, Command
 from sightline.serving.folder import DataFolder
 from sightline.serving.interpreter import PYTHON, with_our_packages
 from sightline.serving.memory import whole_mb
@@ -95,7 +95,7 @@ def own_server(binary: Binary, data: DataFolder, lock_fd: int) -> OwnServer:
         port = free.getsockname()[1]
     password = secrets.token_hex(16)
     command = Command(
-        name="redis",
+        name=OWN_SERVER,
         argv=(str(binary.path), "-"),
         env=dict(os.environ),
         cwd=data.redis,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from sightline.exits import CommandError, Exit
-from sightline.serving.child import Child, Command, backoff_s
+from sightline.serving.child import OWN_SERVER, Child, Command, backoff_s
 from sightline.serving.folder import shown
 from sightline.serving.watchdog import Watchdog
 
@@ -33,9 +33,10 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops the first child (the record server) last: the others still write to it."""
+        """Stops a record server of our own last: the others still write to it."""
         self._ending.update(self._children)
-        for group in (self._children[:0:-1], self._children[:1]):
+        for last in (False, True):
+            group = [child for child in self._children if (child.command.name == OWN_SERVER) == last]
             await asyncio.gather(*(self._stop(child) for child in group))
         self._watchdog.close()
 
