@@ -115,7 +115,7 @@ class KeyedFairSemaphore:
                 if not (places.amounts or places.waiting):
                     del self._queues[key]
 
-    def taken(self, key: Hashable) -> int:
+    def count(self, key: Hashable) -> int:
         """How many places at a key are taken."""
         with self._changed:
             return self._queues[key].amounts.total() if key in self._queues else 0

@@ -26,7 +26,8 @@ CLIENTS = 16
 """Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 FAULTS = 5
 """How often one row may meet the service's own fault."""
-FORGOTTEN = ("result_expired", "job_purged")
+RETENTION_CODES = ("result_expired", "job_purged")
+"""A row that an earlier command began is no longer kept."""
 
 
 class Window:
@@ -216,7 +217,7 @@ def _refusal(reply: httpx.Response) -> dict[str, Any]:
         names = {"code": "code", "message": "detail", "retryable": "retryable"}
         error = {name: problem[other] for name, other in names.items()} | {"param": problem.get("param")}
         # What an earlier command began is no longer kept, so it is asked anew.
-        return error | {"retryable": error["retryable"] or error["code"] in FORGOTTEN}
+        return error | {"retryable": error["retryable"] or error["code"] in RETENTION_CODES}
     except (ValueError, LookupError, TypeError):
         return {"code": f"http_{reply.status_code}", "message": reply.text[:200], "retryable": False}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.support.browser import CHROMIUM, DESK, SMALL
+from tests.support.browser import CHROMIUM, DESK, HEADLESS_SHELL
 from tests.support.clients import Api
 from tests.support.service import COURIER, ROOT, Service, running_service, watched
 
@@ -102,7 +102,7 @@ def browser() -> Iterator[Browser]:
         # A container's root has no sandbox to use, and the only page it opens is ours. Where there is no GPU,
         # to do without one takes less than to compute what one would.
         args = ["--no-sandbox", "--disable-gpu"]
-        yield playwright.chromium.launch(executable_path=SMALL or CHROMIUM, args=args)
+        yield playwright.chromium.launch(executable_path=HEADLESS_SHELL or CHROMIUM, args=args)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from playwright.sync_api import Locator, Page, Request, Route, ViewportSize, exp
 
 from tests.support.clients import PATIENCE_S
 
-SMALL = shutil.which("chromium-headless-shell")
+HEADLESS_SHELL = shutil.which("chromium-headless-shell")
 """Without windows: half the work for a page. For tests; figures and pictures are the whole browser's."""
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or SMALL
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or HEADLESS_SHELL
 DESK: ViewportSize = {"width": 1180, "height": 900}
 LOOKS_MS = 20_000
 

@@ -113,7 +113,7 @@ class Allowance:
         try:
             stack.enter_context(places.reserve(key, self._caller, limit_s))
         except TimeoutError:
-            if places.taken(key) > self._places[key]:
+            if places.count(key) > self._places[key]:
                 # Others hold some, for which this job is not to blame.
                 raise Unavailable("queue_full", "Too much is fetched at once.") from None
             raise
