@@ -9,14 +9,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tests.engines.continuous.conftest import tiny
 from tests.engines.continuous.test_attention_groups import prefilled
+from tests.support.device import DEVICE
 from worker.engines.continuous import attention
 from worker.engines.continuous.batch import Batch
 from worker.engines.loading.loaded import LoadedModel
 
 ROWS, HEADS, COLUMNS, WIDTH = 3, 6, 40, 16
-SEEN = torch.arange(COLUMNS) >= torch.tensor([0, 11, 39])[:, None]
-ADDED = torch.where(SEEN, 0.0, torch.finfo(torch.float32).min)[:, None, None]
-SLOPES = torch.arange(HEADS)[None, :, None, None] * torch.linspace(0, 1, COLUMNS)
+SEEN = (torch.arange(COLUMNS) >= torch.tensor([0, 11, 39])[:, None]).to(DEVICE)
+ADDED = torch.where(SEEN, 0.0, -1e30)[:, None, None]
+SLOPES = (torch.arange(HEADS)[None, :, None, None] * torch.linspace(0, 1, COLUMNS)).to(DEVICE)
 MASKS: dict[str, torch.Tensor | None] = {
     "none": None,
     "seen": SEEN[:, None, None],
@@ -31,30 +32,33 @@ class Module(torch.nn.Module):
         self.num_key_value_groups = HEADS // shared
 
 
-def drawn(shared: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def drawn(shared: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A query, and keys as a batch holds them: in the midst of wider memory."""
     dice = torch.Generator().manual_seed(shared)
-    query = torch.randn(ROWS, HEADS, 1, WIDTH, generator=dice) * 3
     room = (ROWS + 1, shared, COLUMNS + 9, WIDTH)
-    keys, values = attention.stored(room, query), torch.randn(room, generator=dice)
-    keys.copy_(torch.randn(room, generator=dice))
-    return query, keys[:ROWS, :, 4:-5], values[:ROWS, :, 4:-5]
+    shapes = ((ROWS, HEADS, 1, WIDTH), room, room)
+    query, keys, values = (torch.randn(shape, generator=dice).to(DEVICE, dtype) for shape in shapes)
+    if attention.gain(keys):
+        keys = attention.stored(room, query).copy_(keys)
+    return query * 3, keys[:ROWS, :, 4:-5], values[:ROWS, :, 4:-5]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32] if DEVICE == "cpu" else [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("scaling", [None, 0.3])
 @pytest.mark.parametrize("shared", [1, 2, HEADS])
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_a_token_attends_to_what_it_attends_to_in_transformers(
-    mask: torch.Tensor | None, shared: int, scaling: float | None
+    mask: torch.Tensor | None, shared: int, scaling: float | None, dtype: torch.dtype
 ) -> None:
-    query, keys, values = drawn(shared)
+    query, keys, values = drawn(shared, dtype)
+    added = mask if mask is None or mask.dtype is torch.bool else mask.to(dtype)
     due, _ = sdpa_attention_forward(
-        Module(shared), query, keys.contiguous(), values, mask, scaling=scaling, is_causal=False
+        Module(shared), query, keys.contiguous(), values, added, scaling=scaling, is_causal=False
     )
     assert attention.possible(query, keys, {"scaling": scaling})
-    found = attention.attention(query, keys, values, mask, scaling)
-    assert found.shape == due.shape
-    assert torch.allclose(found, due, rtol=0, atol=1e-5)
+    found = attention.attention(query, keys, values, added, scaling)
+    assert (found.shape, found.dtype) == (due.shape, due.dtype)
+    assert torch.allclose(found, due, rtol=0, atol=1e-5 if dtype is torch.float32 else 0.03)
 
 
 @pytest.mark.parametrize("how", [{"position_bias": SLOPES}, {"softcap": 30.0}, {"dropout": 0.1}])

@@ -29,9 +29,17 @@ from worker.engines.continuous.prefill import PassShare, Prefill
 from worker.engines.continuous.recovery import Recovery
 from worker.engines.continuous.running_batch import RunningBatch
 from worker.engines.continuous.token_budget import PassLimits, PrefillPace
+from worker.engines.continuous.verify import batching
 from worker.engines.continuous.verify.batching import verify
 from worker.engines.continuous.verify.cases import cases
 from worker.engines.loading.loaded import LoadedModel
+
+
+@pytest.fixture(autouse=True)
+def no_graphs(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, captured steps would take no chunks along."""
+    monkeypatch.setattr(batching, "capturable", lambda _: False)
+    monkeypatch.setattr(engine_of(harness)._loop._prefilling, "mixes", True)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """A model loaded by transformers, and what every engine on transformers needs to know about it."""
 
 import json
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,6 +22,10 @@ from worker.engines.loading.packing import pack
 from worker.engines.loading.pretrained import load_guess, model_folder, pretrained
 from worker.engines.sampling.processors import generation_config
 
+SWITCH_S = 0.0005
+"""How long a thread may keep Python's lock from the one that queues a GPU's work. With Python's 5 ms, 16
+callers of a small model on an H100 got 2,376 tokens/s and their first text after 336 ms; so 2,912 and 230."""
+
 
 class LoadedModel(Language):
     """AutoProcessor and AutoModelForImageTextToText. Only `network` must not be used from several threads."""
@@ -40,6 +45,7 @@ class LoadedModel(Language):
         super().__init__(model, folder, processor, network.config, network.generation_config)
         if device_of(network).type != "cpu":
             self.stop_at_bytes()
+            sys.setswitchinterval(SWITCH_S)
         if model.cache == "static":
             self.defaults.cache_implementation = "static"
 
