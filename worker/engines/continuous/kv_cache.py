@@ -91,8 +91,9 @@ class AlignedLayer(CacheLayerMixin):
     def put(self, row: int, source: Any) -> None:
         end, width = self._window.end, source.keys.shape[2]
         for mine, theirs in ((self.keys, source.keys), (self.values, source.values)):
-            mine[row, :, : end - width] = mine[row, :, end:] = 0
-            mine[row, :, end - width : end] = theirs[0]
+            own = mine[row]
+            own.zero_()
+            own[:, end - width : end] = theirs[0]
 
     def drop(self, row: int) -> None:
         last = self._window.rows - 1

@@ -3,6 +3,7 @@
 These are views into the cache that computed them, or copies. Neither is ever written to, except that a view
 of the batch is valid only until a row joins, leaves or takes a step."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,19 @@ def record(cache: Any) -> None:
 
 def cut(columns: Iterable[Columns], start: int, end: int) -> tuple[Columns, ...]:
     """A copy of some tokens' columns."""
-    return tuple((keys[:, :, start:end].clone(), values[:, :, start:end].clone()) for keys, values in columns)
+    copied = iter(_copies([part[:, :, start:end] for layer in columns for part in layer]))
+    return tuple(zip(copied, copied, strict=True))
+
+
+def _copies(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Those of one shape lie in one memory: a GPU is told once, and not for each layer."""
+    alike = defaultdict[Any, list[int]](list)
+    for at, part in enumerate(parts):
+        alike[part.shape, part.dtype, part.device].append(at)
+    copied: dict[int, torch.Tensor] = {}
+    for places in alike.values():
+        copied.update(zip(places, torch.cat([parts[at] for at in places]).split(1), strict=True))
+    return [copied[at] for at in range(len(parts))]
 
 
 def joined(pieces: Sequence[Sequence[Columns]]) -> tuple[Columns, ...]:

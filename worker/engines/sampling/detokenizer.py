@@ -16,7 +16,7 @@ Decode = Callable[[Sequence[int]], str]
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Tokens decoded again at each step; decoding all would cost time quadratic in the answer's length.
-WINDOW = 24
+WINDOW = 16
 OVERLAP = 8
 
 
