@@ -125,10 +125,11 @@ def callers(options: Options) -> Iterator[Row]:
 def _crowd(serving: servers.Serving, part: Part, clients: int) -> Row:
     before = serving.usage.cpu_s()
     questions = _questions(serving, part, 1000 * clients, ASKED * max(clients, 2))
-    driven = drive(serving.port, questions, clients=clients, seconds=SECONDS)
+    with waiting.DeviceLoad(part.device) as load:
+        driven = drive(serving.port, questions, clients=clients, seconds=SECONDS)
     found = point(driven, cpu_s=serving.usage.cpu_s() - before, rss_mb=serving.usage.rss_mb())
     serving.usage.wait_for_rest()
-    return found
+    return found | {"device_busy": load.share}
 
 
 def _questions(serving: servers.Serving, part: Part, first: int, count: int) -> Iterator[bytes]:

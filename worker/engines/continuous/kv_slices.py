@@ -127,7 +127,7 @@ def _copies(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         alike[part.shape, part.dtype, part.device].append(at)
     copied: dict[int, torch.Tensor] = {}
     for places in alike.values():
-        copied.update(zip(places, torch.cat([parts[at] for at in places]).split(1), strict=True))
+        copied.update(zip(places, torch.split(torch.cat([parts[at] for at in places]), 1), strict=True))
     return [copied[at] for at in range(len(parts))]
 
 
