@@ -21,6 +21,7 @@ from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.model_inputs import EncodedPictures, encode
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.sequence import TokenSequence
+from worker.engines.continuous.verify import batching
 from worker.engines.continuous.verify.batching import Certificate, verify
 from worker.engines.loading.loaded import LoadedModel
 from worker.engines.registry import create
@@ -100,7 +101,7 @@ def proved_once() -> Iterator[None]:
 
     def known(loaded: LoadedModel, *, reuse: bool) -> Certificate:
         model = loaded.model
-        way = (model.dtype, model.attention, model.device, model.packed, reuse)
+        way = (model.dtype, model.attention, model.device, model.packed, reuse, batching.capturable)
         if way not in PROOFS:
             PROOFS[way] = verify(loaded, reuse=reuse)
         return PROOFS[way]

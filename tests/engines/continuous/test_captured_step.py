@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.engines import suite
-from tests.engines.continuous.conftest import crowded, tiny
+from tests.engines.continuous.conftest import QUESTIONS, crowded, tiny
 from tests.engines.continuous.test_attention_groups import prefilled
 from tests.engines.continuous.test_verify_reuse import family
 from tests.support.device import DEVICE
@@ -199,4 +199,30 @@ def test_a_long_row_that_has_left_does_not_widen_the_steps_of_short_ones(shipped
     wide = batch._full.aligned[0].size[1]
     batch.leave(0)
     batch.step([5])
+    assert batch._full.aligned[0].size[1] < wide / 4
+
+
+def test_a_caller_who_comes_alone_again_finds_the_graph_of_before(
+    answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness, capture, captured = suite.Harness(create(tiny()).load()), FixedStep.capture, list[int]()
+
+    def counted(self: FixedStep, *where: Any) -> None:
+        captured.append(self.rows)
+        capture(self, *where)
+
+    monkeypatch.setattr(FixedStep, "capture", counted)
+    for question, due in zip(QUESTIONS, answers, strict=True):
+        assert question.ask(harness) == due
+    assert captured == [1]
+
+
+@torch.inference_mode()
+def test_one_who_comes_after_a_long_row_has_left_does_not_pay_for_its_columns(shipped: LoadedModel) -> None:
+    batch = Batch(shipped.network, 16, captured=CapturedSteps(shipped.network))
+    batch.join(prefilled(shipped, 400))
+    batch.step([5])
+    wide = batch._full.aligned[0].size[1]
+    batch.leave(0)
+    batch.join(prefilled(shipped, 4))
     assert batch._full.aligned[0].size[1] < wide / 4

@@ -35,10 +35,14 @@ from worker.engines.continuous.verify.cases import cases
 from worker.engines.loading.loaded import LoadedModel
 
 
+def never(_network: Any) -> bool:
+    return False
+
+
 @pytest.fixture(autouse=True)
 def no_graphs(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU, captured steps would take no chunks along."""
-    monkeypatch.setattr(batching, "capturable", lambda _: False)
+    monkeypatch.setattr(batching, "capturable", never)
     monkeypatch.setattr(engine_of(harness)._loop._prefilling, "mixes", True)
 
 

@@ -48,7 +48,7 @@ class Batch:
         self._network = network
         self._columns = columns
         self._captured = captured
-        # Made anew for the first row of each batch.
+        # Made anew for the first row of each batch, unless graphs were captured over it.
         self._cache: BatchCache | None = None
 
     def join(self, prefilled: Prefilled) -> None:
@@ -66,7 +66,7 @@ class Batch:
 
     def leave(self, row: int) -> None:
         """If it raises, all rows are lost."""
-        if self.rows == 1:
+        if self.rows == 1 and not self._captured:
             self.clear()
             return
         self._full.leave(row)

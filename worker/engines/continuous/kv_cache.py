@@ -259,11 +259,12 @@ class BatchCache(Cache):
     def _make_room(self, rows: int, limit: int, shift: int) -> None:
         """Move the present rows by `shift` columns, with room for `rows` and one column behind them all.
 
-        After a move back to the start there are columns for many steps. Memory that is too small then, or far
-        too large, is allocated anew, for up to twice as many rows but at most `limit`.
+        After a move back to the start, and for a first row, there are columns for many steps. Memory that is
+        too small then, or far too large, is allocated anew, for up to twice as many rows but at most `limit`.
         """
         needed, room = self.window.end + shift + 1, self.window.room
-        least, most = (needed, math.inf) if shift >= 0 else (room(needed), room(room(needed)))
+        goes_on = shift >= 0 and self.window.rows
+        least, most = (needed, math.inf) if goes_on else (room(needed), room(room(needed)))
         for layer in self.aligned:
             have_rows, have = layer.size
             if rows > have_rows or not least <= have <= most:

@@ -51,6 +51,7 @@ class RowWindow:
         last = self.lengths.pop()
         if index < self.rows:
             self.lengths[index] = last
+        self.end = self.end if self.lengths else 0
         self._fit()
 
     def advance(self) -> None:
