@@ -101,7 +101,7 @@ def proved_once() -> Iterator[None]:
 
     def known(loaded: LoadedModel, *, reuse: bool) -> Certificate:
         model = loaded.model
-        way = (model.dtype, model.attention, model.device, model.packed, reuse, batching.capturable)
+        way = (model.dtype, model.attention, model.device, model.packed, reuse, vars(batching)["capturable"])
         if way not in PROOFS:
             PROOFS[way] = verify(loaded, reuse=reuse)
         return PROOFS[way]
