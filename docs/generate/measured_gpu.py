@@ -32,7 +32,7 @@ def _callers(rows: list[dict[str, Any]]) -> str:
         head,
         [
             (
-                f"`{row['system']}`",
+                f"`{row['system']}`{_when(row)}",
                 str(row["clients"]),
                 str(row["answered"]),
                 f"{row['tokens_per_s']:,.0f}",
@@ -43,6 +43,11 @@ def _callers(rows: list[dict[str, Any]]) -> str:
             if row.get("tokens_per_s")
         ],
     )
+
+
+def _when(row: dict[str, Any]) -> str:
+    """Of a row from an earlier run, on another machine with the same card."""
+    return f", {row['date'][:10]}" if "date" in row else ""
 
 
 def _ms(row: dict[str, Any], name: str) -> str:
@@ -65,7 +70,7 @@ def _steps(rows: list[dict[str, Any]]) -> str:
         if row.get("captured", True)
     ]
     alone = [row for row in rows if "graph_ms" in row and row["network"] == "4B"]
-    lines += [("4B, random", row["rows"], None, row["eager_ms"], row["graph_ms"]) for row in alone]
+    lines += [(f"4B{_when(row)}", row["rows"], None, row["eager_ms"], row["graph_ms"]) for row in alone]
     return rows_of(
         ("ms of a step", "rows", "`generate()`", "call by call", "captured"),
         [

@@ -32,7 +32,8 @@ THERE = {
     *("torch", "uvloop", "av", "pypdfium2"),
 }
 """What the list takes for granted, and what it leaves out as only videos and PDF need it."""
-ASKED = ("accelerate", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "openai")
+TESTS = ("pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "openai")
+ASKED = ("accelerate", "nvidia-ml-py", *TESTS)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> int:
