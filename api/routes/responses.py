@@ -14,6 +14,7 @@ from api.dialects.openai.response_events import ResponseEvent
 from api.dialects.openai.response_items import InputItemList, Item, input_items, page, to_item_list
 from api.dialects.openai.response_object import (
     ResponseDeleted,
+    ResponseFields,
     ResponseObject,
     StoredResponse,
     job_of,
@@ -27,7 +28,7 @@ from api.server.memory_budget import reserved
 from api.server.route import Body, Json, ServiceRoute
 from api.server.sse import EventStream
 from shared.errors import CallerError
-from shared.request import Image
+from shared.request import Image, Parameters
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
@@ -103,6 +104,9 @@ async def cancel_response(http: Request, id: str) -> Json[ResponseObject]:
         raise CallerError("invalid_request", message)
     job = await context_of(http).jobs.cancel(response.job.caller, response.job.id)
     set_job_headers(http, job)
+    if not caller_of(http).reads:
+        asked = response.request.model_copy(update={"tools": None, "parameters": Parameters()})
+        response = replace(response, request=asked, fields=ResponseFields(background=True))
     return await write(replace(response, job=readable(http, job)))
 
 
