@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from api.admission.headers import SyncHeaders
 from api.admission.submission import Caching, Origin, Schedule, Terms
 from api.answers.event_stream import Events, follow_answer, follow_job, without_texts
-from api.answers.sync import SyncCall, ended_job, result_of
+from api.answers.sync import SyncCall, ended_job, readable, result_of
 from api.auth.callers import caller_of
 from api.context import ProcessContext, context_of
 from api.dialects import strict_json
@@ -41,7 +41,7 @@ from api.server.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.offload import offload_if_large
-from shared.request import Request
+from shared.request import Parameters, Request
 from shared.result import Result
 
 BEFORE_ALL = -1
@@ -83,6 +83,15 @@ async def stored_response(
     job = await context.jobs.response(caller, job_of(id), param)
     request = await context.jobs.request_of(job, param)
     return StoredResponse(job, request, ResponseFields.model_validate_json(job.response or "{}"))
+
+
+def readable_response(http: HttpRequest, response: StoredResponse) -> StoredResponse:
+    """As `readable`: where the key lacks `read`, also without what the response was asked."""
+    job, request, fields = readable(http, response.job), response.request, response.fields
+    if not caller_of(http).reads:
+        request = request.model_copy(update={"tools": None, "parameters": Parameters()})
+        fields = ResponseFields(background=fields.background)
+    return StoredResponse(job, request, fields)
 
 
 async def write(response: StoredResponse) -> Json[ResponseObject]:

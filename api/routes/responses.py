@@ -6,15 +6,22 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 
 from api.admission.headers import SyncHeaders, ascending, flag, integer, page_limit
-from api.answers.responses import BEFORE_ALL, read_turn, replay, respond, stored_response, write
-from api.answers.sync import readable, set_job_headers
+from api.answers.responses import (
+    BEFORE_ALL,
+    read_turn,
+    readable_response,
+    replay,
+    respond,
+    stored_response,
+    write,
+)
+from api.answers.sync import set_job_headers
 from api.auth.callers import caller_of
 from api.context import context_of
 from api.dialects.openai.response_events import ResponseEvent
 from api.dialects.openai.response_items import InputItemList, Item, input_items, page, to_item_list
 from api.dialects.openai.response_object import (
     ResponseDeleted,
-    ResponseFields,
     ResponseObject,
     StoredResponse,
     job_of,
@@ -28,7 +35,7 @@ from api.server.memory_budget import reserved
 from api.server.route import Body, Json, ServiceRoute
 from api.server.sse import EventStream
 from shared.errors import CallerError
-from shared.request import Image, Parameters
+from shared.request import Image
 
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
@@ -104,10 +111,7 @@ async def cancel_response(http: Request, id: str) -> Json[ResponseObject]:
         raise CallerError("invalid_request", message)
     job = await context_of(http).jobs.cancel(response.job.caller, response.job.id)
     set_job_headers(http, job)
-    if not caller_of(http).reads:
-        asked = response.request.model_copy(update={"tools": None, "parameters": Parameters()})
-        response = replace(response, request=asked, fields=ResponseFields(background=True))
-    return await write(replace(response, job=readable(http, job)))
+    return await write(readable_response(http, replace(response, job=job)))
 
 
 @router.get(

@@ -28,6 +28,7 @@ from benchmarks.batching.questions import SUBJECTS
 from benchmarks.frame import command
 from benchmarks.frame.services import ROOT, NotStartedError
 from benchmarks.gpu import waiting
+from benchmarks.gpu.device_load import DeviceLoad
 from tests.support.families import FAMILIES
 from worker.engines.continuous.verify import batching
 from worker.fair_share import processors
@@ -125,7 +126,7 @@ def callers(options: Options) -> Iterator[Row]:
 def _crowd(serving: servers.Serving, part: Part, clients: int) -> Row:
     before = serving.usage.cpu_s()
     questions = _questions(serving, part, 1000 * clients, ASKED * max(clients, 2))
-    with waiting.DeviceLoad(part.device) as load:
+    with DeviceLoad(part.device) as load:
         driven = drive(serving.port, questions, clients=clients, seconds=SECONDS)
     found = point(driven, cpu_s=serving.usage.cpu_s() - before, rss_mb=serving.usage.rss_mb())
     serving.usage.wait_for_rest()

@@ -4,12 +4,10 @@ The line of `benchmarks.preparing`, but the engine computes, and its own clock s
 """
 
 import argparse
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.frame.services import ROOT, record_server
+from benchmarks.gpu.device_load import DeviceLoad
 from benchmarks.preparing import families
 from benchmarks.preparing.clock_engine import Device
 from benchmarks.preparing.probe import WARM, Bench, Part
@@ -55,35 +54,6 @@ WAYS: dict[str, Callable[[], None]] = {
     "one_prompt_ahead": _one_ahead,
 }
 """What is left out for comparison: pixels that travel as bytes, several prompts prepared at once."""
-
-
-class DeviceLoad:
-    """In the body, how much of the time the device computed anything, as its driver says."""
-
-    def __init__(self, device: str) -> None:
-        self._samples, self._over = list[int](), threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="device load")
-        self._watched = device != "cpu"
-
-    def __enter__(self) -> "DeviceLoad":
-        if self._watched:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        if self._watched:
-            self._thread.join()
-
-    @property
-    def share(self) -> float | None:
-        """None where it is not known."""
-        return round(mean(self._samples) / 100, 3) if self._samples else None
-
-    def _watch(self) -> None:
-        # A sample of the driver covers a sixth of a second or more.
-        while not self._over.wait(0.1):
-            self._samples.append(torch.cuda.utilization())
 
 
 class BusyClock(ProgressClock):

@@ -1,6 +1,7 @@
 """The page of measurements. Every figure is read from benchmarks/results/, so that none disagrees with it."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 HEAD = """\
 # Benchmarks
 
-What was measured? All on one machine, with the date of each run; [how each figure is
+What was measured, when, on which machine? [How each figure is
 taken](../benchmarks/README.md).
 """
 
@@ -70,7 +71,8 @@ def _origin(found: dict[str, Any]) -> str:
     """Where and when. `load` is what else ran at the beginning, in cores."""
     machine = found["machine"]
     day, load = found["date"].partition("T")[0], machine["load"][0]
-    return f"Measured on {day}: {machine['cores']} cores of {machine['cpu']}, load {load:g} before."
+    cpu = re.sub(r"\(R\)| Processor$", "", machine["cpu"])
+    return f"{day}, {machine['cores']} cores, {cpu}, load {load:g}."
 
 
 def limits_of(limits: Sequence[dict[str, Any]]) -> str:

@@ -125,6 +125,14 @@ class Blobs:
         """Raises BlobMissingError, BlobsUnavailable."""
         return await self._beside(self.size, name)
 
+    def check_mounted(self) -> None:
+        """Called where blobs are missing. Raises BlobsUnavailable if none can ever have been here."""
+        with finding("all"):
+            bare = self._place.bare()
+        if bare:
+            log.error("the folder of pictures and files is empty: is it mounted?")
+            raise BlobsUnavailable("read")
+
     def open(self, name: str) -> BinaryIO:
         """To read in pieces. Raises BlobMissingError, BlobsUnavailable."""
         return self._place.open(_path(name))

@@ -107,6 +107,10 @@ class Bucket:
             size = self.size(path)
         return io.BufferedReader(Ranged(self.store, path, size), BUFFER)
 
+    def bare(self) -> bool:
+        """Never: a bucket that is not there says so."""
+        return False
+
     def size(self, path: str) -> int:
         """Raises BaseError."""
         try:

@@ -33,6 +33,10 @@ class Folder:
         os.scandir(self._path).close()
         return os.access(self._path, os.W_OK | os.X_OK)
 
+    def bare(self) -> bool:
+        """Whether it never held a blob, as the place where another folder should be mounted."""
+        return not any(entry.is_dir() for entry in self._path.iterdir())
+
     def size(self, path: str) -> int:
         """Raises FileNotFoundError, OSError."""
         return (self._path / path).stat().st_size

@@ -37,3 +37,15 @@ def test_every_picture_that_was_lost_is_named_at_once(
     with pytest.raises(BlobMissingError) as error:
         blob_reader.BlobReader(desk.blobs, ["0" * 64, there, "1" * 64, there, "2" * 64])
     assert error.value.names == ("0" * 64, "1" * 64, "2" * 64)
+
+
+def test_a_worker_whose_folder_is_not_mounted_fails_nobody_s_job(desk: Workbench) -> None:
+    """As a bare mountpoint: another worker has the pictures, or this one soon."""
+    job = desk.ask("look", png((1, 1), b"\0" + bytes(3)))
+    folder = desk.settings.blobs.folder
+    assert folder is not None
+    folder.rename(folder.with_name("aside"))
+    folder.mkdir()
+    desk.attempt()
+    assert desk.job(job).waiting_reason == "retrying"
+    assert [tried.outcome for tried in desk.job(job).attempts] == ["store_unavailable"]

@@ -27,6 +27,7 @@ class BlobReader:
         self._cached: dict[str, bytes] = {}
         missing = [name for name in dict.fromkeys(names) if not self._exists(name)]
         if missing:
+            blobs.check_mounted()
             raise BlobMissingError(*missing)
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from tests.engines.continuous.test_attention_groups import prefilled
 from tests.support.device import DEVICE
 from worker.engines.continuous import attention
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.verify.cases import cases
 from worker.engines.loading.loaded import LoadedModel
 
 ROWS, HEADS, COLUMNS, WIDTH = 3, 6, 40, 16
@@ -55,7 +56,10 @@ def test_a_token_attends_to_what_it_attends_to_in_transformers(
     due, _ = sdpa_attention_forward(
         Module(shared), query, keys.contiguous(), values, added, scaling=scaling, is_causal=False
     )
-    assert attention.possible(query, keys, {"scaling": scaling})
+    # A GPU's own function reads a row's columns side by side where there is no mask.
+    assert attention.possible(query, keys, mask, {"scaling": scaling}) is (
+        DEVICE == "cpu" or mask is not None
+    )
     found = attention.attention(query, keys, values, added, scaling)
     assert (found.shape, found.dtype) == (due.shape, due.dtype)
     assert torch.allclose(found, due, rtol=0, atol=1e-5 if dtype is torch.float32 else 0.03)
@@ -64,16 +68,16 @@ def test_a_token_attends_to_what_it_attends_to_in_transformers(
 @pytest.mark.parametrize("how", [{"position_bias": SLOPES}, {"softcap": 30.0}, {"dropout": 0.1}])
 def test_what_products_leave_out_is_left_to_transformers(how: dict[str, Any]) -> None:
     query, keys, _ = drawn(2)
-    assert not attention.possible(query, keys, how)
+    assert not attention.possible(query, keys, MASKS["seen"], how)
 
 
 def test_half_precision_and_several_tokens_are_left_to_transformers() -> None:
     query, keys, _ = drawn(2)
-    assert not attention.possible(query.repeat(1, 1, 2, 1), keys, {})
+    assert not attention.possible(query.repeat(1, 1, 2, 1), keys, None, {})
     halved = attention.stored((*keys.shape,), keys.bfloat16())
     assert not attention.gain(halved)
-    assert not attention.possible(query.bfloat16(), halved, {})
-    assert not attention.possible(query, keys.contiguous(), {})
+    assert not attention.possible(query.bfloat16(), halved, None, {})
+    assert not attention.possible(query, keys.contiguous(), None, {})
 
 
 @pytest.fixture
@@ -111,3 +115,11 @@ def test_a_batch_keeps_its_keys_in_that_form_when_rows_come_go_and_grow(
         del steps[:]
         batch.step([7, 7])
         assert set(steps) == {due}
+
+
+def test_what_a_batch_is_judged_by_is_computed_by_torch_alone(
+    steps: list[bool], shipped: LoadedModel
+) -> None:
+    """Otherwise a fault of the products would be on both sides of the proof."""
+    cases(shipped)
+    assert steps == []

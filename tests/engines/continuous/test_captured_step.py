@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.engines import suite
-from tests.engines.continuous.conftest import QUESTIONS, crowded, tiny
+from tests.engines.continuous.conftest import QUESTIONS, crowded, engine_of, scarce, tiny
 from tests.engines.continuous.test_attention_groups import prefilled
 from tests.engines.continuous.test_verify_reuse import family
 from tests.support.device import DEVICE
@@ -18,6 +18,7 @@ from worker.engines.continuous import engine as continuous
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.captured_step import CapturedSteps, FixedLayer, FixedStep
 from worker.engines.continuous.kv_cache import AlignedLayer
+from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.verify import batching
 from worker.engines.continuous.verify.batching import verify
 from worker.engines.loading.loaded import LoadedModel
@@ -31,10 +32,14 @@ FIXED = (
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
+def always(_network: Any) -> bool:
+    return True
+
+
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE == "cpu":
-        monkeypatch.setattr(batching, "capturable", lambda _: True)
+        monkeypatch.setattr(batching, "capturable", always)
         monkeypatch.setattr(CapturedSteps, "_stream", None)
         monkeypatch.setattr(CapturedSteps, "_pool", None)
         monkeypatch.setattr(FixedStep, "capture", lambda self, *_: self.compute())
@@ -226,3 +231,19 @@ def test_one_who_comes_after_a_long_row_has_left_does_not_pay_for_its_columns(sh
     batch.leave(0)
     batch.join(prefilled(shipped, 4))
     assert batch._full.aligned[0].size[1] < wide / 4
+
+
+def test_what_only_graphs_keep_is_given_back_before_anything_that_callers_may_use_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness = suite.Harness(create(tiny()).load())
+    QUESTIONS[1].ask(harness)
+    engine, asked = engine_of(harness), QUESTIONS[2]
+    batch, reuse = engine._loop._running._batch, engine._reuse
+    kept = reuse._ledger.bytes
+    assert (batch.rows, batch._cache is not None, kept > 0) == (0, True, True)
+    lacking = [True]
+    scarce(monkeypatch, Prefill, "advance", lambda *_: lacking and lacking.pop())
+    assert asked.ask(harness).reason
+    assert lacking == []
+    assert reuse._ledger.bytes >= kept, "what is kept for reuse was dropped"

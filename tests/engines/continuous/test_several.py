@@ -218,13 +218,14 @@ def test_a_prompt_that_several_share_is_let_go_once_and_memory_is_there_again(
 ) -> None:
     """Were it kept, the step would fail for want of the same memory for ever, and nobody be answered."""
     expected = alone(forgetful, several.rows(forgetful, 2 * ROWS))
-    failed, prefilling, ever = list[int](), engine_of(forgetful)._loop._prefilling, 9
+    failed, prefilling = list[int](), engine_of(forgetful)._loop._prefilling
 
     def missing(_: Batch, tokens: list[int], *__: Any) -> bool:
-        if few := prefilling.forked is not None and len(tokens) == ROWS and len(failed) < ever:
+        if few := prefilling.forked is not None and len(tokens) == ROWS and len(failed) < 9:
             failed.append(len(tokens))
         return few
 
     scarce(monkeypatch, Batch, "mixed_step", missing)
     assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
-    assert 1 <= len(failed) < ever
+    # Where steps compute no prompts, the second four share another prompt that is computed for them.
+    assert failed == [ROWS] * (1 if prefilling.mixes else 2)

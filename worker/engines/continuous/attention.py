@@ -21,8 +21,10 @@ from worker.engines.loading.devices import device_of
 # behind the other: on an H100, 8 heads of 128 in bfloat16, one row of 8,192 columns takes 329 us, and 30 as
 # products; 64 rows of 2,048 take 260 and 244.
 #
-# Scores are rounded only after the softmax. A CPU has no such product in bfloat16: what a layer adds would
-# be off by 1 % instead of 0.2.
+# Scores are float32 up to the softmax. A CPU has no such product in bfloat16: what a layer adds would be off
+# by 1 % instead of 0.2.
+#
+# Only a batch's rows are computed so. `generate()`, by which a batch is judged, stays torch's own.
 
 
 def stored(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
@@ -36,13 +38,14 @@ def gain(keys: torch.Tensor) -> bool:
     return keys.device.type == "cpu" and keys.dtype is torch.float32
 
 
-def possible(query: torch.Tensor, key: torch.Tensor, options: dict[str, Any]) -> bool:
+def possible(query: torch.Tensor, key: torch.Tensor, mask: Any, options: dict[str, Any]) -> bool:
     """Whether `attention` computes the same as torch's own function, and faster."""
     plain = (
         not options.get("dropout") and options.get("position_bias") is None and options.get("softcap") is None
     )
     by_value = key.stride(2) == 1 < key.stride(3) and gain(key)
-    return plain and query.shape[2] == 1 and (by_value or key.device.type == "cuda")
+    on_gpu = key.device.type == "cuda" and mask is not None
+    return plain and query.shape[2] == 1 and (by_value or on_gpu)
 
 
 def attention(
@@ -53,7 +56,7 @@ def attention(
     shared = key.shape[1]
     factor = width**-0.5 if scaling is None else scaling
     # Heads that share keys are the rows of one product.
-    scores = _products(query.reshape(rows, shared, -1, width) * factor, key)
+    scores = _products(query.reshape(rows, shared, -1, width), key, factor)
     if mask is not None:
         if mask.shape[1] > 1:
             mask = mask.reshape(mask.shape[0], shared, -1, mask.shape[-1])
@@ -61,12 +64,13 @@ def attention(
     return (scores.softmax(-1).to(value.dtype) @ value).reshape(rows, 1, heads, -1)
 
 
-def _products(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """Of each query with all keys of its row and head, in float32."""
+def _products(query: torch.Tensor, key: torch.Tensor, factor: float) -> torch.Tensor:
+    """Of each query with all keys of its row and head, times the factor, in float32."""
     if query.dtype is torch.float32:
-        return query @ key.transpose(2, 3)
-    each = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
-    return torch.bmm(*each, out_dtype=torch.float32).view(*query.shape[:3], -1)
+        return query * factor @ key.transpose(2, 3)
+    queries, keys = query.flatten(0, 1), key.flatten(0, 1)
+    scores = torch.bmm(queries, keys.transpose(1, 2), out_dtype=torch.float32)
+    return scores.mul_(factor).view(*query.shape[:3], -1)
 
 
 # Decides which rows of a batch attend together, so that short rows do not pay for long ones.
@@ -127,12 +131,15 @@ def divides(network: Any) -> bool:
 
 @contextmanager
 def attention_groups(groups: Sequence[AttentionGroup]) -> Iterator[None]:
-    """Rows attend in these groups on this thread meanwhile; the groups' lengths include the step's column."""
+    """The body is a batch's step on this thread; its rows attend in these groups, if there are any.
+
+    The groups' lengths include the step's column.
+    """
     _step.groups = groups
     try:
         yield
     finally:
-        _step.groups, _step.layer = (), None
+        _step.groups = _step.layer = None
 
 
 def expect(layer: GroupedLayer) -> None:
@@ -164,7 +171,7 @@ def in_groups(
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention in the groups given to `attention_groups`; all rows at once if there are none."""
-    groups = getattr(_step, "groups", ())
+    groups = getattr(_step, "groups", None) or ()
     if len(groups) < 2 or not _rowwise(query, key, attention_mask, options):
         return _together(module, query, key, value, attention_mask, options), None
     mask: Any = attention_mask
@@ -190,7 +197,8 @@ def _together(
     mask: torch.Tensor | None,
     options: dict[str, Any],
 ) -> torch.Tensor:
-    if possible(query, key, options):
+    in_batch = getattr(_step, "groups", None) is not None
+    if in_batch and possible(query, key, mask, options):
         return attention(query, key, value, mask, options.get("scaling"))
     output: torch.Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
     return output

@@ -48,7 +48,7 @@ class Batch:
         self._network = network
         self._columns = columns
         self._captured = captured
-        # Made anew for the first row of each batch, unless graphs were captured over it.
+        # Made anew for the first row of each batch, except while there are graphs over its memory.
         self._cache: BatchCache | None = None
 
     def join(self, prefilled: Prefilled) -> None:
@@ -66,7 +66,7 @@ class Batch:
 
     def leave(self, row: int) -> None:
         """If it raises, all rows are lost."""
-        if self.rows == 1 and not self._captured:
+        if self.rows == 1 and not (self._captured and self._captured.has_graphs):
             self.clear()
             return
         self._full.leave(row)
@@ -85,6 +85,14 @@ class Batch:
         """Drop all rows and give back their memory."""
         self._cache = None
         self.rows = 0
+
+    def drop_idle(self) -> bool:
+        """Give back the memory that graphs keep though no row is in it; False if there is none."""
+        idle = self._cache is not None and not self.rows
+        if idle:
+            self.clear()
+            self.trim()
+        return idle
 
     def trim(self) -> None:
         """Give back the memory of rows that have left, and of captured steps."""

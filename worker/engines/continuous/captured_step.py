@@ -199,6 +199,10 @@ class CapturedSteps:
             return None
         return step.replay()[: len(tokens)]
 
+    @property
+    def has_graphs(self) -> bool:
+        return bool(self._steps)
+
     def clear(self) -> None:
         """Give back all graphs and their memory."""
         self._steps.clear()

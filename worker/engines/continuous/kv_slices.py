@@ -18,6 +18,9 @@ from transformers.cache_utils import (
 
 from worker.engines.continuous.model_inputs import EncodedPictures
 
+MOST_TOGETHER = 2**26
+"""Bytes copied into one memory. More takes long anyhow, and there may be no room for it in one piece."""
+
 STATES = ("conv_states", "recurrent_states")
 
 Columns = tuple[torch.Tensor, torch.Tensor]
@@ -121,7 +124,9 @@ def cut(columns: Iterable[Columns], start: int, end: int) -> tuple[Columns, ...]
 
 
 def _copies(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Those of one shape lie in one memory: a GPU is told once, and not for each layer."""
+    """On a GPU small ones of one shape lie in one memory: one call copies all layers."""
+    if sum(part.nbytes for part in parts) > MOST_TOGETHER or any(part.device.type == "cpu" for part in parts):
+        return [part.clone() for part in parts]
     alike = defaultdict[Any, list[int]](list)
     for at, part in enumerate(parts):
         alike[part.shape, part.dtype, part.device].append(at)

@@ -54,10 +54,10 @@ class Recovery:
             return
         self._survive(error)
         log.warning("a pass over %d prompts failed: %s", len(answers), error)
-        if out_of_memory(error):
-            self._prefilling.shrink(len(answers) // 2)
-        else:
+        if not out_of_memory(error):
             _set_apart(answers)
+        elif not self._running.drop_idle():
+            self._prefilling.shrink(len(answers) // 2)
         self._put_back(answers)
 
     def step_failed(self, error: Exception) -> None:
@@ -188,7 +188,9 @@ class Recovery:
         raise DeviceBroken(self.broken) from error
 
     def _spare(self) -> bool:
-        """Give back what is kept for reuse and for siblings; False if there was nothing."""
+        """Give back what no row is in, else what is kept for reuse; False if there was nothing."""
+        if self._running.drop_idle():
+            return True
         forked, self._prefilling.forked = self._prefilling.forked, None
         return self._reuse.give_back() or forked is not None
 

@@ -51,7 +51,9 @@ class RowWindow:
         last = self.lengths.pop()
         if index < self.rows:
             self.lengths[index] = last
-        self.end = self.end if self.lengths else 0
+        if not self.lengths:
+            # The next first row begins at column 0, as in new memory.
+            self.end = 0
         self._fit()
 
     def advance(self) -> None:

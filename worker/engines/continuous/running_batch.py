@@ -101,6 +101,10 @@ class RunningBatch:
         self._batch.clear()
         return answers
 
+    def drop_idle(self) -> bool:
+        """See `Batch.drop_idle`."""
+        return self._batch.drop_idle()
+
     def give_back_memory(self) -> None:
         self._batch.trim()
         if torch.cuda.is_available():

@@ -60,9 +60,9 @@ class Language:
         self.model = model
         self.defaults = defaults
         self.tokenizer: Any = processor.tokenizer
-        own = type(self.tokenizer).decode is not PreTrainedTokenizerBase.decode
-        # Half of what transformers' takes is to look whether each id is a number.
-        self._text_of = self.tokenizer.decode if own else self.tokenizer._decode
+        common = getattr(type(self.tokenizer), "decode", None) is PreTrainedTokenizerBase.decode
+        # transformers 5.23's looks whether each id is a number before, which takes half of the time.
+        self._detokenize = self.tokenizer._decode if common else self.tokenizer.decode
         self._text = config.get_text_config()
         context_length = self._read_length()
         self.renderer = Renderer(processor, config, context_length, model.chat_template_kwargs)
@@ -188,12 +188,12 @@ class Language:
                 raise CallerError("invalid_request", message, param=name)
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return str(self._text_of(list(ids), skip_special_tokens=True))
+        return str(self._detokenize(list(ids), skip_special_tokens=True))
 
     def _decode_calls(self, ids: Sequence[int]) -> str:
         """The text with the marks of calls, which are special tokens in some models."""
         visible = [id_ for id_ in ids if id_ not in self._hidden]
-        return str(self._text_of(visible, skip_special_tokens=False))
+        return str(self._detokenize(visible, skip_special_tokens=False))
 
     def _read_length(self) -> int:
         own = [getattr(self._text, "max_position_embeddings", None), self.tokenizer.model_max_length]

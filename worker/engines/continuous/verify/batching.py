@@ -8,7 +8,7 @@ families stands in for the proof.
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -68,10 +68,8 @@ def verify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
         judge.sharpen()
         cut_points, flaw = _cut_points(loaded.network, made_up, judge)
     reuse_proof = reusable(loaded, cut_points, judge, made_up) if reuse else Reusable()
-    shared = shared_pass_cases(loaded, cut_points, judge, made_up, reuse_proof, WASTES[1] if groups else None)
-    if captured:
-        # Python takes longer to queue a pass of both than the device for a pass and a captured step.
-        shared = replace(shared, steps=False, flaw=shared.flaw or "captured ones are faster")
+    waste = WASTES[1] if groups else None
+    shared = shared_pass_cases(loaded, cut_points, judge, made_up, reuse_proof, waste, captured=captured)
     pictureless = unseen(loaded, made_up)
     return Certificate(
         cut_points, column_bytes, judge.worst, reuse_proof, groups, captured, shared, flaw, pictureless
