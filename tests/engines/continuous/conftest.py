@@ -155,6 +155,11 @@ def engine_of(harness: suite.Harness) -> ContinuousEngine:
     return harness.engine
 
 
+def drop_idle(harness: suite.Harness) -> None:
+    """On a GPU, what only graphs keep would be given back before anything else."""
+    engine_of(harness)._loop._running.drop_idle()
+
+
 def crowd(harness: suite.Harness, callers: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
     """In their order, each from a thread of its own; ended when this returns. None begins before all came."""
     line = engine_of(harness)._loop._line

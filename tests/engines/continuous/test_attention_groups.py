@@ -89,7 +89,7 @@ def test_a_model_whose_rows_cannot_be_divided_is_batched_all_the_same(
     assert verify(shipped).groups
 
     def wrong(module: Any, query: Any, *rest: Any) -> Any:
-        divided = query.shape[2] == 1 and len(getattr(attention._step, "groups", ())) > 1
+        divided = query.shape[2] == 1 and len(getattr(attention._step, "groups", None) or ()) > 1
         return COMPUTED(module, query, *rest) * (math.e if divided else 1)
 
     monkeypatch.setattr(PATCHED, wrong)

@@ -20,6 +20,7 @@ from tests.engines.continuous.conftest import (
     asks,
     crowd,
     crowded,
+    drop_idle,
     engine_of,
     fail,
     scarce,
@@ -83,6 +84,7 @@ def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could
     """Another process may have wanted the memory, for a moment only."""
     forgetful = started(shipped, options={"reuse_mb": 0})
     wanted, calls = QUESTIONS[0].ask(forgetful), count(1)
+    drop_idle(forgetful)
     scarce(monkeypatch, Batch, where, lambda *_: next(calls) <= times)
     if answered:
         assert QUESTIONS[0].ask(forgetful) == wanted

@@ -14,6 +14,7 @@ from tests.engines.continuous.conftest import (
     Question,
     crowd,
     crowded,
+    drop_idle,
     engine_of,
     fail,
     loaded,
@@ -240,6 +241,7 @@ def test_a_prompt_alone_without_memory_is_tried_without_what_was_kept_and_then_i
 ) -> None:
     assert cached(fresh) == 0
     tries = list[int]()
+    drop_idle(fresh)
 
     def missing(prefill: Prefill, *_: Any) -> bool:
         tries.append(reuse_of(fresh)._ledger.bytes)
@@ -249,6 +251,7 @@ def test_a_prompt_alone_without_memory_is_tried_without_what_was_kept_and_then_i
     assert fresh.ask("Another question")[0] == alone.ask("Another question")[0]
     assert tries[0] > tries[1] == 0
     tries.clear()
+    drop_idle(fresh)
     with pytest.raises(torch.OutOfMemoryError):
         fresh.ask("It never fits", [suite.picture("green")], max_new_tokens=13)
     # Whole, whole again without what was kept, and two halves: a quarter would be too short.

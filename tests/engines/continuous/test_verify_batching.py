@@ -248,10 +248,10 @@ def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
 
     whole = getattr(batching, proof)
 
-    def without_memory(*arguments: Any) -> Any:
+    def without_memory(*arguments: Any, **named: Any) -> Any:
         with monkeypatch.context() as patch:
             patch.setattr(BatchCache, "__init__", scarce)
-            return whole(*arguments)
+            return whole(*arguments, **named)
 
     monkeypatch.setattr(batching, proof, without_memory)
     with pytest.raises(torch.OutOfMemoryError):

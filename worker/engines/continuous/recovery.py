@@ -156,7 +156,9 @@ class Recovery:
         """
         self._survive(error, answer)
         others = [other for other in self.sequences if other is not answer]
-        if out_of_memory(error) and not answer.spared and (self._spare() or not others):
+        if out_of_memory(error) and self._running.drop_idle():
+            self._put_back([answer])
+        elif out_of_memory(error) and not answer.spared and (self._spare() or not others):
             answer.spared = True
             self._put_back([answer])
         elif out_of_memory(error) and others:
@@ -188,9 +190,7 @@ class Recovery:
         raise DeviceBroken(self.broken) from error
 
     def _spare(self) -> bool:
-        """Give back what no row is in, else what is kept for reuse; False if there was nothing."""
-        if self._running.drop_idle():
-            return True
+        """Give back what is kept for reuse and for siblings; False if there was nothing."""
         forked, self._prefilling.forked = self._prefilling.forked, None
         return self._reuse.give_back() or forked is not None
 
