@@ -35,7 +35,10 @@ class Folder:
 
     def bare(self) -> bool:
         """Whether it never held a blob, as the place where another folder should be mounted."""
-        return not any(entry.is_dir() for entry in self._path.iterdir())
+        try:
+            return not any(entry.is_dir() for entry in self._path.iterdir())
+        except FileNotFoundError:
+            return True
 
     def size(self, path: str) -> int:
         """Raises FileNotFoundError, OSError."""

@@ -1,5 +1,6 @@
 """What a job has fetched beside the pictures of earlier turns, which are stored already."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -57,6 +58,17 @@ def test_earlier_pictures_take_no_room_from_a_remote_sound(desk: Workbench) -> N
         job = go_on(desk, Sound(url=there.url), PictureSettings(max_mb_request=len(said) / 2**20))
     desk.attempt()
     assert desk.job(job).status == "succeeded"
+
+
+def test_a_courier_whose_folder_is_not_mounted_fails_nobody_s_job(
+    desk: Workbench, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = desk.settings.blobs.folder
+    assert folder is not None
+    for blobs in folder.iterdir():
+        shutil.rmtree(blobs)
+    go_on(desk, Image(url="http://127.0.0.1:9/"), LIMITS)
+    assert caplog.messages == ["the folder of pictures and files is empty: is it mounted?"]
 
 
 def test_who_goes_on_from_a_lost_picture_is_told_so_and_the_next_asked_for_it(

@@ -240,11 +240,15 @@ class Intake:
 
         Raises BlobMissingError, BlobsUnavailable.
         """
-        return {
-            part.digest: (self.blobs.size(part.digest), place)
-            for place, part in zip(request.places, request.media, strict=True)
-            if isinstance(part, Image) and part.digest
-        }
+        try:
+            return {
+                part.digest: (self.blobs.size(part.digest), place)
+                for place, part in zip(request.places, request.media, strict=True)
+                if isinstance(part, Image) and part.digest
+            }
+        except BlobMissingError:
+            self.blobs.check_mounted()
+            raise
 
     def _fetch_one(
         self, job: str, allowance: "JobAllowance", carrier: str, source: Source, param: str

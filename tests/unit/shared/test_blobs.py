@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import resource
+import shutil
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -284,6 +285,18 @@ def test_a_folder_that_is_gone_is_no_fault_of_ours(folder: Blobs, tmp_path: Path
         list(folder.older(5, 10))
     with pytest.raises(BlobsUnavailable):
         folder.sweep(5)
+
+
+def test_a_folder_that_is_bare_or_gone_is_taken_for_one_that_is_not_mounted(
+    folder: Blobs, tmp_path: Path
+) -> None:
+    with pytest.raises(BlobsUnavailable):
+        folder.check_mounted()
+    folder.write(digest(b"one"), b"one")
+    folder.check_mounted()
+    shutil.rmtree(tmp_path / "blobs")
+    with pytest.raises(BlobsUnavailable):
+        folder.check_mounted()
 
 
 def test_a_document_in_a_bucket_is_read_by_one_request(monkeypatch: pytest.MonkeyPatch) -> None:

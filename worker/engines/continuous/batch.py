@@ -66,7 +66,7 @@ class Batch:
 
     def leave(self, row: int) -> None:
         """If it raises, all rows are lost."""
-        if self.rows == 1 and not (self._captured and self._captured.has_graphs):
+        if self.rows == 1 and not (self._captured and self._captured.covers(self._full)):
             self.clear()
             return
         self._full.leave(row)

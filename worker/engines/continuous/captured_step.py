@@ -199,9 +199,10 @@ class CapturedSteps:
             return None
         return step.replay()[: len(tokens)]
 
-    @property
-    def has_graphs(self) -> bool:
-        return bool(self._steps)
+    def covers(self, cache: BatchCache) -> bool:
+        """Whether there is a graph over the cache's memory."""
+        addresses = cache.addresses
+        return any(key[-len(addresses) :] == addresses for key in self._steps)
 
     def clear(self) -> None:
         """Give back all graphs and their memory."""

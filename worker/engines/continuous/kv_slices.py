@@ -132,7 +132,8 @@ def _copies(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         alike[part.shape, part.dtype, part.device].append(at)
     copied: dict[int, torch.Tensor] = {}
     for places in alike.values():
-        copied.update(zip(places, torch.split(torch.cat([parts[at] for at in places]), 1), strict=True))
+        together = torch.cat([parts[at] for at in places])
+        copied.update(zip(places, torch.split(together, len(parts[places[0]])), strict=True))
     return [copied[at] for at in range(len(parts))]
 
 
