@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.timeout(4 * LIMIT_S),
     pytest.mark.skipif(sys.platform != "linux", reason="the page is about Linux's programs"),
 ]
-STANDINS = ("apt-get", "certbot", "git", "journalctl")
+STANDINS = ("chown", "apt-get", "certbot", "git", "journalctl")
 """What does nothing here."""
 FOLDERS = ("/etc/", "/var/lib/", "/backup/")
 REDIS_CLI = """\
