@@ -27,7 +27,7 @@ def _tests(found: dict[str, Any]) -> str:
 
 
 def _callers(rows: list[dict[str, Any]]) -> str:
-    head = ("server", "callers", "answers", "tokens/s", "first text p50, p99", "between texts p50")
+    head = ("server", "callers", "answers", "tokens/s", "first text p50, p99", "GPU busy")
     return rows_of(
         head,
         [
@@ -37,7 +37,7 @@ def _callers(rows: list[dict[str, Any]]) -> str:
                 str(row["answered"]),
                 f"{row['tokens_per_s']:,.0f}",
                 f"{_ms(row, 'ttft_p50_ms')}, {_ms(row, 'ttft_p99_ms')}",
-                _ms(row, "gap_p50_ms"),
+                f"{row['device_busy']:.0%}" if row.get("device_busy") else "",
             )
             for row in rows
             if row.get("tokens_per_s")

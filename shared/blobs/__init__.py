@@ -128,8 +128,8 @@ class Blobs:
     def check_mounted(self) -> None:
         """Called where blobs are missing. Raises BlobsUnavailable if none can ever have been here."""
         with finding("all"):
-            bare = self._place.bare()
-        if bare:
+            unmounted = self._place.unmounted()
+        if unmounted:
             log.error("the folder of pictures and files is empty: is it mounted?")
             raise BlobsUnavailable("read")
 

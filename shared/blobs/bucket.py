@@ -107,7 +107,7 @@ class Bucket:
             size = self.size(path)
         return io.BufferedReader(Ranged(self.store, path, size), BUFFER)
 
-    def bare(self) -> bool:
+    def unmounted(self) -> bool:
         """Never: a bucket that is not there says so."""
         return False
 

@@ -33,8 +33,8 @@ class Folder:
         os.scandir(self._path).close()
         return os.access(self._path, os.W_OK | os.X_OK)
 
-    def bare(self) -> bool:
-        """Whether it never held a blob, as the place where another folder should be mounted."""
+    def unmounted(self) -> bool:
+        """Whether it never held a blob, like a place where nothing is mounted yet."""
         try:
             return not any(entry.is_dir() for entry in self._path.iterdir())
         except FileNotFoundError:

@@ -263,8 +263,8 @@ class BatchCache(Cache):
         too small then, or far too large, is allocated anew, for up to twice as many rows but at most `limit`.
         """
         needed, room = self.window.end + shift + 1, self.window.room
-        stays = shift >= 0 and self.window.rows > 0
-        least, most = (needed, math.inf) if stays else (room(needed), room(room(needed)))
+        continued = shift >= 0 and self.window.rows > 0
+        least, most = (needed, math.inf) if continued else (room(needed), room(room(needed)))
         for layer in self.aligned:
             have_rows, have = layer.size
             if rows > have_rows or not least <= have <= most:
