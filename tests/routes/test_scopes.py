@@ -110,14 +110,14 @@ async def test_who_may_not_read_sees_no_instructions_of_a_response_that_it_cance
     one: httpx.AsyncClient, asking: httpx.AsyncClient
 ) -> None:
     tool = {"type": "function", "name": "book", "parameters": {"type": "object", "properties": {}}}
-    asked = {
+    body = {
         **LATER,
         "input": "What is this?",
         "background": True,
         "instructions": "Our secret.",
         "user": "u1",
     }
-    response = (await one.post(PATH, json=asked | {"tools": [tool], "temperature": 0.3})).json()["id"]
+    response = (await one.post(PATH, json=body | {"tools": [tool], "temperature": 0.3})).json()["id"]
     blind, seeing = [(await client.post(f"{PATH}/{response}/cancel")).json() for client in (asking, one)]
 
     assert [shown["status"] for shown in (blind, seeing)] == ["cancelled"] * 2

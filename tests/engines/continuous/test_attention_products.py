@@ -60,9 +60,9 @@ def test_a_token_attends_to_what_it_attends_to_in_transformers(
     assert attention.possible(query, keys, mask, {"scaling": scaling}) is (
         DEVICE == "cpu" or mask is not None
     )
-    found = attention.attention(query, keys, values, added, scaling)
-    assert (found.shape, found.dtype) == (due.shape, due.dtype)
-    assert torch.allclose(found, due, rtol=0, atol=1e-5 if dtype is torch.float32 else 0.03)
+    output = attention.attention(query, keys, values, added, scaling)
+    assert (output.shape, output.dtype) == (due.shape, due.dtype)
+    assert torch.allclose(output, due, rtol=0, atol=1e-5 if dtype is torch.float32 else 0.03)
 
 
 @pytest.mark.parametrize("how", [{"position_bias": SLOPES}, {"softcap": 30.0}, {"dropout": 0.1}])

@@ -238,12 +238,12 @@ def test_what_only_graphs_keep_is_given_back_before_anything_that_callers_may_us
 ) -> None:
     harness = suite.Harness(create(tiny()).load())
     QUESTIONS[1].ask(harness)
-    engine, asked = engine_of(harness), QUESTIONS[2]
+    engine = engine_of(harness)
     batch, reuse = engine._loop._running._batch, engine._reuse
-    kept = reuse._ledger.bytes
-    assert (batch.rows, batch._cache is not None, kept > 0) == (0, True, True)
+    reusable_bytes = reuse._ledger.bytes
+    assert (batch.rows, batch._cache is not None, reusable_bytes > 0) == (0, True, True)
     lacking = [True]
     scarce(monkeypatch, Prefill, "advance", lambda *_: lacking and lacking.pop())
-    assert asked.ask(harness).reason
+    assert QUESTIONS[2].ask(harness).reason
     assert lacking == []
-    assert reuse._ledger.bytes >= kept, "what is kept for reuse was dropped"
+    assert reuse._ledger.bytes >= reusable_bytes, "what is kept for reuse was dropped"

@@ -157,6 +157,7 @@ class Recovery:
         self._survive(error, answer)
         others = [other for other in self.sequences if other is not answer]
         if out_of_memory(error) and self._running.drop_idle():
+            # Nobody's loss, and no try of the answer's: only graphs kept it.
             self._put_back([answer])
         elif out_of_memory(error) and not answer.spared and (self._spare() or not others):
             answer.spared = True
