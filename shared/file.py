@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Purpose = Literal["batch", "vision", "user_data", "batch_output"]
+Purpose = Literal["batch", "vision", "user_data", "assistants", "batch_output"]
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,10 @@ class Result(Recorded):
     def text(self) -> str:
         return self.choices[0].text
 
+    def without_logprobs(self) -> "Result":
+        choices = tuple(choice.model_copy(update={"logprobs": None}) for choice in self.choices)
+        return self.model_copy(update={"choices": choices})
+
 
 class JobError(Recorded):
     """Why a job failed, as its record keeps it."""

@@ -4,12 +4,14 @@ From there on they are pictures like others: in the cache, the limits, the worke
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import TypeVar
 
 from api.files import Files
 from api.server.memory_budget import MemoryBudget, Reservation, reserved
 from shared.media.documents import AT_ONCE, DocumentRenderer, check_size, room_for_pages
+from shared.media.pictures import check_sizes
 from shared.request import Document, Image, Medium, Request
 from shared.settings import Settings
 
@@ -42,45 +44,47 @@ class Documents:
         if all(document.url for document in request.documents):
             return request
         room, media = room_for_pages(request, self._settings), list[Medium | tuple[Image, ...]]()
+        before = list[Image]()
         for part in request.media:
             if not isinstance(part, Document) or part.url:
                 media.append(part)
                 continue
-            render = partial(self._pages, part, room)
-            pages = await self._rendered(caller, part, reservation, render)
+            pages = await self._rendered(caller, part, partial(self._pages, part, before, room))
             if reservation is not None:
                 await reservation.take(sum(len(page.data or b"") for page in pages))
-            room -= len(pages)
+            before += pages
             media.append(pages)
         return request.with_media(media)
 
-    async def first_page(
-        self, caller: str, document: Document, reservation: Reservation | None
-    ) -> tuple[Sequence[int], Image]:
+    async def first_page(self, caller: str, document: Document) -> tuple[Sequence[int], Image]:
         """The pages that a document is asked about, and the first of them. Raises as `with_pages`."""
         render = partial(self._renderer.first_page, document)
-        return await self._rendered(caller, document, reservation, render)
+        return await self._rendered(caller, document, render)
 
-    def _pages(self, document: Document, room: int, data: bytes) -> tuple[Image, ...]:
-        return tuple(self._renderer.pictures(document, data, room))
+    def _pages(
+        self, document: Document, before: Sequence[Image], room: int, data: bytes
+    ) -> tuple[Image, ...]:
+        """The pages of a request's document. Raises `payload_too_large` at the first that is too much."""
+        pages = list(before)
+        with closing(self._renderer.pictures(document, data, room - len(before))) as rendered:
+            for page in rendered:
+                pages.append(page)
+                sizes = ((len(picture.data or b""), picture.param) for picture in pages)
+                check_sizes(sizes, self._settings.pictures)
+        return tuple(pages[len(before) :])
 
     async def _rendered(
-        self,
-        caller: str,
-        document: Document,
-        reservation: Reservation | None,
-        render: Callable[[bytes], Rendered],
+        self, caller: str, document: Document, render: Callable[[bytes], Rendered]
     ) -> Rendered:
+        # Of the file, too, which is in memory only while it is rendered.
         async with reserved(self._memory, caller, self._process_bytes):
-            data = await self._data(caller, document, reservation)
+            data = await self._data(caller, document)
             async with self._places:
                 return await asyncio.to_thread(render, data)
 
-    async def _data(self, caller: str, document: Document, reservation: Reservation | None) -> bytes:
+    async def _data(self, caller: str, document: Document) -> bytes:
         if document.file is None:
             return document.data or b""
         file = await self._files.get(caller, document.file, document.param)
         check_size(file.size, self._settings, document.param)
-        if reservation is not None:
-            await reservation.take(file.size)
         return await self._files.read(file, document.param)

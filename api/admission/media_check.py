@@ -92,19 +92,13 @@ class CheckedMedia(NamedTuple):
 
 
 async def check_media(
-    request: Request,
-    settings: Settings,
-    cache: PictureInfoCache,
-    caller: str,
-    reservation: Reservation | None,
+    request: Request, settings: Settings, cache: PictureInfoCache, reservation: Reservation | None
 ) -> CheckedMedia:
-    """Check the media, and name the inline ones by their digests.
+    """Check the media that are here, and name the inline ones by their digests.
 
-    Of remote ones only the URL is checked. Raises CallerError `payload_too_large`, `invalid_image`,
-    `invalid_image_url`, `invalid_audio`, `invalid_video`, `result_expired`, Unavailable `queue_full`,
-    `store_unavailable`.
+    Raises CallerError `payload_too_large`, `invalid_image`, `invalid_audio`, `invalid_video`,
+    `result_expired`, Unavailable `queue_full`, `store_unavailable`.
     """
-    _check_counts_and_urls(request, settings, caller)
     inline = [p for p in request.media if p.data is not None and not isinstance(p, Document)]
     if not inline:
         return CheckedMedia(request, {}, 0)
@@ -117,7 +111,8 @@ async def check_media(
     return CheckedMedia(request.with_media(media), {u.digest: u.data for u in uploads}, pixels)
 
 
-def _check_counts_and_urls(request: Request, settings: Settings, caller: str) -> None:
+def check_counts_and_urls(request: Request, settings: Settings, caller: str) -> None:
+    """Raises CallerError `invalid_image`, `invalid_image_url`, `invalid_audio`, `invalid_video`."""
     images, limits = request.images, settings.pictures
     if len(images) > limits.max_count:
         where = images[limits.max_count].param

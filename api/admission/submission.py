@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from api.admission.cached_answers import CachedAnswer, CachedAnswers, Lookup, trace
 from api.admission.checks import check_request, check_webhook
 from api.admission.documents import Documents
-from api.admission.media_check import PictureInfoCache, check_media
+from api.admission.media_check import PictureInfoCache, check_counts_and_urls, check_media
 from api.admission.readiness import (
     IDEMPOTENCY_ERRORS,
     idempotency_error,
@@ -225,10 +225,9 @@ class Submission:
             request = await self._documents.with_pages(terms.caller.id, request, reservation)
         paths = request.paths
         if request.media:
+            check_counts_and_urls(request, self._settings, terms.caller.id)
             request = await self._files.with_files(terms.caller.id, request, reservation)
-            request, data, pixels = await check_media(
-                request, self._settings, self._pictures, terms.caller.id, reservation
-            )
+            request, data, pixels = await check_media(request, self._settings, self._pictures, reservation)
         terms.schedule.times.check(now_ms)
         if terms.webhook is not None:
             terms = replace(terms, webhook=check_webhook(terms.webhook, terms.caller.id, self._settings))
@@ -247,7 +246,7 @@ class Submission:
         Raises as `submit`, but for the queue's refusals.
         """
         model = self._models.resolve(request.model)
-        numbers, first = await self._documents.first_page(caller.id, request.documents[0], reservation)
+        numbers, first = await self._documents.first_page(caller.id, request.documents[0])
         await self.check(with_page(request, first), Terms(caller), model, reservation)
         return numbers
 

@@ -129,7 +129,9 @@ async def _items(context: ProcessContext, caller: str, ids: dict[int, str]) -> d
         param, response = f"input[{place}].id", response_of(id)
         if response not in answers:
             job = await context.jobs.response(caller, job_of(response), param)
-            answers[response] = {item["id"]: item for item in to_output(job.id, _result(job, param))}
+            # Its likelihoods, many times as large, are no part of a question.
+            result = _result(job, param).without_logprobs()
+            answers[response] = {item["id"]: item for item in to_output(job.id, result)}
         if id not in answers[response]:
             raise CallerError("response_not_found", "No answer that is kept has this item.", param=param)
         items[place] = answers[response][id]

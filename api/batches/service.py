@@ -122,13 +122,12 @@ class Batches:
         return await self._store.run(batches.hook(batch.caller, batch.id)) if batch.hook else None
 
     async def page_rows(
-        self, caller: str, id: str, read: PageRows, *, after: int = 0, repeats: int = 1
+        self, batch: Batch, read: PageRows, *, after: int = 0, repeats: int = 1
     ) -> tuple[Batch, builtins.list[NumberedRow]]:
         """A job of pages and the rows behind `after` so far, in order; `read` keeps them between two calls.
 
         Raises CallerError `job_not_found`, `result_expired`.
         """
-        batch = await self.get_pages(caller, id)
         try:
             names = await self._names(batch)
             for name in names:
@@ -140,7 +139,8 @@ class Batches:
             if batch.stage in ENDED or not repeats:
                 raise CallerError("result_expired", "The answers of this job are no longer kept.") from None
             # It ended meanwhile: its rows are in its files now.
-            return await self.page_rows(caller, id, read, after=after, repeats=repeats - 1)
+            batch = await self.get_pages(batch.caller, batch.id)
+            return await self.page_rows(batch, read, after=after, repeats=repeats - 1)
         rows = [row for name in names for row in read[name]]
         return batch, sorted(rows, key=lambda row: row.number)
 

@@ -116,7 +116,8 @@ SERVICE_TIERS: dict[Priority, AnsweredTier] = {
 }
 
 NO_PARAMETERS = Parameters()
-SPELLINGS = {name: name for name in Parameters.model_fields if name != "logprobs"} | {
+READ_APART = ("logprobs", "chat_template_kwargs")
+SPELLINGS = {name: name for name in Parameters.model_fields if name not in READ_APART} | {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
     **dict.fromkeys(("response_format", "structured_outputs", "grammar"), "format"),
     "min_tokens": "min_new_tokens",
@@ -155,6 +156,17 @@ class TokenSampling(Sampling):
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     chat_template_kwargs: TemplateVariables | None = None
+
+
+class ThinkingType(Wire):
+    type: Literal["enabled", "disabled", "auto"]
+
+
+class Thinking(Wire):
+    """What Alibaba's and ByteDance's services call the template's variable `enable_thinking`."""
+
+    enable_thinking: bool | None = None
+    thinking: ThinkingType | None = None
 
 
 class FrameSampling(Wire):
@@ -209,7 +221,7 @@ def to_parameters(
     values: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
         sent = ((SPELLINGS[s], getattr(body, s), [s]) for s in SPELLINGS if s in body.model_fields_set)
-        for name, raw, path in chain(sent, _frame_sampling(body)):
+        for name, raw, path in chain(sent, _template_variables(body, at), _frame_sampling(body)):
             param = render(path, at)
             value = _read(name, raw, param)
             if value is None:
@@ -249,6 +261,19 @@ def _read(name: str, value: Any, param: str) -> Any:
         # -1 is vLLM's value for all tokens.
         return 0 if value == -1 else value
     return value or None if name in ("stop_token_ids", "ignore_eos") else value
+
+
+def _template_variables(body: Wire, at: str) -> Iterator[tuple[str, Any, list[str]]]:
+    """Raises CallerError where `enable_thinking` is said twice, and otherwise."""
+    sent = getattr(body, "chat_template_kwargs", None) or {}
+    variables = {name: value for name, value in sent.items() if value is not None}
+    if isinstance(body, Thinking):
+        type = body.thinking.type if body.thinking else "auto"
+        thinking = None if type == "auto" else type == "enabled"
+        for name, value in (("enable_thinking", body.enable_thinking), ("thinking", thinking)):
+            if value is not None and variables.setdefault("enable_thinking", value) != value:
+                raise invalid(render([name], at), "contradicts what else is said of `enable_thinking`")
+    yield "chat_template_kwargs", variables or None, ["chat_template_kwargs"]
 
 
 def _frame_sampling(body: Wire) -> Iterator[tuple[str, Any, list[str]]]:

@@ -18,7 +18,8 @@ from shared.tool_calls.call import NAME
 
 NOTHING = {"type": "object", "properties": {}}
 """The parameters of a function that takes none."""
-Choice = Literal["auto", "none", "required"]
+Choice = Literal["auto", "none", "required", "any"]
+"""`any` is Mistral's word for required."""
 
 
 class FunctionBody(Replayed):
@@ -114,7 +115,7 @@ def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str |
         return True, read(ChoiceBody, value, "tool_choice").function.name
     if value is not None and value not in get_args(Choice):
         raise invalid("tool_choice", "should be auto, none, required or a function")
-    return value == "required", None
+    return value in ("required", "any"), None
 
 
 def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:

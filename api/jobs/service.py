@@ -5,6 +5,7 @@ import base64
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from api.admission.readiness import model_state
@@ -94,7 +95,8 @@ class Jobs:
 
         async def outcome(id: str) -> JobView | CallerError:
             try:
-                return await self.cancel(caller, id)
+                # One answer may be as large as all the statuses.
+                return replace(await self.cancel(caller, id), result=None)
             except CallerError as error:
                 return error
 

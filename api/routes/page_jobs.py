@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from typing import cast
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
@@ -14,6 +15,7 @@ from api.auth.callers import caller_of
 from api.batches.service import PageRows
 from api.context import context_of
 from api.dialects.native.page_jobs import PageEvent, PageJob, model_of, status_of, to_page_job
+from api.jobs.live import Marks
 from api.openapi import examples
 from api.openapi.document import PAGE_ROWS, PLACE, WAIT, describe
 from api.openapi.responses import answer, refusals, stream_answer
@@ -56,7 +58,7 @@ async def _until_ended(http: HttpRequest, id: str, until: float) -> Batch:
     batch = await _batch(http, id)
     while batch.stage not in ENDED and time.monotonic() < until:
         await asyncio.sleep(POLL_S)
-        batch = await _batch(http, id)
+        batch = await _polled(http, id)
     return batch
 
 
@@ -80,7 +82,7 @@ async def cancel_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
 )
 async def get_pages(http: HttpRequest, id: str) -> Response:
     format = one_of(http, "format", FORMATS)
-    _, rows = await context_of(http).batches.page_rows(caller_of(http).id, f"batch_{id}", {})
+    _, rows = await context_of(http).batches.page_rows(await _batch(http, id), {})
     if format == "text":
         texts = [row.row.get("text", "") for row in rows]
         return Response("\n\n".join(texts), media_type="text/plain; charset=utf-8")
@@ -106,14 +108,14 @@ async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent] 
         # A browser's EventSource reconnects after the last event for ever, unless it gets 204.
         return Response(status_code=204)
     head_start_s = context_of(http).settings.api.head_start_s
-    return EventStream(_blocks(http, f"batch_{id}", after), head_start_s=head_start_s)
+    return EventStream(_blocks(http, id, after), head_start_s=head_start_s)
 
 
 async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes]:
     """Events are numbered as the pages that are asked about; the last is the job's."""
-    batches, caller, read = context_of(http).batches, caller_of(http).id, PageRows()
+    batches, read = context_of(http).batches, PageRows()
     while True:
-        batch, rows = await batches.page_rows(caller, id, read, after=sent)
+        batch, rows = await batches.page_rows(await _polled(http, id), read, after=sent)
         numbered = {row.number: row.row for row in rows}
         while sent + 1 in numbered:
             sent += 1
@@ -132,6 +134,16 @@ async def page_job(http: HttpRequest, batch: Batch) -> PageJob:
     estimate = await estimate_of(http, batch, model_of(batch)) if waits else None
     hook = await context_of(http).batches.hook(batch)
     return to_page_job(batch, estimate, hook, reads=caller_of(http).reads)
+
+
+async def _polled(http: HttpRequest, id: str) -> Batch:
+    """As `_batch`, at most a second old: its question may be long, and many may follow it."""
+    context, caller = context_of(http), caller_of(http).id
+
+    async def look() -> Marks:
+        return {id: await _batch(http, id)}
+
+    return cast(Batch, (await context.polls.marks(f"pages {id} of {caller}", look))[id])
 
 
 async def _batch(http: HttpRequest, id: str) -> Batch:

@@ -18,7 +18,8 @@ USAGE = {
     "prompt_tokens": 9,
     "completion_tokens": 3,
     "total_tokens": 12,
-    "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 4},
+    "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 4, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 0},
 }
 
 

@@ -12,12 +12,15 @@ from shared.request import Image, Request, Text
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.documents import frames, locked, pdf
+from tests.support.metrics import counted
+from tests.support.pictures import picture
 from tests.support.uploads import asking
 
 PAGES = ["one", "two", "three"]
 PDF = pdf(PAGES)
 TEXT = {"type": "text", "text": "What is written here?"}
 INLINE = base64.b64encode(PDF).decode()
+PICTURE = picture("PNG")
 URI = f"data:application/pdf;base64,{INLINE}"
 MODEL = "sightline/tiny"
 
@@ -142,6 +145,30 @@ async def test_a_document_too_large_is_refused_before_it_is_read(
     made = await client.files.create(file=("a.pdf", b"%PDF-" + bytes(size)), purpose="user_data")
     reply = await asked(stage, {"type": "document", "file_id": made.id})
     assert refusal(reply)[:2] == (413, "payload_too_large")
+
+
+@pytest.mark.parametrize("stage", [{"pictures": {"max_mb_request": 2**-16}}], indirect=True)
+async def test_no_page_is_rendered_beyond_what_a_request_may_have(stage: Stage) -> None:
+    stage.hand.beat()
+    before = counted("sightline_decode_seconds_count", kind="document")
+    reply = await asked(stage, file(PDF))
+    assert refusal(reply) == (413, "payload_too_large", "messages[0].content[0].file.file_data")
+    assert counted("sightline_decode_seconds_count", kind="document") == before + len(
+        ["the opening", "a page"]
+    )
+
+
+async def test_a_picture_that_comes_as_a_file_is_its_own_page(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    """As the AI SDK sends a picture that it has uploaded."""
+    stage.hand.beat()
+    shown = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
+    await asked(stage, {"type": "image_url", "image_url": {"url": shown}})
+    stage.hand.succeed(stage.hand.take(), "A circle.")
+    made = await client.files.create(file=("a.png", PICTURE), purpose="assistants")
+    again = await asked(stage, {"type": "file", "file": {"file_id": made.id}})
+    assert again.headers["x-cache"] == "HIT"
 
 
 async def test_a_document_of_a_url_is_fetched_before_its_job_waits_for_the_model(stage: Stage) -> None:

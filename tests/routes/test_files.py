@@ -100,7 +100,7 @@ async def test_who_gives_a_part_no_name_is_told_that_and_of_no_field_to_remove(
             "invalid_request",
             "purpose",
         ),
-        ([('name="purpose"', b"assistants"), ('name="file"', b"x")], "unsupported_parameter", "purpose"),
+        ([('name="purpose"', b"evals"), ('name="file"', b"x")], "unsupported_parameter", "purpose"),
         ([('name="purpose"', b"batch_output"), ('name="file"', b"x")], "invalid_request", "purpose"),
         ([('name="purpose"', b"vision"), ('name="file"', b"no picture")], "invalid_image", "file"),
         (

@@ -106,7 +106,8 @@ async def test_several_answers_to_each_are_numbered_prompt_by_prompt(
         "prompt_tokens": 18,
         "completion_tokens": 12,
         "total_tokens": 30,
-        "prompt_tokens_details": {"cached_tokens": 8, "image_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": 8, "image_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
     ids = call.headers["x-job-id"].split(", ")
     assert sorted(ids) == sorted(await jobs(http, "succeeded"))

@@ -58,6 +58,7 @@ async def test_a_video_in_every_spelling_is_the_same_question(
         {"type": "video", "file_id": made.id},
         {"type": "input_video", "video_url": uri()},
         {"type": "input_video", "file_id": made.id},
+        {"type": "image_url", "image_url": {"url": uri()}},
     ]
     again = [await asked(stage, turns(spelling)) for spelling in spellings]
     assert first.headers["x-cache"] == "MISS"
@@ -196,6 +197,17 @@ async def test_too_many_videos_are_refused_by_the_first_that_is(stage: Stage) ->
     stage.hand.beat(videos="1")
     refused = await asked(stage, turns(*[part()] * 5))
     assert problem(refused) == (400, "invalid_video", "messages[0].content[5].video_url.url")
+
+
+async def test_too_many_videos_are_refused_before_any_is_read(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    """Else one small call could take more memory than a process has."""
+    stage.hand.beat(videos="1")
+    made = await client.files.create(file=("a.mp4", MP4), purpose="vision")
+    await client.files.delete(made.id)
+    refused = await asked(stage, turns(*[{"type": "video", "file_id": made.id}] * 5))
+    assert problem(refused) == (400, "invalid_video", "messages[0].content[5].file_id")
 
 
 async def test_an_upload_for_looking_at_is_a_picture_or_a_video(stage: Stage) -> None:

@@ -29,6 +29,7 @@ from api.dialects.sampling import (
     AnsweredTier,
     MaxTokensField,
     ServiceTier,
+    Thinking,
     TokenSampling,
     VllmOptions,
     to_parameters,
@@ -55,7 +56,7 @@ class StreamOptions(Wire):
         return bool(self.include_usage and self.continuous_usage_stats)
 
 
-class ChatBody(TokenSampling, VllmOptions):
+class ChatBody(TokenSampling, Thinking, VllmOptions):
     model: str | None = None
     messages: WireMessages
     max_tokens: MaxTokensField = None
@@ -97,6 +98,8 @@ class ChatBody(TokenSampling, VllmOptions):
     xtc_probability: Annotated[float | None, UnsupportedExcept(0.0)] = None
     id_slot: Annotated[int | None, UnsupportedExcept(-1)] = None
     return_progress: Annotated[bool | None, UnsupportedExcept(False)] = None
+    # Alibaba's: pictures are shown as large as they are.
+    vl_high_resolution_images: bool | None = None
     # llama.cpp's: it changes the time of an answer at most.
     cache_prompt: bool | None = None
     # On other services it speeds an answer up; it never changes it.

@@ -9,8 +9,9 @@ from api.dialects.fields import PageAnswer
 from api.dialects.strict_json import invalid, unknown, unsupported_kind
 from shared.file import File, Purpose
 
-UPLOADED: tuple[Purpose, ...] = ("batch", "vision", "user_data")
-OTHERS = ("assistants", "evals", "fine-tune")
+UPLOADED: tuple[Purpose, ...] = ("batch", "vision", "user_data", "assistants")
+"""The last is what the AI SDK says of any file."""
+OTHERS = ("evals", "fine-tune")
 """OpenAI's purposes that this service has no use for."""
 LEAST_LIFE_S, LONGEST_LIFE_S = 3600, 30 * 86_400
 EXPIRES = "expires_after"

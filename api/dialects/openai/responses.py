@@ -24,6 +24,7 @@ from api.dialects.sampling import (
     MediaOptions,
     Sampling,
     ServiceTier,
+    Thinking,
     to_parameters,
 )
 from api.dialects.strict_json import UnsupportedExcept, Wire, described_as, invalid, read
@@ -76,7 +77,7 @@ class ResponseStreamOptions(Wire):
     include_obfuscation: bool | None = None
 
 
-class ResponseBody(Sampling):
+class ResponseBody(Sampling, Thinking):
     model: str | None = None
     input: Annotated[str | list[Any], described_as(str | InputItems)]
     instructions: str | None = None

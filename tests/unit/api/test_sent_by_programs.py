@@ -6,7 +6,11 @@ They are no part of the tests' tools: docs/clients/README.md says which were tri
 import json
 from typing import Any
 
+import pytest
+
+from api.dialects.openai.chat import from_chat
 from api.dialects.openai.responses import from_response
+from shared.errors import CallerError
 from shared.request import Text
 from tests.support.golden import DATA
 
@@ -28,3 +32,57 @@ def test_a_session_of_codex_goes_on_though_it_says_which_it_is_and_asks_for_summ
     assert call.request.tools is not None
     assert [tool.name for tool in call.request.tools.functions] == ["exec_command", "view_image", "get_goal"]
     assert (call.stream, call.stored) == (True, False)
+
+
+ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"thinking": {"type": "disabled"}},
+        {"enable_thinking": False},
+        {"enable_thinking": False, "thinking": {"type": "disabled"}},
+        {"enable_thinking": False, "chat_template_kwargs": {"enable_thinking": False}},
+        {"enable_thinking": False, "chat_template_kwargs": {"enable_thinking": None}},
+        {"thinking": {"type": "disabled"}, "chat_template_kwargs": {"enable_thinking": False}},
+    ],
+    ids=str,
+)
+def test_whichever_way_a_program_says_it_the_model_does_not_think(sent: dict[str, Any]) -> None:
+    """As UI-TARS, Midscene and Dify do."""
+    meant = from_chat({**ASKED, "chat_template_kwargs": {"enable_thinking": False}}).request
+    assert from_chat({**ASKED, **sent}).request.parameters == meant.parameters
+    if "chat_template_kwargs" not in sent:
+        assert from_response({"input": "Hi", **sent}).request.parameters == meant.parameters
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        ({"enable_thinking": False, "chat_template_kwargs": {"enable_thinking": True}}, "enable_thinking"),
+        ({"enable_thinking": True, "thinking": {"type": "disabled"}}, "thinking"),
+    ],
+)
+def test_who_says_both_about_thinking_hears_it(sent: dict[str, Any], param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_chat({**ASKED, **sent})
+    assert (refused.value.code, refused.value.param) == ("invalid_request", param)
+
+
+def test_nothing_is_said_of_thinking_where_the_model_shall_decide() -> None:
+    for sent in (
+        {"thinking": {"type": "auto"}},
+        {"enable_thinking": None},
+        {"vl_high_resolution_images": True},
+    ):
+        assert from_chat({**ASKED, **sent}).request == from_chat(ASKED).request
+
+
+def test_a_picture_whose_kind_copilot_names_is_read() -> None:
+    def asked(**named: str) -> Any:
+        url = {"url": "https://example.org/a.png", "detail": "low"}
+        content = [{"type": "image_url", "image_url": url | named}, {"type": "text", "text": "What is this?"}]
+        return from_chat({"messages": [{"role": "user", "content": content}]}).request
+
+    assert asked(media_type="image/png") == asked(mediaType="image/png") == asked()

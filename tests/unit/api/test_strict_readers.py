@@ -38,11 +38,17 @@ class Details(Strict):
     cached_tokens: Unsigned
 
 
+class ChatDetails(Details):
+    """Swift's client needs both counts, else it shows no usage at all."""
+
+    audio_tokens: Unsigned
+
+
 class Usage(Strict):
     prompt_tokens: Unsigned
     completion_tokens: Unsigned
     total_tokens: Unsigned
-    prompt_tokens_details: Details
+    prompt_tokens_details: ChatDetails
 
 
 class Token(Strict):

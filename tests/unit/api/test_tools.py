@@ -86,6 +86,7 @@ def test_a_job_shows_functions_as_a_chat_does() -> None:
         ([WEATHER, CLOCK], None, [False, False]),
         ([strict(WEATHER), CLOCK], "auto", [True, False]),
         ([WEATHER, CLOCK], "required", [True, True]),
+        ([WEATHER, CLOCK], "any", [True, True]),
         ([WEATHER, CLOCK], {"function": {"name": "clock"}}, [False, True]),
     ],
 )
