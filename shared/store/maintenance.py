@@ -27,9 +27,9 @@ def due() -> ScriptCall[list[str]]:
     return ScriptCall(DUE, {"limit": AT_ONCE}, lambda reply: reply)
 
 
-def expire(settings: Settings) -> ScriptCall[list[str]]:
-    """End the jobs whose deadline has passed; returns their ids."""
-    return ScriptCall(EXPIRE, {"limit": AT_ONCE}, lambda reply: reply, constants=constants(settings))
+def expire(settings: Settings) -> ScriptCall[tuple[list[str], int]]:
+    """End jobs whose deadline has passed; returns their ids, and how many were looked at."""
+    return ScriptCall(EXPIRE, {"limit": AT_ONCE}, tuple, constants=constants(settings))
 
 
 def finish(settings: Settings) -> ScriptCall[int]:

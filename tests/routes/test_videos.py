@@ -50,7 +50,7 @@ async def test_a_video_in_every_spelling_is_the_same_question(
     first = await asked(stage, turns(part()))
     claim = stage.hand.take()
     stage.hand.succeed(claim, "It moves.")
-    spellings = [
+    spellings: list[dict[str, Any]] = [
         {"type": "video_url", "video_url": uri(kind="video/quicktime")},
         {"type": "video", "video": uri()},
         {"type": "video", "url": uri(kind="application/octet-stream")},

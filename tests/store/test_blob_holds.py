@@ -54,6 +54,16 @@ def test_a_picture_that_came_with_its_request_is_held_at_once_until_it_is_writte
     assert records.client.zcard(KEY) == 1, "only the run holds it"
 
 
+def test_a_picture_that_is_there_stays_while_those_beside_it_are_uploaded(records: Records) -> None:
+    """Else its job would be accepted and then fail, because another was deleted meanwhile."""
+    former = records.submit(blobs=(PICTURE,))
+    placing = records.placing("other", blobs=(PICTURE, OTHER))
+    assert records.post(placing, sent=(PICTURE, OTHER)).missing == (OTHER,)
+    assert records.purge(former.id) == []
+    assert records.post(placing, uploaded=True).word == "queued"
+    assert records.run(mark_deleted([PICTURE])) == []
+
+
 def test_a_picture_that_is_being_deleted_is_waited_for_before_it_is_written_again(records: Records) -> None:
     assert records.run(mark_deleted([PICTURE])) == [PICTURE]
     asked = records.post(records.placing(blobs=(PICTURE, OTHER)), sent=(PICTURE, OTHER))

@@ -6,6 +6,7 @@ from shared.store import admission, claims
 from shared.store.admission import Submitted
 from shared.store.headroom import holding, memory
 from shared.store.script import Store
+from tests.support.hooks import submit, taken
 from tests.support.store import PRINT, Records, answer
 
 LONG = answer("x" * 30_000)
@@ -96,3 +97,38 @@ def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(real_store:
         assert highest < limit
     finally:
         records.client.config_set("maxmemory", 0)
+
+
+def test_a_caller_is_charged_for_a_question_that_never_had_a_run_as_long_as_it_is_kept(
+    records: Records,
+) -> None:
+    """Else broken addresses with long questions would fill the store for all."""
+    question = replace(records.placing(key=None), request="x" * 10_000)
+    records.post(question, pending_terms="{}")
+    records.fail_intake(records.claim_pending())
+    assert records.client.strlen(f"sl5:{question.job}:asked") == 10_000
+    assert held(records) > 10_000
+
+
+def test_a_caller_is_charged_for_what_its_webhook_is_still_to_be_told(records: Records) -> None:
+    """Else one receiver that hangs would fill the store for all."""
+    records.beat()
+    submit(records, "q")
+    records.settle(records.claim(), LONG)
+    before = held(records)
+    again = submit(records, "q")
+    assert held(records) - before > 30_000
+    tell = [taken(records), taken(records)]
+    assert before < held(records)
+    for due in tell:
+        records.tell(due)
+    assert held(records) < before
+    assert records.purge(again.id) == []
+
+
+def test_a_caller_is_not_charged_for_what_a_webhook_is_told_no_more(records: Records) -> None:
+    job = submit(records)
+    records.settle(records.claim(), LONG)
+    before = held(records)
+    records.purge(job.id)
+    assert held(records) < before - 60_000, "the answer, and the copy of it"

@@ -1,13 +1,16 @@
 """A job's times: begun not before, begun by, ended by; and the pause between two attempts."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from shared.job import Times
 from shared.settings import QueueSettings
 from shared.store.keys import INTAKE
+from shared.store.maintenance import AT_ONCE
+from shared.store.script import Store
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
+from worker.maintenance.passes import end_late
 
 
 def timed(records: Records, question: str = "", *, pending: bool = False, **times: float) -> str:
@@ -117,6 +120,18 @@ def test_a_scheduled_job_waits_for_its_time_and_then_for_its_turn(records: Recor
     assert records.admit(records.claim_pending()) == "queued"
     records.settle(records.claim())
     assert records.view(job).status == "succeeded"
+
+
+def test_a_late_job_is_ended_however_many_before_it_only_wait_on(records: Records) -> None:
+    for _ in range(3 * AT_ONCE):
+        records.submit()
+    records.wait(SETTINGS.queue.start_by_s - 1)
+    for claim in [records.claim() for _ in range(3 * AT_ONCE)]:
+        records.give_back(claim)
+    late = timed(records, finish_by=2)
+    records.wait(2)
+    end_late(records.settings, cast(Store, records))
+    assert ended(records, late) == ("failed", "deadline_exceeded", "finish_by")
 
 
 def test_a_time_that_has_passed_means_now(records: Records) -> None:

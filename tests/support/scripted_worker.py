@@ -1,6 +1,7 @@
 """A worker driven by the test: it claims from the real store and answers what the test says."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from shared import ids
 from shared.models import Model
@@ -9,7 +10,7 @@ from shared.settings import Settings
 from shared.store import claims, jobs, maintenance, workers
 from shared.store.admission import Placing, admit
 from shared.store.keys import INTAKE
-from shared.store.script import Store
+from shared.store.script import ScriptCall, Store
 from shared.tool_calls.syntax import Syntax
 
 FINGERPRINT = "0123456789abcdef0123456789abcdef"
@@ -93,7 +94,8 @@ class Hand:
     def let_pass(self, seconds: float) -> None:
         """Act as maintenance that much later: due jobs begin, late ones end."""
         later = self.store.client.time()[0] * 1000 + round(seconds * 1000)
-        for call in (maintenance.due(), maintenance.expire(self.settings)):
+        calls: list[ScriptCall[Any]] = [maintenance.due(), maintenance.expire(self.settings)]
+        for call in calls:
             self.store.run(replace(call, arguments={**call.arguments, "now": later}))
 
     def fail(self, claim: claims.Claim, code: str, message: str, param: str | None = None) -> str:

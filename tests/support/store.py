@@ -205,7 +205,7 @@ class Records:
             pass
 
     def expire(self) -> list[str]:
-        return self.run(maintenance.expire(self.settings))
+        return self.run(maintenance.expire(self.settings))[0]
 
     def next_delivery(self, room: int = 16, token: str = "") -> webhook_deliveries.DueDelivery | None:
         """The webhook call that a courier with `room` free threads gets."""

@@ -99,7 +99,15 @@ def start_due(store: Store, nudger: Nudger) -> int:
 
 def end_late(settings: Settings, store: Store) -> int:
     """End work whose deadline has passed."""
-    return _until_done(lambda: len(store.run(expire(settings))))
+    ended = list[str]()
+
+    def end() -> int:
+        jobs, looked_at = store.run(expire(settings))
+        ended.extend(jobs)
+        return looked_at
+
+    _until_done(end)
+    return len(ended)
 
 
 def finish_ends(settings: Settings, store: Store) -> int:

@@ -401,7 +401,7 @@ hot('submit', 'job run caller model lane priority hash key cost# room# question 
   end
   local missing = (word or hit or a.uploaded) and {} or unwritten(a, run)
   if word or #missing > 0 then
-    return word and { word } or { 'pictures', missing, a.sent and Files.touch(missing, 'upload:' .. a.job) or missing }
+    return word and { word } or { 'pictures', missing, a.sent and Files.hold_upload(a.blobs, missing) or missing }
   end
   local job, m, extra = begin_job(), nil, {}
   if a.pending then

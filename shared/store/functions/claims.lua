@@ -325,9 +325,8 @@ transition('give_back', { 'allow-oom' }, function()
     return { 'failed' }
   elseif (a.spend or a.reason == 'store_unavailable') and S.backoff_ms > 0 then
     -- Where pictures cannot be read, the run waits, and not the thread and the line behind it.
-    Queue.postpone(work, a.reason, S.backoff_ms * 2 ^ ((a.spend and work.failures or math.min(work.attempt, 5)) - 1))
-    return { 'postponed' }
+    local pause = S.backoff_ms * 2 ^ ((a.spend and work.failures or math.min(work.attempt, 5)) - 1)
+    return { Queue.postpone(work, a.reason, pause) and 'postponed' or 'failed' }
   end
-  Queue.requeue(lane, work, a.reason)
-  return { 'queued', lane.name }
+  return Queue.requeue(lane, work, a.reason) and { 'queued', lane.name } or { 'failed' }
 end)

@@ -89,20 +89,27 @@ local function digests_where(digests, test)
   return chosen
 end
 
--- Holds pictures for `hold_s` (of the call), between their upload and their admission. Returns those that are being deleted
--- right now: touch again, and write only when there are none.
-function Files.touch(digests, holder)
-  return digests_where(digests, function(digest)
-    Files.hold(digest, holder, now + a.hold_s * 1000)
-    return call('EXISTS', P .. 'deleting:' .. digest) == 1
-  end)
+-- Those pictures that are being deleted right now: touch them again, and write only when there are none.
+local function deleting(digests)
+  return digests_where(digests, function(digest) return call('EXISTS', P .. 'deleting:' .. digest) == 1 end)
+end
+
+-- Holds all pictures of a request, so that none goes while those that are `missing` are uploaded. Returns as above, of these.
+function Files.hold_upload(blobs, missing)
+  for digest in words(blobs) do
+    Files.hold(digest, 'upload:' .. a.job, now + a.hold_s * 1000)
+  end
+  return deleting(missing)
 end
 
 local function touch()
-  return Files.touch(a.digests, a.holder)
+  for _, digest in ipairs(a.digests) do
+    Files.hold(digest, a.holder, now + a.hold_s * 1000)
+  end
+  return deleting(a.digests)
 end
 
--- As above: `digests` for a `holder`.
+-- Holds pictures for `hold_s`, between their upload and their admission: `digests` for a `holder`. Returns as above.
 transition('touch', {}, touch)
 
 -- The same for what ends accepted work.

@@ -287,10 +287,10 @@ transition('beat', { 'allow-oom' }, function()
     call('PEXPIRE', record, math.ceil(S.worker_ttl_s * 1000))
     a.facts.last_worker = cjson.encode({ id = a.worker, host = a.record.host, seen_ms = now })
   end
-  -- A worker that makes itself empty for a suspect (`claim`) is waited for while it is ready and a suspect waits.
+  -- A worker that makes itself empty for a suspect (`claim`) is waited for while it is there and a suspect waits.
   local emptying = P .. 'emptying:' .. a.lane
   if call('GET', emptying) == a.worker then
-    local goes_on = a.state == 'ready' and lane.x1 + lane.x2 + lane.x3 > 0
+    local goes_on = a.state ~= 'gone' and lane.x1 + lane.x2 + lane.x3 > 0
     call('PEXPIRE', emptying, goes_on and S.lease_ms or 0)
   end
   -- A clock that was set back, as above.

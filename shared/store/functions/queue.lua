@@ -200,24 +200,41 @@ local function leave_lease(work, reason)
   end
 end
 
--- Puts leased work back at its old place in the line.
+-- Ends leased work whose model was removed meanwhile: no walk comes by again. True where it was.
+local function ended_with_model(work, reason)
+  if Lanes.superseded(work) then
+    Queue.close_attempt(work, reason)
+    Runs.fail_work(work, S.removed)
+    return true
+  end
+end
+
+-- Puts leased work back at its old place in the line; false where it ended.
 function Queue.requeue(lane, work, reason)
+  if ended_with_model(work, reason) then
+    return false
+  end
   leave_lease(work, reason)
   work.state = 'queued'
   -- A job that found no place pays for its next turn again: free turns in vain would go before everybody's.
   Queue.enqueue(lane, work, reason ~= 'queue_full')
   write(work)
+  return true
 end
 
 -- The longest pause between two attempts at a run; the settings bound the backoff alike.
 Queue.LONGEST_PAUSE_MS = 60000
 
--- Puts leased work off: it goes back into line after a pause.
+-- Puts leased work off: it goes back into line after a pause; false where it ended.
 function Queue.postpone(work, reason, pause_ms)
+  if ended_with_model(work, reason) then
+    return false
+  end
   leave_lease(work, reason)
   work.state = 'retrying'
   call('ZADD', P .. 'later', now + math.min(pause_ms, Queue.LONGEST_PAUSE_MS), work.id)
   write(work)
+  return true
 end
 
 -- Counts one more worker that died on this work, alone with it or beside other claims. True where the budget is spent.

@@ -82,6 +82,8 @@ function Runs.passed(job)
     to_start = job.start_by
   elseif work.state == 'queued' then
     to_start = math.max(work.queued_at, job.queued_at or 0) + S.wait_ms
+  elseif work.state == 'scheduled' then
+    to_start = job.schedule_at + S.wait_ms
   end
   if now >= to_finish then
     return 'finish_by'
@@ -122,7 +124,8 @@ function Runs.end_job(job, status, last, own, failure, at)
   call('ZREM', P .. 'deadlines', job.id)
   Runs.expire_job(job)
   local _, seconds = lives(job, S.job_s, Runs.log_s(job))
-  write(job, 'm', Memory.settle(job.id, Runs.bytes_of_job(job), seconds))
+  -- What was asked stays with a job that ends before it has a run.
+  write(job, 'm', Memory.settle(job.id, job.run and Runs.bytes_of_job(job) or Memory.bytes_of(job.id), seconds))
   if not job.run then
     wake(job.id, 'state')
   end

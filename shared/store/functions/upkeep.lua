@@ -117,8 +117,7 @@ transition('rescue', { 'allow-oom' }, function()
         Runs.fail_work(work, S.poison)
         table.insert(rescued, { id, '' })
       else
-        Queue.requeue(Lanes.of(name), work, 'worker_lost')
-        table.insert(rescued, { id, name })
+        table.insert(rescued, { id, Queue.requeue(Lanes.of(name), work, 'worker_lost') and name or '' })
       end
     end)
   end
@@ -147,10 +146,10 @@ transition('due', { 'allow-oom' }, function()
   return lanes
 end)
 
--- Ends jobs whose deadline has passed, whatever their runs do; returns them.
+-- Ends jobs whose deadline has passed, whatever their runs do; returns {them, how many were looked at}.
 transition('expire', { 'allow-oom' }, function()
-  local ended = {}
-  each(call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit), function(id)
+  local ended, passed = {}, call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit)
+  each(passed, function(id)
     local job = read(id)
     local which = job and not job.status and Runs.passed(job)
     if which then
@@ -162,7 +161,7 @@ transition('expire', { 'allow-oom' }, function()
       call('ZREM', P .. 'deadlines', id)
     end
   end)
-  return ended
+  return { ended, #passed }
 end)
 
 -- Makes a courier the leader of the maintenance, or keeps it so: the first to ask leads while it goes on asking. Returns 1 where

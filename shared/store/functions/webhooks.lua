@@ -31,13 +31,17 @@ local function deliveries_of(notice)
   return json and decoded(json) or {}
 end
 
+-- A caller is charged for a notice until its last delivery, and no longer than this.
+local CHARGED_S = 604800
+
 -- Writes the deliveries of a notice. With the last one the notice goes, unless the log needs it.
 local function save(notice, deliveries)
   if next(deliveries) then
     call('HSET', P .. notice, 'deliveries', cjson.encode(deliveries))
   else
     local till = call('HGET', P .. notice, 'till')
-    call('HDEL', P .. notice, 'deliveries')
+    Memory.free(notice)
+    call('HDEL', P .. notice, 'deliveries', 'm')
     call('PEXPIRE', P .. notice, string.format('%.0f', (till or now) - now))
   end
 end
@@ -86,6 +90,10 @@ function Webhooks.send(notice, caller, fields, hosts, asked)
   if count > 0 then
     fields.deliveries = cjson.encode(deliveries)
     line_up(notice, caller, hosts)
+    if fields.m then
+      Memory.free(notice)
+    end
+    fields.m = Memory.charge(notice, caller, #table.concat(Notices.flat(fields)), 0, CHARGED_S)
   end
   call('HSET', P .. notice, unpack(Notices.flat(fields)))
   return count
@@ -121,6 +129,7 @@ function Webhooks.drop_notices(job)
     for target, delivery in pairs(deliveries_of(notice)) do
       withdraw(notice .. ':' .. target, delivery.path)
     end
+    Memory.free(notice)
     call('DEL', P .. notice)
   end
 end

@@ -125,12 +125,13 @@ def give_back(model: Model, claim: Claim, error: JobError | None, reason: str, d
         model.fail(work, POISON)
         return None
     if error is None:
-        model.requeue(work, reason)
-        return work.lane
+        return model.requeue(work, reason) or None
     work.failures += 1
     work.attempts[-1] = replace(work.attempts[-1], error=AttemptError(error.code, error.message))
     if work.failures >= model.settings.queue.max_failures:
         model.fail(work, error)
+        return None
+    if model.ended_with_model(work, reason):
         return None
     model.leave_lease(work, reason)
     pause = round(model.settings.queue.backoff_s * 1000) * 2 ** (work.failures - 1)

@@ -9,7 +9,7 @@ from typing import Any
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import Placing
-from shared.store.constants import GAP_ROUNDS, GRACE_ROUNDS
+from shared.store.constants import GAP_ROUNDS, GRACE_ROUNDS, REMOVED
 from shared.store.files import HOLD_S
 from tests.store.machine.telling import OWN, Book, Notice
 from tests.store.machine.work import Job, Work
@@ -196,9 +196,21 @@ class Model:
         work.close_attempt(reason, self.now)
         work.tell("requeued", reason=reason)
 
-    def requeue(self, work: Work, reason: str) -> None:
+    def ended_with_model(self, work: Work, reason: str) -> bool:
+        """What comes back after its model was removed ends."""
+        if work.generation < self.generation:
+            work.close_attempt(reason, self.now)
+            self.fail(work, REMOVED)
+            return True
+        return False
+
+    def requeue(self, work: Work, reason: str) -> str:
+        """The lane to nudge, "" where it ended."""
+        if self.ended_with_model(work, reason):
+            return ""
         self.leave_lease(work, reason)
         work.state, work.queued_at = "queued", self.now
+        return work.lane
 
     def end_job(self, job: Job, status: str, last: int, error: JobError | None, *, own: bool) -> None:
         job.status, job.ended, job.last, job.error, job.own = status, self.now, last, error, own

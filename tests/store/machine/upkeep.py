@@ -27,8 +27,7 @@ def rescue(model: Model) -> dict[str, str]:
             model.fail(work, POISON)
             rescued[work.id] = ""
         else:
-            model.requeue(work, "worker_lost")
-            rescued[work.id] = work.lane
+            rescued[work.id] = model.requeue(work, "worker_lost")
     return rescued
 
 
@@ -68,7 +67,7 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
     elif was_ready:
         model.prints[fingerprint] = model.fresh - 1
     if model.emptying.get(LANE, ("", 0))[0] == worker:
-        goes_on = state == "ready" and any(work.suspect for work in model.waiting(LANE))
+        goes_on = state != "gone" and any(work.suspect for work in model.waiting(LANE))
         model.emptying[LANE] = (worker, model.now + (model.lease_ms if goes_on else 0))
     return "OK"
 
