@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import redis.utils
+from httpx import create_ssl_context
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
@@ -63,6 +64,22 @@ def _redis_version_read_once() -> Iterator[None]:
     """The client reads its own package's metadata for each connection, which takes longer than to connect."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("redis.utils.get_lib_version", cache(redis.utils.get_lib_version))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_read_once() -> Iterator[None]:
+    """Each HTTP client reads all certificate authorities, which takes longer than a test's calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        create = create_ssl_context
+        shared = cache(lambda trust_env, _: create(trust_env=trust_env))
+
+        def context(verify: Any = True, cert: Any = None, trust_env: bool = True) -> Any:
+            named = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+            own = verify is not True or cert is not None
+            return create(verify, cert, trust_env) if own else shared(trust_env, named)
+
+        patch.setattr("httpx._transports.default.create_ssl_context", context)
         yield
 
 

@@ -225,3 +225,19 @@ def test_a_long_run_of_bytes_loses_no_character() -> None:
 
     text, detokenizer = "\u20ac" * WINDOW, Detokenizer(fallback)
     assert [detokenizer.push(token) for token in text.encode()][-1] == text
+
+
+def test_a_long_run_of_tokens_without_text_is_not_decoded_again_at_each() -> None:
+    """As many models repeat their end where `ignore_eos` is sent."""
+    longest, hidden = 0, {0}
+
+    def decode(ids: Sequence[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(ids))
+        return bytes(id_ for id_ in ids if id_ not in hidden).decode()
+
+    detokenizer = Detokenizer(decode, hidden=hidden)
+    for token in b"ab" + bytes(1000) + b"c":
+        detokenizer.push(token)
+    assert detokenizer.finish() == "abc"
+    assert longest <= WINDOW + 1

@@ -10,18 +10,19 @@ import httpx
 from pydantic_core import from_json
 
 T = TypeVar("T")
-PAUSE_S = 0.02
+PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.2
 PATIENCE_S = 60.0
 """How long a test waits for something that must happen; longer only fails later."""
 
 
 def until(look: Callable[[], T | Literal[False]], deadline_s: float = PATIENCE_S) -> T:
     """The first true answer of `look`; the test fails where none came in time."""
-    pause, end = threading.Event(), time.monotonic() + deadline_s
+    pause, pause_s, end = threading.Event(), PAUSE_S, time.monotonic() + deadline_s
     while not (seen := look()):
         if time.monotonic() > end:
             raise AssertionError(f"{getattr(look, '__qualname__', look)} was not true within {deadline_s} s")
-        pause.wait(PAUSE_S)
+        pause.wait(pause_s)
+        pause_s = min(pause_s * 1.1, LONGEST_PAUSE_S)
     return seen
 
 

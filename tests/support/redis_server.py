@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from redis import Redis
 from redis.backoff import ConstantBackoff
@@ -41,6 +42,8 @@ class RedisServer:
         self.folder = folder
         self.port = port
         self._options = options
+        # Of its own, as it is used before each test.
+        self._emptying: Any = Redis(port=port)
         self.start()
 
     def start(self) -> None:
@@ -72,6 +75,7 @@ class RedisServer:
         self._unwatch()
 
     def stop(self) -> None:
+        self._emptying.close()
         self.process.terminate()
         self.process.wait()
         self._unwatch()
@@ -114,9 +118,8 @@ class RedisServer:
                 client.delete("ballast")
 
     def empty(self) -> None:
-        with Redis(port=self.port) as client:
-            # Synchronous: memory freed later would still count as used.
-            client.execute_command("FLUSHALL", "SYNC")
+        # Synchronous: memory freed later would still count as used.
+        self._emptying.execute_command("FLUSHALL", "SYNC")
 
 
 def cluster() -> AbstractContextManager[RedisServer]:

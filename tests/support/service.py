@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import httpx
 
@@ -76,28 +77,41 @@ class Service:
     def ready(self, *names: str, deadline_s: float = START_S) -> None:
         """Start what is not running, and wait until all of it does its work."""
         self.start(*names)
-        for name in names:
-            until(lambda name=name: self._serves(name), deadline_s)  # type: ignore[misc]
+        waiting = set(names)
+
+        def served() -> bool:
+            workers = self._ready_workers()
+            waiting.difference_update([name for name in waiting if self._serves(name, workers)])
+            return not waiting
+
+        until(served, deadline_s)
 
     def log(self, name: str) -> str:
         log = self.processes[name].log
         return log.read_text(errors="replace") if log.exists() else ""
 
-    def _serves(self, name: str) -> bool:
+    def log_size(self, name: str) -> int:
+        log = self.processes[name].log
+        return log.stat().st_size if log.exists() else 0
+
+    def _serves(self, name: str, workers: set[int]) -> bool:
         assert self.processes[name].alive, f"{name} died:\n{self.log(name)[-4000:]}"
-        with suppress(httpx.TransportError):
-            if name in self._ports:
-                return bool(self.caller.get(f"{self.url(name)}/health").json()["store"] == "reachable")
-            if name == COURIER:
-                return True
-            return self.processes[name].pid in self._ready_workers()
-        return False
+        if name in self._ports:
+            health = self._read(f"{self.url(name)}/health")
+            return bool(health.get("store") == "reachable")
+        return name == COURIER or self.processes[name].pid in workers
 
     def _ready_workers(self) -> set[int]:
         """Their processes: one that was killed is still counted among its model's for a while."""
-        models = self.caller.get(f"{self.url()}/v1/admin/fleet").json().get("models", ())
+        models = self._read(f"{self.url()}/v1/admin/fleet").get("models", ())
         workers = (worker for model in models for worker in model["workers"])
         return {worker["pid"] for worker in workers if worker["state"] == "ready"}
+
+    def _read(self, url: str) -> dict[str, Any]:
+        """What a process answers, {} while it does not."""
+        with suppress(httpx.TransportError):
+            return cast(dict[str, Any], self.caller.get(url).json())
+        return {}
 
     def _api(self, name: str, env: Mapping[str, str]) -> Process:
         argv = (
@@ -143,8 +157,8 @@ def running_service(models: str, env: Mapping[str, str] | None = None) -> Iterat
 def watched(service: Service, names: Sequence[str]) -> Iterator[None]:
     """Start these again, whatever the test before killed; print all new logs, in case the test fails."""
     service.ready(*names)
-    before = {name: len(service.log(name)) for name in service.processes}
+    before = {name: service.log_size(name) for name in service.processes}
     yield
     for name, start in before.items():
-        if news := service.log(name)[start:]:
-            print(f"--- {name}\n{news[-LOG_CHARS:]}")
+        if service.log_size(name) > start:
+            print(f"--- {name}\n{service.log(name)[start:][-LOG_CHARS:]}")

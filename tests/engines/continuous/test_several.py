@@ -141,6 +141,31 @@ def test_a_prompt_is_computed_once_though_a_longer_one_is_done_while_its_answers
     assert len(made) == 2
 
 
+def test_a_prompt_is_computed_once_though_somebody_comes_before_the_rest_of_its_answers(
+    forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose pictures took longer, but who was claimed earlier."""
+    made, init, loop = list[Prefill](), Prefill.__init__, engine_of(forgetful)._loop
+    asked = [replace(row, arrived=2.0) for row in several.rows(forgetful, 3)]
+    (other,) = (replace(row, arrived=1.0) for row in several.rows(forgetful, 1))
+    other = replace(other, prompt=forgetful.row("Another question.", [], **several.DRAWN).prompt)
+
+    def noted(self: Prefill, *given: Any, **named: Any) -> None:
+        made.append(self)
+        if len(made) == 1:
+            futures.append(pool.submit(forgetful.engine.generate_all, [other]))
+            until(lambda: any(one.row is other for one in loop._line.waiting()))
+        init(self, *given, **named)
+
+    futures = list[Any]()
+    monkeypatch.setattr(Prefill, "__init__", noted)
+    monkeypatch.setattr(loop._capacity, "_rows", AdaptiveLimit(2))
+    with ThreadPoolExecutor(1) as pool:
+        forgetful.engine.generate_all(asked)
+        futures[0].result()
+    assert len(made) == 2
+
+
 def test_answers_taken_out_for_want_of_memory_go_on_and_the_prompt_they_shared_is_let_go(
     forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from shared.request import Format, Parameters
 from shared.result import Piece
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, DeviceBroken, Prompt, Row
+from worker.engines.loading.generation_defaults import settle
 from worker.engines.registry import create
 from worker.engines.sampling.detokenizer import Transcript
 from worker.engines.sampling.processors import LogitsError
@@ -37,6 +38,7 @@ BANNED = float("-inf")
 
 def mapped(defaults: dict[str, Any] | None = None, *, published: tuple[int, ...] = (), **said: Any) -> Any:
     config = GenerationConfig(**(defaults or {}))  # type: ignore[no-untyped-call]
+    settle(config)
     return sampling(Parameters(**said), budget=5, suppressed={4}, published=published, defaults=config)
 
 

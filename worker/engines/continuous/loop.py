@@ -223,9 +223,9 @@ class Loop:
         self._enter(answer, ForkedPrefill(answer.siblings, sequence.prefill, prefilled))
 
     def _enter(self, answer: TokenSequence, computed: ForkedPrefill) -> None:
-        head, candidates = self._line.head(), (computed, self._prefilling.forked)
-        siblings = (one for one in candidates if one and head and one.siblings is head.siblings)
-        self._prefilling.forked = next(siblings, None)
+        waiting = {one.siblings for one in self._line.waiting()}
+        candidates = (one for one in (computed, self._prefilling.forked) if one and one.siblings in waiting)
+        self._prefilling.forked = next(candidates, None)
         if answer.over:
             self._recovery.finish(answer)
         else:

@@ -134,6 +134,9 @@ class PrefillAdmission:
         """Whether its prompt may be computed with theirs; False if it can reuse theirs once they are done."""
         if self._prefilling.rows == 1 or any(other.apart for other in [answer, *beside]):
             return False
+        forked = self._prefilling.forked
+        if forked is not None and forked.siblings is answer.siblings:
+            return False
         if any(other.siblings is answer.siblings for other in beside):
             return False
         return not self._reuse.follows(answer.content, [other.content for other in beside])

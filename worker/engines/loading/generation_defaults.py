@@ -105,17 +105,19 @@ def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
         raise ModelFailed(f"{subject} is refused by transformers: {error}") from None
 
 
+TOP_K = 50
+
+
 def settle(defaults: GenerationConfig) -> None:
     """Leave out what the service decides; a temperature of 0 turns off sampling, as for callers.
 
-    A `top_k` of -1 is vLLM's word for none.
+    A `top_k` of -1 is vLLM's word for none; where nothing is said, transformers takes TOP_K.
     """
     values = _values(defaults)
     for name in vars(GenerationConfig()):  # type: ignore[no-untyped-call]
         if not name.startswith("_"):
             setattr(defaults, name, values.get(name) if name in GenerationFile.model_fields else None)
-    if defaults.top_k is not None:
-        defaults.top_k = max(0, int(defaults.top_k))
+    defaults.top_k = TOP_K if defaults.top_k is None else max(0, int(defaults.top_k))
     if defaults.temperature is not None:
         defaults.do_sample = bool(defaults.do_sample) and defaults.temperature > 0
         defaults.temperature = max(defaults.temperature, MIN_TEMPERATURE)

@@ -71,6 +71,7 @@ class Language:
         self.facts = self._read_facts(context_length)
         self._names = TokenNames(self.tokenizer)
         self.grammars = Grammars(self.tokenizer, self.end_ids)
+        self._special = _hidden(self.tokenizer, "").intersection(self.tokenizer.all_special_ids)
         self._hidden = _hidden(self.tokenizer, self.renderer.syntax)
         self._files = digest_folder(folder)
         self._max_side = settings().pictures.max_side
@@ -136,13 +137,17 @@ class Language:
 
     def transcript(self, row: Row) -> Transcript:
         unsettled = CLEAN_UP_REACH if self.tokenizer.clean_up_tokenization_spaces else 0
-        decode: Decode = self._decode if row.prompt.syntax is None else self._decode_calls
+        decode: Decode = self._decode_calls
+        hidden = self._hidden
+        if row.prompt.syntax is None:
+            decode, hidden = self._decode, self._special
         if row.prompt.ends_open:
             decode = self._names.behind_text(decode)
         # An answer with a grammar has to spell the blanks, too.
         if row.prompt.trimmed and row.grammar is None:
             decode = behind_blanks(decode, row.prompt.trimmed)
-        return Transcript(row, decode, self._names, ends=self.ends(row.parameters), unsettled=unsettled)
+        ends = self.ends(row.parameters)
+        return Transcript(row, decode, self._names, ends=ends, hidden=hidden, unsettled=unsettled)
 
     @property
     def end_ids(self) -> set[int]:

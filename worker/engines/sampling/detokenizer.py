@@ -1,7 +1,7 @@
 """Turns an answer's token ids into pieces of text for readers, and cuts off stop strings before that."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import takewhile
 from operator import eq
 from typing import NamedTuple
@@ -34,20 +34,24 @@ class Detokenizer:
     """Extends `settled`, the text that later tokens cannot change.
 
     The end of the text may still change: a character whose bytes have not all arrived decodes to U+FFFD, and
-    a tokenizer that cleans up spaces rewrites the last few characters (`unsettled`, at most four).
+    a tokenizer that cleans up spaces rewrites the last few characters (`unsettled`, at most four). `hidden`
+    are tokens that `decode` drops; an answer may have thousands of them in a row.
     """
 
-    def __init__(self, decode: Decode, *, unsettled: int = 0) -> None:
+    def __init__(self, decode: Decode, *, hidden: Container[int] = (), unsettled: int = 0) -> None:
         self.settled = ""
         self.reached = 0
         """Whole characters so far, in code points, those included that may still change."""
         self._decode = decode
+        self._hidden = hidden
         self._unsettled = unsettled
         self._head = ""
         self._window: list[int] = []
 
     def push(self, token: int) -> str:
         """All settled text so far."""
+        if token in self._hidden:
+            return self.settled
         self._window.append(token)
         text = self._decode(self._window)
         whole = text.rstrip(REPLACEMENT)
@@ -97,7 +101,14 @@ class Transcript:
     """
 
     def __init__(
-        self, row: Row, decode: Decode, name: Name, *, ends: Iterable[int] = (), unsettled: int = 0
+        self,
+        row: Row,
+        decode: Decode,
+        name: Name,
+        *,
+        ends: Iterable[int] = (),
+        hidden: Container[int] = (),
+        unsettled: int = 0,
     ) -> None:
         self.ids: list[int] = []
         self._row = row
@@ -106,7 +117,7 @@ class Transcript:
         self._ends = frozenset([*ends, *(row.parameters.stop_token_ids or ())])
         self._name = name
         self._pending: list[TokenLogprob] | None = None if row.parameters.logprobs is None else []
-        self._detokenizer = Detokenizer(decode, unsettled=unsettled)
+        self._detokenizer = Detokenizer(decode, hidden=hidden, unsettled=unsettled)
         self._read = len(row.published_text)
         self._sent = len(row.published)
         self._told_sent = 0

@@ -9,8 +9,6 @@ from shared.request import Parameters
 # Bounds of the temperature in vLLM 0.32, which refuses more, and raises less to this.
 HOTTEST, COLDEST = 2.0, 0.01
 NARROWEST = 1e-6
-# transformers' default if neither the caller nor the model sets `top_k`.
-TOP_K = 50
 SEEDS = 2**63
 """Seeds below this: vLLM keeps them as signed numbers, and -1 means none."""
 PUBLISHED = "sightline_published"
@@ -62,7 +60,7 @@ def _dice(parameters: Parameters, defaults: Any) -> dict[str, Any]:
     return {
         "temperature": max(COLDEST, _first(parameters.temperature, defaults.temperature, 1.0)),
         "top_p": max(NARROWEST, _first(parameters.top_p, defaults.top_p, 1.0)),
-        "top_k": _first(parameters.top_k, defaults.top_k, TOP_K),
+        "top_k": _first(parameters.top_k, defaults.top_k),
         "min_p": _first(parameters.min_p, defaults.min_p, 0.0),
         "seed": None if parameters.seed is None else parameters.seed % SEEDS,
     }
