@@ -107,7 +107,7 @@ class Files:
         form = MultipartForm(staged, int(self._settings.api.file_limit_mb * 2**20))
         try:
             await receive(form)
-            return await self._kept(caller, form)
+            return await self._store_upload(caller, form)
         finally:
             staged.discard()
 
@@ -182,7 +182,7 @@ class Files:
             message = "The bytes of this file are no longer kept."
             raise CallerError("file_not_found", message, param=param) from None
 
-    async def _kept(self, caller: Caller, form: MultipartForm) -> File:
+    async def _store_upload(self, caller: Caller, form: MultipartForm) -> File:
         request = from_fields(form.fields)
         if form.filename is None:
             raise CallerError("invalid_request", "`file` is required.", param=FILE)

@@ -321,7 +321,7 @@ class Models:
                 raise
             return model
 
-    def chosen(self, name: str) -> Model:
+    def worker_model(self, name: str) -> Model:
         """The model a worker serves, by its setting; the first where that is empty. Raises as `resolve`."""
         return self.resolve(name) if name else self.first
 

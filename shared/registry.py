@@ -62,7 +62,7 @@ def added(registrations: Registrations) -> Models:
     return Models(tuple(sorted((model for model in rows if model), key=lambda model: model.id)))
 
 
-def chosen(settings: Settings) -> tuple[Model, str | None]:
+def model_of_worker(settings: Settings) -> tuple[Model, str | None]:
     """The model that a worker's settings name, from the models file; or an added one, with its row.
 
     Raises SettingsError, CallerError `model_not_found`, and Unavailable where the file lacks the model and
@@ -70,12 +70,12 @@ def chosen(settings: Settings) -> tuple[Model, str | None]:
     """
     models = load_models(settings.models_file)
     try:
-        return models.chosen(settings.worker.model), None
+        return models.worker_model(settings.worker.model), None
     except CallerError:
         store = connect(settings.redis)
         try:
             rows = store.run(registrations())
-            model = added(rows).chosen(settings.worker.model)
+            model = added(rows).worker_model(settings.worker.model)
             return model, rows.rows[model.lane]
         finally:
             store.client.close()

@@ -119,13 +119,13 @@ class Message(Frozen):
 class Function(Frozen):
     """What a model may call. `parameters` is a JSON Schema as text, with its keys in the caller's order.
 
-    `held` is the schema that the arguments of a call are held to, None where the model writes what it likes.
+    `strict_schema` is the one that the arguments of a call must match, None where none must.
     """
 
     name: str
     description: str | None = None
     parameters: str
-    held: str | None = None
+    strict_schema: str | None = None
 
     @property
     def text(self) -> str:
@@ -146,9 +146,9 @@ class Tools(Frozen):
     parallel: bool = True
 
     @property
-    def held(self) -> bool:
+    def is_constrained(self) -> bool:
         """Whether the answer has to be held to the form of a call."""
-        return self.required or not self.parallel or any(f.held is not None for f in self.functions)
+        return self.required or not self.parallel or any(f.strict_schema is not None for f in self.functions)
 
     @property
     def callable(self) -> tuple[Function, ...]:
@@ -421,7 +421,9 @@ def check_answer(request: Request, context_length: int | None) -> None:
 
 def check_end(request: Request) -> None:
     """Raises CallerError `invalid_request` for `ignore_eos` with an answer that ends with its form."""
-    constrained = request.parameters.format is not None or (request.tools is not None and request.tools.held)
+    constrained = request.parameters.format is not None or (
+        request.tools is not None and request.tools.is_constrained
+    )
     if request.parameters.ignore_eos and constrained:
         message = "An answer that is held to a form ends where that is complete; leave `ignore_eos` out."
         raise CallerError("invalid_request", message, param=request.named.get("ignore_eos", "ignore_eos"))

@@ -34,7 +34,7 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
         yield from whole
 
 
-def sent(lines: Iterable[str]) -> Iterator[ServerSentEvent | str]:
+def server_sent_events(lines: Iterable[str]) -> Iterator[ServerSentEvent | str]:
     """Whole events, and comments as text. An event that breaks off in the middle is dropped."""
     fields: dict[str, str] = {}
     for line in lines:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from shared import VERSION
-from sightline.doctor.gpu import DriverError, seen, without_cuda
+from sightline.doctor.gpu import DriverError, nvidia_devices, without_cuda
 
 PACKAGES = ("torch", "transformers", "vllm")
 
@@ -23,7 +23,7 @@ def versions() -> Iterator[str]:
 
 def _device() -> str:
     try:
-        names = ", ".join(gpu.name for gpu in seen())
+        names = ", ".join(gpu.name for gpu in nvidia_devices())
     except DriverError as error:
         return f"cpu ({error})"
     if names and without_cuda():

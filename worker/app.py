@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import signals
 
-from shared.registry import chosen
+from shared.registry import model_of_worker
 from shared.settings import settings
 from shared.store.nudges import TASK
 from shared.telemetry.logs import open_log
@@ -28,7 +28,7 @@ def work(lane: str) -> None:
 def _open(sender: Any, **_: Any) -> None:
     def start() -> None:
         open_traces(settings(), "sightline-worker")
-        model, row = chosen(settings())
+        model, row = model_of_worker(settings())
         _worker.append(open_model_worker(settings(), model, sender.concurrency, row))
 
     start_or_exit(start)

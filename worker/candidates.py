@@ -94,7 +94,8 @@ def result(
 def format_error(request: Request, result: Result) -> JobError | None:
     """Of an answer that is complete and does not match its JSON Schema, or its function's."""
     format, tools = request.parameters.format, request.tools
-    if not (format and format.kind == "json") and not (tools and any(f.held for f in tools.functions)):
+    strict = tools is not None and any(function.strict_schema for function in tools.functions)
+    if not (format and format.kind == "json") and not strict:
         return None
     # What it needs is installed with the engines that take a format.
     from worker.engines.grammar.answer_check import violation

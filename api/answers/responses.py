@@ -197,7 +197,7 @@ async def _blocks(
     Raises CallerError `stream_rewound` where the store has fewer events than the reader has seen.
     """
     pending = writer.opening()
-    if not waits_for_text and (part := _encoded(pending, after)):
+    if not waits_for_text and (part := _to_sse(pending, after)):
         yield part
     async with aclosing(events) as job_events:
         async for event in job_events:
@@ -208,7 +208,7 @@ async def _blocks(
             ended = await ended_job(http, response.job) if event.last else None
             size = ended.bytes if ended else 0
             written = await offload_if_large(
-                partial(_written, writer, event, ended, unsent=waits_for_text), size
+                partial(_events_of, writer, event, ended, unsent=waits_for_text), size
             )
             pending = [*(pending if waits_for_text else ()), *written]
             if after in lost or (event.id >= response.job.last_event and writer.next_number <= after):
@@ -216,14 +216,14 @@ async def _blocks(
             waits_for_text = waits_for_text and event.type != "text" and not event.last
             if waits_for_text:
                 continue
-            part = await offload_if_large(partial(_encoded, pending, after), size)
+            part = await offload_if_large(partial(_to_sse, pending, after), size)
             # Only the encoded part is in memory while a slow reader takes it.
             pending, written, ended = [], [], None
             if part:
                 yield part
 
 
-def _written(
+def _events_of(
     writer: ResponseEventWriter, event: Event, ended: JobView | None, *, unsent: bool
 ) -> list[ResponseEvent]:
     """The response events of a job's event. Raises the job's own error where nothing was sent before it."""
@@ -234,6 +234,6 @@ def _written(
     return writer.ending(ended)
 
 
-def _encoded(events: list[ResponseEvent], after: int) -> bytes:
+def _to_sse(events: list[ResponseEvent], after: int) -> bytes:
     later = (event for event in events if event["sequence_number"] > after)
     return b"".join(block(to_json(event), event=event["type"]) for event in later)

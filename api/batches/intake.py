@@ -148,7 +148,7 @@ class LineIntake:
     @asynccontextmanager
     async def _lines(self, file: BinaryIO) -> AsyncIterator[Iterator[ReadLine]]:
         if self._batch.question is None:
-            yield self._asked(file)
+            yield self._batch_lines(file)
             return
         pages = PageLines(self._context.renderer, self._batch, file)
         try:
@@ -211,7 +211,7 @@ class LineIntake:
             metadata=question.metadata,
         )
 
-    def _asked(self, file: BinaryIO) -> Iterator[ReadLine]:
+    def _batch_lines(self, file: BinaryIO) -> Iterator[ReadLine]:
         batch, limit = self._batch, self._context.line_limit
         read = LINE_ENDPOINTS[batch.endpoint].read
         for line in lines(file, batch.at, batch.row, limit):

@@ -83,7 +83,7 @@ class OutputWriter:
 
     async def refuse(self, answers: Sequence[LineAnswer], why: JobError) -> None:
         """Write the file's next lines as refused, for `why`. Raises LeaseLostError, Unavailable."""
-        bad = [_written(to_undone_row(self._batch.id, line, why)) for line in answers]
+        bad = [_to_json(to_undone_row(self._batch.id, line, why)) for line in answers]
         rows = OutputRows(bad=bad, late=len(bad) if why == EXPIRED else 0)
         await self._count(rows, undone=UntakenLines(answers[0].at, answers[-1].behind, answers[-1].number))
         BATCH_LINES.labels("refused").inc(len(answers))
@@ -156,7 +156,7 @@ class OutputWriter:
             error = self._error(line)
             rows.late += error == EXPIRED
             shape = to_undone_row if error in (CANCELLED, EXPIRED, LOST) else to_refused_row
-            rows.bad.append(_written(shape(self._batch.id, line, error)))
+            rows.bad.append(_to_json(shape(self._batch.id, line, error)))
         return rows
 
     def _answers(self, answered: Sequence[LineAnswer]) -> dict[int, bytes]:
@@ -175,7 +175,7 @@ class OutputWriter:
 
     def _row(self, line: LineAnswer, result: Result, file: BinaryIO | None) -> bytes | None:
         try:
-            return _written(to_row(self._batch.id, line, self._answer(line, result, file)))
+            return _to_json(to_row(self._batch.id, line, self._answer(line, result, file)))
         except Unavailable:
             raise
         except BlobMissingError:
@@ -221,7 +221,7 @@ class OutputWriter:
         return self._closing or JobError(code="job_cancelled", message=message)
 
 
-def _written(row: OutputRow) -> bytes:
+def _to_json(row: OutputRow) -> bytes:
     """A row as one line, LINE_ENDS escaped: clients that read the file as text end lines there too."""
     encoded: bytes = to_json(row)
     for sign in LINE_ENDS:

@@ -46,14 +46,14 @@ class PageLines(Iterator[ReadLine]):
                 raise StopIteration
             number, page = next(self._pages)
             place = LinePosition(self._batch.id, number, number - 1, number, str(page))
-            return ReadLine(place, self._asked(page))
+            return ReadLine(place, self._question_about(page))
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
             self._stack.close()
 
-    def _asked(self, page: int) -> Question | JobError:
+    def _question_about(self, page: int) -> Question | JobError:
         try:
             if self._document is None:
                 opened = self._renderer.opened(self._file.read(), "document")

@@ -161,7 +161,7 @@ class BatchRunner:
     async def _go_round(self) -> None:
         while True:
             await self._free.acquire()
-            lease = await self._taken()
+            lease = await self._next_lease()
             if isinstance(lease, BatchLease):
                 self._add(asyncio.create_task(self._work(lease), name=f"batch {lease.batch.id}"))
                 continue
@@ -172,7 +172,7 @@ class BatchRunner:
                     await self._heard.wait()
             self._heard.clear()
 
-    async def _taken(self) -> BatchLease | float:
+    async def _next_lease(self) -> BatchLease | float:
         """A batch to work on, or after how many seconds to look again."""
         try:
             turn = await self._context.store.run(batches.take(self._context.settings, ids.token()))
@@ -190,7 +190,7 @@ class BatchRunner:
         keeping = asyncio.create_task(self._keep(turn, work))
         try:
             pause_s = await BatchTurn(LeasedBatch(self._context, turn)).run()
-            await self._context.store.run(batches.keep(turn, pause_s, leave=True))
+            await self._context.store.run(batches.renew(turn, pause_s, leave=True))
         except LeaseLostError:
             log.info("batch %s is another process's, or has ended", turn.batch.id)
         except Unavailable as error:
@@ -208,7 +208,7 @@ class BatchRunner:
         while True:
             await asyncio.sleep(batches.LEASE_S / 3)
             with suppress(Unavailable):
-                if await self._context.store.run(batches.keep(turn, batches.LEASE_S)) == "lost" and work:
+                if await self._context.store.run(batches.renew(turn, batches.LEASE_S)) == "lost" and work:
                     work.cancel()
 
     def _add(self, task: "asyncio.Task[None]") -> None:

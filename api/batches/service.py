@@ -59,7 +59,7 @@ class Batches:
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
         (`store_unavailable`, `caller_queue_full`).
         """
-        return await self._begun(self._new(caller, request, idempotency), idempotency)
+        return await self._begin(self._new(caller, request, idempotency), idempotency)
 
     async def create_pages(
         self, caller: Caller, call: JobCall, idempotency: Idempotency | None, reservation: Reservation
@@ -76,7 +76,7 @@ class Batches:
             pages = ",".join(map(str, numbers))
             batch = replace(batch, question=request.model_dump_json(exclude_none=True), pages=pages)
         hook = call.webhook and check_webhook(call.webhook, caller.id, self._settings)
-        return await self._begun(batch, idempotency, hook)
+        return await self._begin(batch, idempotency, hook)
 
     def _new(self, caller: Caller, request: BatchRequest, idempotency: Idempotency | None) -> Batch:
         return Batch(
@@ -95,7 +95,7 @@ class Batches:
             retain_s=caller.retain_s,
         )
 
-    async def _begun(
+    async def _begin(
         self, batch: Batch, idempotency: Idempotency | None, hook: Webhook | None = None
     ) -> Batch:
         await self._headroom.check()

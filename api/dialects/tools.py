@@ -88,7 +88,7 @@ def to_tools(
     if choice == "none":
         return None
     return Tools(
-        functions=tuple(_shown(body, at, required=required, named=named) for body, at in bodies),
+        functions=tuple(_to_function(body, at, required=required, named=named) for body, at in bodies),
         required=required,
         named=named,
         parallel=parallel is not False,
@@ -102,7 +102,7 @@ def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> 
     """
     if choice != "none":
         return None
-    return tuple(_unshown(read(FlatTool, value)) for value in tools or [])
+    return tuple(_to_hidden_function(read(FlatTool, value)) for value in tools or [])
 
 
 def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str | None]:
@@ -128,19 +128,21 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
     return body, at
 
 
-def _unshown(body: FunctionBody) -> Function:
-    parameters = _written(body)
+def _to_hidden_function(body: FunctionBody) -> Function:
+    parameters = _parameters_json(body)
     enforced = parameters if body.strict else None
-    return Function(name=body.name, description=body.description, parameters=parameters, held=enforced)
+    return Function(
+        name=body.name, description=body.description, parameters=parameters, strict_schema=enforced
+    )
 
 
-def _shown(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
+def _to_function(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
     enforced = (required or bool(body.strict)) and named in (None, body.name)
     return Function(
         name=body.name,
         description=body.description,
-        parameters=_written(body),
-        held=_enforced_schema(_parameters(body), f"{at}.parameters") if enforced else None,
+        parameters=_parameters_json(body),
+        strict_schema=_strict_schema(_parameters(body), f"{at}.parameters") if enforced else None,
     )
 
 
@@ -148,11 +150,11 @@ def _parameters(body: FunctionBody) -> dict[str, Any]:
     return NOTHING if body.parameters is None else body.parameters
 
 
-def _written(body: FunctionBody) -> str:
+def _parameters_json(body: FunctionBody) -> str:
     return json.dumps(_parameters(body), separators=(",", ":"), ensure_ascii=False)
 
 
-def _enforced_schema(parameters: dict[str, Any], at: str) -> str:
+def _strict_schema(parameters: dict[str, Any], at: str) -> str:
     """The schema that arguments must obey: always of an object, else there would be no call."""
     types = parameters.get("type", "object")
     if "object" not in (types if isinstance(types, list) else [types]):

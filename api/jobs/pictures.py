@@ -67,14 +67,14 @@ class JobPictures:
         """Of one picture. Raises CallerError `result_expired`, and as `facts`."""
         for picture in await self.facts([image], reservation):
             return picture
-        raise _gone()
+        raise _result_expired()
 
     async def whole(self, image: Image) -> AsyncIterator[bytes]:
         """A picture as it was sent, in pieces. Raises CallerError `result_expired`, BlobsUnavailable."""
         try:
             return await self._blobs.stream(image.digest or "")
         except BlobMissingError:
-            raise _gone() from None
+            raise _result_expired() from None
 
     async def thumbnail(
         self, caller: str, job: str, image: Image, picture: StoredPicture, side: int
@@ -92,14 +92,14 @@ class JobPictures:
         if making is None:
             making = asyncio.create_task(self._make(caller, image, picture, side))
             self._making[name] = making
-            making.add_done_callback(lambda made: self._made(name, made))
+            making.add_done_callback(lambda made: self._on_done(name, made))
         data = await asyncio.shield(making)
         # A service that can keep nothing more can still show it.
         with suppress(Unavailable):
             await self._keep(caller, job, image, name, data)
         return data
 
-    def _made(self, name: str, made: "asyncio.Task[bytes]") -> None:
+    def _on_done(self, name: str, made: "asyncio.Task[bytes]") -> None:
         del self._making[name]
         # Its error may be nobody's by now: those who waited for it may have left.
         made.cancelled() or made.exception()
@@ -112,7 +112,7 @@ class JobPictures:
                 async with self._places:
                     return await asyncio.to_thread(self._decode, info, side, data)
             except BlobMissingError:
-                raise _gone() from None
+                raise _result_expired() from None
             except UndecodableError as error:
                 raise CallerError("invalid_image", f"The picture could not be decoded: {error}.") from None
 
@@ -127,5 +127,5 @@ class JobPictures:
         await self._store.run(keep_thumbnail(caller, job, image.digest or "", name, upload))
 
 
-def _gone() -> CallerError:
+def _result_expired() -> CallerError:
     return CallerError("result_expired", "The pictures of this job are no longer kept.")

@@ -108,7 +108,7 @@ class Jobs:
         request = _require(await self._store.run(transitions.asked(caller, job_id)))
         if request.status is None:
             raise CallerError("job_not_ended", "The job has not ended yet.")
-        return _kept(request)
+        return _require_request(request)
 
     async def stored_request(self, caller: str, job_id: str) -> JobRequest:
         """What a job asked, ended or not; nothing of one that is not stored.
@@ -116,7 +116,7 @@ class Jobs:
         Raises CallerError `job_not_found`, `result_expired`.
         """
         request = await self._store.run(transitions.asked(caller, job_id))
-        return _kept(_require(request if request and request.stored else None))
+        return _require_request(_require(request if request and request.stored else None))
 
     async def response(self, caller: str, job_id: str, param: str | None = None) -> JobView:
         """A job that is one of OpenAI's responses. Raises CallerError `response_not_found` naming `param`."""
@@ -204,7 +204,7 @@ class Jobs:
         return await takes_writes(self._store, self._settings)
 
 
-def _kept(request: JobRequest) -> JobRequest:
+def _require_request(request: JobRequest) -> JobRequest:
     if request.request is None:
         raise CallerError("result_expired", "What this job asked is no longer kept.")
     return request

@@ -94,7 +94,7 @@ async def _store(context: ProcessContext) -> StoreState:
         async with asyncio.timeout(STORE_LIMIT_S):
             if not await context.jobs.writable():
                 return "read_only"
-            return "reachable" if await context.headroom.left() else "nearly_full"
+            return "reachable" if await context.headroom.has_room() else "nearly_full"
     except (Unavailable, TimeoutError):
         return "unreachable"
 

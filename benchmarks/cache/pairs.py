@@ -218,7 +218,9 @@ CHANGES: dict[str, Change] = {
     "tools.functions.name": _in_function("name", text),
     "tools.functions.description": _in_function("description", text),
     "tools.functions.parameters": _in_function("parameters", schema),
-    "tools.functions.held": _in_function("held", lambda dice: dice.choice((None, schema(dice)))),
+    "tools.functions.strict_schema": _in_function(
+        "strict_schema", lambda dice: dice.choice((None, schema(dice)))
+    ),
     **{f"parameters.{name}": _parameter(name) for name in PARAMETERS},
 }
 """How a pair gets its difference, by the field; a test compares the names with the request's own."""

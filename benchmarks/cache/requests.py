@@ -133,7 +133,7 @@ def _function(dice: random.Random, number: int) -> Function:
         name=f"f{number}{dice.choice(WORDS)}",
         description=dice.choice((None, text(dice))),
         parameters=schema(dice),
-        held=dice.choice((None, schema(dice))),
+        strict_schema=dice.choice((None, schema(dice))),
     )
 
 

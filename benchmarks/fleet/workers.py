@@ -105,7 +105,7 @@ def main() -> None:
     # Threads are daemons, and what they hold dies with the record server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     model_worker.create = PacedEngine  # type: ignore[attr-defined]
-    open_all(load_models(settings().models_file).chosen(name), int(count))
+    open_all(load_models(settings().models_file).worker_model(name), int(count))
     with Path(path).open("w", encoding="utf-8") as out:
         report(out)
 

@@ -285,7 +285,7 @@ class Installation(Services):
 
         `how` has the `env` and the `python` where they are not this process's.
         """
-        row = self.models.chosen(model) if model else self.models.rows[0]
+        row = self.models.worker_model(model) if model else self.models.rows[0]
         command = processes.worker(self.settings, row)
         argv = (*(app if part == "worker.app" else part for part in command.argv), "-n", f"{name}@%h")
         return self._run(name, argv, command.env, **how)

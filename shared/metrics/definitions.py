@@ -49,13 +49,13 @@ COUNTED: dict[str, Counter | Histogram] = {}
 
 
 def counter(name: str, about: str, *labels: Label, otel: str = "") -> Counter:
-    declared = _kept(MetricDefinition(name, "counter", about, labels, otel))
+    declared = _register(MetricDefinition(name, "counter", about, labels, otel))
     COUNTED[declared.family] = counting = Counter(name, about, declared.label_names, registry=REGISTRY)
     return counting
 
 
 def histogram(name: str, about: str, *labels: Label, bounds: Sequence[float], otel: str = "") -> Histogram:
-    declared = _kept(MetricDefinition(name, "histogram", about, labels, otel, tuple(bounds)))
+    declared = _register(MetricDefinition(name, "histogram", about, labels, otel, tuple(bounds)))
     counting = Histogram(name, about, declared.label_names, buckets=bounds, registry=REGISTRY)
     COUNTED[declared.family] = counting
     return counting
@@ -63,9 +63,9 @@ def histogram(name: str, about: str, *labels: Label, bounds: Sequence[float], ot
 
 def gauge(name: str, about: str, *labels: Label, otel: str = "") -> MetricDefinition:
     """Read from the record store when somebody asks: no process counts it."""
-    return _kept(MetricDefinition(name, "gauge", about, labels, otel))
+    return _register(MetricDefinition(name, "gauge", about, labels, otel))
 
 
-def _kept(declared: MetricDefinition) -> MetricDefinition:
+def _register(declared: MetricDefinition) -> MetricDefinition:
     DEFINITIONS[declared.family] = declared
     return declared

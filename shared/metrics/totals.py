@@ -47,12 +47,12 @@ def _fits(declared: MetricDefinition, labels: tuple[str, ...], models: Collectio
 
 def _counter(declared: MetricDefinition, series: Series, models: Collection[str]) -> Metric:
     family = CounterMetricFamily(declared.name, declared.about, labels=declared.label_names)
-    for labels, parts in (_begun(declared, models) | series).items():
+    for labels, parts in (_zero_series(declared, models) | series).items():
         family.add_metric(labels, parts.get("total", 0.0))
     return family
 
 
-def _begun(declared: MetricDefinition, models: Collection[str]) -> Series:
+def _zero_series(declared: MetricDefinition, models: Collection[str]) -> Series:
     """Series that are known beforehand start at 0: a rise from an absent series is seen by nobody."""
     label_values = [models if label is MODEL else label.values for label in declared.labels]
     return {labels: {} for labels in product(*label_values)} if all(label_values) else {}
@@ -61,7 +61,7 @@ def _begun(declared: MetricDefinition, models: Collection[str]) -> Series:
 def _histogram(declared: MetricDefinition, series: Series, models: Collection[str]) -> Metric:
     family = HistogramMetricFamily(declared.name, declared.about, labels=declared.label_names)
     bounds = (*declared.bounds, float("inf"))
-    for labels, parts in (_begun(declared, models) | series).items():
+    for labels, parts in (_zero_series(declared, models) | series).items():
         total = parts.pop("sum", 0.0)
         fallen = [(float(end), value) for end, value in parts.items()]
         buckets = [(_end(bound), sum(value for end, value in fallen if end <= bound)) for bound in bounds]

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared import ROOT
 from shared.request import MOST_FRAMES, MOST_PAGES, MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
-from shared.settings.group import BearerSecret, Group, Listed, shown
+from shared.settings.group import BearerSecret, Group, Listed, display_entry
 from shared.settings.redis import RedisSettings as RedisSettings
 from shared.url_guard import AddressRules, BucketRules, may_match, may_name_bucket
 from shared.webhooks import key_of
@@ -363,7 +363,7 @@ class FetchSettings(Group):
         for entry in value:
             if not may_name_bucket(entry):
                 raise ValueError(
-                    f"{shown(entry)} is not like s3://bucket/prefix or caller=s3://bucket/prefix"
+                    f"{display_entry(entry)} is not like s3://bucket/prefix or caller=s3://bucket/prefix"
                 )
         return value
 
@@ -372,7 +372,9 @@ class FetchSettings(Group):
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             if not may_match(entry):
-                raise ValueError(f"{shown(entry)} is neither a host name (ASCII, no port) nor an IP network")
+                raise ValueError(
+                    f"{display_entry(entry)} is neither a host name (ASCII, no port) nor an IP network"
+                )
         return value
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 
 from shared.request import MOST_PROMPTS
-from shared.settings.group import BearerSecret, Group, Listed, both_or_none, shown
+from shared.settings.group import BearerSecret, Group, Listed, both_or_none, display_entry
 
 # As browsers write it: no path, no credentials.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#,*\\]+")
@@ -76,7 +76,7 @@ class ApiSettings(Group):
         value = tuple(entry.lower() for entry in value)
         for entry in value:
             if entry != "*" and not _ORIGIN.fullmatch(entry):
-                raise ValueError(f"{shown(entry)} is not an origin such as https://app.example.com")
+                raise ValueError(f"{display_entry(entry)} is not an origin such as https://app.example.com")
         if "*" in value and info.data.get("admin_key") is None and not info.data.get("open"):
             raise ValueError("`*` without API keys lets every web page use this service")
         return value

@@ -40,6 +40,6 @@ def both_or_none(key: Path | None, certificate: Path | None) -> Path | None:
     return key
 
 
-def shown(entry: str) -> str:
+def display_entry(entry: str) -> str:
     """One of several values, for a message: before an `@` there may be a password."""
     return "what has an `@`" if "@" in entry else repr(entry)

@@ -118,9 +118,9 @@ class JobTerms:
 
     def arguments(self, settings: Settings) -> dict[str, Any]:
         return {
-            "metadata": _written(self.metadata) if self.metadata else None,
+            "metadata": _to_json(self.metadata) if self.metadata else None,
             "pairs": " ".join(digests(self.metadata)) or None,
-            "paths": _written(self.paths) if self.paths else None,
+            "paths": _to_json(self.paths) if self.paths else None,
             "pending": self.pending_terms is not None or None,
             "terms": self.pending_terms,
             "idempotency": self.idempotency,
@@ -204,7 +204,7 @@ def _question(placing: Placing) -> Question | None:
     return None if placing.question is None else Question(placing.question, placing.pictures)
 
 
-def _written(pairs: Mapping[str, str]) -> str:
+def _to_json(pairs: Mapping[str, str]) -> str:
     """JSON without escapes, which would take up to three times the bytes while the record lives."""
     return to_json(dict(pairs)).decode()
 

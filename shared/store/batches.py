@@ -98,7 +98,7 @@ def take(settings: Settings, token: str) -> ScriptCall[BatchLease | float | None
     return ScriptCall(TAKE, arguments, parse)
 
 
-def keep(turn: BatchLease, seconds: float, *, leave: bool = False) -> ScriptCall[Outcome]:
+def renew(turn: BatchLease, seconds: float, *, leave: bool = False) -> ScriptCall[Outcome]:
     """Hold a batch for `seconds`; with `leave` give it up, and let it be taken again after `seconds`."""
     # A turn that came to its end found all bytes that it needed.
     commands: list[Command] = [("HDEL", "", "token", "missing_ms")] if leave else []

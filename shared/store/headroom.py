@@ -234,13 +234,13 @@ class Headroom:
     async def _read_charges(self) -> tuple[Charges, Expiring]:
         return await _charges_by_hash(self._store, "mem"), await _read_expiring(self._store)
 
-    async def left(self) -> bool:
+    async def has_room(self) -> bool:
         """Whether there is room beyond what accepted work needs. Raises Unavailable."""
         return (await self.memory()).share < self._full_at
 
     async def check(self) -> None:
         """Raises Unavailable `store_unavailable` where accepted work needs the room that is left."""
-        if not await self.left():
+        if not await self.has_room():
             raise await self.full()
 
     @property

@@ -96,11 +96,11 @@ def span(
 
     `carrier` "" begins a trace of its own; `began_ns` (Unix ns) is for work that began before the block did.
     """
-    return _sent(name, attributes, kind, carrier, began_ns) if _provider else OFF
+    return _exported_span(name, attributes, kind, carrier, began_ns) if _provider else OFF
 
 
 @contextmanager
-def _sent(
+def _exported_span(
     name: str, attributes: Attributes | None, kind: SpanKind, carrier: str | None, began_ns: int | None
 ) -> Iterator[Span]:
     with (

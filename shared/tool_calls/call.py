@@ -23,16 +23,16 @@ def called(value: Any, name: str, arguments: str) -> ParsedCall:
     """A call from an object with these two keys. Raises NoCallError."""
     if not isinstance(value, dict):
         raise NoCallError
-    return made(value.get(name), value.get(arguments, {}))
+    return new_call(value.get(name), value.get(arguments, {}))
 
 
-def made(name: Any, arguments: Any) -> ParsedCall:
+def new_call(name: Any, arguments: Any) -> ParsedCall:
     """Raises NoCallError for what is no name or no object; some models write the object as a text."""
     if isinstance(arguments, str):
         arguments = parsed(arguments)
     if not isinstance(name, str) or not NAME.fullmatch(name) or not isinstance(arguments, dict):
         raise NoCallError
-    return ParsedCall(name, _written(arguments))
+    return ParsedCall(name, _to_json(arguments))
 
 
 def parsed(text: str) -> Any:
@@ -71,7 +71,7 @@ def after_blanks(text: str, at: int) -> int:
     return at
 
 
-def _written(arguments: dict[str, Any]) -> str:
+def _to_json(arguments: dict[str, Any]) -> str:
     """A half of a surrogate pair, which no JSON in UTF-8 can hold, is U+FFFD, as in any text."""
     text = json.dumps(arguments, ensure_ascii=False)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

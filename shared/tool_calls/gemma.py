@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from shared.tool_calls.brackets import Brackets
-from shared.tool_calls.call import NoCallError, after_blanks, closed, first, made
+from shared.tool_calls.call import NoCallError, after_blanks, closed, first, new_call
 from shared.tool_calls.syntax import CallParser, Form, Whole
 
 QUOTE = '<|"|>'
@@ -41,7 +41,7 @@ class _Named(CallParser):
         if end is None or behind is None:
             return None
         arguments, _ = _value(text[:end], self._begin, 0)
-        return [made(self._name, arguments)], behind
+        return [new_call(self._name, arguments)], behind
 
     def _named(self, text: str) -> bool:
         match = _NAME.match(text, len(self._form.opening))

@@ -1,7 +1,7 @@
 """The forms whose arguments are JSON: Hermes', Llama's and Mistral's."""
 
 from shared.tool_calls.brackets import Brackets
-from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks, called, closed, made, parsed
+from shared.tool_calls.call import NoCallError, ParsedCall, after_blanks, called, closed, new_call, parsed
 from shared.tool_calls.syntax import CallParser, Form, Whole
 
 LONGEST_HEAD = 200
@@ -89,7 +89,7 @@ class _Listed(CallParser):
         if end is None:
             return None
         value = parsed(text[self._begin : end])
-        return ([made(self._name, value)] if self._name is not None else _all(value)), end
+        return ([new_call(self._name, value)] if self._name is not None else _all(value)), end
 
     def _ready(self, text: str) -> bool:
         """Whether the brackets have begun, behind a name or without one."""

@@ -31,7 +31,7 @@ class DriverError(Exception):
     """The driver's program is installed but fails; the message is the program's."""
 
 
-def seen() -> list[Gpu]:
+def nvidia_devices() -> list[Gpu]:
     """Every NVIDIA device; none where there is no driver. Raises DriverError."""
     program = shutil.which(PROGRAM)
     if program is None:
@@ -89,7 +89,7 @@ def _wants_one(model: Model) -> bool:
     return named or model.engine == "vllm"
 
 
-def checks(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Iterator[Check]:
+def checks(models: Sequence[Model], find: Callable[[], list[Gpu]] = nvidia_devices) -> Iterator[Check]:
     """A finding for each device, or one that says that there is none, and one if torch cannot use them."""
     wanting = [model.id for model in models if _wants_one(model)]
     try:

@@ -70,7 +70,7 @@ def _question_of(path: Path) -> Any:
         return None
 
 
-def written(path: Path, keys: bytearray, journal: Journal, question: Question) -> Receipt:
+def write_output(path: Path, keys: bytearray, journal: Journal, question: Question) -> Receipt:
     """Write the output from the journal, whole or not at all, and the receipt beside it."""
     part, receipt_part = _part(path), _part(receipt_of(path))
     rows = partial(_rows, keys, journal, question)

@@ -70,7 +70,7 @@ class Question:
                 return f"{{{match[1]}}}"
             if match[2] not in row.columns:
                 raise RowError("missing_column", f"The row has no column {match[2]}.")
-            return _written(row.columns[match[2]])
+            return _to_text(row.columns[match[2]])
 
         return _PLACE.sub(filled, self.template)
 
@@ -124,7 +124,7 @@ def _encoded(picture: Any) -> str:
     return base64.b64encode(data).decode()
 
 
-def _written(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

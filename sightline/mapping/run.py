@@ -16,7 +16,7 @@ from typing import Any
 from sightline.exits import CommandError
 from sightline.mapping.caller import Caller, connected, default_key, default_url
 from sightline.mapping.journal import Journal
-from sightline.mapping.output import Receipt, check_output, check_replaced, written
+from sightline.mapping.output import Receipt, check_output, check_replaced, write_output
 from sightline.mapping.question import Question
 from sightline.mapping.rows import Row, RowError, Source, source
 
@@ -255,7 +255,7 @@ async def map_rows(
             mapped = _Map(template, caller, journal, Progress(await asyncio.to_thread(rows.count)))
             caller.say = lambda why: setattr(mapped.progress, "waits", why)
             await _watched(mapped, rows, show)
-            return await asyncio.to_thread(written, path, mapped.keys, journal, template)
+            return await asyncio.to_thread(write_output, path, mapped.keys, journal, template)
 
 
 async def _watched(mapped: _Map, rows: Source, show: Show) -> None:

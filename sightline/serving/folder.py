@@ -20,7 +20,7 @@ TRIAL = 2**16
 """Bytes of a trial write: a start writes a few thousand at once, to its logs and to the records."""
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """A path as a person in this working folder would type it: the shorter of both forms."""
     return min(os.path.relpath(path), str(path.resolve()), key=len)
 

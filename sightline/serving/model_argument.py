@@ -46,7 +46,7 @@ def write_models_file(
     model, engine = str(wanted.model), wanted.engine
     if engine == "vllm" and find_spec("vllm") is None:
         raise CommandError(Exit.USAGE, "--engine vllm: vLLM is not installed here (docs/vllm.md).")
-    row = next((row for row in listed if row.id == model), None) or _chosen(model, engine, workers, say)
+    row = next((row for row in listed if row.id == model), None) or _choose(model, engine, workers, say)
     row = row.model_copy(update={"engine": engine} if engine else {})
     content = tomli_w.dumps({"models": [row.model_dump(mode="json", exclude_defaults=True)]})
     try:
@@ -55,7 +55,7 @@ def write_models_file(
         raise CommandError(Exit.DATA, f"{file} cannot be written: {error.strerror}.") from None
 
 
-def _chosen(model: str, engine: Engine | None, workers: int, say: Callable[[str], None]) -> Model:
+def _choose(model: str, engine: Engine | None, workers: int, say: Callable[[str], None]) -> Model:
     folder, place = Path(model).expanduser(), device().shared_by(workers)
     if model and folder.is_dir():
         choice = choose(_id(folder), str(folder.resolve()), weights(folder, _size(folder)), place, engine)

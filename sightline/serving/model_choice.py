@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shared.models import Model
-from sightline.doctor.gpu import DriverError, Gpu, seen, without_cuda
+from sightline.doctor.gpu import DriverError, Gpu, nvidia_devices, without_cuda
 from sightline.exits import CommandError, Exit
 from sightline.serving.memory import free_mb
 
@@ -120,10 +120,14 @@ def usable_gpus() -> list[Gpu]:
     """Those that the environment leaves; one where it names them by no index. Raises DriverError."""
     names = _visible_names()
     if names is None:
-        return seen()
+        return nvidia_devices()
     if "-1" in names or not names:
         return []
-    return [gpu for gpu in seen() if str(gpu.index) in names] if _indexes(names) else seen()[:1]
+    return (
+        [gpu for gpu in nvidia_devices() if str(gpu.index) in names]
+        if _indexes(names)
+        else nvidia_devices()[:1]
+    )
 
 
 def _visible_names() -> list[str] | None:

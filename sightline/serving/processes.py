@@ -14,7 +14,7 @@ from shared import ROOT
 from shared.errors import CallerError, Unavailable
 from shared.models import Model
 from shared.models_file import load_models
-from shared.registry import chosen
+from shared.registry import model_of_worker
 from shared.settings import BlobSettings, Settings, SettingsError, load_settings
 from shared.stopping import hold_stops
 from shared.store.keys import INTAKE
@@ -99,7 +99,7 @@ def become_worker() -> NoReturn:
     """The worker of the model that the settings name. Raises CommandError where there is none."""
     settings = _settings()
     try:
-        model, _ = chosen(settings)
+        model, _ = model_of_worker(settings)
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     except CallerError as error:

@@ -24,7 +24,7 @@ from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.child import FEWEST, allow_files
-from sightline.serving.folder import DataFolder, DataFolderWatch, shown
+from sightline.serving.folder import DataFolder, DataFolderWatch, display_path
 from sightline.serving.memory import check_memory
 from sightline.serving.model_argument import ModelArgument, write_models_file
 from sightline.serving.plan import Plan, own_server
@@ -70,7 +70,7 @@ def run(port: int, data: Path, wanted: ModelArgument) -> Exit:
         models = load_models(folder.models_file)
         check_memory(models.rows * len(environments))
     which = " (shipped: there is no models.toml here)" if settings.models_file == SHIPPED_MODELS else ""
-    say(f"models   {shown(settings.models_file)}{which}")
+    say(f"models   {display_path(settings.models_file)}{which}")
     asyncio.run(until_stopped(Runner(settings, models, folder, port, lock_fd, environments), folder))
     return Exit.OK
 
@@ -113,14 +113,14 @@ async def until_stopped(runner: "Runner", data: DataFolder) -> None:
             task.cancel()
         await asyncio.gather(*done, *pending, return_exceptions=True)
         if lost in done or not await lookout.holds():
-            raise _gone(data)
+            raise _lost_folder(data)
         if stop in done:
             say("stopping (the data is kept)")
         else:
             work.result()
 
 
-def _gone(data: DataFolder) -> CommandError:
+def _lost_folder(data: DataFolder) -> CommandError:
     """The error with which the service ends when its data folder is lost, whatever else fails with it.
 
     Nothing else would show it: processes go on writing to files that have no name any more, and accepted jobs
@@ -220,7 +220,7 @@ class Runner:
         own = own_server(binary, self._data, self._lock_fd)
         child = supervisor.start(own.command)
         limit = await self._answers(supervisor, own.url)
-        say(f"redis    {binary}, data in {shown(self._data.redis)}")
+        say(f"redis    {binary}, data in {display_path(self._data.redis)}")
         if limit is not None:
             child.command = own.limited(limit)
             say(

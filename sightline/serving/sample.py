@@ -12,7 +12,7 @@ import httpx
 from shared import ROOT
 from shared.models import Model
 from shared.settings import CLIENT_KEY
-from sightline.serving.folder import shown
+from sightline.serving.folder import display_path
 
 QUESTION = "What is in this picture?"
 # Beside the models file, or else as shipped.
@@ -32,7 +32,7 @@ class Sample:
         if not self._picture.is_file():
             say(f"no question was asked to try it: there is no {PICTURE} beside the models file")
             return
-        picture = shown(self._picture)
+        picture = display_path(self._picture)
         say(f"\nquestion  {QUESTION}\npicture   {picture}\nanswer    {await self._answer(client)}")
         if url.startswith("https:"):
             # The certificate names the host that callers use, not loopback.

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from sightline.exits import CommandError, Exit
 from sightline.serving.child import OWN_SERVER, Child, Command, backoff_s
-from sightline.serving.folder import shown
+from sightline.serving.folder import display_path
 from sightline.serving.watchdog import Watchdog
 
 # A process that has lived so long has its count of deaths reset.
@@ -90,7 +90,7 @@ class Supervisor:
             self._watchdog.remove(child.pid)
             deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
             pause = backoff_s(deaths)
-            log = shown(child.command.log)
+            log = display_path(child.command.log)
             cause, more = (failure, "") if failure else (f"died ({child.ending})", f"; {log} has more")
             self._say(f"{child.command.name} {cause}, restarting it in {pause:g} s{more}")
             await asyncio.sleep(pause)
@@ -118,7 +118,7 @@ class Supervisor:
 
 
 def _death(child: Child) -> CommandError:
-    name, log = child.command.name, shown(child.command.log)
+    name, log = child.command.name, display_path(child.command.log)
     if child.exit_code == -signal.SIGKILL:
         return CommandError(
             Exit.MEMORY, f"{name} was killed by the system, as happens where memory runs out (log: {log})."

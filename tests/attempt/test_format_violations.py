@@ -59,7 +59,7 @@ def test_an_answer_that_was_cut_off_is_not_checked(
 
 def request(text: str, *, held: str | None, form: Format | None = None) -> tuple[Request, Result]:
     """A request for a function `f` or an answer, and a result of this text."""
-    tools = Tools(functions=(Function(name="f", parameters="{}", held=held),))
+    tools = Tools(functions=(Function(name="f", parameters="{}", strict_schema=held),))
     question = Request.model_validate(
         {
             "model": MODEL.id,

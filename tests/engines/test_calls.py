@@ -48,7 +48,7 @@ SCHEMA: dict[str, Any] = {
         }
     },
 }
-WEATHER = Function(name="weather", parameters=json.dumps(SCHEMA), held=json.dumps(SCHEMA))
+WEATHER = Function(name="weather", parameters=json.dumps(SCHEMA), strict_schema=json.dumps(SCHEMA))
 CLOCK = Function(name="clock", parameters='{"type":"object"}')
 BOTH = Tools(functions=(WEATHER, CLOCK))
 ONE: dict[Syntax, str] = {
@@ -178,12 +178,14 @@ def test_references_may_follow_each_other_for_long_in_gemmas_form() -> None:
     chain: dict[str, Any] = {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(1000)}
     schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/a0"}}, "$defs": chain}
     chain["a1000"] = {"type": "null"}
-    tools = Tools(functions=(WEATHER.model_copy(update={"held": json.dumps(schema)}),), required=True)
+    tools = Tools(
+        functions=(WEATHER.model_copy(update={"strict_schema": json.dumps(schema)}),), required=True
+    )
     assert len(CallGrammar(tools, "gemma", None, SPACING).lark(quoted).splitlines()) > len(chain)
 
 
 def test_a_schema_that_no_arguments_are_of_is_refused_by_its_place() -> None:
-    tools = Tools(functions=(WEATHER.model_copy(update={"held": '{"$ref":"#/no"}'}),), required=True)
+    tools = Tools(functions=(WEATHER.model_copy(update={"strict_schema": '{"$ref":"#/no"}'}),), required=True)
     with pytest.raises(CallerError, match="held to these schemas") as refused:
         check("hermes", False, "", tools)
     assert (refused.value.code, refused.value.param) == ("invalid_request", "tools")

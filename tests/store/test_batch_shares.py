@@ -29,17 +29,17 @@ def test_batches_leave_room_in_the_line_for_others(
     submit(records, 1)
     submit(records, 2)
     assert submit(records, 3) == word
-    records.run(batches.keep(turn, 0, leave=True))
+    records.run(batches.renew(turn, 0, leave=True))
     turn = take(records)
     assert turn.room == 0
     records.settle(records.claim())
     write(records, turn)
-    records.run(batches.keep(turn, 0, leave=True))
+    records.run(batches.renew(turn, 0, leave=True))
     turn = take(records)
     assert turn.room == batches.WINDOW - 1
     assert submit(records, 3).startswith("job_")
     # No line waits for this model now; the next one may be for another.
-    records.run(batches.keep(turn, 0, leave=True))
+    records.run(batches.renew(turn, 0, leave=True))
     assert take(records).room == batches.WINDOW - 2
 
 
@@ -52,7 +52,7 @@ def test_the_share_of_a_key_with_a_quota_of_its_own_is_less(records: Records) ->
         records.post(records.placing(), line=place(number), max_queued_caller=4).word for number in (1, 2)
     ]
     assert words == ["queued", "crowded"]
-    records.run(batches.keep(turn, 0, leave=True))
+    records.run(batches.renew(turn, 0, leave=True))
     assert take(records).room == 0
 
 
@@ -75,7 +75,7 @@ def test_lines_for_a_model_that_answers_none_stop_no_lines_for_others(records: R
     records.settings = limited(records.settings, max_queued=4)
     turn = begun(records)
     assert submit(records, 1, model="org/other", lane="model.org--other").startswith("job_")
-    records.run(batches.keep(turn, 0, leave=True))
+    records.run(batches.renew(turn, 0, leave=True))
     assert take(records).room == batches.WINDOW - 1
     assert submit(records, 2).startswith("job_")
 

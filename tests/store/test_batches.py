@@ -83,14 +83,14 @@ def test_only_one_process_works_on_a_batch_until_it_is_not_heard_of(records: Rec
     assert wait_s == batches.LEASE_S
     records.wait(batches.LEASE_S)
     other = take(records)
-    assert records.run(batches.keep(turn, 10)) == "lost"
+    assert records.run(batches.renew(turn, 10)) == "lost"
     assert records.run(batches.begin(turn, total=1, last=1)) == "lost"
-    assert records.run(batches.keep(other, 10)) == "written"
+    assert records.run(batches.renew(other, 10)) == "written"
 
 
 def test_a_batch_that_is_left_is_taken_up_again_after_its_pause(records: Records) -> None:
     turn = begun(records)
-    assert records.run(batches.keep(turn, 1, leave=True)) == "written"
+    assert records.run(batches.renew(turn, 1, leave=True)) == "written"
     assert records.run(batches.take(records.settings, records.token())) == 1.0
     records.wait(1)
     assert take(records).batch.stage == "in_progress"
@@ -112,7 +112,7 @@ def test_who_has_many_batches_keeps_nobody_waiting_who_has_few(records: Records)
     for _ in range(5):
         turn = take(records)
         turns.append(turn.batch.id)
-        records.run(batches.keep(turn, 0, leave=True))
+        records.run(batches.renew(turn, 0, leave=True))
         records.wait(1)
     assert turns == ["batch_00", BATCH, "batch_01", BATCH, "batch_02"]
     assert audited(records) == {}
@@ -216,7 +216,7 @@ def test_a_batch_that_waits_for_a_look_at_its_file_can_be_cancelled(records: Rec
 
 def test_a_batch_cancelled_before_anybody_looked_at_it_is_taken_up_at_once(records: Records) -> None:
     turn = begun(records)
-    records.run(batches.keep(turn, 60, leave=True))
+    records.run(batches.renew(turn, 60, leave=True))
     records.run(batches.cancel("anyone", BATCH))
     assert take(records).batch.stage == "cancelling"
 
@@ -255,10 +255,10 @@ def test_bytes_of_a_batch_are_given_up_only_where_they_were_missing_all_the_time
         return now(records).gone
 
     turn = begun(records)
-    records.run(batches.keep(turn, 0, leave=True))
+    records.run(batches.renew(turn, 0, leave=True))
     assert [miss(after_s) for after_s in (0, 59)] == [False, False]
     records.wait(batches.LEASE_S)
-    records.run(batches.keep(take(records), 0, leave=True))
+    records.run(batches.renew(take(records), 0, leave=True))
     assert [miss(after_s) for after_s in (0, 59, 60)] == [False, False, True]
 
 
@@ -266,7 +266,7 @@ def test_a_cancelled_batch_stays_with_the_process_that_works_on_it(records: Reco
     turn = begun(records)
     records.run(batches.cancel("anyone", BATCH))
     assert records.run(batches.take(records.settings, records.token())) == batches.LEASE_S
-    assert records.run(batches.keep(turn, 10)) == "written"
+    assert records.run(batches.renew(turn, 10)) == "written"
 
 
 def test_the_pieces_of_an_error_file_are_held_no_longer_than_the_batch(records: Records) -> None:

@@ -68,7 +68,7 @@ async def test_a_full_store_says_when_there_is_room_by_how_fast_accepted_work_en
     assert told is not None
     assert 62 <= told <= 70
     await store.client.hset(f"{PREFIX}mem", "", 10 * 2**20)
-    assert await headroom.left()
+    assert await headroom.has_room()
     assert await headroom.room_in_s() == 0
 
 
@@ -131,7 +131,7 @@ async def test_what_waits_is_left_room_to_end(store: AsyncStore, wait: int) -> N
         await store.client.hset(f"{PREFIX}mem", "", wait * ROOM)
     used = int((await store.client.info("memory"))["used_memory"])
     await store.client.config_set("maxmemory", int((used + 1000 * ROOM) / 0.9))
-    assert await Headroom(store, 0.9).left() is (not wait)
+    assert await Headroom(store, 0.9).has_room() is (not wait)
 
 
 async def test_a_store_without_a_limit_takes_work(store: AsyncStore) -> None:
@@ -166,23 +166,23 @@ async def test_a_burst_after_room_was_made_is_taken_as_a_whole(
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: at))
     headroom = Headroom(store, 0.9)
     await store.client.config_set("maxmemory", 1)
-    assert not await headroom.left()
+    assert not await headroom.has_room()
     await store.client.config_set("maxmemory", 0)
     at += 3600
     await store.client.config_resetstat()
-    assert await asyncio.gather(*(headroom.left() for _ in range(8))) == [True] * 8
+    assert await asyncio.gather(*(headroom.has_room() for _ in range(8))) == [True] * 8
     assert (await store.client.info("commandstats"))["cmdstat_info"]["calls"] == 1
 
 
 async def test_a_burst_at_the_start_of_an_api_leaves_the_room_to_accepted_work(store: AsyncStore) -> None:
     await store.client.config_set("maxmemory", 1)
     headroom = Headroom(store, 0.9)
-    assert await asyncio.gather(*(headroom.left() for _ in range(8))) == [False] * 8
+    assert await asyncio.gather(*(headroom.has_room() for _ in range(8))) == [False] * 8
 
 
 async def test_who_hangs_up_takes_the_reading_from_nobody(store: AsyncStore) -> None:
     headroom = Headroom(store, 0.9)
-    leaver, other = asyncio.ensure_future(headroom.left()), asyncio.ensure_future(headroom.left())
+    leaver, other = asyncio.ensure_future(headroom.has_room()), asyncio.ensure_future(headroom.has_room())
     await asyncio.sleep(0)
     leaver.cancel()
     assert await other
@@ -199,7 +199,7 @@ async def test_a_reading_that_fails_when_all_have_hung_up_is_no_traceback_in_the
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     store: Any = SimpleNamespace(run=run)
     headroom = Headroom(store, 0.9)
-    leaver = asyncio.ensure_future(headroom.left())
+    leaver = asyncio.ensure_future(headroom.has_room())
     await asyncio.sleep(0)
     leaver.cancel()
     await asyncio.gather(leaver, return_exceptions=True)

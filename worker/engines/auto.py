@@ -17,9 +17,9 @@ class AutoEngine(ContinuousEngine):
 
     def load(self) -> Engine:
         """Raises ModelFailed."""
-        return in_own_thread(self._chosen)
+        return in_own_thread(self._choose)
 
-    def _chosen(self) -> Engine:
+    def _choose(self) -> Engine:
         loaded = LoadedModel(self._model)
         try:
             self.start(loaded)

@@ -208,7 +208,7 @@ class Engine(ABC):
         """
         if request.parameters.format is not None:
             raise unsupported_constraint("format", "a format")
-        if request.tools is not None and request.tools.held:
+        if request.tools is not None and request.tools.is_constrained:
             raise unsupported_constraint("tools", "the form of a call")
         return None
 

@@ -23,7 +23,7 @@ Sample = Callable[[VideoFacts], Sequence[int]]
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Selection:
     """Which frames of a video are wanted."""
 
     param: str
@@ -60,10 +60,10 @@ class VideoDecoder:
         """
         params = [f"videos[{place}]" for place in range(len(files))]
         check_count(params, self._limits)
-        asked = list[_Asked]()
+        asked = list[_Selection]()
         for data, param in zip(files, params, strict=True):
             facts = self._facts(data, param)
-            asked.append(self._asked(sample, facts, param, asked))
+            asked.append(self._select(sample, facts, param, asked))
         # All at once: who holds some and waits for more could wait for somebody who does the same.
         with self._pixels.reserve(sum(video.pixels for video in asked), waiter):
             yield [self._frames(data, video, sample) for data, video in zip(files, asked, strict=True)]
@@ -76,28 +76,30 @@ class VideoDecoder:
         numbers, _ = self._ask(data, (), param)
         return VideoFacts(numbers[0], numbers[1] / numbers[2], numbers[3], numbers[4])
 
-    def _frames(self, data: bytes, asked: "_Asked", sample: Sample) -> Frames:
+    def _frames(self, data: bytes, asked: "_Selection", sample: Sample) -> Frames:
         with DURATION.time():
             numbers, pixels = self._ask(data, asked.indices, asked.param)
             if not numbers[3]:
-                asked = self._asked_again(numbers[0], asked, sample)
+                asked = self._smaller_selection(numbers[0], asked, sample)
                 numbers, pixels = self._ask(data, asked.indices, asked.param)
         facts = asked.facts
         if numbers[3:] != (facts.width, facts.height, asked.pixels * 3):
             raise invalid("it is damaged", asked.param)
         return Frames(facts, tuple(asked.indices), pixels)
 
-    def _asked_again(self, seen: int, asked: "_Asked", sample: Sample) -> "_Asked":
+    def _smaller_selection(self, seen: int, asked: "_Selection", sample: Sample) -> "_Selection":
         """Of a video with only the frames that were `seen`. Raises CallerError where too many are missing."""
         facts = asked.facts
         if seen < facts.frames * (1 - HIDDEN):
             raise invalid(f"of its {facts.frames} frames only {seen} can be decoded", asked.param)
-        return self._asked(sample, replace(facts, frames=seen), asked.param, ())
+        return self._select(sample, replace(facts, frames=seen), asked.param, ())
 
-    def _asked(self, sample: Sample, facts: VideoFacts, param: str, before: Sequence["_Asked"]) -> "_Asked":
+    def _select(
+        self, sample: Sample, facts: VideoFacts, param: str, before: Sequence["_Selection"]
+    ) -> "_Selection":
         """Raises CallerError where these are too many, together with those of the videos before."""
         try:
-            asked = _Asked(param, facts, sample(facts))
+            asked = _Selection(param, facts, sample(facts))
         except ValueError as error:
             raise invalid(str(error), param) from None
         limits, size = self._limits, facts.width * facts.height

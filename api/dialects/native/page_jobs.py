@@ -99,7 +99,7 @@ def to_page_job(
     batch: records.Batch, estimate: Estimate | None, hook: Hook | None, *, reads: bool
 ) -> PageJob:
     """The job for a key that may read, or may not: then without its question."""
-    url, asked = f"/v1/jobs/{batch.id}", _asked(batch)
+    url, asked = f"/v1/jobs/{batch.id}", _request_of(batch)
     ended = next((batch.stages_ms[s] for s in records.ENDED if s in batch.stages_ms), None)
     job: PageJob = {
         "id": batch.id,
@@ -124,10 +124,10 @@ def to_page_job(
 
 
 def model_of(batch: records.Batch) -> str:
-    return _asked(batch).model
+    return _request_of(batch).model
 
 
-def _asked(batch: records.Batch) -> Request:
+def _request_of(batch: records.Batch) -> Request:
     return Request.model_validate_json(batch.question or "")
 
 

@@ -152,7 +152,7 @@ def _tools(tools: Tools) -> dict[str, Any]:
 
 
 def _function(function: Function, tools: Tools) -> dict[str, Any]:
-    strict = function.held is not None and not tools.required
+    strict = function.strict_schema is not None and not tools.required
     return {"name": function.name, "parameters": json.loads(function.parameters)} | known(
         {"description": function.description, "strict": strict or None}
     )

@@ -332,7 +332,7 @@ def _function(function: Function) -> ResponseFunction:
         "name": function.name,
         "description": function.description,
         "parameters": json.loads(function.parameters),
-        "strict": function.held is not None,
+        "strict": function.strict_schema is not None,
     }
 
 

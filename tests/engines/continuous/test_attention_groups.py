@@ -18,7 +18,7 @@ from worker.engines.continuous.prefill import Prefill, Prefilled
 from worker.engines.continuous.verify.batching import verify
 from worker.engines.loading.loaded import LoadedModel
 
-PATCHED, COMPUTED = "worker.engines.continuous.attention._together", attention._together
+PATCHED, COMPUTED = "worker.engines.continuous.attention._attend", attention._attend
 LENGTHS = (300, 9, 12, 10, 290, 5, 64)
 
 
@@ -30,7 +30,7 @@ def test_every_row_attends_once_over_all_its_columns(lengths: list[int], waste: 
     assert all(one.length != other.length for one, other in pairwise(groups))
 
 
-def test_short_rows_do_not_pay_for_a_long_one_and_rows_of_like_length_stay_together() -> None:
+def test_short_rows_do_not_pay_for_a_long_one_and_rows_of_like_length_stay_attend() -> None:
     lengths = [100, 110, 90, 1500, 100, 105]
     assert grouped(lengths, 256) == [
         AttentionGroup(0, 3, 110),

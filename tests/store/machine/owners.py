@@ -315,7 +315,7 @@ class Storing(Owners):
                 batch.token = ""
             return word or self.model.advance(batch)
 
-        self.do(lambda: self.records.run(batches.keep(lease, seconds, leave=True)), expected)
+        self.do(lambda: self.records.run(batches.renew(lease, seconds, leave=True)), expected)
 
     @precondition(lambda self: self._leased())
     @rule(at=pick, fails=st.sampled_from((False, False, False, True)), again=again)

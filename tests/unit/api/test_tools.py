@@ -56,7 +56,12 @@ def test_functions_and_calls_of_a_chat_are_read() -> None:
 
     assert request.tools == Tools(
         functions=(
-            Function(name="weather", description="The weather of a city.", parameters=SCHEMA, held=SCHEMA),
+            Function(
+                name="weather",
+                description="The weather of a city.",
+                parameters=SCHEMA,
+                strict_schema=SCHEMA,
+            ),
             Function(name="clock", parameters='{"type":"object","properties":{}}'),
         ),
         required=True,
@@ -95,8 +100,8 @@ def test_arguments_are_held_to_their_schema_where_that_is_promised(
 ) -> None:
     found = from_chat({"messages": [ASK], "tools": tools, "tool_choice": choice}).request.tools
     assert found is not None
-    assert [f.held is not None for f in found.functions] == held
-    assert found.held == any(held)
+    assert [f.strict_schema is not None for f in found.functions] == held
+    assert found.is_constrained == any(held)
 
 
 def test_functions_that_may_not_be_called_are_not_shown() -> None:

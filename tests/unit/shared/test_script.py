@@ -189,7 +189,7 @@ def of_batches() -> Iterator[ScriptCall]:
     yield batches.create(SETTINGS, BATCH, "d", Webhook("https://example.com/"))
     yield batches.cancel("anyone", "batch_1")
     yield batches.take(SETTINGS, "t")
-    yield batches.keep(TURN, 1, leave=True)
+    yield batches.renew(TURN, 1, leave=True)
     yield batches.begin(TURN, total=1, last=1, doubles=[1], errors=[PROBLEM])
     yield batches.fail(SETTINGS, TURN, [PROBLEM])
     yield batches.miss(TURN, 1)

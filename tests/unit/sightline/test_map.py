@@ -18,7 +18,7 @@ from pyarrow import parquet
 from sightline.exits import CommandError
 from sightline.mapping.caller import LEAST, MOST, START, Window
 from sightline.mapping.journal import Journal
-from sightline.mapping.output import check_output, check_replaced, written
+from sightline.mapping.output import check_output, check_replaced, write_output
 from sightline.mapping.question import Question
 from sightline.mapping.rows import READ, Row, RowError, receipt_of, source
 from sightline.mapping.run import AHEAD_BYTES, Pace, _Prepared, _read
@@ -283,7 +283,7 @@ def test_a_map_killed_at_its_end_leaves_a_receipt_and_no_output_without_one(tmp_
         with Journal(tmp_path / f"{output.name}.journal", QUESTION.digest) as journal:
             journal.add(KEYS[0], record(values={}))
             with pytest.raises(IsADirectoryError):
-                written(output, bytearray.fromhex(KEYS[0]), journal, QUESTION)
+                write_output(output, bytearray.fromhex(KEYS[0]), journal, QUESTION)
 
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     receipt_of(first).mkdir()

@@ -97,7 +97,7 @@ def test_the_fullest_gpu_decides_and_one_that_torch_cannot_use_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gpus = [Gpu(0, "A100", 70_000, 80_000, 8.0), Gpu(1, "A100", 20_000, 80_000, 8.0)]
-    monkeypatch.setattr(module, "seen", lambda: gpus)
+    monkeypatch.setattr(module, "nvidia_devices", lambda: gpus)
     monkeypatch.setattr(module, "without_cuda", lambda: False)
     assert (device().free, device().count) == (20_000 * 2**20, 2)
     monkeypatch.setattr(module, "without_cuda", lambda: True)
@@ -105,7 +105,7 @@ def test_the_fullest_gpu_decides_and_one_that_torch_cannot_use_is_named(
 
 
 def test_each_of_several_workers_has_a_gpu_of_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "seen", lambda: [Gpu(at, "L4", 22_000, 23_000) for at in range(4)])
+    monkeypatch.setattr(module, "nvidia_devices", lambda: [Gpu(at, "L4", 22_000, 23_000) for at in range(4)])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 3")
     assert [env["CUDA_VISIBLE_DEVICES"] for env in visible_devices(3)] == ["1", "3", "1"]
     assert visible_devices(1) == [{}], "one sees what its environment says"

@@ -13,7 +13,7 @@ import pytest
 from sightline.exits import CommandError, Exit
 from sightline.serving import supervisor as module
 from sightline.serving.child import Child, Command
-from sightline.serving.folder import shown
+from sightline.serving.folder import display_path
 from sightline.serving.supervisor import Supervisor
 from tests.support.clients import until_async
 
@@ -87,7 +87,7 @@ async def test_process_that_dies_while_serving_is_announced_and_restarted(
         await asyncio.wait_for(three.wait(), DEADLINE_S)
         keeping.cancel()
 
-    log = shown(tmp_path / "api.log")
+    log = display_path(tmp_path / "api.log")
     assert said[:3] == [
         f"api died (exit code 9), restarting it in 0.001 s; {log} has more",
         f"api died (exit code 9), restarting it in 0.002 s; {log} has more",

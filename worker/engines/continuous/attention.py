@@ -173,10 +173,10 @@ def in_groups(
     """Attention in the groups given to `attention_groups`; all rows at once if there are none."""
     groups = getattr(_step, "groups", None) or ()
     if len(groups) < 2 or not _rowwise(query, key, attention_mask, options):
-        return _together(module, query, key, value, attention_mask, options), None
+        return _attend(module, query, key, value, attention_mask, options), None
     mask: Any = attention_mask
     outputs = [
-        _together(
+        _attend(
             module,
             query[start:end],
             key[start:end, :, -length:],
@@ -189,7 +189,7 @@ def in_groups(
     return torch.cat(outputs), None
 
 
-def _together(
+def _attend(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,

@@ -97,7 +97,7 @@ class ContinuousEngine(LoadedEngine):
         """Raises BatchingError."""
         certificate = verify(loaded, reuse=self._options.reuse_mb != 0)
         budget = self._budget(certificate)
-        reserve = self._kept(budget, loaded) if certificate.reusable.anything else 0
+        reserve = self._reuse_bytes(budget, loaded) if certificate.reusable.anything else 0
         tokens = cache_tokens(certificate.column_bytes, budget - reserve)
         loaded.shorten(_within(loaded.facts.context_length, tokens))
         self.reason = _words(certificate, loaded)
@@ -176,7 +176,7 @@ class ContinuousEngine(LoadedEngine):
         megabytes = self._options.cache_mb
         return cache_budget(certificate.column_bytes) if megabytes is None else megabytes * 2**20
 
-    def _kept(self, budget: int, loaded: LoadedModel) -> int:
+    def _reuse_bytes(self, budget: int, loaded: LoadedModel) -> int:
         """Bytes of these for what is kept."""
         megabytes = self._options.reuse_mb
         if megabytes is not None:

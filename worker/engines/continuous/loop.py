@@ -117,7 +117,7 @@ class Loop:
     def _turn(self) -> None:
         self._let_go()
         self._pace.turn(self._expected)
-        chunks = self._beside()
+        chunks = self._chunks()
         while not chunks and self._advance() and self._pace.lasts():
             pass
         if self._running.answers:
@@ -147,7 +147,7 @@ class Loop:
         ]:
             self._recovery.fail(answer, Cancelled())
 
-    def _beside(self) -> list[Chunk]:
+    def _chunks(self) -> list[Chunk]:
         """Chunks of waiting prompts for the coming step to compute in its pass."""
         if not (self._running.answers and self._prefilling.mixes):
             return []

@@ -88,7 +88,7 @@ class MixedLayer(CacheLayerMixin):
         keys, values = (one[0, :, :count].transpose(0, 1)[:, :, None] for one in new)
         self._rows = self._batch.update(keys, values)
         self.columns = [
-            _behind(past, [one[:, :, span.start : span.end] for one in new])
+            _append(past, [one[:, :, span.start : span.end] for one in new])
             for span, past in zip(self._spans, self._pasts, strict=True)
         ]
         expect(self)
@@ -193,6 +193,6 @@ def _columns(share: PassShare, layers: int) -> Sequence[Columns | None]:
     return share.past.columns if share.past else [None] * layers
 
 
-def _behind(past: Columns | None, new: Sequence[torch.Tensor]) -> Columns:
+def _append(past: Columns | None, new: Sequence[torch.Tensor]) -> Columns:
     keys, values = new if past is None else (torch.cat(both, dim=2) for both in zip(past, new, strict=True))
     return keys, values

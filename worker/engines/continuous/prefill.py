@@ -148,7 +148,7 @@ class Prefill:
             positions=self._given["position_ids"][..., self._done : end],
             types={name: self._given[name][..., :end] for name in self._types},
             past=KVSlices.of(self.cache) if self._done else None,
-            pictures=self._shown(end),
+            pictures=self._next_pictures(end),
             filler=int(self.ids[0, -1]),
             rest=self._rest,
         )
@@ -248,13 +248,13 @@ class Prefill:
         inputs = self.network.prepare_inputs_for_generation(
             self.ids[:, start:end], is_first_iteration=True, **arguments
         )
-        if (pictures := self._shown(end)) is not None:
+        if (pictures := self._next_pictures(end)) is not None:
             inputs[ENCODED] = {"image": pictures.output()}
         outputs = self.network(**inputs, return_dict=True)
         self._given["past_key_values"] = outputs.past_key_values
         return outputs
 
-    def _shown(self, end: int) -> EncodedPictures | None:
+    def _next_pictures(self, end: int) -> EncodedPictures | None:
         """The encoded pictures of the next tokens, up to `end`."""
         first, last = (sum(self._places[:at]) - self._head.skipped for at in (self._done, end))
         return None if self._pictures is None or last <= first else self._pictures.part(first, last)

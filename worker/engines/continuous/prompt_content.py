@@ -121,7 +121,7 @@ class ContentReader:
             return PromptContent(prompt.inputs, scope)
         ids: list[int] = prompt.inputs["input_ids"][0].tolist()
         digests, renderer = [*starmap(_digest, zip_longest(pictures, files))], self._loaded.renderer
-        shown = self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
+        shown = self._processed_pictures(prompt, list(zip(digests, pictures, strict=True)), scope)
         owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
         owners = owners or ["+".join(digests)] * prompt.image_tokens
         sound_owners, sound_ranges = self._sound_ranges(prompt, ids, sounds)
@@ -129,7 +129,7 @@ class ContentReader:
         places = [at for at, id_ in enumerate(ids) if id_ == renderer.image_id]
         return PromptContent(prompt.inputs, scope, _marks(ids, named), shown, places, sound_ranges)
 
-    def _shown(
+    def _processed_pictures(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
     ) -> tuple[ProcessedPicture, ...]:
         if not pictures or not self._encodes or (len(pictures) > 1 and not self._what.apart):

@@ -62,13 +62,13 @@ class RunningBatch:
         for answer in self.answers:
             answer.count_fed()
         drawing = {row: answer for row, answer in enumerate(self.answers) if not answer.catches_up}
-        distributions_seen = self._seen(logits, drawing)
-        chosen = self._chosen(logits, drawing)
+        distributions_seen = self._distributions(logits, drawing)
+        chosen = self._choices(logits, drawing)
         return [
             (answer, chosen[row], distributions_seen.get(row)) for row, answer in drawing.items()
         ], prefilled
 
-    def _chosen(
+    def _choices(
         self, logits: torch.Tensor, drawing: dict[int, TokenSequence]
     ) -> dict[int, Choice | Exception]:
         """The next token of each row. May overwrite the logits."""
@@ -85,7 +85,9 @@ class RunningBatch:
             chosen.update(zip(random, sample_tokens(samplers, own.to(torch.float32)), strict=True))
         return chosen
 
-    def _seen(self, logits: torch.Tensor, drawing: dict[int, TokenSequence]) -> dict[int, Distribution]:
+    def _distributions(
+        self, logits: torch.Tensor, drawing: dict[int, TokenSequence]
+    ) -> dict[int, Distribution]:
         counts = {
             row: answer.top_logprobs for row, answer in drawing.items() if answer.top_logprobs is not None
         }

@@ -226,16 +226,16 @@ def sample_tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Cho
         except Exception as error:
             # It is this row's alone: who takes the token raises it.
             choices[row] = error
-    choices.update(_chosen(samplers, processed, at_once(logits)))
+    choices.update(_choices(samplers, processed, at_once(logits)))
     return [choices[row] for row in range(len(samplers))]
 
 
-def _chosen(
+def _choices(
     samplers: Sequence[Sampler], processed: Mapping[int, torch.Tensor], most: int
 ) -> Mapping[int, Choice | Exception]:
     """For each processed row, at most `most` at a time, and one by one where memory runs out over several."""
     try:
-        return _together(samplers, processed, most)
+        return _choices_by_group(samplers, processed, most)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -243,11 +243,13 @@ def _chosen(
             return dict.fromkeys(processed, error)
     # Here the error is gone, and with it what was computed where it was raised.
     return {
-        row: choice for row in processed for choice in _chosen(samplers, {row: processed[row]}, most).values()
+        row: choice
+        for row in processed
+        for choice in _choices(samplers, {row: processed[row]}, most).values()
     }
 
 
-def _together(
+def _choices_by_group(
     samplers: Sequence[Sampler], processed: Mapping[int, torch.Tensor], most: int
 ) -> dict[int, Choice]:
     alike: dict[object, list[int]] = {}

@@ -59,7 +59,7 @@ def _error(request: Request, result: Result, answer: str) -> str:
         reader = Reader(result.syntax)
         parts = [*reader.feed(answer), *reader.close()]
         calls = [part for part in parts if isinstance(part, ParsedCall)]
-        schemas = {function.name: function.held for function in request.tools.functions}
+        schemas = {function.name: function.strict_schema for function in request.tools.functions}
         for call in calls:
             if (schema := schemas.get(call.name)) and (error := mismatch(schema, call.arguments)):
                 return f"A call of {call.name} {error}."

@@ -100,9 +100,9 @@ class CallGrammar:
             name = f"args_{number}"
             yield f"body_{number}: {self._body(function, name, mark)}"
             if self.syntax == "gemma":
-                yield from arguments(name, json.loads(function.held or ANY_OBJECT), mark)
+                yield from arguments(name, json.loads(function.strict_schema or ANY_OBJECT), mark)
             else:
-                yield f"{name}: {self._json(function.held or ANY_OBJECT)}"
+                yield f"{name}: {self._json(function.strict_schema or ANY_OBJECT)}"
 
     def _body(self, function: Function, name: str, mark: Mark) -> str:
         if self.syntax == "gemma":

@@ -107,7 +107,7 @@ class Language:
         """The calls that the answer is held to; None if it is held to none."""
         tools, format = request.tools, request.parameters.format
         syntax = self.renderer.syntax_of(request)
-        if tools is None or syntax is None or not (tools.held or format):
+        if tools is None or syntax is None or not (tools.is_constrained or format):
             return None
         return CallGrammar(tools, syntax, format, spacing)
 

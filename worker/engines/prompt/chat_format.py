@@ -123,7 +123,7 @@ def chat(request: Request, media: Sequence[Shown], writer: TurnWriter, syntax: K
         names += [call.name for call in message.calls]
         turns.append(_turn(message, called, names, remaining, writer))
     tools = [_tool(function, writer) for function in request.tools.functions] if request.tools else None
-    return Chat(_gathered(turns) if syntax == "gemma" else turns, tools)
+    return Chat(_merge(turns) if syntax == "gemma" else turns, tools)
 
 
 def trimmed(message: Message, rendered: str) -> str:
@@ -172,7 +172,7 @@ def _plain(content: list[dict[str, Any]]) -> Content:
     return joined(content) if all(part["type"] == "text" for part in content) else content
 
 
-def _gathered(turns: list[Turn]) -> list[Turn]:
+def _merge(turns: list[Turn]) -> list[Turn]:
     """The turns with tools' answers where Gemma's templates want them: in the turn that called."""
     gathered: list[Turn] = []
     for turn in turns:

@@ -39,20 +39,20 @@ class PixelTable:
         pixels = inputs.get(PIXELS)
         if pixels is None or pixels.dtype != torch.uint8:
             return dict(inputs)
-        numbers = {**inputs, PIXELS: self._flat(pixels) if pixels.ndim == 2 else self._apart(pixels)}
+        numbers = {**inputs, PIXELS: self._flat(pixels) if pixels.ndim == 2 else self._of_planes(pixels)}
         if self.masked:
             numbers[MASK] = pixels.new_ones((*pixels.shape[:-3], *pixels.shape[-2:]), dtype=torch.int64)
         return numbers
 
     def _flat(self, pixels: torch.Tensor) -> torch.Tensor:
         """Of patches that hold one channel after the other."""
-        return self._taken(pixels.view(len(pixels), CHANNELS, 1, -1), self.times).flatten(1)
+        return self._look_up(pixels.view(len(pixels), CHANNELS, 1, -1), self.times).flatten(1)
 
-    def _apart(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _of_planes(self, pixels: torch.Tensor) -> torch.Tensor:
         """Of pixels whose third axis from the end is the channel."""
-        return self._taken(pixels.reshape(-1, CHANNELS, 1, pixels.shape[-2:].numel()), 1).view(pixels.shape)
+        return self._look_up(pixels.reshape(-1, CHANNELS, 1, pixels.shape[-2:].numel()), 1).view(pixels.shape)
 
-    def _taken(self, parts: torch.Tensor, times: int) -> torch.Tensor:
+    def _look_up(self, parts: torch.Tensor, times: int) -> torch.Tensor:
         """Of parts [parts, channels, 1, bytes], repeated on the third axis."""
         table, first = self.table.flatten(), torch.arange(CHANNELS, device=parts.device) * LEVELS
         numbers = table.new_empty((*parts.shape[:2], times, parts.shape[3]))

@@ -199,7 +199,7 @@ class Renderer:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.sound_input.check(request, sounds)
         self.video_input.check(request)
-        shown = [self._shown(picture) for picture in pictures]
+        shown = [self._to_processor(picture) for picture in pictures]
         media = _media(request, shown, sounds, videos)
         inputs, lost = (
             self._raw(request, shown)
@@ -231,7 +231,7 @@ class Renderer:
         self.pixels = pixel_table(self._processor, self._made_up, place)
         self._takes_arrays = takes_arrays(self._made_up)
 
-    def _shown(self, picture: Picture) -> Shown:
+    def _to_processor(self, picture: Picture) -> Shown:
         """The picture as the processor takes it: what is packed need not be unpacked and packed again."""
         packed = picture.pixels if isinstance(picture, PackedPicture) else None
         if packed is None or not self._takes_arrays:
@@ -388,7 +388,7 @@ class Renderer:
         if not self.template:
             raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
         check_calls(request, self.syntax)
-        conversation = self._written(request, media)
+        conversation = self._to_chat(request, media)
         text = self._apply(request, conversation)
         ids = self._fitting(read(conversation, text) if read else self._ids(text))
         # A template may join two innocent parts into one special token.
@@ -399,7 +399,7 @@ class Renderer:
 
     def _due_in(self, request: Request, media: Sequence[Shown], read: Read | None) -> int:
         """The special tokens that are not the callers' in a chat of this structure."""
-        conversation = self._written(request, media, harmless=True)
+        conversation = self._to_chat(request, media, harmless=True)
         shows = conversation.tools is not None
         variables = self.variables(request.parameters, shows=shows)
         structure = [conversation.turns, conversation.tools, variables, request.ends_open, read is None]
@@ -413,7 +413,7 @@ class Renderer:
             self._due[name] = due
         return due
 
-    def _written(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
+    def _to_chat(self, request: Request, media: Sequence[Shown], *, harmless: bool = False) -> Chat:
         return chat(request, media, TurnWriter(self._reserved.escape, self._forms, harmless), self.syntax)
 
     def _apply(self, request: Request, conversation: Chat) -> str:
