@@ -66,11 +66,12 @@ class Documents:
     ) -> tuple[Image, ...]:
         """The pages of a request's document. Raises `payload_too_large` at the first that is too much."""
         pages = list(before)
-        with closing(self._renderer.pictures(document, data, room - len(before))) as rendered:
-            for page in rendered:
+        with closing(self._renderer.pictures(document, data, room - len(before))) as images:
+            for page in images:
                 pages.append(page)
-                sizes = ((len(picture.data or b""), picture.param) for picture in pages)
-                check_sizes(sizes, self._settings.pictures)
+                # As everywhere, the same bytes count once.
+                sizes = {one.data: (len(one.data or b""), one.param) for one in pages}
+                check_sizes(sizes.values(), self._settings.pictures)
         return tuple(pages[len(before) :])
 
     async def _rendered(

@@ -116,8 +116,8 @@ SERVICE_TIERS: dict[Priority, AnsweredTier] = {
 }
 
 NO_PARAMETERS = Parameters()
-READ_APART = ("logprobs", "chat_template_kwargs")
-SPELLINGS = {name: name for name in Parameters.model_fields if name not in READ_APART} | {
+OTHERWISE_READ = ("logprobs", "chat_template_kwargs")
+SPELLINGS = {name: name for name in Parameters.model_fields if name not in OTHERWISE_READ} | {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
     **dict.fromkeys(("response_format", "structured_outputs", "grammar"), "format"),
     "min_tokens": "min_new_tokens",
@@ -273,7 +273,9 @@ def _template_variables(body: Wire, at: str) -> Iterator[tuple[str, Any, list[st
         for name, value in (("enable_thinking", body.enable_thinking), ("thinking", thinking)):
             if value is not None and variables.setdefault("enable_thinking", value) != value:
                 raise invalid(render([name], at), "contradicts what else is said of `enable_thinking`")
-    yield "chat_template_kwargs", variables or None, ["chat_template_kwargs"]
+    names = ("chat_template_kwargs", "enable_thinking", "thinking")
+    spelling = next((name for name in names if getattr(body, name, None) is not None), names[0])
+    yield "chat_template_kwargs", variables or None, [spelling]
 
 
 def _frame_sampling(body: Wire) -> Iterator[tuple[str, Any, list[str]]]:

@@ -1,8 +1,8 @@
 """Reads the functions that a request offers to the model, as OpenAI's two APIs write them.
 
 In a chat each is {"type": "function", "function": {"name": …, "parameters": …, "strict": …}}, in a response
-{"type": "function", "name": …, "parameters": …, "strict": …}. `tool_choice` is auto, none, required, or one
-of them, which has to be called; `parallel_tool_calls` says whether several may be at once.
+{"type": "function", "name": …, "parameters": …, "strict": …}. `tool_choice` is auto, none, required, any (the same),
+or one of them, which has to be called; `parallel_tool_calls` says whether several may be at once.
 """
 
 import json
@@ -114,7 +114,7 @@ def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str |
             return True, read(FlatChoice, value, "tool_choice").name
         return True, read(ChoiceBody, value, "tool_choice").function.name
     if value is not None and value not in get_args(Choice):
-        raise invalid("tool_choice", "should be auto, none, required or a function")
+        raise invalid("tool_choice", "should be auto, none, required, any or a function")
     return value in ("required", "any"), None
 
 

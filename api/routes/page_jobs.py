@@ -15,7 +15,7 @@ from api.auth.callers import caller_of
 from api.batches.service import PageRows
 from api.context import context_of
 from api.dialects.native.page_jobs import PageEvent, PageJob, model_of, status_of, to_page_job
-from api.jobs.live import Marks
+from api.jobs.live import POLL_S, Marks
 from api.openapi import examples
 from api.openapi.document import PAGE_ROWS, PLACE, WAIT, describe
 from api.openapi.responses import answer, refusals, stream_answer
@@ -32,8 +32,6 @@ ROWS = answer("A row of each page that has ended, in order.") | {
     }
 }
 LONGEST_WAIT_S = 60
-POLL_S = 0.5
-"""Pages take longer than that; no wake-up is sent for them."""
 FORMATS = ("jsonl", "text")
 
 router = APIRouter(
@@ -56,9 +54,9 @@ async def get_page_job(http: HttpRequest, id: str) -> Json[PageJob]:
 
 async def _until_ended(http: HttpRequest, id: str, until: float) -> Batch:
     batch = await _batch(http, id)
-    while batch.stage not in ENDED and time.monotonic() < until:
-        await asyncio.sleep(POLL_S)
-        batch = await _polled(http, id)
+    while batch.stage not in ENDED and (left_s := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(POLL_S, left_s))
+        batch = await (_shared_batch if left_s > POLL_S else _batch)(http, id)
     return batch
 
 
@@ -115,7 +113,7 @@ async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes
     """Events are numbered as the pages that are asked about; the last is the job's."""
     batches, read = context_of(http).batches, PageRows()
     while True:
-        batch, rows = await batches.page_rows(await _polled(http, id), read, after=sent)
+        batch, rows = await batches.page_rows(await _shared_batch(http, id), read, after=sent)
         numbered = {row.number: row.row for row in rows}
         while sent + 1 in numbered:
             sent += 1
@@ -136,7 +134,7 @@ async def page_job(http: HttpRequest, batch: Batch) -> PageJob:
     return to_page_job(batch, estimate, hook, reads=caller_of(http).reads)
 
 
-async def _polled(http: HttpRequest, id: str) -> Batch:
+async def _shared_batch(http: HttpRequest, id: str) -> Batch:
     """As `_batch`, at most a second old: its question may be long, and many may follow it."""
     context, caller = context_of(http), caller_of(http).id
 

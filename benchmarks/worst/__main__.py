@@ -171,7 +171,7 @@ def late_jobs(day: Day) -> None:
         day.submit_shared(placing, late)
     settles = [at_time(call, late) for call in day.probe.settles(claims_of(day, RUNS))]
     day.timed("settle of a run that is late for all", iter(settles * PIECES))
-    day.until("expire of late jobs", at_time(maintenance.expire(SETTINGS), late), lambda ended: not ended)
+    day.until("expire of late jobs", at_time(maintenance.expire(SETTINGS), late), lambda reply: not reply[1])
 
 
 def at_time(call: ScriptCall[Any], now: int) -> ScriptCall[Any]:

@@ -113,7 +113,10 @@ class DocumentRenderer:
 
         No more than `room`, which is how many pictures the request may still have. Close it where you stop.
         """
-        if data.startswith(PICTURE_STARTS) and selected(document.pages, 1, document.param) and room:
+        if data.startswith(PICTURE_STARTS):
+            selected(document.pages, 1, document.param)
+            if not room:
+                raise _too_many(1, room, document.param)
             yield Image(data=data, param=document.param)
             return
         with self.opened(data, document.param) as pages:

@@ -155,8 +155,8 @@ def submit(
     """Admit a request or learn why not.
 
     `uploaded` = its pictures are written and held; without it the answer may be `pictures`: upload those,
-    submit again. A picture `sent` with its bytes is asked for unless its caller holds it already; where some
-    are sent, those that are asked for are held at once.
+    submit again. A picture `sent` with its bytes is asked for unless its caller holds it already; where one
+    is asked for, all of the request's are held at once.
     `spare` is `Headroom.spare`.
     """
     arguments = {**placing.arguments, **terms.arguments(settings), "spare": spare}

@@ -11,6 +11,7 @@ from tests.support.store import PRINT, Records, answer
 
 LONG = answer("x" * 30_000)
 ROOM = 150_000
+HOUR_MS = 3_600_000
 
 
 def ask(records: Records, question: str = "", spare: int | None = None) -> Submitted:
@@ -99,7 +100,7 @@ def test_what_was_accepted_ends_and_the_server_stays_below_its_limit(real_store:
         records.client.config_set("maxmemory", 0)
 
 
-def test_a_caller_is_charged_for_a_question_that_never_had_a_run_as_long_as_it_is_kept(
+def test_a_caller_is_charged_for_a_question_that_never_had_a_run_while_it_is_kept(
     records: Records,
 ) -> None:
     """Else broken addresses with long questions would fill the store for all."""
@@ -124,6 +125,14 @@ def test_a_caller_is_charged_for_what_its_webhook_is_still_to_be_told(records: R
         records.tell(due)
     assert held(records) < before
     assert records.purge(again.id) == []
+
+
+def test_a_caller_is_not_charged_for_a_notice_that_has_gone_by_itself(records: Records) -> None:
+    submit(records, stored=False, retain_s=60)
+    records.settle(records.claim(), LONG)
+    assert held(records) > 30_000
+    hours = {int(key.rpartition(":")[2]) for key in records.client.scan_iter("sl5:keep:*")}
+    assert max(hours) <= records.now // HOUR_MS + 2
 
 
 def test_a_caller_is_not_charged_for_what_a_webhook_is_told_no_more(records: Records) -> None:

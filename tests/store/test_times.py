@@ -108,6 +108,13 @@ def test_an_ended_job_is_not_watched_any_more(records: Records, pending: bool) -
     assert records.client.zcard("sl5:deadlines") == 0
 
 
+def test_a_scheduled_job_is_not_looked_at_before_it_may_be_late(records: Records) -> None:
+    """Thousands of them would come before others' jobs that are late."""
+    job = timed(records, pending=True, schedule_at=10 * SETTINGS.queue.start_by_s)
+    looked_at = records.client.zscore("sl5:deadlines", job)
+    assert looked_at == records.now + 11 * SETTINGS.queue.start_by_s * 1000
+
+
 def test_a_scheduled_job_waits_for_its_time_and_then_for_its_turn(records: Records) -> None:
     job = timed(records, pending=True, schedule_at=60)
     view = records.view(job)

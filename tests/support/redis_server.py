@@ -42,8 +42,8 @@ class RedisServer:
         self.folder = folder
         self.port = port
         self._options = options
-        # Of its own, as it is used before each test.
-        self._emptying: Any = Redis(port=port)
+        # Kept, as it is used before each test.
+        self._flusher: Any = Redis(port=port)
         self.start()
 
     def start(self) -> None:
@@ -75,7 +75,7 @@ class RedisServer:
         self._unwatch()
 
     def stop(self) -> None:
-        self._emptying.close()
+        self._flusher.close()
         self.process.terminate()
         self.process.wait()
         self._unwatch()
@@ -119,7 +119,7 @@ class RedisServer:
 
     def empty(self) -> None:
         # Synchronous: memory freed later would still count as used.
-        self._emptying.execute_command("FLUSHALL", "SYNC")
+        self._flusher.execute_command("FLUSHALL", "SYNC")
 
 
 def cluster() -> AbstractContextManager[RedisServer]:

@@ -300,7 +300,7 @@ hot('settle', 'id token status print took_ms# rest bare origin', { 'allow-oom' }
   return 'settled'
 end)
 
--- Puts claimed work back in line, or ends it where its budget of failures is spent. `spend`: count a failure, with `failure`
+-- Puts claimed work back in line, or ends it where its budget of failures is spent, or its model removed. `spend`: count a failure, with `failure`
 -- (JSON) as the error of the last and `cause` {code, message} as that of this attempt; `missing`: digests that the blob store
 -- lacks (words); `died`: the worker ends because of this attempt, or one beside it. Returns {queued, lane} | {postponed} |
 -- {failed} | {lost}.

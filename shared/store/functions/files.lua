@@ -90,7 +90,7 @@ local function digests_where(digests, test)
 end
 
 -- Those pictures that are being deleted right now: touch them again, and write only when there are none.
-local function deleting(digests)
+local function under_deletion(digests)
   return digests_where(digests, function(digest) return call('EXISTS', P .. 'deleting:' .. digest) == 1 end)
 end
 
@@ -99,14 +99,14 @@ function Files.hold_upload(blobs, missing)
   for digest in words(blobs) do
     Files.hold(digest, 'upload:' .. a.job, now + a.hold_s * 1000)
   end
-  return deleting(missing)
+  return under_deletion(missing)
 end
 
 local function touch()
   for _, digest in ipairs(a.digests) do
     Files.hold(digest, a.holder, now + a.hold_s * 1000)
   end
-  return deleting(a.digests)
+  return under_deletion(a.digests)
 end
 
 -- Holds pictures for `hold_s`, between their upload and their admission: `digests` for a `holder`. Returns as above.

@@ -2,7 +2,7 @@
 --   <subject>:<kind>  hash  <notice> (kind: began, ended or sent): type (job.succeeded, batch.completed, …), caller, at
 --                           (Unix ms), request_id and trace of the call that asked for the job; data (JSON), or a job's
 --                           fields and result, or once a courier has rendered them, body; till where the log needs it
---                           that long; deliveries (webhooks.lua)
+--                           that long; deliveries (webhooks.lua), and m while there are any (memory.lua)
 --   notices:<caller>  zset  the log: notices of ends, by a time that rises with each
 --   <id> (wh_…)       hash  an endpoint, a plain record (records.lua) that hears of all that ends: what the class Endpoint has;
 --                           caller, host, secret, formers; events in words, <kind>.* is all of a kind; disabled (caller |
@@ -131,7 +131,9 @@ function Notices.send_again(notice, target, caller, host, asked)
   Webhooks.send(notice, caller, fields, { [target] = host }, asked)
   local job = read(string.match(notice, '^[^:]+'))
   if job and job.unstored then
-    call('PEXPIRE', P .. notice, math.max(call('PTTL', P .. job.id), 1))
+    local left = math.max(call('PTTL', P .. job.id), 1)
+    call('PEXPIRE', P .. notice, left)
+    Memory.prolong(notice, left / 1000)
   else
     call('PERSIST', P .. notice)
   end

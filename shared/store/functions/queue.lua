@@ -55,10 +55,6 @@ function Queue.enqueue(lane, work, paid)
     call('SADD', P .. 'lanes', lane.name)
     lane.wide_queued = 0
   end
-  if Lanes.superseded(work) then
-    -- It comes back after its model was removed: perhaps only the sweep will ever look at it.
-    call('SADD', P .. 'removing', work.model_lane or lane.name)
-  end
   lane.wide_queued, lane.changed = lane.wide_queued + Queue.extra_rows(work), true
   if Queue.is_suspect(work) then
     lane[SUSPECTS[class]] = lane[SUSPECTS[class]] + 1
@@ -201,7 +197,7 @@ local function leave_lease(work, reason)
 end
 
 -- Ends leased work whose model was removed meanwhile: no walk comes by again. True where it was.
-local function ended_with_model(work, reason)
+local function end_with_model(work, reason)
   if Lanes.superseded(work) then
     Queue.close_attempt(work, reason)
     Runs.fail_work(work, S.removed)
@@ -211,7 +207,7 @@ end
 
 -- Puts leased work back at its old place in the line; false where it ended.
 function Queue.requeue(lane, work, reason)
-  if ended_with_model(work, reason) then
+  if end_with_model(work, reason) then
     return false
   end
   leave_lease(work, reason)
@@ -227,7 +223,7 @@ Queue.LONGEST_PAUSE_MS = 60000
 
 -- Puts leased work off: it goes back into line after a pause; false where it ended.
 function Queue.postpone(work, reason, pause_ms)
-  if ended_with_model(work, reason) then
+  if end_with_model(work, reason) then
     return false
   end
   leave_lease(work, reason)

@@ -62,8 +62,8 @@ transition('record_change', { 'allow-oom' }, function()
 end)
 
 -- Reads a page of an owner's records, newest first unless `oldest_first`, behind the one with the id `after` (absent = from
--- the beginning). Names whose records are gone leave the list. Returns {fields, …}, nil where `after` is none of the list.
-transition('records', { 'allow-oom' }, function()
+-- the beginning). Returns {fields, …}, nil where `after` is none of the list.
+transition('records', { 'no-writes' }, function()
   local key, order = P .. a.kind .. ':' .. a.owner, a.oldest_first and '' or 'REV'
   local from, page = 0, {}
   if a.after then
@@ -79,9 +79,6 @@ transition('records', { 'allow-oom' }, function()
     for _, id in ipairs(ids) do
       local fields = Records.fields(id)
       page[#page + 1] = fields[1] and fields or nil
-      if not fields[1] and call('ZREM', key, id) == 1 then
-        from = from - 1
-      end
     end
   until #ids == 0 or #page == a.limit
   return page

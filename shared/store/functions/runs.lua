@@ -43,7 +43,9 @@ local function expire_unstored(job)
     call('EXPIRE', P .. job.id, seconds)
   end
   for _, suffix in ipairs({ ':asked', ':hook', ':deliveries', ':began', ':ended' }) do
-    call('EXPIRE', P .. job.id .. suffix, seconds, 'NX')
+    if call('EXPIRE', P .. job.id .. suffix, seconds, 'NX') == 1 then
+      Memory.prolong(job.id .. suffix, seconds)
+    end
   end
   if job.idem then
     call('EXPIRE', P .. 'idem:' .. job.caller .. ':' .. job.idem, seconds, 'LT')
@@ -74,7 +76,7 @@ function Runs.bytes_of_job(job)
 end
 
 -- Which limit of a job has passed (start_by, finish_by), or nil and when to look again. A job that has begun, or names
--- no start_by, may wait in line for wait_ms from when its run was queued last, or from when it joined the run.
+-- no start_by, may wait in line for wait_ms from its scheduled time, when its run was queued last, or when it joined the run.
 function Runs.passed(job)
   local work = job.run and read(job.run) or job
   local to_finish, to_start = job.finish_by or math.huge, now + S.wait_ms
@@ -124,7 +126,7 @@ function Runs.end_job(job, status, last, own, failure, at)
   call('ZREM', P .. 'deadlines', job.id)
   Runs.expire_job(job)
   local _, seconds = lives(job, S.job_s, Runs.log_s(job))
-  -- What was asked stays with a job that ends before it has a run.
+  -- What was asked stays for a while with a job that ends before it has a run.
   write(job, 'm', Memory.settle(job.id, job.run and Runs.bytes_of_job(job) or Memory.bytes_of(job.id), seconds))
   if not job.run then
     wake(job.id, 'state')

@@ -94,8 +94,8 @@ function Upkeep.watch()
   return (state().grace_till or 0) > now
 end
 
--- Returns work whose lease ran out to its line, or ends it where its budget of deaths is spent: {{id, lane}, …}; lane is empty
--- where the work was ended.
+-- Returns work whose lease ran out to its line, or ends it where its budget of deaths is spent or its model was removed:
+-- {{id, lane}, …}; lane is empty where the work was ended.
 transition('rescue', { 'allow-oom' }, function()
   local rescued = {}
   if Upkeep.watch() then
@@ -197,6 +197,8 @@ local function put_back(work)
   elseif work.state == 'running' then
     -- A worker that holds it goes on renewing the lease; otherwise rescue takes the work.
     call('ZADD', P .. 'lease:' .. work.lane, now + S.lease_ms, work.id)
+  elseif Lanes.superseded(work) then
+    Runs.fail_work(work, S.removed)
   elseif work.state == 'queued' then
     Queue.enqueue(Lanes.of(work.lane), work)
   else
@@ -237,14 +239,17 @@ local function mend_job(job)
 end
 
 -- Entries of a caller's list that one call looks at.
-local LOOKED_AT = 50
+local LOOKED_AT = 500
+
+-- Lists of what goes by itself.
+local LISTS = { jobs = true, pair = true, files = true, batches = true }
 
 -- Looks at some records (names of keys without their prefix), and mends them. Returns a flat list: finding, count, …
 transition('audit', { 'allow-oom' }, function()
   local counts, flat = {}, {}
   each(a.names, function(id)
-    if string.find(id, '^jobs:') or string.find(id, '^pair:') then
-      -- A caller that comes no more would leave the names of its jobs for long.
+    if LISTS[string.match(id, '^(%l+):')] then
+      -- A caller that comes no more would leave these names for long.
       Jobs.cut(P .. id, call('ZRANGE', P .. id, 0, LOOKED_AT - 1))
     end
     local record = (string.find(id, '^job_%x+$') or string.find(id, '^run_%x+$')) and read(id)
