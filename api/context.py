@@ -129,7 +129,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         forecaster=Forecaster(settings, models, store, submission),
         jobs=jobs,
         polls=SharedPolls(),
-        pictures=JobPictures(settings.pictures, store, blobs, pictures),
+        pictures=JobPictures(settings, store, blobs, pictures),
         waiting=Waiting(settings, store, wakeups),
         disconnects=Disconnects(jobs, settings.api.leave_grace_s),
         api_keys=ApiKeys(settings.api, store),
@@ -142,4 +142,5 @@ async def open_context(settings: Settings) -> ProcessContext:
         blobs=blobs,
         metrics=Metrics(settings, models, store, tally, headroom),
         redis=Connections(store, nudger, wakeups),
+        pages=MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES, shared=settings.api.admin_key is not None),
     )

@@ -49,7 +49,7 @@ class FileWriter:
     async def adopt(self, upload: str, staged: Staged) -> None:
         """The same for a file that was staged."""
         await self._hold(upload, (staged.digest,))
-        await asyncio.to_thread(self._blobs.adopt, staged)
+        await self._blobs.in_thread(self._blobs.adopt, staged)
 
     async def check_reading(self, foreseen: ScriptCall[Prediction]) -> None:
         """Raises BlobsUnavailable where no worker can read the blobs and no earlier answer will do."""
@@ -67,11 +67,11 @@ class FileWriter:
 
     async def _forget(self, name: str) -> None:
         with suppress(BlobMissingError, BlobsUnavailable):
-            aside = await asyncio.to_thread(self._blobs.set_aside, name)
+            aside = await self._blobs.in_thread(self._blobs.set_aside, name)
             if await self._store.run(deleted([name])):
-                await asyncio.to_thread(self._blobs.rename, aside, name)
+                await self._blobs.in_thread(self._blobs.rename, aside, name)
             else:
-                await asyncio.to_thread(self._blobs.delete, aside)
+                await self._blobs.in_thread(self._blobs.delete, aside)
 
     async def _hold(self, upload: str, names: Sequence[str]) -> None:
         deleting = list(names)
@@ -103,13 +103,13 @@ class Files:
         `payload_too_large`), Unavailable `store_unavailable`.
         """
         await self._headroom.check()
-        staged = await asyncio.to_thread(self._blobs.stage)
+        staged = await self._blobs.in_thread(self._blobs.stage)
         form = MultipartForm(staged, int(self._settings.api.file_limit_mb * 2**20))
         try:
             await receive(form)
             return await self._store_upload(caller, form)
         finally:
-            staged.discard()
+            await self._blobs.in_thread(staged.discard)
 
     async def get(self, caller: str, id: str, param: str | None = None) -> File:
         """Raises CallerError `file_not_found` naming `param`."""
@@ -143,10 +143,9 @@ class Files:
         for name in orphans:
             await self._storing.forget(name)
 
-    async def content(self, caller: str, id: str) -> tuple[File, AsyncIterator[bytes]]:
-        """A file and its bytes, in pieces. Raises CallerError `file_not_found`."""
-        file = await self.get(caller, id)
-        return file, await self._or_404(self._blobs.stream(file.digest), None)
+    async def content(self, file: File) -> AsyncIterator[bytes]:
+        """The bytes of a file, in pieces. Raises CallerError `file_not_found`."""
+        return await self._or_404(self._blobs.stream(file.digest), None)
 
     async def with_files(self, caller: str, request: Request, reservation: Reservation | None) -> Request:
         """The request with the bytes of the media that it names as files, as if they had come inline.

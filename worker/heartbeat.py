@@ -196,7 +196,9 @@ class Heartbeat:
                 record=self._status.fields(),
             )
             status = self._store.run(call)
-            self._is_outdated, self._is_unknown = status == "outdated", status == "forgotten"
+            # What drains does not take work again, whatever row comes back.
+            self._is_outdated = self._is_outdated or status == "outdated"
+            self._is_unknown = status == "forgotten"
 
     def _touch_file(self) -> None:
         """For a watcher outside: what holds the interpreter's lock forever stops this thread as well."""

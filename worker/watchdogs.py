@@ -12,7 +12,7 @@ STEPS = 10
 """An engine may be idle this many times its longest step so far: a slow engine is not a hung one."""
 LATE = 2
 """With this many times `renew_s` between two looks, this process was paused, or waited for the store."""
-NUDGE_LIMIT_S = 15.0
+NUDGE_LIMIT_S, LATE_LOOK_S = 15.0, 5.0
 """Longer than any pause of Celery's consumer between two tries to reach the broker."""
 
 
@@ -71,18 +71,22 @@ class BrokerWatch:
         self._leases = leases
         self._lane = lane
         self._slots = slots
-        self._last_well = time.monotonic()
+        self._last_well = self._looked_at = time.monotonic()
 
     def nudged(self) -> None:
         """Note that a nudge arrived."""
         self._last_well = time.monotonic()
 
     def is_starved(self) -> bool:
-        """Whether nudges have waited for a free thread too long, and no claim is left."""
-        if not self._nudges_wait():
-            self._last_well = time.monotonic()
+        """Whether nudges have waited for a free thread too long, and no claim is left.
+
+        After a late look, because this process or the record store stood still, the wait begins anew.
+        """
+        before, self._looked_at = self._looked_at, time.monotonic()
+        if self._looked_at - before > LATE_LOOK_S or not self._nudges_wait():
+            self._last_well = self._looked_at
             return False
-        return time.monotonic() - self._last_well > NUDGE_LIMIT_S and not self._leases.all()
+        return self._looked_at - self._last_well > NUDGE_LIMIT_S and not self._leases.all()
 
     def _nudges_wait(self) -> bool:
         """Whether nudges are listed that a thread here could take."""

@@ -27,7 +27,7 @@ class Documents:
         self._renderer = DocumentRenderer(settings)
         # Else those that wait would take all threads of the process.
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._memory = MemoryBudget(AT_ONCE * self._process_bytes)
+        self._memory = MemoryBudget(AT_ONCE * self._process_bytes, shared=settings.api.admin_key is not None)
 
     @property
     def _process_bytes(self) -> int:

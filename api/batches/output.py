@@ -76,7 +76,7 @@ class OutputWriter:
         """Write all lines that have ended; returns how many. Raises LeaseLostError, Unavailable."""
         count = 0
         while answered := await self._lease.read(batches.answered(self._lease.turn, AT_ONCE)):
-            rows = await asyncio.to_thread(self._rows, answered)
+            rows = await self._context.blobs.in_thread(self._rows, answered)
             await self._count(rows, tuple(line.number for line in answered))
             count += len(answered)
         return count
@@ -125,12 +125,12 @@ class OutputWriter:
     async def _file(self, kind: str, pieces: Sequence[str]) -> Written | None:
         if not pieces:
             return None
-        id, staged = ids.file_id(), await asyncio.to_thread(self._context.blobs.stage)
+        id, staged = ids.file_id(), await self._context.blobs.in_thread(self._context.blobs.stage)
         try:
-            await asyncio.to_thread(self._join, staged, pieces)
+            await self._context.blobs.in_thread(self._join, staged, pieces)
             await self._context.storing.adopt(id, staged)
         finally:
-            staged.discard()
+            await self._context.blobs.in_thread(staged.discard)
         return Written(
             id=id,
             name=f"{self._batch.id}_{kind}.jsonl",

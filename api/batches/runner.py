@@ -82,7 +82,7 @@ class BatchTurn:
         await self._lease.write(batches.fail(self._context.settings, self._turn, [problem]))
 
     async def _scan_file(self) -> None:
-        scanned = await asyncio.to_thread(self._scanned)
+        scanned = await self._context.blobs.in_thread(self._scanned)
         if scanned.fatal:
             await self._lease.write(batches.fail(self._context.settings, self._turn, scanned.problems))
             return
@@ -207,9 +207,14 @@ class BatchRunner:
         """Renew the lease while this process works on the batch; stop the work where the lease is lost."""
         while True:
             await asyncio.sleep(batches.LEASE_S / 3)
-            with suppress(Unavailable):
+            try:
                 if await self._context.store.run(batches.renew(turn, batches.LEASE_S)) == "lost" and work:
                     work.cancel()
+            except Unavailable:
+                pass
+            except Exception:
+                # The outermost frame of this task: without a lease another process would do the same work.
+                log.exception("the lease of batch %s could not be renewed", turn.batch.id)
 
     def _add(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)

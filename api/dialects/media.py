@@ -15,7 +15,8 @@ from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
 # pairs of (). Nothing is tried twice: backtracking would remember every step of a megabyte.
-_MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\(([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
+# Base64 may have line breaks.
+_MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\((data:[^()]*+|[^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
 # All that encodeURIComponent escapes in base64 and its line breaks. A general unquote costs gigabytes.
 _ESCAPES = {"%2b": "+", "%2f": "/", "%3d": "=", "%0a": "", "%0d": "", "%20": ""}
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")

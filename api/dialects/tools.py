@@ -1,8 +1,8 @@
 """Reads the functions that a request offers to the model, as OpenAI's two APIs write them.
 
 In a chat each is {"type": "function", "function": {"name": …, "parameters": …, "strict": …}}, in a response
-{"type": "function", "name": …, "parameters": …, "strict": …}. `tool_choice` is auto, none, required, any (the same),
-or one of them, which has to be called; `parallel_tool_calls` says whether several may be at once.
+{"type": "function", "name": …, "parameters": …, "strict": …}. `tool_choice` is auto, none, required, any (the
+same), or one of them, which has to be called; `parallel_tool_calls` says whether several may be at once.
 """
 
 import json

@@ -62,4 +62,7 @@ class Disconnects:
             return False
         except CallerError:
             log.debug("job %s of a caller who left is gone already", job.id)
+        except Exception:
+            # The outermost frame of this task.
+            log.exception("job %s of a caller who left could not be cancelled", job.id)
         return True

@@ -19,7 +19,7 @@ from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableEr
 from shared.media.decoder_protocol import THUMBNAILS
 from shared.media.pictures import PictureInfo
 from shared.request import Image
-from shared.settings import PictureSettings
+from shared.settings import Settings
 from shared.store.files import keep_thumbnail
 from shared.store.script import AsyncStore
 
@@ -32,9 +32,8 @@ AT_ONCE = 2
 class JobPictures:
     """Reads what callers sent; knows nothing of HTTP."""
 
-    def __init__(
-        self, limits: PictureSettings, store: AsyncStore, blobs: Blobs, infos: PictureInfoCache
-    ) -> None:
+    def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs, infos: PictureInfoCache) -> None:
+        limits = settings.pictures
         self._infos = infos
         self._store = store
         self._blobs = blobs
@@ -44,7 +43,9 @@ class JobPictures:
         self._pool = DecoderPool(spec, AT_ONCE)
         # Else those that wait would take all threads of the process.
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._memory = MemoryBudget(limits.decode_memory_mb * 2**20)
+        self._memory = MemoryBudget(
+            limits.decode_memory_mb * 2**20, shared=settings.api.admin_key is not None
+        )
         self._making: dict[str, asyncio.Task[bytes]] = {}
 
     async def aclose(self) -> None:

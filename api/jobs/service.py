@@ -1,6 +1,5 @@
 """Reads and changes jobs after their admission."""
 
-import asyncio
 import base64
 import logging
 from collections import Counter
@@ -135,7 +134,7 @@ class Jobs:
     async def picture(self, image: Image) -> str:
         """A kept picture as a data: URI. Raises CallerError `result_expired`."""
         try:
-            return await asyncio.to_thread(self._data_uri, image)
+            return await self._blobs.in_thread(self._data_uri, image)
         except BlobMissingError:
             raise CallerError("result_expired", "The pictures of this job are no longer kept.") from None
 

@@ -119,7 +119,7 @@ function fill({ question, attachments: former, model, priority, fresh, parameter
   $("fresh").checked = Boolean(fresh);
   $("max").value = parameters.max_new_tokens ?? "";
   $("temperature").value = parameters.temperature ?? "";
-  const own_schema = parameters.response_format?.json_schema?.schema;
+  const own_schema = parameters.response_format?.json_schema?.schema ?? parameters.structured_outputs?.json;
   $("json").checked = Boolean(own_schema);
   if (own_schema) $("schema").value = JSON.stringify(own_schema, null, 1);
   location.hash = "ask";

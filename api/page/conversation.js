@@ -12,11 +12,13 @@ import { add_turn, keep, make_talk, reopen, restore, show_page, show_pages, show
 import { small_picture } from "./thumbnails.js";
 import { in_line } from "./waiting.js";
 import { CACHE, now, number, place, plural, seconds, STATUSES } from "./words.js";
-import { call, events, pause, page_visible, spacing_ms } from "./wire.js";
+import { Away, call, events, pause, page_visible, spacing_ms } from "./wire.js";
 
 // Uploading a picture takes long on a slow connection.
 const SEND_MS = 120_000;
 const PLACE_MS = 2000;
+const LONGEST_WAIT_MS = 30_000;
+const SENT_AT_MOST = 4;
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 export const turn_of = (key) => state.ask.talks.flatMap(({ turns }) => turns).find((turn) => turn.key === key);
@@ -51,23 +53,48 @@ function begin() {
 }
 
 async function follow(turn) {
-  const { data } = await call("v1/jobs", {
-    method: "POST",
-    body: await (turn.request.per_page ? page_job(turn.request) : body(turn.request, turn)),
-    more: more(turn.request),
-    limit_ms: SEND_MS,
-  });
-  turn.job = data;
+  const asked = await (turn.request.per_page ? page_job(turn.request) : body(turn.request, turn));
+  turn.job = await submit(turn, { ...more(turn.request), "idempotency-key": new_key() }, asked);
   keep();
   if (turn.stop_due) stop(turn);
-  await follow_job(turn, data);
+  await follow_job(turn, turn.job);
   announce(turn); // A known answer comes without events.
+}
+
+// `randomUUID` is there only by https, and on this machine.
+const new_key = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(16)).join("-");
+
+// Where no answer comes it is sent again under the same key, which names the same job.
+async function submit(turn, headers, asked) {
+  for (let tries = 1; ; tries++) {
+    try {
+      return (await call("v1/jobs", { method: "POST", body: asked, more: headers, limit_ms: SEND_MS })).data;
+    } catch (error) {
+      if (!(error instanceof Away) || tries === SENT_AT_MOST) throw error;
+      turn.note = "no answer, sent again";
+      changed();
+      await pause(1000 * tries);
+    }
+  }
 }
 
 // A question from before a reload.
 async function look_up(turn) {
-  const { data } = await call(`v1/jobs/${turn.job.id}`, { signal: turn.stop.signal });
+  const { data } = await read_again(turn);
   await follow_job(turn, data);
+}
+
+// The job as it is, however long the service is away or too busy.
+async function read_again(turn) {
+  const { signal } = turn.stop;
+  for (let wait_ms = 1000; ; wait_ms = Math.min(2 * wait_ms, LONGEST_WAIT_MS)) {
+    try {
+      return await call(`v1/jobs/${turn.job.id}`, { signal });
+    } catch (error) {
+      if (!error.passing) throw error;
+      await pause(Math.max(wait_ms, error.after_ms ?? 0), signal);
+    }
+  }
 }
 
 async function follow_job(turn, job) {
@@ -169,7 +196,8 @@ function end(turn, job) {
 }
 
 function refused(turn, error) {
-  Object.assign(turn, { status: "failed", error: error.message, error_code: error.code, note: "" });
+  const away = error instanceof Away;
+  Object.assign(turn, { status: "failed", error: error.message, error_code: error.code, note: "", away });
 }
 
 // Only places in line and whole answers are read aloud.
@@ -371,8 +399,8 @@ function facts(turn) {
   const tokens = usage?.completion_tokens ?? turn.tokens;
   const span_s = (job?.ended_at ?? now()) - turn.first;
   const pace = tokens > 3 && job?.cache !== "HIT" && span_s > 0.2 && tokens / span_s;
-  const refusal = status === "failed" && !job;
-  const [word, kind] = refusal ? ["Refused, it became no job", "bad"] : (STATUSES[status] ?? ["Sending", "idle"]);
+  const refusal = turn.away ? "No answer came" : "Refused, it became no job";
+  const [word, kind] = status === "failed" && !job ? [refusal, "bad"] : (STATUSES[status] ?? ["Sending", "idle"]);
   return [
     make("span", { class: `state ${kind}` }, word),
     job?.cache === "HIT"

@@ -253,7 +253,7 @@ function acts(job) {
   if (cancel) return cancel;
   return [
     button("retry-job", { class: "primary" }, icon("again"), "Ask again"),
-    state.drawer.request && button("edit-job", { class: "quiet" }, "Change and ask…"),
+    editable(state.drawer.request) && button("edit-job", { class: "quiet" }, "Change and ask…"),
     button("delete-job", { class: "quiet danger" }, "Delete"),
   ];
 }
@@ -447,6 +447,13 @@ async function act(method, path, words) {
     toast(`Refused: ${error.message}`);
     return null;
   }
+}
+
+// Whether the form can hold all that was asked.
+function editable(request) {
+  if (request?.messages.length !== 1 || request.tools) return false;
+  const [{ content }] = request.messages;
+  return typeof content === "string" || content.every(({ type }) => ["text", "image"].includes(type));
 }
 
 // Pictures are asked about again as they were sent.

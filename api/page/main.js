@@ -126,7 +126,7 @@ for (let wait_ms = EVERY_MS; ;) {
   nap = new AbortController();
   // Poll less often while nothing changes.
   if (!document.hidden) wait_ms = (await refresh()) || state.away_since ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
-  const retry_ms = Math.max(...resources.map(({ name }) => state.errors[name]?.after_ms ?? 0));
+  const retry_ms = Math.max(0, ...looked().map(({ name }) => state.errors[name]?.after_ms ?? 0));
   const least_ms = Math.max(retry_ms, spacing_ms(looked().length + drawer.calls()));
   if (least_ms) await pause(least_ms);
   // Another view may be looked at meanwhile.

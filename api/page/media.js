@@ -3,7 +3,7 @@
 import { plural, seconds, short, number } from "./words.js";
 import { call } from "./wire.js";
 
-const SEND_MS = 120_000;
+const UPLOAD_MS = 480_000; // as long as the service waits for its largest file
 const MB = 2 ** 20;
 const KEPT_S = 2 * 86_400; // A job of pages has a day.
 const KINDS = {
@@ -80,5 +80,5 @@ async function upload(file) {
   body.append("expires_after[anchor]", "created_at");
   body.append("expires_after[seconds]", KEPT_S);
   body.append("file", file);
-  return (await call("v1/files", { method: "POST", body, limit_ms: SEND_MS })).data.id;
+  return (await call("v1/files", { method: "POST", body, limit_ms: UPLOAD_MS })).data.id;
 }

@@ -3,6 +3,8 @@
 import { state } from "./store.js";
 
 const ANSWER_MS = 10_000;
+const SILENCE_MS = 30_000; // of a stream, which has a comment every ten seconds
+const PICTURE_MS = 60_000;
 const MINUTE_MS = 60_000;
 export const session = storage();
 state.key = session?.getItem("sightline-key") ?? "";
@@ -71,19 +73,26 @@ export async function call(path, { method = "GET", body, more = {}, signal, limi
 
 // A slow answer still counts: only a silence of `limit_ms`, before or within it, is a failure.
 async function whole(path, request, signal, limit_ms) {
+  const silence = silence_limit(signal, limit_ms);
+  try {
+    const answer = await fetch(path, { ...request, signal: silence.signal });
+    silence.extend();
+    let text = "";
+    for await (const piece of pieces(answer)) (silence.extend(), (text += piece));
+    return { answer, text };
+  } finally {
+    silence.end();
+  }
+}
+
+// A signal that also comes after `limit_ms` in which nothing was heard: `extend` it with what is.
+function silence_limit(signal, limit_ms) {
   const silence = new AbortController();
   let timer = 0;
   const extend = () => (clearTimeout(timer), (timer = setTimeout(() => silence.abort(), limit_ms)));
-  try {
-    extend();
-    const answer = await fetch(path, { ...request, signal: AbortSignal.any([signal, silence.signal].filter(Boolean)) });
-    extend();
-    let text = "";
-    for await (const piece of pieces(answer)) (extend(), (text += piece));
-    return { answer, text };
-  } finally {
-    clearTimeout(timer);
-  }
+  extend();
+  const either = AbortSignal.any([signal, silence.signal].filter(Boolean));
+  return { signal: either, extend, end: () => clearTimeout(timer) };
 }
 
 // The text of an answer as it comes.
@@ -113,7 +122,8 @@ export const spacing_ms = (calls) => (state.quota ? (2 * calls * MINUTE_MS) / st
 
 // A picture of the service as a data URI: an <img> cannot send a key, and the page's policy allows no blob URLs.
 export async function picture(path, signal) {
-  const answer = await fetch(path, { headers: headers({}), signal }).catch((error) => {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(PICTURE_MS)].filter(Boolean));
+  const answer = await fetch(path, { headers: headers({}), signal: limit }).catch((error) => {
     throw signal?.aborted ? error : new Away();
   });
   if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
@@ -197,14 +207,20 @@ export function page_visible(signal) {
 }
 
 async function* stream(path, signal, opened, more = {}) {
-  const answer = await fetch(path, { headers: headers(more), signal });
-  if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
-  opened();
-  let rest = "";
-  for await (const piece of pieces(answer)) {
-    const blocks = (rest + piece).split("\n\n");
-    rest = blocks.pop();
-    yield* blocks.map(read).filter(Boolean);
+  const silence = silence_limit(signal, SILENCE_MS);
+  try {
+    const answer = await fetch(path, { headers: headers(more), signal: silence.signal });
+    if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
+    opened();
+    let rest = "";
+    for await (const piece of pieces(answer)) {
+      silence.extend();
+      const blocks = (rest + piece).split("\n\n");
+      rest = blocks.pop();
+      yield* blocks.map(read).filter(Boolean);
+    }
+  } finally {
+    silence.end();
   }
 }
 

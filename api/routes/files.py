@@ -57,6 +57,8 @@ UPLOAD = {
 """The body of an upload, the only form."""
 PAGE_LIMIT = 1000
 
+OCTETS = "application/octet-stream"
+
 router = APIRouter(
     route_class=ServiceRoute, prefix="/v1/files", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
@@ -111,9 +113,12 @@ async def get_file(http: Request, id: str) -> Json[FileObject]:
     responses=refusals("OpenAIError", 404) | {200: FILE_CONTENT},
 )
 async def file_content(http: Request, id: str) -> Response:
-    file, pieces = await context_of(http).files.content(caller_of(http).id, id)
+    files, caller = context_of(http).files, caller_of(http).id
+    file = await files.get(caller, id)
     headers = {"content-length": str(file.size), "x-content-type-options": "nosniff"}
-    return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
+    if http.method == "HEAD":
+        return Response(headers=headers, media_type=OCTETS)
+    return StreamingResponse(await files.content(file), headers=headers, media_type=OCTETS)
 
 
 @router.delete(

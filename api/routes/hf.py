@@ -120,7 +120,8 @@ async def _ask(
     key = call_key(http, body.raw)
     earlier = await answer_again(http, key)
     if earlier is None:
-        call, model = await body.parsed(), context.models.recall(None, path_id=path_id)
+        call = await body.parsed()
+        model = context.models.recall(call.request.model or None, path_id=path_id)
         sync_call = SyncCall(http, _terms(http, headers, call, preferences))
         (job,) = await sync_call.submit([call.request.for_model(model.id)])
         # The answer may take minutes; free the pictures' memory.

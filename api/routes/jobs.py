@@ -116,6 +116,8 @@ async def submit_job(http: HttpRequest, headers: SubmitHeaders, call: SubmittedJ
 
 
 async def _submit_pages(http: HttpRequest, headers: SubmitHeaders, call: JobCall) -> Json[Job | PageJob]:
+    if not headers.use_cache:
+        raise unsupported("x-use-cache")
     reservation = reply_of(http).reservation
     call.request = _resolved(http, call)
     batches, idempotency = context_of(http).batches, headers.idempotency(http)
@@ -230,9 +232,10 @@ async def get_job_picture(http: HttpRequest, id: str, n: str) -> Response:
     if side:
         data = await context.pictures.thumbnail(caller, id, image, picture, side)
         return Response(data, media_type="image/jpeg")
-    pieces = await context.pictures.whole(image)
-    headers = {"content-length": str(picture.size)}
-    return StreamingResponse(pieces, headers=headers, media_type=f"image/{picture.info.format.lower()}")
+    headers, kind = {"content-length": str(picture.size)}, f"image/{picture.info.format.lower()}"
+    if http.method == "HEAD":
+        return Response(headers=headers, media_type=kind)
+    return StreamingResponse(await context.pictures.whole(image), headers=headers, media_type=kind)
 
 
 @router.post(

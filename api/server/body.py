@@ -68,14 +68,14 @@ async def read_body(request: Request) -> bytes:
     limits: ApiSettings = request.app.state.context.settings.api
     limit = int(limits.body_limit_mb * 2**20)
     _check_headers(request, limit)
-    body = await in_time(limits.upload_limit_s, _received(request, limit))
-    if any(name == b"idempotency-key" for name, _ in request.scope["headers"]):
-        reply_of(request).body_digest = hashlib.sha256(body).hexdigest()
-    return body
+    return await in_time(limits.upload_limit_s, _received(request, limit))
 
 
 async def _received(request: Request, limit: int) -> bytes:
     chunks: list[bytes] = []
+    named = any(name == b"idempotency-key" for name, _ in request.scope["headers"])
+    # Piece by piece: of a whole body it would keep every stream waiting.
+    digest = hashlib.sha256() if named else None
     reservation = reply_of(request).reservation
     received, more = 0, True
     while more:
@@ -85,6 +85,10 @@ async def _received(request: Request, limit: int) -> bytes:
             raise _too_large(limit)
         await reservation.take(len(chunk))
         chunks.append(chunk)
+        if digest is not None:
+            digest.update(chunk)
+    if digest is not None:
+        reply_of(request).body_digest = digest.hexdigest()
     return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 
 

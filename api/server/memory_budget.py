@@ -21,10 +21,12 @@ class MemoryBudget:
 
     A caller holds at most half of it, which leaves room for callers who come later. But the oldest call of
     all always goes on, and each caller's oldest call goes on beyond the half: so some calls always finish.
+    Without API keys everybody is one caller, who may hold all of it: `shared` is False then.
     """
 
-    def __init__(self, size: int = SIZE) -> None:
+    def __init__(self, size: int = SIZE, *, shared: bool = True) -> None:
         self._size = size
+        self._shared = shared
         # Both in order of arrival: all calls, and those of each caller.
         self._counts: dict[Reservation, int] = {}
         self._by_caller: dict[str, dict[Reservation, None]] = {}
@@ -79,7 +81,7 @@ class MemoryBudget:
             return False
         caller = reservation.caller
         share = self._sums[caller] + count <= self._size // 2
-        return not caller or share or next(iter(self._by_caller[caller])) is reservation
+        return not (self._shared and caller) or share or next(iter(self._by_caller[caller])) is reservation
 
 
 class Reservation:

@@ -26,8 +26,16 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._shutdown: shutdown.Shutdown = self.app_state.get(shutdown.KEY) or shutdown.Shutdown()
+        self._answering: RequestResponseCycle | None = None
         self._in_head = False
         self._unparsed = 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn tells the last request only, though one before it may still be answered."""
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Data that completes nothing stays in the parser's memory: a part of a head, or of a trailer."""
@@ -102,6 +110,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+
         async def cancellable(scope: Any, receive: Any, send: Any) -> None:
             try:
                 await app(scope, receive, send)

@@ -114,7 +114,7 @@ class Blobs:
 
     async def read_async(self, name: str) -> bytes:
         """Raises BlobMissingError, BlobsUnavailable."""
-        return await self._in_thread(self.read, name)
+        return await self.in_thread(self.read, name)
 
     def size(self, name: str) -> int:
         """How many bytes lie under a name. Raises BlobMissingError, BlobsUnavailable."""
@@ -123,7 +123,7 @@ class Blobs:
 
     async def size_async(self, name: str) -> int:
         """Raises BlobMissingError, BlobsUnavailable."""
-        return await self._in_thread(self.size, name)
+        return await self.in_thread(self.size, name)
 
     def check_mounted(self) -> None:
         """Called where blobs are missing. Raises BlobsUnavailable if none can ever have been here."""
@@ -139,11 +139,11 @@ class Blobs:
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
         """The bytes in pieces. Raises BlobMissingError, BlobsUnavailable before the first, or between two."""
-        return self._pieces(await self._in_thread(self.open, name))
+        return self._pieces(await self.in_thread(self.open, name))
 
     async def _pieces(self, file: BinaryIO) -> AsyncIterator[bytes]:
         try:
-            while piece := await self._in_thread(file.read, self._place.piece):
+            while piece := await self.in_thread(file.read, self._place.piece):
                 yield piece
         finally:
             # A reader may leave in the middle of a read, which closing waits for.
@@ -179,7 +179,7 @@ class Blobs:
 
     async def write_async(self, name: str, data: bytes) -> None:
         """Raises BlobsUnavailable."""
-        await self._in_thread(self.write, name, data)
+        await self.in_thread(self.write, name, data)
 
     def set_aside(self, name: str) -> str:
         """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError, BlobsUnavailable.
@@ -210,8 +210,10 @@ class Blobs:
         with suppress(BlobMissingError), finding(name):
             obstore.delete(self._store, _path(name))
 
-    async def _in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Run `call` in a thread of ours, which an ending process waits for. Raises as `call` does.
+    async def in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Run what waits for the store in a thread of ours, for which an ending process waits.
+
+        Raises as `call` does.
 
         The client runs asynchronous calls in a thread of its own, which aborts a Python that ends meanwhile.
         """

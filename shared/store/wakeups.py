@@ -94,7 +94,7 @@ class _Subscription:
         self.confirmed = asyncio.Event()
 
 
-def _refusal(error: RedisError) -> str:
+def _refusal(error: Exception) -> str:
     """Why the store does not serve us: a refusal is not to be looked for in the network."""
     if isinstance(error, AuthenticationError):
         return "refuses our password, or wants one"
@@ -167,7 +167,7 @@ class Wakeups:
             pubsub = self._client.pubsub()
             try:
                 await self._receive(pubsub)
-            except RedisError as error:
+            except (RedisError, TimeoutError) as error:
                 self._warn(_refusal(error))
             except Exception:
                 # The outermost frame of this task: were it to end, this process would only poll from then on.
@@ -191,7 +191,9 @@ class Wakeups:
     async def _receive(self, pubsub: PubSub) -> None:
         async with self._sending:
             subscriptions = dict(self._subscriptions)
-            await pubsub.subscribe(NOBODY, *subscriptions)
+            # Whoever stops listening waits for this, too: a server that hangs must not hold it up for ever.
+            async with asyncio.timeout(CONFIRM_S):
+                await pubsub.subscribe(NOBODY, *subscriptions)
             for subscription in subscriptions.values():
                 subscription.sent = True
             self._pubsub = pubsub

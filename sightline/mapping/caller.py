@@ -26,8 +26,12 @@ CLIENTS = 16
 """Each has connections of its own: to choose one of hundreds takes a client longer than the call."""
 FAULTS = 5
 """How often one row may meet the service's own fault."""
+MISFITS = 16
+"""Jobs that fail by what is the same for all rows, before any succeeds, after which no more are asked."""
 RETENTION_CODES = ("result_expired", "job_purged")
 """A row that an earlier command began is no longer kept."""
+PASSING_CODES = ("fetch_failed", "model_removed")
+"""Jobs that failed so may succeed later, though the same request would not be asked again by the service."""
 
 
 class Window:
@@ -76,6 +80,8 @@ class Caller:
         self._clients = cycle(clients)
         self._url = clients[0].base_url
         self._heard = time.monotonic()
+        self._misfits = 0
+        self._answered = False
 
     async def model(self) -> str:
         """The first that is served. Raises CommandError."""
@@ -109,11 +115,21 @@ class Caller:
                 if job is not None:
                     self.say("")
                     self.window.ended(job, time.monotonic() - begun)
-                    return _checked(job)
+                    self._check(job)
+                    return job
             elif reply is not None and not _passes(reply, misses):
-                return _checked({"error": _refusal(reply)})
+                job = {"error": _refusal(reply)}
+                _check_parameters(job)
+                return job
             await self._pause(reply, misses)
             misses += 1
+
+    def _check(self, job: dict[str, Any]) -> None:
+        """Raises CommandError where no job but such that no parameters fit has ended: one row may be odd."""
+        self._answered = self._answered or job["status"] == "succeeded"
+        self._misfits += _misfits(job)
+        if not self._answered and self._misfits >= MISFITS:
+            _check_parameters(job)
 
     async def _ended(self, job: dict[str, Any]) -> dict[str, Any] | None:
         """The job at its end; None where its record is lost, so that it is submitted again."""
@@ -196,18 +212,21 @@ def default_key() -> str | None:
 
 
 def _passes(reply: httpx.Response, misses: int = 0) -> bool:
-    """Whether a refusal may pass. The service's own fault at one row may not."""
+    """Whether a refusal may pass. The service's own fault at one row may not; a worker loads again."""
     if reply.status_code == 500:
-        return misses < FAULTS
+        return misses < FAULTS or _refusal(reply)["code"] == "model_failed"
     return reply.is_server_error or reply.status_code == 429
 
 
-def _checked(job: dict[str, Any]) -> dict[str, Any]:
-    """The job. Raises CommandError where its error lies in what is the same for all rows."""
-    error = job.get("error") or {}
-    if str(error.get("param")).startswith("parameters"):
-        raise CommandError(Exit.REFUSED, f"No row can be asked so: {error['message']}")
-    return job
+def _misfits(job: dict[str, Any]) -> bool:
+    """Whether its error lies in what is the same for all rows."""
+    return str((job.get("error") or {}).get("param")).startswith("parameters")
+
+
+def _check_parameters(job: dict[str, Any]) -> None:
+    """Raises CommandError."""
+    if _misfits(job):
+        raise CommandError(Exit.REFUSED, f"No row can be asked so: {job['error']['message']}")
 
 
 def _refusal(reply: httpx.Response) -> dict[str, Any]:

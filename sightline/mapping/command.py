@@ -61,9 +61,12 @@ def _map(
     input; its receipt is printed and in FILE.receipt.json.
     """
     from sightline.serving.running_services import service_url
+    from sightline.serving.service import host_of
 
+    url = url or service_url()
+    host_of(url)
     options: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "column": column}
-    options |= {"schema": _read(schema), "url": url or service_url()}
+    options |= {"schema": _read(schema), "url": url}
     if dry_run:
         facts = uvloop.run(_forecast(question, input, output, **options))
         (show_json if as_json else _show_forecast)(facts)

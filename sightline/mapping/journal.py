@@ -62,8 +62,12 @@ class Journal:
         line = {"key": key, **record}
         at = self._file.seek(0, os.SEEK_END)
         text = json.dumps(line, ensure_ascii=False, default=str)
-        self._file.write(text.encode("utf-8", "replace") + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(text.encode("utf-8", "replace") + b"\n")
+            self._file.flush()
+        except OSError as error:
+            why = f"{self.path} cannot be written ({error.strerror}): the same command goes on."
+            raise CommandError(Exit.USAGE, why) from None
         self._index(line, at)
 
     def read(self, key: str) -> dict[str, Any]:

@@ -365,7 +365,7 @@ def _json_lines(file: Path) -> Iterator[tuple[dict[str, Any], RowError | None]]:
 def _batches(file: Path) -> Iterator[Any]:
     arrow = pyarrow()
     try:
-        if file.suffix == ".parquet":
+        if file.suffix.lower() == ".parquet":
             with arrow.parquet.ParquetFile(file) as table:
                 yield from table.iter_batches(READ)
         else:

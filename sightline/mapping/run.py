@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.exits import CommandError
-from sightline.mapping.caller import Caller, connected, default_key, default_url
+from sightline.mapping.caller import PASSING_CODES, Caller, connected, default_key, default_url
 from sightline.mapping.journal import Journal
 from sightline.mapping.output import Receipt, check_output, check_replaced, write_output
 from sightline.mapping.question import Question
@@ -157,7 +157,8 @@ class _Map:
     def _record(self, row: Row, job: dict[str, Any], tries: int) -> dict[str, Any]:
         if job.get("status") != "succeeded":
             error = job.get("error") or {"code": "cancelled", "message": "The job was cancelled."}
-            return _failed(row, {"retryable": False, **error}, job.get("id"), tries)
+            passes = error.get("retryable", False) or error["code"] in PASSING_CODES
+            return _failed(row, {**error, "retryable": passes}, job.get("id"), tries)
         answer = job["result"]["text"]
         values = self.question.values(answer)
         if values is None:
@@ -184,7 +185,9 @@ class _Map:
                     with suppress(CommandError):
                         queue_s = await self._queue_s(rest)
             self.progress.left_s = queue_s if left_s is None else left_s
-            show(self.progress)
+            # Rows are not lost because nobody reads of them any more.
+            with suppress(OSError):
+                show(self.progress)
             await asyncio.sleep(LOOK_S)
 
     async def _queue_s(self, rest: int) -> float | None:
@@ -266,7 +269,8 @@ async def _watched(mapped: _Map, rows: Source, show: Show) -> None:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-    show(mapped.progress)
+    with suppress(OSError):
+        show(mapped.progress)
 
 
 def map_rows_sync(question: str, input: str, output: str | Path, **options: Any) -> Receipt:

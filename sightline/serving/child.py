@@ -83,7 +83,8 @@ class Child:
 
         Returns whether it has just ended.
         """
-        ended = self.exit_code is None and self._process.poll() is not None
+        # Whoever sends it a signal may have seen its end before.
+        ended = not self.exited.is_set() and self._process.poll() is not None
         if ended:
             self._kill_group()
             self.exited.set()

@@ -27,13 +27,22 @@ class ModelArgument(NamedTuple):
     engine: Engine | None = None
     workers: int | None = None
 
-    def environments(self) -> Sequence[Mapping[str, str]]:
-        """What each worker of a model gets besides the settings: of several, a GPU of its own."""
-        if not self.model and self.workers in (None, 1):
+    def environments(self, listed: Sequence[Model]) -> Sequence[Mapping[str, str]]:
+        """What each worker of a model gets besides the settings: of several, a GPU of its own.
+
+        A model of the models file that has its place there has one worker.
+        """
+        row = next((row for row in listed if row.id == self.model), None)
+        if self.workers in (None, 1) and (not self.model or (row is not None and _has_place(row))):
             return [{}]
         place = device()
         count = self.workers or place.count
         return visible_devices(count) if place.gpu else [{}] * count
+
+
+def _has_place(row: Model) -> bool:
+    spread = row.device_map is not None or row.options.get("tensor_parallel_size", 1) != 1
+    return spread or row.device != "auto" or row.engine == "echo"
 
 
 def write_models_file(

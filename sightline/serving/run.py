@@ -58,7 +58,7 @@ def run(port: int, data: Path, wanted: ModelArgument) -> Exit:
         raise CommandError(Exit.USAGE, str(error)) from None
     check_tls(settings.api)
     check_port(port)
-    environments = wanted.environments()
+    environments = wanted.environments(models.rows)
     if wanted.model is None:
         check_memory(models.rows * len(environments))
     check_files()

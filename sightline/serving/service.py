@@ -28,7 +28,7 @@ def client_of(url: str | None) -> httpx.Client:
     url = service_url() if url is None else url
     key = os.environ.get(CLIENT_KEY)
     # A client with its own transport uses no proxy: none leads to this machine.
-    direct = httpx.HTTPTransport() if is_loopback(_host(url)) else None
+    direct = httpx.HTTPTransport() if is_loopback(host_of(url)) else None
     timeout = httpx.Timeout(10, read=SILENCE_S)
     try:
         return httpx.Client(base_url=url, timeout=timeout, headers=bearer(key), transport=direct)
@@ -38,7 +38,8 @@ def client_of(url: str | None) -> httpx.Client:
         raise CommandError(Exit.USAGE, f"{message}: {fix}.") from None
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """Raises CommandError."""
     try:
         place = httpx.URL(url)
     except httpx.InvalidURL as error:

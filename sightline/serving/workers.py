@@ -94,8 +94,11 @@ class Workers:
             self._reports.add(task)
             task.add_done_callback(self._reports.discard)
 
-        commands = self._plan.workers(model)
-        self._children[model.lane] = model, [self._supervisor.start(command, died) for command in commands]
+        commands, children = self._plan.workers(model), list[Child]()
+        for command in commands:
+            children.append(self._supervisor.start(command, died))
+            # Where one cannot be started those before it are not started once more.
+            self._children[model.lane] = model, children
         count = f", {len(commands)} of them" if len(commands) > 1 else ""
         self._say(f"worker   {model.id} ({model.engine}{count})")
 

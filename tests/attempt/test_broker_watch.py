@@ -91,3 +91,18 @@ def test_a_nudge_that_arrives_shows_that_all_is_well(
     desk.nudger.send(MODEL.lane)
     well.nudged()
     assert not well.is_starved()
+
+
+def test_a_worker_that_was_cut_off_itself_is_not_deaf_when_the_store_is_back(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("worker.watchdogs.NUDGE_LIMIT_S", 15.0)
+    monkeypatch.setattr("worker.watchdogs.time.monotonic", lambda: now[0])
+    cut_off = watch(desk)
+    desk.nudger.send(MODEL.lane)
+    now[0] = 40.0
+    assert not cut_off.is_starved()
+    for _ in range(4):
+        now[0] += 4
+        assert cut_off.is_starved() == (now[0] > 55)

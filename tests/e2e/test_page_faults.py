@@ -71,6 +71,46 @@ def test_no_passing_refusal_ends_an_answer(page: Page) -> None:
     until(lambda: any("connection lost, trying again" in text for text in page.evaluate("window.seen")))
 
 
+def test_a_question_whose_answer_was_lost_is_one_job(page: Page, api: Api) -> None:
+    kept: list[Route] = []
+
+    def lose(route: Route) -> None:
+        if route.request.method != "POST" or kept:
+            return route.fallback()
+        kept.append(route)
+        route.fetch()
+        return route.abort("connectionreset")
+
+    page.route("**/v1/jobs", lose)
+    ask(page, ECHO, "asked but once")
+    status(page, "succeeded")
+    listed = api.get("/v1/jobs", params={"search": "asked but once"}).json()["data"]
+    assert len(listed) == 1
+
+
+def test_a_conversation_that_is_opened_while_the_service_is_away_is_there_when_it_is_back(page: Page) -> None:
+    ask(page, ECHO, "before the reload")
+    status(page, "succeeded")
+    answered(page, "**/v1/jobs/job_*", (503, {"retry-after": "1"}, '{"detail":"The record store is away."}'))
+    page.reload()
+    status(page, "succeeded")
+    expect(turn(page).locator(".answer")).to_have_text("before the reload")
+
+
+def test_a_job_is_changed_with_all_that_it_was_asked_with_or_not_at_all(page: Page, api: Api) -> None:
+    schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+    asked = {"model": TINY, "input": {"prompt": "What colour?", "image": SHAPES}}
+    job = api.ended(api.submit(**asked, parameters={"structured_outputs": {"json": schema}}))
+    open_job(page, job["id"])
+    page.click("[data-do=edit-job]")
+    expect(page.locator("#json")).to_be_checked()
+    assert json.loads(page.input_value("#schema"))["properties"] == schema["properties"]
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What now?"}]
+    open_job(page, api.ended(api.submit(model=ECHO, messages=turns))["id"])
+    expect(page.locator("[data-do=retry-job]")).to_be_visible()
+    expect(page.locator("[data-do=edit-job]")).to_be_hidden()
+
+
 def test_a_job_that_is_gone_is_not_asked_for_for_ever(page: Page) -> None:
     answered(page, EVENTS, BEGUN, (404, {}, '{"detail":"There is no such job."}'))
     ask(page, SLOW, "a job that goes")

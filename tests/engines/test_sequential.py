@@ -18,7 +18,7 @@ from shared.result import Piece
 from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import several, suite, telling
 from tests.support.device import DEVICE
-from worker.engines.base import Row
+from worker.engines.base import DeviceBroken, Row
 from worker.engines.registry import create
 from worker.engines.sampling.processors import LogitsError
 from worker.engines.sequential import SequentialEngine
@@ -275,3 +275,19 @@ def test_a_model_that_computes_nonsense_is_not_blamed_on_the_callers_parameters(
 
 def nonsense(_network: Any, _inputs: Any, outputs: Any) -> None:
     outputs.logits.fill_(torch.nan)
+
+
+def test_a_broken_device_is_no_request_s_fault_and_the_worker_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would take all work of its model, and fail it."""
+    broken = suite.Harness(create(tiny()).load())
+    row = broken.row("What is this?", [])
+
+    def fail(_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered", 700)
+
+    monkeypatch.setattr(broken.engine, "_generate", fail)
+    assert not broken.engine.broken
+    for _ in range(2):
+        with pytest.raises(DeviceBroken, match="illegal memory access"):
+            broken.engine.generate(row)
+    assert broken.engine.broken

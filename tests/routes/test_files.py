@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from tests.routes.conftest import Stage
+from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange
 from tests.support.keys import KEYED, code_of, customer
 from tests.support.pictures import picture
@@ -32,6 +33,9 @@ async def test_openais_client_uploads_reads_lists_and_deletes_a_file(
     )
     assert made.expires_at == made.created_at + 30 * 24 * HOUR
     assert content.content == data
+    async with client_of(stage.app) as http:
+        head = await http.head(f"/v1/files/{made.id}/content")
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(data)), b"")
     assert listed == [made.id]
     gone = await client.files.delete(made.id)
     assert (gone.id, gone.deleted) == (made.id, True)

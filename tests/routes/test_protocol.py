@@ -205,3 +205,21 @@ async def test_many_offers_at_once_are_read_one_after_the_other() -> None:
 async def test_a_connection_that_is_to_close_closes_though_another_protocol_is_offered() -> None:
     status, headers, body = await asked(OFFERED % (BOTH + b", close") + WHOLE + b"hello", ws="none")
     assert (status, headers["connection"], body) == (200, "close", b"ok")
+
+
+async def test_a_client_that_leaves_is_noticed_though_it_has_asked_again_meanwhile() -> None:
+    """Else its answer would be computed to its end for nobody."""
+    begun, left = asyncio.Event(), asyncio.Event()
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        begun.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    async with served(waits) as connect:
+        _, writer = await connect()
+        writer.write(GET + b"\r\n" + GET + b"\r\n")
+        await asyncio.wait_for(begun.wait(), LIMIT_S)
+        writer.transport.abort()
+        await asyncio.wait_for(left.wait(), LIMIT_S)

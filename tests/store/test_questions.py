@@ -198,3 +198,12 @@ def test_no_call_counts_more_jobs_than_a_page_looks_at(records: Records) -> None
     rest, end = records.run(jobs.status_counts("anyone", Filter(), after))
 
     assert (some, rest, end) == ({"queued": jobs.LOOK}, {"queued": 1}, None)
+
+
+def test_a_word_that_every_id_begins_with_finds_the_jobs_that_ask_about_it(records: Records) -> None:
+    wanted = ask(records, question="What is a job?")
+    ask(records, question="What is red?")
+    assert searched(records, "job") == [wanted]
+    assert searched(records, wanted[:12]) == [
+        job for job in searched(records, "what") if job[:12] == wanted[:12]
+    ]

@@ -264,3 +264,26 @@ async def test_a_connection_that_went_silent_is_given_up(
         finally:
             server.process.send_signal(signal.SIGCONT)
         await heard(listener)
+
+
+async def test_who_stops_listening_while_the_server_hangs_is_not_held_up(
+    server: RedisServer, wakeups: Wakeups, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer would never be given, though its job has succeeded."""
+    monkeypatch.setattr(module, "PING_S", 0.2)
+    monkeypatch.setattr(module, "CONFIRM_S", 0.2)
+
+    async def noticed() -> bool:
+        return "wake-ups wait" in caplog.text
+
+    async def trying() -> bool:
+        return wakeups._sending.locked()
+
+    try:
+        async with wakeups.listen("run_1"):
+            server.process.send_signal(signal.SIGSTOP)
+            await until_async(noticed)
+            # The next try has begun: its connection is taken, and nothing answers.
+            await until_async(trying)
+    finally:
+        server.process.send_signal(signal.SIGCONT)

@@ -88,7 +88,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             forecaster=Forecaster(settings, MODELS, store, desk),
             jobs=desk,
             polls=SharedPolls(),
-            pictures=JobPictures(settings.pictures, store, blobs, PictureInfoCache(settings.pictures, blobs)),
+            pictures=JobPictures(settings, store, blobs, PictureInfoCache(settings.pictures, blobs)),
             waiting=desk,
             disconnects=leaving,
             api_keys=ApiKeys(settings.api, store),

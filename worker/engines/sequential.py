@@ -15,7 +15,7 @@ from shared.errors import CallerError, ModelFailed
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import SettingsError
-from worker.engines.base import Cancelled, Engine, Finish, Frames, Prompt, Row, Samples
+from worker.engines.base import Cancelled, DeviceBroken, Engine, Finish, Frames, Prompt, Row, Samples
 from worker.engines.continuous.errors import UNFIT
 from worker.engines.loading.layer_progress import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
@@ -79,6 +79,7 @@ class SequentialEngine(LoadedEngine):
         super().__init__(model)
         self._row_limit = RowLimit(self.rows)
         self._unborne: dict[int, str] = {}
+        self._broken = ""
 
     def load(self) -> Engine:
         """Raises ModelFailed."""
@@ -113,10 +114,22 @@ class SequentialEngine(LoadedEngine):
         return super().prepare(request, pictures, scope, sounds, videos)
 
     def generate(self, row: Row) -> Finish:
-        """Raises Cancelled, and LogitsError if the model computes no finite logits."""
+        """Raises Cancelled, DeviceBroken, and LogitsError if the model computes no finite logits."""
         with self._row_limit.enter(row.cancel), torch.inference_mode():
+            if self._broken:
+                raise DeviceBroken(self._broken)
             row.on_begin()
-            return self._generate(row)
+            try:
+                return self._generate(row)
+            except RuntimeError as error:
+                if not device_broken(error):
+                    raise
+                self._broken = str(error)
+                raise DeviceBroken(self._broken) from error
+
+    @property
+    def broken(self) -> bool:
+        return bool(self._broken)
 
     @property
     def prompt_s(self) -> float:
@@ -134,7 +147,7 @@ class SequentialEngine(LoadedEngine):
             return try_out(self, self._model.id, TRIED)
         except RuntimeError as error:
             wishes = wishes_of(self._model, (*WISHES, "dtype"))
-            if not wishes or out_of_memory(error) or device_broken(error):
+            if not wishes or out_of_memory(error):
                 raise
             message = f"model {self._model.id}, with {wishes}: a made-up question fails: {error}"
             raise ModelFailed(message) from error
@@ -149,8 +162,6 @@ class SequentialEngine(LoadedEngine):
             try:
                 try_out(self, self._model.id, TRIED, pictures=pictures)
             except UNFIT as error:
-                if device_broken(error):
-                    raise
                 if not out_of_memory(error):
                     log.warning("model %s fails %s: %s", self._model.id, words, error)
                     failures[pictures] = f"it fails {words}"

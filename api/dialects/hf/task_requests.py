@@ -112,6 +112,7 @@ class HfInputs(Wire):
 
 
 class HfBody(RequestBody):
+    model: str | None = None
     inputs: Annotated[
         str | dict[str, Any] | list[Any] | None,
         described_as(str | HfInputs | WireMessages | None),
@@ -127,6 +128,7 @@ class HfBody(RequestBody):
 
 Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
 
+_PICTURE_URL = re.compile(r"https?://\S+\.(?:png|jpe?g|webp|gif|bmp|tiff?)(?:\?\S*)?", re.IGNORECASE)
 # How a picture's data: URI begins, and the base64 of a PNG, JPEG, GIF, WebP, BMP, TIFF, or HEIF (HEIC, AVIF)
 # file. A kind that is not supported is refused, and not taken for a prompt.
 _PICTURE = re.compile(
@@ -200,7 +202,7 @@ def from_hf(body: Any) -> HfCall:
         raise unsupported(named["n"])
     return HfCall(
         request=Request(
-            model="",
+            model=call.model or "",
             messages=messages,
             parameters=parameters,
             continue_final=messages[-1].role == "assistant",
@@ -228,7 +230,8 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         return "image-text-to-text", to_messages(call.inputs, "inputs", bare_base64=True)
     if isinstance(call.inputs, dict):
         return _fields(read(HfInputs, call.inputs, "inputs"))
-    if _PICTURE.match(call.inputs.lstrip()[:400]) or _FILE.fullmatch(call.inputs):
+    text = call.inputs.strip()
+    if _PICTURE.match(text[:400]) or _FILE.fullmatch(call.inputs) or _PICTURE_URL.fullmatch(text):
         picture = image(call.inputs, "inputs", bare_base64=True)
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs)

@@ -83,6 +83,16 @@ def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> N
             asked(Image(data=PNG, param="inputs"), Text(text=CAPTION)),
         ),
         (
+            {"inputs": f" {URL}?width=640"},
+            "image-to-text",
+            asked(Image(url=f"{URL}?width=640", param="inputs"), Text(text=CAPTION)),
+        ),
+        (
+            {"inputs": "https://example.org/about"},
+            "image-text-to-text",
+            asked(Text(text="https://example.org/about")),
+        ),
+        (
             {"inputs": {"image": URL, "text": "What?"}},
             "image-text-to-text",
             asked(Image(url=URL, param="inputs.image"), Text(text="What?")),

@@ -107,6 +107,12 @@ def test_markdown_pictures_split_the_prompt_in_order() -> None:
     )
 
 
+def test_a_markdown_picture_in_base64_may_have_line_breaks() -> None:
+    wrapped = "\n".join(B64[at : at + 20] for at in range(0, len(B64), 20))
+    parts = prompt_parts(f"![](data:image/png;base64,{wrapped}\n) What?")
+    assert parts == (Image(data=PNG, param="inputs"), Text(text="What?"))
+
+
 @pytest.mark.parametrize(
     "prompt", ["", "What?", "a [link](https://e.org) and !bang", "![open](", "![a]", "![[]]("]
 )

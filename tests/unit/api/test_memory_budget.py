@@ -138,3 +138,17 @@ async def test_a_page_gives_its_room_back_where_it_could_not_be_written(
             async with reserved(budget, "one", 2 * FREE):
                 raise ValueError("broken")
     await Reservation(budget, "other").take(2 * FREE)
+
+
+async def test_who_has_no_key_may_take_all_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody is one caller then: half of the room would be nobody's."""
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0.01)
+    for shared, code in ((False, None), (True, "queue_full")):
+        budget, refused = MemoryBudget(4 * FREE, shared=shared), list[str]()
+        async with reserved(budget, "local", 2 * FREE):
+            try:
+                async with reserved(budget, "local", 2 * FREE):
+                    pass
+            except Unavailable as error:
+                refused.append(error.code)
+        assert refused == ([code] if code else [])

@@ -1,0 +1,111 @@
+"""What a map makes of the answers of a service that does not always answer well; no service."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sightline.exits import CommandError
+from sightline.mapping.caller import MISFITS
+from sightline.mapping.output import Receipt
+from sightline.mapping.run import TRIES, Progress, map_rows
+
+MISFIT = {"code": "invalid_request", "message": "There is no room.", "param": "parameters.max_new_tokens"}
+Answer = Callable[[str], httpx.Response]
+
+
+def ended(error: dict[str, Any] | None = None) -> httpx.Response:
+    job = {
+        "id": "job_1",
+        "created_at": 1.0,
+        "started_at": 1.0,
+        "ended_at": 2.0,
+        "status": "failed",
+        "error": error,
+    }
+    if error is None:
+        job |= {"status": "succeeded", "result": {"text": "a circle"}}
+    return httpx.Response(200, json=job)
+
+
+def mapped(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    texts: Sequence[str],
+    answer: Answer,
+    show: Callable[[Progress], object] = lambda _: None,
+) -> Receipt:
+    """Of a service that answers each submit so, by its text."""
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v1/jobs":
+            return httpx.Response(404, json={})
+        return answer(json.loads(request.content)["input"]["prompt"])
+
+    @asynccontextmanager
+    async def connected(*_: object) -> AsyncIterator[list[httpx.AsyncClient]]:
+        transport = httpx.MockTransport(reply)
+        async with httpx.AsyncClient(base_url="http://service", transport=transport) as client:
+            yield [client]
+
+    monkeypatch.setattr("sightline.mapping.run.connected", connected)
+    monkeypatch.setattr("sightline.mapping.caller.random.uniform", lambda *_: 0)
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    rows, output = str(folder / "rows.jsonl"), folder / "out.jsonl"
+    return asyncio.run(map_rows("{text}", rows, output, model="m", url="http://service", show=show))
+
+
+def test_rows_wait_for_a_worker_that_loads_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    problem = {"code": "model_failed", "detail": "out of memory", "retryable": False}
+    replies = [httpx.Response(500, json=problem) for _ in range(20)]
+    receipt = mapped(monkeypatch, tmp_path, ["a"], lambda _: replies.pop() if replies else ended())
+    assert (receipt.answered, receipt.failed) == (1, 0)
+
+
+def test_one_row_that_does_not_fit_fails_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    texts = ["long", *(f"{n}" for n in range(40))]
+    receipt = mapped(monkeypatch, tmp_path, texts, lambda text: ended(MISFIT if text == "long" else None))
+    assert (receipt.answered, receipt.failed) == (40, 1)
+
+
+def test_where_no_row_fits_the_map_ends_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = list[str]()
+
+    def answer(text: str) -> httpx.Response:
+        asked.append(text)
+        return ended(MISFIT)
+
+    with pytest.raises(CommandError, match="No row can be asked so: There is no room"):
+        mapped(monkeypatch, tmp_path, [f"{n}" for n in range(400)], answer)
+    assert MISFITS <= len(asked) < 100
+
+
+@pytest.mark.parametrize("code", ["fetch_failed", "model_removed"])
+def test_a_row_that_failed_by_what_may_pass_is_asked_again_by_the_same_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
+    asked = list[str]()
+
+    def answer(text: str) -> httpx.Response:
+        asked.append(text)
+        passed = len(asked) > TRIES
+        return ended(None if passed else {"code": code, "message": "", "param": None, "retryable": False})
+
+    assert mapped(monkeypatch, tmp_path, ["a"], answer).failed == 1
+    assert mapped(monkeypatch, tmp_path, ["a"], answer).answered == 1
+    assert len(asked) == TRIES + 1
+
+
+def test_a_progress_that_nobody_can_read_costs_no_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def show(_: Progress) -> None:
+        raise BrokenPipeError
+
+    assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended(), show).answered == 1
+    assert (tmp_path / "out.jsonl").exists()
