@@ -1,6 +1,7 @@
 """One process of the service: what a stop leaves behind, and when it comes back."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -39,6 +40,10 @@ def start(tmp_path: Path) -> Callable[..., Child]:
     return _start
 
 
+async def zombie(pid: int) -> bool:
+    return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
 async def printed(child: Child) -> str:
     """The first line of its log, as soon as it is there."""
 
@@ -70,6 +75,19 @@ async def test_stop_kills_what_does_not_listen(start: Callable[..., Child]) -> N
     await child.stop()
 
     assert child.exit_code == -signal.SIGKILL
+
+
+async def test_a_process_that_dies_while_it_is_stopped_is_noticed(start: Callable[..., Child]) -> None:
+    """Sending it a signal sees its end first, and would hide it for ever."""
+    child = start("import signal; print('up', flush=True); signal.pause()")
+    await printed(child)
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
+    os.kill(child.pid, signal.SIGKILL)
+    await until_async(lambda: zombie(child.pid))
+    stopping = asyncio.ensure_future(child.stop())
+    await asyncio.sleep(0)
+    child.reap()
+    await asyncio.wait_for(stopping, DEADLINE_S)
 
 
 async def test_dead_process_leaves_no_grandchild_behind(start: Callable[..., Child]) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from shared.models import Model
 from sightline.doctor.gpu import Gpu
 from sightline.exits import CommandError, Exit
 from sightline.serving import model_choice as module
+from sightline.serving.model_argument import ModelArgument
 from sightline.serving.model_choice import Device, Weights, choose, device, visible_devices, weights
 
 GB = 10**9
@@ -114,6 +116,27 @@ def test_each_of_several_workers_has_a_gpu_of_those_that_may_be_used(monkeypatch
         assert not device().gpu
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8a9b")
     assert visible_devices(2) == [{}, {}], "what names them otherwise is not replaced"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"device": "cuda:1"},
+        {"device_map": "auto"},
+        {"engine": "vllm", "options": {"tensor_parallel_size": 2}},
+        {"engine": "echo"},
+    ],
+    ids=str,
+)
+def test_a_model_that_has_its_place_in_the_models_file_gets_it(
+    monkeypatch: pytest.MonkeyPatch, place: dict[str, Any]
+) -> None:
+    """A worker for each GPU would see one, and not those that the row names."""
+    monkeypatch.setattr(module, "nvidia_devices", lambda: [Gpu(at, "L4", 22_000, 23_000) for at in range(2)])
+    monkeypatch.setattr(module, "without_cuda", lambda: False)
+    wanted, plain = ModelArgument("org/model"), Model(id="org/model", source="/m")
+    assert wanted.environments([plain.model_copy(update=place)]) == [{}]
+    assert [len(wanted.environments(listed)) for listed in ([plain], [])] == [2, 2]
 
 
 def test_workers_of_one_device_are_each_sized_for_their_part_of_it() -> None:

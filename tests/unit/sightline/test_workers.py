@@ -75,8 +75,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_S", 0.01)
 
 
-def made(stage: Stage, folder: Path, *own: Model) -> Workers:
-    plan = Plan(Settings(), DataFolder(folder), 8000, "redis://127.0.0.1:7000/0")
+def made(stage: Stage, folder: Path, *own: Model, count: int = 1) -> Workers:
+    """With `count` workers of each model."""
+    plan = Plan(Settings(), DataFolder(folder), 8000, "redis://127.0.0.1:7000/0", [{}] * count)
     parts: tuple[Any, Any] = stage, stage
     workers = Workers(parts[0], plan, Registry(Models(own or (OWN,))), parts[1], stage.said.append)
     workers.refresh()
@@ -108,6 +109,14 @@ async def test_one_that_cannot_be_started_is_said_once_and_ends_no_other(tmp_pat
     await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
     assert len([line for line in stage.said if "not started yet" in line]) == 1
     await cancelled(following)
+
+
+def test_of_several_workers_those_that_run_are_not_started_again_and_again(tmp_path: Path) -> None:
+    stage = Stage(added=(NEW,), refused="new-2")
+    workers = made(stage, tmp_path, count=2)
+    for _ in range(3):
+        workers._start_missing()
+    assert stage.names() == ["worker-org--own", "worker-org--own-2", "worker-org--new"]
 
 
 async def test_a_model_that_comes_back_with_another_row_gets_another_worker(tmp_path: Path) -> None:
