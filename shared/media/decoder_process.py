@@ -46,7 +46,7 @@ class UndecodableError(Exception):
 
 
 class DiedError(UndecodableError):
-    """The process died: of the file, or because the system had no memory left."""
+    """The process died or hung: of the file, or because the system had no memory left or stood still."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,13 @@ class DecoderProcess:
             decoded = self._read_window(size(*numbers))
         except TimeoutError:
             self.kill()
-            raise self._too_long() from None
+            # Perhaps not the file's fault: this machine may have stood still.
+            raise DiedError(self._too_long) from None
         except OSError:
             exit_code, stderr = self._exit_code(), self._stderr_tail()
             self.kill()
             if exit_code == -signal.SIGPROF:
-                raise self._too_long() from None
+                raise UndecodableError(self._too_long) from None
             log.warning("a decoder died", extra=fields(ended=exit_code, said=stderr))
             raise DiedError("its decoder died of it") from None
         # Output about an earlier file must not be taken for why this child died.
@@ -173,8 +174,9 @@ class DecoderProcess:
         self._window.close()
         self._stderr.close()
 
-    def _too_long(self) -> UndecodableError:
-        return UndecodableError(f"it took longer than {self._limit_s:g} s")
+    @property
+    def _too_long(self) -> str:
+        return f"it took longer than {self._limit_s:g} s"
 
     def _exit_code(self) -> int | None:
         """The exit code with which it ended by itself or by a signal; None if it still runs."""

@@ -53,15 +53,21 @@ def test_a_picture_is_not_refused_because_the_machine_stood_still(begun: Begun) 
         assert decoding.result().size == (5, 4)
 
 
-def test_a_decoder_that_hangs_is_not_waited_for_without_end(
-    begun: Begun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decoder_that_hangs_is_given_up_for_another(begun: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stood still is no fault of the picture's."""
     monkeypatch.setattr("shared.media.decoder_process.HANG_LIMIT_S", 0)
     decoder, child = begun
     child.suspend()
-    with pytest.raises(CallerError, match=f"longer than {LIMIT_S} s"):
-        decoded(decoder, make.picture())
+    assert decoded(decoder, make.picture()).size == (8, 6)
     assert not child.is_running()
+
+
+def test_a_picture_that_every_decoder_hangs_at_is_not_waited_for_without_end(
+    begun: Begun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.media.decoder_process.HANG_LIMIT_S", -LIMIT_S)
+    with pytest.raises(CallerError, match=f"longer than {LIMIT_S} s"):
+        decoded(begun[0], make.picture())
 
 
 def size_of(decoder: PictureDecoder, data: bytes) -> tuple[int, int] | None:
