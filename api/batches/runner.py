@@ -212,9 +212,9 @@ class BatchRunner:
                     work.cancel()
             except Unavailable:
                 pass
-            except Exception:
+            except Exception as error:
                 # The outermost frame of this task: without a lease another process would do the same work.
-                log.exception("the lease of batch %s could not be renewed", turn.batch.id)
+                log.warning("batch %s waits: %s", turn.batch.id, error)
 
     def _add(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)

@@ -101,7 +101,9 @@ def page(content: bytes, *more: bytes, fields: str = "/MediaBox[0 0 595 842]") -
 
 def wrong() -> Iterator[Case]:
     for name, data in WRONG.items():
-        yield Case(f"{name} by the name of a document", partial(bytes, data), BAD)
+        # A chat shows a picture that comes as a file; a job of pages has none.
+        fate = ANY if name in ("a PNG", "a JPEG") else BAD
+        yield Case(f"{name} by the name of a document", partial(bytes, data), fate)
     yield Case("a ZIP of much", lambda: _zip("a", bytes(2**25)), BAD)
     yield Case("a Word file of much", lambda: _zip("word/document.xml", bytes(2**25)), BAD)
 
