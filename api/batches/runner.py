@@ -210,11 +210,9 @@ class BatchRunner:
             try:
                 if await self._context.store.run(batches.renew(turn, batches.LEASE_S)) == "lost" and work:
                     work.cancel()
-            except Unavailable:
-                pass
-            except Exception as error:
-                # The outermost frame of this task: without a lease another process would do the same work.
-                log.warning("batch %s waits: %s", turn.batch.id, error)
+            except Exception:
+                # Were this task to end, another process would do the same work; the work itself says why it waits.
+                log.debug("the lease of batch %s is not renewed yet", turn.batch.id, exc_info=True)
 
     def _add(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)
