@@ -211,7 +211,7 @@ class BatchRunner:
                 if await self._context.store.run(batches.renew(turn, batches.LEASE_S)) == "lost" and work:
                     work.cancel()
             except Exception:
-                # Were this task to end, another process would do the same work; the work itself says why it waits.
+                # Were this task to end, another process would do the same work; this one says why it waits.
                 log.debug("the lease of batch %s is not renewed yet", turn.batch.id, exc_info=True)
 
     def _add(self, task: "asyncio.Task[None]") -> None:
