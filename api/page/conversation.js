@@ -66,14 +66,17 @@ const new_key = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (n)
 
 // Where no answer comes it is sent again under the same key, which names the same job.
 async function submit(turn, headers, asked) {
+  const { signal } = turn.stop;
   for (let tries = 1; ; tries++) {
     try {
-      return (await call("v1/jobs", { method: "POST", body: asked, more: headers, limit_ms: SEND_MS })).data;
+      const { data } = await call("v1/jobs", { method: "POST", body: asked, more: headers, signal, limit_ms: SEND_MS });
+      turn.note = turn.stop_due ? turn.note : "";
+      return data;
     } catch (error) {
       if (!(error instanceof Away) || tries === SENT_AT_MOST) throw error;
-      turn.note = "no answer, sent again";
+      if (!turn.stop_due) turn.note = "no answer, sent again";
       changed();
-      await pause(1000 * tries);
+      await pause(1000 * tries, signal);
     }
   }
 }

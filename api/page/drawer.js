@@ -452,6 +452,8 @@ async function act(method, path, words) {
 // Whether the form can hold all that was asked.
 function editable(request) {
   if (request?.messages.length !== 1 || request.tools) return false;
+  const { max_new_tokens, temperature, structured_outputs, ...more } = request.parameters ?? {};
+  if (Object.keys(more).length || (structured_outputs && !structured_outputs.json)) return false;
   const [{ content }] = request.messages;
   return typeof content === "string" || content.every(({ type }) => ["text", "image"].includes(type));
 }

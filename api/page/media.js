@@ -39,7 +39,7 @@ export function limits_of(model, attachments) {
 }
 
 // Why a model does not take what is attached, in words for whoever attached it; "" where it does.
-export function objection({ attachments, per_page }, model) {
+export function objection({ attachments, per_page, fresh }, model) {
   if (!model) return "";
   const largest = { picture: model.max_picture_mb, document: model.max_document_mb, video: model.max_video_mb };
   const [pictures, videos] = ["picture", "video"].map((wanted) => attachments.filter(({ kind }) => kind === wanted));
@@ -50,6 +50,7 @@ export function objection({ attachments, per_page }, model) {
   if (pictures.length > model.max_pictures)
     return `${short(model.id)} takes ${plural(model.max_pictures, "picture")} at once, and these are ${number(pictures.length)}.`;
   if (large) return `${large.name} is larger than ${number(largest[large.kind])} MB, the most for a ${large.kind}.`;
+  if (per_page && fresh) return "Page by page always uses the cache: untick one of both.";
   if (per_page && attachments.length > 1) return "Page by page takes one document, and nothing beside it.";
   if (per_page && attachments[0].url) return "Page by page takes a document of this device, no address.";
   return "";

@@ -31,7 +31,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unparsed = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """uvicorn tells the last request only, though one before it may still be answered."""
+        """Of requests that came together uvicorn tells the last, though one before may be answered."""
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()

@@ -81,7 +81,9 @@ class Caller:
         self._url = clients[0].base_url
         self._heard = time.monotonic()
         self._misfits = 0
-        self._answered = False
+        self.answered = False
+        """Whether any row ever was, by this command or an earlier one."""
+        self._working = time.monotonic()
 
     async def model(self) -> str:
         """The first that is served. Raises CommandError."""
@@ -126,9 +128,9 @@ class Caller:
 
     def _check(self, job: dict[str, Any]) -> None:
         """Raises CommandError where no job but such that no parameters fit has ended: one row may be odd."""
-        self._answered = self._answered or job["status"] == "succeeded"
+        self.answered = self.answered or job["status"] == "succeeded"
         self._misfits += _misfits(job)
-        if not self._answered and self._misfits >= MISFITS:
+        if not self.answered and self._misfits >= MISFITS:
             _check_parameters(job)
 
     async def _ended(self, job: dict[str, Any]) -> dict[str, Any] | None:
@@ -157,9 +159,19 @@ class Caller:
                 raise CommandError(Exit.UNREACHABLE, why) from None
             return None
         self._heard = time.monotonic()
+        self._check_model(reply)
         if reply.status_code in FATAL or (reply.status_code == 404 and method == "POST"):
             raise CommandError(Exit.REFUSED, _refused(reply))
         return reply
+
+    def _check_model(self, reply: httpx.Response) -> None:
+        """Raises CommandError where for long nothing was heard but that the model cannot be loaded."""
+        if reply.status_code != 500 or (error := _refusal(reply))["code"] != "model_failed":
+            self._working = self._heard
+        elif self._heard - self._working > PATIENCE_S:
+            raise CommandError(
+                Exit.REFUSED, f"{error['message']} Once it is mended, the same command goes on."
+            )
 
     async def _pause(self, reply: httpx.Response | None, misses: int) -> None:
         """As long as the service says, else a little longer each time; not all rows at the same moment."""

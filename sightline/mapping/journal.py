@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,18 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        # Each line is flushed; what a full disk refused is refused once more.
+        with suppress(OSError):
+            self._file.close()
 
     def done(self, key: str) -> bool:
         """Whether the row was answered, or failed for good."""
         name = bytes.fromhex(key)
         return name in self._places and name not in self._again
+
+    @property
+    def answered(self) -> bool:
+        return len(self._places) > len(self._failed)
 
     @property
     def ended(self) -> int:
@@ -60,9 +67,9 @@ class Journal:
         Half a character (a lone surrogate) becomes a question mark: no file of text can hold it.
         """
         line = {"key": key, **record}
-        at = self._file.seek(0, os.SEEK_END)
         text = json.dumps(line, ensure_ascii=False, default=str)
         try:
+            at = self._file.seek(0, os.SEEK_END)
             self._file.write(text.encode("utf-8", "replace") + b"\n")
             self._file.flush()
         except OSError as error:
@@ -84,8 +91,8 @@ class Journal:
         heading = {"version": VERSION, "question": question}
         self._file.seek(0)
         first, at = self._file.readline(), self._file.tell()
-        if not self._file.readline():
-            # No row has ended yet: whatever it was begun for, it may be for this.
+        if not self._file.readline() or (json.loads(first) != heading and not self._holds_answer(at)):
+            # No row was answered yet: whatever it was begun for, it may be for this.
             self._file.truncate(0)
             self._file.write(json.dumps(heading).encode() + b"\n")
             self._file.flush()
@@ -101,6 +108,10 @@ class Journal:
                 break
             self._index(json.loads(line), at)
             at += len(line)
+
+    def _holds_answer(self, at: int) -> bool:
+        self._file.seek(at)
+        return any(line.endswith(b"\n") and not json.loads(line)["error"] for line in self._file)
 
     def _index(self, line: dict[str, Any], at: int) -> None:
         key = bytes.fromhex(line["key"])

@@ -256,6 +256,7 @@ async def map_rows(
         template.check(await asyncio.to_thread(rows.columns))
         with Journal(journal_of(path), template.digest) as journal:
             mapped = _Map(template, caller, journal, Progress(await asyncio.to_thread(rows.count)))
+            caller.answered = journal.answered
             caller.say = lambda why: setattr(mapped.progress, "waits", why)
             await _watched(mapped, rows, show)
             return await asyncio.to_thread(write_output, path, mapped.keys, journal, template)

@@ -207,7 +207,7 @@ async def test_a_connection_that_is_to_close_closes_though_another_protocol_is_o
     assert (status, headers["connection"], body) == (200, "close", b"ok")
 
 
-async def test_a_client_that_leaves_is_noticed_though_it_has_asked_again_meanwhile() -> None:
+async def test_a_client_that_leaves_is_noticed_though_it_has_asked_twice_at_once() -> None:
     """Else its answer would be computed to its end for nobody."""
     begun, left = asyncio.Event(), asyncio.Event()
 

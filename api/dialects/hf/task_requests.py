@@ -128,7 +128,7 @@ class HfBody(RequestBody):
 
 Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
 
-_PICTURE_URL = re.compile(r"https?://\S+\.(?:png|jpe?g|webp|gif|bmp|tiff?)(?:\?\S*)?", re.IGNORECASE)
+_PICTURE_URL = re.compile(r"https?://[^\s?]+\.(?:png|jpe?g|webp|gif|bmp|tiff?)(?:\?\S*)?", re.IGNORECASE)
 # How a picture's data: URI begins, and the base64 of a PNG, JPEG, GIF, WebP, BMP, TIFF, or HEIF (HEIC, AVIF)
 # file. A kind that is not supported is refused, and not taken for a prompt.
 _PICTURE = re.compile(

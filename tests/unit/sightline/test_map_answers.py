@@ -39,6 +39,7 @@ def mapped(
     texts: Sequence[str],
     answer: Answer,
     show: Callable[[Progress], object] = lambda _: None,
+    **options: Any,
 ) -> Receipt:
     """Of a service that answers each submit so, by its text."""
 
@@ -57,7 +58,9 @@ def mapped(
     monkeypatch.setattr("sightline.mapping.caller.random.uniform", lambda *_: 0)
     (folder / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     rows, output = str(folder / "rows.jsonl"), folder / "out.jsonl"
-    return asyncio.run(map_rows("{text}", rows, output, model="m", url="http://service", show=show))
+    return asyncio.run(
+        map_rows("{text}", rows, output, model="m", url="http://service", show=show, **options)
+    )
 
 
 def test_rows_wait_for_a_worker_that_loads_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -83,6 +86,26 @@ def test_where_no_row_fits_the_map_ends_early(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(CommandError, match="No row can be asked so: There is no room"):
         mapped(monkeypatch, tmp_path, [f"{n}" for n in range(400)], answer)
     assert MISFITS <= len(asked) < 100
+    assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended(), max_tokens=5).answered == 1
+
+
+def test_a_map_that_has_answers_goes_on_past_many_rows_that_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended()).answered == 1
+    texts = ["a", *(f"{n}" for n in range(2 * MISFITS))]
+    assert mapped(monkeypatch, tmp_path, texts, lambda _: ended(MISFIT)).failed == 2 * MISFITS
+
+
+def test_a_model_that_is_not_mended_for_long_ends_the_map_and_no_row(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    problem = {"code": "model_failed", "detail": "There are no such weights.", "retryable": False}
+    monkeypatch.setattr("sightline.mapping.caller.PATIENCE_S", 0.05)
+    with pytest.raises(CommandError, match="There are no such weights"):
+        mapped(monkeypatch, tmp_path, ["a"], lambda _: httpx.Response(500, json=problem))
+    monkeypatch.undo()
+    assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended()).answered == 1
 
 
 @pytest.mark.parametrize("code", ["fetch_failed", "model_removed"])
