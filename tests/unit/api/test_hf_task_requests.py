@@ -171,6 +171,12 @@ def test_a_picture_is_never_asked_about_as_a_wall_of_letters(data: bytes, lead: 
     assert call.request.messages == asked(Image(data=data, param="inputs"), Text(text=CAPTION))
 
 
+@pytest.mark.parametrize("unit", [".png?", ".png", "?", "http://a.png"])
+def test_a_text_that_nearly_is_a_picture_s_address_is_read_in_linear_time(unit: str) -> None:
+    text = "http://a" + unit * 200_000 + " x"
+    assert from_hf({"inputs": text}).request.messages == asked(Text(text=text))
+
+
 @pytest.mark.parametrize("words", [" is base64. Decode it.", "\nDecode it", "=\nDecode", ", decoded?"])
 def test_a_prompt_about_a_file_s_data_uri_is_not_taken_for_a_picture(words: str) -> None:
     prompt = f"data:text/csv;base64,YSxiCjEsMg={words}"
