@@ -239,7 +239,7 @@ local function mend_job(job)
 end
 
 -- Entries of a caller's list that one call looks at.
-local LOOKED_AT = 500
+local LOOKED_AT = 50
 
 -- Lists of what goes by itself.
 local LISTS = { jobs = true, pair = true, files = true, batches = true }
