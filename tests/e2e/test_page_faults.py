@@ -99,8 +99,8 @@ def test_a_conversation_that_is_opened_while_the_service_is_away_is_there_when_i
 
 def test_a_job_is_changed_with_all_that_it_was_asked_with_or_not_at_all(page: Page, api: Api) -> None:
     schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
-    asked = {"model": TINY, "input": {"prompt": "What colour?", "image": SHAPES}}
-    job = api.ended(api.submit(**asked, parameters={"structured_outputs": {"json": schema}}))
+    question = {"model": TINY, "input": {"prompt": "What colour?", "image": SHAPES}}
+    job = api.ended(api.submit(**question, parameters={"structured_outputs": {"json": schema}}))
     open_job(page, job["id"])
     page.click("[data-do=edit-job]")
     expect(page.locator("#json")).to_be_checked()

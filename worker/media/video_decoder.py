@@ -60,13 +60,13 @@ class VideoDecoder:
         """
         params = [f"videos[{place}]" for place in range(len(files))]
         check_count(params, self._limits)
-        asked = list[_Selection]()
+        selections = list[_Selection]()
         for data, param in zip(files, params, strict=True):
             facts = self._facts(data, param)
-            asked.append(self._select(sample, facts, param, asked))
+            selections.append(self._select(sample, facts, param, selections))
         # All at once: who holds some and waits for more could wait for somebody who does the same.
-        with self._pixels.reserve(sum(video.pixels for video in asked), waiter):
-            yield [self._frames(data, video, sample) for data, video in zip(files, asked, strict=True)]
+        with self._pixels.reserve(sum(video.pixels for video in selections), waiter):
+            yield [self._frames(data, video, sample) for data, video in zip(files, selections, strict=True)]
 
     def close(self) -> None:
         """End the processes; nothing can be decoded afterwards."""
@@ -76,43 +76,45 @@ class VideoDecoder:
         numbers, _ = self._ask(data, (), param)
         return VideoFacts(numbers[0], numbers[1] / numbers[2], numbers[3], numbers[4])
 
-    def _frames(self, data: bytes, asked: "_Selection", sample: Sample) -> Frames:
+    def _frames(self, data: bytes, selection: "_Selection", sample: Sample) -> Frames:
         with DURATION.time():
-            numbers, pixels = self._ask(data, asked.indices, asked.param)
+            numbers, pixels = self._ask(data, selection.indices, selection.param)
             if not numbers[3]:
-                asked = self._smaller_selection(numbers[0], asked, sample)
-                numbers, pixels = self._ask(data, asked.indices, asked.param)
-        facts = asked.facts
-        if numbers[3:] != (facts.width, facts.height, asked.pixels * 3):
-            raise invalid("it is damaged", asked.param)
-        return Frames(facts, tuple(asked.indices), pixels)
+                selection = self._smaller_selection(numbers[0], selection, sample)
+                numbers, pixels = self._ask(data, selection.indices, selection.param)
+        facts = selection.facts
+        if numbers[3:] != (facts.width, facts.height, selection.pixels * 3):
+            raise invalid("it is damaged", selection.param)
+        return Frames(facts, tuple(selection.indices), pixels)
 
-    def _smaller_selection(self, seen: int, asked: "_Selection", sample: Sample) -> "_Selection":
+    def _smaller_selection(self, seen: int, selection: "_Selection", sample: Sample) -> "_Selection":
         """Of a video with only the frames that were `seen`. Raises CallerError where too many are missing."""
-        facts = asked.facts
+        facts = selection.facts
         if seen < facts.frames * (1 - HIDDEN):
-            raise invalid(f"of its {facts.frames} frames only {seen} can be decoded", asked.param)
-        return self._select(sample, replace(facts, frames=seen), asked.param, ())
+            raise invalid(f"of its {facts.frames} frames only {seen} can be decoded", selection.param)
+        return self._select(sample, replace(facts, frames=seen), selection.param, ())
 
     def _select(
         self, sample: Sample, facts: VideoFacts, param: str, before: Sequence["_Selection"]
     ) -> "_Selection":
         """Raises CallerError where these are too many, together with those of the videos before."""
         try:
-            asked = _Selection(param, facts, sample(facts))
+            selection = _Selection(param, facts, sample(facts))
         except ValueError as error:
             raise invalid(str(error), param) from None
         limits, size = self._limits, facts.width * facts.height
-        count = len(asked.indices) + sum(len(video.indices) for video in before)
+        count = len(selection.indices) + sum(len(video.indices) for video in before)
         if count > limits.max_frames:
             message = f"{count} frames of it would be shown to the model; at most {limits.max_frames} are"
             raise invalid(f"{message}. Send a smaller `num_frames` or `fps`", param)
         remaining = limits.max_megapixels_request * 1e6 - sum(video.pixels for video in before)
-        if asked.pixels > remaining:
-            message = f"{len(asked.indices)} frames of {facts.width} x {facts.height} pixels are too large"
+        if selection.pixels > remaining:
+            message = (
+                f"{len(selection.indices)} frames of {facts.width} x {facts.height} pixels are too large"
+            )
             advice = f"send `num_frames`: {max(1, int(remaining // size))} or less, or a smaller video"
             raise invalid(f"{message} together; {advice}", param)
-        return asked
+        return selection
 
     def _ask(self, data: bytes, indices: Sequence[int], param: str) -> tuple[tuple[int, ...], bytearray]:
         """The child's answer. Raises CallerError `invalid_video`, `payload_too_large`."""
