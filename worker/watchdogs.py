@@ -12,8 +12,10 @@ STEPS = 10
 """An engine may be idle this many times its longest step so far: a slow engine is not a hung one."""
 LATE = 2
 """With this many times `renew_s` between two looks, this process was paused, or waited for the store."""
-NUDGE_LIMIT_S, LATE_LOOK_S = 15.0, 15.0
+NUDGE_LIMIT_S = 15.0
 """Longer than any pause of Celery's consumer between two tries to reach the broker."""
+LATE_LOOK_S = 15.0
+"""Longer than the heartbeat takes from one look to the next, unless it was cut off."""
 
 
 class Progress(Protocol):

@@ -116,8 +116,9 @@ SERVICE_TIERS: dict[Priority, AnsweredTier] = {
 }
 
 NO_PARAMETERS = Parameters()
-OTHERWISE_READ = ("logprobs", "chat_template_kwargs")
-SPELLINGS = {name: name for name in Parameters.model_fields if name not in OTHERWISE_READ} | {
+SPELLINGS = {
+    name: name for name in Parameters.model_fields if name not in ("logprobs", "chat_template_kwargs")
+} | {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
     **dict.fromkeys(("response_format", "structured_outputs", "grammar"), "format"),
     "min_tokens": "min_new_tokens",

@@ -82,9 +82,9 @@ export function restore() {
 // Reads the pictures of a kept conversation, and names the turns whose answers are to be read.
 export function reopen(talk) {
   // One may be looked up already, for as long as the service is away.
-  const turns = talk.turns.filter(({ status, looked_up }) => status === "kept" && !looked_up);
+  const turns = talk.turns.filter(({ status, lookup }) => status === "kept" && !lookup);
   for (const turn of turns) {
-    turn.looked_up = true;
+    turn.lookup = true;
     const all = turn.request.attachments;
     const images = all.some(({ kind, url }) => kind === "picture" && !url) && images_of(turn);
     turn.request.attachments = all.map(({ name, ...more }, at) => {

@@ -127,9 +127,9 @@ class Caller:
             misses += 1
 
     def _check(self, job: dict[str, Any]) -> None:
-        """Raises CommandError where no job but such that no parameters fit has ended: one row may be odd."""
+        """Raises CommandError where many rows do not fit and none was answered: one alone may be odd."""
         self.answered = self.answered or job["status"] == "succeeded"
-        self._misfits += _misfits(job)
+        self._misfits += _is_misfit(job)
         if not self.answered and self._misfits >= MISFITS:
             _check_parameters(job)
 
@@ -230,14 +230,14 @@ def _passes(reply: httpx.Response, misses: int = 0) -> bool:
     return reply.is_server_error or reply.status_code == 429
 
 
-def _misfits(job: dict[str, Any]) -> bool:
+def _is_misfit(job: dict[str, Any]) -> bool:
     """Whether its error lies in what is the same for all rows."""
     return str((job.get("error") or {}).get("param")).startswith("parameters")
 
 
 def _check_parameters(job: dict[str, Any]) -> None:
     """Raises CommandError."""
-    if _misfits(job):
+    if _is_misfit(job):
         raise CommandError(Exit.REFUSED, f"No row can be asked so: {job['error']['message']}")
 
 

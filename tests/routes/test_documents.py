@@ -166,8 +166,8 @@ async def test_a_picture_that_comes_as_a_file_is_its_own_page(
     shown = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
     await asked(stage, {"type": "image_url", "image_url": {"url": shown}})
     stage.hand.succeed(stage.hand.take(), "A circle.")
-    made = await client.files.create(file=("a.png", PICTURE), purpose="assistants")
-    again = await asked(stage, {"type": "file", "file": {"file_id": made.id}})
+    upload = await client.files.create(file=("a.png", PICTURE), purpose="assistants")
+    again = await asked(stage, {"type": "file", "file": {"file_id": upload.id}})
     assert again.headers["x-cache"] == "HIT"
 
 

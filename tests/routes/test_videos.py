@@ -204,9 +204,9 @@ async def test_too_many_videos_are_refused_before_any_is_read(
 ) -> None:
     """Else one small call could take more memory than a process has."""
     stage.hand.beat(videos="1")
-    made = await client.files.create(file=("a.mp4", MP4), purpose="vision")
-    await client.files.delete(made.id)
-    refused = await asked(stage, turns(*[{"type": "video", "file_id": made.id}] * 5))
+    upload = await client.files.create(file=("a.mp4", MP4), purpose="vision")
+    await client.files.delete(upload.id)
+    refused = await asked(stage, turns(*[{"type": "video", "file_id": upload.id}] * 5))
     assert problem(refused) == (400, "invalid_video", "messages[0].content[5].file_id")
 
 

@@ -77,15 +77,15 @@ def test_one_row_that_does_not_fit_fails_alone(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_where_no_row_fits_the_map_ends_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = list[str]()
+    prompts = list[str]()
 
     def answer(text: str) -> httpx.Response:
-        asked.append(text)
+        prompts.append(text)
         return ended(MISFIT)
 
     with pytest.raises(CommandError, match="No row can be asked so: There is no room"):
         mapped(monkeypatch, tmp_path, [f"{n}" for n in range(400)], answer)
-    assert MISFITS <= len(asked) < 100
+    assert MISFITS <= len(prompts) < 100
     assert mapped(monkeypatch, tmp_path, ["a"], lambda _: ended(), max_tokens=5).answered == 1
 
 
@@ -112,16 +112,16 @@ def test_a_model_that_is_not_mended_for_long_ends_the_map_and_no_row(
 def test_a_row_that_failed_by_what_may_pass_is_asked_again_by_the_same_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
 ) -> None:
-    asked = list[str]()
+    prompts = list[str]()
 
     def answer(text: str) -> httpx.Response:
-        asked.append(text)
-        passed = len(asked) > TRIES
+        prompts.append(text)
+        passed = len(prompts) > TRIES
         return ended(None if passed else {"code": code, "message": "", "param": None, "retryable": False})
 
     assert mapped(monkeypatch, tmp_path, ["a"], answer).failed == 1
     assert mapped(monkeypatch, tmp_path, ["a"], answer).answered == 1
-    assert len(asked) == TRIES + 1
+    assert len(prompts) == TRIES + 1
 
 
 def test_a_progress_that_nobody_can_read_costs_no_answer(
