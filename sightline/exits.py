@@ -28,7 +28,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.MEMORY: "not enough memory",
     Exit.CHILD: "a process crashed or a model failed before the service was ready",
     Exit.UNREACHABLE: "the service does not answer, or its answer broke off",
-    Exit.JOB: "the followed job or awaited batch did not succeed",
+    Exit.JOB: "the followed job, the awaited batch or every row of a map failed",
 }
 
 

@@ -109,8 +109,10 @@ UPKEEP = counter(
     "sightline_maintenance_total",
     "Maintenance. `rescued`: work of lost workers; `due`: queued at its time; "
     "`late`: ended by a deadline; `removed`: with its model; `mended`: inconsistent records repaired; "
-    "`collected`: files deleted; `nudged`: nudges sent again.",
-    Label("pass", ("rescued", "due", "late", "finished", "removed", "mended", "collected", "nudged")),
+    "`collected`: files deleted; `nudged`: nudges sent again; `finished`, `folded`: bookkeeping.",
+    Label(
+        "pass", ("rescued", "due", "late", "finished", "folded", "removed", "mended", "collected", "nudged")
+    ),
 )
 
 

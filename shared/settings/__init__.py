@@ -167,7 +167,9 @@ class QueueSettings(Group):
     )
     rescue_s: float = Field(0.5, gt=0, description="Pause between maintenance passes.")
     stall_s: float = Field(
-        30, gt=0, description="A worker whose engine makes no progress for this long exits."
+        30,
+        gt=0,
+        description="A worker whose engine makes no progress for this long, and ten of its longest steps, exits.",
     )
     max_failures: int = Field(3, ge=1, description="Failed attempts before the run fails.")
     backoff_s: float = Field(
@@ -418,7 +420,8 @@ class Settings(BaseSettings):
     )
     heartbeat_file: Path | None = Field(
         None,
-        description="File that a worker or courier writes at every heartbeat, for container probes: loading, ready or gone.",
+        description="File that a worker or courier writes at every heartbeat, for container probes: "
+        "loading (a courier always), ready or gone.",
     )
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()
