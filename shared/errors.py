@@ -114,7 +114,9 @@ CODES: dict[str, Code] = {
         429, True, "Wait for Retry-After seconds; your key's requests per minute are used up."
     ),
     "store_unavailable": Code(
-        503, True, "Wait for Retry-After seconds; Redis or the blob store is unreachable or refuses writes."
+        503,
+        True,
+        "Wait for Retry-After seconds; Redis or the blob store cannot be used, or no decoder starts.",
     ),
     "deadline_exceeded": Code(504, True, "Submit again with a later start_by or finish_by."),
     "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it continues."),

@@ -35,7 +35,7 @@ from worker import candidates
 from worker.claim_loop import Lookahead
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.fair_share import FairSemaphore, Waiter
-from worker.lease import UNREADABLE_S, Lease, Leases, retry_until_stored
+from worker.lease import UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.media.blob_reader import BlobReader
 from worker.media.picture_decoder import PictureDecoder
 from worker.media.sound_decoder import SoundDecoder
@@ -238,10 +238,10 @@ def _write(context: AttemptContext, lease: Lease, outcome: Outcome, next_claim: 
 
     claim, replies = lease.claim, list[Any]()
     if isinstance(outcome, AttemptResult | JobError):
-        call = _settle_call(context, claim, outcome)
-        settled, *replies = retry_until_stored(settle_and_claim, call, lease) or ["lost"]
+        call, refused = _settle_call(context, claim, outcome), refused_end(context.settings, claim)
+        settled, *replies = retry_until_stored(settle_and_claim, call, lease, refused) or ["lost"]
         while settled == "again":
-            settled = retry_until_stored(context.store.run, call, lease)
+            settled = retry_until_stored(context.store.run, call, lease, refused)
     elif isinstance(outcome, Retry | Requeue):
         lane = retry_until_stored(context.store.run, _requeue_call(context, claim, outcome), lease)
         if lane:

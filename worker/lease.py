@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from shared.errors import Unavailable
-from shared.store.claims import Claim
+from shared.result import JobError
+from shared.settings import Settings
+from shared.store.claims import Claim, give_back
+from shared.store.script import ScriptCall
 
 log = logging.getLogger("worker")
-C = TypeVar("C")
 T = TypeVar("T")
 RETRY_S = 1.0
 # Pause of a process that cannot read blobs: else it would claim at once all that others could compute.
@@ -81,11 +83,23 @@ class Leases:
         return sum(lease.claim.rows for lease in self.all())
 
 
-def retry_until_stored(run: Callable[[C], T], call: C, lease: Lease) -> T | None:
+def refused_end(settings: Settings, claim: Claim) -> ScriptCall[str | None]:
+    """A failed attempt, instead of an end that the store refuses."""
+    error = JobError(code="internal_error", message="The job's end could not be stored.", retryable=True)
+    return give_back(settings, claim, reason="attempt_failed", error=error)
+
+
+def retry_until_stored(
+    run: Callable[[ScriptCall[Any]], T],
+    call: ScriptCall[Any],
+    lease: Lease,
+    instead: ScriptCall[Any] | None = None,
+) -> T | None:
     """Run a call until the store accepts it; None if the claim is lost in the meantime.
 
     A draining process tries only a few times more: without the store it would never end, and another worker
-    gets the run once its lease has expired.
+    gets the run once its lease has expired. Where the store refuses the call itself, `instead` is run, which
+    spends one of the run's failures: else the same would be computed and refused again without end.
     """
     tries = DRAINING_TRIES
     while lease.reason != "lost" and tries:
@@ -95,4 +109,9 @@ def retry_until_stored(run: Callable[[C], T], call: C, lease: Lease) -> T | None
             log.warning("the end of %s is not written yet: %s", lease.claim.id, error.message)
             tries -= lease.reason == "draining"
             time.sleep(RETRY_S)
+        except Exception:
+            if instead is None:
+                raise
+            log.exception("the record store refused the end of %s", lease.claim.id)
+            call, instead = instead, None
     return None

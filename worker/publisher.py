@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from shared.errors import Unavailable
 from shared.result import Piece, joined
@@ -79,6 +79,8 @@ class Channel:
 
 
 Work = Sequence[tuple[Channel, Piece]]
+Reply = Renewal | Literal["refused"] | None
+"""None where the store could not be asked."""
 
 
 def spacing_s(took_s: float) -> float:
@@ -170,8 +172,8 @@ class Publisher:
         done = [self._handle_reply(channel, reply) for (channel, _), reply in zip(work, replies, strict=True)]
         return all(done)
 
-    def _append(self, work: Work) -> Sequence[Renewal | None]:
-        """What the store replied to each piece; None if it could not be asked."""
+    def _append(self, work: Work) -> Sequence[Reply]:
+        """What the store replied to each piece."""
         try:
             return self._store.run_all([append(channel.lease.claim, piece) for channel, piece in work])
         except Unavailable:
@@ -182,12 +184,16 @@ class Publisher:
                 return [reply for each in work for reply in self._append([each])]
             run = work[0][0].lease.claim.id
             log.exception("the stream of %s could not be written; it is tried again", run)
-            return [None]
+            return ["refused"]
 
-    def _handle_reply(self, channel: Channel, reply: Renewal | None) -> bool:
+    def _handle_reply(self, channel: Channel, reply: Reply) -> bool:
         lease = channel.lease
         # At the end of the process what is left is dropped: another worker gets the run soon.
-        if reply is None and lease.reason != "lost" and not self._stopping.is_set():
+        if reply in (None, "refused") and lease.reason != "lost" and not self._stopping.is_set():
+            with self._changed:
+                # Where nothing is in flight the row may end: its text comes with the settling.
+                channel.in_flight = 0 if reply else channel.in_flight
+                self._changed.notify_all()
             return False
         if reply == "lost":
             lease.stop("lost")

@@ -26,7 +26,7 @@ from shared import ids
 from shared.batch import LinePosition
 from shared.blobs import Blobs, digest
 from shared.cache_key import reusable
-from shared.errors import CallerError, ServiceError
+from shared.errors import CallerError, ServiceError, Unavailable
 from shared.estimate import Lane
 from shared.job import CacheWord, JobView, Priority, Times
 from shared.media.documents import with_page
@@ -40,7 +40,7 @@ from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, kno
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import MOST, AsyncNudger
-from shared.store.script import AsyncStore
+from shared.store.script import AsyncStore, StoreUnreachable
 from shared.telemetry import traces
 from shared.tokens import cost, room
 from shared.value_object import value_object
@@ -133,6 +133,14 @@ class LinePassedError(Exception):
     """Another process has taken this line of a batch, or the batch takes no more lines."""
 
 
+class UnknownAdmission(Unavailable):
+    """The store did not say whether it took `job`."""
+
+    def __init__(self, job: str, error: Unavailable) -> None:
+        super().__init__(error.code, error.message, retry_after=error.retry_after)
+        self.job = job
+
+
 class Submission:
     """Admits requests; knows nothing of HTTP."""
 
@@ -184,7 +192,10 @@ class Submission:
         if answer is not None:
             return answer
         await self.check_room(terms.caller.id)
-        reply = await self._store_request(checked)
+        try:
+            reply = await self._store_request(checked)
+        except StoreUnreachable as error:
+            raise UnknownAdmission(checked.placing.job, error) from error
         job = reply.view
         if job is None:
             raise await self.refusal_for(reply.word, checked, model)

@@ -14,9 +14,10 @@ from starlette.requests import ClientDisconnect
 from api.admission.cached_answers import CachedAnswer
 from api.admission.headers import Preferences
 from api.admission.readiness import model_failed
-from api.admission.submission import Terms
+from api.admission.submission import Terms, UnknownAdmission
 from api.auth.callers import caller_of
 from api.context import context_of
+from api.jobs.disconnects import LeftJob
 from api.jobs.waiting import ended
 from api.server.errors import from_job
 from api.server.middleware import disconnected
@@ -66,6 +67,9 @@ class SyncCall:
             # A store that was just out of reach is asked later, when it may be back.
             refused = isinstance(error, ServiceError) and error.code != "store_unavailable"
             self.cancel_later(jobs, at_once=refused)
+            if isinstance(error, UnknownAdmission) and self._terms.idempotency is None:
+                left = LeftJob(self._terms.caller.id, error.job, self._terms.caching.stored)
+                self.context.disconnects.cancel_later(left, retry_after_s=error.retry_after or 0)
             raise
         finally:
             await reservation.release()
@@ -100,7 +104,8 @@ class SyncCall:
             for job in jobs:
                 if isinstance(job, CachedAnswer):
                     continue
-                self.context.disconnects.cancel_later(job, at_once=at_once, retry_after_s=retry_after_s)
+                left = LeftJob(job.caller, job.id, job.stored)
+                self.context.disconnects.cancel_later(left, at_once=at_once, retry_after_s=retry_after_s)
 
     def on_disconnect(self, jobs: Sequence[JobView]) -> Callable[[], None]:
         return partial(self.cancel_later, jobs)

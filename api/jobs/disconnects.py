@@ -6,16 +6,24 @@ repeats its POST at once: the grace time lets the repeat join the run before the
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 from api.jobs.service import Jobs
 from shared.errors import CallerError
-from shared.job import JobView
 
 log = logging.getLogger("api.jobs")
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 """Pauses between tries while the store is away: they double from the first to the longest."""
+
+
+class LeftJob(NamedTuple):
+    """The job of a caller who left."""
+
+    caller: str
+    id: str
+    stored: bool
 
 
 class Disconnects:
@@ -26,7 +34,7 @@ class Disconnects:
         self._grace_s = grace_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def cancel_later(self, job: JobView, *, at_once: bool = False, retry_after_s: float = 0) -> None:
+    def cancel_later(self, job: LeftJob, *, at_once: bool = False, retry_after_s: float = 0) -> None:
         """Cancel the job after its grace time; `at_once` where its call was refused: nobody comes back.
 
         The grace time begins at the Retry-After that its caller was given.
@@ -42,7 +50,7 @@ class Disconnects:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _cancel_after(self, grace_s: float, job: JobView) -> None:
+    async def _cancel_after(self, grace_s: float, job: LeftJob) -> None:
         await asyncio.sleep(grace_s)
         pause_s = FIRST_PAUSE_S
         while not await self._cancel(job):
@@ -51,7 +59,7 @@ class Disconnects:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _cancel(self, job: JobView) -> bool:
+    async def _cancel(self, job: LeftJob) -> bool:
         """Cancel the job; False where the store was away and must be asked again."""
         try:
             if job.stored:

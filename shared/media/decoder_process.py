@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, cast
 
-from shared.errors import InternalError
+from shared.errors import Unavailable
 from shared.media.decoder_protocol import FILLED, READ, READY, WINDOW
 from shared.telemetry.logs import fields
 
@@ -47,6 +47,13 @@ class UndecodableError(Exception):
 
 class DiedError(UndecodableError):
     """The process died or hung: of the file, or because the system had no memory left or stood still."""
+
+
+class NoDecoder(Unavailable):
+    """This machine lacks processes or memory for one: no file's fault, and another machine may have them."""
+
+    def __init__(self) -> None:
+        super().__init__("store_unavailable", "No decoder starts here now; try again.", retry_after=5)
 
 
 @dataclass(frozen=True)
@@ -89,11 +96,11 @@ class DecoderPool:
 
     @contextmanager
     def borrowed(self, *, new: bool = False) -> Iterator["DecoderProcess"]:
-        """A process for the block. Raises InternalError if none starts, or the pool is closed."""
+        """A process for the block. Raises NoDecoder if none starts, or the pool is closed."""
         process = self._places.get()
         try:
             if self._closed.is_set():
-                raise InternalError("The decoder is closed.")
+                raise NoDecoder
             if process and (new or not process.alive):
                 process.kill()
                 process = None
@@ -115,7 +122,7 @@ class DecoderPool:
 
 
 class DecoderProcess:
-    """One decoding process, used by one thread at a time. Raises InternalError if it cannot start."""
+    """One decoding process, used by one thread at a time. Raises NoDecoder if it cannot start."""
 
     def __init__(self, spec: DecoderSpec) -> None:
         self._limit_s = spec.limit_s
@@ -125,7 +132,8 @@ class DecoderProcess:
                 self._channel, self._process = _start(spec)
                 stack.pop_all()
         except OSError as error:
-            raise InternalError("The decoder did not start.") from error
+            log.exception("a decoder could not be started")
+            raise NoDecoder from error
         self._stderr = cast(IO[bytes], self._process.stderr)
         os.set_blocking(self._stderr.fileno(), False)
         self._await_ready()
@@ -203,7 +211,7 @@ class DecoderProcess:
         if ready != READY:
             log.error("a decoder did not start", extra=fields(said=self._stderr_tail()))
             self.kill()
-            raise InternalError("The decoder did not start.")
+            raise NoDecoder
 
     def _receive(self, length: int) -> bytearray:
         """Exactly `length` bytes. Raises TimeoutError if the child hangs, OSError if it is gone."""

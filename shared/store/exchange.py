@@ -28,6 +28,8 @@ TOGETHER = 8
 MOST_LOST = 3
 """Connections that may be lost without a reply before those who wait are told so."""
 LOST_PAUSE_S = 0.05
+READ_ONLY_S = 1.0
+"""A connection younger than this led to no successor of a server that takes no writes: its reads go on."""
 NONE = object()
 
 
@@ -58,6 +60,7 @@ class _Link(asyncio.Protocol):
         self.paused = False
         self.closed = asyncio.Event()
         self._owner = owner
+        self._made_at = asyncio.get_running_loop().time()
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse,
             replyError=DefaultParser.parse_error,
@@ -82,7 +85,8 @@ class _Link(asyncio.Protocol):
                     return
                 self._owner.losses = 0
                 _resolve(self.sent.popleft().answer, reply)
-                if isinstance(reply, ReadOnlyError):
+                age_s = asyncio.get_running_loop().time() - self._made_at
+                if isinstance(reply, ReadOnlyError) and age_s > READ_ONLY_S:
                     # A server that was demoted keeps its connections; a new one may lead to its successor.
                     self._owner.lose(self, reply)
                     return

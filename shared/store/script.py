@@ -21,7 +21,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -37,12 +37,12 @@ FOLDER = Path(__file__).parent / "functions"
 BASE = "base"
 _FUNCTION = re.compile(r"^(?:transition|hot)\('(\w+)'(?:, ((?:'[\w# ]*'(?:\s*\.\. )?)+))?", re.MULTILINE)
 """Functions, and the parameters that they take in order."""
-LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
+LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, MasterDownError)
 
-# Errors of a server that cannot save (a full disk) or has too few replicas, and of one that is busy or has no
-# master; redis-py has no class of its own for these.
+# Errors of a server that cannot save (a full disk) or has too few replicas, and of one that is busy; redis-py
+# has no class of its own for these.
 UNWRITABLE = ("MISCONF", "NOREPLICAS")
-NOT_NOW = (*UNWRITABLE, "BUSY", "MASTERDOWN")
+NOT_NOW = (*UNWRITABLE, "BUSY")
 UNKNOWN = "Function not found"
 
 
@@ -118,12 +118,20 @@ class WritesRefused(Unavailable):
         super().__init__("store_unavailable", message, retry_after=5)
 
 
+class StoreUnreachable(Unavailable):
+    """The record store gave no reply: it may have done what was asked."""
+
+    def __init__(self) -> None:
+        message = "The record store is out of reach; try again."
+        super().__init__("store_unavailable", message, retry_after=5)
+
+
 def _unavailable(error: RedisError) -> Unavailable:
     if isinstance(error, OutOfMemoryError):
         return Unavailable("store_unavailable", "The record store is full; try again later.", retry_after=30)
     if isinstance(error, ReadOnlyError) or any(word in str(error) for word in UNWRITABLE):
         return WritesRefused()
-    return Unavailable("store_unavailable", "The record store is out of reach; try again.", retry_after=5)
+    return StoreUnreachable()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Every way an attempt can go ends in one record that its caller understands."""
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -262,6 +263,36 @@ def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
     attempt(replace(desk.context, store=Unsteady(desk.store, **losses)), desk.claim())
     assert desk.job(job).status == "succeeded"
     assert desk.story(job) == ["queued", "running", "succeeded"]
+
+
+def test_an_answer_that_the_store_refuses_is_not_computed_without_end(desk: Workbench) -> None:
+    class Long(EchoEngine):
+        def generate(self, row: Row) -> Finish:
+            return replace(super().generate(row), text="x" * 2**21)
+
+    job = desk.ask("how big is")
+    desk.store.client.config_set("proto-max-bulk-len", 2**20)
+    try:
+        for _ in range(desk.settings.queue.max_failures):
+            desk.attempt(Long(MODEL))
+    finally:
+        desk.store.client.config_set("proto-max-bulk-len", 2**29)
+    view = desk.job(job)
+    assert view.status == "failed"
+    assert view.error is not None
+    assert (view.error.code, view.error.retryable) == ("internal_error", True)
+
+
+def test_a_machine_that_starts_no_decoder_costs_a_run_nothing_but_time(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = desk.ask("how big is", picture())
+    with monkeypatch.context() as short:
+        short.setattr(sys, "executable", str(tmp_path / "gone"))
+        for _ in range(desk.settings.queue.max_failures):
+            desk.attempt()
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"
 
 
 def test_pictures_that_cannot_be_read_hold_up_no_text_behind_them(redis: RedisServer) -> None:

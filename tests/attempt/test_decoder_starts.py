@@ -9,8 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shared.errors import InternalError
-from shared.media.decoder_process import DecoderPool, DecoderSpec, UndecodableError
+from shared.media.decoder_process import DecoderPool, DecoderSpec, NoDecoder, UndecodableError
 from shared.media.decoder_protocol import PICTURES
 from shared.settings import PictureSettings
 from tests.support import pictures as make
@@ -39,7 +38,7 @@ def test_a_caller_is_not_blamed_where_no_process_can_be_started(
     decoder, data = PictureDecoder(PictureSettings(decode_limit_s=60)), make.picture("PNG")
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", str(tmp_path / "gone"))
-        with pytest.raises(InternalError):
+        with pytest.raises(NoDecoder):
             decoded(decoder, data)
     assert [end.fileno() for end in ends] == [-1, -1], "a descriptor is left open"
     assert decoded(decoder, data).mode == "RGB"
@@ -151,7 +150,7 @@ def test_an_operator_reads_in_one_line_what_a_decoder_died_of(
 
 def test_an_operator_reads_why_no_decoder_starts(caplog: pytest.LogCaptureFixture) -> None:
     nothing = DecoderPool(DecoderSpec("worker.media.nothing", (), 60.0))
-    with pytest.raises(InternalError):
+    with pytest.raises(NoDecoder):
         said_about(nothing, b"")
     (line,) = caplog.records
     assert line.message == "a decoder did not start"

@@ -12,7 +12,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from shared.errors import CallerError, InternalError
+from shared.errors import CallerError
+from shared.media.decoder_process import NoDecoder
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
@@ -232,7 +233,7 @@ def test_closing_ends_the_children_and_refuses_more_pictures() -> None:
     decoded(decoder, make.picture())
     decoder.close()
     assert {p.pid for p in children_of(psutil.Process().pid)} == before
-    with pytest.raises(InternalError):
+    with pytest.raises(NoDecoder):
         decoded(decoder, make.picture())
 
 

@@ -237,6 +237,25 @@ def test_a_piece_that_cannot_be_written_holds_up_no_other_row(
     }
 
 
+def test_a_row_whose_pieces_are_refused_ends_with_its_whole_text(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
+    desk.ask("refused")
+    store = Told(desk.store)
+    store.on.set()
+    publisher, lease = Publisher(store), Lease(desk.claim())
+    store.broken = lease.claim.id
+    (channel,) = publisher.channels(lease)
+    publisher.start()
+    channel.emit(Piece(0, "so ", (0,)))
+    until(lambda: len(store.round_trips) > 2)
+    channel.emit(Piece(3, "far", (1,)))
+    rest = channel.rest()
+    publisher.stop()
+    assert rest == Piece(0, "so far", (0, 1))
+
+
 def test_a_piece_that_the_store_cannot_be_told_holds_up_no_other_row(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

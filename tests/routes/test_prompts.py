@@ -8,13 +8,15 @@ import httpx
 import openai
 import pytest
 
-from api.admission.submission import Submission
+from api.admission.submission import CheckedRequest, Submission
 from api.jobs.disconnects import Disconnects
 from shared.errors import Unavailable
 from shared.job import JobView
 from shared.request import Request
 from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
+from shared.store.admission import Submitted
+from shared.store.script import StoreUnreachable
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.asgi_exchange import Exchange, data, posted
@@ -185,6 +187,24 @@ async def test_what_an_outage_or_a_fault_of_ours_stopped_is_left_in_a_while(
     monkeypatch.setattr(Disconnects, "cancel_later", lambda *_, at_once, **__: left.append(at_once))
     assert (await http.post(TEXTS, json=TWO)).status_code == status
     assert left == [False]
+
+
+async def test_a_job_whose_caller_never_learns_that_it_was_taken_is_computed_for_nobody(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_request, lost = Submission._store_request, StoreUnreachable()
+    lost.retry_after = 0
+
+    async def without_reply(self: Submission, checked: CheckedRequest) -> Submitted:
+        await store_request(self, checked)
+        raise lost
+
+    monkeypatch.setattr(Submission, "_store_request", without_reply)
+    assert (await http.post(TEXTS, json=TWO | {"prompt": "a cat"})).status_code == 503
+    await until_there_are(http, 1, "cancelled")
+    kept = await http.post(TEXTS, json=TWO | {"prompt": "a dog"}, headers={"idempotency-key": "k"})
+    assert kept.status_code == 503
+    assert len(await jobs(http, "queued")) == 1
 
 
 @pytest.mark.parametrize("stage", [{"queue": {"max_queued_caller": 2}}], indirect=True)

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import pytest
 from redis import Redis
+from redis.asyncio.connection import DefaultParser
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from shared.errors import Unavailable
+from shared.job import JobView
 from shared.settings import RedisSettings
 from shared.store import jobs, maintenance
 from shared.store.admission import submit
@@ -199,10 +200,34 @@ def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store
     assert records.view(job).status == "queued"
 
 
-async def test_no_connection_to_a_demoted_server_is_used_again(redis_settings: RedisSettings) -> None:
+async def test_what_a_demoted_server_can_answer_does_not_wait_for_what_it_refuses(
+    redis_settings: RedisSettings,
+) -> None:
+    threads, tasks = connect(redis_settings), connect_async(redis_settings)
+    client: Any = threads.client
+    job = Records(threads).submit().id
+    cancels = [tasks.run(jobs.cancel(SETTINGS, "anyone", job)) for _ in range(100)]
+    client.replicaof("127.0.0.1", free_port())
+    try:
+        *refused, view = await asyncio.gather(
+            *cancels, tasks.run(jobs.view(SETTINGS, "anyone", job)), return_exceptions=True
+        )
+    finally:
+        client.replicaof("NO", "ONE")
+        threads.client.close()
+        await tasks.aclose()
+    assert {str(error) for error in refused} == {"The record store takes no writes now; try again."}
+    assert isinstance(view, JobView)
+    assert view.id == job
+
+
+async def test_no_connection_to_a_demoted_server_is_used_again(
+    redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The address leads to its successor by then, but not for connections that were open before."""
     threads, tasks = connect(redis_settings), connect_async(redis_settings)
     clients: tuple[Any, Any] = threads.client, tasks.client
+    monkeypatch.setattr("shared.store.exchange.READ_ONLY_S", 0)
     job = Records(threads).submit().id
     cancel = jobs.cancel(SETTINGS, "anyone", job)
     before = [clients[0].client_id(), await clients[1].client_id()]
@@ -236,7 +261,7 @@ def test_a_store_that_answers_and_takes_no_writes_is_not_looked_for_on_the_netwo
         """Stands for a server whose disk is full, say, which cannot be had here."""
 
         def execute_command(self, *_: Any) -> None:
-            raise ResponseError(said)
+            raise DefaultParser.parse_error(said)  # type: ignore[no-untyped-call]
 
     store = Store(cast(Redis, Refuses()))
     with pytest.raises(Unavailable, match=told):

@@ -40,7 +40,7 @@ from worker.fair_share import FairSemaphore, KeyedFairSemaphore, Waiter
 from worker.fetching.buckets import fetch_object
 from worker.fetching.fetch import DOCUMENTS, PICTURES, SOUNDS, VIDEOS, FetchKind, fetch
 from worker.fetching.guarded_http import Allowance
-from worker.lease import UNREADABLE_S, Lease, Leases, retry_until_stored
+from worker.lease import UNREADABLE_S, Lease, Leases, refused_end, retry_until_stored
 from worker.telemetry.attempt_log import AttemptEntry, counted_outcome, log_attempt
 
 log = logging.getLogger("worker.fetching")
@@ -143,7 +143,8 @@ class Intake:
 
     def _admit(self, lease: Lease, entry: AttemptEntry, placing: Placing) -> None:
         call = admit(placing, self.settings, token=lease.claim.token)
-        status = retry_until_stored(self.store.run, call, lease)
+        refused = refused_end(self.settings, lease.claim)
+        status = retry_until_stored(self.store.run, call, lease, refused)
         entry.outcome = "admitted" if status in ("queued", "placed") else "lost"
         if status == "queued":
             self.nudger.send(placing.lane)
@@ -152,7 +153,8 @@ class Intake:
         """End the job: what its caller sent is at fault, and another attempt cannot help."""
         entry.outcome, entry.code = "failed", error.code
         failure = JobError(code=error.code, message=error.message, param=error.param)
-        retry_until_stored(self.store.run, settle(self.settings, lease.claim, failure), lease)
+        call = settle(self.settings, lease.claim, failure)
+        retry_until_stored(self.store.run, call, lease, refused_end(self.settings, lease.claim))
 
     def _fail(self, lease: Lease, entry: AttemptEntry, message: str, missing: tuple[str, ...] = ()) -> None:
         """Fail this attempt; another one may succeed."""
