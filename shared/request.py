@@ -199,7 +199,8 @@ class Parameters(Frozen):
     """What changes the answer. None = left out: the model's own generation config decides.
 
     `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none. `n`
-    is how many answers are wanted; None for one. With `ignore_eos` the model's own end tokens end none.
+    is how many answers are wanted; None for one. With `ignore_eos` the model's own end tokens end none;
+    without `skip_special_tokens` (False) special tokens are part of the text.
     `chat_template_kwargs` are variables of the model's chat template, where it reads them. `num_frames` or
     `fps` is how many frames a model is shown of each video, or of each of its seconds.
     """
@@ -223,6 +224,7 @@ class Parameters(Frozen):
     format: Format | None = None
     n: Choices | None = None
     ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
     chat_template_kwargs: Variables | None = None
     num_frames: FrameCount | None = None
     fps: FrameRate | None = None
@@ -420,10 +422,16 @@ def check_answer(request: Request, context_length: int | None) -> None:
 
 
 def check_end(request: Request) -> None:
-    """Raises CallerError `invalid_request` for `ignore_eos` with an answer that ends with its form."""
+    """Raises CallerError `invalid_request` for `ignore_eos` with an answer that ends with its form, and for
+    special tokens in the text where calls of functions are read from it.
+    """
     constrained = request.parameters.format is not None or (
         request.tools is not None and request.tools.is_constrained
     )
     if request.parameters.ignore_eos and constrained:
         message = "An answer that is held to a form ends where that is complete; leave `ignore_eos` out."
         raise CallerError("invalid_request", message, param=request.named.get("ignore_eos", "ignore_eos"))
+    name = "skip_special_tokens"
+    if request.tools is not None and request.parameters.skip_special_tokens is False:
+        message = f"With functions special tokens are no part of the text; leave `{name}` out."
+        raise CallerError("invalid_request", message, param=request.named.get(name, name))

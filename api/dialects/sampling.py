@@ -127,6 +127,7 @@ SPELLINGS = {
     "stop_sequences": "stop",
 }
 """The parameter that each field of a body sets."""
+DEFAULTS = (("n", 1), ("ignore_eos", False), ("skip_special_tokens", True))
 FRAMES = ("num_frames", "fps")
 
 
@@ -154,6 +155,7 @@ class TokenSampling(Sampling):
         list[Annotated[int, BeforeValidator(whole)]] | None, described_as(StopIds | None)
     ] = None
     ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     chat_template_kwargs: TemplateVariables | None = None
@@ -204,7 +206,6 @@ class VllmOptions(Wire):
     return_token_ids: Annotated[bool | None, UnsupportedExcept(False)] = None
     return_tokens_as_token_ids: Annotated[bool | None, UnsupportedExcept(False)] = None
     separate_reasoning: Annotated[bool | None, UnsupportedExcept(True)] = None
-    skip_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
     spaces_between_special_tokens: Annotated[bool | None, UnsupportedExcept(True)] = None
     use_beam_search: Annotated[bool | None, UnsupportedExcept(False)] = None
     vllm_xargs: Annotated[dict[str, Any] | None, UnsupportedExcept({})] = None
@@ -256,12 +257,12 @@ def _read(name: str, value: Any, param: str) -> Any:
         return to_format(value, param)
     if name == "chat_template_kwargs":
         return to_variables(value, param)
-    if name == "n":
-        return None if value == 1 else value
+    if (name, value) in DEFAULTS:
+        return None
     if name == "top_k":
         # -1 is vLLM's value for all tokens.
         return 0 if value == -1 else value
-    return value or None if name in ("stop_token_ids", "ignore_eos") else value
+    return value or None if name == "stop_token_ids" else value
 
 
 def _template_variables(body: Wire, at: str) -> Iterator[tuple[str, Any, list[str]]]:

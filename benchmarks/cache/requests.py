@@ -64,6 +64,7 @@ PARAMETERS: dict[str, Draw] = {
     ),
     "n": lambda dice: dice.randint(1, 8),
     "ignore_eos": lambda dice: dice.random() < 0.5,
+    "skip_special_tokens": lambda dice: dice.random() < 0.5,
     "chat_template_kwargs": lambda dice: tuple(
         (name, dice.choice((True, 1, 1.5, "1"))) for name in dice.sample(("a", "b", "c"), dice.randint(0, 2))
     ),

@@ -11,6 +11,7 @@ from shared.models import Model
 from shared.request import Format
 from tests.engines import suite
 from tests.support.families import FAMILIES
+from tests.support.families.tokens import USER, byte_tokenizer, token_id
 from worker.engines.registry import create
 
 TILDE = 96
@@ -46,6 +47,14 @@ def test_an_answer_that_ended_is_of_its_format_to_the_letter(harness: suite.Harn
         else:
             assert re.fullmatch("cat|dog" if kind == "choice" else "[a-z]{3}", finish.text)
     assert ended
+
+
+def test_the_marks_of_a_page_are_in_its_text_where_a_caller_parses_them(harness: suite.Harness) -> None:
+    mark = token_id(byte_tokenizer(), USER)
+    asked: dict[str, Any] = {"logit_bias": ((mark, 100.0),), "max_new_tokens": 40, "temperature": 0}
+    assert harness.ask("Which?", **asked)[0].text == ""
+    finish, pieces = harness.ask("Which?", **asked, skip_special_tokens=False)
+    assert finish.text == "".join(piece.text for piece in pieces) == 40 * USER
 
 
 def test_a_text_that_only_the_end_can_spell_is_refused_and_not_cut_short(harness: suite.Harness) -> None:

@@ -43,7 +43,6 @@ VLLM: dict[str, tuple[Any, Any]] = {
     "logits_processors": (None, ["any"]),
     "prompt_logprobs": (None, 1),
     "return_token_ids": (False, True),
-    "skip_special_tokens": (True, False),
     "use_beam_search": (False, True),
 }
 """By name what vLLM takes where nothing is said, and something else."""

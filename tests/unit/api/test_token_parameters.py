@@ -159,3 +159,9 @@ def test_vllm_s_word_for_all_tokens_is_read_on_every_route(read: Read) -> None:
 def test_an_answer_that_shall_not_end_is_asked_for_by_vllm_s_name(read: Read) -> None:
     assert read(ignore_eos=True).parameters == Parameters(ignore_eos=True)
     assert read(ignore_eos=False) == read()
+
+
+@pytest.mark.parametrize("read", OPENAI)
+def test_who_parses_pages_of_documents_gets_their_marks_by_vllm_s_name(read: Read) -> None:
+    assert read(skip_special_tokens=False).parameters == Parameters(skip_special_tokens=False)
+    assert read(skip_special_tokens=True) == read()

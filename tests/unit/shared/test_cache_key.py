@@ -32,6 +32,7 @@ CHANGES: dict[str, Any] = {
     "format": Format(kind="regex", content="a"),
     "n": 2,
     "ignore_eos": True,
+    "skip_special_tokens": False,
     "chat_template_kwargs": (("thinking", False),),
     "num_frames": 5,
     "fps": 0.5,

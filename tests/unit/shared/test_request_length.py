@@ -1,7 +1,18 @@
 import pytest
 
 from shared.errors import CallerError
-from shared.request import Format, Message, Parameters, Request, Text, check_answer, check_end, check_text
+from shared.request import (
+    Format,
+    Function,
+    Message,
+    Parameters,
+    Request,
+    Text,
+    Tools,
+    check_answer,
+    check_end,
+    check_text,
+)
 from worker.engines.prompt.budget import answer_budget
 
 
@@ -77,3 +88,12 @@ def test_an_answer_of_a_form_cannot_be_told_not_to_end() -> None:
     with pytest.raises(CallerError) as refused:
         check_end(request("x", parameters=asked, named={"ignore_eos": "parameters.ignore_eos"}))
     assert (refused.value.code, refused.value.param) == ("invalid_request", "parameters.ignore_eos")
+
+
+def test_special_tokens_are_not_asked_for_where_calls_are_read_from_the_text() -> None:
+    asked = Parameters(skip_special_tokens=False)
+    check_end(request("x", parameters=asked))
+    tools = Tools(functions=(Function(name="f", parameters="{}"),))
+    with pytest.raises(CallerError) as refused:
+        check_end(request("x", parameters=asked, tools=tools))
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "skip_special_tokens")

@@ -141,6 +141,8 @@ class Language:
         hidden = self._hidden
         if row.prompt.syntax is None:
             decode, hidden = self._decode, self._special
+        if row.parameters.skip_special_tokens is False:
+            decode, hidden = self._decode_all, frozenset()
         if row.prompt.ends_open:
             decode = self._names.behind_text(decode)
         # An answer with a grammar has to spell the blanks, too.
@@ -198,7 +200,10 @@ class Language:
     def _decode_calls(self, ids: Sequence[int]) -> str:
         """The text with the marks of calls, which are special tokens in some models."""
         visible = [id_ for id_ in ids if id_ not in self._hidden]
-        return str(self._detokenize(visible, skip_special_tokens=False))
+        return self._decode_all(visible)
+
+    def _decode_all(self, ids: Sequence[int]) -> str:
+        return str(self._detokenize(list(ids), skip_special_tokens=False))
 
     def _read_length(self) -> int:
         own = [getattr(self._text, "max_position_embeddings", None), self.tokenizer.model_max_length]
