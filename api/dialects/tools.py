@@ -43,7 +43,10 @@ class FlatTool(FunctionBody):
 
 
 class Named(Wire):
+    """Go's langchaingo sends arguments, too: none."""
+
     name: str
+    arguments: Annotated[str | None, UnsupportedExcept("")] = None
 
 
 class ChoiceBody(Wire):

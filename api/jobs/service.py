@@ -93,6 +93,8 @@ class Jobs:
         """What `cancel` returns or raises for each; one that fails otherwise fails them all."""
 
         async def outcome(id: str) -> JobView | CallerError:
+            if id.startswith("batch_"):
+                return CallerError("invalid_request", "A job of pages is cancelled by its own URL.")
             try:
                 # One answer may be as large as all the statuses.
                 return replace(await self.cancel(caller, id), result=None)

@@ -23,6 +23,7 @@ from api.routes.batches import estimate_of
 from api.server.route import Json, ServiceRoute
 from api.server.sse import EventStream, block, comment
 from shared.batch import ENDED, Batch
+from shared.errors import CallerError
 
 JOB = answer("The job of pages; `retry-after` where it has not ended.", headers=("retry-after",))
 ROWS = answer("A row of each page that has ended, in order.") | {
@@ -107,6 +108,15 @@ async def page_job_events(http: HttpRequest, id: str) -> EventStream[PageEvent] 
         return Response(status_code=204)
     head_start_s = context_of(http).settings.api.head_start_s
     return EventStream(_blocks(http, id, after), head_start_s=head_start_s)
+
+
+@router.delete("", include_in_schema=False)
+@router.api_route("/{action:path}", methods=["GET", "POST"], include_in_schema=False)
+async def refuse(http: HttpRequest, id: str, action: str = "") -> None:
+    """Else it would be looked for among the ordinary jobs, and said to be gone while it runs."""
+    await _batch(http, id)
+    advice = "Cancel it, or delete its output_file_id (GET /v1/batches/{id})."
+    raise CallerError("invalid_request", f"A job of pages has no {action or 'DELETE'}. {advice}")
 
 
 async def _blocks(http: HttpRequest, id: str, sent: int) -> AsyncGenerator[bytes]:

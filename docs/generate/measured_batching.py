@@ -78,7 +78,7 @@ def _ratios(parts: Parts) -> str:
         one, each = (_best(parts, model, dtype, cores, ours) for ours in (WIDE, "continuous"))
         theirs = _best(parts, model, dtype, cores, other)
         shared = sorted(each.keys() & theirs.keys(), key=int)
-        if other not in (WIDE, "continuous") and shared:
+        if other not in OURS and shared:
             ratios = (f"{_more(each, one, n) / theirs[n]['tokens_per_s']:.2f} ({n})" for n in shared)
             lines.append((model, dtype, ON[cores], SYSTEMS[other], ", ".join(ratios)))
     head = ("model", "dtype", "on", "`continuous` against", "times the tokens/s (callers)")

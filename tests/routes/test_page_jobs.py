@@ -261,10 +261,14 @@ async def test_a_job_of_pages_is_no_ordinary_job_and_nobody_elses(
 ) -> None:
     stage.hand.beat()
     url = (await post(stage, job(await upload(client, pdf(PAGES))))).json()["urls"]["self"]
-    replies = [await get(stage, url + "/request"), await get(stage, "/v1/jobs/batch_none")]
     async with client_of(stage.app) as caller:
-        replies += [await caller.post(url + "/retry"), await caller.delete(url)]
-    assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(404, "job_not_found")}
+        replies = [await caller.get(url + "/request"), await caller.post(url + "/retry")]
+        replies.append(await caller.delete(url))
+        nobodys = await caller.delete("/v1/jobs/batch_none")
+        together = await caller.post("/v1/jobs/cancel", json={"ids": [url.rpartition("/")[2]]})
+    assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(400, "invalid_request")}
+    assert (nobodys.status_code, nobodys.json()["code"]) == (404, "job_not_found")
+    assert "by its own URL" in together.text
     assert await work(stage, url) == len(PAGES), "it goes on"
 
 

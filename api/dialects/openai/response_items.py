@@ -6,7 +6,7 @@ A message of an earlier answer comes back with all the fields that the answer ha
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from api.dialects.calls import CallId, FunctionName, NotAsync, check_id, split_answer, to_call, to_turn_call
@@ -94,15 +94,10 @@ class WireOutput(CallOptions):
     status: WireStatus | None = None
 
 
-class WireReasoning(Replayed):
-    """What another service's model thought before it answered: taken and not read, as in a chat's message."""
+class WireReasoning(BaseModel):
+    """What another service's model thought before it answered: taken and not read, whatever it has."""
 
     type: Literal["reasoning"]
-    id: str | None = None
-    summary: list[Any] | None = None
-    content: list[Any] | None = None
-    encrypted_content: str | None = None
-    status: WireStatus | None = None
 
 
 class Reference(Wire):
@@ -256,7 +251,6 @@ def _turn(value: Any, at: str) -> Message | None:
     """The turn of an item; None for an item that is ignored."""
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "reasoning":
-        read(WireReasoning, value, at)
         return None
     if kind == "function_call":
         call = read(WireCall, value, at)

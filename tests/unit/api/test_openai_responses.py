@@ -218,7 +218,6 @@ def one_part(part: Any) -> dict[str, Any]:
         ({"input": None}, "invalid_request", "input"),
         ({"input": []}, "invalid_request", "input"),
         ({"input": [{"type": "reasoning", "summary": []}]}, "invalid_request", "input"),
-        ({"input": [{"type": "reasoning", "thought": "Hm."}]}, "unknown_field", "input[0].thought"),
         ({"input": ["Hi"]}, "invalid_request", "input[0]"),
         ({"input": [{"content": "Hi"}]}, "invalid_request", "input[0].role"),
         ({"input": [{"id": "msg_1"}]}, "invalid_request", "input[0].role"),
