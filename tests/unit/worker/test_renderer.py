@@ -112,6 +112,15 @@ def test_ordinary_markup_reaches_the_model_unchanged(processor: Any, renderer: R
     assert f"<|user|>{typed}<|end|>" in text_of(processor, build(renderer, message("user", typed)))
 
 
+def test_a_word_that_a_processor_writes_into_prompts_reaches_the_model_as_the_caller_wrote_it(
+    processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aya Vision's processor names tiles so."""
+    monkeypatch.setattr(processor, "tile_token", "TILE", raising=False)
+    prompt = build(renderer_with(processor), message("user", "Is TEXTILE a TILE?"))
+    assert "<|user|>Is TEXTILE a TILE?<|end|>" in text_of(processor, prompt)
+
+
 def test_a_final_assistant_message_is_continued_where_asked(processor: Any, renderer: Renderer) -> None:
     turns = message("user", "Describe.", Image()), message("assistant", "A red")
     prompt = build(renderer, *turns, continue_final=True)

@@ -110,7 +110,9 @@ def reserved(processor: Any, template: str, placeholder_ids: frozenset[int]) -> 
         for id_, token in tokenizer.added_tokens_decoder.items()
         if token.content.strip() and (token.special or token.content in template)
     }
-    expanded = {str(value) for name, value in vars(processor).items() if name.endswith("_token") and value}
+    named = (str(value) for name, value in vars(processor).items() if name.endswith("_token") and value)
+    # Aya Vision's `TILE` is a word that callers write, too.
+    expanded = {text for text in named if re.search(r"\W", text) or text in tokenizer.get_added_vocab()}
     strings = sorted({*control.values(), *expanded, *tokenizer.all_special_tokens}, key=len, reverse=True)
     # A token of one character cannot be broken.
     pattern = re.compile("|".join(re.escape(s) for s in strings if len(s) > 1) or "(?!)")
