@@ -1,6 +1,7 @@
 """Questions with no picture, or with several, that a model's own code cannot bear."""
 
 import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from shared.errors import CallerError
 from shared.models import Model
 from tests.engines import suite
 from tests.engines.test_sequential import TINY
+from tests.support.families.asking import BLUE, RED, Conversation, Subject
+from tests.support.families.family import Family
+from tests.support.families.llava import blip2
 from worker.engines.registry import create
 from worker.engines.sequential import SequentialEngine
 
@@ -68,3 +72,15 @@ def test_a_model_that_bears_them_is_asked_them() -> None:
         create(Model(id="test/tiny", engine="sequential", source=str(TINY), dtype="float32")).load()
     )
     assert all(harness.ask("Hi", [suite.picture()] * count, max_new_tokens=2) for count in (0, 2))
+
+
+def test_nobody_is_answered_about_the_first_of_several_pictures_alone(tmp_path: Path) -> None:
+    """BLIP-2's processor makes the same prompt of one picture and of two."""
+    family = Family("blip2", blip2, raw=True, text_alone=False)
+    subject = Subject(family, family.save(tmp_path / family.name))
+    engine = subject.engine("sequential")
+    assert engine.reason == f"it fails {WORDS[0]}; it sees one picture only"
+    assert subject.row(engine, Conversation("one", ((RED, "What is it?"),))).prompt.image_tokens == 4
+    with pytest.raises(CallerError, match="it sees one picture only") as refused:
+        subject.row(engine, Conversation("two", ((RED, BLUE, "What are they?"),)))
+    assert refused.value.code == "invalid_request"

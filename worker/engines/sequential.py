@@ -20,7 +20,7 @@ from worker.engines.continuous.errors import UNFIT
 from worker.engines.loading.layer_progress import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.loading.pretrained import WISHES, wishes_of
-from worker.engines.loading.smoke_test import try_out
+from worker.engines.loading.smoke_test import made_up, try_out
 from worker.engines.loading.torch_errors import device_broken, out_of_memory
 from worker.engines.row_limit import RowLimit
 from worker.engines.sampling.grammar_processor import grammar_processors
@@ -165,7 +165,17 @@ class SequentialEngine(LoadedEngine):
                 if not out_of_memory(error):
                     log.warning("model %s fails %s: %s", self._model.id, words, error)
                     failures[pictures] = f"it fails {words}"
+        if 2 not in failures and self._sees_one_only():
+            failures[2] = "it sees one picture only"
         return failures
+
+    def _sees_one_only(self) -> bool:
+        """Whether two pictures become no more tokens than one: BLIP-2's code drops the second."""
+        try:
+            one, two = (self.prepare(*made_up(self, self._model.id, TRIED, count)) for count in (1, 2))
+        except CallerError:
+            return False
+        return 0 < one.image_tokens == two.image_tokens
 
     def _generate(self, row: Row) -> Finish:
         loaded, parameters = self._loaded, row.parameters
