@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import LlavaProcessor
 
-from shared.errors import CallerError
+from shared.errors import CallerError, ModelFailed
 from shared.models import Model
 from tests.engines import suite
 from tests.engines.test_sequential import TINY
@@ -84,3 +85,18 @@ def test_nobody_is_answered_about_the_first_of_several_pictures_alone(tmp_path: 
     with pytest.raises(CallerError, match="it sees one picture only") as refused:
         subject.row(engine, Conversation("two", ((RED, BLUE, "What are they?"),)))
     assert refused.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("name", ["auto", "sequential"])
+def test_a_model_whose_processor_takes_no_question_is_not_said_to_be_ready(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GOT-OCR 2's: each caller would be told that it was the picture."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("Nested images are only supported with `multi_page`.")
+
+    monkeypatch.setattr(LlavaProcessor, "__call__", refuse)
+    engine = create(Model(id="test/tiny", engine=name, source=str(TINY), dtype="float32"))
+    with pytest.raises(ModelFailed, match=r"test/tiny: its processor refuses .* Nested images are only"):
+        engine.load()

@@ -143,13 +143,19 @@ class SequentialEngine(LoadedEngine):
         return self._row_limit.longest_s
 
     def _tried(self) -> str:
+        model = self._model.id
         try:
-            return try_out(self, self._model.id, TRIED)
+            refusal = try_out(self, model, TRIED)
+            # A template may ask for more than a made-up question has; this is the processor's refusal.
+            if refusal and refusal.code == "invalid_image" and try_out(self, model, TRIED, pictures=0):
+                reason = refusal.__context__ or refusal.message
+                raise ModelFailed(f"model {model}: its processor refuses every made-up question: {reason}")
+            return refusal.message if refusal else ""
         except RuntimeError as error:
             wishes = wishes_of(self._model, (*WISHES, "dtype"))
             if not wishes or out_of_memory(error):
                 raise
-            message = f"model {self._model.id}, with {wishes}: a made-up question fails: {error}"
+            message = f"model {model}, with {wishes}: a made-up question fails: {error}"
             raise ModelFailed(message) from error
 
     def _failing(self) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""LLaVA, LLaVA-OneVision, PaliGemma, InternVL and BLIP-2: a tower's features in place of placeholder tokens."""
+"""LLaVA, its likes and BLIP-2: a tower's features in place of placeholder tokens."""
 
 from typing import Any
 

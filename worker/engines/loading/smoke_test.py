@@ -33,11 +33,11 @@ def made_up(
 
 def try_out(
     engine: Engine, model: str, parameters: Parameters, answers: int = 1, *, pictures: int = 1
-) -> str:
-    """Why the model refused the question; "" if it answered. Raises whatever the engine raises."""
+) -> CallerError | None:
+    """How the model refused the question; None if it answered. Raises whatever the engine raises."""
     try:
         prompt = engine.prepare(*made_up(engine, model, parameters, pictures))
-    except CallerError as error:
-        return error.message
+    except CallerError as refusal:
+        return refusal
     engine.generate_all([Row(prompt, parameters, lambda _: None, threading.Event())] * answers)
-    return ""
+    return None

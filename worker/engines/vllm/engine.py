@@ -353,8 +353,8 @@ class VllmEngine(Engine):
         Returns whether vLLM makes the same of a prompt as transformers does, in words.
         """
         for parameters in TRIED:
-            if reason := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
-                return f"not tried out: {reason}"
+            if refusal := try_out(self, self._model.id, parameters, ANSWERS_TRIED):
+                return f"not tried out: {refusal.message}"
         self._progress = ProgressClock()
         request, pictures = made_up(self, self._model.id, TRIED[0])
         mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
