@@ -181,6 +181,43 @@ def test_a_model_that_takes_pictures_or_videos_says_so_for_both_at_once(files: P
     assert "pictures or videos" in refused.value.message
 
 
+def failing(monkeypatch: pytest.MonkeyPatch, *inputs: str) -> None:
+    """Qwen2-VL's own code fails with these inputs together."""
+    network = hf.Qwen2VLForConditionalGeneration
+    generate = network.generate
+
+    def checked(self: Any, **given: Any) -> Any:
+        if given.keys() >= set(inputs):
+            raise ValueError("Image features and image tokens do not match")
+        return generate(self, **given)
+
+    monkeypatch.setattr(network, "generate", checked)
+
+
+@pytest.mark.parametrize(("asked", "name"), [("auto", "continuous"), ("sequential", "sequential")])
+def test_who_sends_a_picture_and_a_video_to_a_model_that_fails_with_both_is_told_so(
+    files: Path, asked: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GLM-4V takes each, but not both."""
+    failing(monkeypatch, "pixel_values", "pixel_values_videos")
+    engine = loaded.__wrapped__(QWEN2_VL.folder(files), asked)
+    assert (engine.name, engine.facts.videos) == (name, True)
+    with pytest.raises(CallerError, match="This model takes pictures or videos, not both") as refused:
+        prepared(engine, QUESTIONS[MIXED])
+    assert refused.value.code == "unsupported_parameter"
+    assert answer(engine, QUESTIONS[0]).ids
+
+
+@pytest.mark.parametrize(("asked", "name"), [("auto", "continuous"), ("sequential", "sequential")])
+def test_a_model_that_fails_with_videos_takes_none_and_its_pictures_are_batched_all_the_same(
+    files: Path, asked: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kimi K2.5's code is so in transformers 5.23."""
+    failing(monkeypatch, "pixel_values_videos")
+    engine = loaded.__wrapped__(QWEN2_VL.folder(files), asked)
+    assert (engine.name, engine.facts.videos) == (name, False)
+
+
 def test_a_model_without_a_video_processor_takes_none(files: Path) -> None:
     llava = next(family for family in FAMILIES if family.name == "llava")
     assert not loaded(llava.folder(files), "sequential").facts.videos

@@ -16,12 +16,11 @@ from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Finish, Frames, Prompt, Row, Samples
-from worker.engines.continuous.errors import UNFIT
 from worker.engines.loading.layer_progress import LayerProgress
 from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.loading.pretrained import WISHES, wishes_of
 from worker.engines.loading.smoke_test import made_up, try_out
-from worker.engines.loading.torch_errors import device_broken, out_of_memory
+from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
 from worker.engines.row_limit import RowLimit
 from worker.engines.sampling.grammar_processor import grammar_processors
 from worker.engines.sampling.logprobs import LogitsRecorder
@@ -95,6 +94,7 @@ class SequentialEngine(LoadedEngine):
             log.warning("model %s: a made-up question could not be asked: %s", self._model.id, refused)
             refused = f"a made-up question could not be asked: {refused}"
         self._unborne = {} if refused else self._failing()
+        loaded.try_videos(self._ask_video)
         self.reason = "; ".join(filter(None, (refused, *self._unborne.values(), loaded.words)))
         self._row_limit = RowLimit(self.rows)
 
@@ -174,6 +174,10 @@ class SequentialEngine(LoadedEngine):
         if 2 not in failures and self._sees_one_only():
             failures[2] = "it sees one picture only"
         return failures
+
+    def _ask_video(self, pictures: int) -> None:
+        video = self._loaded.renderer.video_input.made_up()
+        try_out(self, self._model.id, TRIED, pictures=pictures, videos=[video])
 
     def _sees_one_only(self) -> bool:
         """Whether two pictures become no more tokens than one: BLIP-2's code drops the second."""

@@ -3,13 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.engines.loading.torch_errors import device_broken, out_of_memory
-
-# What a model raises when it is used in a way that it was not made for. An OSError is the machine's own.
-UNFIT = (
-    *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
-    *(NameError, ImportError, StopIteration),
-)
+from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
 
 
 class BatchingError(Exception):

@@ -14,14 +14,13 @@ from transformers import BatchFeature
 
 from shared.estimate import ReuseCounts
 from worker.engines.base import Cancelled
-from worker.engines.continuous.errors import UNFIT
 from worker.engines.continuous.kv_slices import KnownPrefix, KVSlices
 from worker.engines.continuous.model_inputs import PIXELS, EncodedPictures, encode, encode_all, merged
 from worker.engines.continuous.prefill import CutPoints, Prefilled
 from worker.engines.continuous.prefix_cache import CachedPrefix, PrefixTree, ReuseBudget
 from worker.engines.continuous.prompt_content import ProcessedPicture, PromptContent, Reusable
 from worker.engines.loading.loaded import LoadedModel
-from worker.engines.loading.torch_errors import device_broken, out_of_memory
+from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
 
 log = logging.getLogger("worker.engines.continuous")
 # Beginnings shorter than this take longer to copy than to compute.

@@ -1,9 +1,11 @@
 """A model loaded by transformers, and what every engine on transformers needs to know about it."""
 
 import json
+import logging
 import sys
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from PIL.Image import Image as Picture
 from transformers import BatchFeature, GenerationConfig
 
+from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
@@ -20,8 +23,10 @@ from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.loading.language import Language
 from worker.engines.loading.packing import pack
 from worker.engines.loading.pretrained import load_guess, model_folder, pretrained
+from worker.engines.loading.torch_errors import UNFIT, device_broken, out_of_memory
 from worker.engines.sampling.processors import generation_config
 
+log = logging.getLogger("worker.engines.loading")
 SWITCH_S = 0.0005
 """How long threads of this process may keep Python's lock from the one that queues a GPU's work. 16 callers
 of a small model on an H100 got 2,912 tokens/s instead of 2,376 with Python's 5 ms, and their first text after
@@ -63,6 +68,15 @@ class LoadedModel(Language):
         self.budget(prompt, request.parameters)
         return prompt
 
+    def try_videos(self, answer: Callable[[int], object]) -> None:
+        """Ask about a video beside no picture, and beside one; what it fails with is refused from now on."""
+        video = self.renderer.video_input
+        if video.takes and _fails(answer, 0):
+            video.takes = False
+            self.facts = replace(self.facts, videos=False)
+        elif video.takes and _fails(answer, 1):
+            video.excludes_pictures = True
+
     def inputs(self, prompt: Prompt) -> dict[str, Any]:
         """The network's inputs, on its device."""
         return self.moved(prompt.inputs)
@@ -102,6 +116,20 @@ class LoadedModel(Language):
             "device": device_of(self.network).type,
             **self.identity(),
         }
+
+
+def _fails(answer: Callable[[int], object], pictures: int) -> bool:
+    try:
+        answer(pictures)
+    except CallerError:
+        # Its callers are refused, too.
+        return False
+    except UNFIT as error:
+        if out_of_memory(error) or device_broken(error):
+            raise
+        log.debug("the model fails with a video beside %d pictures: %s", pictures, error)
+        return True
+    return False
 
 
 # The part of an engine that all engines on transformers share.

@@ -7,8 +7,8 @@ from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Parameters, Part, Request, Text
-from worker.engines.base import Engine, Row
+from shared.request import Image, Message, Parameters, Part, Request, Text, Video
+from worker.engines.base import Engine, Frames, Row
 
 SIZE = (96, 64)
 DEFAULTS = Parameters()
@@ -23,20 +23,28 @@ def question(
 
 
 def made_up(
-    engine: Engine, model: str, parameters: Parameters, pictures: int = 1
+    engine: Engine, model: str, parameters: Parameters, pictures: int = 1, videos: int = 0
 ) -> tuple[Request, Sequence[Picture]]:
-    """A request about so many pictures."""
+    """A request about so many pictures and videos."""
     images = tuple(Image() for _ in range(pictures))
-    request = question(engine, model, (*images, Text(text="What is this?")), parameters)
+    parts: tuple[Part, ...] = (*images, *[Video()] * videos, Text(text="What is this?"))
+    request = question(engine, model, parts, parameters)
     return request, [Pictures.new("RGB", SIZE, "gray") for _ in images]
 
 
 def try_out(
-    engine: Engine, model: str, parameters: Parameters, answers: int = 1, *, pictures: int = 1
+    engine: Engine,
+    model: str,
+    parameters: Parameters,
+    answers: int = 1,
+    *,
+    pictures: int = 1,
+    videos: Sequence[Frames] = (),
 ) -> CallerError | None:
     """How the model refused the question; None if it answered. Raises whatever the engine raises."""
     try:
-        prompt = engine.prepare(*made_up(engine, model, parameters, pictures))
+        request, images = made_up(engine, model, parameters, pictures, len(videos))
+        prompt = engine.prepare(request, images, videos=videos)
     except CallerError as refusal:
         return refusal
     engine.generate_all([Row(prompt, parameters, lambda _: None, threading.Event())] * answers)

@@ -2,6 +2,11 @@
 
 import torch
 
+# What a model raises when it is used in a way that it was not made for. An OSError is the machine's own.
+UNFIT = (
+    *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
+    *(NameError, ImportError, StopIteration),
+)
 OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",

@@ -21,7 +21,7 @@ MADE_UP = VideoFacts(frames=8, fps=4.0, width=64, height=48)
 
 
 class VideoInput:
-    """What config and processor say about videos; `takes` is known after `try_out`.
+    """What config and processor say about videos; `takes` is known after `try_out`, and the rest at load.
 
     `id` is the placeholder token of a piece of a video, where that is not a picture's.
     """
@@ -30,6 +30,8 @@ class VideoInput:
         self._processor: Any = getattr(processor, "video_processor", None)
         self.id = getattr(config, "video_token_id", None) or getattr(processor, "video_token_id", None)
         self.takes = False
+        # SmolVLM's processor gives both one name, and keeps the videos alone (transformers 5.23).
+        self.excludes_pictures = "pixel_values" in getattr(self._processor, "model_input_names", ())
 
     def try_out(self, ask: Callable[[Request, Sequence[Frames]], int]) -> None:
         """Ask about a made-up video; `ask` returns the prompt's placeholders of videos and pictures."""
@@ -80,8 +82,7 @@ class VideoInput:
         if request.videos and request.raw:
             message = "Videos are seen in chats only, with the model's chat template."
             raise CallerError("unsupported_parameter", message, param="messages")
-        # SmolVLM's processor gives both one name, and keeps the videos alone (transformers 5.23).
-        if request.videos and request.images and "pixel_values" in self._processor.model_input_names:
+        if request.videos and request.images and self.excludes_pictures:
             message = "This model takes pictures or videos, not both in one request; leave one of them out."
             raise CallerError("unsupported_parameter", message, param="messages")
 
