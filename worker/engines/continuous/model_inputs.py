@@ -170,9 +170,14 @@ def numbers(value: Any) -> bool:
 
 def one_row(name: str, value: Any) -> Any:
     """The input of a row's next token. Raises BatchingError if it has none of its own."""
-    if torch.is_tensor(value) and not (value.ndim >= 2 and value.shape[0] == 1 and value.shape[-1] == 1):
+    if not is_row(value):
         raise BatchingError(f"its input {name} has no row of its own while decoding")
     return value
+
+
+def is_row(value: Any) -> bool:
+    """Whether it can be the input of one token: a tensor of one, or anything but a tensor."""
+    return not torch.is_tensor(value) or (value.ndim >= 2 and value.shape[0] == value.shape[-1] == 1)
 
 
 def alike(positions: Sequence[torch.Tensor]) -> list[torch.Tensor]:

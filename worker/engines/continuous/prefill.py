@@ -26,6 +26,7 @@ from worker.engines.continuous.model_inputs import (
     TYPES,
     EncodedPictures,
     forwarded,
+    is_row,
     one_row,
 )
 
@@ -268,16 +269,26 @@ class Prefill:
         inputs = self.network.prepare_inputs_for_generation(
             longer, next_sequence_length=1, is_first_iteration=False, **arguments
         )
-        if inputs.get("position_ids") is None:
-            raise BatchingError("it takes no position_ids")
-        extras = {k: one_row(k, v) for k, v in inputs.items() if k not in GIVEN and v is not None}
+        # EXAONE 4.5 counts the tokens of its cache instead.
+        positions = inputs.get("position_ids")
+        if positions is None:
+            positions = self.ids.new_tensor([[self.length]])
+        extras = {
+            k: one_row(k, v)
+            for k, v in inputs.items()
+            if k not in GIVEN and v is not None and not self._is_read(k, v)
+        }
         return Prefilled(
             logits=outputs.logits[:, -1].to(copy=True, dtype=torch.float32),
             cache=outputs.past_key_values,
             length=self.length,
-            positions=inputs["position_ids"],
+            positions=positions,
             extras=extras,
         )
+
+    def _is_read(self, name: str, value: Any) -> bool:
+        """Whether it is the prompt's own input once more, as Phi-4's pixels, and not the next token's."""
+        return name in self._head.inputs and self._given.get(name) is value and not is_row(value)
 
 
 def _capture(
