@@ -6,10 +6,12 @@ one by one, each under the limit of time. PDFium comes without scripts and forms
 
 import io
 import sys
-from typing import Any, Protocol
+from collections.abc import Iterator
+from numbers import Real
+from typing import Any, NamedTuple, Protocol
 
 import pypdfium2 as pdfium
-from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import GifImagePlugin, Image, ImageSequence, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_GetLastError, FPDF_LoadMemDocument64
 
 from shared.media.decode_picture import MAX_PROFILE, to_rgb
@@ -18,6 +20,12 @@ from shared.media.decoder_protocol import DOCUMENTS, Numbers, UnusableError, ser
 # Imported here so that Pillow imports no format at the first document, when memory is limited.
 PLUGINS = (GifImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
 POINTS_PER_INCH, MOST_DOTS_PER_INCH = 72, 300
+# TIFF 6.0, section 8: of the subfile's type, bit 0 says that it is a smaller copy of another.
+SUBFILE_TYPE, SMALLER_COPIES = 254, (1, 3, 5, 7)
+RESOLUTION_ACROSS, RESOLUTION_DOWN = 282, 283
+ORIENTATION, ON_THEIR_SIDE = 274, (5, 6, 7, 8)
+# Faxes have up to four times as many dots to an inch one way; less is rounding, and more a mistake.
+LEAST_OBLONG, MOST_OBLONG = 1.2, 4
 
 
 class OpenPages(Protocol):
@@ -55,26 +63,60 @@ class PdfPages:
             page.close()
 
 
+class Frame(NamedTuple):
+    """A frame by its number from 0, and how many times as high as wide its pixels are, once it is upright."""
+
+    number: int
+    pixel_height: float = 1.0
+
+
 class PicturePages:
     """The pages of a TIFF, the frames of a WebP or GIF."""
 
     def __init__(self, kind: str, data: bytes, max_pixels: int) -> None:
-        self._image, self._max_pixels = Image.open(io.BytesIO(data), formats=[kind]), max_pixels
+        image = Image.open(io.BytesIO(data), formats=[kind])
+        self._image, self._max_pixels = image, max_pixels
+        tiff = list(_tiff_frames(image)) if isinstance(image, TiffImagePlugin.TiffImageFile) else []
+        self._frames = tiff or [Frame(number) for number in range(getattr(image, "n_frames", 1))]
 
     def __len__(self) -> int:
-        return getattr(self._image, "n_frames", 1)
+        return len(self._frames)
 
     def page(self, number: int, side: int) -> Image.Image:
-        self._image.seek(number - 1)
+        frame = self._frames[number - 1]
+        self._image.seek(frame.number)
         width, height = self._image.size
         if width * height > self._max_pixels:
             most = self._max_pixels / 1e6
             raise UnusableError(f"it has {width} x {height} pixels; at most {most:g} megapixels are accepted")
+        if self._image.mode in ("F", "I"):
+            raise UnusableError("its samples are floats, signed or 32-bit numbers; save it with 8 or 16 bits")
         self._image.load()
         # A TIFF turns itself upright as it is loaded.
-        factor = min(1.0, side / max(self._image.size))
-        width, height = (max(1, round(length * factor)) for length in self._image.size)
+        width, height = self._image.size
+        shown = width * max(1.0, 1 / frame.pixel_height), height * max(1.0, frame.pixel_height)
+        factor = min(1.0, side / max(shown))
+        width, height = (max(1, round(length * factor)) for length in shown)
         return to_rgb(self._image, (width, height))
+
+
+def _tiff_frames(image: TiffImagePlugin.TiffImageFile) -> Iterator[Frame]:
+    """All but smaller copies."""
+    for number, _ in enumerate(ImageSequence.Iterator(image)):
+        tags = image.tag_v2
+        if tags.get(SUBFILE_TYPE) not in SMALLER_COPIES:
+            yield Frame(number, _pixel_height(tags))
+
+
+def _pixel_height(tags: TiffImagePlugin.ImageFileDirectory_v2) -> float:
+    across, down = tags.get(RESOLUTION_ACROSS), tags.get(RESOLUTION_DOWN)
+    # A resolution of n/0 is not above 0.
+    if not (isinstance(across, Real) and isinstance(down, Real) and float(down) > 0):
+        return 1.0
+    height = float(across) / float(down)
+    if not (LEAST_OBLONG <= height <= MOST_OBLONG or 1 / MOST_OBLONG <= height <= 1 / LEAST_OBLONG):
+        return 1.0
+    return 1 / height if tags.get(ORIENTATION) in ON_THEIR_SIDE else height
 
 
 class Renderer:

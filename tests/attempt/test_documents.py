@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from shared.errors import CallerError
+from shared.media.decode_document import ORIENTATION, SUBFILE_TYPE
 from shared.media.documents import DocumentRenderer, OpenDocument
 from shared.pending_terms import PendingTerms
 from shared.request import Document
@@ -18,7 +19,7 @@ from shared.store.admission import JobTerms, Placing, submit
 from tests.support.attempt_harness import MODEL, Workbench, workbench
 from tests.support.documents import bomb, frames, locked, lying_tiff, pdf, stream, written
 from tests.support.fetching import LOOPBACK
-from tests.support.pictures import answering, origin
+from tests.support.pictures import answering, encoded, origin
 from tests.support.redis_server import RedisServer
 from worker.fetching.intake import Intake
 
@@ -72,6 +73,57 @@ def test_each_frame_is_a_page_in_its_own_colours(renderer: DocumentRenderer, kin
     data = frames(kind, ["red", "lime", "blue"])
     shown = [page(renderer, data, number).getpixel((9, 9)) for number in (1, 2, 3)]
     assert shown == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+
+
+@pytest.mark.parametrize(
+    ("dpi", "orientation", "size"),
+    [
+        ((204, 98), 1, (204, 208)),
+        ((204, 98), 6, (208, 204)),
+        ((98, 204), 1, (208, 204)),
+        ((204, 196), 1, (204, 100)),
+        ((204, 20), 1, (204, 100)),
+        ((0, 98), 1, (204, 100)),
+    ],
+)
+def test_a_fax_is_not_seen_squeezed(
+    renderer: DocumentRenderer, dpi: tuple[int, int], orientation: int, size: tuple[int, int]
+) -> None:
+    stored = Image.new("1", (204, 100) if dpi[0] != 98 else (100, 204))
+    fax = encoded(stored, "TIFF", dpi=dpi, tiffinfo={ORIENTATION: orientation})
+    assert page(renderer, fax).size == size
+    with renderer.opened(fax, None) as document:
+        assert document.page(1) == document.page(1)
+
+
+def test_the_smaller_copies_in_a_scan_are_no_pages(renderer: DocumentRenderer) -> None:
+    scan = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(scan) as file:
+        for colour, subfile_type in (("red", 2), ("lime", 1), ("blue", 0), ("black", 3)):
+            Image.new("RGB", (64, 48), colour).save(file, "TIFF", tiffinfo={SUBFILE_TYPE: subfile_type})
+            file.newFrame()
+    with renderer.opened(scan.getvalue(), None) as document:
+        pages = [Image.open(io.BytesIO(document.page(number))) for number in (1, 2)]
+        assert document.count == 2
+    assert [shown.getpixel((0, 0)) for shown in pages] == [(255, 0, 0), (0, 0, 255)]
+
+
+def test_a_lone_frame_is_a_page_though_it_says_that_it_is_a_copy(renderer: DocumentRenderer) -> None:
+    copy = encoded(Image.new("RGB", (64, 48), "red"), "TIFF", tiffinfo={SUBFILE_TYPE: 1})
+    assert page(renderer, copy).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_page_of_16_bits_keeps_its_grey(renderer: DocumentRenderer) -> None:
+    grey = encoded(Image.new("I;16", (64, 48), 25_500), "TIFF")
+    assert page(renderer, grey).getpixel((0, 0)) == (99, 99, 99)
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_a_page_of_floats_or_32_bits_is_refused_and_not_seen_black(
+    renderer: DocumentRenderer, mode: str
+) -> None:
+    data = encoded(Image.new(mode, (64, 48), 1), "TIFF")
+    assert "samples are floats, signed or 32-bit numbers; save it with 8 or 16" in refusal(renderer, data)
 
 
 @pytest.mark.parametrize(
