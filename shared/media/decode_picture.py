@@ -9,7 +9,7 @@ import io
 import math
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, product
 from typing import Any
@@ -41,6 +41,8 @@ PIECE = 2**16
 LEVELS = (0, 32, 64, 128, 192, 255)
 SAMPLES = Image.frombytes("RGB", (len(LEVELS) ** 3, 1), bytes(chain(*product(LEVELS, repeat=3))))
 ROUNDING = 2
+# Pillow makes 8 bits of a PNG's grey of 2 or 4, but not of the one that is transparent.
+GREY_FACTORS: Mapping[Any, int] = {"L;2": 85, "L;4": 17}
 # Bicubic resampling looks this many of the result's pixel widths to each side.
 REACH = 2
 MAX_PROFILE = 4 * 2**20
@@ -70,6 +72,8 @@ def _read(kind: str, size: tuple[int, int], target: tuple[int, int], data: bytes
             raise ValueError("the decoder sees another picture than the headers announced")
         if draft:
             image.draft(None, target)
+        if "transparency" in image.info and image.tile:
+            image.info["transparency"] *= GREY_FACTORS.get(image.tile[0].args, 1)
         picture = to_rgb(image, target)
         # From EXIF alone, as in browsers: Pillow also reads an orientation from XMP.
         picture.info = {"exif": image.info.get("exif", b"")}

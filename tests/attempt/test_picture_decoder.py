@@ -68,7 +68,11 @@ COLOURS = {
 }
 KEYED = {
     "palette": ({"depth": 8, "colour": make.PALETTE}, b"\0\0", b"\0"),
+    "1-bit grey": ({"depth": 1, "colour": make.GREY}, b"\0\0", b"\0\0"),
+    "2-bit grey": ({"depth": 2, "colour": make.GREY}, b"\0\x40", b"\0\x01"),
+    "4-bit grey": ({"depth": 4, "colour": make.GREY}, b"\0\x50", b"\0\x05"),
     "8-bit grey": ({"depth": 8, "colour": make.GREY}, b"\0\x10", b"\0\x10"),
+    "RGB": ({"depth": 8, "colour": make.RGB}, b"\0\1\2\3", b"\0\1\0\2\0\3"),
 }
 
 
