@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from shared.errors import CallerError
+from shared.media.pictures import IS_DOCUMENT
 from shared.request import MOST_PICTURES, Document, Image, Part, Sound, Text, Video
 from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 
@@ -19,6 +20,7 @@ from shared.url_guard import BUCKET_SCHEMES, MAX_URL_CHARS
 _MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\((data:[^()]*+|[^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
 # All that encodeURIComponent escapes in base64 and its line breaks. A general unquote costs gigabytes.
 _ESCAPES = {"%2b": "+", "%2f": "/", "%3d": "=", "%0a": "", "%0d": "", "%20": ""}
+_PDF_URI = "data:application/pdf"
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -92,40 +94,44 @@ def _read(kind: _Kind, value: str, param: str, bare_base64: bool) -> tuple[str |
     """A URL, or the bytes."""
     value = value.strip()
     head = value[:8].lower()
+    if head.startswith("data:"):
+        return None, _from_data_uri(kind, value, param)
+    expected = "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
+    advice = f" Send {expected}."
     if head.startswith(("http://", "https://", *BUCKET_SCHEMES)):
         if len(value) > MAX_URL_CHARS:
-            raise _refusal(kind, param, f"is longer than {MAX_URL_CHARS} characters", bare_base64)
+            raise _refusal(kind, param, f"is longer than {MAX_URL_CHARS} characters", advice)
         return value, None
-    if head.startswith("data:"):
-        return None, _from_data_uri(kind, value, param, bare_base64)
     # Anything else that starts with a slash is a path.
     if bare_base64 and (head.startswith(kind.start) or not head.startswith("/")):
-        return None, _from_base64(kind, value, param, bare_base64)
-    raise _refusal(kind, param, f"is no {kind.noun}'s address", bare_base64)
+        return None, _from_base64(kind, value, param, advice)
+    raise _refusal(kind, param, f"is no {kind.noun}'s address", advice)
 
 
-def _from_data_uri(kind: _Kind, value: str, param: str, bare_base64: bool) -> bytes:
+def _from_data_uri(kind: _Kind, value: str, param: str) -> bytes:
     prefix = kind.uri.match(value[:400])
     if prefix is None:
-        raise _refusal(kind, param, f"is not a data:{kind.family}/…;base64,… URI", bare_base64)
+        is_document = kind is _PICTURE and value[: len(_PDF_URI)].lower() == _PDF_URI
+        wanted = f"is not a data:{kind.family}/…;base64,… URI"
+        raise _refusal(kind, param, IS_DOCUMENT if is_document else wanted)
     payload = value[prefix.end() :]
     for escape, character in _ESCAPES.items() if "%" in payload else ():
         payload = payload.replace(escape, character).replace(escape.upper(), character)
-    return _from_base64(kind, payload, param, bare_base64)
+    return _from_base64(kind, payload, param)
 
 
-def _from_base64(kind: _Kind, text: str, param: str, bare_base64: bool) -> bytes:
+def _from_base64(kind: _Kind, text: str, param: str, advice: str = "") -> bytes:
     """Decodes base64 as clients send it: with the URL-safe alphabet, line breaks or without padding."""
     try:
         raw = text.encode("ascii").translate(_TO_STANDARD, b" \t\r\n").rstrip(b"=")
         data = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
     except (UnicodeEncodeError, binascii.Error):
-        raise _refusal(kind, param, "is neither a URL nor valid base64", bare_base64) from None
+        reason = "is neither a URL nor valid base64" if advice else "holds no valid base64"
+        raise _refusal(kind, param, reason, advice) from None
     if not data:
-        raise _refusal(kind, param, f"holds no {kind.noun}", bare_base64)
+        raise _refusal(kind, param, f"holds no {kind.noun}", advice)
     return data
 
 
-def _refusal(kind: _Kind, param: str, reason: str, bare_base64: bool) -> CallerError:
-    expected = "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
-    return CallerError(kind.code, f"`{param}` {reason}. Send {expected}.", param=param)
+def _refusal(kind: _Kind, param: str, reason: str, advice: str = "") -> CallerError:
+    return CallerError(kind.code, f"`{param}` {reason}.{advice}", param=param)

@@ -16,15 +16,14 @@ from shared.media.decoder_process import (
     UndecodableError,
 )
 from shared.media.decoder_protocol import DOCUMENTS
-from shared.media.pictures import inspect
+from shared.media.pictures import PDF_START, TIFF_STARTS, inspect
 from shared.metrics.counters import DECODE
 from shared.request import Document, Image, Request
 from shared.settings import Settings
 
 DocumentFormat = Literal["PDF", "TIFF", "WEBP", "GIF"]
 # A PDF may have something before its header, which readers look for in the first kilobyte.
-PDF_START, PDF_WITHIN = b"%PDF-", 1024
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PDF_WITHIN = 1024
 PICTURE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 """Clients also send a PNG or JPEG as a file: that is its own page."""
 RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?")

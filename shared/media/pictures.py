@@ -17,6 +17,11 @@ from shared.settings import PictureSettings
 
 PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF"]
 
+PDF_START = b"%PDF-"
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+IS_DOCUMENT = (
+    "is a document, which goes into a `file` part (chat), an `input_file` (Responses) or a `document` (jobs)"
+)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A marker behind fill bytes; 00 (stuffing) and D0-D7 (restarts) belong to the entropy-coded data around them.
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
@@ -154,6 +159,8 @@ def _read(data: bytes) -> PictureInfo:
                 return read(data)
             except IndexError:
                 raise MalformedError("it is cut short") from None
+    if data.startswith((PDF_START, *TIFF_STARTS)):
+        raise MalformedError(f"it {IS_DOCUMENT}")
     raise MalformedError("it is not a PNG, JPEG, WebP or GIF")
 
 

@@ -92,7 +92,16 @@ def test_anything_else_is_refused_and_not_repeated(value: str, bare_base64: bool
     assert refused.value.param == "messages[0].content[1].image_url.url"
     assert len(refused.value.message) < 250
     expected = "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
-    assert refused.value.message.endswith(f" Send {expected}.")
+    advised = refused.value.message.endswith(f" Send {expected}.")
+    assert advised is not value.startswith("data:"), "who sends a data: URI is not told to send one"
+
+
+@pytest.mark.parametrize("start", ["data:application/pdf;base64,", "DATA:application/PDF;name=a.pdf;base64,"])
+def test_who_sends_a_pdf_as_a_picture_is_told_where_documents_go(start: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        image(f"{start}JVBERi0xLjcK", "p", bare_base64=False)
+    parts = "a `file` part (chat), an `input_file` (Responses) or a `document` (jobs)"
+    assert refused.value.message == f"`p` is a document, which goes into {parts}."
 
 
 def test_markdown_pictures_split_the_prompt_in_order() -> None:
