@@ -15,6 +15,12 @@ SoundFormat = Literal["WAV", "FLAC", "MP3"]
 MP3_BYTES_PER_S = 16_000
 # 16 kHz, one channel of 16 bits: what most speech is recorded at.
 WAV_BYTES_PER_S = 32_000
+# Bytes of samples that a WAV written to a pipe announces, or more: GStreamer this, espeak, SoX and arecord
+# about 2 GiB, FFmpeg the largest number.
+PIPED_BYTES = 0x7FFF_0000
+# Some programs count the header, too, or whole buffers.
+WAV_SLACK_BYTES = 4_096
+MAX_WAV_CHUNKS = 1_000
 
 
 def sound_format(data: bytes) -> SoundFormat | None:
@@ -37,7 +43,21 @@ def check_sound(data: bytes, limits: SoundSettings, param: str | None) -> SoundF
         raise invalid("it is empty", param)
     if (kind := sound_format(data)) is None:
         raise invalid("it is not a WAV, FLAC or MP3", param)
+    if kind == "WAV" and _is_cut_short(data):
+        raise invalid("it is cut short", param)
     return kind
+
+
+def _is_cut_short(wav: bytes) -> bool:
+    """Whether it announces more samples than there are: its decoder takes it for a shorter sound."""
+    at = 12
+    for _ in range(MAX_WAV_CHUNKS):
+        kind, size = wav[at : at + 4], int.from_bytes(wav[at + 4 : at + 8], "little")
+        at += 8
+        if kind == b"data":
+            return size < PIPED_BYTES and at + size > len(wav) + WAV_SLACK_BYTES
+        at += size + size % 2
+    return False
 
 
 def estimated_s(data: bytes, limits: SoundSettings) -> float:

@@ -53,6 +53,22 @@ def test_a_file_of_another_kind_is_refused(data: bytes, reason: str) -> None:
     assert reason in error.message
 
 
+def announcing(size: int) -> bytes:
+    """A WAV of two seconds behind another chunk, whose samples' chunk says that it has such a size."""
+    whole = make.riff((b"LIST", b"odd"), make.wav_head(), (b"data", bytes(64_000)))
+    return whole.replace(b"data\0\xfa\0\0", b"data" + size.to_bytes(4, "little"))
+
+
+def test_a_wav_that_is_cut_short_is_not_answered_as_a_shorter_one() -> None:
+    assert "it is cut short" in refusal(make.sound("WAV", 2.0)[:40_000]).message
+    assert "it is cut short" in refusal(announcing(96_000)).message
+
+
+@pytest.mark.parametrize("size", [0, 64_044, 0x7FFF_0000, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFFF])
+def test_a_wav_from_a_pipe_or_with_its_header_counted_is_a_sound(size: int) -> None:
+    assert check_sound(announcing(size), LIMITS, None) == "WAV"
+
+
 def test_a_file_that_is_too_large_is_refused_before_it_is_read() -> None:
     assert refusal(make.sound(), SoundSettings(max_mb=0.01)).code == "payload_too_large"
     size = len(make.sound()) / 2**20
