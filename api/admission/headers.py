@@ -16,8 +16,8 @@ from api.server.route import Headers
 from shared.errors import CallerError
 from shared.value_object import value_object
 
-NO = frozenset({"false", "False", "0"})
-YES = frozenset({"true", "True", "1"})
+NO = frozenset({"false", "0"})
+YES = frozenset({"true", "1"})
 Word = TypeVar("Word", bound=str)
 _KEY_LIMIT = 255
 _INTEGER = re.compile(r"[0-9]+")
@@ -35,8 +35,8 @@ def _idempotency_key(http: Request) -> str | None:
 
 _READERS: Mapping[str, Callable[[Request], Any]] = {
     "idempotency_key": _idempotency_key,
-    "use_cache": lambda http: http.headers.get("x-use-cache") not in NO,
-    "wait_for_model": lambda http: http.headers.get("x-wait-for-model") in YES,
+    "use_cache": lambda http: flag(http.headers, "x-use-cache", default=True),
+    "wait_for_model": lambda http: flag(http.headers, "x-wait-for-model"),
     "prefer": lambda http: ", ".join(http.headers.getlist("prefer")),
 }
 
@@ -49,7 +49,7 @@ class ReadHeaders(Headers, frozen=True):
 
     @classmethod
     def of(cls, http: Request) -> "ReadHeaders":
-        """Raises CallerError `invalid_request` for an Idempotency-Key that is too long."""
+        """Raises CallerError `invalid_request`."""
         if _NAMES.isdisjoint([name for name, _ in http.scope["headers"]]):
             return cls._without()
         return cls._with(*(_READERS[name](http) for name in cls.model_fields))
@@ -92,9 +92,7 @@ class BatchHeaders(KeyHeaders, frozen=True):
 
 
 class CacheHeaders(ReadHeaders, frozen=True):
-    use_cache: bool = Field(
-        True, alias="x-use-cache", description="`false`, `False` or `0`: a new computation."
-    )
+    use_cache: bool = Field(True, alias="x-use-cache", description="`false` or `0`: a new computation.")
 
 
 class JobHeaders(CacheHeaders, KeyHeaders, frozen=True):
@@ -158,12 +156,12 @@ def integer(name: str, text: str, *, largest: int, least: int = 0) -> int:
     return min(count, largest)
 
 
-def flag(http: Request, name: str, *, default: bool = False) -> bool:
-    """A boolean query parameter. Raises CallerError `invalid_request`."""
-    value = http.query_params.get(name)
-    if value is not None and value not in YES | NO:
+def flag(values: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    """A boolean header or query parameter; R writes TRUE. Raises CallerError `invalid_request`."""
+    text = values.get(name)
+    if text is not None and text.lower() not in YES | NO:
         raise CallerError("invalid_request", f"{name} is true or false.", param=name)
-    return default if value is None else value in YES
+    return default if text is None else text.lower() in YES
 
 
 def page_limit(http: Request, *, default: int = 20, largest: int = 100) -> int:

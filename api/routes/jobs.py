@@ -159,7 +159,7 @@ def _terms(http: HttpRequest, call: JobCall, headers: CacheHeaders, idempotency:
 async def list_jobs(http: HttpRequest) -> Json[JobList]:
     query = http.query_params
     limit = page_limit(http)
-    filter, results = from_query(query.get, query.getlist), flag(http, "results", default=True)
+    filter, results = from_query(query.get, query.getlist), flag(query, "results", default=True)
     context, caller = context_of(http), caller_of(http).id
     async with reserved(context.pages, caller, PAGE_BYTES if results else 0):
         page = await context.jobs.list(

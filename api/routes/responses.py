@@ -75,8 +75,8 @@ async def refuse_call(http: Request) -> Response:
 async def get_response(http: Request, id: str) -> Json[ResponseObject] | EventStream[ResponseEvent]:
     query = http.query_params
     _include(http)
-    streams = flag(http, "stream")
-    flag(http, "include_obfuscation")
+    streams = flag(query, "stream")
+    flag(query, "include_obfuscation")
     if "starting_after" in query and not streams:
         raise CallerError("invalid_request", "starting_after needs stream=true.", param="starting_after")
     after = BEFORE_ALL

@@ -123,7 +123,12 @@ async def test_the_metadata_of_a_chat_is_found_on_its_job() -> None:
 
 @pytest.mark.parametrize(
     ("headers", "refused"),
-    [({}, True), ({"x-wait-for-model": "true"}, False), ({"x-wait-for-model": "no"}, True)],
+    [
+        ({}, True),
+        ({"x-wait-for-model": "true"}, False),
+        ({"x-wait-for-model": "TRUE"}, False),
+        ({"x-wait-for-model": "FALSE"}, True),
+    ],
 )
 async def test_only_a_caller_who_says_so_waits_for_a_model(headers: dict[str, str], refused: bool) -> None:
     desk = answering("A cat.")
@@ -132,6 +137,15 @@ async def test_only_a_caller_who_says_so_waits_for_a_model(headers: dict[str, st
             await client.post("/v1/chat/completions", json=body, headers=headers)
 
     assert [terms.schedule.must_be_ready for _, terms in desk.asked] == [refused, refused]
+
+
+@pytest.mark.parametrize(("name", "word"), [("x-wait-for-model", "yes"), ("x-use-cache", "no")])
+async def test_a_word_that_is_neither_true_nor_false_is_not_silently_ignored(name: str, word: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.post("/v1/chat/completions", json=CHAT, headers={name: word})
+
+    error = {"message": f"{name} is true or false.", "param": name, "code": "invalid_request"}
+    assert (response.status_code, response.json()["error"].items() >= error.items()) == (400, True)
 
 
 async def test_a_call_past_its_limit_names_the_job_that_goes_on() -> None:

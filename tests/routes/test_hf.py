@@ -60,6 +60,7 @@ async def test_a_question_about_a_picture_gets_answers_with_scores() -> None:
         ("true", {}, True),
         ("false", {}, False),
         ("False", {}, False),
+        ("FALSE", {}, False),
         ("0", {}, False),
         (None, {"use_cache": False}, False),
         ("true", {"use_cache": True}, True),
