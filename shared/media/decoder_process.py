@@ -56,6 +56,11 @@ class NoDecoder(Unavailable):
         super().__init__("store_unavailable", "No decoder starts here now; try again.", retry_after=5)
 
 
+def _no_decoder(output: str) -> NoDecoder:
+    log.error("a decoder did not start", extra=fields(said=output))
+    return NoDecoder()
+
+
 @dataclass(frozen=True)
 class DecoderSpec:
     """A module that decodes in a child process, its arguments, and its limit of processor time."""
@@ -132,8 +137,7 @@ class DecoderProcess:
                 self._channel, self._process = _start(spec)
                 stack.pop_all()
         except OSError as error:
-            log.exception("a decoder could not be started")
-            raise NoDecoder from error
+            raise _no_decoder(str(error)) from error
         self._stderr = cast(IO[bytes], self._process.stderr)
         os.set_blocking(self._stderr.fileno(), False)
         self._await_ready()
@@ -209,9 +213,9 @@ class DecoderProcess:
         except OSError:
             ready = b""
         if ready != READY:
-            log.error("a decoder did not start", extra=fields(said=self._stderr_tail()))
+            error = _no_decoder(self._stderr_tail())
             self.kill()
-            raise NoDecoder
+            raise error
 
     def _receive(self, length: int) -> bytearray:
         """Exactly `length` bytes. Raises TimeoutError if the child hangs, OSError if it is gone."""
