@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.attempt_harness import Workbench, workbench
+from tests.support.attempt_harness import WorkerHarness, worker_harness
 from tests.support.redis_server import RedisServer, redis_server
 
 
@@ -21,6 +21,6 @@ def redis(_redis: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
-def desk(redis: RedisServer) -> Iterator[Workbench]:
-    with workbench(redis) as bench:
+def harness(redis: RedisServer) -> Iterator[WorkerHarness]:
+    with worker_harness(redis) as bench:
         yield bench

@@ -20,7 +20,15 @@ from shared.result import Piece
 from shared.store.admission import submit
 from shared.store.claims import append
 from shared.store.script import Store
-from tests.support.attempt_harness import CALLER, FAIL, MODEL, STALL, Unsteady, Workbench, workbench
+from tests.support.attempt_harness import (
+    CALLER,
+    FAIL,
+    MODEL,
+    STALL,
+    LossyStore,
+    WorkerHarness,
+    worker_harness,
+)
 from tests.support.clients import until
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
@@ -49,13 +57,13 @@ class Slow(EchoEngine):
 
 
 @contextmanager
-def midway(desk: Workbench, store: Store | None = None) -> Iterator[None]:
+def midway(harness: WorkerHarness, store: Store | None = None) -> Iterator[None]:
     """An attempt is under way inside the block, and ends behind it."""
     engine = Slow()
-    publisher = Publisher(store or desk.store)
+    publisher = Publisher(store or harness.store)
     publisher.start()
-    bench = replace(desk.context, store=store or desk.store, publisher=publisher, engine=engine)
-    thread = threading.Thread(target=attempt, args=(bench, desk.claim()), daemon=True)
+    bench = replace(harness.context, store=store or harness.store, publisher=publisher, engine=engine)
+    thread = threading.Thread(target=attempt, args=(bench, harness.claim()), daemon=True)
     thread.start()
     try:
         assert engine.asked.wait(30)
@@ -67,22 +75,22 @@ def midway(desk: Workbench, store: Store | None = None) -> Iterator[None]:
     assert not thread.is_alive()
 
 
-def test_a_question_is_answered_and_its_job_says_by_whom(desk: Workbench) -> None:
-    job = desk.ask("how big is", picture(size=(64, 48)))
-    desk.attempt()
-    view = desk.job(job)
+def test_a_question_is_answered_and_its_job_says_by_whom(harness: WorkerHarness) -> None:
+    job = harness.ask("how big is", picture(size=(64, 48)))
+    harness.attempt()
+    view = harness.job(job)
     assert view.status == "succeeded"
     assert view.result is not None
-    assert view.result.text == desk.text(job) == "how big is [64x48]"
-    assert view.result.fingerprint == desk.context.engine.fingerprint
+    assert view.result.text == harness.text(job) == "how big is [64x48]"
+    assert view.result.fingerprint == harness.context.engine.fingerprint
     assert (view.result.usage.prompt_tokens, view.result.usage.image_tokens) == (4, 1)
-    assert [(a.worker, a.outcome) for a in view.attempts] == [(desk.worker, "succeeded")]
-    assert desk.story(job) == ["queued", "running", "succeeded"]
+    assert [(a.worker, a.outcome) for a in view.attempts] == [(harness.worker, "succeeded")]
+    assert harness.story(job) == ["queued", "running", "succeeded"]
 
 
 @pytest.mark.parametrize(("shared", "expected"), [(False, CALLER), (True, EVERYBODY)])
 def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
-    desk: Workbench, shared: bool, expected: str
+    harness: WorkerHarness, shared: bool, expected: str
 ) -> None:
     scopes: list[str | None] = []
 
@@ -101,16 +109,16 @@ def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
         def generate(self, row: Row) -> Finish:
             return replace(super().generate(row), cached_tokens=2)
 
-    queue = desk.settings.queue.model_copy(update={"share_answers": shared})
-    desk.context = replace(desk.context, settings=desk.settings.model_copy(update={"queue": queue}))
-    job = desk.ask("how big is")
-    desk.attempt(Keeping(MODEL))
-    result = desk.job(job).result
+    queue = harness.settings.queue.model_copy(update={"share_answers": shared})
+    harness.context = replace(harness.context, settings=harness.settings.model_copy(update={"queue": queue}))
+    job = harness.ask("how big is")
+    harness.attempt(Keeping(MODEL))
+    result = harness.job(job).result
     assert result is not None
     assert (scopes, result.usage.cached_tokens) == ([expected], 2)
 
 
-def test_formats_are_tried_in_their_callers_turns(desk: Workbench) -> None:
+def test_formats_are_tried_in_their_callers_turns(harness: WorkerHarness) -> None:
     callers: list[str] = []
 
     class Trying(EchoEngine):
@@ -118,181 +126,185 @@ def test_formats_are_tried_in_their_callers_turns(desk: Workbench) -> None:
             callers.append(caller)
             return super().grammar(request, caller)
 
-    desk.ask("one two")
-    desk.attempt(Trying(MODEL))
+    harness.ask("one two")
+    harness.attempt(Trying(MODEL))
     assert callers == [CALLER]
 
 
-def test_a_request_the_model_cannot_take_fails_at_once_with_its_reason(desk: Workbench) -> None:
-    job = desk.ask("long", max_new_tokens=1_000_000)
-    desk.attempt()
-    view = desk.job(job)
+def test_a_request_the_model_cannot_take_fails_at_once_with_its_reason(harness: WorkerHarness) -> None:
+    job = harness.ask("long", max_new_tokens=1_000_000)
+    harness.attempt()
+    view = harness.job(job)
     assert view.error is not None
     assert (view.error.code, view.error.param) == ("context_length_exceeded", "max_new_tokens")
     assert not view.error.retryable
-    assert desk.claim_if_any() is None, "trying again cannot help"
+    assert harness.claim_if_any() is None, "trying again cannot help"
 
 
-def test_a_picture_that_cannot_be_decoded_fails_at_once_and_names_itself(desk: Workbench) -> None:
+def test_a_picture_that_cannot_be_decoded_fails_at_once_and_names_itself(harness: WorkerHarness) -> None:
     hollow = png((64, 48), b"\0\1\2", colour=RGB)
-    job = desk.ask("look", picture(), hollow)
-    desk.attempt()
-    error = desk.job(job).error
+    job = harness.ask("look", picture(), hollow)
+    harness.attempt()
+    error = harness.job(job).error
     assert error is not None
     assert (error.code, error.param) == ("invalid_image", "images[1]")
 
 
-def test_a_failing_model_is_tried_again_until_its_budget_is_spent(desk: Workbench) -> None:
-    job = desk.ask(f"please {FAIL}")
-    for _ in range(desk.settings.queue.max_failures - 1):
-        desk.attempt()
-        assert desk.job(job).status == "running", "a status never goes backwards"
-    desk.attempt()
-    view = desk.job(job)
+def test_a_failing_model_is_tried_again_until_its_budget_is_spent(harness: WorkerHarness) -> None:
+    job = harness.ask(f"please {FAIL}")
+    for _ in range(harness.settings.queue.max_failures - 1):
+        harness.attempt()
+        assert harness.job(job).status == "running", "a status never goes backwards"
+    harness.attempt()
+    view = harness.job(job)
     assert view.error is not None
     assert (view.status, view.error.code, view.error.retryable) == ("failed", "attempts_exhausted", True)
-    assert desk.story(job) == ["queued", *["running", "requeued"] * 2, "running", "failed"]
-    assert desk.claim_if_any() is None
+    assert harness.story(job) == ["queued", *["running", "requeued"] * 2, "running", "failed"]
+    assert harness.claim_if_any() is None
 
 
-def test_a_model_that_fails_once_costs_nothing_but_time(desk: Workbench) -> None:
-    job = desk.ask("try again")
-    desk.attempt(Hiccup(MODEL))
-    assert desk.nudger.listed(MODEL.lane) == 1, "nobody was told that it waits again"
-    desk.attempt()
-    assert desk.job(job).status == "succeeded"
-    failed, succeeded = desk.job(job).attempts
+def test_a_model_that_fails_once_costs_nothing_but_time(harness: WorkerHarness) -> None:
+    job = harness.ask("try again")
+    harness.attempt(Hiccup(MODEL))
+    assert harness.nudger.listed(MODEL.lane) == 1, "nobody was told that it waits again"
+    harness.attempt()
+    assert harness.job(job).status == "succeeded"
+    failed, succeeded = harness.job(job).attempts
     assert (failed.outcome, succeeded.outcome) == ("attempt_failed", "succeeded")
     assert failed.error == AttemptError("internal_error", "The model failed with RuntimeError.")
     assert succeeded.error is None
 
 
-def test_a_missing_picture_is_tried_again_as_it_may_still_arrive(desk: Workbench) -> None:
+def test_a_missing_picture_is_tried_again_as_it_may_still_arrive(harness: WorkerHarness) -> None:
     data = picture()
-    job = desk.ask("look", data)
-    Path(desk.settings.blobs.url, digest(data)[:2], digest(data)).unlink()
-    desk.attempt()
-    assert desk.job(job).status == "running"
-    desk.blobs.write(digest(data), data)
-    desk.attempt()
-    assert desk.job(job).status == "succeeded"
+    job = harness.ask("look", data)
+    Path(harness.settings.blobs.url, digest(data)[:2], digest(data)).unlink()
+    harness.attempt()
+    assert harness.job(job).status == "running"
+    harness.blobs.write(digest(data), data)
+    harness.attempt()
+    assert harness.job(job).status == "succeeded"
 
 
-def test_pictures_whose_bytes_were_lost_fail_one_run_and_not_all_that_come_after_it(desk: Workbench) -> None:
+def test_pictures_whose_bytes_were_lost_fail_one_run_and_not_all_that_come_after_it(
+    harness: WorkerHarness,
+) -> None:
     pictures = [picture(), picture(size=(9, 9))]
     names = tuple(digest(data) for data in pictures)
-    job = desk.ask("look", *pictures)
+    job = harness.ask("look", *pictures)
     for name in names:
-        Path(desk.settings.blobs.url, name[:2], name).unlink()
-    for _ in range(desk.settings.queue.max_failures):
-        desk.attempt()
-    error = desk.job(job).error
+        Path(harness.settings.blobs.url, name[:2], name).unlink()
+    for _ in range(harness.settings.queue.max_failures):
+        harness.attempt()
+    error = harness.job(job).error
     assert error is not None
     assert (error.code, error.retryable) == ("internal_error", True)
-    placing = desk.placing("look again", tuple(Image(digest=name) for name in names), blobs=names)
-    assert desk.store.run(submit(placing, desk.settings)).missing == names, "nobody is asked for all of them"
+    placing = harness.placing("look again", tuple(Image(digest=name) for name in names), blobs=names)
+    assert harness.store.run(submit(placing, harness.settings)).missing == names, (
+        "nobody is asked for all of them"
+    )
 
 
-def test_a_cancelled_run_stops_and_writes_nothing_more(desk: Workbench) -> None:
-    job = desk.ask(f"{STALL} here")
-    with desk.attempting() as taken:
-        desk.cancel(job)
-        for lease in until(desk.leases.all):
+def test_a_cancelled_run_stops_and_writes_nothing_more(harness: WorkerHarness) -> None:
+    job = harness.ask(f"{STALL} here")
+    with harness.attempting() as taken:
+        harness.cancel(job)
+        for lease in until(harness.leases.all):
             lease.stop("lost")
-    assert desk.job(job).status == "cancelled"
-    assert desk.story(job) == ["queued", "running", "cancelled"]
-    assert desk.store.run(append(taken, Piece(0, "late", (1,)))) == "lost"
+    assert harness.job(job).status == "cancelled"
+    assert harness.story(job) == ["queued", "running", "cancelled"]
+    assert harness.store.run(append(taken, Piece(0, "late", (1,)))) == "lost"
 
 
-def test_a_worker_that_lost_its_claim_cannot_write_over_the_new_one(desk: Workbench) -> None:
-    job = desk.ask("who answers")
-    lost = desk.claim()
-    desk.give_up()
-    attempt(desk.context, lost)
-    assert desk.job(job).result is None, "the lost claim has answered"
-    assert desk.text(job) == ""
-    desk.attempt()
-    assert desk.text(job) == "who answers"
-    attempt(desk.context, lost)
-    assert desk.story(job) == ["queued", "running", "requeued", "running", "succeeded"]
+def test_a_worker_that_lost_its_claim_cannot_write_over_the_new_one(harness: WorkerHarness) -> None:
+    job = harness.ask("who answers")
+    lost = harness.claim()
+    harness.give_up()
+    attempt(harness.context, lost)
+    assert harness.job(job).result is None, "the lost claim has answered"
+    assert harness.text(job) == ""
+    harness.attempt()
+    assert harness.text(job) == "who answers"
+    attempt(harness.context, lost)
+    assert harness.story(job) == ["queued", "running", "requeued", "running", "succeeded"]
 
 
-def test_a_draining_worker_gives_back_and_spends_no_budget(desk: Workbench) -> None:
-    job = desk.ask(f"{STALL} until drained")
-    for _ in range(desk.settings.queue.max_failures + desk.settings.queue.max_deaths):
-        with desk.attempting():
-            (lease,) = until(desk.leases.all)
+def test_a_draining_worker_gives_back_and_spends_no_budget(harness: WorkerHarness) -> None:
+    job = harness.ask(f"{STALL} until drained")
+    for _ in range(harness.settings.queue.max_failures + harness.settings.queue.max_deaths):
+        with harness.attempting():
+            (lease,) = until(harness.leases.all)
             lease.stop("draining")
-    assert desk.job(job).status == "running"
-    assert {a.outcome for a in desk.job(job).attempts} == {"worker_draining"}
-    assert desk.nudger.listed(MODEL.lane) > 0
+    assert harness.job(job).status == "running"
+    assert {a.outcome for a in harness.job(job).attempts} == {"worker_draining"}
+    assert harness.nudger.listed(MODEL.lane) > 0
 
 
 def test_a_device_that_broke_once_costs_a_run_nothing_but_time(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise DeviceBroken("unspecified launch failure")
 
-    job = desk.ask("innocent")
+    job = harness.ask("innocent")
     with monkeypatch.context() as patch:
-        patch.setattr(type(desk.context.engine), "generate", broken)
-        for _ in range(desk.settings.queue.max_deaths - 1):
-            desk.attempt()
-    desk.attempt()
-    assert desk.job(job).status == "succeeded"
-    assert [a.outcome for a in desk.job(job).attempts] == ["device_broken", "device_broken", "succeeded"]
+        patch.setattr(type(harness.context.engine), "generate", broken)
+        for _ in range(harness.settings.queue.max_deaths - 1):
+            harness.attempt()
+    harness.attempt()
+    assert harness.job(job).status == "succeeded"
+    assert [a.outcome for a in harness.job(job).attempts] == ["device_broken", "device_broken", "succeeded"]
 
 
-def test_a_worker_that_was_lost_on_a_run_often_is_not_given_it_for_ever(desk: Workbench) -> None:
-    job = desk.ask("deadly")
-    for _ in range(desk.settings.queue.max_deaths):
-        desk.claim()
-        desk.give_up()
-    error = desk.job(job).error
+def test_a_worker_that_was_lost_on_a_run_often_is_not_given_it_for_ever(harness: WorkerHarness) -> None:
+    job = harness.ask("deadly")
+    for _ in range(harness.settings.queue.max_deaths):
+        harness.claim()
+        harness.give_up()
+    error = harness.job(job).error
     assert error is not None
     assert (error.code, error.retryable) == ("poison", False)
 
 
 @pytest.mark.parametrize("losses", [{"calls": 2}, {"replies": 2}])
 def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, losses: dict[str, int]
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, losses: dict[str, int]
 ) -> None:
     monkeypatch.setattr("worker.lease.RETRY_S", 0.01)
-    job = desk.ask("one two")
-    attempt(replace(desk.context, store=Unsteady(desk.store, **losses)), desk.claim())
-    assert desk.job(job).status == "succeeded"
-    assert desk.story(job) == ["queued", "running", "succeeded"]
+    job = harness.ask("one two")
+    attempt(replace(harness.context, store=LossyStore(harness.store, **losses)), harness.claim())
+    assert harness.job(job).status == "succeeded"
+    assert harness.story(job) == ["queued", "running", "succeeded"]
 
 
-def test_an_answer_that_the_store_refuses_is_not_computed_without_end(desk: Workbench) -> None:
+def test_an_answer_that_the_store_refuses_is_not_computed_without_end(harness: WorkerHarness) -> None:
     class Long(EchoEngine):
         def generate(self, row: Row) -> Finish:
             return replace(super().generate(row), text="x" * 2**21)
 
-    job = desk.ask("how big is")
-    desk.store.client.config_set("proto-max-bulk-len", 2**20)
+    job = harness.ask("how big is")
+    harness.store.client.config_set("proto-max-bulk-len", 2**20)
     try:
-        for _ in range(desk.settings.queue.max_failures):
-            desk.attempt(Long(MODEL))
+        for _ in range(harness.settings.queue.max_failures):
+            harness.attempt(Long(MODEL))
     finally:
-        desk.store.client.config_set("proto-max-bulk-len", 2**29)
-    view = desk.job(job)
+        harness.store.client.config_set("proto-max-bulk-len", 2**29)
+    view = harness.job(job)
     assert view.status == "failed"
     assert view.error is not None
     assert (view.error.code, view.error.retryable) == ("internal_error", True)
 
 
 def test_a_machine_that_starts_no_decoder_costs_a_run_nothing_but_time(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    job = desk.ask("how big is", picture())
+    job = harness.ask("how big is", picture())
     with monkeypatch.context() as short:
         short.setattr(sys, "executable", str(tmp_path / "gone"))
-        for _ in range(desk.settings.queue.max_failures):
-            desk.attempt()
-    desk.attempt()
-    assert desk.job(job).status == "succeeded"
+        for _ in range(harness.settings.queue.max_failures):
+            harness.attempt()
+    harness.attempt()
+    assert harness.job(job).status == "succeeded"
 
 
 def test_pictures_that_cannot_be_read_hold_up_no_text_behind_them(redis: RedisServer) -> None:
@@ -300,38 +312,38 @@ def test_pictures_that_cannot_be_read_hold_up_no_text_behind_them(redis: RedisSe
         def read(self, name: str) -> bytes:  # noqa: ARG002
             raise BlobsUnavailable("read")
 
-    with workbench(redis, backoff_s=7) as desk:
-        job, text = desk.ask("look", picture()), desk.ask("one two")
-        attempt(replace(desk.context, blobs=Down(desk.settings.blobs)), desk.claim())
-        desk.attempt()
-        assert desk.job(text).status == "succeeded"
-        assert desk.job(job).waiting_reason == "retrying"
-        assert [a.outcome for a in desk.job(job).attempts] == ["store_unavailable"]
+    with worker_harness(redis, backoff_s=7) as harness:
+        job, text = harness.ask("look", picture()), harness.ask("one two")
+        attempt(replace(harness.context, blobs=Down(harness.settings.blobs)), harness.claim())
+        harness.attempt()
+        assert harness.job(text).status == "succeeded"
+        assert harness.job(job).waiting_reason == "retrying"
+        assert [a.outcome for a in harness.job(job).attempts] == ["store_unavailable"]
 
 
-def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(desk: Workbench) -> None:
+def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(harness: WorkerHarness) -> None:
     class Away(EchoEngine):
         def prepare(self, *given: object, **named: object) -> Prompt:  # noqa: ARG002
             raise Unavailable("store_unavailable", "The record store is out of reach; try again.")
 
-    job = desk.ask("one two")
-    for _ in range(desk.settings.queue.max_failures):
-        desk.attempt(Away(MODEL))
-    desk.attempt()
-    assert desk.job(job).status == "succeeded"
+    job = harness.ask("one two")
+    for _ in range(harness.settings.queue.max_failures):
+        harness.attempt(Away(MODEL))
+    harness.attempt()
+    assert harness.job(job).status == "succeeded"
 
 
-def test_an_answer_outlives_a_crash_of_the_record_store(redis: RedisServer, desk: Workbench) -> None:
-    job = desk.ask("one two")
-    store = Unsteady(desk.store)
-    with midway(desk, store):
+def test_an_answer_outlives_a_crash_of_the_record_store(redis: RedisServer, harness: WorkerHarness) -> None:
+    job = harness.ask("one two")
+    store = LossyStore(harness.store)
+    with midway(harness, store):
         redis.kill()
         back = threading.Thread(target=start_after, args=(store.lost, redis), daemon=True)
         back.start()
     back.join(30)
-    assert desk.job(job).status == "succeeded"
-    assert desk.text(job) == "one two"
-    assert desk.story(job) == ["queued", "running", "succeeded"]
+    assert harness.job(job).status == "succeeded"
+    assert harness.text(job) == "one two"
+    assert harness.story(job) == ["queued", "running", "succeeded"]
 
 
 def start_after(event: threading.Event, redis: RedisServer) -> None:
@@ -339,9 +351,9 @@ def start_after(event: threading.Event, redis: RedisServer) -> None:
     redis.start()
 
 
-def test_an_attempt_whose_run_was_forgotten_ends_quietly(redis: RedisServer, desk: Workbench) -> None:
-    desk.ask("one two")
-    with midway(desk):
+def test_an_attempt_whose_run_was_forgotten_ends_quietly(redis: RedisServer, harness: WorkerHarness) -> None:
+    harness.ask("one two")
+    with midway(harness):
         redis.empty()
-    assert desk.claim_if_any() is None
-    assert desk.leases.all() == []
+    assert harness.claim_if_any() is None
+    assert harness.leases.all() == []

@@ -21,7 +21,7 @@ from shared.errors import CallerError
 from shared.request import Request
 from shared.settings import PictureSettings
 from tests.support import pictures as make
-from tests.support.attempt_harness import MODEL, workbench
+from tests.support.attempt_harness import MODEL, worker_harness
 from tests.support.clients import until
 from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
@@ -215,16 +215,16 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
                 now[0] -= 1
             return super().prepare(request, pictures, scope, sounds, videos)
 
-    with workbench(redis) as desk, ThreadPoolExecutor(4) as threads:
-        desk.context = replace(desk.context, engine=Slow(MODEL))
-        jobs = [desk.ask(f"look {n}", make.picture(size=(64, 48))) for n in range(4)]
-        attempts = [threads.submit(desk.attempt) for _ in jobs]
+    with worker_harness(redis) as harness, ThreadPoolExecutor(4) as threads:
+        harness.context = replace(harness.context, engine=Slow(MODEL))
+        jobs = [harness.ask(f"look {n}", make.picture(size=(64, 48))) for n in range(4)]
+        attempts = [threads.submit(harness.attempt) for _ in jobs]
         for _ in range(MIN_CONCURRENCY):
             assert inside.acquire(timeout=30)
         go_on.set()
         for attempt in attempts:
             attempt.result(30)
-        assert [desk.text(job) for job in jobs] == [f"look {n} [64x48]" for n in range(4)]
+        assert [harness.text(job) for job in jobs] == [f"look {n} [64x48]" for n in range(4)]
     assert most[0] <= MIN_CONCURRENCY
 
 
@@ -238,9 +238,9 @@ def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepa
             order.append("alice")
             return super().prepare(*asked)
 
-    with workbench(redis) as desk, ThreadPoolExecutor(2) as threads, ExitStack() as held:
-        desk.context = replace(desk.context, engine=Noting(MODEL))
-        turns, mallory = desk.context.preparing, Waiter("mallory")
+    with worker_harness(redis) as harness, ThreadPoolExecutor(2) as threads, ExitStack() as held:
+        harness.context = replace(harness.context, engine=Noting(MODEL))
+        turns, mallory = harness.context.preparing, Waiter("mallory")
 
         def take() -> None:
             with turns.reserve(1, mallory):
@@ -250,8 +250,8 @@ def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepa
         with turns.reserve(1, mallory):
             threads.submit(take)
             until(lambda: len(turns._queue.waiting) == 1, 20)
-            desk.ask("look", make.picture())
-            attempt = threads.submit(desk.attempt)
+            harness.ask("look", make.picture())
+            attempt = threads.submit(harness.attempt)
             until(lambda: len(turns._queue.waiting) == 2, 20)
         attempt.result(20)
         until(lambda: order == ["alice", "mallory"], 20)
@@ -264,15 +264,17 @@ def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
     clock = [0.0]
     for module in ("worker.attempt", "worker.fair_share"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    with workbench(redis) as desk, ThreadPoolExecutor(1) as threads:
-        room = {"preparing": desk.context.preparing, "pixels": desk.context.picture_decoder._pixels}[name]
-        job = desk.ask("look", make.picture())
+    with worker_harness(redis) as harness, ThreadPoolExecutor(1) as threads:
+        room = {"preparing": harness.context.preparing, "pixels": harness.context.picture_decoder._pixels}[
+            name
+        ]
+        job = harness.ask("look", make.picture())
         with room.reserve(room._size, Waiter("mallory")):
-            attempt = threads.submit(desk.attempt)
+            attempt = threads.submit(harness.attempt)
             until(lambda: room._queue.waiting, 20)
             clock[0] += 3600
         attempt.result(20)
-        result = desk.job(job).result
+        result = harness.job(job).result
     assert result is not None
     assert result.compute_s < 3600
 
@@ -287,20 +289,20 @@ def test_who_waits_for_a_format_keeps_no_pictures_of_others_waiting(redis: Redis
                 assert go_on.wait(30)
             return super().grammar(request, caller)
 
-    with workbench(redis) as desk, ThreadPoolExecutor(MIN_CONCURRENCY) as threads:
-        desk.context = replace(desk.context, engine=Trying(MODEL))
+    with worker_harness(redis) as harness, ThreadPoolExecutor(MIN_CONCURRENCY) as threads:
+        harness.context = replace(harness.context, engine=Trying(MODEL))
         for n in range(MIN_CONCURRENCY):
-            desk.ask(f"held {n}", make.picture(size=(64, 48)))
-        attempts = [threads.submit(desk.attempt) for _ in range(MIN_CONCURRENCY)]
+            harness.ask(f"held {n}", make.picture(size=(64, 48)))
+        attempts = [threads.submit(harness.attempt) for _ in range(MIN_CONCURRENCY)]
         for _ in attempts:
             assert inside.acquire(timeout=30)
-        job = desk.ask("free", make.picture(size=(64, 48)))
+        job = harness.ask("free", make.picture(size=(64, 48)))
         with ThreadPoolExecutor(1) as another:
-            free = another.submit(desk.attempt)
+            free = another.submit(harness.attempt)
             try:
                 free.result(30)
             finally:
                 go_on.set()
         for attempt in attempts:
             attempt.result(30)
-        assert desk.text(job) == "free [64x48]"
+        assert harness.text(job) == "free [64x48]"

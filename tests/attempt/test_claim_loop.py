@@ -15,7 +15,7 @@ from shared.models import SPARE_THREADS
 from shared.store.admission import submit
 from shared.store.claims import Claim, ClaimReply, Full, claim, settle, within
 from shared.store.script import ScriptCall, Store
-from tests.support.attempt_harness import MODEL, STALL, Unsteady, Workbench
+from tests.support.attempt_harness import MODEL, STALL, LossyStore, WorkerHarness
 from tests.support.clients import until
 from tests.support.store import answer
 from worker.claim_loop import ClaimLoop, IdlePoll, Lookahead
@@ -32,12 +32,12 @@ FOR_EVER_S = 100.0
 class Threads:
     """A worker's threads, each of which holds what it claimed until it is told to go on."""
 
-    def __init__(self, desk: Workbench) -> None:
-        self.desk = desk
+    def __init__(self, harness: WorkerHarness) -> None:
+        self.harness = harness
         self.slots = SLOTS
         self.held: dict[str, threading.Event] = {}
         self.asked = 0
-        self.claim_loop = ClaimLoop(self._ask, lambda: desk.nudger.send(MODEL.lane), SLOTS)
+        self.claim_loop = ClaimLoop(self._ask, lambda: harness.nudger.send(MODEL.lane), SLOTS)
         self._pool = ThreadPoolExecutor(SLOTS)
         self._at_work: list[Future[None]] = []
 
@@ -65,33 +65,33 @@ class Threads:
     def _attempt(self, taken: Claim) -> ClaimReply:
         on = self.held[taken.id] = threading.Event()
         assert on.wait(FOR_EVER_S)
-        self.desk.store.run(settle(self.desk.settings, taken, answer(), fingerprint="a" * 32))
+        self.harness.store.run(settle(self.harness.settings, taken, answer(), fingerprint="a" * 32))
         return "again"
 
     def _ask(self) -> ClaimReply:
         self.asked += 1
-        desk, name = self.desk, self.desk.worker
-        call = claim(desk.settings, lane=MODEL.lane, worker=name, token=ids.token(), fingerprint="a" * 32)
-        return desk.store.run(within(self.slots, call))
+        harness, name = self.harness, self.harness.worker
+        call = claim(harness.settings, lane=MODEL.lane, worker=name, token=ids.token(), fingerprint="a" * 32)
+        return harness.store.run(within(self.slots, call))
 
 
-def worker_of(desk: Workbench, **changes: Any) -> ModelWorker:
+def worker_of(harness: WorkerHarness, **changes: Any) -> ModelWorker:
     return ModelWorker(
-        context=replace(desk.context, **changes),
+        context=replace(harness.context, **changes),
         model=MODEL,
         row=None,
         slots=SLOTS,
-        worker=desk.worker,
+        worker=harness.worker,
         heartbeat=cast(Heartbeat, None),
-        broker_watch=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        broker_watch=BrokerWatch(harness.nudger, harness.leases, lane=MODEL.lane, slots=SLOTS),
         tally=cast(CountReporter, None),
     )
 
 
 @pytest.fixture
-def threads(desk: Workbench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threads]:
+def threads(harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threads]:
     monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
-    threads = Threads(desk)
+    threads = Threads(harness)
     yield threads
     threads.close()
 
@@ -103,48 +103,57 @@ def idle_ones(threads: Threads) -> Threads:
     return threads
 
 
-def run_of(desk: Workbench, text: str, answers: int = 1) -> str:
-    return str(desk.job(desk.ask(text, n=answers, temperature=1.0)).run_id)
+def run_of(harness: WorkerHarness, text: str, answers: int = 1) -> str:
+    return str(harness.job(harness.ask(text, n=answers, temperature=1.0)).run_id)
 
 
-def test_a_full_worker_s_thread_hands_its_nudge_on_and_waits(desk: Workbench, threads: Threads) -> None:
-    wide, other = run_of(desk, "wide", 8), run_of(desk, "other")
+def test_a_full_worker_s_thread_hands_its_nudge_on_and_waits(
+    harness: WorkerHarness, threads: Threads
+) -> None:
+    wide, other = run_of(harness, "wide", 8), run_of(harness, "other")
     threads.nudge()
     until(lambda: wide in threads.held)
     waits = threads.nudge()
-    until(lambda: desk.nudger.listed(MODEL.lane) == 1)
+    until(lambda: harness.nudger.listed(MODEL.lane) == 1)
     assert not waits.done()
     assert list(threads.held) == [wide]
     threads.end(wide)
     until(lambda: other in threads.held)
 
 
-def test_when_a_wide_run_ends_all_its_rows_are_taken_again(desk: Workbench, threads: Threads) -> None:
-    wide, *narrow = run_of(desk, "wide", 8), run_of(desk, "a"), run_of(desk, "b"), run_of(desk, "c")
+def test_when_a_wide_run_ends_all_its_rows_are_taken_again(harness: WorkerHarness, threads: Threads) -> None:
+    wide, *narrow = (
+        run_of(harness, "wide", 8),
+        run_of(harness, "a"),
+        run_of(harness, "b"),
+        run_of(harness, "c"),
+    )
     threads.nudge()
     until(lambda: wide in threads.held)
     for _ in range(3):
         threads.nudge()
-    until(lambda: desk.nudger.listed(MODEL.lane) == 3)
+    until(lambda: harness.nudger.listed(MODEL.lane) == 3)
     threads.end(wide)
     until(lambda: set(narrow) == set(threads.held))
-    assert desk.nudger.listed(MODEL.lane) == 3, "a nudge is handed on once"
+    assert harness.nudger.listed(MODEL.lane) == 3, "a nudge is handed on once"
 
 
-def test_work_for_one_row_each_is_claimed_without_a_second_look(desk: Workbench, threads: Threads) -> None:
-    runs = [run_of(desk, str(number)) for number in range(SLOTS + 1)]
+def test_work_for_one_row_each_is_claimed_without_a_second_look(
+    harness: WorkerHarness, threads: Threads
+) -> None:
+    runs = [run_of(harness, str(number)) for number in range(SLOTS + 1)]
     for _ in range(SLOTS):
         threads.nudge()
     until(lambda: set(runs[:SLOTS]) == set(threads.held))
-    assert (threads.asked, desk.nudger.listed(MODEL.lane)) == (SLOTS, 0)
+    assert (threads.asked, harness.nudger.listed(MODEL.lane)) == (SLOTS, 0)
 
 
 def test_threads_without_a_slot_leave_what_waits_to_other_workers(
-    desk: Workbench, idle_ones: Threads
+    harness: WorkerHarness, idle_ones: Threads
 ) -> None:
-    runs = [run_of(desk, str(number)) for number in range(SLOTS)]
+    runs = [run_of(harness, str(number)) for number in range(SLOTS)]
     waiting = [idle_ones.nudge() for _ in range(SLOTS)]
-    until(lambda: desk.nudger.listed(MODEL.lane) == SLOTS - idle_ones.slots)
+    until(lambda: harness.nudger.listed(MODEL.lane) == SLOTS - idle_ones.slots)
     assert set(runs[: idle_ones.slots]) == set(idle_ones.held)
     idle_ones.end(runs[0])
     until(lambda: set(runs[1 : idle_ones.slots + 1]) == set(idle_ones.held))
@@ -220,16 +229,16 @@ def test_a_worker_that_stops_keeps_no_thread_waiting(monkeypatch: pytest.MonkeyP
 
 
 def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
-    desk: Workbench, caplog: pytest.LogCaptureFixture
+    harness: WorkerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = desk.ask("hello")
-    model_worker = worker_of(desk, store=Unsteady(desk.store, calls=1))
+    job = harness.ask("hello")
+    model_worker = worker_of(harness, store=LossyStore(harness.store, calls=1))
     model_worker.work(MODEL.lane)
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("WARNING", "claims wait: lost on the way")
     ]
     model_worker.work(MODEL.lane)
-    assert desk.text(job) == "hello"
+    assert harness.text(job) == "hello"
 
 
 class Counting(Store):
@@ -248,51 +257,51 @@ class Counting(Store):
         return super().run_all(calls)
 
 
-def test_a_worker_claims_its_next_run_in_the_round_trip_that_ends_the_last(desk: Workbench) -> None:
-    jobs = [desk.ask(text) for text in ("one", "two", "three")]
-    store = Counting(desk.store)
-    worker_of(desk, store=store).work(MODEL.lane)
-    assert [desk.text(job) for job in jobs] == ["one", "two", "three"]
+def test_a_worker_claims_its_next_run_in_the_round_trip_that_ends_the_last(harness: WorkerHarness) -> None:
+    jobs = [harness.ask(text) for text in ("one", "two", "three")]
+    store = Counting(harness.store)
+    worker_of(harness, store=store).work(MODEL.lane)
+    assert [harness.text(job) for job in jobs] == ["one", "two", "three"]
     assert store.round_trips == 1 + len(jobs)
 
 
-def test_a_draining_worker_claims_nothing_as_a_run_ends(desk: Workbench) -> None:
-    jobs = [desk.ask(text) for text in ("one", "two")]
-    model_worker = worker_of(desk)
-    claimed = desk.claim()
+def test_a_draining_worker_claims_nothing_as_a_run_ends(harness: WorkerHarness) -> None:
+    jobs = [harness.ask(text) for text in ("one", "two")]
+    model_worker = worker_of(harness)
+    claimed = harness.claim()
     model_worker.draining.set()
     assert model_worker._attempt(claimed) == "again"
     assert model_worker._claim() is None
-    assert [desk.job(job).status for job in jobs] == ["succeeded", "queued"]
+    assert [harness.job(job).status for job in jobs] == ["succeeded", "queued"]
 
 
 def test_rows_of_a_run_that_no_nudge_brought_are_taken_again_at_once(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
-    model_worker = worker_of(desk)
-    desk.ask("wide", n=8, temperature=1.0)
-    other = desk.ask("other")
-    polled = desk.claim()
+    model_worker = worker_of(harness)
+    harness.ask("wide", n=8, temperature=1.0)
+    other = harness.ask("other")
+    polled = harness.claim()
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(model_worker.work, MODEL.lane)
-        until(lambda: desk.nudger.listed(MODEL.lane) == 1)
+        until(lambda: harness.nudger.listed(MODEL.lane) == 1)
         model_worker._attempt_alone(polled)
-        until(lambda: desk.job(other).status == "succeeded")
+        until(lambda: harness.job(other).status == "succeeded")
         waiting.result()
 
 
 @pytest.mark.parametrize("lost", ["calls", "replies"])
 def test_a_run_that_was_claimed_in_a_lost_round_trip_is_no_run_s_loss(
-    desk: Workbench, lost: str, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.lease.RETRY_S", 0.01)
-    jobs = [desk.ask(text) for text in ("one", "two", "three")]
-    claimed = desk.claim()
-    reply = worker_of(desk, store=Unsteady(desk.store, **{lost: 1}))._attempt(claimed)
+    jobs = [harness.ask(text) for text in ("one", "two", "three")]
+    claimed = harness.claim()
+    reply = worker_of(harness, store=LossyStore(harness.store, **{lost: 1}))._attempt(claimed)
     assert isinstance(reply, Claim)
-    assert desk.job(jobs[0]).status == "succeeded"
-    assert [desk.job(job).status for job in jobs[1:]] == ["running", "queued"]
+    assert harness.job(jobs[0]).status == "succeeded"
+    assert [harness.job(job).status for job in jobs[1:]] == ["running", "queued"]
 
 
 class LongPrompts(EchoEngine):
@@ -301,56 +310,56 @@ class LongPrompts(EchoEngine):
     prompt_s = 1.0
 
 
-def test_a_run_is_not_claimed_before_the_prompt_ahead_of_it_begins(desk: Workbench) -> None:
+def test_a_run_is_not_claimed_before_the_prompt_ahead_of_it_begins(harness: WorkerHarness) -> None:
     """So that a more urgent one that comes meanwhile goes first."""
-    model_worker = worker_of(desk, engine=LongPrompts(MODEL))
-    desk.ask("one")
-    usual = desk.ask("two")
+    model_worker = worker_of(harness, engine=LongPrompts(MODEL))
+    harness.ask("one")
+    usual = harness.ask("two")
     first = model_worker._claim()
     assert isinstance(first, Claim)
     assert model_worker._claim() == "ahead"
-    urgent = replace(desk.placing("three", ()), priority="interactive")
-    desk.store.run(submit(urgent, desk.settings))
+    urgent = replace(harness.placing("three", ()), priority="interactive")
+    harness.store.run(submit(urgent, harness.settings))
     model_worker.context.lookahead.release(first.token)
     assert isinstance(model_worker._claim(), Claim)
-    assert [desk.job(job).status for job in (usual, urgent.job)] == ["queued", "running"]
+    assert [harness.job(job).status for job in (usual, urgent.job)] == ["queued", "running"]
 
 
 def test_the_next_run_is_claimed_at_once_when_a_prompt_begins(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.claim_loop.RECHECK_S", FOR_EVER_S)
-    model_worker = worker_of(desk, engine=LongPrompts(MODEL))
-    stalled = [desk.ask(f"{STALL} {number}") for number in range(3)]
+    model_worker = worker_of(harness, engine=LongPrompts(MODEL))
+    stalled = [harness.ask(f"{STALL} {number}") for number in range(3)]
     with ThreadPoolExecutor(3) as threads:
         for _ in stalled:
             threads.submit(model_worker.work, MODEL.lane)
-        until(lambda: len(desk.leases.all()) == len(stalled))
+        until(lambda: len(harness.leases.all()) == len(stalled))
         model_worker.draining.set()
-        for lease in desk.leases.all():
+        for lease in harness.leases.all():
             lease.stop("draining")
 
 
-def test_an_attempt_that_never_begins_keeps_no_other_run_waiting(desk: Workbench) -> None:
+def test_an_attempt_that_never_begins_keeps_no_other_run_waiting(harness: WorkerHarness) -> None:
     class Failing(LongPrompts):
         def prepare(self, *_: Any) -> Any:
             raise RuntimeError
 
-    model_worker = worker_of(desk, engine=Failing(MODEL))
-    desk.ask("hello")
-    desk.ask("next")
+    model_worker = worker_of(harness, engine=Failing(MODEL))
+    harness.ask("hello")
+    harness.ask("next")
     claimed = model_worker._claim()
     assert isinstance(claimed, Claim)
     assert isinstance(model_worker._attempt(claimed), str)
     assert isinstance(model_worker._claim(), Claim)
 
 
-def test_claims_that_were_not_answered_are_not_counted_as_ahead(desk: Workbench) -> None:
-    desk.ask("hello")
-    model_worker = worker_of(desk, engine=LongPrompts(MODEL), store=Unsteady(desk.store, calls=1))
+def test_claims_that_were_not_answered_are_not_counted_as_ahead(harness: WorkerHarness) -> None:
+    harness.ask("hello")
+    model_worker = worker_of(harness, engine=LongPrompts(MODEL), store=LossyStore(harness.store, calls=1))
     assert model_worker._claim() is None
     assert isinstance(model_worker._claim(), Claim)
-    assert worker_of(desk, engine=LongPrompts(MODEL))._claim() == "ahead"
+    assert worker_of(harness, engine=LongPrompts(MODEL))._claim() == "ahead"
 
 
 def test_as_many_runs_are_prepared_as_the_device_computes_meanwhile() -> None:
@@ -376,10 +385,10 @@ def test_a_run_that_takes_long_to_prepare_holds_up_no_other(monkeypatch: pytest.
     assert lookahead.reserve("third", math.inf)
 
 
-def test_a_full_worker_s_answer_wakes_no_thread_that_would_hear_the_same(desk: Workbench) -> None:
-    model_worker = worker_of(desk)
-    run_of(desk, "wide", 8)
-    desk.ask("other")
+def test_a_full_worker_s_answer_wakes_no_thread_that_would_hear_the_same(harness: WorkerHarness) -> None:
+    model_worker = worker_of(harness)
+    run_of(harness, "wide", 8)
+    harness.ask("other")
     assert isinstance(model_worker._claim(), Claim)
     wakes = list[bool]()
     model_worker.context.lookahead.on_release = lambda: wakes.append(True)
@@ -387,18 +396,20 @@ def test_a_full_worker_s_answer_wakes_no_thread_that_would_hear_the_same(desk: W
     assert wakes == []
 
 
-def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(desk: Workbench) -> None:
+def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(
+    harness: WorkerHarness,
+) -> None:
     class Short(EchoEngine):
         rows_now = 1
 
-    model_worker = worker_of(desk, engine=Short(MODEL))
+    model_worker = worker_of(harness, engine=Short(MODEL))
     for number in range(SLOTS):
-        desk.ask(f"question {number}")
+        harness.ask(f"question {number}")
     claims = [model_worker._claim() for _ in range(SLOTS)]
     assert [claim == "full" for claim in claims] == [number >= 1 + SPARE_THREADS for number in range(SLOTS)]
 
 
-def test_work_that_nobody_was_nudged_for_is_found(desk: Workbench) -> None:
+def test_work_that_nobody_was_nudged_for_is_found(harness: WorkerHarness) -> None:
     """As while the record store is full, or where Celery's consumer has gone deaf."""
     found, go_on = list[str](), threading.Event()
 
@@ -406,12 +417,12 @@ def test_work_that_nobody_was_nudged_for_is_found(desk: Workbench) -> None:
         found.append(claim.id)
         assert go_on.wait(FOR_EVER_S)
 
-    poll = IdlePoll(desk.claim_if_any, work, most=2, pause_s=0.02)
+    poll = IdlePoll(harness.claim_if_any, work, most=2, pause_s=0.02)
     for question in "abc":
-        desk.ask(question)
+        harness.ask(question)
     poll.start()
     until(lambda: len(found) == 2)
-    desk.ask("d")
+    harness.ask("d")
     assert len(found) == 2, "no more than may be at work at once"
     go_on.set()
     until(lambda: len(found) == 4)

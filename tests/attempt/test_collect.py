@@ -12,7 +12,7 @@ import pytest
 from shared.blobs import BlobMissingError, Blobs, Staged, digest
 from shared.settings import BlobSettings
 from shared.store.files import HOLD_S, touch
-from tests.support.attempt_harness import Workbench
+from tests.support.attempt_harness import WorkerHarness
 from tests.support.object_store import URL, object_store
 from tests.support.service import ROOT
 from worker.maintenance.blob_collector import BlobCollector
@@ -30,10 +30,10 @@ Blobs(BlobSettings(url=sys.argv[1])).write(sys.argv[2], bytes(100_000))
 """Killed in the middle of a write, as by a machine without memory."""
 
 
-def written(desk: Workbench, data: bytes, *, age_s: float = 0) -> Path:
+def written(harness: WorkerHarness, data: bytes, *, age_s: float = 0) -> Path:
     name = digest(data)
-    desk.blobs.write(name, data)
-    path = Path(desk.settings.blobs.url) / name[:2] / name
+    harness.blobs.write(name, data)
+    path = Path(harness.settings.blobs.url) / name[:2] / name
     at = time.time() - age_s
     os.utime(path, (at, at))
     return path
@@ -44,59 +44,63 @@ def path_of(staged: Staged) -> Path:
     return staged.path
 
 
-def test_an_old_picture_without_an_owner_goes_and_others_stay(desk: Workbench) -> None:
+def test_an_old_picture_without_an_owner_goes_and_others_stay(harness: WorkerHarness) -> None:
     old = HOLD_S + 60
-    kept, lost, fresh = written(desk, KEPT, age_s=old), written(desk, LOST, age_s=old), written(desk, FRESH)
-    desk.ask("What is it?", KEPT)
+    kept, lost, fresh = (
+        written(harness, KEPT, age_s=old),
+        written(harness, LOST, age_s=old),
+        written(harness, FRESH),
+    )
+    harness.ask("What is it?", KEPT)
     os.utime(kept, (time.time() - old, time.time() - old))
-    collection = BlobCollector(desk.store, desk.blobs)
+    collection = BlobCollector(harness.store, harness.blobs)
     assert [collection.collect() for _ in range(3)] == [0, 1, 0]
     assert (kept.exists(), lost.exists(), fresh.exists()) == (True, False, True)
 
 
-def test_what_a_dead_upload_left_goes(desk: Workbench) -> None:
-    staged, fresh = desk.blobs.stage(), desk.blobs.stage()
+def test_what_a_dead_upload_left_goes(harness: WorkerHarness) -> None:
+    staged, fresh = harness.blobs.stage(), harness.blobs.stage()
     staged.write(b"half a file")
     staged.file.close()
     old = time.time() - HOLD_S - 60
     left, other = path_of(staged), path_of(fresh)
     os.utime(left, (old, old))
-    collection = BlobCollector(desk.store, desk.blobs)
+    collection = BlobCollector(harness.store, harness.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 1]
     assert (left.exists(), other.exists()) == (False, True)
     fresh.discard()
 
 
-def half_written(desk: Workbench, name: str) -> Path:
-    argv = (sys.executable, "-c", DYING, desk.settings.blobs.url, name)
+def half_written(harness: WorkerHarness, name: str) -> Path:
+    argv = (sys.executable, "-c", DYING, harness.settings.blobs.url, name)
     assert subprocess.run(argv, cwd=ROOT, check=False).returncode == -signal.SIGXFSZ
-    (left,) = (Path(desk.settings.blobs.url) / name[:2]).iterdir()
+    (left,) = (Path(harness.settings.blobs.url) / name[:2]).iterdir()
     return left
 
 
-def test_half_a_picture_of_a_process_that_was_killed_goes(desk: Workbench) -> None:
+def test_half_a_picture_of_a_process_that_was_killed_goes(harness: WorkerHarness) -> None:
     """No list of the store shows it, so the disk would fill unseen."""
-    left, fresh = half_written(desk, digest(KEPT)), half_written(desk, digest(FRESH))
+    left, fresh = half_written(harness, digest(KEPT)), half_written(harness, digest(FRESH))
     old = time.time() - HOLD_S - 60
     os.utime(left, (old, old))
-    collection = BlobCollector(desk.store, desk.blobs)
+    collection = BlobCollector(harness.store, harness.blobs)
     assert [collection.collect() for _ in range(2)] == [1, 0]
     assert (left.exists(), fresh.exists()) == (False, True)
 
 
 def test_what_somebody_came_to_need_during_its_deletion_is_put_back(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = written(desk, LOST, age_s=HOLD_S + 60)
+    path = written(harness, LOST, age_s=HOLD_S + 60)
     monkeypatch.setattr("worker.maintenance.blob_collector.deleted", lambda names: touch(names, "job_1"))
     # `touch` answers what is being deleted, as `deleted` answers what is wanted.
-    collection = BlobCollector(desk.store, desk.blobs)
+    collection = BlobCollector(harness.store, harness.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 0]
     assert path.read_bytes() == LOST
 
 
 def test_what_nobody_needs_is_deleted_from_an_object_store_too(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can make an object older than it is; so here the young are old."""
     monkeypatch.setattr("worker.maintenance.blob_collector.HOLD_S", -60)
@@ -106,8 +110,8 @@ def test_what_nobody_needs_is_deleted_from_an_object_store_too(
         blobs = Blobs(BlobSettings(url=URL))
         for data in (KEPT, LOST):
             blobs.write(digest(data), data)
-        desk.ask("What is it?", KEPT)
-        collection = BlobCollector(desk.store, blobs)
+        harness.ask("What is it?", KEPT)
+        collection = BlobCollector(harness.store, blobs)
         assert [collection.collect() for _ in range(2)] == [0, 1]
         assert blobs.read(digest(KEPT)) == KEPT
         with pytest.raises(BlobMissingError):

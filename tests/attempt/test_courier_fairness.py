@@ -8,7 +8,7 @@ from shared.request import Document, Image
 from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
 from tests.attempt.test_intake import HELD, PICTURE, ask, serving
-from tests.support.attempt_harness import CALLER, workbench
+from tests.support.attempt_harness import CALLER, worker_harness
 from tests.support.documents import pdf
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import origin
@@ -24,37 +24,49 @@ class Crowded(KeyedFairSemaphore):
 
 
 def test_a_large_picture_without_a_place_is_waited_for_and_not_said_to_be_slow(redis: RedisServer) -> None:
-    with workbench(redis, fetch=LOOPBACK) as desk, origin(serving(PICTURE + bytes(2 * SMALL))) as there:
-        courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
-        job = ask(desk, there.url)
+    with (
+        worker_harness(redis, fetch=LOOPBACK) as harness,
+        origin(serving(PICTURE + bytes(2 * SMALL))) as there,
+    ):
+        courier = Intake(
+            harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
+        )
+        job = ask(harness, there.url)
         replace(courier, large=Crowded(0)).work()
-        assert desk.job(job).waiting_reason == "fetching_inputs"
+        assert harness.job(job).waiting_reason == "fetching_inputs"
         courier.work()
-        desk.attempt()
-        assert desk.text(job) == "look [64x48]"
+        harness.attempt()
+        assert harness.text(job) == "look [64x48]"
 
 
 def test_a_document_without_a_place_leaves_the_courier_to_another_caller_s(redis: RedisServer) -> None:
-    with workbench(redis, fetch=LOOPBACK) as desk, origin(serving(pdf(["page"]))) as there:
-        courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
-        own, others = (desk.placing("look", (Document(url=there.url),)) for _ in range(2))
+    with worker_harness(redis, fetch=LOOPBACK) as harness, origin(serving(pdf(["page"]))) as there:
+        courier = Intake(
+            harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
+        )
+        own, others = (harness.placing("look", (Document(url=there.url),)) for _ in range(2))
         for placing in (own, replace(others, caller="zoe")):
-            desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=HELD)))
+            harness.store.run(submit(placing, harness.settings, JobTerms(pending_terms=HELD)))
         replace(courier, documents=Crowded(0)).work()
         with closing(courier.renderer):
             courier.work()
-        assert desk.job(own.job).waiting_reason == "fetching_inputs"
-        another = desk.store.run(view(desk.settings, "zoe", others.job))
+        assert harness.job(own.job).waiting_reason == "fetching_inputs"
+        another = harness.store.run(view(harness.settings, "zoe", others.job))
         assert another is not None
         assert another.waiting_reason == "no_worker"
 
 
 def test_others_go_before_a_job_that_found_no_place(redis: RedisServer) -> None:
-    with workbench(redis, fetch=LOOPBACK) as desk, origin(serving(PICTURE + bytes(2 * SMALL))) as there:
-        courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
-        job = ask(desk, there.url)
-        another = replace(desk.placing("look", (Image(url=there.url),)), caller="zoe")
-        desk.store.run(submit(another, desk.settings, JobTerms(pending_terms=HELD)))
+    with (
+        worker_harness(redis, fetch=LOOPBACK) as harness,
+        origin(serving(PICTURE + bytes(2 * SMALL))) as there,
+    ):
+        courier = Intake(
+            harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
+        )
+        job = ask(harness, there.url)
+        another = replace(harness.placing("look", (Image(url=there.url),)), caller="zoe")
+        harness.store.run(submit(another, harness.settings, JobTerms(pending_terms=HELD)))
         replace(courier, large=Crowded(0)).work()
         courier.work()
-        assert desk.job(job).waiting_reason == "fetching_inputs"
+        assert harness.job(job).waiting_reason == "fetching_inputs"

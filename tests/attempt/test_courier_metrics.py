@@ -6,9 +6,9 @@ from shared.store import webhook_endpoints
 from shared.webhooks import EndpointUpdate, Webhook
 from tests.attempt.test_endpoints import made
 from tests.attempt.test_intake import ask, serving
-from tests.support.attempt_harness import CALLER, Workbench, workbench
+from tests.support.attempt_harness import CALLER, WorkerHarness, worker_harness
 from tests.support.clients import until
-from tests.support.deliverer_harness import Office
+from tests.support.deliverer_harness import DelivererHarness
 from tests.support.fetching import LOOPBACK
 from tests.support.metrics import counted
 from tests.support.pictures import Serve, answering, origin, picture
@@ -23,23 +23,23 @@ GONE = answering(b"HTTP/1.1 404 Gone\r\ncontent-length: 0\r\n\r\n")
 
 @pytest.mark.parametrize(("status", "outcome"), [(200, "taken"), (500, "retried"), (410, "gone")])
 def test_a_webhooks_call_is_counted_by_what_its_receiver_said(
-    desk: Workbench, redis: RedisServer, status: int, outcome: str
+    harness: WorkerHarness, redis: RedisServer, status: int, outcome: str
 ) -> None:
-    office = Office(desk, redis)
+    webhooks = DelivererHarness(harness, redis)
     before = counted(CALLS, outcome=outcome), counted(CALLS)
     with receiver((status, {})) as there:
-        office.answered(Webhook(there.url))
-        office.deliverer.deliver(office.next_delivery())
+        webhooks.answered(Webhook(there.url))
+        webhooks.deliverer.deliver(webhooks.next_delivery())
     assert (counted(CALLS, outcome=outcome), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 
 
-def test_a_webhook_that_is_given_up_is_counted_once(desk: Workbench, redis: RedisServer) -> None:
-    office = Office(desk, redis)
+def test_a_webhook_that_is_given_up_is_counted_once(harness: WorkerHarness, redis: RedisServer) -> None:
+    webhooks = DelivererHarness(harness, redis)
     before = counted(CALLS, outcome="given_up"), counted(CALLS, outcome="retried")
     with receiver(*[(500, {})] * 4) as there:
-        job = office.answered(Webhook(there.url))
-        with office.open():
-            until(lambda: len(office.tries(job)) == 4)
+        job = webhooks.answered(Webhook(there.url))
+        with webhooks.open():
+            until(lambda: len(webhooks.tries(job)) == 4)
     assert (counted(CALLS, outcome="given_up"), counted(CALLS, outcome="retried")) == (
         before[0] + 1,
         before[1] + 3,
@@ -47,20 +47,20 @@ def test_a_webhook_that_is_given_up_is_counted_once(desk: Workbench, redis: Redi
 
 
 def test_the_call_of_a_moved_endpoint_is_counted_as_one_that_comes_again(
-    desk: Workbench, redis: RedisServer
+    harness: WorkerHarness, redis: RedisServer
 ) -> None:
-    office = Office(desk, redis)
+    webhooks = DelivererHarness(harness, redis)
     before = counted(CALLS, outcome="retried"), counted(CALLS)
     with receiver((410, {})) as former:
-        id = made(office, former.url)
-        office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
-        under_way = office.next_delivery()
-        desk.store.run(
+        id = made(webhooks, former.url)
+        webhooks.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
+        under_way = webhooks.next_delivery()
+        harness.store.run(
             webhook_endpoints.change(
                 CALLER, id, EndpointUpdate(url="http://127.0.0.1:1/", host="127.0.0.1:1")
             )
         )
-        office.deliverer.deliver(under_way)
+        webhooks.deliverer.deliver(under_way)
     assert (counted(CALLS, outcome="retried"), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 
 
@@ -68,20 +68,24 @@ def test_the_call_of_a_moved_endpoint_is_counted_as_one_that_comes_again(
 def test_a_fetched_picture_and_one_that_cannot_be_had_are_told_apart(
     redis: RedisServer, serve: Serve, outcome: str
 ) -> None:
-    with workbench(redis, fetch=LOOPBACK) as desk, origin(serve) as there:
+    with worker_harness(redis, fetch=LOOPBACK) as harness, origin(serve) as there:
         fetched = "sightline_fetch_seconds_count"
         before = counted(INTAKES, outcome=outcome), counted(fetched, kind="picture")
-        ask(desk, there.url)
-        Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker).work()
+        ask(harness, there.url)
+        Intake(
+            harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
+        ).work()
         assert counted(INTAKES, outcome=outcome) == before[0] + 1
         assert counted(fetched, kind="picture") == before[1] + 1
 
 
 def test_a_dead_workers_run_is_counted_when_it_is_rescued(redis: RedisServer) -> None:
     before = counted("sightline_maintenance_total", **{"pass": "rescued"})
-    with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
-        desk.ask("x")
-        desk.claim()
-        maintenance = MaintenanceLeader(desk.settings, desk.store, desk.nudger, desk.blobs, "worker_courier")
+    with worker_harness(redis, lease_s=0.003, renew_s=0.001) as harness:
+        harness.ask("x")
+        harness.claim()
+        maintenance = MaintenanceLeader(
+            harness.settings, harness.store, harness.nudger, harness.blobs, "worker_courier"
+        )
         until(lambda: maintenance.run_once()["rescued"])
     assert counted("sightline_maintenance_total", **{"pass": "rescued"}) == before + 1

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from shared.webhooks import Webhook
-from tests.support.attempt_harness import Workbench
+from tests.support.attempt_harness import WorkerHarness
 from tests.support.clients import PATIENCE_S, until
-from tests.support.deliverer_harness import SECRET, Office
+from tests.support.deliverer_harness import SECRET, DelivererHarness
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
@@ -34,15 +34,17 @@ print("closed", flush=True)
 
 
 @pytest.fixture
-def office(redis: RedisServer, desk: Workbench) -> Office:
-    return Office(desk, redis)
+def webhooks(redis: RedisServer, harness: WorkerHarness) -> DelivererHarness:
+    return DelivererHarness(harness, redis)
 
 
-def test_a_courier_that_stops_waits_for_a_slow_receiver(office: Office, redis: RedisServer) -> None:
+def test_a_courier_that_stops_waits_for_a_slow_receiver(
+    webhooks: DelivererHarness, redis: RedisServer
+) -> None:
     env = dict(
         os.environ,
         SIGHTLINE_REDIS__URL=redis.url(),
-        SIGHTLINE_BLOBS__URL=office.desk.settings.blobs.url,
+        SIGHTLINE_BLOBS__URL=webhooks.harness.settings.blobs.url,
         SIGHTLINE_FETCH__ALLOW="127.0.0.1",
         SIGHTLINE_WEBHOOK__SECRET=SECRET,
         SIGHTLINE_WEBHOOK__LIMIT_S=str(PATIENCE_S),
@@ -56,7 +58,7 @@ def test_a_courier_that_stops_waits_for_a_slow_receiver(office: Office, redis: R
         ) as courier,
     ):
         there.open.clear()
-        job = office.answered(Webhook(there.url))
+        job = webhooks.answered(Webhook(there.url))
         until(lambda: there.told)
         assert courier.stdin is not None
         assert courier.stdout is not None
@@ -66,4 +68,4 @@ def test_a_courier_that_stops_waits_for_a_slow_receiver(office: Office, redis: R
         there.open.set()
         assert (first, courier.stdout.readline()) == ("stopping\n", "closed\n")
         assert courier.wait(PATIENCE_S) == 0
-    assert [delivery.taken for delivery in office.tries(job)] == [True]
+    assert [delivery.taken for delivery in webhooks.tries(job)] == [True]

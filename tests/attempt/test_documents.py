@@ -16,7 +16,7 @@ from shared.pending_terms import PendingTerms
 from shared.request import Document
 from shared.settings import DocumentSettings, Settings
 from shared.store.admission import JobTerms, Placing, submit
-from tests.support.attempt_harness import MODEL, Workbench, workbench
+from tests.support.attempt_harness import MODEL, WorkerHarness, worker_harness
 from tests.support.documents import bomb, frames, locked, lying_tiff, pdf, stream, written
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import answering, encoded, origin
@@ -202,15 +202,17 @@ def test_a_process_that_is_killed_from_outside_costs_no_page(renderer: DocumentR
         assert document.page(1) == before
 
 
-def document_job(desk: Workbench, body: bytes) -> Placing:
+def document_job(harness: WorkerHarness, body: bytes) -> Placing:
     """A courier fetched the document that a job asks about."""
     terms = PendingTerms(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True)
-    courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
+    courier = Intake(
+        harness.settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker
+    )
     head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
     with origin(answering(head, body)) as there:
-        placing = desk.placing("look", (Document(url=there.url),))
+        placing = harness.placing("look", (Document(url=there.url),))
         job_terms = JobTerms(pending_terms=terms.model_dump_json())
-        assert desk.store.run(submit(placing, desk.settings, job_terms)).word == "intake"
+        assert harness.store.run(submit(placing, harness.settings, job_terms)).word == "intake"
         courier.work()
     courier.renderer.close()
     return placing
@@ -223,13 +225,13 @@ def document_job(desk: Workbench, body: bytes) -> Placing:
 def test_a_document_of_a_url_becomes_pages_before_its_job_waits_or_ends_it_with_the_reason(
     redis: RedisServer, body: bytes, told: str
 ) -> None:
-    with workbench(redis, fetch=LOOPBACK) as desk:
-        placing = document_job(desk, body)
+    with worker_harness(redis, fetch=LOOPBACK) as harness:
+        placing = document_job(harness, body)
         if not told:
-            desk.attempt()
-            assert desk.text(placing.job) == "look [1131x1600] [1131x1600]"
+            harness.attempt()
+            assert harness.text(placing.job) == "look [1131x1600] [1131x1600]"
         else:
-            error = desk.job(placing.job).error
+            error = harness.job(placing.job).error
             assert error is not None
             assert (error.code, error.param) == ("invalid_document", "documents[0]")
             assert told in error.message
@@ -239,14 +241,14 @@ def test_a_cancelled_jobs_further_pages_are_not_rendered(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body, rendered, page_of = pdf(["one", "two", "three"]), list[int](), OpenDocument.page
-    with workbench(redis, fetch=LOOPBACK) as desk:
+    with worker_harness(redis, fetch=LOOPBACK) as harness:
 
         def cancelled(document: OpenDocument, number: int) -> bytes:
             rendered.append(number)
-            for lease in desk.leases.all():
+            for lease in harness.leases.all():
                 lease.stop("lost")
             return page_of(document, number)
 
         monkeypatch.setattr(OpenDocument, "page", cancelled)
-        document_job(desk, body)
+        document_job(harness, body)
     assert rendered == [1]

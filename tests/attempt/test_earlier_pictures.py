@@ -10,7 +10,7 @@ from shared.request import Image, Sound
 from shared.settings import PictureSettings
 from shared.store.admission import JobTerms, submit
 from tests.attempt.test_intake import HELD, PICTURE, serving
-from tests.support.attempt_harness import Workbench, workbench
+from tests.support.attempt_harness import WorkerHarness, worker_harness
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import origin, picture
 from tests.support.redis_server import RedisServer
@@ -22,61 +22,61 @@ LIMITS = PictureSettings(max_mb_request=(len(EARLIER) + len(PICTURE) - 1) / 2**2
 
 
 @pytest.fixture
-def desk(redis: RedisServer) -> Iterator[Workbench]:
-    with workbench(redis, fetch=LOOPBACK) as bench:
+def harness(redis: RedisServer) -> Iterator[WorkerHarness]:
+    with worker_harness(redis, fetch=LOOPBACK) as bench:
         bench.blobs.write(digest(EARLIER), EARLIER)
         yield bench
 
 
-def go_on(desk: Workbench, later: Image | Sound, limits: PictureSettings) -> str:
+def go_on(harness: WorkerHarness, later: Image | Sound, limits: PictureSettings) -> str:
     """A job that shows the earlier picture and `later`, whose inputs a courier takes in."""
-    placing = desk.placing("look", (Image(digest=digest(EARLIER)), later), blobs=(digest(EARLIER),))
-    submitted = submit(placing, desk.settings, JobTerms(pending_terms=HELD), uploaded=True)
-    assert desk.store.run(submitted).word == "intake"
-    settings = desk.settings.model_copy(update={"pictures": limits})
-    Intake(settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker).work()
+    placing = harness.placing("look", (Image(digest=digest(EARLIER)), later), blobs=(digest(EARLIER),))
+    submitted = submit(placing, harness.settings, JobTerms(pending_terms=HELD), uploaded=True)
+    assert harness.store.run(submitted).word == "intake"
+    settings = harness.settings.model_copy(update={"pictures": limits})
+    Intake(settings, harness.store, harness.nudger, harness.blobs, harness.leases, harness.worker).work()
     return placing.job
 
 
-def test_remote_pictures_keep_to_the_limit_together_with_earlier_ones(desk: Workbench) -> None:
+def test_remote_pictures_keep_to_the_limit_together_with_earlier_ones(harness: WorkerHarness) -> None:
     with origin(serving(PICTURE)) as there:
-        error = desk.job(go_on(desk, Image(url=there.url), LIMITS)).error
+        error = harness.job(go_on(harness, Image(url=there.url), LIMITS)).error
     assert error is not None
     assert (error.code, error.param) == ("payload_too_large", "images[1]")
 
 
-def test_an_earlier_picture_counts_once_though_it_is_fetched_again(desk: Workbench) -> None:
+def test_an_earlier_picture_counts_once_though_it_is_fetched_again(harness: WorkerHarness) -> None:
     with origin(serving(EARLIER)) as there:
-        job = go_on(desk, Image(url=there.url), LIMITS)
-    desk.attempt()
-    assert desk.job(job).status == "succeeded"
+        job = go_on(harness, Image(url=there.url), LIMITS)
+    harness.attempt()
+    assert harness.job(job).status == "succeeded"
 
 
-def test_earlier_pictures_take_no_room_from_a_remote_sound(desk: Workbench) -> None:
+def test_earlier_pictures_take_no_room_from_a_remote_sound(harness: WorkerHarness) -> None:
     said = sound("FLAC", 1.5)
     with origin(serving(said)) as there:
-        job = go_on(desk, Sound(url=there.url), PictureSettings(max_mb_request=len(said) / 2**20))
-    desk.attempt()
-    assert desk.job(job).status == "succeeded"
+        job = go_on(harness, Sound(url=there.url), PictureSettings(max_mb_request=len(said) / 2**20))
+    harness.attempt()
+    assert harness.job(job).status == "succeeded"
 
 
 def test_a_courier_whose_folder_is_not_mounted_fails_nobody_s_job(
-    desk: Workbench, caplog: pytest.LogCaptureFixture
+    harness: WorkerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = desk.settings.blobs.folder
+    folder = harness.settings.blobs.folder
     assert folder is not None
     for blobs in folder.iterdir():
         shutil.rmtree(blobs)
-    go_on(desk, Image(url="http://127.0.0.1:9/"), LIMITS)
+    go_on(harness, Image(url="http://127.0.0.1:9/"), LIMITS)
     assert caplog.messages == ["the folder of pictures and files is empty: is it mounted?"]
 
 
 def test_who_goes_on_from_a_lost_picture_is_told_so_and_the_next_asked_for_it(
-    desk: Workbench, caplog: pytest.LogCaptureFixture
+    harness: WorkerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk.blobs.delete(digest(EARLIER))
-    job = go_on(desk, Image(url="http://127.0.0.1:9/"), LIMITS)
+    harness.blobs.delete(digest(EARLIER))
+    job = go_on(harness, Image(url="http://127.0.0.1:9/"), LIMITS)
     assert caplog.messages == [f"job {job}: a file is missing from the blob store"]
     names = (digest(EARLIER),)
-    again = submit(desk.placing("look", (Image(digest=digest(EARLIER)),), blobs=names), desk.settings)
-    assert desk.store.run(again).missing == names
+    again = submit(harness.placing("look", (Image(digest=digest(EARLIER)),), blobs=names), harness.settings)
+    assert harness.store.run(again).missing == names

@@ -6,7 +6,7 @@ import pytest
 
 from shared.request import Format, Function, Request, Tools
 from shared.result import Choice, Result, Usage
-from tests.support.attempt_harness import MODEL, Workbench
+from tests.support.attempt_harness import MODEL, WorkerHarness
 from tests.support.metrics import counted
 from worker import candidates
 from worker.engines.echo import EchoEngine
@@ -29,32 +29,32 @@ def engine() -> HeedlessEngine:
 
 
 def test_an_answer_that_breaks_its_schema_fails_its_job_and_is_counted(
-    desk: Workbench, engine: HeedlessEngine
+    harness: WorkerHarness, engine: HeedlessEngine
 ) -> None:
     before = counted(ATTEMPTS, model=MODEL.id, outcome="format_violated")
-    job = desk.ask("0", format=SCHEMA)
-    desk.attempt(engine)
-    view = desk.job(job)
+    job = harness.ask("0", format=SCHEMA)
+    harness.attempt(engine)
+    view = harness.job(job)
     assert view.error is not None
     assert (view.status, view.error.code, view.error.retryable) == ("failed", "format_violated", True)
     assert view.error.message == "The answer breaks its schema's `exclusiveMinimum` at $."
     assert counted(ATTEMPTS, model=MODEL.id, outcome="format_violated") == before + 1
 
 
-def test_an_answer_that_matches_its_schema_is_given(desk: Workbench, engine: HeedlessEngine) -> None:
-    job = desk.ask("0.25", format=SCHEMA)
-    desk.attempt(engine)
-    assert desk.job(job).status == "succeeded"
-    assert desk.text(job) == "0.25"
+def test_an_answer_that_matches_its_schema_is_given(harness: WorkerHarness, engine: HeedlessEngine) -> None:
+    job = harness.ask("0.25", format=SCHEMA)
+    harness.attempt(engine)
+    assert harness.job(job).status == "succeeded"
+    assert harness.text(job) == "0.25"
 
 
 @pytest.mark.parametrize("limit", [{"max_new_tokens": 1}, {"stop": ("}",)}])
 def test_an_answer_that_was_cut_off_is_not_checked(
-    desk: Workbench, engine: HeedlessEngine, limit: dict[str, object]
+    harness: WorkerHarness, engine: HeedlessEngine, limit: dict[str, object]
 ) -> None:
-    job = desk.ask('{"a": 0}', format=SCHEMA, **limit)
-    desk.attempt(engine)
-    assert desk.job(job).status == "succeeded"
+    job = harness.ask('{"a": 0}', format=SCHEMA, **limit)
+    harness.attempt(engine)
+    assert harness.job(job).status == "succeeded"
 
 
 def request(text: str, *, held: str | None, form: Format | None = None) -> tuple[Request, Result]:

@@ -19,7 +19,7 @@ from shared.estimate import ReuseCounts
 from shared.store import jobs, models
 from shared.store.keys import PREFIX, channel
 from shared.store.script import ScriptCall, Store
-from tests.support.attempt_harness import MODEL, STALL, Workbench, workbench
+from tests.support.attempt_harness import MODEL, STALL, WorkerHarness, worker_harness
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
@@ -33,30 +33,34 @@ NEVER_S = 600
 
 
 @pytest.fixture
-def patient(redis: RedisServer) -> Iterator[Workbench]:
+def patient(redis: RedisServer) -> Iterator[WorkerHarness]:
     """A worker whose next beat is far off: only what wakes it makes it beat."""
-    with workbench(redis, renew_s=NEVER_S, lease_s=3 * NEVER_S) as desk:
-        yield desk
+    with worker_harness(redis, renew_s=NEVER_S, lease_s=3 * NEVER_S) as harness:
+        yield harness
 
 
 @contextmanager
-def beating(desk: Workbench) -> Iterator[Heartbeat]:
-    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+def beating(harness: WorkerHarness) -> Iterator[Heartbeat]:
+    heartbeat = Heartbeat(
+        harness.settings, harness.store, harness.leases, worker=harness.worker, lane=MODEL.lane
+    )
     heartbeat.start({})
-    until(lambda: dict(desk.store.client.pubsub_numsub(channel(desk.worker)))[channel(desk.worker)])
+    until(lambda: dict(harness.store.client.pubsub_numsub(channel(harness.worker)))[channel(harness.worker)])
     try:
         yield heartbeat
     finally:
         ending = threading.Thread(target=heartbeat.stop, args=({},))
         ending.start()
-        until(lambda: wake(desk) and not ending.is_alive())
+        until(lambda: wake(harness) and not ending.is_alive())
         ending.join()
 
 
 @contextmanager
-def started(desk: Workbench, mark: Path | None = None, row: str | None = None) -> Iterator[Heartbeat]:
-    settings = desk.settings.model_copy(update={"heartbeat_file": mark})
-    heartbeat = Heartbeat(settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane, row=row)
+def started(harness: WorkerHarness, mark: Path | None = None, row: str | None = None) -> Iterator[Heartbeat]:
+    settings = harness.settings.model_copy(update={"heartbeat_file": mark})
+    heartbeat = Heartbeat(
+        settings, harness.store, harness.leases, worker=harness.worker, lane=MODEL.lane, row=row
+    )
     heartbeat.start({})
     try:
         yield heartbeat
@@ -64,25 +68,25 @@ def started(desk: Workbench, mark: Path | None = None, row: str | None = None) -
         heartbeat.stop({})
 
 
-def wake(desk: Workbench) -> bool:
-    desk.store.client.publish(channel(desk.worker), "state")
+def wake(harness: WorkerHarness) -> bool:
+    harness.store.client.publish(channel(harness.worker), "state")
     return True
 
 
-def lease_end(desk: Workbench, lease: Lease) -> float:
-    return float(desk.store.client.zscore(f"{PREFIX}lease:{MODEL.lane}", lease.claim.id) or 0)
+def lease_end(harness: WorkerHarness, lease: Lease) -> float:
+    return float(harness.store.client.zscore(f"{PREFIX}lease:{MODEL.lane}", lease.claim.id) or 0)
 
 
-def test_a_claim_is_renewed_while_its_worker_lives(desk: Workbench) -> None:
-    desk.ask("long")
-    with desk.leases.hold(desk.claim()) as lease:
-        first = lease_end(desk, lease)
-        with beating(desk):
-            until(lambda: lease_end(desk, lease) > first + 200)
+def test_a_claim_is_renewed_while_its_worker_lives(harness: WorkerHarness) -> None:
+    harness.ask("long")
+    with harness.leases.hold(harness.claim()) as lease:
+        first = lease_end(harness, lease)
+        with beating(harness):
+            until(lambda: lease_end(harness, lease) > first + 200)
         assert not lease.cancel.is_set()
 
 
-def test_a_cancelled_run_stops_without_waiting_for_the_next_beat(patient: Workbench) -> None:
+def test_a_cancelled_run_stops_without_waiting_for_the_next_beat(patient: WorkerHarness) -> None:
     job = patient.ask(f"{STALL} for ever")
     with beating(patient), patient.attempting():
         until(patient.leases.all)
@@ -90,7 +94,7 @@ def test_a_cancelled_run_stops_without_waiting_for_the_next_beat(patient: Workbe
     assert patient.story(job) == ["queued", "running", "cancelled"]
 
 
-def test_a_lease_found_lost_stops_its_row_only(patient: Workbench) -> None:
+def test_a_lease_found_lost_stops_its_row_only(patient: WorkerHarness) -> None:
     lost_job, _ = patient.ask("lost"), patient.ask("kept")
     with (
         beating(patient),
@@ -103,14 +107,14 @@ def test_a_lease_found_lost_stops_its_row_only(patient: Workbench) -> None:
         assert not kept.cancel.is_set()
 
 
-def test_callers_see_a_worker_load_serve_and_leave(desk: Workbench) -> None:
+def test_callers_see_a_worker_load_serve_and_leave(harness: WorkerHarness) -> None:
     def state() -> str:
-        return desk.store.run(jobs.lane(desk.settings, MODEL.lane)).state
+        return harness.store.run(jobs.lane(harness.settings, MODEL.lane)).state
 
     assert state() == "no_worker"
-    with beating(desk) as heartbeat:
+    with beating(harness) as heartbeat:
         assert state() == "loading"
-        heartbeat.ready("f" * 32, {"rows": "4"}, desk.context.engine)
+        heartbeat.ready("f" * 32, {"rows": "4"}, harness.context.engine)
         assert state() == "ready"
         heartbeat.drain()
         until(lambda: state() == "no_worker")
@@ -118,18 +122,18 @@ def test_callers_see_a_worker_load_serve_and_leave(desk: Workbench) -> None:
 
 
 def test_a_worker_keeps_its_claims_over_an_outage_of_the_record_store(
-    redis: RedisServer, desk: Workbench
+    redis: RedisServer, harness: WorkerHarness
 ) -> None:
-    desk.ask("long")
-    with desk.leases.hold(desk.claim()) as lease, beating(desk):
+    harness.ask("long")
+    with harness.leases.hold(harness.claim()) as lease, beating(harness):
         redis.kill()
         redis.start()
-        first = lease_end(desk, lease)
-        until(lambda: lease_end(desk, lease) > first)
+        first = lease_end(harness, lease)
+        until(lambda: lease_end(harness, lease) > first)
         assert not lease.cancel.is_set()
 
 
-def test_one_failing_beat_does_not_cost_a_worker_its_claims(desk: Workbench) -> None:
+def test_one_failing_beat_does_not_cost_a_worker_its_claims(harness: WorkerHarness) -> None:
     class Odd(Store):
         failed = threading.Event()
 
@@ -139,25 +143,25 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(desk: Workbench) -> 
                 raise ResponseError("MISCONF Errors writing to the AOF file")
             return super().run(call)
 
-    desk.ask("long")
-    store = Odd(desk.store.client)
-    heartbeat = Heartbeat(desk.settings, store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    with desk.leases.hold(desk.claim()) as lease:
-        first = lease_end(desk, lease)
+    harness.ask("long")
+    store = Odd(harness.store.client)
+    heartbeat = Heartbeat(harness.settings, store, harness.leases, worker=harness.worker, lane=MODEL.lane)
+    with harness.leases.hold(harness.claim()) as lease:
+        first = lease_end(harness, lease)
         heartbeat.start({})
         assert store.failed.wait(30)
-        until(lambda: lease_end(desk, lease) > first)
+        until(lambda: lease_end(harness, lease) > first)
     heartbeat.stop({})
 
 
-def test_what_an_engine_reused_is_read_from_its_models_status(desk: Workbench) -> None:
+def test_what_an_engine_reused_is_read_from_its_models_status(harness: WorkerHarness) -> None:
     class Reusing(EchoEngine):
         reused = ReuseCounts(prompts=3, hits=2, cached_tokens=70, bytes=4096)
 
     def seen() -> ReuseCounts | None:
-        return desk.store.run(jobs.lane(desk.settings, MODEL.lane)).reused
+        return harness.store.run(jobs.lane(harness.settings, MODEL.lane)).reused
 
-    with beating(desk) as heartbeat:
+    with beating(harness) as heartbeat:
         heartbeat.ready("f" * 32, {"reused": ""}, EchoEngine(MODEL))
         assert seen() is None
         heartbeat.ready("f" * 32, {"reused": ""}, Reusing(MODEL))
@@ -194,21 +198,21 @@ def test_a_worker_whose_engine_is_lost_ends_so_that_another_may_start(
 
 
 def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = threading.Event()
     monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
     monkeypatch.setattr("worker.watchdogs.StallDetector.stalled_s", lambda _stall, _engine: 31.0)
-    job = desk.ask("long")
-    with desk.leases.hold(desk.claim()), beating(desk) as heartbeat:
-        heartbeat.ready("f" * 32, {}, desk.context.engine)
+    job = harness.ask("long")
+    with harness.leases.hold(harness.claim()), beating(harness) as heartbeat:
+        heartbeat.ready("f" * 32, {}, harness.context.engine)
         assert left.wait(30)
-        assert [a.outcome for a in desk.job(job).attempts] == ["engine_stalled"]
-        assert desk.claim().attempt == 2
+        assert [a.outcome for a in harness.job(job).attempts] == ["engine_stalled"]
+        assert harness.claim().attempt == 2
 
 
 def test_a_hung_worker_leaves_at_once_where_the_store_is_out_of_reach_too(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call waits for a connection that does not come; a worker holds many runs."""
     asked = count()
@@ -217,37 +221,39 @@ def test_a_hung_worker_leaves_at_once_where_the_store_is_out_of_reach_too(
         next(asked)
         raise Unavailable("store_unavailable", "gone")
 
-    desk.ask("one")
-    desk.ask("two")
-    with desk.leases.hold(desk.claim()), desk.leases.hold(desk.claim()):
+    harness.ask("one")
+    harness.ask("two")
+    with harness.leases.hold(harness.claim()), harness.leases.hold(harness.claim()):
         monkeypatch.setattr(Store, "run", away)
         monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: None)
-        heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_1", lane=MODEL.lane)
+        heartbeat = Heartbeat(
+            harness.settings, harness.store, harness.leases, worker="worker_1", lane=MODEL.lane
+        )
         heartbeat._exit_stalled()
     assert next(asked) == 1
 
 
 def test_a_worker_whose_device_broke_stays_until_its_runs_are_given_back(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = threading.Event()
     monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
-    monkeypatch.setattr(type(desk.context.engine), "broken", True)
-    desk.ask("long")
-    with beating(desk) as heartbeat:
-        with desk.leases.hold(desk.claim()) as lease:
-            heartbeat.ready("f" * 32, {}, desk.context.engine)
-            first = lease_end(desk, lease)
-            until(lambda: lease_end(desk, lease) > first + 300)
+    monkeypatch.setattr(type(harness.context.engine), "broken", True)
+    harness.ask("long")
+    with beating(harness) as heartbeat:
+        with harness.leases.hold(harness.claim()) as lease:
+            heartbeat.ready("f" * 32, {}, harness.context.engine)
+            first = lease_end(harness, lease)
+            until(lambda: lease_end(harness, lease) > first + 300)
             assert not left.is_set()
         assert left.wait(30)
 
 
 def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_does_not(
-    redis: RedisServer, desk: Workbench, tmp_path: Path
+    redis: RedisServer, harness: WorkerHarness, tmp_path: Path
 ) -> None:
     mark = tmp_path / "heartbeat"
-    with started(desk, mark):
+    with started(harness, mark):
         until(mark.exists)
         redis.kill()
         try:
@@ -258,41 +264,41 @@ def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_
 
 
 def test_a_worker_whose_device_broke_leaves_even_where_its_mark_cannot_be_written(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     left = threading.Event()
     monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
-    monkeypatch.setattr(type(desk.context.engine), "broken", True)
-    with started(desk, tmp_path / "no such folder" / "mark") as heartbeat:
-        heartbeat.ready("f" * 32, {}, desk.context.engine)
+    monkeypatch.setattr(type(harness.context.engine), "broken", True)
+    with started(harness, tmp_path / "no such folder" / "mark") as heartbeat:
+        heartbeat.ready("f" * 32, {}, harness.context.engine)
         assert left.wait(30)
 
 
 def test_a_watcher_outside_can_tell_a_worker_that_loads_from_one_that_takes_work(
-    desk: Workbench, tmp_path: Path
+    harness: WorkerHarness, tmp_path: Path
 ) -> None:
     mark = tmp_path / "heartbeat"
-    with started(desk, mark) as heartbeat:
+    with started(harness, mark) as heartbeat:
         until(lambda: mark.exists() and mark.read_text() == "loading")
-        heartbeat.ready("f" * 32, {}, desk.context.engine)
+        heartbeat.ready("f" * 32, {}, harness.context.engine)
         until(lambda: mark.read_text() == "ready")
         heartbeat.drain()
         until(lambda: mark.read_text() == "gone")
 
 
 def test_a_worker_whose_model_was_added_anew_with_another_row_ends_once_its_runs_have(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under a supervisor the next process loads what is meant."""
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
     before, after = (json.dumps({"id": "org/model", "source": "org/model", "rows": rows}) for rows in (1, 2))
-    desk.ask("begun before")
-    desk.store.run(models.add(MODEL.lane, before))
-    with started(desk, row=before) as heartbeat:
-        with desk.leases.hold(desk.claim()):
-            desk.store.run(models.remove(MODEL.lane))
-            desk.store.run(models.add(MODEL.lane, after))
+    harness.ask("begun before")
+    harness.store.run(models.add(MODEL.lane, before))
+    with started(harness, row=before) as heartbeat:
+        with harness.leases.hold(harness.claim()):
+            harness.store.run(models.remove(MODEL.lane))
+            harness.store.run(models.add(MODEL.lane, after))
             until(lambda: heartbeat._is_outdated)
             assert not left
         until(lambda: left)

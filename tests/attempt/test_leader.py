@@ -12,7 +12,7 @@ from shared.store.keys import PREFIX
 from shared.store.maintenance import lead
 from shared.store.metrics import count, series
 from shared.store.nudges import MOST
-from tests.support.attempt_harness import MODEL, Workbench, workbench
+from tests.support.attempt_harness import MODEL, WorkerHarness, worker_harness
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from worker.maintenance import passes
@@ -23,42 +23,42 @@ from worker.maintenance.passes import SeriesSampler
 SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
 
 
-def leader(desk: Workbench, courier: str = "worker_courier") -> MaintenanceLeader:
-    return MaintenanceLeader(desk.settings, desk.store, desk.nudger, desk.blobs, courier)
+def leader(harness: WorkerHarness, courier: str = "worker_courier") -> MaintenanceLeader:
+    return MaintenanceLeader(harness.settings, harness.store, harness.nudger, harness.blobs, courier)
 
 
-def test_a_nudge_that_got_lost_is_sent_again(desk: Workbench) -> None:
+def test_a_nudge_that_got_lost_is_sent_again(harness: WorkerHarness) -> None:
     for text in ("x", "y", "z"):
-        desk.ask(text)
-    assert desk.nudger.listed(MODEL.lane) == 0
-    assert leader(desk).run_once()["nudged"] == 3
-    assert desk.nudger.listed(MODEL.lane) == 3
-    assert leader(desk).run_once()["nudged"] == 0, "nudges pile up"
+        harness.ask(text)
+    assert harness.nudger.listed(MODEL.lane) == 0
+    assert leader(harness).run_once()["nudged"] == 3
+    assert harness.nudger.listed(MODEL.lane) == 3
+    assert leader(harness).run_once()["nudged"] == 0, "nudges pile up"
 
 
-def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(desk: Workbench) -> None:
-    desk.nudger.send(MODEL.lane, MOST)
-    desk.nudger.send(MODEL.lane, 5)
-    assert desk.nudger.listed(MODEL.lane) == MOST
+def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(harness: WorkerHarness) -> None:
+    harness.nudger.send(MODEL.lane, MOST)
+    harness.nudger.send(MODEL.lane, 5)
+    assert harness.nudger.listed(MODEL.lane) == MOST
 
 
-def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
-    desk.ask("x")
-    desk.attempt()
-    assert leader(desk).run_once() == dict.fromkeys(
+def test_nothing_is_nudged_where_nothing_waits(harness: WorkerHarness) -> None:
+    harness.ask("x")
+    harness.attempt()
+    assert leader(harness).run_once() == dict.fromkeys(
         ("rescued", "due", "late", "finished", "removed", "folded", "mended", "collected", "nudged"), 0
     )
 
 
 def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> None:
-    with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
-        job = desk.ask("x")
-        desk.claim()
-        until(lambda: leader(desk).run_once()["rescued"])
-        assert desk.nudger.listed(MODEL.lane) == 1
-        desk.attempt()
-        assert desk.job(job).status == "succeeded"
-        assert [a.outcome for a in desk.job(job).attempts] == ["worker_lost", "succeeded"]
+    with worker_harness(redis, lease_s=0.003, renew_s=0.001) as harness:
+        job = harness.ask("x")
+        harness.claim()
+        until(lambda: leader(harness).run_once()["rescued"])
+        assert harness.nudger.listed(MODEL.lane) == 1
+        harness.attempt()
+        assert harness.job(job).status == "succeeded"
+        assert [a.outcome for a in harness.job(job).attempts] == ["worker_lost", "succeeded"]
 
 
 def test_an_object_store_that_hangs_holds_up_no_rescue(
@@ -71,98 +71,98 @@ def test_an_object_store_that_hangs_holds_up_no_rescue(
         return 3
 
     monkeypatch.setattr(BlobCollector, "collect", hangs)
-    with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
-        maintenance, job = leader(desk), desk.ask("x")
-        desk.claim()
+    with worker_harness(redis, lease_s=0.003, renew_s=0.001) as harness:
+        maintenance, job = leader(harness), harness.ask("x")
+        harness.claim()
         until(lambda: maintenance.run_once()["rescued"])
         assert steps == []
-        desk.attempt()
-        assert desk.job(job).status == "succeeded"
+        harness.attempt()
+        assert harness.job(job).status == "succeeded"
         let_go.set()
         until(lambda: maintenance.run_once()["collected"] == 3)
 
 
 def test_after_an_outage_of_the_record_store_workers_have_time_to_renew(redis: RedisServer) -> None:
-    with workbench(redis, lease_s=0.003, renew_s=0.001) as dead, workbench(redis) as desk:
+    with worker_harness(redis, lease_s=0.003, renew_s=0.001) as dead, worker_harness(redis) as harness:
         dead.ask("x")
-        run, store = dead.claim().id, desk.store.client
+        run, store = dead.claim().id, harness.store.client
         until(lambda: store.zscore(f"{PREFIX}lease:{MODEL.lane}", run) < time.time() * 1000)
         store.hset(f"{PREFIX}upkeep", "watched", 1)
-        assert leader(desk).run_once()["rescued"] == 0
+        assert leader(harness).run_once()["rescued"] == 0
 
         def rescued() -> int:
             """A pause between two rounds, as of a machine that stands still, is an outage as well."""
             store.hdel(f"{PREFIX}upkeep", "grace_till")
-            return leader(desk).run_once()["rescued"]
+            return leader(harness).run_once()["rescued"]
 
         assert until(rescued) == 1
 
 
 def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisServer) -> None:
-    with workbench(redis, rescue_s=0.02) as desk:
-        assert desk.store.run(lead("worker_gone", 60_000))
-        assert not desk.store.run(lead("worker_next", 60_000))
-        desk.store.client.pexpire(f"{PREFIX}leader", 1)
-        desk.ask("x")
-        next_one = leader(desk, "worker_next")
+    with worker_harness(redis, rescue_s=0.02) as harness:
+        assert harness.store.run(lead("worker_gone", 60_000))
+        assert not harness.store.run(lead("worker_next", 60_000))
+        harness.store.client.pexpire(f"{PREFIX}leader", 1)
+        harness.ask("x")
+        next_one = leader(harness, "worker_next")
         next_one.start()
-        until(lambda: desk.nudger.listed(MODEL.lane))
+        until(lambda: harness.nudger.listed(MODEL.lane))
         next_one.stop()
 
 
 def test_the_courier_that_leads_says_that_the_store_may_evict_accepted_jobs(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with workbench(redis, rescue_s=0.02) as desk:
-        desk.store.client.config_set("maxmemory-policy", "allkeys-lru")
-        maintenance = leader(desk)
+    with worker_harness(redis, rescue_s=0.02) as harness:
+        harness.store.client.config_set("maxmemory-policy", "allkeys-lru")
+        maintenance = leader(harness)
         maintenance.start()
         try:
             until(lambda: "may evict accepted jobs" in caplog.text)
         finally:
             maintenance.stop()
-            desk.store.client.config_set("maxmemory-policy", "noeviction")
+            harness.store.client.config_set("maxmemory-policy", "noeviction")
 
 
 def test_upkeep_goes_on_after_an_outage_of_the_record_store(redis: RedisServer) -> None:
-    with workbench(redis, rescue_s=0.02) as desk:
-        maintenance = leader(desk)
+    with worker_harness(redis, rescue_s=0.02) as harness:
+        maintenance = leader(harness)
         maintenance.start()
         redis.kill()
         redis.start()
-        desk.ask("x")
-        until(lambda: desk.nudger.listed(MODEL.lane))
+        harness.ask("x")
+        until(lambda: harness.nudger.listed(MODEL.lane))
         maintenance.stop()
 
 
 def test_an_outage_of_the_record_store_does_not_flood_the_log(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with workbench(redis) as desk, redis.refusing_writes():
-        maintenance = leader(desk)
+    with worker_harness(redis) as harness, redis.refusing_writes():
+        maintenance = leader(harness)
         for _ in range(3):
             maintenance.run_once()
     told = [record.message for record in caplog.records if "(rescued) waits" in record.message]
     assert told == ["maintenance (rescued) waits: The record store takes no writes now; try again."]
 
 
-def test_the_leader_samples_every_model_once_in_a_step(desk: Workbench) -> None:
-    desk.ask("x")
-    desk.store.run(count("api", 1, [('["sightline_refusals","total","queue_full"]', 3)]))
-    sampler = SeriesSampler(desk.settings, desk.store)
+def test_the_leader_samples_every_model_once_in_a_step(harness: WorkerHarness) -> None:
+    harness.ask("x")
+    harness.store.run(count("api", 1, [('["sightline_refusals","total","queue_full"]', 3)]))
+    sampler = SeriesSampler(harness.settings, harness.store)
     assert sum(sampler.sample() for _ in range(50)) in (1, 2), "a step may end meanwhile"
-    _, samples = desk.store.run(series())
+    _, samples = harness.store.run(series())
     assert [one.lanes[MODEL.lane] for one in samples] == [[1, 0, 0]] * len(samples)
     assert [one.refusals for one in samples] == [{"queue_full": 3}] * len(samples)
 
 
 def test_a_sample_is_taken_when_the_store_s_step_begins_whatever_the_courier_s_clock_says(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampler, began = SeriesSampler(desk.settings, desk.store), time.monotonic()
+    sampler, began = SeriesSampler(harness.settings, harness.store), time.monotonic()
     sampler.sample()
     ended = time.monotonic()
-    left_s = STEP_S - desk.store.run(series())[1][0].at_ms / 1000 % STEP_S
+    left_s = STEP_S - harness.store.run(series())[1][0].at_ms / 1000 % STEP_S
     taken = []
     for at in (began + left_s - 0.01, ended + left_s + 0.01):
         monkeypatch.setattr(passes, "time", SimpleNamespace(monotonic=lambda at=at: at))

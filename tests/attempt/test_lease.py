@@ -7,35 +7,35 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.store.script import ScriptCall
-from tests.support.attempt_harness import Workbench
+from tests.support.attempt_harness import WorkerHarness
 from worker import lease as leases_of
 from worker.lease import Lease, Leases, retry_until_stored
 
 
-def test_a_lost_claim_stays_lost_whatever_comes_later(desk: Workbench) -> None:
-    desk.ask("x")
-    lease = Lease(desk.claim())
+def test_a_lost_claim_stays_lost_whatever_comes_later(harness: WorkerHarness) -> None:
+    harness.ask("x")
+    lease = Lease(harness.claim())
     lease.stop("lost")
     lease.stop("draining")
     assert lease.reason == "lost"
     assert lease.cancel.is_set()
 
 
-def test_a_draining_workers_claim_may_still_be_lost(desk: Workbench) -> None:
-    desk.ask("x")
-    lease = Lease(desk.claim())
+def test_a_draining_workers_claim_may_still_be_lost(harness: WorkerHarness) -> None:
+    harness.ask("x")
+    lease = Lease(harness.claim())
     lease.stop("draining")
     lease.stop("lost")
     assert lease.reason == "lost"
 
 
-def test_a_claim_is_no_longer_renewed_once_its_attempt_is_over(desk: Workbench) -> None:
+def test_a_claim_is_no_longer_renewed_once_its_attempt_is_over(harness: WorkerHarness) -> None:
     for text in ("x", "y"):
-        desk.ask(text)
+        harness.ask(text)
     leases = Leases()
-    with leases.hold(desk.claim()) as first:
+    with leases.hold(harness.claim()) as first:
         try:
-            with leases.hold(desk.claim()) as second:
+            with leases.hold(harness.claim()) as second:
                 assert leases.all() == [first, second]
                 raise RuntimeError
         except RuntimeError:
@@ -44,11 +44,11 @@ def test_a_claim_is_no_longer_renewed_once_its_attempt_is_over(desk: Workbench) 
 
 
 def test_a_result_waits_for_the_store_as_long_as_its_worker_lives_and_no_worker_that_must_end_waits_for_ever(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases_of, "RETRY_S", 0)
-    desk.ask("x")
-    lease, tries = Lease(desk.claim()), count(1)
+    harness.ask("x")
+    lease, tries = Lease(harness.claim()), count(1)
 
     def out_of_reach(_: ScriptCall[Any]) -> Any:
         tried = next(tries)

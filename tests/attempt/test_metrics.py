@@ -5,7 +5,7 @@ import pytest
 from shared.errors import Unavailable
 from shared.metrics.reporter import CountReporter
 from shared.store.metrics import counts
-from tests.support.attempt_harness import FAIL, MODEL, STALL, Unsteady, Workbench
+from tests.support.attempt_harness import FAIL, MODEL, STALL, LossyStore, WorkerHarness
 from tests.support.clients import PATIENCE_S, until
 from tests.support.metrics import counted
 from tests.support.pictures import picture
@@ -21,35 +21,35 @@ def of_model(name: str, **labels: str) -> float:
     return counted(name, model=MODEL.id, **labels)
 
 
-def answer(desk: Workbench, text: str) -> None:
+def answer(harness: WorkerHarness, text: str) -> None:
     """A token at a time."""
-    desk.ask(text)
-    desk.attempt(EchoEngine(MODEL.model_copy(update={"options": MODEL.options | {"step_s": 1e-4}})))
+    harness.ask(text)
+    harness.attempt(EchoEngine(MODEL.model_copy(update={"options": MODEL.options | {"step_s": 1e-4}})))
 
 
 @pytest.mark.parametrize(("text", "outcome"), [("how are you", "succeeded"), (FAIL, "retried")])
-def test_an_attempt_is_counted_by_its_end(desk: Workbench, text: str, outcome: str) -> None:
+def test_an_attempt_is_counted_by_its_end(harness: WorkerHarness, text: str, outcome: str) -> None:
     before = of_model(ATTEMPTS, outcome=outcome), of_model(ATTEMPTS)
-    answer(desk, text)
+    answer(harness, text)
     assert (of_model(ATTEMPTS, outcome=outcome), of_model(ATTEMPTS)) == (before[0] + 1, before[1] + 1)
 
 
 @pytest.mark.parametrize(("reason", "outcome"), [("lost", "lost"), ("draining", "given_back")])
-def test_what_was_stopped_is_no_failure(desk: Workbench, reason: Reason, outcome: str) -> None:
+def test_what_was_stopped_is_no_failure(harness: WorkerHarness, reason: Reason, outcome: str) -> None:
     before = of_model(ATTEMPTS, outcome=outcome)
-    desk.ask(STALL)
-    with desk.attempting():
-        (lease,) = until(desk.leases.all)
+    harness.ask(STALL)
+    with harness.attempting():
+        (lease,) = until(harness.leases.all)
         lease.stop(reason)
     assert of_model(ATTEMPTS, outcome=outcome) == before + 1
 
 
-def test_tokens_are_those_that_the_caller_is_told_of(desk: Workbench) -> None:
+def test_tokens_are_those_that_the_caller_is_told_of(harness: WorkerHarness) -> None:
     kinds = ("prompt", "picture", "completion")
     before = {kind: of_model(TOKENS, kind=kind) for kind in kinds}
-    job = desk.ask("how big is", picture(size=(64, 48)))
-    desk.attempt()
-    result = desk.job(job).result
+    job = harness.ask("how big is", picture(size=(64, 48)))
+    harness.attempt()
+    result = harness.job(job).result
     assert result is not None
     told = (result.usage.prompt_tokens, result.usage.image_tokens, result.usage.completion_tokens)
     assert {kind: of_model(TOKENS, kind=kind) - before[kind] for kind in kinds} == dict(
@@ -69,27 +69,27 @@ def test_tokens_are_those_that_the_caller_is_told_of(desk: Workbench) -> None:
         ("sightline_tokens_generated_total", 4),
     ],
 )
-def test_each_time_of_a_run_is_taken_once(desk: Workbench, name: str, times: int) -> None:
+def test_each_time_of_a_run_is_taken_once(harness: WorkerHarness, name: str, times: int) -> None:
     before = of_model(name)
-    answer(desk, "how are you today")
+    answer(harness, "how are you today")
     assert of_model(name) - before == times
 
 
-def test_a_second_attempt_tells_neither_wait_nor_first_token_again(desk: Workbench) -> None:
+def test_a_second_attempt_tells_neither_wait_nor_first_token_again(harness: WorkerHarness) -> None:
     before = of_model(WAITS), of_model(FIRSTS)
-    desk.ask("how are you")
-    with desk.leases.hold(desk.claim()):
-        desk.give_up()
-    desk.attempt()
+    harness.ask("how are you")
+    with harness.leases.hold(harness.claim()):
+        harness.give_up()
+    harness.attempt()
     assert (of_model(WAITS), of_model(FIRSTS)) == before
 
 
-def server_s(desk: Workbench) -> float:
-    seconds, microseconds = desk.store.client.time()
+def server_s(harness: WorkerHarness) -> float:
+    seconds, microseconds = harness.store.client.time()
     return float(seconds + microseconds / 1e6)
 
 
-def test_the_wait_in_line_is_part_of_the_wait_for_the_first_token(desk: Workbench) -> None:
+def test_the_wait_in_line_is_part_of_the_wait_for_the_first_token(harness: WorkerHarness) -> None:
     def sums() -> tuple[float, float]:
         return (
             of_model("sightline_wait_seconds_sum"),
@@ -97,35 +97,35 @@ def test_the_wait_in_line_is_part_of_the_wait_for_the_first_token(desk: Workbenc
         )
 
     before = sums()
-    desk.ask("how are you")
-    asked_s = server_s(desk)
-    until(lambda: server_s(desk) > asked_s + 0.05)
-    desk.attempt()
+    harness.ask("how are you")
+    asked_s = server_s(harness)
+    until(lambda: server_s(harness) > asked_s + 0.05)
+    harness.attempt()
     waited, first = (now - was for now, was in zip(sums(), before, strict=True))
     # Differences of sums: the last digits are not to be trusted.
     assert 0.0499 < waited < first
 
 
-def test_counts_whose_reply_was_lost_reach_the_store_once(desk: Workbench) -> None:
-    reporter = CountReporter(Unsteady(desk.store, replies=1))
-    answer(desk, "how are you")
+def test_counts_whose_reply_was_lost_reach_the_store_once(harness: WorkerHarness) -> None:
+    reporter = CountReporter(LossyStore(harness.store, replies=1))
+    answer(harness, "how are you")
     with pytest.raises(Unavailable):
         reporter.report()
-    answer(desk, "and you")
+    answer(harness, "and you")
     reporter.report()
     reporter.report()
 
-    assert desk.store.run(counts())[SUCCEEDED] == 2
+    assert harness.store.run(counts())[SUCCEEDED] == 2
 
 
 def test_a_worker_that_stops_tells_what_it_counted_last(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
     monkeypatch.setattr("shared.metrics.reporter.LEAVE_S", PATIENCE_S)
-    reporter = CountReporter(desk.store)
+    reporter = CountReporter(harness.store)
     reporter.start()
-    answer(desk, "how are you")
+    answer(harness, "how are you")
     reporter.stop()
 
-    assert desk.store.run(counts())[SUCCEEDED] == 1
+    assert harness.store.run(counts())[SUCCEEDED] == 1

@@ -10,7 +10,7 @@ import pytest
 from shared.result import Candidate, Choice, JobError, Piece, Result, TokenLogprob, Usage, logprobs_of
 from shared.store.claims import append, settle
 from shared.store.script import ScriptCall, Store
-from tests.support.attempt_harness import Unsteady, Workbench
+from tests.support.attempt_harness import LossyStore, WorkerHarness
 from tests.support.clients import until
 from tests.support.stored import change
 from worker import publisher as stream_of_workers
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 @contextmanager
-def stream(desk: Workbench, store: Store) -> Iterator[Channel]:
+def stream(harness: WorkerHarness, store: Store) -> Iterator[Channel]:
     """The stream of one claimed run."""
     publisher = Publisher(store)
-    with desk.leases.hold(desk.claim()) as lease:
+    with harness.leases.hold(harness.claim()) as lease:
         (channel,) = publisher.channels(lease)
         publisher.start()
         try:
@@ -50,7 +50,7 @@ def pieces(*texts: str) -> Iterator[Piece]:
         start += len(text)
 
 
-def settled(desk: Workbench, channel: Channel) -> str:
+def settled(harness: WorkerHarness, channel: Channel) -> str:
     """The end of an attempt that went well."""
     answered = Result(
         choices=(Choice(text="", finish_reason="stop"),),
@@ -59,22 +59,22 @@ def settled(desk: Workbench, channel: Channel) -> str:
         compute_s=0.1,
     )
     rest = [piece for piece in [channel.rest()] if piece]
-    call = settle(desk.settings, channel.lease.claim, answered, fingerprint="f" * 32, rest=rest)
-    return desk.store.run(call)
+    call = settle(harness.settings, channel.lease.claim, answered, fingerprint="f" * 32, rest=rest)
+    return harness.store.run(call)
 
 
-def another_is_published(desk: Workbench, channel: Channel) -> None:
+def another_is_published(harness: WorkerHarness, channel: Channel) -> None:
     """The same publisher has looked at everything it was given before, and writes for others."""
-    job = desk.ask("another")
-    channel._publisher.channels(Lease(desk.claim()))[0].emit(Piece(0, "text", (0,)))
-    until(lambda: desk.text(job) == "text")
+    job = harness.ask("another")
+    channel._publisher.channels(Lease(harness.claim()))[0].emit(Piece(0, "text", (0,)))
+    until(lambda: harness.text(job) == "text")
 
 
-def published_ids(desk: Workbench, job: str) -> list[int]:
-    return [i for e in desk.events(job) if e.type == "text" for i in e.data["ids"]]
+def published_ids(harness: WorkerHarness, job: str) -> list[int]:
+    return [i for e in harness.events(job) if e.type == "text" for i in e.data["ids"]]
 
 
-class Told(Store):
+class CountingStore(Store):
     """Says how many pieces went in each round trip; a piece of a claim named in `broken` breaks its whole."""
 
     def __init__(self, store: Store) -> None:
@@ -91,47 +91,49 @@ class Told(Store):
         return super().run_all(calls)
 
 
-def test_a_settled_run_has_its_whole_text(desk: Workbench) -> None:
-    job = desk.ask("x")
-    with stream(desk, desk.store) as channel:
+def test_a_settled_run_has_its_whole_text(harness: WorkerHarness) -> None:
+    job = harness.ask("x")
+    with stream(harness, harness.store) as channel:
         for piece in pieces("a red", " circle", " 🎈 on", " white"):
             channel.emit(piece)
-        assert settled(desk, channel) == "settled"
-        assert desk.text(job) == "a red circle 🎈 on white"
-        assert published_ids(desk, job) == [0, 1, 2, 3]
+        assert settled(harness, channel) == "settled"
+        assert harness.text(job) == "a red circle 🎈 on white"
+        assert published_ids(harness, job) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("lost", ["calls", "replies"])
-def test_what_was_lost_between_here_and_the_store_is_read_exactly_once(desk: Workbench, lost: str) -> None:
-    job = desk.ask("x")
-    store = Unsteady(desk.store, **{lost: 2})
-    with stream(desk, store) as channel:
+def test_what_was_lost_between_here_and_the_store_is_read_exactly_once(
+    harness: WorkerHarness, lost: str
+) -> None:
+    job = harness.ask("x")
+    store = LossyStore(harness.store, **{lost: 2})
+    with stream(harness, store) as channel:
         first, *rest = pieces("one", " two", " three")
         channel.emit(first)
         assert store.lost.wait(30)
         for piece in rest:
             channel.emit(piece)
-        settled(desk, channel)
-    assert desk.text(job) == "one two three"
-    assert published_ids(desk, job) == [0, 1, 2]
+        settled(harness, channel)
+    assert harness.text(job) == "one two three"
+    assert published_ids(harness, job) == [0, 1, 2]
 
 
-def test_pieces_that_come_while_the_store_is_slow_are_joined(desk: Workbench) -> None:
-    job = desk.ask("x")
-    store = Unsteady(desk.store)
+def test_pieces_that_come_while_the_store_is_slow_are_joined(harness: WorkerHarness) -> None:
+    job = harness.ask("x")
+    store = LossyStore(harness.store)
     store.on.clear()
-    with stream(desk, store) as channel:
+    with stream(harness, store) as channel:
         for piece in pieces(*(f"{n} " for n in range(100))):
             channel.emit(piece)
         store.on.set()
-        settled(desk, channel)
-    assert desk.text(job) == "".join(f"{n} " for n in range(100))
-    assert len([e for e in desk.events(job) if e.type == "text"]) <= 2
+        settled(harness, channel)
+    assert harness.text(job) == "".join(f"{n} " for n in range(100))
+    assert len([e for e in harness.events(job) if e.type == "text"]) <= 2
 
 
-def test_ids_without_text_travel_with_the_next_text(desk: Workbench) -> None:
-    job = desk.ask("x")
-    with stream(desk, desk.store) as channel:
+def test_ids_without_text_travel_with_the_next_text(harness: WorkerHarness) -> None:
+    job = harness.ask("x")
+    with stream(harness, harness.store) as channel:
         for piece in (
             Piece(0, "", (1, 2)),
             Piece(0, "é", (3,)),
@@ -140,55 +142,55 @@ def test_ids_without_text_travel_with_the_next_text(desk: Workbench) -> None:
             Piece(2, "", (6,)),
         ):
             channel.emit(piece)
-        settled(desk, channel)
-    assert desk.text(job) == "é!"
-    assert published_ids(desk, job) == [1, 2, 3, 4, 5]
+        settled(harness, channel)
+    assert harness.text(job) == "é!"
+    assert published_ids(harness, job) == [1, 2, 3, 4, 5]
 
 
-def test_logprobs_reach_readers_with_the_text_of_their_tokens(desk: Workbench) -> None:
+def test_logprobs_reach_readers_with_the_text_of_their_tokens(harness: WorkerHarness) -> None:
     told = tuple(TokenLogprob(at, Candidate(f"t{at}", -0.5), ()) for at in range(4))
-    job = desk.ask("x")
-    with stream(desk, desk.store) as channel:
+    job = harness.ask("x")
+    with stream(harness, harness.store) as channel:
         channel.emit(Piece(0, "", (1,), told[:1]))
         channel.emit(Piece(0, "ab", (2, 3), told[1:3]))
         channel.emit(Piece(2, "", (4,), told[3:]))
-        settled(desk, channel)
-    assert [logprobs_of(e.data) for e in desk.events(job) if e.type == "text"] == [told[:3]]
+        settled(harness, channel)
+    assert [logprobs_of(e.data) for e in harness.events(job) if e.type == "text"] == [told[:3]]
 
 
-def test_a_lost_claim_stops_its_row_and_does_not_hold_up_the_others(desk: Workbench) -> None:
-    lost_job, job = desk.ask("lost"), desk.ask("kept")
-    publisher = Publisher(desk.store)
+def test_a_lost_claim_stops_its_row_and_does_not_hold_up_the_others(harness: WorkerHarness) -> None:
+    lost_job, job = harness.ask("lost"), harness.ask("kept")
+    publisher = Publisher(harness.store)
     publisher.start()
-    lost, kept = Lease(desk.claim()), Lease(desk.claim())
-    desk.cancel(lost_job)
+    lost, kept = Lease(harness.claim()), Lease(harness.claim())
+    harness.cancel(lost_job)
     channels = publisher.channels(lost) + publisher.channels(kept)
     for channel in channels:
         channel.emit(Piece(0, "text", (0,)))
     assert lost.cancel.wait(30)
-    until(lambda: desk.text(job) == "text")
+    until(lambda: harness.text(job) == "text")
     publisher.stop()
     assert (lost.reason, lost.cancel.is_set()) == ("lost", True)
     assert (kept.reason, kept.cancel.is_set()) == ("", False)
-    assert desk.text(lost_job) == ""
+    assert harness.text(lost_job) == ""
 
 
 def test_the_first_words_come_at_once_and_the_last_ones_with_the_end(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between them, a run that speaks fast does not keep the store busy."""
     monkeypatch.setattr(stream_of_workers, "MIN_SPACING_S", 3600)
-    job = desk.ask("x")
-    with stream(desk, desk.store) as channel:
+    job = harness.ask("x")
+    with stream(harness, harness.store) as channel:
         first, *rest = pieces("one", " two", " three")
         channel.emit(first)
-        until(lambda: desk.text(job) == "one")
+        until(lambda: harness.text(job) == "one")
         for piece in rest:
             channel.emit(piece)
-        another_is_published(desk, channel)
-        assert desk.text(job) == "one"
-        assert settled(desk, channel) == "settled"
-    assert [e.data.get("text") for e in desk.events(job)] == [None, None, "one", " two three", None]
+        another_is_published(harness, channel)
+        assert harness.text(job) == "one"
+        assert settled(harness, channel) == "settled"
+    assert [e.data.get("text") for e in harness.events(job)] == [None, None, "one", " two three", None]
 
 
 @pytest.mark.parametrize(("took_ms", "spacing_ms"), [(0, 25), (2, 25), (5, 50), (10, 100), (3000, 100)])
@@ -196,39 +198,39 @@ def test_text_is_gathered_no_longer_than_the_load_asks(took_ms: float, spacing_m
     assert stream_of_workers.spacing_s(took_ms / 1000) == spacing_ms / 1000
 
 
-def test_rows_that_speak_at_the_same_time_share_a_round_trip(desk: Workbench) -> None:
-    jobs = [desk.ask(str(number)) for number in range(5)]
-    store = Told(desk.store)
+def test_rows_that_speak_at_the_same_time_share_a_round_trip(harness: WorkerHarness) -> None:
+    jobs = [harness.ask(str(number)) for number in range(5)]
+    store = CountingStore(harness.store)
     publisher = Publisher(store)
-    first, *others = [publisher.channels(Lease(desk.claim()))[0] for _ in jobs]
+    first, *others = [publisher.channels(Lease(harness.claim()))[0] for _ in jobs]
     publisher.start()
     first.emit(Piece(0, "text", (0,)))
     until(lambda: store.round_trips)
     for channel in others:
         channel.emit(Piece(0, "text", (0,)))
     store.on.set()
-    until(lambda: all(desk.text(job) == "text" for job in jobs))
+    until(lambda: all(harness.text(job) == "text" for job in jobs))
     publisher.stop()
     assert store.round_trips == [1, 4]
 
 
 def test_a_piece_that_cannot_be_written_holds_up_no_other_row(
-    desk: Workbench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
-    kept, broken = desk.ask("kept"), desk.ask("broken")
-    store = Told(desk.store)
+    kept, broken = harness.ask("kept"), harness.ask("broken")
+    store = CountingStore(harness.store)
     store.on.set()
     publisher = Publisher(store)
-    leases = [Lease(desk.claim()) for _ in (kept, broken)]
+    leases = [Lease(harness.claim()) for _ in (kept, broken)]
     store.broken = leases[1].claim.id
     for lease in leases:
         publisher.channels(lease)[0].emit(Piece(0, "text", (0,)))
     publisher.start()
-    until(lambda: desk.text(kept) == "text")
+    until(lambda: harness.text(kept) == "text")
     until(lambda: store.round_trips[-1] == 1 and len(store.round_trips) > 4)
     store.broken = ""
-    until(lambda: desk.text(broken) == "text")
+    until(lambda: harness.text(broken) == "text")
     publisher.stop()
     assert store.round_trips[:3] == [2, 1, 1]
     said = (record for record in caplog.records if record.name == stream_of_workers.log.name)
@@ -238,13 +240,13 @@ def test_a_piece_that_cannot_be_written_holds_up_no_other_row(
 
 
 def test_a_row_whose_pieces_are_refused_ends_with_its_whole_text(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
-    desk.ask("refused")
-    store = Told(desk.store)
+    harness.ask("refused")
+    store = CountingStore(harness.store)
     store.on.set()
-    publisher, lease = Publisher(store), Lease(desk.claim())
+    publisher, lease = Publisher(store), Lease(harness.claim())
     store.broken = lease.claim.id
     (channel,) = publisher.channels(lease)
     publisher.start()
@@ -257,47 +259,47 @@ def test_a_row_whose_pieces_are_refused_ends_with_its_whole_text(
 
 
 def test_a_piece_that_the_store_cannot_be_told_holds_up_no_other_row(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
-    kept, _ = desk.ask("kept"), desk.ask("broken")
+    kept, _ = harness.ask("kept"), harness.ask("broken")
     no_number: Any = object()
-    publisher = Publisher(desk.store)
-    leases = [Lease(desk.claim()) for _ in range(2)]
+    publisher = Publisher(harness.store)
+    leases = [Lease(harness.claim()) for _ in range(2)]
     for lease, ids in zip(leases, ((0,), (no_number,)), strict=True):
         publisher.channels(lease)[0].emit(Piece(0, "text", ids))
     publisher.start()
-    until(lambda: desk.text(kept) == "text")
+    until(lambda: harness.text(kept) == "text")
     assert ends(publisher, leases[1])
 
 
-def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(desk: Workbench) -> None:
-    desk.ask("x")
-    store = Unsteady(desk.store)
+def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(harness: WorkerHarness) -> None:
+    harness.ask("x")
+    store = LossyStore(harness.store)
     store.on.clear()
-    with stream(desk, store) as channel:
+    with stream(harness, store) as channel:
         channel.emit(Piece(0, "one", (0,)))
         until(lambda: channel.in_flight)
         channel.lease.stop("lost")
         assert channel.rest() is None
         store.on.set()
-        another_is_published(desk, channel)
+        another_is_published(harness, channel)
 
 
-def test_a_text_that_the_store_forgot_in_between_is_not_ended_cleanly(desk: Workbench) -> None:
-    job = desk.ask("x")
-    claim = desk.claim()
-    assert desk.store.run(append(claim, Piece(0, "one", (0,)))) == "ok"
-    change(desk.store.client, claim.id, chars=0)
+def test_a_text_that_the_store_forgot_in_between_is_not_ended_cleanly(harness: WorkerHarness) -> None:
+    job = harness.ask("x")
+    claim = harness.claim()
+    assert harness.store.run(append(claim, Piece(0, "one", (0,)))) == "ok"
+    change(harness.store.client, claim.id, chars=0)
     answered = JobError(code="internal_error", message="x")
     rest = [Piece(3, " two", (1,))]
-    assert desk.store.run(settle(desk.settings, claim, answered, fingerprint="f", rest=rest)) == "lost"
-    assert desk.job(job).status == "running"
+    assert harness.store.run(settle(harness.settings, claim, answered, fingerprint="f", rest=rest)) == "lost"
+    assert harness.job(job).status == "running"
 
 
-def test_a_worker_that_must_end_does_not_wait_for_a_store_that_is_gone(desk: Workbench) -> None:
-    job, gone = desk.ask("x"), Unsteady(desk.store, calls=10**9)
-    with stream(desk, gone) as channel:
+def test_a_worker_that_must_end_does_not_wait_for_a_store_that_is_gone(harness: WorkerHarness) -> None:
+    job, gone = harness.ask("x"), LossyStore(harness.store, calls=10**9)
+    with stream(harness, gone) as channel:
         channel.emit(Piece(0, "never told", (0,)))
         assert gone.lost.wait(30)
-    assert desk.text(job) == ""
+    assert harness.text(job) == ""

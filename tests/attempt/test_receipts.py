@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.support.attempt_harness import MODEL, Workbench
+from tests.support.attempt_harness import MODEL, WorkerHarness
 from worker.engines.base import Finish, ModelFacts, Row
 from worker.engines.echo import EchoEngine
 
@@ -24,10 +24,10 @@ class Drawing(EchoEngine):
         return super().generate_all(rows)
 
 
-def test_a_receipt_tells_the_engine_and_the_parameters_in_effect(desk: Workbench) -> None:
-    job = desk.ask("one two three", seed=5, stop=("x",))
-    desk.attempt()
-    result = desk.job(job).result
+def test_a_receipt_tells_the_engine_and_the_parameters_in_effect(harness: WorkerHarness) -> None:
+    job = harness.ask("one two three", seed=5, stop=("x",))
+    harness.attempt()
+    result = harness.job(job).result
 
     assert result is not None
     assert result.origin is not None
@@ -36,11 +36,11 @@ def test_a_receipt_tells_the_engine_and_the_parameters_in_effect(desk: Workbench
     assert result.origin.parameters == {"seed": 5, "stop": ["x"], "max_new_tokens": 512}
 
 
-def test_who_named_no_seed_is_told_the_one_that_gives_the_answer_again(desk: Workbench) -> None:
+def test_who_named_no_seed_is_told_the_one_that_gives_the_answer_again(harness: WorkerHarness) -> None:
     engine = Drawing()
-    job = desk.ask("one two three")
-    desk.attempt(engine)
-    result = desk.job(job).result
+    job = harness.ask("one two three")
+    harness.attempt(engine)
+    result = harness.job(job).result
 
     assert result is not None
     assert result.origin is not None
@@ -48,24 +48,24 @@ def test_who_named_no_seed_is_told_the_one_that_gives_the_answer_again(desk: Wor
     assert 0 <= result.origin.parameters["seed"] < 2**48
 
 
-def test_the_next_attempt_throws_the_same_dice(desk: Workbench) -> None:
+def test_the_next_attempt_throws_the_same_dice(harness: WorkerHarness) -> None:
     first, second = Drawing(), Drawing()
-    desk.ask("FAIL once")
-    desk.attempt(first)
-    desk.attempt(second)
+    harness.ask("FAIL once")
+    harness.attempt(first)
+    harness.attempt(second)
 
     assert first.seeds == second.seeds != [None]
 
 
-def test_no_seed_is_made_up_where_nothing_is_drawn_or_a_seed_says_nothing(desk: Workbench) -> None:
+def test_no_seed_is_made_up_where_nothing_is_drawn_or_a_seed_says_nothing(harness: WorkerHarness) -> None:
     unsure = Drawing()
     unsure.repeatable = False
-    desk.ask("one two")
-    desk.attempt(unsure)
+    harness.ask("one two")
+    harness.attempt(unsure)
     greedy = Drawing()
-    job = desk.ask("one two three", temperature=0.0)
-    desk.attempt(greedy)
-    result = desk.job(job).result
+    job = harness.ask("one two three", temperature=0.0)
+    harness.attempt(greedy)
+    result = harness.job(job).result
 
     assert (unsure.seeds, greedy.seeds) == ([None], [])
     assert result is not None

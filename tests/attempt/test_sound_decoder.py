@@ -20,7 +20,7 @@ from shared.request import Sound
 from shared.settings import SoundSettings
 from shared.store.admission import submit
 from tests.support import sounds as make
-from tests.support.attempt_harness import Workbench
+from tests.support.attempt_harness import WorkerHarness
 from worker.media.decode_sound import decode
 from worker.media.sound_decoder import SoundDecoder
 
@@ -188,14 +188,14 @@ def test_too_many_sounds_are_refused_by_the_first_that_is(decoder: SoundDecoder)
     assert (refused.value.code, refused.value.param) == ("invalid_audio", "sounds[4]")
 
 
-def test_a_worker_answers_a_question_with_a_sound(desk: Workbench) -> None:
+def test_a_worker_answers_a_question_with_a_sound(harness: WorkerHarness) -> None:
     data = make.sound("MP3", 1.5)
     name = digest(data)
-    desk.blobs.write(name, data)
-    placing = desk.placing("What is said?", (Sound(digest=name),), blobs=(name,))
-    desk.store.run(submit(placing, desk.settings, uploaded=True))
-    desk.attempt()
-    result = desk.job(placing.job).result
+    harness.blobs.write(name, data)
+    placing = harness.placing("What is said?", (Sound(digest=name),), blobs=(name,))
+    harness.store.run(submit(placing, harness.settings, uploaded=True))
+    harness.attempt()
+    result = harness.job(placing.job).result
     assert result is not None
     assert (result.text[:13], result.usage.audio_tokens) == ("What is said?", 1)
     assert result.text.endswith("s]")

@@ -18,7 +18,7 @@ from shared.store.jobs import view
 from shared.store.script import ScriptCall, Store
 from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Webhook
-from tests.support.attempt_harness import CALLER, Workbench
+from tests.support.attempt_harness import CALLER, WorkerHarness
 from tests.support.pictures import picture
 from tests.support.receiver import receiver
 from worker.engines.base import Frames, Prompt, Samples
@@ -28,14 +28,14 @@ from worker.webhooks.deliverer import MAX_CALLS, Deliverer
 SECRET = SecretStr("a secret of sixteen bytes")
 
 
-def ask(desk: Workbench, shown: bytes, *, stored: bool, webhook: Webhook | None = None) -> str:
+def ask(harness: WorkerHarness, shown: bytes, *, stored: bool, webhook: Webhook | None = None) -> str:
     """A job about a picture that is uploaded; its id."""
     name = digest(shown)
-    desk.blobs.write(name, shown)
-    placing = replace(desk.placing("What?", (Image(digest=name),), blobs=(name,)), key=None)
+    harness.blobs.write(name, shown)
+    placing = replace(harness.placing("What?", (Image(digest=name),), blobs=(name,)), key=None)
     how: dict[str, Any] = {} if stored else {"stored": False, "retain_s": 60, "quiet": True}
-    call = submit(placing, desk.settings, JobTerms(webhook=webhook, **how), uploaded=True)
-    assert desk.store.run(call).word == "queued"
+    call = submit(placing, harness.settings, JobTerms(webhook=webhook, **how), uploaded=True)
+    assert harness.store.run(call).word == "queued"
     return placing.job
 
 
@@ -51,23 +51,23 @@ class LosingStore(Store):
 @pytest.mark.parametrize("store", [Store, LosingStore])
 @pytest.mark.parametrize("answers", [[], [(410, {})]], ids=["taken", "unwanted"])
 def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
-    desk: Workbench, answers: list[Any], store: type[Store]
+    harness: WorkerHarness, answers: list[Any], store: type[Store]
 ) -> None:
-    settings = Settings(redis=desk.settings.redis, fetch=FetchSettings(allow=("127.0.0.1",)))
-    deliverer = Deliverer(settings, store(desk.store.client), desk.blobs)
+    settings = Settings(redis=harness.settings.redis, fetch=FetchSettings(allow=("127.0.0.1",)))
+    deliverer = Deliverer(settings, store(harness.store.client), harness.blobs)
     with receiver() as there:
         there.answers += answers
         hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
-        job = ask(desk, picture(), stored=False, webhook=hook)
-        desk.attempt()
-        delivery = desk.store.run(webhook_deliveries.next_delivery(settings, ids.token(), MAX_CALLS))
+        job = ask(harness, picture(), stored=False, webhook=hook)
+        harness.attempt()
+        delivery = harness.store.run(webhook_deliveries.next_delivery(settings, ids.token(), MAX_CALLS))
         assert isinstance(delivery, DueDelivery)
         deliverer.deliver(delivery)
         (told,) = there.told
     assert told.event["data"]["result"]["text"]
-    assert desk.store.run(view(settings, CALLER, job)) is None
+    assert harness.store.run(view(settings, CALLER, job)) is None
     with pytest.raises(BlobMissingError):
-        desk.blobs.read(digest(picture()))
+        harness.blobs.read(digest(picture()))
 
 
 class Watched(EchoEngine):
@@ -89,11 +89,11 @@ class Watched(EchoEngine):
         return super().prepare(request, pictures, scope, sounds, videos)
 
 
-def test_the_engine_is_told_to_keep_nothing_of_its_prompt(desk: Workbench) -> None:
-    assert isinstance(desk.context.engine, EchoEngine)
-    engine = Watched(desk.context.engine)
-    ask(desk, picture(), stored=False)
-    desk.attempt(engine)
-    ask(desk, picture(), stored=True)
-    desk.attempt(engine)
+def test_the_engine_is_told_to_keep_nothing_of_its_prompt(harness: WorkerHarness) -> None:
+    assert isinstance(harness.context.engine, EchoEngine)
+    engine = Watched(harness.context.engine)
+    ask(harness, picture(), stored=False)
+    harness.attempt(engine)
+    ask(harness, picture(), stored=True)
+    harness.attempt(engine)
     assert engine.scopes == [None, CALLER]

@@ -19,7 +19,7 @@ from shared.media.decoder_protocol import WINDOW
 from shared.request import Parameters, Video
 from shared.settings import VideoSettings
 from shared.store.admission import submit
-from tests.support.attempt_harness import Workbench
+from tests.support.attempt_harness import WorkerHarness
 from tests.support.pictures import picture
 from tests.support.sounds import sound
 from tests.support.videos import SIZE, grey, video
@@ -110,9 +110,9 @@ def turned(data: bytes, degrees: int) -> bytes:
     return data[:at] + matrix + data[at + len(matrix) :]
 
 
-def test_a_video_in_two_jobs_is_the_same_question(desk: Workbench) -> None:
-    one, other = (desk.placing("look", (Video(digest=digest(data)),)) for data in (MP4, video(13)))
-    assert one.key == desk.placing("look", (Video(digest=digest(MP4)),)).key != other.key
+def test_a_video_in_two_jobs_is_the_same_question(harness: WorkerHarness) -> None:
+    one, other = (harness.placing("look", (Video(digest=digest(data)),)) for data in (MP4, video(13)))
+    assert one.key == harness.placing("look", (Video(digest=digest(MP4)),)).key != other.key
 
 
 NO_VIDEO = {
@@ -289,18 +289,18 @@ def test_a_decoder_that_is_killed_is_replaced(decoder: VideoDecoder) -> None:
     assert decoded(decoder, MP4).video.frames == 12
 
 
-def test_a_stored_videos_frames_reach_the_engine(desk: Workbench) -> None:
+def test_a_stored_videos_frames_reach_the_engine(harness: WorkerHarness) -> None:
     name = digest(MP4)
-    desk.blobs.write(name, MP4)
-    placing = desk.placing("look", (Video(digest=name),), blobs=(name,))
-    desk.store.run(submit(placing, desk.settings, uploaded=True))
-    desk.attempt()
-    assert desk.text(placing.job) == "look [3x64x48]"
+    harness.blobs.write(name, MP4)
+    placing = harness.placing("look", (Video(digest=name),), blobs=(name,))
+    harness.store.run(submit(placing, harness.settings, uploaded=True))
+    harness.attempt()
+    assert harness.text(placing.job) == "look [3x64x48]"
 
 
-def test_the_wanted_number_of_frames_is_what_the_engine_is_asked_for(desk: Workbench) -> None:
+def test_the_wanted_number_of_frames_is_what_the_engine_is_asked_for(harness: WorkerHarness) -> None:
     facts = VideoFacts(100, 10.0, 64, 48)
-    engine = desk.context.engine
+    engine = harness.context.engine
     assert len(engine.sample(Parameters(num_frames=7), facts)) == 7
     assert len(engine.sample(Parameters(fps=2.0), facts)) == 20
     assert len(engine.sample(Parameters(num_frames=7), replace(facts, frames=3))) == 3

@@ -1,29 +1,31 @@
 """A newcomer who follows the walks of docs/architecture.md meets the functions that really run."""
 
 from shared.webhooks import Webhook
-from tests.support.attempt_harness import Workbench
-from tests.support.deliverer_harness import Office
+from tests.support.attempt_harness import WorkerHarness
+from tests.support.deliverer_harness import DelivererHarness
 from tests.support.pictures import picture
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.walks import missed, recorded, walk
 
 
-def test_the_walk_of_a_claimed_job_is_the_one_that_a_worker_takes(desk: Workbench) -> None:
-    desk.ask("What is this?", picture())
+def test_the_walk_of_a_claimed_job_is_the_one_that_a_worker_takes(harness: WorkerHarness) -> None:
+    harness.ask("What is this?", picture())
     with recorded() as calls:
-        desk.attempt()
+        harness.attempt()
     steps = walk("A claimed job")
     assert len(steps) > 5
     assert missed(steps, calls) is None
 
 
-def test_the_walk_of_a_webhook_is_the_one_that_a_courier_takes(desk: Workbench, redis: RedisServer) -> None:
-    office = Office(desk, redis)
+def test_the_walk_of_a_webhook_is_the_one_that_a_courier_takes(
+    harness: WorkerHarness, redis: RedisServer
+) -> None:
+    webhooks = DelivererHarness(harness, redis)
     with receiver() as there:
-        office.answered(Webhook(there.url), "What is this?")
+        webhooks.answered(Webhook(there.url), "What is this?")
         with recorded() as calls:
-            office.deliverer.deliver(office.next_delivery())
+            webhooks.deliverer.deliver(webhooks.next_delivery())
     steps = walk("A webhook")
     assert len(steps) > 5
     assert missed(steps, calls) is None

@@ -10,13 +10,13 @@ from redis.exceptions import ResponseError
 from shared.metrics.reporter import CountReporter
 from shared.store import jobs
 from shared.store.metrics import counts
-from tests.support.attempt_harness import MODEL, Workbench
+from tests.support.attempt_harness import MODEL, WorkerHarness
 from tests.support.clients import PATIENCE_S
 from worker.celery_app import Exit
 from worker.heartbeat import Heartbeat
 from worker.watchdogs import BrokerWatch
 
-Fate = Callable[[pytest.MonkeyPatch, Workbench], None]
+Fate = Callable[[pytest.MonkeyPatch, WorkerHarness], None]
 GIVEN_BACK, LOST = (
     f'["sightline_attempts","total","{MODEL.id}","{outcome}"]' for outcome in ("given_back", "lost")
 )
@@ -32,34 +32,36 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @contextmanager
-def serving(desk: Workbench) -> Iterator[Heartbeat]:
+def serving(harness: WorkerHarness) -> Iterator[Heartbeat]:
     """A worker between two beats; the test takes the next step."""
-    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    heartbeat.ready("f" * 32, {}, desk.context.engine)
-    tally = CountReporter(desk.store)
+    heartbeat = Heartbeat(
+        harness.settings, harness.store, harness.leases, worker=harness.worker, lane=MODEL.lane
+    )
+    heartbeat.ready("f" * 32, {}, harness.context.engine)
+    tally = CountReporter(harness.store)
     tally.start()
-    heartbeat.watch(BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=1), tally)
+    heartbeat.watch(BrokerWatch(harness.nudger, harness.leases, lane=MODEL.lane, slots=1), tally)
     try:
         yield heartbeat
     finally:
         tally.stop()
 
 
-def state(desk: Workbench) -> str:
-    return desk.store.run(jobs.lane(desk.settings, MODEL.lane)).state
+def state(harness: WorkerHarness) -> str:
+    return harness.store.run(jobs.lane(harness.settings, MODEL.lane)).state
 
 
-def hang(monkeypatch: pytest.MonkeyPatch, _desk: Workbench) -> None:
+def hang(monkeypatch: pytest.MonkeyPatch, _harness: WorkerHarness) -> None:
     monkeypatch.setattr("worker.watchdogs.StallDetector.stalled_s", lambda _stall, _engine: 31.0)
 
 
-def break_device(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
-    monkeypatch.setattr(type(desk.context.engine), "broken", True)
+def break_device(monkeypatch: pytest.MonkeyPatch, harness: WorkerHarness) -> None:
+    monkeypatch.setattr(type(harness.context.engine), "broken", True)
 
 
-def deafen(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
+def deafen(monkeypatch: pytest.MonkeyPatch, harness: WorkerHarness) -> None:
     monkeypatch.setattr("worker.watchdogs.NUDGE_LIMIT_S", 0.0)
-    desk.nudger.send(MODEL.lane)
+    harness.nudger.send(MODEL.lane)
 
 
 @pytest.mark.parametrize(
@@ -67,93 +69,93 @@ def deafen(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
     [(hang, Exit.STALLED), (break_device, Exit.DEVICE_BROKEN), (deafen, Exit.STARVED)],
 )
 def test_callers_are_not_let_in_to_a_worker_that_has_given_up(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], fate: Fate, code: Exit
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int], fate: Fate, code: Exit
 ) -> None:
-    with serving(desk) as heartbeat:
-        fate(monkeypatch, desk)
-        before = state(desk)
+    with serving(harness) as heartbeat:
+        fate(monkeypatch, harness)
+        before = state(harness)
         heartbeat._check_engine()
         heartbeat._check_broker()
-        assert (before, left[0], state(desk)) == ("ready", code, "no_worker")
+        assert (before, left[0], state(harness)) == ("ready", code, "no_worker")
 
 
 def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk.ask("long")
-    hang(monkeypatch, desk)
+    harness.ask("long")
+    hang(monkeypatch, harness)
     with (
-        serving(desk) as heartbeat,
+        serving(harness) as heartbeat,
         caplog.at_level(logging.INFO, "worker.telemetry"),
-        desk.leases.hold(desk.claim()),
+        harness.leases.hold(harness.claim()),
     ):
         heartbeat._check_engine()
         assert left == [Exit.STALLED]
-        assert desk.store.run(counts())[GIVEN_BACK] == 1
+        assert harness.store.run(counts())[GIVEN_BACK] == 1
     told = [record for record in caplog.records if record.message == "attempt ended"]
     assert [vars(record)["fields"]["outcome"] for record in told] == ["engine_stalled"]
 
 
 def test_a_request_that_hangs_one_engine_after_the_other_ends_as_poison(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int]
 ) -> None:
-    job = desk.ask("hangs every engine")
-    hang(monkeypatch, desk)
-    for _ in range(desk.settings.queue.max_deaths):
-        with serving(desk) as heartbeat, desk.leases.hold(desk.claim()):
+    job = harness.ask("hangs every engine")
+    hang(monkeypatch, harness)
+    for _ in range(harness.settings.queue.max_deaths):
+        with serving(harness) as heartbeat, harness.leases.hold(harness.claim()):
             heartbeat._check_engine()
-    error = desk.job(job).error
+    error = harness.job(job).error
     assert error is not None
     assert (error.code, error.retryable) == ("poison", False)
     assert set(left) == {Exit.STALLED}
 
 
 def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = desk.ask("long")
-    hang(monkeypatch, desk)
+    job = harness.ask("long")
+    hang(monkeypatch, harness)
     with (
-        serving(desk) as heartbeat,
+        serving(harness) as heartbeat,
         caplog.at_level(logging.INFO, "worker.telemetry"),
-        desk.leases.hold(desk.claim()),
+        harness.leases.hold(harness.claim()),
     ):
-        desk.cancel(job)
+        harness.cancel(job)
         heartbeat._renew()
         heartbeat._check_engine()
         assert left == [Exit.STALLED]
-        totals = desk.store.run(counts())
+        totals = harness.store.run(counts())
         assert [totals.get(series, 0) for series in (GIVEN_BACK, LOST)] == [0, 1]
     told = [record for record in caplog.records if record.message == "attempt ended"]
     assert [vars(record)["fields"]["outcome"] for record in told] == ["lost"]
 
 
 def test_a_run_claimed_while_a_deaf_worker_takes_its_leave_waits_for_no_lease(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int]
 ) -> None:
-    job, say = desk.ask("hello"), Heartbeat.report
-    deafen(monkeypatch, desk)
-    with serving(desk) as heartbeat, ExitStack() as claims:
+    job, say = harness.ask("hello"), Heartbeat.report
+    deafen(monkeypatch, harness)
+    with serving(harness) as heartbeat, ExitStack() as claims:
 
         def claimed_meanwhile(gone: Heartbeat, facts: dict[str, str]) -> None:
             say(gone, facts)
-            claims.enter_context(desk.leases.hold(desk.claim()))
+            claims.enter_context(harness.leases.hold(harness.claim()))
 
         monkeypatch.setattr(Heartbeat, "report", claimed_meanwhile)
         heartbeat._check_broker()
         assert left == [Exit.STARVED]
-        assert [attempt.outcome for attempt in desk.job(job).attempts] == ["worker_draining"]
-        assert desk.claim().attempt == 2
+        assert [attempt.outcome for attempt in harness.job(job).attempts] == ["worker_draining"]
+        assert harness.claim().attempt == 2
 
 
 def test_a_worker_that_gives_up_leaves_even_where_the_store_refuses_its_word(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, left: list[int]
 ) -> None:
     def refuse(_heartbeat: Heartbeat, _facts: dict[str, str]) -> None:
         raise ResponseError("MISCONF Errors writing to the AOF file")
 
-    with serving(desk) as heartbeat:
-        hang(monkeypatch, desk)
+    with serving(harness) as heartbeat:
+        hang(monkeypatch, harness)
         monkeypatch.setattr(Heartbeat, "report", refuse)
         with pytest.raises(ResponseError):
             heartbeat._check_engine()

@@ -14,7 +14,7 @@ from shared.store import jobs
 from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store
 from shared.store.workers import fleet as lanes
-from tests.support.attempt_harness import MODEL, Workbench
+from tests.support.attempt_harness import MODEL, WorkerHarness
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
@@ -37,11 +37,13 @@ class Late(Store):
         return super().run(call)
 
 
-def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(desk: Workbench) -> None:
-    store = Late(desk.store)
-    heartbeat = Heartbeat(desk.settings, store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(
+    harness: WorkerHarness,
+) -> None:
+    store = Late(harness.store)
+    heartbeat = Heartbeat(harness.settings, store, harness.leases, worker=harness.worker, lane=MODEL.lane)
     loading = threading.Thread(target=heartbeat.report, args=({},))
-    serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, desk.context.engine))
+    serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, harness.context.engine))
     loading.start()
     assert store.under_way.wait(30)
     serving.start()
@@ -50,30 +52,34 @@ def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(d
     store.go.set()
     loading.join(30)
     serving.join(30)
-    assert desk.store.run(jobs.lane(desk.settings, MODEL.lane)).state == "ready"
+    assert harness.store.run(jobs.lane(harness.settings, MODEL.lane)).state == "ready"
 
 
-def test_a_store_that_came_back_empty_is_told_again_what_a_model_can(desk: Workbench) -> None:
-    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+def test_a_store_that_came_back_empty_is_told_again_what_a_model_can(harness: WorkerHarness) -> None:
+    heartbeat = Heartbeat(
+        harness.settings, harness.store, harness.leases, worker=harness.worker, lane=MODEL.lane
+    )
     facts = {"rows": "4", "context_length": "2048", "engine": "echo"}
-    heartbeat.ready("f" * 32, facts, desk.context.engine)
-    desk.store.client.flushdb()
+    heartbeat.ready("f" * 32, facts, harness.context.engine)
+    harness.store.client.flushdb()
     for _ in range(2):
         heartbeat._report_progress()
-    assert desk.store.client.hgetall(f"{PREFIX}lane:{MODEL.lane}").items() >= facts.items()
+    assert harness.store.client.hgetall(f"{PREFIX}lane:{MODEL.lane}").items() >= facts.items()
 
 
 @pytest.mark.parametrize("wrong_s", [-3600, 3600])
 def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, wrong_s: float
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, wrong_s: float
 ) -> None:
     model = Model(id="test/other", engine="echo")
-    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_02", lane=model.lane)
-    a_minute_ago = (desk.store.client.time()[0] - 60) * 1000
+    heartbeat = Heartbeat(
+        harness.settings, harness.store, harness.leases, worker="worker_02", lane=model.lane
+    )
+    a_minute_ago = (harness.store.client.time()[0] - 60) * 1000
     seen, clock, load = list[Lane](), time.time, EchoEngine.load
 
     def looked(engine: EchoEngine) -> Engine:
-        seen.append(desk.store.run(jobs.lane(desk.settings, model.lane)))
+        seen.append(harness.store.run(jobs.lane(harness.settings, model.lane)))
         return load(engine)
 
     monkeypatch.setattr("time.time", lambda: clock() + wrong_s)
@@ -87,7 +93,7 @@ def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
 
 @pytest.mark.parametrize(("cause", "traced"), [(None, False), (KeyError("vision_tower"), True)])
 def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_foresaw_is_traced(
-    desk: Workbench,
+    harness: WorkerHarness,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     cause: Exception | None,
@@ -101,18 +107,18 @@ def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_f
 
     monkeypatch.setattr(EchoEngine, "load", load)
     monkeypatch.setattr(os, "_exit", ended)
-    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="w", lane=MODEL.lane)
+    heartbeat = Heartbeat(harness.settings, harness.store, harness.leases, worker="w", lane=MODEL.lane)
     with pytest.raises(SystemExit, match="71"):
         _load(MODEL, heartbeat, threads=1, max_side=64)
     (said,) = (record for record in caplog.records if record.name == "worker")
     assert ("'/srv/secret/no-such' is no folder" in said.message, bool(said.exc_info)) == (True, traced)
-    callers = desk.store.run(jobs.lane(desk.settings, MODEL.lane)).failed
+    callers = harness.store.run(jobs.lane(harness.settings, MODEL.lane)).failed
     assert callers == "ModelFailed: the source '…/no-such' is no folder"
 
 
 @pytest.mark.parametrize(("rows", "slots"), [(4, 6), (1, 3)])
 def test_work_that_an_engine_cannot_take_is_left_to_other_workers(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch, rows: int, slots: int
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, rows: int, slots: int
 ) -> None:
     """The threads were counted before it was known that requests go one by one."""
     model = Model(id="test/other", engine="echo", rows=4)
@@ -123,10 +129,12 @@ def test_work_that_an_engine_cannot_take_is_left_to_other_workers(
         return load(engine)
 
     monkeypatch.setattr(EchoEngine, "load", fallen)
-    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_02", lane=model.lane)
+    heartbeat = Heartbeat(
+        harness.settings, harness.store, harness.leases, worker="worker_02", lane=model.lane
+    )
     _, found = _load(model, heartbeat, threads=6, max_side=64)
     heartbeat.stop({})
-    assert found == desk.store.run(jobs.lane(desk.settings, model.lane)).slots == slots
+    assert found == harness.store.run(jobs.lane(harness.settings, model.lane)).slots == slots
 
 
 class Cut(Store):
@@ -141,17 +149,17 @@ class Cut(Store):
 
 
 def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
-    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the store was away as they changed, or lost what was said of the model."""
-    store = Cut(desk.store.client)
-    heartbeat = Heartbeat(desk.settings, store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    heartbeat.ready("f" * 32, {"rows": "4", "slots": "6"}, desk.context.engine)
+    store = Cut(harness.store.client)
+    heartbeat = Heartbeat(harness.settings, store, harness.leases, worker=harness.worker, lane=MODEL.lane)
+    heartbeat.ready("f" * 32, {"rows": "4", "slots": "6"}, harness.context.engine)
 
     def told() -> tuple[int, int, int]:
         heartbeat._report_progress()
-        lane = desk.store.run(jobs.lane(desk.settings, MODEL.lane))
-        (fleet,) = desk.store.run(lanes(desk.settings, [MODEL.lane]))
+        lane = harness.store.run(jobs.lane(harness.settings, MODEL.lane))
+        (fleet,) = harness.store.run(lanes(harness.settings, [MODEL.lane]))
         return lane.rows, lane.slots, fleet.workers[0].rows
 
     assert told() == (4, 6, 4)
@@ -160,11 +168,11 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
     assert told() == (4, 6, 4)
     store.away = False
     assert told() == (1, 3, 1)
-    desk.store.client.flushdb()
+    harness.store.client.flushdb()
     heartbeat._report_progress()
     assert told() == (1, 3, 1)
     monkeypatch.setattr(EchoEngine, "rows_now", 4)
     assert told() == (4, 6, 4)
-    leaving = Heartbeat(desk.settings, store, desk.leases, worker="leaving", lane=MODEL.lane)
+    leaving = Heartbeat(harness.settings, store, harness.leases, worker="leaving", lane=MODEL.lane)
     leaving.stop({"rows": "1", "slots": "3"})
     assert told() == (4, 6, 4), "the few rows of a worker that left short of memory are the model's for good"

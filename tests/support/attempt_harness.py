@@ -52,7 +52,7 @@ FAIL, STALL = "FAIL", "STALL"
 MODEL = Model(id="test/echo", engine="echo", rows=4, options={"fail_on": FAIL, "stall_on": STALL})
 
 
-class Unsteady(Store):
+class LossyStore(Store):
     """Loses the calls, or the replies, that it is told to lose; `lost` says that one was."""
 
     def __init__(self, store: Store, *, calls: int = 0, replies: int = 0) -> None:
@@ -64,10 +64,10 @@ class Unsteady(Store):
         self.on.set()
 
     def run(self, call: ScriptCall[T]) -> T:
-        return self._told(lambda: super(Unsteady, self).run(call))
+        return self._told(lambda: super(LossyStore, self).run(call))
 
     def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
-        return self._told(lambda: super(Unsteady, self).run_all(calls))
+        return self._told(lambda: super(LossyStore, self).run_all(calls))
 
     def _told(self, ask: Callable[[], R]) -> R:
         assert self.on.wait(30)
@@ -88,7 +88,7 @@ class Unsteady(Store):
         return reply
 
 
-class Workbench:
+class WorkerHarness:
     """One worker. A question holding FAIL raises in its engine, one holding STALL hangs until cancelled."""
 
     def __init__(self, redis: RedisServer, folder: Path, fetch: FetchSettings, **queue: Any) -> None:
@@ -243,9 +243,11 @@ class Workbench:
 
 
 @contextmanager
-def workbench(redis: RedisServer, fetch: FetchSettings = NO_FETCHING, **queue: Any) -> Iterator[Workbench]:
+def worker_harness(
+    redis: RedisServer, fetch: FetchSettings = NO_FETCHING, **queue: Any
+) -> Iterator[WorkerHarness]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="sightline-blobs-"))
-        bench = Workbench(redis, Path(folder), fetch, **queue)
+        bench = WorkerHarness(redis, Path(folder), fetch, **queue)
         stack.callback(bench.close)
         yield bench
